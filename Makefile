@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything starts from here. No target needs root as such: what does gets it through scripts/as-root.
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test demo lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Debian packages and .venv; does nothing twice
+	@scripts/setup
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them
+	scripts/as-root $(BIN)/python -m pytest $(PYTEST)
+
+demo: setup ## a mobile node roams, its traffic leaves the home agent; report in build/demo
+	scripts/as-root $(BIN)/python -m demo $(DEMO)
+
+lock: ## pin the dependencies anew, after a change of them in pyproject.toml
+	scripts/lock
+
+clean: ## remove what the other targets made here (Debian packages stay)
+	rm -rf .venv build *.egg-info
