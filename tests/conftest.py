@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all tests. An error in any log that a test did not announce fails it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import configuration
+
+from tests.support.logs import ErrorRecords
+from tests.support.ovs import Ovs
+
+# Everything that a run leaves behind lies in build/.
+configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the markers."""
+    config.addinivalue_line(
+        "markers", "expected_log(regex, ...): errors this test causes on purpose, as `logger: LEVEL: message`"
+    )
+    config.addinivalue_line(
+        "markers", "expected_ovs_log(regex, ...): errors that Open vSwitch logs in this test on purpose"
+    )
+
+
+def _expected(request: pytest.FixtureRequest, marker: str) -> list[str]:
+    return [pattern for mark in request.node.iter_markers(marker) for pattern in mark.args]
+
+
+@pytest.fixture(autouse=True)
+def logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that logs something at ERROR or above, unless `expected_log` announces it."""
+    handler = ErrorRecords(_expected(request, "expected_log"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+    assert not handler.unexpected, "unexpected errors logged:\n" + "\n".join(handler.unexpected)
+
+
+@pytest.fixture
+def ovs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ovs]:
+    """A running Open vSwitch of its own, with no bridge yet. Its logs must be free of errors in the end."""
+    directory = tmp_path / "ovs"
+    directory.mkdir()
+    with Ovs(directory) as running:
+        yield running
+    running.assert_log_clean(_expected(request, "expected_ovs_log"))

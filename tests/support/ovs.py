@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Open vSwitch in a network namespace and a directory of its own, with the userspace datapath.
+
+Nothing of it touches the system's Open vSwitch: two userspace `ovs-vswitchd` in one namespace would fight over
+the tap devices of their bridges, and the database, sockets and logs lie in the directory. As the namespace is the
+switch's own, a controller that it shall reach runs inside as well (`Ovs.command`), and fixed port numbers do not
+clash.
+"""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.support.logs import assert_log_clean
+
+TIMEOUT = 20  # seconds, for any one command
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+_CLONE_NEWNET = 0x40000000
+_serial = itertools.count()
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Ovs:
+    """ovsdb-server and ovs-vswitchd, running: `netns` names their network namespace, `directory` has the logs.
+
+    A context manager: leaving it ends both, and whatever else still runs in the namespace, and removes that.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
+        self.database = directory / "db.sock"
+        self._environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
+
+    def __enter__(self) -> "Ovs":
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def command(self, *argv: str) -> list[str]:
+        """The command line that runs `argv` inside the namespace, for subprocess.Popen and the like."""
+        return ["nsenter", f"--net=/run/netns/{self.netns}", *argv]
+
+    def run(self, *argv: str) -> str:
+        """Runs a command inside the namespace and returns what it prints.
+
+        Raises: RuntimeError with its output when it fails, subprocess.TimeoutExpired after TIMEOUT seconds.
+        """
+        return _run(self.command(*argv), self._environment)
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """While in this context, the sockets that the calling thread opens belong to the namespace."""
+        with open("/proc/thread-self/ns/net") as outside, open(f"/run/netns/{self.netns}") as inside:
+            _setns(inside.fileno())
+            try:
+                yield
+            finally:
+                _setns(outside.fileno())
+
+    def vsctl(self, *args: str) -> str:
+        """`ovs-vsctl ARGS`, which waits until the switch has taken the change over."""
+        return self.run("ovs-vsctl", f"--db=unix:{self.database}", f"--timeout={TIMEOUT}", *args)
+
+    def ofctl(self, *args: str) -> str:
+        """`ovs-ofctl -O OpenFlow13 ARGS`, bridges by name; `--bundle` and the like may come first."""
+        return self.run("ovs-ofctl", "-O", "OpenFlow13", f"--timeout={TIMEOUT}", *args)
+
+    def appctl(self, *args: str) -> str:
+        """`ovs-appctl ARGS`, asked of this ovs-vswitchd."""
+        return self.run(
+            "ovs-appctl", f"--target={self.directory / 'vswitchd.ctl'}", f"--timeout={TIMEOUT}", *args
+        )
+
+    def trace(self, bridge: str, packet: str) -> str:
+        """`ofproto/trace`: what the bridge would do with a packet, in ovs-fields(7) syntax, with its in_port."""
+        return self.appctl("ofproto/trace", bridge, packet)
+
+    def add_bridge(self, name: str, dpid: int, controller_port: int | None = None) -> None:
+        """Adds a bridge (fail mode secure, OpenFlow 1.3 and 1.5), its controller at 127.0.0.1 if a port is given."""
+        settings = [
+            "datapath_type=netdev",
+            "fail_mode=secure",
+            "protocols=OpenFlow13,OpenFlow15",
+            f"other-config:datapath-id={dpid:016x}",
+        ]
+        argv = ["add-br", name, "--", "set", "bridge", name, *settings]
+        if controller_port is not None:
+            argv += ["--", "set-controller", name, f"tcp:127.0.0.1:{controller_port}"]
+            # The default backs off to 8 s between attempts: too slow for tests that restart a controller.
+            argv += ["--", "set", "controller", name, "max_backoff=1000", "inactivity_probe=5000"]
+        self.vsctl(*argv)
+
+    def add_port(self, bridge: str, name: str, number: int) -> None:
+        """Adds an internal port with the OpenFlow port number `number`."""
+        self.vsctl(
+            *["add-port", bridge, name, "--", "set", "interface", name, "type=internal"],
+            f"ofport_request={number}",
+        )
+
+    def assert_log_clean(self, allow: Sequence[str] = ()) -> None:
+        """Fails when either log has an error that no regular expression of `allow` expects."""
+        for daemon in ("ovsdb-server", "ovs-vswitchd"):
+            assert_log_clean(self.directory / f"{daemon}.log", allow)
+
+    def stop(self) -> None:
+        """Ends everything and removes the namespace. Harmless when repeated."""
+        for daemon in ("ovs-vswitchd", "ovsdb-server"):
+            pidfile = self.directory / f"{daemon}.pid"
+            if pidfile.exists():  # they remove it when they end
+                _end(int(pidfile.read_text()))
+        if Path(f"/run/netns/{self.netns}").exists():
+            for pid in _run(["ip", "netns", "pids", self.netns]).split():
+                _end(int(pid))
+            _run(["ip", "netns", "del", self.netns])
+
+    def _start(self) -> None:
+        if os.geteuid() != 0:
+            raise PermissionError("a network namespace needs root: run the tests by `make test`")
+        if not SCHEMA.exists() or not shutil.which("ovs-vswitchd", path=os.environ["PATH"] + ":/usr/sbin"):
+            raise FileNotFoundError("Open vSwitch is not installed (openvswitch-switch): run `make setup`")
+        _run(["ip", "netns", "add", self.netns])
+        _run(["ip", "-n", self.netns, "link", "set", "lo", "up"])
+        _run(["ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA)])
+        self._daemon("ovsdb-server", f"--remote=punix:{self.database}", str(self.directory / "conf.db"))
+        self.vsctl("--no-wait", "init")
+        control = f"--unixctl={self.directory / 'vswitchd.ctl'}"
+        self._daemon("ovs-vswitchd", "--disable-system", control, f"unix:{self.database}")
+
+    def _daemon(self, name: str, *args: str) -> None:
+        # With --detach the command returns when the daemon is ready.
+        log = f"--log-file={self.directory / name}.log"
+        pidfile = f"--pidfile={self.directory / name}.pid"
+        self.run(name, "--detach", "--no-chdir", log, pidfile, "-vconsole:off", *args)
+
+
+def _run(argv: list[str], environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _setns(descriptor: int) -> None:
+    # os.setns came with Python 3.12.
+    if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def _end(pid: int) -> None:
+    """Terminates a process and waits for its end; kills it when that takes longer than TIMEOUT seconds."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(process, number)
+            if select.select([process], [], [], TIMEOUT)[0]:
+                return
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(process)
+    raise TimeoutError(f"process {pid} did not end")
