@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Levels and tracebacks of Python's logging, and levels as Open vSwitch writes them: TIME|00001|module|ERR|text
+# Levels and tracebacks of Python's logging, and levels as Open vSwitch writes them: TIME|1|module|ERR|text
 _ERROR = re.compile(r"\bERROR\b|\bCRITICAL\b|\bTraceback \(most recent call last\)|\|(?:ERR|EMER)\|")
 
 

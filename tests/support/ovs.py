@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real Open vSwitch in a network namespace and a directory of its own, with the userspace datapath.
 
-Nothing of it touches the system's Open vSwitch: two userspace `ovs-vswitchd` in one namespace would fight over
-the tap devices of their bridges, and the database, sockets and logs lie in the directory. As the namespace is the
-switch's own, a controller that it shall reach runs inside as well (`Ovs.command`), and fixed port numbers do not
-clash.
+Nothing of it touches the system's Open vSwitch: two userspace `ovs-vswitchd` in one namespace would fight
+over the tap devices of their bridges, and the database, sockets and logs lie in the directory. As the
+namespace is the switch's own, a controller that it shall reach runs inside as well (`Ovs.command`), and fixed
+port numbers do not clash.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Ovs:
-    """ovsdb-server and ovs-vswitchd, running: `netns` names their network namespace, `directory` has the logs.
+    """ovsdb-server and ovs-vswitchd, running: `netns` names their namespace, `directory` has the logs.
 
     A context manager: leaving it ends both, and whatever else still runs in the namespace, and removes that.
     """
@@ -86,11 +86,11 @@ class Ovs:
         )
 
     def trace(self, bridge: str, packet: str) -> str:
-        """`ofproto/trace`: what the bridge would do with a packet, in ovs-fields(7) syntax, with its in_port."""
+        """`ofproto/trace`: what the bridge would do with a packet (ovs-fields(7) syntax, with in_port)."""
         return self.appctl("ofproto/trace", bridge, packet)
 
     def add_bridge(self, name: str, dpid: int, controller_port: int | None = None) -> None:
-        """Adds a bridge (fail mode secure, OpenFlow 1.3 and 1.5), its controller at 127.0.0.1 if a port is given."""
+        """Adds a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1."""
         settings = [
             "datapath_type=netdev",
             "fail_mode=secure",
