@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces: naming them and running something inside one.
+
+A namespace is given everywhere as a name (`ip netns`), a path (`/proc/PID/ns/net`) or None for the current
+one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+Namespace = str | None
+T = TypeVar("T")
+
+NETNS_DIRECTORY = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+
+
+class NamespaceError(Exception):
+    """A network namespace does not exist or cannot be entered."""
+
+
+def namespace_path(namespace: Namespace) -> Path:
+    """The file that stands for `namespace`. Raises NamespaceError when there is none."""
+    if namespace is None:
+        return Path("/proc/thread-self/ns/net")
+    path = Path(namespace) if "/" in namespace else NETNS_DIRECTORY / namespace
+    if not path.exists():
+        raise NamespaceError(
+            f"network namespace {namespace!r} not found (looked for {path}): give a name that `ip netns` "
+            f"lists or a path such as /proc/PID/ns/net"
+        )
+    return path
+
+
+def exists(namespace: str) -> bool:
+    """Whether a namespace of that name or path is there."""
+    try:
+        namespace_path(namespace)
+    except NamespaceError:
+        return False
+    return True
+
+
+def same(one: Namespace, other: Namespace) -> bool:
+    """Whether both are the same namespace, however they are named."""
+    return namespace_path(one).stat().st_ino == namespace_path(other).stat().st_ino
+
+
+def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
+    """Run `function` inside `namespace` and return what it returns, or raise what it raises.
+
+    A network namespace belongs to a thread, so a thread of its own enters it and ends with the call: the
+    caller never leaves its namespace, not even when `function` raises. Processes and sockets made inside
+    stay inside.
+    """
+    if namespace is None:
+        return function()
+    path = namespace_path(namespace)
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _enter(path)
+            results.append(function())
+        except BaseException as error:  # handed to the caller, whatever it is
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name=f"netns {namespace}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _enter(path: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if libc.setns(descriptor, CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise NamespaceError(
+                f"cannot enter network namespace {path}: {os.strerror(code)} (root is needed)"
+            )
+    finally:
+        os.close(descriptor)

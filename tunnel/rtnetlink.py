@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IPv6 routes over rtnetlink in batches.
+
+pyroute2 sends one request and waits for its answer, about 3,000 routes a second, and does not know
+`encap.red` (mode 3 of seg6). A home agent may have 100,000 bindings, so the route messages are packed here
+and sent many at a time. Formats: linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_iptunnel.h,
+linux/seg6_local.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pyroute2.netns import create_socket
+
+from tunnel.namespace import Namespace, namespace_path
+
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE, RTA_ENCAP_TYPE, RTA_ENCAP = 1, 4, 5, 15, 21, 22
+ENCAP_SEG6, ENCAP_SEG6_LOCAL = 5, 7
+RTN_UNICAST, RT_SCOPE_UNIVERSE = 1, 0
+SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
+
+HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+ROUTE = struct.Struct(
+    "=BBBBBBBBI"
+)  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+ATTRIBUTE = struct.Struct("=HH")
+ERROR = struct.Struct("=i")
+
+RECEIVE_BYTES = 1 << 20
+BATCH = (
+    256  # messages sent before their acknowledgements are read: these must fit the socket's receive buffer
+)
+TIMEOUT = 10.0  # seconds
+MEMORY_RETRIES, MEMORY_PAUSE = 50, 0.02  # times, seconds
+
+
+class Prefix(NamedTuple):
+    """An IPv6 prefix in network byte order."""
+
+    address: bytes
+    length: int
+
+
+class Route(NamedTuple):
+    """A route as the kernel lists it; `encap` is the raw RTA_ENCAP, of the kind `encap_type` says."""
+
+    prefix: Prefix
+    table: int
+    encap_type: int
+    encap: bytes
+
+
+def parse_prefix(text: str) -> Prefix:
+    """`2001:db8::1` or `2001:db8::/64` → Prefix. Raises ValueError, also for host bits that are set."""
+    address, slash, length_text = text.partition("/")
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address)
+        length = int(length_text) if slash else 128
+    except (OSError, ValueError) as error:
+        raise ValueError(f"expected an IPv6 address or prefix, got {text!r}") from error
+    if not 0 <= length <= 128:
+        raise ValueError(f"expected a prefix length of 0 to 128, got {text!r}")
+    if length < 128 and int.from_bytes(packed, "big") & ((1 << (128 - length)) - 1):
+        raise ValueError(f"expected a prefix, got {text!r}, which has bits set beyond its length")
+    return Prefix(packed, length)
+
+
+def prefix_text(prefix: Prefix) -> str:
+    """Prefix → text in RFC 5952 form; a single address goes without its length, as in a binding's home
+    address.
+    """
+    text = socket.inet_ntop(socket.AF_INET6, prefix.address)
+    return text if prefix.length == 128 else f"{text}/{prefix.length}"
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """A netlink attribute, padded to 4 bytes."""
+    return ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The netlink attributes in `data`. Raises ValueError where a length cannot be."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        if length < 4 or offset + length > len(data):
+            raise ValueError(f"netlink attribute of length {length} at offset {offset} of {len(data)} bytes")
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
+    """A route message without its netlink header; `rest` holds the attributes besides destination and
+    table.
+    """
+    in_header = table if table < 256 else 0
+    message = ROUTE.pack(
+        socket.AF_INET6, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
+    )
+    return (
+        message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
+    )
+
+
+class RouteSocket:
+    """A route netlink socket inside a namespace. Not thread safe."""
+
+    def __init__(self, namespace: Namespace = None) -> None:
+        path = None if namespace is None else str(namespace_path(namespace))
+        # flags=0: pyroute2 would otherwise create a namespace that is not there
+        self.socket = create_socket(path, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE, flags=0)
+        self.socket.settimeout(TIMEOUT)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        # without strict checking the kernel ignores the table and the protocol asked for in a dump
+        self.socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        self.sequence = 0
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def request(self, kind: int, flags: int, bodies: Iterable[bytes]) -> list[int]:
+        """Send one message per body; returns per message 0 or its errno. Raises OSError if the socket fails."""
+        messages = list(bodies)
+        codes = self._send_all(kind, flags, messages)
+        # Recent kernels take a route's per-CPU memory from a small reserve that they fill in the background:
+        # a burst of routes meets ENOMEM that is gone a moment later.
+        for _ in range(MEMORY_RETRIES):
+            short = [index for index, code in enumerate(codes) if code == errno.ENOMEM]
+            if not short:
+                break
+            time.sleep(MEMORY_PAUSE)
+            for index, code in zip(
+                short, self._send_all(kind, flags, [messages[i] for i in short]), strict=True
+            ):
+                codes[index] = code
+        return codes
+
+    def _send_all(self, kind: int, flags: int, messages: list[bytes]) -> list[int]:
+        codes: list[int] = []
+        for start in range(0, len(messages), BATCH):
+            codes += self._exchange(kind, flags | NLM_F_REQUEST | NLM_F_ACK, messages[start : start + BATCH])
+        return codes
+
+    def _exchange(self, kind: int, flags: int, bodies: list[bytes]) -> list[int]:
+        first = self.sequence + 1
+        self.sequence += len(bodies)
+        self.socket.send(
+            b"".join(
+                HEADER.pack(16 + len(body), kind, flags, first + index, 0) + body
+                for index, body in enumerate(bodies)
+            )
+        )
+        codes: dict[int, int] = {}
+        while len(codes) < len(bodies):
+            for message_kind, sequence, payload in self._receive():
+                if message_kind == NLMSG_ERROR and first <= sequence <= self.sequence:
+                    codes[sequence - first] = -ERROR.unpack_from(payload)[0]
+        return [codes[index] for index in range(len(bodies))]
+
+    def dump(self, protocol: int, table: int) -> Iterator[Route]:
+        """The IPv6 routes of that protocol number in that table. Raises OSError when the kernel refuses."""
+        self.sequence += 1
+        body = ROUTE.pack(socket.AF_INET6, 0, 0, 0, 0, protocol, 0, 0, 0)
+        body += attribute(RTA_TABLE, struct.pack("=I", table))
+        flags = NLM_F_REQUEST | NLM_F_DUMP
+        self.socket.send(HEADER.pack(16 + len(body), RTM_GETROUTE, flags, self.sequence, 0) + body)
+        while True:
+            for kind, sequence, payload in self._receive():
+                if sequence != self.sequence:
+                    continue
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                    code = -ERROR.unpack_from(payload)[0]
+                    # the kernel says ENOENT for a table that nothing was ever put into
+                    if code not in (0, errno.ENOENT):
+                        raise OSError(code, f"listing IPv6 routes of table {table}: {os.strerror(code)}")
+                    return
+                route = _route(payload)
+                if payload[5] == protocol and route.table == table:
+                    yield route
+
+    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
+        data = self.socket.recv(RECEIVE_BYTES)
+        offset = 0
+        while offset + 16 <= len(data):
+            length, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
+            yield kind, sequence, data[offset + 16 : offset + length]
+            offset += max((length + 3) & ~3, 16)
+
+
+def _route(payload: bytes) -> Route:
+    _family, length, _src, _tos, table, *_rest = ROUTE.unpack_from(payload)
+    found = dict(attributes(payload[12:]))
+    if RTA_TABLE in found:
+        table = struct.unpack("=I", found[RTA_TABLE])[0]
+    encap_type = struct.unpack("=H", found[RTA_ENCAP_TYPE][:2])[0] if RTA_ENCAP_TYPE in found else 0
+    return Route(Prefix(found.get(RTA_DST, bytes(16)), length), table, encap_type, found.get(RTA_ENCAP, b""))
