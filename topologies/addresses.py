@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The addressing plan that all topologies share (RFC 3849 documentation prefix; management: RFC 5737)."""
+
+HOME_PREFIX = "2001:db8:99::/64"
+HOME_AGENT = "2001:db8:99::1"
+HOME_ADDRESS = "2001:db8:99::100"
+
+CORRESPONDENT = "2001:db8:1::2"
+CORRESPONDENT_LINK = "2001:db8:1::/64"
+CORRESPONDENT_GATEWAY = "2001:db8:1::1"
+
+# Management never crosses the data network: it is IPv4, on a bridge of its own in the root namespace.
+MANAGEMENT_ROOT = "192.0.2.1"
+MANAGEMENT_HOME_AGENT = "192.0.2.2"
+MANAGEMENT_PREFIX_LENGTH = 24
+OPENFLOW_PORT = 6653
+
+
+def foreign_link(number: int) -> str:
+    """The /64 of foreign link NUMBER (1, 2, …)."""
+    return f"2001:db8:{number + 1:x}::/64"
+
+
+def foreign_gateway(number: int) -> str:
+    """The router's address on foreign link NUMBER."""
+    return f"2001:db8:{number + 1:x}::1"
+
+
+def care_of_address(number: int) -> str:
+    """The mobile node's care-of address on foreign link NUMBER."""
+    return f"2001:db8:{number + 1:x}::100"
+
+
+def core_link(number: int) -> str:
+    """The /64 between the core router and router NUMBER; number 9 is the home agent's."""
+    return f"2001:db8:c{number:x}::/64"
+
+
+def core_side(number: int) -> str:
+    """The core router's address on `core_link(number)`."""
+    return f"2001:db8:c{number:x}::1"
+
+
+def router_side(number: int) -> str:
+    """The address of router NUMBER on `core_link(number)`."""
+    return f"2001:db8:c{number:x}::2"

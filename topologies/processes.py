@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long-running programs of an emulation: started in a node, logged, watched for events, and ended."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+END_GRACE = 5.0
+
+
+class ProcessError(RuntimeError):
+    """A program ended early, or did not say in time what was awaited; the message has its last lines."""
+
+
+class Line(str):
+    """A line of output, without its end. `at`: when it came, as time.time()."""
+
+    at: float
+
+
+class Process:
+    """A running program. Its output (both streams) goes line by line to a log file, and can be waited for.
+
+    It must be started from the main thread: it is killed when the thread that started it ends, so that
+    nothing is left behind even where this process is killed itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        enter: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """name: for messages. log: file to append to. enter: command prefix that enters the node to run in.
+
+        Raises: OSError when it cannot be started.
+        """
+        self.name = name
+        self.log = log
+        self.lines: list[Line] = []
+        self.expected_end = False
+        self._changed = threading.Condition()
+        self._popen = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *enter, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C on the terminal is for whoever ends the processes in order
+            env={**os.environ, **(environment or {})},
+        )
+        assert self._popen.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self._popen.stdout,), name=f"log of {name}")
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the program itself."""
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
+    def _read(self, output: IO[bytes]) -> None:
+        with open(self.log, "ab", buffering=0) as log, output:
+            for raw in output:
+                line = Line(raw.decode(errors="replace").rstrip("\r\n"))
+                line.at = time.time()
+                log.write(raw)
+                with self._changed:
+                    self.lines.append(line)
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def mark(self) -> int:
+        """A place in the output, for `wait_for(after=…)`."""
+        return len(self.lines)
+
+    def wait_for(self, pattern: str, timeout: float, after: int = 0) -> re.Match[str]:
+        """The first line from `after` on in which the regular expression PATTERN is found.
+
+        Waits for it up to TIMEOUT seconds; `match.string` is the Line.
+
+        Raises: ProcessError when the program ends or the time passes without one.
+        """
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        seen = after
+        with self._changed:
+            while True:
+                for line in self.lines[seen:]:
+                    if match := wanted.search(line):
+                        return match
+                seen = len(self.lines)
+                remaining = deadline - time.monotonic()
+                if not self._reader.is_alive():
+                    raise ProcessError(f"{self.name} ended while {pattern!r} was awaited.{self.last_lines()}")
+                if remaining <= 0:
+                    raise ProcessError(f"{self.name}: no {pattern!r} in {timeout:g} s.{self.last_lines()}")
+                self._changed.wait(min(remaining, 0.5))
+
+    def last_lines(self, count: int = 5) -> str:
+        """The last lines of output, to go into a message."""
+        return "".join(f"\n    {line}" for line in self.lines[-count:]) or " It said nothing."
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send the signal NUMBER and wait for the end of the program (bounded)."""
+        self.expected_end = True
+        with contextlib.suppress(ProcessLookupError):
+            self._popen.send_signal(number)
+        try:
+            self._popen.wait(END_GRACE)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{self.name} still runs {END_GRACE:g} s after {number.name}") from None
+        finally:
+            self._reader.join(END_GRACE)
+
+    def stop(self) -> int:
+        """End it in its own way (SIGTERM), or by SIGKILL where it does not end; returns its exit status."""
+        with contextlib.suppress(ProcessError):
+            self.kill(signal.SIGTERM)
+        if self.running:
+            self.kill()
+            raise ProcessError(f"{self.name} did not end by SIGTERM in {END_GRACE:g} s.{self.last_lines()}")
+        return self._popen.returncode

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topology `roaming`: a mobile node, its home link and two foreign links; the home agent across a slow core.
+
+    sudo mn --custom topologies/roaming.py --topo roaming [--controller remote]
+
+                   s1 = r1 ──┐
+    cn ─────────────┘        │
+                             ├── core ── slow ── ha ─── home link ───┐
+    foreign link 1 ─ s2 = r2─┤                                      mn
+    foreign link 2 ─ s3 = r3─┘          (and mn on either foreign link)
+
+A router rN is a Linux kernel (a namespace) and the Open vSwitch bridge sN, which all its packets pass (see
+`nodes.RouterBridge`). `slow` is a delay line: `--topo roaming,delay=20` makes it 20 ms one way. The mobile
+node has an interface on each link, one of them up. Open vSwitch must be running.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+if "__file__" not in globals():  # `mn --custom` executes this text as it is, knowing nothing of packages
+    sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
+
+from topologies import addresses as at
+from topologies.base import MobilityTopo, Segment
+from topologies.nodes import DelayLine, Ipv6Node
+
+
+class RoamingTopo(MobilityTopo):
+    """Correspondent node, home agent and mobile node around three routers and a core."""
+
+    routers: ClassVar[dict[str, str]] = {"s1": "r1", "s2": "r2", "s3": "r3"}
+    foreign_links = (1, 2)
+
+    def build(self, delay: float = 5.0, **_params: Any) -> None:
+        """delay: between the core and the home agent, one way, in milliseconds."""
+        self.add_end_nodes()
+        self.add_core(float(delay))
+        self.add_edge_router(1, Segment("access", at.CORRESPONDENT_GATEWAY, "cn", "cn-eth0"))
+        for link in self.foreign_links:
+            self.add_edge_router(link + 1, Segment("access", at.foreign_gateway(link), "mn", f"mn-f{link}"))
+
+    def add_core(self, delay: float) -> None:
+        """The core router, and the slow line between it and the home agent."""
+        self.addHost(
+            "core",
+            cls=Ipv6Node,
+            address=at.core_side(9),
+            addresses={
+                "core-r1": [f"{at.core_side(1)}/64"],
+                "core-r2": [f"{at.core_side(2)}/64"],
+                "core-r3": [f"{at.core_side(3)}/64"],
+                "core-ha": [f"{at.core_side(9)}/64"],
+            },
+            routes={
+                at.CORRESPONDENT_LINK: at.router_side(1),
+                at.foreign_link(1): at.router_side(2),
+                at.foreign_link(2): at.router_side(3),
+                at.HOME_PREFIX: at.router_side(9),
+            },
+            forwarding=True,
+        )
+        self.addSwitch("slow", cls=DelayLine, delay=delay, dpid="9b", inNamespace=True)
+        self.link("slow", "slow-core", "core", "core-ha")
+        self.link("slow", "slow-ha", "ha", "ha-core")
+
+    def add_edge_router(self, number: int, access: Segment) -> None:
+        """Router NUMBER between the ACCESS link and the core."""
+        core = Segment("core", at.router_side(number), "core", f"core-r{number}")
+        self.add_router(f"s{number}", [access, core], routes={"default": at.core_side(number)})
+
+
+topos = {"roaming": RoamingTopo}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private network: network and mount namespaces for this process and all it starts from then on.
+
+Names of namespaces, bridges and interfaces then cannot meet those of the machine or of another run, and when
+the last process in it has ended, the kernel removes everything. /run is private as well: the names of
+`ip netns` and the sockets of Open vSwitch are there, so every program finds this network's by its defaults.
+"""
+
+import ctypes
+import os
+import subprocess
+from types import TracebackType
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+PREPARE = (
+    ("mount", "--make-rprivate", "/"),
+    ("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"),
+    ("mkdir", "/run/netns", "/run/openvswitch"),
+    ("mount", "-t", "sysfs", "sysfs", "/sys"),  # so that it shows the private network's interfaces
+    ("ip", "link", "set", "dev", "lo", "up"),
+)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(function: str, *arguments: int) -> None:
+    """Call libc's FUNCTION. Raises: OSError."""
+    if getattr(libc, function)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}{arguments}: {os.strerror(number)}; this needs root")
+
+
+class Sandbox:
+    """Context manager: inside it, this thread and all processes and threads it starts have a private network.
+
+    Raises: OSError when not permitted, subprocess.CalledProcessError when the namespaces cannot be prepared.
+    """
+
+    def __enter__(self) -> "Sandbox":
+        self._directory = os.getcwd()
+        self._outside = {
+            kind: os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            for kind, name in ((CLONE_NEWNET, "net"), (CLONE_NEWNS, "mnt"))
+        }
+        _call("unshare", CLONE_NEWNET | CLONE_NEWNS)
+        try:
+            for command in PREPARE:
+                subprocess.run(command, check=True, timeout=10)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Back to the namespaces that were left on entry."""
+        for kind, descriptor in self._outside.items():
+            _call("setns", descriptor, kind)
+            os.close(descriptor)
+        os.chdir(self._directory)  # entering a mount namespace moves a process to its root

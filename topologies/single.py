@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topology `single`: one router with all around it, the smallest network that a mobile node can be away in.
+
+    sudo mn --custom topologies/single.py --topo single [--controller remote]
+
+    cn ──────────┐
+                 s1 = r1 ── ha ── home link ──┐
+    foreign link ┘                            mn (and mn on the foreign link)
+
+See `roaming.py` for how a router is made. Open vSwitch must be running.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+if "__file__" not in globals():  # `mn --custom` executes this text as it is, knowing nothing of packages
+    sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
+
+from topologies import addresses as at
+from topologies.base import MobilityTopo, Segment
+
+
+class SingleTopo(MobilityTopo):
+    """Correspondent node, home agent and mobile node around one router."""
+
+    routers: ClassVar[dict[str, str]] = {"s1": "r1"}
+    foreign_links = (1,)
+
+    def build(self, **_params: Any) -> None:
+        """Takes no parameters."""
+        self.add_end_nodes()
+        self.add_router(
+            "s1",
+            [
+                Segment("cn", at.CORRESPONDENT_GATEWAY, "cn", "cn-eth0"),
+                Segment("foreign", at.foreign_gateway(1), "mn", "mn-f1"),
+                Segment("core", at.core_side(9), "ha", "ha-core"),
+            ],
+            routes={at.HOME_PREFIX: at.router_side(9)},
+        )
+
+
+topos = {"single": SingleTopo}
