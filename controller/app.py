@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Ryu application: ``ryu-manager controller/app.py``. It translates Ryu's events into calls, and no more."""
+
+import logging
+import time
+
+from ryu.app.wsgi import ControllerBase, WSGIApplication
+from ryu.base.app_manager import RyuApp
+from ryu.controller import ofp_event
+from ryu.controller.controller import Datapath
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from ryu.lib import hub
+from ryu.ofproto import ofproto_v1_3
+
+from controller.changes import ChangeSignal
+from controller.core.offload import Offload
+from controller.core.router import Timing
+from controller.rest.api import RestApi
+from controller.settings import WrongSettings, load
+from controller.southbound.channel import SwitchChannel
+from controller.southbound.encoder import Encoder
+
+LOG = logging.getLogger("hoaflow")
+
+# How long the clock may sleep when nothing is planned, in seconds.
+LONGEST_SLEEP = 60.0
+
+
+class RestShim(ControllerBase):
+    """Hands every request to the REST API, which is a WSGI application of its own."""
+
+    def __call__(self, req: object) -> RestApi:
+        """Return what answers the request."""
+        return self.data["api"]
+
+
+class HoaflowController(RyuApp):
+    """Takes the data traffic of Mobile IPv6 off the home agent."""
+
+    OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
+    _CONTEXTS = {"wsgi": WSGIApplication}  # noqa: RUF012 - Ryu reads it so
+
+    def __init__(self, *args: object, **kwargs: WSGIApplication) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            settings = load(self.CONF)
+        except WrongSettings as error:
+            raise SystemExit(f"hoaflow: {error}") from None
+        # Ryu logs every HTTP request; bridges and agents send one every few seconds.
+        logging.getLogger("ryu.lib.hub").setLevel(logging.WARNING)
+        self._settings = settings
+        timing = Timing(settings.agent_lease, settings.acknowledge_within)
+        # Revisions go up across restarts because the wall clock does; all else runs on the monotonic clock.
+        self._offload = Offload(timing, settings.classify_miss, first_revision=int(time.time() * 1000))
+        self._encoder = Encoder(settings.first_table)
+        self._channels: dict[int, SwitchChannel] = {}
+        self._changed = ChangeSignal()
+        api = RestApi(self._offload, settings, self._channels, self._changed, self._notify)
+        wsgi = kwargs["wsgi"]
+        wsgi.registory[RestShim.__name__] = {"api": api}
+        wsgi.mapper.connect("hoaflow", "/{path:.*}", controller=RestShim)
+
+    def start(self) -> None:
+        """Start the clock besides Ryu's event loop."""
+        super().start()
+        self.threads.append(hub.spawn(self._run_clock))
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def _on_state_change(self, event: ofp_event.EventOFPStateChange) -> None:
+        datapath = event.datapath
+        if event.state == MAIN_DISPATCHER:
+            self._open_channel(datapath)
+        elif datapath.id is not None:
+            self._close_channel(datapath)
+
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def _on_error(self, event: ofp_event.EventOFPErrorMsg) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_error(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
+    def _on_barrier_reply(self, event: ofp_event.EventOFPBarrierReply) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_barrier_reply(event.msg.xid)
+
+    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    def _on_statistics(self, event: ofp_event.EventOFPFlowStatsReply) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_statistics(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def _on_port_status(self, event: ofp_event.EventOFPPortStatus) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_ports()
+
+    def _open_channel(self, datapath: Datapath) -> None:
+        former = self._channels.get(datapath.id)
+        if former is not None:
+            former.end()
+        channel = SwitchChannel(
+            datapath,
+            self._offload,
+            self._encoder,
+            self._settings.answer_within,
+            self._settings.read_back_every,
+            self._notify,
+        )
+        self._channels[datapath.id] = channel
+        hub.spawn(channel.run)
+
+    def _close_channel(self, datapath: Datapath) -> None:
+        channel = self._channels.get(datapath.id)
+        if channel is None or channel.datapath is not datapath:
+            return  # its switch has connected anew already
+        del self._channels[datapath.id]
+        channel.end()
+        if channel.router is not None:
+            self._offload.disconnect(datapath.id)
+        self._notify()
+
+    def _channel(self, event: ofp_event.EventOFPMsgBase) -> SwitchChannel | None:
+        channel = self._channels.get(event.msg.datapath.id)
+        return channel if channel is not None and channel.datapath is event.msg.datapath else None
+
+    def _notify(self) -> None:
+        """Whatever changed in the core: log its events, and wake whom it may concern."""
+        events, self._offload.events = self._offload.events, []
+        for event in events:
+            fields = " ".join(f"{key}={_shown(value)}" for key, value in event.fields.items())
+            LOG.info("event=%s %s time=%.3f", event.name, fields, time.time())
+        for channel in self._channels.values():
+            if channel.router is not None and channel.router.flows.dirty:
+                channel.wake()
+        self._changed.notify()
+
+    def _run_clock(self) -> None:
+        """Tell the core the time when it matters."""
+        while self.is_active:
+            now = time.monotonic()
+            deadline = self._offload.next_deadline(now)
+            if deadline is not None and deadline <= now:
+                self._offload.tick(now)
+                self._notify()
+                hub.sleep(0)
+            else:
+                self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if " " in text else text

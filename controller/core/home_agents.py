@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Home agents as their bridges announce them, and the lease that each bridge holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from controller.core.addresses import Prefix, format_address, host
+
+
+class Status(Enum):
+    """What the bridge says of the home agent."""
+
+    UP = "up"
+    # The home agent's process is down, its bridge is not: bindings are frozen and serve until their lifetimes end.
+    DOWN = "ha-down"
+
+
+class PrefixesOverlap(Exception):
+    """Two home agents claim the same addresses."""
+
+
+@dataclass(slots=True)
+class HomeAgent:
+    """One announced home agent.
+
+    ``lease`` is in seconds, ``lease_ends`` on the caller's clock. ``synced`` is true once a snapshot has come under an
+    unbroken lease: before that what is held may be stale, so no gate opens.
+    """
+
+    address: bytes
+    home_prefixes: tuple[Prefix, ...]
+    lease: int
+    lease_ends: float
+    status: Status
+    synced: bool = False
+
+    def lease_held(self, now: float) -> bool:
+        """Tell whether the bridge has renewed its lease in time."""
+        return now < self.lease_ends
+
+    def may_offload(self, now: float) -> bool:
+        """Tell whether gates may be open: the lease holds, and what is held is the home agent's own word."""
+        return self.synced and self.lease_held(now)
+
+    def covers(self, home_address: Prefix) -> bool:
+        """Tell whether ``home_address`` lies in one of the home prefixes."""
+        return any(prefix.contains(home_address) for prefix in self.home_prefixes)
+
+
+class HomeAgents:
+    """All announced home agents, by address."""
+
+    def __init__(self) -> None:
+        self._home_agents: dict[bytes, HomeAgent] = {}
+
+    def __iter__(self) -> Iterator[HomeAgent]:
+        return iter(self._home_agents.values())
+
+    def get(self, address: bytes) -> HomeAgent | None:
+        """Return the home agent announced with ``address``."""
+        return self._home_agents.get(address)
+
+    def covering(self, prefix: Prefix) -> HomeAgent | None:
+        """Return the home agent in whose home prefixes ``prefix`` lies."""
+        return next((agent for agent in self if agent.covers(prefix)), None)
+
+    def announce(
+        self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
+    ) -> HomeAgent:
+        """Create or renew. Idempotent, but that the lease starts anew: ``lease`` seconds from ``now``.
+
+        After a lapse the home agent counts as not synced until its next snapshot.
+        Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
+        """
+        for other in self.overlapping(address, home_prefixes):
+            if not other.lease_held(now):
+                continue
+            taken = ", ".join(map(str, other.home_prefixes))
+            raise PrefixesOverlap(
+                f"home agent {format_address(other.address)} holds {taken};"
+                " a home prefix belongs to one home agent as long as that one's lease holds"
+            )
+        held = self._home_agents.get(address)
+        synced = held is not None and held.synced and held.lease_held(now)
+        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, synced)
+        self._home_agents[address] = agent
+        return agent
+
+    def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
+        """Return the home agents other than ``address`` that hold addresses of ``home_prefixes``."""
+        return [
+            other
+            for other in self
+            if other.address != address and any(p.overlaps(q) for p in home_prefixes for q in other.home_prefixes)
+        ]
+
+    def forget(self, address: bytes) -> None:
+        """Forget a home agent."""
+        self._home_agents.pop(address, None)
+
+    def next_lapse(self, now: float) -> float | None:
+        """Return the earliest moment after ``now`` at which a lease ends."""
+        return min((agent.lease_ends for agent in self if agent.lease_held(now)), default=None)
+
+
+def why_not_home_address(home_address: Prefix, home_agent: HomeAgent) -> str | None:
+    """Say what keeps ``home_address`` from being one of ``home_agent``'s, or None if nothing does."""
+    if not home_agent.covers(home_address):
+        prefixes = ", ".join(map(str, home_agent.home_prefixes))
+        return f"{home_address} lies outside the home prefixes of {format_address(home_agent.address)}: {prefixes}"
+    if home_address.contains(host(home_agent.address)):
+        return f"{home_address} holds the home agent's own address"
+    return None

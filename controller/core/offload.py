@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole of the controller's logic in one object: what comes in from bridges, agents, switches and time, and what
+follows from it for each router.
+
+Each call is all or nothing: what raises has changed nothing. After any call, routers whose ``flows.dirty`` is set have
+something to send (``Router.changes``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.core.addresses import Prefix, format_address, host, why_not_global_unicast
+from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
+from controller.core.flows import Action, FlowKey, Kind
+from controller.core.home_agents import HomeAgent, HomeAgents, Status, why_not_home_address
+from controller.core.pipeline import SHORTEST_MOBILE_NETWORK_PREFIX
+from controller.core.reconciliation import Entry, FlowChange
+from controller.core.router import BindingOnRouter, Router, Timing
+from controller.core.tunnels import EndpointName
+
+
+class Refused(Exception):
+    """A field of a request has a value that can't be taken."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class NotAnnounced(Exception):
+    """No bridge has announced this home agent."""
+
+    def __init__(self, home_agent: bytes) -> None:
+        super().__init__(
+            f"home agent {format_address(home_agent)} is not announced; PUT /v1/home-agents/{{address}} first"
+        )
+
+
+class UnknownRouter(Exception):
+    """Neither a switch nor a tunnel agent with this datapath id has been heard of."""
+
+    def __init__(self, dpid: int) -> None:
+        super().__init__(f"no router {dpid:016x} is known; its switch or its tunnel agent has to announce it first")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that an operator would want to know; ``fields`` are ready for a log line."""
+
+    name: str
+    fields: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class SnapshotResult:
+    """What a snapshot did; ``refused`` gives the index and reason of each binding not taken.
+
+    ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    refused: list[tuple[int, Binding, Refused]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class BindingState:
+    """How a binding stands: ``active``, ``partial``, ``pending`` or ``held``, and on each router prepared for it."""
+
+    state: str
+    routers: Mapping[int, BindingOnRouter]
+
+
+class Offload:
+    """Bindings, home agents and routers, and the rules between them."""
+
+    def __init__(self, timing: Timing, classify_miss: tuple[Action, ...] | None, first_revision: int) -> None:
+        self.bindings = BindingTable()
+        self.home_agents = HomeAgents()
+        self.routers: dict[int, Router] = {}
+        self.events: list[Event] = []
+        self._timing = timing
+        self._classify_miss = classify_miss
+        self._first_revision = first_revision
+        self._announced_active: dict[Prefix, bytes] = {}
+
+    # From the bridges.
+
+    def announce(
+        self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
+    ) -> HomeAgent:
+        """A bridge announces its home agent or renews its lease (``lease`` seconds). Idempotent.
+
+        Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for another's home prefix.
+        """
+        _check_unicast("address", host(address))
+        if not home_prefixes:
+            raise Refused("home_prefixes", "expected at least one prefix, got none")
+        for index, prefix in enumerate(home_prefixes):
+            _check_unicast(f"home_prefixes[{index}]", prefix)
+        before = self.home_agents.get(address)
+        home_agent = self.home_agents.announce(address, home_prefixes, lease, status, now)
+        for replaced in self.home_agents.overlapping(address, home_prefixes):
+            self._forget(replaced, now)
+        if before is None or not before.lease_held(now) or before.status is not status:
+            self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
+        if before is not None and before.home_prefixes != home_prefixes:
+            for binding in list(self.bindings.of_home_agent(address)):
+                if not home_agent.covers(binding.home_address):
+                    self._drop(binding.home_address, now, "prefix-gone")
+        self._review(now)
+        return home_agent
+
+    def post(self, binding: Binding, now: float) -> Change:
+        """A bridge reports one binding. Idempotent.
+
+        Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
+        """
+        home_agent = self._check(binding)
+        held = self.bindings.get(binding.home_address)
+        gone = _is_deregistration(binding)
+        try:
+            self.bindings.check_sequence(
+                binding.home_address, binding.sequence, None if gone else binding.care_of_address
+            )
+        except StaleSequence:
+            self._event("binding-refused", home_address=binding.home_address, reason="stale-sequence")
+            raise
+        if gone:
+            if held is not None:
+                self._drop(binding.home_address, now, "deregistered")
+            return Change.REMOVED if held is not None else Change.UNCHANGED
+        return self._put(binding, home_agent, now)
+
+    def snapshot(self, home_agent: bytes, bindings: Iterable[Binding], now: float) -> SnapshotResult:
+        """A bridge reports the whole binding cache: the truth of its moment. Idempotent.
+
+        What it holds is taken as it is, what it lacks is removed, what can't be taken counts as lacking and is
+        reported. Raises NotAnnounced.
+        """
+        agent = self.home_agents.get(home_agent)
+        if agent is None:
+            raise NotAnnounced(home_agent)
+        result = SnapshotResult()
+        present: set[Prefix] = set()
+        for index, binding in enumerate(bindings):
+            try:
+                if binding.home_agent != home_agent:
+                    raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent)}")
+                self._check(binding)
+                if binding.home_address in present:
+                    raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
+            except Refused as refused:
+                result.refused.append((index, binding, refused))
+                continue
+            if _is_deregistration(binding):
+                continue
+            present.add(binding.home_address)
+            change = self._put(binding, agent, now)
+            if change is Change.ADDED:
+                result.added += 1
+            elif change is Change.CHANGED:
+                result.changed += 1
+            else:
+                result.unchanged += 1
+        for home_address in self.bindings.absent_from(home_agent, present):
+            self._drop(home_address, now, "not-in-snapshot")
+            result.removed += 1
+        if not agent.synced and agent.lease_held(now):
+            agent.synced = True
+            for router in self.routers.values():
+                router.tunnels.demand_full()
+            self._event("home-agent-synced", home_agent=home_agent, bindings=len(present))
+        self._review(now)
+        return result
+
+    def remove(self, home_address: Prefix, now: float) -> bool:
+        """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
+        if self.bindings.get(home_address) is None:
+            return False
+        self._drop(home_address, now, "deleted")
+        return True
+
+    # From the tunnel agents.
+
+    def acknowledge(
+        self,
+        dpid: int,
+        revision: int,
+        endpoints: dict[bytes, EndpointName],
+        failures: dict[Prefix, str],
+        now: float,
+    ) -> None:
+        """A tunnel agent says what its router's kernel holds."""
+        router = self._router(dpid, now)
+        before = router.tunnels.failures
+        router.hear_agent(now)
+        router.acknowledge(revision, endpoints, failures, now)
+        for home_address, reason in failures.items():
+            if before.get(home_address) != reason:
+                self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
+        router.review(now)
+
+    def hear_agent(self, dpid: int, now: float) -> Router:
+        """A tunnel agent asks for its list. Raises UnknownRouter."""
+        router = self.router(dpid)
+        was_alive = router.tunnels.agent_alive(now)
+        router.hear_agent(now)
+        if not was_alive:
+            router.review(now)
+        return router
+
+    def router(self, dpid: int) -> Router:
+        """Return a router. Raises UnknownRouter."""
+        try:
+            return self.routers[dpid]
+        except KeyError:
+            raise UnknownRouter(dpid) from None
+
+    # From the switches.
+
+    def connect(
+        self,
+        dpid: int,
+        ports: Mapping[str, int],
+        installed: Iterable[Entry],
+        foreign: Iterable[FlowKey],
+        now: float,
+    ) -> Router:
+        """A switch is connected and its flows have been read back."""
+        router = self._router(dpid, now)
+        router.connect(ports, installed, foreign)
+        router.review(now)
+        self._event("router-connected", router=f"{dpid:016x}")
+        return router
+
+    def disconnect(self, dpid: int) -> None:
+        """A switch's connection is gone."""
+        self.router(dpid).disconnect()
+        self._event("router-disconnected", router=f"{dpid:016x}")
+
+    def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
+        """A switch's ports changed."""
+        router = self.router(dpid)
+        router.set_ports(ports, now)
+        router.review(now)
+
+    def confirm(self, router: Router, changes: list[FlowChange], now: float) -> None:
+        """A switch has carried these changes out."""
+        router.flows.confirm(changes)
+        if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in changes):
+            router.review(now)
+        for change in changes:
+            if change.add:
+                for home_address in router.served_by(change.flow):
+                    self._announce_if_active(home_address, now)
+
+    def reject(self, router: Router, change: FlowChange, reason: str, now: float) -> None:
+        """A switch has refused a change."""
+        router.flows.reject(change, reason, now)
+        self._event(
+            "flow-rejected",
+            router=f"{router.dpid:016x}",
+            flow=change.flow,
+            serves=change.flow.serves,
+            reason=reason,
+        )
+
+    # From the clock.
+
+    def tick(self, now: float) -> None:
+        """Time has passed: end lifetimes, leases and waits."""
+        for binding in self.bindings.expired(now):
+            self._gone(binding.home_address, now, "expired")
+        for home_agent in self.home_agents:
+            if home_agent.synced and not home_agent.lease_held(now):
+                home_agent.synced = False
+                self._event("lease-lapsed", home_agent=home_agent.address)
+                for binding in list(self.bindings.of_home_agent(home_agent.address)):
+                    if binding.expires_at is None:
+                        self._drop(binding.home_address, now, "lease-lapsed")
+        for router in self.routers.values():
+            router.tick(now)
+        self._review(now)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when ``tick`` has to be called next, or None when nothing is waiting for time."""
+        moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(now)]
+        moments += [router.next_deadline(now) for router in self.routers.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # What is.
+
+    def state_of(self, binding: Binding, now: float) -> BindingState:
+        """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it."""
+        routers = {
+            dpid: router.state_of(binding, now)
+            for dpid, router in self.routers.items()
+            if router.prepared_for(binding.home_agent)
+        }
+        home_agent = self.home_agents.get(binding.home_agent)
+        if home_agent is None or not home_agent.may_offload(now):
+            return BindingState("held", routers)
+        active = sum(router.state == "active" for router in routers.values())
+        if active == 0:
+            return BindingState("pending", routers)
+        return BindingState("active" if active == len(routers) else "partial", routers)
+
+    # How.
+
+    def _router(self, dpid: int, now: float) -> Router:
+        router = self.routers.get(dpid)
+        if router is None:
+            router = Router(
+                dpid,
+                self.bindings,
+                self.home_agents,
+                self._timing,
+                self._classify_miss,
+                self._first_revision,
+                now,
+            )
+            self.routers[dpid] = router
+            for binding in self.bindings:
+                router.follow(binding, now)
+        return router
+
+    def _check(self, binding: Binding) -> HomeAgent:
+        home_agent = self.home_agents.get(binding.home_agent)
+        if home_agent is None:
+            raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
+        _check_unicast("home_address", binding.home_address)
+        reason = why_not_home_address(binding.home_address, home_agent)
+        if reason is not None:
+            raise Refused("home_address", reason)
+        if binding.home_address.length < SHORTEST_MOBILE_NETWORK_PREFIX:
+            raise Refused(
+                "home_address",
+                f"expected a mobile network prefix of at least {SHORTEST_MOBILE_NETWORK_PREFIX} bits,"
+                f" got {binding.home_address}",
+            )
+        if _is_deregistration(binding):
+            return home_agent
+        _check_unicast("care_of_address", host(binding.care_of_address))
+        if binding.care_of_address == binding.home_agent:
+            raise Refused("care_of_address", "this is the home agent's own address")
+        if not binding.home_address.is_host and binding.home_address.contains(host(binding.care_of_address)):
+            raise Refused("care_of_address", f"it lies in the mobile network {binding.home_address} itself")
+        return home_agent
+
+    def _put(self, binding: Binding, home_agent: HomeAgent, now: float) -> Change:
+        change = self.bindings.put(binding)
+        if change is not Change.UNCHANGED:
+            for router in self.routers.values():
+                router.follow(binding, now)
+        if change in (Change.ADDED, Change.CHANGED):
+            self._announced_active.pop(binding.home_address, None)
+            self._event(
+                f"binding-{change.value}",
+                home_address=binding.home_address,
+                care_of_address=binding.care_of_address,
+                home_agent=home_agent.address,
+                sequence=binding.sequence,
+                lifetime=binding.lifetime,
+            )
+        return change
+
+    def _drop(self, home_address: Prefix, now: float, reason: str) -> None:
+        self.bindings.remove(home_address)
+        self._gone(home_address, now, reason)
+
+    def _gone(self, home_address: Prefix, now: float, reason: str) -> None:
+        self._announced_active.pop(home_address, None)
+        for router in self.routers.values():
+            router.drop(home_address, now)
+        self._event("binding-removed", home_address=home_address, reason=reason)
+
+    def _forget(self, home_agent: HomeAgent, now: float) -> None:
+        for binding in list(self.bindings.of_home_agent(home_agent.address)):
+            self._drop(binding.home_address, now, "home-agent-replaced")
+        self.home_agents.forget(home_agent.address)
+        self._event("home-agent-forgotten", home_agent=home_agent.address)
+
+    def _review(self, now: float) -> None:
+        for router in self.routers.values():
+            router.review(now)
+
+    def _announce_if_active(self, home_address: Prefix, now: float) -> None:
+        """Report a binding once for each care-of address, when the last of its routers has confirmed it."""
+        binding = self.bindings.get(home_address)
+        if binding is None or self._announced_active.get(home_address) == binding.care_of_address:
+            return
+        if self.state_of(binding, now).state == "active":
+            self._announced_active[home_address] = binding.care_of_address
+            self._event(
+                "binding-active",
+                home_address=home_address,
+                care_of_address=binding.care_of_address,
+                sequence=binding.sequence,
+            )
+
+    def _event(self, name: str, **fields: object) -> None:
+        shown = {key: format_address(value) if isinstance(value, bytes) else value for key, value in fields.items()}
+        self.events.append(Event(name, shown))
+
+
+def _is_deregistration(binding: Binding) -> bool:
+    """RFC 6275 section 9.5.1: lifetime zero, or the home address as care-of address."""
+    return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
+
+
+def _check_unicast(field: str, prefix: Prefix) -> None:
+    reason = why_not_global_unicast(prefix)
+    if reason is not None:
+        raise Refused(field, f"expected global unicast, but {reason}")

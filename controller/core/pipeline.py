@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline: its tables as data, and one function per flow.
+
+Every flow is checked against its table's declaration where it is built, so a wrong one fails here and not in a switch.
+Table numbers are given by the order in ``TABLES``; code uses names.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controller.core.addresses import ADDRESS_BITS, Prefix, host
+from controller.core.flows import (
+    ETH_TYPE_IPV6,
+    Action,
+    Flow,
+    Goto,
+    Kind,
+    Match,
+    Normal,
+    Output,
+    SetEthDst,
+    match,
+)
+
+CLASSIFY = "classify"
+DOWNLINK = "downlink"
+UPLINK = "uplink"
+
+IPPROTO_IPV6 = 41  # IPv6 encapsulation, RFC 2473
+IPPROTO_ICMPV6 = 58
+IPPROTO_MOBILITY = 135  # Mobility Header, RFC 6275 section 6.1
+
+# Router Solicitation to Redirect (RFC 4861 section 4).
+NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)
+# Packets whose hop limit ends at a router: its kernel answers Time Exceeded.
+LAST_HOP_LIMITS = (0, 1)
+
+GUARD_PRIORITY = 300
+HOP_LIMIT_PRIORITY = 290
+# The home agent's address lies in its home prefix: its gate must outrank the prefix's.
+UPLINK_GATE_PRIORITY = 210
+DOWNLINK_GATE_PRIORITY = 200
+BINDING_PRIORITY = 100
+MISS_PRIORITY = 0
+
+# Shorter mobile network prefixes rank below longer ones and below home addresses, and must still rank above the miss.
+SHORTEST_MOBILE_NETWORK_PREFIX = ADDRESS_BITS - BINDING_PRIORITY + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table's declaration: what its flows may match and do, where they may go, and what a miss does."""
+
+    name: str
+    matches: frozenset[str]
+    actions: tuple[type, ...]
+    leads_to: frozenset[str]
+    miss: tuple[Action, ...] | None
+
+
+TABLES = (
+    Table(
+        CLASSIFY,
+        matches=frozenset({"eth_type", "ipv6_dst", "ip_proto", "icmpv6_type", "nw_ttl"}),
+        actions=(Normal, Goto),
+        leads_to=frozenset({DOWNLINK, UPLINK}),
+        miss=None,  # a setting
+    ),
+    Table(
+        DOWNLINK,
+        matches=frozenset({"eth_type", "ipv6_dst"}),
+        actions=(Normal, SetEthDst, Output),
+        leads_to=frozenset(),
+        miss=(Normal(),),
+    ),
+    Table(
+        UPLINK,
+        matches=frozenset({"eth_type", "ipv6_src", "ipv6_dst", "ip_proto"}),
+        actions=(Normal, SetEthDst, Output),
+        leads_to=frozenset(),
+        miss=(Normal(),),
+    ),
+)
+_DECLARED = {table.name: table for table in TABLES}
+
+
+class Endpoint(NamedTuple):
+    """Where a router's `route` backend takes packets: the OpenFlow port that leads into the tunnel endpoint namespace,
+    and the MAC address behind it."""
+
+    port: int
+    mac: str
+
+
+class WrongFlow(Exception):
+    """A flow does not fit its table's declaration: an error in this program."""
+
+
+def _flow(
+    kind: Kind,
+    table: str,
+    priority: int,
+    match: Match,
+    actions: tuple[Action, ...],
+    serves: Prefix | None = None,
+) -> Flow:
+    declared = _DECLARED[table]
+    for name, _ in match:
+        if name not in declared.matches:
+            raise WrongFlow(f"table {table} does not match on {name}; it matches on {sorted(declared.matches)}")
+    for action in actions:
+        if isinstance(action, Goto):
+            if action.table not in declared.leads_to:
+                raise WrongFlow(f"table {table} does not lead to {action.table}")
+        elif not isinstance(action, declared.actions):
+            raise WrongFlow(f"table {table} has no action {action}")
+    return Flow(kind, table, priority, match, actions, serves)
+
+
+def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
+    """What each table does with packets that nothing in it matches.
+
+    ``classify_miss`` is the first table's, None to leave that to other applications' flows.
+    """
+    misses = {table.name: table.miss for table in TABLES if table.miss is not None}
+    flows = [_flow(Kind.MISS, name, MISS_PRIORITY, (), actions) for name, actions in misses.items()]
+    if classify_miss is not None:
+        # Not checked against the declaration: the setting may lead to a table of somebody else's.
+        flows.append(Flow(Kind.MISS, CLASSIFY, MISS_PRIORITY, (), classify_miss))
+    return flows
+
+
+def guard_flows(home_prefix: Prefix) -> list[Flow]:
+    """What stays on the home agent's path although its gate is open: signalling, neighbour discovery, last hops."""
+    return [
+        mobility_guard(home_prefix),
+        *(neighbour_discovery_guard(home_prefix, type_) for type_ in NEIGHBOUR_DISCOVERY_TYPES),
+        *(hop_limit_guard(home_prefix, hop_limit) for hop_limit in LAST_HOP_LIMITS),
+    ]
+
+
+def mobility_guard(home_prefix: Prefix) -> Flow:
+    """Mobility Header packets (HoT and friends) go through the home agent (RFC 6275 section 10.4.6)."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, ip_proto=IPPROTO_MOBILITY)
+    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
+
+
+def neighbour_discovery_guard(home_prefix: Prefix, icmpv6_type: int) -> Flow:
+    """A router on the home link asks the home agent, as proxy, for a home address (RFC 6275 section 10.4.1)."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, ip_proto=IPPROTO_ICMPV6, icmpv6_type=icmpv6_type)
+    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
+
+
+def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
+    """A packet on its last hop is for the kernel to answer with Time Exceeded."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, nw_ttl=hop_limit)
+    return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),), home_prefix)
+
+
+def downlink_gate(home_prefix: Prefix) -> Flow:
+    """While it stands, packets for ``home_prefix`` are looked up among the bindings."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix)
+    return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (Goto(DOWNLINK),), home_prefix)
+
+
+def uplink_gate(home_agent: bytes) -> Flow:
+    """While it stands, tunnel packets for the home agent are looked up among the care-of addresses."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=host(home_agent), ip_proto=IPPROTO_IPV6)
+    return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),), host(home_agent))
+
+
+def downlink_flow(home_address: Prefix, endpoint: Endpoint) -> Flow:
+    """Packets for a home address or mobile network prefix go into the tunnel endpoint namespace, whose route
+    encapsulates them to the care-of address."""
+    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_address)
+    priority = BINDING_PRIORITY - (ADDRESS_BITS - home_address.length)
+    return _flow(Kind.DOWNLINK, DOWNLINK, priority, wanted, _into(endpoint), home_address)
+
+
+def uplink_flow(care_of_address: bytes, home_agent: bytes, endpoint: Endpoint) -> Flow:
+    """Tunnel packets from a care-of address to the home agent are decapsulated here.
+
+    Several home addresses may share one care-of address; the endpoint's filter knows the pairs.
+    """
+    wanted = match(
+        eth_type=ETH_TYPE_IPV6,
+        ipv6_src=host(care_of_address),
+        ipv6_dst=host(home_agent),
+        ip_proto=IPPROTO_IPV6,
+    )
+    return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, _into(endpoint), host(care_of_address))
+
+
+def _into(endpoint: Endpoint) -> tuple[Action, ...]:
+    return (SetEthDst(endpoint.mac), Output(endpoint.port))

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One router: which flows it should have for the bindings, given what its switch and its tunnel agent confirmed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.core import pipeline
+from controller.core.addresses import Prefix
+from controller.core.bindings import Binding, BindingTable
+from controller.core.flows import Action, Flow, FlowKey, Kind, match_value
+from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.reconciliation import Entry, FlowChange, Reconciliation
+from controller.core.tunnels import EndpointName, Tunnels
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the controller takes a router at its word, in seconds.
+
+    ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long the flows of a binding's
+    former care-of address may stay while the agent changes the tunnel.
+    """
+
+    agent_lease: float
+    acknowledge_within: float
+
+
+@dataclass(frozen=True, slots=True)
+class BindingOnRouter:
+    """How a binding stands on one router: ``active``, ``pending`` or ``failed``, and why."""
+
+    state: str
+    reason: str | None = None
+
+
+class Router:
+    """An Open vSwitch bridge under control, with its tunnel agent.
+
+    It reads the shared binding table and home agents and never writes them. ``now`` is the caller's clock throughout.
+    """
+
+    def __init__(
+        self,
+        dpid: int,
+        bindings: BindingTable,
+        home_agents: HomeAgents,
+        timing: Timing,
+        classify_miss: tuple[Action, ...] | None,
+        first_revision: int,
+        now: float,
+    ) -> None:
+        self.dpid = dpid
+        self.connected = False
+        self.flows = Reconciliation()
+        self.tunnels = Tunnels(first_revision)
+        self._bindings = bindings
+        self._home_agents = home_agents
+        self._timing = timing
+        self._ports: dict[str, int] = {}
+        # The binding whose flows are desired, by home address: the table's, or a former one while its tunnel changes.
+        self._offered: dict[Prefix, Binding] = {}
+        self._uplink_users: dict[tuple[bytes, bytes], dict[Prefix, float | None]] = {}
+        # Tunnels that the agent has yet to acknowledge: their home agent, and until when former flows may stay.
+        self._waiting: dict[Prefix, tuple[bytes, float]] = {}
+        self._gates_and_guards: set[FlowKey] = set()
+        # An agent that has not been heard of yet may only be on its way back to a restarted controller.
+        self._agent_expected_until = now + timing.agent_lease
+        for flow in pipeline.miss_flows(classify_miss):
+            self.flows.want(flow)
+
+    # What comes in.
+
+    def connect(self, ports: Mapping[str, int], installed: Iterable[Entry], foreign: Iterable[FlowKey]) -> None:
+        """The switch is there, with these ports (numbers by name) and flows."""
+        self.connected = True
+        self._ports = dict(ports)
+        self.flows.load(installed, foreign)
+
+    def disconnect(self) -> None:
+        """The switch's connection is gone, and with it what was known of its flows."""
+        self.connected = False
+        self.flows.forget_installed()
+
+    def set_ports(self, ports: Mapping[str, int], now: float) -> None:
+        """The switch's ports changed."""
+        self._ports = dict(ports)
+        self._resettle(now)
+
+    def follow(self, binding: Binding, now: float) -> None:
+        """A binding was added, changed or refreshed."""
+        self.tunnels.publish(binding)
+        self._settle(binding.home_address, now)
+
+    def drop(self, home_address: Prefix, now: float) -> None:
+        """A binding is gone."""
+        self.tunnels.withdraw(home_address)
+        self._settle(home_address, now)
+
+    def hear_agent(self, now: float) -> None:
+        """The tunnel agent has given a sign of life."""
+        self.tunnels.agent_lease_ends = now + self._timing.agent_lease
+        self._agent_expected_until = now
+
+    def acknowledge(
+        self, revision: int, endpoints: dict[bytes, EndpointName], failures: dict[Prefix, str], now: float
+    ) -> None:
+        """The tunnel agent says what its kernel holds and where its endpoints are."""
+        moved = endpoints != self.tunnels.endpoints
+        self.tunnels.endpoints = endpoints
+        news = self.tunnels.acknowledge(revision, failures)
+        if moved:
+            self._resettle(now)
+        else:
+            for home_address in news:
+                self._settle(home_address, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        overdue = [home_address for home_address, (_, deadline) in self._waiting.items() if deadline <= now]
+        for home_address in overdue:
+            self._settle(home_address, now)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when ``tick`` and ``review`` have something to do next."""
+        moments = [deadline for _, deadline in self._waiting.values()]
+        if self.tunnels.agent_alive(now) and self.tunnels.agent_lease_ends is not None:
+            moments.append(self.tunnels.agent_lease_ends)
+        return min(moments, default=None)
+
+    # What follows.
+
+    def changes(self, now: float) -> list[FlowChange]:
+        """Return the flow changes that are due (see ``Reconciliation.changes``)."""
+        gates = self.flows.adopted_gates(now)
+        return self.flows.changes(now, lambda flow: self._may_delete(flow, gates, now))
+
+    def review(self, now: float) -> None:
+        """Desire guards for every home agent, and gates for those whose traffic may be taken off here now.
+
+        To be called after whatever may open or close a gate: announcements, snapshots, the agent's word, time.
+        """
+        wanted: set[FlowKey] = set()
+        for home_agent in self._home_agents:
+            guards = [flow for prefix in home_agent.home_prefixes for flow in pipeline.guard_flows(prefix)]
+            for flow in guards:
+                self.flows.want(flow)
+                wanted.add(flow.key)
+            # What must stay on the home agent's path is kept there before anything is taken off it.
+            guarded = all(self.flows.is_active(flow.key, now) for flow in guards)
+            for gate in gates_of(home_agent):
+                if guarded and self._may_open(gate, home_agent, now):
+                    self.flows.want(gate, home_agent.lease_ends)
+                    wanted.add(gate.key)
+        for key in self._gates_and_guards - wanted:
+            self.flows.unwant(key)
+        self._gates_and_guards = wanted
+        self.flows.recheck_adopted()
+
+    def prepared_for(self, home_agent: bytes) -> bool:
+        """Tell whether the router has a tunnel endpoint for this home agent."""
+        return self._endpoint(home_agent) is not None
+
+    def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
+        """Say how a binding stands here."""
+        if not self.connected:
+            return BindingOnRouter("pending", "the switch is not connected")
+        endpoint = self._endpoint(binding.home_agent)
+        if endpoint is None:
+            return BindingOnRouter("pending", "no tunnel endpoint for this home agent")
+        failure = self.tunnels.failures.get(binding.home_address)
+        if failure is not None:
+            return BindingOnRouter("failed", f"tunnel: {failure}")
+        keys = [flow.key for flow in _flows_of(binding, endpoint)]
+        for key in keys:
+            rejection = self.flows.rejection(key)
+            if rejection is not None:
+                return BindingOnRouter("failed", rejection.reason)
+            if self.flows.is_foreign(key):
+                return BindingOnRouter("failed", "another application holds a flow with the same match")
+        if not self.tunnels.is_applied(binding):
+            return BindingOnRouter("pending", "the tunnel agent has not acknowledged the tunnel")
+        offered = self._offered.get(binding.home_address)
+        if offered is None or not offered.same_path(binding):
+            return BindingOnRouter("pending", "its flows are not due yet")
+        if not all(self.flows.is_active(key, now) for key in keys):
+            return BindingOnRouter("pending", "the switch has not confirmed its flows")
+        home_agent = self._home_agents.get(binding.home_agent)
+        if home_agent is None or not all(self.flows.is_active(gate.key, now) for gate in gates_of(home_agent)):
+            return BindingOnRouter("pending", "the home agent's gates are not open")
+        return BindingOnRouter("active")
+
+    def keys_of(self, binding: Binding) -> list[FlowKey]:
+        """Return the keys of the flows that carry a binding's packets here."""
+        endpoint = self._endpoint(binding.home_agent)
+        return [] if endpoint is None else [flow.key for flow in _flows_of(binding, endpoint)]
+
+    def open_gates(self, home_agent: HomeAgent, now: float) -> list[Flow]:
+        """Return the gates of ``home_agent`` that stand on the switch."""
+        return [gate for gate in gates_of(home_agent) if self.flows.installed(gate.key, now) is not None]
+
+    def served_by(self, flow: Flow) -> list[Prefix]:
+        """Return the home addresses that a binding's flow serves here."""
+        if flow.kind is Kind.DOWNLINK and flow.serves is not None:
+            return [flow.serves]
+        if flow.kind is Kind.UPLINK:
+            source, destination = match_value(flow.match, "ipv6_src"), match_value(flow.match, "ipv6_dst")
+            if isinstance(source, Prefix) and isinstance(destination, Prefix):
+                return list(self._uplink_users.get((source.packed, destination.packed), ()))
+        return []
+
+    # How.
+
+    def _settle(self, home_address: Prefix, now: float) -> None:
+        """Bring the desired flows of one home address in line with its binding and the agent's word on its tunnel."""
+        binding = self._bindings.get(home_address)
+        offered = self._offered.get(home_address)
+        _, deadline = self._waiting.pop(home_address, (None, None))
+        if binding is None or self._endpoint(binding.home_agent) is None:
+            self._offer(home_address, None)
+        elif self.tunnels.is_applied(binding):
+            self._offer(home_address, binding)
+        elif home_address in self.tunnels.failures:
+            self._offer(home_address, None)
+        else:
+            if deadline is None:
+                deadline = max(now + self._timing.acknowledge_within, self._agent_expected_until)
+            if now < deadline:
+                self._waiting[home_address] = (binding.home_agent, deadline)
+                if offered is not None and self._endpoint(offered.home_agent) is not None:
+                    return
+            self._offer(home_address, None)
+
+    def _resettle(self, now: float) -> None:
+        """Settle everything anew: ports or endpoints moved, so flows that were right may not be any more."""
+        for home_address in list(self._offered):
+            self._offer(home_address, None)
+        for binding in self._bindings:
+            self._settle(binding.home_address, now)
+
+    def _offer(self, home_address: Prefix, binding: Binding | None) -> None:
+        """Desire the flows of ``binding`` and no others for ``home_address``."""
+        former = self._offered.pop(home_address, None)
+        if former is not None and (binding is None or not former.same_path(binding)):
+            self._leave_uplink(former)
+            if binding is None:
+                self.flows.unwant(FlowKey(*_downlink_key(home_address)))
+        if binding is None:
+            return
+        endpoint = self._endpoint(binding.home_agent)
+        if endpoint is None:
+            raise ValueError(f"no endpoint for the home agent of {home_address}: its flows can't be offered")
+        self._offered[home_address] = binding
+        self.flows.want(pipeline.downlink_flow(home_address, endpoint), binding.expires_at)
+        path = (binding.care_of_address, binding.home_agent)
+        self._uplink_users.setdefault(path, {})[home_address] = binding.expires_at
+        self._want_uplink(path, endpoint)
+
+    def _leave_uplink(self, binding: Binding) -> None:
+        path = (binding.care_of_address, binding.home_agent)
+        users = self._uplink_users[path]
+        del users[binding.home_address]
+        if not users:
+            del self._uplink_users[path]
+            self.flows.unwant(_uplink_key(*path))
+            return
+        endpoint = self._endpoint(binding.home_agent)
+        if endpoint is not None:
+            self._want_uplink(path, endpoint)
+
+    def _want_uplink(self, path: tuple[bytes, bytes], endpoint: pipeline.Endpoint) -> None:
+        """Desire the uplink flow of a care-of address for as long as the last of its bindings lives."""
+        ends = list(self._uplink_users[path].values())
+        expires_at = None if None in ends else max(end for end in ends if end is not None)
+        self.flows.want(pipeline.uplink_flow(*path, endpoint), expires_at)
+
+    def _endpoint(self, home_agent: bytes) -> pipeline.Endpoint | None:
+        name = self.tunnels.endpoints.get(home_agent)
+        port = self._ports.get(name.port) if name else None
+        return pipeline.Endpoint(port, name.mac) if name and port is not None else None
+
+    def _may_open(self, gate: Flow, home_agent: HomeAgent, now: float) -> bool:
+        if not home_agent.may_offload(now) or not self.tunnels.agent_alive(now):
+            return False
+        if not self.prepared_for(home_agent.address):
+            return False
+        # A gate that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
+        return not self._waits_for(home_agent.address) or self.flows.installed(gate.key, now) is not None
+
+    def _waits_for(self, home_agent: bytes) -> bool:
+        """Tell whether tunnels of this home agent are unacknowledged."""
+        return any(waited_for == home_agent for waited_for, _ in self._waiting.values())
+
+    def _may_delete(self, flow: Flow, adopted_gates: list[Flow], now: float) -> bool:
+        """Decide on a flow of an earlier life that nobody desires.
+
+        It may still be needed: by a home agent whose snapshot has not come, or by a tunnel that its agent is about to
+        acknowledge. Once no open gate leads to it, nobody misses it.
+        """
+        subject = match_value(flow.match, "ipv6_dst")
+        if not isinstance(subject, Prefix):
+            return True
+        home_agent = self._home_agents.covering(subject)
+        gates = adopted_gates
+        if home_agent is not None:
+            if home_agent.synced and not self._waits_for(home_agent.address):
+                return True
+            gates = gates + self.open_gates(home_agent, now)
+        covering = (match_value(gate.match, "ipv6_dst") for gate in gates)
+        return not any(isinstance(prefix, Prefix) and prefix.overlaps(subject) for prefix in covering)
+
+
+def gates_of(home_agent: HomeAgent) -> list[Flow]:
+    """Return the gates of one home agent: one per home prefix, and one for its own address."""
+    return [
+        pipeline.uplink_gate(home_agent.address),
+        *(pipeline.downlink_gate(prefix) for prefix in home_agent.home_prefixes),
+    ]
+
+
+def _flows_of(binding: Binding, endpoint: pipeline.Endpoint) -> list[Flow]:
+    return [
+        pipeline.downlink_flow(binding.home_address, endpoint),
+        pipeline.uplink_flow(binding.care_of_address, binding.home_agent, endpoint),
+    ]
+
+
+_NOWHERE = pipeline.Endpoint(0, "")
+
+
+def _downlink_key(home_address: Prefix) -> FlowKey:
+    return pipeline.downlink_flow(home_address, _NOWHERE).key
+
+
+def _uplink_key(care_of_address: bytes, home_agent: bytes) -> FlowKey:
+    return pipeline.uplink_flow(care_of_address, home_agent, _NOWHERE).key

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What clients may send: one declaration per request body, and its translation into the core's values."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from controller.core.addresses import Prefix, parse_address, parse_prefix
+from controller.core.bindings import SEQUENCE_SPACE, Binding
+from controller.core.home_agents import Status
+from controller.core.tunnels import EndpointName
+from controller.rest.problems import FieldError, Problem, wrong_field
+
+# RFC 6275 counts lifetimes in 16 bits of 4 seconds.
+LONGEST_LIFETIME = 0xFFFF * 4
+MAC_ADDRESS = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
+
+T = TypeVar("T")
+
+
+class BindingBody(Struct, forbid_unknown_fields=True):
+    """One binding as a bridge reports it. ``lifetime`` in seconds left."""
+
+    home_address: str
+    care_of_address: str
+    home_agent: str | None = None
+    lifetime: Annotated[int, Meta(ge=0, le=LONGEST_LIFETIME)] | None = None
+    sequence: Annotated[int, Meta(ge=0, lt=SEQUENCE_SPACE)] | None = None
+
+    def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
+        """Return the core's value. ``home_agent`` is the one meant where the body names none. Raises Problem."""
+        if self.home_agent is not None:
+            home_agent = _address("home_agent", self.home_agent)
+        elif home_agent is None:
+            raise wrong_field("home_agent", "expected the home agent's address, got none")
+        return Binding(
+            home_address=_prefix("home_address", self.home_address),
+            care_of_address=_address("care_of_address", self.care_of_address),
+            home_agent=home_agent,
+            lifetime=self.lifetime,
+            expires_at=None if self.lifetime is None else now + self.lifetime,
+            sequence=self.sequence,
+        )
+
+
+class BindingsBody(Struct, forbid_unknown_fields=True):
+    """Several bindings; each is decoded by itself, so that one that is wrong does not hold up the others."""
+
+    bindings: list[msgspec.Raw]
+
+
+class HomeAgentBody(Struct, forbid_unknown_fields=True):
+    """A bridge's announcement of its home agent. ``lease`` in seconds."""
+
+    home_prefixes: list[str]
+    lease: Annotated[int, Meta(ge=1)] = 10
+    status: Literal["up", "ha-down"] = "up"
+
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """Return the home prefixes. Raises Problem."""
+        return tuple(_prefix(f"home_prefixes[{i}]", text) for i, text in enumerate(self.home_prefixes))
+
+    def core_status(self) -> Status:
+        """Return the status as the core knows it."""
+        return Status(self.status)
+
+
+class EndpointBody(Struct, forbid_unknown_fields=True):
+    """One tunnel endpoint of a router."""
+
+    home_agent: str
+    port: Annotated[str, Meta(min_length=1, max_length=255)]
+    mac: str
+
+
+class FailureBody(Struct, forbid_unknown_fields=True):
+    """One tunnel that the agent could not apply."""
+
+    home_address: str
+    reason: Annotated[str, Meta(max_length=1000)]
+
+
+class AcknowledgementBody(Struct, forbid_unknown_fields=True):
+    """What a tunnel agent's kernel holds."""
+
+    revision: Annotated[int, Meta(ge=0)]
+    endpoints: list[EndpointBody]
+    failed: list[FailureBody] = []
+
+    def core_endpoints(self) -> dict[bytes, EndpointName]:
+        """Return the endpoints by home agent. Raises Problem."""
+        endpoints = {}
+        for index, endpoint in enumerate(self.endpoints):
+            if not MAC_ADDRESS.fullmatch(endpoint.mac):
+                raise wrong_field(f"endpoints[{index}].mac", f"expected a MAC address, got {endpoint.mac!r}")
+            address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
+            endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower())
+        return endpoints
+
+    def failures(self) -> dict[Prefix, str]:
+        """Return the reasons by home address. Raises Problem."""
+        return {_prefix(f"failed[{i}].home_address", f.home_address): f.reason for i, f in enumerate(self.failed)}
+
+
+def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
+    """Decode a request body. Raises Problem: 400 for what is not JSON, 422 for a wrong type, value or field."""
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        field, reason = _where(str(error))
+        raise wrong_field(field, reason) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+
+
+def address_in_path(text: str) -> bytes:
+    """Return the address in a request's path. Raises Problem."""
+    return _address("address", text)
+
+
+def prefix_in_path(text: str) -> Prefix:
+    """Return the home address or mobile network prefix in a request's path. Raises Problem."""
+    return _prefix("home_address", text)
+
+
+def address_filter(name: str, text: str | None) -> bytes | None:
+    """Return the address that a list is filtered by. Raises Problem."""
+    return None if text is None else _address(name, text)
+
+
+def problem_of_item(problem: Problem) -> dict[str, object]:
+    """Return how one item of a batch was refused."""
+    return {"status": int(problem.status), "errors": [_member(error) for error in problem.errors]}
+
+
+def _member(error: FieldError) -> dict[str, str]:
+    return {"field": error.field, "reason": error.reason}
+
+
+def _where(message: str) -> tuple[str, str]:
+    """Split msgspec's ``reason - at `$.path``` into the field's path and the reason."""
+    reason, _, path = message.partition(" - at `$")
+    unknown = re.search(r"unknown field `([^`]*)`|missing required field `([^`]*)`", reason)
+    field = path.rstrip("`").lstrip(".")
+    if unknown:
+        name = unknown.group(1) or unknown.group(2)
+        field = f"{field}.{name}" if field else name
+    return field or "body", reason
+
+
+def _address(field: str, text: str) -> bytes:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise wrong_field(field, str(error)) from None
+
+
+def _prefix(field: str, text: str) -> Prefix:
+    try:
+        return parse_prefix(text)
+    except ValueError as error:
+        raise wrong_field(field, str(error)) from None

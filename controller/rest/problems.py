@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals as RFC 9457 problem details."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+from werkzeug.wrappers import Response
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+class Problem(Exception):
+    """A request that is answered with ``status`` and a problem+json body."""
+
+    def __init__(self, status: HTTPStatus, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+
+    def body(self) -> dict[str, object]:
+        """Return the problem's members (RFC 9457 section 3.1), with ``errors`` by field as an extension."""
+        members: dict[str, object] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+        if self.errors:
+            members["errors"] = [{"field": error.field, "reason": error.reason} for error in self.errors]
+        return members
+
+    def response(self) -> Response:
+        """Return the HTTP answer."""
+        return Response(msgspec.json.encode(self.body()), status=self.status, content_type="application/problem+json")
+
+
+def wrong_field(field: str, reason: str) -> Problem:
+    """Return the refusal of one field's type or value."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: {reason}", (FieldError(field, reason),))

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's settings: section ``[hoaflow]`` of the file given to ``ryu-manager --config-file``.
+
+Each is declared once, with type, default, bounds and help. Ryu's own settings (listening addresses, TLS) stay Ryu's.
+"""
+
+from dataclasses import dataclass
+
+from oslo_config import cfg
+
+from controller.core.flows import Action, Goto, Normal
+
+GROUP = "hoaflow"
+
+OPTIONS = (
+    cfg.IntOpt(
+        "first-table",
+        default=0,
+        min=0,
+        max=250,
+        help="Number of the first OpenFlow table; the others follow. With one above 0, other applications' flows"
+        " must lead there.",
+    ),
+    cfg.StrOpt(
+        "classify-miss",
+        default="NORMAL",
+        regex=r"NORMAL|none|[0-9]{1,3}",
+        help="What the first table does with all other traffic: NORMAL, the number of a table to go to, or none to"
+        " install no such flow.",
+    ),
+    cfg.FloatOpt(
+        "agent-lease",
+        default=10.0,
+        min=1.0,
+        max=300.0,
+        help="Seconds that a router's tunnel agent may be silent before its traffic goes back to the home agents.",
+    ),
+    cfg.FloatOpt(
+        "acknowledge-within",
+        default=3.0,
+        min=0.1,
+        max=60.0,
+        help="Seconds that a tunnel agent has to change a tunnel before the binding's flows are withdrawn.",
+    ),
+    cfg.FloatOpt(
+        "answer-within",
+        default=5.0,
+        min=0.1,
+        max=300.0,
+        help="Seconds that a switch has to answer before its connection is closed.",
+    ),
+    cfg.FloatOpt(
+        "read-back-every",
+        default=60.0,
+        min=1.0,
+        max=86400.0,
+        help="Seconds between two looks at a switch's own flow tables, which repair what others changed.",
+    ),
+    cfg.IntOpt(
+        "longest-lease",
+        default=60,
+        min=1,
+        max=3600,
+        help="Longest lease in seconds that a bridge may ask for: the longest that a failure may go unnoticed.",
+    ),
+    cfg.IntOpt(
+        "largest-body",
+        default=32 * 1024 * 1024,
+        min=1024,
+        help="Largest request body in bytes; larger ones are answered 413.",
+    ),
+    cfg.FloatOpt(
+        "request-timeout",
+        default=30.0,
+        min=1.0,
+        max=300.0,
+        help="Seconds that a REST client may be silent within a request, and that ?wait=active waits at the longest.",
+    ),
+)
+
+
+class WrongSettings(Exception):
+    """The configuration can't be used; the message says which setting, what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings as checked at start; names and meanings as in ``OPTIONS``."""
+
+    first_table: int
+    classify_miss: tuple[Action, ...] | None
+    agent_lease: float
+    acknowledge_within: float
+    answer_within: float
+    read_back_every: float
+    longest_lease: int
+    largest_body: int
+    request_timeout: float
+
+
+def load(conf: cfg.ConfigOpts) -> Settings:
+    """Return the settings in ``conf``'s files. Raises WrongSettings, also for a setting that does not exist."""
+    conf.register_opts(OPTIONS, GROUP)
+    known = {option.dest for option in OPTIONS}
+    for path in conf.config_file or ():
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        for name in sections.get(GROUP, {}):
+            if name.replace("-", "_") not in known:
+                expected = ", ".join(sorted(option.name for option in OPTIONS))
+                raise WrongSettings(f"{path}: [{GROUP}] has no setting {name!r}; it has {expected}")
+    group = conf[GROUP]
+    try:
+        values = {name: group[name] for name in known}
+    except cfg.ConfigFileValueError as error:
+        raise WrongSettings(f"[{GROUP}] {error}") from None
+    return Settings(**{**values, "classify_miss": _classify_miss(values["classify_miss"])})
+
+
+def _classify_miss(text: str) -> tuple[Action, ...] | None:
+    if text == "none":
+        return None
+    return (Normal(),) if text == "NORMAL" else (Goto(text),)

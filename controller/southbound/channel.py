@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exchange with one switch: read its flows back, then send what is due and wait for the answer, again and again.
+
+One greenlet per connection does all the sending, so a switch that is slow or silent holds up nobody else. Whatever goes
+wrong ends the connection; the switch comes back, its flows are read anew, and nothing was recorded that it did not
+confirm.
+"""
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import eventlet
+from eventlet.event import Event
+from ryu.controller.controller import Datapath
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+
+from controller.core.flows import FlowKey
+from controller.core.offload import Offload
+from controller.core.reconciliation import Entry, FlowChange
+from controller.core.router import Router
+from controller.southbound.encoder import Encoder, InstalledFlow
+
+LOG = logging.getLogger("hoaflow.southbound")
+
+# A bundle costs the switch memory, and an error in it costs sending the rest of it again.
+BUNDLE_SIZE = 1000
+MAX_XID = 0xFFFFFFFF
+
+
+class Counters(NamedTuple):
+    """A flow's counters."""
+
+    packets: int
+    bytes: int
+
+
+class SwitchSilent(Exception):
+    """A switch did not answer in time."""
+
+
+class ChangesRefused(Exception):
+    """A switch refused some changes: ``reasons`` by their position. Of a bundle, nothing was carried out then."""
+
+    def __init__(self, reasons: dict[int, str], in_bundle: bool) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+        self.in_bundle = in_bundle
+
+
+class Exchange:
+    """One request and what came back for it: its errors by xid, its statistics, and the reply that ends it."""
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self.errors: dict[int, str] = {}
+        self.statistics: list[parser.OFPFlowStats] = []
+
+    def finish(self) -> None:
+        """The last reply has come."""
+        if not self.done.ready():
+            self.done.send()
+
+
+class SwitchChannel:
+    """Keeps one connected switch in step with its ``Router``."""
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        offload: Offload,
+        encoder: Encoder,
+        answer_within: float,
+        read_back_every: float,
+        notify: Callable[[], None],
+    ) -> None:
+        self.datapath = datapath
+        self._offload = offload
+        self._encoder = encoder
+        self._answer_within = answer_within
+        self._read_back_every = read_back_every
+        self._notify = notify
+        self._bundles = True
+        self._xids = itertools.count(1)
+        self._bundle_ids = itertools.count(1)
+        self._exchanges: dict[int, Exchange] = {}
+        self._woken = Event()
+        self._counted: dict[FlowKey, Counters] = {}
+        self._counted_at = -math.inf
+        self.dpid: int = datapath.id
+        self.router: Router | None = None
+
+    # Called by others.
+
+    def wake(self) -> None:
+        """Tell the channel that its router may have something to send."""
+        if not self._woken.ready():
+            self._woken.send()
+
+    def on_error(self, message: parser.OFPErrorMsg) -> None:
+        """The switch reports an error."""
+        exchange = self._exchanges.get(message.xid)
+        reason = _error_text(message)
+        if exchange is None:
+            LOG.warning("event=switch-error router=%016x xid=%d reason=%r", self.dpid, message.xid, reason)
+            return
+        exchange.errors[message.xid] = reason
+
+    def on_barrier_reply(self, xid: int) -> None:
+        """A barrier's reply has come: all that was sent before it is done."""
+        exchange = self._exchanges.get(xid)
+        if exchange is not None:
+            exchange.finish()
+
+    def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
+        """A part of the flow statistics has come."""
+        exchange = self._exchanges.get(message.xid)
+        if exchange is not None:
+            exchange.statistics.extend(message.body)
+            if not message.flags & ofp.OFPMPF_REPLY_MORE:
+                exchange.finish()
+
+    def on_ports(self) -> None:
+        """The switch's ports changed."""
+        if self.router is not None:
+            self._offload.set_ports(self.dpid, self._ports(), time.monotonic())
+            self._notify()
+
+    def end(self) -> None:
+        """End the exchange: the connection is gone, or the switch has connected anew."""
+        self.datapath.close()
+        self.wake()
+
+    def counters(self, fresh: float) -> Mapping[FlowKey, Counters]:
+        """Return the counters of the flows in our tables, not older than ``fresh`` seconds.
+
+        A switch that does not answer has none: its own channel notices that, too.
+        """
+        now = time.monotonic()
+        if now - self._counted_at > fresh:
+            try:
+                flows = self.read_flows()
+            except SwitchSilent:
+                return {}
+            self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows if flow.key is not None}
+            self._counted_at = time.monotonic()
+        return self._counted
+
+    def read_flows(self) -> list[InstalledFlow]:
+        """Return the switch's flows in our tables, with counters, as of now. Raises SwitchSilent."""
+        exchange = Exchange()
+        xid = self._next_xid()
+        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid))
+        return self._encoder.read(exchange.statistics, time.monotonic())
+
+    # The greenlet.
+
+    def run(self) -> None:
+        """Serve the switch until its connection ends."""
+        try:
+            self._read_back()
+            self._loop()
+        except SwitchSilent as error:
+            LOG.warning("event=switch-silent router=%016x reason=%r", self.dpid, str(error))
+            self.datapath.close()
+
+    def _loop(self) -> None:
+        router = self.router
+        assert router is not None
+        next_read_back = time.monotonic() + self._read_back_every
+        while self.datapath.is_active:
+            now = time.monotonic()
+            if now >= next_read_back:
+                self._read_back()
+                next_read_back = now + self._read_back_every
+            changes = router.changes(now)
+            for start in range(0, len(changes), BUNDLE_SIZE):
+                self._apply(router, changes[start : start + BUNDLE_SIZE])
+            if not changes:
+                self._sleep(min(next_read_back, router.flows.next_due() or next_read_back) - time.monotonic())
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait to be woken, for ``seconds`` at the longest."""
+        with eventlet.Timeout(max(seconds, 0), False):
+            self._woken.wait()
+        if self._woken.ready():
+            self._woken = Event()
+
+    def _read_back(self) -> None:
+        """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
+        installed: list[Entry] = []
+        foreign: list[FlowKey] = []
+        for flow in self.read_flows():
+            if flow.entry is not None:
+                installed.append(flow.entry)
+            elif flow.key is not None:
+                foreign.append(flow.key)
+        now = time.monotonic()
+        if self.router is None:
+            self.router = self._offload.connect(self.dpid, self._ports(), installed, foreign, now)
+        else:
+            self.router.connect(self._ports(), installed, foreign)
+            self.router.review(now)
+        self._notify()
+
+    def _apply(self, router: Router, changes: list[FlowChange]) -> None:
+        """Send changes and record what the switch made of them."""
+        try:
+            if self._bundles:
+                self._send_bundle(changes)
+            else:
+                self._send_plainly(changes)
+        except ChangesRefused as refused:
+            now = time.monotonic()
+            for position, reason in refused.reasons.items():
+                self._offload.reject(router, changes[position], reason, now)
+            rest = [change for position, change in enumerate(changes) if position not in refused.reasons]
+            if refused.in_bundle:
+                router.flows.postpone(rest)
+            else:
+                self._offload.confirm(router, rest, now)
+            router.review(now)
+        else:
+            self._offload.confirm(router, changes, time.monotonic())
+        self._notify()
+
+    def _send_bundle(self, changes: list[FlowChange]) -> None:
+        """Send changes as one bundle: all or nothing, in order. Raises ChangesRefused."""
+        bundle = next(self._bundle_ids) & MAX_XID
+        opening, closing = self._next_xid(), self._next_xid()
+        xids = [self._next_xid() for _ in changes]
+        messages = [
+            self._encoder.bundle_open(bundle, opening),
+            *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
+            self._encoder.bundle_commit(bundle, closing),
+        ]
+        errors = self._send_and_wait([opening, *xids, closing], messages)
+        reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
+        if errors and (opening in errors or not reasons):
+            # No bundles here, or a refusal that names no culprit: one by one, the switch will name it.
+            LOG.info("event=bundle-refused router=%016x reason=%r", self.dpid, "; ".join(errors.values()))
+            self._bundles = False
+            reasons = {}
+        if errors:
+            raise ChangesRefused(reasons, in_bundle=True)
+
+    def _send_plainly(self, changes: list[FlowChange]) -> None:
+        """Send changes one by one. Raises ChangesRefused; all those that it does not name were carried out."""
+        xids = [self._next_xid() for _ in changes]
+        messages = [self._encoder.flow_mod(change, xid) for change, xid in zip(changes, xids, strict=True)]
+        errors = self._send_and_wait(xids, messages)
+        if errors:
+            reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
+            raise ChangesRefused(reasons, in_bundle=False)
+
+    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> dict[int, str]:
+        """Send messages with a barrier behind, wait for its reply and return the errors by xid. Raises SwitchSilent."""
+        barrier = self._next_xid()
+        exchange = Exchange()
+        self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
+        return exchange.errors
+
+    def _ask(self, exchange: Exchange, xids: list[int], messages: bytes) -> None:
+        """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
+        self._exchanges.update(dict.fromkeys(xids, exchange))
+        try:
+            with eventlet.Timeout(self._answer_within, SwitchSilent(f"no answer within {self._answer_within} s")):
+                if not self.datapath.send(messages):
+                    raise SwitchSilent("the connection is closing")
+                exchange.done.wait()
+        finally:
+            for xid in xids:
+                del self._exchanges[xid]
+
+    def _next_xid(self) -> int:
+        return next(self._xids) & MAX_XID
+
+    def _ports(self) -> dict[str, int]:
+        return {port.name.decode(errors="replace"): number for number, port in self.datapath.ports.items()}
+
+
+def _error_text(message: parser.OFPErrorMsg) -> str:
+    if message.type == ofp.OFPET_EXPERIMENTER:
+        return f"experimenter error {message.exp_type} of {message.experimenter:#x}"
+    return f"{ofp.ofp_error_type_to_str(message.type)} {ofp.ofp_error_code_to_str(message.type, message.code)}"
