@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-bridge`: follows a home agent's binding cache and keeps the controller in step with it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+from ipaddress import IPv6Address, IPv6Network
+from urllib.parse import urlsplit
+
+from .client import ControllerClient
+from .console import Console
+from .core import Core, Settings
+from .daemon import Daemon
+from .kernel import KernelWatch
+from .log import log, set_up
+from .sources import ConsoleSource, KernelSource, Source
+
+POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
+
+
+def _address(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected an IPv6 address, found {text!r}") from error
+
+
+def _prefix(text: str) -> str:
+    try:
+        return str(IPv6Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected an IPv6 prefix without host bits, found {text!r}: {error}"
+        ) from error
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, found {text!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"expected http://HOST:PORT, found {text!r}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected seconds, found {text!r}") from error
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0 and up to 86400, found {text!r}")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ha-bridge", description=__doc__)
+    parser.add_argument("--controller", type=_url, required=True, metavar="URL", help="e.g. http://127.0.0.1:8080")
+    parser.add_argument("--home-agent", type=_address, required=True, metavar="ADDR", help="the home agent's address")
+    parser.add_argument(
+        "--home-prefix",
+        type=_prefix,
+        required=True,
+        action="append",
+        metavar="PREFIX",
+        help="where its home addresses lie; also for mobile network prefixes outside of it (repeatable)",
+    )
+    console = parser.add_mutually_exclusive_group()
+    console.add_argument(
+        "--console",
+        type=_host_port,
+        default=("127.0.0.1", 7777),
+        metavar="HOST:PORT",
+        help="virtual terminal",
+    )
+    console.add_argument("--no-console", action="store_true", help="there is no terminal: follow the kernel alone")
+    parser.add_argument(
+        "--no-netlink",
+        action="store_true",
+        help="not in the home agent's network namespace: poll the terminal alone",
+    )
+    parser.add_argument("--lease", type=_seconds, default=10.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument("--renew", type=_seconds, default=3.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument(
+        "--snapshot",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="full snapshot, default: %(default)s",
+    )
+    parser.add_argument(
+        "--poll",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"seconds between two looks at most; default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE}",
+    )
+    parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
+    parser.add_argument("--verbose", action="store_true", help="log each change in the kernel, too")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the bridge until SIGTERM or SIGINT; 0 then, 1 after a failure (2: arguments)."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.no_console and args.no_netlink:
+        parser.error("--no-console and --no-netlink leave nothing to follow")
+    if args.renew * 2 > args.lease:
+        parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
+    set_up(logging.DEBUG if args.verbose else logging.INFO)
+    polls_alone = args.no_netlink or args.no_console  # looking at the kernel's view costs nothing
+    poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
+    settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
+    try:
+        _daemon(args, settings).run()
+    except PermissionError as error:
+        log(logging.ERROR, "failed", reason=f"{error}; run with CAP_NET_ADMIN, or with --no-netlink")
+        return 1
+    except Exception:
+        logging.getLogger("ha_bridge").exception("event=failed")
+        return 1
+    return 0
+
+
+def _daemon(args: argparse.Namespace, settings: Settings) -> Daemon:
+    lease, bindings = (
+        ControllerClient(args.controller, args.home_agent, args.home_prefix, args.lease, args.source_address)
+        for _ in range(2)
+    )
+    core = Core(settings, log, random.Random())
+    daemon: Daemon
+
+    kernel = None
+    if not args.no_netlink:
+        kernel = KernelWatch(args.home_agent, args.home_prefix, lambda: daemon.changed(), keep_view=args.no_console)
+    else:
+        log(
+            logging.WARNING,
+            "ipsec-unchecked",
+            reason="without netlink the home agent's IPsec policies are not seen",
+        )
+    source: Source
+    if args.no_console:
+        assert kernel is not None
+        source = KernelSource(kernel)
+    else:
+        source = ConsoleSource(Console(*args.console), args.home_agent, kernel)
+    daemon = Daemon(core, source, lease, bindings)
+    daemon.stop_on_signals()
+    if kernel is not None:
+        daemon.follow(kernel.run)
+    log(
+        logging.INFO,
+        "started",
+        home_agent=args.home_agent,
+        home_prefixes=",".join(args.home_prefix),
+        controller=args.controller,
+        console="none" if args.no_console else "{}:{}".format(*args.console),
+        netlink="no" if args.no_netlink else "yes",
+        poll=settings.poll,
+    )
+    return daemon
+
+
+if __name__ == "__main__":
+    sys.exit(main())

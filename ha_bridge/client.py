@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's northbound REST API, as far as a bridge needs it. Every request has time-outs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
+
+from .core import Announced, Failed, Replaced, Verdict
+from .ledger import Report
+
+# (connect, read) in seconds. An announcement must not wait longer than a lease can spare.
+ANNOUNCE_TIMEOUT = (1.0, 2.0)
+SEND_TIMEOUT = (1.0, 5.0)
+SNAPSHOT_TIMEOUT = (1.0, 60.0)
+
+Json = dict[str, Any]
+
+
+class _Unexpected(Exception):
+    """The controller answered something else than what was asked for."""
+
+    def __init__(self, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class _FromAddress(HTTPAdapter):
+    """Connects from one source address: that of the management network."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        self.poolmanager = PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, source_address=(self._address, 0), **kwargs
+        )
+
+
+class ControllerClient:
+    """A connection to the controller at `url`, on behalf of one home agent. `lease` is in seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        home_agent: str,
+        home_prefixes: Sequence[str],
+        lease: float,
+        source_address: str | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._home_agent = home_agent
+        self._home_prefixes = list(home_prefixes)
+        self._lease = lease
+        self._session = requests.Session()
+        self._session.trust_env = False  # the controller is not behind a proxy that the environment names
+        if source_address is not None:
+            self._session.mount("http://", _FromAddress(source_address))
+            self._session.mount("https://", _FromAddress(source_address))
+
+    def announce(self, status: str) -> Announced | Failed:
+        """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent."""
+        body = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
+        try:
+            answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
+        except (requests.RequestException, _Unexpected) as error:
+            return _failed(error)
+        return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
+
+    def send(self, reports: Sequence[Report], now: float) -> list[Verdict] | Failed:
+        """Tell of `reports`, with lifetimes as at `now`; the verdicts come in the same order."""
+        bodies = [report.as_json(self._home_agent, now) for report in reports]
+        single = len(bodies) == 1
+        try:
+            answer = self._request("POST", "/v1/bindings", bodies[0] if single else {"bindings": bodies}, SEND_TIMEOUT)
+            if single and answer.status_code in (200, 201, 409, 422):
+                return [_verdict(answer.status_code, _json(answer).get("errors", []))]
+            return _verdicts(_checked(answer), len(bodies))
+        except (requests.RequestException, _Unexpected) as error:
+            return _failed(error)
+
+    def replace(self, reports: Sequence[Report], now: float) -> Replaced | Failed:
+        """Tell of all bindings, with lifetimes as at `now`: what is not among them is removed."""
+        body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        path = f"/v1/home-agents/{self._home_agent}/bindings"
+        try:
+            answer = self._call("PUT", path, body, SNAPSHOT_TIMEOUT)
+            counts = {name: int(answer[name]) for name in ("added", "changed", "removed", "unchanged")}
+            # By index: the controller may write an address, or what it could not read, differently.
+            refused = {
+                reports[item["index"]].home_address: _reasons(item["errors"]) for item in answer.get("refused", [])
+            }
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return Failed(f"snapshot answer not understood: {error!r}", reached=True)
+        except (requests.RequestException, _Unexpected) as error:
+            return _failed(error)
+        return Replaced(counts, refused)
+
+    def _call(self, method: str, path: str, body: Json, timeout: tuple[float, float]) -> Json:
+        return _checked(self._request(method, path, body, timeout))
+
+    def _request(self, method: str, path: str, body: Json, timeout: tuple[float, float]) -> requests.Response:
+        return self._session.request(
+            method,
+            self._url + path,
+            data=json.dumps(body, separators=(",", ":")),
+            headers={"Content-Type": "application/json"},
+            timeout=timeout,
+            allow_redirects=False,
+        )
+
+
+def _json(answer: requests.Response) -> Json:
+    try:
+        content = answer.json()
+    except ValueError as error:
+        raise _Unexpected(
+            f"status {answer.status_code}, not JSON: {answer.text[:200]!r}", answer.status_code
+        ) from error
+    if not isinstance(content, dict):
+        raise _Unexpected(f"status {answer.status_code}, not an object: {answer.text[:200]!r}", answer.status_code)
+    return content
+
+
+def _checked(answer: requests.Response) -> Json:
+    if answer.status_code in (200, 201):
+        return _json(answer)
+    raise _Unexpected(f"status {answer.status_code}: {answer.text[:500]}", answer.status_code)
+
+
+def _verdict(status: int, errors: Any) -> Verdict:
+    unknown = (
+        status == 422
+        and isinstance(errors, list)
+        and any(isinstance(error, dict) and error.get("field") == "home_agent" for error in errors)
+    )
+    return Verdict(status, _reasons(errors), home_agent_unknown=unknown)
+
+
+def _verdicts(answer: Json, count: int) -> list[Verdict]:
+    try:
+        by_index = {item["index"]: _verdict(item["status"], item.get("errors", [])) for item in answer["results"]}
+        return [by_index[index] for index in range(count)]
+    except (KeyError, TypeError) as error:
+        raise _Unexpected(f"batch answer not understood: {error!r}", 200) from error
+
+
+def _reasons(errors: Any) -> str:
+    if not isinstance(errors, list):
+        return str(errors)
+    return "; ".join(
+        f"{error.get('field')}: {error.get('reason')}" if isinstance(error, dict) else str(error) for error in errors
+    )
+
+
+def _failed(error: Exception) -> Failed:
+    if isinstance(error, _Unexpected):
+        return Failed(str(error), reached=True, unknown=error.status == 404)
+    return Failed(str(error), reached=False)

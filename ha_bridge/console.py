@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a home agent's virtual terminal for its binding cache.
+
+The terminal serves one client at a time, so the connection is open only while it is asked. A second client is
+connected and never answered (or is cut off, in other versions): every wait has an end.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from .model import CacheEntry
+from .terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
+
+CHUNK = 1 << 18
+ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown
+FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
+
+
+class ConsoleError(Exception):
+    """The binding cache could not be read from the terminal; says why."""
+
+
+class ConsoleRefused(ConsoleError):
+    """Nobody listens: the home agent's process is not there."""
+
+
+class ConsoleUnreadable(ConsoleError):
+    """Somebody listens but gave no complete answer: busy with another client, hung, or cut off."""
+
+
+class Console:
+    """The virtual terminal at `host`:`port`.
+
+    `silence` is how long (seconds) it may say nothing, `whole` how long one look at the cache may take in
+    all.
+    """
+
+    def __init__(self, host: str, port: int, silence: float = 2.0, whole: float = 60.0) -> None:
+        self._address = (host, port)
+        self._silence = silence
+        self._whole = whole
+
+    def read(self) -> list[CacheEntry]:
+        """Return the whole binding cache; ConsoleRefused or ConsoleUnreadable when that was not to be had."""
+        try:
+            with socket.create_connection(self._address, timeout=self._silence) as connection:
+                return self._session(connection)
+        except ConnectionRefusedError as error:
+            raise ConsoleRefused(f"nobody listens at {self._name}: {error}") from error
+        except (OSError, UnreadableAnswer) as error:
+            raise ConsoleUnreadable(f"no binding cache from {self._name}: {error}") from error
+
+    @property
+    def _name(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    def _session(self, connection: socket.socket) -> list[CacheEntry]:
+        dialogue = _Dialogue(connection, time.monotonic() + self._whole)
+        # Plain output is shorter; where the terminal does not know the words, the other form is understood,
+        # too.
+        for command in ("fancy no", "prompt no"):
+            answer = dialogue.ask(command) or dialogue.answer()
+            if answer.strip() != b"no" and not is_unknown_command(answer):
+                raise UnreadableAnswer(f"expected 'no' as answer to '{command}', found {answer[:200]!r}")
+        for _ in range(ASK_AGAIN):
+            answer = dialogue.ask("bc")
+            if not is_unknown_command(answer):
+                break
+        else:
+            raise UnreadableAnswer(f"expected the binding cache, found {answer[:200]!r} {ASK_AGAIN} times")
+        dialogue.quit()
+        return parse_binding_cache(answer)
+
+
+class _Dialogue:
+    """Commands and answers on one connection: never a command before the last one's answer is complete."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._reader = AnswerReader()
+
+    def ask(self, command: str) -> bytes:
+        self._connection.sendall(command.encode() + b"\n")
+        return self.answer()
+
+    def answer(self) -> bytes:
+        while (answer := self._reader.take()) is None:
+            if time.monotonic() > self._deadline:
+                raise TimeoutError("the answer took too long")
+            data = self._connection.recv(CHUNK)
+            if not data:
+                raise ConnectionError("the terminal hung up before the answer was complete")
+            self._reader.feed(data)
+        return answer
+
+    def quit(self) -> None:
+        """Take leave, and wait for the terminal to hang up: a client that comes earlier finds it taken."""
+        self._connection.sendall(b"quit\n")
+        self._connection.settimeout(FAREWELL)
+        try:
+            while self._connection.recv(CHUNK):
+                if time.monotonic() > self._deadline:
+                    return
+        except OSError:
+            return  # the cache has been read; closing our end frees the terminal as well

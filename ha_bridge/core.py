@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides what the bridge does next, from what its source shows and what the controller answers. Pure.
+
+Input comes through the methods; `next` returns the commands that are due, at most one at a time for each of
+the three workers (source, lease, bindings), and each command's outcome comes back through a method. Times are
+seconds of one monotonic clock.
+
+When the lease is renewed. The lease keeps traffic off the home agent, so it is renewed only as long as what
+the controller holds can be believed:
+
+- The home agent answers: renewed, `up`.
+- Its process is certainly gone (nobody listens): renewed, `ha-down`; bindings are frozen, nothing else is
+  sent. Where the source knows no lifetimes there is nothing to end frozen bindings, so for
+  DOWN_WITHOUT_LIFETIMES at most.
+- It listens but does not answer (an operator's session, a hang): with the kernel in view and no change there
+  since the last look, what is held is still right: renewed. After a change, only what the kernel confirms is
+  kept, the rest withdrawn. Without the kernel in view, renewed until the last look is as old as the lease is
+  long, then no more: the gates close within another lease and traffic takes the home agent's path.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .ledger import Ledger, Report
+from .model import Reading, ReadingFailed
+from .schedule import Backoff, ReadSchedule
+
+BATCH = 1000  # bindings in one POST
+DOWN_WITHOUT_LIFETIMES = 60.0
+UP, DOWN = "up", "ha-down"
+READ_RETRY = 0.25, 1.0  # first and longest wait (seconds) before an unanswering source is asked again
+ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval
+SEND_RETRY = 0.25, 5.0
+
+Log = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times in seconds. `kernel`: changes in the kernel are seen as events."""
+
+    lease: float
+    renew: float
+    snapshot: float
+    poll: float
+    kernel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Look at the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Announce the home agent and renew its lease."""
+
+    status: str
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Tell the controller of some bindings."""
+
+    reports: list[Report]
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Tell the controller all bindings."""
+
+    reports: list[Report]
+    started: float
+
+
+Command = Read | Announce | Send | Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request came to nothing. `reached`: the controller answered, but not with what was asked for.
+
+    `unknown`: it does not know the home agent (404) and wants it announced first.
+    """
+
+    detail: str
+    reached: bool
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The lease is renewed; `snapshot_wanted`: the controller asks for all bindings."""
+
+    snapshot_wanted: bool
+    bindings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The controller's answer to one report: HTTP status and, where it refused, why."""
+
+    status: int
+    errors: str = ""
+    home_agent_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The controller has taken a snapshot, but for `refused`: home address and reason."""
+
+    counts: dict[str, int]
+    refused: dict[str, str]
+
+
+class Core:
+    """The bridge's state. `log(level, event, **fields)` is told what an operator would want to know."""
+
+    def __init__(self, settings: Settings, log: Log, rng: random.Random) -> None:
+        self.ledger = Ledger()
+        self._settings = settings
+        self._log = log
+        self._reads = ReadSchedule(settings.poll, Backoff(*READ_RETRY, rng))
+        self._announce_retry = Backoff(ANNOUNCE_RETRY, settings.renew, rng)
+        self._send_retry = Backoff(*SEND_RETRY, rng)
+        self._status: str | None = None
+        self._seen = float("-inf")  # start of the last complete look
+        self._changed = float("-inf")
+        self._unread: float | None = None  # time of the first change in the kernel that no look has covered
+        self._dirty = False
+        self._expiry: float | None = None
+        self._down_since = 0.0
+        self._unreadable = False
+        self._withheld: dict[str, str] = {}
+        self._announcing = self._sending = False
+        self._announced: str | None = None
+        self._announce_at = self._send_at = float("-inf")
+        self._snapshot_due = True
+        self._snapshot_done = float("-inf")
+        self._unreachable_since: float | None = None
+        self._suspended = False
+
+    # What the source says
+
+    def changed(self, now: float) -> None:
+        """The kernel has changed something that may be a binding."""
+        self._changed = now
+        if self._unread is None:
+            self._unread = now
+        self._reads.changed(now)
+
+    def read(self, reading: Reading | ReadingFailed, now: float) -> None:
+        """A look at the source has ended."""
+        self._reads.finish(now, isinstance(reading, Reading))
+        if isinstance(reading, ReadingFailed):
+            self._not_read(reading, now)
+            return
+        self._seen = reading.started
+        self._unread = self._changed if self._changed > reading.started else None
+        if self._unreadable:
+            self._unreadable = False
+            self._log(logging.INFO, "source-readable")
+        if self._status != UP:
+            self._turn(UP, now, "the home agent answers")
+            self._snapshot_due = True
+        self.ledger.observe(reading.bindings, now)
+        self._touched(now)
+        if self.ledger.take_stale(now):
+            self._snapshot_due = True
+        for home, reason in reading.withheld.items():
+            if self._withheld.get(home) != reason:
+                self._log(logging.WARNING, "binding-withheld", home_address=home, reason=reason)
+        self._withheld = reading.withheld
+
+    def _not_read(self, failed: ReadingFailed, now: float) -> None:
+        if failed.down:
+            if self._status != DOWN:
+                self._down_since = now
+                self._turn(DOWN, now, failed.detail)
+            return
+        if not self._unreadable:
+            self._unreadable = True
+            self._log(logging.WARNING, "source-unreadable", reason=failed.detail)
+        if self._status == UP and failed.confirmed is not None and self._unread is not None:
+            for home in self.ledger.narrow(failed.confirmed):
+                self._log(logging.WARNING, "binding-doubted", home_address=home, reason="the kernel has changed it")
+            self._touched(now)
+            if failed.started >= self._changed:
+                self._unread = None
+
+    def _turn(self, status: str, now: float, reason: str) -> None:
+        self._log(logging.WARNING if status == DOWN else logging.INFO, status, reason=reason)
+        self._status = status
+        self._announced = None
+        self._announce_at = now
+        self._announce_retry.succeeded()
+
+    # What the controller says
+
+    def announced(self, command: Announce, outcome: Announced | Failed, now: float) -> None:
+        """An announcement has ended."""
+        self._announcing = False
+        if isinstance(outcome, Failed):
+            self._announced = None
+            self._announce_at = now + self._announce_retry.failed()
+            self._unreachable(outcome.detail, now)
+            return
+        self._announce_retry.succeeded()
+        if self._unreachable_since is not None:
+            self._log(logging.INFO, "controller-reachable", after_s=round(now - self._unreachable_since, 3))
+            self._unreachable_since = None
+            self._send_retry.succeeded()
+            self._send_at = now
+        if command.status != self._status:
+            return  # the home agent's status has changed meanwhile: the next announcement is due at once
+        self._announce_at = command.started + self._settings.renew
+        if self._announced != command.status:
+            self._announced = command.status
+            self._log(logging.INFO, "announced", status=command.status, held=outcome.bindings)
+        # The answer may be older than a snapshot that was under way at the same time.
+        if outcome.snapshot_wanted and command.started >= self._snapshot_done and not self._snapshot_due:
+            self._log(logging.INFO, "snapshot-wanted")
+            self._snapshot_due = True
+
+    def sent(self, command: Send, outcome: list[Verdict] | Failed, now: float) -> None:
+        """A request that told of some bindings has ended."""
+        self._sending = False
+        if isinstance(outcome, Failed):
+            self._send_failed(outcome, now)
+            return
+        self._send_retry.succeeded()
+        for report, verdict in zip(command.reports, outcome, strict=True):
+            self._judge(report, verdict, command.started, now)
+        self._touched(now)
+
+    def _judge(self, report: Report, verdict: Verdict, sent: float, now: float) -> None:
+        fields = {"home_address": report.home_address, "care_of_address": report.care_of_address}
+        if report.binding is not None and report.binding.sequence is not None:
+            fields["sequence"] = str(report.binding.sequence)
+        if verdict.status in (200, 201):
+            self.ledger.acknowledged(report, sent)
+            event = "binding-removed" if report.binding is None else "binding-sent"
+            took = round((now - sent) * 1000, 1)
+            self._log(logging.INFO, event, **fields, status=verdict.status, request_ms=took)
+        elif verdict.home_agent_unknown:
+            self._send_failed(Failed(verdict.errors, reached=True, unknown=True), now)
+        elif verdict.status == 409:
+            self._log(logging.WARNING, "binding-stale", **fields, status=409)
+            self.ledger.found_stale(report)
+            self._reads.ask()
+        elif verdict.status == 422:
+            if self.ledger.refused(report):
+                self._log(logging.ERROR, "binding-refused", **fields, status=422, errors=verdict.errors)
+        else:
+            self._send_failed(Failed(f"status {verdict.status}: {verdict.errors}", reached=True), now)
+
+    def replaced(self, command: Snapshot, outcome: Replaced | Failed, now: float) -> None:
+        """A snapshot has ended."""
+        self._sending = False
+        if isinstance(outcome, Failed):
+            self._send_failed(outcome, now)
+            return
+        self._send_retry.succeeded()
+        self._snapshot_due, self._snapshot_done = False, now
+        news = self.ledger.replaced(command.reports, set(outcome.refused), command.started)
+        for report in news:
+            self._log(
+                logging.ERROR,
+                "binding-refused",
+                home_address=report.home_address,
+                care_of_address=report.care_of_address,
+                errors=outcome.refused[report.home_address],
+            )
+        self._touched(now)
+        took = round((now - command.started) * 1000, 1)
+        counts = dict(outcome.counts) | {"refused": len(outcome.refused)}
+        self._log(logging.INFO, "snapshot-sent", bindings=len(command.reports), **counts, request_ms=took)
+
+    def _send_failed(self, failed: Failed, now: float) -> None:
+        # Whether it was applied is not known, so only a snapshot puts it right.
+        self._snapshot_due = True
+        self._send_at = now + self._send_retry.failed()
+        if failed.unknown:
+            self._log(logging.WARNING, "home-agent-unknown", reason=failed.detail)
+            self._announced = None
+            self._announce_at = now
+        elif failed.reached:
+            self._log(logging.ERROR, "send-failed", reason=failed.detail)
+        else:
+            self._announced = None
+            self._announce_at = min(self._announce_at, now + ANNOUNCE_RETRY)
+            self._unreachable(failed.detail, now)
+
+    def _unreachable(self, detail: str, now: float) -> None:
+        self._snapshot_due = True
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+            self._log(logging.WARNING, "controller-unreachable", reason=detail)
+
+    def _touched(self, now: float) -> None:
+        # Going through all bindings costs: once for each thing that happened, not each time the loop wakes
+        # up.
+        self._dirty = True
+        self._expiry = self.ledger.next_expiry(now)
+
+    # What is to be done
+
+    def next(self, now: float) -> list[Command]:
+        """Return the commands that are due; each one's outcome is to be given back before it comes again."""
+        commands: list[Command] = []
+        if not self._reads.reading and self._reads.due(self._expiry) <= now:
+            self._reads.start(now)
+            commands.append(Read())
+        renewing = self._may_renew(now)
+        if renewing and self._status is not None and not self._announcing and self._announce_at <= now:
+            self._announcing = True
+            self._announce_at = now + self._settings.renew
+            commands.append(Announce(self._status, now))
+        if renewing and not self._sending and self._send_at <= now and (send := self._to_send(now)):
+            self._sending = True
+            commands.append(send)
+        return commands
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds from `now` nothing is due unless something happens."""
+        ends = [now + 1.0, self._announce_at, self._send_at]
+        if not self._reads.reading:
+            ends.append(self._reads.due(self._expiry))
+        # What lies in the past has been started, or waits for something else to happen.
+        return min(end for end in ends if end > now) - now
+
+    def _to_send(self, now: float) -> Send | Snapshot | None:
+        if self._status != UP or self._announced != UP:
+            return None
+        if self._snapshot_due or now - self._snapshot_done >= self._settings.snapshot:
+            return Snapshot(self.ledger.snapshot(), now)
+        if not self._dirty:
+            return None
+        self._dirty = False
+        reports = self.ledger.changes(now)[:BATCH]
+        return Send(reports, now) if reports else None
+
+    def _may_renew(self, now: float) -> bool:
+        reason = self._doubt(now)
+        if reason and not self._suspended:
+            self._log(logging.ERROR, "lease-suspended", reason=reason)
+        elif self._suspended and not reason:
+            self._log(logging.INFO, "lease-resumed")
+            self._snapshot_due = True
+            self._announce_at = now
+        self._suspended = bool(reason)
+        return not reason
+
+    def _doubt(self, now: float) -> str:
+        if self._status == DOWN:
+            unbound = any(held.expires is None for held in self.ledger.told.values())
+            if unbound and now - self._down_since > DOWN_WITHOUT_LIFETIMES:
+                return "the home agent is down, and without lifetimes nothing else ends its bindings"
+        elif self._status == UP and not self._settings.kernel:
+            if now - self._seen > self._settings.lease:
+                return "the home agent has not shown its binding cache for as long as the lease"
+        elif self._status == UP and self._unread is not None and now - self._unread > self._settings.lease:
+            return "the kernel has changed, and neither home agent nor kernel show the bindings"
+        return ""

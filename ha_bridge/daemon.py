@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running bridge: one loop that owns the core, and a thread for each thing that may take its time.
+
+The lease has a thread and a connection of its own, so neither a slow terminal nor a long snapshot delays it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from .client import ControllerClient
+from .core import Announce, Announced, Command, Core, Failed, Read, Replaced, Send, Snapshot, Verdict
+from .log import log
+from .model import Reading, ReadingFailed
+from .sources import Source
+
+FAREWELL = 1.0  # seconds that a request under way is given at the end
+
+Event = Callable[[float], None]
+
+
+class Daemon:
+    """Runs `core` with `source` and two connections to the controller until `stop` or a signal."""
+
+    def __init__(self, core: Core, source: Source, lease: ControllerClient, bindings: ControllerClient) -> None:
+        self._core = core
+        self._source = source
+        self._lease = lease
+        self._bindings = bindings
+        # SimpleQueue: its put may be called from a signal handler.
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._workers = {
+            Read: _Worker("source", self._read, self._crashed),
+            Announce: _Worker("lease", self._announce, self._crashed),
+            Send: _Worker("bindings", self._send, self._crashed),
+        }
+        self._workers[Snapshot] = self._workers[Send]
+        self._crash: BaseException | None = None
+
+    def changed(self) -> None:
+        """The kernel has changed something in question. May be called from any thread."""
+        self._events.put(self._on_change)
+
+    def stop(self) -> None:
+        """End `run`, withdrawing nothing. May be called from any thread and from a signal handler."""
+        self._events.put(None)
+
+    def follow(self, watch: Callable[[], None]) -> None:
+        """Run `watch`, which never ends, in a thread; its failure ends the bridge."""
+        _Worker("kernel", lambda _command: watch(), self._crashed).submit(None)
+
+    def stop_on_signals(self) -> None:
+        """Make SIGTERM and SIGINT end `run`. To be called from the main thread."""
+
+        def handler(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)
+
+    def run(self) -> None:
+        """Keep the controller in step until told to stop; raises what a thread has failed with."""
+        while True:
+            now = time.monotonic()
+            for command in self._core.next(now):
+                self._workers[type(command)].submit(command)
+            try:
+                event = self._events.get(timeout=self._core.wait(now))
+                while event is not None:
+                    event(time.monotonic())
+                    event = self._events.get_nowait()
+                break
+            except queue.Empty:
+                continue
+        if self._crash is not None:
+            raise self._crash
+        for worker in self._workers.values():
+            worker.finish(FAREWELL)
+        log(logging.INFO, "stopped", bindings=len(self._core.ledger.told))
+
+    def _on_change(self, now: float) -> None:
+        log(logging.DEBUG, "kernel-change")
+        self._core.changed(now)
+
+    def _read(self, _command: Command) -> None:
+        outcome: Reading | ReadingFailed = self._source.read()
+        self._events.put(lambda now: self._core.read(outcome, now))
+
+    def _announce(self, command: Announce) -> None:
+        outcome: Announced | Failed = self._lease.announce(command.status)
+        self._events.put(lambda now: self._core.announced(command, outcome, now))
+
+    def _send(self, command: Send | Snapshot) -> None:
+        if isinstance(command, Send):
+            verdicts: list[Verdict] | Failed = self._bindings.send(command.reports, command.started)
+            self._events.put(lambda now: self._core.sent(command, verdicts, now))
+        else:
+            replaced: Replaced | Failed = self._bindings.replace(command.reports, command.started)
+            self._events.put(lambda now: self._core.replaced(command, replaced, now))
+
+    def _crashed(self, error: BaseException) -> None:
+        self._crash = error
+        self._events.put(None)
+
+
+class _Worker:
+    """A thread that does one command after the other."""
+
+    def __init__(self, name: str, do: Callable[[Any], None], crashed: Callable[[BaseException], None]) -> None:
+        self._do = do
+        self._crashed = crashed
+        self._commands: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, command: Any) -> None:
+        self._commands.put(command)
+
+    def finish(self, timeout: float) -> None:
+        self._commands.put(_END)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while (command := self._commands.get()) is not _END:
+                self._do(command)
+        except Exception as error:
+            # To the main thread, which ends the process: half a bridge must not go on renewing the lease.
+            self._crashed(error)
+
+
+_END = object()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows the kernel of the home agent's network namespace: rtnetlink for tunnels, xfrm for IPsec policies.
+
+pyroute2 decodes the messages. The sockets are plain ones: an overrun (ENOBUFS) must not go unnoticed, and
+when it comes, everything is read anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+
+from .log import log
+from .model import Observed
+from .policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
+from .tunnels import PROTOCOL, KernelView
+
+NETLINK_XFRM = 6
+RTMGRP_LINK, RTMGRP_IPV6_ROUTE = 0x1, 0x400
+XFRMGRP_POLICY = 1 << 3
+RECEIVE_BUFFER = 4 << 20
+CHUNK = 1 << 18
+TIMEOUT = 10.0  # seconds for one part of a dump
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTM_PROTOCOL_AT = 5
+_MOBILITY_HEADER = 135
+RAW_SOCKETS = Path("/proc/self/net/raw6")
+
+
+def multicast_socket(family: int, groups: int) -> socket.socket:
+    """Return a netlink socket that receives the multicast `groups` of `family`."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sock.bind((0, groups))
+    sock.setblocking(False)
+    return sock
+
+
+def read_view(home_agent: str, home_prefixes: list[str]) -> KernelView:
+    """Return all tunnels of `home_agent` as the kernel has them now."""
+    view = KernelView(home_agent, home_prefixes)
+    with IPRoute() as route:
+        for message in route.get_links():
+            view.apply(message)
+        for message in route.get_routes(family=socket.AF_INET6, proto=PROTOCOL):
+            view.apply(message)
+    return view
+
+
+def read_policies() -> list[Policy]:
+    """Return the policies of this network namespace that encrypt or authenticate.
+
+    PermissionError without CAP_NET_ADMIN. A kernel without xfrm has no such policies.
+    """
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_XFRM)
+    except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            return []
+        raise
+    with sock:
+        sock.settimeout(TIMEOUT)
+        sock.bind((0, 0))
+        body = struct.pack("=64x")  # struct xfrm_userpolicy_id, unused in a dump
+        sock.send(struct.pack("=IHHII", 16 + len(body), XFRM_MSG_GETPOLICY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0) + body)
+        return list(_dumped(sock))
+
+
+def _dumped(sock: socket.socket) -> Iterator[Policy]:
+    while True:
+        for kind, payload in messages(sock.recv(CHUNK)):
+            if kind == _NLMSG_DONE:
+                return
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", payload)[0]
+                raise OSError(code, f"the kernel would not list the IPsec policies: {errno.errorcode.get(code, code)}")
+            if (policy := protecting_policy(kind, payload)) is not None:
+                yield policy
+
+
+def mobility_header_listener(raw_sockets: Path = RAW_SOCKETS) -> bool:
+    """Tell whether a process of this network namespace receives Mobility Headers: every home agent does."""
+    lines = raw_sockets.read_text().splitlines()[1:]
+    # second column: local address and, where TCP has the port, the protocol number in hex
+    return any(int(line.split()[1].rpartition(":")[2], 16) == _MOBILITY_HEADER for line in lines)
+
+
+class KernelWatch:
+    """Follows the kernel in a thread and calls `changed` when something in question has happened.
+
+    With `keep_view`, the tunnels are kept as the events tell, for `bindings`; else an event is a trigger
+    only.
+    """
+
+    def __init__(self, home_agent: str, home_prefixes: list[str], changed: Callable[[], None], keep_view: bool) -> None:
+        self._home_agent = home_agent
+        self._home_prefixes = home_prefixes
+        self._changed = changed
+        self._keep_view = keep_view
+        self._lock = threading.Lock()
+        self._marshal = MarshalRtnl()
+        self._selector = selectors.DefaultSelector()
+        self._rtnl = multicast_socket(socket.NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV6_ROUTE)
+        self._selector.register(self._rtnl, selectors.EVENT_READ, self._on_rtnl)
+        self._watch_policies()
+        self._resync()
+
+    def _watch_policies(self) -> None:
+        try:
+            sock = multicast_socket(NETLINK_XFRM, XFRMGRP_POLICY)
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT:
+                raise
+            return
+        self._selector.register(sock, selectors.EVENT_READ, self._on_xfrm)
+
+    def _resync(self) -> None:
+        # The sockets are subscribed already: what changes during the reading is still applied after it.
+        view = KernelView(self._home_agent, self._home_prefixes)
+        if self._keep_view:
+            view = read_view(self._home_agent, self._home_prefixes)
+        policies = read_policies()
+        with self._lock:
+            self._view = view
+            self._protected = bool(policies)
+            self._protection = Protection(policies, self._home_agent)
+
+    def bindings(self) -> list[Observed]:
+        """Return the bindings that the kernel shows; `keep_view` only."""
+        with self._lock:
+            return self._view.bindings()
+
+    def confirmed(self) -> dict[str, str]:
+        """Read from the kernel, now, the care-of address of each home address."""
+        found = read_view(self._home_agent, self._home_prefixes).bindings()
+        return {binding.home_address: binding.care_of_address for binding in found}
+
+    def protection(self) -> Protection:
+        """Return the IPsec protection as it is now."""
+        with self._lock:
+            return self._protection
+
+    def run(self) -> None:
+        """Follow the kernel for good."""
+        while True:
+            for key, _events in self._selector.select():
+                key.data(key.fileobj)
+
+    def _on_rtnl(self, sock: socket.socket) -> None:
+        data = self._receive(sock)
+        if data is None:
+            return
+        ours = False
+        for kind, payload in messages(data):
+            if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] != PROTOCOL:
+                continue  # not worth decoding: a home agent that is also a router sees many of these
+            packet = struct.pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload
+            for message in self._marshal.parse(packet):
+                with self._lock:
+                    ours |= self._view.apply(message)
+        if ours:
+            self._changed()
+
+    def _on_xfrm(self, sock: socket.socket) -> None:
+        data = self._receive(sock)
+        if data is None:
+            return
+        # A home agent without IPsec changes policies, too, at each handover: none of them is worth another
+        # dump.
+        kinds = list(messages(data))
+        if any(protecting_policy(kind, payload) is not None for kind, payload in kinds) or (
+            self._protected and any(kind >= XFRM_MSG_DELPOLICY for kind, _payload in kinds)
+        ):
+            self._reread_policies()
+            self._changed()
+
+    def _reread_policies(self) -> None:
+        policies = read_policies()
+        with self._lock:
+            self._protected = bool(policies)
+            self._protection = Protection(policies, self._home_agent)
+
+    def _receive(self, sock: socket.socket) -> bytes | None:
+        """Return the next datagram; None after an overrun, with everything read anew."""
+        try:
+            return sock.recv(CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        log(logging.WARNING, "netlink-overrun", does="reads everything anew")
+        self._resync()
+        self._changed()
+        return None

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bridge knows of a binding, and which entries of a binding cache are bindings to offload."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from socket import AF_INET6, inet_ntop, inet_pton
+
+
+def canonical_address(text: str) -> str:
+    """Return the IPv6 address `text` in RFC 5952 form; OSError when it is none."""
+    # inet_pton costs a tenth of ipaddress; a cache may hold 100,000 entries.
+    return inet_ntop(AF_INET6, inet_pton(AF_INET6, text))
+
+
+def canonical_prefix(text: str) -> str:
+    """Return `address/length` in RFC 5952 form, a /128 as an address; ValueError when it is neither."""
+    network = ipaddress.IPv6Network(text, strict=False)
+    return str(network.network_address) if network.prefixlen == 128 else str(network)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One entry of a home agent's binding cache, as the virtual terminal shows it.
+
+    Addresses are in RFC 5952 form. `left` is in seconds, None where the terminal cannot tell (`-`, `(error)`,
+    `(broken)`); an entry past its lifetime has `overdue` set, even by less than a second (`-0`). `total` is
+    the lifetime granted, in seconds. `prefixes` are the mobile network prefixes (RFC 3963).
+    """
+
+    home_address: str
+    status: str
+    care_of_address: str
+    flags: str
+    local: str
+    left: int | None
+    overdue: bool
+    total: int
+    sequence: int
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A binding as a source shows it at one moment. `home_address` may be a prefix (a mobile network's).
+
+    `total` is None where the source knows no lifetimes at all (kernel only). With `total` set, `left` is None
+    when the source could not tell what is left of it. `sequence` is None where there is none.
+    """
+
+    home_address: str
+    care_of_address: str
+    left: int | None = None
+    total: int | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A complete look at the source. `started` is the (monotonic) time at which the looking began.
+
+    `withheld` names the bindings that are not to be offloaded although they are registered, each with the
+    reason.
+    """
+
+    started: float
+    bindings: list[Observed]
+    withheld: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingFailed:
+    """A look at the source that gave nothing. `down`: the home agent's process is certainly not there.
+
+    `confirmed` is what the kernel alone shows meanwhile, home address to care-of address; None where it is
+    not to be seen.
+    """
+
+    started: float
+    down: bool
+    detail: str
+    confirmed: dict[str, str] | None = None
+
+
+def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed]:
+    """Return the bindings among `entries` that may be offloaded: accepted home registrations at `home_agent`.
+
+    Registered and with flag H; not cached, dad, dying or nonce-block; not past their lifetime; not at home
+    (care-of address = home address). Each mobile network prefix becomes a binding of its own.
+    """
+    found: list[Observed] = []
+    for entry in entries:
+        if entry.status != "registered" or "H" not in entry.flags or entry.local != home_agent:
+            continue
+        if entry.overdue or entry.care_of_address == entry.home_address:
+            continue
+        found.extend(
+            Observed(home, entry.care_of_address, entry.left, entry.total, entry.sequence)
+            for home in (entry.home_address, *entry.prefixes)
+        )
+    return found

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the kernel's IPsec policies protect a home registration's payload. Pure: bytes as arguments.
+
+Encryption between home agent and mobile node must not be removed silently, so such a binding is never
+offloaded. What Mobile IPv6 itself puts among the policies protects nothing: home address option and type 2
+routing header (templates `hao` and `route2`). Nor do policies for Mobility Headers or ICMPv6 protect the
+payload: both stay on the home agent's path in any case. pyroute2 knows no xfrm messages, so the kernel's
+structures (linux/xfrm.h) are read here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+from socket import AF_INET6
+
+XFRM_MSG_NEWPOLICY = 0x13
+XFRM_MSG_DELPOLICY = 0x14
+XFRM_MSG_GETPOLICY = 0x15
+XFRM_MSG_UPDPOLICY = 0x19
+
+_XFRMA_TMPL = 5
+_XFRMA_POLICY = 7
+_PROTECTING = (50, 51)  # ESP, AH
+_NO_PAYLOAD = (135, 58)  # Mobility Header, ICMPv6
+_ANY, _IPV6_IN_IPV6 = 0, 41
+_DIR_IN, _DIR_OUT, _DIR_FWD = 0, 1, 2
+_BLOCK = 1
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+# selector: daddr, saddr, dport, dport_mask, sport, sport_mask, family, plen d, plen s, proto, (pad), ifindex,
+# user
+_SELECTOR = struct.Struct("=16s16s4HHBBB3xiI")
+_DIR_ACTION = struct.Struct("=BB")
+_DIR_AT = _SELECTOR.size + 64 + 32 + 8  # after the lifetime configuration, the current lifetimes, priority and index
+_POLICY_SIZE = 168
+_TEMPLATE_SIZE = 64
+_TEMPLATE_PROTO_AT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy that encrypts or authenticates packets of IP protocol `proto` (0: any)."""
+
+    source: IPv6Network
+    destination: IPv6Network
+    proto: int
+    direction: int
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split a netlink datagram into messages: type and payload."""
+    position = 0
+    while position + _HEADER.size <= len(data):
+        length, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, position)
+        if not _HEADER.size <= length <= len(data) - position:
+            raise ValueError(f"netlink message of {length} bytes where {len(data) - position} are left")
+        yield kind, data[position + _HEADER.size : position + length]
+        position += (length + 3) & ~3
+
+
+def protecting_policy(kind: int, payload: bytes) -> Policy | None:
+    """Return the policy of an xfrm message when it is an IPv6 policy with ESP or AH; None for all others."""
+    if kind not in (XFRM_MSG_NEWPOLICY, XFRM_MSG_UPDPOLICY):
+        return None
+    fields = _SELECTOR.unpack_from(payload)
+    destination, source, family, destination_length, source_length, proto = *fields[:2], *fields[6:10]
+    direction, action = _DIR_ACTION.unpack_from(payload, _DIR_AT)
+    templates = dict(_attributes(payload[_POLICY_SIZE:])).get(_XFRMA_TMPL, b"")
+    protos = templates[_TEMPLATE_PROTO_AT::_TEMPLATE_SIZE]
+    if action == _BLOCK or not any(used in _PROTECTING for used in protos):
+        return None
+    if family not in (AF_INET6, 0):
+        return None
+    return Policy(
+        IPv6Network((source, source_length), strict=False),
+        IPv6Network((destination, destination_length), strict=False),
+        proto,
+        direction,
+    )
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while position + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, position)
+        if length < _ATTRIBUTE.size:
+            raise ValueError(f"netlink attribute of {length} bytes")
+        yield kind, data[position + _ATTRIBUTE.size : position + length]
+        position += (length + 3) & ~3
+
+
+class _Networks:
+    """A set of networks, quick for the many that are single hosts."""
+
+    def __init__(self) -> None:
+        self._hosts: set[IPv6Address] = set()
+        self._wide: list[IPv6Network] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._hosts or self._wide)
+
+    def add(self, network: IPv6Network) -> None:
+        if network.prefixlen == 128:
+            self._hosts.add(network.network_address)
+        else:
+            self._wide.append(network)
+
+    def overlap(self, network: IPv6Network) -> bool:
+        if network.prefixlen == 128:
+            hit = network.network_address in self._hosts
+        else:
+            hit = any(host in network for host in self._hosts)
+        return hit or any(wide.overlaps(network) for wide in self._wide)
+
+
+class Protection:
+    """The protecting policies of a home agent's kernel, asked for one binding after the other."""
+
+    def __init__(self, policies: Iterable[Policy], home_agent: str) -> None:
+        self._agent = IPv6Address(home_agent)
+        self._inner = _Networks()  # home addresses and mobile networks
+        self._outer = _Networks()  # far ends of tunnels
+        for policy in policies:
+            self._take(policy)
+
+    def _take(self, policy: Policy) -> None:
+        if policy.proto in _NO_PAYLOAD:
+            return
+        near, far = policy.source, policy.destination
+        if policy.direction != _DIR_OUT:
+            near, far = far, near
+        if policy.proto in (_ANY, _IPV6_IN_IPV6) and self._agent in near:
+            self._outer.add(far)  # covers the tunnel itself, home agent to care-of address
+        if near.prefixlen == 128 and self._agent in near:
+            return  # the home agent's own traffic with the mobile node, not what it forwards
+        self._inner.add(far)
+
+    def covers(self, home_address: str, care_of_address: str) -> bool:
+        """Tell whether payload to or from `home_address` (address or prefix), or its tunnel, is protected."""
+        if not self._inner and not self._outer:
+            return False
+        return self._inner.overlap(IPv6Network(home_address)) or self._outer.overlap(IPv6Network(care_of_address))

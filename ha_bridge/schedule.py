@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to do things again: look at the source, retry a request. Pure: times are arguments, in seconds."""
+
+from __future__ import annotations
+
+import random
+
+# After a change in the kernel the terminal is asked at once, and again: the home agent may change its cache
+# after, or its state (dad) some time later.
+FOLLOW_UPS = (0.0, 0.03, 0.15, 0.6, 2.0)
+# Before a binding known to the controller ends, the terminal is asked whether the home agent has prolonged
+# it.
+BEFORE_EXPIRY = 1.0
+MIN_GAP = 0.25
+# Looking may take this part of the time: half of it after a change, a tenth otherwise. A cache of 100,000
+# entries is thus read less often, not without a pause.
+BUSY_AFTER_CHANGE = 1 / 2
+BUSY = 1 / 10
+
+
+class Backoff:
+    """Waits that double from `first` to `most` seconds, each shortened by a random part, half at most."""
+
+    def __init__(self, first: float, most: float, rng: random.Random) -> None:
+        self._first, self._most, self._rng = first, most, rng
+        self._failures = 0
+
+    def failed(self) -> float:
+        """Return the time to wait after one more failure."""
+        wait = min(self._most, self._first * 2 ** min(self._failures, 30))
+        self._failures += 1
+        return wait * self._rng.uniform(0.5, 1.0)
+
+    def succeeded(self) -> None:
+        """Start anew from `first` after the next failure."""
+        self._failures = 0
+
+
+class ReadSchedule:
+    """Says when the source is to be looked at next; one look at a time."""
+
+    def __init__(self, interval: float, retry: Backoff) -> None:
+        self._interval = interval
+        self._retry = retry
+        self._changed: float | None = None
+        self._asked = False
+        self._started = float("-inf")
+        self._finished = float("-inf")
+        self._cost = 0.0
+        self._regular = float("-inf")
+        self.reading = False
+
+    def changed(self, now: float) -> None:
+        """Something has changed in the kernel: look now, and follow up."""
+        self._changed = now
+
+    def ask(self) -> None:
+        """A fresh look is wanted as soon as possible, without follow-ups."""
+        self._asked = True
+
+    def start(self, now: float) -> None:
+        """A look begins."""
+        self.reading, self._asked, self._started = True, False, now
+
+    def finish(self, now: float, ok: bool) -> None:
+        """The look that began last has ended, with a result or without."""
+        self.reading, self._finished, self._cost = False, now, now - self._started
+        if ok:
+            self._retry.succeeded()
+            self._regular = now + max(self._interval, self._cost * (1 / BUSY - 1))
+        else:
+            self._regular = now + min(self._interval, self._retry.failed())
+
+    def due(self, expiry: float | None) -> float:
+        """Return when to look next. `expiry` is when the first binding ends that the controller knows."""
+        due = self._regular
+        if expiry is not None:
+            pause = max(MIN_GAP, self._cost * (1 / BUSY - 1))
+            due = min(due, max(expiry - BEFORE_EXPIRY, self._finished + pause))
+        wanted = self._follow_up()
+        if self._asked:
+            wanted = self._finished
+        if wanted is not None:
+            pause = self._cost * (1 / BUSY_AFTER_CHANGE - 1)
+            due = min(due, max(wanted, self._finished + pause))
+        return due
+
+    def _follow_up(self) -> float | None:
+        if self._changed is None:
+            return None
+        for wait in FOLLOW_UPS:
+            if self._changed + wait > self._started:
+                return self._changed + wait
+        return None

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The language of UMIP's virtual terminal, as bytes: no socket, no clock.
+
+The terminal takes one command per TCP segment: two that arrive together are taken for one command with
+arguments (and answered `unknown command: "(null)"`). It ends every answer with the prompt, unless that is
+switched off, and a NUL byte. The NUL is the one mark by which a complete answer is known from one that was
+cut, so nothing counts before it: a cut answer would look like a smaller cache, and live bindings would be
+withdrawn.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .model import CacheEntry, canonical_address, canonical_prefix
+
+PROMPT = b"mip6d> "
+
+_ESCAPE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
+# Verbose output adds nonces, tunnel and link; further indented lines (MNP) may follow.
+_ENTRY = re.compile(
+    rb"hoa (\S+)(?: nonce \d+)? status (\S+)\n"
+    rb" coa (\S+)(?: nonce \d+)? flags (\S+)[^\n]*\n"
+    rb" local (\S+)[^\n]*\n"
+    rb" lifetime (\S+) / (-?\d+) seq (\d+)[^\n]*\n"
+    rb"((?: [^\n]*\n)*)"
+)
+_PREFIX = re.compile(rb"^ MNP: (\S+)", re.MULTILINE)
+_LEFT = re.compile(rb"-?\d+")
+_LEFT_UNKNOWN = (b"-", b"(error)", b"(broken)")
+
+
+class UnreadableAnswer(ValueError):
+    """The terminal answered something that is not what was asked for."""
+
+
+class AnswerReader:
+    """Cuts the terminal's byte stream into complete answers, however TCP has segmented it."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._answers: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        *ended, rest = data.split(b"\0")
+        for part in ended:
+            self._answers.append(b"".join([*self._parts, part]))
+            self._parts.clear()
+        if rest:
+            self._parts.append(rest)
+
+    def take(self) -> bytes | None:
+        """Return the next complete answer, without escapes and prompts, or None when there is none yet."""
+        return plain(self._answers.pop(0)) if self._answers else None
+
+
+def plain(answer: bytes) -> bytes:
+    """Strip escape sequences, the greeting's prompt before and the answer's own prompt after."""
+    text = _ESCAPE.sub(b"", answer) if b"\x1b" in answer else answer
+    while text.startswith(PROMPT):
+        text = text[len(PROMPT) :]
+    return text.removesuffix(PROMPT)
+
+
+def is_unknown_command(answer: bytes) -> bool:
+    """Tell whether a plain answer says that the command was not understood."""
+    return answer.startswith(b"unknown command")
+
+
+def parse_binding_cache(answer: bytes) -> list[CacheEntry]:
+    """Parse the plain, complete answer to `bc`.
+
+    Every byte of it must be understood: UnreadableAnswer, with the line in question, rather than an entry
+    less.
+    """
+    entries = []
+    position = 0
+    while position < len(answer):
+        match = _ENTRY.match(answer, position)
+        if match is None:
+            line = answer[position:].split(b"\n", 1)[0][:200]
+            raise UnreadableAnswer(f"expected a binding cache entry at byte {position}, found {line!r}")
+        try:
+            entries.append(_entry(match))
+        except (OSError, ValueError) as error:
+            raise UnreadableAnswer(f"binding cache entry {match[0]!r}: {error}") from error
+        position = match.end()
+    return entries
+
+
+def _entry(match: re.Match[bytes]) -> CacheEntry:
+    hoa, status, coa, flags, local, left, total, sequence, more = match.groups()
+    seconds: int | None = None
+    if _LEFT.fullmatch(left):
+        seconds = int(left)
+    elif left not in _LEFT_UNKNOWN:
+        raise ValueError(f"expected seconds left, '-', '(error)' or '(broken)', found {left!r}")
+    return CacheEntry(
+        home_address=canonical_address(hoa.decode()),
+        status=status.decode(),
+        care_of_address=canonical_address(coa.decode()),
+        flags=flags.decode(),
+        local=canonical_address(local.decode()),
+        left=seconds,
+        # "-0" is past the end by less than a second: the sign counts, not the number.
+        overdue=seconds is not None and left.startswith(b"-"),
+        total=int(total),
+        sequence=int(sequence),
+        prefixes=tuple(canonical_prefix(found.decode()) for found in _PREFIX.findall(more)) if more else (),
+    )

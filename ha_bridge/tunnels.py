@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bindings as a home agent's kernel shows them: ip6tnl devices or seg6 routes. Pure: messages as arguments.
+
+A home agent with ip6tnl (UMIP) has one device per (home agent, care-of address) and a route of protocol 16
+for each home address or mobile network prefix through it, the latter in table 252; a handover changes the
+device alone, and on the return home the device's remote becomes the home address itself. Without ip6tnl, each
+route itself encapsulates (seg6 with a single segment, the care-of address) and is replaced at a handover.
+Lifetime and sequence are not to be had from the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from typing import Any
+
+from .model import Observed, canonical_address, canonical_prefix
+
+PROTOCOL = 16  # of a home agent's routes
+LWTUNNEL_SEG6 = 5
+MAIN_TABLE = 254
+
+# A message as pyroute2 decodes it: fields by name, `get_attr` for attributes.
+Message = Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    device: int | None
+    segment: str | None
+
+
+class KernelView:
+    """The tunnels of one home agent, kept up to date message by message."""
+
+    def __init__(self, home_agent: str, home_prefixes: Iterable[str]) -> None:
+        self._home_agent = home_agent
+        self._home_prefixes = [IPv6Network(prefix) for prefix in home_prefixes]
+        self._remotes: dict[int, str] = {}
+        # by table, prefix and metric: what tells routes to the same destination apart
+        self._routes: dict[tuple[int, str, int], _Route] = {}
+
+    def apply(self, message: Message) -> bool:
+        """Take a link or route message; True when it was one in question, for a tunnel of a home agent."""
+        event = message["event"]
+        if event in ("RTM_NEWLINK", "RTM_DELLINK"):
+            return self._link(message, gone=event == "RTM_DELLINK")
+        if event in ("RTM_NEWROUTE", "RTM_DELROUTE"):
+            return self._route(message, gone=event == "RTM_DELROUTE")
+        return False
+
+    def _link(self, message: Message, gone: bool) -> bool:
+        info = message.get_attr("IFLA_LINKINFO")
+        if info is None or info.get_attr("IFLA_INFO_KIND") != "ip6tnl":
+            return False
+        data = info.get_attr("IFLA_INFO_DATA")
+        local, remote = data.get_attr("IFLA_IP6TNL_LOCAL"), data.get_attr("IFLA_IP6TNL_REMOTE")
+        index = message["index"]
+        known = self._remotes.pop(index, None)
+        if local is None or remote is None or canonical_address(local) != self._home_agent:
+            return known is not None
+        if not gone:
+            self._remotes[index] = canonical_address(remote)
+        return True
+
+    def _route(self, message: Message, gone: bool) -> bool:
+        destination = message.get_attr("RTA_DST")
+        if message["proto"] != PROTOCOL or destination is None or ":" not in destination:
+            return False
+        table = message.get_attr("RTA_TABLE") or message["table"]
+        prefix = canonical_prefix(f"{destination}/{message['dst_len']}")
+        key = (table, prefix, message.get_attr("RTA_PRIORITY") or 0)
+        if message["src_len"]:
+            return True  # UMIP's own packets to the home address: on the home link, through no tunnel
+        if gone:
+            self._routes.pop(key, None)
+        else:
+            self._routes[key] = _Route(message.get_attr("RTA_OIF"), _single_segment(message))
+        return True
+
+    def bindings(self) -> list[Observed]:
+        """Return the bindings that the kernel shows now, without lifetime and sequence."""
+        found: dict[str, Observed] = {}
+        # The main table's routes first, then by metric: of several routes to one destination the first one
+        # counts.
+        for (_table, home, _metric), route in sorted(self._routes.items(), key=_precedence):
+            care_of = route.segment or self._remotes.get(route.device or 0)
+            if care_of is None or home in found or not self._in_home_prefix(home):
+                continue
+            # Back home the remote is the home address itself, before the routes go: nothing to offload.
+            if not self._in_home_prefix(care_of):
+                found[home] = Observed(home, care_of)
+        return list(found.values())
+
+    def _in_home_prefix(self, address: str) -> bool:
+        network = IPv6Network(address)
+        return any(network.subnet_of(prefix) for prefix in self._home_prefixes)
+
+
+def _precedence(item: tuple[tuple[int, str, int], _Route]) -> tuple[bool, int, int]:
+    (table, _home, metric), _route = item
+    return table != MAIN_TABLE, table, metric
+
+
+def _single_segment(message: Message) -> str | None:
+    if message.get_attr("RTA_ENCAP_TYPE") != LWTUNNEL_SEG6:
+        return None
+    # pyroute2 has no name for the reduced mode (3), but reads its segments.
+    header = message.get_attr("RTA_ENCAP").get_attr("SEG6_IPTUNNEL_SRH")
+    segments = header["segs"]
+    return canonical_address(segments[0]) if len(segments) == 1 else None
