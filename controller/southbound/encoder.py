@@ -90,7 +90,7 @@ class Encoder:
 
     def _flow_mod(self, change: FlowChange) -> parser.OFPFlowMod:
         flow = change.flow
-        match = parser.OFPMatch(**dict(_oxm(name, value) for name, value in flow.match))
+        match = _match(flow.match)
         table = self._numbers[flow.table]
         if not change.add:
             return parser.OFPFlowMod(
@@ -180,6 +180,15 @@ class Encoder:
             else:
                 actions.append(Unknown(str(instruction)))
         return actions
+
+
+def _match(match: Match) -> parser.OFPMatch:
+    fields = dict(_oxm(name, value) for name, value in match)
+    if "nw_ttl" in fields:
+        # Ryu orders fields by class and number, which puts Nicira's own before the eth_type that they require; as
+        # NXM_OF_ETH_TYPE, the same field to Open vSwitch, that comes first.
+        fields["eth_type_nxm"] = fields.pop("eth_type")
+    return parser.OFPMatch(**fields)
 
 
 def _oxm(name: str, value: object) -> tuple[str, object]:

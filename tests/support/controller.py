@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real controller, `ryu-manager controller/app.py`, beside a real Open vSwitch, and a client for its REST API."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tests.support.logs import assert_log_clean
+from tests.support.ovs import Ovs
+
+CHECKOUT = Path(__file__).parents[2]
+TIMEOUT = 20.0  # seconds, for any one answer
+OPENFLOW_PORT = 6653
+REST_PORT = 8080
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """One HTTP answer; `body` is the decoded JSON, None where there is none."""
+
+    status: int
+    body: Any
+    content_type: str
+
+
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:
+    """Returns the first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = probe()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {timeout} s still not: {what}")
+        time.sleep(0.05)
+
+
+class Controller:
+    """The controller's process, in the namespace of `ovs`. A context manager; may be killed and started again."""
+
+    def __init__(self, ovs: Ovs, directory: Path, settings: str = "") -> None:
+        self._ovs = ovs
+        self._log = directory / "controller.log"
+        self._config = directory / "controller.conf"
+        self._config.write_text(f"[hoaflow]\n{settings}\n")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Controller":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill(signal.SIGTERM)
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self._log.read_text()
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        command = [
+            str(Path(sys.executable).with_name("ryu-manager")),
+            *("--config-file", str(self._config), "--wsapi-host", "127.0.0.1", "--wsapi-port", str(REST_PORT)),
+            *("--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(OPENFLOW_PORT)),
+            "controller/app.py",
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._ovs.command(*command), cwd=CHECKOUT, stdout=log, stderr=log)
+        try:
+            wait_for("the controller answers", self._answers)
+        except TimeoutError as error:
+            self.kill()
+            raise TimeoutError(f"{error}; it logged:\n{self.log}") from None
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Ends it; by default with -9."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(TIMEOUT)
+            self._process = None
+
+    def assert_log_clean(self, allow: Sequence[str] = ()) -> None:
+        """Fails when it logged an error that no regular expression of `allow` expects."""
+        assert_log_clean(self._log, allow)
+
+    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> Answer:
+        """One REST call; `body` is sent as JSON, `raw` as it is."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        with self._ovs.inside():
+            connection = http.client.HTTPConnection("127.0.0.1", REST_PORT, timeout=TIMEOUT)
+            try:
+                connection.request(method, path, data)
+                response = connection.getresponse()
+                content = response.read()
+            finally:
+                connection.close()
+        kind = response.headers.get("Content-Type", "")
+        return Answer(response.status, json.loads(content) if content else None, kind)
+
+    def get(self, path: str) -> Any:
+        """The body of a GET that is answered 200."""
+        answer = self.call("GET", path)
+        assert answer.status == 200, answer
+        return answer.body
+
+    def put(self, path: str, body: object) -> Any:
+        """The body of a PUT that is answered 200."""
+        answer = self.call("PUT", path, body)
+        assert answer.status == 200, answer
+        return answer.body
+
+    def _answers(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            raise RuntimeError(f"the controller ended with {self._process.returncode}:\n{self.log}")
+        try:
+            return self.call("GET", "/healthz").status == 200
+        except OSError:
+            return False
+
+
