@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import what: the core stays pure, parts stay apart, and one module builds OpenFlow bytes."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+# What knows the outside world: frameworks, sockets, the clock, the operating system.
+IMPURE = {"asyncio", "eventlet", "http", "logging", "os", "requests", "ryu", "select", "socket", "subprocess"} | {
+    "threading",
+    "time",
+    "werkzeug",
+}
+PARTS = {"controller", "demo", "ha_bridge", "home_agent", "router", "topologies"}
+# Besides itself and tunnel/, a part may use: the emulated mobile node speaks the home agent's protocol.
+ALLOWED = {"topologies": {"home_agent"}, "demo": {"topologies"}}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, by their full names."""
+    package = ".".join(path.relative_to(CHECKOUT).parts[:-1])
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(package if node.level else node.module or "")
+    return found
+
+
+def files(folder: str) -> list[Path]:
+    """The Python files below a folder of the checkout."""
+    found = sorted((CHECKOUT / folder).rglob("*.py"))
+    assert found, f"{folder} has no Python files"
+    return found
+
+
+@pytest.mark.parametrize("path", files("controller/core"), ids=lambda path: path.name)
+def test_the_core_is_pure(path: Path) -> None:
+    modules = imported(path)
+    assert not {module.partition(".")[0] for module in modules} & IMPURE
+    assert all(module.startswith("controller.core") for module in modules if module.startswith("controller"))
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_parts_do_not_reach_into_each_other(part: str) -> None:
+    others = PARTS - {part} - ALLOWED.get(part, set())
+    for path in files(part):
+        roots = {module.partition(".")[0] for module in imported(path)}
+        assert not roots & others, path
+
+
+def test_one_module_builds_openflow() -> None:
+    builders = {
+        path.name
+        for path in files("controller")
+        if any(module.startswith("ryu.ofproto") and "parser" in module for module in imported(path))
+        or "ofproto_v1_3_parser" in path.read_text()
+    }
+    # The channel names the parser's types for the messages that Ryu hands to it; the rest is Ryu's own repair.
+    assert builders - {"ryu_compat.py"} == {"encoder.py", "channel.py"}
