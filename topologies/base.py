@@ -2,7 +2,7 @@
 """What the topologies have in common: routers of a kernel and a bridge, end nodes, home link, management."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from mininet.topo import Topo
 
@@ -12,14 +12,20 @@ from topologies.nodes import DataIntf, Ipv6Node, LinkBridge, ManagementNetwork, 
 FIRST_VLAN = 10
 
 
+class Attachment(NamedTuple):
+    """A node's interface on a segment."""
+
+    node: str
+    interface: str
+
+
 @dataclass(frozen=True)
 class Segment:
-    """One side of a router: its kernel's address there (/64), and the node and interface at the other end."""
+    """One side of a router: a link (/64), its kernel's address there, and who else is on it."""
 
     name: str
     address: str
-    node: str
-    interface: str
+    attached: tuple[Attachment, ...]
 
 
 class MobilityTopo(Topo):
@@ -42,11 +48,10 @@ class MobilityTopo(Topo):
         The nodes at the other ends must be there already. ROUTES: destination → next hop.
         """
         router = self.routers[bridge]
-        outside = {segment.name: f"{bridge}-{segment.name}" for segment in segments}
-        inside = {segment.name: f"{bridge}-k-{segment.name}" for segment in segments}
-        vlans = {}
+        vlans: dict[str, int] = {}
         for vlan, segment in enumerate(segments, FIRST_VLAN):
-            vlans[outside[segment.name]] = vlans[inside[segment.name]] = vlan
+            ports = [f"{bridge}-k-{segment.name}", *(f"{bridge}-{end.node}" for end in segment.attached)]
+            vlans |= dict.fromkeys(ports, vlan)
         self.addHost(
             router,
             cls=Ipv6Node,
@@ -57,11 +62,15 @@ class MobilityTopo(Topo):
         )
         self.addSwitch(bridge, cls=RouterBridge, segments=vlans, listenPort=None)
         for segment in segments:
-            self.link(bridge, outside[segment.name], segment.node, segment.interface)
-            self.link(bridge, inside[segment.name], router, f"{router}-{segment.name}")
+            self.link(bridge, f"{bridge}-k-{segment.name}", router, f"{router}-{segment.name}")
+            for end in segment.attached:
+                self.link(bridge, f"{bridge}-{end.node}", end.node, end.interface)
 
     def add_end_nodes(self) -> None:
-        """Correspondent node, home agent and mobile node, the latter two joined by the home link."""
+        """Correspondent node, home agent, mobile node, and a stranger; the home link and the management network.
+
+        The stranger is a host on foreign link 1 that nobody has reason to trust.
+        """
         self.addHost(
             "cn",
             cls=Ipv6Node,
@@ -89,6 +98,13 @@ class MobilityTopo(Topo):
             addresses={"mn-home": [f"{at.HOME_ADDRESS}/64"]},
             routes={"default": at.HOME_AGENT},
             down=[f"mn-f{number}" for number in self.foreign_links],
+        )
+        self.addHost(
+            "stranger",
+            cls=Ipv6Node,
+            address=at.STRANGER,
+            addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
+            routes={"default": at.foreign_gateway(1)},
         )
         self.addSwitch("home", cls=LinkBridge, dpid="99", listenPort=None)
         self.link("home", "home-ha", "ha", "ha-home")

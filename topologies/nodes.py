@@ -20,7 +20,8 @@ OFFLOADS = ("tx", "rx", "tso", "gso", "gro")
 # Duplicate address detection would hold up every address for a second; there are no router advertisements.
 # `default`, before any interface is there, so that each interface starts with it.
 IPV6_DEFAULTS = ("disable_ipv6=0", "accept_dad=0", "accept_ra=0", "autoconf=0")
-BASE_FLOW = "priority=0,actions=NORMAL"
+# Of priority 1, so that it is not the same flow as a table-miss flow that a controller adds.
+BASE_FLOW = "priority=1,actions=NORMAL"
 
 
 class TopologyError(RuntimeError):
@@ -148,6 +149,11 @@ class RouterBridge(OVSSwitch):
         """Whether it is as connected as it shall be: without a controller it forwards by its base flow."""
         return not self.controllerUUIDs() or bool(super().connected())
 
+    @classmethod
+    def isOldOVS(cls) -> bool:
+        """Whether it is older than 1.10 (of 2013). Mininet's own way to tell is deprecated in Python."""
+        return False
+
 
 class LinkBridge(OVSBridge):
     """A plain Ethernet segment: an uncontrolled bridge."""
@@ -160,6 +166,8 @@ class LinkBridge(OVSBridge):
         """Make all bridges in one go."""
         started: list[LinkBridge] = super().batchStartup(switches, run)
         return started
+
+    isOldOVS = RouterBridge.isOldOVS
 
 
 class ManagementNetwork(LinkBridge):

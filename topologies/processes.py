@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long-running programs of an emulation: started in a node, logged, watched for events, and ended."""
 
-import contextlib
-import os
 import re
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 END_GRACE = 5.0
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
 class ProcessError(RuntimeError):
@@ -38,9 +37,10 @@ class Process:
         command: Sequence[str],
         log: Path,
         enter: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         """name: for messages. log: file to append to. enter: command prefix that enters the node to run in.
+        directory: to run it in.
 
         Raises: OSError when it cannot be started.
         """
@@ -55,7 +55,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C on the terminal is for whoever ends the processes in order
-            env={**os.environ, **(environment or {})},
+            cwd=directory,
         )
         assert self._popen.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._popen.stdout,), name=f"log of {name}")
@@ -114,23 +114,37 @@ class Process:
         """The last lines of output, to go into a message."""
         return "".join(f"\n    {line}" for line in self.lines[-count:]) or " It said nothing."
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send the signal NUMBER and wait for the end of the program (bounded)."""
-        self.expected_end = True
-        with contextlib.suppress(ProcessLookupError):
-            self._popen.send_signal(number)
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; to a program that has ended, nothing."""
+        self.expected_end |= number in ENDING
+        self._popen.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for its end, after a signal; returns its exit status, negative for the signal that killed it.
+
+        Raises: ProcessError when it goes on for END_GRACE seconds.
+        """
         try:
-            self._popen.wait(END_GRACE)
+            status = self._popen.wait(END_GRACE)
         except subprocess.TimeoutExpired:
-            raise ProcessError(f"{self.name} still runs {END_GRACE:g} s after {number.name}") from None
-        finally:
-            self._reader.join(END_GRACE)
+            raise ProcessError(f"{self.name} still runs {END_GRACE:g} s after the signal.{self.last_lines()}") from None
+        self._reader.join(END_GRACE)
+        return status
 
     def stop(self) -> int:
-        """End it in its own way (SIGTERM), or by SIGKILL where it does not end; returns its exit status."""
-        with contextlib.suppress(ProcessError):
-            self.kill(signal.SIGTERM)
-        if self.running:
+        """End it in its own way (SIGTERM); returns its exit status.
+
+        Raises: ProcessError when it does not end in END_GRACE seconds; it is killed then.
+        """
+        if not self.expected_end:
+            self.send(signal.SIGTERM)
+        try:
+            return self.wait()
+        except ProcessError:
             self.kill()
-            raise ProcessError(f"{self.name} did not end by SIGTERM in {END_GRACE:g} s.{self.last_lines()}")
-        return self._popen.returncode
+            raise
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), as a crash would."""
+        self.send(signal.SIGKILL)
+        self.wait()

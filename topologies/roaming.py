@@ -7,7 +7,7 @@
     cn ─────────────┘        │
                              ├── core ── slow ── ha ─── home link ───┐
     foreign link 1 ─ s2 = r2─┤                                      mn
-    foreign link 2 ─ s3 = r3─┘          (and mn on either foreign link)
+    foreign link 2 ─ s3 = r3─┘          (and mn on either foreign link, a stranger on link 1)
 
 A router rN is a Linux kernel (a namespace) and the Open vSwitch bridge sN, which all its packets pass (see
 `nodes.RouterBridge`). `slow` is a delay line: `--topo roaming,delay=20` makes it 20 ms one way. The mobile
@@ -22,7 +22,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
 
 from topologies import addresses as at
-from topologies.base import MobilityTopo, Segment
+from topologies.base import Attachment, MobilityTopo, Segment
 from topologies.nodes import DelayLine, Ipv6Node
 
 
@@ -36,9 +36,11 @@ class RoamingTopo(MobilityTopo):
         """delay: between the core and the home agent, one way, in milliseconds."""
         self.add_end_nodes()
         self.add_core(float(delay))
-        self.add_edge_router(1, Segment("access", at.CORRESPONDENT_GATEWAY, "cn", "cn-eth0"))
-        for link in self.foreign_links:
-            self.add_edge_router(link + 1, Segment("access", at.foreign_gateway(link), "mn", f"mn-f{link}"))
+        self.add_edge_router(1, at.CORRESPONDENT_GATEWAY, Attachment("cn", "cn-eth0"))
+        self.add_edge_router(
+            2, at.foreign_gateway(1), Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0")
+        )
+        self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"))
 
     def add_core(self, delay: float) -> None:
         """The core router, and the slow line between it and the home agent."""
@@ -64,9 +66,10 @@ class RoamingTopo(MobilityTopo):
         self.link("slow", "slow-core", "core", "core-ha")
         self.link("slow", "slow-ha", "ha", "ha-core")
 
-    def add_edge_router(self, number: int, access: Segment) -> None:
-        """Router NUMBER between the ACCESS link and the core."""
-        core = Segment("core", at.router_side(number), "core", f"core-r{number}")
+    def add_edge_router(self, number: int, gateway: str, *attached: Attachment) -> None:
+        """Router NUMBER between an access link, where it is GATEWAY, and the core."""
+        access = Segment("access", gateway, attached)
+        core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
         self.add_router(f"s{number}", [access, core], routes={"default": at.core_side(number)})
 
 

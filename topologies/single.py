@@ -5,7 +5,7 @@
 
     cn ──────────┐
                  s1 = r1 ── ha ── home link ──┐
-    foreign link ┘                            mn (and mn on the foreign link)
+    foreign link ┘                            mn (and mn, and a stranger, on the foreign link)
 
 See `roaming.py` for how a router is made. Open vSwitch must be running.
 """
@@ -18,7 +18,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
 
 from topologies import addresses as at
-from topologies.base import MobilityTopo, Segment
+from topologies.base import Attachment, MobilityTopo, Segment
 
 
 class SingleTopo(MobilityTopo):
@@ -30,15 +30,13 @@ class SingleTopo(MobilityTopo):
     def build(self, **_params: Any) -> None:
         """Takes no parameters."""
         self.add_end_nodes()
-        self.add_router(
-            "s1",
-            [
-                Segment("cn", at.CORRESPONDENT_GATEWAY, "cn", "cn-eth0"),
-                Segment("foreign", at.foreign_gateway(1), "mn", "mn-f1"),
-                Segment("core", at.core_side(9), "ha", "ha-core"),
-            ],
-            routes={at.HOME_PREFIX: at.router_side(9)},
-        )
+        visitors = (Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0"))
+        segments = [
+            Segment("cn", at.CORRESPONDENT_GATEWAY, (Attachment("cn", "cn-eth0"),)),
+            Segment("foreign", at.foreign_gateway(1), visitors),
+            Segment("core", at.core_side(9), (Attachment("ha", "ha-core"),)),
+        ]
+        self.add_router("s1", segments, routes={at.HOME_PREFIX: at.router_side(9)})
 
 
 topos = {"single": SingleTopo}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hoaflow and Mobile IPv6 deployed on a testbed: which program runs where and how, and what can be done to it.
+
+Home agent and bridge run in node `ha`, the mobile node in `mn`; the controller and the routers' agents where
+Open vSwitch is, in the root namespace. The management network joins them.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from topologies import addresses as at
+from topologies.processes import Process
+from topologies.testbed import Testbed
+
+REST_PORT = 8080
+REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
+REST_TIMEOUT = 5.0
+START_TIMEOUT = 30.0
+EVENT_TIMEOUT = 20.0
+# The security association between mobile node and home agent (RFC 4285); of this emulation only.
+KEYS = f'["{at.HOME_ADDRESS}"]\nspi = 256\nkey = "686f61666c6f77206f6e6c7920696e2061206c61"\n'
+
+HOME = "home"
+
+
+class Deployment:
+    """The programs, by what an operator would do with them. All waits are bounded, and raise ProcessError."""
+
+    def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
+        """lifetime: of bindings, in seconds. lease: of the bridge, in seconds."""
+        self.bed = bed
+        self.lifetime = lifetime
+        self.lease = lease
+        self.routers = bed.topology.routers
+        self.keys = bed.logs.parent / "keys.toml"
+        self.keys.touch(mode=0o600)
+        self.keys.write_text(KEYS)
+
+    # Starting
+
+    def start_home_agent(self) -> Process:
+        """The home agent; returns when it serves."""
+        command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
+        command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
+        process = self.bed.start("home-agent", command, node="ha")
+        process.wait_for(r"event=started ", START_TIMEOUT)
+        return process
+
+    def start_mobile_node(self) -> Process:
+        """The mobile node; returns when it is ready to register."""
+        command = [sys.executable, "-m", "topologies.mobile_node", "--home-address", at.HOME_ADDRESS]
+        command += ["--home-agent", at.HOME_AGENT, "--home-link", "mn-home", "--lifetime", str(self.lifetime)]
+        for link in self.bed.topology.foreign_links:
+            address = f"{at.care_of_address(link)}/64"
+            command += ["--foreign-link", f"mn-f{link}={address},{at.foreign_gateway(link)}"]
+        process = self.bed.start("mobile-node", [*command, "--keys", str(self.keys)], node="mn")
+        process.wait_for(r'"event": ?"(started|ready)"', START_TIMEOUT)
+        return process
+
+    def start_controller(self) -> Process:
+        """The controller; returns when its REST API answers."""
+        command = [str(Path(sys.executable).with_name("ryu-manager"))]
+        command += ["--ofp-listen-host", at.MANAGEMENT_ROOT, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
+        command += ["--wsapi-host", at.MANAGEMENT_ROOT, "--wsapi-port", str(REST_PORT), "controller/app.py"]
+        process = self.bed.start("controller", command)
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                self.rest("GET", "/healthz")
+                return process
+            except requests.ConnectionError:
+                if time.monotonic() > deadline or not process.running:
+                    raise
+                time.sleep(0.05)
+
+    def connect_switches(self) -> None:
+        """Have every router's bridge connect to the controller, and go on trying when it is not there."""
+        target = f"tcp:{at.MANAGEMENT_ROOT}:{at.OPENFLOW_PORT}"
+        for bridge in self.routers:
+            self.bed.run("ovs-vsctl", "set-controller", bridge, target)
+            self.bed.run("ovs-vsctl", "set", "controller", bridge, "max_backoff=1000")
+
+    def set_up_routers(self) -> None:
+        """The tunnel endpoint of every router."""
+        for bridge, router in self.routers.items():
+            command = [sys.executable, "-m", "router", "setup", "--bridge", bridge]
+            command += ["--home-agent", at.HOME_AGENT, "--kernel-namespace", self.bed.namespace(router)]
+            self.bed.run(*command)
+
+    def tear_down_routers(self) -> None:
+        """Remove the tunnel endpoints again."""
+        for bridge in self.routers:
+            self.bed.run(sys.executable, "-m", "router", "teardown", "--bridge", bridge)
+
+    def start_agent(self, bridge: str) -> Process:
+        """The agent of one router."""
+        command = [sys.executable, "-m", "router", "run", "--bridge", bridge, "--controller", REST]
+        return self.bed.start(f"agent-{bridge}", command)
+
+    def start_bridge(self) -> Process:
+        """The bridge at the home agent."""
+        command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
+        command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
+        command += ["--renew", str(self.lease * 0.3)]
+        return self.bed.start("bridge", command, node="ha")
+
+    def start_offload(self) -> None:
+        """All of hoaflow; returns when the routers are ready and the home agent's bindings are known."""
+        controller = self.start_controller()
+        self.set_up_routers()
+        self.connect_switches()
+        for bridge in self.routers:
+            self.start_agent(bridge)
+        self.start_bridge()
+        controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
+
+    # What happens
+
+    def attach(self, link: str | int) -> float:
+        """Move the mobile node to a link (HOME, or a foreign link's number); returns when it left the old one.
+
+        The time returned is seconds since the epoch.
+        """
+        links = {HOME: "mn-home"} | {number: f"mn-f{number}" for number in self.bed.topology.foreign_links}
+        moment = time.time()
+        for other, interface in links.items():
+            if other != link:
+                self.bed.set_link("mn", interface, up=False)
+        self.bed.set_link("mn", links[link], up=True)
+        return moment
+
+    def set_home_agent_link(self, up: bool) -> None:
+        """Connect the home agent with the core, or cut it off. The kernel forgets the routes of a link that is
+        down, so they are set anew."""
+        self.bed.set_link("ha", "ha-core", up)
+        if up:
+            self.bed.run("ip", "-6", "addr", "replace", f"{at.router_side(9)}/64", "dev", "ha-core", node="ha")
+            self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node="ha")
+
+    def rest(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the controller's REST API; returns the answer's JSON.
+
+        Raises: requests.RequestException, also for an answer that is an error.
+        """
+        answer = requests.request(method, REST + path, json=body, timeout=REST_TIMEOUT)
+        answer.raise_for_status()
+        return answer.json()
+
+    def binding(self) -> dict[str, Any] | None:
+        """The mobile node's binding as the controller has it, None without one."""
+        answer = requests.get(f"{REST}/v1/bindings/{at.HOME_ADDRESS}", timeout=REST_TIMEOUT)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def event_time(match: re.Match[str]) -> float:
+    """The `time=` of a log line that was waited for, seconds since the epoch. Raises: ValueError without one."""
+    found = re.search(r"\btime=([0-9.]+)", match.string)
+    if found is None:
+        raise ValueError(f"no time= in {match.string!r}")
+    return float(found[1])

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts, in the home agent's namespace, the data packets that reach it from the core; signalling is not data.
+
+Data is: packets for the home address, and packets in a tunnel to the home agent. Neither counts when a Mobility
+Header (next header 135) is what it carries.
+"""
+
+import json
+import subprocess
+
+from topologies import addresses as at
+from topologies.testbed import Testbed
+
+TABLE = "hoaflow_load"
+RULES = f"""
+table ip6 {TABLE} {{
+ counter data {{ }}
+ chain arriving {{
+  type filter hook prerouting priority -450;
+  iifname "ha-core" ip6 daddr {at.HOME_ADDRESS} meta l4proto != 135 counter name data
+  iifname "ha-core" ip6 daddr {at.HOME_AGENT} ip6 nexthdr 41 @th,48,8 != 135 counter name data
+ }}
+}}
+"""
+
+
+class HomeAgentLoad:
+    """The counter; made when this is, and gone with the namespace."""
+
+    def __init__(self, bed: Testbed) -> None:
+        """Raises: subprocess.CalledProcessError."""
+        self._enter = ["mnexec", "-a", str(bed.network["ha"].pid)]
+        subprocess.run([*self._enter, "nft", "-f", "-"], input=RULES, text=True, check=True, timeout=10)
+
+    def packets(self) -> int:
+        """Data packets that have reached the home agent so far. Raises: subprocess.CalledProcessError."""
+        command = [*self._enter, "nft", "--json", "list", "counter", "ip6", TABLE, "data"]
+        answer = json.loads(subprocess.check_output(command, text=True, timeout=10))
+        return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

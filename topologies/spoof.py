@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets in a reverse tunnel as anybody on a foreign link can forge them, and a listener that tells which arrive.
+
+    python3 spoof.py listen --port 5310
+    python3 spoof.py send --outer CARE_OF_ADDRESS HOME_AGENT --inner HOME_ADDRESS CORRESPONDENT --label LABEL
+
+Standard library only. IPv6 in IPv6 (RFC 2473), inside it UDP with the label as payload.
+"""
+
+import argparse
+import signal
+import socket
+import struct
+import sys
+from types import FrameType
+
+IPV6_HDRINCL = 36
+HOP_LIMIT = 64
+
+
+def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
+    """An IPv6 packet."""
+    addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
+    return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
+    """An IPv6 packet with a UDP datagram (RFC 8200 section 8.1: the checksum is not optional)."""
+    length = 8 + len(payload)
+    pseudo = b"".join(socket.inet_pton(socket.AF_INET6, end) for end in (source, destination))
+    pseudo += struct.pack("!II", length, socket.IPPROTO_UDP)
+    sum_ = checksum(pseudo + struct.pack("!HHHH", port, port, length, 0) + payload) or 0xFFFF
+    return ipv6(source, destination, socket.IPPROTO_UDP, struct.pack("!HHHH", port, port, length, sum_) + payload)
+
+
+def send(arguments: argparse.Namespace) -> None:
+    """Send the packets, through whatever route this node has to the outer destination."""
+    home_address, correspondent = arguments.inner
+    care_of_address, home_agent = arguments.outer
+    inner = udp(home_address, correspondent, arguments.port, arguments.label.encode())
+    packet = ipv6(care_of_address, home_agent, socket.IPPROTO_IPV6, inner)
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
+        for _ in range(arguments.count):
+            raw.sendto(packet, (home_agent, 0))
+    print(f"event=sent label={arguments.label} packets={arguments.count}", flush=True)
+
+
+def listen(arguments: argparse.Namespace) -> None:
+    """Say which packets arrive, a line each, until ended by a signal."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as listener:
+        listener.bind(("::", arguments.port))
+        print("event=ready", flush=True)
+        while True:
+            payload, source = listener.recvfrom(2048)
+            print(f"event=arrived source={source[0]} label={payload.decode(errors='replace')}", flush=True)
+
+
+def stop(_signal: int, _frame: FrameType | None) -> None:
+    """End on a signal."""
+    raise SystemExit(0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Send or listen."""
+    parser = argparse.ArgumentParser(description="forged packets in a reverse tunnel")
+    commands = parser.add_subparsers(required=True)
+    sender = commands.add_parser("send")
+    sender.add_argument("--outer", nargs=2, metavar=("SOURCE", "DESTINATION"), required=True)
+    sender.add_argument("--inner", nargs=2, metavar=("SOURCE", "DESTINATION"), required=True)
+    sender.add_argument("--label", required=True)
+    sender.add_argument("--count", type=int, default=1)
+    sender.set_defaults(run=send)
+    listener = commands.add_parser("listen")
+    listener.set_defaults(run=listen)
+    for command in (sender, listener):
+        command.add_argument("--port", type=int, default=5310)
+    arguments = parser.parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    arguments.run(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A topology brought up in a sandbox, with an Open vSwitch of its own, to run programs in and to change links of.
+
+with Testbed(RoamingTopo(), Path("build/logs")) as bed:
+    bed.run("ping", "-c", "3", HOME_ADDRESS, node="cn")
+"""
+
+import contextlib
+import re
+import signal
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from mininet.log import lg
+from mininet.net import Mininet
+
+from topologies.base import MobilityTopo
+from topologies.ovs import PrivateOvs
+from topologies.processes import Process, ProcessError
+from topologies.sandbox import Sandbox
+
+CHECKOUT = Path(__file__).parents[1]
+COMMAND_TIMEOUT = 20.0
+ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)|\|(ERR|EMER)\|")
+
+
+class Testbed:
+    """Context manager: a running network. Only one at a time in a process, entered from its main thread."""
+
+    __test__ = False  # pytest: a class called Test… that is none
+
+    def __init__(self, topology: MobilityTopo, logs: Path) -> None:
+        """logs: directory for the log files of all programs; made when missing."""
+        self.topology = topology
+        self.logs = logs
+        self.programs: dict[str, Process] = {}
+        self._ended: list[Process] = []
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> "Testbed":
+        """Raises: OSError when not root, ProcessError, TopologyError, subprocess.CalledProcessError."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        lg.setLogLevel("error")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(Sandbox())
+            self.ovs = stack.enter_context(PrivateOvs(self.logs))
+            self.network = Mininet(topo=self.topology, controller=None, build=False)
+            stack.callback(self.network.stop)
+            self.network.build()
+            self.network.start()
+            stack.callback(self.stop_all)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.__exit__(kind, error, trace)
+
+    def namespace(self, node: str) -> str:
+        """The path of NODE's network namespace."""
+        return f"/proc/{self.network[node].pid}/ns/net"
+
+    def _enter(self, node: str | None) -> list[str]:
+        return [] if node is None else ["mnexec", "-a", str(self.network[node].pid)]
+
+    def start(self, name: str, command: Sequence[str], node: str | None = None) -> Process:
+        """Start a program that goes on, in NODE (default: the root namespace, where Open vSwitch is).
+
+        Raises: OSError when it cannot be started, ValueError when one of that name runs already.
+        """
+        if name in self.programs:
+            raise ValueError(f"{name} runs already; stop it first")
+        process = Process(name, command, self.logs / f"{name}.log", self._enter(node), CHECKOUT)
+        self.programs[name] = process
+        return process
+
+    def run(self, *command: str, node: str | None = None, timeout: float = COMMAND_TIMEOUT) -> str:
+        """Run a command to its end in NODE (default: the root namespace), return its standard output.
+
+        Raises: ProcessError when it fails, with what it said; subprocess.TimeoutExpired.
+        """
+        result = subprocess.run(
+            [*self._enter(node), *command],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if result.returncode:
+            said = (result.stderr + result.stdout).strip()
+            raise ProcessError(f"{' '.join(command)} (in {node or 'root'}): exit status {result.returncode}: {said}")
+        return result.stdout
+
+    def stop(self, name: str) -> None:
+        """End a program by SIGTERM. Raises: ProcessError when it does not end, or ends with an error."""
+        process = self.programs.pop(name)
+        self._ended.append(process)
+        if (status := process.stop()) not in (0, -signal.SIGTERM):
+            raise ProcessError(f"{name} ended with exit status {status}.{process.last_lines()}")
+
+    def kill(self, name: str) -> None:
+        """End a program at once (SIGKILL), as a crash would."""
+        process = self.programs.pop(name)
+        self._ended.append(process)
+        process.kill()
+
+    def stop_all(self) -> None:
+        """End all programs that still run. Raises: ProcessError."""
+        for process in self.programs.values():
+            process.send(signal.SIGTERM)
+        with contextlib.ExitStack() as stack:  # one that fails to end does not keep the others from it
+            for name in list(self.programs):
+                stack.callback(self.stop, name)
+
+    def set_link(self, node: str, interface: str, up: bool) -> None:
+        """Set an interface up or down. Raises: ProcessError."""
+        self.run("ip", "link", "set", "dev", interface, "up" if up else "down", node=node)
+
+    def errors(self, allow: Iterable[str] = ()) -> list[str]:
+        """Lines in any program's log that report an error and match no regular expression of ALLOW; and programs
+        that ended by themselves."""
+        allowed = [re.compile(pattern) for pattern in allow]
+        found = []
+        for process in [*self.ovs.processes, *self.programs.values(), *self._ended]:
+            for line in process.lines:
+                if ERROR.search(line) and not any(pattern.search(line) for pattern in allowed):
+                    found.append(f"{process.name}: {line}")
+            if not process.running and not process.expected_end:
+                found.append(f"{process.name} ended by itself.{process.last_lines()}")
+        return found

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant traffic between two nodes, and what became of it: losses and round-trip times in a span of time."""
+
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from topologies import addresses as at
+from topologies.testbed import Testbed
+
+NANO = 1e9
+PROBE = Path(__file__).with_name("probe.py")
+DRAIN_SECONDS = 1.0  # longer than any packet is under way
+
+
+class Span(NamedTuple):
+    """A span of time, seconds since the epoch; `end` is not part of it."""
+
+    start: float
+    end: float
+
+
+class Rtt(NamedTuple):
+    """One round-trip time: when it was measured (seconds since the epoch), and how long (milliseconds)."""
+
+    at: float
+    milliseconds: float
+
+
+@dataclass
+class Records:
+    """What one end of the traffic wrote (see `probe`). Times in seconds since the epoch."""
+
+    sent: dict[int, float] = field(default_factory=dict)
+    received: dict[int, float] = field(default_factory=dict)
+    rtts: list[Rtt] = field(default_factory=list)
+    repeated: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> "Records":
+        """Raises: OSError, ValueError for a line that is none of `probe`'s (an unfinished last one is left out)."""
+        records = cls()
+        text = path.read_text()
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            kind, number, at, *rest = line.split()
+            records._add(kind, int(number), int(at) / NANO, rest)
+        return records
+
+    def _add(self, kind: str, number: int, at: float, rest: Sequence[str]) -> None:
+        if kind in ("S", "E"):
+            self.sent[number] = at
+        elif kind == "R":
+            self.repeated += number in self.received
+            self.received.setdefault(number, at)
+            if int(rest[0]):
+                self.rtts.append(Rtt(at, int(rest[0]) / 1e6))
+        else:
+            raise ValueError(f"expected a record S, E or R, got {kind!r}")
+
+
+def lost(sender: Records, receiver: Records, span: Span) -> list[float]:
+    """When the packets were sent that SENDER sent in SPAN and RECEIVER never received."""
+    return [at for number, at in sender.sent.items() if span.start <= at < span.end and number not in receiver.received]
+
+
+def median_rtt(records: Records, span: Span) -> float:
+    """The median of the round-trip times measured in SPAN, in milliseconds.
+
+    Raises: ValueError when there is none.
+    """
+    values = [rtt.milliseconds for rtt in records.rtts if span.start <= rtt.at < span.end]
+    if not values:
+        raise ValueError(f"no round-trip time was measured in the {span.end - span.start:.1f} s asked for")
+    return statistics.median(values)
+
+
+class Traffic:
+    """Constant traffic between the correspondent node and the home address, both ways, from construction on."""
+
+    def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0) -> None:
+        """directory: for the records. rate: packets a second in each direction. Raises: ProcessError."""
+        self.bed = bed
+        self.rate = rate
+        ends = {"cn": (at.CORRESPONDENT, at.HOME_ADDRESS), "mn": (at.HOME_ADDRESS, at.CORRESPONDENT)}
+        self.files = {node: directory / f"traffic-{node}.records" for node in ends}
+        for node, (own, peer) in ends.items():
+            command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer]
+            command += ["--rate", str(rate), "--records", str(self.files[node])]
+            bed.start(f"traffic-{node}", command, node=node).wait_for("event=ready", 10)
+        self._signal(signal.SIGUSR1)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for node in self.files:
+            self.bed.programs[f"traffic-{node}"].send(number)
+
+    def records(self) -> tuple[Records, Records]:
+        """What the correspondent node's end and the mobile node's wrote so far."""
+        return Records.read(self.files["cn"]), Records.read(self.files["mn"])
+
+    def stop(self) -> tuple[Records, Records]:
+        """End it, without losing what is under way; returns the records, the correspondent node's first."""
+        self._signal(signal.SIGUSR2)
+        time.sleep(DRAIN_SECONDS)
+        for node in self.files:
+            self.bed.stop(f"traffic-{node}")
+        return self.records()
