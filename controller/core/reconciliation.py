@@ -20,6 +20,8 @@ ROUNDING = 0.1
 # Moments of expiry this close are one: the switch counts whole seconds.
 SAME_EXPIRY = 2.0
 FIRST_RETRY = 1.0
+# Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
+ADOPTED_REVIEW = 5.0
 LAST_RETRY = 60.0
 
 
@@ -220,8 +222,7 @@ class Reconciliation:
         if installed is None:
             return None
         if key in self._adopted and not may_delete(installed.flow):
-            if installed.expires_at is not None:
-                self._look_again(installed.expires_at, key)
+            self._look_again(now + ADOPTED_REVIEW, key)
             return None
         return FlowChange(installed.flow, add=False)
 

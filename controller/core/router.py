@@ -123,6 +123,8 @@ class Router:
     def next_deadline(self, now: float) -> float | None:
         """Return when ``tick`` and ``review`` have something to do next."""
         moments = [deadline for _, deadline in self._waiting.values()]
+        if now < self._agent_expected_until:
+            moments.append(self._agent_expected_until)
         if self.tunnels.agent_alive(now) and self.tunnels.agent_lease_ends is not None:
             moments.append(self.tunnels.agent_lease_ends)
         return min(moments, default=None)
@@ -302,7 +304,8 @@ class Router:
         home_agent = self._home_agents.covering(subject)
         gates = adopted_gates
         if home_agent is not None:
-            if home_agent.synced and not self._waits_for(home_agent.address):
+            agent_expected = now < self._agent_expected_until
+            if home_agent.synced and not agent_expected and not self._waits_for(home_agent.address):
                 return True
             gates = gates + self.open_gates(home_agent, now)
         covering = (match_value(gate.match, "ipv6_dst") for gate in gates)

@@ -1,0 +1,498 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's logic as a whole, with a switch, a tunnel agent and a home agent that are a few lines each."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from controller.core.addresses import Prefix, format_address, host, parse_address, parse_prefix
+from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.flows import FlowKey, Kind, Normal, Output
+from controller.core.home_agents import Status
+from controller.core.offload import NotAnnounced, Offload, Refused
+from controller.core.reconciliation import Entry
+from controller.core.router import Timing
+from controller.core.tunnels import EndpointName
+
+HOME_AGENT = parse_address("2001:db8:99::1")
+HOME_PREFIX = parse_prefix("2001:db8:99::/64")
+HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in (0x100, 0x101, 0x102)]
+HOME_ADDRESS = HOME_ADDRESSES[0]
+CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
+FIRST, SECOND = CARE_OF_ADDRESSES
+DPID = 1
+LEASE = 10
+TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0)
+ENDPOINTS = {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0a")}
+PORTS = {"tin": 3}
+
+
+def binding(
+    home_address: Prefix = HOME_ADDRESS,
+    care_of_address: bytes = FIRST,
+    lifetime: int | None = 60,
+    sequence: int | None = None,
+    now: float = 0.0,
+) -> Binding:
+    """A binding of HOME_AGENT."""
+    ends = None if lifetime is None else now + lifetime
+    return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence)
+
+
+class World:
+    """A controller with everything around it. `tunnels` is what the router's kernel holds, `switch` its flows."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.switch: dict[FlowKey, Entry] = {}
+        self.tunnels: dict[Prefix, bytes] = {}
+        self.sent = 0
+        self.lives = 0
+        self.start_controller()
+
+    def start_controller(self) -> None:
+        """A new life of the controller: it knows nothing but what the switch tells."""
+        self.lives += 1
+        self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
+        self.revision = 0
+        self.offload.connect(DPID, PORTS, self.switch.values(), [], self.now)
+
+    def announce(self, status: Status = Status.UP) -> None:
+        """The bridge renews its lease."""
+        self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now)
+
+    def snapshot(self, *bindings: Binding) -> None:
+        """The bridge sends the whole cache."""
+        self.offload.snapshot(HOME_AGENT, bindings, self.now)
+
+    def post(self, *args: object, **kwargs: object) -> Change:
+        """The bridge sends one binding, as of now."""
+        return self.offload.post(binding(*args, now=self.now, **kwargs), self.now)  # type: ignore[arg-type]
+
+    def agent_starts(self) -> None:
+        """A tunnel agent announces itself; the kernel still has what an earlier one left."""
+        self.revision = 0
+        self.offload.acknowledge(DPID, 0, ENDPOINTS, {}, self.now)
+
+    def agent_follows(self) -> None:
+        """The agent asks for what is new, applies it and acknowledges."""
+        router = self.offload.hear_agent(DPID, self.now)
+        news = router.tunnels.news(self.revision)
+        if news.full and any(agent.synced for agent in self.offload.home_agents):
+            self.tunnels = {}
+        self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
+        for home_address in news.removed:
+            self.tunnels.pop(home_address, None)
+        self.revision = news.revision
+        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, {}, self.now)
+
+    def deliver(self) -> None:
+        """The switch carries out what is due, until nothing is."""
+        router = self.offload.router(DPID)
+        for _ in range(10):
+            changes = router.changes(self.now)
+            if not changes:
+                return
+            for change in changes:
+                self.sent += 1
+                if change.add:
+                    self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
+                else:
+                    self.switch.pop(change.flow.key, None)
+            self.offload.confirm(router, changes, self.now)
+        raise AssertionError("the controller never comes to rest")
+
+    def pass_time(self, seconds: float, controller: bool = True) -> None:
+        """Time passes, for the switch in any case."""
+        end = self.now + seconds
+        while controller:
+            deadline = self.offload.next_deadline(self.now)
+            if deadline is None or deadline > end:
+                break
+            self.now = max(deadline, self.now)
+            self.offload.tick(self.now)
+            self.deliver()
+        self.now = end
+        self.switch = {
+            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > end
+        }
+
+    def next_hop(self, home_address: Prefix = HOME_ADDRESS) -> str:
+        """Where a packet for a home address goes: to a care-of address, or `home agent`."""
+        flows = [entry.flow for entry in self.switch.values()]
+        gates = [flow for flow in flows if flow.kind is Kind.GATE and flow.serves == HOME_PREFIX]
+        into_tunnel = [flow for flow in flows if flow.kind is Kind.DOWNLINK and flow.serves == home_address]
+        if not gates or not into_tunnel or home_address not in self.tunnels:
+            return "home agent"
+        assert into_tunnel[0].actions[-1] == Output(3)
+        return format_address(self.tunnels[home_address])
+
+    def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
+        """A binding's state as the REST API tells it."""
+        held = self.offload.bindings.get(home_address)
+        return "none" if held is None else self.offload.state_of(held, self.now).state
+
+    def event_names(self) -> list[str]:
+        """What was reported since last asked."""
+        events, self.offload.events = self.offload.events, []
+        return [event.name for event in events]
+
+
+@pytest.fixture
+def world() -> World:
+    """Everything runs, one mobile node is registered on the first foreign link, and its traffic goes direct."""
+    world = World()
+    world.announce()
+    world.snapshot()
+    world.agent_starts()
+    world.deliver()
+    world.post(sequence=1)
+    world.deliver()
+    assert world.next_hop() == "home agent"  # not before the agent has acknowledged
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:2::2"
+    assert world.state() == "active"
+    return world
+
+
+def test_a_handover_takes_effect_when_the_agent_acknowledges(world: World) -> None:
+    world.event_names()
+    world.post(care_of_address=SECOND, sequence=2)
+    world.deliver()
+    assert world.state() == "pending"
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:3::2"
+    assert world.state() == "active"
+    assert world.event_names() == ["binding-changed", "binding-active"]
+    sources = [flow.flow.match for flow in world.switch.values() if flow.flow.kind is Kind.UPLINK]
+    assert len(sources) == 1, "the former care-of address still has its uplink flow"
+
+
+def test_a_handover_that_the_agent_does_not_acknowledge_falls_back(world: World) -> None:
+    world.post(care_of_address=SECOND, sequence=2)
+    world.deliver()
+    world.pass_time(TIMING.acknowledge_within)
+    assert world.next_hop() == "home agent"
+    assert world.state() == "pending"
+
+
+def test_an_older_update_changes_nothing(world: World) -> None:
+    world.sent = 0
+    with pytest.raises(StaleSequence):
+        world.post(care_of_address=SECOND, sequence=0)
+    world.deliver()
+    assert world.sent == 0
+    assert world.next_hop() == "2001:db8:2::2"
+
+
+@pytest.mark.parametrize("deregistration", [{"lifetime": 0}, {"care_of_address": HOME_ADDRESS.packed}])
+def test_a_deregistration_removes_and_any_sequence_starts_anew(
+    world: World, deregistration: dict[str, object]
+) -> None:
+    world.post(sequence=2, **deregistration)
+    world.deliver()
+    assert world.next_hop() == "home agent"
+    assert world.state() == "none"
+    assert not any(entry.flow.kind in (Kind.DOWNLINK, Kind.UPLINK) for entry in world.switch.values())
+    assert world.post(care_of_address=SECOND, sequence=0) is Change.ADDED
+
+
+def test_the_same_input_again_sends_nothing(world: World) -> None:
+    world.sent = 0
+    world.post(sequence=1)
+    world.snapshot(binding(sequence=1, now=world.now))
+    world.agent_follows()
+    world.deliver()
+    assert world.sent == 0
+
+
+def test_a_lifetime_ends(world: World) -> None:
+    world.pass_time(59)
+    for _ in range(20):
+        world.pass_time(3)
+        world.announce()
+        world.agent_follows()
+        world.deliver()
+    assert world.next_hop() == "home agent"
+    assert world.state() == "none"
+
+
+def test_a_dead_bridge_gives_the_traffic_back_within_its_lease(world: World) -> None:
+    for _ in range(3):
+        world.pass_time(LEASE / 3)
+        world.agent_follows()
+    assert world.next_hop() == "home agent"
+    assert world.state() == "held"
+
+
+def test_a_dead_controller_gives_the_traffic_back_within_the_lease(world: World) -> None:
+    world.pass_time(LEASE - 0.5, controller=False)
+    assert world.next_hop() == "2001:db8:2::2"
+    world.pass_time(0.5, controller=False)
+    assert world.next_hop() == "home agent"
+
+
+def test_a_dead_agent_gives_the_traffic_back_within_its_lease(world: World) -> None:
+    for _ in range(4):
+        world.pass_time(LEASE / 4)
+        world.announce()
+        world.deliver()
+    assert world.next_hop() == "home agent"
+    assert world.state() == "pending"
+    world.agent_starts()
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:2::2"
+
+
+def test_established_traffic_rides_out_a_home_agent_that_is_down(world: World) -> None:
+    for _ in range(10):
+        world.pass_time(3)
+        world.announce(Status.DOWN)
+        world.agent_follows()
+        world.deliver()
+    assert world.next_hop() == "2001:db8:2::2"
+
+
+def test_no_gate_opens_onto_what_may_be_stale(world: World) -> None:
+    """The bridge dies, the mobile node moves, the bridge returns: the former care-of address gets nothing."""
+    for _ in range(4):
+        world.pass_time(3)
+        world.agent_follows()
+        world.deliver()
+    world.announce()
+    world.deliver()
+    assert world.next_hop() == "home agent"  # the lease holds again, but nobody has said what is true now
+    world.snapshot(binding(care_of_address=SECOND, now=world.now))
+    world.deliver()
+    assert world.next_hop() == "home agent"  # the tunnel still leads to the former care-of address
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:3::2"
+
+
+def test_a_restarted_controller_deletes_nothing_that_is_still_true(world: World) -> None:
+    before = dict(world.switch)
+    world.start_controller()
+    world.deliver()
+    world.pass_time(2)
+    assert world.next_hop() == "2001:db8:2::2"
+    world.announce()
+    world.deliver()
+    world.snapshot(binding(sequence=1, now=world.now, lifetime=58))
+    world.deliver()
+    assert world.next_hop() == "2001:db8:2::2"
+    world.agent_starts()
+    world.agent_follows()
+    world.deliver()
+    assert world.state() == "active"
+    assert {key for key, entry in before.items() if entry != world.switch.get(key)} == {
+        key for key, entry in before.items() if entry.flow.kind is Kind.GATE
+    }, "only gates are renewed"
+
+
+def test_a_restarted_controller_removes_what_the_snapshot_lacks(world: World) -> None:
+    world.start_controller()
+    world.announce()
+    world.agent_starts()
+    world.snapshot()
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "home agent"
+    assert not any(entry.flow.kind in (Kind.DOWNLINK, Kind.UPLINK) for entry in world.switch.values())
+
+
+def test_a_restarted_controller_without_its_bridge_cleans_up_when_the_gates_are_gone(world: World) -> None:
+    world.offload.post(binding(lifetime=None, now=world.now), world.now)
+    world.agent_follows()
+    world.deliver()
+    world.start_controller()
+    world.deliver()
+    assert any(entry.flow.kind is Kind.DOWNLINK for entry in world.switch.values())
+    for _ in range(4):
+        world.pass_time(LEASE / 2)
+        world.deliver()
+    assert {entry.flow.kind for entry in world.switch.values()} == {Kind.MISS}
+
+
+def test_what_the_switch_lost_is_put_back(world: World) -> None:
+    for kind in Kind:
+        for key in [key for key, entry in world.switch.items() if entry.flow.kind is kind]:
+            del world.switch[key]
+        world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+        world.deliver()
+        assert world.next_hop() == "2001:db8:2::2", kind
+
+
+def test_two_home_addresses_behind_one_care_of_address_share_the_uplink(world: World) -> None:
+    world.post(HOME_ADDRESSES[1], lifetime=600)
+    world.agent_follows()
+    world.deliver()
+    (uplink,) = [entry for entry in world.switch.values() if entry.flow.kind is Kind.UPLINK]
+    world.post(lifetime=0, sequence=2)
+    world.deliver()
+    assert uplink.flow.key in world.switch
+    world.post(HOME_ADDRESSES[1], lifetime=0)
+    world.deliver()
+    assert uplink.flow.key not in world.switch
+
+
+def test_no_gate_opens_while_a_guard_is_missing() -> None:
+    world = World()
+    world.announce()
+    world.snapshot()
+    world.agent_starts()
+    router = world.offload.router(DPID)
+    changes = router.changes(world.now)
+    refused = next(change for change in changes if change.flow.kind is Kind.GUARD)
+    world.offload.reject(router, refused, "no such match", world.now)
+    world.offload.confirm(router, [change for change in changes if change is not refused], world.now)
+    world.deliver()
+    assert not any(entry.flow.kind is Kind.GATE for entry in world.switch.values())
+    assert "flow-rejected" in world.event_names()
+
+
+def test_a_foreign_flow_in_our_place_stays() -> None:
+    world = World()
+    world.deliver()
+    (miss,) = [key for key, entry in world.switch.items() if key.table == "classify" and entry.flow.kind is Kind.MISS]
+    fresh = World()
+    fresh.offload.connect(DPID, PORTS, [], [miss], fresh.now)
+    fresh.deliver()
+    assert miss not in fresh.switch
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"home_address": parse_prefix("2001:db8:98::100")}, "home_address"),
+        ({"home_address": host(HOME_AGENT)}, "home_address"),
+        ({"home_address": parse_prefix("ff02::1")}, "home_address"),
+        ({"home_address": HOME_PREFIX}, "home_address"),
+        ({"care_of_address": parse_address("ff02::1")}, "care_of_address"),
+        ({"care_of_address": parse_address("fe80::1")}, "care_of_address"),
+        ({"care_of_address": parse_address("::1")}, "care_of_address"),
+        ({"care_of_address": parse_address("::")}, "care_of_address"),
+        ({"care_of_address": HOME_AGENT}, "care_of_address"),
+    ],
+)
+def test_what_may_not_be_offloaded_is_refused_and_changes_nothing(
+    world: World, wrong: dict[str, object], field: str
+) -> None:
+    world.sent = 0
+    with pytest.raises(Refused) as refused:
+        world.post(**{"sequence": 9, **wrong})
+    assert refused.value.field == field
+    world.deliver()
+    assert world.sent == 0
+    assert len(world.offload.bindings) == 1
+
+
+def test_a_snapshot_needs_an_announcement() -> None:
+    with pytest.raises(NotAnnounced):
+        World().snapshot()
+
+
+def test_bindings_without_a_lifetime_end_with_the_lease() -> None:
+    world = World()
+    world.announce()
+    world.snapshot(binding(lifetime=None, now=world.now))
+    world.pass_time(LEASE)
+    assert len(world.offload.bindings) == 0
+
+
+class Anything(RuleBasedStateMachine):
+    """Whatever happens in whatever order: nothing outlives its bounds, and what is `active` is so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.sequence = 0
+
+    @rule(status=st.sampled_from(Status))
+    def announce(self, status: Status) -> None:
+        self.world.announce(status)
+
+    @rule(where=st.lists(st.one_of(st.none(), st.sampled_from(CARE_OF_ADDRESSES)), min_size=3, max_size=3))
+    def snapshot(self, where: list[bytes | None]) -> None:
+        now = self.world.now
+        if self.world.offload.home_agents.get(HOME_AGENT):
+            self.world.snapshot(
+                *(binding(h, c, now=now) for h, c in zip(HOME_ADDRESSES, where, strict=True) if c is not None)
+            )
+
+    @rule(
+        home_address=st.sampled_from(HOME_ADDRESSES),
+        care_of_address=st.sampled_from(CARE_OF_ADDRESSES),
+        lifetime=st.sampled_from([0, 4, 60, 600]),
+    )
+    def post(self, home_address: Prefix, care_of_address: bytes, lifetime: int) -> None:
+        self.sequence += 1
+        if self.world.offload.home_agents.get(HOME_AGENT):
+            self.world.post(home_address, care_of_address, lifetime, self.sequence)
+
+    @rule()
+    def agent_starts(self) -> None:
+        self.world.agent_starts()
+
+    @rule()
+    def agent_follows(self) -> None:
+        if self.world.offload.router(DPID).tunnels.endpoints:
+            self.world.agent_follows()
+
+    @rule()
+    def deliver(self) -> None:
+        self.world.deliver()
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 11.0, 100.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule()
+    def restart_controller(self) -> None:
+        self.world.start_controller()
+
+    @invariant()
+    def gates_end_with_the_lease(self) -> None:
+        for entry in self.world.switch.values():
+            if entry.flow.kind is Kind.GATE:
+                assert entry.expires_at is not None
+                assert entry.expires_at <= self.world.now + LEASE + 0.11
+
+    @invariant()
+    def active_is_direct(self) -> None:
+        for home_address in HOME_ADDRESSES:
+            held = self.world.offload.bindings.get(home_address)
+            if held is not None and self.world.state(home_address) == "active":
+                assert self.world.next_hop(home_address) == format_address(held.care_of_address)
+
+    @invariant()
+    def flows_end_with_their_bindings(self) -> None:
+        for entry in self.world.switch.values():
+            held = entry.flow.serves and self.world.offload.bindings.get(entry.flow.serves)
+            if entry.flow.kind is Kind.DOWNLINK and held and self.world.state(held.home_address) == "active":
+                assert entry.expires_at is not None
+                assert held.expires_at is not None
+                assert entry.expires_at <= held.expires_at + 2.1
+
+    def teardown(self) -> None:
+        """In the end everything comes right: one more announcement, snapshot and acknowledgement, and all is direct."""
+        world = self.world
+        world.announce()
+        world.agent_starts()
+        world.snapshot(*(binding(home_address, SECOND, now=world.now) for home_address in HOME_ADDRESSES))
+        world.agent_follows()
+        world.deliver()
+        for home_address in HOME_ADDRESSES:
+            assert world.next_hop(home_address) == "2001:db8:3::2"
+            assert world.state(home_address) == "active"
+        world.sent = 0
+        world.deliver()
+        assert world.sent == 0
+
+
+Anything.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestAnything = Anything.TestCase
