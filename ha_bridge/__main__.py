@@ -61,6 +61,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _lease(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 86400:
+        raise argparse.ArgumentTypeError(f"expected whole seconds from 1 to 86400, found {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ha-bridge", description=__doc__)
     parser.add_argument("--controller", type=_url, required=True, metavar="URL", help="e.g. http://127.0.0.1:8080")
@@ -87,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="not in the home agent's network namespace: poll the terminal alone",
     )
-    parser.add_argument("--lease", type=_seconds, default=10.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument("--lease", type=_lease, default=10, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument("--renew", type=_seconds, default=3.0, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument(
         "--snapshot",

@@ -51,7 +51,7 @@ class ControllerClient:
         url: str,
         home_agent: str,
         home_prefixes: Sequence[str],
-        lease: float,
+        lease: int,
         source_address: str | None = None,
     ) -> None:
         self._url = url.rstrip("/")

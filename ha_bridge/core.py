@@ -43,7 +43,7 @@ Log = Callable[..., None]
 class Settings:
     """Times in seconds. `kernel`: changes in the kernel are seen as events."""
 
-    lease: float
+    lease: int
     renew: float
     snapshot: float
     poll: float

@@ -105,11 +105,11 @@ class Ledger:
 
     def acknowledged(self, report: Report, sent: float) -> None:
         """The controller has taken `report`, sent at `sent`."""
-        self._refused.pop(report.home_address, None)
         self._stale.discard(report.home_address)
         if report.binding is None:
             self.told.pop(report.home_address, None)
         else:
+            self._refused.pop(report.home_address, None)
             self.told[report.home_address] = _as_sent(report.binding, sent)
 
     def refused(self, report: Report) -> bool:

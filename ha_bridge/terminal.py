@@ -17,15 +17,15 @@ from .model import CacheEntry, canonical_address, canonical_prefix
 PROMPT = b"mip6d> "
 
 _ESCAPE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
-# Verbose output adds nonces, tunnel and link; further indented lines (MNP) may follow.
+# Verbose output adds nonces, tunnel and link. Strict where a line more or less would hide an entry or a prefix.
 _ENTRY = re.compile(
     rb"hoa (\S+)(?: nonce \d+)? status (\S+)\n"
     rb" coa (\S+)(?: nonce \d+)? flags (\S+)[^\n]*\n"
     rb" local (\S+)[^\n]*\n"
-    rb" lifetime (\S+) / (-?\d+) seq (\d+)[^\n]*\n"
-    rb"((?: [^\n]*\n)*)"
+    rb" lifetime (\S+) / (-?\d+) seq (\d+)(?:(?!hoa |MNP:)[^\n])*\n"
+    rb"((?: MNP: \S+\n)*)"
 )
-_PREFIX = re.compile(rb"^ MNP: (\S+)", re.MULTILINE)
+_PREFIX = re.compile(rb" MNP: (\S+)")
 _LEFT = re.compile(rb"-?\d+")
 _LEFT_UNKNOWN = (b"-", b"(error)", b"(broken)")
 
