@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home agent's shell: one loop over its sockets, which hands what comes to the cache and does what it says."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from home_agent import mobility, state
+from home_agent.cache import (
+    Acknowledge,
+    Action,
+    Binding,
+    BindingCache,
+    Discard,
+    Install,
+    Policy,
+    Remove,
+    StartDad,
+)
+from home_agent.console import Console, render
+from home_agent.home_link import HomeLink, Sysctls
+from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
+from home_agent.packet_io import (
+    Guard,
+    PacketReceiver,
+    addressed_to,
+    home_address_option_for,
+    mobility_header_for,
+    send_packet,
+)
+from home_agent.rate import RateLimit
+from home_agent.tunnels import KERNEL_ERRORS, Tunnels
+
+GUARD_TABLE = "hoaflow_ha"
+REPAIR_SECONDS = 30.0
+"""How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
+HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
+ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
+LAST_KNOWN_TYPE = 7
+RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
+
+log = logging.getLogger("home_agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says; already checked by itself (`home_agent.settings`)."""
+
+    policy: Policy
+    home_link: str
+    console: tuple[str, int] | None
+    state_file: Path | None
+
+
+class HomeAgent:
+    """A home agent in the current network namespace. `setup`, then `run`; `close` undoes `setup`, also half-done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._saved = state.load(settings.state_file) if settings.state_file else state.SavedState({}, [])
+        self._cache = BindingCache(settings.policy, self._saved.sequences)
+        self._selector = selectors.DefaultSelector()
+        self._undo = ExitStack()
+        self._errors_allowed = RateLimit(rate=10.0, burst=20)
+        self._counters: Counter[str] = Counter()
+        self._stopped = False
+        self._repair_at = 0.0
+
+    def setup(self) -> None:
+        """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS, OSError."""
+        address, interface = self._settings.policy.home_agent, self._settings.home_link
+        self._own_address()
+        sysctls = Sysctls()
+        self._undo.callback(sysctls.restore)
+        sysctls.set("ipv6/conf/all/forwarding", "1")
+        sysctls.set(f"ipv6/conf/{interface}/proxy_ndp", "1")
+        self._tunnels = Tunnels(address, interface)
+        self._undo.callback(self._tunnels.teardown)
+        self._home_link = HomeLink(interface, address)
+        self._undo.callback(self._home_link.close)
+        self._release_all()
+        self._undo.callback(self._release_all)
+        guard = Guard(GUARD_TABLE)
+        guard.setup([mobility_header_for(address), home_address_option_for(address)])
+        self._undo.callback(guard.teardown)
+        receiver = PacketReceiver(addressed_to(address, (mobility.DESTINATION_OPTIONS, mobility.MOBILITY_HEADER)))
+        self._undo.callback(receiver.close)
+        self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
+        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
+        self._watch_links()
+        if self._settings.console is not None:
+            console = Console(*self._settings.console, self._selector, self._render)
+            self._undo.callback(console.close)
+            log.info("event=console-listening address=%s port=%d", *console.address)
+        self._restore()
+
+    def run(self) -> None:
+        """Serves until `stop` is called (from a signal handler)."""
+        wake, self._wake = socket.socketpair()
+        with wake, self._wake:
+            self._selector.register(wake, selectors.EVENT_READ, lambda _: None)
+            while not self._stopped:
+                now = time.monotonic()
+                self._execute(self._cache.tick(now))
+                if now >= self._repair_at:
+                    self._repair(now)
+                due = min(self._repair_at, self._cache.next_due() or self._repair_at)
+                for key, events in self._selector.select(max(0.0, due - time.monotonic())):
+                    key.data(events)
+            self._selector.unregister(wake)
+
+    def stop(self) -> None:
+        """Ends `run`; may be called from a signal handler."""
+        self._stopped = True
+        self._wake.send(b"\0")
+
+    def close(self) -> None:
+        """Takes everything of ours out of the kernel. Mobile nodes have to register again (or: the state file)."""
+        if hasattr(self, "_tunnels"):
+            accepted, dropped = self._tunnels.counters()
+            counts = " ".join(f"{name}={count}" for name, count in sorted(self._counters.items()))
+            log.info("event=counters reverse_accepted=%d reverse_dropped=%d %s", accepted, dropped, counts)
+        self._undo.close()
+        self._selector.close()
+
+    # --- what comes in
+
+    def _receive(self, receiver: PacketReceiver) -> None:
+        for data in receiver.packets():
+            try:
+                self._take(mobility.parse_packet(data))
+            except mobility.MalformedPacketError as error:
+                self._count("malformed", "%s", error)
+
+    def _take(self, packet: mobility.MobilityPacket) -> None:
+        """Raises MalformedPacketError."""
+        if packet.next_header != mobility.MOBILITY_HEADER:
+            if packet.home_address is not None:
+                self._take_home_address_option(packet, packet.home_address)
+            return
+        kind = packet.mobility_type
+        if kind == mobility.BINDING_UPDATE:
+            update = mobility.parse_binding_update(packet)
+            self._counters["binding_updates"] += 1
+            actions = self._cache.update(update, time.monotonic())
+            # Before the answer: once a number is acknowledged, no restart may let it be replayed.
+            self._save()
+            self._execute(actions)
+        elif kind in ANSWERED_TYPES or kind > LAST_KNOWN_TYPE:
+            # No route optimisation here: the return routability procedure's messages are as good as unknown.
+            self._send_binding_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
+        else:
+            self._count("unexpected", "MH Type %d from %s", kind, packet.source)
+
+    def _take_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
+        """A packet other than a Binding Update that claims a home address (RFC 6275, section 9.3.1)."""
+        binding = self._cache.get(home_address)
+        if binding is None or binding.care_of_address != packet.source:
+            self._send_binding_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
+        else:
+            self._count("home_address_option", "next header %d from %s", packet.next_header, packet.source)
+
+    def _hear(self) -> None:
+        for address in self._home_link.claims():
+            actions = self._cache.duplicate_found(address)
+            if actions:
+                log.warning("event=duplicate-address address=%s", address)
+            self._execute(actions)
+
+    # --- what is to be done
+
+    def _execute(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Discard(reason):
+                    self._count("discarded", "%s", reason)
+                case StartDad(binding):
+                    self._start_dad(binding)
+                case Install(binding, previous):
+                    if not self._install(binding, previous):
+                        return
+                case Remove(binding, reason):
+                    self._remove(binding, reason)
+                case Acknowledge():
+                    self._acknowledge(action)
+
+    def _start_dad(self, binding: Binding) -> None:
+        for address in binding.defended:
+            try:
+                self._home_link.ask(address)
+            except OSError as error:
+                # The link is down: then nobody on it can have the address either.
+                log.warning("event=dad-not-sent address=%s error=%r", address, str(error))
+
+    def _install(self, binding: Binding, previous: Binding | None) -> bool:
+        """Whether the kernel took it; if not, the cache was told, and what follows from that is done."""
+        try:
+            self._tunnels.tunnel(binding.home_address, binding.care_of_address)
+            new = set(binding.defended) - set(previous.defended if previous is not None else ())
+            for address in sorted(new):
+                self._home_link.defend(address)
+        except KERNEL_ERRORS as error:
+            log.error("event=binding-failed home_address=%s error=%r", binding.home_address, str(error))
+            self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
+            return False
+        if previous is None or previous.care_of_address != binding.care_of_address:
+            log.info(
+                "event=%s home_address=%s care_of_address=%s sequence=%d lifetime=%d",
+                "binding-registered" if previous is None else "binding-moved",
+                binding.home_address,
+                binding.care_of_address,
+                binding.update.sequence,
+                binding.lifetime,
+            )
+        self._save()
+        return True
+
+    def _remove(self, binding: Binding, reason: str) -> None:
+        try:
+            for address in binding.defended:
+                self._home_link.release(address)
+            self._tunnels.untunnel(binding.home_address)
+        except KERNEL_ERRORS as error:
+            log.error("event=removal-failed home_address=%s error=%r action=retry", binding.home_address, str(error))
+            return
+        self._cache.removed(binding.home_address)
+        log.info("event=binding-removed home_address=%s reason=%s", binding.home_address, reason)
+        self._save()
+
+    def _acknowledge(self, action: Acknowledge) -> None:
+        update, association = action.update, action.association
+        acknowledgement = BindingAcknowledgement(
+            source=self._settings.policy.home_agent,
+            destination=update.source,
+            home_address=update.home_address,
+            sequence=action.sequence,
+            status=action.status,
+            lifetime=action.lifetime,
+        )
+        if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
+            self._count("acknowledgements_suppressed", "to %s", update.source)
+            return
+        header = mobility.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
+        if association is not None:
+            covered = mobility.authenticated_part(header)
+            authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
+            header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
+        if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
+            return
+        log.info(
+            "event=binding-ack-sent home_address=%s care_of_address=%s status=%d sequence=%d lifetime=%d time=%.3f",
+            update.home_address,
+            update.care_of_address,
+            action.status,
+            action.sequence,
+            action.lifetime,
+            time.time(),
+        )
+
+    def _send_binding_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
+        source = IPv6Address(packet.source)
+        if source.is_unspecified or source.is_multicast or source.is_link_local:
+            self._count("unanswerable", "from %s", packet.source)
+            return
+        if not self._errors_allowed.take(time.monotonic()):  # RFC 6275, section 9.3.3
+            self._count("binding_errors_suppressed", "to %s", packet.source)
+            return
+        error = BindingError(self._settings.policy.home_agent, packet.source, packet.home_address or "::", status)
+        if self._send(mobility.binding_error_packet(error)):
+            log.info(
+                "event=binding-error-sent destination=%s home_address=%s status=%d",
+                error.destination,
+                error.home_address,
+                status,
+            )
+
+    def _send(self, packet: bytes) -> bool:
+        try:
+            send_packet(packet)
+        except OSError as error:  # no route, or buffers full: the mobile node asks again
+            log.warning("event=send-failed destination=%s error=%r", IPv6Address(packet[24:40]), str(error))
+            return False
+        return True
+
+    def _count(self, name: str, detail: str, *arguments: object) -> None:
+        self._counters[name] += 1
+        log.debug("event=packet-dropped reason=%s detail=%r", name, detail % arguments)
+
+    # --- around it
+
+    def _own_address(self) -> None:
+        """The home agent's address is on the home link: put there if it is not. Raises OSError."""
+        address, interface = self._settings.policy.home_agent, self._settings.home_link
+        with IPRoute() as netlink:
+            index = socket.if_nametoindex(interface)
+            present = {a.get("address") for a in netlink.get_addr(family=socket.AF_INET6, index=index)}
+            if address in present:
+                return
+            length = self._settings.policy.home_prefix.prefixlen
+            netlink.addr("add", index=index, address=address, prefixlen=length)
+        log.info("event=address-added address=%s/%d interface=%s", address, length, interface)
+
+        def remove() -> None:
+            with IPRoute() as netlink:
+                netlink.addr("del", index=index, address=address, prefixlen=length)
+
+        self._undo.callback(remove)
+
+    def _release_all(self) -> None:
+        for address in self._home_link.defended():
+            self._home_link.release(address)
+
+    def _watch_links(self) -> None:
+        events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        events.bind((0, RTMGRP_LINK | RTMGRP_IPV6_IFADDR))
+        self._undo.callback(events.close)
+
+        def changed(_: int) -> None:
+            try:
+                while events.recv(1 << 16):
+                    pass
+            except BlockingIOError:
+                pass
+            except OSError as error:  # ENOBUFS: events were lost, which says the same: look
+                log.debug("event=link-events-lost error=%r", str(error))
+            self._repair_at = 0.0
+
+        self._selector.register(events, selectors.EVENT_READ, changed)
+
+    def _repair(self, now: float) -> None:
+        self._repair_at = now + REPAIR_SECONDS
+        try:
+            self._tunnels.repair()
+        except KERNEL_ERRORS as error:
+            self._repair_at = now + 1.0
+            log.error("event=repair-failed error=%r action=retry", str(error))
+
+    def _save(self) -> None:
+        if self._settings.state_file is not None:
+            try:
+                state.save(self._settings.state_file, self._cache, time.monotonic(), time.time())
+            except OSError as error:
+                log.error("event=state-not-saved file=%s error=%r", self._settings.state_file, str(error))
+
+    def _restore(self) -> None:
+        for saved in self._saved.bindings:
+            left = saved.expires - time.time()
+            if 0 < left <= saved.lifetime:
+                self._execute(self._cache.restore(saved.update, saved.lifetime, left, time.monotonic()))
+
+    def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
+        now = time.monotonic()
+        for binding in self._cache:
+            yield render(
+                binding,
+                home_agent=self._settings.policy.home_agent,
+                link=self._settings.home_link,
+                tunnel=self._tunnels.device(binding.home_address),
+                now=now,
+                verbose=verbose,
+                fancy=fancy,
+            )

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home agent's tunnels where the kernel has no ip6_tunnel: seg6 reduced encapsulation, End.DT6 decapsulation.
+
+A seg6 route encapsulates before the kernel has forwarded the inner packet: no hop limit is decremented and no Packet
+Too Big is sent, so a tunnel's smaller MTU would swallow large packets. So a packet for a home address goes through a
+pair of veth devices first, the hairpin, whose MTU is the tunnel's: on its way in it is forwarded as any other packet.
+
+    rule 6   not iif hoaflow-in   lookup 42     table 42   HOA dev hoaflow-out          (forwarded: hop limit, MTU)
+             from hoaflow-in      table main               HOA encap seg6 ... segs COA  (encapsulated)
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Mapping
+
+from pyroute2 import IPRoute, NetlinkError
+
+from home_agent.home_link import OWNER
+from tunnel.local import decapsulate_local, stop_decapsulating_local
+from tunnel.seg6 import Seg6Routes
+
+ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
+HAIRPIN_TABLE = 42
+RULE_PREFERENCE = 6
+FIB_RULE_INVERT = 0x2
+IPV6_HEADER = 40
+ALL_TABLES = 0
+"""End.DT6's lookup by the rules of the namespace: inner packets for the home agent itself are delivered, too."""
+
+log = logging.getLogger("home_agent.seg6_plane")
+
+
+class Seg6Plane:
+    """Tunnels by routes; the kernel's state is found again by route protocol, table and device names."""
+
+    name = "seg6"
+
+    def __init__(self, home_agent: str, home_link: str) -> None:
+        self._home_agent, self._home_link = home_agent, home_link
+        self._netlink = IPRoute()
+        self._routes = Seg6Routes(protocol=OWNER)
+        self._hairpin = (0, "")  # index of ENTRY, address of EXIT
+
+    def setup(self) -> None:
+        """Makes hairpin, rule and decapsulation; what an earlier run left is taken away. Raises OSError, Seg6Error."""
+        self._clear()
+        self._make_hairpin()
+        self._rule("add")
+        self._routes.set_source(self._home_agent)
+        decapsulate_local(None, self._home_agent, self._home_link, lookup_table=ALL_TABLES)
+
+    def tunnels(self) -> Mapping[str, str]:
+        """{home address: care-of address} as the kernel has them."""
+        return self._routes.installed()
+
+    def tunnel(self, home_address: str, care_of_address: str) -> None:
+        """Tunnels what comes for a home address; replaces. Raises OSError when nothing leads to the care-of address."""
+        via, device = self._next_hop(care_of_address)
+        self._routes.encapsulate(home_address, care_of_address, via, device)
+        index, exit_address = self._hairpin
+        self._netlink.route(
+            "replace",
+            dst=f"{home_address}/128",
+            gateway=exit_address,
+            oif=index,
+            table=HAIRPIN_TABLE,
+            proto=OWNER,
+            family=socket.AF_INET6,
+        )
+
+    def untunnel(self, home_address: str) -> None:
+        """Stops tunnelling for a home address. Fine when there was no tunnel."""
+        try:
+            self._netlink.route("del", dst=f"{home_address}/128", table=HAIRPIN_TABLE, family=socket.AF_INET6)
+        except NetlinkError as error:
+            if error.code != errno.ESRCH:
+                raise OSError(error.code, f"removing route {home_address} of table {HAIRPIN_TABLE}") from error
+        self._routes.remove(home_address)
+
+    def device(self, home_address: str) -> str:
+        """What the terminal names as the tunnel."""
+        return self.name
+
+    def teardown(self) -> None:
+        stop_decapsulating_local(None, self._home_agent)
+        self._clear()
+
+    def close(self) -> None:
+        self._routes.close()
+        self._netlink.close()
+
+    def _clear(self) -> None:
+        self._rule("del")
+        for index in self._netlink.link_lookup(ifname=ENTRY):
+            self._netlink.link("del", index=index)  # its routes go with it
+        refused = self._routes.remove_all(self._routes.installed())
+        for home_address, reason in refused.items():
+            raise OSError(f"removing route {home_address} left by an earlier run: {reason}")
+
+    def _make_hairpin(self) -> None:
+        mtu = min(
+            link.get("mtu")
+            for link in self._netlink.get_links()
+            if link.get("operstate") == "UP" and link.get("ifname") != "lo"
+        )
+        self._netlink.link("add", ifname=ENTRY, kind="veth", peer={"ifname": EXIT})
+        indexes = [self._netlink.link_lookup(ifname=name)[0] for name in (ENTRY, EXIT)]
+        for index in indexes:
+            self._netlink.link("set", index=index, mtu=mtu - IPV6_HEADER, state="up")
+        exit_link = self._netlink.link("get", index=indexes[1])[0]
+        self._hairpin = indexes[0], "fe80::2"
+        # A permanent neighbour: nothing has to be resolved on a cable that ends in this very kernel.
+        self._netlink.neigh(
+            "replace", dst="fe80::2", lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
+        )
+        log.info("event=hairpin-made mtu=%d", mtu - IPV6_HEADER)
+
+    def _rule(self, verb: str) -> None:
+        try:
+            self._netlink.rule(
+                verb,
+                family=socket.AF_INET6,
+                priority=RULE_PREFERENCE,
+                iifname=EXIT,
+                flags=FIB_RULE_INVERT,
+                table=HAIRPIN_TABLE,
+                protocol=OWNER,
+            )
+        except NetlinkError as error:
+            if error.code not in (errno.EEXIST, errno.ENOENT):
+                raise
+
+    def _next_hop(self, address: str) -> tuple[str | None, str]:
+        try:
+            route = self._netlink.route("get", dst=address, family=socket.AF_INET6)[0]
+        except NetlinkError as error:
+            raise OSError(error.code, f"no route to care-of address {address}: {error}") from error
+        index = route.get("oif")
+        if index is None:
+            raise OSError(errno.EHOSTUNREACH, f"no route to care-of address {address}")
+        return route.get("gateway"), socket.if_indextoname(index)
