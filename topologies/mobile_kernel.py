@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated mobile node's addresses, routes and tunnel in its network namespace.
+
+Away from home everything leaves by the tunnel to the home agent, with the home address as source. Only what has the
+care-of address as source (Binding Updates, the tunnel itself) uses the foreign link, by a table of its own; and
+nftables lets nothing with the home address as source leave by a foreign link untunnelled.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from pathlib import Path
+
+from pyroute2 import IPRoute, NetlinkError
+
+from home_agent.packet_io import Guard, mobility_header_for
+from tunnel.local import decapsulate_local, stop_decapsulating_local
+from tunnel.seg6 import Seg6Routes
+
+GUARD_TABLE = "hoaflow_mn"
+CARE_OF_TABLE = 78
+CARE_OF_RULE = 78
+LOCAL_TABLE = 255
+LAST_RESORT_METRIC = 4096
+OWNER = 16
+IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
+TUNNEL_DEVICE = "hoamn"
+IP6_TNL_F_IGN_ENCAP_LIMIT = 0x1
+GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignLink:
+    """A link away from home: the care-of address it gives, with its prefix length, and its router."""
+
+    interface: str
+    care_of_address: str
+    prefix_length: int
+    gateway: str
+
+    @property
+    def network(self) -> str:
+        return str(IPv6Network((self.care_of_address, self.prefix_length), strict=False))
+
+
+class MobileKernel:
+    """The kernel side of the mobile node. Raises OSError, Seg6Error, NftError when the kernel refuses."""
+
+    def __init__(self, home_address: str, prefix_length: int, home_agent: str, home_link: str) -> None:
+        self._home_address, self._prefix_length = home_address, prefix_length
+        self._home_agent, self._home_link = home_agent, home_link
+        self._netlink = IPRoute()
+        self._guard = Guard(GUARD_TABLE)
+        self._foreign: ForeignLink | None = None
+        self._tunnel = Ip6tnlTunnel(home_agent) if kernel_has_ip6tnl() else Seg6Tunnel(home_agent)
+
+    @property
+    def tunnel(self) -> str:
+        """Which way the kernel tunnels here."""
+        return self._tunnel.name
+
+    def setup(self, links: Sequence[ForeignLink]) -> None:
+        """The home address on `lo`, where it stays wherever the node is; no way out yet."""
+        for interface in (self._home_link, *(link.interface for link in links)):
+            # Addresses and routers of an emulated node are given: neither tried out first nor learnt.
+            for name in ("accept_dad", "accept_ra"):
+                Path(f"/proc/sys/net/ipv6/conf/{interface}/{name}").write_text("0")
+        addresses = [link.care_of_address for link in links]
+        self._guard.setup(
+            local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
+            # The tunnel's far end is the home agent: anybody else's packets are none of ours.
+            arriving=[f"ip6 daddr {a} ip6 saddr != {self._home_agent} meta l4proto 41" for a in addresses],
+            leaving=[f'oifname "{link.interface}" ip6 saddr {self._home_address}' for link in links],
+        )
+        self._address("replace", "lo", self._home_address, 128)
+        self._route("replace", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
+        for link in links:
+            self._foreign = link
+            self.leave()  # what an earlier run may have left
+
+    def leave(self) -> None:
+        """On no link: nothing of the home address's goes anywhere. Fine when interfaces took their routes along."""
+        self._address("del", self._home_link, self._home_address, self._prefix_length)
+        self._route("del", dst="::/0", oif=self._index(self._home_link))
+        if self._foreign is None:
+            return
+        link, self._foreign = self._foreign, None
+        index = self._index(link.interface)
+        self._tunnel.close(link)
+        self._rule("del", link.care_of_address)
+        self._route("del", dst=link.network, oif=index, table=CARE_OF_TABLE)
+        self._route("del", dst="::/0", oif=index, table=CARE_OF_TABLE)
+        self._address("del", link.interface, link.care_of_address, link.prefix_length)
+
+    def come_home(self) -> None:
+        """On the home link: the home address on it, the home agent as router, no tunnel."""
+        self.leave()
+        self._address("replace", self._home_link, self._home_address, self._prefix_length)
+        self._route("replace", dst="::/0", gateway=self._home_agent, oif=self._index(self._home_link))
+
+    def visit(self, link: ForeignLink) -> None:
+        """On a foreign link: the care-of address on it, and everything else by the tunnel from there."""
+        self.leave()
+        self._foreign = link
+        index = self._index(link.interface)
+        # Deprecated: no application takes the care-of address as source unless it asks for it (RFC 6724, rule 3).
+        self._address(
+            "replace", link.interface, link.care_of_address, link.prefix_length, IFA_F_NOPREFIXROUTE, preferred_lft=0
+        )
+        self._route("replace", dst=link.network, oif=index, table=CARE_OF_TABLE)
+        self._route("replace", dst="::/0", gateway=link.gateway, oif=index, table=CARE_OF_TABLE)
+        self._rule("add", link.care_of_address)
+        self._tunnel.open(link)
+
+    def up(self) -> set[str]:
+        """Interfaces that carry packets now."""
+        links = self._netlink.get_links()
+        return {str(link.get("ifname")) for link in links if link.get("operstate") == "UP"}
+
+    def teardown(self) -> None:
+        """Leaves nothing behind, and nothing leaks then either: the home address goes with it."""
+        self.leave()
+        self._route("del", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
+        self._address("del", "lo", self._home_address, 128)
+        self._guard.teardown()
+        self._netlink.close()
+
+    def _index(self, interface: str) -> int:
+        return socket.if_nametoindex(interface)
+
+    def _address(self, verb: str, interface: str, address: str, length: int, flags: int = 0, **lifetime: int) -> None:
+        with _tolerant(verb):
+            self._netlink.addr(
+                verb,
+                index=self._index(interface),
+                address=address,
+                prefixlen=length,
+                family=socket.AF_INET6,
+                flags=flags | IFA_F_NODAD,
+                **lifetime,
+            )
+
+    def _route(self, verb: str, **route: object) -> None:
+        with _tolerant(verb):
+            self._netlink.route(verb, family=socket.AF_INET6, proto=OWNER, **route)
+
+    def _rule(self, verb: str, care_of_address: str) -> None:
+        with _tolerant(verb):
+            self._netlink.rule(
+                verb,
+                family=socket.AF_INET6,
+                priority=CARE_OF_RULE,
+                src=care_of_address,
+                src_len=128,
+                table=CARE_OF_TABLE,
+            )
+
+
+class Seg6Tunnel:
+    """The tunnel to the home agent by routes; decapsulates while the care-of address stays an ordinary address."""
+
+    name = "seg6"
+
+    def __init__(self, home_agent: str) -> None:
+        self._home_agent = home_agent
+
+    def open(self, link: ForeignLink) -> None:
+        decapsulate_local(None, link.care_of_address, link.interface, lookup_table=LOCAL_TABLE)
+        with Seg6Routes(protocol=OWNER) as routes:
+            routes.set_source(link.care_of_address)
+            # No gateway: the kernel looks up the outer packet anew, by its source in the table above.
+            routes.encapsulate("::/0", self._home_agent, None, link.interface)
+
+    def close(self, link: ForeignLink) -> None:
+        with Seg6Routes(protocol=OWNER) as routes:
+            if "::/0" in routes.installed():
+                routes.remove("::/0")
+        if self._decapsulates(link.care_of_address):
+            stop_decapsulating_local(None, link.care_of_address)
+
+    @staticmethod
+    def _decapsulates(address: str) -> bool:
+        with IPRoute() as netlink:
+            rules = netlink.get_rules(family=socket.AF_INET6)
+            return any(rule.get_attr("FRA_DST") == address for rule in rules)
+
+
+class Ip6tnlTunnel:
+    """The tunnel to the home agent by a device with local = care-of address, remote = home agent, as UMIP's."""
+
+    name = "ip6tnl"
+
+    def __init__(self, home_agent: str) -> None:
+        self._home_agent = home_agent
+
+    def open(self, link: ForeignLink) -> None:
+        with IPRoute() as netlink:
+            netlink.link(
+                "add",
+                ifname=TUNNEL_DEVICE,
+                kind="ip6tnl",
+                ip6tnl_local=link.care_of_address,
+                ip6tnl_remote=self._home_agent,
+                ip6tnl_proto=socket.IPPROTO_IPV6,
+                ip6tnl_ttl=64,
+                ip6tnl_flags=IP6_TNL_F_IGN_ENCAP_LIMIT,
+            )
+            index = socket.if_nametoindex(TUNNEL_DEVICE)
+            netlink.link("set", index=index, state="up")
+            netlink.route("replace", dst="::/0", oif=index, proto=OWNER, family=socket.AF_INET6)
+
+    def close(self, link: ForeignLink) -> None:
+        with IPRoute() as netlink:
+            for index in netlink.link_lookup(ifname=TUNNEL_DEVICE):
+                netlink.link("del", index=index)
+
+
+def kernel_has_ip6tnl() -> bool:
+    """Whether tunnel devices can be made here: one is, and removed."""
+    with IPRoute() as netlink:
+        try:
+            netlink.link("add", ifname=TUNNEL_DEVICE, kind="ip6tnl", ip6tnl_remote="::1")
+        except NetlinkError as error:
+            return error.code == errno.EEXIST
+        netlink.link("del", index=socket.if_nametoindex(TUNNEL_DEVICE))
+        return True
+
+
+@contextmanager
+def _tolerant(verb: str) -> Iterator[None]:
+    """What is there need not be added, what is gone need not be deleted; all else is an OSError."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in (GONE if verb == "del" else (errno.EEXIST,)):
+            raise OSError(error.code, str(error)) from error

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated mobile node: `python -m topologies.mobile_node`, in a network namespace of its own.
+
+It is moved as a real one is: by its interfaces going up and down. It prefers the home link, else stays where it is as
+long as that link is up, else takes the first foreign link that is. Every event is one JSON object on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import AddressValueError, IPv6Address, IPv6Interface
+from pathlib import Path
+
+from home_agent import mobility
+from home_agent.authentication import KeyFileError, SecurityAssociation, load_keys
+from home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
+from home_agent.neighbours import unsolicited_advertisement
+from home_agent.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
+from topologies.mobile_kernel import ForeignLink, MobileKernel
+from topologies.registration import Outcome, Registration
+from tunnel.nft import NftError
+from tunnel.seg6 import Seg6Error
+
+RTMGRP_LINK = 0x1
+KERNEL_ERRORS = (OSError, Seg6Error, NftError)
+
+
+def report(event: str, **facts: object) -> None:
+    """Prints an event."""
+    print(json.dumps({"event": event, "time": round(time.time(), 3), **facts}), flush=True)
+
+
+class MobileNode:
+    """The mobile node. `setup`, then `run`; `close` undoes `setup`, also half-done."""
+
+    def __init__(
+        self,
+        home_address: IPv6Interface,
+        home_agent: str,
+        home_link: str,
+        foreign_links: list[ForeignLink],
+        lifetime: int,
+        association: SecurityAssociation | None,
+    ) -> None:
+        self._home_address, self._home_agent, self._home_link = str(home_address.ip), home_agent, home_link
+        self._foreign_links, self._association = foreign_links, association
+        self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link)
+        self._registration = Registration(
+            self._home_address, home_agent, lifetime, random.randrange(0x10000), association
+        )
+        self._selector = selectors.DefaultSelector()
+        self._undo = ExitStack()
+        self._where: str | None = None  # interface
+        self._stopped = False
+
+    def setup(self) -> None:
+        """Readies kernel and sockets. Raises one of KERNEL_ERRORS."""
+        self._undo.callback(self._kernel.teardown)
+        self._kernel.setup(self._foreign_links)
+        headers = (mobility.ROUTING, mobility.MOBILITY_HEADER)
+        for address in (self._home_address, *(link.care_of_address for link in self._foreign_links)):
+            receiver = PacketReceiver(addressed_to(address, headers))
+            self._undo.callback(receiver.close)
+            self._selector.register(receiver, selectors.EVENT_READ, receiver)
+        self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._undo.callback(self._links.close)
+        self._links.bind((0, RTMGRP_LINK))
+        self._selector.register(self._links, selectors.EVENT_READ, None)
+        report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel=self._kernel.tunnel)
+
+    def run(self) -> None:
+        """Serves until `stop` is called (from a signal handler)."""
+        wake, self._wake = socket.socketpair()
+        with wake, self._wake:
+            self._selector.register(wake, selectors.EVENT_READ, None)
+            self._follow_links()
+            while not self._stopped:
+                self._tick()
+                due = self._registration.next_due()
+                timeout = None if due is None else max(0.0, due - time.monotonic())
+                for key, _ in self._selector.select(timeout):
+                    if isinstance(key.data, PacketReceiver):
+                        self._receive(key.data)
+                    elif key.fileobj is self._links:
+                        self._drain_links()
+                        self._follow_links()
+            self._selector.unregister(wake)
+
+    def stop(self) -> None:
+        """Ends `run`; may be called from a signal handler."""
+        self._stopped = True
+        self._wake.send(b"\0")
+
+    def close(self) -> None:
+        """Takes everything of ours out of the kernel; the binding stays until it expires."""
+        self._undo.close()
+        self._selector.close()
+
+    def _tick(self) -> None:
+        bound = self._registration.bound
+        update = self._registration.tick(time.monotonic())
+        if bound and not self._registration.bound:
+            report("expired", home_address=self._home_address)
+        if update is not None:
+            self._send(update)
+
+    def _send(self, update: BindingUpdate) -> None:
+        association = self._association
+        header = mobility.binding_update_header(update, association.spi if association else None)
+        if association is not None:
+            covered = mobility.authenticated_part(header)
+            authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
+            header = mobility.binding_update_header(update, association.spi, authenticator)
+        try:
+            send_packet(mobility.binding_update_packet(update, header))
+        except OSError as error:  # the link goes down this moment: its event is on the way
+            report("binding-update-not-sent", reason=str(error))
+            return
+        report(
+            "binding-update-sent",
+            sequence=update.sequence,
+            care_of_address=update.care_of_address,
+            lifetime=update.lifetime,
+        )
+
+    def _receive(self, receiver: PacketReceiver) -> None:
+        for data in receiver.packets():
+            try:
+                packet = mobility.parse_packet(data)
+                if packet.mobility_type == mobility.BINDING_ERROR:
+                    error = mobility.parse_binding_error(packet)
+                    report("binding-error", source=error.source, status=error.status)
+                elif packet.mobility_type == mobility.BINDING_ACKNOWLEDGEMENT:
+                    self._acknowledged(packet)
+            except mobility.MalformedPacketError as error:
+                report("malformed-packet", reason=str(error))
+
+    def _acknowledged(self, packet: mobility.MobilityPacket) -> None:
+        acknowledgement = mobility.parse_binding_acknowledgement(packet)
+        outcome = self._registration.acknowledged(acknowledgement, time.monotonic())
+        if outcome is Outcome.DEREGISTERED:
+            self._advertise()
+        report(
+            "acknowledgement-ignored" if outcome is Outcome.IGNORED else outcome.value,
+            sequence=acknowledgement.sequence,
+            status=acknowledgement.status,
+            care_of_address=acknowledgement.destination,
+            lifetime=acknowledgement.lifetime,
+        )
+
+    def _advertise(self) -> None:
+        """Takes the home address back from the home agent, its proxy (RFC 6275, section 11.5.5)."""
+        sender = LinkSender(self._home_link)
+        try:
+            mac = sender.link_layer_address
+            sender.multicast(unsolicited_advertisement(self._home_address, self._home_address, mac))
+        except OSError as error:  # the home link went down again
+            report("advertisement-not-sent", reason=str(error))
+        finally:
+            sender.close()
+
+    def _drain_links(self) -> None:
+        try:
+            while self._links.recv(1 << 16):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:  # ENOBUFS: events were lost; the links are looked at anyway
+            report("link-events-lost", reason=str(error))
+
+    def _follow_links(self) -> None:
+        up = self._kernel.up()
+        if self._where not in up:
+            self._where = None  # also when it comes back: its addresses and routes are gone
+        target = next(self._preferred(up), None)
+        if target == self._where and self._where is not None:
+            return
+        try:
+            self._move(target)
+        except KERNEL_ERRORS as error:
+            # An interface that goes down meanwhile takes its routes along; its event comes next.
+            self._where = None
+            report("move-failed", link=target, reason=str(error))
+
+    def _preferred(self, up: set[str]) -> Iterator[str]:
+        candidates = (self._home_link, self._where, *(link.interface for link in self._foreign_links))
+        return (name for name in candidates if name is not None and name in up)
+
+    def _move(self, target: str | None) -> None:
+        now = time.monotonic()
+        if target is None:
+            self._kernel.leave()
+            self._registration.detach()
+            report("no-link")
+        elif target == self._home_link:
+            self._kernel.come_home()
+            self._registration.attach(self._home_address, now)
+            report("moved", link=target, care_of_address=self._home_address)
+        else:
+            link = next(link for link in self._foreign_links if link.interface == target)
+            self._kernel.visit(link)
+            self._registration.attach(link.care_of_address, now)
+            report("moved", link=target, care_of_address=link.care_of_address)
+        self._where = target
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with their help."""
+    options = argparse.ArgumentParser(prog="python -m topologies.mobile_node", description=__doc__)
+    options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=_home_address)
+    options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=_address)
+    options.add_argument("--home-link", required=True, metavar="IFACE")
+    options.add_argument(
+        "--foreign-link",
+        action="append",
+        required=True,
+        metavar="IFACE=COA/LENGTH,GATEWAY",
+        type=_foreign_link,
+        help="repeatable",
+    )
+    how = options.add_mutually_exclusive_group(required=True)
+    how.add_argument("--keys", type=Path, metavar="FILE", help="the home agent's key file will do")
+    how.add_argument("--insecure", action="store_true", help="without authentication")
+    options.add_argument("--lifetime", type=_lifetime, default=60, metavar="SECONDS", help="to ask for (default: 60)")
+    return options
+
+
+def _address(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except AddressValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _home_address(text: str) -> IPv6Interface:
+    try:
+        return IPv6Interface(text if "/" in text else f"{text}/64")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _foreign_link(text: str) -> ForeignLink:
+    try:
+        interface, addresses = text.split("=")
+        care_of, gateway = addresses.split(",")
+        address = IPv6Interface(care_of)
+        return ForeignLink(interface, str(address.ip), address.network.prefixlen, str(IPv6Address(gateway)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected IFACE=COA/LENGTH,GATEWAY, got {text!r} ({error})") from error
+
+
+def _lifetime(text: str) -> int:
+    if not text.isdecimal() or not LIFETIME_UNIT <= int(text) <= MAX_LIFETIME:
+        raise argparse.ArgumentTypeError(f"expected {LIFETIME_UNIT} to {MAX_LIFETIME} seconds, got {text!r}")
+    return int(text) // LIFETIME_UNIT * LIFETIME_UNIT
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the mobile node until SIGTERM or SIGINT. Returns 0, 1 when it could not start, 2 for wrong settings."""
+    arguments = parser().parse_args(argv)
+    home_address = str(arguments.home_address.ip)
+    association = None
+    try:
+        if arguments.keys is not None:
+            keys = load_keys(arguments.keys)
+            if home_address not in keys:
+                raise KeyFileError(f"{arguments.keys}: no key for {home_address}")
+            association = keys[home_address]
+    except KeyFileError as error:
+        print(f"mobile node: {error}", file=sys.stderr)
+        return 2
+    node = MobileNode(
+        arguments.home_address,
+        arguments.home_agent,
+        arguments.home_link,
+        arguments.foreign_link,
+        arguments.lifetime,
+        association,
+    )
+    try:
+        try:
+            node.setup()
+        except KERNEL_ERRORS as error:
+            print(f"mobile node: cannot start: {error}", file=sys.stderr)
+            return 1
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: node.stop())
+        node.run()
+        return 0
+    finally:
+        node.close()
+        report("ended")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mobile node's home registration (RFC 6275, sections 11.7 and 11.8): pure, time is an argument, updates come out."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from home_agent.authentication import SecurityAssociation
+from home_agent.messages import BindingAcknowledgement, BindingUpdate, Status, newer
+
+INITIAL_TIMEOUT = 1.0
+INITIAL_TIMEOUT_FIRST_REGISTRATION = 1.5
+MAX_TIMEOUT = 32.0
+"""Seconds (RFC 6275, section 12): for the first answer, for the very first (the home agent does DAD), at most."""
+REFRESH_AT = 2 / 3
+"""Part of the lifetime after which the binding is refreshed: leaves room for several tries."""
+MAX_CORRECTIONS = 3
+"""Sequence numbers taken over from status 135 in a row before it waits as after any other refusal."""
+
+
+class Outcome(Enum):
+    """What an acknowledgement meant."""
+
+    IGNORED = "ignored"
+    REGISTERED = "registered"
+    DEREGISTERED = "deregistered"
+    CORRECTED = "sequence-corrected"
+    REFUSED = "refused"
+
+
+class Registration:
+    """The one entry of the binding update list: the home agent's."""
+
+    def __init__(
+        self,
+        home_address: str,
+        home_agent: str,
+        lifetime: int,
+        sequence: int,
+        association: SecurityAssociation | None,
+    ) -> None:
+        """`lifetime`: seconds to ask for. `sequence`: the last one used, any number at first."""
+        self._home_address, self._home_agent = home_address, home_agent
+        self._lifetime, self._sequence = lifetime, sequence
+        self._association = association
+        self._care_of_address: str | None = None  # None: no link
+        self._outstanding: BindingUpdate | None = None
+        self._sent_at = 0.0
+        self._timeout = INITIAL_TIMEOUT
+        self._corrections = 0
+        self._due: float | None = None  # next update
+        self.expires: float | None = None  # of the binding at the home agent, as far as known; None: no binding
+
+    @property
+    def bound(self) -> bool:
+        """Whether the home agent has a binding, as far as known."""
+        return self.expires is not None
+
+    def attach(self, care_of_address: str, now: float) -> None:
+        """It is on a link, by this address; the home address stands for the home link."""
+        self._care_of_address = care_of_address
+        self._outstanding, self._corrections = None, 0
+        self._timeout = INITIAL_TIMEOUT if self.bound else INITIAL_TIMEOUT_FIRST_REGISTRATION
+        self._due = None if self._at_home() and not self.bound else now
+
+    def detach(self) -> None:
+        """It is on no link: nothing can be sent. The binding at the home agent goes on."""
+        self._care_of_address, self._outstanding, self._due = None, None, None
+
+    def tick(self, now: float) -> BindingUpdate | None:
+        """The Binding Update to send now, if any. Each has a new sequence number (RFC 6275, section 11.8)."""
+        if self.expires is not None and self.expires <= now:
+            self.expires = None
+            if self._at_home():  # nothing left to deregister
+                self._due = self._outstanding = None
+        if self._due is None or self._due > now or self._care_of_address is None:
+            return None
+        if self._outstanding is not None:
+            self._timeout = min(2 * self._timeout, MAX_TIMEOUT)
+        self._sequence = (self._sequence + 1) % 0x10000
+        self._outstanding = BindingUpdate(
+            source=self._care_of_address,
+            destination=self._home_agent,
+            home_address=self._home_address,
+            care_of_address=self._care_of_address,
+            sequence=self._sequence,
+            lifetime=0 if self._at_home() else self._lifetime,
+        )
+        self._sent_at, self._due = now, now + self._timeout
+        return self._outstanding
+
+    def acknowledged(self, acknowledgement: BindingAcknowledgement, now: float) -> Outcome:
+        """Takes an acknowledgement (RFC 6275, section 11.7.3; RFC 4285: one that is not authenticated is no answer)."""
+        update = self._outstanding
+        if (
+            update is None
+            or acknowledgement.source != self._home_agent
+            or acknowledgement.home_address != self._home_address
+            or not self._authentic(acknowledgement, update)
+        ):
+            return Outcome.IGNORED
+        told = acknowledgement.sequence
+        if acknowledgement.status == Status.SEQUENCE_OUT_OF_WINDOW:
+            if newer(update.sequence, than=told):
+                return Outcome.IGNORED  # an answer to an older update
+            self._sequence = told
+            self._corrections += 1
+            return self._retry_later(now) if self._corrections > MAX_CORRECTIONS else self._retry_now(now)
+        if told != update.sequence:
+            return Outcome.IGNORED
+        if update.deregistration:
+            if acknowledgement.accepted or acknowledgement.status == Status.NOT_HOME_AGENT:
+                self.expires = self._due = self._outstanding = None
+                return Outcome.DEREGISTERED
+            return self._retry_later(now)
+        if not acknowledgement.accepted:
+            return self._retry_later(now)
+        # Counted from when the update was sent: never longer than the home agent counts.
+        self.expires = self._sent_at + acknowledgement.lifetime
+        self._due = self._sent_at + acknowledgement.lifetime * REFRESH_AT
+        self._outstanding, self._timeout, self._corrections = None, INITIAL_TIMEOUT, 0
+        return Outcome.REGISTERED
+
+    def next_due(self) -> float | None:
+        """When `tick` has something to do next."""
+        return min((moment for moment in (self._due, self.expires) if moment is not None), default=None)
+
+    def _at_home(self) -> bool:
+        return self._care_of_address == self._home_address
+
+    def _authentic(self, acknowledgement: BindingAcknowledgement, update: BindingUpdate) -> bool:
+        if self._association is None:
+            return True
+        option = acknowledgement.authentication
+        return option is not None and self._association.vouches_for(option, update.care_of_address, self._home_address)
+
+    def _retry_now(self, now: float) -> Outcome:
+        self._outstanding, self._due = None, now
+        return Outcome.CORRECTED
+
+    def _retry_later(self, now: float) -> Outcome:
+        self._outstanding, self._due = None, now + MAX_TIMEOUT
+        self._corrections = 0
+        return Outcome.REFUSED
