@@ -94,6 +94,9 @@ class HomeAgent:
         guard = Guard(GUARD_TABLE)
         guard.setup([mobility_header_for(address), home_address_option_for(address)])
         self._undo.callback(guard.teardown)
+        # Never read, see Guard; but with it /proc/net/raw6 says that Mobility Headers are taken here.
+        listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, mobility.MOBILITY_HEADER)
+        self._undo.callback(listener.close)
         receiver = PacketReceiver(addressed_to(address, (mobility.DESTINATION_OPTIONS, mobility.MOBILITY_HEADER)))
         self._undo.callback(receiver.close)
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))

@@ -7,6 +7,9 @@ pair of veth devices first, the hairpin, whose MTU is the tunnel's: on its way i
 
     rule 6   not iif hoaflow-in   lookup 42     table 42   HOA dev hoaflow-out          (forwarded: hop limit, MTU)
              from hoaflow-in      table main               HOA encap seg6 ... segs COA  (encapsulated)
+
+The encapsulating routes name the hairpin as their device, which no packet of theirs leaves by: the kernel looks up
+the outer packet anew. So they stay when an uplink goes down and comes back.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.seg6 import Seg6Routes
 
 ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
+EXIT_ADDRESS = "fe80::2"
 HAIRPIN_TABLE = 42
+HAIRPIN_OWNER = 104
+"""Not OWNER: who follows the kernel's tunnels (protocol 16) is to see the encapsulating routes only."""
 RULE_PREFERENCE = 6
 FIB_RULE_INVERT = 0x2
 IPV6_HEADER = 40
@@ -42,7 +48,7 @@ class Seg6Plane:
         self._home_agent, self._home_link = home_agent, home_link
         self._netlink = IPRoute()
         self._routes = Seg6Routes(protocol=OWNER)
-        self._hairpin = (0, "")  # index of ENTRY, address of EXIT
+        self._entry = 0  # index of ENTRY
 
     def setup(self) -> None:
         """Makes hairpin, rule and decapsulation; what an earlier run left is taken away. Raises OSError, Seg6Error."""
@@ -57,19 +63,20 @@ class Seg6Plane:
         return self._routes.installed()
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
-        """Tunnels what comes for a home address; replaces. Raises OSError when nothing leads to the care-of address."""
-        via, device = self._next_hop(care_of_address)
-        self._routes.encapsulate(home_address, care_of_address, via, device)
-        index, exit_address = self._hairpin
-        self._netlink.route(
-            "replace",
-            dst=f"{home_address}/128",
-            gateway=exit_address,
-            oif=index,
-            table=HAIRPIN_TABLE,
-            proto=OWNER,
-            family=socket.AF_INET6,
-        )
+        """Tunnels what comes for a home address; replaces."""
+        self._routes.encapsulate(home_address, care_of_address, None, EXIT)
+        try:
+            self._netlink.route(
+                "replace",
+                dst=f"{home_address}/128",
+                gateway=EXIT_ADDRESS,
+                oif=self._entry,
+                table=HAIRPIN_TABLE,
+                proto=HAIRPIN_OWNER,
+                family=socket.AF_INET6,
+            )
+        except NetlinkError as error:
+            raise OSError(error.code, f"route {home_address} of table {HAIRPIN_TABLE}: {error}") from error
 
     def untunnel(self, home_address: str) -> None:
         """Stops tunnelling for a home address. Fine when there was no tunnel."""
@@ -111,10 +118,10 @@ class Seg6Plane:
         for index in indexes:
             self._netlink.link("set", index=index, mtu=mtu - IPV6_HEADER, state="up")
         exit_link = self._netlink.link("get", index=indexes[1])[0]
-        self._hairpin = indexes[0], "fe80::2"
+        self._entry = indexes[0]
         # A permanent neighbour: nothing has to be resolved on a cable that ends in this very kernel.
         self._netlink.neigh(
-            "replace", dst="fe80::2", lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
+            "replace", dst=EXIT_ADDRESS, lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
         )
         log.info("event=hairpin-made mtu=%d", mtu - IPV6_HEADER)
 
@@ -127,18 +134,8 @@ class Seg6Plane:
                 iifname=EXIT,
                 flags=FIB_RULE_INVERT,
                 table=HAIRPIN_TABLE,
-                protocol=OWNER,
+                protocol=HAIRPIN_OWNER,
             )
         except NetlinkError as error:
             if error.code not in (errno.EEXIST, errno.ENOENT):
                 raise
-
-    def _next_hop(self, address: str) -> tuple[str | None, str]:
-        try:
-            route = self._netlink.route("get", dst=address, family=socket.AF_INET6)[0]
-        except NetlinkError as error:
-            raise OSError(error.code, f"no route to care-of address {address}: {error}") from error
-        index = route.get("oif")
-        if index is None:
-            raise OSError(errno.EHOSTUNREACH, f"no route to care-of address {address}")
-        return route.get("gateway"), socket.if_indextoname(index)
