@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,8 +129,13 @@ def test_sandbox_hides_and_leaves_nothing() -> None:
     with Sandbox():
         subprocess.run(["ip", "netns", "add", "inside"], check=True)
         subprocess.run(["ip", "link", "add", "dummy-inside", "type", "veth", "peer", "name", "other"], check=True)
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)  # one that is still there when the sandbox is left
+        thread.start()
         assert os.readlink("/proc/thread-self/ns/net") != namespace
         assert sorted(os.listdir("/sys/class/net")) == ["dummy-inside", "lo", "other"]
+    done.set()
+    thread.join()
     assert os.readlink("/proc/thread-self/ns/net") == namespace
     assert (os.getcwd(), os.listdir("/sys/class/net"), sorted(os.listdir("/run"))) == before
 

@@ -24,6 +24,7 @@ LARGEST_FRAME = 65536 + 18
 # Both generous: a frame is lost only if this process gets no processor for long, and then it is said.
 RECEIVE_BUFFER = 8 << 20
 QUEUE_FRAMES = 50_000
+LINK_DOWN = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)  # set down, or gone
 
 
 class Direction:
@@ -44,7 +45,7 @@ class Direction:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENETDOWN:  # a link set down loses nothing that had arrived
+                if error.errno not in LINK_DOWN:
                     raise
                 return
             if len(self.frames) < QUEUE_FRAMES:
@@ -58,8 +59,9 @@ class Direction:
             frame = self.frames.popleft()[1]
             try:
                 self.target.send(frame)
-            except OSError as error:  # interface down, no buffer: a wire says nothing to the sender either
-                self.drop(f"send: {error}")
+            except OSError as error:
+                if error.errno not in LINK_DOWN:  # a wire that is cut loses what is under way, and that is all
+                    self.drop(f"send: {error}")
 
     def drop(self, reason: str) -> None:
         """Count a frame that is lost; says so the first time."""

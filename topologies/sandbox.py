@@ -11,6 +11,7 @@ import os
 import subprocess
 from types import TracebackType
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 PREPARE = (
@@ -58,6 +59,7 @@ class Sandbox:
 
     def _leave(self) -> None:
         """Back to the namespaces that were left on entry."""
+        _call("unshare", CLONE_FS)  # a mount namespace is not entered while threads share root and directory
         for kind, descriptor in self._outside.items():
             _call("setns", descriptor, kind)
             os.close(descriptor)
