@@ -143,7 +143,8 @@ class Core:
         self._announce_at = self._send_at = float("-inf")
         self._snapshot_due = True
         self._snapshot_done = float("-inf")
-        self._unreachable_since: float | None = None
+        self._failing_since: float | None = None
+        self._failing_how = ""
         self._suspended = False
 
     # What the source says
@@ -209,12 +210,12 @@ class Core:
         if isinstance(outcome, Failed):
             self._announced = None
             self._announce_at = now + self._announce_retry.failed()
-            self._unreachable(outcome.detail, now)
+            self._controller_fails(outcome, now)
             return
         self._announce_retry.succeeded()
-        if self._unreachable_since is not None:
-            self._log(logging.INFO, "controller-reachable", after_s=round(now - self._unreachable_since, 3))
-            self._unreachable_since = None
+        if self._failing_since is not None:
+            self._log(logging.INFO, "controller-reachable", after_s=round(now - self._failing_since, 3))
+            self._failing_since, self._failing_how = None, ""
             self._send_retry.succeeded()
             self._send_at = now
         if command.status != self._status:
@@ -295,13 +296,16 @@ class Core:
         else:
             self._announced = None
             self._announce_at = min(self._announce_at, now + ANNOUNCE_RETRY)
-            self._unreachable(failed.detail, now)
+            self._controller_fails(failed, now)
 
-    def _unreachable(self, detail: str, now: float) -> None:
+    def _controller_fails(self, failed: Failed, now: float) -> None:
         self._snapshot_due = True
-        if self._unreachable_since is None:
-            self._unreachable_since = now
-            self._log(logging.WARNING, "controller-unreachable", reason=detail)
+        if self._failing_since is None:
+            self._failing_since = now
+        event = "announcement-refused" if failed.reached else "controller-unreachable"
+        if event != self._failing_how:
+            self._failing_how = event
+            self._log(logging.ERROR if failed.reached else logging.WARNING, event, reason=failed.detail)
 
     def _touched(self, now: float) -> None:
         # Going through all bindings costs: once for each thing that happened, not each time the loop wakes
@@ -339,7 +343,7 @@ class Core:
         if self._status != UP or self._announced != UP:
             return None
         if self._snapshot_due or now - self._snapshot_done >= self._settings.snapshot:
-            return Snapshot(self.ledger.snapshot(), now)
+            return Snapshot(self.ledger.snapshot(now), now)
         if not self._dirty:
             return None
         self._dirty = False

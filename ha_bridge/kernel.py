@@ -30,6 +30,7 @@ XFRMGRP_POLICY = 1 << 3
 RECEIVE_BUFFER = 4 << 20
 CHUNK = 1 << 18
 TIMEOUT = 10.0  # seconds for one part of a dump
+_SO_RCVBUFFORCE = 33  # socket(7); no name in Python's socket module
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
@@ -41,7 +42,10 @@ RAW_SOCKETS = Path("/proc/self/net/raw6")
 def multicast_socket(family: int, groups: int) -> socket.socket:
     """Return a netlink socket that receives the multicast `groups` of `family`."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:  # as much as net.core.rmem_max allows
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     sock.bind((0, groups))
     sock.setblocking(False)
     return sock

@@ -86,7 +86,7 @@ class Ledger:
         """Return what the controller has to be told now, but for what it refused or found stale."""
         reports = []
         for home, held in self.wanted.items():
-            if home in self._stale:
+            if home in self._stale or _over(held, now):
                 continue
             told = self.told.get(home)
             if self._refused.get(home) == held.care_of_address:
@@ -99,9 +99,9 @@ class Ledger:
         )
         return reports
 
-    def snapshot(self) -> list[Report]:
+    def snapshot(self, now: float) -> list[Report]:
         """Return all bindings, also those refused before: the controller's settings may have changed."""
-        return [Report(home, held.care_of_address, held) for home, held in self.wanted.items()]
+        return [Report(home, held.care_of_address, held) for home, held in self.wanted.items() if not _over(held, now)]
 
     def acknowledged(self, report: Report, sent: float) -> None:
         """The controller has taken `report`, sent at `sent`."""
@@ -168,6 +168,11 @@ def _as_sent(held: Held, sent: float) -> Held:
     if held.expires is None:
         return held
     return Held(held.care_of_address, held.sequence, sent + lifetime_left(held.expires, sent), held.total)
+
+
+def _over(held: Held, now: float) -> bool:
+    """Tell whether a binding has ended since the last look, and no new one could be had."""
+    return held.expires is not None and held.expires + ROUNDING <= now
 
 
 def _refresh_due(told: Held, held: Held, now: float) -> bool:

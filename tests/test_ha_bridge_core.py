@@ -260,6 +260,18 @@ def test_the_controllers_copy_never_ends_before_the_home_agents(total: int, poll
     assert world.held[HOA][1] <= world.cache[HOA].expires + 1
 
 
+def test_a_refresh_too_small_to_pass_on_is_passed_on_before_the_end() -> None:
+    world = World(poll=3.0)
+    world.cache[HOA] = Registration(LINK_1, world.now + 60)
+    world.run(8)
+    world.cache[HOA] = Registration(LINK_1, world.now + 60)
+    world.run(1)
+    assert world.count(Send) == 0
+    world.run(57)
+    assert world.care_of() == {HOA: LINK_1}
+    assert world.count(Send) == 1
+
+
 def test_a_shortened_lifetime_is_passed_on() -> None:
     world = World()
     world.cache[HOA] = Registration(LINK_1, world.now + 600, 600)
@@ -294,7 +306,8 @@ def test_nothing_is_lost_while_the_controller_fails(failure: Failed) -> None:
     world.fail = lambda command: None
     world.run(6)
     assert world.care_of() == {HOA: LINK_2, OTHER: LINK_1}
-    assert len(world.events("controller-unreachable")) == len(world.events("controller-reachable")) == 1
+    met = world.events("controller-unreachable") + world.events("announcement-refused")
+    assert len(met) == len(world.events("controller-reachable")) == 1
 
 
 def test_a_request_that_may_have_been_applied_is_put_right_by_a_snapshot() -> None:
@@ -437,11 +450,21 @@ def test_hung_terminal_without_the_kernel_is_believed_for_one_lease() -> None:
 
 
 def test_hung_terminal_with_a_quiet_kernel_is_no_reason_for_doubt() -> None:
-    world = at_link_1(kernel=True)
+    world = at_link_1(kernel=True, lifetimes=False)
     world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={})
     world.run(600)
     assert world.now - world.renewed[-1][0] < 3.1
     assert world.care_of() == {HOA: LINK_1}
+
+
+def test_what_ends_while_the_terminal_hangs_stays_ended() -> None:
+    world = at_link_1(kernel=True)
+    world.unreadable = hung
+    world.run(62)
+    for _ in range(300):
+        assert world.care_of() == {}
+        world.run(0.5)
+    assert world.count(Snapshot) > 2
 
 
 def test_hung_terminal_and_a_change_leaves_what_the_kernel_confirms() -> None:
@@ -516,7 +539,9 @@ def test_whatever_fails_in_the_end_both_agree(data: st.DataObject) -> None:
     for home in homes[:2]:
         world.cache[home] = Registration(LINK_1, world.now + 100, 100)
     world.run(15)
-    assert world.care_of() == {home: it.care_of for home, it in world.cache.items() if it.expires > world.now + 1}
+    lasting = {home: it.care_of for home, it in world.cache.items() if it.expires > world.now + 2}
+    last_seconds = {home: it.care_of for home, it in world.cache.items() if home not in lasting}
+    assert lasting.items() <= world.care_of().items() <= (lasting | last_seconds).items()
     assert world.status == "up"
 
 

@@ -141,7 +141,7 @@ def test_every_byte_must_be_understood() -> None:
             found = parse_binding_cache(LONG[:lost] + LONG[lost + 1 :])
         except UnreadableAnswer:
             continue
-        assert len(found) == len(full)
+        assert [len(it.prefixes) for it in found] == [len(it.prefixes) for it in full]
 
 
 def test_a_hundred_thousand_entries() -> None:

@@ -161,6 +161,7 @@ class Controller:
         self.bindings: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.forbidden: set[str] = set()
+        self.clients: set[str] = set()
         self.fail: Callable[[str, str], tuple[int, dict[str, Any]] | None] = lambda method, path: None
         self._held_snapshot: set[str] = set()
         self._listener = listener or socket.create_server(("127.0.0.1", 0))
@@ -313,6 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _do(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.controller.clients.add(self.client_address[0])
         status, content = self.server.controller.answer(self.command, self.path, body)
         data = json.dumps(content).encode()
         self.send_response(status)
