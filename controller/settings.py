@@ -14,7 +14,7 @@ GROUP = "hoaflow"
 
 OPTIONS = (
     cfg.IntOpt(
-        "first-table",
+        "first_table",
         default=0,
         min=0,
         max=250,
@@ -22,55 +22,55 @@ OPTIONS = (
         " must lead there.",
     ),
     cfg.StrOpt(
-        "classify-miss",
+        "classify_miss",
         default="NORMAL",
         regex=r"NORMAL|none|[0-9]{1,3}",
         help="What the first table does with all other traffic: NORMAL, the number of a table to go to, or none to"
         " install no such flow.",
     ),
     cfg.FloatOpt(
-        "agent-lease",
+        "agent_lease",
         default=10.0,
         min=1.0,
         max=300.0,
         help="Seconds that a router's tunnel agent may be silent before its traffic goes back to the home agents.",
     ),
     cfg.FloatOpt(
-        "acknowledge-within",
+        "acknowledge_within",
         default=3.0,
         min=0.1,
         max=60.0,
         help="Seconds that a tunnel agent has to change a tunnel before the binding's flows are withdrawn.",
     ),
     cfg.FloatOpt(
-        "answer-within",
+        "answer_within",
         default=5.0,
         min=0.1,
         max=300.0,
         help="Seconds that a switch has to answer before its connection is closed.",
     ),
     cfg.FloatOpt(
-        "read-back-every",
+        "read_back_every",
         default=60.0,
         min=1.0,
         max=86400.0,
         help="Seconds between two looks at a switch's own flow tables, which repair what others changed.",
     ),
     cfg.IntOpt(
-        "longest-lease",
+        "longest_lease",
         default=60,
         min=1,
         max=3600,
         help="Longest lease in seconds that a bridge may ask for: the longest that a failure may go unnoticed.",
     ),
     cfg.IntOpt(
-        "largest-body",
+        "largest_body",
         default=32 * 1024 * 1024,
         min=1024,
         help="Largest request body in bytes; larger ones are answered 413.",
     ),
     cfg.FloatOpt(
-        "request-timeout",
+        "request_timeout",
         default=30.0,
         min=1.0,
         max=300.0,
@@ -106,8 +106,8 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, sections).parse()
         for name in sections.get(GROUP, {}):
-            if name.replace("-", "_") not in known:
-                expected = ", ".join(sorted(option.name for option in OPTIONS))
+            if name not in known:
+                expected = ", ".join(sorted(known))
                 raise WrongSettings(f"{path}: [{GROUP}] has no setting {name!r}; it has {expected}")
     group = conf[GROUP]
     try:

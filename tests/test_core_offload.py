@@ -189,9 +189,7 @@ def test_an_older_update_changes_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("deregistration", [{"lifetime": 0}, {"care_of_address": HOME_ADDRESS.packed}])
-def test_a_deregistration_removes_and_any_sequence_starts_anew(
-    world: World, deregistration: dict[str, object]
-) -> None:
+def test_a_deregistration_removes_and_any_sequence_starts_anew(world: World, deregistration: dict[str, object]) -> None:
     world.post(sequence=2, **deregistration)
     world.deliver()
     assert world.next_hop() == "home agent"

@@ -2,6 +2,7 @@
 """Desired versus installed: whatever happens, the switch ends with what is desired, and nothing is sent twice."""
 
 import copy
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -193,7 +194,7 @@ def test_a_refused_flow_is_tried_again_later_each_time() -> None:
         due = flows.next_due()
         assert due is not None
         now = due
-    gaps = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(tries)]
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0]
     rejection = flows.rejection(downlink().key)

@@ -97,6 +97,10 @@ class RestApi:
             response = Problem(HTTPStatus.NOT_FOUND, str(error)).response()
         except HTTPException as error:
             response = self._http_problem(error)
+        except Exception:
+            # An error in this program: the client gets no trace of it, the log does.
+            LOG.exception("event=request-failed method=%s path=%s", request.method, request.path)
+            response = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
         return response(environ, start_response)
 
     # Bindings.
@@ -197,7 +201,7 @@ class RestApi:
         body = bodies.decode(self._body(request), bodies.HomeAgentBody)
         if body.lease > self._settings.longest_lease:
             longest = self._settings.longest_lease
-            raise wrong_field("lease", f"expected at most {longest} seconds (longest-lease), got {body.lease}")
+            raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
         home_agent = self._offload.announce(
             bodies.address_in_path(address), body.prefixes(), body.lease, body.core_status(), now
@@ -358,7 +362,7 @@ class RestApi:
         status = HTTPStatus(error.code or 500)
         detail = error.description or status.phrase
         if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            detail = f"expected a body of at most {self._settings.largest_body} bytes (largest-body)"
+            detail = f"expected a body of at most {self._settings.largest_body} bytes (largest_body)"
         response = Problem(status, detail).response()
         for name, value in error.get_headers():
             if name == "Allow":

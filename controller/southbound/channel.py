@@ -11,11 +11,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import eventlet
 from eventlet.event import Event
-from ryu.controller.controller import Datapath
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
@@ -24,6 +23,9 @@ from controller.core.offload import Offload
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import Router
 from controller.southbound.encoder import Encoder, InstalledFlow
+
+if TYPE_CHECKING:
+    from ryu.controller.controller import Datapath
 
 LOG = logging.getLogger("hoaflow.southbound")
 
@@ -71,7 +73,7 @@ class SwitchChannel:
 
     def __init__(
         self,
-        datapath: Datapath,
+        datapath: "Datapath",
         offload: Offload,
         encoder: Encoder,
         answer_within: float,
@@ -166,6 +168,7 @@ class SwitchChannel:
             self._loop()
         except SwitchSilent as error:
             LOG.warning("event=switch-silent router=%016x reason=%r", self.dpid, str(error))
+        finally:
             self.datapath.close()
 
     def _loop(self) -> None:

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:
-    """Returns the first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
+    """The first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         found = probe()
@@ -124,5 +124,3 @@ class Controller:
             return self.call("GET", "/healthz").status == 200
         except OSError:
             return False
-
-

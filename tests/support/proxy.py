@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A proxy between a real switch and the controller that makes the switch worse: without bundles, or silent."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+from tests.support.ovs import Ovs
+
+HEADER = struct.Struct("!BBHI")
+OFPT_ERROR, OFPT_EXPERIMENTER = 1, 4
+BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXPERIMENTER
+
+
+class Proxy:
+    """Takes the switch's connection on `port` and makes its own to the controller. A context manager."""
+
+    def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
+        self.bundles = True
+        self.silent = threading.Event()
+        self.refused = 0
+        self._ovs = ovs
+        self._controller_port = controller_port
+        self._sockets: list[socket.socket] = []
+        with ovs.inside():
+            self._server = socket.create_server(("127.0.0.1", port))
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in [self._server, *self._sockets]:
+            with contextlib.suppress(OSError):  # closed already
+                sock.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in accept or recv
+            sock.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                switch, _ = self._server.accept()
+            except OSError:
+                return
+            try:
+                with self._ovs.inside():
+                    controller = socket.create_connection(("127.0.0.1", self._controller_port), timeout=20)
+            except OSError:
+                switch.close()
+                continue
+            controller.settimeout(None)
+            self._sockets += [switch, controller]
+            self.silent.clear()
+            for source, target, handle in (
+                (controller, switch, self._from_controller),
+                (switch, controller, self._from_switch),
+            ):
+                threading.Thread(target=self._forward, args=(source, target, handle), daemon=True).start()
+
+    def _forward(
+        self, source: socket.socket, target: socket.socket, handle: Callable[[bytes, socket.socket], bytes]
+    ) -> None:
+        buffer = b""
+        with contextlib.suppress(OSError), source, target:  # when one direction ends, so does the other
+            while data := source.recv(65536):
+                buffer += data
+                while len(buffer) >= HEADER.size and len(buffer) >= (length := HEADER.unpack_from(buffer)[2]):
+                    message, buffer = buffer[:length], buffer[length:]
+                    target.sendall(handle(message, source))
+
+    def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
+        version, kind, _, xid = HEADER.unpack_from(message)
+        if kind != OFPT_EXPERIMENTER or self.bundles:
+            return message
+        self.refused += 1
+        body = BAD_EXPERIMENTER + message[:64]
+        controller.sendall(HEADER.pack(version, OFPT_ERROR, HEADER.size + len(body), xid) + body)
+        return b""
+
+    def _from_switch(self, message: bytes, switch: socket.socket) -> bytes:
+        return b"" if self.silent.is_set() else message

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller with a real Open vSwitch: what the switch does with packets, and what becomes of failures.
+
+The tunnel agent is played by the test: it acknowledges at once whatever the controller lists.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.ovs import Ovs
+from tests.support.proxy import Proxy
+
+HOME_AGENT = "2001:db8:99::1"
+HOME_PREFIX = "2001:db8:99::/64"
+HOME_ADDRESS = "2001:db8:99::100"
+FIRST, SECOND = "2001:db8:2::2", "2001:db8:3::2"
+MAC = "02:00:00:00:00:0a"
+ENDPOINTS = [{"home_agent": HOME_AGENT, "port": "tin", "mac": MAC}]
+CN, TIN = 1, 3
+INTO_TUNNEL = f"set_field:{MAC}->eth_dst\n    output:{TIN}"
+FOREIGN = "cookie=0x5,table=1,priority=7,tcp6,tp_dst=9 actions=drop"
+LEASE = 4
+
+
+def packet(**fields: object) -> str:
+    """A packet from the CN to the home address, as `ofproto/trace` takes it, with some fields otherwise."""
+    base: dict[str, object] = {
+        "in_port": CN,
+        "eth_type": "0x86dd",
+        "ipv6_src": "2001:db8:1::2",
+        "ipv6_dst": HOME_ADDRESS,
+        "nw_proto": 17,
+        "nw_ttl": 64,
+    }
+    return ",".join(f"{name}={value}" for name, value in {**base, **fields}.items())
+
+
+REVERSE = {"ipv6_src": FIRST, "ipv6_dst": HOME_AGENT, "nw_proto": 41}
+
+
+class Bench:
+    """A switch, its controller, and the bridge and the agent played by the test."""
+
+    def __init__(self, ovs: Ovs, controller: Controller) -> None:
+        self.ovs = ovs
+        self.controller = controller
+
+    def announce(self, **changes: object) -> Any:
+        """The bridge renews its lease."""
+        body = {"home_prefixes": [HOME_PREFIX], "lease": LEASE, **changes}
+        return self.controller.put(f"/v1/home-agents/{HOME_AGENT}", body)
+
+    def snapshot(self, *bindings: dict[str, object]) -> Any:
+        """The bridge sends the whole cache."""
+        return self.controller.put(f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": list(bindings)})
+
+    def agent(self, dpid: int = 1, **changes: object) -> None:
+        """The agent acknowledges everything."""
+        path = f"/v1/routers/{dpid:016x}/tunnels"
+        body: dict[str, object] = {"revision": 0, "endpoints": ENDPOINTS, **changes}
+        self.controller.put(f"{path}/ack", body)
+        revision = self.controller.get(path)["revision"]
+        self.controller.put(f"{path}/ack", {**body, "revision": revision})
+
+    def post(self, care_of_address: str = FIRST, sequence: int = 1, **changes: object) -> Any:
+        """The bridge sends a binding, and the agent acknowledges its tunnel."""
+        answer = self.controller.call("POST", "/v1/bindings", binding(care_of_address, sequence, **changes))
+        assert answer.status in (200, 201), answer
+        self.agent()
+        return answer.body
+
+    def state(self, home_address: str = HOME_ADDRESS) -> str:
+        """A binding's state."""
+        return str(self.controller.get(f"/v1/bindings/{home_address}")["state"])
+
+    def is_active(self) -> bool:
+        """Tells whether the binding is active, keeping lease and agent alive meanwhile."""
+        self.announce()
+        self.agent()
+        return self.state() == "active"
+
+    def trace(self, **fields: object) -> str:
+        """What the switch does with a packet."""
+        return self.ovs.trace("br0", packet(**fields))
+
+    def flows(self) -> dict[str, float]:
+        """The flows of the switch, without counters and timeouts, and when each was sent."""
+        found = {}
+        for line in self.ovs.ofctl("dump-flows", "br0").splitlines()[1:]:
+            age = re.search(r"duration=([0-9.]+)s", line)
+            assert age, line
+            text = re.sub(r"(duration|n_packets|n_bytes|hard_timeout|hard_age|idle_age)=[^,]*, ", "", line).strip()
+            found[text] = time.time() - float(age.group(1))
+        return found
+
+    def open_gates(self) -> list[str]:
+        """The open gates, keeping lease and agent alive meanwhile."""
+        self.announce()
+        self.agent()
+        return self.gates()
+
+    def gates(self) -> list[str]:
+        """The open gates."""
+        return [flow for flow in self.flows() if "goto_table" in flow]
+
+
+def binding(care_of_address: str = FIRST, sequence: int = 1, **changes: object) -> dict[str, object]:
+    """A binding as a bridge reports it."""
+    body: dict[str, object] = {
+        "home_address": HOME_ADDRESS,
+        "care_of_address": care_of_address,
+        "home_agent": HOME_AGENT,
+        "lifetime": 60,
+        "sequence": sequence,
+    }
+    return {**body, **changes}
+
+
+def sent_again(before: dict[str, float], after: dict[str, float]) -> set[str]:
+    """The flows that were sent between two looks."""
+    return {flow for flow, sent in after.items() if sent > before[flow] + 0.2}
+
+
+@pytest.fixture
+def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
+    """A running controller; its log must be free of errors in the end."""
+    with Controller(ovs, tmp_path, "answer_within = 2\nread_back_every = 1") as running:
+        yield running
+    running.assert_log_clean()
+
+
+@pytest.fixture
+def bench(ovs: Ovs, controller: Controller) -> Bench:
+    """A registered mobile node whose traffic goes direct, and a flow of another application."""
+    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    ovs.add_port("br0", "cn", CN)
+    ovs.add_port("br0", "tin", TIN)
+    ovs.ofctl("add-flow", "br0", FOREIGN)
+    bench = Bench(ovs, controller)
+    bench.announce()
+    bench.snapshot()
+    bench.post()
+    wait_for("the binding is active", bench.is_active)
+    return bench
+
+
+def test_the_switch_takes_off_what_may_bypass_the_home_agent(bench: Bench) -> None:
+    assert INTO_TUNNEL in bench.trace()
+    assert INTO_TUNNEL in bench.trace(**REVERSE)
+    for stays in (
+        {"ipv6_dst": "2001:db8:99::101"},  # no binding
+        {"ipv6_dst": "2001:db8:98::100"},  # not our home prefix
+        {"ipv6_dst": HOME_AGENT},
+        {"nw_proto": 135},  # Mobility Header
+        {"nw_ttl": 0},
+        {"nw_ttl": 1},
+        *({"nw_proto": 58, "icmpv6_type": kind} for kind in range(133, 138)),
+        {"ipv6_dst": "ff02::1"},
+        {"ipv6_dst": "fe80::1"},
+        {**REVERSE, "ipv6_src": SECOND},
+        {**REVERSE, "ipv6_dst": "2001:db8:1::2"},
+        {**REVERSE, "nw_proto": 17},
+    ):
+        trace = bench.trace(**stays)
+        assert "NORMAL" in trace, (stays, trace)
+        assert "output:3" not in trace, (stays, trace)
+    assert INTO_TUNNEL in bench.trace(nw_proto=58, icmpv6_type=128)  # an echo request is data
+
+
+def test_a_handover_moves_the_uplink_and_keeps_the_downlink_flow_and_its_counters(bench: Bench) -> None:
+    downlink = [flow for flow in bench.flows() if f"ipv6_dst={HOME_ADDRESS} " in flow]
+    assert len(downlink) == 1
+    bench.ovs.appctl("ofproto/trace", "br0", packet(), "-generate")
+    bench.post(SECOND, 2)
+    wait_for("the binding is active", bench.is_active)
+    assert INTO_TUNNEL in bench.trace(**{**REVERSE, "ipv6_src": SECOND})
+    assert "NORMAL" in bench.trace(**REVERSE)
+    assert [flow for flow in bench.flows() if f"ipv6_dst={HOME_ADDRESS} " in flow] == downlink
+
+
+def test_the_same_again_sends_no_flow(bench: Bench) -> None:
+    before = bench.flows()
+    bench.post(sequence=1)
+    assert bench.snapshot(binding()) == {"added": 0, "changed": 0, "removed": 0, "unchanged": 1, "refused": []}
+    bench.announce()
+    wait_for("a later change is through", lambda: bench.announce(status="ha-down")["status"] == "ha-down")
+    after = bench.flows()
+    assert set(after) == set(before)
+    assert all("goto_table" in flow for flow in sent_again(before, after))
+
+
+def test_a_deregistration_ends_the_detour_around_the_home_agent(bench: Bench) -> None:
+    bench.post(sequence=2, lifetime=0)
+    wait_for("no flow of the binding is left", lambda: not any("set_field" in flow for flow in bench.flows()))
+    assert "NORMAL" in bench.trace()
+    assert bench.controller.call("GET", f"/v1/bindings/{HOME_ADDRESS}").status == 404
+
+
+def test_a_lifetime_ends_in_the_switch_itself(bench: Bench) -> None:
+    bench.post(sequence=2, lifetime=2)
+    bench.controller.kill()
+    wait_for("the binding's flows are gone", lambda: not any("set_field" in flow for flow in bench.flows()))
+
+
+def test_foreign_flows_are_never_touched(bench: Bench) -> None:
+    def foreign() -> list[str]:
+        return [flow for flow in bench.flows() if "cookie=0x5," in flow]
+
+    assert len(foreign()) == 1
+    bench.post(sequence=2, lifetime=0)
+    bench.controller.kill()
+    bench.controller.start()
+    wait_for("the switch is back", lambda: bench.controller.get("/v1/routers")["routers"])
+    bench.announce()
+    bench.snapshot()
+    wait_for("gates open again", bench.open_gates)
+    assert len(foreign()) == 1
+
+
+@pytest.mark.parametrize("killed", ["controller", "bridge", "agent"])
+def test_what_dies_gives_the_traffic_back_within_the_lease(bench: Bench, killed: str) -> None:
+    def gates_are_gone() -> bool:
+        if killed == "agent":
+            bench.announce()
+        elif killed == "bridge":
+            bench.agent()
+        return not bench.gates()
+
+    if killed == "controller":
+        bench.controller.kill()
+    wait_for("the gates are gone", gates_are_gone, timeout=LEASE + 12)  # an agent's lease is 10 s
+    assert "NORMAL" in bench.trace()
+
+
+def test_a_restart_of_the_controller_deletes_and_rewrites_nothing(bench: Bench) -> None:
+    before = bench.flows()
+    bench.controller.kill()
+    bench.controller.start()
+    wait_for("the switch is back", lambda: bench.controller.get("/v1/routers")["routers"])
+    assert INTO_TUNNEL in bench.trace()
+    assert bench.announce()["snapshot"] == "wanted"
+    bench.snapshot(binding(lifetime=58))
+    assert INTO_TUNNEL in bench.trace()
+    wait_for("the binding is active", bench.is_active)
+    after = bench.flows()
+    assert set(after) == set(before)
+    assert sent_again(before, after) <= {flow for flow in before if "goto_table" in flow}, "only gates are renewed"
+
+
+def test_what_somebody_deletes_is_put_back(bench: Bench) -> None:
+    bench.ovs.ofctl("del-flows", "br0", "table=1")
+    wait_for("the flow is back", lambda: bench.announce() and INTO_TUNNEL in bench.trace())
+
+
+def test_a_refused_flow_names_its_binding_and_holds_up_no_other(bench: Bench) -> None:
+    other = "2001:db8:99::200"
+    # Room for a miss flow and one binding in the downlink table, which then is full.
+    bench.ovs.vsctl(
+        *["--", "--id=@full", "create", "Flow_Table", "flow_limit=3", "overflow_policy=refuse"],
+        *["--", "set", "Bridge", "br0", "flow_tables:1=@full"],
+    )
+    bench.post(home_address=other, care_of_address=SECOND)
+
+    def refused() -> Any:
+        bench.announce()
+        routers = bench.controller.get(f"/v1/bindings/{other}")["routers"]
+        return routers["0000000000000001"] if routers["0000000000000001"]["state"] == "failed" else None
+
+    assert "TABLE_FULL" in wait_for("the binding is refused", refused)["reason"]
+    assert bench.state() == "active"
+    assert re.search(rf"event=flow-rejected .*serves={other} .*TABLE_FULL", bench.controller.log)
+    bench.ovs.vsctl("clear", "Bridge", "br0", "flow_tables")
+    wait_for("it is tried again", lambda: bench.announce() and bench.agent() is None and bench.state(other) == "active")
+
+
+def test_counters_and_flows_are_shown_with_the_binding_they_serve(bench: Bench) -> None:
+    bench.ovs.ofctl("packet-out", "br0", f"in_port={CN},packet={UDP_TO_HOME_ADDRESS},actions=table")
+
+    def counted() -> bool:
+        bench.announce()
+        held = bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"]["0000000000000001"]
+        return bool(held["packets"] == 1 and held["bytes"] == len(UDP_TO_HOME_ADDRESS) // 2)
+
+    wait_for("the packet is counted", counted)
+    flows = bench.controller.get("/v1/routers/1/flows")["flows"]
+    served = {flow["kind"]: flow["home_addresses"] for flow in flows if flow["home_addresses"]}
+    assert served == {"downlink": [HOME_ADDRESS], "uplink": [HOME_ADDRESS]}
+    assert all(int(flow["cookie"], 16) >> 32 == 0x686F6166 for flow in flows)
+
+
+UDP_TO_HOME_ADDRESS = (
+    "02000000000102000000000286dd"  # Ethernet
+    "6000000000081140"  # IPv6, 8 bytes of UDP, hop limit 64
+    "20010db8000100000000000000000002"
+    "20010db8009900000000000000000100"
+    "0007000700080000"
+)
+
+
+def test_a_switch_without_bundles_is_served_as_well(ovs: Ovs, controller: Controller) -> None:
+    with Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
+        proxy.bundles = False
+        ovs.add_bridge("br0", 1, 6654)
+        ovs.add_port("br0", "cn", CN)
+        ovs.add_port("br0", "tin", TIN)
+        bench = Bench(ovs, controller)
+        bench.announce()
+        bench.snapshot()
+        bench.post()
+        wait_for("the binding is active", bench.is_active)
+        assert proxy.refused > 0
+        assert INTO_TUNNEL in bench.trace()
+
+
+@pytest.mark.expected_ovs_log(r"no response to inactivity probe", r"connection .*(closed|dropped|timed out)")
+def test_a_silent_switch_delays_nobody_else_and_comes_back(ovs: Ovs, controller: Controller) -> None:
+    with Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
+        for number, (bridge, port) in enumerate({"br0": OPENFLOW_PORT, "br1": 6654}.items(), start=1):
+            ovs.add_bridge(bridge, number, port)
+            ovs.add_port(bridge, "tin" if bridge == "br0" else "tin1", TIN)
+        bench = Bench(ovs, controller)
+        bench.announce()
+        bench.snapshot()
+        other = {"endpoints": [{"home_agent": HOME_AGENT, "port": "tin1", "mac": MAC}]}
+
+        def both_active() -> bool:
+            bench.agent(2, **other)
+            return bench.is_active() and len(bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"]) == 2
+
+        bench.post()
+        wait_for("the binding is active on both", both_active)
+        proxy.silent.set()
+        bench.post(SECOND, 2)
+        bench.agent(2, **other)
+        routers = wait_for(
+            "the other switch has it",
+            lambda: (
+                (found := bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"])[f"{1:016x}"]["state"]
+                == "active"
+                and found
+            ),
+        )
+        assert routers[f"{2:016x}"]["state"] == "pending"
+        wait_for("the silent one is dropped and comes back", both_active)
+        assert "event=switch-silent router=0000000000000002" in controller.log
