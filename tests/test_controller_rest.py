@@ -59,7 +59,7 @@ class Api:
         assert answer.status_code == 200, answer.data
         return answer.json
 
-    def announce(self, home_agent: str = HOME_AGENT, **changes: object) -> TestResponse:
+    def announce(self, home_agent: str = HOME_AGENT, **changes: Any) -> TestResponse:
         """Announces a home agent."""
         return self.call("PUT", f"/v1/home-agents/{home_agent}", {"home_prefixes": [HOME_PREFIX], **changes})
 
@@ -81,7 +81,7 @@ def problem(answer: TestResponse, status: int) -> Any:
     """The body of a refusal, checked for its form (RFC 9457)."""
     assert answer.status_code == status, answer.data
     assert answer.content_type == "application/problem+json"
-    body = answer.json
+    body: Any = answer.json
     assert body["status"] == status
     assert body["title"]
     assert body["detail"]
@@ -207,8 +207,7 @@ def test_a_batch_reports_each_item(api: Api) -> None:
         {**BINDING, "home_address": "2001:db8:99::101"},
         BINDING,
     ]
-    results = api.call("POST", "/v1/bindings", {"bindings": batch}).json
-    assert results is not None
+    results: Any = api.call("POST", "/v1/bindings", {"bindings": batch}).json
     statuses = [(result["index"], result["status"]) for result in results["results"]]
     assert statuses == [(0, 201), (1, 422), (2, 409), (3, 422), (4, 201), (5, 200)]
     assert [results["results"][index]["errors"][0]["field"] for index in (1, 2, 3)] == [
@@ -284,7 +283,7 @@ def test_a_home_agent_is_announced_and_asked_for_its_snapshot() -> None:
         ({"state": "up"}, 422, "state"),
     ],
 )
-def test_bad_announcements_are_refused(changes: dict[str, object], status: int, field: str) -> None:
+def test_bad_announcements_are_refused(changes: dict[str, Any], status: int, field: str) -> None:
     api = Api()
     body = problem(api.announce(**changes), status)
     assert [error["field"] for error in body["errors"]] == [field]

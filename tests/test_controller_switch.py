@@ -41,7 +41,7 @@ def packet(**fields: object) -> str:
     return ",".join(f"{name}={value}" for name, value in {**base, **fields}.items())
 
 
-REVERSE = {"ipv6_src": FIRST, "ipv6_dst": HOME_AGENT, "nw_proto": 41}
+REVERSE: dict[str, object] = {"ipv6_src": FIRST, "ipv6_dst": HOME_AGENT, "nw_proto": 41}
 
 
 class Bench:
@@ -153,20 +153,21 @@ def bench(ovs: Ovs, controller: Controller) -> Bench:
 def test_the_switch_takes_off_what_may_bypass_the_home_agent(bench: Bench) -> None:
     assert INTO_TUNNEL in bench.trace()
     assert INTO_TUNNEL in bench.trace(**REVERSE)
-    for stays in (
+    staying: list[dict[str, object]] = [
         {"ipv6_dst": "2001:db8:99::101"},  # no binding
         {"ipv6_dst": "2001:db8:98::100"},  # not our home prefix
         {"ipv6_dst": HOME_AGENT},
         {"nw_proto": 135},  # Mobility Header
         {"nw_ttl": 0},
         {"nw_ttl": 1},
-        *({"nw_proto": 58, "icmpv6_type": kind} for kind in range(133, 138)),
+        *(dict[str, object](nw_proto=58, icmpv6_type=kind) for kind in range(133, 138)),
         {"ipv6_dst": "ff02::1"},
         {"ipv6_dst": "fe80::1"},
         {**REVERSE, "ipv6_src": SECOND},
         {**REVERSE, "ipv6_dst": "2001:db8:1::2"},
         {**REVERSE, "nw_proto": 17},
-    ):
+    ]
+    for stays in staying:
         trace = bench.trace(**stays)
         assert "NORMAL" in trace, (stays, trace)
         assert "output:3" not in trace, (stays, trace)
@@ -276,7 +277,7 @@ def test_a_refused_flow_names_its_binding_and_holds_up_no_other(bench: Bench) ->
     assert bench.state() == "active"
     assert re.search(rf"event=flow-rejected .*serves={other} .*TABLE_FULL", bench.controller.log)
     bench.ovs.vsctl("clear", "Bridge", "br0", "flow_tables")
-    wait_for("it is tried again", lambda: bench.announce() and bench.agent() is None and bench.state(other) == "active")
+    wait_for("it is tried again", lambda: bench.is_active() and bench.state(other) == "active")
 
 
 def test_counters_and_flows_are_shown_with_the_binding_they_serve(bench: Bench) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller's logic as a whole, with a switch, a tunnel agent and a home agent that are a few lines each."""
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -66,9 +68,9 @@ class World:
         """The bridge sends the whole cache."""
         self.offload.snapshot(HOME_AGENT, bindings, self.now)
 
-    def post(self, *args: object, **kwargs: object) -> Change:
+    def post(self, *args: Any, **kwargs: Any) -> Change:
         """The bridge sends one binding, as of now."""
-        return self.offload.post(binding(*args, now=self.now, **kwargs), self.now)  # type: ignore[arg-type]
+        return self.offload.post(binding(*args, **{**kwargs, "now": self.now}), self.now)
 
     def agent_starts(self) -> None:
         """A tunnel agent announces itself; the kernel still has what an earlier one left."""
