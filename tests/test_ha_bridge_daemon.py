@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bridge's process between a terminal that behaves as UMIP's and a controller: one scenario per failure."""
 
-import ctypes
-import os
 import re
 import signal
 import socket
@@ -16,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from ha_bridge.__main__ import main
-from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX, Bridge, Controller, Terminal, bridge, entry
+from tests.support.bridge import (
+    DATA,
+    HOME_AGENT,
+    HOME_PREFIX,
+    Bridge,
+    Controller,
+    Terminal,
+    bridge,
+    enter_namespace,
+    entry,
+)
 
 HOA, OTHER = "2001:db8:99::100", "2001:db8:99::200"
 LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
@@ -320,15 +328,9 @@ def test_recorded_run_through_a_terminal(controller: Controller, name: str) -> N
 
 def _listener_in_namespace() -> socket.socket:
     made: list[socket.socket] = []
-    libc = ctypes.CDLL(None, use_errno=True)
 
     def make() -> None:
-        handle = os.open(f"/run/netns/{NETNS}", os.O_RDONLY)
-        try:
-            if libc.setns(handle, 0):
-                raise OSError(ctypes.get_errno(), "setns")
-        finally:
-            os.close(handle)
+        enter_namespace(NETNS)
         made.append(socket.create_server(("127.0.0.1", 0)))
 
     thread = threading.Thread(target=make)

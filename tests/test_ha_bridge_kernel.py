@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel shows: recorded tunnel events as netlink messages, and live ones in a network namespace."""
 
-import ctypes
-import os
 import re
 import socket
 import struct
@@ -22,7 +20,7 @@ from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.policies import Protection
 from ha_bridge.sources import KernelSource
 from ha_bridge.tunnels import KernelView
-from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX
+from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX, enter_namespace
 
 PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]
 NETNS = "hab-kernel"
@@ -134,15 +132,9 @@ def ip(*words: str) -> None:
 def within(do: Callable[[], Any]) -> Any:
     """Call `do` in a thread that has entered the namespace: sockets stay where they were made."""
     result: list[Any] = []
-    libc = ctypes.CDLL(None, use_errno=True)
 
     def enter() -> None:
-        handle = os.open(f"/run/netns/{NETNS}", os.O_RDONLY)
-        try:
-            if libc.setns(handle, 0):
-                raise OSError(ctypes.get_errno(), "setns")
-        finally:
-            os.close(handle)
+        enter_namespace(NETNS)
         result.append(do())
 
     thread = threading.Thread(target=enter)
@@ -186,9 +178,12 @@ class Watched:
             self._grown.notify_all()
 
     def start(self) -> "Watched":
-        # In the namespace, too: after an overrun the thread opens new sockets.
-        threading.Thread(target=lambda: within(self.watch.run), daemon=True).start()
+        threading.Thread(target=self._follow, daemon=True).start()
         return self
+
+    def _follow(self) -> None:
+        enter_namespace(NETNS)  # after an overrun the thread opens new sockets
+        self.watch.run()
 
     def until(self, predicate: Callable[[], object]) -> None:
         with self._grown:

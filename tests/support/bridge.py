@@ -2,6 +2,7 @@
 """What surrounds a bridge: a virtual terminal that behaves as UMIP's does, and a controller; both fail on demand."""
 
 import contextlib
+import ctypes
 import json
 import re
 import socket
@@ -25,6 +26,14 @@ def unpadded(address: str) -> str:
     """`address` as UMIP writes it: eight groups, never shortened."""
     packed = socket.inet_pton(socket.AF_INET6, address)
     return ":".join(f"{packed[i] << 8 | packed[i + 1]:x}" for i in range(0, 16, 2))
+
+
+def enter_namespace(name: str) -> None:
+    """Move the calling thread into a network namespace; sockets made in it stay there. For threads of one's own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/run/netns/{name}") as handle:
+        if libc.setns(handle.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"setns to {name}")
 
 
 def entry(
