@@ -138,6 +138,12 @@ def _parser_modules() -> list[ModuleType]:
     ]
 
 
+def _parse_unknown_property(cls: Any, buf: bytes) -> Any:
+    """Ryu's keeps all of the message behind the property: of 64 KiB of small ones, 270 MB."""
+    _, length = struct.unpack_from("!HH", buf)
+    return cls(buf=buf[:length])
+
+
 def install() -> None:
     """Puts the guard into Ryu. Idempotent. `controller.ryu_compat` must have been imported before."""
     from ryu.base import app_manager  # noqa: F401  before the next, for the two import each other
@@ -147,5 +153,7 @@ def install() -> None:
         return
     for module in _parser_modules():
         module.struct = _bounded_struct  # type: ignore[attr-defined]
+        if hasattr(module, "OFPPropUnknown"):
+            module.OFPPropUnknown.parser = classmethod(_parse_unknown_property)
     ofproto_parser.msg = parse
     controller.Datapath._recv_loop = _close_on_malformed(controller.Datapath._recv_loop)
