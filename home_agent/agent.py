@@ -190,9 +190,8 @@ class HomeAgent:
                     self._count("discarded", "%s", reason)
                 case StartDad(binding):
                     self._start_dad(binding)
-                case Install(binding, previous):
-                    if not self._install(binding, previous):
-                        return
+                case Install(binding, previous, acknowledge):
+                    self._install(binding, previous, acknowledge)
                 case Remove(binding, reason):
                     self._remove(binding, reason)
                 case Acknowledge():
@@ -206,8 +205,7 @@ class HomeAgent:
                 # The link is down: then nobody on it can have the address either.
                 log.warning("event=dad-not-sent address=%s error=%r", address, str(error))
 
-    def _install(self, binding: Binding, previous: Binding | None) -> bool:
-        """Whether the kernel took it; if not, the cache was told, and what follows from that is done."""
+    def _install(self, binding: Binding, previous: Binding | None, acknowledge: Acknowledge | None) -> None:
         try:
             self._tunnels.tunnel(binding.home_address, binding.care_of_address)
             new = set(binding.defended) - set(previous.defended if previous is not None else ())
@@ -216,7 +214,7 @@ class HomeAgent:
         except KERNEL_ERRORS as error:
             log.error("event=binding-failed home_address=%s error=%r", binding.home_address, str(error))
             self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
-            return False
+            return
         if previous is None or previous.care_of_address != binding.care_of_address:
             log.info(
                 "event=%s home_address=%s care_of_address=%s sequence=%d lifetime=%d",
@@ -227,7 +225,8 @@ class HomeAgent:
                 binding.lifetime,
             )
         self._save()
-        return True
+        if acknowledge is not None:
+            self._acknowledge(acknowledge)
 
     def _remove(self, binding: Binding, reason: str) -> None:
         try:
@@ -363,14 +362,9 @@ class HomeAgent:
                 self._execute(self._cache.restore(saved.update, saved.lifetime, left, time.monotonic()))
 
     def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
-        now = time.monotonic()
-        for binding in self._cache:
-            yield render(
-                binding,
-                home_agent=self._settings.policy.home_agent,
-                link=self._settings.home_link,
-                tunnel=self._tunnels.device(binding.home_address),
-                now=now,
-                verbose=verbose,
-                fancy=fancy,
-            )
+        now, home_agent = time.monotonic(), self._settings.policy.home_agent
+        entries = list(self._cache)  # as of now, however slowly the client reads
+        return (
+            render(b, home_agent, self._settings.home_link, self._tunnels.device(b.home_address), now, verbose, fancy)
+            for b in entries
+        )

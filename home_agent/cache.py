@@ -85,22 +85,6 @@ class StartDad:
 
 
 @dataclass(frozen=True, slots=True)
-class Install:
-    """Bring the kernel to tunnel for this binding; `previous` is the entry that it takes the place of."""
-
-    binding: Binding
-    previous: Binding | None
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Take the binding out of the kernel; report with `BindingCache.removed` when done."""
-
-    binding: Binding
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Answer an update. `lifetime` in seconds; `association` authenticates the answer."""
 
@@ -109,6 +93,26 @@ class Acknowledge:
     sequence: int
     lifetime: int
     association: SecurityAssociation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Bring the kernel to tunnel for this binding; `previous` is the registered entry that it takes the place of.
+
+    When done, send `acknowledge`, if there is one; when it fails, `BindingCache.install_failed` says what to do.
+    """
+
+    binding: Binding
+    previous: Binding | None
+    acknowledge: Acknowledge | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take the binding out of the kernel; report with `BindingCache.removed` when done."""
+
+    binding: Binding
+    reason: str
 
 
 Action = Discard | StartDad | Install | Remove | Acknowledge
@@ -176,7 +180,7 @@ class BindingCache:
             return []
         binding = Binding(update, State.REGISTERED, lifetime, now + left)
         self._bindings[update.home_address] = binding
-        return [Install(binding, None)]
+        return [Install(binding, None, None)]
 
     def install_failed(self, home_address: str, now: float) -> list[Action]:
         """The kernel did not take the binding: it is withdrawn, and refused (128)."""
@@ -197,7 +201,7 @@ class BindingCache:
         actions: list[Action] = []
         for binding in [b for b in self._bindings.values() if b.due <= now]:
             if binding.state is State.DAD:
-                actions += self._activate(binding, None, now)
+                actions.append(self._activate(binding, None, now))
             else:
                 reason = "expired" if binding.state is State.REGISTERED else "retry"
                 actions.append(self._dying(binding, reason, now))
@@ -243,25 +247,30 @@ class BindingCache:
     def _register(self, update: BindingUpdate, now: float) -> list[Action]:
         previous = self._bindings.get(update.home_address)
         lifetime = min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
-        if previous is None or previous.state is State.DYING:
+        if previous is None:
             binding = Binding(update, State.DAD, lifetime, now + DAD_SECONDS)
             self._bindings[update.home_address] = binding
             return [StartDad(binding)]
         if previous.state is State.DAD:  # it moved on, or asks again, while the question is out
             self._bindings[update.home_address] = Binding(update, State.DAD, lifetime, previous.due)
             return []
-        return self._activate(Binding(update, State.REGISTERED, lifetime, now), previous, now)
+        if previous.state is State.DYING:  # still in the kernel, so the address has been defended all the while
+            previous = None
+        return [self._activate(Binding(update, State.REGISTERED, lifetime, now), previous, now)]
 
-    def _activate(self, binding: Binding, previous: Binding | None, now: float) -> list[Action]:
+    def _activate(self, binding: Binding, previous: Binding | None, now: float) -> Install:
         active = replace(binding, state=State.REGISTERED, due=now + binding.lifetime)
         self._bindings[binding.home_address] = active
-        actions: list[Action] = [Install(active, previous)]
-        if binding.update.acknowledge:
-            actions.append(self._answer(binding.update, Status.ACCEPTED, binding.lifetime))
-        return actions
+        answer = self._answer(binding.update, Status.ACCEPTED, binding.lifetime)
+        return Install(active, previous, answer if binding.update.acknowledge else None)
 
     def _deregister(self, update: BindingUpdate, now: float) -> list[Action]:
-        actions: list[Action] = [self._dying(self._bindings[update.home_address], "deregistered", now)]
+        binding = self._bindings[update.home_address]
+        actions: list[Action] = []
+        if binding.state is State.DAD:
+            del self._bindings[update.home_address]  # the kernel knows nothing of it yet
+        else:
+            actions.append(self._dying(binding, "deregistered", now))
         if update.acknowledge:
             actions.append(self._answer(update, Status.ACCEPTED))
         return actions

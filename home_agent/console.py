@@ -6,12 +6,14 @@ A client that does not read, or says nothing, costs a buffer of bounded size and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import selectors
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
+from itertools import chain, islice
 
 from home_agent.cache import Binding, State
 
@@ -19,6 +21,8 @@ PROMPT = "mip6d> "
 MAX_CLIENTS = 16
 MAX_LINE = 1024
 """Bytes; a longer line is no command of ours, the client is closed."""
+ENTRIES_AT_ONCE = 256
+"""Entries rendered between two looks at everything else."""
 
 log = logging.getLogger("home_agent.console")
 
@@ -57,44 +61,85 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
 
 
 class Session:
-    """One client's settings and its side of the dialogue: text lines in, bytes out. Pure."""
+    """One client's settings and its side of the dialogue: text lines in, text out. Pure."""
 
-    def __init__(self, binding_cache: Callable[[bool, bool], Iterable[str]]) -> None:
-        """`binding_cache(verbose, fancy)` renders the entries."""
+    def __init__(self, binding_cache: Callable[[bool, bool], Iterator[str]]) -> None:
+        """`binding_cache(verbose, fancy)` renders the entries, one by one, as of the call."""
         self._binding_cache = binding_cache
         self._settings = {"verbose": False, "fancy": True, "prompt": True}
         self.closed = False
 
-    def greeting(self) -> bytes:
-        return PROMPT.encode()
+    def greeting(self) -> str:
+        return PROMPT
 
-    def answer(self, line: str) -> bytes:
-        """The answer to one line. Sets `closed` on `quit`."""
+    def answer(self, line: str) -> Iterator[str]:
+        """The answer to one line, in pieces. Sets `closed` on `quit`."""
         command, *arguments = line.split() or [""]
         if command == "quit":
             self.closed = True
-            return b""
-        text = self._execute(command, arguments)
-        return f"{text}{PROMPT if self._settings['prompt'] else ''}\0".encode()
+            return iter(())
+        body = self._execute(command, arguments)
+        return chain(body, [f"{PROMPT if self._settings['prompt'] else ''}\0"])
 
-    def _execute(self, command: str, arguments: list[str]) -> str:
+    def _execute(self, command: str, arguments: list[str]) -> Iterator[str]:
         if command == "bc":
             if arguments:  # UMIP's `bc add` and `bc del`: bindings come from mobile nodes only
-                return "unknown args\n"
-            return "".join(self._binding_cache(self._settings["verbose"], self._settings["fancy"]))
+                return iter(["unknown args\n"])
+            return self._binding_cache(self._settings["verbose"], self._settings["fancy"])
         if command in self._settings:
             if arguments in (["yes"], ["no"]):
                 self._settings[command] = arguments == ["yes"]
             elif arguments:
-                return "unknown args\n"
-            return "yes\n" if self._settings[command] else "no\n"
-        return f'unknown command: "{command}"\n' if command else ""
+                return iter(["unknown args\n"])
+            return iter(["yes\n" if self._settings[command] else "no\n"])
+        return iter([f'unknown command: "{command}"\n'] if command else [])
 
 
 class _Client:
+    """A client with what it has yet to be sent: the rest of an answer, and as many bytes of it as one send takes."""
+
     def __init__(self, connection: socket.socket, session: Session) -> None:
-        self.connection, self.session = connection, session
-        self.received, self.pending = b"", session.greeting()
+        self.connection, self._session = connection, session
+        self._received, self._ready = b"", session.greeting().encode()
+        self._rest: Iterator[str] = iter(())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be sent now."""
+        return bool(self._ready)
+
+    def receive(self) -> None:
+        """Takes what came. Raises ConnectionError when the client has gone, or sends no commands."""
+        try:
+            data = self.connection.recv(MAX_LINE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionAbortedError("closed by the client")
+        self._received += data
+        if len(self._received) > MAX_LINE and b"\n" not in self._received:
+            raise ConnectionAbortedError("a line without end")
+        self._fill()
+
+    def send(self) -> None:
+        """Sends one piece. The next command is answered when this answer is gone. Raises OSError."""
+        with contextlib.suppress(BlockingIOError):
+            self._ready = self._ready[self.connection.send(self._ready) :]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Makes bytes ready, if there are none. Raises ConnectionError when all is said after `quit`."""
+        while not self._ready:
+            if piece := "".join(islice(self._rest, ENTRIES_AT_ONCE)):
+                self._ready = piece.encode()
+                return
+            if self._session.closed:
+                raise ConnectionAbortedError("quit")
+            line, newline, rest = self._received.partition(b"\n")
+            if not newline:
+                return
+            self._received = rest
+            self._rest = self._session.answer(line.decode(errors="replace"))
 
 
 class Console:
@@ -105,7 +150,7 @@ class Console:
         host: str,
         port: int,
         selector: selectors.BaseSelector,
-        binding_cache: Callable[[bool, bool], Iterable[str]],
+        binding_cache: Callable[[bool, bool], Iterator[str]],
     ) -> None:
         """Raises OSError when the address is taken."""
         self._selector, self._binding_cache = selector, binding_cache
@@ -138,48 +183,20 @@ class Console:
             self._drop(next(iter(self._clients.values())))
         client = _Client(connection, Session(self._binding_cache))
         self._clients[connection.fileno()] = client
-        self._selector.register(connection, selectors.EVENT_READ, lambda events: self._serve(client, events))
-        self._flush(client)
+        self._selector.register(connection, selectors.EVENT_WRITE, lambda events: self._serve(client, events))
 
     def _serve(self, client: _Client, events: int) -> None:
-        if events & selectors.EVENT_READ:
-            try:
-                data = client.connection.recv(4096)
-            except BlockingIOError:
-                data = None
-            except OSError:
-                data = b""
-            if data == b"":
-                self._drop(client)
-                return
-            client.received += data or b""
-        self._flush(client)
-
-    def _flush(self, client: _Client) -> None:
-        """Sends what is pending; the next command is answered only when the client has taken the last answer."""
-        while True:
-            if client.pending:
-                try:
-                    sent = client.connection.send(client.pending)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    self._drop(client)
-                    return
-                client.pending = client.pending[sent:]
-                continue
-            if client.session.closed:
-                self._drop(client)
-                return
-            line, newline, rest = client.received.partition(b"\n")
-            if not newline:
-                if len(line) > MAX_LINE:
-                    self._drop(client)
-                    return
-                break
-            client.received = rest
-            client.pending = client.session.answer(line.decode(errors="replace"))
-        interest = selectors.EVENT_WRITE if client.pending else selectors.EVENT_READ
+        try:
+            if events & selectors.EVENT_READ:
+                client.receive()
+            else:
+                client.send()
+        except OSError as error:
+            log.debug("event=console-client-left reason=%r", str(error))
+            self._drop(client)
+            return
+        # Nothing more is read from a client that has yet to take an answer.
+        interest = selectors.EVENT_WRITE if client.waiting else selectors.EVENT_READ
         self._selector.modify(client.connection, interest, lambda events: self._serve(client, events))
 
     def _drop(self, client: _Client) -> None:

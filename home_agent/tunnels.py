@@ -60,6 +60,7 @@ class Tunnels:
     def __init__(self, home_agent: str, home_link: str) -> None:
         """Sets up both, without any tunnel. Raises one of KERNEL_ERRORS."""
         self._wanted: dict[str, str] = {}  # home address → care-of address
+        self._accepted: dict[str, str] = {}  # the pairs that the filter lets pass
         self._pairs = PairFilter(destination=home_agent)
         self._pairs.setup()
         self._pairs.replace(())
@@ -67,22 +68,23 @@ class Tunnels:
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """Carries a home address's traffic to and from a care-of address; replaces. Raises one of KERNEL_ERRORS."""
-        before = self._wanted.get(home_address)
-        if before == care_of_address:
+        before = self._accepted.get(home_address)
+        if self._wanted.get(home_address) == before == care_of_address:
             return
         self._wanted[home_address] = care_of_address
         self._plane.tunnel(home_address, care_of_address)
         self._pairs.change(
             add=[(care_of_address, home_address)], remove=[] if before is None else [(before, home_address)]
         )
+        self._accepted[home_address] = care_of_address
 
     def untunnel(self, home_address: str) -> None:
         """Carries it no longer. Fine when it did not. Raises one of KERNEL_ERRORS."""
-        before = self._wanted.get(home_address)
+        self._wanted.pop(home_address, None)
         self._plane.untunnel(home_address)
-        if before is not None:
+        if (before := self._accepted.get(home_address)) is not None:
             self._pairs.remove([(before, home_address)])
-            del self._wanted[home_address]
+            del self._accepted[home_address]
 
     def repair(self) -> None:
         """Puts back what the kernel lost (a route goes with its interface), removes what nobody wants."""
