@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network to roam in, in namespaces: correspondent node, router, home agent, home link with a host, mobile node.
+
+    cn --- rt --- ha === home link (bridge hl: mobile node's m0, host hh)
+           |  \\
+          m1   m2   (the mobile node's foreign links)
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PREFIX = "hah-"
+HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2001:db8:99::100"
+CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
+ROOT = Path(__file__).parents[2]
+NAMES = ("cn", "rt", "ha", "hh", "mn")
+TIMEOUT = 20.0
+
+
+class Lines:
+    """A process's output, line by line, that can be waited for."""
+
+    def __init__(self, process: "subprocess.Popen[str]", stream: Any) -> None:
+        self._process, self._condition = process, threading.Condition()
+        self.lines: list[str] = []
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            with self._condition:
+                self.lines.append(line.rstrip("\n"))
+                self._condition.notify_all()
+
+    def wait(self, wanted: Callable[[str], bool], since: int = 0, timeout: float = TIMEOUT) -> str:
+        """The first line from number `since` on that is wanted."""
+        deadline = time.monotonic() + timeout
+        with self._condition:
+            while True:
+                for line in self.lines[since:]:
+                    if wanted(line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError("not within the time; there was:\n" + "\n".join(self.lines))
+                self._condition.wait(left)
+
+
+class Node:
+    """A running home agent or mobile node."""
+
+    def __init__(self, namespace: str, arguments: list[str]) -> None:
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, sys.executable, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.out, self.log = Lines(self.process, self.process.stdout), Lines(self.process, self.process.stderr)
+
+    def event(self, name: str, since: int = 0, timeout: float = TIMEOUT, **facts: object) -> dict[str, Any]:
+        """Waits for an event of the mobile node's with these facts."""
+
+        def wanted(line: str) -> bool:
+            event = json.loads(line)
+            return event["event"] == name and all(event.get(key) == value for key, value in facts.items())
+
+        found: dict[str, Any] = json.loads(self.out.wait(wanted, since, timeout))
+        return found
+
+    def logged(self, *texts: str, since: int = 0, timeout: float = TIMEOUT) -> str:
+        """Waits for a line of the log that has all these."""
+        return self.log.wait(lambda line: all(text in line for text in texts), since, timeout)
+
+    def stop(self, kill: bool = False) -> int:
+        """Ends it: by SIGTERM, or by SIGKILL. Returns how it ended."""
+        if self.process.poll() is None:
+            self.process.kill() if kill else self.process.terminate()
+        return self.process.wait(TIMEOUT)
+
+
+class Lab:
+    """The namespaces; a context manager that leaves nothing, also after failure."""
+
+    def __init__(self) -> None:
+        self._suffix = f"-{os.getpid()}"
+        self._nodes: list[Node] = []
+
+    def __enter__(self) -> "Lab":
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self._nodes:
+            if node.process.poll() is None:
+                node.stop(kill=True)
+        for name in NAMES:
+            subprocess.run(["ip", "netns", "del", self.namespace(name)], capture_output=True, timeout=30, check=False)
+
+    def namespace(self, name: str) -> str:
+        return f"{PREFIX}{name}{self._suffix}"
+
+    def run(self, name: str, command: str, check: bool = True, timeout: float = 60) -> str:
+        """Runs a command in a namespace; its output."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.namespace(name), *command.split()],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{name}: {command}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def python(self, name: str, program: str, *arguments: str) -> str:
+        """Runs a Python program in a namespace; its output."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.namespace(name), sys.executable, "-c", program, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def home_agent(self, *arguments: str) -> Node:
+        """Starts a home agent and waits until it serves."""
+        own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--verbose"]
+        node = self._start("ha", "home_agent", [*own, *arguments])
+        node.logged("event=started")
+        return node
+
+    def mobile_node(self, *arguments: str) -> Node:
+        """Starts the mobile node."""
+        own = ["--home-address", HOME_ADDRESS, "--home-agent", HOME_AGENT, "--home-link", "m0"]
+        own += ["--foreign-link", f"m1={CARE_OF_1}/64,2001:db8:2::1"]
+        own += ["--foreign-link", f"m2={CARE_OF_2}/64,2001:db8:3::1"]
+        node = self._start("mn", "topologies.mobile_node", [*own, *arguments])
+        node.event("started")
+        return node
+
+    def link(self, interface: str, state: str) -> None:
+        """Moves the mobile node: `up` or `down`."""
+        self.run("mn", f"ip link set {interface} {state}")
+
+    def ping(self, name: str, to: str, count: int = 3, size: int = 56, source: str | None = None) -> int:
+        """Packets that were answered; the first may have to wait for neighbour discovery."""
+        bind = f"-I {source} " if source else ""
+        output = self.run(name, f"ping -6 -n -q -M do -c {count} -i 0.2 -W 3 -s {size} {bind}{to}", check=False)
+        return int(output.split(" received")[0].split(", ")[-1])
+
+    def script(self, name: str, program: str) -> Node:
+        """Starts a Python program in a namespace."""
+        node = Node(self.namespace(name), ["-c", program])
+        self._nodes.append(node)
+        return node
+
+    def console(self, *commands: str) -> bytes:
+        """What the home agent's terminal answers to these commands."""
+        program = (
+            "import socket,sys\n"
+            "s=socket.create_connection(('127.0.0.1',7777),5)\n"
+            "s.sendall(('\\n'.join(sys.argv[1:])+'\\nquit\\n').encode())\n"
+            "data=b''\n"
+            "while part:=s.recv(65536): data+=part\n"
+            "print(data.hex())"
+        )
+        return bytes.fromhex(self.python("ha", program, *commands))
+
+    def _start(self, name: str, module: str, arguments: list[str]) -> Node:
+        node = Node(self.namespace(name), ["-m", module, *arguments])
+        self._nodes.append(node)
+        return node
+
+    def _build(self) -> None:
+        for name in NAMES:
+            self._ip(f"netns add {self.namespace(name)}")
+            self.run(name, "ip link set lo up")
+            self.run(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
+        self.run("rt", "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1")
+        self._veth("cn", "c0", "rt", "r0")
+        self._veth("ha", "u0", "rt", "r9")
+        self._veth("mn", "m1", "rt", "r1")
+        self._veth("mn", "m2", "rt", "r2")
+        self._veth("mn", "m0", "ha", "h0")
+        self._veth("hh", "e0", "ha", "h1")
+        self.run("ha", "ip link add hl type bridge mcast_snooping 0")
+        for port in ("h0", "h1"):
+            self.run("ha", f"ip link set {port} master hl")
+        self.run("ha", "ip link set hl up")
+        for name, interface, address in (
+            ("cn", "c0", CN),
+            ("rt", "r0", "2001:db8:1::1"),
+            ("rt", "r9", "2001:db8:10::1"),
+            ("ha", "u0", "2001:db8:10::2"),
+            ("rt", "r1", "2001:db8:2::1"),
+            ("rt", "r2", "2001:db8:3::1"),
+            ("ha", "hl", HOME_AGENT),
+            ("hh", "e0", HOST),
+        ):
+            self.run(name, f"ip address add {address}/64 dev {interface} nodad")
+        self.run("cn", "ip -6 route add default via 2001:db8:1::1")
+        self.run("ha", "ip -6 route add default via 2001:db8:10::1")
+        self.run("hh", f"ip -6 route add default via {HOME_AGENT}")
+        self.run("rt", f"ip -6 route add {HOME_PREFIX} via 2001:db8:10::2")
+
+    def _veth(self, one: str, interface: str, other: str, peer: str) -> None:
+        ends = f"{interface} netns {self.namespace(one)} type veth peer name {peer} netns {self.namespace(other)}"
+        self._ip(f"link add {ends}")
+        for name, end in ((one, interface), (other, peer)):
+            if end not in ("m0", "m1", "m2"):  # the mobile node starts nowhere
+                self.run(name, f"ip link set {end} up")
+
+    @staticmethod
+    def _ip(arguments: str) -> None:
+        subprocess.run(["ip", *arguments.split()], check=True, capture_output=True, timeout=30)

@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The binding cache: statuses, sequence numbers, lifetimes, duplicate address detection, replays."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv6Network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from home_agent import mobility, state
+from home_agent.authentication import SecurityAssociation
+from home_agent.cache import (
+    DAD_SECONDS,
+    Acknowledge,
+    Action,
+    Binding,
+    BindingCache,
+    Discard,
+    Install,
+    Policy,
+    Remove,
+    StartDad,
+    State,
+)
+from home_agent.messages import BindingUpdate, MnHaAuthentication, Status, newer
+from home_agent.rate import RateLimit
+
+HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
+CARE_OF_1, CARE_OF_2 = "2001:db8:2::2", "2001:db8:3::2"
+ASSOCIATION = SecurityAssociation(256, bytes(16))
+POLICY = Policy(HOME_AGENT, IPv6Network("2001:db8:99::/64"), max_lifetime=100, max_bindings=2, keys=None)
+SECURE = replace(POLICY, keys={HOME_ADDRESS: ASSOCIATION})
+
+
+def update(care_of: str = CARE_OF_1, sequence: int = 1, home: str = HOME_ADDRESS, **changes: object) -> BindingUpdate:
+    """A Binding Update for a home registration."""
+    base = BindingUpdate(care_of, HOME_AGENT, home, care_of, sequence, lifetime=60)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def going_home(sequence: int) -> BindingUpdate:
+    """The deregistration that is sent from the home link."""
+    return update(HOME_ADDRESS, sequence, lifetime=0)
+
+
+def signed(plain: BindingUpdate, association: SecurityAssociation = ASSOCIATION) -> BindingUpdate:
+    """The update with its authentication option."""
+    covered = mobility.authenticated_part(mobility.binding_update_header(plain, association.spi))
+    authenticator = association.authenticator(plain.care_of_address, plain.home_address, covered)
+    return replace(plain, authentication=MnHaAuthentication(association.spi, covered, authenticator))
+
+
+def answer(actions: list[Action]) -> tuple[Status, int, int]:
+    """Status, sequence number and lifetime of the one acknowledgement among the actions."""
+    answers = [action.acknowledge if isinstance(action, Install) else action for action in actions]
+    (found,) = (action for action in answers if isinstance(action, Acknowledge))
+    return found.status, found.sequence, found.lifetime
+
+
+def registered(policy: Policy = POLICY, first: BindingUpdate | None = None) -> BindingCache:
+    """A cache with one registered binding, at time 1."""
+    cache = BindingCache(policy)
+    plain = first or update()
+    cache.update(signed(plain) if policy.keys else plain, 0.0)
+    cache.tick(DAD_SECONDS)
+    return cache
+
+
+def only(cache: BindingCache) -> Binding:
+    """The cache's one entry."""
+    (binding,) = cache
+    return binding
+
+
+def test_the_first_answer_comes_after_duplicate_address_detection() -> None:
+    cache = BindingCache(POLICY)
+    (start,) = cache.update(update(sequence=7), 10.0)
+    assert isinstance(start, StartDad)
+    assert only(cache).state is State.DAD
+    assert cache.tick(10.9) == []
+    (install,) = cache.tick(11.0)
+    assert isinstance(install, Install)
+    assert answer([install]) == (Status.ACCEPTED, 7, 60)
+    assert (only(cache).state, only(cache).due) == (State.REGISTERED, 71.0)
+
+
+def test_a_repeated_update_during_detection_neither_restarts_it_nor_is_lost() -> None:
+    cache = BindingCache(POLICY)
+    cache.update(update(sequence=7), 10.0)
+    assert cache.update(update(CARE_OF_2, sequence=8), 10.8) == []
+    (install,) = cache.tick(11.0)
+    assert isinstance(install, Install)
+    assert install.binding.care_of_address == CARE_OF_2
+    assert answer([install])[1] == 8
+
+
+def test_a_duplicate_address_is_refused() -> None:
+    cache = BindingCache(POLICY)
+    cache.update(update(), 0.0)
+    assert cache.duplicate_found("2001:db8:99::101") == []
+    assert answer(cache.duplicate_found(HOME_ADDRESS)) == (Status.DUPLICATE_ADDRESS, 1, 0)
+    assert len(cache) == 0
+    assert cache.tick(2.0) == []
+
+
+def test_nobody_takes_a_registered_address_away_by_claiming_it() -> None:
+    cache = registered()
+    assert cache.duplicate_found(HOME_ADDRESS) == []
+    assert only(cache).state is State.REGISTERED
+
+
+def test_flag_l_has_the_link_local_address_defended_too() -> None:
+    cache = BindingCache(POLICY)
+    cache.update(update(link_local=True), 0.0)
+    assert only(cache).defended == (HOME_ADDRESS, "fe80::100")
+    assert answer(cache.duplicate_found("fe80::100"))[0] is Status.DUPLICATE_ADDRESS
+
+
+def test_a_handover_needs_no_detection() -> None:
+    cache = registered()
+    (install,) = cache.update(update(CARE_OF_2, 2), 5.0)
+    assert isinstance(install, Install)
+    assert install.previous is not None
+    assert (install.previous.care_of_address, install.binding.care_of_address) == (CARE_OF_1, CARE_OF_2)
+    assert answer([install]) == (Status.ACCEPTED, 2, 60)
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(4, 4), (60, 60), (96, 96), (100, 100), (104, 100), (262140, 100)])
+def test_no_more_is_granted_than_asked_for_or_allowed(asked: int, granted: int) -> None:
+    cache = registered(first=update(lifetime=asked))
+    assert only(cache).lifetime == granted
+
+
+def test_granted_lifetimes_are_whole_units() -> None:
+    cache = registered(replace(POLICY, max_lifetime=61), update(lifetime=120))
+    assert only(cache).lifetime == 60
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [
+        (update(home="2001:db8:98::100"), Status.NOT_HOME_SUBNET),
+        (update(HOME_ADDRESS, lifetime=0), Status.NOT_HOME_AGENT),
+        (update(lifetime=0), Status.NOT_HOME_AGENT),
+        (update(home=HOME_AGENT), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(home="2001:db8:99::"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address="2001:db8:99::101"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address=HOME_AGENT), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address="ff02::1"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address="fe80::1"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address="::1"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(care_of_address="::"), Status.ADMINISTRATIVELY_PROHIBITED),
+    ],
+)
+def test_refusals(refused: BindingUpdate, status: Status) -> None:
+    cache = BindingCache(POLICY)
+    assert answer(cache.update(refused, 0.0)) == (status, 1, 0)
+    assert len(cache) == 0
+
+
+def test_no_more_bindings_than_allowed() -> None:
+    cache = BindingCache(POLICY)
+    for number in (1, 2):
+        cache.update(update(home=f"2001:db8:99::{number}00"), 0.0)
+    assert answer(cache.update(update(home="2001:db8:99::300"), 0.0))[0] is Status.INSUFFICIENT_RESOURCES
+    # One that is there already may move.
+    assert cache.update(update(CARE_OF_2, 2, home="2001:db8:99::100"), 0.0) == []
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        update(home_registration=False),
+        update(source="ff02::1"),
+        update(source="fe80::1"),
+        update(source="::"),
+        update(home="ff02::1"),
+        update(home="fe80::1"),
+    ],
+)
+def test_what_is_discarded_without_a_word(dropped: BindingUpdate) -> None:
+    cache = BindingCache(POLICY)
+    (action,) = cache.update(dropped, 0.0)
+    assert isinstance(action, Discard)
+    assert len(cache) == 0
+
+
+def test_an_old_sequence_number_is_refused_with_the_last_accepted_one() -> None:
+    cache = registered(first=update(sequence=100))
+    for old in (100, 99, 0, 65535, 100 + 0x8000 - 0x10000 + 0x10000):
+        assert answer(cache.update(update(CARE_OF_2, old), 5.0)) == (Status.SEQUENCE_OUT_OF_WINDOW, 100, 0)
+    assert only(cache).care_of_address == CARE_OF_1
+    assert answer(cache.update(update(CARE_OF_2, 100 + 0x7FFF), 5.0))[0] is Status.ACCEPTED
+
+
+@given(last=st.integers(0, 0xFFFF), step=st.integers(0, 0xFFFF))
+def test_sequence_order_is_modulo_2_to_the_16(last: int, step: int) -> None:
+    assert newer((last + step) % 0x10000, than=last) == (1 <= step <= 0x7FFF)
+
+
+@pytest.mark.parametrize("care_of", [CARE_OF_1, HOME_ADDRESS], ids=["from-abroad", "from-home"])
+def test_deregistration_leaves_the_kernel_before_it_is_acknowledged(care_of: str) -> None:
+    cache = registered()
+    remove, acknowledge = cache.update(update(care_of, 2, lifetime=0), 5.0)
+    assert isinstance(remove, Remove)
+    assert answer([acknowledge]) == (Status.ACCEPTED, 2, 0)
+    assert only(cache).state is State.DYING
+    cache.removed(HOME_ADDRESS)
+    assert len(cache) == 0
+
+
+def test_the_home_address_as_care_of_address_deregisters_whatever_the_lifetime() -> None:
+    cache = registered()
+    remove, _ = cache.update(update(HOME_ADDRESS, 2, lifetime=60), 5.0)
+    assert isinstance(remove, Remove)
+
+
+def test_after_a_deregistration_any_sequence_number_starts_anew() -> None:
+    cache = registered(first=update(sequence=42002))
+    cache.update(going_home(42003), 5.0)
+    cache.removed(HOME_ADDRESS)
+    (start,) = cache.update(update(sequence=5078), 6.0)
+    assert isinstance(start, StartDad)
+
+
+def test_expiry() -> None:
+    cache = registered()
+    assert cache.next_due() == 61.0
+    assert cache.tick(60.9) == []
+    (remove,) = cache.tick(61.0)
+    assert isinstance(remove, Remove)
+    assert remove.reason == "expired"
+
+
+def test_a_removal_that_failed_is_tried_again() -> None:
+    cache = registered()
+    cache.tick(61.0)
+    assert cache.next_due() == 62.0
+    (again,) = cache.tick(62.0)
+    assert isinstance(again, Remove)
+    cache.removed(HOME_ADDRESS)
+    assert cache.next_due() is None
+
+
+def test_a_binding_that_the_kernel_refuses_is_refused() -> None:
+    cache = BindingCache(POLICY)
+    cache.update(update(), 0.0)
+    cache.tick(1.0)
+    remove, acknowledge = cache.install_failed(HOME_ADDRESS, 1.0)
+    assert isinstance(remove, Remove)
+    assert answer([acknowledge]) == (Status.REASON_UNSPECIFIED, 1, 0)
+
+
+def test_a_refresh_extends_the_lifetime() -> None:
+    cache = registered()
+    cache.update(update(sequence=2), 40.0)
+    assert only(cache).due == 100.0
+
+
+def test_no_acknowledgement_is_sent_unless_asked_for_or_refused() -> None:
+    cache = registered()
+    (install,) = cache.update(update(CARE_OF_2, 2, acknowledge=False), 5.0)
+    assert isinstance(install, Install)
+    assert install.acknowledge is None
+    assert answer(cache.update(update(CARE_OF_2, 2, acknowledge=False), 5.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
+
+
+# --- with authentication
+
+
+def test_an_authenticated_update_registers_and_its_answer_is_authenticated() -> None:
+    cache = BindingCache(SECURE)
+    cache.update(signed(update()), 0.0)
+    (install,) = cache.tick(1.0)
+    assert isinstance(install, Install)
+    assert install.acknowledge is not None
+    assert install.acknowledge.association is ASSOCIATION
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [update(), signed(update(home="2001:db8:99::101"))],
+    ids=["no option", "no association"],
+)
+def test_unauthenticated_updates_are_discarded(dropped: BindingUpdate) -> None:
+    (action,) = BindingCache(SECURE).update(dropped, 0.0)
+    assert isinstance(action, Discard)
+
+
+def test_a_wrong_authenticator_gets_status_146_and_changes_nothing() -> None:
+    cache = registered(SECURE, update(sequence=10))
+    forged = signed(update(CARE_OF_2, 11), SecurityAssociation(256, b"another key, 16b"))
+    assert answer(cache.update(forged, 5.0))[0] is Status.AUTHENTICATION_FAILED
+    assert only(cache).care_of_address == CARE_OF_1
+    # Nor has it used up the sequence number.
+    assert answer(cache.update(signed(update(CARE_OF_2, 11)), 5.0))[0] is Status.ACCEPTED
+
+
+def ended_by_deregistration(cache: BindingCache) -> None:
+    cache.update(signed(going_home(11)), 5.0)
+    cache.removed(HOME_ADDRESS)
+
+
+def ended_by_expiry(cache: BindingCache) -> None:
+    cache.update(signed(update(CARE_OF_2, 11)), 5.0)
+    cache.tick(1000.0)
+    cache.removed(HOME_ADDRESS)
+
+
+@pytest.mark.parametrize("end", [ended_by_deregistration, ended_by_expiry])
+def test_a_recorded_update_cannot_be_replayed_after_the_binding_is_gone(end: object) -> None:
+    recorded = signed(update(sequence=10))
+    cache = registered(SECURE, update(sequence=10))
+    end(cache)  # type: ignore[operator]
+    assert len(cache) == 0
+    assert answer(cache.update(recorded, 2000.0)) == (Status.SEQUENCE_OUT_OF_WINDOW, 11, 0)
+    assert len(cache) == 0
+    (start,) = cache.update(signed(update(sequence=12)), 2000.0)
+    assert isinstance(start, StartDad)
+
+
+def test_an_update_that_was_refused_cannot_be_replayed_either() -> None:
+    cache = BindingCache(SECURE)
+    recorded = signed(update(sequence=10))
+    cache.update(recorded, 0.0)
+    cache.duplicate_found(HOME_ADDRESS)
+    assert answer(cache.update(recorded, 60.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
+
+
+def test_bindings_and_replay_protection_survive_a_restart(tmp_path: Path) -> None:
+    cache = registered(SECURE, update(sequence=10))
+    file = tmp_path / "state.json"
+    state.save(file, cache, monotonic=1.0, epoch=1_000_000.0)
+    saved = state.load(file)
+    (binding,) = saved.bindings
+    assert (binding.lifetime, binding.expires) == (60, 1_000_060.0)
+    after = BindingCache(SECURE, saved.sequences)
+    (install,) = after.restore(binding.update, binding.lifetime, 30.0, 500.0)
+    assert isinstance(install, Install)
+    assert only(after).due == 530.0
+    assert answer(after.update(signed(update(CARE_OF_2, 10)), 501.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
+    assert BindingCache(replace(SECURE, keys={})).restore(binding.update, 60, 30.0, 0.0) == []
+
+
+def test_no_state_file_yet_is_an_empty_state(tmp_path: Path) -> None:
+    assert state.load(tmp_path / "none") == state.SavedState({}, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"sequences": {}, "bindings": [{}]}', '{"sequences": 1, "bindings": []}']
+)
+def test_a_broken_state_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "state.json"
+    file.write_text(text)
+    with pytest.raises(state.StateFileError, match=r"state\.json"):
+        state.load(file)
+
+
+class AgainstAModel(RuleBasedStateMachine):
+    """Updates in any order and at any time, with the kernel failing now and then: what must always hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.kernel: dict[str, str] = {}
+        self.cache = BindingCache(POLICY)
+        self.accepted: dict[str, int] = {}
+
+    @rule(
+        home=st.sampled_from(["2001:db8:99::100", "2001:db8:99::200", "2001:db8:99::300"]),
+        care_of=st.sampled_from([CARE_OF_1, CARE_OF_2, "home"]),
+        sequence=st.integers(0, 5),
+        lifetime=st.sampled_from([0, 4, 60]),
+        fails=st.booleans(),
+    )
+    def send(self, home: str, care_of: str, sequence: int, lifetime: int, fails: bool) -> None:
+        self.do(
+            self.cache.update(
+                update(home if care_of == "home" else care_of, sequence, home, lifetime=lifetime), self.now
+            ),
+            fails,
+        )
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 61.0]), fails=st.booleans())
+    def wait(self, seconds: float, fails: bool) -> None:
+        self.now += seconds
+        self.do(self.cache.tick(self.now), fails)
+
+    @rule(address=st.sampled_from(["2001:db8:99::100", "2001:db8:99::200"]))
+    def claim(self, address: str) -> None:
+        self.do(self.cache.duplicate_found(address), False)
+
+    def do(self, actions: list[Action], fails: bool) -> None:
+        for action in actions:
+            if isinstance(action, Install):
+                if fails:
+                    self.do(self.cache.install_failed(action.binding.home_address, self.now), False)
+                    continue
+                self.kernel[action.binding.home_address] = action.binding.care_of_address
+            elif isinstance(action, Remove) and not fails:
+                self.kernel.pop(action.binding.home_address, None)
+                self.cache.removed(action.binding.home_address)
+
+    @invariant()
+    def kernel_holds_what_is_registered(self) -> None:
+        registered = {b.home_address: b.care_of_address for b in self.cache if b.state is State.REGISTERED}
+        assert registered.items() <= self.kernel.items()
+        left_over = self.kernel.keys() - registered.keys()
+        # What nobody is registered for any more is on its way out, or waits for the answer to a new registration.
+        assert left_over <= {b.home_address for b in self.cache if b.state is not State.REGISTERED}
+
+    @invariant()
+    def never_more_than_allowed(self) -> None:
+        assert len(self.cache) <= POLICY.max_bindings
+
+
+TestAgainstAModel = AgainstAModel.TestCase
+
+
+def test_rate_limit() -> None:
+    limit = RateLimit(rate=10.0, burst=2)
+    assert [limit.take(5.0), limit.take(5.0), limit.take(5.0)] == [True, True, False]
+    assert [limit.take(5.11), limit.take(5.11)] == [True, False]
+
+
+def test_keys_are_not_shown() -> None:
+    keys: Mapping[str, SecurityAssociation] = {HOME_ADDRESS: SecurityAssociation(256, b"secret secret 16")}
+    assert "secret" not in repr(replace(POLICY, keys=keys))
