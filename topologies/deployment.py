@@ -14,6 +14,7 @@ from typing import Any
 import requests
 
 from topologies import addresses as at
+from topologies.nodes import BASE_FLOW
 from topologies.processes import Process
 from topologies.testbed import Testbed
 
@@ -43,10 +44,11 @@ class Deployment:
 
     # Starting
 
-    def start_home_agent(self) -> Process:
-        """The home agent; returns when it serves."""
+    def start_home_agent(self, state: Path | None = None) -> Process:
+        """The home agent; returns when it serves. STATE: file in which it keeps its bindings over a restart."""
         command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
+        command += [] if state is None else ["--state", str(state)]
         process = self.bed.start("home-agent", command, node="ha")
         process.wait_for(r"event=started ", START_TIMEOUT)
         return process
@@ -84,6 +86,8 @@ class Deployment:
         for bridge in self.routers:
             self.bed.run("ovs-vsctl", "set-controller", bridge, target)
             self.bed.run("ovs-vsctl", "set", "controller", bridge, "max_backoff=1000")
+            # A bridge forgets all flows when it gets its first controller.
+            self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", bridge, BASE_FLOW)
 
     def set_up_routers(self) -> None:
         """The tunnel endpoint of every router."""
@@ -122,16 +126,15 @@ class Deployment:
     # What happens
 
     def attach(self, link: str | int) -> float:
-        """Move the mobile node to a link (HOME, or a foreign link's number); returns when it left the old one.
+        """Move the mobile node to a link (HOME, or a foreign link's number), off the one it is on first.
 
-        The time returned is seconds since the epoch.
+        Returns when it left, in seconds since the epoch.
         """
         links = {HOME: "mn-home"} | {number: f"mn-f{number}" for number in self.bed.topology.foreign_links}
+        commands = [f"link set dev {name} down" for place, name in links.items() if place != link]
+        commands.append(f"link set dev {links[link]} up")
         moment = time.time()
-        for other, interface in links.items():
-            if other != link:
-                self.bed.set_link("mn", interface, up=False)
-        self.bed.set_link("mn", links[link], up=True)
+        self.bed.run("ip", "-batch", "-", node="mn", stdin="\n".join(commands))
         return moment
 
     def set_home_agent_link(self, up: bool) -> None:

@@ -6,7 +6,6 @@ Header (next header 135) is what it carries.
 """
 
 import json
-import subprocess
 
 from topologies import addresses as at
 from topologies.testbed import Testbed
@@ -28,12 +27,11 @@ class HomeAgentLoad:
     """The counter; made when this is, and gone with the namespace."""
 
     def __init__(self, bed: Testbed) -> None:
-        """Raises: subprocess.CalledProcessError."""
-        self._enter = ["mnexec", "-a", str(bed.network["ha"].pid)]
-        subprocess.run([*self._enter, "nft", "-f", "-"], input=RULES, text=True, check=True, timeout=10)
+        """Raises: ProcessError."""
+        self._bed = bed
+        bed.run("nft", "-f", "-", node="ha", stdin=RULES)
 
     def packets(self) -> int:
-        """Data packets that have reached the home agent so far. Raises: subprocess.CalledProcessError."""
-        command = [*self._enter, "nft", "--json", "list", "counter", "ip6", TABLE, "data"]
-        answer = json.loads(subprocess.check_output(command, text=True, timeout=10))
+        """Data packets that have reached the home agent so far. Raises: ProcessError."""
+        answer = json.loads(self._bed.run("nft", "--json", "list", "counter", "ip6", TABLE, "data", node="ha"))
         return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

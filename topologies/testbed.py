@@ -77,7 +77,7 @@ class Testbed:
         self.programs[name] = process
         return process
 
-    def run(self, *command: str, node: str | None = None, timeout: float = COMMAND_TIMEOUT) -> str:
+    def run(self, *command: str, node: str | None = None, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> str:
         """Run a command to its end in NODE (default: the root namespace), return its standard output.
 
         Raises: ProcessError when it fails, with what it said; subprocess.TimeoutExpired.
@@ -85,7 +85,7 @@ class Testbed:
         result = subprocess.run(
             [*self._enter(node), *command],
             cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m demo`: a mobile node roams, and its traffic leaves the home agent. Needs root; `make demo` sees to it."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import sys
+from pathlib import Path
+from types import FrameType
+
+import requests
+
+from demo.figures import Check, checks, figures
+from demo.journey import Journey, Observations
+from demo.narration import Narrator
+from demo.page import write_page
+from topologies.deployment import Deployment
+from topologies.nodes import TopologyError
+from topologies.processes import ProcessError
+from topologies.roaming import RoamingTopo
+from topologies.testbed import Testbed
+
+DELAY = 40.0  # milliseconds between core and home agent, as across an ocean
+RATE = 100.0  # packets a second, in each direction
+
+ROWS = (
+    ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
+    ("data packets at the home agent, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
+    ("packets lost in handovers", "lost_packets_handover_via_ha", "lost_packets_handover_direct", ""),
+)
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT: stop, and clean up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """End as soon as possible. From now on signals are ignored: cleaning up takes a few seconds, and is bounded."""
+    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def observe(narrator: Narrator, directory: Path, delay: float, rate: float) -> tuple[Observations, list[str]]:
+    """Run the demo; returns what was seen, and unexpected errors in logs."""
+    narrator.say("building the network: three routers, a core, home agent, mobile and correspondent node")
+    with Testbed(RoamingTopo(delay=delay), directory / "logs") as bed:
+        seen = Journey(Deployment(bed), narrator, directory, rate).run()
+        errors = bed.errors()
+        narrator.say("taking everything down")
+    return seen, errors
+
+
+def table(found: dict[str, object], made: list[Check]) -> str:
+    """The figures and the promises, as text."""
+    lines = ["", f"{'':50}{'via home agent':>16}{'with hoaflow':>16}"]
+    for title, via, direct, unit in ROWS:
+        lines.append(f"{title:50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
+    activation = found["activation_ms"]
+    assert isinstance(activation, list)
+    alone = (
+        ("packets lost while the home agent was dead", found["lost_packets_ha_killed"]),
+        ("spoofed packets sent / passed", f"{found['spoofed_sent']} / {found['spoofed_passed']}"),
+        ("flows confirmed after the acknowledgement (median)", f"{statistics.median(activation):.0f} ms"),
+    )
+    lines += [f"{title:50}{figure!s:>32}" for title, figure in alone]
+    lines.append("")
+    lines += [f"{'kept  ' if check.kept else 'BROKEN'}  {check.promise}: {check.figure}" for check in made]
+    return "\n".join(lines)
+
+
+def run(directory: Path, delay: float, rate: float) -> int:
+    """The whole demo with its report; returns the exit status."""
+    narrator = Narrator()
+    seen, errors = observe(narrator, directory, delay, rate)
+    found = figures(seen)
+    made = checks(found, errors)
+    report = {
+        **found,
+        "core_delay_ms": delay,
+        "packets_per_second": rate,
+        "seconds": round(narrator.elapsed(), 1),
+        "log_errors": errors,
+        "checks": [check._asdict() for check in made],
+    }
+    (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_page(directory / "report.html", seen, report)
+    narrator.text(table(found, made))
+    for error in errors:
+        narrator.text(f"        {error}")
+    narrator.text(f"\n{directory / 'report.html'}, {directory / 'report.json'}; logs in {directory / 'logs'}")
+    return 0 if all(check.kept for check in made) else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 when every promise was kept, 1 when not or when something failed, 128 + N after signal N."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
+    parser.add_argument("--delay", type=float, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"packets/s each way (default: {RATE:g})")
+    arguments = parser.parse_args(argv)
+    if os.geteuid():
+        parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
+    directory = arguments.output.resolve()
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        return run(directory, arguments.delay, arguments.rate)
+    except Interrupted as interrupted:
+        print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
+        return interrupted.status
+    except (ProcessError, TopologyError, requests.RequestException, OSError) as error:
+        print(f"\nthe demo failed: {error}\nlogs are in {directory / 'logs'}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo says while it runs: a line per event, and below them one line that shows how things are now."""
+
+import sys
+import threading
+import time
+from typing import TextIO
+
+PLAIN_STATUS_SECONDS = 5.0  # between status lines where they cannot be overwritten (a log file)
+
+
+class Narrator:
+    """Writes events and the status line; may be called from any thread."""
+
+    def __init__(self, output: TextIO = sys.stdout) -> None:
+        self._output = output
+        self._start = time.monotonic()
+        self._live = output.isatty()
+        self._width = 0
+        self._status_due = 0.0
+        self._lock = threading.Lock()
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def say(self, text: str) -> None:
+        """Tell an event."""
+        with self._lock:
+            self._clear()
+            self._write(f"[{self.elapsed():5.1f} s] {text}\n")
+
+    def status(self, text: str) -> None:
+        """Show how things are; replaces what was shown before."""
+        with self._lock:
+            if self._live:
+                self._clear()
+                line = f"          {text}"
+                self._width = len(line)
+                self._write(line)
+            elif time.monotonic() >= self._status_due:
+                self._status_due = time.monotonic() + PLAIN_STATUS_SECONDS
+                self._write(f"[{self.elapsed():5.1f} s]   {text}\n")
+
+    def text(self, text: str) -> None:
+        """Write TEXT as it is."""
+        with self._lock:
+            self._clear()
+            self._write(text + "\n")
+
+    def _clear(self) -> None:
+        if self._width:
+            self._write("\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def _write(self, text: str) -> None:
+        self._output.write(text)
+        self._output.flush()

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's figures, promises, page and narration; what it does with signals. The demo itself is `make demo`."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import table
+from demo.figures import checks, figures
+from demo.journey import CONTROLS, Move, Observations
+from demo.monitor import LoadSample
+from demo.narration import Narrator
+from demo.page import write_page
+from demo.plot import Plot, decades, ticks
+from topologies.deployment import HOME
+from topologies.traffic import Records, Rtt, Span
+
+RATE = 10  # packets a second each way, from second 1000 on
+END = 1100
+
+
+def observations() -> Observations:
+    """100 s: without hoaflow until 1050, moves every 10 s, an outage from 1090 to 1095."""
+    sent = {number: 1000 + number / RATE for number in range((END - 1000) * RATE)}
+    rtts = [Rtt(at, 160.0 if at < 1050 else 2.0) for at in sent.values()]
+    links: tuple[str | int, ...] = (1, 2, 1, HOME, 1, 2, 1, 2)
+    lefts = (1005, 1015, 1025, 1035, 1055, 1065, 1075, 1085)
+    moves = []
+    for link, left in zip(links, lefts, strict=True):
+        moves.append(Move(link, left > 1050, left, left + 0.1, left + 0.15 if left > 1050 else None))
+    return Observations(
+        moves=moves,
+        load=[LoadSample(1000.0 + second, 20 * min(second, 50)) for second in range(END - 1000)],
+        via_ha=Span(1028, 1033),
+        direct=Span(1078, 1083),
+        via_ha_load=100,
+        direct_load=0,
+        outage=Span(1090, 1095),
+        spoofed_sent=100,
+        spoofed_passed=0,
+        controls_passed=CONTROLS,
+        correspondent=Records(dict(sent), dict(sent), rtts),
+        mobile=Records(dict(sent), dict(sent), []),
+    )
+
+
+def lose(records: Records, at: float, count: int) -> None:
+    """The other end's packets number… sent from AT on never arrived."""
+    for number in range(count):
+        del records.received[round((at - 1000) * RATE) + number]
+
+
+def test_figures() -> None:
+    seen = observations()
+    lose(seen.mobile, 1015, 3)  # a handover without hoaflow
+    lose(seen.correspondent, 1025, 2)
+    lose(seen.mobile, 1065, 4)  # one with it
+    lose(seen.mobile, 1005, 7)  # leaving home: not a handover between foreign links
+    lose(seen.mobile, 1089.8, 2)  # under way when the home agent is killed
+    lose(seen.correspondent, 1094, 1)
+    lose(seen.correspondent, 1096, 5)  # after it was brought back
+    found = figures(seen)
+    assert found["rtt_via_ha_ms"] == 160
+    assert found["rtt_direct_ms"] == 2
+    assert found["ha_data_packets_via_ha"] == 200
+    assert found["ha_data_packets_direct"] == 0
+    assert found["lost_packets_handover_via_ha"] == 5
+    assert found["lost_packets_handover_direct"] == 4
+    assert found["lost_packets_ha_killed"] == 3
+    assert found["activation_ms"] == [50, 50, 50, 50]
+    assert [move["lost_packets"] for move in found["moves"]] == [7, 3, 2, 0, 0, 4, 0, 0]
+
+
+def broken(found: dict[str, object], errors: list[str] | None = None) -> list[str]:
+    """The promises that were broken."""
+    return [check.promise for check in checks(found, errors or []) if not check.kept]
+
+
+def test_each_promise_can_be_broken() -> None:
+    good = figures(observations())
+    assert broken(good) == []
+    assert broken(good | {"ha_data_packets_direct": 0.5}) == ["no data packet at the home agent"]
+    assert broken(good | {"spoofed_passed": 1}) == ["no spoofed packet passes"]
+    assert broken(good | {"lost_packets_ha_killed": 1}) == ["no packet lost with the home agent dead"]
+    assert broken(good | {"lost_packets_handover_direct": 1}) == ["no more losses in handovers than via the home agent"]
+    assert broken(good | {"ha_data_packets_via_ha": 0}) == ["(without hoaflow all of them, 200 per 100 each way)"]
+    assert broken(good | {"control_passed": 0}) == ["(packets with both sources right do)"]
+    assert broken(good | {"rtt_direct_ms": 200}) == ["a shorter round trip"]
+    assert broken(good, ["controller: Traceback"]) == ["no unexpected error in any log"]
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: tags must be closed in order; notes what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        assert not {"src", "href", "srcset", "xlink:href"} & {name for name, _ in attributes}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
+    seen = observations()
+    lose(seen.mobile, 1015, 3)
+    found = figures(seen)
+    errors = ["agent: ERROR <script>alert(1)</script>"]
+    report = {
+        **found,
+        "core_delay_ms": 40.0,
+        "packets_per_second": 10.0,
+        "seconds": 100.0,
+        "log_errors": errors,
+        "checks": [check._asdict() for check in checks(found, errors)],
+    }
+    write_page(tmp_path / "report.html", seen, report)
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.seen.count("svg") == 2
+    assert "script" not in page.seen
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert text.count('class="move"') == 2 * len(seen.moves)
+    assert 'class="broken">broken</td><td>no unexpected error in any log' in text
+
+
+def test_table_has_both_ways_side_by_side() -> None:
+    found = figures(observations())
+    text = table(found, checks(found, []))
+    assert re.search(r"round-trip time \(median\) +160.0 ms +2.0 ms\n", text)
+    assert "BROKEN" not in text
+    assert "BROKEN" in table(found | {"spoofed_passed": 3}, checks(found | {"spoofed_passed": 3}, []))
+
+
+def test_plot_stays_within_its_frame() -> None:
+    plot = Plot(10, "x", 1, 100, logarithmic=True)
+    plot.points([(-5, 0.1), (5, 10), (50, 1e6)], "dots")
+    assert 'd="M64.0 276.0h0M506.0 152.0h0M948.0 28.0h0"' in plot.svg()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 10, 5, [0, 2, 4, 6, 8, 10]),
+        (0, 74.5, 10, [0, 10, 20, 30, 40, 50, 60, 70]),
+        (0, 220, 5, [0, 50, 100, 150, 200]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, count: int, expected: list[float]) -> None:
+    assert ticks(low, high, count) == expected
+    assert decades(0.9, 200) == [1, 10, 100]
+
+
+class Terminal(io.StringIO):
+    """A terminal that shows what was written last on its line."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self) -> list[str]:
+        """The lines as they are seen in the end."""
+        return [line.rsplit("\r", 1)[-1].rstrip() for line in self.getvalue().split("\n")]
+
+
+def test_status_line_is_replaced_on_a_terminal_and_rare_in_a_file() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    for output in (terminal, file):
+        narrator = Narrator(output)
+        narrator.status("a long status line")
+        narrator.status("short")
+        narrator.say("event")
+        narrator.status("last")
+    assert [re.sub(r"^\[ *\S+ s\] ", "", line).strip() for line in terminal.screen()] == ["event", "last"]
+    assert [line.split("] ")[1].strip() for line in file.getvalue().splitlines()] == ["a long status line", "event"]
+
+
+def processes_with(word: str) -> list[str]:
+    """Command lines of processes that have WORD in their environment."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (directory / "environ").read_bytes():
+                found.append((directory / "cmdline").read_text().replace("\0", " "))
+        except (OSError, UnicodeDecodeError):
+            continue  # it has just ended
+    return found
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    word = f"HOAFLOW_TEST={os.getpid()}-{number}"
+    before = os.listdir("/sys/class/net")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "demo", "--output", str(tmp_path / "demo")],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "HOAFLOW_TEST": word.partition("=")[2]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert demo.stdout is not None
+    try:
+        for line in demo.stdout:  # bounded by the demo, which fails rather than hangs
+            if "on link 1" in line:
+                break
+        assert len(processes_with(word)) > 5
+        demo.send_signal(number)
+        output, _ = demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert demo.returncode == status, output
+    assert "everything was taken down" in output
+    deadline = time.monotonic() + 10
+    while left := processes_with(word):
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.05)
+    assert os.listdir("/sys/class/net") == before
