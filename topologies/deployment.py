@@ -14,7 +14,6 @@ from typing import Any
 import requests
 
 from topologies import addresses as at
-from topologies.nodes import BASE_FLOW
 from topologies.processes import Process
 from topologies.testbed import Testbed
 
@@ -80,15 +79,6 @@ class Deployment:
                     raise
                 time.sleep(0.05)
 
-    def connect_switches(self) -> None:
-        """Have every router's bridge connect to the controller, and go on trying when it is not there."""
-        target = f"tcp:{at.MANAGEMENT_ROOT}:{at.OPENFLOW_PORT}"
-        for bridge in self.routers:
-            self.bed.run("ovs-vsctl", "set-controller", bridge, target)
-            self.bed.run("ovs-vsctl", "set", "controller", bridge, "max_backoff=1000")
-            # A bridge forgets all flows when it gets its first controller.
-            self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", bridge, BASE_FLOW)
-
     def set_up_routers(self) -> None:
         """The tunnel endpoint of every router."""
         for bridge, router in self.routers.items():
@@ -117,7 +107,6 @@ class Deployment:
         """All of hoaflow; returns when the routers are ready and the home agent's bindings are known."""
         controller = self.start_controller()
         self.set_up_routers()
-        self.connect_switches()
         for bridge in self.routers:
             self.start_agent(bridge)
         self.start_bridge()

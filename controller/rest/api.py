@@ -285,15 +285,15 @@ class RestApi:
     def get_tunnels(self, request: Request, dpid: str) -> Response:
         """A router's tunnel list, by long poll: all of it, or what is new since a revision."""
         after = _number(request, "after", 0)
-        deadline = time.monotonic() + min(_number(request, "wait", 0), LONGEST_POLL)
-        while True:
-            now = time.monotonic()
-            router = self._offload.hear_agent(_dpid(dpid), now)
-            self._notify_if_dirty()
-            news = router.tunnels.news(after)
-            if news.full or news.revision != after or now >= deadline:
-                break
+        now = time.monotonic()
+        deadline = now + min(_number(request, "wait", 0), LONGEST_POLL)
+        # Once only: while the answer is held back, nobody knows whether the agent still lives.
+        router = self._offload.hear_agent(_dpid(dpid), now)
+        self._notify()
+        news = router.tunnels.news(after)
+        while not news.full and news.revision == after and now < deadline:
             self._changed.wait(deadline - now)
+            news, now = router.tunnels.news(after), time.monotonic()
         synced = [agent for agent in self._offload.home_agents if agent.synced]
         return _json(views.news_view(news, synced))
 
@@ -368,10 +368,6 @@ class RestApi:
             if name == "Allow":
                 response.headers[name] = value
         return response
-
-    def _notify_if_dirty(self) -> None:
-        if any(router.flows.dirty for router in self._offload.routers.values()):
-            self._notify()
 
 
 def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
