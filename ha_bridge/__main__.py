@@ -121,6 +121,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--no-console and --no-netlink leave nothing to follow")
     if args.renew * 2 > args.lease:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
+    if args.no_netlink and args.poll is not None and args.poll > args.lease:
+        parser.error(f"--poll {args.poll:g} must be at most --lease {args.lease} where polls alone tell of changes")
     set_up(logging.DEBUG if args.verbose else logging.INFO)
     polls_alone = args.no_netlink or args.no_console  # looking at the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)

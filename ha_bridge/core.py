@@ -14,8 +14,8 @@ the controller holds can be believed:
   DOWN_WITHOUT_LIFETIMES at most.
 - It listens but does not answer (an operator's session, a hang): with the kernel in view and no change there
   since the last look, what is held is still right: renewed. After a change, only what the kernel confirms is
-  kept, the rest withdrawn. Without the kernel in view, renewed until the last look is as old as the lease is
-  long, then no more: the gates close within another lease and traffic takes the home agent's path.
+  kept, the rest withdrawn. Without the kernel in view, renewed until the next look is overdue by as much as the
+  lease is long, then no more: the gates close within another lease and traffic takes the home agent's path.
 """
 
 from __future__ import annotations
@@ -367,7 +367,7 @@ class Core:
             if unbound and now - self._down_since > DOWN_WITHOUT_LIFETIMES:
                 return "the home agent is down, and without lifetimes nothing else ends its bindings"
         elif self._status == UP and not self._settings.kernel:
-            if now - self._seen > self._settings.lease:
+            if now - self._seen > self._reads.interval + self._settings.lease:
                 return "the home agent has not shown its binding cache for as long as the lease"
         elif self._status == UP and self._unread is not None and now - self._unread > self._settings.lease:
             return "the kernel has changed, and neither home agent nor kernel show the bindings"

@@ -26,15 +26,13 @@ _XFRMA_POLICY = 7
 _PROTECTING = (50, 51)  # ESP, AH
 _NO_PAYLOAD = (135, 58)  # Mobility Header, ICMPv6
 _ANY, _IPV6_IN_IPV6 = 0, 41
-_DIR_IN, _DIR_OUT, _DIR_FWD = 0, 1, 2
-_BLOCK = 1
+_DIR_OUT = 1  # in and fwd: towards the home agent
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 # selector: daddr, saddr, dport, dport_mask, sport, sport_mask, family, plen d, plen s, proto, (pad), ifindex,
 # user
 _SELECTOR = struct.Struct("=16s16s4HHBBB3xiI")
-_DIR_ACTION = struct.Struct("=BB")
 _DIR_AT = _SELECTOR.size + 64 + 32 + 8  # after the lifetime configuration, the current lifetimes, priority and index
 _POLICY_SIZE = 168
 _TEMPLATE_SIZE = 64
@@ -68,10 +66,10 @@ def protecting_policy(kind: int, payload: bytes) -> Policy | None:
         return None
     fields = _SELECTOR.unpack_from(payload)
     destination, source, family, destination_length, source_length, proto = *fields[:2], *fields[6:10]
-    direction, action = _DIR_ACTION.unpack_from(payload, _DIR_AT)
+    direction = payload[_DIR_AT]
     templates = dict(_attributes(payload[_POLICY_SIZE:])).get(_XFRMA_TMPL, b"")
     protos = templates[_TEMPLATE_PROTO_AT::_TEMPLATE_SIZE]
-    if action == _BLOCK or not any(used in _PROTECTING for used in protos):
+    if not any(used in _PROTECTING for used in protos):
         return None
     if family not in (AF_INET6, 0):
         return None

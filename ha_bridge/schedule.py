@@ -40,7 +40,8 @@ class ReadSchedule:
     """Says when the source is to be looked at next; one look at a time."""
 
     def __init__(self, interval: float, retry: Backoff) -> None:
-        self._interval = interval
+        self._least = interval
+        self.interval = interval  # between two regular looks, as far as their cost allows
         self._retry = retry
         self._changed: float | None = None
         self._asked = False
@@ -67,9 +68,10 @@ class ReadSchedule:
         self.reading, self._finished, self._cost = False, now, now - self._started
         if ok:
             self._retry.succeeded()
-            self._regular = now + max(self._interval, self._cost * (1 / BUSY - 1))
+            self.interval = max(self._least, self._cost * (1 / BUSY - 1))
+            self._regular = now + self.interval
         else:
-            self._regular = now + min(self._interval, self._retry.failed())
+            self._regular = now + min(self._least, self._retry.failed())
 
     def due(self, expiry: float | None) -> float:
         """Return when to look next. `expiry` is when the first binding ends that the controller knows."""

@@ -454,6 +454,7 @@ def test_kernel_alone(near_controller: Controller) -> None:
         (["--controller", "localhost:8080"], "expected http"),
         (["--lease", "0"], "whole seconds"),
         (["--renew", "9"], "at most half"),
+        (["--no-netlink", "--poll", "30"], "at most --lease"),
         (["--no-console", "--no-netlink"], "nothing to follow"),
         (["--poll", "nan"], "expected seconds"),
     ],

@@ -125,6 +125,23 @@ def test_what_is_none_of_ours_is_left_alone() -> None:
     assert view.bindings() == []
 
 
+def test_tunnel_whose_device_is_gone_is_gone() -> None:
+    view = KernelView(HOME_AGENT, PREFIXES)
+    view.apply(link_message(7, HOME_AGENT, LINK_1, gone=False))
+    view.apply(route_message(HOA, 254, 16, 192, 7, None, gone=False))
+    assert view.apply(link_message(7, HOME_AGENT, LINK_1, gone=True))
+    assert view.bindings() == []
+
+
+def test_route_for_packets_from_the_home_agent_itself_says_nothing_of_a_tunnel() -> None:
+    view = KernelView(HOME_AGENT, PREFIXES)
+    view.apply(link_message(7, HOME_AGENT, LINK_1, gone=False))
+    view.apply(route_message(HOA, 252, 16, 192, 7, None, gone=False))
+    for gone in (False, True):
+        view.apply(route_message(HOA, 252, 16, 192, 4, HOME_AGENT, gone))
+        assert [binding.care_of_address for binding in view.bindings()] == [LINK_1]
+
+
 def ip(*words: str) -> None:
     subprocess.run(["ip", "-n", NETNS, *words], check=True, timeout=10)
 
@@ -311,6 +328,15 @@ NOT_PROTECTING = {
 def test_what_mobile_ipv6_itself_sets_up_protects_no_payload(words: tuple[str, ...]) -> None:
     policy(*words)
     assert not protection().covers(HOA, LINK_1)
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("direction", ["in", "fwd"])
+def test_policy_towards_the_home_agent_is_about_its_source(direction: str) -> None:
+    policy("src", f"{HOA}/128", "dst", "::/0", "dir", direction, *TUNNEL)
+    found = protection()
+    assert found.covers(HOA, LINK_1)
+    assert not found.covers("2001:db8:99::200", LINK_2)
 
 
 @pytest.mark.usefixtures("namespace")
