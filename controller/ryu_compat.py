@@ -2,7 +2,7 @@
 """Ryu 4.34 on a current eventlet and on peers that may send anything. The console script `ryu-manager`.
 
 Importing it makes `ryu.app.wsgi` importable and has no other effect. hoaflow's console script has the name of Ryu's
-and takes its place, as that one cannot start.
+and takes its place, as that one cannot start; `hoaflow-controller` is the same.
 """
 
 import sys
