@@ -35,9 +35,7 @@ def test_warnings_and_errors_counted_are_no_errors() -> None:
     assert errors_in("1|00042|rconn|WARN|br0: dropped\nINFO refused=0 errors=0 lastError=none") == []
 
 
-def test_an_error_logged_in_a_test_fails_it(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_logged_in_a_test_fails_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makeconftest("from tests.conftest import logged_errors, pytest_configure")
     pytester.makepyfile(
