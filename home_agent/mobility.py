@@ -154,7 +154,7 @@ def parse_binding_error(packet: MobilityPacket) -> BindingError:
 
 
 def binding_update_header(update: BindingUpdate, spi: int | None = None, authenticator: bytes = b"") -> Packet:
-    """A Binding Update's Mobility Header as scapy's layer, with an authentication option when `spi` is given."""
+    """A Binding Update's Mobility Header, its checksum 0, with an authentication option when `spi` is given."""
     flags = (
         _ACKNOWLEDGE * update.acknowledge
         | _HOME_REGISTRATION * update.home_registration
@@ -166,14 +166,17 @@ def binding_update_header(update: BindingUpdate, spi: int | None = None, authent
         # RFC 6275, section 11.7.1: without IPsec a home registration names its care-of address in this option.
         options.append(MIP6OptAltCoA(acoa=update.care_of_address))
     options += _authentication_option(spi, authenticator)
-    return MIP6MH_BU(seq=update.sequence, flags=flags, mhtime=update.lifetime // LIFETIME_UNIT, options=options)
+    return MIP6MH_BU(
+        cksum=0, seq=update.sequence, flags=flags, mhtime=update.lifetime // LIFETIME_UNIT, options=options
+    )
 
 
 def binding_acknowledgement_header(
     acknowledgement: BindingAcknowledgement, spi: int | None = None, authenticator: bytes = b""
 ) -> Packet:
-    """A Binding Acknowledgement's Mobility Header as scapy's layer. The K bit stays 0: no IKE is spoken here."""
+    """A Binding Acknowledgement's Mobility Header, its checksum 0. The K bit stays 0: no IKE is spoken here."""
     return MIP6MH_BA(
+        cksum=0,
         status=acknowledgement.status,
         flags=0,
         res2=0,
@@ -184,9 +187,8 @@ def binding_acknowledgement_header(
 
 
 def authenticated_part(header: Packet) -> bytes:
-    """What the authentication option of a header (built without a checksum) covers: RFC 4285, section 5.1."""
-    data: bytes = bytes(header)
-    return data[:4] + b"\0\0" + data[6 : len(data) - AUTHENTICATOR_LENGTH]
+    """What the authentication option at the end of such a header covers: RFC 4285, section 5.1."""
+    return bytes(header)[:-AUTHENTICATOR_LENGTH]
 
 
 def binding_update_packet(update: BindingUpdate, header: Packet) -> bytes:
@@ -208,7 +210,7 @@ def binding_acknowledgement_packet(acknowledgement: BindingAcknowledgement, head
 def binding_error_packet(error: BindingError) -> bytes:
     """The IPv6 packet for a Binding Error."""
     packet = IPv6(src=error.source, dst=error.destination, hlim=HOP_LIMIT)
-    header = MIP6MH_BE(status=error.status, ha=error.home_address)
+    header = MIP6MH_BE(cksum=0, status=error.status, ha=error.home_address)
     return _with_checksum(packet / header, error.source, error.destination)
 
 
@@ -243,8 +245,7 @@ def _with_checksum(packet: Packet, source: str, destination: str) -> bytes:
     data: bytes = bytes(packet)
     mobility_header: bytes = bytes(packet.lastlayer())
     at = len(data) - len(mobility_header)
-    unsummed = mobility_header[:4] + b"\0\0" + mobility_header[6:]
-    value = checksum(_pseudo_header(source, destination, len(unsummed)) + unsummed)
+    value = checksum(_pseudo_header(source, destination, len(mobility_header)) + mobility_header)
     return data[: at + 4] + struct.pack("!H", value) + data[at + 6 :]
 
 

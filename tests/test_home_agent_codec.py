@@ -168,7 +168,7 @@ def test_authenticator_of_a_fixed_update_stays_what_openssl_made_of_it() -> None
 
 def test_padding_may_follow_the_authentication_option() -> None:
     option = MIP6OptMsgAuth(subtype=1, mspi=256, authdata=b"B" * 12)
-    header = MIP6MH_BU(seq=1, flags=0x60, mhtime=15, options=[option, Pad1(), Pad1()])
+    header = MIP6MH_BU(cksum=0, seq=1, flags=0x60, mhtime=15, options=[option, Pad1(), Pad1()])
     update = replace(HOME_UPDATE, lifetime=60)
     found = read_update(mobility.binding_update_packet(update, header)).authentication
     assert found is not None
@@ -179,7 +179,7 @@ def test_padding_may_follow_the_authentication_option() -> None:
 def test_an_authentication_option_that_is_not_the_last_one_does_not_count() -> None:
     option = MIP6OptMsgAuth(subtype=1, mspi=256, authdata=b"B" * 12)
     other = mobility.MIP6OptAltCoA(acoa="2001:db8:3::3")
-    header = MIP6MH_BU(seq=1, flags=0x60, mhtime=15, options=[option, other])
+    header = MIP6MH_BU(cksum=0, seq=1, flags=0x60, mhtime=15, options=[option, other])
     assert read_update(mobility.binding_update_packet(HOME_UPDATE, header)).authentication is None
 
 

@@ -182,6 +182,16 @@ def test_what_is_not_authenticated_changes_nothing(lab: Lab, tmp_path: Path) -> 
     assert lab.console("bc") == b"mip6d> mip6d> \0"
 
 
+def test_a_link_that_goes_down_and_up_at_once_is_taken_anew(lab: Lab) -> None:
+    lab.home_agent("--insecure")
+    node = lab.mobile_node("--insecure")
+    registers(lab, node, "m1", CARE_OF_1)
+    since = len(node.out.lines)
+    lab.run("mn", "ip -batch /dev/stdin", stdin="link set m1 down\nlink set m1 up\n")
+    node.event("registered", since)
+    assert lab.ping("cn", HOME_ADDRESS) == 3
+
+
 REPLAY = """
 import socket, sys
 packet = bytes.fromhex(sys.argv[1])

@@ -117,6 +117,14 @@ class MobileKernel:
         self._rule("add", link.care_of_address)
         self._tunnel.open(link)
 
+    def in_place(self) -> bool:
+        """Whether the address by which it is reached is still there: an interface that was down has lost it."""
+        link, address = self._home_link, self._home_address
+        if self._foreign is not None:
+            link, address = self._foreign.interface, self._foreign.care_of_address
+        addresses = self._netlink.get_addr(family=socket.AF_INET6, index=self._index(link))
+        return any(entry.get("address") == address for entry in addresses)
+
     def up(self) -> set[str]:
         """Interfaces that carry packets now."""
         links = self._netlink.get_links()

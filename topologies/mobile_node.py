@@ -60,6 +60,7 @@ class MobileNode:
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
         self._where: str | None = None  # interface
+        self._settled = False  # whether it has ever looked where it is
         self._stopped = False
 
     def setup(self) -> None:
@@ -179,16 +180,15 @@ class MobileNode:
 
     def _follow_links(self) -> None:
         up = self._kernel.up()
-        if self._where not in up:
-            self._where = None  # also when it comes back: its addresses and routes are gone
         target = next(self._preferred(up), None)
-        if target == self._where and self._where is not None:
+        if self._settled and target == self._where and (target is None or self._kernel.in_place()):
             return
         try:
             self._move(target)
+            self._settled = True
         except KERNEL_ERRORS as error:
             # An interface that goes down meanwhile takes its routes along; its event comes next.
-            self._where = None
+            self._where, self._settled = None, False
             report("move-failed", link=target, reason=str(error))
 
     def _preferred(self, up: set[str]) -> Iterator[str]:

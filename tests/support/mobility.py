@@ -111,13 +111,14 @@ class Lab:
     def namespace(self, name: str) -> str:
         return f"{PREFIX}{name}{self._suffix}"
 
-    def run(self, name: str, command: str, check: bool = True, timeout: float = 60) -> str:
+    def run(self, name: str, command: str, check: bool = True, stdin: str = "") -> str:
         """Runs a command in a namespace; its output."""
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace(name), *command.split()],
+            input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=60,
             check=False,
         )
         if check and done.returncode:
