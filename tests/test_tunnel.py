@@ -97,9 +97,7 @@ def test_prefixes_come_back_in_rfc_5952_form(text: str, expected: str) -> None:
     assert prefix_text(parse_prefix(text)) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", "2001:db8::/129", "2001:db8::1/64", "192.0.2.1", "2001:db8::/x", "fe80::1%x0"]
-)
+@pytest.mark.parametrize("text", ["", "2001:db8::/129", "2001:db8::1/64", "192.0.2.1", "2001:db8::/x", "fe80::1%x0"])
 def test_what_is_no_prefix_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_prefix(text)
@@ -200,9 +198,7 @@ def test_an_address_is_local_and_a_tunnel_end_at_once(near: Seg6Routes) -> None:
     decapsulate_local(FAR, "2001:db8::2", "x0", lookup_table=255)
     assert run("ip", "-n", FAR, "-6", "rule").count("\n") == before.count("\n") + 1
     assert ping(NEAR, "2001:db8::1", HOA)
-    assert ping(NEAR, "2001:db8::1", "2001:db8::2"), (
-        "ICMPv6 and neighbour discovery of the address itself go on"
-    )
+    assert ping(NEAR, "2001:db8::1", "2001:db8::2"), "ICMPv6 and neighbour discovery of the address itself go on"
     stop_decapsulating_local(FAR, "2001:db8::2")
     assert run("ip", "-n", FAR, "-6", "rule") == before
     assert not ping(NEAR, "2001:db8::1", HOA)

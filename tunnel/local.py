@@ -52,9 +52,7 @@ def stop_decapsulating_local(namespace: Namespace, address: str, table: int = DE
     """Undo `decapsulate_local` for one address; with the last one the `local` rule goes back to 0."""
     with IPRoute(netns=_path(namespace), flags=0) as ipr:
         _rule(ipr, "del", **_tunnel_rule(address, table))
-        left = [
-            rule for rule in ipr.get_rules(family=AF_INET6) if _preference(rule) == TUNNEL_RULE_PREFERENCE
-        ]
+        left = [rule for rule in ipr.get_rules(family=AF_INET6) if _preference(rule) == TUNNEL_RULE_PREFERENCE]
         if not left:
             _rule(ipr, "add", priority=0, table=LOCAL_TABLE)
             _rule(ipr, "del", priority=LOCAL_RULE_PREFERENCE, table=LOCAL_TABLE)

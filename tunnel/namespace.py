@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ T = TypeVar("T")
 
 NETNS_DIRECTORY = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
+SO_NETNS_COOKIE = 71  # Linux 5.14
 
 
 class NamespaceError(Exception):
@@ -45,11 +48,6 @@ def exists(namespace: str) -> bool:
     except NamespaceError:
         return False
     return True
-
-
-def same(one: Namespace, other: Namespace) -> bool:
-    """Whether both are the same namespace, however they are named."""
-    return namespace_path(one).stat().st_ino == namespace_path(other).stat().st_ino
 
 
 def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
@@ -80,14 +78,25 @@ def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
     return results[0]
 
 
+def cookie(namespace: Namespace) -> int:
+    """The kernel's number for the namespace, never used twice: tells whether one of that name was made anew.
+
+    (The inode of its file does not: it is used again at once.) Raises NamespaceError.
+    """
+
+    def read() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+
+    return in_namespace(namespace, read)
+
+
 def _enter(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if libc.setns(descriptor, CLONE_NEWNET) != 0:
             code = ctypes.get_errno()
-            raise NamespaceError(
-                f"cannot enter network namespace {path}: {os.strerror(code)} (root is needed)"
-            )
+            raise NamespaceError(f"cannot enter network namespace {path}: {os.strerror(code)} (root is needed)")
     finally:
         os.close(descriptor)

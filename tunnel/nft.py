@@ -50,9 +50,7 @@ def _nft(namespace: Namespace, arguments: list[str], text: str | None) -> str:
     except FileNotFoundError as error:
         raise NftError("the program nft was not found: install Debian's package nftables") from error
     except subprocess.TimeoutExpired as error:
-        raise NftError(
-            f"nft did not answer within {TIMEOUT:g} s in namespace {namespace or 'current'}"
-        ) from error
+        raise NftError(f"nft did not answer within {TIMEOUT:g} s in namespace {namespace or 'current'}") from error
     if done.returncode != 0:
         reason = " ".join(done.stderr.split()) or f"ended with {done.returncode}"
         raise NftError(f"nft {' '.join(arguments)} in namespace {namespace or 'current'}: {reason[:500]}")

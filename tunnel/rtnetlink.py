@@ -30,16 +30,12 @@ RTN_UNICAST, RT_SCOPE_UNIVERSE = 1, 0
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-ROUTE = struct.Struct(
-    "=BBBBBBBBI"
-)  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 ATTRIBUTE = struct.Struct("=HH")
 ERROR = struct.Struct("=i")
 
 RECEIVE_BYTES = 1 << 20
-BATCH = (
-    256  # messages sent before their acknowledgements are read: these must fit the socket's receive buffer
-)
+BATCH = 256  # messages sent before their acknowledgements are read: these must fit the socket's receive buffer
 TIMEOUT = 10.0  # seconds
 MEMORY_RETRIES, MEMORY_PAUSE = 50, 0.02  # times, seconds
 
@@ -104,12 +100,8 @@ def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
     table.
     """
     in_header = table if table < 256 else 0
-    message = ROUTE.pack(
-        socket.AF_INET6, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
-    )
-    return (
-        message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
-    )
+    message = ROUTE.pack(socket.AF_INET6, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    return message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
 
 
 class RouteSocket:
@@ -129,7 +121,9 @@ class RouteSocket:
         self.socket.close()
 
     def request(self, kind: int, flags: int, bodies: Iterable[bytes]) -> list[int]:
-        """Send one message per body; returns per message 0 or its errno. Raises OSError if the socket fails."""
+        """Send one message per body; returns per message 0 or its errno. Raises OSError if the socket
+        fails.
+        """
         messages = list(bodies)
         codes = self._send_all(kind, flags, messages)
         # Recent kernels take a route's per-CPU memory from a small reserve that they fill in the background:
@@ -139,9 +133,7 @@ class RouteSocket:
             if not short:
                 break
             time.sleep(MEMORY_PAUSE)
-            for index, code in zip(
-                short, self._send_all(kind, flags, [messages[i] for i in short]), strict=True
-            ):
+            for index, code in zip(short, self._send_all(kind, flags, [messages[i] for i in short]), strict=True):
                 codes[index] = code
         return codes
 
@@ -156,8 +148,7 @@ class RouteSocket:
         self.sequence += len(bodies)
         self.socket.send(
             b"".join(
-                HEADER.pack(16 + len(body), kind, flags, first + index, 0) + body
-                for index, body in enumerate(bodies)
+                HEADER.pack(16 + len(body), kind, flags, first + index, 0) + body for index, body in enumerate(bodies)
             )
         )
         codes: dict[int, int] = {}

@@ -28,9 +28,7 @@ from tunnel import rtnetlink
 from tunnel.namespace import Namespace, namespace_path
 from tunnel.rtnetlink import Prefix, attribute, attributes, parse_prefix, prefix_text
 
-PROTOCOL = (
-    104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
-)
+PROTOCOL = 104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
 MAIN_TABLE = 254
 
 ENCAP_RED = 3  # SEG6_IPTUN_MODE_ENCAP_RED of linux/seg6_iptunnel.h
@@ -86,9 +84,7 @@ class Seg6Routes:
             found = answer.get_attr("SEG6_ATTR_DST")
             if found is not None:
                 return prefix_text(parse_prefix(found))
-        raise Seg6Error(
-            f"the kernel did not say the tunnel source of namespace {self.namespace or 'current'}"
-        )
+        raise Seg6Error(f"the kernel did not say the tunnel source of namespace {self.namespace or 'current'}")
 
     def encapsulate(
         self, destination_prefix: str, segment: str, via: str | None, dev: str, table: int = MAIN_TABLE
@@ -109,9 +105,7 @@ class Seg6Routes:
             hop += attribute(rtnetlink.RTA_GATEWAY, parse_prefix(via).address)
         hop += attribute(rtnetlink.RTA_ENCAP_TYPE, struct.pack("=H", rtnetlink.ENCAP_SEG6))
         bodies = [
-            rtnetlink.route_body(
-                parse_prefix(prefix), table, self.protocol, hop + _encap_red(parse_prefix(segment))
-            )
+            rtnetlink.route_body(parse_prefix(prefix), table, self.protocol, hop + _encap_red(parse_prefix(segment)))
             for prefix, segment in segments.items()
         ]
         flags = rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_REPLACE
