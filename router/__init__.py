@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepares a router host for the route backend, and keeps its encapsulation routes."""
+"""`hoaflow-router`: prepares a router host for the `route` backend and keeps its encapsulation routes."""

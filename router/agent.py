@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router run`: follows the controller's tunnel list and keeps routes and pairs as it says.
+
+The agent only connects outwards. While the controller is away it keeps what it has: the controller's leases
+and the switch's gates decide whether packets come here at all. It stores nothing: what is there it reads
+from the kernel, so it may be killed and started again at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from router.client import Controller, ControllerError, UnknownRouter
+from router.datapath import Datapath
+from router.errors import RouterError
+from router.ovsdb import Bridge, Ovsdb
+from router.plan import Wanted, without_endpoint
+
+LOG = logging.getLogger("hoaflow.router")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
+LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
+REFRESH = 10.0  # seconds between looks into the OVS database for endpoints made or removed
+RESYNC = 600.0  # seconds between comparisons with what the kernel has in fact
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came: end, leaving the routes as they are."""
+
+
+class Interruption:
+    """Turns SIGTERM and SIGINT into Stop, but only while the agent waits: never in the middle of a change."""
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._waiting = False
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this context a signal ends the agent at once. Raises Stop if one came before."""
+        self._waiting = True
+        try:
+            if self._stopping:
+                raise Stop
+            yield
+        finally:
+            self._waiting = False
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._waiting:
+            raise Stop
+
+
+class Agent:
+    """The agent of one bridge. `run` returns when a signal asks it to end."""
+
+    def __init__(self, controller_url: str, bridge: str, ovsdb: Ovsdb, interruption: Interruption) -> None:
+        self._url = controller_url
+        self._ovsdb = ovsdb
+        self._interruption = interruption
+        self._bridge_name = bridge
+        self._controller: Controller | None = None
+        self._datapaths: dict[str, Datapath] = {}
+        self._wanted = Wanted()
+        self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
+        self._failed: dict[str, str] = {}
+        self._told: tuple[int, dict[str, str]] | None = None  # revision and failures last acknowledged
+        self._lease = 0.0  # seconds; 0: the endpoints are to be announced
+        self._refresh_due = self._resync_due = 0.0
+        self._states = {"database": "ok"}
+
+    def run(self) -> None:
+        """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
+        self._take(self._ovsdb.bridge(self._bridge_name))
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                try:
+                    self._step()
+                    self._state("controller", "ok")
+                    pause = FIRST_PAUSE
+                    continue
+                except UnknownRouter as error:
+                    # It restarted, or lost sight of this router for long: it starts from nothing, and so
+                    # does the list; what the kernel has stays until the controller names the home agents it
+                    # knows.
+                    self._state("controller", f"announcing again, routes kept ({error})")
+                    self._revision, self._lease = 0, 0.0
+                except ControllerError as error:
+                    self._state("controller", f"lost, routes kept ({error})")
+                with self._interruption.waiting():
+                    time.sleep(random.uniform(0.5, 1) * pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        except Stop:
+            LOG.info("event=stopped bridge=%s routes=kept", self._bridge_name)
+        finally:
+            if self._controller is not None:
+                self._controller.close()
+
+    def _step(self) -> None:
+        """Announce if that is due, wait for news, apply it, acknowledge it."""
+        made_anew = [datapath for datapath in self._datapaths.values() if datapath.made_anew()]
+        if made_anew or not self._lease or time.monotonic() >= self._refresh_due:
+            self._refresh()
+        assert self._controller is not None, "made by _take"
+        if not self._lease or self._told != (self._revision, self._failed):
+            self._acknowledge(self._controller)
+        wait = max(1, min(LONGEST_WAIT, int(self._lease / 3)))
+        with self._interruption.waiting():
+            answer = self._controller.tunnels(self._revision, wait)
+        news = answer.full or answer.revision != self._revision
+        if news:
+            self._wanted.take(answer)
+            self._revision = answer.revision
+        if news or self._failed:
+            self._apply()
+        if self._told != (self._revision, self._failed):
+            self._acknowledge(self._controller)
+
+    def _acknowledge(self, controller: Controller) -> None:
+        records = [datapath.record for datapath in self._datapaths.values()]
+        with self._interruption.waiting():
+            self._lease = controller.acknowledge(self._revision, records, self._failed)
+            self._told = (self._revision, self._failed)
+
+    def _apply(self) -> None:
+        """Bring every endpoint to what is wanted; what could not be done stands in `_failed` afterwards."""
+        failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
+        for home_agent, desired in self._wanted.by_home_agent.items():
+            if home_agent in self._datapaths:
+                failed |= self._datapaths[home_agent].apply(desired)
+        for home_address in failed.keys() - self._failed.keys():
+            LOG.warning("event=failed home_address=%s reason=%r", home_address, failed[home_address])
+        self._failed = failed
+
+    def _refresh(self) -> None:
+        """Look for endpoints made or removed meanwhile; now and then compare with the kernel, too."""
+        now = time.monotonic()
+        self._refresh_due = now + REFRESH
+        try:
+            self._take(self._ovsdb.bridge(self._bridge_name))
+            self._state("database", "ok")
+        except RouterError as error:
+            self._state("database", f"unreadable, endpoints kept ({error})")
+            return
+        if now >= self._resync_due:
+            self._resync_due = now + RESYNC
+            for datapath in self._datapaths.values():
+                datapath.forget()
+        self._apply()
+
+    def _take(self, bridge: Bridge) -> None:
+        if not bridge.dpid:
+            raise RouterError(f"bridge {bridge.name} has no datapath id yet: is ovs-vswitchd running?")
+        if self._controller is None or self._controller.dpid != bridge.dpid:
+            if self._controller is not None:
+                self._controller.close()
+            self._controller = Controller(self._url, bridge.dpid)
+            self._revision, self._lease = 0, 0.0
+        records = {record.home_agent: record for record in bridge.endpoints}
+        if records != {home_agent: datapath.record for home_agent, datapath in self._datapaths.items()}:
+            self._lease = 0.0
+            self._datapaths = {
+                home_agent: self._datapaths[home_agent]
+                if home_agent in self._datapaths and self._datapaths[home_agent].record == record
+                else Datapath(record)
+                for home_agent, record in records.items()
+            }
+            LOG.info(
+                "event=endpoints bridge=%s dpid=%s home_agents=%s",
+                *(bridge.name, bridge.dpid, ",".join(records) or "none"),
+            )
+
+    def _state(self, of: str, state: str) -> None:
+        """Log a change of state, not every attempt."""
+        before = self._states.get(of)
+        if (before or "").partition(",")[0] == state.partition(",")[0]:
+            return
+        self._states[of] = state
+        level = logging.INFO if state == "ok" else logging.WARNING
+        LOG.log(level, "event=%s bridge=%s url=%s state=%r", of, self._bridge_name, self._url, state)

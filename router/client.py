@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's northbound REST API as the agent uses it: outbound calls only, each with a timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from router.ovsdb import EndpointRecord
+from router.plan import Tunnel, TunnelList
+
+CONNECT_TIMEOUT = 3.0  # seconds
+ANSWER_TIMEOUT = 10.0  # seconds, on top of the time a long poll may wait
+
+
+class ControllerError(Exception):
+    """The controller did not do what was asked. The message says what it answered.
+
+    ├── UnknownRouter: it does not know this router (it restarted): announce the endpoints
+    └── Unreachable: no connection or no answer in time
+    """
+
+
+class UnknownRouter(ControllerError):
+    """404: the controller does not know this router."""
+
+
+class Unreachable(ControllerError):
+    """No connection, or no answer in time."""
+
+
+class Controller:
+    """The controller at a base URL, for one router (`dpid`: 16 lower-case hex digits). Not thread safe."""
+
+    def __init__(self, base_url: str, dpid: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.dpid = dpid
+        self._session = requests.Session()
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def acknowledge(self, revision: int, endpoints: Iterable[EndpointRecord], failed: Mapping[str, str]) -> float:
+        """Say which endpoints there are, and that all up to `revision` is applied but for `failed`.
+
+        `failed`: {home address: reason}. Returns the lease, in seconds. Idempotent. Raises ControllerError.
+        """
+        body = {
+            "revision": revision,
+            "endpoints": [{"home_agent": e.home_agent, "port": e.port, "mac": e.mac} for e in endpoints],
+            "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
+        }
+        answer = self._call("PUT", "tunnels/ack", json=body)
+        lease = answer.get("lease")
+        if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:
+            raise ControllerError(f"expected a lease in seconds from {self._url('tunnels/ack')}, got {lease!r}")
+        return float(lease)
+
+    def tunnels(self, after: int, wait: int) -> TunnelList:
+        """What is new since revision `after`; the controller answers after `wait` seconds if nothing is.
+
+        Raises ControllerError, also for an answer that is not of the expected form.
+        """
+        answer = self._call("GET", "tunnels", wait=wait, params={"after": after, "wait": wait})
+        try:
+            return TunnelList(
+                revision=_typed(answer["revision"], int),
+                full=_typed(answer["full"], bool),
+                home_agents=frozenset(_typed(entry, str) for entry in answer["home_agents"]),
+                tunnels=tuple(
+                    Tunnel(*(_typed(entry[name], str) for name in Tunnel._fields)) for entry in answer["tunnels"]
+                ),
+                removed=tuple(_typed(entry, str) for entry in answer["removed"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ControllerError(f"unexpected answer from {self._url('tunnels')}: {error!r}") from error
+
+    def _url(self, path: str) -> str:
+        return f"{self.base_url}/v1/routers/{self.dpid}/{path}"
+
+    def _call(self, method: str, path: str, wait: float = 0, **arguments: Any) -> dict[str, Any]:
+        url = self._url(path)
+        try:
+            answer = self._session.request(
+                method, url, timeout=(CONNECT_TIMEOUT, wait + ANSWER_TIMEOUT), allow_redirects=False, **arguments
+            )
+        except requests.RequestException as error:
+            raise Unreachable(f"{method} {url}: {error}") from error
+        if answer.status_code == 404:
+            raise UnknownRouter(f"{method} {url}: 404 {_detail(answer)}")
+        if answer.status_code != 200:
+            raise ControllerError(f"{method} {url}: {answer.status_code} {_detail(answer)}")
+        try:
+            return _typed(answer.json(), dict)
+        except (requests.JSONDecodeError, TypeError) as error:
+            raise ControllerError(f"{method} {url}: expected a JSON object, got {answer.text[:100]!r}") from error
+
+
+def _detail(answer: requests.Response) -> str:
+    """What a problem+json answer (RFC 9457) says, on one line."""
+    try:
+        problem = _typed(answer.json(), dict)
+    except (requests.JSONDecodeError, TypeError):
+        return answer.reason
+    return f"{problem.get('detail') or problem.get('title') or ''} {problem.get('errors') or ''}".strip()
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value

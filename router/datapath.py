@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tunnel endpoint's kernel state: read it, bring it to what is desired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from router.endpoint import KERNEL_SIDE, TOUT
+from router.ovsdb import EndpointRecord
+from router.plan import Desired, Installed, Plan, plan
+from tunnel.namespace import NamespaceError, cookie
+from tunnel.nft import NftError
+from tunnel.pairs import Pair, PairFilter
+from tunnel.rtnetlink import parse_prefix
+from tunnel.seg6 import Seg6Error, Seg6Routes
+
+KernelError = (NamespaceError, NftError, Seg6Error, OSError)
+
+
+class Datapath:
+    """The routes and pairs of one endpoint. What it last read and did is remembered; `forget` has it read
+    anew.
+    """
+
+    def __init__(self, record: EndpointRecord) -> None:
+        self.record = record
+        self._installed: Installed | None = None
+        self._cookie = 0
+
+    def forget(self) -> None:
+        """Read the kernel before the next change: what is remembered may be wrong."""
+        self._installed = None
+
+    def made_anew(self) -> bool:
+        """Whether the namespace is another one than at the last call (setup was run again, or teardown)."""
+        try:
+            found = cookie(self.record.namespace)
+        except KernelError:
+            found = 0
+        if found == self._cookie:
+            return False
+        self._cookie = found
+        self.forget()
+        return True
+
+    def apply(self, desired: Desired) -> dict[str, str]:
+        """Bring the kernel to `desired`; returns {home address: reason} of what could not be done.
+
+        Changes nothing that is right already. After a failure the kernel is read anew the next time.
+        """
+        try:
+            if self._installed is None:
+                self._installed = self._read()
+            todo = plan(desired, self._installed)
+            failed = self._execute(todo, self._installed) if todo else {}
+        except KernelError as error:
+            self.forget()
+            return dict.fromkeys(desired.tunnels, str(error))
+        if failed:
+            self.forget()
+        return failed
+
+    def _pairs(self) -> PairFilter:
+        return PairFilter(self.record.namespace, self.record.home_agent)
+
+    def _read(self) -> Installed:
+        with Seg6Routes(self.record.namespace) as routes:
+            return Installed(routes.installed(), self._pairs().installed())
+
+    def _execute(self, todo: Plan, installed: Installed) -> dict[str, str]:
+        filter_ = self._pairs()
+        failed = self._accept(filter_, todo.add_pairs)
+        installed.pairs |= todo.add_pairs
+        segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
+        with Seg6Routes(self.record.namespace) as routes:
+            failed |= routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
+            installed.routes.update(segments)
+            failed |= routes.remove_all(todo.drop_routes)
+            for home in todo.drop_routes:
+                del installed.routes[home]
+        filter_.remove(todo.drop_pairs)
+        installed.pairs -= todo.drop_pairs
+        return failed
+
+    @staticmethod
+    def _accept(filter_: PairFilter, pairs: Iterable[Pair]) -> dict[str, str]:
+        """Add pairs; prefixes one at a time if together they are refused.
+
+        nft takes a prefix around those that are there, but none inside them: so the longest come first.
+        """
+        prefixes = [pair for pair in pairs if "/" in pair.inner_source]
+        prefixes.sort(key=lambda pair: parse_prefix(pair.inner_source).length, reverse=True)
+        filter_.add(pair for pair in pairs if "/" not in pair.inner_source)
+        try:
+            filter_.add(prefixes)
+            return {}
+        except NftError:
+            failed = {}
+            for pair in prefixes:
+                try:
+                    filter_.add([pair])
+                except NftError as error:
+                    failed[pair.inner_source] = str(error)
+            return failed

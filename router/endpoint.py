@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tunnel endpoint: the namespace where a router's packets for one home agent enter and leave their tunnels.
+
+One per bridge and home agent, because the outer source address of seg6 encapsulation is set per namespace::
+
+    OVS ──hft-…  tin ┐                              ┌ tout  hfk-…── the router's kernel
+                     │  enc0 ── enc1               │
+    for a home address: tin → enc0 → enc1, encapsulated → tout
+    from a care-of address: tin, pair checked, decapsulated → tout
+
+The link enc0-enc1 leads back into the same namespace. seg6 neither decrements the hop limit nor answers
+Packet Too Big where it encapsulates, so the packet is forwarded by ordinary routing first, over a link
+whose MTU is the tunnel's: that hop does both. Routing tables keep the ways apart:
+
+- INGRESS, for what comes from tin: the home agent's address is decapsulated, all else goes to enc0.
+- main, for what comes from enc1 and for the ICMPv6 errors made here: one encapsulating route per binding; the
+  default route leads to the router's kernel and so to the home agent: the fallback.
+- PLAIN, for packets that are in a tunnel already or come out of one: to the router's kernel, never into
+  another tunnel from here. A care-of address that is a home address, too, cannot make a loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+
+from router.ovsdb import EndpointRecord
+from tunnel.namespace import Namespace
+
+INGRESS_TABLE, PLAIN_TABLE = 100, 101
+PLAIN_RULE, INGRESS_RULE = 90, 100  # preferences
+
+TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
+KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80::3", "fe80::4"
+
+OUTER_HEADER = 40  # bytes, an IPv6 header
+MINIMUM_MTU = 1280  # RFC 8200 §5
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What setup was asked for, and the names that follow from it: always the same ones, unique on a host.
+
+    `home_agent` in RFC 5952 form; `mtu` in bytes, of the links that the encapsulated packets take.
+    """
+
+    bridge: str
+    home_agent: str
+    kernel_namespace: Namespace = None
+    mtu: int = 1500
+
+    @property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(f"{self.bridge} {self.home_agent}".encode()).digest()
+
+    @property
+    def _id(self) -> str:
+        return self._digest[:5].hex()
+
+    @property
+    def namespace(self) -> str:
+        """The name of the endpoint's network namespace."""
+        return f"hoaflow-{self._id}"
+
+    @property
+    def port(self) -> str:
+        """The veth end that is the OVS port; its peer is TIN."""
+        return f"hft-{self._id}"
+
+    @property
+    def kernel_port(self) -> str:
+        """The veth end in the router's kernel namespace; its peer is TOUT."""
+        return f"hfk-{self._id}"
+
+    @property
+    def mac(self) -> str:
+        """The MAC address of TIN: locally administered, unicast."""
+        return ":".join(f"{octet:02x}" for octet in b"\x02" + self._digest[5:10])
+
+    @property
+    def record(self) -> EndpointRecord:
+        """The endpoint as the OVS database has it."""
+        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace)
+
+
+def home_agent_address(text: str) -> str:
+    """A home agent's address in RFC 5952 form. Raises ValueError unless it is a global unicast IPv6
+    address.
+    """
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError as error:
+        raise ValueError(f"expected an IPv6 address, got {text!r}") from error
+    if address.is_multicast or address.is_link_local or address.is_loopback or address.is_unspecified:
+        raise ValueError(f"expected a global unicast address, got {text!r}")
+    if address.scope_id is not None:
+        raise ValueError(f"expected an address without zone, got {text!r}")
+    return str(address)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links, addresses, routes, rules and settings of a network namespace: each made if it is not there.
+
+Every function says whether it changed something. Namespaces are given by name, path or None (the current
+one).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
+
+from router.errors import RouterError
+from tunnel.namespace import Namespace, in_namespace, namespace_path
+
+AF_INET6 = 10
+NODAD = 0x02  # IFA_F_NODAD: the addresses are on links with two known ends
+UNIVERSE_SCOPE, TENTATIVE_DEPRECATED_OR_TEMPORARY = 0, 0x40 | 0x20 | 0x01
+OFFLOADS = (
+    "tcp-segmentation-offload",
+    "generic-segmentation-offload",
+    "generic-receive-offload",
+    "tx-checksumming",
+    "rx-checksumming",
+)
+
+
+@contextmanager
+def netlink(namespace: Namespace) -> Iterator[IPRoute]:
+    """A route netlink socket in the namespace; what the kernel refuses there becomes a RouterError."""
+    path = None if namespace is None else str(namespace_path(namespace))
+    try:
+        with IPRoute(netns=path, flags=0) as ipr:  # flags=0: do not create a missing namespace
+            yield ipr
+    except NetlinkError as error:
+        hint = " (root is needed)" if error.code == errno.EPERM else ""
+        raise RouterError(f"network namespace {namespace or 'current'}: {os.strerror(error.code)}{hint}") from error
+
+
+def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
+    """{index, mac, mtu, up} of an interface, None when it is not there."""
+    with netlink(namespace) as ipr:
+        index = _index(ipr, name)
+        if index is None:
+            return None
+        message = ipr.get_links(index)[0]
+        return {
+            "index": index,
+            "mac": message.get_attr("IFLA_ADDRESS"),
+            "mtu": message.get_attr("IFLA_MTU"),
+            "up": bool(message["flags"] & 1),
+        }
+
+
+def add_veth(
+    namespace: Namespace, name: str, peer_namespace: str, peer: str, mtu: int, peer_mac: str | None = None
+) -> None:
+    """A veth pair across two namespaces, both ends down; no end makes itself a link-local address."""
+    with netlink(namespace) as ipr, open(namespace_path(peer_namespace), "rb") as other:
+        attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu}
+        if peer_mac is not None:
+            attributes["address"] = peer_mac
+        ipr.link("add", ifname=name, kind="veth", mtu=mtu, peer=attributes)
+
+
+def remove_link(namespace: Namespace, name: str) -> bool:
+    """Remove an interface, with its peer if it is a veth."""
+    with netlink(namespace) as ipr:
+        index = _index(ipr, name)
+        if index is None:
+            return False
+        ipr.link("del", index=index)
+        return True
+
+
+def set_up(namespace: Namespace, name: str) -> bool:
+    """Set an interface up."""
+    with netlink(namespace) as ipr:
+        index = _need(ipr, name)
+        if ipr.get_links(index)[0]["flags"] & 1:
+            return False
+        ipr.link("set", index=index, state="up")
+        return True
+
+
+def set_mtu(namespace: Namespace, name: str, mtu: int) -> bool:
+    """Set an interface's MTU, in bytes."""
+    with netlink(namespace) as ipr:
+        index = _need(ipr, name)
+        if ipr.get_links(index)[0].get_attr("IFLA_MTU") == mtu:
+            return False
+        ipr.link("set", index=index, mtu=mtu)
+        return True
+
+
+def add_address(namespace: Namespace, name: str, address: str, length: int) -> bool:
+    """Add an IPv6 address, usable at once (no duplicate address detection)."""
+    with netlink(namespace) as ipr:
+        index = _need(ipr, name)
+        if address in _addresses(ipr, index):
+            return False
+        ipr.addr("add", index=index, address=address, prefixlen=length, family=AF_INET6, flags=NODAD)
+        return True
+
+
+def remove_address(namespace: Namespace, name: str, address: str, length: int) -> None:
+    """Remove an IPv6 address."""
+    with netlink(namespace) as ipr:
+        ipr.addr("del", index=_need(ipr, name), address=address, prefixlen=length, family=AF_INET6)
+
+
+def global_addresses(namespace: Namespace, name: str | None = None) -> list[str]:
+    """Lasting IPv6 addresses of global scope, those of lo first, then by interface."""
+    with netlink(namespace) as ipr:
+        index = None if name is None else _need(ipr, name)
+        return _addresses(ipr, index, lasting_global=True)
+
+
+def add_default_route(namespace: Namespace, via: str, dev: str, table: int = 254) -> bool:
+    """A default route by a gateway."""
+    with netlink(namespace) as ipr:
+        index = _need(ipr, dev)
+        for route in ipr.get_routes(family=AF_INET6, table=table):
+            if route["dst_len"] == 0 and (route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")) == (via, index):
+                return False
+        ipr.route("replace", family=AF_INET6, dst="::/0", gateway=via, oif=index, table=table)
+        return True
+
+
+def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> None:
+    """A neighbour's link-layer address, fixed."""
+    with netlink(namespace) as ipr:
+        index = _need(ipr, dev)
+        ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=0x80)  # NUD_PERMANENT
+
+
+def add_rule(namespace: Namespace, preference: int, table: int, **match: Any) -> bool:
+    """A routing rule; one with that preference that is there stays."""
+    with netlink(namespace) as ipr:
+        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=AF_INET6)):
+            return False
+        ipr.rule("add", family=AF_INET6, priority=preference, table=table, **match)
+        return True
+
+
+def sysctl(namespace: Namespace, key: str) -> str:
+    """The value of net.ipv6.conf.KEY (`all.forwarding`). Raises RouterError where the kernel has no IPv6."""
+    return in_namespace(namespace, lambda: _sysctl_path(key).read_text().strip())
+
+
+def set_sysctl(namespace: Namespace, key: str, value: str) -> bool:
+    """Set net.ipv6.conf.KEY."""
+    if sysctl(namespace, key) == value:
+        return False
+    in_namespace(namespace, lambda: _sysctl_path(key).write_text(value))
+    return True
+
+
+def offloads_off(namespace: Namespace, name: str) -> bool:
+    """Turn checksum and segmentation offloads of an interface off."""
+
+    def turn_off() -> bool:
+        ethtool = IoctlEthtool(name)
+        try:
+            flags = ethtool.get_offload_flags()
+            on = [flag for flag in OFFLOADS if flags[flag]]
+            for flag in on:
+                ethtool.set_offload_flag(flag, 0)
+            return bool(on)
+        finally:
+            ethtool.close()
+
+    return in_namespace(namespace, turn_off)
+
+
+def _sysctl_path(key: str) -> Path:
+    path = Path("/proc/sys/net/ipv6/conf", *key.split("."))
+    if not path.exists():
+        raise RouterError(f"net.ipv6.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)")
+    return path
+
+
+def _index(ipr: IPRoute, name: str) -> int | None:
+    found = ipr.link_lookup(ifname=name)
+    return int(found[0]) if found else None
+
+
+def _need(ipr: IPRoute, name: str) -> int:
+    index = _index(ipr, name)
+    if index is None:
+        raise RouterError(f"interface {name} is missing")
+    return index
+
+
+def _addresses(ipr: IPRoute, index: int | None, lasting_global: bool = False) -> list[str]:
+    found = []
+    for message in ipr.get_addr(family=AF_INET6):
+        if index is not None and message["index"] != index:
+            continue
+        flags = message.get_attr("IFA_FLAGS") or message["flags"]
+        if lasting_global and (message["scope"] != UNIVERSE_SCOPE or flags & TENTATIVE_DEPRECATED_OR_TEMPORARY):
+            continue
+        found.append((message["index"] != 1, message["index"], message.get_attr("IFA_ADDRESS")))
+    return [address for _, _, address in sorted(found, key=lambda entry: entry[:2])]  # else the kernel's order

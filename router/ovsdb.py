@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The router's Open vSwitch database, through ovs-vsctl(8): idempotent verbs, one transaction per change.
+
+What a tunnel endpoint is (home agent, MAC, namespace) stands in the external_ids of its OVS port, so there
+is no state file: the port and what is known of it come and go together.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any, NamedTuple
+
+from router.errors import RouterError
+
+TIMEOUT = 10  # seconds
+HOME_AGENT, MAC, NETNS = "hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns"
+
+# Access VLAN of the tunnel ports. NORMAL floods no other VLAN's frames to them; flows that name the port
+# reach it.
+VLAN = 4094
+
+
+class EndpointRecord(NamedTuple):
+    """A tunnel endpoint as the database has it."""
+
+    home_agent: str
+    port: str
+    mac: str
+    namespace: str
+
+
+class Bridge(NamedTuple):
+    """A bridge and the tunnel endpoints recorded on it. `dpid`: 16 hex digits, empty before the switch
+    runs.
+    """
+
+    name: str
+    dpid: str
+    datapath_type: str
+    endpoints: tuple[EndpointRecord, ...]
+
+    @property
+    def userspace(self) -> bool:
+        """Whether the datapath is in userspace, which takes packets without offloads only."""
+        return self.datapath_type == "netdev"
+
+
+class PortState(NamedTuple):
+    """What Open vSwitch says of a port's interface: its OpenFlow number, or why it has none."""
+
+    number: int | None
+    error: str
+
+
+class Ovsdb:
+    """One Open vSwitch database. `db` as in `ovs-vsctl --db`; None for its default."""
+
+    def __init__(self, db: str | None = None) -> None:
+        self.db = db
+
+    def bridge(self, name: str) -> Bridge:
+        """Read a bridge. Raises RouterError when there is none of that name or the database does not
+        answer.
+        """
+        columns = "--columns=name,datapath_id,datapath_type,ports"
+        (row,) = self._rows(columns, "list", "Bridge", name)
+        endpoints = []
+        for port in self._rows("--columns=_uuid,name,external_ids", "list", "Port"):
+            facts = dict(port["external_ids"])
+            if port["_uuid"] in row["ports"] and HOME_AGENT in facts:
+                endpoints.append(
+                    EndpointRecord(facts[HOME_AGENT], port["name"], facts.get(MAC, ""), facts.get(NETNS, ""))
+                )
+        dpid = "".join(row["datapath_id"])
+        return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints)))
+
+    def bridge_of_port(self, port: str) -> str | None:
+        """The bridge that has a port of that name, None when none has."""
+        if not self._rows("--columns=name", "find", "Port", f"name={port}"):
+            return None
+        return self._run("port-to-br", port).strip()
+
+    def add_endpoint(self, bridge: str, record: EndpointRecord) -> None:
+        """Make the endpoint's port with its facts; one that is there gets the facts. Idempotent."""
+        facts = {HOME_AGENT: record.home_agent, MAC: record.mac, NETNS: record.namespace}
+        self._run(
+            *["--may-exist", "add-port", bridge, record.port],
+            *["--", "set", "Port", record.port, f"tag={VLAN}"],
+            *(f'external_ids:{key}="{value}"' for key, value in facts.items()),
+        )
+
+    def remove_port(self, bridge: str, port: str) -> None:
+        """Remove a port of the bridge; one that is not there is fine."""
+        self._run("--if-exists", "del-port", bridge, port)
+
+    def port_state(self, port: str) -> PortState:
+        """Whether Open vSwitch took the port's interface."""
+        rows = self._rows("--columns=ofport,error", "find", "Interface", f"name={port}")
+        if not rows:
+            return PortState(None, "no such port")
+        number = rows[0]["ofport"]
+        error = "".join(rows[0]["error"])
+        if isinstance(number, int) and number > 0:
+            return PortState(number, error)
+        return PortState(None, error or "Open vSwitch has not taken the port (is ovs-vswitchd running?)")
+
+    def _rows(self, *arguments: str) -> list[dict[str, Any]]:
+        text = self._run("--format=json", *arguments)
+        if not text.strip():
+            return []
+        table = json.loads(text)
+        return [
+            {heading: _value(cell) for heading, cell in zip(table["headings"], row, strict=True)}
+            for row in table["data"]
+        ]
+
+    def _run(self, *arguments: str) -> str:
+        command = ["ovs-vsctl", f"--timeout={TIMEOUT}"]
+        if self.db is not None:
+            command.append(f"--db={self.db}")
+        try:
+            done = subprocess.run(
+                [*command, *arguments], capture_output=True, text=True, timeout=TIMEOUT + 5, check=False
+            )
+        except FileNotFoundError as error:
+            raise RouterError("ovs-vsctl was not found: install Debian's package openvswitch-switch") from error
+        except subprocess.TimeoutExpired as error:
+            raise RouterError(f"ovs-vsctl did not answer within {TIMEOUT + 5} s") from error
+        if done.returncode != 0:
+            reason = done.stderr.strip().removeprefix("ovs-vsctl: ")
+            if "Alarm clock" in reason or done.returncode < 0:
+                reason = f"no answer within {TIMEOUT} s (are ovsdb-server and ovs-vswitchd running?)"
+            raise RouterError(f"ovs-vsctl {' '.join(arguments)}: {reason}")
+        return done.stdout
+
+
+def _value(cell: Any) -> Any:
+    """A cell of OVSDB's JSON (RFC 7047 §5.1): a set or map as a list, a uuid as its text, the rest as it
+    is.
+    """
+    if isinstance(cell, list) and len(cell) == 2:
+        kind, value = cell
+        if kind == "uuid":
+            return value
+        if kind == "set":
+            return [_value(member) for member in value]
+        if kind == "map":
+            return [(_value(key), _value(member)) for key, member in value]
+    return cell

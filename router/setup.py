@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router setup` and `teardown`: make a tunnel endpoint, and leave nothing of it.
+
+Setup looks at each thing and makes what is missing, so it may be run again at any time; it says what it
+did. If it fails it undoes what it did itself. The OVS port comes last: what the database names is ready for
+use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+
+from pyroute2 import netns
+
+from router import links
+from router.endpoint import (
+    ENC_IN,
+    ENC_IN_SIDE,
+    ENC_OUT,
+    ENC_OUT_SIDE,
+    INGRESS_RULE,
+    INGRESS_TABLE,
+    KERNEL_SIDE,
+    MINIMUM_MTU,
+    OUTER_HEADER,
+    PLAIN_RULE,
+    PLAIN_TABLE,
+    TIN,
+    TOUT,
+    TOUT_SIDE,
+    Endpoint,
+)
+from router.errors import RouterError
+from router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from tunnel import hop_limit, namespace
+from tunnel.local import IPPROTO_IPV6
+from tunnel.pairs import PairFilter
+from tunnel.seg6 import Seg6Routes
+
+Say = Callable[[str], None]
+
+
+class Changes:
+    """What setup changed, in order, with how to undo it. Leaving the context by an exception undoes it all."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.count = 0
+        self._undo: list[tuple[str, Callable[[], object]]] = []
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def did(self, what: str, undo: Callable[[], object] | None = None) -> None:
+        """Say what was done; `undo` None where another change's undo covers it."""
+        self.say(what)
+        self.count += 1
+        if undo is not None:
+            self._undo.append((what, undo))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        for what, undo in reversed(self._undo):
+            try:
+                undo()
+                self.say(f"undone: {what}")
+            except Exception as failure:  # undo the rest all the same; the operator must know what is left
+                self.say(f"could not undo: {what}: {failure}")
+
+
+def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_source: str | None, say: Say) -> bool:
+    """Make the endpoint; False when all was there already.
+
+    `icmp_source`: the source address of the ICMPv6 errors it sends, one of the router's own; None: keep the
+    present one, or take the first lasting global address of the router's kernel namespace. Raises
+    RouterError (and NamespaceError, NftError, Seg6Error) after undoing what it did.
+    """
+    bridge = ovsdb.bridge(endpoint.bridge)
+    _check(endpoint, bridge, ovsdb)
+    with Changes(say) as changes:
+        _namespace(endpoint, changes)
+        _links(endpoint, changes)
+        _icmp_source(endpoint, icmp_source, changes)
+        _routing(endpoint, changes)
+        _filters(endpoint, changes)
+        if bridge.userspace:
+            _offloads(endpoint, changes)
+        _port(endpoint, bridge, ovsdb, changes)
+    return changes.count > 0
+
+
+def teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
+    """Remove an endpoint's port, links and namespace; False when nothing of it was there. Raises
+    RouterError.
+    """
+    before = ovsdb.bridge_of_port(record.port)
+    if before not in (None, bridge):
+        raise RouterError(f"port {record.port} belongs to bridge {before}, not {bridge}: nothing removed")
+    changed = before is not None
+    ovsdb.remove_port(bridge, record.port)
+    if changed:
+        say(f"port {record.port} removed from bridge {bridge}")
+    # The links go first and by name: the kernel removes a namespace's links later, when it finds the time.
+    if namespace.exists(record.namespace) and links.remove_link(record.namespace, TOUT):
+        say(f"link {TOUT} of namespace {record.namespace} removed, with its peer in the router's kernel")
+    if links.remove_link(None, record.port):
+        changed = True
+        say(f"link {record.port} removed")
+    if namespace.exists(record.namespace):
+        changed = True
+        netns.remove(record.namespace)
+        say(f"namespace {record.namespace} removed, with its routes and pair filter")
+    return changed
+
+
+def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
+    """Refuse, before anything is touched, what could not work."""
+    if os.geteuid() != 0:
+        raise RouterError("setup needs root")
+    if endpoint.mtu < MINIMUM_MTU + OUTER_HEADER:
+        raise RouterError(
+            f"--mtu {endpoint.mtu}: IPv6 needs {MINIMUM_MTU} bytes within the tunnel, "
+            f"so at least {MINIMUM_MTU + OUTER_HEADER}"
+        )
+    if links.sysctl(endpoint.kernel_namespace, "all.forwarding") != "1":
+        raise RouterError(
+            f"the router's kernel (network namespace {endpoint.kernel_namespace or 'current'}) does not forward "
+            f"IPv6, so what leaves the tunnel would be lost. Make it a router: sysctl -w "
+            f"net.ipv6.conf.all.forwarding=1 (interfaces that take router advertisements then need accept_ra=2)"
+        )
+    owner = ovsdb.bridge_of_port(endpoint.port)
+    if owner not in (None, bridge.name):
+        raise RouterError(f"port {endpoint.port} is on bridge {owner} already, not on {bridge.name}")
+
+
+def _namespace(endpoint: Endpoint, changes: Changes) -> None:
+    name = endpoint.namespace
+    if not namespace.exists(name):
+        netns.create(name)
+        changes.did(f"namespace {name} created", partial(netns.remove, name))
+    for key, value in (("all.disable_ipv6", "0"), ("all.forwarding", "1"), ("default.addr_gen_mode", "1")):
+        if links.set_sysctl(name, key, value):
+            changes.did(f"net.ipv6.conf.{key} = {value} in {name}")
+    if links.set_up(name, "lo"):
+        changes.did(f"link lo up in {name}")
+
+
+def _links(endpoint: Endpoint, changes: Changes) -> None:
+    inside, kernel = endpoint.namespace, endpoint.kernel_namespace
+    _veth(endpoint, changes, None, endpoint.port, TIN, endpoint.mac)
+    _veth(endpoint, changes, kernel, endpoint.kernel_port, TOUT, None)
+    tunnel_mtu = endpoint.mtu - OUTER_HEADER
+    if links.link(inside, ENC_IN) is None:
+        links.add_veth(inside, ENC_IN, inside, ENC_OUT, tunnel_mtu)
+        changes.did(f"link {ENC_IN} - {ENC_OUT} added in {inside}, MTU {tunnel_mtu}")
+    for name, where, mtu in (
+        (endpoint.port, None, endpoint.mtu),
+        (TIN, inside, endpoint.mtu),
+        (endpoint.kernel_port, kernel, endpoint.mtu),
+        (TOUT, inside, endpoint.mtu),
+        (ENC_IN, inside, tunnel_mtu),
+        (ENC_OUT, inside, tunnel_mtu),
+    ):
+        if links.set_mtu(where, name, mtu):
+            changes.did(f"MTU of {name} set to {mtu}")
+    # Open vSwitch's end is no interface of the host's own IPv6; the other ends have fixed addresses.
+    settings = [
+        (None, f"{endpoint.port}.disable_ipv6", "1"),
+        (kernel, f"{endpoint.kernel_port}.disable_ipv6", "0"),
+        (kernel, f"{endpoint.kernel_port}.addr_gen_mode", "1"),
+    ]
+    for where, key, value in settings:
+        if links.set_sysctl(where, key, value):
+            changes.did(f"net.ipv6.conf.{key} = {value}")
+    ends = [(None, endpoint.port), (kernel, endpoint.kernel_port)]
+    ends += [(inside, name) for name in (TIN, TOUT, ENC_IN, ENC_OUT)]
+    for where, name in ends:
+        if links.set_up(where, name):
+            changes.did(f"link {name} up")
+    for where, name, address in (
+        (kernel, endpoint.kernel_port, KERNEL_SIDE),
+        (inside, TOUT, TOUT_SIDE),
+        (inside, ENC_IN, ENC_IN_SIDE),
+        (inside, ENC_OUT, ENC_OUT_SIDE),
+    ):
+        if links.add_address(where, name, address, 64):
+            changes.did(f"address {address}/64 on {name}")
+
+
+def _veth(
+    endpoint: Endpoint, changes: Changes, where: namespace.Namespace, name: str, peer: str, mac: str | None
+) -> None:
+    inside = endpoint.namespace
+    outer, inner = links.link(where, name), links.link(inside, peer)
+    if outer is not None and inner is not None:
+        return
+    if inner is not None:
+        raise RouterError(
+            f"{peer} of namespace {inside} leads elsewhere than to {name} in namespace {where or 'current'}: "
+            f"has --kernel-namespace changed? Run teardown first"
+        )
+    if outer is not None:
+        raise RouterError(f"interface {name} exists but does not lead to namespace {inside}: run teardown first")
+    links.add_veth(where, name, inside, peer, endpoint.mtu, mac)
+    changes.did(f"link {name} - {peer} added, to namespace {inside}", partial(links.remove_link, where, name))
+
+
+def _icmp_source(endpoint: Endpoint, wanted: str | None, changes: Changes) -> None:
+    present = links.global_addresses(endpoint.namespace, "lo")
+    if wanted is None and present:
+        return
+    if wanted is None:
+        candidates = links.global_addresses(endpoint.kernel_namespace)
+        if not candidates:
+            raise RouterError(
+                "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
+                "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
+            )
+        wanted = candidates[0]
+    for address in present:
+        if address != wanted:
+            links.remove_address(endpoint.namespace, "lo", address, 128)
+            changes.did(
+                f"ICMPv6 errors no longer from {address}",
+                partial(links.add_address, endpoint.namespace, "lo", address, 128),
+            )
+    if links.add_address(endpoint.namespace, "lo", wanted, 128):
+        changes.did(
+            f"ICMPv6 errors from {wanted}",
+            partial(links.remove_address, endpoint.namespace, "lo", wanted, 128),
+        )
+
+
+def _routing(endpoint: Endpoint, changes: Changes) -> None:
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    far_end = links.link(inside, ENC_OUT)
+    assert far_end is not None, "made just before"
+    links.add_neighbour(inside, ENC_IN, ENC_OUT_SIDE, far_end["mac"])
+    for table, via, dev in (
+        (254, KERNEL_SIDE, TOUT),
+        (PLAIN_TABLE, KERNEL_SIDE, TOUT),
+        (INGRESS_TABLE, ENC_OUT_SIDE, ENC_IN),
+    ):
+        if links.add_default_route(inside, via, dev, table):
+            changes.did(f"default route of table {table} via {via} dev {dev} in {inside}")
+    if links.add_rule(inside, INGRESS_RULE, INGRESS_TABLE, iifname=TIN):
+        changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE}")
+    encapsulated = {"iifname": ENC_OUT, "src": home_agent, "src_len": 128, "ip_proto": IPPROTO_IPV6}
+    if links.add_rule(inside, PLAIN_RULE, PLAIN_TABLE, **encapsulated):
+        changes.did(f"what is encapsulated looks into table {PLAIN_TABLE}")
+    with Seg6Routes(inside) as routes:
+        if routes.source() != home_agent:
+            routes.set_source(home_agent)
+            changes.did(f"tunnel source {home_agent} in {inside}")
+        if routes.decapsulated(INGRESS_TABLE) != {home_agent: PLAIN_TABLE}:
+            routes.decapsulate(home_agent, TOUT, PLAIN_TABLE, INGRESS_TABLE)
+            changes.did(f"decapsulation for {home_agent} in {inside}")
+
+
+def _filters(endpoint: Endpoint, changes: Changes) -> None:
+    pairs = PairFilter(endpoint.namespace, destination=endpoint.home_agent)
+    if not pairs.present():
+        pairs.setup()
+        changes.did(f"pair filter set up in {endpoint.namespace}")
+    if not hop_limit.is_set(endpoint.namespace):
+        hop_limit.set_hop_limit(endpoint.namespace, endpoint.home_agent)
+        changes.did(f"tunnel hop limit {hop_limit.HOP_LIMIT} in {endpoint.namespace}")
+
+
+def _offloads(endpoint: Endpoint, changes: Changes) -> None:
+    for where, name in ((None, endpoint.port), (endpoint.namespace, TIN)):
+        if links.offloads_off(where, name):
+            changes.did(f"checksum and segmentation offloads of {name} off (userspace datapath)")
+
+
+def _port(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb, changes: Changes) -> None:
+    if endpoint.record not in bridge.endpoints:
+        if ovsdb.bridge_of_port(endpoint.port) is None:
+            undo = partial(ovsdb.remove_port, bridge.name, endpoint.port)
+        else:
+            undo = None
+        try:
+            ovsdb.add_endpoint(bridge.name, endpoint.record)
+        except RouterError:
+            # ovs-vsctl waits for the switch: the database may have the port although this failed
+            if undo is not None:
+                undo()
+            raise
+        changes.did(f"port {endpoint.port} added to bridge {bridge.name}", undo)
+    state = ovsdb.port_state(endpoint.port)
+    if state.number is None:
+        raise RouterError(f"Open vSwitch did not take port {endpoint.port}: {state.error}")

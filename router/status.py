@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router status`: what is there of each tunnel endpoint, read from the kernel and from Open
+vSwitch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from router.ovsdb import EndpointRecord, Ovsdb
+from tunnel import namespace
+from tunnel.nft import NftError
+from tunnel.pairs import PairFilter
+from tunnel.seg6 import Seg6Routes
+
+
+@dataclass
+class EndpointStatus:
+    """One endpoint. `ofport`: OpenFlow port number. `accepted`, `dropped`: packets of the pair filter.
+
+    What cannot be read because a part is missing is None, and `problems` says so.
+    """
+
+    home_agent: str
+    port: str
+    ofport: int | None
+    mac: str
+    namespace: str
+    namespace_present: bool
+    routes: int | None = None
+    pairs: int | None = None
+    accepted: int | None = None
+    dropped: int | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def status(bridge: str, ovsdb: Ovsdb) -> list[EndpointStatus]:
+    """The endpoints recorded on the bridge. Raises RouterError when there is no such bridge."""
+    return [_endpoint(record, ovsdb) for record in ovsdb.bridge(bridge).endpoints]
+
+
+def _endpoint(record: EndpointRecord, ovsdb: Ovsdb) -> EndpointStatus:
+    port = ovsdb.port_state(record.port)
+    there = namespace.exists(record.namespace)
+    found = EndpointStatus(
+        record.home_agent, record.port, port.number, record.mac, record.namespace, namespace_present=there
+    )
+    if port.number is None:
+        found.problems.append(f"OVS port: {port.error}")
+    if not there:
+        found.problems.append("namespace is missing: run setup again")
+        return found
+    with Seg6Routes(record.namespace) as routes:
+        found.routes = len(routes.installed())
+        if routes.source() != record.home_agent:
+            found.problems.append("tunnel source is not the home agent's address: run setup again")
+    pairs = PairFilter(record.namespace, record.home_agent)
+    try:
+        found.accepted, found.dropped = pairs.counters()
+        found.pairs = len(pairs.installed())
+    except NftError:
+        found.problems.append("pair filter is missing: run setup again")
+    return found
+
+
+def table(endpoints: Sequence[EndpointStatus]) -> str:
+    """The endpoints as a table for people."""
+    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
+    rows = [
+        [
+            *(e.home_agent, e.port, _cell(e.ofport), e.mac),
+            e.namespace if e.namespace_present else f"{e.namespace} (missing)",
+            *map(_cell, (e.routes, e.pairs, e.accepted, e.dropped)),
+        ]
+        for e in endpoints
+    ]
+    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [headings, *rows]
+    ]
+    lines += [f"problem: {e.home_agent}: {problem}" for e in endpoints for problem in e.problems]
+    return "\n".join(lines)
+
+
+def as_json(bridge: str, dpid: str, endpoints: Sequence[EndpointStatus]) -> dict[str, object]:
+    """The endpoints as a JSON object."""
+    return {"bridge": bridge, "dpid": dpid, "endpoints": [asdict(endpoint) for endpoint in endpoints]}
+
+
+def _cell(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router with everything around it: correspondent node and mobile node on its bridge, its kernel, a home
+agent.
+
+    cn ── 1 ┐            ┌ 2 ── lan  rt (the router's kernel)  home ── home agent
+    mn ── 4 ┘   bridge   └ 5 ── acc
+
+Each node is a network namespace. The bridge joins cn with lan and mn with acc, as two links would; flows
+steer what belongs into the tunnels to the endpoint, as the controller will.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from router.endpoint import Endpoint
+from tests.support.ovs import Ovs
+from tunnel.local import decapsulate_local
+from tunnel.seg6 import Seg6Routes
+
+TIMEOUT = 30  # seconds
+CHECKOUT = Path(__file__).parents[2]
+DPID = 0xABC
+HA, HOA, COA, CN, ROUTER = "2001:db8:99::1", "2001:db8:99::100", "2001:db8:2::2", "2001:db8:1::2", "2001:db8:1::1"
+COA_2, OTHER_HOA = "2001:db8:2::3", "2001:db8:99::200"
+MN_TABLE, MN_UPLINK_RULE = 77, 50
+# Link-local addresses are given by hand: nothing is tentative then, nothing changes by itself.
+SETTINGS = ("net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.addr_gen_mode=1")
+
+
+def sh(*command: str, check: bool = True) -> str:
+    """Run a command; returns what it prints."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Wait until `condition` returns something true, and return it. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise TimeoutError(f"not within {seconds} s: {what}")
+
+
+class RouterLab:
+    """The network of this module's docstring. A context manager."""
+
+    def __init__(self, ovs: Ovs) -> None:
+        self.ovs = ovs
+        # the names of an endpoint follow from the bridge's: another one in every run
+        self.bridge = "b" + ovs.netns.removeprefix("hf-ovs-")
+        self.names = {node: f"{ovs.netns}-{node}" for node in ("cn", "mn", "rt", "ha")}
+
+    def __enter__(self) -> RouterLab:
+        try:
+            self._build()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Remove everything, endpoints included. Harmless when repeated."""
+        # the switch lets go of its ports before their links vanish: it would log errors
+        with contextlib.suppress(RuntimeError):
+            self.router("teardown", "--bridge", self.bridge)
+        with contextlib.suppress(RuntimeError):
+            self.ovs.vsctl("--if-exists", "del-br", self.bridge)
+        for name in self.names.values():
+            if os.path.exists(f"/run/netns/{name}"):
+                sh("ip", "netns", "del", name)
+
+    def ip(self, node: str, *arguments: str) -> str:
+        """`ip ARGUMENTS` in a node."""
+        return sh("ip", "-n", self.names[node], *arguments)
+
+    def run(self, node: str, *command: str, check: bool = True) -> str:
+        """A command in a node."""
+        return sh("ip", "netns", "exec", self.names[node], *command, check=check)
+
+    def ping(self, node: str, target: str, *options: str) -> str:
+        """Three pings; returns what ping says."""
+        command = ["ping", "-n", "-c3", "-i0.2", "-W1", *options, target]
+        return self.run(node, *command, check=False)
+
+    def router_command(self, *arguments: str) -> list[str]:
+        """The command line of `hoaflow-router ARGUMENTS`, in Open vSwitch's namespace."""
+        return self.ovs.command(sys.executable, "-m", "router", *arguments, f"--db=unix:{self.ovs.database}")
+
+    def router(self, *arguments: str) -> str:
+        """`hoaflow-router ARGUMENTS`; returns its output. Raises RuntimeError with it when it fails."""
+        return sh(*self.router_command(*arguments))
+
+    def setup(self, *options: str, home_agent: str = HA) -> str:
+        """`hoaflow-router setup` for the bridge and the kernel of this lab."""
+        kernel = ["--kernel-namespace", self.names["rt"]]
+        return self.router("setup", "--bridge", self.bridge, "--home-agent", home_agent, *kernel, *options)
+
+    def endpoint(self, home_agent: str = HA) -> Endpoint:
+        """The endpoint that `setup` makes, for its names."""
+        return Endpoint(self.bridge, home_agent, self.names["rt"])
+
+    def status(self) -> dict[str, Any]:
+        """`hoaflow-router status --json`, whatever its exit status."""
+        done = subprocess.run(
+            self.router_command("status", "--bridge", self.bridge, "--json"),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+            cwd=CHECKOUT,
+        )
+        return json.loads(done.stdout)
+
+    def steer(self) -> None:
+        """The flows that the controller will install: downlink for HOA, uplink from COA and COA_2."""
+        (endpoint,) = self.status()["endpoints"]
+        to_tunnel = f"set_field:{endpoint['mac']}->eth_dst,output:{endpoint['ofport']}"
+        self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=1,ipv6,ipv6_dst={HOA},actions={to_tunnel}")
+        for care_of_address in (COA, COA_2):
+            match = f"priority=100,in_port=4,ipv6,ipv6_src={care_of_address},ipv6_dst={HA},nw_proto=41"
+            self.ovs.ofctl("add-flow", self.bridge, f"{match},actions={to_tunnel}")
+
+    def roam(self, care_of_address: str) -> None:
+        """The mobile node sends and takes its tunnel by this care-of address."""
+        decapsulate_local(self.names["mn"], care_of_address, "m0", lookup_table=255)
+        with Seg6Routes(self.names["mn"]) as routes:
+            routes.set_source(care_of_address)
+            routes.encapsulate("::/0", HA, via="2001:db8:2::1", dev="m0", table=MN_TABLE)
+
+    def snapshot(self) -> dict[str, object]:
+        """All that setup could leave behind, in Open vSwitch's namespace and the router's kernel."""
+        inside = {"ovs": self.ovs.netns, "rt": self.names["rt"]}
+        taken: dict[str, object] = {
+            # grep ends with 2 for what only writes
+            f"{kind} {node}": sh("ip", "netns", "exec", name, *command, check=kind != "sysctl")
+            for node, name in inside.items()
+            for kind, command in {
+                "links": ["ip", "-br", "link"],
+                "addresses": ["ip", "-br", "-6", "address"],
+                "routes": ["ip", "-6", "route", "show", "table", "all"],
+                "rules": ["ip", "-6", "rule"],
+                "nft": ["nft", "list", "ruleset"],
+                "sysctl": ["grep", "-rs", ".", "/proc/sys/net/ipv6/conf/all", "/proc/sys/net/ipv6/conf/default"],
+            }.items()
+        }
+        taken["namespaces"] = sorted(os.listdir("/run/netns"))
+        taken["database"] = self.ovs.vsctl("show")
+        return taken
+
+    def _build(self) -> None:
+        self.ovs.run("sysctl", "-qw", "net.ipv6.conf.default.addr_gen_mode=1")
+        self.ovs.add_bridge(self.bridge, DPID)
+        for name in self.names.values():
+            sh("ip", "netns", "add", name)
+            sh("ip", "-n", name, "link", "set", "lo", "up")
+            sh("ip", "netns", "exec", name, "sysctl", "-qw", *SETTINGS)
+        for number, node, interface in (
+            (1, "cn", "c0"),
+            (2, "rt", "lan"),
+            (4, "mn", "m0"),
+            (5, "rt", "acc"),
+        ):
+            self._port(number, node, interface)
+        home = f"ip link add home netns {self.names['rt']} type veth peer name h0 netns {self.names['ha']}"
+        sh(*home.split())
+        for node, interface in (("rt", "home"), ("ha", "h0")):
+            self.ip(node, "link", "set", interface, "up")
+        for node, interface, address in (
+            ("cn", "c0", f"{CN}/64"),
+            ("rt", "lan", f"{ROUTER}/64"),
+            ("rt", "acc", "2001:db8:2::1/64"),
+            ("rt", "home", "2001:db8:10::1/64"),
+            ("ha", "h0", "2001:db8:10::2/64"),
+            ("mn", "m0", f"{COA}/64"),
+            ("mn", "m0", f"{COA_2}/64"),
+            ("mn", "lo", f"{HOA}/128"),
+            ("mn", "lo", f"{OTHER_HOA}/128"),
+            ("cn", "c0", "fe80::1/64"),
+            ("rt", "lan", "fe80::2/64"),
+            ("mn", "m0", "fe80::4/64"),
+            ("rt", "acc", "fe80::5/64"),
+            ("rt", "home", "fe80::6/64"),
+            ("ha", "h0", "fe80::7/64"),
+        ):
+            self.ip(node, "-6", "address", "add", address, "dev", interface, "nodad")
+        for node, prefix, via in (
+            ("cn", "default", ROUTER),
+            ("mn", "default", "2001:db8:2::1"),
+            ("ha", "default", "2001:db8:10::1"),
+            ("rt", "2001:db8:99::/64", "2001:db8:10::2"),
+        ):
+            self.ip(node, "-6", "route", "add", prefix, "via", via)
+        self.ip("ha", "-6", "route", "add", "blackhole", "2001:db8:99::/64")
+        for home_address in (HOA, OTHER_HOA):
+            rule = f"from {home_address} lookup {MN_TABLE} pref {MN_UPLINK_RULE}"
+            self.ip("mn", "-6", "rule", "add", *rule.split())
+        for one, other in ((1, 2), (4, 5)):
+            for entry, exit_ in ((one, other), (other, one)):
+                self.ovs.ofctl("add-flow", self.bridge, f"priority=1,in_port={entry},actions={exit_}")
+        self.roam(COA)
+
+    def _port(self, number: int, node: str, interface: str) -> None:
+        port = f"s{number}"
+        self.ovs.run(*f"ip link add {port} type veth peer name {interface}".split(), "netns", self.names[node])
+        self.ovs.run("ip", "link", "set", port, "up")
+        self.ip(node, "link", "set", interface, "up")
+        off = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"]
+        self.ovs.run("ethtool", "-K", port, *off)
+        self.run(node, "ethtool", "-K", interface, *off)
+        request = f"ofport_request={number}"
+        self.ovs.vsctl("add-port", self.bridge, port, "--", "set", "interface", port, request)
+
+
+@contextlib.contextmanager
+def capture(node_command: list[str], interface: str, packet_filter: str) -> Iterator[Callable[[], str]]:
+    """tcpdump on an interface; ready when the context is entered. Call what it yields to end it and get its
+    lines.
+    """
+    command = [*node_command, "tcpdump", "-l", "-nn", "-v", "--immediate-mode", "-i", interface, packet_filter]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stdout is not None
+            assert "listening" in process.stderr.readline()
+            lines: list[str] = []
+
+            def read() -> None:
+                assert process.stdout is not None
+                lines.extend(process.stdout)
+
+            reader = threading.Thread(target=read)
+            reader.start()
+
+            def all_lines() -> str:
+                process.terminate()
+                reader.join()
+                return "".join(lines).strip()
+
+            yield all_lines
+        finally:
+            process.terminate()

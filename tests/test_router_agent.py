@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router run` as a process, against a controller that fails on demand, on a real switch and
+kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_controller import FakeController
+from tests.support.logs import errors_in
+from tests.support.ovs import Ovs
+from tests.support.router_lab import (
+    CHECKOUT,
+    CN,
+    COA,
+    COA_2,
+    DPID,
+    HA,
+    HOA,
+    OTHER_HOA,
+    RouterLab,
+    until,
+)
+from tunnel.pairs import Pair, PairFilter
+from tunnel.seg6 import Seg6Routes
+
+HA_2 = "2001:db8:88::1"
+MNP = "2001:db8:99:10::/64"
+
+
+@pytest.fixture
+def lab(ovs: Ovs) -> Iterator[RouterLab]:
+    with RouterLab(ovs) as running:
+        running.setup()
+        yield running
+
+
+@pytest.fixture
+def controller(ovs: Ovs) -> Iterator[FakeController]:
+    with ovs.inside():
+        fake = FakeController()
+    with fake:
+        yield fake
+
+
+class AgentProcess:
+    """`hoaflow-router run`; its log goes to a file."""
+
+    def __init__(self, lab: RouterLab, port: int, log: Path) -> None:
+        self.log_file = log
+        self.command = lab.router_command("run", "--bridge", lab.bridge, "--controller", f"http://127.0.0.1:{port}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdout=log, cwd=CHECKOUT)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+@pytest.fixture
+def agent(lab: RouterLab, controller: FakeController, tmp_path: Path) -> Iterator[AgentProcess]:
+    running = AgentProcess(lab, controller.port, tmp_path / "agent.log")
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.end()
+    assert errors_in(running.log()) == []
+
+
+def installed(lab: RouterLab) -> dict[str, str]:
+    with Seg6Routes(lab.endpoint().namespace) as routes:
+        return routes.installed()
+
+
+def accepted(lab: RouterLab) -> set[Pair]:
+    return PairFilter(lab.endpoint().namespace).installed()
+
+
+def test_bindings_come_change_and_go_end_to_end(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    endpoint = lab.endpoint()
+    until(lambda: controller.acknowledged, "the agent announces itself")
+    assert controller.acknowledged[0] == {
+        "revision": 0,
+        "endpoints": [{"home_agent": HA, "port": endpoint.port, "mac": endpoint.mac}],
+        "failed": [],
+    }
+    assert f"/v1/routers/{DPID:016x}/tunnels/ack" in controller.calls[0]
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    assert " 0% packet loss" in lab.ping("cn", HOA)
+    assert "100% packet loss" in lab.ping("mn", CN, "-I", OTHER_HOA)
+
+    lab.roam(COA_2)
+    controller.bind(HOA, COA_2, HA)
+    until(controller.up_to_date, "the handover is applied")
+    assert (installed(lab), accepted(lab)) == ({HOA: COA_2}, {Pair(COA_2, HOA)})
+    assert " 0% packet loss" in lab.ping("cn", HOA)
+
+    controller.unbind(HOA)
+    until(controller.up_to_date, "the removal is applied")
+    assert (installed(lab), accepted(lab)) == ({}, set())
+    assert controller.last()["failed"] == []
+
+
+def test_what_is_acknowledged_is_in_the_kernel(lab: RouterLab, controller: FakeController, agent: AgentProcess) -> None:
+    """At each acknowledgement, not some time later: the controller installs the flow on it."""
+    controller.know(HA)
+    for number in range(1, 20):
+        controller.bind(HOA, f"2001:db8:2::{number:x}", HA)
+        until(controller.up_to_date, "the binding is applied")
+        assert installed(lab) == {HOA: f"2001:db8:2::{number:x}"}
+
+
+def test_a_killed_agent_starts_again_and_removes_only_what_is_gone(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    controller.bind(OTHER_HOA, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    agent.end(signal.SIGKILL)
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
+    controller.unbind(OTHER_HOA)
+    agent.start()
+    until(controller.up_to_date, "the agent is back")
+    assert (installed(lab), accepted(lab)) == ({HOA: COA}, {Pair(COA, HOA)})
+
+
+def test_sigterm_ends_it_at_once_and_leaves_the_routes(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    assert agent.end() == 0
+    assert installed(lab) == {HOA: COA}
+    assert "event=stopped" in agent.log()
+
+
+def test_a_restarted_controller_deletes_nothing_before_the_snapshot(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    controller.bind(OTHER_HOA, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    controller.restart()
+    until(controller.up_to_date, "the agent has announced itself again")
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
+    controller.bind(HOA, COA_2, HA)
+    until(controller.up_to_date, "the first binding of the snapshot")
+    assert installed(lab) == {HOA: COA_2, OTHER_HOA: COA}
+    controller.know(HA)
+    until(controller.up_to_date, "the snapshot is complete")
+    assert (installed(lab), accepted(lab)) == ({HOA: COA_2}, {Pair(COA_2, HOA)})
+
+
+def test_it_outlives_an_unreachable_controller_and_logs_it_once(
+    lab: RouterLab, ovs: Ovs, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    until(lambda: agent.log().count("state='ok'") == 1, "it says that the controller is there")
+    controller.die()
+    until(lambda: "lost, routes kept" in agent.log(), "the loss is noticed")
+    with ovs.inside():
+        anew = FakeController(port=controller.port)
+    with anew:
+        anew.bind(HOA, COA_2, HA)
+        until(anew.up_to_date, "the agent is back")
+        assert installed(lab) == {HOA: COA_2}
+        until(lambda: agent.log().count("state='ok'") == 2, "it says that the controller is back")
+        assert agent.log().count("lost, routes kept") == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 409])
+def test_refusals_are_retried(lab: RouterLab, controller: FakeController, agent: AgentProcess, status: int) -> None:
+    controller.know(HA)
+    until(controller.up_to_date, "the agent is there")
+    controller.failures.extend([status] * 3)
+    controller.bind(HOA, COA, HA)
+    until(lambda: controller.up_to_date() and not controller.failures, "the binding is applied")
+    assert installed(lab) == {HOA: COA}
+
+
+def test_one_bad_binding_is_reported_and_the_others_go_on(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA, HA_2)
+    controller.bind(OTHER_HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    controller.bind("2001:db8:99::300", "nonsense", HA)
+    controller.bind(MNP, COA_2, HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the list is applied")
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA, MNP: COA_2}
+    failed = {entry["home_address"]: entry["reason"] for entry in controller.last()["failed"]}
+    assert failed.keys() == {"2001:db8:88::100", "2001:db8:99::300"}
+    assert "hoaflow-router setup for it" in failed["2001:db8:88::100"]
+    assert "nonsense" in failed["2001:db8:99::300"]
+
+
+def test_a_prefix_that_nft_refuses_fails_alone_until_it_fits(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    """nft's interval sets take no prefix inside one that is there already."""
+    wide, narrow = "2001:db8:99::/48", "2001:db8:99:10::/60"
+    controller.know(HA)
+    controller.bind(wide, COA, HA)
+    until(controller.up_to_date, "the wide prefix is applied")
+    controller.bind(narrow, COA, HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the list is applied")
+    assert [entry["home_address"] for entry in controller.last()["failed"]] == [narrow]
+    assert installed(lab) == {wide: COA, HOA: COA}
+    controller.unbind(wide)
+    until(lambda: controller.up_to_date() and not controller.last()["failed"], "the other one fits now")
+    assert installed(lab) == {narrow: COA, HOA: COA}
+
+
+def test_endpoints_removed_and_added_while_it_runs_are_noticed(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA, HA_2)
+    controller.bind(HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    until(lambda: controller.last().get("failed"), "there is no endpoint for the second home agent yet")
+    lab.router("teardown", "--bridge", lab.bridge)
+    until(lambda: controller.last()["endpoints"] == [], "the agent says that no endpoint is left")
+    assert len(controller.last()["failed"]) == 2
+    lab.setup()
+    lab.setup(home_agent=HA_2)
+    controller.restart()  # it announces itself again, and looks at the database then
+    controller.bind(HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    until(lambda: len(controller.last()["endpoints"]) == 2 and controller.up_to_date(), "both are announced")
+    assert controller.last()["failed"] == []
+    assert installed(lab) == {HOA: COA}
+    with Seg6Routes(lab.endpoint(HA_2).namespace) as routes:
+        assert routes.installed() == {"2001:db8:88::100": COA}
+
+
+def test_a_namespace_made_anew_gets_its_bindings_back(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    lab.router("teardown", "--bridge", lab.bridge)
+    lab.setup()
+    until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {Pair(COA, HOA)}, "it is applied again")
+
+
+def test_ten_thousand_bindings_are_applied_in_bulk(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    until(controller.up_to_date, "the agent is there")
+    wanted = {f"2001:db8:99::{n:x}": f"2001:db8:2::{n:x}" for n in range(0x1000, 0x1000 + 10_000)}
+    acknowledgements = len(controller.acknowledged)
+    with controller.changed:
+        for home_address, care_of_address in wanted.items():
+            controller.bind(home_address, care_of_address, HA)
+    until(controller.up_to_date, "all are applied")
+    assert installed(lab) == wanted
+    assert len(accepted(lab)) == len(wanted)
+    assert len(controller.acknowledged) == acknowledgements + 1
+    assert lab.status()["endpoints"][0]["routes"] == len(wanted)
+
+
+def test_run_without_the_bridge_ends_with_the_reason(lab: RouterLab) -> None:
+    with pytest.raises(RuntimeError, match="nosuch") as failure:
+        lab.router("run", "--bridge", "nosuch", "--controller", "http://127.0.0.1:1")
+    assert "Traceback" not in str(failure.value)
+    assert os.path.exists(f"/run/netns/{lab.endpoint().namespace}")

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the router's agent decides to do, without doing it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.endpoint import Endpoint, home_agent_address
+from router.plan import Desired, Installed, Tunnel, TunnelList, Wanted, plan, without_endpoint
+from tunnel.pairs import Pair
+
+HA, HA_2 = "2001:db8:99::1", "2001:db8:88::1"
+HOA, HOA_2, COA, COA_2 = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::3"
+
+
+def full(*tunnels: tuple[str, str, str], home_agents: tuple[str, ...] = (HA,)) -> TunnelList:
+    return TunnelList(1, True, frozenset(home_agents), tuple(Tunnel(*t) for t in tunnels), ())
+
+
+def news(
+    *tunnels: tuple[str, str, str], removed: tuple[str, ...] = (), home_agents: tuple[str, ...] = (HA,)
+) -> TunnelList:
+    return TunnelList(2, False, frozenset(home_agents), tuple(Tunnel(*t) for t in tunnels), removed)
+
+
+def wanted(*answers: TunnelList) -> Wanted:
+    result = Wanted()
+    for answer in answers:
+        result.take(answer)
+    return result
+
+
+def installed() -> Installed:
+    return Installed({HOA: COA}, {Pair(COA, HOA)})
+
+
+def test_what_is_right_is_left_alone() -> None:
+    assert not plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], installed())
+
+
+def test_a_new_binding_gets_its_pair_and_its_route() -> None:
+    todo = plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], Installed())
+    assert (todo.add_pairs, todo.set_routes) == ({Pair(COA, HOA)}, {HOA: COA})
+    assert not todo.drop_pairs | todo.drop_routes
+
+
+def test_a_handover_replaces_the_route_and_drops_the_old_pair() -> None:
+    todo = plan(wanted(full((HOA, COA, HA)), news((HOA, COA_2, HA))).by_home_agent[HA], installed())
+    assert (todo.add_pairs, todo.set_routes) == ({Pair(COA_2, HOA)}, {HOA: COA_2})
+    assert (todo.drop_pairs, todo.drop_routes) == ({Pair(COA, HOA)}, set())
+
+
+def test_a_removed_binding_loses_route_and_pair() -> None:
+    todo = plan(wanted(full((HOA, COA, HA)), news(removed=(HOA,))).by_home_agent[HA], installed())
+    assert (todo.drop_routes, todo.drop_pairs) == ({HOA}, {Pair(COA, HOA)})
+
+
+def test_what_a_full_list_lacks_goes_if_the_home_agent_is_known() -> None:
+    assert plan(wanted(full()).by_home_agent[HA], installed()).drop_routes == {HOA}
+
+
+def test_nothing_goes_before_the_controller_knows_the_home_agent() -> None:
+    """After its restart the controller has bindings of one home agent and no snapshot of it yet."""
+    restarted = wanted(full((HOA_2, COA, HA), home_agents=()))
+    todo = plan(restarted.by_home_agent[HA], installed())
+    assert todo.set_routes == {HOA_2: COA}
+    assert not todo.drop_routes | todo.drop_pairs
+    restarted.take(news(home_agents=(HA,)))
+    assert plan(restarted.by_home_agent[HA], installed()).drop_routes == {HOA}
+
+
+def test_a_handover_before_the_snapshot_drops_the_old_pair_of_that_binding_only() -> None:
+    both = Installed({HOA: COA, HOA_2: COA}, {Pair(COA, HOA), Pair(COA, HOA_2)})
+    todo = plan(wanted(full((HOA, COA_2, HA), home_agents=())).by_home_agent[HA], both)
+    assert (todo.drop_pairs, todo.drop_routes) == ({Pair(COA, HOA)}, set())
+
+
+def test_a_removal_before_the_snapshot_is_obeyed() -> None:
+    answers = wanted(full((HOA_2, COA, HA), home_agents=()), news(removed=(HOA,), home_agents=()))
+    assert plan(answers.by_home_agent[HA], installed()).drop_routes == {HOA}
+
+
+def test_addresses_in_any_form_are_the_same_binding() -> None:
+    answer = full(("2001:DB8:99:0::100", "2001:db8:2:0:0::2", "2001:db8:99:0::1"))
+    assert not plan(wanted(answer).by_home_agent[HA], installed())
+
+
+def test_an_unreadable_binding_is_reported_and_the_others_count() -> None:
+    result = wanted(full((HOA, "nonsense", HA), (HOA_2, COA, HA)))
+    assert result.by_home_agent[HA].tunnels == {HOA_2: COA}
+    assert "nonsense" in result.unreadable[HOA]
+    result.take(news((HOA, COA, HA)))
+    assert result.unreadable == {}
+
+
+def test_a_binding_that_changes_its_home_agent_leaves_the_old_one() -> None:
+    result = wanted(full((HOA, COA, HA), home_agents=(HA, HA_2)), news((HOA, COA, HA_2), home_agents=(HA, HA_2)))
+    assert plan(result.by_home_agent[HA], installed()).drop_routes == {HOA}
+    assert plan(result.by_home_agent[HA_2], Installed()).set_routes == {HOA: COA}
+
+
+def test_bindings_of_a_home_agent_without_endpoint_are_named() -> None:
+    failed = without_endpoint(wanted(full((HOA, COA, HA), (HOA_2, COA, HA_2))), {HA: None})
+    assert failed.keys() == {HOA_2}
+    assert HA_2 in failed[HOA_2]
+
+
+addresses = st.integers(1, 6).map(lambda number: f"2001:db8:99::{number:x}")
+care_of = st.integers(1, 3).map(lambda number: f"2001:db8:2::{number:x}")
+
+
+@given(
+    st.dictionaries(addresses, care_of),
+    st.dictionaries(addresses, care_of),
+    st.sets(st.tuples(care_of, addresses).map(lambda pair: Pair(*pair))),
+    st.booleans(),
+)
+def test_carrying_out_a_plan_leads_to_what_is_desired(
+    tunnels: dict[str, str], routes: dict[str, str], pairs: set[Pair], complete: bool
+) -> None:
+    desired = Desired(tunnels, complete=complete)
+    todo = plan(desired, Installed(routes, pairs))
+    after = Installed(
+        {h: c for h, c in (routes | todo.set_routes).items() if h not in todo.drop_routes},
+        (pairs | todo.add_pairs) - todo.drop_pairs,
+    )
+    assert not plan(desired, after)
+    assert tunnels.items() <= after.routes.items()
+    assert {Pair(c, h) for h, c in tunnels.items()} <= after.pairs
+    if complete:
+        assert after.routes == tunnels
+
+
+def test_names_of_endpoints_fit_interfaces_and_differ() -> None:
+    endpoints = [Endpoint(bridge, home_agent) for bridge in ("s1", "s2") for home_agent in (HA, HA_2)]
+    for names in zip(*((e.namespace, e.port, e.kernel_port, e.mac) for e in endpoints), strict=True):
+        assert len(set(names)) == len(endpoints)
+    assert all(len(name) <= 15 for e in endpoints for name in (e.port, e.kernel_port))
+    assert all(int(e.mac[:2], 16) & 3 == 2 for e in endpoints)
+
+
+@pytest.mark.parametrize("text", ["ff02::1", "fe80::1", "::1", "::", "192.0.2.1", "2001:db8::1%eth0", "home"])
+def test_what_cannot_be_a_home_agent_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        home_agent_address(text)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router setup`, `status` and `teardown` on a real Open vSwitch, and what packets meet there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from router.cli import main
+from router.endpoint import KERNEL_SIDE, TOUT
+from tests.support.ovs import Ovs
+from tests.support.router_lab import CN, COA, HA, HOA, OTHER_HOA, ROUTER, RouterLab, capture, sh
+from tunnel.pairs import PairFilter
+from tunnel.seg6 import Seg6Routes
+
+HA_2 = "2001:db8:88::1"
+
+
+@pytest.fixture
+def lab(ovs: Ovs) -> Iterator[RouterLab]:
+    with RouterLab(ovs) as running:
+        yield running
+
+
+@pytest.fixture
+def bound(lab: RouterLab) -> RouterLab:
+    """An endpoint with flows to it and one binding: HOA at COA."""
+    lab.setup()
+    lab.steer()
+    with Seg6Routes(lab.endpoint().namespace) as routes:
+        routes.encapsulate(HOA, COA, KERNEL_SIDE, TOUT)
+    PairFilter(lab.endpoint().namespace, HA).add([(COA, HOA)])
+    return lab
+
+
+def test_teardown_leaves_what_was_there_before_setup(lab: RouterLab) -> None:
+    before = lab.snapshot()
+    lab.setup()
+    lab.setup(home_agent=HA_2)
+    assert lab.snapshot() != before
+    lab.router("teardown", "--bridge", lab.bridge)
+    assert lab.snapshot() == before
+    assert "nothing changed" in lab.router("teardown", "--bridge", lab.bridge)
+
+
+def test_a_second_setup_changes_nothing_and_says_so(lab: RouterLab) -> None:
+    first = lab.setup()
+    assert lab.endpoint().namespace in first
+    before = lab.snapshot()
+    assert lab.setup() == f"bridge {lab.bridge}, home agent {HA}: everything in place, nothing changed\n"
+    assert lab.snapshot() == before
+
+
+def test_setup_makes_what_is_missing_and_keeps_the_bindings(bound: RouterLab) -> None:
+    endpoint = bound.endpoint()
+    bound.router("setup", "--bridge", bound.bridge, "--home-agent", HA, "--kernel-namespace", bound.names["rt"])
+    bound.ovs.vsctl("del-port", endpoint.port)
+    bound.ip("rt", "link", "set", endpoint.kernel_port, "down")
+    said = bound.setup()
+    assert f"port {endpoint.port} added" in said
+    assert f"link {endpoint.kernel_port} up" in said
+    assert f"{endpoint.namespace} created" not in said
+    assert bound.status()["endpoints"][0]["routes"] == 1
+
+
+def test_a_port_of_another_bridge_is_left_alone(lab: RouterLab) -> None:
+    before = lab.snapshot()
+    lab.ovs.vsctl("add-br", "other", "--", "set", "bridge", "other", "datapath_type=netdev")
+    lab.ovs.vsctl("add-port", "other", lab.endpoint().port, "--", "set", "interface", lab.endpoint().port, "type=dummy")
+    with pytest.raises(RuntimeError, match="on bridge other already"):
+        lab.setup()
+    lab.ovs.vsctl("del-br", "other")
+    assert lab.snapshot() == before
+
+
+def test_failing_in_the_middle_leaves_nothing(lab: RouterLab) -> None:
+    before = lab.snapshot()
+    for address in (ROUTER, "2001:db8:2::1", "2001:db8:10::1"):
+        device = json.loads(lab.ip("rt", "-j", "-6", "address", "show", "to", address))[-1]["ifname"]
+        lab.ip("rt", "address", "del", f"{address}/64", "dev", device)
+    missing = lab.snapshot()
+    with pytest.raises(RuntimeError, match="--icmp-source") as failure:
+        lab.setup()
+    assert f"undone: namespace {lab.endpoint().namespace} created" in str(failure.value)
+    assert lab.snapshot() == missing != before
+
+
+def test_a_kernel_that_does_not_forward_is_refused_before_anything_is_done(lab: RouterLab) -> None:
+    lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+    before = lab.snapshot()
+    with pytest.raises(RuntimeError, match=re.escape("sysctl -w net.ipv6.conf.all.forwarding=1")):
+        lab.setup()
+    assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--bridge", "nosuch", "--home-agent", HA], "nosuch"),
+        (["--bridge", "{bridge}", "--home-agent", HA, "--kernel-namespace", "nosuch"], "'nosuch' not found"),
+        (["--bridge", "{bridge}", "--home-agent", HA, "--mtu", "1300"], "at least 1320"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(lab: RouterLab, options: list[str], reason: str) -> None:
+    before = lab.snapshot()
+    with pytest.raises(RuntimeError, match=reason) as failure:
+        lab.router("setup", *(option.format(bridge=lab.bridge) for option in options))
+    assert "Traceback" not in str(failure.value)
+    assert lab.snapshot() == before
+
+
+def test_a_database_that_does_not_answer_is_named(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
+    assert main(["status", "--bridge", "br0", "--db", f"unix:{tmp_path}/none.sock"]) == 1
+    assert "none.sock" in capsys.readouterr().err
+
+
+def test_packets_for_a_home_address_reach_the_care_of_address_and_answers_come_back(bound: RouterLab) -> None:
+    mn = ["ip", "netns", "exec", bound.names["mn"]]
+    with capture(mn, "m0", "ip6 proto 41 and inbound") as seen:
+        assert " 0% packet loss" in bound.ping("cn", HOA)
+        # inner hop limit decremented by the router, outer one the tunnel's, no header between the two
+        assert re.search(
+            rf"hlim 6[0-4], next-header IPv6 \(41\) payload length: 104\) {HA} > {COA}: "
+            rf"IP6 \(.*hlim 63, next-header ICMPv6 \(58\) .*\) {CN} > {HOA}: ",
+            seen(),
+        )
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
+
+
+def test_spoofed_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
+    cn = ["ip", "netns", "exec", bound.names["cn"]]
+    with capture(cn, "c0", f"src {OTHER_HOA}") as seen:
+        assert "100% packet loss" in bound.ping("mn", CN, "-I", OTHER_HOA)
+        assert " 0% packet loss" in bound.ping("mn", CN, "-I", HOA)
+        assert seen() == ""
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 3)
+
+
+def test_a_packet_over_the_tunnels_mtu_is_answered_packet_too_big(bound: RouterLab) -> None:
+    fits = 1460 - 40 - 8
+    assert " 0% packet loss" in bound.ping("cn", HOA, "-M", "do", "-s", str(fits))
+    answer = bound.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
+    assert f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460" in answer
+
+
+def test_a_hop_limit_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:
+    assert f"From {ROUTER} icmp_seq=1 Time exceeded: Hop limit" in bound.ping("cn", HOA, "-t", "1")
+    assert f"From {ROUTER} icmp_seq=1 Time exceeded: Hop limit" in bound.ping("mn", CN, "-I", HOA, "-t", "1")
+
+
+def test_without_a_binding_packets_go_on_to_the_home_agent(bound: RouterLab) -> None:
+    with Seg6Routes(bound.endpoint().namespace) as routes:
+        routes.remove(HOA)
+    ha = ["ip", "netns", "exec", bound.names["ha"]]
+    with capture(ha, "h0", f"dst {HOA}") as seen:
+        bound.ping("cn", HOA)
+        assert seen().count("echo request") == 3
+
+
+def test_flooding_does_not_reach_the_endpoint(lab: RouterLab) -> None:
+    lab.setup()
+    number = lab.status()["endpoints"][0]["ofport"]
+    lab.ovs.ofctl("add-flow", lab.bridge, "priority=500,actions=NORMAL")
+    flooded = lab.ovs.trace(lab.bridge, "in_port=1,dl_src=02:00:00:00:00:99,dl_dst=ff:ff:ff:ff:ff:ff")
+    datapath_numbers = dict(re.findall(r"^ +\S+ (\d+)/(\d+):", lab.ovs.appctl("dpif/show"), flags=re.MULTILINE))
+    outputs = flooded.rpartition("Datapath actions: ")[2].strip().split(",")
+    assert datapath_numbers["2"] in outputs
+    assert datapath_numbers[str(number)] not in outputs
+
+
+def test_several_bridges_and_home_agents_share_a_host(lab: RouterLab) -> None:
+    other = lab.bridge + "o"
+    lab.ovs.add_bridge(other, 0xDEF)
+    lab.setup()
+    lab.setup(home_agent=HA_2)
+    lab.router("setup", "--bridge", other, "--home-agent", HA, "--kernel-namespace", lab.names["rt"])
+    assert [endpoint["home_agent"] for endpoint in lab.status()["endpoints"]] == [HA_2, HA]
+    lab.router("teardown", "--bridge", lab.bridge, "--home-agent", HA)
+    assert [endpoint["home_agent"] for endpoint in lab.status()["endpoints"]] == [HA_2]
+    assert "problem" not in lab.router("status", "--bridge", other)
+    lab.router("teardown", "--bridge", other)
+
+
+@pytest.mark.expected_ovs_log("Network is down", "No such device")
+def test_status_says_what_is_missing(bound: RouterLab) -> None:
+    endpoint = bound.endpoint()
+    said = bound.router("status", "--bridge", bound.bridge)
+    for fact in (HA, endpoint.port, endpoint.mac, endpoint.namespace):
+        assert fact in said
+    PairFilter(endpoint.namespace).teardown()
+    assert any("pair filter is missing" in problem for problem in bound.status()["endpoints"][0]["problems"])
+    bound.setup()
+    sh("ip", "netns", "del", endpoint.namespace)
+    (broken,) = bound.status()["endpoints"]
+    assert not broken["namespace_present"]
+    assert any("setup again" in problem for problem in broken["problems"])
+    bound.setup()
+    assert bound.status()["endpoints"][0]["problems"] == []
+
+
+def test_kernel_namespace_by_path(lab: RouterLab) -> None:
+    path = f"/run/netns/{lab.names['rt']}"
+    lab.router("setup", "--bridge", lab.bridge, "--home-agent", HA, "--kernel-namespace", path)
+    assert "nothing changed" in lab.setup()
+    with pytest.raises(RuntimeError, match="--kernel-namespace changed"):
+        lab.router("setup", "--bridge", lab.bridge, "--home-agent", HA, "--kernel-namespace", lab.names["ha"])
+    assert lab.status()["endpoints"][0]["problems"] == []
+
+
+def test_the_source_of_icmp_errors_can_be_chosen_and_stays(lab: RouterLab) -> None:
+    lab.setup("--icmp-source", "2001:db8:7::7")
+    assert "nothing changed" in lab.setup()
+    assert "ICMPv6 errors from 2001:db8:7::8" in lab.setup("--icmp-source", "2001:db8:7::8")
+    lab.steer()
+    assert "From 2001:db8:7::8 icmp_seq=1 Time exceeded" in lab.ping("cn", HOA, "-t", "1")
