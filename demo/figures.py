@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen to the figures of the report, and whether they are as promised."""
 
+import statistics
 from typing import Any, NamedTuple
 
 from demo.journey import CONTROLS, Observations
@@ -43,15 +44,6 @@ def figures(seen: Observations) -> dict[str, Any]:
         for move, count in zip(seen.moves, losses, strict=True)
     ]
 
-    def handovers(offload: bool) -> int:
-        """Lost in handovers between foreign links; leaving home has duplicate address detection in it."""
-        former = [None, *seen.moves[:-1]]
-        return sum(
-            count
-            for move, before, count in zip(seen.moves, former, losses, strict=True)
-            if move.offload == offload and before is not None and HOME not in (move.link, before.link)
-        )
-
     outage = Span(seen.outage.start - LEAD, seen.outage.end)
     return {
         "rtt_via_ha_ms": round(median_rtt(seen.correspondent, seen.via_ha), 2),
@@ -59,8 +51,8 @@ def figures(seen: Observations) -> dict[str, Any]:
         "ha_data_packets_via_ha": per_hundred(seen, seen.via_ha, seen.via_ha_load),
         "ha_data_packets_direct": per_hundred(seen, seen.direct, seen.direct_load),
         "activation_ms": [move["activation_ms"] for move in moves if move["offload"] and move["to"] != "home"],
-        "lost_packets_handover_via_ha": handovers(offload=False),
-        "lost_packets_handover_direct": handovers(offload=True),
+        "lost_packets_handover_via_ha": statistics.median(handover_losses(seen, losses, offload=False)),
+        "lost_packets_handover_direct": statistics.median(handover_losses(seen, losses, offload=True)),
         "lost_packets_ha_killed": len(seen.lost_at(outage)),
         "ha_killed_seconds": round(seen.outage.end - seen.outage.start, 1),
         "spoofed_sent": seen.spoofed_sent,
@@ -70,6 +62,18 @@ def figures(seen: Observations) -> dict[str, Any]:
         "repeated_packets": seen.correspondent.repeated + seen.mobile.repeated,
         "moves": moves,
     }
+
+
+def handover_losses(seen: Observations, losses: list[int], offload: bool) -> list[int]:
+    """What each handover from one foreign link to another lost, of LOSSES, those of all moves.
+
+    Leaving home is none: the home agent then takes a second for duplicate address detection, on either path.
+    """
+    found = []
+    for before, move, count in zip(seen.moves, seen.moves[1:], losses[1:], strict=False):
+        if move.offload == before.offload == offload and HOME not in (before.link, move.link):
+            found.append(count)
+    return found
 
 
 def per_hundred(seen: Observations, span: Span, packets: int) -> float:

@@ -16,8 +16,8 @@ from topologies.load import HomeAgentLoad
 from topologies.processes import Process
 from topologies.traffic import Records, Span, Traffic, lost
 
-# Back and forth between the foreign links, so that what a handover costs is not one chance figure.
-JOURNEY: tuple[str | int, ...] = (1, 2, 1, 2, 1, 2, HOME)
+# Back and forth between the foreign links, so that what a handover costs does not hang on one chance figure.
+JOURNEY: tuple[str | int, ...] = (1, 2, 1, 2, 1, 2, 1, 2, 1, 2, HOME)
 MEASURED_STAY = 4.0  # seconds on a link, the last foreign one, over which the home agent's load is counted
 STAY = 1.5  # on the others: until all that the handover disturbed is over
 SETTLE = 0.5  # after a change, until packets sent before it are no longer under way

@@ -71,7 +71,7 @@ def _comparison(report: dict[str, Any]) -> str:
             report["ha_data_packets_direct"],
         ),
         _row(
-            "packets lost in handovers between foreign links",
+            "packets lost in a handover between foreign links (median)",
             report["lost_packets_handover_via_ha"],
             report["lost_packets_handover_direct"],
         ),

@@ -60,9 +60,10 @@ def lose(records: Records, at: float, count: int) -> None:
 
 def test_figures() -> None:
     seen = observations()
-    lose(seen.mobile, 1015, 3)  # a handover without hoaflow
+    lose(seen.mobile, 1015, 3)  # two handovers without hoaflow
     lose(seen.correspondent, 1025, 2)
-    lose(seen.mobile, 1065, 4)  # one with it
+    lose(seen.mobile, 1065, 4)  # three with it
+    lose(seen.mobile, 1075, 1)
     lose(seen.mobile, 1005, 7)  # leaving home: not a handover between foreign links
     lose(seen.mobile, 1089.8, 2)  # under way when the home agent is killed
     lose(seen.correspondent, 1094, 1)
@@ -72,11 +73,11 @@ def test_figures() -> None:
     assert found["rtt_direct_ms"] == 2
     assert found["ha_data_packets_via_ha"] == 200
     assert found["ha_data_packets_direct"] == 0
-    assert found["lost_packets_handover_via_ha"] == 5
-    assert found["lost_packets_handover_direct"] == 4
+    assert found["lost_packets_handover_via_ha"] == 2.5
+    assert found["lost_packets_handover_direct"] == 1
     assert found["lost_packets_ha_killed"] == 3
     assert found["activation_ms"] == [50, 50, 50, 50]
-    assert [move["lost_packets"] for move in found["moves"]] == [7, 3, 2, 0, 0, 4, 0, 0]
+    assert [move["lost_packets"] for move in found["moves"]] == [7, 3, 2, 0, 0, 4, 1, 0]
 
 
 def broken(found: dict[str, object], errors: list[str] | None = None) -> list[str]:

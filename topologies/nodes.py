@@ -155,6 +155,15 @@ class RouterBridge(OVSSwitch):
         return False
 
 
+class LaterController(RemoteController):
+    """A controller that may start later, and again. The bridges must know it from the beginning, though: the
+    first time that a bridge is given one, Open vSwitch removes all its flows.
+    """
+
+    def checkListening(self) -> None:
+        """Not warned about when it is not there yet."""
+
+
 class LinkBridge(OVSBridge):
     """A plain Ethernet segment: an uncontrolled bridge."""
 

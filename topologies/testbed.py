@@ -10,13 +10,16 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from mininet.log import lg
 from mininet.net import Mininet
 
+from topologies import addresses as at
 from topologies.base import MobilityTopo
+from topologies.nodes import LaterController
 from topologies.ovs import PrivateOvs
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
@@ -46,7 +49,8 @@ class Testbed:
         with contextlib.ExitStack() as stack:
             stack.enter_context(Sandbox())
             self.ovs = stack.enter_context(PrivateOvs(self.logs))
-            self.network = Mininet(topo=self.topology, controller=None, build=False)
+            controller = partial(LaterController, ip=at.MANAGEMENT_ROOT, port=at.OPENFLOW_PORT)
+            self.network = Mininet(topo=self.topology, controller=controller, build=False)
             stack.callback(self.network.stop)
             self.network.build()
             self.network.start()
