@@ -148,6 +148,8 @@ def test_a_mobile_network_prefix_is_a_binding_with_a_slash(api: Api) -> None:
         (json.dumps({**BINDING, "home_address": HOME_PREFIX}).encode(), 422, "home_address"),
         (json.dumps({**BINDING, "care_of_address": "ff02::1"}).encode(), 422, "care_of_address"),
         (json.dumps({**BINDING, "care_of_address": HOME_AGENT}).encode(), 422, "care_of_address"),
+        (json.dumps({**BINDING, "care_of_address": "192.0.2.1"}).encode(), 422, "care_of_address"),
+        (json.dumps({**BINDING, "home_agent": "192.0.2.1"}).encode(), 422, "home_agent"),
         (json.dumps({**BINDING, "home_agent": "2001:db8:98::1"}).encode(), 422, "home_agent"),
         (json.dumps({name: BINDING[name] for name in BINDING if name != "home_agent"}).encode(), 422, "home_agent"),
         (json.dumps({**BINDING, "sequence": 31551}).encode(), 409, "sequence"),
@@ -347,9 +349,18 @@ def test_an_agent_follows_its_list(api: Api) -> None:
     assert (third["full"], third["tunnels"], third["removed"]) == (False, [], [HOME_ADDRESS])
     quiet = api.get(f"/v1/routers/1/tunnels?after={third['revision']}&wait=0")
     assert (quiet["full"], quiet["tunnels"], quiet["removed"]) == (False, [], [])
+    flow = {
+        "transmit_port": "tx",
+        "receive_port": "rx",
+        "decapsulation_address": "2001:db8:2::f1",
+        "decapsulation_mac": "02:00:00:00:00:0b",
+        "router_mac": "02:00:00:00:00:0c",
+    }
+    api.call("PUT", "/v1/routers/2/tunnels/ack", {"revision": 0, "flow": flow})
+    assert api.get("/v1/routers/2")["backend"] == "flow"
     router = api.get("/v1/routers/0000000000000001")
     assert (router["agent"], router["backend"], router["connected"]) == ("alive", "route", False)
-    assert api.get("/v1/routers")["routers"] == [router]
+    assert api.get("/v1/routers")["routers"][0] == router
     problem(api.call("GET", "/v1/routers/1/flows"), 503)
 
 

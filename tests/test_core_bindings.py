@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.addresses import Prefix, host, parse_address, parse_prefix, why_not_global_unicast
+from controller.core.addresses import (
+    Prefix,
+    host,
+    parse_address,
+    parse_ipv6_address,
+    parse_prefix,
+    why_not_global_unicast,
+)
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence, is_newer
 from controller.core.home_agents import HomeAgents, PrefixesOverlap, Status
 
@@ -34,21 +41,33 @@ def test_addresses_are_shown_as_rfc_5952_has_it(number: int) -> None:
     assert str(host(parse_address(address.exploded))) == str(address)
 
 
-@pytest.mark.parametrize("text", ["", "::g", "192.0.2.1", "fe80::1%eth0", "2001:db8::1/64", "1:2:3:4:5:6:7", " ::1"])
+@pytest.mark.parametrize("text", ["", "::g", "192.0.2", "fe80::1%eth0", "2001:db8::1/64", "1:2:3:4:5:6:7", " ::1"])
 def test_what_is_no_ipv6_address_is_named_in_the_error(text: str) -> None:
     with pytest.raises(ValueError, match="expected an IPv6 address"):
         parse_address(text)
 
 
-@pytest.mark.parametrize("text", ["2001:db8::/129", "2001:db8::/", "2001:db8::/-1", "2001:db8::1/64", "2001:db8::/٣"])
+def test_a_tunnel_runs_between_ipv6_addresses() -> None:
+    assert parse_address("192.0.2.1") == bytes([192, 0, 2, 1])
+    with pytest.raises(ValueError, match="IPv4 outer headers are not supported"):
+        parse_ipv6_address("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.0/33", "2001:db8::/129", "2001:db8::/", "2001:db8::/-1", "2001:db8::1/64", "2001:db8::/٣"]
+)
 def test_wrong_prefixes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="prefix length"):
         parse_prefix(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["::", "::1", "fe80::1", "ff02::1", "fec0::1", "::ffff:192.0.2.1", "::/0", "fe00::/7", "100::1"]
-)
+NOT_GLOBAL_UNICAST = [
+    *("::", "::1", "fe80::1", "ff02::1", "fec0::1", "::ffff:192.0.2.1", "::/0", "fe00::/7", "100::1"),
+    *("0.0.0.0", "127.0.0.1", "169.254.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0/0"),
+]
+
+
+@pytest.mark.parametrize("text", NOT_GLOBAL_UNICAST)
 def test_what_is_not_global_unicast_is_told(text: str) -> None:
     assert why_not_global_unicast(parse_prefix(text))
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from controller.core.addresses import Prefix, format_address, host, parse_address, parse_prefix
+from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.flows import FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
-from controller.core.offload import NotAnnounced, Offload, Refused
+from controller.core.offload import Offload
 from controller.core.reconciliation import Entry
 from controller.core.router import Timing
 from controller.core.tunnels import EndpointName
@@ -75,7 +76,7 @@ class World:
     def agent_starts(self) -> None:
         """A tunnel agent announces itself; the kernel still has what an earlier one left."""
         self.revision = 0
-        self.offload.acknowledge(DPID, 0, ENDPOINTS, {}, self.now)
+        self.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, self.now)
 
     def agent_follows(self) -> None:
         """The agent asks for what is new, applies it and acknowledges."""
@@ -87,7 +88,7 @@ class World:
         for home_address in news.removed:
             self.tunnels.pop(home_address, None)
         self.revision = news.revision
-        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, {}, self.now)
+        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
 
     def deliver(self) -> None:
         """The switch carries out what is due, until nothing is."""

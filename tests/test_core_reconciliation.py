@@ -10,18 +10,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
+from controller.core.backends import RouteBackend
 from controller.core.flows import Flow, FlowKey
 from controller.core.reconciliation import LONGEST_TIMEOUT, Entry, FlowChange, Reconciliation, hard_timeout
 
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
 HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(1, 6)]
-ENDPOINTS = [pipeline.Endpoint(3, "02:00:00:00:00:0a"), pipeline.Endpoint(4, "02:00:00:00:00:0b")]
+BACKENDS = [RouteBackend(3, "02:00:00:00:00:0a"), RouteBackend(4, "02:00:00:00:00:0b")]
 LIFETIMES = st.one_of(st.none(), st.integers(2, 200_000))
 
 
-def downlink(home_address: Prefix = HOME_ADDRESSES[0], endpoint: int = 0) -> Flow:
+def downlink(home_address: Prefix = HOME_ADDRESSES[0], backend: int = 0) -> Flow:
     """A binding's flow."""
-    return pipeline.downlink_flow(home_address, ENDPOINTS[endpoint])
+    return pipeline.downlink_flow(home_address, BACKENDS[backend].uplink())
 
 
 def changes(flows: Reconciliation, now: float) -> list[FlowChange]:
@@ -48,9 +49,9 @@ class Reconciled(RuleBasedStateMachine):
         self.desired: dict[FlowKey, tuple[Flow, float | None]] = {}
         self.foreign: set[FlowKey] = set()
 
-    @rule(home_address=st.sampled_from(HOME_ADDRESSES), endpoint=st.integers(0, 1), lifetime=LIFETIMES)
-    def want(self, home_address: Prefix, endpoint: int, lifetime: int | None) -> None:
-        flow, ends = downlink(home_address, endpoint), None if lifetime is None else self.now + lifetime
+    @rule(home_address=st.sampled_from(HOME_ADDRESSES), backend=st.integers(0, 1), lifetime=LIFETIMES)
+    def want(self, home_address: Prefix, backend: int, lifetime: int | None) -> None:
+        flow, ends = downlink(home_address, backend), None if lifetime is None else self.now + lifetime
         self.flows.want(flow, ends)
         self.desired[flow.key] = (flow, ends)
 
@@ -174,7 +175,7 @@ def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
 
 def test_gates_close_first_and_open_last() -> None:
     flows, gate = Reconciliation(), pipeline.downlink_gate(HOME_PREFIX)
-    old, new = pipeline.uplink_gate(parse_address("2001:db8:99::1")), downlink()
+    old, new = pipeline.uplink_gate(parse_address("2001:db8:99::1"), pipeline.IPPROTO_IPV6), downlink()
     flows.load([Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)], [])
     flows.want(gate, 10.0)
     flows.want(new)

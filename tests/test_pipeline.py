@@ -6,28 +6,47 @@ from pathlib import Path
 import pytest
 
 from controller.core import pipeline
-from controller.core.addresses import parse_address, parse_prefix
-from controller.core.flows import Goto, Kind, Normal, Output, match
+from controller.core.addresses import Prefix, parse_address, parse_prefix
+from controller.core.backends import FlowBackend, RouteBackend
+from controller.core.bindings import Binding
+from controller.core.flows import Flow, Goto, Kind, Normal, Output, match
+from controller.core.home_agents import HomeAgent, Status
+from controller.core.router import flows_of, gates_of
 
 GOLDEN = Path(__file__).parent / "golden"
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
 HOME_ADDRESS = parse_prefix("2001:db8:99::100")
 CARE_OF_ADDRESS = parse_address("2001:db8:2::2")
-ENDPOINT = pipeline.Endpoint(3, "02:00:00:00:00:0a")
+BINDING = Binding(HOME_ADDRESS, CARE_OF_ADDRESS, HOME_AGENT)
+IPV4_HOME_PREFIX = parse_prefix("10.99.0.0/24")
+IPV4_BINDING = Binding(parse_prefix("10.99.0.100"), CARE_OF_ADDRESS, HOME_AGENT)
+ROUTE = RouteBackend(3, "02:00:00:00:00:0a")
+FLOW = FlowBackend(
+    transmit=5,
+    receive=6,
+    decapsulation_address=parse_address("2001:db8:2::f1"),
+    decapsulation_mac="02:00:00:00:00:0b",
+    router_mac="02:00:00:00:00:0c",
+)
+
+
+def home_agent_flows(*prefixes: Prefix) -> list[Flow]:
+    """The guards and gates of a home agent."""
+    agent = HomeAgent(HOME_AGENT, prefixes, 10, 0.0, Status.UP)
+    return [*(flow for prefix in prefixes for flow in pipeline.guard_flows(prefix)), *gates_of(agent)]
+
 
 FEATURES = {
     "misses": pipeline.miss_flows((Normal(),)),
-    "home-agent": [
-        *pipeline.guard_flows(HOME_PREFIX),
-        pipeline.uplink_gate(HOME_AGENT),
-        pipeline.downlink_gate(HOME_PREFIX),
-    ],
-    "binding": [
-        pipeline.downlink_flow(HOME_ADDRESS, ENDPOINT),
-        pipeline.uplink_flow(CARE_OF_ADDRESS, HOME_AGENT, ENDPOINT),
-    ],
-    "mobile-network-prefix": [pipeline.downlink_flow(parse_prefix("2001:db8:aa:1::/64"), ENDPOINT)],
+    "home-agent": home_agent_flows(HOME_PREFIX),
+    "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
+    + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-4:],
+    "receive": [pipeline.receive_flow(FLOW.receive)],
+    "binding-route": flows_of(BINDING, ROUTE),
+    "binding-flow": flows_of(BINDING, FLOW),
+    "binding-flow-ipv4": flows_of(IPV4_BINDING, FLOW),
+    "mobile-network-prefix": flows_of(Binding(parse_prefix("2001:db8:aa:1::/64"), CARE_OF_ADDRESS, HOME_AGENT), FLOW),
 }
 
 
@@ -38,11 +57,10 @@ def test_golden_flows(feature: str) -> None:
 
 
 def test_a_shorter_prefix_ranks_below_a_longer_one_and_above_the_miss() -> None:
-    lengths = range(pipeline.SHORTEST_MOBILE_NETWORK_PREFIX, 129)
-    priorities = [pipeline.downlink_flow(parse_prefix(f"2000::/{length}"), ENDPOINT).priority for length in lengths]
+    priorities = [pipeline.downlink_priority(parse_prefix(f"2000::/{length}")) for length in range(29, 129)]
     assert priorities == sorted(set(priorities))
     assert priorities[0] > pipeline.MISS_PRIORITY
-    assert priorities[-1] == pipeline.BINDING_PRIORITY
+    assert priorities[-1] == pipeline.BINDING_PRIORITY == pipeline.downlink_priority(IPV4_BINDING.home_address)
 
 
 @pytest.mark.parametrize(

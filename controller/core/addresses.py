@@ -1,32 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses and prefixes as the core keeps them: packed bytes in network order, shown in RFC 5952 form."""
+"""Addresses and prefixes as the core keeps them: packed bytes in network order, shown in RFC 5952 form.
+
+Home addresses may be IPv4 (RFC 5555); what a tunnel runs between is IPv6.
+"""
 
 import ipaddress
 from typing import NamedTuple
 
-ADDRESS_BITS = 128
-
 
 class Prefix(NamedTuple):
-    """An IPv6 prefix; a single address is a prefix of length 128. ``packed`` has no bit set beyond ``length``."""
+    """An IPv6 or IPv4 prefix; a single address is one of full length. No bit is set beyond ``length``."""
 
     packed: bytes
     length: int
 
     def __str__(self) -> str:
         text = format_address(self.packed)
-        return text if self.length == ADDRESS_BITS else f"{text}/{self.length}"
+        return text if self.is_host else f"{text}/{self.length}"
+
+    @property
+    def bits(self) -> int:
+        """The length of its family's addresses, in bits."""
+        return len(self.packed) * 8
+
+    @property
+    def is_ipv4(self) -> bool:
+        """True for an IPv4 prefix."""
+        return len(self.packed) == 4
 
     @property
     def is_host(self) -> bool:
         """True for a single address."""
-        return self.length == ADDRESS_BITS
+        return self.length == self.bits
 
     def contains(self, other: "Prefix") -> bool:
         """Tell whether every address of ``other`` lies in this prefix."""
-        if other.length < self.length:
+        if other.length < self.length or other.bits != self.bits:
             return False
-        shift = ADDRESS_BITS - self.length
+        shift = self.bits - self.length
         return int.from_bytes(self.packed, "big") >> shift == int.from_bytes(other.packed, "big") >> shift
 
     def overlaps(self, other: "Prefix") -> bool:
@@ -36,28 +47,34 @@ class Prefix(NamedTuple):
 
 def host(packed: bytes) -> Prefix:
     """Return the prefix that holds the one address ``packed``."""
-    return Prefix(packed, ADDRESS_BITS)
+    return Prefix(packed, len(packed) * 8)
 
 
 def format_address(packed: bytes) -> str:
-    """Return the RFC 5952 text of a packed address."""
-    return str(ipaddress.IPv6Address(packed))
+    """Return the text of a packed address, of IPv6 in RFC 5952 form."""
+    return str(ipaddress.ip_address(packed))
 
 
 def parse_address(text: str) -> bytes:
-    """Return the packed form of an IPv6 address in any of its valid text forms, without a zone.
+    """Return the packed form of an IPv6 or IPv4 address in any of its valid text forms, without a zone.
 
-    Raises ValueError, with the reason, for anything else; IPv4 addresses are named as such.
+    Raises ValueError, with the reason, for anything else.
     """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError(f"expected an IPv6 address, got {text!r}") from None
-    if address.version != 6:
-        raise ValueError(f"expected an IPv6 address, got the IPv4 address {text!r}; IPv4 is not supported yet")
-    if address.scope_id is not None:
+    if address.version == 6 and address.scope_id is not None:
         raise ValueError(f"expected an IPv6 address without a zone, got {text!r}")
     return address.packed
+
+
+def parse_ipv6_address(text: str) -> bytes:
+    """Return the packed form of an IPv6 address: of what a tunnel runs between. Raises ValueError, with the reason."""
+    packed = parse_address(text)
+    if len(packed) != 16:
+        raise ValueError(f"expected an IPv6 address, got {text!r}; tunnels with IPv4 outer headers are not supported")
+    return packed
 
 
 def parse_prefix(text: str) -> Prefix:
@@ -69,17 +86,16 @@ def parse_prefix(text: str) -> Prefix:
     packed = parse_address(address)
     if not slash:
         return host(packed)
-    if not (length.isascii() and length.isdigit() and int(length) <= ADDRESS_BITS):
-        raise ValueError(f"expected a prefix length from 0 to {ADDRESS_BITS}, got {text!r}")
+    longest = len(packed) * 8
+    if not (length.isascii() and length.isdigit() and int(length) <= longest):
+        raise ValueError(f"expected a prefix length from 0 to {longest}, got {text!r}")
     bits = int(length)
-    value = int.from_bytes(packed, "big")
-    if value & ((1 << (ADDRESS_BITS - bits)) - 1):
+    if int.from_bytes(packed, "big") & ((1 << (longest - bits)) - 1):
         raise ValueError(f"{text!r} has bits set beyond its prefix length {bits}")
     return Prefix(packed, bits)
 
 
-# What never identifies a host that is reachable across the network: ::/8 (unspecified, loopback, IPv4-mapped),
-# the discard prefix (RFC 6666), link-local unicast, the deprecated site-local range, and multicast.
+# What never identifies a host that is reachable across the network (RFC 4291, RFC 6890).
 _NOT_GLOBAL_UNICAST = tuple(
     (parse_prefix(block), reason)
     for block, reason in (
@@ -91,12 +107,17 @@ _NOT_GLOBAL_UNICAST = tuple(
         ("fe80::/10", "link-local"),
         ("fec0::/10", "site-local, which is deprecated (RFC 3879)"),
         ("ff00::/8", "multicast"),
+        ("0.0.0.0/8", "reserved (0.0.0.0/8)"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved (240.0.0.0/4)"),
     )
 )
 
 
 def why_not_global_unicast(prefix: Prefix) -> str | None:
-    """Say what keeps ``prefix`` from being global unicast space (RFC 4291 section 2.4), or None if nothing does."""
+    """Say what keeps ``prefix`` from being unicast space that is reachable across the network, None if nothing does."""
     for block, reason in _NOT_GLOBAL_UNICAST:
         if block.contains(prefix):
             return f"{prefix} is {reason}"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from controller.core.addresses import Prefix, format_address
 
+ETH_TYPE_IPV4 = 0x0800
 ETH_TYPE_IPV6 = 0x86DD
 
 # Our cookies: "hoaf" in the upper half, the kind of flow in the lowest byte.
@@ -22,6 +23,7 @@ class Kind(IntEnum):
     GATE = 3
     DOWNLINK = 4
     UPLINK = 5
+    VERIFY = 6
 
 
 class Normal(NamedTuple):
@@ -40,13 +42,29 @@ class Output(NamedTuple):
         return f"output:{self.port}"
 
 
-class SetEthDst(NamedTuple):
-    """Set the Ethernet destination."""
-
-    mac: str
+class Local(NamedTuple):
+    """Hand to the kernel of the switch's own host (OFPP_LOCAL)."""
 
     def __str__(self) -> str:
-        return f"set_field:{self.mac}->eth_dst"
+        return "LOCAL"
+
+
+class DecTtl(NamedTuple):
+    """Take one from the hop limit."""
+
+    def __str__(self) -> str:
+        return "dec_ttl"
+
+
+class SetField(NamedTuple):
+    """Set a field, named as in OpenFlow (OXM, NXM): a MAC address as text, an IP address packed."""
+
+    field: str
+    value: str | bytes
+
+    def __str__(self) -> str:
+        value = format_address(self.value) if isinstance(self.value, bytes) else self.value
+        return f"set_field:{value}->{self.field}"
 
 
 class Goto(NamedTuple):
@@ -67,7 +85,7 @@ class Unknown(NamedTuple):
         return self.text
 
 
-Action = Normal | Output | SetEthDst | Goto | Unknown
+Action = Normal | Output | Local | DecTtl | SetField | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 
@@ -106,10 +124,13 @@ class Flow:
 
     def __str__(self) -> str:
         match = ",".join(_match_text(name, value) for name, value in self.match if name != "eth_type")
-        protocol = ",ipv6" if ("eth_type", ETH_TYPE_IPV6) in self.match else ""
+        protocol = _PROTOCOLS.get(match_value(self.match, "eth_type"), "")
         actions = ",".join(map(str, self.actions)) or "drop"
         head = f"table={self.table},priority={self.priority}{protocol}"
         return f"{head}{',' if match else ''}{match} actions={actions}"
+
+
+_PROTOCOLS: dict[object, str] = {ETH_TYPE_IPV6: ",ipv6", ETH_TYPE_IPV4: ",ip"}
 
 
 def is_ours(cookie: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from controller.core.addresses import Prefix, format_address, host
+from controller.core.addresses import Prefix, format_address
 
 
 class Status(Enum):
@@ -102,13 +102,3 @@ class HomeAgents:
     def next_lapse(self, now: float) -> float | None:
         """Return the earliest moment after ``now`` at which a lease ends."""
         return min((agent.lease_ends for agent in self if agent.lease_held(now)), default=None)
-
-
-def why_not_home_address(home_address: Prefix, home_agent: HomeAgent) -> str | None:
-    """Say what keeps ``home_address`` from being one of ``home_agent``'s, or None if nothing does."""
-    if not home_agent.covers(home_address):
-        prefixes = ", ".join(map(str, home_agent.home_prefixes))
-        return f"{home_address} lies outside the home prefixes of {format_address(home_agent.address)}: {prefixes}"
-    if home_address.contains(host(home_agent.address)):
-        return f"{home_address} holds the home agent's own address"
-    return None

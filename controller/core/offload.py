@@ -9,32 +9,14 @@ something to send (``Router.changes``).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.core.addresses import Prefix, format_address, host, why_not_global_unicast
+from controller.core.addresses import Prefix, format_address
+from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.flows import Action, FlowKey, Kind
-from controller.core.home_agents import HomeAgent, HomeAgents, Status, why_not_home_address
-from controller.core.pipeline import SHORTEST_MOBILE_NETWORK_PREFIX
+from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import BindingOnRouter, Router, Timing
-from controller.core.tunnels import EndpointName
-
-
-class Refused(Exception):
-    """A field of a request has a value that can't be taken."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
-
-
-class NotAnnounced(Exception):
-    """No bridge has announced this home agent."""
-
-    def __init__(self, home_agent: bytes) -> None:
-        super().__init__(
-            f"home agent {format_address(home_agent)} is not announced; PUT /v1/home-agents/{{address}} first"
-        )
+from controller.core.tunnels import EndpointName, FlowTunnelNames
 
 
 class UnknownRouter(Exception):
@@ -96,11 +78,7 @@ class Offload:
 
         Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for another's home prefix.
         """
-        _check_unicast("address", host(address))
-        if not home_prefixes:
-            raise Refused("home_prefixes", "expected at least one prefix, got none")
-        for index, prefix in enumerate(home_prefixes):
-            _check_unicast(f"home_prefixes[{index}]", prefix)
+        check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
         home_agent = self.home_agents.announce(address, home_prefixes, lease, status, now)
         for replaced in self.home_agents.overlapping(address, home_prefixes):
@@ -119,9 +97,9 @@ class Offload:
 
         Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
         """
-        home_agent = self._check(binding)
+        home_agent = check_binding(binding, self.home_agents)
         held = self.bindings.get(binding.home_address)
-        gone = _is_deregistration(binding)
+        gone = is_deregistration(binding)
         try:
             self.bindings.check_sequence(
                 binding.home_address, binding.sequence, None if gone else binding.care_of_address
@@ -150,13 +128,13 @@ class Offload:
             try:
                 if binding.home_agent != home_agent:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent)}")
-                self._check(binding)
+                check_binding(binding, self.home_agents)
                 if binding.home_address in present:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
                 result.refused.append((index, binding, refused))
                 continue
-            if _is_deregistration(binding):
+            if is_deregistration(binding):
                 continue
             present.add(binding.home_address)
             change = self._put(binding, agent, now)
@@ -191,14 +169,15 @@ class Offload:
         dpid: int,
         revision: int,
         endpoints: dict[bytes, EndpointName],
+        flow: FlowTunnelNames | None,
         failures: dict[Prefix, str],
         now: float,
     ) -> None:
-        """A tunnel agent says what its router's kernel holds."""
+        """A tunnel agent says what backend its router has, and what its kernel holds."""
         router = self._router(dpid, now)
         before = router.tunnels.failures
         router.hear_agent(now)
-        router.acknowledge(revision, endpoints, failures, now)
+        router.acknowledge(revision, endpoints, flow, failures, now)
         for home_address, reason in failures.items():
             if before.get(home_address) != reason:
                 self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
@@ -328,29 +307,6 @@ class Offload:
                 router.follow(binding, now)
         return router
 
-    def _check(self, binding: Binding) -> HomeAgent:
-        home_agent = self.home_agents.get(binding.home_agent)
-        if home_agent is None:
-            raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
-        _check_unicast("home_address", binding.home_address)
-        reason = why_not_home_address(binding.home_address, home_agent)
-        if reason is not None:
-            raise Refused("home_address", reason)
-        if binding.home_address.length < SHORTEST_MOBILE_NETWORK_PREFIX:
-            raise Refused(
-                "home_address",
-                f"expected a mobile network prefix of at least {SHORTEST_MOBILE_NETWORK_PREFIX} bits,"
-                f" got {binding.home_address}",
-            )
-        if _is_deregistration(binding):
-            return home_agent
-        _check_unicast("care_of_address", host(binding.care_of_address))
-        if binding.care_of_address == binding.home_agent:
-            raise Refused("care_of_address", "this is the home agent's own address")
-        if not binding.home_address.is_host and binding.home_address.contains(host(binding.care_of_address)):
-            raise Refused("care_of_address", f"it lies in the mobile network {binding.home_address} itself")
-        return home_agent
-
     def _put(self, binding: Binding, home_agent: HomeAgent, now: float) -> Change:
         change = self.bindings.put(binding)
         if change is not Change.UNCHANGED:
@@ -405,14 +361,3 @@ class Offload:
     def _event(self, name: str, **fields: object) -> None:
         shown = {key: format_address(value) if isinstance(value, bytes) else value for key, value in fields.items()}
         self.events.append(Event(name, shown))
-
-
-def _is_deregistration(binding: Binding) -> bool:
-    """RFC 6275 section 9.5.1: lifetime zero, or the home address as care-of address."""
-    return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
-
-
-def _check_unicast(field: str, prefix: Prefix) -> None:
-    reason = why_not_global_unicast(prefix)
-    if reason is not None:
-        raise Refused(field, f"expected global unicast, but {reason}")

@@ -6,35 +6,42 @@ Table numbers are given by the order in ``TABLES``; code uses names.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from controller.core.addresses import ADDRESS_BITS, Prefix, host
+from controller.core.addresses import Prefix, host
 from controller.core.flows import (
+    ETH_TYPE_IPV4,
     ETH_TYPE_IPV6,
     Action,
+    DecTtl,
     Flow,
     Goto,
     Kind,
+    Local,
     Match,
     Normal,
     Output,
-    SetEthDst,
+    SetField,
     match,
 )
 
 CLASSIFY = "classify"
 DOWNLINK = "downlink"
 UPLINK = "uplink"
+VERIFY = "verify"
 
+IPPROTO_IPIP = 4  # IPv4 encapsulation, RFC 2473
 IPPROTO_IPV6 = 41  # IPv6 encapsulation, RFC 2473
 IPPROTO_ICMPV6 = 58
 IPPROTO_MOBILITY = 135  # Mobility Header, RFC 6275 section 6.1
 
 # Router Solicitation to Redirect (RFC 4861 section 4).
 NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)
-# Packets whose hop limit ends at a router: its kernel answers Time Exceeded.
-LAST_HOP_LIMITS = (0, 1)
+# Packets whose hop limit ends at a router, whose kernel answers Time Exceeded. Of 2, the tunnel endpoint of a `route`
+# backend leaves 1 to the tunnel's own header, with which that does not leave the router.
+LAST_HOP_LIMITS = (0, 1, 2)
 
+# First of all, so that nothing that came out of a tunnel slips past unverified.
+RECEIVE_PRIORITY = 400
 GUARD_PRIORITY = 300
 HOP_LIMIT_PRIORITY = 290
 # The home agent's address lies in its home prefix: its gate must outrank the prefix's.
@@ -43,8 +50,9 @@ DOWNLINK_GATE_PRIORITY = 200
 BINDING_PRIORITY = 100
 MISS_PRIORITY = 0
 
-# Shorter mobile network prefixes rank below longer ones and below home addresses, and must still rank above the miss.
-SHORTEST_MOBILE_NETWORK_PREFIX = ADDRESS_BITS - BINDING_PRIORITY + 1
+# Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
+TUNNEL_SOURCE = "tun_ipv6_src"
+TUNNEL_DESTINATION = "tun_ipv6_dst"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +69,34 @@ class Table:
 TABLES = (
     Table(
         CLASSIFY,
-        matches=frozenset({"eth_type", "ipv6_dst", "ip_proto", "icmpv6_type", "nw_ttl"}),
+        matches=frozenset({"in_port", "eth_type", "ipv6_dst", "ipv4_dst", "ip_proto", "icmpv6_type", "nw_ttl"}),
         actions=(Normal, Goto),
-        leads_to=frozenset({DOWNLINK, UPLINK}),
+        leads_to=frozenset({DOWNLINK, UPLINK, VERIFY}),
         miss=None,  # a setting
     ),
     Table(
         DOWNLINK,
-        matches=frozenset({"eth_type", "ipv6_dst"}),
-        actions=(Normal, SetEthDst, Output),
+        matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst"}),
+        actions=(Normal, SetField, DecTtl, Output),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
     Table(
         UPLINK,
         matches=frozenset({"eth_type", "ipv6_src", "ipv6_dst", "ip_proto"}),
-        actions=(Normal, SetEthDst, Output),
+        actions=(Normal, SetField, Output, Local),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
+    Table(
+        VERIFY,
+        matches=frozenset({"eth_type", TUNNEL_SOURCE, "ipv6_src", "ipv4_src"}),
+        actions=(SetField, Local),
+        leads_to=frozenset(),
+        miss=(),  # dropped, and counted by the flow
+    ),
 )
 _DECLARED = {table.name: table for table in TABLES}
-
-
-class Endpoint(NamedTuple):
-    """Where a router's `route` backend takes packets: the OpenFlow port that leads into the tunnel endpoint namespace,
-    and the MAC address behind it."""
-
-    port: int
-    mac: str
 
 
 class WrongFlow(Exception):
@@ -130,66 +137,89 @@ def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
     return flows
 
 
+def receive_flow(port: int) -> Flow:
+    """Packets out of the tunnels are verified (`flow` backend)."""
+    return _flow(Kind.GUARD, CLASSIFY, RECEIVE_PRIORITY, match(in_port=port), (Goto(VERIFY),))
+
+
 def guard_flows(home_prefix: Prefix) -> list[Flow]:
     """What stays on the home agent's path although its gate is open: signalling, neighbour discovery, last hops."""
-    return [
-        mobility_guard(home_prefix),
-        *(neighbour_discovery_guard(home_prefix, type_) for type_ in NEIGHBOUR_DISCOVERY_TYPES),
-        *(hop_limit_guard(home_prefix, hop_limit) for hop_limit in LAST_HOP_LIMITS),
-    ]
+    last_hops = [hop_limit_guard(home_prefix, hop_limit) for hop_limit in LAST_HOP_LIMITS]
+    if home_prefix.is_ipv4:
+        return last_hops
+    neighbour_discovery = [neighbour_discovery_guard(home_prefix, type_) for type_ in NEIGHBOUR_DISCOVERY_TYPES]
+    return [mobility_guard(home_prefix), *neighbour_discovery, *last_hops]
 
 
 def mobility_guard(home_prefix: Prefix) -> Flow:
     """Mobility Header packets (HoT and friends) go through the home agent (RFC 6275 section 10.4.6)."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, ip_proto=IPPROTO_MOBILITY)
+    wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_MOBILITY)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
 
 
 def neighbour_discovery_guard(home_prefix: Prefix, icmpv6_type: int) -> Flow:
     """A router on the home link asks the home agent, as proxy, for a home address (RFC 6275 section 10.4.1)."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, ip_proto=IPPROTO_ICMPV6, icmpv6_type=icmpv6_type)
+    wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_ICMPV6, icmpv6_type=icmpv6_type)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
 
 
 def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
     """A packet on its last hop is for the kernel to answer with Time Exceeded."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix, nw_ttl=hop_limit)
+    wanted = match(**_towards(home_prefix), nw_ttl=hop_limit)
     return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),), home_prefix)
 
 
 def downlink_gate(home_prefix: Prefix) -> Flow:
     """While it stands, packets for ``home_prefix`` are looked up among the bindings."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_prefix)
+    wanted = match(**_towards(home_prefix))
     return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (Goto(DOWNLINK),), home_prefix)
 
 
-def uplink_gate(home_agent: bytes) -> Flow:
-    """While it stands, tunnel packets for the home agent are looked up among the care-of addresses."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=host(home_agent), ip_proto=IPPROTO_IPV6)
+def uplink_gate(home_agent: bytes, payload: int) -> Flow:
+    """While it stands, tunnel packets for the home agent are looked up among the care-of addresses.
+
+    ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP.
+    """
+    wanted = match(**_towards(host(home_agent)), ip_proto=payload)
     return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),), host(home_agent))
 
 
-def downlink_flow(home_address: Prefix, endpoint: Endpoint) -> Flow:
-    """Packets for a home address or mobile network prefix go into the tunnel endpoint namespace, whose route
-    encapsulates them to the care-of address."""
-    wanted = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=home_address)
-    priority = BINDING_PRIORITY - (ADDRESS_BITS - home_address.length)
-    return _flow(Kind.DOWNLINK, DOWNLINK, priority, wanted, _into(endpoint), home_address)
+def downlink_flow(home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
+    """Packets for a home address or mobile network prefix are encapsulated to the care-of address."""
+    wanted = match(**_towards(home_address))
+    return _flow(Kind.DOWNLINK, DOWNLINK, downlink_priority(home_address), wanted, actions, home_address)
 
 
-def uplink_flow(care_of_address: bytes, home_agent: bytes, endpoint: Endpoint) -> Flow:
+def downlink_priority(home_address: Prefix) -> int:
+    """Shorter mobile network prefixes rank below longer ones and below home addresses.
+
+    Not above 0 for one that is too short: the miss flow has that.
+    """
+    return BINDING_PRIORITY - (home_address.bits - home_address.length)
+
+
+def uplink_flow(care_of_address: bytes, home_agent: bytes, payload: int, actions: tuple[Action, ...]) -> Flow:
     """Tunnel packets from a care-of address to the home agent are decapsulated here.
 
-    Several home addresses may share one care-of address; the endpoint's filter knows the pairs.
+    Several home addresses may share one care-of address; whoever decapsulates verifies the pairs.
     """
-    wanted = match(
-        eth_type=ETH_TYPE_IPV6,
-        ipv6_src=host(care_of_address),
-        ipv6_dst=host(home_agent),
-        ip_proto=IPPROTO_IPV6,
-    )
-    return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, _into(endpoint), host(care_of_address))
+    wanted = match(**_towards(host(home_agent)), ipv6_src=host(care_of_address), ip_proto=payload)
+    return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, actions, host(care_of_address))
 
 
-def _into(endpoint: Endpoint) -> tuple[Action, ...]:
-    return (SetEthDst(endpoint.mac), Output(endpoint.port))
+def verify_flow(care_of_address: bytes, home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
+    """What came out of a tunnel passes if its outer and inner source are one binding's (`flow` backend)."""
+    source = {"ipv4_src" if home_address.is_ipv4 else "ipv6_src": home_address}
+    wanted = match(**source, eth_type=_towards(home_address)["eth_type"], **{TUNNEL_SOURCE: host(care_of_address)})
+    return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions, home_address)
+
+
+def payload_protocol(home_address: Prefix) -> int:
+    """The next header of a tunnel packet that carries this home address's packets (RFC 2473 section 5.1)."""
+    return IPPROTO_IPIP if home_address.is_ipv4 else IPPROTO_IPV6
+
+
+def _towards(destination: Prefix) -> dict[str, int | Prefix]:
+    if destination.is_ipv4:
+        return {"eth_type": ETH_TYPE_IPV4, "ipv4_dst": destination}
+    return {"eth_type": ETH_TYPE_IPV6, "ipv6_dst": destination}

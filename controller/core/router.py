@@ -3,14 +3,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix
+from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding, BindingTable
 from controller.core.flows import Action, Flow, FlowKey, Kind, match_value
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reconciliation import Entry, FlowChange, Reconciliation
-from controller.core.tunnels import EndpointName, Tunnels
+from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,14 @@ class Timing:
 
     agent_lease: float
     acknowledge_within: float
+
+
+class Path(NamedTuple):
+    """What an uplink flow serves: a care-of address, its home agent, and the protocol in the tunnel."""
+
+    care_of_address: bytes
+    home_agent: bytes
+    payload: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Router:
         self._ports: dict[str, int] = {}
         # The binding whose flows are desired, by home address: the table's, or a former one while its tunnel changes.
         self._offered: dict[Prefix, Binding] = {}
-        self._uplink_users: dict[tuple[bytes, bytes], dict[Prefix, float | None]] = {}
+        self._uplink_users: dict[Path, dict[Prefix, float | None]] = {}
         # Tunnels that the agent has yet to acknowledge: their home agent, and until when former flows may stay.
         self._waiting: dict[Prefix, tuple[bytes, float]] = {}
         self._gates_and_guards: set[FlowKey] = set()
@@ -102,11 +112,17 @@ class Router:
         self._agent_expected_until = now
 
     def acknowledge(
-        self, revision: int, endpoints: dict[bytes, EndpointName], failures: dict[Prefix, str], now: float
+        self,
+        revision: int,
+        endpoints: dict[bytes, EndpointName],
+        flow: FlowTunnelNames | None,
+        failures: dict[Prefix, str],
+        now: float,
     ) -> None:
-        """The tunnel agent says what its kernel holds and where its endpoints are."""
-        moved = endpoints != self.tunnels.endpoints
+        """The tunnel agent says what backend the router has, where it is, and what its kernel holds."""
+        moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
+        self.tunnels.flow = flow
         news = self.tunnels.acknowledge(revision, failures)
         if moved:
             self._resettle(now)
@@ -144,6 +160,9 @@ class Router:
         wanted: set[FlowKey] = set()
         for home_agent in self._home_agents:
             guards = [flow for prefix in home_agent.home_prefixes for flow in pipeline.guard_flows(prefix)]
+            backend = self._backend(home_agent.address)
+            if isinstance(backend, FlowBackend):
+                guards.append(pipeline.receive_flow(backend.receive))
             for flow in guards:
                 self.flows.want(flow)
                 wanted.add(flow.key)
@@ -159,20 +178,20 @@ class Router:
         self.flows.recheck_adopted()
 
     def prepared_for(self, home_agent: bytes) -> bool:
-        """Tell whether the router has a tunnel endpoint for this home agent."""
-        return self._endpoint(home_agent) is not None
+        """Tell whether the router can encapsulate for this home agent."""
+        return self._backend(home_agent) is not None
 
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
         """Say how a binding stands here."""
         if not self.connected:
             return BindingOnRouter("pending", "the switch is not connected")
-        endpoint = self._endpoint(binding.home_agent)
-        if endpoint is None:
+        backend = self._backend(binding.home_agent)
+        if backend is None:
             return BindingOnRouter("pending", "no tunnel endpoint for this home agent")
         failure = self.tunnels.failures.get(binding.home_address)
         if failure is not None:
             return BindingOnRouter("failed", f"tunnel: {failure}")
-        keys = [flow.key for flow in _flows_of(binding, endpoint)]
+        keys = [flow.key for flow in flows_of(binding, backend)]
         for key in keys:
             rejection = self.flows.rejection(key)
             if rejection is not None:
@@ -193,8 +212,8 @@ class Router:
 
     def keys_of(self, binding: Binding) -> list[FlowKey]:
         """Return the keys of the flows that carry a binding's packets here."""
-        endpoint = self._endpoint(binding.home_agent)
-        return [] if endpoint is None else [flow.key for flow in _flows_of(binding, endpoint)]
+        backend = self._backend(binding.home_agent)
+        return [] if backend is None else [flow.key for flow in flows_of(binding, backend)]
 
     def open_gates(self, home_agent: HomeAgent, now: float) -> list[Flow]:
         """Return the gates of ``home_agent`` that stand on the switch."""
@@ -202,12 +221,13 @@ class Router:
 
     def served_by(self, flow: Flow) -> list[Prefix]:
         """Return the home addresses that a binding's flow serves here."""
-        if flow.kind is Kind.DOWNLINK and flow.serves is not None:
+        if flow.kind in (Kind.DOWNLINK, Kind.VERIFY) and flow.serves is not None:
             return [flow.serves]
         if flow.kind is Kind.UPLINK:
             source, destination = match_value(flow.match, "ipv6_src"), match_value(flow.match, "ipv6_dst")
-            if isinstance(source, Prefix) and isinstance(destination, Prefix):
-                return list(self._uplink_users.get((source.packed, destination.packed), ()))
+            payload = match_value(flow.match, "ip_proto")
+            if isinstance(source, Prefix) and isinstance(destination, Prefix) and isinstance(payload, int):
+                return list(self._uplink_users.get(Path(source.packed, destination.packed, payload), ()))
         return []
 
     # How.
@@ -217,7 +237,7 @@ class Router:
         binding = self._bindings.get(home_address)
         offered = self._offered.get(home_address)
         _, deadline = self._waiting.pop(home_address, (None, None))
-        if binding is None or self._endpoint(binding.home_agent) is None:
+        if binding is None or self._backend(binding.home_agent) is None:
             self._offer(home_address, None)
         elif self.tunnels.is_applied(binding):
             self._offer(home_address, binding)
@@ -228,7 +248,7 @@ class Router:
                 deadline = max(now + self._timing.acknowledge_within, self._agent_expected_until)
             if now < deadline:
                 self._waiting[home_address] = (binding.home_agent, deadline)
-                if offered is not None and self._endpoint(offered.home_agent) is not None:
+                if offered is not None and self._backend(offered.home_agent) is not None:
                     return
             self._offer(home_address, None)
 
@@ -244,41 +264,47 @@ class Router:
         former = self._offered.pop(home_address, None)
         if former is not None and (binding is None or not former.same_path(binding)):
             self._leave_uplink(former)
+            self.flows.unwant(pipeline.verify_flow(former.care_of_address, home_address, ()).key)
             if binding is None:
-                self.flows.unwant(FlowKey(*_downlink_key(home_address)))
+                self.flows.unwant(pipeline.downlink_flow(home_address, ()).key)
         if binding is None:
             return
-        endpoint = self._endpoint(binding.home_agent)
-        if endpoint is None:
-            raise ValueError(f"no endpoint for the home agent of {home_address}: its flows can't be offered")
+        backend = self._backend(binding.home_agent)
+        if backend is None:
+            raise ValueError(f"no backend for the home agent of {home_address}: its flows can't be offered")
         self._offered[home_address] = binding
-        self.flows.want(pipeline.downlink_flow(home_address, endpoint), binding.expires_at)
-        path = (binding.care_of_address, binding.home_agent)
-        self._uplink_users.setdefault(path, {})[home_address] = binding.expires_at
-        self._want_uplink(path, endpoint)
+        downlink, uplink, *verify = flows_of(binding, backend)
+        for flow in (downlink, *verify):
+            self.flows.want(flow, binding.expires_at)
+        users = self._uplink_users.setdefault(_path(binding), {})
+        users[home_address] = binding.expires_at
+        self.flows.want(uplink, _last_end(users))
 
     def _leave_uplink(self, binding: Binding) -> None:
-        path = (binding.care_of_address, binding.home_agent)
+        """The uplink flow of a care-of address stays for as long as the last of its bindings lives."""
+        path = _path(binding)
         users = self._uplink_users[path]
         del users[binding.home_address]
+        key = pipeline.uplink_flow(*path, ()).key
+        flow = self.flows.wants(key)
         if not users:
             del self._uplink_users[path]
-            self.flows.unwant(_uplink_key(*path))
-            return
-        endpoint = self._endpoint(binding.home_agent)
-        if endpoint is not None:
-            self._want_uplink(path, endpoint)
+            self.flows.unwant(key)
+        elif flow is not None:
+            self.flows.want(flow, _last_end(users))
 
-    def _want_uplink(self, path: tuple[bytes, bytes], endpoint: pipeline.Endpoint) -> None:
-        """Desire the uplink flow of a care-of address for as long as the last of its bindings lives."""
-        ends = list(self._uplink_users[path].values())
-        expires_at = None if None in ends else max(end for end in ends if end is not None)
-        self.flows.want(pipeline.uplink_flow(*path, endpoint), expires_at)
-
-    def _endpoint(self, home_agent: bytes) -> pipeline.Endpoint | None:
-        name = self.tunnels.endpoints.get(home_agent)
-        port = self._ports.get(name.port) if name else None
-        return pipeline.Endpoint(port, name.mac) if name and port is not None else None
+    def _backend(self, home_agent: bytes) -> Backend | None:
+        names = self.tunnels.flow
+        if names is not None:
+            transmit, receive = self._ports.get(names.transmit_port), self._ports.get(names.receive_port)
+            if transmit is None or receive is None:
+                return None
+            return FlowBackend(
+                transmit, receive, names.decapsulation_address, names.decapsulation_mac, names.router_mac
+            )
+        endpoint = self.tunnels.endpoints.get(home_agent)
+        port = self._ports.get(endpoint.port) if endpoint else None
+        return RouteBackend(port, endpoint.mac) if endpoint and port is not None else None
 
     def _may_open(self, gate: Flow, home_agent: HomeAgent, now: float) -> bool:
         if not home_agent.may_offload(now) or not self.tunnels.agent_alive(now):
@@ -298,41 +324,53 @@ class Router:
         It may still be needed: by a home agent whose snapshot has not come, or by a tunnel that its agent is about to
         acknowledge. Once no open gate leads to it, nobody misses it.
         """
-        subject = match_value(flow.match, "ipv6_dst")
-        if not isinstance(subject, Prefix):
+        subject = flow.serves
+        if subject is None:
             return True
-        home_agent = self._home_agents.covering(subject)
+        home_agent = self._home_agents.covering(_home_end(flow))
         gates = adopted_gates
         if home_agent is not None:
             agent_expected = now < self._agent_expected_until
             if home_agent.synced and not agent_expected and not self._waits_for(home_agent.address):
                 return True
             gates = gates + self.open_gates(home_agent, now)
-        covering = (match_value(gate.match, "ipv6_dst") for gate in gates)
-        return not any(isinstance(prefix, Prefix) and prefix.overlaps(subject) for prefix in covering)
+        return not any(gate.serves and gate.serves.overlaps(_home_end(flow)) for gate in gates)
 
 
 def gates_of(home_agent: HomeAgent) -> list[Flow]:
-    """Return the gates of one home agent: one per home prefix, and one for its own address."""
+    """Return the gates of one home agent: one per home prefix, and one for its own address per family of these."""
+    payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_agent.home_prefixes}, reverse=True)
     return [
-        pipeline.uplink_gate(home_agent.address),
+        *(pipeline.uplink_gate(home_agent.address, payload) for payload in payloads),
         *(pipeline.downlink_gate(prefix) for prefix in home_agent.home_prefixes),
     ]
 
 
-def _flows_of(binding: Binding, endpoint: pipeline.Endpoint) -> list[Flow]:
-    return [
-        pipeline.downlink_flow(binding.home_address, endpoint),
-        pipeline.uplink_flow(binding.care_of_address, binding.home_agent, endpoint),
+def flows_of(binding: Binding, backend: Backend) -> list[Flow]:
+    """Return the flows that carry a binding's packets: downlink, uplink, and verification where OpenFlow does it."""
+    flows = [
+        pipeline.downlink_flow(binding.home_address, backend.downlink(binding)),
+        pipeline.uplink_flow(*_path(binding), backend.uplink()),
     ]
+    verified = backend.verified()
+    if verified is not None:
+        flows.append(pipeline.verify_flow(binding.care_of_address, binding.home_address, verified))
+    return flows
 
 
-_NOWHERE = pipeline.Endpoint(0, "")
+def _path(binding: Binding) -> Path:
+    return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
 
 
-def _downlink_key(home_address: Prefix) -> FlowKey:
-    return pipeline.downlink_flow(home_address, _NOWHERE).key
+def _last_end(users: Mapping[Prefix, float | None]) -> float | None:
+    """Return when the last of these bindings ends, None for never."""
+    ends = [end for end in users.values() if end is not None]
+    return max(ends) if len(ends) == len(users) else None
 
 
-def _uplink_key(care_of_address: bytes, home_agent: bytes) -> FlowKey:
-    return pipeline.uplink_flow(care_of_address, home_agent, _NOWHERE).key
+def _home_end(flow: Flow) -> Prefix:
+    """Return what lies in a home prefix of what a flow matches: of an uplink flow, the home agent's address."""
+    end = match_value(flow.match, "ipv6_dst") if flow.kind is Kind.UPLINK else flow.serves
+    if not isinstance(end, Prefix):
+        raise ValueError(f"{flow} serves nobody at home")
+    return end

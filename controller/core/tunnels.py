@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tunnels that one router's `route` backend should have, and what its agent has said of them.
+"""What a router's agent says of its backend, and the tunnels that the `route` backend should have.
 
 The agent follows the list by revision and acknowledges what its kernel holds. Until it has, or when it falls silent,
-the router's flows for a binding stay away: packets take the home agent's path.
+the router's flows for a binding stay away: packets take the home agent's path. With the `flow` backend there is nothing
+to acknowledge.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,16 @@ class EndpointName(NamedTuple):
 
     port: str
     mac: str
+
+
+class FlowTunnelNames(NamedTuple):
+    """A router's `flow` backend as its agent announces it: names of OVS ports, and what ``FlowBackend`` has."""
+
+    transmit_port: str
+    receive_port: str
+    decapsulation_address: bytes
+    decapsulation_mac: str
+    router_mac: str
 
 
 @dataclass(slots=True)
@@ -52,6 +63,7 @@ class Tunnels:
         self.revision = first_revision
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
+        self.flow: FlowTunnelNames | None = None
         # What the agent could not apply, and why.
         self.failures: dict[Prefix, str] = {}
         self.agent_lease_ends: float | None = None
@@ -118,7 +130,9 @@ class Tunnels:
         return news
 
     def is_applied(self, binding: Binding) -> bool:
-        """Tell whether the agent's kernel sends this binding's packets to its care-of address."""
+        """Tell whether the router's kernel sends this binding's packets to its care-of address."""
+        if self.flow is not None:
+            return True
         tunnel = self._tunnels.get(binding.home_address)
         return (
             tunnel is not None

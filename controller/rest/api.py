@@ -16,10 +16,11 @@ from werkzeug.wrappers import Request, Response
 
 from controller.changes import ChangeSignal
 from controller.core.addresses import format_address
+from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.flows import FlowKey
 from controller.core.home_agents import PrefixesOverlap
-from controller.core.offload import NotAnnounced, Offload, Refused, UnknownRouter
+from controller.core.offload import Offload, UnknownRouter
 from controller.rest import bodies, views
 from controller.rest.problems import FieldError, Problem, wrong_field
 from controller.settings import Settings
@@ -300,8 +301,8 @@ class RestApi:
     def put_acknowledgement(self, request: Request, dpid: str) -> Response:
         """A tunnel agent announces its endpoints and says what its kernel holds. Idempotent."""
         body = bodies.decode(self._body(request), bodies.AcknowledgementBody)
-        endpoints, failures = body.core_endpoints(), body.failures()
-        self._offload.acknowledge(_dpid(dpid), body.revision, endpoints, failures, time.monotonic())
+        endpoints, flow, failures = body.core_endpoints(), body.core_flow(), body.failures()
+        self._offload.acknowledge(_dpid(dpid), body.revision, endpoints, flow, failures, time.monotonic())
         self._notify()
         return _json({"lease": self._settings.agent_lease})
 

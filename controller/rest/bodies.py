@@ -8,15 +8,17 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from controller.core.addresses import Prefix, parse_address, parse_prefix
+from controller.core.addresses import Prefix, parse_ipv6_address, parse_prefix
 from controller.core.bindings import SEQUENCE_SPACE, Binding
 from controller.core.home_agents import Status
-from controller.core.tunnels import EndpointName
+from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.rest.problems import FieldError, Problem, wrong_field
 
 # RFC 6275 counts lifetimes in 16 bits of 4 seconds.
 LONGEST_LIFETIME = 0xFFFF * 4
 MAC_ADDRESS = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
+
+PortName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 T = TypeVar("T")
 
@@ -72,8 +74,18 @@ class EndpointBody(Struct, forbid_unknown_fields=True):
     """One tunnel endpoint of a router."""
 
     home_agent: str
-    port: Annotated[str, Meta(min_length=1, max_length=255)]
+    port: PortName
     mac: str
+
+
+class FlowTunnelBody(Struct, forbid_unknown_fields=True):
+    """A router's `flow` backend: its OVS ports by name, and what its kernel listens to."""
+
+    transmit_port: PortName
+    receive_port: PortName
+    decapsulation_address: str
+    decapsulation_mac: str
+    router_mac: str
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
@@ -84,21 +96,32 @@ class FailureBody(Struct, forbid_unknown_fields=True):
 
 
 class AcknowledgementBody(Struct, forbid_unknown_fields=True):
-    """What a tunnel agent's kernel holds."""
+    """Which backend a router has, and what its kernel holds."""
 
     revision: Annotated[int, Meta(ge=0)]
-    endpoints: list[EndpointBody]
+    endpoints: list[EndpointBody] = []
+    flow: FlowTunnelBody | None = None
     failed: list[FailureBody] = []
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
         """Return the endpoints by home agent. Raises Problem."""
         endpoints = {}
         for index, endpoint in enumerate(self.endpoints):
-            if not MAC_ADDRESS.fullmatch(endpoint.mac):
-                raise wrong_field(f"endpoints[{index}].mac", f"expected a MAC address, got {endpoint.mac!r}")
             address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
-            endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower())
+            endpoints[address] = EndpointName(endpoint.port, _mac(f"endpoints[{index}].mac", endpoint.mac))
         return endpoints
+
+    def core_flow(self) -> FlowTunnelNames | None:
+        """Return the `flow` backend. Raises Problem."""
+        if self.flow is None:
+            return None
+        return FlowTunnelNames(
+            self.flow.transmit_port,
+            self.flow.receive_port,
+            _address("flow.decapsulation_address", self.flow.decapsulation_address),
+            _mac("flow.decapsulation_mac", self.flow.decapsulation_mac),
+            _mac("flow.router_mac", self.flow.router_mac),
+        )
 
     def failures(self) -> dict[Prefix, str]:
         """Return the reasons by home address. Raises Problem."""
@@ -153,7 +176,7 @@ def _where(message: str) -> tuple[str, str]:
 
 def _address(field: str, text: str) -> bytes:
     try:
-        return parse_address(text)
+        return parse_ipv6_address(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
 
@@ -163,3 +186,9 @@ def _prefix(field: str, text: str) -> Prefix:
         return parse_prefix(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
+
+
+def _mac(field: str, text: str) -> str:
+    if not MAC_ADDRESS.fullmatch(text):
+        raise wrong_field(field, f"expected a MAC address, got {text!r}")
+    return text.lower()

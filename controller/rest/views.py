@@ -92,7 +92,7 @@ def router_view(router: Router, offload: Offload, now: float) -> dict[str, objec
     return {
         "dpid": f"{router.dpid:016x}",
         "connected": router.connected,
-        "backend": "route" if tunnels.endpoints else None,
+        "backend": "flow" if tunnels.flow else "route" if tunnels.endpoints else None,
         "agent": "unseen" if tunnels.agent_lease_ends is None else alive,
         "endpoints": [
             {"home_agent": format_address(address), "port": endpoint.port, "mac": endpoint.mac}

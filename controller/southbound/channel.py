@@ -22,7 +22,8 @@ from controller.core.flows import FlowKey
 from controller.core.offload import Offload
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import Router
-from controller.southbound.encoder import Encoder, InstalledFlow
+from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode
+from controller.southbound.encoder import Encoder
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath
@@ -60,7 +61,7 @@ class Exchange:
     def __init__(self) -> None:
         self.done = Event()
         self.errors: dict[int, str] = {}
-        self.statistics: list[parser.OFPFlowStats] = []
+        self.statistics: list[FlowStatistics] = []
 
     def finish(self) -> None:
         """The last reply has come."""
@@ -148,7 +149,7 @@ class SwitchChannel:
                 flows = self.read_flows()
             except SwitchSilent:
                 return {}
-            self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows if flow.key is not None}
+            self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows}
             self._counted_at = time.monotonic()
         return self._counted
 
@@ -157,7 +158,7 @@ class SwitchChannel:
         exchange = Exchange()
         xid = self._next_xid()
         self._ask(exchange, [xid], self._encoder.flow_stats_request(xid))
-        return self._encoder.read(exchange.statistics, time.monotonic())
+        return decode(exchange.statistics, self._encoder.names, time.monotonic())
 
     # The greenlet.
 
@@ -200,7 +201,7 @@ class SwitchChannel:
         for flow in self.read_flows():
             if flow.entry is not None:
                 installed.append(flow.entry)
-            elif flow.key is not None:
+            else:
                 foreign.append(flow.key)
         now = time.monotonic()
         if self.router is None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which home agents and bindings may be offloaded at all: their addresses, and how they fit together."""
+
+from controller.core.addresses import Prefix, format_address, host, why_not_global_unicast
+from controller.core.bindings import Binding
+from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.pipeline import MISS_PRIORITY, downlink_priority
+
+
+class Refused(Exception):
+    """A field of a request has a value that can't be taken."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class NotAnnounced(Exception):
+    """No bridge has announced this home agent."""
+
+    def __init__(self, home_agent: bytes) -> None:
+        super().__init__(
+            f"home agent {format_address(home_agent)} is not announced; PUT /v1/home-agents/{{address}} first"
+        )
+
+
+def check_home_agent(address: bytes, home_prefixes: tuple[Prefix, ...]) -> None:
+    """Raise Refused if this can't be a home agent's address or can't be home prefixes."""
+    _check_unicast("address", host(address))
+    if not home_prefixes:
+        raise Refused("home_prefixes", "expected at least one prefix, got none")
+    for index, prefix in enumerate(home_prefixes):
+        _check_unicast(f"home_prefixes[{index}]", prefix)
+
+
+def check_binding(binding: Binding, home_agents: HomeAgents) -> HomeAgent:
+    """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
+    home_agent = home_agents.get(binding.home_agent)
+    if home_agent is None:
+        raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
+    _check_home_address(binding.home_address, home_agent)
+    if not is_deregistration(binding):
+        _check_care_of_address(binding)
+    return home_agent
+
+
+def is_deregistration(binding: Binding) -> bool:
+    """RFC 6275 section 9.5.1: lifetime zero, or the home address as care-of address."""
+    return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
+
+
+def _check_home_address(home_address: Prefix, home_agent: HomeAgent) -> None:
+    _check_unicast("home_address", home_address)
+    if not home_agent.covers(home_address):
+        prefixes = ", ".join(map(str, home_agent.home_prefixes))
+        home = format_address(home_agent.address)
+        raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")
+    if home_address.contains(host(home_agent.address)):
+        raise Refused("home_address", f"{home_address} holds the home agent's own address")
+    if downlink_priority(home_address) <= MISS_PRIORITY:
+        raise Refused("home_address", f"{home_address} is too short for a mobile network prefix")
+
+
+def _check_care_of_address(binding: Binding) -> None:
+    care_of_address = host(binding.care_of_address)
+    _check_unicast("care_of_address", care_of_address)
+    if binding.care_of_address == binding.home_agent:
+        raise Refused("care_of_address", "this is the home agent's own address")
+    if binding.home_address.contains(care_of_address):
+        raise Refused("care_of_address", f"it lies in the mobile network {binding.home_address} itself")
+
+
+def _check_unicast(field: str, prefix: Prefix) -> None:
+    reason = why_not_global_unicast(prefix)
+    if reason is not None:
+        raise Refused(field, f"expected global unicast, but {reason}")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a router encapsulates and decapsulates: what its backend makes of a binding's flows.
+
+``docs/backends.md`` explains both. The agent on the router announces which one it has and where.
+"""
+
+from typing import NamedTuple, Protocol
+
+from controller.core.bindings import Binding
+from controller.core.flows import Action, DecTtl, Local, Output, SetField
+from controller.core.pipeline import TUNNEL_DESTINATION, TUNNEL_SOURCE
+
+
+class Backend(Protocol):
+    """What the flows of a binding do on a router."""
+
+    def downlink(self, binding: Binding) -> tuple[Action, ...]:
+        """Encapsulate to the care-of address."""
+
+    def uplink(self) -> tuple[Action, ...]:
+        """Decapsulate."""
+
+    def verified(self) -> tuple[Action, ...] | None:
+        """Pass on what was decapsulated and verified by OpenFlow; None where somebody else verifies."""
+
+
+class RouteBackend(NamedTuple):
+    """The flows lead into a tunnel endpoint namespace; there, routes encapsulate and a filter verifies.
+
+    ``port`` is the OpenFlow port that leads there, ``mac`` the address behind it.
+    """
+
+    port: int
+    mac: str
+
+    def downlink(self, binding: Binding) -> tuple[Action, ...]:
+        """Hand to the namespace, whose route for the home address encapsulates."""
+        return self.uplink()
+
+    def uplink(self) -> tuple[Action, ...]:
+        """Hand to the namespace, which decapsulates."""
+        return (SetField("eth_dst", self.mac), Output(self.port))
+
+    def verified(self) -> None:
+        """The namespace's filter verifies."""
+
+
+class FlowBackend(NamedTuple):
+    """The flows themselves set the tunnel, and Open vSwitch's kernel datapath builds it.
+
+    Packets leave by the port ``transmit``, those decapsulated come in by ``receive`` (OpenFlow numbers). The kernel
+    decapsulates what is sent to ``decapsulation_address`` at ``decapsulation_mac``, and routes on what is sent to
+    ``router_mac``.
+    """
+
+    transmit: int
+    receive: int
+    decapsulation_address: bytes
+    decapsulation_mac: str
+    router_mac: str
+
+    def downlink(self, binding: Binding) -> tuple[Action, ...]:
+        """Set the tunnel's ends: from the home agent, as the mobile node expects it, to the care-of address."""
+        return (
+            DecTtl(),
+            SetField(TUNNEL_SOURCE, binding.home_agent),
+            SetField(TUNNEL_DESTINATION, binding.care_of_address),
+            Output(self.transmit),
+        )
+
+    def uplink(self) -> tuple[Action, ...]:
+        """Hand to the kernel's tunnel device, by an address of the router's own."""
+        return (
+            SetField("ipv6_dst", self.decapsulation_address),
+            SetField("eth_dst", self.decapsulation_mac),
+            Local(),
+        )
+
+    def verified(self) -> tuple[Action, ...]:
+        """Hand to the router's kernel, which routes it on."""
+        return (SetField("eth_dst", self.router_mac), Local())

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flows as a switch reports them, read from the bytes of OpenFlow 1.3 flow statistics.
+
+Not by Ryu's parser: a switch may hold flows of other applications with actions that Ryu can't parse, and it may hold
+a hundred thousand of ours. Of others' flows only the key matters, and only if ours could have the same.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+
+from controller.core.addresses import Prefix
+from controller.core.flows import (
+    Action,
+    DecTtl,
+    Flow,
+    FlowKey,
+    Goto,
+    Kind,
+    Local,
+    Match,
+    MatchValue,
+    Normal,
+    Output,
+    SetField,
+    Unknown,
+    is_ours,
+    match_value,
+)
+from controller.core.reconciliation import Entry
+
+# ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2).
+_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
+_TYPE_LENGTH = struct.Struct("!HH")
+_OXM = struct.Struct("!HBB")
+_OUTPUT = struct.Struct("!HHI")
+
+OPENFLOW_BASIC, NXM_1 = 0x8000, 0x0001
+# The fields that flows of ours match on or set, by OXM class and field number.
+FIELDS = {
+    (OPENFLOW_BASIC, 0): "in_port",
+    (OPENFLOW_BASIC, 3): "eth_dst",
+    (OPENFLOW_BASIC, 5): "eth_type",
+    (OPENFLOW_BASIC, 10): "ip_proto",
+    (OPENFLOW_BASIC, 11): "ipv4_src",
+    (OPENFLOW_BASIC, 12): "ipv4_dst",
+    (OPENFLOW_BASIC, 26): "ipv6_src",
+    (OPENFLOW_BASIC, 27): "ipv6_dst",
+    (OPENFLOW_BASIC, 29): "icmpv6_type",
+    (NXM_1, 29): "nw_ttl",
+    (NXM_1, 109): "tun_ipv6_src",
+    (NXM_1, 110): "tun_ipv6_dst",
+}
+ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
+_RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
+SOURCES = ("ipv6_src", "ipv4_src")
+DESTINATIONS = ("ipv6_dst", "ipv4_dst")
+
+
+class FlowStatistics:
+    """One flow of a statistics reply; its match and instructions are left in bytes.
+
+    It takes the place of Ryu's own class, so that Ryu's parser only cuts a reply into flows.
+    """
+
+    __slots__ = ("bytes", "cookie", "duration", "hard_timeout", "length", "packets", "priority", "rest", "table_id")
+
+    def __init__(self, buffer: bytes, offset: int) -> None:
+        """Raises ValueError for a length that can't be."""
+        (self.length, self.table_id, seconds, nanoseconds, self.priority, _, self.hard_timeout, _, *counts) = (
+            _STATS.unpack_from(buffer, offset)
+        )
+        if not _STATS.size <= self.length <= len(buffer) - offset:
+            raise ValueError(f"flow statistics of {self.length} bytes at {offset} of {len(buffer)}")
+        self.cookie, self.packets, self.bytes = counts
+        self.duration = seconds + nanoseconds / 1e9
+        self.rest = bytes(buffer[offset + _STATS.size : offset + self.length])
+
+    @classmethod
+    def parser(cls, buffer: bytes, offset: int) -> "FlowStatistics":
+        """What Ryu calls for each flow."""
+        return cls(buffer, offset)
+
+
+parser.OFPFlowStatsReply.cls_stats_body_cls = FlowStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFlow:
+    """One flow as a switch reports it. ``entry`` is None for another application's."""
+
+    key: FlowKey
+    entry: Entry | None
+    packets: int
+    bytes: int
+
+
+def decode(statistics: Iterable[FlowStatistics], names: dict[int, str], now: float) -> list[InstalledFlow]:
+    """Return the flows in our tables (``names`` by number), those of others only where ours could have their key."""
+    flows = []
+    for stats in statistics:
+        table = names.get(stats.table_id)
+        ours = is_ours(stats.cookie)
+        match, length = _match(stats.rest)
+        if table is None or match is None:
+            # A flow with our cookie that matches on what ours never do is nothing that we could delete by its key.
+            continue
+        key = FlowKey(table, stats.priority, match)
+        entry = _entry(stats, key, length, names, now) if ours else None
+        flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
+    return flows
+
+
+def _entry(stats: FlowStatistics, key: FlowKey, match_length: int, names: dict[int, str], now: float) -> Entry:
+    actions = tuple(_instructions(stats.rest[match_length:], names))
+    kind = stats.cookie & 0xFF
+    if kind not in Kind.__members__.values():
+        kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
+    flow = Flow(Kind(kind), key.table, key.priority, key.match, actions, _serves(Kind(kind), key.match))
+    if not stats.hard_timeout:
+        return Entry(flow, None)
+    return Entry(flow, now + stats.hard_timeout - stats.duration)
+
+
+def _match(data: bytes) -> tuple[Match | None, int]:
+    """Return the match at the start of ``data`` and its padded length; None when it has fields that ours never have."""
+    _, length = _TYPE_LENGTH.unpack_from(data)
+    fields: list[tuple[str, MatchValue]] | None = []
+    offset = _TYPE_LENGTH.size
+    while offset < length:
+        class_, field_and_mask, size = _OXM.unpack_from(data, offset)
+        value = data[offset + _OXM.size : offset + _OXM.size + size]
+        name = FIELDS.get((class_, field_and_mask >> 1))
+        decoded = _value(name, value, bool(field_and_mask & 1)) if name else None
+        if decoded is None or name is None:
+            fields = None
+        elif fields is not None:
+            fields.append((name, decoded))
+        offset += _OXM.size + size
+    return None if fields is None else tuple(sorted(fields)), (length + 7) // 8 * 8
+
+
+def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
+    if name not in ADDRESS_FIELDS:
+        return None if masked else int.from_bytes(data, "big")
+    if not masked:
+        return Prefix(data, len(data) * 8)
+    half = len(data) // 2
+    mask, bits = int.from_bytes(data[half:], "big"), half * 8
+    length = mask.bit_count()
+    return Prefix(data[:half], length) if mask == (1 << bits) - (1 << (bits - length)) else None
+
+
+def _instructions(data: bytes, names: dict[int, str]) -> Iterable[Action]:
+    offset = 0
+    while offset < len(data):
+        type_, length = _advance(data, offset)
+        body = data[offset + 4 : offset + length]
+        if type_ == ofp.OFPIT_GOTO_TABLE:
+            yield Goto(names.get(body[0], str(body[0])))
+        elif type_ == ofp.OFPIT_APPLY_ACTIONS:
+            yield from _actions(body[4:])
+        else:
+            yield Unknown(f"instruction {type_}")
+        offset += length
+
+
+def _actions(data: bytes) -> Iterable[Action]:
+    offset = 0
+    while offset < len(data):
+        type_, length = _advance(data, offset)
+        yield _action(type_, data[offset : offset + length])
+        offset += length
+
+
+def _action(type_: int, data: bytes) -> Action:
+    if type_ == ofp.OFPAT_OUTPUT:
+        port = _OUTPUT.unpack_from(data)[2]
+        return _RESERVED_PORTS.get(port, Output(port))
+    if type_ == ofp.OFPAT_DEC_NW_TTL:
+        return DecTtl()
+    if type_ == ofp.OFPAT_SET_FIELD:
+        class_, field_and_mask, size = _OXM.unpack_from(data, 4)
+        name = FIELDS.get((class_, field_and_mask >> 1))
+        value = data[8 : 8 + size]
+        if name in ADDRESS_FIELDS and not field_and_mask & 1:
+            return SetField(name, value)
+        if name == "eth_dst" and not field_and_mask & 1:
+            return SetField(name, value.hex(":"))
+    return Unknown(f"action {type_}")
+
+
+def _advance(data: bytes, offset: int) -> tuple[int, int]:
+    """Return type and length of the structure at ``offset``. Raises ValueError when its length can't be."""
+    type_, length = _TYPE_LENGTH.unpack_from(data, offset)
+    if not 8 <= length <= len(data) - offset:
+        raise ValueError(f"a structure of {length} bytes at {offset} of {len(data)}")
+    return type_, length
+
+
+def _serves(kind: Kind, match: Match) -> Prefix | None:
+    fields = SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else DESTINATIONS
+    values = (match_value(match, field) for field in fields)
+    return next((value for value in values if isinstance(value, Prefix)), None)
