@@ -127,6 +127,8 @@ class Agent:
             self._apply()
         if self._told != (self._revision, self._failed):
             self._acknowledge(self._controller)
+        for datapath in self._datapaths.values():
+            datapath.tidy()
 
     def _acknowledge(self, controller: Controller) -> None:
         records = [datapath.record for datapath in self._datapaths.values()]

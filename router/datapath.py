@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from router.endpoint import KERNEL_SIDE, TOUT
@@ -13,6 +14,8 @@ from tunnel.nft import NftError
 from tunnel.pairs import Pair, PairFilter
 from tunnel.rtnetlink import parse_prefix
 from tunnel.seg6 import Seg6Error, Seg6Routes
+
+LOG = logging.getLogger("hoaflow.router")
 
 KernelError = (NamespaceError, NftError, Seg6Error, OSError)
 
@@ -25,6 +28,7 @@ class Datapath:
     def __init__(self, record: EndpointRecord) -> None:
         self.record = record
         self._installed: Installed | None = None
+        self._leftover: Plan | None = None
         self._cookie = 0
 
     def forget(self) -> None:
@@ -44,21 +48,34 @@ class Datapath:
         return True
 
     def apply(self, desired: Desired) -> dict[str, str]:
-        """Bring the kernel to `desired`; returns {home address: reason} of what could not be done.
+        """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
 
-        Changes nothing that is right already. After a failure the kernel is read anew the next time.
+        Changes nothing that is right already. After a failure the kernel is read anew the next time. What is not
+        desired any more stays until `tidy`: packets for it may still be under way, and nobody waits for its end.
         """
         try:
             if self._installed is None:
                 self._installed = self._read()
             todo = plan(desired, self._installed)
-            failed = self._execute(todo, self._installed) if todo else {}
+            failed = self._add(todo, self._installed) if todo else {}
+            self._leftover = todo
         except KernelError as error:
             self.forget()
             return dict.fromkeys(desired.tunnels, str(error))
         if failed:
             self.forget()
         return failed
+
+    def tidy(self) -> None:
+        """Remove what the last `apply` found there and not desired; what fails is found again by the next."""
+        todo, self._leftover = self._leftover, None
+        if todo is None or not (todo.drop_routes or todo.drop_pairs):
+            return
+        try:
+            self._drop(todo)
+        except KernelError as error:
+            LOG.warning("event=leftovers home_agent=%s reason=%r", self.record.home_agent, str(error))
+            self.forget()
 
     def _pairs(self) -> PairFilter:
         return PairFilter(self.record.namespace, self.record.home_agent)
@@ -67,20 +84,27 @@ class Datapath:
         with Seg6Routes(self.record.namespace) as routes:
             return Installed(routes.installed(), self._pairs().installed())
 
-    def _execute(self, todo: Plan, installed: Installed) -> dict[str, str]:
-        filter_ = self._pairs()
-        failed = self._accept(filter_, todo.add_pairs)
+    def _add(self, todo: Plan, installed: Installed) -> dict[str, str]:
+        failed = self._accept(self._pairs(), todo.add_pairs)
         installed.pairs |= todo.add_pairs
         segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
-        with Seg6Routes(self.record.namespace) as routes:
-            failed |= routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
+        if segments:
+            with Seg6Routes(self.record.namespace) as routes:
+                failed |= routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
             installed.routes.update(segments)
-            failed |= routes.remove_all(todo.drop_routes)
-            for home in todo.drop_routes:
-                del installed.routes[home]
-        filter_.remove(todo.drop_pairs)
-        installed.pairs -= todo.drop_pairs
         return failed
+
+    def _drop(self, todo: Plan) -> None:
+        if todo.drop_routes:
+            with Seg6Routes(self.record.namespace) as routes:
+                refused = routes.remove_all(todo.drop_routes)
+            if refused:
+                raise Seg6Error("; ".join(f"{home}: {reason}" for home, reason in refused.items()))
+        self._pairs().remove(todo.drop_pairs)
+        if self._installed is not None:
+            for home in todo.drop_routes:
+                del self._installed.routes[home]
+            self._installed.pairs -= todo.drop_pairs
 
     @staticmethod
     def _accept(filter_: PairFilter, pairs: Iterable[Pair]) -> dict[str, str]:

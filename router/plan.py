@@ -107,7 +107,7 @@ class Installed:
 class Plan:
     """The steps, in the order in which they are to be taken.
 
-    A pair is accepted before a route, and so the controller's flow, can lead there; the old one goes last.
+    A pair is accepted before a route, and so the controller's flow, can lead there; what is to go goes last.
     """
 
     add_pairs: frozenset[Pair]

@@ -17,9 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pyroute2.netns import create_socket
-
-from tunnel.namespace import Namespace, namespace_path
+from tunnel.namespace import Namespace, in_namespace
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -104,13 +102,28 @@ def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
     return message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
 
 
+def interface_index(namespace: Namespace, name: str) -> int | None:
+    """The index of an interface in a namespace, None when there is none of that name."""
+
+    def find() -> int | None:
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
+
+    return in_namespace(namespace, find)
+
+
+def _open() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
 class RouteSocket:
     """A route netlink socket inside a namespace. Not thread safe."""
 
     def __init__(self, namespace: Namespace = None) -> None:
-        path = None if namespace is None else str(namespace_path(namespace))
-        # flags=0: pyroute2 would otherwise create a namespace that is not there
-        self.socket = create_socket(path, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE, flags=0)
+        # Not by pyroute2, which starts a process for each socket in another namespace: a handover waits for this.
+        self.socket = in_namespace(namespace, _open)
         self.socket.settimeout(TIMEOUT)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         # without strict checking the kernel ignores the table and the protocol asked for in a dump

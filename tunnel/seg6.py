@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 
-from pyroute2 import GenericNetlinkSocket, IPRoute
+from pyroute2 import GenericNetlinkSocket
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -166,11 +166,10 @@ class Seg6Routes:
         return {prefix: _explain(code) for prefix, code in zip(prefixes, codes, strict=True) if code != 0}
 
     def _index(self, dev: str) -> int:
-        with IPRoute(netns=self._path, flags=0) as ipr:
-            found = ipr.link_lookup(ifname=dev)
-        if not found:
+        index = rtnetlink.interface_index(self.namespace, dev)
+        if index is None:
             raise Seg6Error(f"no interface {dev!r} in network namespace {self.namespace or 'current'}")
-        return int(found[0])
+        return index
 
     def _generic(self, command: int, flags: int, address: str | None) -> tuple[genlmsg, ...]:
         message = _Seg6Message()
