@@ -91,6 +91,12 @@ class HoaflowController(RyuApp):
         if channel:
             channel.on_statistics(event.msg)
 
+    @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
+    def _on_flow_removed(self, event: ofp_event.EventOFPFlowRemoved) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_flow_removed(event.msg)
+
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _on_port_status(self, event: ofp_event.EventOFPPortStatus) -> None:
         channel = self._channel(event)

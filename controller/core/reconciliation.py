@@ -194,6 +194,12 @@ class Reconciliation:
                 self._installed.pop(key, None)
                 self._adopted.discard(key)
 
+    def removed(self, key: FlowKey) -> None:
+        """Record that the switch says a flow is gone; if it is desired, it is sent anew."""
+        if self._installed.pop(key, None) is not None:
+            self._adopted.discard(key)
+            self._dirty[key] = None
+
     def reject(self, change: FlowChange, reason: str, now: float) -> None:
         """Record that the switch refused one; it stays undone and is tried again, later each time."""
         key = change.flow.key

@@ -73,6 +73,9 @@ class Router:
         # Tunnels that the agent has yet to acknowledge: their home agent, and until when former flows may stay.
         self._waiting: dict[Prefix, tuple[bytes, float]] = {}
         self._gates_and_guards: set[FlowKey] = set()
+        # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
+        self._retired: dict[Prefix, tuple[int, int]] = {}
+        self._last_served: dict[FlowKey, Prefix] = {}
         # An agent that has not been heard of yet may only be on its way back to a restarted controller.
         self._agent_expected_until = now + timing.agent_lease
         for flow in pipeline.miss_flows(classify_miss):
@@ -90,6 +93,7 @@ class Router:
         """The switch's connection is gone, and with it what was known of its flows."""
         self.connected = False
         self.flows.forget_installed()
+        self._last_served.clear()
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """The switch's ports changed."""
@@ -104,6 +108,7 @@ class Router:
     def drop(self, home_address: Prefix, now: float) -> None:
         """A binding is gone."""
         self.tunnels.withdraw(home_address)
+        self._retired.pop(home_address, None)
         self._settle(home_address, now)
 
     def hear_agent(self, now: float) -> None:
@@ -129,6 +134,18 @@ class Router:
         else:
             for home_address in news:
                 self._settle(home_address, now)
+
+    def removed(self, key: FlowKey, packets: int, bytes_: int) -> None:
+        """The switch says that a binding's flow is gone, and what it had counted."""
+        served = self._last_served.pop(key, None)
+        if served is None and key.table != pipeline.UPLINK:
+            served = next(
+                (value for _, value in key.match if isinstance(value, Prefix) and value in self._offered), None
+            )
+        if served is not None and self._bindings.get(served) is not None:
+            before = self._retired.get(served, (0, 0))
+            self._retired[served] = (before[0] + packets, before[1] + bytes_)
+        self.flows.removed(key)
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -210,10 +227,20 @@ class Router:
             return BindingOnRouter("pending", "the home agent's gates are not open")
         return BindingOnRouter("active")
 
-    def keys_of(self, binding: Binding) -> list[FlowKey]:
-        """Return the keys of the flows that carry a binding's packets here."""
+    def counted_keys(self, binding: Binding) -> list[FlowKey]:
+        """Return the keys of the flows that count a binding's packets here: one for each direction.
+
+        The uplink flow of a `route` backend counts for all home addresses behind its care-of address.
+        """
         backend = self._backend(binding.home_agent)
-        return [] if backend is None else [flow.key for flow in flows_of(binding, backend)]
+        if backend is None:
+            return []
+        downlink, uplink, *verify = flows_of(binding, backend)
+        return [downlink.key, *(flow.key for flow in verify or [uplink])]
+
+    def retired(self, home_address: Prefix) -> tuple[int, int]:
+        """Return packets and bytes that flows counted for a binding before they were replaced, as by a handover."""
+        return self._retired.get(home_address, (0, 0))
 
     def open_gates(self, home_agent: HomeAgent, now: float) -> list[Flow]:
         """Return the gates of ``home_agent`` that stand on the switch."""
@@ -290,6 +317,8 @@ class Router:
         if not users:
             del self._uplink_users[path]
             self.flows.unwant(key)
+            if self.tunnels.flow is None:
+                self._last_served[key] = binding.home_address
         elif flow is not None:
             self.flows.want(flow, _last_end(users))
 

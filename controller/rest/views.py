@@ -65,8 +65,9 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
     state = offload.state_of(binding, now)
     routers = {}
     for dpid, on_router in state.routers.items():
-        flows = offload.router(dpid).keys_of(binding)
-        counted = [counters(dpid).get(key, Counters(0, 0)) for key in flows]
+        router = offload.router(dpid)
+        counted = [counters(dpid).get(key, Counters(0, 0)) for key in router.counted_keys(binding)]
+        counted.append(Counters(*router.retired(binding.home_address)))
         routers[f"{dpid:016x}"] = {
             "state": on_router.state,
             "packets": sum(counter.packets for counter in counted),

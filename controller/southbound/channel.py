@@ -22,7 +22,7 @@ from controller.core.flows import FlowKey
 from controller.core.offload import Offload
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import Router
-from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode
+from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
 from controller.southbound.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ class SwitchChannel:
             exchange.statistics.extend(message.body)
             if not message.flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
+
+    def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
+        """A flow of a binding is gone: by us, by its time, or by somebody else."""
+        key = removed_key(message, self._encoder.names)
+        if key is not None and self.router is not None:
+            self.router.removed(key, message.packet_count, message.byte_count)
+            self._notify()
 
     def on_ports(self) -> None:
         """The switch's ports changed."""

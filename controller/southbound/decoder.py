@@ -114,6 +114,17 @@ def decode(statistics: Iterable[FlowStatistics], names: dict[int, str], now: flo
     return flows
 
 
+def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKey | None:
+    """Return the key of a flow of ours that a switch has removed, None for another application's."""
+    table = names.get(message.table_id)
+    if table is None or not is_ours(message.cookie):
+        return None
+    buffer = bytearray()
+    message.match.serialize(buffer, 0)
+    match, _ = _match(bytes(buffer))
+    return None if match is None else FlowKey(table, message.priority, match)
+
+
 def _entry(stats: FlowStatistics, key: FlowKey, match_length: int, names: dict[int, str], now: float) -> Entry:
     actions = tuple(_instructions(stats.rest[match_length:], names))
     kind = stats.cookie & 0xFF

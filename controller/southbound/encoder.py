@@ -15,6 +15,7 @@ from controller.core.flows import (
     Action,
     DecTtl,
     Goto,
+    Kind,
     Local,
     Match,
     Normal,
@@ -27,6 +28,10 @@ from controller.core.reconciliation import FlowChange
 
 # ONF bundle flags, EXT-230: all or nothing, in the order given.
 BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
+
+
+# Flows that carry a binding's packets: when one goes, its counters are still wanted.
+COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
 
 
 class Encoder:
@@ -88,6 +93,7 @@ class Encoder:
             command=ofp.OFPFC_ADD,
             hard_timeout=change.hard_timeout,
             priority=flow.priority,
+            flags=ofp.OFPFF_SEND_FLOW_REM if flow.kind in COUNTED else 0,
             match=match,
             instructions=self._instructions(flow.actions),
         )
