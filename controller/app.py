@@ -16,6 +16,7 @@ from controller.changes import ChangeSignal
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.rest.api import RestApi
+from controller.rest.calls import Controlled
 from controller.settings import WrongSettings, load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
@@ -55,7 +56,7 @@ class HoaflowController(RyuApp):
         self._encoder = Encoder(settings.first_table)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
-        api = RestApi(self._offload, settings, self._channels, self._changed, self._notify)
+        api = RestApi(Controlled(self._offload, settings, self._channels, self._changed, self._notify))
         wsgi = kwargs["wsgi"]
         wsgi.registory[RestShim.__name__] = {"api": api}
         wsgi.mapper.connect("hoaflow", "/{path:.*}", controller=RestShim)

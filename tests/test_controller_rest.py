@@ -14,6 +14,7 @@ from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.rest.api import RestApi
+from controller.rest.calls import Controlled
 from controller.settings import Settings
 
 HOME_AGENT = "2001:db8:99::1"
@@ -46,7 +47,7 @@ class Api:
     def __init__(self) -> None:
         self.offload = Offload(Timing(10.0, 3.0), (Normal(),), first_revision=1000)
         changed = ChangeSignal()
-        self._client = Client(RestApi(self.offload, SETTINGS, {}, changed, changed.notify))
+        self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
         """One call; `body` goes as JSON, `raw` as it is."""

@@ -3,12 +3,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding, BindingTable
+from controller.core.flow_sets import Path, flows_of, gates_of, guards_of, home_end, last_end, path_of
 from controller.core.flows import Action, Flow, FlowKey, Kind, match_value
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reconciliation import Entry, FlowChange, Reconciliation
@@ -25,14 +25,6 @@ class Timing:
 
     agent_lease: float
     acknowledge_within: float
-
-
-class Path(NamedTuple):
-    """What an uplink flow serves: a care-of address, its home agent, and the protocol in the tunnel."""
-
-    care_of_address: bytes
-    home_agent: bytes
-    payload: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +168,7 @@ class Router:
         """
         wanted: set[FlowKey] = set()
         for home_agent in self._home_agents:
-            guards = [flow for prefix in home_agent.home_prefixes for flow in pipeline.guard_flows(prefix)]
-            backend = self._backend(home_agent.address)
-            if isinstance(backend, FlowBackend):
-                guards.append(pipeline.receive_flow(backend.receive))
+            guards = guards_of(home_agent, self._backend(home_agent.address))
             for flow in guards:
                 self.flows.want(flow)
                 wanted.add(flow.key)
@@ -303,13 +292,13 @@ class Router:
         downlink, uplink, *verify = flows_of(binding, backend)
         for flow in (downlink, *verify):
             self.flows.want(flow, binding.expires_at)
-        users = self._uplink_users.setdefault(_path(binding), {})
+        users = self._uplink_users.setdefault(path_of(binding), {})
         users[home_address] = binding.expires_at
-        self.flows.want(uplink, _last_end(users))
+        self.flows.want(uplink, last_end(users))
 
     def _leave_uplink(self, binding: Binding) -> None:
         """The uplink flow of a care-of address stays for as long as the last of its bindings lives."""
-        path = _path(binding)
+        path = path_of(binding)
         users = self._uplink_users[path]
         del users[binding.home_address]
         key = pipeline.uplink_flow(*path, ()).key
@@ -320,7 +309,7 @@ class Router:
             if self.tunnels.flow is None:
                 self._last_served[key] = binding.home_address
         elif flow is not None:
-            self.flows.want(flow, _last_end(users))
+            self.flows.want(flow, last_end(users))
 
     def _backend(self, home_agent: bytes) -> Backend | None:
         names = self.tunnels.flow
@@ -356,50 +345,11 @@ class Router:
         subject = flow.serves
         if subject is None:
             return True
-        home_agent = self._home_agents.covering(_home_end(flow))
+        home_agent = self._home_agents.covering(home_end(flow))
         gates = adopted_gates
         if home_agent is not None:
             agent_expected = now < self._agent_expected_until
             if home_agent.synced and not agent_expected and not self._waits_for(home_agent.address):
                 return True
             gates = gates + self.open_gates(home_agent, now)
-        return not any(gate.serves and gate.serves.overlaps(_home_end(flow)) for gate in gates)
-
-
-def gates_of(home_agent: HomeAgent) -> list[Flow]:
-    """Return the gates of one home agent: one per home prefix, and one for its own address per family of these."""
-    payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_agent.home_prefixes}, reverse=True)
-    return [
-        *(pipeline.uplink_gate(home_agent.address, payload) for payload in payloads),
-        *(pipeline.downlink_gate(prefix) for prefix in home_agent.home_prefixes),
-    ]
-
-
-def flows_of(binding: Binding, backend: Backend) -> list[Flow]:
-    """Return the flows that carry a binding's packets: downlink, uplink, and verification where OpenFlow does it."""
-    flows = [
-        pipeline.downlink_flow(binding.home_address, backend.downlink(binding)),
-        pipeline.uplink_flow(*_path(binding), backend.uplink()),
-    ]
-    verified = backend.verified()
-    if verified is not None:
-        flows.append(pipeline.verify_flow(binding.care_of_address, binding.home_address, verified))
-    return flows
-
-
-def _path(binding: Binding) -> Path:
-    return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
-
-
-def _last_end(users: Mapping[Prefix, float | None]) -> float | None:
-    """Return when the last of these bindings ends, None for never."""
-    ends = [end for end in users.values() if end is not None]
-    return max(ends) if len(ends) == len(users) else None
-
-
-def _home_end(flow: Flow) -> Prefix:
-    """Return what lies in a home prefix of what a flow matches: of an uplink flow, the home agent's address."""
-    end = match_value(flow.match, "ipv6_dst") if flow.kind is Kind.UPLINK else flow.serves
-    if not isinstance(end, Prefix):
-        raise ValueError(f"{flow} serves nobody at home")
-    return end
+        return not any(gate.serves and gate.serves.overlaps(home_end(flow)) for gate in gates)

@@ -2,7 +2,8 @@
 """How the core's values look in answers. Addresses come in RFC 5952 form, times as seconds left."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from operator import itemgetter
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from controller.core.addresses import Prefix, format_address
 from controller.core.bindings import Binding
@@ -17,6 +18,8 @@ from controller.southbound.channel import Counters
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 
+T = TypeVar("T")
+
 
 class FlowCounters(Protocol):
     """Where counters come from: the switches' own, by datapath id; empty where a switch does not answer."""
@@ -24,15 +27,15 @@ class FlowCounters(Protocol):
     def __call__(self, dpid: int) -> Mapping[FlowKey, Counters]: ...
 
 
-class Page(NamedTuple):
+class Page(NamedTuple, Generic[T]):
     """A part of a list and where the next one begins, None at the end."""
 
-    items: list[tuple[str, object]]
+    items: list[T]
     next: str | None
 
 
-def page(items: Iterable[tuple[str, object]], limit: str | None, cursor: str | None) -> Page:
-    """Cut the part of ``items`` (pairs of a unique text and anything) that a request asks for, ordered by that text.
+def page(items: Iterable[tuple[str, T]], limit: str | None, cursor: str | None) -> Page[T]:
+    """Cut the part of ``items`` (pairs of a unique text and a thing) that a request asks for, ordered by that text.
 
     Raises Problem for a limit that is not a number from 1 to 1000.
     """
@@ -42,8 +45,8 @@ def page(items: Iterable[tuple[str, object]], limit: str | None, cursor: str | N
         size = int(limit)
     else:
         raise wrong_field("limit", f"expected a number from 1 to {LARGEST_LIMIT}, got {limit!r}")
-    rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=lambda item: item[0])
-    return Page(rest[:size], rest[size - 1][0] if len(rest) > size else None)
+    rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=itemgetter(0))
+    return Page([thing for _, thing in rest[:size]], rest[size - 1][0] if len(rest) > size else None)
 
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> dict[str, object]:
