@@ -8,16 +8,24 @@ import ipaddress
 import json
 import logging
 import sys
+from dataclasses import asdict
 
 from router.agent import Agent, Interruption
 from router.endpoint import Endpoint, home_agent_address
 from router.errors import RouterError
-from router.ovsdb import EndpointRecord, Ovsdb
+from router.flow import doctor
+from router.flow import record as flow_record
+from router.flow import setup as flow_setup
+from router.flow import status as flow_status
+from router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP
+from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from router.setup import setup, teardown
 from router.status import as_json, status, table
-from tunnel.namespace import NamespaceError
+from tunnel.namespace import NamespaceError, cookie
 from tunnel.nft import NftError
 from tunnel.seg6 import Seg6Error
+
+ROUTE, AUTO = "route", "auto"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,44 +33,102 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     ovsdb = Ovsdb(arguments.db)
     try:
-        return {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run}[arguments.command](
-            arguments, ovsdb
-        )
+        commands = {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run, "doctor": _doctor}
+        return commands[arguments.command](arguments, ovsdb)
     except (RouterError, NamespaceError, NftError, Seg6Error) as error:
         print(f"hoaflow-router {arguments.command}: {error}", file=sys.stderr)
         return 1
 
 
 def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    bridge = ovsdb.bridge(arguments.bridge)
+    backend = arguments.backend
+    if backend == AUTO:
+        # What is there stays; a change of backend is the operator's decision.
+        backend = FLOW if flow_record.leftovers(ovsdb, bridge.name) else ROUTE if bridge.endpoints else AUTO
+    if backend != ROUTE:
+        try:
+            _setup_flow(arguments, bridge, ovsdb)
+            return 0
+        except RouterError as error:
+            if backend != AUTO:
+                raise
+            _say(f"backend route, because: {error}")
+    _setup_route(arguments, ovsdb)
+    return 0
+
+
+def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> None:
+    if cookie(arguments.kernel_namespace) != cookie(None):
+        raise RouterError(
+            f"the flow backend is not possible here: it needs the router's kernel in Open vSwitch's own network "
+            f"namespace, not in {arguments.kernel_namespace}"
+        )
+    if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, _say):
+        _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
+    elif arguments.backend == AUTO:
+        _say("backend flow, because: Open vSwitch's kernel datapath and the kernel's ip6_tunnel are there")
+
+
+def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
+    if not arguments.home_agent:
+        raise RouterError("the route backend needs the home agents: name them with --home-agent")
+    if flow_record.leftovers(ovsdb, arguments.bridge):
+        raise RouterError(f"bridge {arguments.bridge} has the flow backend: run teardown first")
     for home_agent in arguments.home_agent:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
         if not setup(endpoint, ovsdb, arguments.icmp_source, _say):
             _say(f"bridge {arguments.bridge}, home agent {home_agent}: everything in place, nothing changed")
-    return 0
 
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     recorded = {record.home_agent: record for record in ovsdb.bridge(arguments.bridge).endpoints}
+    if arguments.home_agent and flow_record.leftovers(ovsdb, arguments.bridge):
+        raise RouterError(
+            f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
+            f"removes it"
+        )
     # A home agent that is named but not recorded may be left over from a setup that was killed.
     wanted: list[EndpointRecord] = [
         recorded.get(home_agent) or Endpoint(arguments.bridge, home_agent).record
         for home_agent in arguments.home_agent or recorded
     ]
-    if not [record for record in wanted if teardown(record, arguments.bridge, ovsdb, _say)]:
+    removed = [record for record in wanted if teardown(record, arguments.bridge, ovsdb, _say)]
+    flow = not arguments.home_agent and flow_setup.teardown(arguments.bridge, ovsdb, _say)
+    if not removed and not flow:
         _say(f"bridge {arguments.bridge}: nothing there, nothing changed")
     return 0
 
 
 def _status(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
-    endpoints = status(arguments.bridge, ovsdb)
+    bridge = ovsdb.bridge(arguments.bridge)
+    endpoints = status(bridge.name, ovsdb)
+    record = flow_record.read(ovsdb, bridge.name)
+    flow = None if record is None else flow_status.status(record, bridge.name, ovsdb)
     if arguments.json:
-        bridge = ovsdb.bridge(arguments.bridge)
-        print(json.dumps(as_json(bridge.name, bridge.dpid, endpoints), indent=2))
+        described = as_json(bridge.name, bridge.dpid, endpoints)
+        described["backend"] = FLOW if flow else ROUTE if endpoints else None
+        described["flow"] = asdict(flow) if flow else None
+        print(json.dumps(described, indent=2))
+    elif flow is not None:
+        print(flow_status.table(flow))
     elif endpoints:
         print(table(endpoints))
     else:
-        print(f"bridge {arguments.bridge}: no tunnel endpoints (hoaflow-router setup makes them)")
-    return 1 if any(endpoint.problems for endpoint in endpoints) else 0
+        print(f"bridge {arguments.bridge}: no backend (hoaflow-router setup makes one)")
+    problems = [problem for endpoint in endpoints for problem in endpoint.problems] + (flow.problems if flow else [])
+    return 1 if problems else 0
+
+
+def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    found = doctor.kernel_findings() if arguments.bridge is None else list(doctor.findings(arguments.bridge, ovsdb))
+    healthy = all(finding.result != doctor.FAILED for finding in found)
+    if arguments.json:
+        lines = [finding._asdict() for finding in found]
+        print(json.dumps({"bridge": arguments.bridge, "healthy": healthy, "findings": lines}, indent=2))
+    else:
+        print(doctor.table(found))
+    return 0 if healthy else 1
 
 
 def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
@@ -81,15 +147,31 @@ def _say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hoaflow-router", description="Tunnel endpoints of an Open vSwitch router, and the agent that keeps them."
+        prog="hoaflow-router", description="The tunnels of an Open vSwitch router, and the agent that keeps them."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="setup | teardown | status | run")
+    metavar = "setup | teardown | status | run | doctor"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=metavar)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--bridge", required=True, help="the router's Open vSwitch bridge")
-    common.add_argument("--db", help="Open vSwitch database, as for ovs-vsctl (default: the system's)")
+    _database(common)
 
-    making = commands.add_parser("setup", parents=[common], help="make the tunnel endpoints; may be run again")
-    _home_agents(making, required=True, help="home agent's address; repeatable")
+    making = commands.add_parser("setup", parents=[common], help="make the router's backend; may be run again")
+    making.add_argument(
+        "--backend",
+        choices=[AUTO, FLOW, ROUTE],
+        default=AUTO,
+        help="flow: OpenFlow sets the tunnel, in the kernel datapath; route: one kernel route per binding, with any "
+        "datapath; auto (default): what is there, else flow, else route",
+    )
+    _home_agents(making, help="home agent's address, for the route backend; repeatable")
+    for option, default in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
+        making.add_argument(
+            option,
+            type=_udp,
+            default=default,
+            metavar="PORT",
+            help="flow backend: UDP port number that no other Geneve port of the host has (default: %(default)s)",
+        )
     making.add_argument(
         "--kernel-namespace",
         metavar="NAME|PATH",
@@ -105,11 +187,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the router's address that ICMPv6 errors come from (default: the first global one of its kernel)",
     )
 
-    removing = commands.add_parser("teardown", parents=[common], help="remove the tunnel endpoints")
-    _home_agents(removing, required=False, help="only this home agent's; repeatable (default: all of the bridge)")
+    removing = commands.add_parser("teardown", parents=[common], help="remove the router's backend")
+    _home_agents(removing, help="only this home agent's endpoint; repeatable (default: all of the bridge)")
 
     showing = commands.add_parser(
-        "status", parents=[common], help="show the tunnel endpoints; exit status 1 if something is missing"
+        "status", parents=[common], help="show the router's backend; exit status 1 if something is missing"
     )
     showing.add_argument("--json", action="store_true", help="as JSON")
 
@@ -118,13 +200,28 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="default: %(default)s"
     )
+
+    checking = commands.add_parser(
+        "doctor", help="check this host end to end, and say what to do; exit status 1 if something does not work"
+    )
+    checking.add_argument("--bridge", help="the router's Open vSwitch bridge (default: check the kernel only)")
+    _database(checking)
+    checking.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
-def _home_agents(parser: argparse.ArgumentParser, required: bool, help: str) -> None:
-    parser.add_argument(
-        "--home-agent", action="append", required=required, type=_home_agent, metavar="ADDRESS", help=help
-    )
+def _database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--db", help="Open vSwitch database, as for ovs-vsctl (default: the system's)")
+
+
+def _home_agents(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--home-agent", action="append", default=[], type=_home_agent, metavar="ADDRESS", help=help)
+
+
+def _udp(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a UDP port number from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _home_agent(text: str) -> str:

@@ -91,6 +91,12 @@ def set_up(namespace: Namespace, name: str) -> bool:
         return True
 
 
+def set_down(namespace: Namespace, name: str) -> None:
+    """Set an interface down."""
+    with netlink(namespace) as ipr:
+        ipr.link("set", index=_need(ipr, name), state="down")
+
+
 def set_mtu(namespace: Namespace, name: str, mtu: int) -> bool:
     """Set an interface's MTU, in bytes."""
     with netlink(namespace) as ipr:
@@ -122,6 +128,12 @@ def global_addresses(namespace: Namespace, name: str | None = None) -> list[str]
     with netlink(namespace) as ipr:
         index = None if name is None else _need(ipr, name)
         return _addresses(ipr, index, lasting_global=True)
+
+
+def has_address(namespace: Namespace, name: str, address: str) -> bool:
+    """Whether an interface has an IPv6 address, whatever its scope and state."""
+    with netlink(namespace) as ipr:
+        return address in _addresses(ipr, _need(ipr, name))
 
 
 def add_default_route(namespace: Namespace, via: str, dev: str, table: int = 254) -> bool:

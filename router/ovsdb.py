@@ -64,9 +64,9 @@ class Ovsdb:
         answer.
         """
         columns = "--columns=name,datapath_id,datapath_type,ports"
-        (row,) = self._rows(columns, "list", "Bridge", name)
+        (row,) = self.rows(columns, "list", "Bridge", name)
         endpoints = []
-        for port in self._rows("--columns=_uuid,name,external_ids", "list", "Port"):
+        for port in self.rows("--columns=_uuid,name,external_ids", "list", "Port"):
             facts = dict(port["external_ids"])
             if port["_uuid"] in row["ports"] and HOME_AGENT in facts:
                 endpoints.append(
@@ -77,14 +77,14 @@ class Ovsdb:
 
     def bridge_of_port(self, port: str) -> str | None:
         """The bridge that has a port of that name, None when none has."""
-        if not self._rows("--columns=name", "find", "Port", f"name={port}"):
+        if not self.rows("--columns=name", "find", "Port", f"name={port}"):
             return None
-        return self._run("port-to-br", port).strip()
+        return self.run("port-to-br", port).strip()
 
     def add_endpoint(self, bridge: str, record: EndpointRecord) -> None:
         """Make the endpoint's port with its facts; one that is there gets the facts. Idempotent."""
         facts = {HOME_AGENT: record.home_agent, MAC: record.mac, NETNS: record.namespace}
-        self._run(
+        self.run(
             *["--may-exist", "add-port", bridge, record.port],
             *["--", "set", "Port", record.port, f"tag={VLAN}"],
             *(f'external_ids:{key}="{value}"' for key, value in facts.items()),
@@ -92,11 +92,11 @@ class Ovsdb:
 
     def remove_port(self, bridge: str, port: str) -> None:
         """Remove a port of the bridge; one that is not there is fine."""
-        self._run("--if-exists", "del-port", bridge, port)
+        self.run("--if-exists", "del-port", bridge, port)
 
     def port_state(self, port: str) -> PortState:
         """Whether Open vSwitch took the port's interface."""
-        rows = self._rows("--columns=ofport,error", "find", "Interface", f"name={port}")
+        rows = self.rows("--columns=ofport,error", "find", "Interface", f"name={port}")
         if not rows:
             return PortState(None, "no such port")
         number = rows[0]["ofport"]
@@ -105,8 +105,12 @@ class Ovsdb:
             return PortState(number, error)
         return PortState(None, error or "Open vSwitch has not taken the port (is ovs-vswitchd running?)")
 
-    def _rows(self, *arguments: str) -> list[dict[str, Any]]:
-        text = self._run("--format=json", *arguments)
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `ovs-vsctl ARGUMENTS` (list or find) shows: a row as {column: value}, a map as a list of pairs.
+
+        Raises RouterError.
+        """
+        text = self.run("--format=json", *arguments)
         if not text.strip():
             return []
         table = json.loads(text)
@@ -115,7 +119,8 @@ class Ovsdb:
             for row in table["data"]
         ]
 
-    def _run(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
+        """Run `ovs-vsctl ARGUMENTS`, one transaction; returns what it prints. Raises RouterError."""
         command = ["ovs-vsctl", f"--timeout={TIMEOUT}"]
         if self.db is not None:
             command.append(f"--db={self.db}")

@@ -173,24 +173,31 @@ class RouteSocket:
 
     def dump(self, protocol: int, table: int) -> Iterator[Route]:
         """The IPv6 routes of that protocol number in that table. Raises OSError when the kernel refuses."""
-        self.sequence += 1
         body = ROUTE.pack(socket.AF_INET6, 0, 0, 0, 0, protocol, 0, 0, 0)
         body += attribute(RTA_TABLE, struct.pack("=I", table))
+        for payload in self.listing(RTM_GETROUTE, body):
+            route = _route(payload)
+            if payload[5] == protocol and route.table == table:
+                yield route
+
+    def listing(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """What the kernel lists (NLM_F_DUMP) when asked by a message of that kind: the messages without their
+        netlink headers. Raises OSError when it refuses.
+        """
+        self.sequence += 1
         flags = NLM_F_REQUEST | NLM_F_DUMP
-        self.socket.send(HEADER.pack(16 + len(body), RTM_GETROUTE, flags, self.sequence, 0) + body)
+        self.socket.send(HEADER.pack(16 + len(body), kind, flags, self.sequence, 0) + body)
         while True:
-            for kind, sequence, payload in self._receive():
+            for answer, sequence, payload in self._receive():
                 if sequence != self.sequence:
                     continue
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                if answer in (NLMSG_DONE, NLMSG_ERROR):
                     code = -ERROR.unpack_from(payload)[0]
-                    # the kernel says ENOENT for a table that nothing was ever put into
+                    # the kernel says ENOENT for a routing table that nothing was ever put into
                     if code not in (0, errno.ENOENT):
-                        raise OSError(code, f"listing IPv6 routes of table {table}: {os.strerror(code)}")
+                        raise OSError(code, f"netlink listing {kind}: {os.strerror(code)}")
                     return
-                route = _route(payload)
-                if payload[5] == protocol and route.table == table:
-                    yield route
+                yield payload
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
         data = self.socket.recv(RECEIVE_BYTES)

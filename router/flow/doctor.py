@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router doctor`: what a host can do for hoaflow and whether it does, each line with what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from router import links
+from router.errors import RouterError
+from router.flow import record, selftest
+from router.flow.kernel import features
+from router.flow.record import FlowRecord
+from router.flow.status import problems
+from router.ovsdb import Bridge, Ovsdb
+from router.status import status as route_status
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+PROGRAMS = {"ovs-vsctl": "openvswitch-switch", "ovs-ofctl": "openvswitch-switch", "nft": "nftables"}
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, how it is (OK, WARNING, FAILED), and what to do (empty when it is fine)."""
+
+    check: str
+    result: str
+    detail: str
+    help: str = ""
+
+
+def kernel_findings() -> list[Finding]:
+    """Whether this host's kernel can run the flow backend. Raises RouterError without root."""
+    return [
+        Finding(feature.what, FAILED, feature.problem, feature.help)
+        if feature.problem
+        else Finding(feature.what, OK, "works")
+        for feature in features()
+    ]
+
+
+def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
+    """Everything about a bridge, end to end. Raises RouterError without root."""
+    for program, package in PROGRAMS.items():
+        if shutil.which(program) is None:
+            yield Finding(program, FAILED, "not found", f"install Debian's package {package}")
+    try:
+        bridge = ovsdb.bridge(bridge_name)
+    except RouterError as error:
+        yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, and name one of `ovs-vsctl list-br`")
+        return
+    flow = record.read(ovsdb, bridge_name) if len(record.leftovers(ovsdb, bridge_name)) == 2 else None
+    # What the flow backend needs fails a host only if it is to have it.
+    for finding in kernel_findings():
+        yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
+    yield _datapath(bridge, flow)
+    yield from _forwarding(bridge_name)
+    if flow is not None:
+        yield from _flow_backend(flow, bridge, ovsdb)
+    elif bridge.endpoints:
+        yield from _route_backend(bridge_name, ovsdb)
+    else:
+        yield Finding("backend", FAILED, "not set up", f"run hoaflow-router setup --bridge {bridge_name}")
+
+
+def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
+    if not bridge.dpid:
+        return Finding("datapath", FAILED, "the bridge has no datapath yet", "start ovs-vswitchd")
+    kind = bridge.datapath_type or "system"
+    if kind == "system":
+        return Finding("datapath", OK, "the kernel's (system)")
+    return Finding(
+        "datapath",
+        FAILED if flow else WARNING,
+        f"{kind}: good for the route backend only",
+        f"for the flow backend: ovs-vsctl set bridge {bridge.name} datapath_type=system",
+    )
+
+
+def _forwarding(bridge: str) -> Iterator[Finding]:
+    interfaces = ["all"] + ([bridge] if links.link(None, bridge) is not None else [])
+    for name in interfaces:
+        if links.sysctl(None, f"{name}.forwarding") == "1":
+            yield Finding(f"IPv6 forwarding ({name})", OK, "on")
+        else:
+            yield Finding(
+                f"IPv6 forwarding ({name})",
+                FAILED,
+                "off: what leaves a tunnel is lost",
+                f"sysctl -w net.ipv6.conf.{name}.forwarding=1",
+            )
+
+
+def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
+    for port in (flow.transmit_port, flow.receive_port):
+        state = ovsdb.port_state(port)
+        if state.number is None:
+            yield Finding(f"port {port}", FAILED, state.error, f"run hoaflow-router setup --bridge {bridge.name}")
+        else:
+            yield Finding(f"port {port}", OK, f"OpenFlow port {state.number}")
+    broken = problems(flow, bridge.name)
+    for problem in broken:
+        what, _, remedy = problem.partition(": ")
+        yield Finding("tunnel", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
+    if not broken:
+        yield Finding("tunnel", OK, "device, address and diversions are in place")
+    yield _rp_filter(bridge.name)
+    yield _mtu(bridge.name, ovsdb)
+    if not broken:
+        reason = selftest.round_trip(flow, bridge.name, ovsdb.db)
+        yield (
+            Finding("self-test packet", OK, "went through the tunnel and came back")
+            if reason is None
+            else Finding(
+                "self-test packet",
+                FAILED,
+                reason,
+                f"look for a packet filter that drops next header 41 (`nft list ruleset`), and for errors of the "
+                f"tunnel device (`ip -s link show {record.DEVICE}`)",
+            )
+        )
+
+
+def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
+    for endpoint in route_status(bridge, ovsdb):
+        for problem in endpoint.problems:
+            what, _, remedy = problem.partition(": ")
+            yield Finding(f"endpoint for {endpoint.home_agent}", FAILED, what, remedy)
+        if not endpoint.problems:
+            yield Finding(
+                f"endpoint for {endpoint.home_agent}", OK, f"{endpoint.routes} routes, {endpoint.pairs} pairs"
+            )
+
+
+def _rp_filter(bridge: str) -> Finding:
+    """IPv4 payload comes out of the tunnel at the bridge's interface, from where no route leads back to it."""
+    values = {name: int(_ipv4_setting(name)) for name in ("all", bridge)}
+    # The higher of the two counts, and 1 is strict, 2 is loose (Linux, ip-sysctl).
+    if max(values.values()) != 1:
+        return Finding("rp_filter", OK, "not strict")
+    return Finding(
+        "rp_filter",
+        WARNING,
+        f"strict on {bridge}: IPv4 payload of the tunnels is dropped",
+        f"sysctl -w net.ipv4.conf.{bridge}.rp_filter=2",
+    )
+
+
+def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
+    """A packet out of the tunnel, or on its way there, must fit through the bridge's own interface."""
+    own = links.link(None, bridge)
+    mtus = {}
+    for port in ovsdb.run("list-ports", bridge).split():
+        if (found := links.link(None, port)) is not None:
+            mtus[port] = found["mtu"]
+    if own is None or not mtus or own["mtu"] >= max(mtus.values()):
+        return Finding("MTU", OK, f"{own['mtu'] if own else '-'} on {bridge}, no port has more")
+    widest = max(mtus, key=lambda port: mtus[port])
+    return Finding(
+        "MTU",
+        WARNING,
+        f"{own['mtu']} on {bridge}, {mtus[widest]} on its port {widest}: full-sized tunnel packets are dropped",
+        f"ovs-vsctl set interface {bridge} mtu_request={mtus[widest]}",
+    )
+
+
+def _ipv4_setting(name: str) -> str:
+    return Path("/proc/sys/net/ipv4/conf", name, "rp_filter").read_text().strip()
+
+
+def table(found: list[Finding]) -> str:
+    """The findings for people: one line each, what to do below it."""
+    width = max(len(finding.check) for finding in found)
+    lines = []
+    for finding in found:
+        lines.append(f"{finding.result:7}  {finding.check:{width}}  {finding.detail}")
+        if finding.result != OK and finding.help:
+            lines.append(f"{'':9}{'':{width}}  → {finding.help}")
+    return "\n".join(lines)

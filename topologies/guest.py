@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command on a kernel that has Open vSwitch's datapath and ip6_tunnel, wherever this is called.
+
+    python -m topologies.guest [--vm] [--time-limit SECONDS] [--writable DIRECTORY] -- COMMAND
+
+Here, if this host's kernel has all that is needed; else (or with --vm) in a guest: Debian's stock kernel under qemu's
+software emulation, with this host's file system, so that the command finds the checkout and its environment as they
+are; what it writes outside the directories named by --writable is forgotten. Never by /dev/kvm: where that is there
+but nested, it may hang. The guest has no network.
+
+The command's output comes through as it is made, and its exit status is returned. What the kernel says is in
+build/kernel/guest.log, also when it panics or hangs.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+BUILD = CHECKOUT / "build"
+DIRECTORY = BUILD / "kernel"
+IMAGE = DIRECTORY / "image" / "vmlinuz"
+ENVIRONMENT = DIRECTORY / "environment" / "disk"
+EXCHANGE = DIRECTORY / "exchange"
+BOOT_LIMIT = 180.0  # seconds; about 25 are needed on two idle cores
+POLL = 0.2
+MEMORY = "3G"  # what programs write outside build/ stays in memory, too
+PASSED_ON = ("CI", "TERM")
+LOG_LINES = 30
+
+
+class GuestError(RuntimeError):
+    """The guest did not come up, or ended or went on without the command's end. The message has its last lines."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the command's exit status; 125 when the guest failed it."""
+    parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--vm", action="store_true", help="in the guest even if this host's kernel would do")
+    parser.add_argument("--time-limit", type=float, default=2400, help="seconds for the command (default: %(default)s)")
+    parser.add_argument(
+        "--writable", action="append", default=[], type=Path, metavar="DIRECTORY",
+        help="below build/, where the command may write; repeatable",
+    )  # fmt: skip
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if not arguments.vm and kernel_does():
+        print("kernel: this host's own", file=sys.stderr, flush=True)
+        return subprocess.run(arguments.command, cwd=CHECKOUT).returncode
+    subprocess.run([CHECKOUT / "scripts" / "setup-kernel"], check=True)
+    package = (IMAGE.parent / "package").read_text().strip()
+    print(f"kernel: {package}, emulated; booting takes about half a minute", file=sys.stderr, flush=True)
+    try:
+        return run(arguments.command, arguments.time_limit, arguments.writable)
+    except GuestError as error:
+        print(f"kernel: {error}", file=sys.stderr)
+        return 125
+
+
+def kernel_does() -> bool:
+    """Whether this host's kernel has all that the `flow` backend needs. `hoaflow-router doctor` says what it lacks."""
+    command = [sys.executable, "-m", "router", "doctor"]
+    return subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
+
+
+def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
+    """Run the command in a guest, copy its output to standard output, return its exit status.
+
+    time_limit: seconds, after the boot. Raises: GuestError, OSError.
+    """
+    shutil.rmtree(EXCHANGE, ignore_errors=True)
+    EXCHANGE.mkdir(parents=True)
+    directories = [EXCHANGE, *(path.resolve() for path in writable)]
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+    (EXCHANGE / "run").write_text(_script(command, [*directories, IMAGE.parent]))
+    leave_out = [f"--exclude=./{name}" for name in ("build", ".git", ".venv")]
+    subprocess.run(["tar", "-cf", EXCHANGE / "checkout.tar", *leave_out, "."], cwd=CHECKOUT, check=True)
+    vng = shutil.which("vng", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if vng is None:
+        raise GuestError("vng is missing from the environment: run `make setup`")
+    options = [
+        "--run",
+        str(IMAGE),
+        "--disable-kvm",
+        "--user",
+        "root",
+        "--memory",
+        MEMORY,
+        "--verbose",
+        "--disk",
+        str(ENVIRONMENT),
+    ]
+    options += ["--cpus", str(min(2, os.cpu_count() or 1)), "--cwd", str(CHECKOUT)]
+    options += [f"--rwdir={directory}" for directory in directories] + ["--rodir=/run/usr=/usr"]
+    with open(DIRECTORY / "guest.log", "wb") as log:
+        guest = subprocess.Popen(
+            [vng, *options, "--", "bash", str(EXCHANGE / "run")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # virtme-ng and qemu, which it starts, end together
+        )
+    try:
+        return _follow(guest, time_limit)
+    finally:
+        _end(guest)
+
+
+def _script(command: Sequence[str], kept: Sequence[Path]) -> str:
+    """What runs in the guest. The status file is renamed into place: when it is there, it is whole.
+
+    The guest's view of the host's files, over 9p, is slow. So the checkout is copied into memory, its environment
+    comes from a disk (scripts/setup-kernel), and programs and libraries by a mount that caches: they do not change.
+    """
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    build = ""
+    for path in kept:
+        inside = f"/run/checkout/{path.relative_to(CHECKOUT)}"
+        build += f"mkdir -p {inside}; mount --bind {path} {inside}\n"
+    return f"""set -e
+modprobe -a virtio_blk ext4 tun
+tag=$(awk '$2 == "/run/usr" {{ print $1 }}' /proc/mounts)
+umount /run/usr
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose "$tag" /run/usr
+for part in /usr/bin /usr/sbin /usr/lib/*-linux-gnu; do mount --bind "/run$part" "$part"; done
+mkdir -p /run/environment /run/checkout/.venv
+mount -o ro /dev/vda /run/environment
+for part in /usr/lib/python3*; do mount --bind /run/environment$part $part; done
+tar -xf {EXCHANGE}/checkout.tar -C /run/checkout
+mount --bind /run/environment{CHECKOUT}/.venv /run/checkout/.venv
+{build}mount --rbind /run/checkout {CHECKOUT}
+cd {CHECKOUT}
+{exports}export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+ip link set lo up
+touch {EXCHANGE}/started
+set +e
+{shlex.join(command)} >{EXCHANGE}/output 2>&1 </dev/null
+echo $? >{EXCHANGE}/status.new
+mv {EXCHANGE}/status.new {EXCHANGE}/status
+"""
+
+
+def _follow(guest: subprocess.Popen[bytes], time_limit: float) -> int:
+    """Copy the command's output until its end."""
+    started, status, output = (EXCHANGE / name for name in ("started", "status", "output"))
+    deadline = time.monotonic() + BOOT_LIMIT
+    while not started.exists():
+        if guest.poll() is not None:
+            raise GuestError(f"the guest ended while it booted.{_log()}")
+        if time.monotonic() > deadline:
+            raise GuestError(f"the guest did not boot within {BOOT_LIMIT:g} s.{_log()}")
+        time.sleep(POLL)
+    deadline = time.monotonic() + time_limit
+    copied = 0
+    while True:
+        # In this order: what was written before the end is copied before it is noticed.
+        ended, gone = status.exists(), guest.poll() is not None
+        if output.exists():
+            with open(output, "rb") as stream:
+                stream.seek(copied)
+                text = stream.read()
+            copied += len(text)
+            sys.stdout.buffer.write(text)
+            sys.stdout.flush()
+        if ended:
+            return int(status.read_text())
+        if gone:
+            raise GuestError(f"the guest ended before the command did: a kernel panic?{_log()}")
+        if time.monotonic() > deadline:
+            raise GuestError(f"the command did not end within {time_limit:g} s.{_log()}")
+        time.sleep(POLL)
+
+
+def _end(guest: subprocess.Popen[bytes]) -> None:
+    """A guest that has done its work is not asked to shut down: nothing in it is worth the time."""
+    try:
+        os.killpg(guest.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        guest.wait()
+
+
+def _log() -> str:
+    log = DIRECTORY / "guest.log"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return f" The end of {log.relative_to(CHECKOUT)}:" + "".join(f"\n    {line}" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
