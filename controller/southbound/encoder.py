@@ -4,8 +4,11 @@
 Every function returns whole messages with the transaction id (xid) that it was given.
 """
 
+import struct
+
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
+from ryu.ofproto.ofproto_common import ONF_EXPERIMENTER_ID
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core.addresses import Prefix, format_address
@@ -25,10 +28,12 @@ from controller.core.flows import (
 )
 from controller.core.pipeline import TABLES
 from controller.core.reconciliation import FlowChange
+from controller.southbound.templates import Templates
 
 # ONF bundle flags, EXT-230: all or nothing, in the order given.
 BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
-
+# onf_bundle_add_msg before the message in it: header, experimenter and type, bundle, flags (EXT-230).
+_BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
 
 # Flows that carry a binding's packets: when one goes, its counters are still wanted.
 COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
@@ -41,9 +46,14 @@ class Encoder:
         self._numbers = {table.name: first_table + index for index, table in enumerate(TABLES)}
         self.names = {number: name for name, number in self._numbers.items()}
         self._protocol = ProtocolDesc(ofp.OFP_VERSION)
+        self._templates = Templates(lambda change: self.serialise(change, xid=0))
 
     def flow_mod(self, change: FlowChange, xid: int) -> bytes:
         """An ADD that replaces in place and keeps counters (no RESET_COUNTS), or a strict DELETE by cookie."""
+        return self._templates.encode(change, xid)
+
+    def serialise(self, change: FlowChange, xid: int) -> bytes:
+        """The same by Ryu itself, a twentieth as fast: what templates are made from and compared with."""
         return self._bytes(self._flow_mod(change), xid)
 
     def barrier(self, xid: int) -> bytes:
@@ -55,9 +65,11 @@ class Encoder:
         return self._bundle_control(bundle, ofp.ONF_BCT_OPEN_REQUEST, xid)
 
     def bundle_add(self, bundle: int, change: FlowChange, xid: int) -> bytes:
-        """Put one flow change into a bundle."""
-        message = parser.ONFBundleAddMsg(self._protocol, bundle, BUNDLE_FLAGS, self._flow_mod(change), [])
-        return self._bytes(message, xid)
+        """Put one flow change into a bundle; inside and outside have the same xid."""
+        message = self.flow_mod(change, xid)
+        length = _BUNDLE_ADD.size + len(message)
+        header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, length, xid, ONF_EXPERIMENTER_ID)
+        return _BUNDLE_ADD.pack(*header, ofp.ONF_ET_BUNDLE_ADD_MESSAGE, bundle, BUNDLE_FLAGS) + message
 
     def bundle_commit(self, bundle: int, xid: int) -> bytes:
         """Close and commit a bundle."""

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What templates make is what Ryu makes, byte for byte."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+from ryu.ofproto.ofproto_protocol import ProtocolDesc
+
+from controller.core import pipeline
+from controller.core.addresses import Prefix
+from controller.core.backends import Backend, FlowBackend, RouteBackend
+from controller.core.bindings import Binding
+from controller.core.flow_sets import flows_of, gates_of
+from controller.core.flows import Flow, Goto, Normal
+from controller.core.home_agents import HomeAgent, Status
+from controller.core.reconciliation import FlowChange
+from controller.southbound.encoder import BUNDLE_FLAGS, Encoder
+from controller.southbound.templates import Template, TemplateMismatch
+
+ENCODER = Encoder(first_table=3)  # one for all examples, as its templates are what is tested
+
+addresses = st.binary(min_size=16, max_size=16)
+macs = st.binary(min_size=6, max_size=6).map(lambda data: data.hex(":"))
+xids = st.integers(0, 0xFFFFFFFF)
+
+
+@st.composite
+def prefixes(draw: st.DrawFn) -> Prefix:
+    """IPv6 and IPv4 prefixes and addresses."""
+    bits = draw(st.sampled_from([128, 32]))
+    length = draw(st.one_of(st.just(bits), st.integers(29, bits)))
+    number = draw(st.integers(0, 2**bits - 1)) >> (bits - length) << (bits - length)
+    return Prefix(number.to_bytes(bits // 8, "big"), length)
+
+
+backends: st.SearchStrategy[Backend] = st.one_of(
+    st.builds(RouteBackend, st.integers(1, 0xFF00), macs),
+    st.builds(FlowBackend, st.integers(1, 0xFF00), st.integers(1, 0xFF00), addresses, macs, macs),
+)
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> Flow:
+    """Any flow that the controller sends."""
+    home_address = draw(prefixes())
+    home_agent = HomeAgent(draw(addresses), (draw(prefixes()),), 10, 0.0, Status.UP)
+    binding = Binding(home_address, draw(addresses), home_agent.address)
+    backend = draw(backends)
+    miss = draw(st.sampled_from([None, (Normal(),), (Goto("200"),)]))
+    return draw(
+        st.sampled_from(
+            [
+                *flows_of(binding, backend),
+                *gates_of(home_agent),
+                *pipeline.guard_flows(home_agent.home_prefixes[0]),
+                *pipeline.miss_flows(miss),
+                pipeline.receive_flow(draw(st.integers(1, 0xFF00))),
+            ]
+        )
+    )
+
+
+@given(flows(), st.booleans(), st.integers(0, 0xFFFF), xids)
+def test_templates_make_the_bytes_that_ryu_makes(flow: Flow, add: bool, timeout: int, xid: int) -> None:
+    change = FlowChange(flow, add, None, timeout if add else 0)
+    assert ENCODER.flow_mod(change, xid) == ENCODER.serialise(change, xid)
+
+
+@given(flows(), st.booleans(), xids, xids)
+def test_bundles_are_the_bytes_that_ryu_makes(flow: Flow, add: bool, bundle: int, xid: int) -> None:
+    change = FlowChange(flow, add)
+    inner = ENCODER._flow_mod(change)
+    message = parser.ONFBundleAddMsg(ProtocolDesc(ofp.OFP_VERSION), bundle, BUNDLE_FLAGS, inner, [])
+    message.set_xid(xid)
+    message.serialize()
+    assert ENCODER.bundle_add(bundle, change, xid) == bytes(message.buf)
+
+
+def test_a_mark_that_stands_in_a_message_by_chance_is_no_template() -> None:
+    with pytest.raises(TemplateMismatch, match="2 times"):
+        Template(bytes(40) + b"mark" + b"mark", [b"mark"])
