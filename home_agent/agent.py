@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import selectors
 import socket
@@ -43,6 +44,8 @@ from home_agent.rate import RateLimit
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 
 GUARD_TABLE = "hoaflow_ha"
+LOCK = b"\0hoaflow-ha"
+"""An abstract Unix domain socket: the kernel keeps their names by network namespace, and frees them with the owner."""
 REPAIR_SECONDS = 30.0
 """How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
@@ -80,6 +83,7 @@ class HomeAgent:
     def setup(self) -> None:
         """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS, OSError."""
         address, interface = self._settings.policy.home_agent, self._settings.home_link
+        self._lock()
         self._own_address()
         sysctls = Sysctls()
         self._undo.callback(sysctls.restore)
@@ -300,6 +304,17 @@ class HomeAgent:
         log.debug("event=packet-dropped reason=%s detail=%r", name, detail % arguments)
 
     # --- around it
+
+    def _lock(self) -> None:
+        """Another one here would take what this one has in the kernel for leftovers, and remove it. Raises OSError."""
+        lock = socket.socket(socket.AF_UNIX)
+        self._undo.callback(lock.close)
+        try:
+            lock.bind(LOCK)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
 
     def _own_address(self) -> None:
         """The home agent's address is on the home link: put there if it is not. Raises OSError."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, HOST, Lab, Node
+from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, HOST, TIMEOUT, Lab, Node
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 
@@ -319,6 +319,22 @@ def test_an_unregistered_mobile_node_does_not_leak(lab: Lab) -> None:
     for destination in (CN, "2001:db8:2::1", "2001:db8:3::1"):
         assert lab.ping("mn", destination, count=1, source=HOME_ADDRESS) == 0
     assert "packets 0 " in lab.run("rt", "nft list counter ip6 t leaked")
+
+
+def test_a_second_home_agent_leaves_the_first_one_alone(lab: Lab) -> None:
+    lab.home_agent("--insecure")
+    node = lab.mobile_node("--insecure")
+    registers(lab, node, "m1", CARE_OF_1)
+    before = lab.run("ha", "ip -6 rule"), lab.run("ha", "ip -6 neigh show proxy"), lab.run("ha", "nft list tables")
+    second = lab.start_home_agent("--insecure", "--no-console")
+    assert second.process.wait(TIMEOUT) == 1
+    second.logged("cannot start", "runs in this network namespace already")
+    assert before == (
+        lab.run("ha", "ip -6 rule"),
+        lab.run("ha", "ip -6 neigh show proxy"),
+        lab.run("ha", "nft list tables"),
+    )
+    reachable(lab)
 
 
 def test_killed_and_started_again(lab: Lab) -> None:

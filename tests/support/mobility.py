@@ -140,10 +140,14 @@ class Lab:
 
     def home_agent(self, *arguments: str) -> Node:
         """Starts a home agent and waits until it serves."""
-        own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--verbose"]
-        node = self._start("ha", "home_agent", [*own, *arguments])
+        node = self.start_home_agent(*arguments)
         node.logged("event=started")
         return node
+
+    def start_home_agent(self, *arguments: str) -> Node:
+        """Starts a home agent."""
+        own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--verbose"]
+        return self._start("ha", "home_agent", [*own, *arguments])
 
     def mobile_node(self, *arguments: str) -> Node:
         """Starts the mobile node."""
