@@ -31,7 +31,17 @@ def move_spans(seen: Observations) -> list[Span]:
 
 
 def figures(seen: Observations) -> dict[str, Any]:
-    """The figures of report.json; names and meanings are described in README.md."""
+    """The figures of report.json.
+
+    rtt_…_ms: medians, of steady traffic away from home; via_ha: without hoaflow, direct: with it.
+    ha_data_packets_…: data packets that reached the home agent, per 100 sent in each direction.
+    activation_ms: from the Binding Acknowledgement to the flows' confirmation by all switches, one per move.
+    lost_packets_handover_…: lost in a handover from one foreign link to another, both directions, the median.
+    lost_packets_ha_killed: lost from the home agent's death to its return, `ha_killed_seconds` later.
+    spoofed_…: packets forged on a foreign link; control_…: the same with both sources right.
+    repeated_packets: that arrived twice.
+    moves: each move with what it lost, both directions.
+    """
     losses = [len(seen.lost_at(span)) for span in move_spans(seen)]
     moves = [
         {

@@ -70,6 +70,23 @@ def test_every_packet_passes_the_routers_bridge_on_both_sides(private_ovs: Priva
     assert output.count(" 100% packet loss") == 1
 
 
+def test_a_remote_controller_is_taken_and_the_base_flow_stays(private_ovs: PrivateOvs) -> None:
+    """Open vSwitch flushes a bridge's flows when it gets its first controller: that must have been before."""
+    output = mn(
+        "--custom",
+        str(CHECKOUT / "topologies/single.py"),
+        "--topo",
+        "single",
+        "--controller",
+        "remote,ip=127.0.0.1,port=6653",
+        "--test",
+        "none",
+        commands="sh ovs-vsctl get-controller s1\nsh ovs-vsctl get-controller home\ncn ping -c 1 mn\n",
+    )
+    assert output.count("tcp:127.0.0.1:6653\n") == 1
+    assert " 0% packet loss" in output
+
+
 def test_the_delay_is_a_parameter(private_ovs: PrivateOvs) -> None:
     output = mn(
         "--custom",

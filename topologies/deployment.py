@@ -111,6 +111,9 @@ class Deployment:
             self.start_agent(bridge)
         self.start_bridge()
         controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
+        for bridge in self.routers:
+            dpid = self.bed.network[bridge].dpid
+            controller.wait_for(f"event=router-connected router={dpid} ", EVENT_TIMEOUT)
 
     # What happens
 

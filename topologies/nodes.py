@@ -20,6 +20,9 @@ OFFLOADS = ("tx", "rx", "tso", "gso", "gro")
 # Duplicate address detection would hold up every address for a second; there are no router advertisements.
 # `default`, before any interface is there, so that each interface starts with it.
 IPV6_DEFAULTS = ("disable_ipv6=0", "accept_dad=0", "accept_ra=0", "autoconf=0")
+# A neighbour solicitation is lost now and then on a link that has just come up, before the bridge has noticed: not a
+# whole second (RFC 4861) until the next.
+RETRANSMIT_MILLISECONDS = 100
 # Of priority 1, so that it is not the same flow as a table-miss flow that a controller adds.
 BASE_FLOW = "priority=1,actions=NORMAL"
 
@@ -95,8 +98,10 @@ class Ipv6Node(Node):
         Raises: TopologyError.
         """
         checked(self, "ip", "link", "set", "dev", "lo", "up")
-        if forwarding:
-            checked(self, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        wait = f"retrans_time_ms={RETRANSMIT_MILLISECONDS}"
+        settings = [f"net.ipv6.neigh.{intf.name}.{wait}" for intf in self.intfList()]
+        settings += ["net.ipv6.conf.all.forwarding=1"] if forwarding else []
+        checked(self, "sysctl", "-qw", *settings)
         for interface, wanted in (addresses or {}).items():
             for address in wanted:
                 family = () if ":" not in address else ("nodad",)
