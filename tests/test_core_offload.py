@@ -341,6 +341,23 @@ def test_two_home_addresses_behind_one_care_of_address_share_the_uplink(world: W
     assert uplink.flow.key not in world.switch
 
 
+def test_a_shared_uplink_lasts_as_long_as_the_binding_without_an_end(world: World) -> None:
+    world.post(HOME_ADDRESSES[1], lifetime=None)
+    world.agent_follows()
+    world.deliver()
+    (uplink,) = [entry for entry in world.switch.values() if entry.flow.kind is Kind.UPLINK]
+    assert uplink.expires_at is None
+
+
+def test_an_agent_that_starts_anew_has_to_acknowledge_anew(world: World) -> None:
+    world.agent_starts()
+    world.announce()
+    world.deliver()
+    assert world.state() == "pending"
+    world.pass_time(TIMING.acknowledge_within)
+    assert world.next_hop() == "home agent"
+
+
 def test_no_gate_opens_while_a_guard_is_missing() -> None:
     world = World()
     world.announce()
@@ -352,6 +369,9 @@ def test_no_gate_opens_while_a_guard_is_missing() -> None:
     world.offload.reject(router, refused, "no such match", world.now)
     world.offload.confirm(router, [change for change in changes if change is not refused], world.now)
     world.deliver()
+    home_agent = world.offload.home_agents.get(HOME_AGENT)
+    assert home_agent is not None
+    assert router.open_gates(home_agent, world.now) == []
     assert not any(entry.flow.kind is Kind.GATE for entry in world.switch.values())
     assert "flow-rejected" in world.event_names()
 
