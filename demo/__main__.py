@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -113,12 +114,23 @@ def main(argv: list[str] | None = None) -> int:
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
     directory = arguments.output.resolve()
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            parser.error(f"another demo is writing to {directory}: wait for it, or give another --output")
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        return guarded_run(directory, arguments.delay, arguments.rate)
+
+
+def guarded_run(directory: Path, delay: float, rate: float) -> int:
+    """`run`, with signals and failures told in words; returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
-        return run(directory, arguments.delay, arguments.rate)
+        return run(directory, delay, rate)
     except Interrupted as interrupted:
         print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
         return interrupted.status

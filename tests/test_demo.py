@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's figures, promises, page and narration; what it does with signals. The demo itself is `make demo`."""
 
+import fcntl
 import io
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import table
+from demo.__main__ import main, table
 from demo.figures import checks, figures
 from demo.journey import CONTROLS, Move, Observations
 from demo.monitor import LoadSample
@@ -205,6 +206,17 @@ def processes_with(word: str) -> list[str]:
         except (OSError, UnicodeDecodeError):
             continue  # it has just ended
     return found
+
+
+def test_two_demos_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "demo"
+    directory.mkdir()
+    (directory / "report.json").write_text("mine")
+    with open(tmp_path / "demo.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match="2"):
+            main(["--output", str(directory)])
+    assert (directory / "report.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
