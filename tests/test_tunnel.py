@@ -42,6 +42,18 @@ def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> byt
     return header + parse_prefix(source).address + parse_prefix(destination).address + payload
 
 
+def ipv4(source: str) -> bytes:
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 64, 59, 0)
+    return header + parse_prefix(source).address + parse_prefix("10.1.0.2").address
+
+
+def send_tunnel_packet(next_header: int, payload: bytes) -> None:
+    """From NEAR to FAR's tunnel end."""
+    target = json.loads(run("ip", "-n", FAR, "-j", "link", "show", "x0"))[0]["address"]
+    outer = ipv6("2001:db8::1", "2001:db8::2", next_header, payload)
+    send_frame(NEAR, "x0", bytes.fromhex(target.replace(":", "")) + bytes(6) + b"\x86\xdd" + outer)
+
+
 def send_frame(namespace: str, interface: str, frame: bytes) -> None:
     def send() -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
@@ -97,7 +109,10 @@ def test_prefixes_come_back_in_rfc_5952_form(text: str, expected: str) -> None:
     assert prefix_text(parse_prefix(text)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "2001:db8::/129", "2001:db8::1/64", "192.0.2.1", "2001:db8::/x", "fe80::1%x0"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "2001:db8::/129", "2001:db8::1/64", "192.0.2.1/24", "192.0.2.0/33", "10.1", "2001:db8::/x", "fe80::1%x0"],
+)
 def test_what_is_no_prefix_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_prefix(text)
@@ -126,6 +141,27 @@ def test_only_routes_of_our_protocol_number_are_listed_and_removed(near: Seg6Rou
     assert near.remove_all([HOA, HOA_2, "2001:db8:99::300"]) == {}
     assert near.installed() == {}
     assert len(routes(NEAR, HOA_2)) == 1
+
+
+def test_ipv4_routes_lead_to_ipv6_segments_and_are_replaced_in_place(near: Seg6Routes) -> None:
+    home_addresses = [HOA, "10.99.0.100", "10.99.1.0/24", "0.0.0.0/0"]
+    for segment in ("2001:db8::2", "2001:db8::3"):
+        assert near.encapsulate_all(dict.fromkeys(home_addresses, segment), via="fe80::2", dev="x0") == {}
+        assert near.installed() == dict.fromkeys(home_addresses, segment)
+    assert run("ip", "-n", NEAR, "-4", "route", "show", "proto", "104").count("via inet6 fe80::2 dev x0") == 3
+    near.encapsulate("10.99.0.100", "2001:db8::4", via=None, dev="x0", table=1000)
+    assert near.installed(1000) == {"10.99.0.100": "2001:db8::4"}
+    assert near.remove_all(home_addresses) == {}
+    assert near.installed() == {}
+
+
+def test_the_end_of_a_tunnel_is_an_ipv6_address(near: Seg6Routes) -> None:
+    for wrong in ("192.0.2.1", "2001:db8::/64", "nonsense"):
+        with pytest.raises(ValueError, match="expected an IPv6 address"):
+            near.encapsulate("10.99.0.100", wrong, via=None, dev="x0")
+        with pytest.raises(ValueError, match="expected an IPv6 address"):
+            PairFilter(NEAR).add([(wrong, "10.99.0.100")])
+    assert near.installed() == {}
 
 
 def test_tables_are_kept_apart(near: Seg6Routes) -> None:
@@ -240,6 +276,23 @@ def test_known_pairs_pass_and_all_others_are_dropped_and_counted(tunnel_end: Pai
     assert tunnel_end.counters() == Counters(accepted=1, dropped=2)
 
 
+def test_pairs_of_ipv4_inner_sources_are_checked_as_strictly(tunnel_end: PairFilter) -> None:
+    """By next header 4, at once and behind a destination option; a pair of one family is none of the other's."""
+    tunnel_end.add([("2001:db8::1", "10.99.0.100"), ("2001:db8::1", "10.99.1.0/24"), ("2001:db8::3", "10.99.0.200")])
+    option = bytes([4, 0, 1, 4, 0, 0, 0, 0])  # destination options header: PadN; 4 follows
+    for inner in ("10.99.0.100", "10.99.1.255", "10.99.0.200", "10.99.2.0"):
+        send_tunnel_packet(4, ipv4(inner))
+        send_tunnel_packet(60, option + ipv4(inner))
+    assert tunnel_end.counters() == Counters(accepted=4, dropped=4)
+    tunnel_end.change(remove=[("2001:db8::1", "10.99.1.0/24")])
+    send_tunnel_packet(4, ipv4("10.99.1.255"))
+    assert tunnel_end.counters() == Counters(accepted=4, dropped=5)
+    # the number 10.99.0.100, where IPv6 has its source
+    assert Pair("2001:db8::1", "10.99.0.100") in tunnel_end.installed()
+    send_tunnel_packet(41, ipv6("::10.99.0.100", HOA, next_header=59, payload=b""))
+    assert tunnel_end.counters() == Counters(accepted=4, dropped=6)
+
+
 def test_a_prefix_as_inner_source_covers_its_addresses_only(tunnel_end: PairFilter) -> None:
     tunnel_end.add([("2001:db8::1", PREFIX)])
     assert ping(NEAR, "2001:db8:98::7", HOA)
@@ -249,12 +302,10 @@ def test_a_prefix_as_inner_source_covers_its_addresses_only(tunnel_end: PairFilt
 
 def test_extension_header_before_the_inner_packet_does_not_evade_the_check(tunnel_end: PairFilter) -> None:
     tunnel_end.add([("2001:db8::1", "2001:db8:97::1")])
-    target = json.loads(run("ip", "-n", FAR, "-j", "link", "show", "x0"))[0]["address"]
     for inner in ("2001:db8:98::7", "2001:db8:97::1"):
         no_more = ipv6(inner, HOA, next_header=59, payload=b"")
         option = bytes([41, 0, 1, 4, 0, 0, 0, 0])  # destination options header: PadN; 41 follows
-        outer = ipv6("2001:db8::1", "2001:db8::2", next_header=60, payload=option + no_more)
-        send_frame(NEAR, "x0", bytes.fromhex(target.replace(":", "")) + bytes(6) + b"\x86\xdd" + outer)
+        send_tunnel_packet(60, option + no_more)
     assert tunnel_end.counters() == Counters(accepted=1, dropped=1)
 
 

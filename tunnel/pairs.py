@@ -13,35 +13,74 @@ from typing import Any, NamedTuple
 
 from tunnel import nft
 from tunnel.namespace import Namespace
-from tunnel.rtnetlink import Prefix, parse_prefix, prefix_text
+from tunnel.rtnetlink import Prefix, parse_address, parse_prefix, prefix_text
 
 FAMILY, TABLE = "ip6", "hoaflow"
-SETS = ("pairs", "prefix_pairs")
+
+
+class Payload(NamedTuple):
+    """What a tunnel packet carries (RFC 2473 §5.1): its next header, its address length in bits, and where its source
+    address stands, in bits from its beginning.
+    """
+
+    next_header: int
+    bits: int
+    source: int
+
+    @property
+    def pairs(self) -> str:
+        """The set of pairs whose inner source is one address."""
+        return f"pairs_{self.next_header}"
+
+    @property
+    def prefix_pairs(self) -> str:
+        """The set of pairs whose inner source is a prefix (a mobile network prefix).
+
+        A set of its own: an interval set finds by ranges but grows slowly.
+        """
+        return f"prefix_pairs_{self.next_header}"
+
+    @property
+    def check(self) -> str:
+        """The chain that compares."""
+        return f"check_{self.next_header}"
+
+
+IPV6, IPV4 = Payload(41, 128, 64), Payload(4, 32, 96)
+PAYLOADS = (IPV6, IPV4)
+SETS = {name: payload for payload in PAYLOADS for name in (payload.pairs, payload.prefix_pairs)}
+
+# On accepted IPv4-in-IPv6 packets: routing has to tell them from IPv6-in-IPv6 and cannot look behind extension
+# headers, so the filter tells it.
+IPV4_MARK = 4
 
 # `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does: matching
 # `ip6 nexthdr` would let anybody pass who puts a destination option before the inner packet. The comparison
 # stands in a chain of its own because nft 1.0.6 cannot list it behind l4proto in one rule (it aborts). A
-# fragment carries no comparable inner source and is dropped. Prefixes (a mobile network prefix) have a set
-# of their own: an interval set finds by ranges but grows slowly.
+# fragment carries no comparable inner source and is dropped.
 RULESET = """
 table ip6 hoaflow {{
     counter accepted {{ }}
     counter dropped {{ }}
-    set pairs {{ typeof ip6 saddr . @th,64,128; }}
-    set prefix_pairs {{ typeof ip6 saddr . @th,64,128; flags interval; }}
-    chain check {{ }}
     chain prerouting {{ type filter hook prerouting priority raw; policy accept; }}
 }}
-flush chain ip6 hoaflow check
 flush chain ip6 hoaflow prerouting
+"""
+PAYLOAD_RULESET = """
 table ip6 hoaflow {{
-    chain check {{
-        ip6 saddr . @th,64,128 @pairs counter name accepted accept
-        ip6 saddr . @th,64,128 @prefix_pairs counter name accepted accept
+    set {pairs} {{ typeof ip6 saddr . {source}; }}
+    set {prefix_pairs} {{ typeof ip6 saddr . {source}; flags interval; }}
+    chain {check} {{ }}
+}}
+flush chain ip6 hoaflow {check}
+table ip6 hoaflow {{
+    chain {check} {{
+        ip6 saddr . {source} @{pairs} {accept}
+        ip6 saddr . {source} @{prefix_pairs} {accept}
         counter name dropped drop
     }}
     chain prerouting {{
-        {condition}meta l4proto 41 jump check
+        {condition}meta l4proto {next_header} jump {check}
     }}
 }}
 """
@@ -65,27 +104,33 @@ class PairFilter:
     """The nftables table `ip6 hoaflow` of one network namespace (a name, a path, None = the current).
 
     `destination` limits the check to tunnel packets for that address (the tunnel's end here); without it
-    every IPv6-in-IPv6 packet that enters the namespace is checked, those only passing through as well.
+    every IPv6-in-IPv6 and IPv4-in-IPv6 packet that enters the namespace is checked, those only passing through as
+    well. Accepted IPv4-in-IPv6 packets get the mark IPV4_MARK.
     Every change is one transaction, idempotent, all or nothing. Raises NftError, ValueError for bad
     addresses.
     """
 
     def __init__(self, namespace: Namespace = None, destination: str | None = None) -> None:
         self.namespace = namespace
-        self.destination = None if destination is None else prefix_text(parse_prefix(destination))
+        self.destination = None if destination is None else prefix_text(parse_address(destination))
 
     def setup(self) -> None:
         """Make the table and its rules; pairs and counters that are there already stay."""
         condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
-        nft.load(self.namespace, RULESET.format(condition=condition))
+        nft.load(self.namespace, RULESET.format() + "".join(_payload_ruleset(each, condition) for each in PAYLOADS))
 
     def teardown(self) -> None:
         """Remove the table; afterwards nothing is checked. Fine when it is not there."""
         nft.load(self.namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
 
     def present(self) -> bool:
-        """Whether the table is there."""
-        return (FAMILY, TABLE) in nft.tables(self.namespace)
+        """Whether the table is there, with all its chains."""
+        found = {
+            entry["chain"]["name"]
+            for entry in nft.listing(self.namespace, "chains", FAMILY)
+            if entry.get("chain", {}).get("table") == TABLE
+        }
+        return {payload.check for payload in PAYLOADS} <= found
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept these (outer source, inner source) pairs too."""
@@ -111,11 +156,11 @@ class PairFilter:
     def installed(self) -> set[Pair]:
         """The pairs accepted now, read from the kernel."""
         found = set()
-        for name in SETS:
+        for name, payload in SETS.items():
             for entry in nft.listing(self.namespace, "set", FAMILY, TABLE, name):
                 for element in entry["set"].get("elem", []):
                     outer, inner = element["concat"]
-                    found.add(Pair(prefix_text(parse_prefix(outer)), _inner_text(inner)))
+                    found.add(Pair(prefix_text(parse_address(outer)), _inner_text(inner, payload)))
         return found
 
     def counters(self) -> Counters:
@@ -131,14 +176,15 @@ def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[dict[str, Any]
     elements: dict[str, list[dict[str, Any]]] = {name: [] for name in SETS}
     for outer, inner in pairs:
         prefix = parse_prefix(inner)
-        source = prefix_text(parse_prefix(outer))
+        payload = IPV6 if prefix.bits == IPV6.bits else IPV4
+        source = prefix_text(parse_address(outer))
         first = int.from_bytes(prefix.address, "big")
-        if prefix.length == 128:
-            elements["pairs"].append({"concat": [source, f"{first:#034x}"]})
+        if prefix.length == prefix.bits:
+            elements[payload.pairs].append({"concat": [source, _hex(first, payload)]})
         else:
-            last = first | ((1 << (128 - prefix.length)) - 1)
-            span = {"range": [f"{first:#034x}", f"{last:#034x}"]}
-            elements["prefix_pairs"].append({"concat": [source, span]})
+            last = first | ((1 << (prefix.bits - prefix.length)) - 1)
+            span = {"range": [_hex(first, payload), _hex(last, payload)]}
+            elements[payload.prefix_pairs].append({"concat": [source, span]})
     return elements
 
 
@@ -150,11 +196,28 @@ def _commands(verb: str, elements: dict[str, list[dict[str, Any]]]) -> list[dict
     ]
 
 
-def _inner_text(value: Any) -> str:
+def _payload_ruleset(payload: Payload, condition: str) -> str:
+    mark = f"meta mark set {IPV4_MARK} " if payload is IPV4 else ""
+    return PAYLOAD_RULESET.format(
+        pairs=payload.pairs,
+        prefix_pairs=payload.prefix_pairs,
+        check=payload.check,
+        source=f"@th,{payload.source},{payload.bits}",
+        accept=f"{mark}counter name accepted accept",
+        next_header=payload.next_header,
+        condition=condition,
+    )
+
+
+def _hex(number: int, payload: Payload) -> str:
+    return f"{number:#0{2 + payload.bits // 4}x}"
+
+
+def _inner_text(value: Any, payload: Payload) -> str:
     """nft's form of an inner source → text: a number, or a range of numbers that is a prefix."""
     first, last = value["range"] if isinstance(value, dict) else (value, value)
     low, high = _number(first), _number(last)
-    return prefix_text(Prefix(low.to_bytes(16, "big"), 128 - (low ^ high).bit_length()))
+    return prefix_text(Prefix(low.to_bytes(payload.bits // 8, "big"), payload.bits - (low ^ high).bit_length()))
 
 
 def _number(value: Any) -> int:

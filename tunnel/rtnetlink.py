@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IPv6 routes over rtnetlink in batches.
+"""IPv6 and IPv4 routes over rtnetlink in batches.
 
 pyroute2 sends one request and waits for its answer, about 3,000 routes a second, and does not know
 `encap.red` (mode 3 of seg6). A home agent may have 100,000 bindings, so the route messages are packed here
@@ -22,7 +22,7 @@ from tunnel.namespace import Namespace, in_namespace
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE, RTA_ENCAP_TYPE, RTA_ENCAP = 1, 4, 5, 15, 21, 22
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP = 1, 4, 5, 6, 15, 18, 21, 22
 ENCAP_SEG6, ENCAP_SEG6_LOCAL = 5, 7
 RTN_UNICAST, RT_SCOPE_UNIVERSE = 1, 0
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
@@ -39,10 +39,19 @@ MEMORY_RETRIES, MEMORY_PAUSE = 50, 0.02  # times, seconds
 
 
 class Prefix(NamedTuple):
-    """An IPv6 prefix in network byte order."""
+    """An IPv6 or IPv4 prefix in network byte order."""
 
     address: bytes
     length: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if len(self.address) == 16 else socket.AF_INET
+
+    @property
+    def bits(self) -> int:
+        """The length of its family's addresses, in bits."""
+        return 8 * len(self.address)
 
 
 class Route(NamedTuple):
@@ -55,26 +64,35 @@ class Route(NamedTuple):
 
 
 def parse_prefix(text: str) -> Prefix:
-    """`2001:db8::1` or `2001:db8::/64` → Prefix. Raises ValueError, also for host bits that are set."""
+    """`2001:db8::1`, `2001:db8::/64`, `192.0.2.0/24` → Prefix. Raises ValueError, also for host bits that are set."""
     address, slash, length_text = text.partition("/")
     try:
-        packed = socket.inet_pton(socket.AF_INET6, address)
-        length = int(length_text) if slash else 128
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+        length = int(length_text) if slash else 8 * len(packed)
     except (OSError, ValueError) as error:
-        raise ValueError(f"expected an IPv6 address or prefix, got {text!r}") from error
-    if not 0 <= length <= 128:
-        raise ValueError(f"expected a prefix length of 0 to 128, got {text!r}")
-    if length < 128 and int.from_bytes(packed, "big") & ((1 << (128 - length)) - 1):
+        raise ValueError(f"expected an IPv6 or IPv4 address or prefix, got {text!r}") from error
+    bits = 8 * len(packed)
+    if not 0 <= length <= bits:
+        raise ValueError(f"expected a prefix length of 0 to {bits}, got {text!r}")
+    if length < bits and int.from_bytes(packed, "big") & ((1 << (bits - length)) - 1):
         raise ValueError(f"expected a prefix, got {text!r}, which has bits set beyond its length")
     return Prefix(packed, length)
+
+
+def parse_address(text: str) -> Prefix:
+    """An IPv6 address, what tunnels run between, as a Prefix of full length. Raises ValueError."""
+    try:
+        return Prefix(socket.inet_pton(socket.AF_INET6, text), 128)
+    except OSError as error:
+        raise ValueError(f"expected an IPv6 address, got {text!r}") from error
 
 
 def prefix_text(prefix: Prefix) -> str:
     """Prefix → text in RFC 5952 form; a single address goes without its length, as in a binding's home
     address.
     """
-    text = socket.inet_ntop(socket.AF_INET6, prefix.address)
-    return text if prefix.length == 128 else f"{text}/{prefix.length}"
+    text = socket.inet_ntop(prefix.family, prefix.address)
+    return text if prefix.length == prefix.bits else f"{text}/{prefix.length}"
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -98,7 +116,7 @@ def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
     table.
     """
     in_header = table if table < 256 else 0
-    message = ROUTE.pack(socket.AF_INET6, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    message = ROUTE.pack(prefix.family, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
     return message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
 
 
@@ -171,9 +189,9 @@ class RouteSocket:
                     codes[sequence - first] = -ERROR.unpack_from(payload)[0]
         return [codes[index] for index in range(len(bodies))]
 
-    def dump(self, protocol: int, table: int) -> Iterator[Route]:
-        """The IPv6 routes of that protocol number in that table. Raises OSError when the kernel refuses."""
-        body = ROUTE.pack(socket.AF_INET6, 0, 0, 0, 0, protocol, 0, 0, 0)
+    def dump(self, family: int, protocol: int, table: int) -> Iterator[Route]:
+        """A family's routes of that protocol number in that table. Raises OSError when the kernel refuses."""
+        body = ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
         body += attribute(RTA_TABLE, struct.pack("=I", table))
         for payload in self.listing(RTM_GETROUTE, body):
             route = _route(payload)
@@ -209,9 +227,11 @@ class RouteSocket:
 
 
 def _route(payload: bytes) -> Route:
-    _family, length, _src, _tos, table, *_rest = ROUTE.unpack_from(payload)
+    family, length, _src, _tos, table, *_rest = ROUTE.unpack_from(payload)
     found = dict(attributes(payload[12:]))
     if RTA_TABLE in found:
         table = struct.unpack("=I", found[RTA_TABLE])[0]
     encap_type = struct.unpack("=H", found[RTA_ENCAP_TYPE][:2])[0] if RTA_ENCAP_TYPE in found else 0
-    return Route(Prefix(found.get(RTA_DST, bytes(16)), length), table, encap_type, found.get(RTA_ENCAP, b""))
+    unspecified = bytes(16 if family == socket.AF_INET6 else 4)
+    prefix = Prefix(found.get(RTA_DST, unspecified), length)
+    return Route(prefix, table, encap_type, found.get(RTA_ENCAP, b""))
