@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo import priority
 from demo.monitor import LoadSample, Monitor
 from demo.narration import Narrator
 from topologies import addresses as at
@@ -116,6 +117,7 @@ class Journey:
 
     def _start_offload(self) -> None:
         self.narrator.say("starting hoaflow: controller, tunnel endpoints and agents of the routers, bridge")
+        priority.take(priority.HOAFLOW)
         self.deployment.start_offload()
         self.offload = True
         self._where("at home")
