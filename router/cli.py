@@ -182,9 +182,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     making.add_argument(
         "--icmp-source",
-        type=_ipv6,
+        action="append",
+        default=[],
+        type=_address,
         metavar="ADDRESS",
-        help="the router's address that ICMPv6 errors come from (default: the first global one of its kernel)",
+        help="the router's address that ICMPv6 errors come from, and once more for ICMP and IPv4 (default: the first "
+        "global one of its kernel)",
     )
 
     removing = commands.add_parser("teardown", parents=[common], help="remove the router's backend")
@@ -231,11 +234,11 @@ def _home_agent(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _ipv6(text: str) -> str:
+def _address(text: str) -> str:
     try:
-        return str(ipaddress.IPv6Address(text))
+        return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected an IPv6 address, got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected an IPv6 or IPv4 address, got {text!r}") from error
 
 
 def _url(text: str) -> str:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from router import links
 from router.endpoint import KERNEL_SIDE, TOUT
+from router.errors import RouterError
 from router.ovsdb import EndpointRecord
 from router.plan import Desired, Installed, Plan, plan
 from tunnel.namespace import NamespaceError, cookie
@@ -17,7 +19,17 @@ from tunnel.seg6 import Seg6Error, Seg6Routes
 
 LOG = logging.getLogger("hoaflow.router")
 
-KernelError = (NamespaceError, NftError, Seg6Error, OSError)
+KernelError = (NamespaceError, NftError, Seg6Error, RouterError, OSError)
+
+NO_IPV4 = (
+    "the router's kernel did not forward IPv4 when its tunnel endpoint was set up: sysctl -w net.ipv4.ip_forward=1, "
+    "then hoaflow-router setup again"
+)
+
+
+def carries_ipv4(namespace: str) -> bool:
+    """Whether an endpoint was set up for IPv4 home addresses. Raises NamespaceError."""
+    return links.sysctl(namespace, "all.forwarding", "ipv4") == "1"
 
 
 class Datapath:
@@ -29,6 +41,7 @@ class Datapath:
         self.record = record
         self._installed: Installed | None = None
         self._leftover: Plan | None = None
+        self._carries_ipv4 = False
         self._cookie = 0
 
     def forget(self) -> None:
@@ -81,12 +94,15 @@ class Datapath:
         return PairFilter(self.record.namespace, self.record.home_agent)
 
     def _read(self) -> Installed:
+        self._carries_ipv4 = carries_ipv4(self.record.namespace)
         with Seg6Routes(self.record.namespace) as routes:
             return Installed(routes.installed(), self._pairs().installed())
 
     def _add(self, todo: Plan, installed: Installed) -> dict[str, str]:
-        failed = self._accept(self._pairs(), todo.add_pairs)
-        installed.pairs |= todo.add_pairs
+        failed = {} if self._carries_ipv4 else {home: NO_IPV4 for home in todo.set_routes if ":" not in home}
+        pairs = [pair for pair in todo.add_pairs if pair.inner_source not in failed]
+        failed |= self._accept(self._pairs(), pairs)
+        installed.pairs.update(pairs)
         segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
         if segments:
             with Seg6Routes(self.record.namespace) as routes:
@@ -107,7 +123,7 @@ class Datapath:
             self._installed.pairs -= todo.drop_pairs
 
     @staticmethod
-    def _accept(filter_: PairFilter, pairs: Iterable[Pair]) -> dict[str, str]:
+    def _accept(filter_: PairFilter, pairs: Sequence[Pair]) -> dict[str, str]:
         """Add pairs; prefixes one at a time if together they are refused.
 
         nft takes a prefix around those that are there, but none inside them: so the longest come first.

@@ -17,6 +17,12 @@ whose MTU is the tunnel's: that hop does both. Routing tables keep the ways apar
   default route leads to the router's kernel and so to the home agent: the fallback.
 - PLAIN, for packets that are in a tunnel already or come out of one: to the router's kernel, never into
   another tunnel from here. A care-of address that is a home address, too, cannot make a loop.
+- IPV4_PAYLOAD, for tunnel packets that the pair filter has marked as carrying IPv4: decapsulated and handed to
+  the router's kernel.
+
+IPv4 packets take the same ways by IPv4 tables of the same numbers. The links need no IPv4 addresses for that:
+IPv4 routes have IPv6 gateways (RFC 8950). Only End.DX4 asks for an IPv4 next hop: the router's kernel's end is
+192.0.0.8, the dummy address of nodes that have none (RFC 7600).
 """
 
 from __future__ import annotations
@@ -28,11 +34,12 @@ from dataclasses import dataclass
 from router.ovsdb import EndpointRecord
 from tunnel.namespace import Namespace
 
-INGRESS_TABLE, PLAIN_TABLE = 100, 101
-PLAIN_RULE, INGRESS_RULE = 90, 100  # preferences
+INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE = 100, 101, 102
+PLAIN_RULE, PLAIN_IPV4_RULE, IPV4_PAYLOAD_RULE, INGRESS_RULE = 90, 91, 95, 100  # preferences
 
 TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
 KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80::3", "fe80::4"
+KERNEL_SIDE_IPV4 = "192.0.0.8"
 
 OUTER_HEADER = 40  # bytes, an IPv6 header
 MINIMUM_MTU = 1280  # RFC 8200 §5

@@ -21,9 +21,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from router.errors import RouterError
 from tunnel.namespace import Namespace, in_namespace, namespace_path
 
-AF_INET6 = 10
+AF_INET, AF_INET6 = 2, 10
 NODAD = 0x02  # IFA_F_NODAD: the addresses are on links with two known ends
-UNIVERSE_SCOPE, TENTATIVE_DEPRECATED_OR_TEMPORARY = 0, 0x40 | 0x20 | 0x01
+UNIVERSE_SCOPE, LINK_SCOPE = 0, 253
+TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
 OFFLOADS = (
     "tcp-segmentation-offload",
     "generic-segmentation-offload",
@@ -107,43 +108,49 @@ def set_mtu(namespace: Namespace, name: str, mtu: int) -> bool:
         return True
 
 
-def add_address(namespace: Namespace, name: str, address: str, length: int) -> bool:
-    """Add an IPv6 address, usable at once (no duplicate address detection)."""
+def add_address(namespace: Namespace, name: str, address: str, length: int, scope: int = UNIVERSE_SCOPE) -> bool:
+    """Add an address, usable at once (no duplicate address detection). `scope`: of an IPv4 address."""
     with netlink(namespace) as ipr:
-        index = _need(ipr, name)
-        if address in _addresses(ipr, index):
+        index, family = _need(ipr, name), family_of(address)
+        if address in _addresses(ipr, index, family):
             return False
-        ipr.addr("add", index=index, address=address, prefixlen=length, family=AF_INET6, flags=NODAD)
+        ipr.addr("add", index=index, address=address, prefixlen=length, family=family, flags=NODAD, scope=scope)
         return True
 
 
 def remove_address(namespace: Namespace, name: str, address: str, length: int) -> None:
-    """Remove an IPv6 address."""
+    """Remove an address."""
     with netlink(namespace) as ipr:
-        ipr.addr("del", index=_need(ipr, name), address=address, prefixlen=length, family=AF_INET6)
+        ipr.addr("del", index=_need(ipr, name), address=address, prefixlen=length, family=family_of(address))
 
 
-def global_addresses(namespace: Namespace, name: str | None = None) -> list[str]:
-    """Lasting IPv6 addresses of global scope, those of lo first, then by interface."""
+def global_addresses(namespace: Namespace, name: str | None = None, family: int = AF_INET6) -> list[str]:
+    """A family's lasting addresses of global scope, those of lo first, then by interface."""
     with netlink(namespace) as ipr:
         index = None if name is None else _need(ipr, name)
-        return _addresses(ipr, index, lasting_global=True)
+        return _addresses(ipr, index, family, lasting_global=True)
 
 
 def has_address(namespace: Namespace, name: str, address: str) -> bool:
     """Whether an interface has an IPv6 address, whatever its scope and state."""
     with netlink(namespace) as ipr:
-        return address in _addresses(ipr, _need(ipr, name))
+        return address in _addresses(ipr, _need(ipr, name), AF_INET6)
 
 
-def add_default_route(namespace: Namespace, via: str, dev: str, table: int = 254) -> bool:
-    """A default route by a gateway."""
+def add_route(namespace: Namespace, destination: str, via: str, dev: str, table: int = 254) -> bool:
+    """A route by an IPv6 gateway; for IPv4, too (`via inet6`, RFC 8950; Linux >= 5.2)."""
+    address, _, length = destination.partition("/")
+    family = family_of(address)
+    hop: dict[str, Any] = {"gateway": via} if family == AF_INET6 else {"via": {"family": AF_INET6, "addr": via}}
     with netlink(namespace) as ipr:
         index = _need(ipr, dev)
-        for route in ipr.get_routes(family=AF_INET6, table=table):
-            if route["dst_len"] == 0 and (route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")) == (via, index):
+        for route in ipr.get_routes(family=family, table=table):
+            found = (route["dst_len"], route.get_attr("RTA_DST") or address, route.get_attr("RTA_OIF"))
+            if found != (int(length), address, index):
+                continue
+            if all(route.get_attr(f"RTA_{name}".upper()) == value for name, value in hop.items()):
                 return False
-        ipr.route("replace", family=AF_INET6, dst="::/0", gateway=via, oif=index, table=table)
+        ipr.route("replace", family=family, dst=destination, oif=index, table=table, **hop)
         return True
 
 
@@ -154,26 +161,31 @@ def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> Non
         ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=0x80)  # NUD_PERMANENT
 
 
-def add_rule(namespace: Namespace, preference: int, table: int, **match: Any) -> bool:
+def add_rule(namespace: Namespace, preference: int, table: int, *, family: int = AF_INET6, **match: Any) -> bool:
     """A routing rule; one with that preference that is there stays."""
     with netlink(namespace) as ipr:
-        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=AF_INET6)):
+        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=family)):
             return False
-        ipr.rule("add", family=AF_INET6, priority=preference, table=table, **match)
+        ipr.rule("add", family=family, priority=preference, table=table, **match)
         return True
 
 
-def sysctl(namespace: Namespace, key: str) -> str:
-    """The value of net.ipv6.conf.KEY (`all.forwarding`). Raises RouterError where the kernel has no IPv6."""
-    return in_namespace(namespace, lambda: _sysctl_path(key).read_text().strip())
+def sysctl(namespace: Namespace, key: str, protocol: str = "ipv6") -> str:
+    """The value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises RouterError where the kernel has no IPv6."""
+    return in_namespace(namespace, lambda: _sysctl_path(key, protocol).read_text().strip())
 
 
-def set_sysctl(namespace: Namespace, key: str, value: str) -> bool:
-    """Set net.ipv6.conf.KEY."""
-    if sysctl(namespace, key) == value:
+def set_sysctl(namespace: Namespace, key: str, value: str, protocol: str = "ipv6") -> bool:
+    """Set net.PROTOCOL.conf.KEY."""
+    if sysctl(namespace, key, protocol) == value:
         return False
-    in_namespace(namespace, lambda: _sysctl_path(key).write_text(value))
+    in_namespace(namespace, lambda: _sysctl_path(key, protocol).write_text(value))
     return True
+
+
+def family_of(address: str) -> int:
+    """The family of an address or prefix in text form."""
+    return AF_INET6 if ":" in address else AF_INET
 
 
 def offloads_off(namespace: Namespace, name: str) -> bool:
@@ -193,10 +205,12 @@ def offloads_off(namespace: Namespace, name: str) -> bool:
     return in_namespace(namespace, turn_off)
 
 
-def _sysctl_path(key: str) -> Path:
-    path = Path("/proc/sys/net/ipv6/conf", *key.split("."))
+def _sysctl_path(key: str, protocol: str) -> Path:
+    path = Path("/proc/sys/net", protocol, "conf", *key.split("."))
     if not path.exists():
-        raise RouterError(f"net.ipv6.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)")
+        raise RouterError(
+            f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)"
+        )
     return path
 
 
@@ -212,13 +226,15 @@ def _need(ipr: IPRoute, name: str) -> int:
     return index
 
 
-def _addresses(ipr: IPRoute, index: int | None, lasting_global: bool = False) -> list[str]:
+def _addresses(ipr: IPRoute, index: int | None, family: int, lasting_global: bool = False) -> list[str]:
     found = []
-    for message in ipr.get_addr(family=AF_INET6):
+    for message in ipr.get_addr(family=family):
         if index is not None and message["index"] != index:
             continue
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
         if lasting_global and (message["scope"] != UNIVERSE_SCOPE or flags & TENTATIVE_DEPRECATED_OR_TEMPORARY):
             continue
-        found.append((message["index"] != 1, message["index"], message.get_attr("IFA_ADDRESS")))
+        # of an IPv4 address on a point-to-point link IFA_ADDRESS is the other end
+        address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+        found.append((message["index"] != 1, message["index"], address))
     return [address for _, _, address in sorted(found, key=lambda entry: entry[:2])]  # else the kernel's order

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tunnel.pairs import Pair
-from tunnel.rtnetlink import parse_prefix, prefix_text
+from tunnel.rtnetlink import parse_address, parse_prefix, prefix_text
 
 
 class Tunnel(NamedTuple):
@@ -79,8 +79,8 @@ class Wanted:
         self.unreadable.pop(tunnel.home_address, None)
         try:
             home_address = prefix_text(parse_prefix(tunnel.home_address))
-            care_of_address = prefix_text(parse_prefix(tunnel.care_of_address))
-            home_agent = prefix_text(parse_prefix(tunnel.home_agent))
+            care_of_address = prefix_text(parse_address(tunnel.care_of_address))
+            home_agent = prefix_text(parse_address(tunnel.home_agent))
         except ValueError as error:
             self.unreadable[tunnel.home_address] = str(error)
             return

@@ -9,9 +9,10 @@ use.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from pyroute2 import netns
 
@@ -23,9 +24,13 @@ from router.endpoint import (
     ENC_OUT_SIDE,
     INGRESS_RULE,
     INGRESS_TABLE,
+    IPV4_PAYLOAD_RULE,
+    IPV4_PAYLOAD_TABLE,
     KERNEL_SIDE,
+    KERNEL_SIDE_IPV4,
     MINIMUM_MTU,
     OUTER_HEADER,
+    PLAIN_IPV4_RULE,
     PLAIN_RULE,
     PLAIN_TABLE,
     TIN,
@@ -36,11 +41,13 @@ from router.endpoint import (
 from router.errors import RouterError
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from tunnel import hop_limit, namespace
-from tunnel.local import IPPROTO_IPV6
-from tunnel.pairs import PairFilter
+from tunnel.pairs import IPV4, IPV4_MARK, IPV6, PairFilter
 from tunnel.seg6 import Seg6Routes
 
 Say = Callable[[str], None]
+
+FAMILIES = {links.AF_INET6: "ICMPv6", links.AF_INET: "ICMP"}
+ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
 
 
 class Changes:
@@ -74,19 +81,23 @@ class Changes:
                 self.say(f"could not undo: {what}: {failure}")
 
 
-def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_source: str | None, say: Say) -> bool:
+def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_sources: Sequence[str], say: Say) -> bool:
     """Make the endpoint; False when all was there already.
 
-    `icmp_source`: the source address of the ICMPv6 errors it sends, one of the router's own; None: keep the
-    present one, or take the first lasting global address of the router's kernel namespace. Raises
-    RouterError (and NamespaceError, NftError, Seg6Error) after undoing what it did.
+    `icmp_sources`: the source addresses of the ICMPv6 and ICMP errors it sends, the router's own, one of a family;
+    of a family without: keep the present one, or take the first lasting global address of the router's kernel
+    namespace. Raises RouterError (and NamespaceError, NftError, Seg6Error) after undoing what it did.
     """
+    wanted = {links.family_of(address): address for address in icmp_sources}
+    if len(wanted) < len(icmp_sources):
+        raise RouterError(f"--icmp-source: one IPv6 and one IPv4 address at most, got {' '.join(icmp_sources)}")
     bridge = ovsdb.bridge(endpoint.bridge)
     _check(endpoint, bridge, ovsdb)
     with Changes(say) as changes:
         _namespace(endpoint, changes)
         _links(endpoint, changes)
-        _icmp_source(endpoint, icmp_source, changes)
+        for family in FAMILIES:
+            _icmp_source(endpoint, family, wanted.get(family), changes)
         _routing(endpoint, changes)
         _filters(endpoint, changes)
         if bridge.userspace:
@@ -144,9 +155,22 @@ def _namespace(endpoint: Endpoint, changes: Changes) -> None:
     if not namespace.exists(name):
         netns.create(name)
         changes.did(f"namespace {name} created", partial(netns.remove, name))
-    for key, value in (("all.disable_ipv6", "0"), ("all.forwarding", "1"), ("default.addr_gen_mode", "1")):
-        if links.set_sysctl(name, key, value):
-            changes.did(f"net.ipv6.conf.{key} = {value} in {name}")
+    settings = [
+        ("ipv6", "all.disable_ipv6", "0"),
+        ("ipv6", "all.forwarding", "1"),
+        ("ipv6", "default.addr_gen_mode", "1"),
+        # IPv4 is carried where the router's kernel forwards it; the agent looks here.
+        ("ipv4", "all.forwarding", links.sysctl(endpoint.kernel_namespace, "all.forwarding", "ipv4")),
+        # Whence packets may come is OpenFlow's and the pair filter's to say. A new namespace has the settings of the
+        # host, and an interface the stricter one of `all` and its own.
+        ("ipv4", "all.rp_filter", "0"),
+        ("ipv4", "default.rp_filter", "0"),
+        # What the router itself sends has the address that errors are sent from here.
+        ("ipv4", "all.accept_local", "1"),
+    ]
+    for protocol, key, value in settings:
+        if links.set_sysctl(name, key, value, protocol):
+            changes.did(f"net.{protocol}.conf.{key} = {value} in {name}")
     if links.set_up(name, "lo"):
         changes.did(f"link lo up in {name}")
 
@@ -171,13 +195,17 @@ def _links(endpoint: Endpoint, changes: Changes) -> None:
             changes.did(f"MTU of {name} set to {mtu}")
     # Open vSwitch's end is no interface of the host's own IPv6; the other ends have fixed addresses.
     settings = [
-        (None, f"{endpoint.port}.disable_ipv6", "1"),
-        (kernel, f"{endpoint.kernel_port}.disable_ipv6", "0"),
-        (kernel, f"{endpoint.kernel_port}.addr_gen_mode", "1"),
+        (None, "ipv6", f"{endpoint.port}.disable_ipv6", "1"),
+        (kernel, "ipv6", f"{endpoint.kernel_port}.disable_ipv6", "0"),
+        (kernel, "ipv6", f"{endpoint.kernel_port}.addr_gen_mode", "1"),
+        # Home addresses are routed elsewhere, so the strict check would drop what comes out of the tunnel. Of `all` and
+        # the interface the greater value counts: loose, not off. And errors come from an address of the router's own.
+        (kernel, "ipv4", f"{endpoint.kernel_port}.rp_filter", "2"),
+        (kernel, "ipv4", f"{endpoint.kernel_port}.accept_local", "1"),
     ]
-    for where, key, value in settings:
-        if links.set_sysctl(where, key, value):
-            changes.did(f"net.ipv6.conf.{key} = {value}")
+    for where, protocol, key, value in settings:
+        if links.set_sysctl(where, key, value, protocol):
+            changes.did(f"net.{protocol}.conf.{key} = {value}")
     ends = [(None, endpoint.port), (kernel, endpoint.kernel_port)]
     ends += [(inside, name) for name in (TIN, TOUT, ENC_IN, ENC_OUT)]
     for where, name in ends:
@@ -191,6 +219,9 @@ def _links(endpoint: Endpoint, changes: Changes) -> None:
     ):
         if links.add_address(where, name, address, 64):
             changes.did(f"address {address}/64 on {name}")
+    # The loose check takes nothing in by an interface without IPv4 address. Of link scope: never chosen as a source.
+    if links.add_address(kernel, endpoint.kernel_port, KERNEL_SIDE_IPV4, 32, links.LINK_SCOPE):
+        changes.did(f"address {KERNEL_SIDE_IPV4}/32 on {endpoint.kernel_port}")
 
 
 def _veth(
@@ -211,29 +242,32 @@ def _veth(
     changes.did(f"link {name} - {peer} added, to namespace {inside}", partial(links.remove_link, where, name))
 
 
-def _icmp_source(endpoint: Endpoint, wanted: str | None, changes: Changes) -> None:
-    present = links.global_addresses(endpoint.namespace, "lo")
+def _icmp_source(endpoint: Endpoint, family: int, wanted: str | None, changes: Changes) -> None:
+    present = links.global_addresses(endpoint.namespace, "lo", family)
     if wanted is None and present:
         return
     if wanted is None:
-        candidates = links.global_addresses(endpoint.kernel_namespace)
+        candidates = links.global_addresses(endpoint.kernel_namespace, family=family)
+        if not candidates and family == links.AF_INET:
+            return  # the kernel then takes the dummy address (RFC 7600)
         if not candidates:
             raise RouterError(
                 "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
                 "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
             )
         wanted = candidates[0]
+    errors, length = f"{FAMILIES[family]} errors", 128 if family == links.AF_INET6 else 32
     for address in present:
         if address != wanted:
-            links.remove_address(endpoint.namespace, "lo", address, 128)
+            links.remove_address(endpoint.namespace, "lo", address, length)
             changes.did(
-                f"ICMPv6 errors no longer from {address}",
-                partial(links.add_address, endpoint.namespace, "lo", address, 128),
+                f"{errors} no longer from {address}",
+                partial(links.add_address, endpoint.namespace, "lo", address, length),
             )
-    if links.add_address(endpoint.namespace, "lo", wanted, 128):
+    if links.add_address(endpoint.namespace, "lo", wanted, length):
         changes.did(
-            f"ICMPv6 errors from {wanted}",
-            partial(links.remove_address, endpoint.namespace, "lo", wanted, 128),
+            f"{errors} from {wanted}",
+            partial(links.remove_address, endpoint.namespace, "lo", wanted, length),
         )
 
 
@@ -242,18 +276,25 @@ def _routing(endpoint: Endpoint, changes: Changes) -> None:
     far_end = links.link(inside, ENC_OUT)
     assert far_end is not None, "made just before"
     links.add_neighbour(inside, ENC_IN, ENC_OUT_SIDE, far_end["mac"])
-    for table, via, dev in (
-        (254, KERNEL_SIDE, TOUT),
-        (PLAIN_TABLE, KERNEL_SIDE, TOUT),
-        (INGRESS_TABLE, ENC_OUT_SIDE, ENC_IN),
+    for destination, via, dev, table in (
+        (ANY_IPV6, KERNEL_SIDE, TOUT, 254),
+        (ANY_IPV4, KERNEL_SIDE, TOUT, 254),
+        (ANY_IPV6, KERNEL_SIDE, TOUT, PLAIN_TABLE),
+        (ANY_IPV6, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
+        (ANY_IPV4, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
+        (f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
     ):
-        if links.add_default_route(inside, via, dev, table):
-            changes.did(f"default route of table {table} via {via} dev {dev} in {inside}")
-    if links.add_rule(inside, INGRESS_RULE, INGRESS_TABLE, iifname=TIN):
-        changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE}")
-    encapsulated = {"iifname": ENC_OUT, "src": home_agent, "src_len": 128, "ip_proto": IPPROTO_IPV6}
-    if links.add_rule(inside, PLAIN_RULE, PLAIN_TABLE, **encapsulated):
-        changes.did(f"what is encapsulated looks into table {PLAIN_TABLE}")
+        if links.add_route(inside, destination, via, dev, table):
+            changes.did(f"route {destination} of table {table} via {via} dev {dev} in {inside}")
+    for family in FAMILIES:
+        if links.add_rule(inside, INGRESS_RULE, INGRESS_TABLE, family=family, iifname=TIN):
+            changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE}")
+    for preference, payload in ((PLAIN_RULE, IPV6), (PLAIN_IPV4_RULE, IPV4)):
+        match: dict[str, Any] = {"iifname": ENC_OUT, "src": home_agent, "src_len": 128, "ip_proto": payload.next_header}
+        if links.add_rule(inside, preference, PLAIN_TABLE, **match):
+            changes.did(f"what is encapsulated (next header {payload.next_header}) looks into table {PLAIN_TABLE}")
+    if links.add_rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK):
+        changes.did(f"tunnel packets that carry IPv4 look into table {IPV4_PAYLOAD_TABLE}")
     with Seg6Routes(inside) as routes:
         if routes.source() != home_agent:
             routes.set_source(home_agent)
@@ -261,6 +302,9 @@ def _routing(endpoint: Endpoint, changes: Changes) -> None:
         if routes.decapsulated(INGRESS_TABLE) != {home_agent: PLAIN_TABLE}:
             routes.decapsulate(home_agent, TOUT, PLAIN_TABLE, INGRESS_TABLE)
             changes.did(f"decapsulation for {home_agent} in {inside}")
+        if routes.decapsulated(IPV4_PAYLOAD_TABLE) != {home_agent: KERNEL_SIDE_IPV4}:
+            routes.decapsulate_ipv4(home_agent, KERNEL_SIDE_IPV4, TOUT, IPV4_PAYLOAD_TABLE)
+            changes.did(f"decapsulation of IPv4 for {home_agent} in {inside}")
 
 
 def _filters(endpoint: Endpoint, changes: Changes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from router.datapath import carries_ipv4
 from router.ovsdb import EndpointRecord, Ovsdb
 from tunnel import namespace
 from tunnel.nft import NftError
@@ -18,6 +19,7 @@ from tunnel.seg6 import Seg6Routes
 @dataclass
 class EndpointStatus:
     """One endpoint. `ofport`: OpenFlow port number. `accepted`, `dropped`: packets of the pair filter.
+    `carries_ipv4`: whether IPv4 home addresses, too, can be carried (the router's kernel forwarded IPv4 at setup).
 
     What cannot be read because a part is missing is None, and `problems` says so.
     """
@@ -32,6 +34,7 @@ class EndpointStatus:
     pairs: int | None = None
     accepted: int | None = None
     dropped: int | None = None
+    carries_ipv4: bool | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -51,6 +54,7 @@ def _endpoint(record: EndpointRecord, ovsdb: Ovsdb) -> EndpointStatus:
     if not there:
         found.problems.append("namespace is missing: run setup again")
         return found
+    found.carries_ipv4 = carries_ipv4(record.namespace)
     with Seg6Routes(record.namespace) as routes:
         found.routes = len(routes.installed())
         if routes.source() != record.home_agent:
@@ -66,11 +70,12 @@ def _endpoint(record: EndpointRecord, ovsdb: Ovsdb) -> EndpointStatus:
 
 def table(endpoints: Sequence[EndpointStatus]) -> str:
     """The endpoints as a table for people."""
-    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
+    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "IPV4", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
     rows = [
         [
             *(e.home_agent, e.port, _cell(e.ofport), e.mac),
             e.namespace if e.namespace_present else f"{e.namespace} (missing)",
+            {None: "-", True: "yes", False: "no"}[e.carries_ipv4],
             *map(_cell, (e.routes, e.pairs, e.accepted, e.dropped)),
         ]
         for e in endpoints

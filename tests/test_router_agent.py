@@ -19,20 +19,24 @@ from tests.support.ovs import Ovs
 from tests.support.router_lab import (
     CHECKOUT,
     CN,
+    CN4,
     COA,
     COA_2,
     DPID,
     HA,
+    HA_2,
     HOA,
+    HOA4,
+    MNP4_HOST,
     OTHER_HOA,
+    OTHER_HOA4,
     RouterLab,
     until,
 )
 from tunnel.pairs import Pair, PairFilter
 from tunnel.seg6 import Seg6Routes
 
-HA_2 = "2001:db8:88::1"
-MNP = "2001:db8:99:10::/64"
+MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 
 
 @pytest.fixture
@@ -124,6 +128,50 @@ def test_bindings_come_change_and_go_end_to_end(
     until(controller.up_to_date, "the removal is applied")
     until(lambda: (installed(lab), accepted(lab)) == ({}, set()), "what is not wanted any more is gone")
     assert controller.last()["failed"] == []
+
+
+def test_ipv4_and_ipv6_home_addresses_share_a_list_end_to_end(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    controller.know(HA)
+    for home_address in (HOA, HOA4, MNP4):
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    assert installed(lab) == dict.fromkeys((HOA, HOA4, MNP4), COA)
+    for home_address in (HOA, HOA4, MNP4_HOST):
+        assert " 0% packet loss" in lab.ping("cn", home_address)
+    assert "100% packet loss" in lab.ping("mn", CN4, "-I", OTHER_HOA4)
+
+    lab.roam(COA_2)
+    controller.bind(HOA4, COA_2, HA)
+    until(controller.up_to_date, "the handover is applied")
+    assert " 0% packet loss" in lab.ping("cn", HOA4)
+    until(lambda: Pair(COA, HOA4) not in accepted(lab), "the old pair is gone")
+
+    controller.unbind(HOA4)
+    controller.unbind(MNP4)
+    until(lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {Pair(COA, HOA)}), "the IPv6 one stays alone")
+    assert controller.last()["failed"] == []
+
+
+def test_ipv4_bindings_fail_alone_where_the_router_does_not_forward_ipv4(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
+    lab.setup()
+    controller.know(HA)
+    for home_address in (HOA, HOA4):
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the list is applied")
+    assert installed(lab) == {HOA: COA}
+    (failed,) = controller.last()["failed"]
+    assert failed["home_address"] == HOA4
+    assert "sysctl -w net.ipv4.ip_forward=1" in failed["reason"]
+    lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=1")
+    lab.setup()
+    until(lambda: not controller.last()["failed"], "the router forwards IPv4 now")
+    assert installed(lab) == {HOA: COA, HOA4: COA}
 
 
 def test_what_is_acknowledged_is_in_the_kernel(lab: RouterLab, controller: FakeController, agent: AgentProcess) -> None:

@@ -141,6 +141,14 @@ def test_names_of_endpoints_fit_interfaces_and_differ() -> None:
     assert all(int(e.mac[:2], 16) & 3 == 2 for e in endpoints)
 
 
+def test_ipv4_home_addresses_are_bindings_like_others_and_ipv4_tunnels_are_refused() -> None:
+    result = wanted(full(("10.99.0.100", COA, HA), ("10.99.1.0/24", COA, HA), ("10.99.0.200", "192.0.2.2", HA)))
+    todo = plan(result.by_home_agent[HA], Installed())
+    assert todo.set_routes == {"10.99.0.100": COA, "10.99.1.0/24": COA}
+    assert todo.add_pairs == {Pair(COA, "10.99.0.100"), Pair(COA, "10.99.1.0/24")}
+    assert "expected an IPv6 address, got '192.0.2.2'" in result.unreadable["10.99.0.200"]
+
+
 @pytest.mark.parametrize("text", ["ff02::1", "fe80::1", "::1", "::", "192.0.2.1", "2001:db8::1%eth0", "home"])
 def test_what_cannot_be_a_home_agent_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):

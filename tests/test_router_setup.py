@@ -12,11 +12,27 @@ import pytest
 from router.cli import main
 from router.endpoint import KERNEL_SIDE, TOUT
 from tests.support.ovs import Ovs
-from tests.support.router_lab import CN, COA, HA, HOA, OTHER_HOA, ROUTER, RouterLab, capture, sh
+from tests.support.router_lab import (
+    CN,
+    CN4,
+    COA,
+    HA,
+    HA_2,
+    HOA,
+    HOA4,
+    MNP4_HOST,
+    OTHER_HOA,
+    OTHER_HOA4,
+    ROUTER,
+    ROUTER4,
+    RouterLab,
+    capture,
+    sh,
+)
 from tunnel.pairs import PairFilter
 from tunnel.seg6 import Seg6Routes
 
-HA_2 = "2001:db8:88::1"
+MNP4 = "10.99.1.0/24"
 
 
 @pytest.fixture
@@ -27,12 +43,12 @@ def lab(ovs: Ovs) -> Iterator[RouterLab]:
 
 @pytest.fixture
 def bound(lab: RouterLab) -> RouterLab:
-    """An endpoint with flows to it and one binding: HOA at COA."""
+    """An endpoint with flows to it and three bindings: HOA, HOA4 and MNP4 at COA."""
     lab.setup()
     lab.steer()
     with Seg6Routes(lab.endpoint().namespace) as routes:
-        routes.encapsulate(HOA, COA, KERNEL_SIDE, TOUT)
-    PairFilter(lab.endpoint().namespace, HA).add([(COA, HOA)])
+        assert routes.encapsulate_all(dict.fromkeys((HOA, HOA4, MNP4), COA), KERNEL_SIDE, TOUT) == {}
+    PairFilter(lab.endpoint().namespace, HA).add((COA, home) for home in (HOA, HOA4, MNP4))
     return lab
 
 
@@ -63,7 +79,7 @@ def test_setup_makes_what_is_missing_and_keeps_the_bindings(bound: RouterLab) ->
     assert f"port {endpoint.port} added" in said
     assert f"link {endpoint.kernel_port} up" in said
     assert f"{endpoint.namespace} created" not in said
-    assert bound.status()["endpoints"][0]["routes"] == 1
+    assert bound.status()["endpoints"][0]["routes"] == 3
 
 
 def test_a_port_of_another_bridge_is_left_alone(lab: RouterLab) -> None:
@@ -129,6 +145,68 @@ def test_packets_for_a_home_address_reach_the_care_of_address_and_answers_come_b
         )
     (endpoint,) = bound.status()["endpoints"]
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
+
+
+@pytest.mark.parametrize("home_address", [HOA4, MNP4_HOST])
+def test_ipv4_packets_take_the_ipv6_tunnel_both_ways(bound: RouterLab, home_address: str) -> None:
+    mn = ["ip", "netns", "exec", bound.names["mn"]]
+    with capture(mn, "m0", "ip6 proto 4 and inbound") as seen:
+        assert " 0% packet loss" in bound.ping("cn", home_address)
+        assert re.search(
+            rf"hlim 63, next-header IPIP \(4\) payload length: 84\) {HA} > {COA}: "
+            rf"IP \(.* ttl 63, .* proto ICMP .*\)\s+{CN4} > {home_address}: ICMP echo request",
+            seen(),
+        )
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
+
+
+def test_spoofed_ipv4_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
+    cn = ["ip", "netns", "exec", bound.names["cn"]]
+    with capture(cn, "c0", f"src {OTHER_HOA4}") as seen:
+        assert "100% packet loss" in bound.ping("mn", CN4, "-I", OTHER_HOA4)
+        assert " 0% packet loss" in bound.ping("mn", CN4, "-I", HOA4)
+        assert seen() == ""
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 3)
+
+
+def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_fragmentation_needed(bound: RouterLab) -> None:
+    fits = 1460 - 20 - 8
+    assert " 0% packet loss" in bound.ping("cn", HOA4, "-M", "do", "-s", str(fits))
+    answer = bound.ping("cn", HOA4, "-M", "do", "-s", str(fits + 1))
+    assert f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1460)" in answer
+
+
+def test_an_ipv4_packet_that_may_be_fragmented_arrives_in_pieces(bound: RouterLab) -> None:
+    mn = ["ip", "netns", "exec", bound.names["mn"]]
+    with capture(mn, "m0", f"ip6 proto 4 and inbound and src {HA}") as seen:
+        bound.ping("cn", HOA4, "-M", "dont", "-s", "1450")
+        assert re.search(r"offset 1\d+, flags \[none\]", seen())
+    names, values = re.findall(r"^Icmp: (.*)", bound.run("mn", "cat", "/proc/net/snmp"), flags=re.MULTILINE)
+    assert dict(zip(names.split(), values.split(), strict=True))["InEchos"] == "3"
+
+
+def test_a_ttl_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:
+    assert f"From {ROUTER4} icmp_seq=1 Time to live exceeded" in bound.ping("cn", HOA4, "-t", "1")
+    assert f"From {ROUTER4} icmp_seq=1 Time to live exceeded" in bound.ping("mn", CN4, "-I", HOA4, "-t", "1")
+
+
+def test_the_router_itself_reaches_an_ipv4_home_address(bound: RouterLab) -> None:
+    """Its address is the endpoint's, too: none of the packet's stations may take it for a martian."""
+    bound.ip("rt", "route", "replace", "10.99.0.0/16", "via", CN4)
+    assert " 0% packet loss" in bound.ping("mn", ROUTER4, "-I", HOA4)
+    assert " 0% packet loss" in bound.ping("rt", HOA4)
+
+
+def test_without_ipv4_forwarding_setup_prepares_ipv6_only(lab: RouterLab) -> None:
+    lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
+    lab.setup()
+    assert lab.status()["endpoints"][0]["carries_ipv4"] is False
+    lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=1")
+    assert "net.ipv4.conf.all.forwarding = 1" in lab.setup()
+    assert lab.status()["endpoints"][0]["carries_ipv4"] is True
+    assert "nothing changed" in lab.setup()
 
 
 def test_spoofed_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
@@ -218,3 +296,8 @@ def test_the_source_of_icmp_errors_can_be_chosen_and_stays(lab: RouterLab) -> No
     assert "ICMPv6 errors from 2001:db8:7::8" in lab.setup("--icmp-source", "2001:db8:7::8")
     lab.steer()
     assert "From 2001:db8:7::8 icmp_seq=1 Time exceeded" in lab.ping("cn", HOA, "-t", "1")
+    lab.ip("rt", "address", "add", "10.7.0.7/32", "dev", "lo")
+    assert "ICMP errors from 10.7.0.7" in lab.setup("--icmp-source", "10.7.0.7")
+    assert "From 10.7.0.7 icmp_seq=1 Time to live exceeded" in lab.ping("cn", HOA4, "-t", "1")
+    with pytest.raises(RuntimeError, match="one IPv6 and one IPv4 address at most"):
+        lab.setup("--icmp-source", "10.7.0.7", "--icmp-source", "10.7.0.8")

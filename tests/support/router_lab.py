@@ -30,11 +30,19 @@ from tunnel.seg6 import Seg6Routes
 TIMEOUT = 30  # seconds
 CHECKOUT = Path(__file__).parents[2]
 DPID = 0xABC
+HA_2 = "2001:db8:88::1"
 HA, HOA, COA, CN, ROUTER = "2001:db8:99::1", "2001:db8:99::100", "2001:db8:2::2", "2001:db8:1::2", "2001:db8:1::1"
 COA_2, OTHER_HOA = "2001:db8:2::3", "2001:db8:99::200"
-MN_TABLE, MN_UPLINK_RULE = 77, 50
+HOA4, OTHER_HOA4, MNP4_HOST, CN4, ROUTER4 = "10.99.0.100", "10.99.0.200", "10.99.1.7", "10.1.0.2", "10.1.0.1"
+MN_TABLE, MN_IPV4_TABLE, MN_UPLINK_RULE, MN_IPV4_RULE = 77, 78, 50, 4
 # Link-local addresses are given by hand: nothing is tentative then, nothing changes by itself.
-SETTINGS = ("net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.addr_gen_mode=1")
+SETTINGS = (
+    "net.ipv6.conf.all.forwarding=1",
+    "net.ipv6.conf.default.addr_gen_mode=1",
+    "net.ipv4.conf.all.forwarding=1",
+    # as strict as a router may be configured
+    "net.ipv4.conf.all.rp_filter=1",
+)
 
 
 def sh(*command: str, check: bool = True) -> str:
@@ -132,17 +140,25 @@ class RouterLab:
         """The flows that the controller will install: downlink for HOA, uplink from COA and COA_2."""
         (endpoint,) = self.status()["endpoints"]
         to_tunnel = f"set_field:{endpoint['mac']}->eth_dst,output:{endpoint['ofport']}"
-        self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=1,ipv6,ipv6_dst={HOA},actions={to_tunnel}")
+        for towards in (f"ipv6,ipv6_dst={HOA}", f"ip,nw_dst={HOA4}", f"ip,nw_dst={MNP4_HOST}"):
+            self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=1,{towards},actions={to_tunnel}")
+        self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=2,ip,nw_dst={HOA4},actions={to_tunnel}")
         for care_of_address in (COA, COA_2):
-            match = f"priority=100,in_port=4,ipv6,ipv6_src={care_of_address},ipv6_dst={HA},nw_proto=41"
-            self.ovs.ofctl("add-flow", self.bridge, f"{match},actions={to_tunnel}")
+            for payload in (4, 41):
+                match = f"priority=100,in_port=4,ipv6,ipv6_src={care_of_address},ipv6_dst={HA},nw_proto={payload}"
+                self.ovs.ofctl("add-flow", self.bridge, f"{match},actions={to_tunnel}")
 
     def roam(self, care_of_address: str) -> None:
         """The mobile node sends and takes its tunnel by this care-of address."""
         decapsulate_local(self.names["mn"], care_of_address, "m0", lookup_table=255)
         with Seg6Routes(self.names["mn"]) as routes:
             routes.set_source(care_of_address)
-            routes.encapsulate("::/0", HA, via="2001:db8:2::1", dev="m0", table=MN_TABLE)
+            for everything in ("::/0", "0.0.0.0/0"):
+                routes.encapsulate(everything, HA, via="2001:db8:2::1", dev="m0", table=MN_TABLE)
+            # 0.0.0.0: to the address that the packet is for
+            routes.decapsulate_ipv4(care_of_address, "0.0.0.0", "m0", MN_IPV4_TABLE)
+        rule = f"to {care_of_address} ipproto 4 lookup {MN_IPV4_TABLE} pref {MN_IPV4_RULE}"
+        self.ip("mn", "-6", "rule", "add", *rule.split())
 
     def snapshot(self) -> dict[str, object]:
         """All that setup could leave behind, in Open vSwitch's namespace and the router's kernel."""
@@ -156,11 +172,18 @@ class RouterLab:
                 "addresses": ["ip", "-br", "-6", "address"],
                 "routes": ["ip", "-6", "route", "show", "table", "all"],
                 "rules": ["ip", "-6", "rule"],
+                "IPv4": ["ip", "-4", "route", "show", "table", "all"],
+                "IPv4 rules": ["ip", "-4", "rule"],
                 "nft": ["nft", "list", "ruleset"],
-                "sysctl": ["grep", "-rs", ".", "/proc/sys/net/ipv6/conf/all", "/proc/sys/net/ipv6/conf/default"],
+                "sysctl": [
+                    *["grep", "-rs", "."],
+                    *(f"/proc/sys/net/{ip}/conf/{which}" for ip in ("ipv6", "ipv4") for which in ("all", "default")),
+                ],
             }.items()
         }
-        taken["namespaces"] = sorted(os.listdir("/run/netns"))
+        # of this lab only: others may run at the same time
+        ours = {self.endpoint(home_agent).namespace for home_agent in (HA, HA_2)}
+        taken["namespaces"] = sorted(ours & set(os.listdir("/run/netns")))
         taken["database"] = self.ovs.vsctl("show")
         return taken
 
@@ -200,6 +223,18 @@ class RouterLab:
             ("ha", "h0", "fe80::7/64"),
         ):
             self.ip(node, "-6", "address", "add", address, "dev", interface, "nodad")
+        for node, interface, address in (
+            ("cn", "c0", f"{CN4}/24"),
+            ("rt", "lan", f"{ROUTER4}/24"),
+            ("rt", "home", "10.10.0.1/24"),
+            ("ha", "h0", "10.10.0.2/24"),
+            ("mn", "lo", f"{HOA4}/32"),
+            ("mn", "lo", f"{OTHER_HOA4}/32"),
+            ("mn", "lo", f"{MNP4_HOST}/32"),
+        ):
+            self.ip(node, "address", "add", address, "dev", interface)
+        for node, prefix, via in (("cn", "default", ROUTER4), ("rt", "10.99.0.0/16", "10.10.0.2")):
+            self.ip(node, "route", "add", prefix, "via", via)
         for node, prefix, via in (
             ("cn", "default", ROUTER),
             ("mn", "default", "2001:db8:2::1"),
@@ -208,9 +243,9 @@ class RouterLab:
         ):
             self.ip(node, "-6", "route", "add", prefix, "via", via)
         self.ip("ha", "-6", "route", "add", "blackhole", "2001:db8:99::/64")
-        for home_address in (HOA, OTHER_HOA):
+        for home_address in (HOA, OTHER_HOA, HOA4, OTHER_HOA4, MNP4_HOST):
             rule = f"from {home_address} lookup {MN_TABLE} pref {MN_UPLINK_RULE}"
-            self.ip("mn", "-6", "rule", "add", *rule.split())
+            self.ip("mn", "-6" if ":" in home_address else "-4", "rule", "add", *rule.split())
         for one, other in ((1, 2), (4, 5)):
             for entry, exit_ in ((one, other), (other, one)):
                 self.ovs.ofctl("add-flow", self.bridge, f"priority=1,in_port={entry},actions={exit_}")
