@@ -2,9 +2,11 @@
 """The Ryu application: ``ryu-manager controller/app.py``. It translates Ryu's events into calls, and no more."""
 
 import logging
+import os
+import signal
 import time
+from collections.abc import Callable
 
-from ryu.app.wsgi import ControllerBase, WSGIApplication
 from ryu.base.app_manager import RyuApp
 from ryu.controller import ofp_event
 from ryu.controller.controller import Datapath
@@ -17,6 +19,7 @@ from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
+from controller.rest.server import CannotListen, RestServer
 from controller.settings import WrongSettings, load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
@@ -27,44 +30,32 @@ LOG = logging.getLogger("hoaflow")
 LONGEST_SLEEP = 60.0
 
 
-class RestShim(ControllerBase):
-    """Hands every request to the REST API, which is a WSGI application of its own."""
-
-    def __call__(self, req: object) -> RestApi:
-        """Return what answers the request."""
-        return self.data["api"]
-
-
 class HoaflowController(RyuApp):
     """Takes the data traffic of Mobile IPv6 off the home agent."""
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
-    _CONTEXTS = {"wsgi": WSGIApplication}  # noqa: RUF012 - Ryu reads it so
 
-    def __init__(self, *args: object, **kwargs: WSGIApplication) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         try:
             settings = load(self.CONF)
-        except WrongSettings as error:
+            self._server = RestServer(self.CONF.wsapi_host, self.CONF.wsapi_port, settings.request_timeout)
+        except (WrongSettings, CannotListen) as error:
             raise SystemExit(f"hoaflow: {error}") from None
-        # Ryu logs every HTTP request; bridges and agents send one every few seconds.
-        logging.getLogger("ryu.lib.hub").setLevel(logging.WARNING)
         self._settings = settings
-        timing = Timing(settings.agent_lease, settings.acknowledge_within)
+        timing = Timing(settings.agent_lease, settings.acknowledge_within, settings.forget_after)
         # Revisions go up across restarts because the wall clock does; all else runs on the monotonic clock.
-        self._offload = Offload(timing, settings.classify_miss, first_revision=int(time.time() * 1000))
+        self._offload = Offload(timing, settings.classify_miss, first_revision=int(time.time() * 1e6))
         self._encoder = Encoder(settings.first_table)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
-        api = RestApi(Controlled(self._offload, settings, self._channels, self._changed, self._notify))
-        wsgi = kwargs["wsgi"]
-        wsgi.registory[RestShim.__name__] = {"api": api}
-        wsgi.mapper.connect("hoaflow", "/{path:.*}", controller=RestShim)
+        self._api = RestApi(Controlled(self._offload, settings, self._channels, self._changed, self._notify))
 
     def start(self) -> None:
-        """Start the clock besides Ryu's event loop."""
+        """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
-        self.threads.append(hub.spawn(self._run_clock))
+        self.threads.append(hub.spawn(self._vital, self._run_clock))
+        self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))
 
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def _on_state_change(self, event: ofp_event.EventOFPStateChange) -> None:
@@ -107,7 +98,13 @@ class HoaflowController(RyuApp):
     def _open_channel(self, datapath: Datapath) -> None:
         former = self._channels.get(datapath.id)
         if former is not None:
+            LOG.warning(
+                "event=switch-replaced router=%016x former=%s present=%s",
+                *(datapath.id, former.datapath.address, datapath.address),
+            )
             former.end()
+            if former.router is not None:
+                self._offload.disconnect(datapath.id, time.monotonic())
         channel = SwitchChannel(
             datapath,
             self._offload,
@@ -126,7 +123,7 @@ class HoaflowController(RyuApp):
         del self._channels[datapath.id]
         channel.end()
         if channel.router is not None:
-            self._offload.disconnect(datapath.id)
+            self._offload.disconnect(datapath.id, time.monotonic())
         self._notify()
 
     def _channel(self, event: ofp_event.EventOFPMsgBase) -> SwitchChannel | None:
@@ -148,13 +145,21 @@ class HoaflowController(RyuApp):
         """Tell the core the time when it matters."""
         while self.is_active:
             now = time.monotonic()
-            deadline = self._offload.next_deadline(now)
+            deadline = self._offload.next_deadline()
             if deadline is not None and deadline <= now:
                 self._offload.tick(now)
                 self._notify()
                 hub.sleep(0)
             else:
                 self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
+
+    def _vital(self, loop: Callable[..., None], *arguments: object) -> None:
+        """Run what the controller can't do without; if it fails, so does the process, and the gates close."""
+        try:
+            loop(*arguments)
+        except Exception:
+            LOG.critical("event=failed loop=%s", loop.__name__, exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _shown(value: object) -> str:

@@ -4,13 +4,16 @@
 Each is declared once, with type, default, bounds and help. Ryu's own settings (listening addresses, TLS) stay Ryu's.
 """
 
+import math
 from dataclasses import dataclass
 
 from oslo_config import cfg
 
 from controller.core.flows import Action, Goto, Normal
+from controller.core.pipeline import TABLES
 
 GROUP = "hoaflow"
+LAST_TABLE = 254  # OFPTT_MAX
 
 OPTIONS = (
     cfg.IntOpt(
@@ -24,7 +27,7 @@ OPTIONS = (
     cfg.StrOpt(
         "classify_miss",
         default="NORMAL",
-        regex=r"NORMAL|none|[0-9]{1,3}",
+        regex=r"^(NORMAL|none|[0-9]{1,3})$",
         help="What the first table does with all other traffic: NORMAL, the number of a table to go to, or none to"
         " install no such flow.",
     ),
@@ -55,6 +58,14 @@ OPTIONS = (
         min=1.0,
         max=86400.0,
         help="Seconds between two looks at a switch's own flow tables, which repair what others changed.",
+    ),
+    cfg.FloatOpt(
+        "forget_after",
+        default=600.0,
+        min=1.0,
+        max=86400.0 * 30,
+        help="Seconds after which a home agent without bridge and bindings, or a router without switch and agent, is"
+        " forgotten.",
     ),
     cfg.IntOpt(
         "longest_lease",
@@ -93,6 +104,7 @@ class Settings:
     acknowledge_within: float
     answer_within: float
     read_back_every: float
+    forget_after: float
     longest_lease: int
     largest_body: int
     request_timeout: float
@@ -114,10 +126,21 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         values = {name: group[name] for name in known}
     except cfg.ConfigFileValueError as error:
         raise WrongSettings(f"[{GROUP}] {error}") from None
-    return Settings(**{**values, "classify_miss": _classify_miss(values["classify_miss"])})
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WrongSettings(f"[{GROUP}] {name}: expected a number of seconds, got {value}")
+    miss = _classify_miss(values["classify_miss"], first_free=values["first_table"] + len(TABLES))
+    return Settings(**{**values, "classify_miss": miss})
 
 
-def _classify_miss(text: str) -> tuple[Action, ...] | None:
+def _classify_miss(text: str, first_free: int) -> tuple[Action, ...] | None:
     if text == "none":
         return None
-    return (Normal(),) if text == "NORMAL" else (Goto(text),)
+    if text == "NORMAL":
+        return (Normal(),)
+    if not first_free <= int(text) <= LAST_TABLE:
+        raise WrongSettings(
+            f"[{GROUP}] classify_miss: expected NORMAL, none or the number of a table behind our own, from"
+            f" {first_free} to {LAST_TABLE}, got {text}"
+        )
+    return (Goto(text),)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The northbound API over the real core, in process: answers as the design has them, and refusals that lose nothing."""
 
+import io
 import json
 from typing import Any
 
@@ -35,6 +36,7 @@ SETTINGS = Settings(
     acknowledge_within=3.0,
     answer_within=5.0,
     read_back_every=60.0,
+    forget_after=600.0,
     longest_lease=60,
     largest_body=LARGEST_BODY,
     request_timeout=1.0,
@@ -45,7 +47,7 @@ class Api:
     """The API with nothing behind it but the core."""
 
     def __init__(self) -> None:
-        self.offload = Offload(Timing(10.0, 3.0), (Normal(),), first_revision=1000)
+        self.offload = Offload(Timing(10.0, 3.0, 600.0), (Normal(),), first_revision=1000)
         changed = ChangeSignal()
         self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify)))
 
@@ -53,6 +55,11 @@ class Api:
         """One call; `body` goes as JSON, `raw` as it is."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         return self._client.open(path, method=method, data=data)
+
+    def chunked(self, method: str, path: str, body: bytes) -> TestResponse:
+        """One call with a body whose length is not told beforehand."""
+        environ = {"HTTP_TRANSFER_ENCODING": "chunked"}
+        return self._client.open(path, method=method, input_stream=io.BytesIO(body), environ_overrides=environ)
 
     def get(self, path: str) -> Any:
         """The body of a GET that is answered 200."""
@@ -132,6 +139,8 @@ def test_a_mobile_network_prefix_is_a_binding_with_a_slash(api: Api) -> None:
         (b"{", 400, None),
         (b"\xff", 400, None),
         (b'{"home_address": "\xff"}', 400, None),
+        (b'{"bindings": ' + b"[" * 50_000, 400, None),
+        (b'{"home_address": ' * 5_000, 400, None),
         (b"[]", 422, "body"),
         (b'"x"', 422, "body"),
         (b"{}", 422, "home_address"),
@@ -199,6 +208,13 @@ def test_no_value_of_a_field_brings_the_api_down(body: dict[str, object]) -> Non
 def test_a_body_over_the_limit_is_refused(api: Api) -> None:
     body = problem(api.call("POST", "/v1/bindings", raw=b" " * (LARGEST_BODY + 1)), 413)
     assert str(LARGEST_BODY) in body["detail"]
+    announcement = json.dumps({"home_prefixes": [HOME_PREFIX]}).encode()
+    padded = announcement + b" " * LARGEST_BODY
+    chunked = api.chunked("PUT", "/v1/home-agents/2001:db8:98::1", padded)
+    problem(chunked, 413)
+    assert len(api.get("/v1/home-agents")["home_agents"]) == 1
+    assert chunked.headers["Connection"] == "close"
+    assert api.chunked("PUT", f"/v1/home-agents/{HOME_AGENT}", announcement).status_code == 200
 
 
 def test_a_batch_reports_each_item(api: Api) -> None:
@@ -281,6 +297,7 @@ def test_a_home_agent_is_announced_and_asked_for_its_snapshot() -> None:
         ({"home_prefixes": ["::/0"]}, 422, "home_prefixes[0]"),
         ({"home_prefixes": [HOME_PREFIX, 7]}, 422, "home_prefixes[1]"),
         ({"lease": 0}, 422, "lease"),
+        ({"lease": 1}, 422, "lease"),
         ({"lease": 61}, 422, "lease"),
         ({"status": "dead"}, 422, "status"),
         ({"state": "up"}, 422, "state"),
@@ -313,7 +330,7 @@ def test_lists_are_paged(api: Api) -> None:
         cursor = f"&cursor={page['next']}"
     assert (pages, len(seen)) == (3, 7)
     assert sorted(seen) == sorted(str(held["home_address"]) for held in bindings)
-    for wrong in ("0", "1001", "x", "-1"):
+    for wrong in ("0", "1001", "x", "-1", "9" * 5000):
         problem(api.call("GET", f"/v1/bindings?limit={wrong}"), 422)
 
 
@@ -391,6 +408,10 @@ def test_bad_acknowledgements_are_refused(api: Api, changes: dict[str, object], 
         ("POST", "/healthz", 405),
         ("PUT", "/v1/home-agents/x", 422),
         ("GET", "/v1/routers/x", 422),
+        ("GET", "/v1/routers/0x1", 422),
+        ("GET", "/v1/routers/+1", 422),
+        ("GET", "/v1/routers/1/tunnels?after=" + "9" * 5000, 422),
+        ("POST", "/v1/bindings?wait=long", 422),
         ("GET", "/v1/routers/11111111111111111", 422),
         ("GET", "/v1/routers/7", 404),
         ("GET", "/v1/routers/7/flows", 404),

@@ -42,6 +42,10 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
         ("first_table = one", "first_table"),
         ("agent_lease = 0", "agent_lease"),
         ("classify_miss = drop", "classify_miss"),
+        ("classify_miss = 255", "classify_miss"),
+        ("classify_miss = 0", "classify_miss"),
+        ("first_table = 10\nclassify_miss = 13", "classify_miss"),
+        ("agent_lease = nan", "agent_lease"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, line: str, named: str) -> None:

@@ -6,6 +6,7 @@ The tunnel agent is played by the test: it acknowledges at once whatever the con
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,30 @@ UDP_TO_HOME_ADDRESS = (
     "20010db8009900000000000000000100"
     "0007000700080000"
 )
+
+
+def test_a_second_switch_with_the_same_datapath_id_is_told_and_does_no_harm(bench: Bench) -> None:
+    with bench.ovs.inside():
+        twin = socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=20)
+    with twin:
+        for message in ("04000008 00000001", "04060020 00000002 0000000000000001 00000000 fe000000 0000004f 00000000"):
+            twin.sendall(bytes.fromhex(message))
+        twin.sendall(bytes.fromhex("04130010 00000003 000d0000 00000000"))  # it has no ports
+        wait_for("the conflict is told", lambda: "event=switch-replaced" in bench.controller.log)
+        assert bench.controller.get("/v1/routers/1")["connected"] is False
+    wait_for("the real one is back", bench.is_active)
+
+
+def test_idle_connections_are_closed(ovs: Ovs, tmp_path: Path) -> None:
+    with Controller(ovs, tmp_path, "request_timeout = 1") as controller, ovs.inside():
+        idle = [socket.create_connection(("127.0.0.1", 8080), timeout=20) for _ in range(100)]
+        idle[0].sendall(b"PUT /v1/home-agents/2001:db8:99::1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert b"408" in idle[0].recv(1000)
+        for connection in idle:
+            with connection:
+                while connection.recv(1000):
+                    pass
+        assert controller.get("/healthz")
 
 
 def test_a_switch_without_bundles_is_served_as_well(ovs: Ovs, controller: Controller) -> None:

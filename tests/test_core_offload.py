@@ -26,7 +26,7 @@ CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
 FIRST, SECOND = CARE_OF_ADDRESSES
 DPID = 1
 LEASE = 10
-TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0)
+TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0, forget_after=600.0)
 ENDPOINTS = {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0a")}
 PORTS = {"tin": 3}
 
@@ -110,7 +110,7 @@ class World:
         """Time passes, for the switch in any case."""
         end = self.now + seconds
         while controller:
-            deadline = self.offload.next_deadline(self.now)
+            deadline = self.offload.next_deadline()
             if deadline is None or deadline > end:
                 break
             self.now = max(deadline, self.now)
@@ -517,3 +517,98 @@ class Anything(RuleBasedStateMachine):
 
 Anything.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestAnything = Anything.TestCase
+
+
+def test_a_switch_that_comes_back_last_loses_no_flow(world: World) -> None:
+    """After a restart, bridge and agent may be there before the switch is."""
+    world.lives += 1
+    world.offload = Offload(TIMING, (Normal(),), first_revision=world.lives * 1_000_000)
+    before = dict(world.switch)
+    world.announce()
+    world.agent_starts()
+    world.snapshot(binding(sequence=1, now=world.now, lifetime=59))
+    world.agent_follows()
+    world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+    world.deliver()
+    assert world.state() == "active"
+    assert before.keys() == world.switch.keys()
+    assert world.next_hop() == "2001:db8:2::2"
+
+
+def test_a_port_that_comes_back_with_another_number_is_followed(world: World) -> None:
+    world.offload.disconnect(DPID, world.now)
+    world.offload.connect(DPID, {"tin": 7}, world.switch.values(), [], world.now)
+    world.deliver()
+    (downlink,) = [entry.flow for entry in world.switch.values() if entry.flow.kind is Kind.DOWNLINK]
+    assert downlink.actions[-1] == Output(7)
+
+
+def run_clock(world: World, seconds: float) -> None:
+    """Does as the controller's clock does: it asks for the deadline again when it wakes up, always a moment late."""
+    end = world.now + seconds
+    for _ in range(1000):
+        deadline = world.offload.next_deadline()
+        if deadline is not None and deadline <= world.now:
+            world.offload.tick(world.now)
+            continue
+        world.now = min(end, end if deadline is None else deadline + 0.01)
+        if world.now >= end:
+            return
+    raise AssertionError("the clock does not come to rest")
+
+
+def test_the_clock_notices_a_lapsed_lease_and_a_lost_agent(world: World) -> None:
+    world.post(HOME_ADDRESSES[1], lifetime=None)
+    world.event_names()
+    run_clock(world, LEASE + 1)
+    assert {"lease-lapsed", "agent-lost"} <= set(world.event_names())
+    assert world.offload.bindings.get(HOME_ADDRESSES[1]) is None, "without a lifetime, the lease alone bounds it"
+
+
+def test_a_lost_agent_closes_the_gates_without_waiting_for_the_bridge(world: World) -> None:
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX,), 60, Status.UP, world.now)
+    world.deliver()
+    run_clock(world, TIMING.agent_lease + 1)
+    world.deliver()
+    assert world.next_hop() == "home agent"
+
+
+@pytest.mark.parametrize("lease", [2, 3, 4, 10])
+def test_a_gate_stands_without_a_gap_while_its_lease_is_renewed(world: World, lease: int) -> None:
+    for _ in range(40):
+        world.offload.announce(HOME_AGENT, (HOME_PREFIX,), lease, Status.UP, world.now)
+        world.deliver()
+        world.pass_time(lease * 0.45)
+        assert world.next_hop() == "2001:db8:2::2"
+        world.post(sequence=None, lifetime=60)
+        world.agent_follows()
+
+
+def test_what_is_gone_for_long_is_forgotten(world: World) -> None:
+    world.offload.acknowledge(7, 0, {}, None, {}, world.now)
+    run_clock(world, TIMING.forget_after + TIMING.agent_lease + 1)
+    assert set(world.offload.routers) == {DPID}, "a router whose switch is connected is not forgotten"
+    assert list(world.offload.home_agents) == []
+    world.deliver()
+    world.pass_time(0, controller=False)
+    assert {entry.flow.kind for entry in world.switch.values()} == {Kind.MISS}
+    world.offload.disconnect(DPID, world.now)
+    run_clock(world, TIMING.forget_after + 1)
+    assert world.offload.routers == {}
+
+
+def test_refreshes_do_not_pile_up(world: World) -> None:
+    for _ in range(2000):
+        world.pass_time(0.01)
+        world.post(sequence=None, lifetime=86_400)
+        world.deliver()
+    assert len(world.offload.router(DPID).flows._later) < 200
+
+
+def test_bindings_may_be_nested_but_not_in_a_circle(world: World) -> None:
+    first, second, third = HOME_ADDRESSES
+    world.post(second, first.packed, lifetime=60)
+    world.post(third, second.packed, lifetime=60)
+    for home_address, care_of_address in ((first, second), (first, third), (second, third)):
+        with pytest.raises(Refused, match="circle"):
+            world.post(home_address, care_of_address.packed, sequence=9, lifetime=60)

@@ -3,10 +3,10 @@
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
-from controller.core.addresses import Prefix, format_address
+from controller.core.addresses import Prefix
 
 SEQUENCE_SPACE = 1 << 16
 # Lifetimes are reported in whole seconds and take time to arrive: moments of expiry this close are the same one.
@@ -158,13 +158,3 @@ class BindingTable:
         if len(self._expiries) > 2 * len(self._bindings) + 64:
             self._expiries = [(b.expires_at, b.home_address) for b in self if b.expires_at is not None]
             heapq.heapify(self._expiries)
-
-
-def describe(binding: Binding) -> str:
-    """Return ``home address via care-of address`` for messages."""
-    return f"{binding.home_address} via {format_address(binding.care_of_address)}"
-
-
-def with_lifetime(binding: Binding, lifetime: int | None, now: float) -> Binding:
-    """Return ``binding`` with ``lifetime`` seconds left from ``now`` (None: unbounded)."""
-    return replace(binding, lifetime=lifetime, expires_at=None if lifetime is None else now + lifetime)

@@ -99,6 +99,6 @@ class HomeAgents:
         """Forget a home agent."""
         self._home_agents.pop(address, None)
 
-    def next_lapse(self, now: float) -> float | None:
-        """Return the earliest moment after ``now`` at which a lease ends."""
-        return min((agent.lease_ends for agent in self if agent.lease_held(now)), default=None)
+    def next_lapse(self) -> float | None:
+        """Return when the next lease under which traffic is offloaded ends; in the past if that is overdue."""
+        return min((agent.lease_ends for agent in self if agent.synced), default=None)

@@ -9,7 +9,7 @@ something to send (``Router.changes``).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.core.addresses import Prefix, format_address
+from controller.core.addresses import Prefix, format_address, host
 from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.flows import Action, FlowKey, Kind
@@ -97,7 +97,7 @@ class Offload:
 
         Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
         """
-        home_agent = check_binding(binding, self.home_agents)
+        home_agent = self._check(binding)
         held = self.bindings.get(binding.home_address)
         gone = is_deregistration(binding)
         try:
@@ -128,7 +128,7 @@ class Offload:
             try:
                 if binding.home_agent != home_agent:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent)}")
-                check_binding(binding, self.home_agents)
+                self._check(binding)
                 if binding.home_address in present:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
@@ -211,14 +211,14 @@ class Offload:
     ) -> Router:
         """A switch is connected and its flows have been read back."""
         router = self._router(dpid, now)
-        router.connect(ports, installed, foreign)
+        router.connect(ports, installed, foreign, now)
         router.review(now)
         self._event("router-connected", router=f"{dpid:016x}")
         return router
 
-    def disconnect(self, dpid: int) -> None:
+    def disconnect(self, dpid: int, now: float) -> None:
         """A switch's connection is gone."""
-        self.router(dpid).disconnect()
+        self.router(dpid).disconnect(now)
         self._event("router-disconnected", router=f"{dpid:016x}")
 
     def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
@@ -262,13 +262,15 @@ class Offload:
                     if binding.expires_at is None:
                         self._drop(binding.home_address, now, "lease-lapsed")
         for router in self.routers.values():
-            router.tick(now)
+            if router.tick(now):
+                self._event("agent-lost", router=f"{router.dpid:016x}")
+        self._forget_lost(now)
         self._review(now)
 
-    def next_deadline(self, now: float) -> float | None:
-        """Return when ``tick`` has to be called next, or None when nothing is waiting for time."""
-        moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(now)]
-        moments += [router.next_deadline(now) for router in self.routers.values()]
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
+        moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(), self._next_forgetting()]
+        moments += [router.next_deadline() for router in self.routers.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # What is.
@@ -307,6 +309,21 @@ class Offload:
                 router.follow(binding, now)
         return router
 
+    def _check(self, binding: Binding) -> HomeAgent:
+        """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
+        home_agent = check_binding(binding, self.home_agents)
+        # A care-of address may be a home address itself (nested mobility), but not in a circle.
+        seen, end = {binding.home_address}, host(binding.care_of_address)
+        while not is_deregistration(binding):
+            if end in seen:
+                raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
+            step = self.bindings.get(end)
+            if step is None:
+                break
+            seen.add(end)
+            end = host(step.care_of_address)
+        return home_agent
+
     def _put(self, binding: Binding, home_agent: HomeAgent, now: float) -> Change:
         change = self.bindings.put(binding)
         if change is not Change.UNCHANGED:
@@ -339,6 +356,22 @@ class Offload:
             self._drop(binding.home_address, now, "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
+
+    def _next_forgetting(self) -> float | None:
+        gone = [agent.lease_ends for agent in self.home_agents if not self.bindings.count(agent.address)]
+        gone += [seen for router in self.routers.values() if (seen := router.last_seen()) is not None]
+        return min(gone) + self._timing.forget_after if gone else None
+
+    def _forget_lost(self, now: float) -> None:
+        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while."""
+        for agent in list(self.home_agents):
+            if agent.lease_ends + self._timing.forget_after <= now and not self.bindings.count(agent.address):
+                self._forget(agent, now)
+        for router in list(self.routers.values()):
+            seen = router.last_seen()
+            if seen is not None and seen + self._timing.forget_after <= now:
+                del self.routers[router.dpid]
+                self._event("router-forgotten", router=f"{router.dpid:016x}")
 
     def _review(self, now: float) -> None:
         for router in self.routers.values():

@@ -19,6 +19,8 @@ LONGEST_TIMEOUT = 0xFFFF
 ROUNDING = 0.1
 # Moments of expiry this close are one: the switch counts whole seconds.
 SAME_EXPIRY = 2.0
+# A gate is renewed for whatever it gains in whole seconds.
+GATE_GAIN = 0.25
 FIRST_RETRY = 1.0
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
@@ -74,6 +76,8 @@ class Reconciliation:
         self._foreign: frozenset[FlowKey] = frozenset()
         self._rejected: dict[FlowKey, Rejection] = {}
         self._dirty: dict[FlowKey, None] = {}
+        # When to look at keys again: the moment that counts for each, and all of them in order.
+        self._planned: dict[FlowKey, float] = {}
         self._later: list[tuple[float, FlowKey]] = []
 
     # What should be.
@@ -120,6 +124,7 @@ class Reconciliation:
         self._installed.clear()
         self._adopted.clear()
         self._dirty.clear()
+        self._planned.clear()
         self._later.clear()
 
     def recheck(self) -> None:
@@ -135,6 +140,10 @@ class Reconciliation:
         """Return the flow that the switch is known to have under this key and that has not ended."""
         entry = self._installed.get(key)
         return None if entry is None or _over(entry, now) else entry.flow
+
+    def holds(self, key: FlowKey) -> bool:
+        """Tell whether the switch has been seen with a flow of this key."""
+        return key in self._installed
 
     def adopted_gates(self, now: float) -> list[Flow]:
         """Return the open gates of an earlier life."""
@@ -167,7 +176,10 @@ class Reconciliation:
         through ``confirm``, ``reject``, ``postpone`` or, when the switch went away, ``forget_installed``.
         """
         while self._later and self._later[0][0] <= now:
-            self._dirty[heapq.heappop(self._later)[1]] = None
+            moment, key = heapq.heappop(self._later)
+            if self._planned.get(key) == moment:  # or it has been planned anew since
+                del self._planned[key]
+                self._dirty[key] = None
         dirty, self._dirty = self._dirty, {}
         changes = [change for key in dirty if (change := self._change(key, now, may_delete)) is not None]
         changes.sort(key=_order)
@@ -248,7 +260,14 @@ class Reconciliation:
         return FlowChange(desired.flow, add=True, expires_at=expires_at, hard_timeout=timeout)
 
     def _look_again(self, moment: float, key: FlowKey) -> None:
+        if self._planned.get(key) == moment:
+            return
+        self._planned[key] = moment
         heapq.heappush(self._later, (moment, key))
+        # Each refresh leaves a moment behind that does not count any more; rebuild before they outweigh the others.
+        if len(self._later) > 2 * len(self._planned) + 64:
+            self._later = [(planned, planned_key) for planned_key, planned in self._planned.items()]
+            heapq.heapify(self._later)
 
 
 def _over(entry: Entry, now: float) -> bool:
@@ -266,10 +285,10 @@ def _renew_at(desired: Entry, installed: Entry, now: float) -> float | None:
     gain = desired.expires_at - installed.expires_at
     if gain < -SAME_EXPIRY:
         return now
+    if desired.flow.kind is Kind.GATE:
+        return now if now + hard_timeout(desired.expires_at, now) - installed.expires_at >= GATE_GAIN else None
     if gain < SAME_EXPIRY:
         return None
-    if desired.flow.kind is Kind.GATE:
-        return now
     # A lifetime longer than OpenFlow can count is renewed at half of what it can.
     return installed.expires_at - min(gain, LONGEST_TIMEOUT / 2)
 

@@ -20,11 +20,13 @@ class Timing:
     """How long the controller takes a router at its word, in seconds.
 
     ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long the flows of a binding's
-    former care-of address may stay while the agent changes the tunnel.
+    former care-of address may stay while the agent changes the tunnel. ``forget_after``: how long what is gone is
+    remembered.
     """
 
     agent_lease: float
     acknowledge_within: float
+    forget_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Router:
     ) -> None:
         self.dpid = dpid
         self.connected = False
+        self._disconnected_at = now
         self.flows = Reconciliation()
         self.tunnels = Tunnels(first_revision)
         self._bindings = bindings
@@ -69,21 +72,27 @@ class Router:
         self._retired: dict[Prefix, tuple[int, int]] = {}
         self._last_served: dict[FlowKey, Prefix] = {}
         # An agent that has not been heard of yet may only be on its way back to a restarted controller.
-        self._agent_expected_until = now + timing.agent_lease
+        self._agent_expected_until: float | None = now + timing.agent_lease
+        self._agent_lost = False
         for flow in pipeline.miss_flows(classify_miss):
             self.flows.want(flow)
 
     # What comes in.
 
-    def connect(self, ports: Mapping[str, int], installed: Iterable[Entry], foreign: Iterable[FlowKey]) -> None:
+    def connect(
+        self, ports: Mapping[str, int], installed: Iterable[Entry], foreign: Iterable[FlowKey], now: float
+    ) -> None:
         """The switch is there, with these ports (numbers by name) and flows."""
         self.connected = True
-        self._ports = dict(ports)
+        if ports != self._ports:
+            self._ports = dict(ports)
+            self._resettle(now)
         self.flows.load(installed, foreign)
 
-    def disconnect(self) -> None:
+    def disconnect(self, now: float) -> None:
         """The switch's connection is gone, and with it what was known of its flows."""
         self.connected = False
+        self._disconnected_at = now
         self.flows.forget_installed()
         self._last_served.clear()
 
@@ -106,7 +115,8 @@ class Router:
     def hear_agent(self, now: float) -> None:
         """The tunnel agent has given a sign of life."""
         self.tunnels.agent_lease_ends = now + self._timing.agent_lease
-        self._agent_expected_until = now
+        self._agent_expected_until = None
+        self._agent_lost = False
 
     def acknowledge(
         self,
@@ -139,20 +149,32 @@ class Router:
             self._retired[served] = (before[0] + packets, before[1] + bytes_)
         self.flows.removed(key)
 
-    def tick(self, now: float) -> None:
-        """Time has passed."""
+    def tick(self, now: float) -> bool:
+        """Time has passed. Tell whether the agent has been lost with it."""
+        if self._agent_expected_until is not None and now >= self._agent_expected_until:
+            self._agent_expected_until = None
         overdue = [home_address for home_address, (_, deadline) in self._waiting.items() if deadline <= now]
         for home_address in overdue:
             self._settle(home_address, now)
+        lease_ends = self.tunnels.agent_lease_ends
+        lost = lease_ends is not None and now >= lease_ends and not self._agent_lost
+        self._agent_lost = self._agent_lost or lost
+        return lost
 
-    def next_deadline(self, now: float) -> float | None:
-        """Return when ``tick`` and ``review`` have something to do next."""
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` and ``review`` have something to do next; in the past if that is overdue."""
         moments = [deadline for _, deadline in self._waiting.values()]
-        if now < self._agent_expected_until:
+        if self._agent_expected_until is not None:
             moments.append(self._agent_expected_until)
-        if self.tunnels.agent_alive(now) and self.tunnels.agent_lease_ends is not None:
+        if self.tunnels.agent_lease_ends is not None and not self._agent_lost:
             moments.append(self.tunnels.agent_lease_ends)
         return min(moments, default=None)
+
+    def last_seen(self) -> float | None:
+        """Return when the agent's last lease ended or ends; None while the switch is connected."""
+        if self.connected:
+            return None
+        return max(self._disconnected_at, self.tunnels.agent_lease_ends or self._disconnected_at)
 
     # What follows.
 
@@ -261,10 +283,10 @@ class Router:
             self._offer(home_address, None)
         else:
             if deadline is None:
-                deadline = max(now + self._timing.acknowledge_within, self._agent_expected_until)
+                deadline = max(now + self._timing.acknowledge_within, self._agent_expected_until or now)
             if now < deadline:
                 self._waiting[home_address] = (binding.home_agent, deadline)
-                if offered is not None and self._backend(offered.home_agent) is not None:
+                if offered is not None and self._stands(offered.home_agent, now):
                     return
             self._offer(home_address, None)
 
@@ -306,7 +328,7 @@ class Router:
         if not users:
             del self._uplink_users[path]
             self.flows.unwant(key)
-            if self.tunnels.flow is None:
+            if self.tunnels.flow is None and self.flows.holds(key):
                 self._last_served[key] = binding.home_address
         elif flow is not None:
             self.flows.want(flow, last_end(users))
@@ -330,7 +352,16 @@ class Router:
         if not self.prepared_for(home_agent.address):
             return False
         # A gate that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
-        return not self._waits_for(home_agent.address) or self.flows.installed(gate.key, now) is not None
+        return self.flows.installed(gate.key, now) is not None or not any(
+            waited_for == home_agent.address and self.flows.holds(pipeline.downlink_flow(home_address, ()).key)
+            for home_address, (waited_for, _) in self._waiting.items()
+        )
+
+    def _stands(self, address: bytes, now: float) -> bool:
+        """Tell whether a gate of this home agent stands and its packets can be taken: only then does it matter to
+        keep the flows of a binding while its tunnel changes."""
+        home_agent = self._home_agents.get(address)
+        return home_agent is not None and self.prepared_for(address) and bool(self.open_gates(home_agent, now))
 
     def _waits_for(self, home_agent: bytes) -> bool:
         """Tell whether tunnels of this home agent are unacknowledged."""
@@ -348,8 +379,7 @@ class Router:
         home_agent = self._home_agents.covering(home_end(flow))
         gates = adopted_gates
         if home_agent is not None:
-            agent_expected = now < self._agent_expected_until
-            if home_agent.synced and not agent_expected and not self._waits_for(home_agent.address):
+            if home_agent.synced and self._agent_expected_until is None and not self._waits_for(home_agent.address):
                 return True
             gates = gates + self.open_gates(home_agent, now)
         return not any(gate.serves and gate.serves.overlaps(home_end(flow)) for gate in gates)

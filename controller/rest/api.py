@@ -31,7 +31,6 @@ class RestApi:
     """A WSGI application."""
 
     def __init__(self, controlled: Controlled) -> None:
-        self._largest_body = controlled.settings.largest_body
         calls = (BindingCalls(controlled), HomeAgentCalls(controlled), RouterCalls(controlled), ProbeCalls(controlled))
         rules = [rule for group in calls for rule in group.rules()]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False)
@@ -41,7 +40,6 @@ class RestApi:
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ["wsgi.input_terminated"] = True
         request = Request(environ)
-        request.max_content_length = self._largest_body
         try:
             call, arguments = self._urls.bind_to_environ(environ).match()
             response = call(request, **arguments)
@@ -64,11 +62,10 @@ class RestApi:
             response = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
         return response(environ, start_response)
 
-    def _http_problem(self, error: HTTPException) -> Response:
+    @staticmethod
+    def _http_problem(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
         detail = error.description or status.phrase
-        if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            detail = f"expected a body of at most {self._largest_body} bytes (largest_body)"
         response = Problem(status, detail).response()
         for name, value in error.get_headers():
             if name == "Allow":

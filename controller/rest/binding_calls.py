@@ -39,6 +39,9 @@ class BindingCalls:
 
     def post_bindings(self, request: Request) -> Response:
         """One binding, or several with a result for each. Idempotent."""
+        wait = request.args.get("wait")
+        if wait not in (None, "active"):
+            raise wrong_field("wait", f"expected active or nothing, got {wait[:40]!r}")
         body = self._at.body(request)
         now = time.monotonic()
         if "bindings" in members_of(body):
@@ -52,7 +55,7 @@ class BindingCalls:
         if self._at.offload.bindings.get(binding.home_address) is None:
             return json_answer({"home_address": str(binding.home_address), "state": "removed"})
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
-        if request.args.get("wait") == "active" and not self._wait_active(binding):
+        if wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
         held = self._at.offload.bindings.get(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)

@@ -18,6 +18,9 @@ from controller.rest.problems import FieldError, Problem, wrong_field
 LONGEST_LIFETIME = 0xFFFF * 4
 MAC_ADDRESS = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
 
+# Shorter ones would be gone between two renewals: switches count whole seconds.
+SHORTEST_LEASE = 2
+
 PortName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 T = TypeVar("T")
@@ -58,7 +61,7 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
     """A bridge's announcement of its home agent. ``lease`` in seconds."""
 
     home_prefixes: list[str]
-    lease: Annotated[int, Meta(ge=1)] = 10
+    lease: Annotated[int, Meta(ge=SHORTEST_LEASE)] = 10
     status: Literal["up", "ha-down"] = "up"
 
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -135,7 +138,7 @@ def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
     except msgspec.ValidationError as error:
         field, reason = _where(str(error))
         raise wrong_field(field, reason) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
 
 

@@ -18,6 +18,10 @@ from controller.rest.problems import FieldError, Problem, wrong_field
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 
+LONGEST_NUMBER = 18  # digits
+
+LONGEST_NUMBER = 18  # digits
+
 T = TypeVar("T")
 
 
@@ -33,13 +37,19 @@ class Controlled:
     notify: Callable[[], None]
 
     def body(self, request: Request) -> bytes:
-        """Return a request's body. Raises Problem when it does not come in time."""
-        seconds = self.settings.request_timeout
+        """Return a request's body. Raises Problem when it is too large or does not come in time."""
+        seconds, largest = self.settings.request_timeout, self.settings.largest_body
         try:
             with eventlet.Timeout(seconds):
-                return request.get_data()
+                # One byte more than allowed tells a body that is too large, also one of unknown length.
+                body = request.stream.read(largest + 1)
         except eventlet.Timeout:
             raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {seconds} s") from None
+        if len(body) > largest:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {largest} bytes (largest_body)"
+            )
+        return body
 
 
 def json_answer(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -66,6 +76,6 @@ def members_of(body: bytes) -> Iterable[str]:
 def number_in_query(request: Request, name: str, default: int) -> int:
     """Return a number of the query. Raises Problem."""
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise wrong_field(name, f"expected a number, got {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+        raise wrong_field(name, f"expected a number of up to {LONGEST_NUMBER} digits, got {text[:40]!r}")
     return int(text)

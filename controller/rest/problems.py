@@ -7,6 +7,9 @@ from http import HTTPStatus
 import msgspec
 from werkzeug.wrappers import Response
 
+# After these, an unread rest of the request may still be under way: its connection can't be used again.
+UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -39,7 +42,12 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the HTTP answer."""
-        return Response(msgspec.json.encode(self.body()), status=self.status, content_type="application/problem+json")
+        response = Response(
+            msgspec.json.encode(self.body()), status=self.status, content_type="application/problem+json"
+        )
+        if self.status in UNREAD:
+            response.headers["Connection"] = "close"
+        return response
 
 
 def wrong_field(field: str, reason: str) -> Problem:

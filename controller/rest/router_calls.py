@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The calls on routers, among them those of their tunnel agents."""
 
+import re
 import time
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from controller.southbound.channel import SwitchSilent
 
 # An agent's long poll holds a connection; no longer than this, in seconds.
 LONGEST_POLL = 30.0
+DATAPATH_ID = re.compile(r"[0-9a-fA-F]{1,16}", re.ASCII)
 
 
 class RouterCalls:
@@ -99,10 +101,6 @@ class RouterCalls:
 
 
 def _dpid(text: str) -> int:
-    try:
-        dpid = int(text, 16)
-    except ValueError:
-        dpid = -1
-    if not 0 <= dpid < 1 << 64 or len(text) > 16:
-        raise wrong_field("dpid", f"expected a datapath id of up to 16 hexadecimal digits, got {text!r}")
-    return dpid
+    if not DATAPATH_ID.fullmatch(text):
+        raise wrong_field("dpid", f"expected a datapath id of up to 16 hexadecimal digits, got {text[:40]!r}")
+    return int(text, 16)

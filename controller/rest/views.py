@@ -41,10 +41,10 @@ def page(items: Iterable[tuple[str, T]], limit: str | None, cursor: str | None) 
     """
     if limit is None:
         size = DEFAULT_LIMIT
-    elif limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LARGEST_LIMIT:
+    elif limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= LARGEST_LIMIT:
         size = int(limit)
     else:
-        raise wrong_field("limit", f"expected a number from 1 to {LARGEST_LIMIT}, got {limit!r}")
+        raise wrong_field("limit", f"expected a number from 1 to {LARGEST_LIMIT}, got {limit[:40]!r}")
     rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=itemgetter(0))
     return Page([thing for _, thing in rest[:size]], rest[size - 1][0] if len(rest) > size else None)
 

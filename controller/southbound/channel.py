@@ -214,7 +214,7 @@ class SwitchChannel:
         if self.router is None:
             self.router = self._offload.connect(self.dpid, self._ports(), installed, foreign, now)
         else:
-            self.router.connect(self._ports(), installed, foreign)
+            self.router.connect(self._ports(), installed, foreign, now)
             self.router.review(now)
         self._notify()
 
