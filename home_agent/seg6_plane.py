@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pyroute2 import IPRoute, NetlinkError
 
 from home_agent.home_link import OWNER
-from tunnel import hop_limit, nft
+from tunnel import nft, outer_header
 from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.seg6 import Seg6Routes
 
@@ -57,7 +57,7 @@ class Seg6Plane:
         self._make_hairpin()
         self._rule("add")
         self._routes.set_source(self._home_agent)
-        hop_limit.set_hop_limit(None, self._home_agent)
+        outer_header.set_outer_header(None, self._home_agent)
         decapsulate_local(None, self._home_agent, self._home_link, lookup_table=ALL_TABLES)
 
     def tunnels(self) -> Mapping[str, str]:
@@ -96,7 +96,8 @@ class Seg6Plane:
     def teardown(self) -> None:
         stop_decapsulating_local(None, self._home_agent)
         nft.load(
-            None, f"table {hop_limit.FAMILY} {hop_limit.TABLE}\ndelete table {hop_limit.FAMILY} {hop_limit.TABLE}\n"
+            None,
+            f"table {outer_header.FAMILY} {outer_header.TABLE}\ndelete table {outer_header.FAMILY} {outer_header.TABLE}\n",
         )
         self._clear()
 

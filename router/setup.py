@@ -40,7 +40,7 @@ from router.endpoint import (
 )
 from router.errors import RouterError
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
-from tunnel import hop_limit, namespace
+from tunnel import namespace, outer_header
 from tunnel.pairs import IPV4, IPV4_MARK, IPV6, PairFilter
 from tunnel.seg6 import Seg6Routes
 
@@ -312,9 +312,9 @@ def _filters(endpoint: Endpoint, changes: Changes) -> None:
     if not pairs.present():
         pairs.setup()
         changes.did(f"pair filter set up in {endpoint.namespace}")
-    if not hop_limit.is_set(endpoint.namespace):
-        hop_limit.set_hop_limit(endpoint.namespace, endpoint.home_agent)
-        changes.did(f"tunnel hop limit {hop_limit.HOP_LIMIT} in {endpoint.namespace}")
+    if not outer_header.is_set(endpoint.namespace):
+        outer_header.set_outer_header(endpoint.namespace, endpoint.home_agent)
+        changes.did(f"tunnel hop limit {outer_header.HOP_LIMIT} and IPv4's traffic class in {endpoint.namespace}")
 
 
 def _offloads(endpoint: Endpoint, changes: Changes) -> None:

@@ -147,6 +147,17 @@ def test_packets_for_a_home_address_reach_the_care_of_address_and_answers_come_b
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
 
 
+@pytest.mark.parametrize("home_address", [HOA, HOA4])
+def test_traffic_class_and_ecn_are_copied_to_the_outer_header(bound: RouterLab, home_address: str) -> None:
+    mn = ["ip", "netns", "exec", bound.names["mn"]]
+    with capture(mn, "m0", f"ip6 src {HA}") as seen:
+        for traffic_class in (0xB8, 0xBB, 0x01, 0x00):
+            bound.run("cn", "ping", "-n", "-c1", "-W1", "-Q", str(traffic_class), home_address)
+        headers = [line for line in seen().splitlines() if f"{HA} > {COA}" in line]
+        outer = [re.search(r"^\S+ IP6 \((?:class (0x\w+), )?", line) for line in headers]
+        assert [match and match[1] for match in outer] == ["0xb8", "0xbb", "0x01", None]
+
+
 @pytest.mark.parametrize("home_address", [HOA4, MNP4_HOST])
 def test_ipv4_packets_take_the_ipv6_tunnel_both_ways(bound: RouterLab, home_address: str) -> None:
     mn = ["ip", "netns", "exec", bound.names["mn"]]

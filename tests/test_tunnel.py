@@ -309,6 +309,15 @@ def test_extension_header_before_the_inner_packet_does_not_evade_the_check(tunne
     assert tunnel_end.counters() == Counters(accepted=1, dropped=1)
 
 
+def test_fragments_of_tunnel_packets_are_dropped(tunnel_end: PairFilter) -> None:
+    tunnel_end.add([("2001:db8::1", "2001:db8:97::1"), ("2001:db8::1", "10.99.0.100")])
+    no_more = ipv6("2001:db8:97::1", HOA, next_header=59, payload=b"")
+    for payload, inner in ((41, no_more), (4, ipv4("10.99.0.100"))):
+        for place in (0 << 3 | 1, 8 << 3 | 1, 8 << 3):  # offset in 8 octets, more fragments: first, middle, last
+            send_tunnel_packet(44, struct.pack("!BBHI", payload, 0, place, 7) + inner)
+    assert tunnel_end.counters() == Counters(accepted=0, dropped=6)
+
+
 def test_tunnel_packets_for_others_pass_the_filter(tunnel_end: PairFilter) -> None:
     PairFilter(FAR, destination="2001:db8::77").setup()
     assert ping(NEAR, "2001:db8:97::1", HOA)

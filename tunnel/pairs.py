@@ -57,7 +57,7 @@ IPV4_MARK = 4
 # `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does: matching
 # `ip6 nexthdr` would let anybody pass who puts a destination option before the inner packet. The comparison
 # stands in a chain of its own because nft 1.0.6 cannot list it behind l4proto in one rule (it aborts). A
-# fragment carries no comparable inner source and is dropped.
+# fragment is dropped: only the first has an inner source to compare, and no end gets it whole.
 RULESET = """
 table ip6 hoaflow {{
     counter accepted {{ }}
@@ -75,6 +75,7 @@ table ip6 hoaflow {{
 flush chain ip6 hoaflow {check}
 table ip6 hoaflow {{
     chain {check} {{
+        frag more-fragments 1 counter name dropped drop
         ip6 saddr . {source} @{pairs} {accept}
         ip6 saddr . {source} @{prefix_pairs} {accept}
         counter name dropped drop
