@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pyroute2 import IPRoute, NetlinkError
 
 from home_agent.home_link import OWNER
-from tunnel import nft, outer_header
+from tunnel import outer_header
 from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.seg6 import Seg6Routes
 
@@ -95,10 +95,7 @@ class Seg6Plane:
 
     def teardown(self) -> None:
         stop_decapsulating_local(None, self._home_agent)
-        nft.load(
-            None,
-            f"table {outer_header.FAMILY} {outer_header.TABLE}\ndelete table {outer_header.FAMILY} {outer_header.TABLE}\n",
-        )
+        outer_header.clear(None)
         self._clear()
 
     def close(self) -> None:

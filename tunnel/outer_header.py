@@ -45,6 +45,11 @@ def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIM
     nft.load(namespace, RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS))
 
 
+def clear(namespace: Namespace) -> None:
+    """Leave outer headers as seg6 writes them. Fine when they were. Raises NftError."""
+    nft.load(namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+
+
 def is_set(namespace: Namespace) -> bool:
     """Whether the namespace has the rules."""
     return (FAMILY, TABLE) in nft.tables(namespace)
