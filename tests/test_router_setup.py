@@ -16,6 +16,7 @@ from tests.support.router_lab import (
     CN,
     CN4,
     COA,
+    COA_2,
     HA,
     HA_2,
     HOA,
@@ -170,6 +171,13 @@ def test_ipv4_packets_take_the_ipv6_tunnel_both_ways(bound: RouterLab, home_addr
         )
     (endpoint,) = bound.status()["endpoints"]
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
+
+
+@pytest.mark.parametrize("home_address", [HOA, HOA4])
+def test_a_care_of_address_that_is_a_home_address_gets_no_second_tunnel(bound: RouterLab, home_address: str) -> None:
+    with Seg6Routes(bound.endpoint().namespace) as routes:
+        routes.encapsulate(COA, COA_2, KERNEL_SIDE, TOUT)
+    assert " 0% packet loss" in bound.ping("cn", home_address)
 
 
 def test_spoofed_ipv4_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
