@@ -46,7 +46,7 @@ from tunnel.seg6 import Seg6Routes
 
 Say = Callable[[str], None]
 
-FAMILIES = {links.AF_INET6: "ICMPv6", links.AF_INET: "ICMP"}
+FAMILIES = {links.AF_INET6: "v6", links.AF_INET: "v4"}
 ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
 
 
@@ -256,7 +256,7 @@ def _icmp_source(endpoint: Endpoint, family: int, wanted: str | None, changes: C
                 "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
             )
         wanted = candidates[0]
-    errors, length = f"{FAMILIES[family]} errors", 128 if family == links.AF_INET6 else 32
+    errors, length = f"ICMP{FAMILIES[family]} errors", 128 if family == links.AF_INET6 else 32
     for address in present:
         if address != wanted:
             links.remove_address(endpoint.namespace, "lo", address, length)
@@ -286,9 +286,9 @@ def _routing(endpoint: Endpoint, changes: Changes) -> None:
     ):
         if links.add_route(inside, destination, via, dev, table):
             changes.did(f"route {destination} of table {table} via {via} dev {dev} in {inside}")
-    for family in FAMILIES:
+    for family, version in FAMILIES.items():
         if links.add_rule(inside, INGRESS_RULE, INGRESS_TABLE, family=family, iifname=TIN):
-            changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE}")
+            changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE} (IP{version})")
     for preference, payload in ((PLAIN_RULE, IPV6), (PLAIN_IPV4_RULE, IPV4)):
         match: dict[str, Any] = {"iifname": ENC_OUT, "src": home_agent, "src_len": 128, "ip_proto": payload.next_header}
         if links.add_rule(inside, preference, PLAIN_TABLE, **match):

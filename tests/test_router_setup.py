@@ -316,7 +316,7 @@ def test_the_source_of_icmp_errors_can_be_chosen_and_stays(lab: RouterLab) -> No
     lab.steer()
     assert "From 2001:db8:7::8 icmp_seq=1 Time exceeded" in lab.ping("cn", HOA, "-t", "1")
     lab.ip("rt", "address", "add", "10.7.0.7/32", "dev", "lo")
-    assert "ICMP errors from 10.7.0.7" in lab.setup("--icmp-source", "10.7.0.7")
+    assert "ICMPv4 errors from 10.7.0.7" in lab.setup("--icmp-source", "10.7.0.7")
     assert "From 10.7.0.7 icmp_seq=1 Time to live exceeded" in lab.ping("cn", HOA4, "-t", "1")
     with pytest.raises(RuntimeError, match="one IPv6 and one IPv4 address at most"):
         lab.setup("--icmp-source", "10.7.0.7", "--icmp-source", "10.7.0.8")
