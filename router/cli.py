@@ -14,10 +14,9 @@ from router.agent import Agent, Interruption
 from router.endpoint import Endpoint, home_agent_address
 from router.errors import RouterError
 from router.flow import doctor
-from router.flow import record as flow_record
 from router.flow import setup as flow_setup
 from router.flow import status as flow_status
-from router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP
+from router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from router.setup import setup, teardown
 from router.status import as_json, status, table
@@ -45,7 +44,7 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     backend = arguments.backend
     if backend == AUTO:
         # What is there stays; a change of backend is the operator's decision.
-        backend = FLOW if flow_record.leftovers(ovsdb, bridge.name) else ROUTE if bridge.endpoints else AUTO
+        backend = FLOW if FlowPorts(ovsdb).names(bridge.name) else ROUTE if bridge.endpoints else AUTO
     if backend != ROUTE:
         try:
             _setup_flow(arguments, bridge, ovsdb)
@@ -73,7 +72,7 @@ def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> 
 def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
     if not arguments.home_agent:
         raise RouterError("the route backend needs the home agents: name them with --home-agent")
-    if flow_record.leftovers(ovsdb, arguments.bridge):
+    if FlowPorts(ovsdb).names(arguments.bridge):
         raise RouterError(f"bridge {arguments.bridge} has the flow backend: run teardown first")
     for home_agent in arguments.home_agent:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
@@ -83,7 +82,7 @@ def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     recorded = {record.home_agent: record for record in ovsdb.bridge(arguments.bridge).endpoints}
-    if arguments.home_agent and flow_record.leftovers(ovsdb, arguments.bridge):
+    if arguments.home_agent and FlowPorts(ovsdb).names(arguments.bridge):
         raise RouterError(
             f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
             f"removes it"
@@ -103,7 +102,7 @@ def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 def _status(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     bridge = ovsdb.bridge(arguments.bridge)
     endpoints = status(bridge.name, ovsdb)
-    record = flow_record.read(ovsdb, bridge.name)
+    record = FlowPorts(ovsdb).record(bridge.name)
     flow = None if record is None else flow_status.status(record, bridge.name, ovsdb)
     if arguments.json:
         described = as_json(bridge.name, bridge.dpid, endpoints)

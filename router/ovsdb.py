@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from router.errors import RouterError
@@ -110,13 +111,18 @@ class Ovsdb:
 
         Raises RouterError.
         """
-        text = self.run("--format=json", *arguments)
-        if not text.strip():
-            return []
-        table = json.loads(text)
+        (table,) = self.tables(arguments)
+        return table
+
+    def tables(self, *commands: Sequence[str]) -> list[list[dict[str, Any]]]:
+        """The same for several commands, of one moment. Raises RouterError."""
+        text = self.run("--format=json", *(word for command in commands for word in ("--", *command)))
         return [
-            {heading: _value(cell) for heading, cell in zip(table["headings"], row, strict=True)}
-            for row in table["data"]
+            [
+                {heading: _value(cell) for heading, cell in zip(table["headings"], row, strict=True)}
+                for row in table["data"]
+            ]
+            for table in map(json.loads, text.splitlines())
         ]
 
     def run(self, *arguments: str) -> str:

@@ -50,7 +50,7 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     except RouterError as error:
         yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, and name one of `ovs-vsctl list-br`")
         return
-    flow = record.read(ovsdb, bridge_name) if len(record.leftovers(ovsdb, bridge_name)) == 2 else None
+    flow = record.FlowPorts(ovsdb).record(bridge_name)
     # What the flow backend needs fails a host only if it is to have it.
     for finding in kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)

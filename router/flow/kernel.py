@@ -44,12 +44,14 @@ class Feature(NamedTuple):
 
 def features() -> list[Feature]:
     """Try everything that the `flow` backend needs. Raises RouterError without root."""
-    return [
-        Feature("Open vSwitch's kernel datapath", "openvswitch", _tried(_openvswitch)),
-        Feature("Geneve devices", "geneve", _tried(_geneve)),
-        Feature("collect-metadata ip6tnl devices", "ip6_tunnel", _tried(_ip6tnl)),
-        Feature("tc diversions", "sch_ingress cls_matchall act_mirred act_vlan", _tried(_diversions)),
-    ]
+    tries = {
+        ("Open vSwitch's kernel datapath", "openvswitch"): _openvswitch,
+        ("Geneve devices", "geneve"): _geneve,
+        ("collect-metadata ip6tnl devices", "ip6_tunnel"): _ip6tnl,
+        ("tc diversions", "sch_ingress cls_matchall act_mirred act_vlan"): _diversions,
+    }
+    problems = _in_new_namespace(lambda: [_problem(action) for action in tries.values()])
+    return [Feature(what, modules, problem) for (what, modules), problem in zip(tries, problems, strict=True)]
 
 
 def add_tunnel(netlink: IPRoute, name: str) -> None:
@@ -84,24 +86,36 @@ def _diversions() -> None:
     divert(Diversion(index, Hook.INGRESS, index, receive=True, header=header))
 
 
-def _tried(action: Callable[[], None]) -> str:
-    """Why ACTION fails in a new network namespace, empty if it does not. Raises RouterError without root."""
-    problems: list[str] = []
+def _problem(action: Callable[[], None]) -> str:
+    """Why the kernel refuses ACTION, empty if it does not."""
+    try:
+        action()
+    except NetlinkError as error:
+        return os.strerror(error.code)
+    except (OSError, RouterError) as error:
+        return str(error)
+    return ""
+
+
+def _in_new_namespace(function: Callable[[], list[str]]) -> list[str]:
+    """What FUNCTION returns in a network namespace of its own. Raises RouterError without root."""
+    results: list[list[str]] = []
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "no network namespace to try it in")
-            action()
-        except NetlinkError as error:
-            problems.append(os.strerror(error.code))
-        except (OSError, RouterError) as error:
-            problems.append(str(error))
+                raise OSError(ctypes.get_errno(), "no network namespace to try the kernel in")
+            results.append(function())
+        except Exception as error:  # handed to the caller, whatever it is
+            errors.append(error)
 
     if os.geteuid() != 0:
         raise RouterError("root is needed to try what the kernel can do")
     # A network namespace belongs to a thread: it, and what was tried in it, ends with the thread.
-    thread = threading.Thread(target=run, name="kernel feature")
+    thread = threading.Thread(target=run, name="kernel features")
     thread.start()
     thread.join()
-    return "".join(problems)
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from router.errors import RouterError
 from router.ovsdb import MAC, VLAN, Ovsdb
 
 BACKEND, ROLE, DECAPSULATION_ADDRESS, CHANGED = (
@@ -75,45 +74,57 @@ def plan(bridge: str, transmit_udp: int, receive_udp: int, mac: str, changed: fr
     )
 
 
-def read(ovsdb: Ovsdb, bridge: str) -> FlowRecord | None:
-    """The record of a bridge, None without one. Raises RouterError, also when half of it is missing."""
-    ports = {uuid for row in ovsdb.rows("--columns=ports", "list", "Bridge", bridge) for uuid in row["ports"]}
-    found = {role: port for uuid, role, port in _ports(ovsdb) if uuid in ports}
-    if not found:
-        return None
-    if found.keys() != {TRANSMIT, RECEIVE}:
-        raise RouterError(
-            f"bridge {bridge} has only the {' '.join(found)} port of a flow backend: run setup again, or teardown"
+class FlowPorts:
+    """All flow backends that the OVS database holds, of the moment in which this was made."""
+
+    def __init__(self, ovsdb: Ovsdb) -> None:
+        """Raises RouterError when the database does not answer."""
+        bridges, ports, interfaces = ovsdb.tables(
+            ["--columns=name,ports,other_config", "list", "Bridge"],
+            ["--columns=_uuid,name,external_ids", "find", "Port", f"external_ids:{BACKEND}={FLOW}"],
+            ["--columns=name,options", "find", "Interface", "type=geneve"],
         )
-    transmit, receive = found[TRANSMIT], found[RECEIVE]
-    facts = transmit["external_ids"] | receive["external_ids"]
-    return FlowRecord(
-        transmit["name"],
-        receive["name"],
-        _udp(ovsdb, transmit["name"]),
-        _udp(ovsdb, receive["name"]),
-        facts[DECAPSULATION_ADDRESS],
-        facts[MAC],
-        frozenset(facts[CHANGED].split()),
-    )
+        self._geneve = {row["name"]: int(dict(row["options"]).get("dst_port", GENEVE_UDP)) for row in interfaces}
+        self._fixed_macs = {row["name"]: dict(row["other_config"]).get("hwaddr") for row in bridges}
+        owners = {uuid: row["name"] for row in bridges for uuid in row["ports"]}
+        self._ports: dict[str, dict[str, dict[str, str]]] = {}  # external_ids by bridge and port
+        for row in ports:
+            self._ports.setdefault(owners.get(row["_uuid"], ""), {})[row["name"]] = dict(row["external_ids"])
 
+    def names(self, bridge: str) -> list[str]:
+        """The bridge's ports that belong to a flow backend, even to half of one."""
+        return list(self._ports.get(bridge, {}))
 
-def leftovers(ovsdb: Ovsdb, bridge: str) -> list[str]:
-    """The names of the bridge's ports that belong to a flow backend, even half of one."""
-    ports = {uuid for row in ovsdb.rows("--columns=ports", "list", "Bridge", bridge) for uuid in row["ports"]}
-    return [port["name"] for uuid, _, port in _ports(ovsdb) if uuid in ports]
+    def record(self, bridge: str) -> FlowRecord | None:
+        """The bridge's backend; None without one, or with half of one, as a setup that was killed may leave it."""
+        facts: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for name, external_ids in self._ports.get(bridge, {}).items():
+            facts |= external_ids
+            names[external_ids.get(ROLE, "")] = name
+        if names.keys() != {TRANSMIT, RECEIVE}:
+            return None
+        return FlowRecord(
+            names[TRANSMIT],
+            names[RECEIVE],
+            self._geneve[names[TRANSMIT]],
+            self._geneve[names[RECEIVE]],
+            facts[DECAPSULATION_ADDRESS],
+            facts[MAC],
+            frozenset(facts[CHANGED].split()),
+        )
 
+    def other_bridge(self, bridge: str) -> str | None:
+        """Another bridge that has the flow backend."""
+        return next((owner for owner in sorted(self._ports) if owner not in ("", bridge)), None)
 
-def other_bridge(ovsdb: Ovsdb, bridge: str) -> str | None:
-    """Another bridge of this database that has the flow backend."""
-    owners = {ovsdb.bridge_of_port(port["name"]) for _, _, port in _ports(ovsdb)}
-    return next((owner for owner in sorted(filter(None, owners)) if owner != bridge), None)
+    def geneve_ports(self, udp: int) -> list[str]:
+        """The names of all Geneve ports with this UDP port number, ours or not."""
+        return [name for name, number in self._geneve.items() if number == udp]
 
-
-def geneve_ports(ovsdb: Ovsdb, udp: int) -> list[str]:
-    """The names of all Geneve ports with this UDP port number."""
-    rows = ovsdb.rows("--columns=name,options", "find", "Interface", "type=geneve")
-    return [row["name"] for row in rows if int(dict(row["options"]).get("dst_port", GENEVE_UDP)) == udp]
+    def fixed_mac(self, bridge: str) -> str | None:
+        """The MAC address that the bridge's configuration fixes, None if Open vSwitch chooses it."""
+        return self._fixed_macs.get(bridge)
 
 
 def add(ovsdb: Ovsdb, bridge: str, record: FlowRecord) -> None:
@@ -150,23 +161,3 @@ def remove(ovsdb: Ovsdb, bridge: str, ports: list[str], release_mac: bool) -> No
         command += ["--", "remove", "Bridge", bridge, "other_config", "hwaddr"]
     if command:
         ovsdb.run(*command[1:])
-
-
-def fixed_mac(ovsdb: Ovsdb, bridge: str) -> str | None:
-    """The MAC address that the bridge's configuration fixes, None if Open vSwitch chooses it."""
-    (row,) = ovsdb.rows("--columns=other_config", "list", "Bridge", bridge)
-    return dict(row["other_config"]).get("hwaddr")
-
-
-def _ports(ovsdb: Ovsdb) -> list[tuple[str, str, dict[str, Any]]]:
-    """(uuid, role, row) of every port of a flow backend, whatever its bridge."""
-    found = []
-    for row in ovsdb.rows("--columns=_uuid,name,external_ids", "find", "Port", f"external_ids:{BACKEND}={FLOW}"):
-        row["external_ids"] = dict(row["external_ids"])
-        found.append((row["_uuid"], row["external_ids"].get(ROLE, ""), row))
-    return found
-
-
-def _udp(ovsdb: Ovsdb, port: str) -> int:
-    (row,) = ovsdb.rows("--columns=options", "find", "Interface", f"name={port}")
-    return int(dict(row["options"])["dst_port"])

@@ -21,7 +21,7 @@ from router.errors import RouterError
 from router.flow.record import FlowRecord
 
 TIMEOUT = 5.0  # seconds
-ETH_P_IPV6 = 0x86DD
+ETH_P_ALL, ETH_P_IPV6 = 0x0003, 0x86DD
 UDP = 17
 DISCARD = 9  # RFC 863
 TOKEN_BYTES = 16
@@ -37,8 +37,9 @@ def round_trip(record: FlowRecord, bridge: str, db: str | None) -> str | None:
         f"set_field:{outer_source}->tun_ipv6_src,set_field:{decapsulation}->tun_ipv6_dst,output:{record.transmit_port}"
     )
     try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6)) as receiver:
-            receiver.bind((record.receive_device, ETH_P_IPV6))
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver:
+            # Of all protocols: a socket of one comes after Open vSwitch, which leaves it nothing.
+            receiver.bind((record.receive_device, ETH_P_ALL))
             _send(bridge, db, packet, actions)
             deadline = time.monotonic() + TIMEOUT
             while (left := deadline - time.monotonic()) > 0:

@@ -10,13 +10,13 @@ from router import links
 from router.errors import RouterError
 from router.flow import device, record
 from router.flow.kernel import TUNNEL_MAC, features
-from router.flow.record import DEVICE, HWADDR, LINK, FlowRecord
+from router.flow.record import DEVICE, HWADDR, LINK, FlowPorts, FlowRecord
 from router.flow.tc import Diversion, Ethernet, Hook, divert, undivert
 from router.ovsdb import Bridge, Ovsdb
 from router.setup import Changes, Say
 
 
-def why_not(bridge: Bridge, ovsdb: Ovsdb) -> str | None:
+def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
     """Why this host cannot have the flow backend on this bridge, with what would help; None if it can."""
     if bridge.datapath_type not in ("", "system"):
         return (
@@ -31,7 +31,7 @@ def why_not(bridge: Bridge, ovsdb: Ovsdb) -> str | None:
             f"bridge {bridge.name} has no interface in this network namespace: Open vSwitch and the router's kernel "
             f"have to be in one, and hoaflow-router run there"
         )
-    owner = record.other_bridge(ovsdb, bridge.name)
+    owner = ports.other_bridge(bridge.name)
     if owner is not None:
         return f"bridge {owner} has the flow backend already, and a host has it once"
     return None
@@ -39,12 +39,12 @@ def why_not(bridge: Bridge, ovsdb: Ovsdb) -> str | None:
 
 def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, say: Say) -> bool:
     """Make what is missing; False when all was there already. Raises RouterError after undoing what it did."""
-    present = record.read(ovsdb, bridge.name) if len(record.leftovers(ovsdb, bridge.name)) == 2 else None
-    _check(bridge, ovsdb, transmit_udp, receive_udp, present)
+    ports = FlowPorts(ovsdb)
+    _check(bridge, ports, transmit_udp, receive_udp)
     with Changes(say) as changes:
-        wanted = _bridge_interface(bridge.name, ovsdb, transmit_udp, receive_udp, present, changes)
+        wanted = _bridge_interface(bridge.name, ports, transmit_udp, receive_udp, changes)
         _device(wanted, changes)
-        _ports(wanted, bridge.name, ovsdb, present, changes)
+        _ports(wanted, bridge.name, ovsdb, ports.record(bridge.name), changes)
         _diversions(wanted, changes)
     return changes.count > 0
 
@@ -56,14 +56,14 @@ def repair(bridge: Bridge, ovsdb: Ovsdb, present: FlowRecord, say: Say) -> None:
 
 def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
     """Remove the flow backend of a bridge; False when nothing of it was there. Raises RouterError."""
-    ports = record.leftovers(ovsdb, bridge)
-    present = record.read(ovsdb, bridge) if len(ports) == 2 else None
-    changed = present.changed if present is not None else frozenset()
+    recorded = FlowPorts(ovsdb)
+    ports, present = recorded.names(bridge), recorded.record(bridge)
+    changed: frozenset[str] = present.changed if present is not None else frozenset()
     if ports:
         # The system devices go with their ports, and the diversions with them.
         record.remove(ovsdb, bridge, ports, HWADDR in changed)
         say(f"ports {' '.join(ports)} removed from bridge {bridge}")
-    elif record.other_bridge(ovsdb, bridge) is not None:
+    elif recorded.other_bridge(bridge) is not None:
         return False
     removed = _device_is_ours() and links.remove_link(None, DEVICE)
     if removed:
@@ -81,8 +81,9 @@ def _device_is_ours() -> bool:
         return False
 
 
-def _check(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, present: FlowRecord | None) -> None:
+def _check(bridge: Bridge, ports: FlowPorts, transmit_udp: int, receive_udp: int) -> None:
     """Refuse, before anything is touched, what could not work."""
+    present, mine = ports.record(bridge.name), ports.names(bridge.name)
     if os.geteuid() != 0:
         raise RouterError("setup needs root")
     if bridge.endpoints:
@@ -90,7 +91,7 @@ def _check(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, pr
             f"bridge {bridge.name} has the route backend (endpoints for "
             f"{', '.join(endpoint.home_agent for endpoint in bridge.endpoints)}): run teardown first"
         )
-    reason = why_not(bridge, ovsdb)
+    reason = why_not(bridge, ports)
     if reason is not None:
         raise RouterError(f"the flow backend is not possible here: {reason}")
     if transmit_udp == receive_udp:
@@ -100,9 +101,8 @@ def _check(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, pr
             f"bridge {bridge.name} has the flow backend with UDP ports {present.transmit_udp} and "
             f"{present.receive_udp}, not {transmit_udp} and {receive_udp}: run teardown first"
         )
-    mine = record.leftovers(ovsdb, bridge.name)
     for option, udp in (("--transmit-udp", transmit_udp), ("--receive-udp", receive_udp)):
-        others = [port for port in record.geneve_ports(ovsdb, udp) if port not in mine]
+        others = [port for port in ports.geneve_ports(udp) if port not in mine]
         if others:
             raise RouterError(
                 f"UDP port {udp} is taken by Geneve port {others[0]}, which shares its system device "
@@ -127,17 +127,17 @@ def _check(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, pr
 
 
 def _bridge_interface(
-    bridge: str, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, present: FlowRecord | None, changes: Changes
+    bridge: str, ports: FlowPorts, transmit_udp: int, receive_udp: int, changes: Changes
 ) -> FlowRecord:
     """The bridge's own interface up; its MAC address, which flows will name, one that stays."""
-    interface = links.link(None, bridge)
+    interface, present = links.link(None, bridge), ports.record(bridge)
     assert interface is not None, "checked before"
     changed = set(present.changed if present is not None else ())
     if links.set_up(None, bridge):
         changed.add(LINK)
         changes.did(f"link {bridge} up", partial(links.set_down, None, bridge))
     # Open vSwitch takes another one when ports come and go.
-    if record.fixed_mac(ovsdb, bridge) is None:
+    if ports.fixed_mac(bridge) is None:
         changed.add(HWADDR)
     return record.plan(bridge, transmit_udp, receive_udp, interface["mac"], frozenset(changed))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Open vSwitch in a network namespace and a directory of its own, with the userspace datapath.
+"""A real Open vSwitch in a network namespace and a directory of its own, by default with the userspace datapath.
 
 Nothing of it touches the system's Open vSwitch: two userspace `ovs-vswitchd` in one namespace would fight
 over the tap devices of their bridges, and the database, sockets and logs lie in the directory. As the
@@ -33,8 +33,10 @@ class Ovs:
     A context manager: leaving it ends both, and whatever else still runs in the namespace, and removes that.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, datapath: str = "netdev") -> None:
+        """datapath: `netdev` (userspace), or `system` where the kernel has one."""
         self.directory = directory
+        self.datapath = datapath
         self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
         self.database = directory / "db.sock"
         self._environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
@@ -81,9 +83,7 @@ class Ovs:
 
     def appctl(self, *args: str) -> str:
         """`ovs-appctl ARGS`, asked of this ovs-vswitchd."""
-        return self.run(
-            "ovs-appctl", f"--target={self.directory / 'vswitchd.ctl'}", f"--timeout={TIMEOUT}", *args
-        )
+        return self.run("ovs-appctl", f"--target={self.directory / 'vswitchd.ctl'}", f"--timeout={TIMEOUT}", *args)
 
     def trace(self, bridge: str, packet: str) -> str:
         """`ofproto/trace`: what the bridge would do with a packet (ovs-fields(7) syntax, with in_port)."""
@@ -92,7 +92,7 @@ class Ovs:
     def add_bridge(self, name: str, dpid: int, controller_port: int | None = None) -> None:
         """Adds a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1."""
         settings = [
-            "datapath_type=netdev",
+            f"datapath_type={self.datapath}",
             "fail_mode=secure",
             "protocols=OpenFlow13,OpenFlow15",
             f"other-config:datapath-id={dpid:016x}",
@@ -138,7 +138,8 @@ class Ovs:
         self._daemon("ovsdb-server", f"--remote=punix:{self.database}", str(self.directory / "conf.db"))
         self.vsctl("--no-wait", "init")
         control = f"--unixctl={self.directory / 'vswitchd.ctl'}"
-        self._daemon("ovs-vswitchd", "--disable-system", control, f"unix:{self.database}")
+        kind = ["--disable-system"] if self.datapath == "netdev" else []
+        self._daemon("ovs-vswitchd", *kind, control, f"unix:{self.database}")
 
     def _daemon(self, name: str, *args: str) -> None:
         # With --detach the command returns when the daemon is ready.

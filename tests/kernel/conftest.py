@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the kernel tier."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from router.flow.kernel import features
+from tests.kernel.lab import FlowLab
+from tests.support.ovs import Ovs
+
+
+def pytest_sessionstart() -> None:
+    """Fails at once, and says why, on a kernel that cannot run any of this."""
+    missing = [f"{feature.what}: {feature.problem}" for feature in features() if feature.problem]
+    if missing:
+        pytest.exit("this kernel cannot run the kernel tier; `make test-kernel` finds one. " + "; ".join(missing), 4)
+
+
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ovs]:
+    """A running Open vSwitch with the kernel's datapath, one for all tests of a module."""
+    with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as running:
+        yield running
+    running.assert_log_clean()
+
+
+@pytest.fixture(scope="module")
+def lab(switch: Ovs) -> Iterator[FlowLab]:
+    """The network of tests.kernel.lab, without backend, one for all tests of a module."""
+    with FlowLab(switch) as running:
+        yield running

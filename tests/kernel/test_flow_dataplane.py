@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packets meet in the `flow` backend: direct both ways, spoofing, MTU, hop limit, traffic class, transfers.
+
+The flows are put by hand, in the form in which the controller puts them. The tunnels' other ends are the kernel's own
+ip6tnl devices (see tests.kernel.lab).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.lab import BRIDGE, CN, COA, COA_2, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, STRANGER, FlowLab
+from tests.support.router_lab import capture, until
+
+TUNNEL = "ip6 proto 41"
+CHECKOUT = Path(__file__).parents[2]
+TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
+SPOOF = [sys.executable, str(CHECKOUT / "topologies" / "spoof.py")]
+MEGABYTES = 100
+ECT_0, CE = 0x02, 0x03
+
+
+@pytest.fixture(scope="module")
+def ready(lab: FlowLab) -> Iterator[FlowLab]:
+    """With the backend set up."""
+    lab.setup()
+    yield lab
+    lab.router("teardown", "--bridge", BRIDGE)
+
+
+@pytest.fixture(autouse=True)
+def offloaded(ready: FlowLab, lab: FlowLab) -> Iterator[None]:
+    """HOA is offloaded to COA."""
+    lab.offload()
+    yield
+    # What a node has learned of its paths must not help the next test.
+    for node in ("cn", "mn", "ha", "rt"):
+        lab.ip(node, "-6", "route", "flush", "cache")
+
+
+def inside(lab: FlowLab, node: str) -> list[str]:
+    """What enters a node, for `capture`."""
+    return ["ip", "netns", "exec", lab.names[node]]
+
+
+def test_both_ways_are_direct_with_the_home_agents_address_as_outer_source(lab: FlowLab) -> None:
+    with capture(inside(lab, "ha"), "e0", TUNNEL) as at_home_agent, capture(inside(lab, "mn"), "e0", TUNNEL) as at_node:
+        assert " 0% packet loss" in lab.ping("cn", HOA)
+        assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
+        seen = at_node()
+        assert at_home_agent() == ""
+    # Inner hop limit decremented by the router, no header between the two.
+    down = (
+        rf"next-header IPv6 \(41\) payload length: 104\) {HA} > {COA}: IP6 \(.*hlim 63, .* {CN} > {HOA}: .*ICMP6, echo"
+    )
+    assert re.search(down, seen), seen
+    assert re.search(rf"{COA} > {HA}: IP6 \(.* {HOA} > {CN}: .*ICMP6, echo", seen), seen
+
+
+def test_without_flows_everything_takes_the_home_agent(lab: FlowLab) -> None:
+    lab.home()
+    with capture(inside(lab, "ha"), "e0", f"{TUNNEL} and src {HA}") as at_home_agent:
+        assert " 0% packet loss" in lab.ping("cn", HOA)
+        assert at_home_agent().count("echo request") == 3
+
+
+def test_a_handover_in_place_loses_nothing_and_the_old_address_gets_nothing(lab: FlowLab) -> None:
+    lab.ip("mn", "-6", "address", "add", f"{COA_2}/64", "dev", "e0", "nodad")
+    try:
+        lab.ip("mn", "link", "set", "t6", "type", "ip6tnl", "local", COA_2, "remote", HA, "encaplimit", "none")
+        lab.offload(COA_2)
+        with capture(inside(lab, "mn"), "e0", f"{TUNNEL} and dst {COA}") as to_old_address:
+            assert " 0% packet loss" in lab.ping("cn", HOA)
+            assert to_old_address() == ""
+    finally:
+        lab.ip("mn", "link", "set", "t6", "type", "ip6tnl", "local", COA, "remote", HA, "encaplimit", "none")
+        lab.ip("mn", "-6", "address", "del", f"{COA_2}/64", "dev", "e0")
+
+
+def test_a_wrong_inner_source_is_dropped_and_counted(lab: FlowLab) -> None:
+    dropped = lab.unverified()
+    with capture(inside(lab, "cn"), "e0", f"src {OTHER_HOA}") as seen:
+        assert "100% packet loss" in lab.ping("mn", CN, "-I", OTHER_HOA)
+        assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
+        assert seen() == ""
+    assert lab.unverified() == dropped + 3
+
+
+def test_a_wrong_outer_source_is_dropped_also_at_the_decapsulation_address_itself(lab: FlowLab) -> None:
+    flow = lab.facts()
+    lab.ip("mn", "-6", "address", "add", f"{STRANGER}/64", "dev", "e0", "nodad")
+    lab.ip("mn", "-6", "route", "add", flow["decapsulation_address"], "via", "2001:db8:2::1")
+    dropped = lab.unverified()
+    try:
+        with capture(inside(lab, "cn"), "e0", f"udp and src {HOA}") as seen:
+            for target in (HA, flow["decapsulation_address"]):
+                lab.run(
+                    "mn", *SPOOF, *f"send --outer {STRANGER} {target} --inner {HOA} {CN} --label x --count 3".split()
+                )
+            assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
+            assert seen() == ""
+        assert lab.unverified() == dropped + 3
+    finally:
+        lab.ip("mn", "-6", "route", "del", flow["decapsulation_address"])
+        lab.ip("mn", "-6", "address", "del", f"{STRANGER}/64", "dev", "e0")
+
+
+def test_a_packet_over_the_tunnels_mtu_is_answered_by_the_router(lab: FlowLab) -> None:
+    fits = 1460 - 40 - 8
+    assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(fits))
+    answer = lab.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
+    assert re.search(rf"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460", answer), answer
+
+
+def test_traceroute_shows_the_path(lab: FlowLab) -> None:
+    # Hop limits that end at a router take the home agent's path, so Time Exceeded comes back from each hop of it.
+    for hop_limit, hop in ((1, ROUTER), (2, HA_HOP)):
+        answer = lab.ping("cn", HOA, "-t", str(hop_limit))
+        assert re.search(rf"From {hop} icmp_seq=1 Time exceeded: Hop limit", answer), answer
+    assert " 0% packet loss" in lab.ping("cn", HOA, "-t", "3")
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        (0xB8, 0xB8),  # expedited forwarding, not ECN capable
+        (0xB8 | ECT_0, 0xB8 | ECT_0),
+        (0x01, 0x01),  # ECT(1)
+        # Both Open vSwitch and Linux mark the outer header of what is congested already ECT(0), as RFC 3168 has it;
+        # the mark itself is in the inner one and stays there.
+        (CE, ECT_0),
+    ],
+)
+def test_traffic_class_and_ecn_are_copied_to_the_outer_header(lab: FlowLab, inner: int, outer: int) -> None:
+    with capture(inside(lab, "mn"), "e0", f"{TUNNEL} and src {HA}") as seen:
+        assert " 0% packet loss" in lab.ping("cn", HOA, "-Q", f"{inner:#x}")
+        for line in re.findall(r"IP6 \(.*echo request", seen()):
+            classes = [int(value, 16) for value in re.findall(r"class 0x([0-9a-f]+)", line)]
+            assert classes == [outer, inner], line
+
+
+def test_congestion_met_in_the_tunnel_reaches_the_receiver(lab: FlowLab) -> None:
+    flow = lab.facts()
+    lab.add_flow(
+        f"priority=220,ipv6,ipv6_src={COA},ipv6_dst={HA},nw_proto=41,actions=mod_nw_ecn:3,"
+        f"set_field:{flow['decapsulation_address']}->ipv6_dst,set_field:{flow['mac']}->eth_dst,LOCAL"
+    )
+    with capture(inside(lab, "cn"), "e0", f"icmp6 and src {HOA}") as seen:
+        lab.ping("mn", CN, "-I", HOA, "-Q", f"{ECT_0:#x}")
+        assert re.search(rf"class 0x0?3,.*{HOA} > {CN}: .*ICMP6, echo request", seen()), seen()
+
+
+@pytest.mark.parametrize(("sender", "receiver", "bind", "target"), [("cn", "mn", CN, HOA), ("mn", "cn", HOA, CN)])
+def test_a_datagram_that_needs_fragments_arrives(
+    lab: FlowLab, sender: str, receiver: str, bind: str, target: str
+) -> None:
+    with lab.start(receiver, *TRANSFER, "udp-receive", target) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+        def arrived() -> bool:
+            # The first may only teach the sender the path's MTU.
+            lab.run(sender, *TRANSFER, "udp-send", bind, target, "4000")
+            return process.poll() is not None
+
+        until(arrived, "a datagram of 4000 bytes")
+        assert process.stdout.read() == "4000\n"
+
+
+@pytest.mark.parametrize(("sender", "receiver", "bind", "target"), [("cn", "mn", CN, HOA), ("mn", "cn", HOA, CN)])
+def test_a_tcp_transfer_with_offloads_on_completes_and_the_home_agent_sees_nothing(
+    lab: FlowLab, sender: str, receiver: str, bind: str, target: str, record_property: Callable[[str, object], None]
+) -> None:
+    assert "tcp-segmentation-offload: on" in lab.run("cn", "ethtool", "-k", "e0")
+    with capture(inside(lab, "ha"), "e0", TUNNEL) as at_home_agent:
+        with lab.start(receiver, *TRANSFER, "tcp-receive", target) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            lab.run(sender, *TRANSFER, "tcp-send", bind, target, str(MEGABYTES << 20))
+            received, seconds = process.stdout.read().split()
+        assert int(received) == MEGABYTES << 20
+        assert at_home_agent() == ""
+    record_property("megabits_per_second", round(int(received) * 8 / float(seconds) / 1e6))
+    print(f"{sender} to {receiver}: {int(received) * 8 / float(seconds) / 1e6:.0f} Mbit/s")
