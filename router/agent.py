@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hoaflow-router run`: follows the controller's tunnel list and keeps routes and pairs as it says.
 
+With the flow backend there is nothing to keep per binding: the agent announces the backend, mends it if the kernel has
+lost part of it, and gives signs of life while it is whole.
+
 The agent only connects outwards. While the controller is away it keeps what it has: the controller's leases
 and the switch's gates decide whether packets come here at all. It stores nothing: what is there it reads
 from the kernel, so it may be killed and started again at any time.
@@ -19,6 +22,7 @@ from types import FrameType
 from router.client import Controller, ControllerError, UnknownRouter
 from router.datapath import Datapath
 from router.errors import RouterError
+from router.flow.keeper import BrokenTunnel, FlowKeeper
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Wanted, without_endpoint
 
@@ -78,7 +82,8 @@ class Agent:
         self._told: tuple[int, dict[str, str]] | None = None  # revision and failures last acknowledged
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
         self._refresh_due = self._resync_due = 0.0
-        self._states = {"database": "ok"}
+        self._states = {"database": "ok", "tunnel": "ok"}
+        self._flow = FlowKeeper(ovsdb)
 
     def run(self) -> None:
         """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
@@ -89,6 +94,7 @@ class Agent:
                 try:
                     self._step()
                     self._state("controller", "ok")
+                    self._state("tunnel", "ok")
                     pause = FIRST_PAUSE
                     continue
                 except UnknownRouter as error:
@@ -99,6 +105,10 @@ class Agent:
                     self._revision, self._lease = 0, 0.0
                 except ControllerError as error:
                     self._state("controller", f"lost, routes kept ({error})")
+                except BrokenTunnel as error:
+                    # Without a sign of life the lease ends, and with it the offload here.
+                    self._lease = 0.0
+                    self._state("tunnel", f"broken, the controller is not called ({error})")
                 with self._interruption.waiting():
                     time.sleep(random.uniform(0.5, 1) * pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -113,6 +123,7 @@ class Agent:
         made_anew = [datapath for datapath in self._datapaths.values() if datapath.made_anew()]
         if made_anew or not self._lease or time.monotonic() >= self._refresh_due:
             self._refresh()
+        self._flow.keep()
         assert self._controller is not None, "made by _take"
         if not self._lease or self._told != (self._revision, self._failed):
             self._acknowledge(self._controller)
@@ -120,6 +131,11 @@ class Agent:
         with self._interruption.waiting():
             answer = self._controller.tunnels(self._revision, wait)
         news = answer.full or answer.revision != self._revision
+        if self._flow.record is not None:
+            # OpenFlow has all of it, so there is nothing to apply and to acknowledge.
+            self._revision = answer.revision
+            self._told = (self._revision, self._failed)
+            return
         if news:
             self._wanted.take(answer)
             self._revision = answer.revision
@@ -133,11 +149,13 @@ class Agent:
     def _acknowledge(self, controller: Controller) -> None:
         records = [datapath.record for datapath in self._datapaths.values()]
         with self._interruption.waiting():
-            self._lease = controller.acknowledge(self._revision, records, self._failed)
+            self._lease = controller.acknowledge(self._revision, records, self._failed, self._flow.record)
             self._told = (self._revision, self._failed)
 
     def _apply(self) -> None:
         """Bring every endpoint to what is wanted; what could not be done stands in `_failed` afterwards."""
+        if self._flow.record is not None:
+            return
         failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
         for home_agent, desired in self._wanted.by_home_agent.items():
             if home_agent in self._datapaths:
@@ -182,6 +200,14 @@ class Agent:
             LOG.info(
                 "event=endpoints bridge=%s dpid=%s home_agents=%s",
                 *(bridge.name, bridge.dpid, ",".join(records) or "none"),
+            )
+        if self._flow.take(bridge):
+            self._revision, self._lease, self._failed, self._wanted = 0, 0.0, {}, Wanted()
+            record = self._flow.record
+            LOG.info(
+                "event=backend bridge=%s dpid=%s backend=%s ports=%s",
+                *(bridge.name, bridge.dpid, "route" if record is None else "flow"),
+                "-" if record is None else f"{record.transmit_port},{record.receive_port}",
             )
 
     def _state(self, of: str, state: str) -> None:

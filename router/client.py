@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 
+from router.flow.record import FlowRecord
 from router.ovsdb import EndpointRecord
 from router.plan import Tunnel, TunnelList
 
@@ -51,16 +52,32 @@ class Controller:
     def close(self) -> None:
         self._session.close()
 
-    def acknowledge(self, revision: int, endpoints: Iterable[EndpointRecord], failed: Mapping[str, str]) -> float:
-        """Say which endpoints there are, and that all up to `revision` is applied but for `failed`.
+    def acknowledge(
+        self,
+        revision: int,
+        endpoints: Iterable[EndpointRecord],
+        failed: Mapping[str, str],
+        flow: FlowRecord | None = None,
+    ) -> float:
+        """Say which endpoints there are, and that all up to `revision` is applied but for `failed`; or, where the
+        router has the flow backend, what that is.
 
         `failed`: {home address: reason}. Returns the lease, in seconds. Idempotent. Raises ControllerError.
         """
-        body = {
+        body: dict[str, object] = {
             "revision": revision,
             "endpoints": [{"home_agent": e.home_agent, "port": e.port, "mac": e.mac} for e in endpoints],
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }
+        if flow is not None:
+            body["flow"] = {
+                "transmit_port": flow.transmit_port,
+                "receive_port": flow.receive_port,
+                "decapsulation_address": flow.decapsulation_address,
+                # The bridge's own interface is where the tunnel begins for the one and ends for the other.
+                "decapsulation_mac": flow.mac,
+                "router_mac": flow.mac,
+            }
         answer = self._call("PUT", "tunnels/ack", json=body)
         lease = answer.get("lease")
         if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:

@@ -10,6 +10,7 @@ A receiver prints `ready`, then what it got: of TCP the bytes and the seconds th
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 PORT = 5201
 TIMEOUT = 120.0  # seconds
@@ -58,7 +59,7 @@ def udp_send(source: str, address: str, length: str) -> None:
 
 
 if __name__ == "__main__":
-    functions = {
+    functions: dict[str, Callable[..., None]] = {
         "tcp-receive": tcp_receive,
         "tcp-send": tcp_send,
         "udp-receive": udp_receive,

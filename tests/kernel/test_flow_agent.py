@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router run` with the `flow` backend: what it announces, how it mends, and when it falls silent."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.flow.record import DEVICE
+from tests.kernel.lab import BRIDGE, COA, HA, HOA, FlowLab
+from tests.support.fake_controller import FakeController
+from tests.support.router_lab import CHECKOUT, until
+
+
+@pytest.fixture(scope="module")
+def facts(lab: FlowLab) -> Iterator[dict[str, Any]]:
+    """The backend, set up; what the agent has to announce of it."""
+    lab.setup()
+    flow = lab.facts()
+    yield {
+        "transmit_port": flow["transmit_port"],
+        "receive_port": flow["receive_port"],
+        "decapsulation_address": flow["decapsulation_address"],
+        "decapsulation_mac": flow["mac"],
+        "router_mac": flow["mac"],
+    }
+    lab.router("teardown", "--bridge", BRIDGE)
+
+
+@pytest.fixture
+def controller(lab: FlowLab) -> Iterator[FakeController]:
+    with lab.ovs.inside():
+        fake = FakeController()
+    with fake:
+        yield fake
+
+
+@pytest.fixture
+def log(lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_path: Path) -> Iterator[Path]:
+    """The log of a running agent."""
+    path = tmp_path / "agent.log"
+    arguments = ["run", "--bridge", BRIDGE, "--controller", f"http://127.0.0.1:{controller.port}"]
+    command = [sys.executable, "-m", "router", *arguments, f"--db=unix:{lab.ovs.database}"]
+    with path.open("wb") as output:
+        process = subprocess.Popen(lab.ovs.command(*command), stderr=output, stdout=output, cwd=CHECKOUT)
+    try:
+        until(lambda: controller.acknowledged, "the announcement", 60)
+        yield path
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_announces_the_backend_and_follows_without_acknowledging_bindings(
+    facts: dict[str, Any], controller: FakeController, log: Path
+) -> None:
+    assert controller.acknowledged[0] == {"revision": 0, "endpoints": [], "failed": [], "flow": facts}
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    polls = len(controller.calls)
+    until(lambda: len(controller.calls) > polls + 2, "more polls", 30)
+    assert len(controller.acknowledged) == 1
+    controller.restart()
+    until(lambda: len(controller.acknowledged) == 2, "an announcement to the restarted controller", 30)
+    assert controller.last()["flow"] == facts
+
+
+def test_it_mends_what_the_kernel_has_lost(lab: FlowLab, controller: FakeController, log: Path) -> None:
+    lab.ip("rt", "link", "del", DEVICE)
+    until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back", 60)
+    assert "event=mending" in log.read_text()
+
+
+def test_it_falls_silent_while_the_tunnel_cannot_be_mended(lab: FlowLab, controller: FakeController, log: Path) -> None:
+    lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+    try:
+        until(lambda: "the controller is not called" in log.read_text(), "the agent's word", 60)
+        calls, announced = len(controller.calls), len(controller.acknowledged)
+        # Longer than the lease, measured by the agent's own attempts: it does not call.
+        lines = log.read_text().count("event=mending")
+        until(lambda: log.read_text().count("event=mending") > lines + 3, "more attempts", 60)
+        assert len(controller.calls) == calls
+    finally:
+        lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    until(lambda: len(controller.acknowledged) > announced, "a new announcement", 60)
