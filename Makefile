@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything starts from here. No target needs root as such: what does gets it through scripts/as-root.
 BIN := .venv/bin
+# Runs a command on a kernel that has Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
+GUEST := scripts/as-root $(BIN)/python -m topologies.guest
+KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test demo lock clean
+.PHONY: help setup lint format test test-kernel demo lock clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## Debian packages and .venv; does nothing twice
 	@scripts/setup
@@ -20,8 +23,12 @@ format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them
+test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without the kernel tier
 	scripts/as-root $(BIN)/python -m pytest $(PYTEST)
+	$(if $(PYTEST),,$(GUEST) -- $(KERNEL_TIER))
+
+test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs
+	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; report in build/demo
 	scripts/as-root $(BIN)/python -m demo $(DEMO)
