@@ -45,8 +45,10 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT)
 class Controller:
     """The controller's process, in the namespace of `ovs`. A context manager; may be killed and started again."""
 
-    def __init__(self, ovs: Ovs, directory: Path, settings: str = "") -> None:
+    def __init__(self, ovs: Ovs, directory: Path, settings: str = "", host: str = "127.0.0.1") -> None:
+        """settings: lines of section [hoaflow]. host: where it serves REST."""
         self._ovs = ovs
+        self._host = host
         self._log = directory / "controller.log"
         self._config = directory / "controller.conf"
         self._config.write_text(f"[hoaflow]\n{settings}\n")
@@ -60,6 +62,11 @@ class Controller:
         self.kill(signal.SIGTERM)
 
     @property
+    def url(self) -> str:
+        """Where its REST API is."""
+        return f"http://{self._host}:{REST_PORT}"
+
+    @property
     def log(self) -> str:
         """What it has logged so far."""
         return self._log.read_text()
@@ -68,7 +75,7 @@ class Controller:
         """Starts it and waits until it answers."""
         command = [
             str(Path(sys.executable).with_name("ryu-manager")),
-            *("--config-file", str(self._config), "--wsapi-host", "127.0.0.1", "--wsapi-port", str(REST_PORT)),
+            *("--config-file", str(self._config), "--wsapi-host", self._host, "--wsapi-port", str(REST_PORT)),
             *("--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(OPENFLOW_PORT)),
             "controller/app.py",
         ]
@@ -95,7 +102,7 @@ class Controller:
         """One REST call; `body` is sent as JSON, `raw` as it is."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         with self._ovs.inside():
-            connection = http.client.HTTPConnection("127.0.0.1", REST_PORT, timeout=TIMEOUT)
+            connection = http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
             try:
                 connection.request(method, path, data)
                 response = connection.getresponse()
