@@ -41,7 +41,7 @@ class Datapath:
         self.record = record
         self._installed: Installed | None = None
         self._leftover: Plan | None = None
-        self._carries_ipv4 = False
+        self._failed: set[str] = set()
         self._cookie = 0
 
     def forget(self) -> None:
@@ -63,20 +63,21 @@ class Datapath:
     def apply(self, desired: Desired) -> dict[str, str]:
         """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
 
-        Changes nothing that is right already. After a failure the kernel is read anew the next time. What is not
-        desired any more stays until `tidy`: packets for it may still be under way, and nobody waits for its end.
+        Changes nothing that is right already, and tries again what has failed. What is not desired any more stays
+        until `tidy`: packets for it may still be under way, and nobody waits for its end.
         """
+        changed = desired.take_changed()
         try:
             if self._installed is None:
-                self._installed = self._read()
-            todo = plan(desired, self._installed)
+                self._installed, changed = self._read(), None
+            if changed is not None:
+                changed |= self._failed | (self._leftover.dropped if self._leftover else set())
+            todo = plan(desired, self._installed, changed)
             failed = self._add(todo, self._installed) if todo else {}
-            self._leftover = todo
         except KernelError as error:
             self.forget()
             return dict.fromkeys(desired.tunnels, str(error))
-        if failed:
-            self.forget()
+        self._leftover, self._failed = todo, set(failed)
         return failed
 
     def tidy(self) -> None:
@@ -94,20 +95,22 @@ class Datapath:
         return PairFilter(self.record.namespace, self.record.home_agent)
 
     def _read(self) -> Installed:
-        self._carries_ipv4 = carries_ipv4(self.record.namespace)
         with Seg6Routes(self.record.namespace) as routes:
             return Installed(routes.installed(), self._pairs().installed())
 
     def _add(self, todo: Plan, installed: Installed) -> dict[str, str]:
-        failed = {} if self._carries_ipv4 else {home: NO_IPV4 for home in todo.set_routes if ":" not in home}
+        failed = dict.fromkeys((home for home in todo.set_routes if ":" not in home), NO_IPV4)
+        if failed and carries_ipv4(self.record.namespace):
+            failed = {}
         pairs = [pair for pair in todo.add_pairs if pair.inner_source not in failed]
         failed |= self._accept(self._pairs(), pairs)
-        installed.pairs.update(pairs)
+        installed.accept(pair for pair in pairs if pair.inner_source not in failed)
         segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
         if segments:
             with Seg6Routes(self.record.namespace) as routes:
-                failed |= routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
-            installed.routes.update(segments)
+                refused = routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
+            installed.routes.update((home, care_of) for home, care_of in segments.items() if home not in refused)
+            failed |= refused
         return failed
 
     def _drop(self, todo: Plan) -> None:
@@ -120,7 +123,7 @@ class Datapath:
         if self._installed is not None:
             for home in todo.drop_routes:
                 del self._installed.routes[home]
-            self._installed.pairs -= todo.drop_pairs
+            self._installed.refuse(todo.drop_pairs)
 
     @staticmethod
     def _accept(filter_: PairFilter, pairs: Sequence[Pair]) -> dict[str, str]:

@@ -5,7 +5,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,12 +42,35 @@ class Desired:
     """The tunnels of one home agent as known so far: {home address: care-of address}.
 
     `complete`: the controller has that home agent's whole binding cache, so what is not here has to go. Until
-    then nothing goes but what the controller names (`removed`).
+    then nothing goes but what the controller names (`removed`). `changed`: the home addresses for which that is
+    new since `take_changed`; None: all.
     """
 
     tunnels: dict[str, str] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     complete: bool = False
+    changed: set[str] | None = None
+
+    def put(self, home_address: str, care_of_address: str) -> None:
+        """Want this tunnel."""
+        self.tunnels[home_address] = care_of_address
+        self.removed.discard(home_address)
+        self._mark(home_address)
+
+    def drop(self, home_address: str) -> None:
+        """Want it no longer. Of one that was never wanted nothing is kept, as soon as all are known."""
+        if self.tunnels.pop(home_address, None) is not None or not self.complete:
+            self.removed.add(home_address)
+            self._mark(home_address)
+
+    def take_changed(self) -> set[str] | None:
+        """What has changed since the last call; None: everything may have."""
+        changed, self.changed = self.changed, set()
+        return changed
+
+    def _mark(self, home_address: str) -> None:
+        if self.changed is not None:
+            self.changed.add(home_address)
 
 
 class Wanted:
@@ -65,15 +88,15 @@ class Wanted:
         for text in answer.removed:
             self.unreadable.pop(text, None)
             for desired in self.by_home_agent.values():
-                if desired.tunnels.pop(_or_same(text), None) is not None or not desired.complete:
-                    desired.removed.add(_or_same(text))
+                desired.drop(_or_same(text))
         for tunnel in answer.tunnels:
             self._put(tunnel)
         for home_agent in answer.home_agents:
             self._of(_or_same(home_agent))
         complete = {_or_same(home_agent) for home_agent in answer.home_agents}
         for home_agent, desired in self.by_home_agent.items():
-            desired.complete = home_agent in complete
+            if desired.complete != (home_agent in complete):
+                desired.complete, desired.changed = home_agent in complete, None
 
     def _put(self, tunnel: Tunnel) -> None:
         self.unreadable.pop(tunnel.home_address, None)
@@ -85,22 +108,37 @@ class Wanted:
             self.unreadable[tunnel.home_address] = str(error)
             return
         for other, desired in self.by_home_agent.items():
-            if other != home_agent and desired.tunnels.pop(home_address, None) is not None:
-                desired.removed.add(home_address)
-        desired = self._of(home_agent)
-        desired.tunnels[home_address] = care_of_address
-        desired.removed.discard(home_address)
+            if other != home_agent and home_address in desired.tunnels:
+                desired.drop(home_address)
+        self._of(home_agent).put(home_address, care_of_address)
 
     def _of(self, home_agent: str) -> Desired:
         return self.by_home_agent.setdefault(home_agent, Desired())
 
 
-@dataclass
 class Installed:
-    """What an endpoint's kernel has: {home address: care-of address} of the routes, and the pairs accepted."""
+    """What an endpoint's kernel has.
 
-    routes: dict[str, str] = field(default_factory=dict)
-    pairs: set[Pair] = field(default_factory=set)
+    `routes`: {home address: care-of address}; `accepted`: {home address: care-of addresses} of the pairs.
+    """
+
+    def __init__(self, routes: Mapping[str, str] | None = None, pairs: Iterable[Pair] = ()) -> None:
+        self.routes = dict(routes or {})
+        self.accepted: dict[str, set[str]] = {}
+        self.accept(pairs)
+
+    def accept(self, pairs: Iterable[Pair]) -> None:
+        """These pairs are accepted now, too."""
+        for care_of_address, home_address in pairs:
+            self.accepted.setdefault(home_address, set()).add(care_of_address)
+
+    def refuse(self, pairs: Iterable[Pair]) -> None:
+        """These are not any more."""
+        for care_of_address, home_address in pairs:
+            left = self.accepted[home_address]
+            left.discard(care_of_address)
+            if not left:
+                del self.accepted[home_address]
 
 
 @dataclass(frozen=True)
@@ -118,18 +156,35 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.add_pairs or self.set_routes or self.drop_routes or self.drop_pairs)
 
+    @property
+    def dropped(self) -> set[str]:
+        """The home addresses of which something goes."""
+        return {*self.drop_routes, *(pair.inner_source for pair in self.drop_pairs)}
 
-def plan(desired: Desired, installed: Installed) -> Plan:
-    """What to do so that `installed` becomes `desired`; nothing for what is right already."""
-    pairs = {Pair(care_of, home) for home, care_of in desired.tunnels.items()}
-    routes = {h: c for h, c in desired.tunnels.items() if installed.routes.get(h) != c}
-    extra_routes: Collection[str] = installed.routes.keys() - desired.tunnels.keys()
-    extra_pairs: Iterable[Pair] = installed.pairs - pairs
-    if not desired.complete:
-        named = desired.removed | desired.tunnels.keys()
-        extra_routes = [home for home in extra_routes if home in named]
-        extra_pairs = [pair for pair in extra_pairs if pair.inner_source in named]
-    return Plan(frozenset(pairs - installed.pairs), routes, frozenset(extra_routes), frozenset(extra_pairs))
+
+def plan(desired: Desired, installed: Installed, homes: Iterable[str] | None = None) -> Plan:
+    """What to do so that `installed` becomes `desired`; nothing for what is right already.
+
+    `homes`: the home addresses to look at, None for all. With 100,000 bindings it is a handover's time.
+    """
+    if homes is None:
+        homes = {*desired.tunnels, *installed.routes, *installed.accepted}
+    set_routes: dict[str, str] = {}
+    drop_routes: set[str] = set()
+    add_pairs: set[Pair] = set()
+    drop_pairs: set[Pair] = set()
+    for home in homes:
+        care_of, accepted = desired.tunnels.get(home), installed.accepted.get(home, ())
+        if care_of is None and not (desired.complete or home in desired.removed):
+            continue
+        if care_of is None and home in installed.routes:
+            drop_routes.add(home)
+        if care_of is not None and care_of != installed.routes.get(home):
+            set_routes[home] = care_of
+        if care_of is not None and care_of not in accepted:
+            add_pairs.add(Pair(care_of, home))
+        drop_pairs.update(Pair(other, home) for other in accepted if other != care_of)
+    return Plan(frozenset(add_pairs), set_routes, frozenset(drop_routes), frozenset(drop_pairs))
 
 
 def without_endpoint(wanted: Wanted, endpoints: Mapping[str, object]) -> dict[str, str]:

@@ -128,9 +128,50 @@ def test_carrying_out_a_plan_leads_to_what_is_desired(
     )
     assert not plan(desired, after)
     assert tunnels.items() <= after.routes.items()
-    assert {Pair(c, h) for h, c in tunnels.items()} <= after.pairs
+    assert all(c in after.accepted[h] for h, c in tunnels.items())
     if complete:
         assert after.routes == tunnels
+
+
+steps = st.lists(
+    st.tuples(
+        st.booleans(),  # the home agent's snapshot has come
+        st.dictionaries(addresses, care_of, max_size=3),
+        st.sets(addresses, max_size=3),
+    ),
+    max_size=6,
+)
+
+
+@given(steps, st.dictionaries(addresses, care_of))
+def test_looking_at_what_changed_finds_all_that_looking_at_everything_finds(
+    changes: list[tuple[bool, dict[str, str], set[str]]], routes: dict[str, str]
+) -> None:
+    result = wanted(full(home_agents=()))
+    result.by_home_agent[HA] = Desired()
+    after = Installed(routes, {Pair(c, h) for h, c in routes.items()})
+    for known, bound, removed in changes:
+        tunnels = [(h, c, HA) for h, c in bound.items()]
+        gone = tuple(removed - bound.keys())
+        result.take(news(*tunnels, removed=gone, home_agents=(HA,) if known else ()))
+        desired = result.by_home_agent[HA]
+        todo = plan(desired, after, desired.take_changed())
+        assert todo == plan(desired, after)
+        after.accept(todo.add_pairs)
+        after.refuse(todo.drop_pairs)
+        after.routes = {h: c for h, c in (after.routes | todo.set_routes).items() if h not in todo.drop_routes}
+
+
+def test_a_change_is_looked_at_alone() -> None:
+    result = wanted(full((HOA, COA, HA), (HOA_2, COA, HA)))
+    desired = result.by_home_agent[HA]
+    assert desired.take_changed() is None
+    result.take(news((HOA, COA_2, HA)))
+    result.take(news(removed=(HOA_2,)))
+    assert desired.take_changed() == {HOA, HOA_2}
+    assert desired.take_changed() == set()
+    result.take(news(home_agents=()))
+    assert desired.take_changed() is None, "what is to go depends on whether all is known"
 
 
 def test_names_of_endpoints_fit_interfaces_and_differ() -> None:
