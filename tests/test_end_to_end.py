@@ -19,7 +19,7 @@ from topologies.testbed import Testbed
 from topologies.traffic import Span, Traffic, lost
 
 SPOOF = Path(__file__).parents[1] / "topologies/spoof.py"
-LEASE = 4  # seconds
+LEASE = 10  # seconds, the default: what a restarted controller has to come back in
 AGENT_LEASE = 10  # seconds, the controller's default
 LIFETIME = 40  # seconds
 FOREIGN = "cookie=0x5,priority=500,tcp6,tp_dst=9 actions=drop"
