@@ -84,7 +84,9 @@ def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> 
     (EXCHANGE / "run").write_text(_script(command, [*directories, IMAGE.parent]))
     leave_out = [f"--exclude=./{name}" for name in ("build", ".git", ".venv")]
     subprocess.run(["tar", "-cf", EXCHANGE / "checkout.tar", *leave_out, "."], cwd=CHECKOUT, check=True)
-    vng = shutil.which("vng", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    # vng calls its other half by name, and qemu and the like, some of which are in sbin.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    vng = shutil.which("vng", path=path)
     if vng is None:
         raise GuestError("vng is missing from the environment: run `make setup`")
     options = [
@@ -107,6 +109,7 @@ def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=os.environ | {"PATH": path},
             start_new_session=True,  # virtme-ng and qemu, which it starts, end together
         )
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from router import links
+from router.endpoint import Endpoint
 from router.errors import RouterError
 from router.flow import record, selftest
 from router.flow.kernel import features
@@ -55,13 +56,20 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     for finding in kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
     yield _datapath(bridge, flow)
-    yield from _forwarding(bridge_name)
     if flow is not None:
+        yield from _forwarding("all", bridge_name)
         yield from _flow_backend(flow, bridge, ovsdb)
     elif bridge.endpoints:
+        # The router's kernel may be in a network namespace of its own, which the database does not name.
+        if any(_leads_here(bridge_name, endpoint.home_agent) for endpoint in bridge.endpoints):
+            yield from _forwarding("all")
         yield from _route_backend(bridge_name, ovsdb)
     else:
         yield Finding("backend", FAILED, "not set up", f"run hoaflow-router setup --bridge {bridge_name}")
+
+
+def _leads_here(bridge: str, home_agent: str) -> bool:
+    return links.link(None, Endpoint(bridge, home_agent).kernel_port) is not None
 
 
 def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
@@ -78,9 +86,10 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
     )
 
 
-def _forwarding(bridge: str) -> Iterator[Finding]:
-    interfaces = ["all"] + ([bridge] if links.link(None, bridge) is not None else [])
+def _forwarding(*interfaces: str) -> Iterator[Finding]:
     for name in interfaces:
+        if name != "all" and links.link(None, name) is None:
+            continue  # said elsewhere
         if links.sysctl(None, f"{name}.forwarding") == "1":
             yield Finding(f"IPv6 forwarding ({name})", OK, "on")
         else:

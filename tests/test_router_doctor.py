@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router doctor` where the route backend is: with the userspace datapath, on any kernel."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.ovs import Ovs
+from tests.support.router_lab import CHECKOUT, HA, TIMEOUT, RouterLab, sh
+
+
+@pytest.fixture
+def lab(ovs: Ovs) -> Iterator[RouterLab]:
+    with RouterLab(ovs) as running:
+        yield running
+
+
+def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit status of `hoaflow-router doctor --json`, and its findings by what was checked."""
+    command = lab.router_command("doctor", "--bridge", bridge, "--json")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT)
+    found = json.loads(done.stdout)
+    assert found["healthy"] == (done.returncode == 0)
+    return done.returncode, {finding["check"]: finding for finding in found["findings"]}
+
+
+def test_a_route_backend_passes_whatever_the_kernel_lacks_for_the_other(lab: RouterLab) -> None:
+    lab.setup()
+    status, found = doctor(lab, lab.bridge)
+    assert status == 0, found
+    assert found[f"endpoint for {HA}"]["result"] == "ok"
+    assert found["datapath"]["result"] == "warning"
+    assert "datapath_type=system" in found["datapath"]["help"]
+
+
+@pytest.mark.expected_ovs_log("Network is down", "No such device")
+def test_a_missing_namespace_fails_with_what_to_do(lab: RouterLab) -> None:
+    lab.setup()
+    sh("ip", "netns", "del", lab.endpoint().namespace)
+    status, found = doctor(lab, lab.bridge)
+    assert status == 1
+    assert "setup again" in found[f"endpoint for {HA}"]["help"]
+
+
+def test_what_is_not_there_fails_with_what_to_do(lab: RouterLab) -> None:
+    status, found = doctor(lab, lab.bridge)
+    assert (status, found["backend"]["result"]) == (1, "failed")
+    assert f"setup --bridge {lab.bridge}" in found["backend"]["help"]
+    status, found = doctor(lab, "nosuch")
+    assert (status, found["Open vSwitch"]["result"]) == (1, "failed")
+
+
+def test_a_userspace_bridge_is_refused_the_flow_backend_and_auto_says_why(lab: RouterLab) -> None:
+    before = lab.snapshot()
+    with pytest.raises(RuntimeError, match="the netdev datapath"):
+        lab.router("setup", "--bridge", lab.bridge, "--backend", "flow")
+    with pytest.raises(RuntimeError, match="name them with --home-agent"):
+        lab.router("setup", "--bridge", lab.bridge)
+    assert lab.snapshot() == before
+    assert "backend route, because: the flow backend is not possible here" in lab.setup()
+    assert "nothing changed" in lab.setup()
