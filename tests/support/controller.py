@@ -16,6 +16,7 @@ from tests.support.ovs import Ovs
 
 CHECKOUT = Path(__file__).parents[2]
 TIMEOUT = 20.0  # seconds, for any one answer
+START_TIMEOUT = 120.0  # seconds; 2 are needed, many more on an emulated kernel
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
 
@@ -82,7 +83,7 @@ class Controller:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._ovs.command(*command), cwd=CHECKOUT, stdout=log, stderr=log)
         try:
-            wait_for("the controller answers", self._answers)
+            wait_for("the controller answers", self._answers, START_TIMEOUT)
         except TimeoutError as error:
             self.kill()
             raise TimeoutError(f"{error}; it logged:\n{self.log}") from None
