@@ -54,6 +54,7 @@ class HoaflowController(RyuApp):
     def start(self) -> None:
         """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
+        LOG.info("event=started rest=%s:%d time=%.3f", self.CONF.wsapi_host, self.CONF.wsapi_port, time.time())
         self.threads.append(hub.spawn(self._vital, self._run_clock))
         self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))
 

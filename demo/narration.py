@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the demo says while it runs: a line per event, and below them one line that shows how things are now."""
 
+import shutil
 import sys
 import threading
 import time
@@ -35,7 +36,7 @@ class Narrator:
         with self._lock:
             if self._live:
                 self._clear()
-                line = f"          {text}"
+                line = f"          {text}"[: shutil.get_terminal_size().columns - 1]  # a wrapped one would stay
                 self._width = len(line)
                 self._write(line)
             elif time.monotonic() >= self._status_due:

@@ -4,6 +4,7 @@
 The tunnel agent is played by the test: it acknowledges at once whatever the controller lists.
 """
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -341,6 +342,16 @@ def test_a_second_switch_with_the_same_datapath_id_is_told_and_does_no_harm(benc
         wait_for("the conflict is told", lambda: "event=switch-replaced" in bench.controller.log)
         assert bench.controller.get("/v1/routers/1")["connected"] is False
     wait_for("the real one is back", bench.is_active)
+
+
+def test_a_second_controller_does_not_start_beside_the_first(ovs: Ovs, controller: Controller, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = Controller(ovs, tmp_path / "second")
+    with contextlib.suppress(RuntimeError):  # or it takes the first one's answers for its own
+        second.start()
+    wait_for("the second has ended", lambda: "can't listen on 127.0.0.1 port 8080" in second.log)
+    second.kill()
+    assert controller.get("/healthz")
 
 
 def test_idle_connections_are_closed(ovs: Ovs, tmp_path: Path) -> None:

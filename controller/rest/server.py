@@ -28,7 +28,8 @@ class RestServer:
         self._idle_timeout = idle_timeout
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = eventlet.listen((host, port), family, backlog=512)
+            # Not to be shared: a controller that was forgotten would answer every other request.
+            self._socket = eventlet.listen((host, port), family, backlog=512, reuse_port=False)
         except OSError as error:
             raise CannotListen(f"can't listen on {host} port {port}: {error.strerror}") from None
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
