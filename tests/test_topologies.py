@@ -28,8 +28,12 @@ def private_ovs(tmp_path: Path) -> Iterator[PrivateOvs]:
 
 def mn(*arguments: str, commands: str = "") -> str:
     """What `mn ARGUMENTS` prints, run elsewhere than in the checkout, with COMMANDS for its CLI at last."""
-    script = 'mount -t tmpfs tmpfs /tmp && cd /tmp && exec mn "$@" --post /dev/stdin 2>&1'
-    command = [*CAGE, "sh", "-c", script, "mn", *arguments]
+    # The checkout may itself lie in /tmp.
+    script = (
+        'mount --bind "$0" /mnt && mount -t tmpfs tmpfs /tmp && mkdir -p "$0" && mount --bind /mnt "$0" && '
+        'cd /tmp && exec mn "$@" --post /dev/stdin 2>&1'
+    )
+    command = [*CAGE, "sh", "-c", script, str(CHECKOUT), *arguments]
     result = subprocess.run(command, input=commands, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
