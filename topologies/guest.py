@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ BUILD = CHECKOUT / "build"
 DIRECTORY = BUILD / "kernel"
 IMAGE = DIRECTORY / "image" / "vmlinuz"
 ENVIRONMENT = DIRECTORY / "environment" / "disk"
-EXCHANGE = DIRECTORY / "exchange"
+LOG = DIRECTORY / "guest.log"  # of the last run that ended
 BOOT_LIMIT = 180.0  # seconds; about 25 are needed on two idle cores
 POLL = 0.2
 MEMORY = "3G"  # what programs write outside build/ stays in memory, too
@@ -72,53 +73,54 @@ def kernel_does() -> bool:
 
 
 def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
-    """Run the command in a guest, copy its output to standard output, return its exit status.
+    """Run the command in a guest, copy its output to standard output, return its exit status. Several may run at once.
 
     time_limit: seconds, after the boot. Raises: GuestError, OSError.
     """
-    shutil.rmtree(EXCHANGE, ignore_errors=True)
-    EXCHANGE.mkdir(parents=True)
-    directories = [EXCHANGE, *(path.resolve() for path in writable)]
-    for directory in directories:
-        directory.mkdir(parents=True, exist_ok=True)
-    (EXCHANGE / "run").write_text(_script(command, [*directories, IMAGE.parent]))
-    leave_out = [f"--exclude=./{name}" for name in ("build", ".git", ".venv")]
-    subprocess.run(["tar", "-cf", EXCHANGE / "checkout.tar", *leave_out, "."], cwd=CHECKOUT, check=True)
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    exchange = Path(tempfile.mkdtemp(prefix="run-", dir=DIRECTORY))
+    try:
+        guest = _boot(command, exchange, [path.resolve() for path in writable])
+        try:
+            return _follow(guest, exchange, time_limit)
+        finally:
+            _end(guest)
+            (exchange / LOG.name).replace(LOG)
+    finally:
+        shutil.rmtree(exchange)
+
+
+def _boot(command: Sequence[str], exchange: Path, writable: Sequence[Path]) -> subprocess.Popen[bytes]:
     # vng calls its other half by name, and qemu and the like, some of which are in sbin.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
     vng = shutil.which("vng", path=path)
     if vng is None:
         raise GuestError("vng is missing from the environment: run `make setup`")
-    options = [
-        "--run",
-        str(IMAGE),
-        "--disable-kvm",
-        "--user",
-        "root",
-        "--memory",
-        MEMORY,
-        "--verbose",
-        "--disk",
-        str(ENVIRONMENT),
-    ]
-    options += ["--cpus", str(min(2, os.cpu_count() or 1)), "--cwd", str(CHECKOUT)]
+    directories = [exchange, *writable]
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+    (exchange / "run").write_text(_script(command, exchange, [*directories, IMAGE.parent]))
+    leave_out = [f"--exclude=./{name}" for name in ("build", ".git", ".venv")]
+    subprocess.run(["tar", "-cf", exchange / "checkout.tar", *leave_out, "."], cwd=CHECKOUT, check=True)
+    options = ["--run", str(IMAGE), "--disable-kvm", "--verbose", "--user", "root", "--cwd", str(CHECKOUT)]
+    options += ["--cpus", str(min(2, os.cpu_count() or 1)), "--memory", MEMORY]
+    # Read-only, so that several guests can have it.
+    disk = "-blockdev driver=raw,node-name=environment,read-only=on,file.driver=file,file.read-only=on"
+    disk += f",file.locking=off,file.filename={ENVIRONMENT}"
+    options += [f"--qemu-opts={disk} -device virtio-blk-pci,drive=environment"]
     options += [f"--rwdir={directory}" for directory in directories] + ["--rodir=/run/usr=/usr"]
-    with open(DIRECTORY / "guest.log", "wb") as log:
-        guest = subprocess.Popen(
-            [vng, *options, "--", "bash", str(EXCHANGE / "run")],
+    with open(exchange / LOG.name, "ab") as log:  # qemu opens it anew by its descriptor: both have to append
+        return subprocess.Popen(
+            [vng, *options, "--", "bash", str(exchange / "run")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PATH": path},
             start_new_session=True,  # virtme-ng and qemu, which it starts, end together
         )
-    try:
-        return _follow(guest, time_limit)
-    finally:
-        _end(guest)
 
 
-def _script(command: Sequence[str], kept: Sequence[Path]) -> str:
+def _script(command: Sequence[str], exchange: Path, kept: Sequence[Path]) -> str:
     """What runs in the guest. The status file is renamed into place: when it is there, it is whole.
 
     The guest's view of the host's files, over 9p, is slow. So the checkout is copied into memory, its environment
@@ -139,29 +141,30 @@ for part in /usr/bin /usr/sbin /usr/lib/*-linux-gnu; do mount --bind "/run$part"
 mkdir -p /run/environment /run/checkout/.venv
 mount -o ro /dev/vda /run/environment
 for part in /usr/lib/python3*; do mount --bind /run/environment$part $part; done
-tar -xf {EXCHANGE}/checkout.tar -C /run/checkout
+tar -xf {exchange}/checkout.tar -C /run/checkout
 mount --bind /run/environment{CHECKOUT}/.venv /run/checkout/.venv
 {build}mount --rbind /run/checkout {CHECKOUT}
 cd {CHECKOUT}
 {exports}export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 ip link set lo up
-touch {EXCHANGE}/started
+touch {exchange}/started
 set +e
-{shlex.join(command)} >{EXCHANGE}/output 2>&1 </dev/null
-echo $? >{EXCHANGE}/status.new
-mv {EXCHANGE}/status.new {EXCHANGE}/status
+{shlex.join(command)} >{exchange}/output 2>&1 </dev/null
+echo $? >{exchange}/status.new
+mv {exchange}/status.new {exchange}/status
 """
 
 
-def _follow(guest: subprocess.Popen[bytes], time_limit: float) -> int:
+def _follow(guest: subprocess.Popen[bytes], exchange: Path, time_limit: float) -> int:
     """Copy the command's output until its end."""
-    started, status, output = (EXCHANGE / name for name in ("started", "status", "output"))
+    log = exchange / LOG.name
+    started, status, output = (exchange / name for name in ("started", "status", "output"))
     deadline = time.monotonic() + BOOT_LIMIT
     while not started.exists():
         if guest.poll() is not None:
-            raise GuestError(f"the guest ended while it booted.{_log()}")
+            raise GuestError(f"the guest ended while it booted.{_last_lines(log)}")
         if time.monotonic() > deadline:
-            raise GuestError(f"the guest did not boot within {BOOT_LIMIT:g} s.{_log()}")
+            raise GuestError(f"the guest did not boot within {BOOT_LIMIT:g} s.{_last_lines(log)}")
         time.sleep(POLL)
     deadline = time.monotonic() + time_limit
     copied = 0
@@ -178,9 +181,9 @@ def _follow(guest: subprocess.Popen[bytes], time_limit: float) -> int:
         if ended:
             return int(status.read_text())
         if gone:
-            raise GuestError(f"the guest ended before the command did: a kernel panic?{_log()}")
+            raise GuestError(f"the guest ended before the command did: a kernel panic?{_last_lines(log)}")
         if time.monotonic() > deadline:
-            raise GuestError(f"the command did not end within {time_limit:g} s.{_log()}")
+            raise GuestError(f"the command did not end within {time_limit:g} s.{_last_lines(log)}")
         time.sleep(POLL)
 
 
@@ -194,10 +197,11 @@ def _end(guest: subprocess.Popen[bytes]) -> None:
         guest.wait()
 
 
-def _log() -> str:
-    log = DIRECTORY / "guest.log"
+def _last_lines(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    return f" The end of {log.relative_to(CHECKOUT)}:" + "".join(f"\n    {line}" for line in lines)
+    return f" The end of what the guest said, which is in {LOG.relative_to(CHECKOUT)}:" + "".join(
+        f"\n    {line}" for line in lines
+    )
 
 
 if __name__ == "__main__":
