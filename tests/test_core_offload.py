@@ -295,6 +295,17 @@ def test_a_restarted_controller_deletes_nothing_that_is_still_true(world: World)
     }, "only gates are renewed"
 
 
+def test_a_restarted_controller_waits_for_the_agents_word_not_only_for_its_question(world: World) -> None:
+    before = world.switch.keys()
+    world.start_controller()
+    world.announce()
+    world.snapshot(binding(sequence=1, now=world.now, lifetime=59))
+    world.offload.hear_agent(DPID, world.now)  # it asks for its list, as it did before the restart
+    world.deliver()
+    assert world.switch.keys() == before
+    assert world.next_hop() == "2001:db8:2::2"
+
+
 def test_a_restarted_controller_removes_what_the_snapshot_lacks(world: World) -> None:
     world.start_controller()
     world.announce()

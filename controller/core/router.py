@@ -115,7 +115,6 @@ class Router:
     def hear_agent(self, now: float) -> None:
         """The tunnel agent has given a sign of life."""
         self.tunnels.agent_lease_ends = now + self._timing.agent_lease
-        self._agent_expected_until = None
         self._agent_lost = False
 
     def acknowledge(
@@ -130,6 +129,8 @@ class Router:
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
+        # Not before: an agent that only asks for its list has not said yet what its kernel has.
+        self._agent_expected_until = None
         news = self.tunnels.acknowledge(revision, failures)
         if moved:
             self._resettle(now)

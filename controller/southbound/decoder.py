@@ -79,6 +79,9 @@ class FlowStatistics:
         self.duration = seconds + nanoseconds / 1e9
         self.rest = bytes(buffer[offset + _STATS.size : offset + self.length])
 
+    def __repr__(self) -> str:
+        return f"FlowStatistics(table_id={self.table_id}, priority={self.priority}, cookie={self.cookie:#x})"
+
     @classmethod
     def parser(cls, buffer: bytes, offset: int) -> "FlowStatistics":
         """What Ryu calls for each flow."""
