@@ -102,7 +102,7 @@ class Journey:
         return self.seen
 
     def _start_home_agent(self) -> None:
-        self.deployment.start_home_agent(state=self.directory / "home-agent.state")
+        self.deployment.start_home_agent(journal=self.directory / "home-agent.journal")
 
     def _where(self, text: str) -> None:
         self.monitor.where = f"{text}, {'with hoaflow' if self.offload else 'without hoaflow'}"

@@ -10,8 +10,8 @@ import sys
 
 from home_agent.agent import HomeAgent
 from home_agent.authentication import KeyFileError
+from home_agent.journal import JournalError
 from home_agent.settings import SettingsError, check, parser
-from home_agent.state import StateFileError
 from home_agent.tunnels import KERNEL_ERRORS
 
 log = logging.getLogger("home_agent")
@@ -31,8 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = check(arguments)
         agent = HomeAgent(settings)
-    except (SettingsError, KeyFileError, StateFileError) as error:
+    except (SettingsError, KeyFileError, JournalError) as error:
         print(f"hoaflow-ha: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"hoaflow-ha: --journal: {error}", file=sys.stderr)
         return 2
     if os.geteuid() != 0:
         print("hoaflow-ha: root is needed (routes, packet sockets, nftables)", file=sys.stderr)

@@ -8,16 +8,14 @@ import logging
 import selectors
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
-from home_agent import mobility, state
+from home_agent import mobility
 from home_agent.cache import (
     Acknowledge,
     Action,
@@ -30,7 +28,7 @@ from home_agent.cache import (
     StartDad,
 )
 from home_agent.console import Console, render
-from home_agent.home_link import HomeLink, Sysctls
+from home_agent.home_link import HomeLink, Sysctls, own_address
 from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
 from home_agent.packet_io import (
     Guard,
@@ -40,6 +38,7 @@ from home_agent.packet_io import (
     mobility_header_for,
     send_packet,
 )
+from home_agent.persistence import Persistence
 from home_agent.rate import RateLimit
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 
@@ -48,6 +47,8 @@ LOCK = b"\0hoaflow-ha"
 """An abstract Unix domain socket: the kernel keeps their names by network namespace, and frees them with the owner."""
 REPAIR_SECONDS = 30.0
 """How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
+RESTORE_SECONDS = 0.02
+"""How long messages wait, after a restart, for bindings that go back into the kernel."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -63,7 +64,7 @@ class Settings:
     policy: Policy
     home_link: str
     console: tuple[str, int] | None
-    state_file: Path | None
+    journal: Path | None
 
 
 class HomeAgent:
@@ -71,8 +72,10 @@ class HomeAgent:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._saved = state.load(settings.state_file) if settings.state_file else state.SavedState({}, [])
-        self._cache = BindingCache(settings.policy, self._saved.sequences)
+        self._persistence = Persistence(settings.journal)
+        self._cache = BindingCache(settings.policy, self._persistence.sequences)
+        self._answers: list[Acknowledge] = []
+        self._to_install: deque[Install] = deque()
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
         self._errors_allowed = RateLimit(rate=10.0, burst=20)
@@ -84,7 +87,7 @@ class HomeAgent:
         """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS, OSError."""
         address, interface = self._settings.policy.home_agent, self._settings.home_link
         self._lock()
-        self._own_address()
+        self._undo.callback(own_address(address, self._settings.policy.home_prefix.prefixlen, interface))
         sysctls = Sysctls()
         self._undo.callback(sysctls.restore)
         sysctls.set("ipv6/conf/all/forwarding", "1")
@@ -110,7 +113,8 @@ class HomeAgent:
             console = Console(*self._settings.console, self._selector, self._render)
             self._undo.callback(console.close)
             log.info("event=console-listening address=%s port=%d", *console.address)
-        self._restore()
+        # The kernel is told in the loop, so that no message waits for that.
+        self._to_install += self._persistence.restore(self._cache)
 
     def run(self) -> None:
         """Serves until `stop` is called (from a signal handler)."""
@@ -120,11 +124,15 @@ class HomeAgent:
             while not self._stopped:
                 now = time.monotonic()
                 self._execute(self._cache.tick(now))
-                if now >= self._repair_at:
+                self._answer()
+                self._install_restored()
+                if now >= self._repair_at and not self._to_install:
                     self._repair(now)
                 due = min(self._repair_at, self._cache.next_due() or self._repair_at)
-                for key, events in self._selector.select(max(0.0, due - time.monotonic())):
+                wait = 0.0 if self._to_install else max(0.0, due - time.monotonic())
+                for key, events in self._selector.select(wait):
                     key.data(events)
+            self._answer()
             self._selector.unregister(wake)
 
     def stop(self) -> None:
@@ -140,6 +148,7 @@ class HomeAgent:
             log.info("event=counters reverse_accepted=%d reverse_dropped=%d %s", accepted, dropped, counts)
         self._undo.close()
         self._selector.close()
+        self._persistence.close()
 
     # --- what comes in
 
@@ -161,8 +170,7 @@ class HomeAgent:
             update = mobility.parse_binding_update(packet)
             self._counters["binding_updates"] += 1
             actions = self._cache.update(update, time.monotonic())
-            # Before the answer: once a number is acknowledged, no restart may let it be replayed.
-            self._save()
+            self._persistence.record(self._cache, update.home_address)
             self._execute(actions)
         elif kind in ANSWERED_TYPES or kind > LAST_KNOWN_TYPE:
             # No route optimisation here: the return routability procedure's messages are as good as unknown.
@@ -199,7 +207,7 @@ class HomeAgent:
                 case Remove(binding, reason):
                     self._remove(binding, reason)
                 case Acknowledge():
-                    self._acknowledge(action)
+                    self._answers.append(action)
 
     def _start_dad(self, binding: Binding) -> None:
         for address in binding.defended:
@@ -228,9 +236,9 @@ class HomeAgent:
                 binding.update.sequence,
                 binding.lifetime,
             )
-        self._save()
+        self._persistence.record(self._cache, binding.home_address)
         if acknowledge is not None:
-            self._acknowledge(acknowledge)
+            self._answers.append(acknowledge)
 
     def _remove(self, binding: Binding, reason: str) -> None:
         try:
@@ -242,7 +250,17 @@ class HomeAgent:
             return
         self._cache.removed(binding.home_address)
         log.info("event=binding-removed home_address=%s reason=%s", binding.home_address, reason)
-        self._save()
+        self._persistence.record(self._cache, binding.home_address)
+
+    def _answer(self) -> None:
+        """Sends the acknowledgements that are due, many after one wait for the disk.
+
+        Not before: once a sequence number is acknowledged, no restart may let it be replayed.
+        """
+        self._persistence.commit(self._cache)
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            self._acknowledge(answer)
 
     def _acknowledge(self, action: Acknowledge) -> None:
         update, association = action.update, action.association
@@ -316,24 +334,6 @@ class HomeAgent:
                 raise
             raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
 
-    def _own_address(self) -> None:
-        """The home agent's address is on the home link: put there if it is not. Raises OSError."""
-        address, interface = self._settings.policy.home_agent, self._settings.home_link
-        with IPRoute() as netlink:
-            index = socket.if_nametoindex(interface)
-            present = {a.get("address") for a in netlink.get_addr(family=socket.AF_INET6, index=index)}
-            if address in present:
-                return
-            length = self._settings.policy.home_prefix.prefixlen
-            netlink.addr("add", index=index, address=address, prefixlen=length)
-        log.info("event=address-added address=%s/%d interface=%s", address, length, interface)
-
-        def remove() -> None:
-            with IPRoute() as netlink:
-                netlink.addr("del", index=index, address=address, prefixlen=length)
-
-        self._undo.callback(remove)
-
     def _release_all(self) -> None:
         for address in self._home_link.defended():
             self._home_link.release(address)
@@ -363,18 +363,13 @@ class HomeAgent:
             self._repair_at = now + 1.0
             log.error("event=repair-failed error=%r action=retry", str(error))
 
-    def _save(self) -> None:
-        if self._settings.state_file is not None:
-            try:
-                state.save(self._settings.state_file, self._cache, time.monotonic(), time.time())
-            except OSError as error:
-                log.error("event=state-not-saved file=%s error=%r", self._settings.state_file, str(error))
-
-    def _restore(self) -> None:
-        for saved in self._saved.bindings:
-            left = saved.expires - time.time()
-            if 0 < left <= saved.lifetime:
-                self._execute(self._cache.restore(saved.update, saved.lifetime, left, time.monotonic()))
+    def _install_restored(self) -> None:
+        """Brings some of what the journal held into the kernel."""
+        until = time.monotonic() + RESTORE_SECONDS
+        while self._to_install and time.monotonic() < until:
+            install = self._to_install.popleft()
+            if self._cache.get(install.binding.home_address) is install.binding:  # else it has moved on already
+                self._execute([install])
 
     def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
         now, home_agent = time.monotonic(), self._settings.policy.home_agent

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
@@ -118,3 +118,20 @@ class HomeLink:
             )
         except NetlinkError as error:
             raise OSError(error.code, f"proxy entry for {address} on {self.interface}: {error}") from error
+
+
+def own_address(address: str, length: int, interface: str) -> Callable[[], None]:
+    """Puts the home agent's address on the home link if it is not there; returns what undoes that. Raises OSError."""
+    with IPRoute() as netlink:
+        index = socket.if_nametoindex(interface)
+        present = {a.get("address") for a in netlink.get_addr(family=socket.AF_INET6, index=index)}
+        if address in present:
+            return lambda: None
+        netlink.addr("add", index=index, address=address, prefixlen=length)
+    log.info("event=address-added address=%s/%d interface=%s", address, length, interface)
+
+    def remove() -> None:
+        with IPRoute() as netlink:
+            netlink.addr("del", index=index, address=address, prefixlen=length)
+
+    return remove

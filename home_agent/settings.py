@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="more are refused with status 130 (default: %(default)s)",
     )
     options.add_argument(
-        "--state",
+        "--journal",
         type=Path,
         metavar="FILE",
         help="keep bindings and sequence numbers here over a restart; without it, Binding Updates recorded "
@@ -99,7 +99,7 @@ def check(arguments: argparse.Namespace) -> Settings:
         policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys),
         home_link=arguments.home_link,
         console=None if arguments.no_console else _console(arguments.console),
-        state_file=arguments.state,
+        journal=arguments.journal,
     )
 
 

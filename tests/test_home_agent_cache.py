@@ -4,14 +4,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv6Network
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from home_agent import mobility, state
+from home_agent import mobility
 from home_agent.authentication import SecurityAssociation
 from home_agent.cache import (
     DAD_SECONDS,
@@ -331,33 +330,14 @@ def test_an_update_that_was_refused_cannot_be_replayed_either() -> None:
     assert answer(cache.update(recorded, 60.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
 
 
-def test_bindings_and_replay_protection_survive_a_restart(tmp_path: Path) -> None:
-    cache = registered(SECURE, update(sequence=10))
-    file = tmp_path / "state.json"
-    state.save(file, cache, monotonic=1.0, epoch=1_000_000.0)
-    saved = state.load(file)
-    (binding,) = saved.bindings
-    assert (binding.lifetime, binding.expires) == (60, 1_000_060.0)
-    after = BindingCache(SECURE, saved.sequences)
+def test_a_restored_binding_lasts_as_long_as_is_left_and_keeps_its_number() -> None:
+    binding = only(registered(SECURE, update(sequence=10)))
+    after = BindingCache(SECURE, {HOME_ADDRESS: 10})
     (install,) = after.restore(binding.update, binding.lifetime, 30.0, 500.0)
     assert isinstance(install, Install)
     assert only(after).due == 530.0
     assert answer(after.update(signed(update(CARE_OF_2, 10)), 501.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
     assert BindingCache(replace(SECURE, keys={})).restore(binding.update, 60, 30.0, 0.0) == []
-
-
-def test_no_state_file_yet_is_an_empty_state(tmp_path: Path) -> None:
-    assert state.load(tmp_path / "none") == state.SavedState({}, [])
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"sequences": {}, "bindings": [{}]}', '{"sequences": 1, "bindings": []}']
-)
-def test_a_broken_state_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "state.json"
-    file.write_text(text)
-    with pytest.raises(state.StateFileError, match=r"state\.json"):
-        state.load(file)
 
 
 class AgainstAModel(RuleBasedStateMachine):

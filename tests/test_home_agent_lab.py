@@ -214,8 +214,8 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IPV6)
 
 
 def test_a_recorded_update_cannot_be_replayed(lab: Lab, tmp_path: Path) -> None:
-    keys, state = key_file(tmp_path), str(tmp_path / "state.json")
-    home_agent = lab.home_agent("--keys", keys, "--state", state)
+    keys, journal = key_file(tmp_path), str(tmp_path / "journal")
+    home_agent = lab.home_agent("--keys", keys, "--journal", journal)
     node = lab.mobile_node("--keys", keys)
     recorder = lab.script("rt", RECORD)
     recorder.out.wait(lambda line: line == "ready")
@@ -230,7 +230,7 @@ def test_a_recorded_update_cannot_be_replayed(lab: Lab, tmp_path: Path) -> None:
     reachable(lab)
 
     home_agent.stop(kill=True)
-    restarted = lab.home_agent("--keys", keys, "--state", state)
+    restarted = lab.home_agent("--keys", keys, "--journal", journal)
     lab.python("rt", REPLAY, recorded)
     restarted.logged("event=binding-ack-sent", "status=135")
     assert lab.console("bc") == b"mip6d> mip6d> \0"
@@ -355,12 +355,14 @@ def test_killed_and_started_again(lab: Lab) -> None:
 
 
 def test_killed_and_started_again_with_its_state(lab: Lab, tmp_path: Path) -> None:
-    state = str(tmp_path / "state.json")
-    home_agent = lab.home_agent("--insecure", "--state", state)
+    journal = str(tmp_path / "journal")
+    home_agent = lab.home_agent("--insecure", "--journal", journal)
     node = lab.mobile_node("--insecure")
     registers(lab, node, "m1", CARE_OF_1)
     home_agent.stop(kill=True)
-    lab.home_agent("--insecure", "--state", state)
+    since = len(node.out.lines)
+    lab.home_agent("--insecure", "--journal", journal)
+    assert not any("registered" in line for line in node.out.lines[since:])  # it did not have to register again
     assert b"coa 2001:db8:2:0:0:0:0:2 flags AH--\n" in lab.console("bc")
     assert lab.ping("cn", HOME_ADDRESS) == 3
     assert lab.ping("mn", CN) == 3

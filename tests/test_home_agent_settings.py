@@ -67,11 +67,19 @@ def test_a_key_for_an_address_elsewhere_is_refused(tmp_path: Path, capsys: pytes
     assert '["2001:db8:98::100"]: not in the home prefix 2001:db8:99::/64' in capsys.readouterr().err
 
 
-def test_a_broken_state_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "state"
-    path.write_text("nonsense")
-    assert main([*COMMAND, "--state", str(path)]) == 2
-    assert "not a state file" in capsys.readouterr().err
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shopping"
+    path.write_text("milk\nbread\n")
+    assert main([*COMMAND, "--journal", str(path)]) == 2
+    assert "no journal of hoaflow-ha" in capsys.readouterr().err
+    assert path.read_text() == "milk\nbread\n"
+
+
+def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMAND, "--journal", str(tmp_path / "nowhere" / "journal")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_keys_by_home_address(tmp_path: Path) -> None:

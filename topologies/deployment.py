@@ -43,11 +43,11 @@ class Deployment:
 
     # Starting
 
-    def start_home_agent(self, state: Path | None = None) -> Process:
-        """The home agent; returns when it serves. STATE: file in which it keeps its bindings over a restart."""
+    def start_home_agent(self, journal: Path | None = None) -> Process:
+        """The home agent; returns when it serves. JOURNAL: file in which it keeps its bindings over a restart."""
         command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
-        command += [] if state is None else ["--state", str(state)]
+        command += [] if journal is None else ["--journal", str(journal)]
         process = self.bed.start("home-agent", command, node="ha")
         process.wait_for(r"event=started ", START_TIMEOUT)
         return process
