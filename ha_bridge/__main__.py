@@ -108,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"seconds between two looks at most; default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE}",
     )
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="after a restart of the home agent, put the bindings that it forgot back through the terminal (`bc add`)",
+    )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
     parser.add_argument("--verbose", action="store_true", help="log each change in the kernel, too")
     return parser
@@ -119,6 +124,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.no_console and args.no_netlink:
         parser.error("--no-console and --no-netlink leave nothing to follow")
+    if args.no_console and args.restore:
+        parser.error("--restore needs the terminal, which --no-console does without")
     if args.renew * 2 > args.lease:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
@@ -160,7 +167,7 @@ def _daemon(args: argparse.Namespace, settings: Settings) -> Daemon:
         assert kernel is not None
         source = KernelSource(kernel)
     else:
-        source = ConsoleSource(Console(*args.console), args.home_agent, kernel)
+        source = ConsoleSource(Console(*args.console), args.home_agent, kernel, args.restore)
     daemon = Daemon(core, source, lease, bindings)
     daemon.stop_on_signals()
     if kernel is not None:

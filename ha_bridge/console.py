@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .model import CacheEntry
+from .restoration import add_command
 from .terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
 
 CHUNK = 1 << 18
 ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown
+ADDED = b"bc status=0"
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
@@ -44,34 +48,51 @@ class Console:
 
     def read(self) -> list[CacheEntry]:
         """Return the whole binding cache; ConsoleRefused or ConsoleUnreadable when that was not to be had."""
-        try:
-            with socket.create_connection(self._address, timeout=self._silence) as connection:
-                return self._session(connection)
-        except ConnectionRefusedError as error:
-            raise ConsoleRefused(f"nobody listens at {self._name}: {error}") from error
-        except (OSError, UnreadableAnswer) as error:
-            raise ConsoleUnreadable(f"no binding cache from {self._name}: {error}") from error
+        with self._session() as dialogue:
+            return _read(dialogue)
+
+    def add(self, entries: list[CacheEntry]) -> dict[str, str]:
+        """Put entries into the binding cache, each for what it has `left`.
+
+        Returns the home addresses that were refused, and how; raises as `read`, with some entries added or none.
+        """
+        refused = {}
+        with self._session() as dialogue:
+            for entry in entries:
+                answer = dialogue.ask(add_command(entry)).strip()
+                if answer != ADDED:
+                    refused[entry.home_address] = answer.decode(errors="replace")[:200]
+        return refused
 
     @property
     def _name(self) -> str:
         return f"{self._address[0]}:{self._address[1]}"
 
-    def _session(self, connection: socket.socket) -> list[CacheEntry]:
-        dialogue = _Dialogue(connection, time.monotonic() + self._whole)
-        # Plain output is shorter; where the terminal does not know the words, the other form is understood,
-        # too.
-        for command in ("fancy no", "prompt no"):
-            answer = dialogue.ask(command) or dialogue.answer()
-            if answer.strip() != b"no" and not is_unknown_command(answer):
-                raise UnreadableAnswer(f"expected 'no' as answer to '{command}', found {answer[:200]!r}")
-        for _ in range(ASK_AGAIN):
-            answer = dialogue.ask("bc")
-            if not is_unknown_command(answer):
-                break
-        else:
-            raise UnreadableAnswer(f"expected the binding cache, found {answer[:200]!r} {ASK_AGAIN} times")
-        dialogue.quit()
-        return parse_binding_cache(answer)
+    @contextmanager
+    def _session(self) -> Iterator[_Dialogue]:
+        try:
+            with socket.create_connection(self._address, timeout=self._silence) as connection:
+                dialogue = _Dialogue(connection, time.monotonic() + self._whole)
+                # Plain output is shorter; where the terminal does not know the words, the other form is understood,
+                # too.
+                for command in ("fancy no", "prompt no"):
+                    answer = dialogue.ask(command) or dialogue.answer()
+                    if answer.strip() != b"no" and not is_unknown_command(answer):
+                        raise UnreadableAnswer(f"expected 'no' as answer to '{command}', found {answer[:200]!r}")
+                yield dialogue
+                dialogue.quit()
+        except ConnectionRefusedError as error:
+            raise ConsoleRefused(f"nobody listens at {self._name}: {error}") from error
+        except (OSError, UnreadableAnswer) as error:
+            raise ConsoleUnreadable(f"no binding cache from {self._name}: {error}") from error
+
+
+def _read(dialogue: _Dialogue) -> list[CacheEntry]:
+    for _ in range(ASK_AGAIN):
+        answer = dialogue.ask("bc")
+        if not is_unknown_command(answer):
+            return parse_binding_cache(answer)
+    raise UnreadableAnswer(f"expected the binding cache, found {answer[:200]!r} {ASK_AGAIN} times")
 
 
 class _Dialogue:

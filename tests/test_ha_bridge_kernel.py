@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from ha_bridge import kernel
-from ha_bridge.kernel import KernelWatch, mobility_header_listener, read_policies, read_view
+from ha_bridge.kernel import KernelWatch, mobility_header_sockets, read_policies, read_view
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.policies import Protection
 from ha_bridge.sources import KernelSource
@@ -372,7 +372,7 @@ def test_protection_is_noticed_live_when_it_comes_and_goes() -> None:
 def test_home_agent_without_terminal_is_down_when_nobody_receives_mobility_headers_any_more() -> None:
     watched = Watched()
     source = KernelSource(
-        watched.watch, listening=lambda: bool(within(lambda: mobility_header_listener(THREAD_SOCKETS)))
+        watched.watch, listening=lambda: bool(within(lambda: mobility_header_sockets(THREAD_SOCKETS)))
     )
     assert isinstance(source.read(), Reading), "never seen: taken as running"
     with within(lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, 135)):

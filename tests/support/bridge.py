@@ -19,6 +19,7 @@ DATA = Path(__file__).parents[1] / "data" / "umip"
 HOME_AGENT = "2001:db8:99::1"
 HOME_PREFIX = "2001:db8:99::/64"
 PROMPT = b"mip6d> "
+USAGE = b"hoa ADDR [coa ADDR] local ADDR flags [A]H[LK] [lifetime SECOND]\n  [seq auto|NUMBER] [dad want|never]\n"
 _STYLED = re.compile(rb"^(hoa \S+)( status \S+)$", re.MULTILINE)
 
 
@@ -65,11 +66,13 @@ class Terminal:
     """UMIP's virtual terminal on a TCP port: one client at a time, one command per segment, NUL after each answer.
 
     `cache` gives the plain text of the binding cache. Set `hang` to accept and say nothing, `cut` to hang up after
-    that many bytes of the next answers to `bc`, `chunk` to send in pieces of that many bytes.
+    that many bytes of the next answers to `bc`, `chunk` to send in pieces of that many bytes. `add` takes what `bc add`
+    brings, by the words of UMIP 0.4 (hoa, coa, local, flags, lifetime, seq, dad), and gives the answer.
     """
 
     def __init__(self, cache: Callable[[], str], port: int = 0, listener: socket.socket | None = None) -> None:
         self.cache = cache
+        self.add: Callable[[dict[str, str]], str] = lambda added: "bc status=0\n"
         self.hang = False
         self.cut: int | None = None
         self.chunk = 0
@@ -144,6 +147,11 @@ class Terminal:
                 if self.cut is not None:
                     connection.sendall(answer[: self.cut])
                     return
+            elif words[:2] == [b"bc", b"add"]:
+                # The terminal drops the line's last byte, and knows a word by the blank behind it.
+                complete = data[:-1].endswith(b" ") and len(words) % 2 == 0
+                added = dict(zip(words[2::2], words[3::2], strict=False))
+                answer = self.add({k.decode(): v.decode() for k, v in added.items()}).encode() if complete else USAGE
             else:
                 answer = b'unknown command: "(null)"\n'
             self._send(connection, answer + (PROMPT if prompt else b"") + b"\0")
