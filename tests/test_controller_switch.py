@@ -177,6 +177,8 @@ def test_the_switch_takes_off_what_may_bypass_the_home_agent(bench: Bench) -> No
         {**REVERSE, "ipv6_src": SECOND},
         {**REVERSE, "ipv6_dst": "2001:db8:1::2"},
         {**REVERSE, "nw_proto": 17},
+        {**REVERSE, "nw_frag": "first"},
+        {**REVERSE, "nw_frag": "later", "nw_proto": 44},
     ]
     for stays in staying:
         trace = bench.trace(**stays)

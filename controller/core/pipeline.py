@@ -39,6 +39,7 @@ NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)
 # Packets whose hop limit ends at a router, whose kernel answers Time Exceeded. Of 2, the tunnel endpoint of a `route`
 # backend leaves 1 to the tunnel's own header, with which that does not leave the router.
 LAST_HOP_LIMITS = (0, 1, 2)
+NOT_FRAGMENTED = 0  # of ip_frag
 
 # First of all, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
@@ -69,7 +70,9 @@ class Table:
 TABLES = (
     Table(
         CLASSIFY,
-        matches=frozenset({"in_port", "eth_type", "ipv6_dst", "ipv4_dst", "ip_proto", "icmpv6_type", "nw_ttl"}),
+        matches=frozenset(
+            {"in_port", "eth_type", "ipv6_dst", "ipv4_dst", "ip_proto", "icmpv6_type", "nw_ttl", "ip_frag"}
+        ),
         actions=(Normal, Goto),
         leads_to=frozenset({DOWNLINK, UPLINK, VERIFY}),
         miss=None,  # a setting
@@ -178,9 +181,10 @@ def downlink_gate(home_prefix: Prefix) -> Flow:
 def uplink_gate(home_agent: bytes, payload: int) -> Flow:
     """While it stands, tunnel packets for the home agent are looked up among the care-of addresses.
 
-    ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP.
+    ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are the home agent's: only the
+    first one shows what it carries, and whoever decapsulates needs all.
     """
-    wanted = match(**_towards(host(home_agent)), ip_proto=payload)
+    wanted = match(**_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
     return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),), host(home_agent))
 
 

@@ -31,6 +31,7 @@ from controller.core.flows import (
     match_value,
 )
 from controller.core.reconciliation import Entry
+from controller.southbound.encoder import FRAGMENT_BITS
 
 # ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2).
 _STATS = struct.Struct("!HBxIIHHHH4xQQQ")
@@ -50,6 +51,7 @@ FIELDS = {
     (OPENFLOW_BASIC, 26): "ipv6_src",
     (OPENFLOW_BASIC, 27): "ipv6_dst",
     (OPENFLOW_BASIC, 29): "icmpv6_type",
+    (NXM_1, 26): "ip_frag",
     (NXM_1, 29): "nw_ttl",
     (NXM_1, 109): "tun_ipv6_src",
     (NXM_1, 110): "tun_ipv6_dst",
@@ -158,6 +160,9 @@ def _match(data: bytes) -> tuple[Match | None, int]:
 
 
 def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
+    if name == "ip_frag":
+        # As the encoder sends it: with a mask that has all of the field's bits.
+        return data[0] if masked and data[1] == FRAGMENT_BITS else None
     if name not in ADDRESS_FIELDS:
         return None if masked else int.from_bytes(data, "big")
     if not masked:

@@ -35,6 +35,10 @@ BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 # onf_bundle_add_msg before the message in it: header, experimenter and type, bundle, flags (EXT-230).
 _BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
 
+# Fields of Open vSwitch's own, which matches on IP packets may have.
+NICIRA_FIELDS = frozenset({"nw_ttl", "ip_frag"})
+FRAGMENT_BITS = 0x03  # of ip_frag: NX_IP_FRAG_ANY, NX_IP_FRAG_LATER; the others are no part of it
+
 # Flows that carry a binding's packets: when one goes, its counters are still wanted.
 COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
 
@@ -150,7 +154,7 @@ class Encoder:
 
 def _match(match: Match) -> parser.OFPMatch:
     fields = dict(_oxm(name, value) for name, value in match)
-    if "nw_ttl" in fields:
+    if not fields.keys().isdisjoint(NICIRA_FIELDS):
         # Ryu orders fields by class and number, which puts Nicira's own before the eth_type that they require; as
         # NXM_OF_ETH_TYPE, the same field to Open vSwitch, that comes first.
         fields["eth_type_nxm"] = fields.pop("eth_type")
@@ -158,6 +162,8 @@ def _match(match: Match) -> parser.OFPMatch:
 
 
 def _oxm(name: str, value: object) -> tuple[str, object]:
+    if name == "ip_frag":
+        return name, (value, FRAGMENT_BITS)
     if not isinstance(value, Prefix):
         return name, value
     address = format_address(value.packed)
