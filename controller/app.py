@@ -17,6 +17,7 @@ from ryu.ofproto import ofproto_v1_3
 from controller.changes import ChangeSignal
 from controller.core.offload import Offload
 from controller.core.router import Timing
+from controller.events import EventBuffer
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.rest.server import CannotListen, RestServer
@@ -44,12 +45,17 @@ class HoaflowController(RyuApp):
             raise SystemExit(f"hoaflow: {error}") from None
         self._settings = settings
         timing = Timing(settings.agent_lease, settings.acknowledge_within, settings.forget_after)
-        # Revisions go up across restarts because the wall clock does; all else runs on the monotonic clock.
-        self._offload = Offload(timing, settings.classify_miss, first_revision=int(time.time() * 1e6))
+        # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
+        # monotonic clock.
+        microseconds = int(time.time() * 1e6)
+        self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
+        self._events = EventBuffer(settings.event_buffer, first=microseconds)
         self._encoder = Encoder(settings.first_table)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
-        self._api = RestApi(Controlled(self._offload, settings, self._channels, self._changed, self._notify))
+        self._api = RestApi(
+            Controlled(self._offload, settings, self._channels, self._changed, self._notify, self._events)
+        )
 
     def start(self) -> None:
         """Start the clock and the REST API besides Ryu's event loop."""
@@ -134,9 +140,11 @@ class HoaflowController(RyuApp):
     def _notify(self) -> None:
         """Whatever changed in the core: log its events, and wake whom it may concern."""
         events, self._offload.events = self._offload.events, []
+        now = time.time()
+        self._events.add(events, now)
         for event in events:
-            fields = " ".join(f"{key}={_shown(value)}" for key, value in event.fields.items())
-            LOG.info("event=%s %s time=%.3f", event.name, fields, time.time())
+            fields = " ".join(f"{key}={_shown(value)}" for key, value in event.shown().items())
+            LOG.info("event=%s %s time=%.3f", event.name, fields, now)
         for channel in self._channels.values():
             if channel.router is not None and channel.router.flows.dirty:
                 channel.wake()

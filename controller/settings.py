@@ -87,6 +87,27 @@ OPTIONS = (
         max=300.0,
         help="Seconds that a REST client may be silent within a request, and that ?wait=active waits at the longest.",
     ),
+    cfg.IntOpt(
+        "event_buffer",
+        default=10_000,
+        min=100,
+        max=1_000_000,
+        help="How many events are kept for clients that connect again; up to a kilobyte of memory each.",
+    ),
+    cfg.IntOpt(
+        "event_streams",
+        default=100,
+        min=0,
+        max=5000,
+        help="How many clients may follow the events at a time; further ones are answered 503.",
+    ),
+    cfg.FloatOpt(
+        "event_heartbeat",
+        default=15.0,
+        min=0.1,
+        max=300.0,
+        help="Seconds after which a client that follows the events gets a sign of life if there is nothing to tell.",
+    ),
 )
 
 
@@ -108,6 +129,9 @@ class Settings:
     longest_lease: int
     largest_body: int
     request_timeout: float
+    event_buffer: int
+    event_streams: int
+    event_heartbeat: float
 
 
 def load(conf: cfg.ConfigOpts) -> Settings:

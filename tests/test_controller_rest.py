@@ -14,6 +14,7 @@ from controller.changes import ChangeSignal
 from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
+from controller.events import EventBuffer
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.settings import Settings
@@ -40,6 +41,9 @@ SETTINGS = Settings(
     longest_lease=60,
     largest_body=LARGEST_BODY,
     request_timeout=1.0,
+    event_buffer=100,
+    event_streams=2,
+    event_heartbeat=15.0,
 )
 
 
@@ -49,7 +53,8 @@ class Api:
     def __init__(self) -> None:
         self.offload = Offload(Timing(10.0, 3.0, 600.0), (Normal(),), first_revision=1000)
         changed = ChangeSignal()
-        self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify)))
+        events = EventBuffer(SETTINGS.event_buffer, first=1000)
+        self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify, events)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
         """One call; `body` goes as JSON, `raw` as it is."""

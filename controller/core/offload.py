@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from controller.core.addresses import Prefix, format_address, host
 from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
+from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.reconciliation import Entry, FlowChange
@@ -24,14 +25,6 @@ class UnknownRouter(Exception):
 
     def __init__(self, dpid: int) -> None:
         super().__init__(f"no router {dpid:016x} is known; its switch or its tunnel agent has to announce it first")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that an operator would want to know; ``fields`` are ready for a log line."""
-
-    name: str
-    fields: Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -97,16 +90,19 @@ class Offload:
 
         Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
         """
-        home_agent = self._check(binding)
-        held = self.bindings.get(binding.home_address)
         gone = is_deregistration(binding)
         try:
+            home_agent = self._check(binding)
             self.bindings.check_sequence(
                 binding.home_address, binding.sequence, None if gone else binding.care_of_address
             )
-        except StaleSequence:
-            self._event("binding-refused", home_address=binding.home_address, reason="stale-sequence")
+        except Refused as refused:
+            self._refused(binding, str(refused))
             raise
+        except StaleSequence:
+            self._refused(binding, "stale-sequence")
+            raise
+        held = self.bindings.get(binding.home_address)
         if gone:
             if held is not None:
                 self._drop(binding.home_address, now, "deregistered")
@@ -132,6 +128,7 @@ class Offload:
                 if binding.home_address in present:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
+                self._refused(binding, str(refused))
                 result.refused.append((index, binding, refused))
                 continue
             if is_deregistration(binding):
@@ -391,6 +388,8 @@ class Offload:
                 sequence=binding.sequence,
             )
 
+    def _refused(self, binding: Binding, reason: str) -> None:
+        self._event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
+
     def _event(self, name: str, **fields: object) -> None:
-        shown = {key: format_address(value) if isinstance(value, bytes) else value for key, value in fields.items()}
-        self.events.append(Event(name, shown))
+        self.events.append(Event(name, fields))

@@ -16,6 +16,7 @@ from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
 from controller.rest.binding_calls import BindingCalls
 from controller.rest.calls import Controlled, stale_problem
+from controller.rest.event_calls import EventCalls
 from controller.rest.home_agent_calls import HomeAgentCalls
 from controller.rest.probe_calls import ProbeCalls
 from controller.rest.problems import FieldError, Problem, wrong_field
@@ -31,8 +32,8 @@ class RestApi:
     """A WSGI application."""
 
     def __init__(self, controlled: Controlled) -> None:
-        calls = (BindingCalls(controlled), HomeAgentCalls(controlled), RouterCalls(controlled), ProbeCalls(controlled))
-        rules = [rule for group in calls for rule in group.rules()]
+        groups = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls)
+        rules = [rule for group in groups for rule in group(controlled).rules()]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

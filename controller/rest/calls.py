@@ -13,12 +13,11 @@ from werkzeug.wrappers import Request, Response
 from controller.changes import ChangeSignal
 from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
+from controller.events import EventBuffer
 from controller.rest import bodies, views
 from controller.rest.problems import FieldError, Problem, wrong_field
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
-
-LONGEST_NUMBER = 18  # digits
 
 LONGEST_NUMBER = 18  # digits
 
@@ -28,13 +27,14 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Controlled:
     """What calls act on. ``channels`` are the connected switches by datapath id; ``notify`` tells all that something
-    in the core may have changed, ``changed`` waits for that."""
+    in the core may have changed, ``changed`` waits for that; ``events`` are those that happened of late."""
 
     offload: Offload
     settings: Settings
     channels: Mapping[int, SwitchChannel]
     changed: ChangeSignal
     notify: Callable[[], None]
+    events: EventBuffer
 
     def body(self, request: Request) -> bytes:
         """Return a request's body. Raises Problem when it is too large or does not come in time."""

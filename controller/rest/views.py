@@ -39,14 +39,18 @@ def page(items: Iterable[tuple[str, T]], limit: str | None, cursor: str | None) 
 
     Raises Problem for a limit that is not a number from 1 to 1000.
     """
-    if limit is None:
-        size = DEFAULT_LIMIT
-    elif limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= LARGEST_LIMIT:
-        size = int(limit)
-    else:
-        raise wrong_field("limit", f"expected a number from 1 to {LARGEST_LIMIT}, got {limit[:40]!r}")
+    size = page_size(limit)
     rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=itemgetter(0))
     return Page([thing for _, thing in rest[:size]], rest[size - 1][0] if len(rest) > size else None)
+
+
+def page_size(limit: str | None) -> int:
+    """Return how many items a page has. Raises Problem for a limit that is not a number from 1 to 1000."""
+    if limit is None:
+        return DEFAULT_LIMIT
+    if limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= LARGEST_LIMIT:
+        return int(limit)
+    raise wrong_field("limit", f"expected a number from 1 to {LARGEST_LIMIT}, got {limit[:40]!r}")
 
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> dict[str, object]:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the controller tells of itself: the events that an operator can follow, each declared once.
+
+An event keeps the core's own values; they become text only where somebody reads them. At a hundred thousand bindings
+nobody reads most of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controller.core.addresses import format_address
+
+HOME_ADDRESS = "home address, or mobile network prefix"
+CARE_OF_ADDRESS = "its care-of address"
+HOME_AGENT = "the home agent's address"
+SEQUENCE = "sequence number of the Binding Update, null where the source has none"
+LIFETIME = "remaining lifetime in seconds, null where the source has none"
+ROUTER = "datapath id"
+REASON = "why, in words"
+
+
+class Event(NamedTuple):
+    """Something that an operator would want to know; ``fields`` are those declared for ``name``."""
+
+    name: str
+    fields: Mapping[str, object]
+
+    def shown(self) -> dict[str, str | int | float | bool | None]:
+        """Return the fields as texts and numbers."""
+        return {name: shown(value) for name, value in self.fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A kind of event: what it tells, and what each of its fields means. ``trouble``: somebody should look into it."""
+
+    help: str
+    fields: Mapping[str, str]
+    trouble: bool = False
+
+
+_BINDING = {
+    "home_address": HOME_ADDRESS,
+    "care_of_address": CARE_OF_ADDRESS,
+    "home_agent": HOME_AGENT,
+    "sequence": SEQUENCE,
+    "lifetime": LIFETIME,
+}
+_ROUTER = {"router": ROUTER}
+
+EVENTS: Mapping[str, EventType] = {
+    "binding-added": EventType("A home address has a binding now.", _BINDING),
+    "binding-changed": EventType("A binding has another care-of address or home agent: a handover.", _BINDING),
+    "binding-active": EventType(
+        "All prepared routers have confirmed the flows of a binding: its traffic goes direct.",
+        {"home_address": HOME_ADDRESS, "care_of_address": CARE_OF_ADDRESS, "sequence": SEQUENCE},
+    ),
+    "binding-removed": EventType(
+        "A binding is gone.",
+        {
+            "home_address": HOME_ADDRESS,
+            "reason": "expired, deregistered, not-in-snapshot, deleted, prefix-gone, lease-lapsed (it had no lifetime)"
+            " or home-agent-replaced",
+        },
+    ),
+    "binding-refused": EventType(
+        "A report of a binding was not taken; what was held stays.",
+        {"home_address": HOME_ADDRESS, "home_agent": HOME_AGENT, "reason": "stale-sequence, or in words"},
+        trouble=True,
+    ),
+    "binding-held": EventType(
+        "A binding's traffic is kept on the home agent's path.",
+        {"home_address": HOME_ADDRESS, "reason": REASON},
+    ),
+    "home-agent-announced": EventType(
+        "A bridge has announced its home agent, or the home agent's status has changed.",
+        {"home_agent": HOME_AGENT, "status": "up, or ha-down", "lease": "seconds"},
+    ),
+    "home-agent-synced": EventType(
+        "The first snapshot under a lease has come: from now on a home agent's bindings may be offloaded.",
+        {"home_agent": HOME_AGENT, "bindings": "how many the snapshot holds"},
+    ),
+    "lease-lapsed": EventType(
+        "A bridge has not renewed its lease: all traffic of its home agent takes the home agent's path.",
+        {"home_agent": HOME_AGENT},
+        trouble=True,
+    ),
+    "home-agent-forgotten": EventType("A home agent is not known any more.", {"home_agent": HOME_AGENT}),
+    "router-connected": EventType("A switch has connected, and its flows have been read.", _ROUTER),
+    "router-disconnected": EventType("A switch's connection is gone.", _ROUTER, trouble=True),
+    "router-drained": EventType("A router has been taken out of service; its gates close.", _ROUTER),
+    "router-undrained": EventType("A router is back in service.", _ROUTER),
+    "router-forgotten": EventType("A router is not known any more.", _ROUTER),
+    "agent-lost": EventType(
+        "A router's tunnel agent has fallen silent: the router's gates close.", _ROUTER, trouble=True
+    ),
+    "tunnel-failed": EventType(
+        "A router's tunnel agent could not set up a binding's tunnel.",
+        {"home_address": HOME_ADDRESS, "router": ROUTER, "reason": REASON},
+        trouble=True,
+    ),
+    "flow-rejected": EventType(
+        "A switch has refused a flow; it is tried again.",
+        {
+            "router": ROUTER,
+            "flow": "the flow, as ovs-ofctl writes it",
+            "serves": "home address, home prefix or home agent that it is for, or null",
+            "reason": "the OpenFlow error",
+        },
+        trouble=True,
+    ),
+    "drift-repaired": EventType(
+        "A switch's flows were not as the controller had left them, and are again.",
+        {"router": ROUTER, "flows": "how many were put back, put right or removed"},
+        trouble=True,
+    ),
+}
+
+
+def shown(value: object) -> str | int | float | bool | None:
+    """Return a value of the core as text, or as it is where JSON has its like."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        return format_address(value)
+    return str(value)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The call that tells what happens: as server-sent events (HTML Living Standard section 9.2), or as a page of JSON."""
+
+import logging
+import time
+from collections.abc import Collection, Iterator
+from http import HTTPStatus
+
+import eventlet
+from werkzeug.routing import Rule
+from werkzeug.wrappers import Request, Response
+
+from controller.core.events import EVENTS
+from controller.events import Lost, Recorded
+from controller.rest import views
+from controller.rest.calls import LONGEST_NUMBER, Controlled, json_answer, number_in_query
+from controller.rest.problems import Problem, wrong_field
+from controller.rest.stream_reader import StreamReader
+
+LOG = logging.getLogger("hoaflow.rest")
+
+# How many events are written at once.
+CHUNK = 200
+# Two writes to one client are this many seconds apart, so that many events cost it, and the controller, one write.
+PACE = 0.05
+# How long a client should wait before it connects again, in milliseconds.
+RETRY = 1000
+
+
+class EventCalls:
+    """Follow events, or read those of late."""
+
+    def __init__(self, controlled: Controlled) -> None:
+        self._at = controlled
+        self._streams = 0
+
+    def rules(self) -> list[Rule]:
+        """Return where each call is."""
+        return [Rule("/v1/events", methods=["GET"], endpoint=self.get_events)]
+
+    def get_events(self, request: Request) -> Response:
+        """What happens from now on, or after the event named; with ``follow=no`` what is buffered."""
+        names = _names(request.args.get("name"))
+        follow = request.args.get("follow", "yes")
+        if follow not in ("yes", "no"):
+            raise wrong_field("follow", f"expected yes or no, got {follow[:40]!r}")
+        return self._stream(request, names) if follow == "yes" else self._page(request, names)
+
+    def _page(self, request: Request, names: Collection[str] | None) -> Response:
+        buffer = self._at.events
+        limit = views.page_size(request.args.get("limit"))
+        after = number_in_query(request, "cursor" if "cursor" in request.args else "after", 0)
+        try:
+            part = buffer.read(after or buffer.begin, names, limit)
+        except Lost:
+            return json_answer({"events": [_item(buffer.reset(time.time()))], "next": None})
+        more = part.position < buffer.last
+        return json_answer({"events": list(map(_item, part.events)), "next": str(part.position) if more else None})
+
+    def _stream(self, request: Request, names: Collection[str] | None) -> Response:
+        buffer = self._at.events
+        position = _position(request, buffer.last)
+        most = self._at.settings.event_streams
+        if self._streams >= most:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{most} clients follow the events already, as many as event_streams allows;"
+                " try again later, or poll with follow=no",
+            )
+        reader = StreamReader(request.environ, left=buffer.wake)
+        response = Response(
+            self._blocks(position or buffer.begin, names, reader),
+            content_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._streams += 1
+
+        def ended() -> None:
+            self._streams -= 1
+            reader.release()
+            if not reader.has_left:  # a stream has no end of its own
+                LOG.info("event=event-stream-dropped reason=slow streams=%d", self._streams)
+
+        response.call_on_close(ended)
+        return response
+
+    def _blocks(self, position: int, names: Collection[str] | None, reader: StreamReader) -> Iterator[bytes]:
+        """Return what is written to one client, until it has left or is too slow."""
+        buffer, heartbeat = self._at.events, self._at.settings.event_heartbeat
+        yield b"retry: %d\n\n" % RETRY
+        written = -heartbeat  # at once: a client that gets no event at all shall know where to resume
+        up_to_date = True
+        while not reader.has_left:
+            try:
+                part = buffer.read(position, names, CHUNK)
+            except Lost:
+                if not up_to_date:
+                    return
+                # Too much at once, or too long ago: no fault of the client's.
+                reset = buffer.reset(time.time())
+                position = reset.id
+                yield reset.block()
+                continue
+            position, now = part.position, time.monotonic()
+            if part.events or now - written >= heartbeat:
+                yield b"".join([recorded.block() for recorded in part.events]) or b":\nid: %d\n\n" % position
+                written = now
+            # Asked after the write, which lasts as long as the client takes for it.
+            up_to_date = position == buffer.last
+            eventlet.sleep(PACE)
+            if position == buffer.last and not reader.has_left:
+                buffer.wait(max(0.0, written + heartbeat - now))
+
+
+def _names(text: str | None) -> Collection[str] | None:
+    if text is None:
+        return None
+    names = frozenset(text.split(","))
+    unknown = sorted(names - EVENTS.keys())
+    if unknown:
+        raise wrong_field("name", f"there is no event {unknown[0][:40]!r}; there are {', '.join(EVENTS)}")
+    return names
+
+
+def _position(request: Request, last: int) -> int:
+    """Return after which event a client wants to go on: ``last`` if it names none, 0 for all that are held."""
+    resumed = request.headers.get("Last-Event-ID", "")
+    if "after" in request.args or not resumed:
+        return number_in_query(request, "after", last)
+    # A client can't choose this one, so nothing is refused: what was never an id is one that is not held.
+    return int(resumed) if resumed.isascii() and resumed.isdigit() and len(resumed) <= LONGEST_NUMBER else -1
+
+
+def _item(recorded: Recorded) -> dict[str, object]:
+    return {"id": recorded.id, "name": recorded.event.name} | recorded.members()
