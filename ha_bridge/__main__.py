@@ -8,7 +8,9 @@ import logging
 import random
 import sys
 from ipaddress import IPv6Address, IPv6Network
-from urllib.parse import urlsplit
+
+from northbound.access import Access, add_options, from_arguments, url_argument
+from northbound.errors import AccessError
 
 from .client import ControllerClient
 from .console import Console
@@ -44,13 +46,6 @@ def _host_port(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"expected http://HOST:PORT, found {text!r}")
-    return text
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -69,7 +64,9 @@ def _lease(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ha-bridge", description=__doc__)
-    parser.add_argument("--controller", type=_url, required=True, metavar="URL", help="e.g. http://127.0.0.1:8080")
+    parser.add_argument(
+        "--controller", type=url_argument, required=True, metavar="URL", help="e.g. http://127.0.0.1:8080"
+    )
     parser.add_argument("--home-agent", type=_address, required=True, metavar="ADDR", help="the home agent's address")
     parser.add_argument(
         "--home-prefix",
@@ -114,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="after a restart of the home agent, put the bindings that it forgot back through the terminal (`bc add`)",
     )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
+    add_options(parser)
     parser.add_argument("--verbose", action="store_true", help="log each change in the kernel, too")
     return parser
 
@@ -130,12 +128,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
         parser.error(f"--poll {args.poll:g} must be at most --lease {args.lease} where polls alone tell of changes")
+    try:
+        access = from_arguments(args)
+    except AccessError as error:
+        parser.error(str(error))
     set_up(logging.DEBUG if args.verbose else logging.INFO)
     polls_alone = args.no_netlink or args.no_console  # looking at the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
     settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
     try:
-        _daemon(args, settings).run()
+        _daemon(args, settings, access).run()
     except PermissionError as error:
         log(logging.ERROR, "failed", reason=f"{error}; run with CAP_NET_ADMIN, or with --no-netlink")
         return 1
@@ -145,9 +147,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _daemon(args: argparse.Namespace, settings: Settings) -> Daemon:
+def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Daemon:
     lease, bindings = (
-        ControllerClient(args.controller, args.home_agent, args.home_prefix, args.lease, args.source_address)
+        ControllerClient(args.controller, args.home_agent, args.home_prefix, args.lease, access, args.source_address)
         for _ in range(2)
     )
     core = Core(settings, log, random.Random())

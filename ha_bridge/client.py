@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager
+
+from northbound.access import Access
+from northbound.client import Northbound
+from northbound.errors import Denied, NorthboundError, TooBusy
 
 from .core import Announced, Failed, Replaced, Verdict
 from .ledger import Report
@@ -18,6 +19,8 @@ from .ledger import Report
 ANNOUNCE_TIMEOUT = (1.0, 2.0)
 SEND_TIMEOUT = (1.0, 5.0)
 SNAPSHOT_TIMEOUT = (1.0, 60.0)
+# Seconds until a controller that has denied access is asked again: a token may have been replaced on either side.
+DENIED_RETRY = 10.0
 
 Json = dict[str, Any]
 
@@ -30,19 +33,6 @@ class _Unexpected(Exception):
         self.status = status
 
 
-class _FromAddress(HTTPAdapter):
-    """Connects from one source address: that of the management network."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        super().__init__()
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
-        self.poolmanager = PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, source_address=(self._address, 0), **kwargs
-        )
-
-
 class ControllerClient:
     """A connection to the controller at `url`, on behalf of one home agent. `lease` is in seconds."""
 
@@ -52,24 +42,20 @@ class ControllerClient:
         home_agent: str,
         home_prefixes: Sequence[str],
         lease: int,
+        access: Access | None = None,
         source_address: str | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._northbound = Northbound(url, access, source_address)
         self._home_agent = home_agent
         self._home_prefixes = list(home_prefixes)
         self._lease = lease
-        self._session = requests.Session()
-        self._session.trust_env = False  # the controller is not behind a proxy that the environment names
-        if source_address is not None:
-            self._session.mount("http://", _FromAddress(source_address))
-            self._session.mount("https://", _FromAddress(source_address))
 
     def announce(self, status: str) -> Announced | Failed:
         """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent."""
         body = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
-        except (requests.RequestException, _Unexpected) as error:
+        except (NorthboundError, _Unexpected) as error:
             return _failed(error)
         return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
 
@@ -82,7 +68,12 @@ class ControllerClient:
             if single and answer.status_code in (200, 201, 409, 422):
                 return [_verdict(answer.status_code, _json(answer).get("errors", []))]
             return _verdicts(_checked(answer), len(bodies))
-        except (requests.RequestException, _Unexpected) as error:
+        except Denied as error:
+            # With a field named it is this one report that may not be made, not this bridge that may not report.
+            if single and error.errors:
+                return [_verdict(error.status, error.errors)]
+            return _failed(error)
+        except (NorthboundError, _Unexpected) as error:
             return _failed(error)
 
     def replace(self, reports: Sequence[Report], now: float) -> Replaced | Failed:
@@ -98,7 +89,7 @@ class ControllerClient:
             }
         except (KeyError, IndexError, TypeError, ValueError) as error:
             return Failed(f"snapshot answer not understood: {error!r}", reached=True)
-        except (requests.RequestException, _Unexpected) as error:
+        except (NorthboundError, _Unexpected) as error:
             return _failed(error)
         return Replaced(counts, refused)
 
@@ -106,14 +97,7 @@ class ControllerClient:
         return _checked(self._request(method, path, body, timeout))
 
     def _request(self, method: str, path: str, body: Json, timeout: tuple[float, float]) -> requests.Response:
-        return self._session.request(
-            method,
-            self._url + path,
-            data=json.dumps(body, separators=(",", ":")),
-            headers={"Content-Type": "application/json"},
-            timeout=timeout,
-            allow_redirects=False,
-        )
+        return self._northbound.request(method, path, timeout, body)
 
 
 def _json(answer: requests.Response) -> Json:
@@ -159,7 +143,11 @@ def _reasons(errors: Any) -> str:
     )
 
 
-def _failed(error: Exception) -> Failed:
+def _failed(error: NorthboundError | _Unexpected) -> Failed:
     if isinstance(error, _Unexpected):
         return Failed(str(error), reached=True, unknown=error.status == 404)
+    if isinstance(error, Denied):
+        return Failed(str(error), reached=True, retry_after=DENIED_RETRY)
+    if isinstance(error, TooBusy):
+        return Failed(str(error), reached=True, retry_after=error.retry_after)
     return Failed(str(error), reached=False)

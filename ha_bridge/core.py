@@ -86,12 +86,14 @@ Command = Read | Announce | Send | Snapshot
 class Failed:
     """A request came to nothing. `reached`: the controller answered, but not with what was asked for.
 
-    `unknown`: it does not know the home agent (404) and wants it announced first.
+    `unknown`: it does not know the home agent (404) and wants it announced first. `retry_after`: seconds in which
+    asking again is of no use, as it does not accept this bridge's token, or has been asked too often.
     """
 
     detail: str
     reached: bool
     unknown: bool = False
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ class Core:
         self._announcing = False
         if isinstance(outcome, Failed):
             self._announced = None
-            self._announce_at = now + self._announce_retry.failed()
+            self._announce_at = now + max(self._announce_retry.failed(), outcome.retry_after)
             self._controller_fails(outcome, now)
             return
         self._announce_retry.succeeded()
@@ -255,9 +257,9 @@ class Core:
             self._log(logging.WARNING, "binding-stale", **fields, status=409)
             self.ledger.found_stale(report)
             self._reads.ask()
-        elif verdict.status == 422:
+        elif verdict.status in (403, 422):
             if self.ledger.refused(report):
-                self._log(logging.ERROR, "binding-refused", **fields, status=422, errors=verdict.errors)
+                self._log(logging.ERROR, "binding-refused", **fields, status=verdict.status, errors=verdict.errors)
         else:
             self._send_failed(Failed(f"status {verdict.status}: {verdict.errors}", reached=True), now)
 
@@ -286,7 +288,7 @@ class Core:
     def _send_failed(self, failed: Failed, now: float) -> None:
         # Whether it was applied is not known, so only a snapshot puts it right.
         self._snapshot_due = True
-        self._send_at = now + self._send_retry.failed()
+        self._send_at = now + max(self._send_retry.failed(), failed.retry_after)
         if failed.unknown:
             self._log(logging.WARNING, "home-agent-unknown", reason=failed.detail)
             self._announced = None

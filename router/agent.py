@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from router.client import Controller, ControllerError, UnknownRouter
+from northbound.access import Access
+from router.client import Controller, ControllerError, Refused, UnknownRouter
 from router.datapath import Datapath
 from router.errors import RouterError
 from router.flow.keeper import BrokenTunnel, FlowKeeper
@@ -69,8 +70,11 @@ class Interruption:
 class Agent:
     """The agent of one bridge. `run` returns when a signal asks it to end."""
 
-    def __init__(self, controller_url: str, bridge: str, ovsdb: Ovsdb, interruption: Interruption) -> None:
+    def __init__(
+        self, controller_url: str, access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
+    ) -> None:
         self._url = controller_url
+        self._access = access
         self._ovsdb = ovsdb
         self._interruption = interruption
         self._bridge_name = bridge
@@ -91,6 +95,7 @@ class Agent:
         pause = FIRST_PAUSE
         try:
             while True:
+                least = 0.0
                 try:
                     self._step()
                     self._state("controller", "ok")
@@ -103,6 +108,9 @@ class Agent:
                     # knows.
                     self._state("controller", f"announcing again, routes kept ({error})")
                     self._revision, self._lease = 0, 0.0
+                except Refused as error:
+                    self._state("controller", f"refuses this agent, routes kept ({error})")
+                    least = error.retry_after
                 except ControllerError as error:
                     self._state("controller", f"lost, routes kept ({error})")
                 except BrokenTunnel as error:
@@ -110,7 +118,7 @@ class Agent:
                     self._lease = 0.0
                     self._state("tunnel", f"broken, the controller is not called ({error})")
                 with self._interruption.waiting():
-                    time.sleep(random.uniform(0.5, 1) * pause)
+                    time.sleep(max(random.uniform(0.5, 1) * pause, least))
                 pause = min(2 * pause, LONGEST_PAUSE)
         except Stop:
             LOG.info("event=stopped bridge=%s routes=kept", self._bridge_name)
@@ -186,7 +194,7 @@ class Agent:
         if self._controller is None or self._controller.dpid != bridge.dpid:
             if self._controller is not None:
                 self._controller.close()
-            self._controller = Controller(self._url, bridge.dpid)
+            self._controller = Controller(self._url, bridge.dpid, self._access)
             self._revision, self._lease = 0, 0.0
         records = {record.home_agent: record for record in bridge.endpoints}
         if records != {home_agent: datapath.record for home_agent, datapath in self._datapaths.items()}:

@@ -10,6 +10,8 @@ import logging
 import sys
 from dataclasses import asdict
 
+from northbound.access import add_options, from_arguments, url_argument
+from northbound.errors import AccessError
 from router.agent import Agent, Interruption
 from router.endpoint import Endpoint, home_agent_address
 from router.errors import RouterError
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         commands = {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run, "doctor": _doctor}
         return commands[arguments.command](arguments, ovsdb)
-    except (RouterError, NamespaceError, NftError, Seg6Error) as error:
+    except (RouterError, AccessError, NamespaceError, NftError, Seg6Error) as error:
         print(f"hoaflow-router {arguments.command}: {error}", file=sys.stderr)
         return 1
 
@@ -134,9 +136,10 @@ def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=arguments.log_level, format="%(asctime)s level=%(levelname)s %(message)s"
     )
+    access = from_arguments(arguments)
     interruption = Interruption()
     interruption.install()
-    Agent(arguments.controller, arguments.bridge, ovsdb, interruption).run()
+    Agent(arguments.controller, access, arguments.bridge, ovsdb, interruption).run()
     return 0
 
 
@@ -198,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--json", action="store_true", help="as JSON")
 
     running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM")
-    running.add_argument("--controller", required=True, type=_url, metavar="URL", help="http://HOST:PORT")
+    running.add_argument("--controller", required=True, type=url_argument, metavar="URL", help="http://HOST:PORT")
+    add_options(running)
     running.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="default: %(default)s"
     )
@@ -238,9 +242,3 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected an IPv6 or IPv4 address, got {text!r}") from error
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"expected a URL such as http://192.0.2.1:8080, got {text!r}")
-    return text

@@ -9,19 +9,24 @@ from typing import Any
 
 import requests
 
+from northbound.access import Access
+from northbound.client import Northbound, problem_detail
+from northbound.errors import Denied, NorthboundError, TooBusy
 from router.flow.record import FlowRecord
 from router.ovsdb import EndpointRecord
 from router.plan import Tunnel, TunnelList
 
 CONNECT_TIMEOUT = 3.0  # seconds
 ANSWER_TIMEOUT = 10.0  # seconds, on top of the time a long poll may wait
+# Seconds until a controller that has denied access is asked again: a token may have been replaced on either side.
+DENIED_RETRY = 10.0
 
 
 class ControllerError(Exception):
     """The controller did not do what was asked. The message says what it answered.
 
     ├── UnknownRouter: it does not know this router (it restarted): announce the endpoints
-    └── Unreachable: no connection or no answer in time
+    └── Refused: it does not let this agent in, or not now
     """
 
 
@@ -29,17 +34,20 @@ class UnknownRouter(ControllerError):
     """404: the controller does not know this router."""
 
 
-class Unreachable(ControllerError):
-    """No connection, or no answer in time."""
+class Refused(ControllerError):
+    """401, 403 or 429: asking again is of no use for ``retry_after`` seconds."""
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class Controller:
     """The controller at a base URL, for one router (`dpid`: 16 lower-case hex digits). Not thread safe."""
 
-    def __init__(self, base_url: str, dpid: str) -> None:
-        self.base_url = base_url.rstrip("/")
+    def __init__(self, base_url: str, dpid: str, access: Access | None = None) -> None:
         self.dpid = dpid
-        self._session = requests.Session()
+        self._northbound = Northbound(base_url, access)
 
     def __enter__(self) -> Controller:
         return self
@@ -50,7 +58,7 @@ class Controller:
         self.close()
 
     def close(self) -> None:
-        self._session.close()
+        self._northbound.close()
 
     def acknowledge(
         self,
@@ -78,10 +86,10 @@ class Controller:
                 "decapsulation_mac": flow.mac,
                 "router_mac": flow.mac,
             }
-        answer = self._call("PUT", "tunnels/ack", json=body)
+        answer = self._call("PUT", "tunnels/ack", body=body)
         lease = answer.get("lease")
         if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:
-            raise ControllerError(f"expected a lease in seconds from {self._url('tunnels/ack')}, got {lease!r}")
+            raise ControllerError(f"expected a lease in seconds from {self._path('tunnels/ack')}, got {lease!r}")
         return float(lease)
 
     def tunnels(self, after: int, wait: int) -> TunnelList:
@@ -101,36 +109,29 @@ class Controller:
                 removed=tuple(_typed(entry, str) for entry in answer["removed"]),
             )
         except (KeyError, TypeError) as error:
-            raise ControllerError(f"unexpected answer from {self._url('tunnels')}: {error!r}") from error
+            raise ControllerError(f"unexpected answer from {self._path('tunnels')}: {error!r}") from error
 
-    def _url(self, path: str) -> str:
-        return f"{self.base_url}/v1/routers/{self.dpid}/{path}"
+    def _path(self, path: str) -> str:
+        return f"/v1/routers/{self.dpid}/{path}"
 
     def _call(self, method: str, path: str, wait: float = 0, **arguments: Any) -> dict[str, Any]:
-        url = self._url(path)
+        path = self._path(path)
         try:
-            answer = self._session.request(
-                method, url, timeout=(CONNECT_TIMEOUT, wait + ANSWER_TIMEOUT), allow_redirects=False, **arguments
-            )
-        except requests.RequestException as error:
-            raise Unreachable(f"{method} {url}: {error}") from error
+            answer = self._northbound.request(method, path, (CONNECT_TIMEOUT, wait + ANSWER_TIMEOUT), **arguments)
+        except Denied as error:
+            raise Refused(str(error), DENIED_RETRY) from None
+        except TooBusy as error:
+            raise Refused(str(error), error.retry_after) from None
+        except NorthboundError as error:
+            raise ControllerError(str(error)) from None
         if answer.status_code == 404:
-            raise UnknownRouter(f"{method} {url}: 404 {_detail(answer)}")
+            raise UnknownRouter(f"{method} {path}: 404 {problem_detail(answer)}")
         if answer.status_code != 200:
-            raise ControllerError(f"{method} {url}: {answer.status_code} {_detail(answer)}")
+            raise ControllerError(f"{method} {path}: {answer.status_code} {problem_detail(answer)}")
         try:
             return _typed(answer.json(), dict)
         except (requests.JSONDecodeError, TypeError) as error:
-            raise ControllerError(f"{method} {url}: expected a JSON object, got {answer.text[:100]!r}") from error
-
-
-def _detail(answer: requests.Response) -> str:
-    """What a problem+json answer (RFC 9457) says, on one line."""
-    try:
-        problem = _typed(answer.json(), dict)
-    except (requests.JSONDecodeError, TypeError):
-        return answer.reason
-    return f"{problem.get('detail') or problem.get('title') or ''} {problem.get('errors') or ''}".strip()
+            raise ControllerError(f"{method} {path}: expected a JSON object, got {answer.text[:100]!r}") from error
 
 
 def _typed(value: Any, kind: type) -> Any:

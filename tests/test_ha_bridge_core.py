@@ -310,6 +310,23 @@ def test_nothing_is_lost_while_the_controller_fails(failure: Failed) -> None:
     assert len(met) == len(world.events("controller-reachable")) == 1
 
 
+def test_a_controller_that_denies_access_is_not_hammered_and_let_in_again() -> None:
+    world = at_link_1()
+    denied = Failed("401: not a token that is known here", reached=True, retry_after=10.0)
+    world.fail = lambda command: denied if isinstance(command, Announce | Send | Snapshot) else None
+    world.run(5)
+    before = len(world.commands)
+    world.change()
+    world.cache[HOA].care_of = LINK_2
+    world.run(60)
+    asked = [command for command in world.commands[before:] if isinstance(command, Announce | Send | Snapshot)]
+    assert 5 <= len(asked) <= 7
+    assert len(world.events("announcement-refused")) == 1
+    world.fail = lambda command: None
+    world.run(11)
+    assert world.held[HOA][0] == LINK_2
+
+
 def test_a_request_that_may_have_been_applied_is_put_right_by_a_snapshot() -> None:
     world = at_link_1()
 
