@@ -18,14 +18,15 @@ from router.setup import Changes, Say
 
 def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
     """Why this host cannot have the flow backend on this bridge, with what would help; None if it can."""
+    # First: no use in asking for a datapath that this kernel has not.
+    for feature in features():
+        if feature.problem:
+            return f"this kernel lacks {feature.what} ({feature.problem}): {feature.help}"
     if bridge.datapath_type not in ("", "system"):
         return (
             f"bridge {bridge.name} has the {bridge.datapath_type} datapath, and the tunnel needs the kernel's "
             f"(`ovs-vsctl set bridge {bridge.name} datapath_type=system`)"
         )
-    for feature in features():
-        if feature.problem:
-            return f"this kernel lacks {feature.what} ({feature.problem}): {feature.help}"
     if links.link(None, bridge.name) is None:
         return (
             f"bridge {bridge.name} has no interface in this network namespace: Open vSwitch and the router's kernel "
