@@ -14,6 +14,7 @@ from tests.support.controller import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, REST, Deployment
 from topologies.load import HomeAgentLoad
+from topologies.ovs_router import BRIDGE
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
 from topologies.traffic import Span, Traffic, lost
@@ -63,21 +64,21 @@ class Net:
         """Tells whether all of the traffic passes the home agent, both ways."""
         return self.ping() == 20
 
-    def flows(self, bridge: str) -> str:
-        """A switch's flows."""
-        return self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", bridge)
+    def flows(self, router: str) -> str:
+        """A router's flows."""
+        return self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", BRIDGE, node=router)
 
     def gates(self) -> int:
         """How many gates are open, on all switches."""
-        return sum(self.flows(bridge).count("goto_table") for bridge in self.deployment.routers)
+        return sum(self.flows(router).count("goto_table") for router in self.deployment.routers)
 
     def binding_flows(self) -> int:
         """How many bindings' flows there are, on all switches."""
-        return sum(self.flows(bridge).count("set_field") for bridge in self.deployment.routers)
+        return sum(self.flows(router).count("set_field") for router in self.deployment.routers)
 
     def count_packets_to(self, link: int) -> Callable[[], int]:
         """Count, from now on, tunnel packets that reach link's router for the care-of address there."""
-        router = self.deployment.routers[f"s{link + 1}"]
+        router = f"r{link + 1}"
         rules = f"""
             table ip6 {COUNTER} {{
                 counter stale {{ }}
@@ -111,7 +112,7 @@ def net(tmp_path: Path) -> Iterator[Net]:
 
 def test_a_journey(net: Net) -> None:
     assert net.goes_direct()
-    net.bed.run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", "s1", FOREIGN)
+    net.bed.run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", BRIDGE, FOREIGN, node="r1")
     net.go(2)
     assert net.goes_direct()
     net.deployment.attach(HOME)
@@ -120,8 +121,8 @@ def test_a_journey(net: Net) -> None:
     assert net.ping() == 10  # at home: only the way to the home address leads over the home agent, as a router
     net.go(1)
     assert net.goes_direct()
-    assert net.flows("s1").count("cookie=0x5,") == 1
-    assert net.flows("s1").count("cookie=0x0,") == 1, "the topology's own flow is left alone"
+    assert net.flows("r1").count("cookie=0x5,") == 1
+    assert net.flows("r1").count("cookie=0x0,") == 1, "the topology's own flow is left alone"
 
 
 def test_a_lifetime_ends(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_lifetime_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("killed", "lease"), [("controller", LEASE), ("bridge", LEASE), ("agents", AGENT_LEASE)])
 def test_what_dies_gives_the_traffic_back_to_the_home_agent(net: Net, killed: str, lease: float) -> None:
-    agents = [f"agent-{bridge}" for bridge in net.deployment.routers]
+    agents = [f"agent-{router}" for router in net.deployment.routers]
     for name in agents if killed == "agents" else [killed]:
         net.bed.kill(name)
     died = time.monotonic()

@@ -18,6 +18,11 @@ MANAGEMENT_PREFIX_LENGTH = 24
 OPENFLOW_PORT = 6653
 
 
+def management_router(number: int) -> str:
+    """The address of router NUMBER on the management network."""
+    return f"192.0.2.{10 + number}"
+
+
 def foreign_link(number: int) -> str:
     """The /64 of foreign link NUMBER (1, 2, …)."""
     return f"2001:db8:{number + 1:x}::/64"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the topologies have in common: routers of a kernel and a bridge, end nodes, home link, management."""
+"""What the topologies have in common: routers with their segments, end nodes, home link, management network."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -7,9 +7,8 @@ from typing import ClassVar, NamedTuple
 from mininet.topo import Topo
 
 from topologies import addresses as at
-from topologies.nodes import DataIntf, Ipv6Node, LinkBridge, ManagementNetwork, RouterBridge
-
-FIRST_VLAN = 10
+from topologies.nodes import DataIntf, Ipv6Node, LinkBridge
+from topologies.ovs_router import USER, OvsRouter
 
 
 class Attachment(NamedTuple):
@@ -31,40 +30,42 @@ class Segment:
 class MobilityTopo(Topo):
     """Base class. What a user of a built topology needs to know of it, beside `addresses`:
 
-    routers: bridge → node that is the router's kernel.
+    routers: names of the routers, `rN`; each has its bridge, `ovs_router.BRIDGE`.
     foreign_links: numbers of the foreign links; the mobile node's interface on link N is `mn-fN`.
     """
 
-    routers: ClassVar[dict[str, str]]
+    routers: ClassVar[tuple[str, ...]]
     foreign_links: ClassVar[tuple[int, ...]]
+
+    def build(self, datapath: str = USER) -> None:
+        """datapath: of the routers' Open vSwitch, as `OvsRouter` has it."""
+        self.datapath = datapath
+        self.add_end_nodes()
 
     def link(self, node1: str, interface1: str, node2: str, interface2: str) -> None:
         """A veth pair, its ends named INTERFACE1 and INTERFACE2."""
         self.addLink(node1, node2, intfName1=interface1, intfName2=interface2, intf=DataIntf)
 
-    def add_router(self, bridge: str, segments: list[Segment], routes: dict[str, str] | None = None) -> None:
-        """Router `routers[bridge]` and its bridge, with one VLAN per segment.
+    def add_router(self, number: int, segments: list[Segment], routes: dict[str, str] | None = None) -> None:
+        """Router `rNUMBER`, with its interface on the management network.
 
-        The nodes at the other ends must be there already. ROUTES: destination → next hop.
+        The nodes at the other ends of its segments must be there already. ROUTES: destination → next hop.
         """
-        router = self.routers[bridge]
-        vlans: dict[str, int] = {}
-        for vlan, segment in enumerate(segments, FIRST_VLAN):
-            ports = [f"{bridge}-k-{segment.name}", *(f"{bridge}-{end.node}" for end in segment.attached)]
-            vlans |= dict.fromkeys(ports, vlan)
-        self.addHost(
+        router = f"r{number}"
+        self.addSwitch(
             router,
-            cls=Ipv6Node,
-            address=segments[0].address,
-            addresses={f"{router}-{segment.name}": [f"{segment.address}/64"] for segment in segments},
+            cls=OvsRouter,
+            listenPort=None,
+            segments={segment.name: [f"{router}-{end.node}" for end in segment.attached] for segment in segments},
+            addresses={segment.name: [f"{segment.address}/64"] for segment in segments},
             routes=routes or {},
-            forwarding=True,
+            management=f"{at.management_router(number)}/{at.MANAGEMENT_PREFIX_LENGTH}",
+            datapath=self.datapath,
         )
-        self.addSwitch(bridge, cls=RouterBridge, segments=vlans, listenPort=None)
         for segment in segments:
-            self.link(bridge, f"{bridge}-k-{segment.name}", router, f"{router}-{segment.name}")
             for end in segment.attached:
-                self.link(bridge, f"{bridge}-{end.node}", end.node, end.interface)
+                self.link(router, f"{router}-{end.node}", end.node, end.interface)
+        self.link("mgmt", f"mgmt-{router}", router, f"{router}-mgmt")
 
     def add_end_nodes(self) -> None:
         """Correspondent node, home agent, mobile node, and a stranger; the home link and the management network.
@@ -106,14 +107,10 @@ class MobilityTopo(Topo):
             addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
             routes={"default": at.foreign_gateway(1)},
         )
-        self.addSwitch("home", cls=LinkBridge, dpid="99", listenPort=None)
+        self.addSwitch("home", cls=LinkBridge, dpid="99", listenPort=None, inNamespace=True)
         self.link("home", "home-ha", "ha", "ha-home")
         self.link("home", "home-mn", "mn", "mn-home")
-        self.addSwitch(
-            "mgmt",
-            cls=ManagementNetwork,
-            dpid="9a",
-            listenPort=None,
-            address=f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}",
-        )
+        # In the root namespace, where the controller is.
+        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
+        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
         self.link("mgmt", "mgmt-ha", "ha", "ha-mgmt")

@@ -1,31 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """hoaflow and Mobile IPv6 deployed on a testbed: which program runs where and how, and what can be done to it.
 
-Home agent and bridge run in node `ha`, the mobile node in `mn`; the controller and the routers' agents where
-Open vSwitch is, in the root namespace. The management network joins them.
+Home agent and bridge run in node `ha`, the mobile node in `mn`, the routers' agents on the routers, the controller in
+the root namespace. The management network joins them.
 """
 
 import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
 from topologies import addresses as at
-from topologies.processes import Process
+from topologies.ovs_router import BRIDGE
+from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
 
 REST_PORT = 8080
 REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
-REST_TIMEOUT = 5.0
-START_TIMEOUT = 30.0
-EVENT_TIMEOUT = 20.0
+# Seconds; generous, as an emulated kernel is slow, and where something ends early, nobody waits for its events.
+REST_TIMEOUT = 20.0
+START_TIMEOUT = 120.0
+EVENT_TIMEOUT = 60.0
 # The security association between mobile node and home agent (RFC 4285); of this emulation only.
 KEYS = f'["{at.HOME_ADDRESS}"]\nspi = 256\nkey = "686f61666c6f77206f6e6c7920696e2061206c61"\n'
 
 HOME = "home"
+
+
+class Backend(NamedTuple):
+    """How a router encapsulates: `name` is flow or route; and why it took that."""
+
+    name: str
+    reason: str
 
 
 class Deployment:
@@ -79,22 +88,27 @@ class Deployment:
                     raise
                 time.sleep(0.05)
 
-    def set_up_routers(self) -> None:
-        """The tunnel endpoint of every router."""
-        for bridge, router in self.routers.items():
-            command = [sys.executable, "-m", "router", "setup", "--bridge", bridge]
-            command += ["--home-agent", at.HOME_AGENT, "--kernel-namespace", self.bed.namespace(router)]
-            self.bed.run(*command)
+    def set_up_routers(self) -> dict[str, str]:
+        """The backend of every router, as `auto` takes it; returns {router: why it took that}."""
+        reasons = {}
+        for router in self.routers:
+            command = [sys.executable, "-m", "router", "setup", "--bridge", BRIDGE, "--home-agent", at.HOME_AGENT]
+            said = self.bed.run(*command, node=router)
+            found = re.search(r"^backend (?:flow|route), because: (.*)$", said, re.MULTILINE)
+            if found is None:
+                raise ProcessError(f"hoaflow-router setup did not say on {router} which backend it takes: {said}")
+            reasons[router] = found[1]
+        return reasons
 
     def tear_down_routers(self) -> None:
-        """Remove the tunnel endpoints again."""
-        for bridge in self.routers:
-            self.bed.run(sys.executable, "-m", "router", "teardown", "--bridge", bridge)
+        """Remove the backends again."""
+        for router in self.routers:
+            self.bed.run(sys.executable, "-m", "router", "teardown", "--bridge", BRIDGE, node=router)
 
-    def start_agent(self, bridge: str) -> Process:
+    def start_agent(self, router: str) -> Process:
         """The agent of one router."""
-        command = [sys.executable, "-m", "router", "run", "--bridge", bridge, "--controller", REST]
-        return self.bed.start(f"agent-{bridge}", command)
+        command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST]
+        return self.bed.start(f"agent-{router}", command, node=router)
 
     def start_bridge(self) -> Process:
         """The bridge at the home agent."""
@@ -103,17 +117,29 @@ class Deployment:
         command += ["--renew", str(self.lease * 0.3)]
         return self.bed.start("bridge", command, node="ha")
 
-    def start_offload(self) -> None:
-        """All of hoaflow; returns when the routers are ready and the home agent's bindings are known."""
+    def start_offload(self) -> dict[str, Backend]:
+        """All of hoaflow; returns when the routers are ready and the home agent's bindings known: {router: backend}."""
         controller = self.start_controller()
-        self.set_up_routers()
-        for bridge in self.routers:
-            self.start_agent(bridge)
+        reasons = self.set_up_routers()
+        for router in self.routers:
+            self.start_agent(router)
         self.start_bridge()
         controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
-        for bridge in self.routers:
-            dpid = self.bed.network[bridge].dpid
+        backends = {}
+        for router, reason in reasons.items():
+            dpid = self.bed.network[router].dpid
             controller.wait_for(f"event=router-connected router={dpid} ", EVENT_TIMEOUT)
+            backends[router] = Backend(self._announced_backend(dpid), reason)
+        return backends
+
+    def _announced_backend(self, dpid: str) -> str:
+        """The backend that a router's agent has told the controller of, which is the one that is used."""
+        deadline = time.monotonic() + EVENT_TIMEOUT
+        while (backend := self.rest("GET", f"/v1/routers/{dpid}")["backend"]) is None:
+            if time.monotonic() > deadline:
+                raise ProcessError(f"the agent of router {dpid} announced no backend within {EVENT_TIMEOUT:g} s")
+            time.sleep(0.1)
+        return str(backend)
 
     # What happens
 

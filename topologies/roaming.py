@@ -3,20 +3,18 @@
 
     sudo mn --custom topologies/roaming.py --topo roaming [--controller remote]
 
-                   s1 = r1 ──┐
-    cn ─────────────┘        │
-                             ├── core ── slow ── ha ─── home link ───┐
-    foreign link 1 ─ s2 = r2─┤                                      mn
-    foreign link 2 ─ s3 = r3─┘          (and mn on either foreign link, a stranger on link 1)
+    cn ───────────── r1 ─┐
+                         ├── core ── slow ── ha ─── home link ───┐
+    foreign link 1 ─ r2 ─┤                                      mn
+    foreign link 2 ─ r3 ─┘          (and mn on either foreign link, a stranger on link 1)
 
-A router rN is a Linux kernel (a namespace) and the Open vSwitch bridge sN, which all its packets pass (see
-`nodes.RouterBridge`). `slow` is a delay line: `--topo roaming,delay=20` makes it 20 ms one way. The mobile
-node has an interface on each link, one of them up. Open vSwitch must be running.
+A router rN is a Linux kernel and an Open vSwitch, in a namespace, with the bridge br0, which all its packets pass (see
+`ovs_router`); `--topo roaming,datapath=kernel` gives it the kernel's datapath. `slow` is a delay line: with
+`--topo roaming,delay=20`, of 20 ms one way. The mobile node has an interface on each link, one of them up.
 """
 
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
 
 if "__file__" not in globals():  # `mn --custom` executes this text as it is, knowing nothing of packages
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
@@ -24,17 +22,18 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
 from topologies.nodes import DelayLine, Ipv6Node
+from topologies.ovs_router import USER
 
 
 class RoamingTopo(MobilityTopo):
     """Correspondent node, home agent and mobile node around three routers and a core."""
 
-    routers: ClassVar[dict[str, str]] = {"s1": "r1", "s2": "r2", "s3": "r3"}
+    routers = ("r1", "r2", "r3")
     foreign_links = (1, 2)
 
-    def build(self, delay: float = 5.0, **_params: Any) -> None:
-        """delay: between the core and the home agent, one way, in milliseconds."""
-        self.add_end_nodes()
+    def build(self, datapath: str = USER, delay: float = 5.0) -> None:
+        """datapath: as `OvsRouter` has it. delay: between the core and the home agent, one way, in milliseconds."""
+        super().build(datapath)
         self.add_core(float(delay))
         self.add_edge_router(1, at.CORRESPONDENT_GATEWAY, Attachment("cn", "cn-eth0"))
         self.add_edge_router(
@@ -70,7 +69,7 @@ class RoamingTopo(MobilityTopo):
         """Router NUMBER between an access link, where it is GATEWAY, and the core."""
         access = Segment("access", gateway, attached)
         core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
-        self.add_router(f"s{number}", [access, core], routes={"default": at.core_side(number)})
+        self.add_router(number, [access, core], routes={"default": at.core_side(number)})
 
 
 topos = {"roaming": RoamingTopo}

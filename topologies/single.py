@@ -4,39 +4,39 @@
     sudo mn --custom topologies/single.py --topo single [--controller remote]
 
     cn ──────────┐
-                 s1 = r1 ── ha ── home link ──┐
-    foreign link ┘                            mn (and mn, and a stranger, on the foreign link)
+                 r1 ── ha ── home link ──┐
+    foreign link ┘                       mn (and mn, and a stranger, on the foreign link)
 
-See `roaming.py` for how a router is made. Open vSwitch must be running.
+See `roaming.py` for how a router is made.
 """
 
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
 
 if "__file__" not in globals():  # `mn --custom` executes this text as it is, knowing nothing of packages
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
 
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
+from topologies.ovs_router import USER
 
 
 class SingleTopo(MobilityTopo):
     """Correspondent node, home agent and mobile node around one router."""
 
-    routers: ClassVar[dict[str, str]] = {"s1": "r1"}
+    routers = ("r1",)
     foreign_links = (1,)
 
-    def build(self, **_params: Any) -> None:
-        """Takes no parameters."""
-        self.add_end_nodes()
+    def build(self, datapath: str = USER) -> None:
+        """datapath: as `OvsRouter` has it."""
+        super().build(datapath)
         visitors = (Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0"))
         segments = [
             Segment("cn", at.CORRESPONDENT_GATEWAY, (Attachment("cn", "cn-eth0"),)),
             Segment("foreign", at.foreign_gateway(1), visitors),
             Segment("core", at.core_side(9), (Attachment("ha", "ha-core"),)),
         ]
-        self.add_router("s1", segments, routes={at.HOME_PREFIX: at.router_side(9)})
+        self.add_router(1, segments, routes={at.HOME_PREFIX: at.router_side(9)})
 
 
 topos = {"single": SingleTopo}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A topology brought up in a sandbox, with an Open vSwitch of its own, to run programs in and to change links of.
+"""A topology brought up in a sandbox, to run programs in and to change links of.
 
 with Testbed(RoamingTopo(), Path("build/logs")) as bed:
     bed.run("ping", "-c", "3", HOME_ADDRESS, node="cn")
@@ -19,13 +19,12 @@ from mininet.net import Mininet
 
 from topologies import addresses as at
 from topologies.base import MobilityTopo
-from topologies.nodes import LaterController
-from topologies.ovs import PrivateOvs
+from topologies.nodes import Device, LaterController
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
 
 CHECKOUT = Path(__file__).parents[1]
-COMMAND_TIMEOUT = 20.0
+COMMAND_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)|\|(ERR|EMER)\|")
 
 
@@ -48,7 +47,8 @@ class Testbed:
         lg.setLogLevel("error")
         with contextlib.ExitStack() as stack:
             stack.enter_context(Sandbox())
-            self.ovs = stack.enter_context(PrivateOvs(self.logs))
+            for switch in self.topology.switches():
+                self.topology.nodeInfo(switch)["logs"] = self.logs
             controller = partial(LaterController, ip=at.MANAGEMENT_ROOT, port=at.OPENFLOW_PORT)
             self.network = Mininet(topo=self.topology, controller=controller, build=False)
             stack.callback(self.network.stop)
@@ -70,8 +70,14 @@ class Testbed:
     def _enter(self, node: str | None) -> list[str]:
         return [] if node is None else ["mnexec", "-a", str(self.network[node].pid)]
 
+    @property
+    def devices(self) -> list[Process]:
+        """What runs the network itself: Open vSwitch on each router, and delay lines."""
+        switches: list[Device] = self.network.switches
+        return [process for switch in switches for process in switch.processes]
+
     def start(self, name: str, command: Sequence[str], node: str | None = None) -> Process:
-        """Start a program that goes on, in NODE (default: the root namespace, where Open vSwitch is).
+        """Start a program that goes on, in NODE (default: the root namespace, where the controller is).
 
         Raises: OSError when it cannot be started, ValueError when one of that name runs already.
         """
@@ -129,7 +135,7 @@ class Testbed:
         that ended by themselves."""
         allowed = [re.compile(pattern) for pattern in allow]
         found = []
-        for process in [*self.ovs.processes, *self.programs.values(), *self._ended]:
+        for process in [*self.devices, *self.programs.values(), *self._ended]:
             for line in process.lines:
                 if ERROR.search(line) and not any(pattern.search(line) for pattern in allowed):
                     found.append(f"{process.name}: {line}")
