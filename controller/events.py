@@ -33,7 +33,7 @@ class Recorded:
         self.event = event
         self._block: bytes | None = None
 
-    def members(self) -> dict[str, object]:
+    def members(self) -> dict[str, str | int | float | bool | None]:
         """Return what JSON shows of it besides id and name."""
         return {"time": rfc3339(self.time), **self.event.shown()}
 

@@ -18,6 +18,7 @@ from controller.events import EventBuffer
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.settings import Settings
+from tests.support.conformance import assert_declared
 
 HOME_AGENT = "2001:db8:99::1"
 HOME_PREFIX = "2001:db8:99::/64"
@@ -57,9 +58,11 @@ class Api:
         self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify, events)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
-        """One call; `body` goes as JSON, `raw` as it is."""
+        """One call; `body` goes as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        return self._client.open(path, method=method, data=data)
+        answer = self._client.open(path, method=method, data=data)
+        assert_declared(method, path, answer.status_code, answer.content_type or "", answer.data)
+        return answer
 
     def chunked(self, method: str, path: str, body: bytes) -> TestResponse:
         """One call with a body whose length is not told beforehand."""

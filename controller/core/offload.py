@@ -8,6 +8,7 @@ something to send (``Router.changes``).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from controller.core.addresses import Prefix, format_address, host
 from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
@@ -43,9 +44,9 @@ class SnapshotResult:
 
 @dataclass(frozen=True, slots=True)
 class BindingState:
-    """How a binding stands: ``active``, ``partial``, ``pending`` or ``held``, and on each router prepared for it."""
+    """How a binding stands, and on each router prepared for it."""
 
-    state: str
+    state: Literal["active", "partial", "pending", "held"]
     routers: Mapping[int, BindingOnRouter]
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix
@@ -31,9 +32,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class BindingOnRouter:
-    """How a binding stands on one router: ``active``, ``pending`` or ``failed``, and why."""
+    """How a binding stands on one router, and why."""
 
-    state: str
+    state: Literal["active", "pending", "failed"]
     reason: str | None = None
 
 

@@ -4,9 +4,9 @@
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map
 from werkzeug.wrappers import Request, Response
 
@@ -14,12 +14,18 @@ from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import StaleSequence
 from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
+from controller.rest.answers import FieldError
 from controller.rest.binding_calls import BindingCalls
+from controller.rest.bodies import decode_either
 from controller.rest.calls import Controlled, stale_problem
+from controller.rest.docs_calls import DocsCalls
 from controller.rest.event_calls import EventCalls
 from controller.rest.home_agent_calls import HomeAgentCalls
+from controller.rest.openapi import document
+from controller.rest.operations import CONVERTERS, operations_of
 from controller.rest.probe_calls import ProbeCalls
-from controller.rest.problems import FieldError, Problem, wrong_field
+from controller.rest.problems import Problem, wrong_field
+from controller.rest.queries import decode_query
 from controller.rest.router_calls import RouterCalls
 
 if TYPE_CHECKING:
@@ -28,47 +34,64 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("hoaflow.rest")
 
 
+GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls)
+OPERATIONS = [operation for group in (*GROUPS, DocsCalls) for operation in operations_of(group)]
+
+
 class RestApi:
     """A WSGI application."""
 
     def __init__(self, controlled: Controlled) -> None:
-        groups = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls)
-        rules = [rule for group in groups for rule in group(controlled).rules()]
-        self._urls = Map(rules, strict_slashes=False, merge_slashes=False)
+        calls = [*(group(controlled) for group in GROUPS), DocsCalls(document(OPERATIONS))]
+        rules = [operation.rule(group) for group in calls for operation in operations_of(type(group))]
+        self._urls = Map(rules, strict_slashes=False, merge_slashes=False, converters=CONVERTERS)
+        self._controlled = controlled
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request; a refusal becomes problem+json."""
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ["wsgi.input_terminated"] = True
         request = Request(environ)
+        return self._answer(request)(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
         try:
-            call, arguments = self._urls.bind_to_environ(environ).match()
-            response = call(request, **arguments)
+            (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
+            arguments: dict[str, Any] = dict(in_path)
+            if operation.query is not None:
+                arguments["query"] = decode_query(request.args, operation.query)
+            if operation.body is not None:
+                arguments["body"] = decode_either(self._controlled.body(request), operation.body)
+            response: Response = handler(request, **arguments)
+            return response
         except Problem as problem:
-            response = problem.response()
+            return problem.response()
         except Refused as refused:
-            response = wrong_field(refused.field, refused.reason).response()
+            return wrong_field(refused.field, refused.reason).response()
         except StaleSequence as error:
-            response = stale_problem(error).response()
+            return stale_problem(error).response()
         except PrefixesOverlap as error:
             errors = (FieldError("home_prefixes", str(error)),)
-            response = Problem(HTTPStatus.CONFLICT, str(error), errors).response()
+            return Problem(HTTPStatus.CONFLICT, str(error), errors).response()
         except (NotAnnounced, UnknownRouter) as error:
-            response = Problem(HTTPStatus.NOT_FOUND, str(error)).response()
+            return Problem(HTTPStatus.NOT_FOUND, str(error)).response()
+        except MethodNotAllowed as error:
+            return _other_method(request, sorted({"OPTIONS", *(error.valid_methods or ())}))
         except HTTPException as error:
-            response = self._http_problem(error)
+            status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+            return Problem(status, error.description or status.phrase).response()
         except Exception:
             # An error in this program: the client gets no trace of it, the log does.
             LOG.exception("event=request-failed method=%s path=%s", request.method, request.path)
-            response = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
-        return response(environ, start_response)
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
 
-    @staticmethod
-    def _http_problem(error: HTTPException) -> Response:
-        status = HTTPStatus(error.code or 500)
-        detail = error.description or status.phrase
-        response = Problem(status, detail).response()
-        for name, value in error.get_headers():
-            if name == "Allow":
-                response.headers[name] = value
-        return response
+
+def _other_method(request: Request, allowed: list[str]) -> Response:
+    """Answer OPTIONS, or refuse a method that the path does not have (RFC 9110 sections 9.3.7 and 15.5.6)."""
+    if request.method == "OPTIONS":
+        response = Response(status=HTTPStatus.NO_CONTENT)
+    else:
+        reason = f"expected one of {', '.join(allowed)}, got {request.method[:40]}"
+        response = Problem(HTTPStatus.METHOD_NOT_ALLOWED, reason).response()
+    response.headers["Allow"] = ", ".join(allowed)
+    return response

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
-from werkzeug.routing import Rule
+from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.flows import FlowKey
-from controller.rest import bodies, views
-from controller.rest.calls import Controlled, json_answer, members_of, page_answer, stale_problem
+from controller.rest import answers, bodies, views
+from controller.rest.calls import Controlled, json_answer, page_answer, stale_problem
+from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
+from controller.rest.queries import BindingsQuery, PostQuery
 from controller.southbound.channel import Counters
 
 # Counters asked for again within this time, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
-STATES = ("pending", "active", "partial", "held")
 
 
 class BindingCalls:
@@ -28,48 +29,52 @@ class BindingCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    def rules(self) -> list[Rule]:
-        """Return where each call is."""
-        return [
-            Rule("/v1/bindings", methods=["POST"], endpoint=self.post_bindings),
-            Rule("/v1/bindings", methods=["GET"], endpoint=self.list_bindings),
-            Rule("/v1/bindings/<path:home_address>", methods=["GET"], endpoint=self.get_binding),
-            Rule("/v1/bindings/<path:home_address>", methods=["DELETE"], endpoint=self.delete_binding),
-        ]
-
-    def post_bindings(self, request: Request) -> Response:
-        """One binding, or several with a result for each. Idempotent."""
-        wait = request.args.get("wait")
-        if wait not in (None, "active"):
-            raise wrong_field("wait", f"expected active or nothing, got {wait[:40]!r}")
-        body = self._at.body(request)
+    @operation(
+        "POST",
+        "/v1/bindings",
+        Role.BRIDGE,
+        {
+            HTTPStatus.OK: answers.Binding | answers.BindingRemoved | answers.BatchResults,
+            HTTPStatus.CREATED: answers.Binding,
+            HTTPStatus.ACCEPTED: answers.Binding,
+        },
+        problems=(HTTPStatus.CONFLICT,),
+        body=bodies.BindingsBody | bodies.BindingBody,
+        query=PostQuery,
+    )
+    def post_bindings(
+        self, request: Request, query: PostQuery, body: bodies.BindingsBody | bodies.BindingBody
+    ) -> Response:
+        """Report one binding, or several with a result for each. Idempotent. Lifetime 0, or the home address as
+        care-of address, removes."""
         now = time.monotonic()
-        if "bindings" in members_of(body):
-            several = bodies.decode(body, bodies.BindingsBody)
-            results = [self._post_item(index, raw, now) for index, raw in enumerate(several.bindings)]
+        if isinstance(body, bodies.BindingsBody):
+            results = [self._post_item(index, raw, now) for index, raw in enumerate(body.bindings)]
             self._at.notify()
-            return json_answer({"results": results})
-        binding = bodies.decode(body, bodies.BindingBody).binding(now)
+            return json_answer(answers.BatchResults(results))
+        binding = body.binding(now)
         change = self._at.offload.post(binding, now)
         self._at.notify()
         if self._at.offload.bindings.get(binding.home_address) is None:
-            return json_answer({"home_address": str(binding.home_address), "state": "removed"})
+            return json_answer(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
-        if wait == "active" and not self._wait_active(binding):
+        if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
         held = self._at.offload.bindings.get(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)
 
-    def _post_item(self, index: int, raw: msgspec.Raw, now: float) -> dict[str, object]:
+    def _post_item(self, index: int, raw: msgspec.Raw, now: float) -> answers.BatchResult:
         try:
             change = self._at.offload.post(bodies.decode(raw, bodies.BindingBody).binding(now), now)
-        except Problem as problem:
-            return {"index": index} | bodies.problem_of_item(problem)
+        except Problem as error:
+            problem = error
         except Refused as refused:
-            return {"index": index} | bodies.problem_of_item(wrong_field(refused.field, refused.reason))
+            problem = wrong_field(refused.field, refused.reason)
         except StaleSequence as error:
-            return {"index": index} | bodies.problem_of_item(stale_problem(error))
-        return {"index": index, "status": 201 if change is Change.ADDED else 200}
+            problem = stale_problem(error)
+        else:
+            return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
+        return answers.BatchResult(index, problem.status, problem.errors or UNSET)
 
     def _wait_active(self, binding: Binding) -> bool:
         """Wait until the switches have confirmed a binding; give up with the request's time-out or a newer one."""
@@ -85,28 +90,34 @@ class BindingCalls:
                 return False
             self._at.changed.wait(deadline - now)
 
-    def list_bindings(self, request: Request) -> Response:
-        """Bindings by page, filtered."""
+    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery)
+    def list_bindings(self, request: Request, query: BindingsQuery) -> Response:
+        """List the bindings, by page, filtered."""
         now = time.monotonic()
-        home_agent = bodies.address_filter("home_agent", request.args.get("home_agent"))
-        care_of_address = bodies.address_filter("care_of_address", request.args.get("care_of_address"))
-        state = request.args.get("state")
-        if state not in (None, *STATES):
-            raise wrong_field("state", f"expected one of {', '.join(STATES)}, got {state!r}")
+        home_agent = bodies.address_filter("home_agent", query.home_agent)
+        care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         found = (
             (str(binding.home_address), binding)
             for binding in self._at.offload.bindings
             if home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (state is None or self._at.offload.state_of(binding, now).state == state)
+            and (query.state is None or self._at.offload.state_of(binding, now).state == query.state)
         )
         counters = self._counters()
-        return page_answer(request, "bindings", found, lambda binding: self._binding_view(binding, counters))
+        return page_answer(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
 
+    @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,))
     def get_binding(self, request: Request, home_address: str) -> Response:
-        """One binding."""
+        """Show one binding."""
         return json_answer(self._binding_view(self._held(home_address), self._counters()))
 
+    @operation(
+        "DELETE",
+        "/v1/bindings/{home_address}",
+        Role.ADMIN,
+        {HTTPStatus.NO_CONTENT: ()},
+        (HTTPStatus.NOT_FOUND,),
+    )
     def delete_binding(self, request: Request, home_address: str) -> Response:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
         binding = self._held(home_address)
@@ -120,7 +131,7 @@ class BindingCalls:
             raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")
         return binding
 
-    def _binding_view(self, binding: Binding, counters: views.FlowCounters) -> dict[str, object]:
+    def _binding_view(self, binding: Binding, counters: views.FlowCounters) -> answers.Binding:
         return views.binding_view(binding, self._at.offload, counters, time.monotonic())
 
     def _counters(self) -> views.FlowCounters:

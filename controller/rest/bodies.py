@@ -3,25 +3,30 @@
 
 import re
 from http import HTTPStatus
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from controller.core.addresses import Prefix, parse_ipv6_address, parse_prefix
-from controller.core.bindings import SEQUENCE_SPACE, Binding
+from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
-from controller.rest.problems import FieldError, Problem, wrong_field
-
-# RFC 6275 counts lifetimes in 16 bits of 4 seconds.
-LONGEST_LIFETIME = 0xFFFF * 4
-MAC_ADDRESS = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII | re.IGNORECASE)
+from controller.rest.fields import (
+    DATAPATH_ID,
+    HomeAddress,
+    HomePrefix,
+    Ipv6Address,
+    Lifetime,
+    MacAddress,
+    PortName,
+    Revision,
+    Sequence,
+)
+from controller.rest.problems import Problem, wrong_field
 
 # Shorter ones would be gone between two renewals: switches count whole seconds.
 SHORTEST_LEASE = 2
-
-PortName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 T = TypeVar("T")
 
@@ -29,11 +34,11 @@ T = TypeVar("T")
 class BindingBody(Struct, forbid_unknown_fields=True):
     """One binding as a bridge reports it. ``lifetime`` in seconds left."""
 
-    home_address: str
-    care_of_address: str
-    home_agent: str | None = None
-    lifetime: Annotated[int, Meta(ge=0, le=LONGEST_LIFETIME)] | None = None
-    sequence: Annotated[int, Meta(ge=0, lt=SEQUENCE_SPACE)] | None = None
+    home_address: HomeAddress
+    care_of_address: Ipv6Address
+    home_agent: Ipv6Address | None = None
+    lifetime: Lifetime | None = None
+    sequence: Sequence | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value. ``home_agent`` is the one meant where the body names none. Raises Problem."""
@@ -54,14 +59,14 @@ class BindingBody(Struct, forbid_unknown_fields=True):
 class BindingsBody(Struct, forbid_unknown_fields=True):
     """Several bindings; each is decoded by itself, so that one that is wrong does not hold up the others."""
 
-    bindings: list[msgspec.Raw]
+    bindings: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BindingBody"})]]
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
     """A bridge's announcement of its home agent. ``lease`` in seconds."""
 
-    home_prefixes: list[str]
-    lease: Annotated[int, Meta(ge=SHORTEST_LEASE)] = 10
+    home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1)]
+    lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
     status: Literal["up", "ha-down"] = "up"
 
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -76,9 +81,9 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
 class EndpointBody(Struct, forbid_unknown_fields=True):
     """One tunnel endpoint of a router."""
 
-    home_agent: str
+    home_agent: Ipv6Address
     port: PortName
-    mac: str
+    mac: MacAddress
 
 
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
@@ -86,22 +91,22 @@ class FlowTunnelBody(Struct, forbid_unknown_fields=True):
 
     transmit_port: PortName
     receive_port: PortName
-    decapsulation_address: str
-    decapsulation_mac: str
-    router_mac: str
+    decapsulation_address: Ipv6Address
+    decapsulation_mac: MacAddress
+    router_mac: MacAddress
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
     """One tunnel that the agent could not apply."""
 
-    home_address: str
+    home_address: HomeAddress
     reason: Annotated[str, Meta(max_length=1000)]
 
 
 class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     """Which backend a router has, and what its kernel holds."""
 
-    revision: Annotated[int, Meta(ge=0)]
+    revision: Revision
     endpoints: list[EndpointBody] = []
     flow: FlowTunnelBody | None = None
     failed: list[FailureBody] = []
@@ -111,7 +116,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
         endpoints = {}
         for index, endpoint in enumerate(self.endpoints):
             address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
-            endpoints[address] = EndpointName(endpoint.port, _mac(f"endpoints[{index}].mac", endpoint.mac))
+            endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower())
         return endpoints
 
     def core_flow(self) -> FlowTunnelNames | None:
@@ -122,8 +127,8 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             self.flow.transmit_port,
             self.flow.receive_port,
             _address("flow.decapsulation_address", self.flow.decapsulation_address),
-            _mac("flow.decapsulation_mac", self.flow.decapsulation_mac),
-            _mac("flow.router_mac", self.flow.router_mac),
+            self.flow.decapsulation_mac.lower(),
+            self.flow.router_mac.lower(),
         )
 
     def failures(self) -> dict[Prefix, str]:
@@ -131,13 +136,26 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
         return {_prefix(f"failed[{i}].home_address", f.home_address): f.reason for i, f in enumerate(self.failed)}
 
 
+def decode_either(body: bytes, union: Any) -> Any:
+    """Decode a request body that is one of several structs: the first whose required members are all there, else the
+    last. Raises Problem as ``decode`` does."""
+    *first, last = get_args(union) or (union,)
+    if first:
+        members = decode(body, dict[str, msgspec.Raw])
+        last = next((type_ for type_ in first if _required(type_) <= members.keys()), last)
+    return decode(body, last)
+
+
+def _required(type_: type[Struct]) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(type_) if field.required}
+
+
 def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
     """Decode a request body. Raises Problem: 400 for what is not JSON, 422 for a wrong type, value or field."""
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
-        field, reason = _where(str(error))
-        raise wrong_field(field, reason) from None
+        raise wrong_field(*split_error(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
 
@@ -152,23 +170,21 @@ def prefix_in_path(text: str) -> Prefix:
     return _prefix("home_address", text)
 
 
+def dpid_in_path(text: str) -> int:
+    """Return the datapath id in a request's path. Raises Problem."""
+    if not DATAPATH_ID.fullmatch(text):
+        raise wrong_field("dpid", f"expected a datapath id of up to 16 hexadecimal digits, got {text[:40]!r}")
+    return int(text, 16)
+
+
 def address_filter(name: str, text: str | None) -> bytes | None:
     """Return the address that a list is filtered by. Raises Problem."""
     return None if text is None else _address(name, text)
 
 
-def problem_of_item(problem: Problem) -> dict[str, object]:
-    """Return how one item of a batch was refused."""
-    return {"status": int(problem.status), "errors": [_member(error) for error in problem.errors]}
-
-
-def _member(error: FieldError) -> dict[str, str]:
-    return {"field": error.field, "reason": error.reason}
-
-
-def _where(message: str) -> tuple[str, str]:
+def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
     """Split msgspec's ``reason - at `$.path``` into the field's path and the reason."""
-    reason, _, path = message.partition(" - at `$")
+    reason, _, path = str(error).partition(" - at `$")
     unknown = re.search(r"unknown field `([^`]*)`|missing required field `([^`]*)`", reason)
     field = path.rstrip("`").lstrip(".")
     if unknown:
@@ -189,9 +205,3 @@ def _prefix(field: str, text: str) -> Prefix:
         return parse_prefix(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
-
-
-def _mac(field: str, text: str) -> str:
-    if not MAC_ADDRESS.fullmatch(text):
-        raise wrong_field(field, f"expected a MAC address, got {text!r}")
-    return text.lower()

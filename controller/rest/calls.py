@@ -4,24 +4,27 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from operator import itemgetter
 from typing import TypeVar
 
 import eventlet
 import msgspec
+from msgspec import Struct
 from werkzeug.wrappers import Request, Response
 
 from controller.changes import ChangeSignal
 from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
 from controller.events import EventBuffer
-from controller.rest import bodies, views
-from controller.rest.problems import FieldError, Problem, wrong_field
+from controller.rest.answers import FieldError
+from controller.rest.operations import JSON
+from controller.rest.problems import Problem
+from controller.rest.queries import PageQuery
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 
-LONGEST_NUMBER = 18  # digits
-
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +55,27 @@ class Controlled:
         return body
 
 
-def json_answer(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def json_answer(content: Struct, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Return an answer in JSON."""
-    return Response(msgspec.json.encode(content), status=status, content_type="application/json")
+    return Response(msgspec.json.encode(content), status=status, content_type=JSON)
 
 
-def page_answer(request: Request, name: str, items: Iterable[tuple[str, T]], view: Callable[[T], object]) -> Response:
-    """Return the page of a list that a request asks for; ``items`` are pairs of a unique text and a thing."""
-    page = views.page(items, request.args.get("limit"), request.args.get("cursor"))
-    return json_answer({name: [view(item) for item in page.items], "next": page.next})
+def page_answer(
+    page: Callable[[list[P], str | None], Struct],
+    query: PageQuery,
+    items: Iterable[tuple[str, T]],
+    view: Callable[[T], P],
+) -> Response:
+    """Return the page of a list that a request asks for.
+
+    ``items`` are pairs of a unique text, by which they are ordered, and a thing; ``view`` says how one looks.
+    """
+    cursor, size = query.cursor, query.limit
+    rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=itemgetter(0))
+    following = rest[size - 1][0] if len(rest) > size else None
+    return json_answer(page([view(thing) for _, thing in rest[:size]], following))
 
 
 def stale_problem(error: StaleSequence) -> Problem:
     """Return the refusal of an update that would go back in time."""
     return Problem(HTTPStatus.CONFLICT, str(error), (FieldError("sequence", str(error)),))
-
-
-def members_of(body: bytes) -> Iterable[str]:
-    """Return the names of the members of a JSON object. Raises Problem for anything else."""
-    return bodies.decode(body, dict[str, msgspec.Raw])
-
-
-def number_in_query(request: Request, name: str, default: int) -> int:
-    """Return a number of the query. Raises Problem."""
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
-        raise wrong_field(name, f"expected a number of up to {LONGEST_NUMBER} digits, got {text[:40]!r}")
-    return int(text)

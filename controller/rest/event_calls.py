@@ -7,18 +7,20 @@ from collections.abc import Collection, Iterator
 from http import HTTPStatus
 
 import eventlet
-from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
 from controller.core.events import EVENTS
 from controller.events import Lost, Recorded
-from controller.rest import views
-from controller.rest.calls import LONGEST_NUMBER, Controlled, json_answer, number_in_query
+from controller.rest import answers
+from controller.rest.calls import Controlled, json_answer
+from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem, wrong_field
+from controller.rest.queries import EventsQuery
 from controller.rest.stream_reader import StreamReader
 
 LOG = logging.getLogger("hoaflow.rest")
 
+LONGEST_NUMBER = 18  # digits
 # How many events are written at once.
 CHUNK = 200
 # Two writes to one client are this many seconds apart, so that many events cost it, and the controller, one write.
@@ -34,32 +36,33 @@ class EventCalls:
         self._at = controlled
         self._streams = 0
 
-    def rules(self) -> list[Rule]:
-        """Return where each call is."""
-        return [Rule("/v1/events", methods=["GET"], endpoint=self.get_events)]
+    @operation(
+        "GET",
+        "/v1/events",
+        Role.READ,
+        {HTTPStatus.OK: (Content(str, "text/event-stream"), Content(answers.Events))},
+        problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
+        query=EventsQuery,
+    )
+    def get_events(self, request: Request, query: EventsQuery) -> Response:
+        """Follow what happens, as server-sent events, from now on or after the event that ``after`` or the header
+        ``Last-Event-ID`` names. With ``follow=no``: list what is buffered, by page."""
+        names = _names(query.name)
+        return self._stream(request, query, names) if query.follow == "yes" else self._page(query, names)
 
-    def get_events(self, request: Request) -> Response:
-        """What happens from now on, or after the event named; with ``follow=no`` what is buffered."""
-        names = _names(request.args.get("name"))
-        follow = request.args.get("follow", "yes")
-        if follow not in ("yes", "no"):
-            raise wrong_field("follow", f"expected yes or no, got {follow[:40]!r}")
-        return self._stream(request, names) if follow == "yes" else self._page(request, names)
-
-    def _page(self, request: Request, names: Collection[str] | None) -> Response:
+    def _page(self, query: EventsQuery, names: Collection[str] | None) -> Response:
         buffer = self._at.events
-        limit = views.page_size(request.args.get("limit"))
-        after = number_in_query(request, "cursor" if "cursor" in request.args else "after", 0)
+        after = query.after if query.cursor is None else query.cursor
         try:
-            part = buffer.read(after or buffer.begin, names, limit)
+            part = buffer.read(after or buffer.begin, names, query.limit)
         except Lost:
-            return json_answer({"events": [_item(buffer.reset(time.time()))], "next": None})
+            return json_answer(answers.Events([_item(buffer.reset(time.time()))], None))
         more = part.position < buffer.last
-        return json_answer({"events": list(map(_item, part.events)), "next": str(part.position) if more else None})
+        return json_answer(answers.Events(list(map(_item, part.events)), str(part.position) if more else None))
 
-    def _stream(self, request: Request, names: Collection[str] | None) -> Response:
+    def _stream(self, request: Request, query: EventsQuery, names: Collection[str] | None) -> Response:
         buffer = self._at.events
-        position = _position(request, buffer.last)
+        position = _position(request, query, buffer.last)
         most = self._at.settings.event_streams
         if self._streams >= most:
             raise Problem(
@@ -122,14 +125,14 @@ def _names(text: str | None) -> Collection[str] | None:
     return names
 
 
-def _position(request: Request, last: int) -> int:
+def _position(request: Request, query: EventsQuery, last: int) -> int:
     """Return after which event a client wants to go on: ``last`` if it names none, 0 for all that are held."""
     resumed = request.headers.get("Last-Event-ID", "")
-    if "after" in request.args or not resumed:
-        return number_in_query(request, "after", last)
+    if query.after is not None or not resumed:
+        return last if query.after is None else query.after
     # A client can't choose this one, so nothing is refused: what was never an id is one that is not held.
     return int(resumed) if resumed.isascii() and resumed.isdigit() and len(resumed) <= LONGEST_NUMBER else -1
 
 
-def _item(recorded: Recorded) -> dict[str, object]:
-    return {"id": recorded.id, "name": recorded.event.name} | recorded.members()
+def _item(recorded: Recorded) -> answers.EventItem:
+    return {"id": recorded.id, "name": recorded.event.name, **recorded.members()}

@@ -2,16 +2,18 @@
 """The calls on home agents: announcement, lease and snapshot."""
 
 import time
-from operator import itemgetter
+from http import HTTPStatus
+from operator import attrgetter
 
-from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
 from controller.core.addresses import format_address
 from controller.core.bindings import Binding
-from controller.rest import bodies, views
+from controller.rest import answers, bodies, views
 from controller.rest.calls import Controlled, json_answer, page_answer
+from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
+from controller.rest.queries import PageQuery
 
 
 class HomeAgentCalls:
@@ -20,25 +22,25 @@ class HomeAgentCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    def rules(self) -> list[Rule]:
-        """Return where each call is."""
-        return [
-            Rule("/v1/home-agents", methods=["GET"], endpoint=self.list_home_agents),
-            Rule("/v1/home-agents/<address>", methods=["PUT"], endpoint=self.put_home_agent),
-            Rule("/v1/home-agents/<address>/bindings", methods=["PUT"], endpoint=self.put_snapshot),
-        ]
-
-    def list_home_agents(self, request: Request) -> Response:
-        """Home agents by page."""
+    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=PageQuery)
+    def list_home_agents(self, request: Request, query: PageQuery) -> Response:
+        """List the home agents, by page."""
         found = ((format_address(agent.address), agent) for agent in self._at.offload.home_agents)
         now = time.monotonic()
         return page_answer(
-            request, "home_agents", found, lambda agent: views.home_agent_view(agent, self._at.offload, now)
+            answers.HomeAgents, query, found, lambda agent: views.home_agent_view(agent, self._at.offload, now)
         )
 
-    def put_home_agent(self, request: Request, address: str) -> Response:
-        """A bridge announces its home agent and renews its lease. Idempotent."""
-        body = bodies.decode(self._at.body(request), bodies.HomeAgentBody)
+    @operation(
+        "PUT",
+        "/v1/home-agents/{address}",
+        Role.BRIDGE,
+        answers.HomeAgent,
+        problems=(HTTPStatus.CONFLICT,),
+        body=bodies.HomeAgentBody,
+    )
+    def put_home_agent(self, request: Request, body: bodies.HomeAgentBody, address: str) -> Response:
+        """Announce a home agent, or renew its bridge's lease. Idempotent."""
         if body.lease > self._at.settings.longest_lease:
             longest = self._at.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
@@ -49,31 +51,39 @@ class HomeAgentCalls:
         self._at.notify()
         return json_answer(views.home_agent_view(home_agent, self._at.offload, now))
 
-    def put_snapshot(self, request: Request, address: str) -> Response:
-        """The whole binding cache of one home agent. Idempotent."""
-        several = bodies.decode(self._at.body(request), bodies.BindingsBody)
+    @operation(
+        "PUT",
+        "/v1/home-agents/{address}/bindings",
+        Role.BRIDGE,
+        answers.SnapshotTaken,
+        problems=(HTTPStatus.NOT_FOUND,),
+        body=bodies.BindingsBody,
+    )
+    def put_snapshot(self, request: Request, body: bodies.BindingsBody, address: str) -> Response:
+        """Take the whole binding cache of one home agent: the truth of its moment. Idempotent."""
         home_agent = bodies.address_in_path(address)
         now = time.monotonic()
         bindings: list[Binding] = []
         places: list[int] = []
-        refused: list[dict[str, object]] = []
-        for index, raw in enumerate(several.bindings):
+        refused: list[answers.RefusedItem] = []
+        for index, raw in enumerate(body.bindings):
             try:
                 bindings.append(bodies.decode(raw, bodies.BindingBody).binding(now, home_agent))
                 places.append(index)
             except Problem as problem:
-                refused.append({"index": index} | bodies.problem_of_item(problem))
+                refused.append(answers.RefusedItem(index, problem.status, problem.errors))
         result = self._at.offload.snapshot(home_agent, bindings, now)
         self._at.notify()
         for place, binding, error in result.refused:
-            item = bodies.problem_of_item(wrong_field(error.field, error.reason))
-            refused.append({"index": places[place], "home_address": str(binding.home_address)} | item)
+            refusal = wrong_field(error.field, error.reason)
+            home_address = str(binding.home_address)
+            refused.append(answers.RefusedItem(places[place], refusal.status, refusal.errors, home_address))
         return json_answer(
-            {
-                "added": result.added,
-                "changed": result.changed,
-                "removed": result.removed,
-                "unchanged": result.unchanged,
-                "refused": sorted(refused, key=itemgetter("index")),
-            }
+            answers.SnapshotTaken(
+                result.added,
+                result.changed,
+                result.removed,
+                result.unchanged,
+                sorted(refused, key=attrgetter("index")),
+            )
         )

@@ -4,11 +4,12 @@
 import time
 from http import HTTPStatus
 
-from werkzeug.routing import Rule
 from werkzeug.wrappers import Request, Response
 
 from controller.core.addresses import format_address
+from controller.rest import answers
 from controller.rest.calls import Controlled, json_answer
+from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
 
 
@@ -18,19 +19,14 @@ class ProbeCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    def rules(self) -> list[Rule]:
-        """Return where each call is."""
-        return [
-            Rule("/healthz", methods=["GET"], endpoint=self.health),
-            Rule("/readyz", methods=["GET"], endpoint=self.ready),
-        ]
+    @operation("GET", "/healthz", Role.ANYONE, answers.Health)
+    def get_health(self, request: Request) -> Response:
+        """Tell that the process lives."""
+        return json_answer(answers.Health())
 
-    def health(self, request: Request) -> Response:
-        """The process lives."""
-        return json_answer({"status": "ok"})
-
-    def ready(self, request: Request) -> Response:
-        """Ready: a switch is connected, and no announced home agent's lease has lapsed or lacks its snapshot."""
+    @operation("GET", "/readyz", Role.ANYONE, answers.Readiness, problems=(HTTPStatus.SERVICE_UNAVAILABLE,))
+    def get_readiness(self, request: Request) -> Response:
+        """Tell whether a switch is connected, and no announced home agent's lease has lapsed or lacks its snapshot."""
         now = time.monotonic()
         reasons = [
             f"home agent {format_address(agent.address)}: "
@@ -42,4 +38,4 @@ class ProbeCalls:
             reasons.append("no switch is connected")
         if reasons:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons))
-        return json_answer({"status": "ready"})
+        return json_answer(answers.Readiness())

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refusals as RFC 9457 problem details."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
+from msgspec import UNSET
 from werkzeug.wrappers import Response
+
+from controller.rest.answers import FieldError, ProblemDetails
+
+MEDIA_TYPE = "application/problem+json"
 
 # After these, an unread rest of the request may still be under way: its connection can't be used again.
 UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One field of a request and what is wrong with it."""
-
-    field: str
-    reason: str
 
 
 class Problem(Exception):
@@ -28,23 +24,13 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
 
-    def body(self) -> dict[str, object]:
+    def body(self) -> ProblemDetails:
         """Return the problem's members (RFC 9457 section 3.1), with ``errors`` by field as an extension."""
-        members: dict[str, object] = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "detail": self.detail,
-        }
-        if self.errors:
-            members["errors"] = [{"field": error.field, "reason": error.reason} for error in self.errors]
-        return members
+        return ProblemDetails(self.status.phrase, int(self.status), self.detail, errors=self.errors or UNSET)
 
     def response(self) -> Response:
         """Return the HTTP answer."""
-        response = Response(
-            msgspec.json.encode(self.body()), status=self.status, content_type="application/problem+json"
-        )
+        response = Response(msgspec.json.encode(self.body()), status=self.status, content_type=MEDIA_TYPE)
         if self.status in UNREAD:
             response.headers["Connection"] = "close"
         return response

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.support.conformance import assert_declared
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
 
@@ -100,7 +101,7 @@ class Controller:
         assert_log_clean(self._log, allow)
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> Answer:
-        """One REST call; `body` is sent as JSON, `raw` as it is."""
+        """One REST call; `body` is sent as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         with self._ovs.inside():
             connection = http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
@@ -111,6 +112,7 @@ class Controller:
             finally:
                 connection.close()
         kind = response.headers.get("Content-Type", "")
+        assert_declared(method, path, response.status, kind, content)
         return Answer(response.status, json.loads(content) if content else None, kind)
 
     def get(self, path: str) -> Any:

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What calls answer: one declaration per answer, from which it is encoded and OpenAPI's schemas are made.
+
+Addresses are in RFC 5952 form, times are seconds from now.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from controller.core.events import EVENTS
+from controller.events import RESET
+from controller.rest.fields import (
+    Count,
+    DatapathId,
+    HomeAddress,
+    HomePrefix,
+    Ipv6Address,
+    Lifetime,
+    MacAddress,
+    Revision,
+    SecondsLeft,
+    Sequence,
+)
+
+BindingStateName = Literal["pending", "active", "partial", "held"]
+Cursor = Annotated[str, Meta(description="Where the next page begins: `cursor` of the next request.")] | None
+Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
+
+
+class FieldError(Struct, frozen=True):
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+class ProblemDetails(Struct, frozen=True):
+    """A refusal (RFC 9457). ``errors`` says which fields were wrong, where it was fields."""
+
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    type: str = "about:blank"
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+
+
+class BindingOnRouter(Struct):
+    """How a binding stands on one router, why it does not go direct there, and what its flows have counted."""
+
+    state: Literal["active", "pending", "failed"]
+    packets: Count
+    bytes: Count
+    reason: str | None = None
+
+
+class Binding(Struct):
+    """A binding as held, with its state on each router that is prepared for its home agent."""
+
+    home_address: HomeAddress
+    care_of_address: Ipv6Address
+    home_agent: Ipv6Address
+    lifetime: Lifetime | None
+    sequence: Sequence | None
+    expires_in: SecondsLeft | None
+    state: BindingStateName
+    routers: dict[DatapathId, BindingOnRouter]
+
+
+class BindingRemoved(Struct):
+    """A binding that was removed, or of which none is held."""
+
+    home_address: HomeAddress
+    state: Literal["removed"] = "removed"
+
+
+class BatchResult(Struct, omit_defaults=True):
+    """What became of one item of a batch."""
+
+    index: Index
+    status: Annotated[int, Meta(ge=200, le=599)]
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+
+
+class BatchResults(Struct):
+    """What became of each item of a batch."""
+
+    results: list[BatchResult]
+
+
+class Bindings(Struct):
+    """Bindings, by page."""
+
+    bindings: list[Binding]
+    next: Cursor
+
+
+class HomeAgent(Struct):
+    """A home agent. ``snapshot`` is ``wanted`` while the controller has none from it under its present lease."""
+
+    home_agent: Ipv6Address
+    home_prefixes: list[HomePrefix]
+    lease: Annotated[int, Meta(description="Seconds.", ge=1)]
+    expires_in: SecondsLeft
+    status: Literal["up", "ha-down", "expired"]
+    snapshot: Literal["wanted", "held"]
+    bindings: Count
+
+
+class HomeAgents(Struct):
+    """Home agents, by page."""
+
+    home_agents: list[HomeAgent]
+    next: Cursor
+
+
+class RefusedItem(Struct, omit_defaults=True):
+    """A binding of a snapshot that could not be taken."""
+
+    index: Index
+    status: Annotated[int, Meta(ge=400, le=599)]
+    errors: tuple[FieldError, ...]
+    home_address: HomeAddress | UnsetType = UNSET
+
+
+class SnapshotTaken(Struct):
+    """What a snapshot did. ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``."""
+
+    added: Count
+    changed: Count
+    removed: Count
+    unchanged: Count
+    refused: list[RefusedItem]
+
+
+class Endpoint(Struct):
+    """A tunnel endpoint of a router (`route` backend)."""
+
+    home_agent: Ipv6Address
+    port: str
+    mac: MacAddress
+
+
+class TunnelRevisions(Struct):
+    """How far the tunnel list has come, and how far the router's agent."""
+
+    revision: Revision
+    acknowledged: Revision
+
+
+class RefusedFlow(Struct):
+    """A flow that a switch refuses, and how often it has."""
+
+    table: str
+    priority: Count
+    reason: str
+    times: Count
+
+
+class RefusedTunnel(Struct):
+    """A tunnel that a router's agent could not apply."""
+
+    home_address: HomeAddress
+    reason: str
+
+
+class Router(Struct):
+    """A router: its switch, its tunnel agent, and what they refused."""
+
+    dpid: DatapathId
+    connected: bool
+    backend: Literal["flow", "route"] | None
+    agent: Literal["unseen", "alive", "lost"]
+    endpoints: list[Endpoint]
+    tunnels: TunnelRevisions
+    open_gates: list[HomePrefix]
+    refused_flows: list[RefusedFlow]
+    refused_tunnels: list[RefusedTunnel]
+
+
+class Routers(Struct):
+    """Routers, by page."""
+
+    routers: list[Router]
+    next: Cursor
+
+
+class Flow(Struct):
+    """A flow of ours on a switch. ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
+
+    table: str
+    priority: Count
+    kind: str
+    flow: Annotated[str, Meta(description="The flow as `ovs-ofctl` writes it, with names for tables.")]
+    cookie: Annotated[str, Meta(pattern="^0x[0-9a-f]+$")]
+    packets: Count
+    bytes: Count
+    expires_in: SecondsLeft | None
+    serves: HomeAddress | None
+    home_addresses: list[HomeAddress]
+
+
+class Flows(Struct):
+    """Flows, by page."""
+
+    flows: list[Flow]
+    next: Cursor
+
+
+class Tunnel(Struct):
+    """A tunnel that a router should have."""
+
+    home_address: HomeAddress
+    care_of_address: Ipv6Address
+    home_agent: Ipv6Address
+
+
+class TunnelList(Struct):
+    """A router's tunnel list: complete for ``home_agents`` if ``full``, else what is new."""
+
+    revision: Revision
+    full: bool
+    home_agents: list[Ipv6Address]
+    tunnels: list[Tunnel]
+    removed: list[HomeAddress]
+
+
+class AgentLease(Struct):
+    """How long a tunnel agent may be silent, in seconds."""
+
+    lease: float
+
+
+EventItem = Annotated[
+    dict[str, str | int | float | bool | None],
+    Meta(
+        description="An event; which other members it has, its name says.",
+        extra_json_schema={
+            "required": ["id", "name", "time"],
+            "properties": {
+                "id": {"type": "integer", "minimum": 0},
+                "name": {"enum": [*EVENTS, RESET]},
+                "time": {"type": "string", "format": "date-time"},
+            },
+        },
+    ),
+]
+
+
+class Events(Struct):
+    """Events, by page. One named `reset` stands for all that are not held any more."""
+
+    events: list[EventItem]
+    next: Cursor
+
+
+class Health(Struct):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Struct):
+    """The controller does what it is there for."""
+
+    status: Literal["ready"] = "ready"

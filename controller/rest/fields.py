@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types of the fields that requests and answers share, each declared once with its bounds and what it means."""
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+from controller.core.bindings import SEQUENCE_SPACE
+
+# RFC 6275 counts lifetimes in 16 bits of 4 seconds.
+LONGEST_LIFETIME = 0xFFFF * 4
+DATAPATH_ID = re.compile(r"^[0-9a-fA-F]{1,16}$", re.ASCII)
+
+Ipv6Address = Annotated[
+    str,
+    Meta(
+        description="An IPv6 address in any valid form; answers have that of RFC 5952.",
+        examples=["2001:db8:2::2"],
+        extra_json_schema={"format": "ipv6"},
+    ),
+]
+HomeAddress = Annotated[
+    str,
+    Meta(
+        description="A home address, IPv6 or IPv4, or a prefix: that of a mobile network.",
+        examples=["2001:db8:99::100", "2001:db8:aa:1::/64"],
+        extra_json_schema={"format": "home-address"},
+    ),
+]
+HomePrefix = Annotated[
+    str,
+    Meta(
+        description="A prefix that belongs to a home agent.",
+        examples=["2001:db8:99::/64"],
+        extra_json_schema={"format": "home-address"},
+    ),
+]
+DatapathId = Annotated[
+    str,
+    Meta(
+        description="A router: its switch's OpenFlow datapath id, hexadecimal; answers have all 16 digits.",
+        pattern=DATAPATH_ID.pattern,
+        examples=["0000000000000001"],
+    ),
+]
+MacAddress = Annotated[
+    str, Meta(description="A MAC address.", pattern="^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$", max_length=17)
+]
+PortName = Annotated[str, Meta(description="The name of an OVS port.", min_length=1, max_length=255)]
+Lifetime = Annotated[
+    int, Meta(description="Seconds left when it was reported; 0 removes.", ge=0, le=LONGEST_LIFETIME, examples=[60])
+]
+Sequence = Annotated[
+    int, Meta(description="Of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552])
+]
+Count = Annotated[int, Meta(ge=0)]
+Revision = Annotated[int, Meta(description="A state of a router's tunnel list.", ge=0, lt=10**18)]
+SecondsLeft = Annotated[float, Meta(description="Seconds from now.", ge=0)]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenAPI 3.1 document, made from the calls' declarations and the structs that validate and encode."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import UnionType
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Struct
+
+from controller.rest import problems
+from controller.rest.answers import ProblemDetails
+from controller.rest.operations import JSON, Content, Operation, PathParameters, Role
+
+SCHEMES = {"token": {"type": "http", "scheme": "bearer", "description": "A token of the tokens file."}}
+DESCRIPTION = (
+    "Takes the data traffic of Mobile IPv6 off the home agent. Refusals are RFC 9457 problem details;"
+    " lists are paged by `limit` and `cursor`."
+)
+VERSION = "1"
+
+Json = dict[str, Any]
+
+
+def document(operations: Iterable[Operation]) -> Json:
+    """Return the OpenAPI document of these calls, ready for JSON."""
+    listed = list(operations)
+    types = list(dict.fromkeys(_types(listed)))
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    known = Schemas(dict(zip(types, schemas, strict=True)), components)
+    paths: dict[str, Json] = {}
+    for operation in listed:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known)
+    # What only says how parameters are decoded is shown where the parameters are.
+    parameters = {PathParameters.__name__, *(each.query.__name__ for each in listed if each.query)}
+    shown = {name: schema for name, schema in components.items() if name not in parameters}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hoaflow",
+            "version": VERSION,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": shown, "securitySchemes": SCHEMES},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """The schemas of all types, as they are referred to, and what the references lead to."""
+
+    references: Mapping[type, Json]
+    components: Mapping[str, Json]
+
+    def of(self, type_: Any) -> Json:
+        """The schema of a type, or of a union of types."""
+        schemas = [self.references[alternative] for alternative in _alternatives(type_)]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+    def members(self, struct: type[Struct]) -> Iterable[tuple[str, bool, Json]]:
+        """The members of a struct: name, whether it is required, and schema."""
+        component = self.components[struct.__name__]
+        for name, schema in component["properties"].items():
+            yield name, name in component.get("required", ()), schema
+
+
+def _types(operations: list[Operation]) -> Iterable[type]:
+    """Every type that a schema is needed of."""
+    yield from (ProblemDetails, PathParameters)
+    for operation in operations:
+        yield from () if operation.query is None else (operation.query,)
+        yield from () if operation.body is None else _alternatives(operation.body)
+        for contents in operation.answers.values():
+            for content in contents:
+                yield from _alternatives(content.type)
+
+
+def _alternatives(type_: Any) -> tuple[type, ...]:
+    """The types of a union; any other type by itself."""
+    return get_args(type_) if isinstance(type_, UnionType) else (type_,)
+
+
+def _operation(operation: Operation, known: Schemas) -> Json:
+    summary, _, rest = operation.summary.partition(". ")
+    described: Json = {
+        "operationId": operation.handler,
+        "summary": summary.rstrip("."),
+        "description": rest,
+        "tags": [_tag(operation.path)],
+        "parameters": [*_path_parameters(operation, known), *_query_parameters(operation, known)],
+        "responses": {
+            **{str(int(status)): _answer(status, contents, known) for status, contents in operation.answers.items()},
+            **{str(int(status)): _refusal(status, known) for status in sorted(operation.refusals)},
+        },
+        "security": [] if operation.needs is Role.ANYONE else [{"token": [operation.needs.value]}],
+    }
+    if operation.body is not None:
+        content = {JSON: {"schema": known.of(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _tag(path: str) -> str:
+    """What a call is about: `bindings` of `/v1/bindings/…`; those outside of the API's version are `controller`'s."""
+    _, first, *rest = path.split("/")
+    return rest[0] if first == "v1" and rest else "controller"
+
+
+def _path_parameters(operation: Operation, known: Schemas) -> Iterable[Json]:
+    schemas = {name: schema for name, _, schema in known.members(PathParameters)}
+    return ({"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in operation.parameters)
+
+
+def _query_parameters(operation: Operation, known: Schemas) -> Iterable[Json]:
+    for name, required, schema in known.members(operation.query) if operation.query else ():
+        # What may be left out is null when decoded; as text in a query there is no null.
+        shown = dict(next(each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"))
+        if schema.get("default") is not None:
+            shown["default"] = schema["default"]
+        yield {"name": name, "in": "query", "required": required, "schema": shown}
+
+
+def _answer(status: HTTPStatus, contents: tuple[Content, ...], known: Schemas) -> Json:
+    if not contents:
+        return {"description": status.phrase}
+    by_media_type = {content.media_type: {"schema": known.of(content.type)} for content in contents}
+    return {"description": status.phrase, "content": by_media_type}
+
+
+def _refusal(status: HTTPStatus, known: Schemas) -> Json:
+    return _answer(status, (Content(ProblemDetails, problems.MEDIA_TYPE),), known)

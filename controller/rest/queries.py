@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What calls take in their query: one declaration per query."""
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from werkzeug.datastructures import MultiDict
+
+from controller.rest.bodies import split_error
+from controller.rest.fields import Ipv6Address, Revision
+from controller.rest.problems import wrong_field
+
+LARGEST_LIMIT = 1000
+# An agent's long poll holds a connection; no longer than this, in seconds.
+LONGEST_POLL = 30
+
+Limit = Annotated[int, Meta(description="Most items on the page.", ge=1, le=LARGEST_LIMIT)]
+EventNumber = Annotated[int, Meta(ge=0, lt=10**18)]
+
+T = TypeVar("T")
+
+
+class PageQuery(Struct, forbid_unknown_fields=True):
+    """Which part of a list."""
+
+    limit: Limit = 100
+    cursor: Annotated[str, Meta(description="`next` of the page before.")] | None = None
+
+
+class BindingsQuery(PageQuery):
+    """Which bindings."""
+
+    home_agent: Ipv6Address | None = None
+    care_of_address: Ipv6Address | None = None
+    state: Literal["pending", "active", "partial", "held"] | None = None
+
+
+class PostQuery(Struct, forbid_unknown_fields=True):
+    """When to answer."""
+
+    wait: (
+        Annotated[
+            Literal["active"],
+            Meta(description="Answer when the switches have confirmed, 202 if they have not after `request_timeout`."),
+        ]
+        | None
+    ) = None
+
+
+class TunnelsQuery(Struct, forbid_unknown_fields=True):
+    """What is new since when, and how long to wait for it."""
+
+    after: Revision = 0
+    wait: Annotated[int, Meta(description=f"Seconds, {LONGEST_POLL} at the most.", ge=0, lt=10**18)] = 0
+
+
+class EventsQuery(Struct, forbid_unknown_fields=True):
+    """Which events, from where on, and whether to follow those that come."""
+
+    name: Annotated[str, Meta(description="Names of events, separated by commas.")] | None = None
+    follow: Literal["yes", "no"] = "yes"
+    after: Annotated[EventNumber, Meta(description="The event to go on behind; 0 for all that are held.")] | None = None
+    limit: Limit = 100
+    cursor: Annotated[EventNumber, Meta(description="`next` of the page before.")] | None = None
+
+
+def decode_query(query: MultiDict[str, str], type_: type[T]) -> T:
+    """Return a request's query. Raises Problem: 422 for an unknown parameter, one given twice, or a wrong value."""
+    for name, values in query.lists():
+        if len(values) > 1:
+            raise wrong_field(name[:40], f"expected one value, got {len(values)}")
+    try:
+        return msgspec.convert(query.to_dict(), type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise wrong_field(*split_error(error)) from None
