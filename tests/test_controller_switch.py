@@ -233,6 +233,12 @@ def test_a_lifetime_ends_in_the_switch_itself(bench: Bench) -> None:
     wait_for("the binding's flows are gone", lambda: not any(MAC in flow for flow in bench.flows()))
 
 
+def test_every_flow_of_ours_is_known_again_when_it_is_read_back(bench: Bench) -> None:
+    listed = bench.controller.get("/v1/routers/1/flows")["flows"]
+    assert len(listed) == sum("cookie=0x686f6166" in flow for flow in bench.flows())
+    assert sum(flow["kind"] == "gate" for flow in listed) == 2
+
+
 def test_foreign_flows_are_never_touched(bench: Bench) -> None:
     def foreign() -> list[str]:
         return [flow for flow in bench.flows() if "cookie=0x5," in flow]

@@ -161,8 +161,8 @@ def _match(data: bytes) -> tuple[Match | None, int]:
 
 def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
     if name == "ip_frag":
-        # As the encoder sends it: with a mask that has all of the field's bits.
-        return data[0] if masked and data[1] == FRAGMENT_BITS else None
+        # Sent with a mask that has all of the field's bits; Open vSwitch reports that as no mask at all.
+        return data[0] if not masked or data[1] == FRAGMENT_BITS else None
     if name not in ADDRESS_FIELDS:
         return None if masked else int.from_bytes(data, "big")
     if not masked:
