@@ -18,6 +18,8 @@ from controller.changes import ChangeSignal
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.events import EventBuffer
+from controller.hangup import Hangup
+from controller.openflow_tls import install, openflow_tls
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.rest.server import CannotListen, RestServer
@@ -40,9 +42,15 @@ class HoaflowController(RyuApp):
         super().__init__(*args, **kwargs)
         try:
             settings = load(self.CONF)
+            switch_tls = openflow_tls(self.CONF)
             self._server = RestServer(self.CONF.wsapi_host, self.CONF.wsapi_port, settings.request_timeout)
         except (WrongSettings, CannotListen) as error:
             raise SystemExit(f"hoaflow: {error}") from None
+        reloads = {}
+        if switch_tls is not None:
+            install(switch_tls)
+            reloads["openflow-certificates"] = switch_tls.reload
+        self._hangup = Hangup(reloads)
         self._settings = settings
         timing = Timing(settings.agent_lease, settings.acknowledge_within, settings.forget_after)
         # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
@@ -61,6 +69,7 @@ class HoaflowController(RyuApp):
         """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
         LOG.info("event=started rest=%s:%d time=%.3f", self.CONF.wsapi_host, self.CONF.wsapi_port, time.time())
+        self.threads.append(hub.spawn(self._vital, self._hangup.serve))
         self.threads.append(hub.spawn(self._vital, self._run_clock))
         self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))
 

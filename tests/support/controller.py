@@ -47,10 +47,13 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT)
 class Controller:
     """The controller's process, in the namespace of `ovs`. A context manager; may be killed and started again."""
 
-    def __init__(self, ovs: Ovs, directory: Path, settings: str = "", host: str = "127.0.0.1") -> None:
-        """settings: lines of section [hoaflow]. host: where it serves REST."""
+    def __init__(
+        self, ovs: Ovs, directory: Path, settings: str = "", host: str = "127.0.0.1", options: Sequence[str] = ()
+    ) -> None:
+        """settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager."""
         self._ovs = ovs
         self._host = host
+        self._options = options
         self._log = directory / "controller.log"
         self._config = directory / "controller.conf"
         self._config.write_text(f"[hoaflow]\n{settings}\n")
@@ -79,6 +82,7 @@ class Controller:
             str(Path(sys.executable).with_name("ryu-manager")),
             *("--config-file", str(self._config), "--wsapi-host", self._host, "--wsapi-port", str(REST_PORT)),
             *("--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(OPENFLOW_PORT)),
+            *self._options,
             "controller/app.py",
         ]
         with self._log.open("ab") as log:
@@ -88,6 +92,11 @@ class Controller:
         except TimeoutError as error:
             self.kill()
             raise TimeoutError(f"{error}; it logged:\n{self.log}") from None
+
+    def hang_up(self) -> None:
+        """SIGHUP: it reads tokens and certificates again."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal.SIGHUP)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Ends it; by default with -9."""

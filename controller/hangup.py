@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGHUP: read tokens and certificates again, as daemons do."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from eventlet import hubs
+
+from controller.settings import WrongSettings
+
+LOG = logging.getLogger("hoaflow")
+
+
+class Hangup:
+    """Calls ``reloads``, by what they read, each time the process gets SIGHUP.
+
+    One that raises WrongSettings is to have changed nothing: what was read before stays in use.
+    """
+
+    def __init__(self, reloads: Mapping[str, Callable[[], None]]) -> None:
+        """Take over SIGHUP, which would end the process otherwise. To be made in the main thread."""
+        self._reloads = reloads
+        # A handler interrupts whatever runs, where the hub can't be used, and the hub goes on sleeping after it. So
+        # Python itself writes a byte, the signal's number, to a pipe that the hub watches.
+        self._wake, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+    def serve(self) -> None:
+        """Wait for signals, until the greenlet is ended."""
+        while True:
+            hubs.trampoline(self._wake, read=True)
+            if signal.SIGHUP in os.read(self._wake, 4096):
+                self._reload()
+
+    def _reload(self) -> None:
+        for what, reload in self._reloads.items():
+            try:
+                reload()
+            except WrongSettings as error:
+                LOG.error("event=reload-failed what=%s kept=former reason=%r", what, str(error))
+            else:
+                LOG.info("event=reloaded what=%s", what)
