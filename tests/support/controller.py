@@ -72,6 +72,13 @@ class Controller:
         return f"http://{self._host}:{REST_PORT}"
 
     @property
+    def pid(self) -> int:
+        """Its process id. Raises RuntimeError when it does not run."""
+        if self._process is None:
+            raise RuntimeError("the controller is not running")
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it has logged so far."""
         return self._log.read_text()

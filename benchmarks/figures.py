@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures, and the arithmetic between single measurements and them."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    `value` and `baseline` as they are to be read, units included. `goal` says what is wanted, empty for a figure that
+    is only shown; `met` is None then. `reason`: what was measured that explains the value. `samples`: every single
+    measurement, as JSON has it.
+    """
+
+    name: str
+    value: str
+    baseline: str = ""
+    goal: str = ""
+    met: bool | None = None
+    reason: str = ""
+    samples: Mapping[str, Any] = field(default_factory=dict)
+
+
+def median(values: Sequence[float]) -> float:
+    """The median."""
+    return float(statistics.median(values))
+
+
+def paired_ratio(values: Sequence[float], baselines: Sequence[float]) -> float:
+    """The median of the ratios of measurements that were taken one right after the other."""
+    return median([value / baseline for value, baseline in zip(values, baselines, strict=True)])
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that at least `percent` of the values do not exceed (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(percent / 100 * len(ranked)) - 1)]
+
+
+def shares(cpu: Sequence[Mapping[str, float]], elapsed: Sequence[float]) -> str:
+    """Who computed how long, of how long it took: medians, in words."""
+    parts = [f"{name} {median([each[name] for each in cpu]):.2f} s" for name in cpu[0]]
+    return f"processor time in {median(elapsed):.2f} s: " + ", ".join(parts)
+
+
+def milliseconds(seconds: float) -> str:
+    """As it stands in the table."""
+    return f"{1000 * seconds:.1f} ms"

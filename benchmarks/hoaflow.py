@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller as it is measured: with switches of a real Open vSwitch, and with bridge and router agents played.
+
+Bridge and agents do what the real ones do, on time: they announce every RENEW seconds, and report the whole binding
+cache when the controller wants it.
+"""
+
+import http.client
+import json
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import Stopwatch
+from benchmarks.rest import RestClient, Unexpected
+from benchmarks.switch import FlowCounter, wait_for_flows
+from benchmarks.workload import FLOWS_PER_BINDING, Population
+from tests.support.controller import OPENFLOW_PORT, REST_PORT, Controller
+from tests.support.ovs import Ovs
+
+LEASE = 10  # seconds, as ha-bridge has it by default
+RENEW = 3.0  # seconds, as ha-bridge has it by default
+APPLY_TIMEOUT = 300.0  # seconds, for a snapshot to be applied
+MAC = "02:00:00:00:00:01"
+DECAPSULATION = "fdb1:b792:6c09::41"
+TRANSMIT, RECEIVE = 1, 2  # OpenFlow numbers of a router's tunnel ports
+MISSES = 3  # flows in the tables after the first that no binding is behind
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A snapshot: when it began (CLOCK_MONOTONIC), seconds until it was answered and until all was confirmed, and who
+    took how much processor time."""
+
+    started: float
+    answered: float
+    confirmed: float
+    cpu: dict[str, float]
+
+
+def bridge(dpid: int) -> str:
+    """The name of a router's bridge."""
+    return f"br{dpid}"
+
+
+def add_router(ovs: Ovs, dpid: int, openflow_port: int = OPENFLOW_PORT) -> None:
+    """Add a bridge that seeks its controller, with ports where a router with the `flow` backend has its tunnels.
+
+    They are plain ports: nothing is sent through them, and to OpenFlow one is like the other.
+    """
+    ovs.add_bridge(bridge(dpid), dpid, openflow_port)
+    ovs.add_port(bridge(dpid), f"tx{dpid}", TRANSMIT)
+    ovs.add_port(bridge(dpid), f"rx{dpid}", RECEIVE)
+
+
+def switches(ovs: Ovs) -> dict[str, int]:
+    """The process that all bridges are in."""
+    return {"ovs-vswitchd": int((ovs.directory / "ovs-vswitchd.pid").read_text())}
+
+
+class Hoaflow:
+    """A controller, and the switches of the routers `dpids`: a context manager that starts it.
+
+    It can be killed and started again.
+    """
+
+    def __init__(self, ovs: Ovs, directory: Path, dpids: list[int]) -> None:
+        """dpids: of bridges that `add_router` has made."""
+        self.ovs = ovs
+        self.dpids = dpids
+        self.populations: list[Population] = []
+        self._held: dict[Population, int] = {}
+        self.missed_renewals: list[str] = []
+        self.rest = RestClient(ovs, REST_PORT)
+        self.controller = Controller(ovs, directory)
+        self._renewals = RestClient(ovs, REST_PORT)
+        self._renewing: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._counting = ExitStack()
+        self._counters: list[FlowCounter] = []
+
+    def __enter__(self) -> "Hoaflow":
+        try:
+            self._counters = [self._counting.enter_context(FlowCounter(self.ovs, bridge(dpid))) for dpid in self.dpids]
+            self.start()
+            # The flows that are there without any binding.
+            wait_for_flows(self._counters, MISSES, APPLY_TIMEOUT)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._counting.close()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Those who take processor time: the controller and Open vSwitch."""
+        return {"controller": self.controller.pid} | switches(self.ovs)
+
+    def start(self) -> None:
+        """Start the controller and announce home agents and backends, then and from then on."""
+        self.controller.start()
+        self._announce(self.rest)
+        self._ended.clear()
+        self._renewing = threading.Thread(target=self._renew, name="renewals")
+        self._renewing.start()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End the controller, with bridge and agents."""
+        self._ended.set()
+        if self._renewing is not None:
+            self._renewing.join()
+            self._renewing = None
+        self.controller.kill(number)
+        self.rest.close()
+        self._renewals.close()
+
+    def add(self, population: Population) -> None:
+        """Announce one more home agent, whose bindings are not known yet."""
+        self.populations.append(population)
+        self._announce(self.rest)
+
+    def apply(self, population: Population) -> Bulk:
+        """Report all bindings of a home agent, until the switches have confirmed their flows.
+
+        The switches tell the number of their flows; then the controller is asked for the last binding, when it is
+        confirmed. Raises Unexpected, TimeoutError.
+        """
+        now = time.monotonic()
+        body, last = population.report(now), population.binding(len(population) - 1, now)
+        clock = Stopwatch(self.pids)
+        answer = self.rest.ask("PUT", f"/v1/home-agents/{population.home_agent}/bindings", body)
+        answered = clock.elapsed()
+        if answer["refused"]:
+            raise Unexpected(f"the snapshot was refused in part: {answer['refused'][:3]}")
+        self.wait_for_flows(population)
+        self.activate(last)
+        return Bulk(clock.started, answered, clock.elapsed(), clock.cpu())
+
+    def activate(self, binding: dict[str, object]) -> None:
+        """Report one binding and wait until it is active. Raises Unexpected when it is not."""
+        status, answer = self.rest.call("POST", "/v1/bindings?wait=active", json.dumps(binding).encode())
+        if status not in (200, 201):
+            raise Unexpected(f"expected an active binding (200, 201), got {status}: {answer}")
+
+    def clear(self, population: Population) -> None:
+        """Report that a home agent has no bindings, until none has flows any more."""
+        self.rest.ask("PUT", f"/v1/home-agents/{population.home_agent}/bindings", {"bindings": []})
+        self.wait_for_flows(population, 0)
+
+    def holds(self, population: Population) -> bool:
+        """Tell whether the controller holds these bindings, and no others."""
+        return {each: count for each, count in self._held.items() if count} == {population: len(population)}
+
+    def wait_for_flows(self, population: Population, bindings: int | None = None) -> None:
+        """Wait until each switch has the flows of so many bindings of a home agent (None: all), and of those of others
+        that were waited for before. Raises TimeoutError."""
+        self._held[population] = len(population) if bindings is None else bindings
+        expected = MISSES + FLOWS_PER_BINDING * sum(self._held.values())
+        wait_for_flows(self._counters, expected, APPLY_TIMEOUT)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW):
+            try:
+                self._announce(self._renewals)
+            except (OSError, http.client.HTTPException, Unexpected) as error:
+                self.missed_renewals.append(repr(error))
+
+    def _announce(self, rest: RestClient) -> None:
+        for population in self.populations:
+            body = {"home_prefixes": [population.home_prefix], "lease": LEASE}
+            rest.ask("PUT", f"/v1/home-agents/{population.home_agent}", body)
+        for dpid in self.dpids:
+            flow = {
+                "transmit_port": f"tx{dpid}",
+                "receive_port": f"rx{dpid}",
+                "decapsulation_address": DECAPSULATION,
+                "decapsulation_mac": MAC,
+                "router_mac": MAC,
+            }
+            rest.ask("PUT", f"/v1/routers/{dpid:016x}/tunnels/ack", {"revision": 0, "flow": flow})

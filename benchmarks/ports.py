@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP ports of the benchmark, all on 127.0.0.1 in its own network namespace, besides those of the controller itself."""
+
+REFERENCE_OPENFLOW = 6654  # where the baselines' bridge seeks its controller
+REFERENCE_REST = 8081
+BARE_TRIGGER = 6690
+NULL_SERVER = 8082

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Linux says of processes: processor time and memory (proc(5))."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process with all its threads so far, in seconds. Raises FileNotFoundError when it is gone."""
+    # The name, field 2, is in parentheses and may have spaces; utime and stime are fields 14 and 15.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, in bytes. Raises FileNotFoundError when it is gone."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """The most memory that was ever resident, in bytes. Raises FileNotFoundError when it is gone."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/{pid}/status has no VmHWM")
+
+
+class Stopwatch:
+    """Wall-clock time, and the processor time that each of some processes (name: pid) took meanwhile, in seconds."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+        self._cpu = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        self.started = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def cpu(self) -> dict[str, float]:
+        """Processor seconds of each process since the start."""
+        return {name: round(cpu_seconds(pid) - self._cpu[name], 3) for name, pid in self._pids.items()}
+
+
+def settle(pids: Mapping[str, int], timeout: float = 20.0) -> None:
+    """Wait until these processes have next to nothing to do, for `timeout` seconds at the longest."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        clock = Stopwatch(pids)
+        time.sleep(0.3)
+        if sum(clock.cpu().values()) <= 0.03:
+            return

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the northbound API on one keep-alive connection, and requests prepared for the load generator."""
+
+import http.client
+import json
+from typing import Any
+
+from tests.support.ovs import Ovs
+
+TIMEOUT = 300.0  # seconds; a controller that is busy for minutes shall show in the figures, not end them
+
+
+class Unexpected(Exception):
+    """The controller's answer is not the one that the benchmark is about."""
+
+
+class RestClient:
+    """Calls to 127.0.0.1:`port` in the namespace of `ovs`. Connects with the first call, and anew after `close`.
+
+    Not thread safe.
+    """
+
+    def __init__(self, ovs: Ovs, port: int) -> None:
+        self._ovs = ovs
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        """Status and decoded body of the answer. Raises OSError, http.client.HTTPException; it is closed then."""
+        try:
+            if self._connection.sock is None:
+                with self._ovs.inside():
+                    self._connection.connect()
+            self._connection.request(method, path, body)
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        return response.status, json.loads(content) if content else None
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """The body of an answer 200 or 201; `body` is sent as it is if these are bytes. Raises Unexpected."""
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        status, answer = self.call(method, path, data)
+        if status not in (200, 201):
+            raise Unexpected(f"{method} {path}: expected 200 or 201, got {status}: {str(answer)[:300]}")
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def prepared(method: str, path: str, body: object) -> str:
+    """A whole request for the load generator."""
+    text = json.dumps(body)
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}"
+    )
