@@ -162,8 +162,11 @@ def _root(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             inner = next((part for part in error.args if isinstance(part, BaseException)), None)
         if inner is None:
-            return str(error) or type(error).__name__
+            break
         error = inner
+    text = str(error) or type(error).__name__
+    # urllib3 begins with the connection's name, which tells no more than the URL does.
+    return text.partition("): ")[2] if text.startswith("HTTP") and "): " in text else text
 
 
 def _private(url: str) -> bool:

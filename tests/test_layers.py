@@ -13,7 +13,7 @@ IMPURE = {"asyncio", "eventlet", "http", "logging", "os", "requests", "ryu", "se
     "time",
     "werkzeug",
 }
-PARTS = {"controller", "demo", "ha_bridge", "home_agent", "router", "topologies"}
+PARTS = {"cli", "controller", "demo", "ha_bridge", "home_agent", "router", "topologies"}
 # Besides itself and tunnel/, a part may use: the emulated mobile node speaks the home agent's protocol.
 ALLOWED = {"topologies": {"home_agent"}, "demo": {"topologies"}}
 

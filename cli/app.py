@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a whole: which commands there are, and how each ends."""
+
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli import bindings, events, flows, home_agents, routers, watch
+from cli.session import Session, with_session
+
+ORDER = ("bindings", "routers", "flows", "home-agents", "events")
+EXIT_STATUSES = """\b
+Exit status:
+    0  done; what was asked about is well
+    1  refused by the controller, not found, or otherwise failed
+    2  wrong usage
+    3  the controller can't be reached
+    4  the controller wants another token (401, 403)
+    5  something is not well: a check failed, a switch differs, a 5xx answer
+  130  interrupted (Ctrl-C)
+  141  nobody reads the output any more (as in '| head')
+"""
+
+
+class InOrder(TyperGroup):
+    """Lists the commands by what is asked first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
+# Plain help, and none of it reaches for the width of a wide terminal: it is to be piped, searched and printed.
+app = typer.Typer(
+    name="hoaflow",
+    cls=InOrder,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hoaflow {metadata.version('hoaflow')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+]
+
+
+@app.callback(epilog=EXIT_STATUSES)
+@with_session
+def hoaflow(at: Session, version: Version = False) -> None:
+    """See which path each mobile node's traffic takes, why, and what to do about it.
+
+    Asks the controller's REST API. Its options may stand before or behind the command's name; those behind it win.
+    Into a pipe goes plain text without colours; NO_COLOR=1 switches them off on a terminal, too.
+
+    \b
+    Examples:
+      hoaflow bindings
+      hoaflow explain 2001:db8:99::100
+      hoaflow --controller https://192.0.2.1:8080 --ca ca.pem routers
+      hoaflow bindings list --json | jq -r '.bindings[].home_address'
+    """
+
+
+bindings.app.command("watch")(watch.watch_bindings)
+app.add_typer(bindings.app, name="bindings")
+app.add_typer(routers.app, name="routers")
+app.command("flows")(flows.flows)
+app.command("home-agents")(home_agents.home_agents)
+app.command("events")(events.events)

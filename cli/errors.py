@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends: its exit status, and the errors that lead there. Scripts may rely on the numbers."""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Exit statuses, the same for every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    UNAUTHORISED = 4
+    UNHEALTHY = 5
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+    BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class CliError(Exception):
+    """A command can't do what was asked. The message says what was expected, what came and what to do.
+
+    ├── WrongUsage: an argument is not of the expected form
+    ├── Unreachable: no connection, no answer in time, or what answers is no controller
+    ├── Unauthorised: the controller wants another token
+    └── Unhealthy: the controller, or a switch behind it, is in trouble
+    """
+
+    status = Status.FAILED
+
+
+class WrongUsage(CliError):
+    """An argument is not of the expected form."""
+
+    status = Status.USAGE
+
+
+class Unreachable(CliError):
+    """No connection, no answer in time, or what answers is no controller."""
+
+    status = Status.UNREACHABLE
+
+
+class Unauthorised(CliError):
+    """The controller answered 401 or 403."""
+
+    status = Status.UNAUTHORISED
+
+
+class Unhealthy(CliError):
+    """The controller, or a switch behind it, is in trouble."""
+
+    status = Status.UNHEALTHY

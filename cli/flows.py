@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow flows`: what the switches have of hoaflow's flows at this moment."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import typer
+
+from cli import spelling
+from cli.client import Json
+from cli.completion import AnyRouter, home_addresses
+from cli.errors import Unhealthy
+from cli.output import bytes_, seconds
+from cli.session import Session, with_session
+
+ForHomeAddress = Annotated[
+    str | None,
+    typer.Option("--home-address", metavar="HOA", help="Only flows that serve it.", autocompletion=home_addresses),
+]
+OfKind = Annotated[
+    Literal["miss", "guard", "gate", "downlink", "uplink", "verify"] | None,
+    typer.Option("--kind", help="Only of this kind."),
+]
+
+
+@with_session
+def flows(at: Session, router: AnyRouter = None, home_address: ForHomeAddress = None, kind: OfKind = None) -> None:
+    """Show the flows that the switches have now, with their counters and what they serve.
+
+    Flows of other applications are not shown: hoaflow neither reads nor touches them.
+
+    \b
+    Examples:
+      hoaflow flows 1                              of router 0000000000000001
+      hoaflow flows --home-address 2001:db8:99::100   of all routers, for one node
+      hoaflow flows --json | jq '.routers[].flows[].packets'
+    """
+    wanted = home_address and spelling.home_address(home_address)
+    found: dict[str, list[Json]] = {}
+    silent: list[str] = []
+    for dpid in _routers(at, router):
+        try:
+            flows = at.controller.everything("flows", "v1", "routers", dpid, "flows")
+        except Unhealthy as error:
+            silent.append(str(error))
+            continue
+        found[dpid] = [flow for flow in flows if kind in (None, flow["kind"]) and _serves(flow, wanted)]
+    if at.output.as_json:
+        at.output.document({"routers": [{"dpid": dpid, "flows": flows} for dpid, flows in found.items()]})
+    else:
+        for dpid, flows in found.items():
+            at.output.heading(f"router {dpid}: {len(flows)} flows")
+            for flow in flows:
+                show_flow(at, flow, indent="  ")
+    if silent:
+        raise Unhealthy("; ".join(silent))
+
+
+def show_flow(at: Session, flow: Json, indent: str) -> None:
+    """Print one flow: its figures, and below them what it matches and does."""
+    ends = "" if flow["expires_in"] is None else f", ends in {seconds(flow['expires_in'])}"
+    counted = f"{flow['packets']} packets, {bytes_(flow['bytes'])}"
+    at.output.line(f"{indent}{flow['kind']}, {counted}{ends}")
+    at.output.paragraph(flow["flow"], indent=f"{indent}    ")
+
+
+def _routers(at: Session, router: str | None) -> Iterator[str]:
+    if router is not None:
+        yield at.router(router)
+        return
+    for page in at.controller.pages("routers", "v1", "routers"):
+        yield from (item["dpid"] for item in page if item["connected"])
+
+
+def _serves(flow: Json, home_address: str | None) -> bool:
+    return home_address is None or home_address == flow["serves"] or home_address in flow["home_addresses"]

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as an operator uses it: real `hoaflow` processes beside a real controller and Open vSwitch."""
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.operator import Operator
+from tests.support.ovs import Ovs
+from tests.test_controller_switch import CN, HOME_ADDRESS, HOME_AGENT, SECOND, TIN, Bench, binding
+
+OTHER = "2001:db8:99::200"
+LONG = "2001:db8:99:0:abcd:12ff:fe34:5678"
+ESCAPE = "\x1b"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A switch and its controller for all tests that leave them as they are. Leases hold all the while."""
+    directory = tmp_path_factory.mktemp("cli")
+    with Ovs(directory) as ovs, Controller(ovs, directory, "agent_lease = 300") as controller:
+        yield connected(ovs, controller)
+    ovs.assert_log_clean()
+    controller.assert_log_clean()
+
+
+@pytest.fixture
+def bench(running: Bench) -> Bench:
+    """A registered mobile node whose traffic goes direct, and nothing else."""
+    running.announce(lease=60)
+    running.snapshot(binding())
+    running.agent(0x1A)
+    wait_for("the binding is active", lambda: running.state() == "active")
+    return running
+
+
+@pytest.fixture
+def own_bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
+    """The same, to be broken: a controller of one's own."""
+    with Controller(ovs, tmp_path, "agent_lease = 300") as controller:
+        bench = connected(ovs, controller)
+        bench.announce(lease=60)
+        bench.snapshot(binding())
+        bench.agent(0x1A)
+        wait_for("the binding is active", lambda: bench.state() == "active")
+        yield bench
+    controller.assert_log_clean()
+
+
+def connected(ovs: Ovs, controller: Controller) -> Bench:
+    """A bridge with its ports, connected to the controller."""
+    ovs.add_bridge("br0", 0x1A, OPENFLOW_PORT)
+    ovs.add_port("br0", "cn", CN)
+    ovs.add_port("br0", "tin", TIN)
+    return Bench(ovs, controller)
+
+
+@pytest.fixture
+def hoaflow(running: Bench) -> Operator:
+    """The command, beside the controller of all tests."""
+    return Operator(running.ovs)
+
+
+@pytest.fixture
+def own_hoaflow(ovs: Ovs) -> Operator:
+    """The command, beside a controller of one's own or none."""
+    return Operator(ovs)
+
+
+def post(bench: Bench, *bindings: dict[str, object]) -> None:
+    """The bridge reports bindings, and the agent acknowledges their tunnels."""
+    answer = bench.controller.call("POST", "/v1/bindings", {"bindings": list(bindings)})
+    assert answer.status == 200, answer
+    assert all(result["status"] < 300 for result in answer.body["results"]), answer
+    bench.agent(0x1A)
+
+
+def test_the_lists_say_what_the_controller_holds(bench: Bench, hoaflow: Operator) -> None:
+    listed = hoaflow("bindings").out.splitlines()
+    assert listed[0].split("  ")[0] == "HOME ADDRESS"
+    assert re.fullmatch(rf"{HOME_ADDRESS} +2001:db8:2::2 +active +\d+ s +0", listed[1])
+    assert len(listed) == 2
+    assert [held["home_address"] for held in hoaflow.json("bindings", "list")["bindings"]] == [HOME_ADDRESS]
+    assert re.search(rf"{HOME_AGENT} +up +\d+ s +held +1 +2001:db8:99::/64", hoaflow("home-agents").out)
+    assert hoaflow.json("home-agents")["home_agents"][0]["bindings"] == 1
+    assert re.search(r"000000000000001a +connected +route +alive +2 +0", hoaflow("routers").out)
+    assert hoaflow.json("routers")["routers"] == bench.controller.get("/v1/routers")["routers"]
+
+
+def test_filters_and_empty_lists(bench: Bench, hoaflow: Operator) -> None:
+    assert HOME_ADDRESS in hoaflow("bindings", "list", "--home-agent", "2001:DB8:99:0::1").out
+    said = hoaflow("bindings", "list", "--state", "pending")
+    assert said.out == ""
+    assert said.err == "no bindings\n"
+    assert hoaflow.json("bindings", "list", "--care-of-address", SECOND) == {"bindings": []}
+
+
+@pytest.mark.parametrize(
+    "spelled", [HOME_ADDRESS, "2001:0DB8:0099:0000::0100", "2001:db8:99:0:0:0:0.0.1.0", "[2001:db8:99::100]"]
+)
+def test_a_home_address_may_be_spelled_in_any_valid_way(bench: Bench, hoaflow: Operator, spelled: str) -> None:
+    said = hoaflow("bindings", "show", spelled).out
+    assert said.startswith(f"{HOME_ADDRESS} is active\n")
+    assert "sequence number  1\n" in said
+
+
+def test_a_mobile_network_prefix_is_shown_and_removed(bench: Bench, hoaflow: Operator) -> None:
+    prefix = "2001:db8:99:0:8000::/65"
+    post(bench, binding(home_address=prefix))
+    assert hoaflow.json("bindings", "show", "2001:DB8:99:0:8000:0::/65")["home_address"] == prefix
+    assert hoaflow("bindings", "delete", prefix, HOME_ADDRESS).out == f"{prefix} removed\n{HOME_ADDRESS} removed\n"
+    assert "did you mean 2001:db8:99::/64?" in hoaflow("bindings", "show", f"{HOME_ADDRESS}/64", status=2).err
+    assert hoaflow.json("bindings") == {"bindings": []}
+
+
+@pytest.mark.parametrize("spelled", ["000000000000001a", "1a", "0x1A", "26", "00:00:00:00:00:00:00:1a", "dpid:1a"])
+def test_a_router_may_be_written_in_any_way(bench: Bench, hoaflow: Operator, spelled: str) -> None:
+    assert hoaflow.json("routers", "show", spelled)["dpid"] == "000000000000001a"
+
+
+def test_a_number_that_means_two_routers_is_asked_back(own_bench: Bench, own_hoaflow: Operator) -> None:
+    for dpid in (0x10, 10):
+        own_bench.agent(dpid)
+    said = own_hoaflow("routers", "show", "10", status=2).err
+    assert "0000000000000010 or 000000000000000a" in said
+    assert own_hoaflow.json("routers", "show", "0x10")["dpid"] == "0000000000000010"
+    assert "is known" in own_hoaflow("routers", "show", "99", status=1).err
+
+
+def test_flows_are_shown_with_what_they_serve(bench: Bench, hoaflow: Operator) -> None:
+    said = hoaflow("flows", "1a").out
+    held = bench.controller.get("/v1/routers/1a/flows")["flows"]
+    assert said.startswith(f"router 000000000000001a: {len(held)} flows\n")
+    assert "table=downlink,priority=100,ipv6,ipv6_dst=2001:db8:99::100" in said
+    post(bench, binding(home_address=OTHER, care_of_address=SECOND))
+    wait_for("both are active", lambda: bench.state(OTHER) == "active")
+    (router,) = hoaflow.json("flows", "--home-address", OTHER.upper())["routers"]
+    assert [flow["kind"] for flow in router["flows"]] == ["downlink", "uplink"]
+    (router,) = hoaflow.json("flows", "--kind", "gate")["routers"]
+    assert len(router["flows"]) == 2
+
+
+def test_flows_of_a_router_that_is_away_are_asked_for_in_vain(own_bench: Bench, own_hoaflow: Operator) -> None:
+    own_bench.agent(7)
+    assert "not connected" in own_hoaflow("flows", "7", status=5).err
+
+
+def test_every_page_of_a_list_is_followed(bench: Bench, hoaflow: Operator) -> None:
+    post(bench, *(binding(home_address=f"2001:db8:99::1:{i:x}") for i in range(2100)))
+    assert len(hoaflow("bindings").out.splitlines()) == 2102
+    assert len(hoaflow.json("bindings")["bindings"]) == 2101
+    assert hoaflow.shell("hoaflow bindings | head -n 2; echo ${PIPESTATUS[0]}").out.splitlines()[2] == "141"
+    said = hoaflow.shell("set -o pipefail; hoaflow bindings --json | head -n 1")
+    assert said == (141, "{\n", "")
+
+
+def test_output_that_nowhere_goes_is_told(bench: Bench, hoaflow: Operator) -> None:
+    said = hoaflow.shell("hoaflow bindings > /dev/full")
+    assert said == (1, "", "hoaflow: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        ("bindings show 2001:db8:99::999", 1, "no binding is held for 2001:db8:99::999"),
+        ("bindings delete 2001:db8:99::999", 1, "no binding is held"),
+        ("bindings show here", 2, "expected an IPv6 or IPv4 address, got 'here'"),
+        ("bindings show fe80::1%lo", 2, "without a zone"),
+        ("bindings show 10.0.0.0/40", 2, "expected a prefix length"),
+        ("bindings show", 2, "Missing argument"),
+        ("bindings list --state well", 2, "'well' is not one of"),
+        ("routers show zz", 2, "expected a router's datapath id"),
+        ("routers show 11112222333344445a", 2, "at most 64 bits"),
+        ("nonsense", 2, "No such command 'nonsense'"),
+        ("bindings --controller 127.0.0.1:8080", 2, "expected http://HOST:PORT"),
+        ("bindings --controller http://127.0.0.1:1", 3, "http://127.0.0.1:1/v1/bindings: Failed to establish"),
+        ("bindings --ca /nowhere", 2, "--ca /nowhere: "),
+        ("bindings --controller http://no.such.host.invalid:1", 3, "http://no.such.host.invalid:1"),
+        ("bindings --controller https://127.0.0.1:8080", 3, "TLS failed"),
+    ],
+)
+def test_each_failure_has_its_status_and_says_why(
+    bench: Bench, hoaflow: Operator, arguments: str, status: int, reason: str
+) -> None:
+    said = hoaflow(*arguments.split(), status=status)
+    assert said.out == ""
+    assert reason in said.err
+    assert len(said.err.splitlines()) == (4 if "Usage:" in said.err else 1), "one line is enough"
+
+
+def test_what_is_no_controller_is_told_from_one(own_hoaflow: Operator, ovs: Ovs) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = b"<html>welcome</html>"
+            self.send_response(404 if "routers" in self.path else 302 if "home-agents" in self.path else 200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ovs.inside(), HTTPServer(("127.0.0.1", 8080), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert "is that a hoaflow controller?" in own_hoaflow("bindings", status=3).err
+        assert "no hoaflow controller" in own_hoaflow("routers", status=3).err
+        assert "no hoaflow controller" in own_hoaflow("home-agents", status=3).err
+        server.shutdown()
+
+
+def test_options_may_stand_anywhere_and_the_environment_says_the_rest(bench: Bench, hoaflow: Operator) -> None:
+    held = hoaflow("--json", "bindings").out
+    assert json.loads(held)["bindings"]
+    elsewhere = {"HOAFLOW_CONTROLLER": "http://127.0.0.1:1"}
+    assert "127.0.0.1:1/" in hoaflow("bindings", environment=elsewhere, status=3).err
+    right = ["--controller", "http://127.0.0.1:8080/"]
+    for arguments in ([*right, "bindings"], ["bindings", *right], ["bindings", "list", *right]):
+        assert HOME_ADDRESS in hoaflow(*arguments, environment=elsewhere).out
+    assert "127.0.0.1:1/" in hoaflow(*right, "bindings", "--controller", "http://127.0.0.1:1", status=3).err
+
+
+def test_colours_and_folded_cells_are_for_terminals_only(bench: Bench, hoaflow: Operator) -> None:
+    far = "2001:db8:2:aaaa:bbbb:cccc:dddd:eeee"
+    post(bench, binding(home_address=LONG, care_of_address=far))
+    for command in (["bindings"], ["bindings", "show", LONG], ["flows"], ["routers", "show", "1a"]):
+        assert ESCAPE not in hoaflow(*command, environment={"TERM": "xterm-256color"}).out
+        shown = hoaflow.on_a_terminal(*command)
+        assert ESCAPE in shown
+        without = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+        # What cannot be broken may be longer: a flow's match.
+        assert all(len(line) <= 80 or line.startswith("      table=") for line in without.splitlines()), without
+        assert "\x1b[32m" not in hoaflow.on_a_terminal(*command, environment={"NO_COLOR": "1"})
+    assert f"{LONG}  {far}  active" in hoaflow("bindings").out
+
+
+def test_what_other_hosts_say_gives_the_terminal_no_commands(bench: Bench, hoaflow: Operator) -> None:
+    bench.agent(0x1A, failed=[{"home_address": HOME_ADDRESS, "reason": f"no {ESCAPE}]0;owned\x07 room\n"}])
+    said = hoaflow("bindings", "show", HOME_ADDRESS).out
+    assert ESCAPE not in said
+    assert r"no \x1b]0;owned\x07" in said
+    assert ESCAPE not in hoaflow("bindings", "show", HOME_ADDRESS, "--json").out
+
+
+def test_events_go_on_over_a_restart_of_the_controller(own_bench: Bench, own_hoaflow: Operator, tmp_path: Path) -> None:
+    with own_hoaflow.follow("events", "--after", "0", "--json", directory=tmp_path) as events:
+        events.wait_for('"binding-active"')
+        post(own_bench, binding(SECOND, 2))
+        first = json.loads(events.wait_for('"binding-changed"'))
+        assert first["care_of_address"] == SECOND
+        assert first["time"].endswith("Z")
+        own_bench.controller.kill()
+        wait_for("the loss is noticed", lambda: "trying again" in events.err)
+        own_bench.controller.start()
+        wait_for("the switch is back", lambda: events.out.count('"router-connected"') == 2)
+        ids = [json.loads(line)["id"] for line in events.out.splitlines()]
+        assert ids == sorted(set(ids))
+        wait_for("it says so", lambda: "connected again" in events.err)
+        assert events.interrupt() == 130
+        assert "Traceback" not in events.err
+
+
+def test_events_of_late_are_printed_and_that_is_it(bench: Bench, hoaflow: Operator) -> None:
+    last = hoaflow.json_lines("events", "--no-follow")[-1]["id"]
+    post(bench, binding(home_address=OTHER))
+    after = ["--after", str(last), "--no-follow"]
+    (added,) = hoaflow("events", "--name", "binding-added,binding-removed", *after).out.splitlines()
+    assert added.split()[1] == "binding-added"
+    assert f"home_address={OTHER} care_of_address=2001:db8:2::2" in added
+    assert {event["name"] for event in hoaflow.json_lines("events", *after)} >= {"binding-added"}
+    assert "there is no event 'x'" in hoaflow("events", "--name", "x", status=1).err
+
+
+def test_watching_tells_of_each_binding_and_then_of_what_changes(
+    own_bench: Bench, own_hoaflow: Operator, tmp_path: Path
+) -> None:
+    with own_hoaflow.follow("bindings", "watch", directory=tmp_path) as watch:
+        watch.wait_for("present", HOME_ADDRESS, "active")
+        post(own_bench, binding(home_address=OTHER))
+        watch.wait_for("added", OTHER)
+        wait_for("it is active", lambda: watch.wait_for(OTHER, "active"))
+        post(own_bench, binding(home_address=OTHER, care_of_address=SECOND, sequence=2))
+        watch.wait_for("changed", OTHER, SECOND, "active")
+        own_bench.controller.call("DELETE", f"/v1/bindings/{OTHER}")
+        watch.wait_for("removed", OTHER, "deleted")
+        before = len(watch.out.splitlines())
+        own_bench.controller.kill()
+        own_bench.controller.start()
+        watch.wait_for("removed", HOME_ADDRESS)
+        own_bench.announce(lease=60)
+        own_bench.snapshot(binding(SECOND))
+        own_bench.agent(0x1A)
+        watch.wait_for(HOME_ADDRESS, SECOND, "active")
+        assert any("added" in line and HOME_ADDRESS in line for line in watch.out.splitlines()[before:])
+        assert watch.interrupt() == 130
+        assert "Traceback" not in watch.err
+
+
+def test_watching_through_a_filter_sees_a_binding_come_and_leave(
+    own_bench: Bench, own_hoaflow: Operator, tmp_path: Path
+) -> None:
+    with own_hoaflow.follow("bindings", "watch", "--state", "active", "--json", directory=tmp_path) as watch:
+        present = json.loads(watch.wait_for('"present"'))
+        assert present["binding"]["home_address"] == HOME_ADDRESS
+        own_bench.ovs.vsctl("del-controller", "br0")
+        changed = json.loads(watch.wait_for('"changed"'))
+        assert changed["binding"]["state"] == "pending"
+        own_bench.ovs.vsctl("set-controller", "br0", f"tcp:127.0.0.1:{OPENFLOW_PORT}")
+        assert json.loads(watch.wait_for('"added"'))["binding"]["state"] == "active"
+
+
+def test_a_controller_that_says_nothing_is_given_up(own_hoaflow: Operator, ovs: Ovs) -> None:
+    with ovs.inside(), socket.create_server(("127.0.0.1", 8080)):
+        completed = own_hoaflow.shell(COMPLETE.format(line="hoaflow bindings show 2"))
+    assert completed == (0, "", "")
+
+
+COMPLETE = """
+source <(hoaflow --show-completion bash)
+COMP_LINE={line!r} COMP_POINT=${{#COMP_LINE}} COMP_TYPE=9 COMP_KEY=9
+_hoaflow_completion hoaflow
+[ ${{#COMPREPLY[@]}} = 0 ] || printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("hoaflow bin", ["bindings"]),
+        ("hoaflow bindings s", ["show"]),
+        ("hoaflow bindings show ", [HOME_ADDRESS, OTHER]),
+        ("hoaflow bindings show 2001:db8:99::2", ["200"]),  # bash keeps what is before the last colon
+        ("hoaflow bindings show 2001:db8:", ["99::100", "99::200"]),
+        ("hoaflow bindings show --controller http://127.0.0.1:1 ", []),
+        ("hoaflow --controller http://127.0.0.1:1 bindings show ", []),
+        ("hoaflow bindings list --home-agent ", [HOME_AGENT]),
+        ("hoaflow bindings list --state a", ["active"]),
+        ("hoaflow routers show ", ["000000000000001a"]),
+        ("hoaflow flows ", ["000000000000001a"]),
+    ],
+)
+def test_bash_completes_what_the_controller_knows(
+    bench: Bench, hoaflow: Operator, line: str, completed: list[str]
+) -> None:
+    post(bench, binding(home_address=OTHER))
+    assert hoaflow.shell(COMPLETE.format(line=line)) == (0, "".join(f"{word}\n" for word in completed), "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_are_offered_the_same(bench: Bench, hoaflow: Operator, shell: str) -> None:
+    assert "hoaflow" in hoaflow("--show-completion", shell).out
+    asking = {
+        "_HOAFLOW_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": "hoaflow bindings show 2001:db8:99::",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    assert "100" in hoaflow(environment=asking).out
