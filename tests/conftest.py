@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import configuration
+from hypothesis import configuration, settings
 
 from tests.support.logs import ErrorRecords
 from tests.support.ovs import Ovs
@@ -17,6 +17,10 @@ collect_ignore = [] if os.environ.get("HOAFLOW_KERNEL_TIER") else ["kernel"]
 
 # Everything that a run leaves behind lies in build/.
 configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
+
+# Tests assert no timing: an example may take as long as a busy machine makes it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -390,7 +390,8 @@ def test_no_gate_opens_while_a_guard_is_missing() -> None:
 def test_a_foreign_flow_in_our_place_stays() -> None:
     world = World()
     world.deliver()
-    (miss,) = [key for key, entry in world.switch.items() if key.table == "classify" and entry.flow.kind is Kind.MISS]
+    flows = [entry.flow for entry in world.switch.values()]
+    (miss,) = [flow.key for flow in flows if flow.table == "classify" and flow.kind is Kind.MISS]
     fresh = World()
     fresh.offload.connect(DPID, PORTS, [], [miss], fresh.now)
     fresh.deliver()

@@ -7,9 +7,9 @@ import pytest
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
-from controller.core.backends import FlowBackend, RouteBackend
+from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
-from controller.core.flow_sets import flows_of, gates_of
+from controller.core.flow_sets import flows_of, gates_of, path_of
 from controller.core.flows import Flow, Goto, Kind, Normal, Output, match
 from controller.core.home_agents import HomeAgent, Status
 
@@ -61,6 +61,19 @@ def test_a_shorter_prefix_ranks_below_a_longer_one_and_above_the_miss() -> None:
     assert priorities == sorted(set(priorities))
     assert priorities[0] > pipeline.MISS_PRIORITY
     assert priorities[-1] == pipeline.BINDING_PRIORITY == pipeline.downlink_priority(IPV4_BINDING.home_address)
+
+
+@pytest.mark.parametrize("backend", [ROUTE, FLOW])
+@pytest.mark.parametrize("home_address", [HOME_ADDRESS, IPV4_BINDING.home_address, parse_prefix("2001:db8:aa:1::/64")])
+def test_a_bindings_flows_are_those_that_the_pipeline_declares(home_address: Prefix, backend: Backend) -> None:
+    binding = Binding(home_address, CARE_OF_ADDRESS, HOME_AGENT)
+    expected = [
+        pipeline.downlink_flow(home_address, backend.downlink(binding)),
+        pipeline.uplink_flow(*path_of(binding), backend.uplink()),
+    ]
+    if (verified := backend.verified()) is not None:
+        expected.append(pipeline.verify_flow(CARE_OF_ADDRESS, home_address, verified))
+    assert flows_of(binding, backend) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 ``docs/backends.md`` explains both. The agent on the router announces which one it has and where.
 """
 
+from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from controller.core.bindings import Binding
@@ -11,11 +12,14 @@ from controller.core.flows import Action, DecTtl, Local, Output, SetField
 from controller.core.pipeline import TUNNEL_DESTINATION, TUNNEL_SOURCE
 
 
-class Backend(Protocol):
+class Backend(Hashable, Protocol):
     """What the flows of a binding do on a router."""
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
         """Encapsulate to the care-of address."""
+
+    def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
+        """Return the addresses that ``downlink`` sets, all in which it differs between bindings."""
 
     def uplink(self) -> tuple[Action, ...]:
         """Decapsulate."""
@@ -36,6 +40,10 @@ class RouteBackend(NamedTuple):
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
         """Hand to the namespace, whose route for the home address encapsulates."""
         return self.uplink()
+
+    def tunnel_ends(self, binding: Binding) -> tuple[()]:
+        """The namespace's route knows."""
+        return ()
 
     def uplink(self) -> tuple[Action, ...]:
         """Hand to the namespace, which decapsulates."""
@@ -67,6 +75,10 @@ class FlowBackend(NamedTuple):
             SetField(TUNNEL_DESTINATION, binding.care_of_address),
             Output(self.transmit),
         )
+
+    def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
+        """From the home agent to the care-of address."""
+        return binding.home_agent, binding.care_of_address
 
     def uplink(self) -> tuple[Action, ...]:
         """Hand to the kernel's tunnel device, by an address of the router's own."""

@@ -3,8 +3,9 @@
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from controller.core.addresses import Prefix
 
@@ -13,8 +14,7 @@ SEQUENCE_SPACE = 1 << 16
 EXPIRY_JITTER = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True, gc=False):
     """One home address (or mobile network prefix) and where its packets go.
 
     ``lifetime`` is the remaining lifetime in seconds as last reported and ``expires_at`` the moment that follows from

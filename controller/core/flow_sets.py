@@ -2,13 +2,14 @@
 """Which flows go together: those of a home agent, and those of a binding."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.core import pipeline
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
-from controller.core.flows import Flow, Kind, match_value
+from controller.core.flows import Flow, Kind, Shape, match_value
 from controller.core.home_agents import HomeAgent
 
 
@@ -37,16 +38,43 @@ def guards_of(home_agent: HomeAgent, backend: Backend | None) -> list[Flow]:
     return guards
 
 
+class BindingFlows(NamedTuple):
+    """The shapes of the flows of bindings that differ in nothing but addresses, on a router with one backend."""
+
+    backend: Backend
+    downlink: Shape
+    uplink: Flow
+    verify: Flow | None
+
+    def of(self, binding: Binding) -> list[Flow]:
+        """Return the flows of a binding of this kind: downlink, uplink, and verification where OpenFlow does it."""
+        home_address, care_of_address = binding.home_address.packed, binding.care_of_address
+        flows = [
+            Flow(self.downlink, (home_address,), self.backend.tunnel_ends(binding)),
+            Flow(self.uplink.shape, (binding.home_agent, care_of_address), self.uplink.values),
+        ]
+        if self.verify is not None:
+            flows.append(Flow(self.verify.shape, (home_address, care_of_address), self.verify.values))
+        return flows
+
+
 def flows_of(binding: Binding, backend: Backend) -> list[Flow]:
     """Return the flows that carry a binding's packets: downlink, uplink, and verification where OpenFlow does it."""
-    flows = [
-        pipeline.downlink_flow(binding.home_address, backend.downlink(binding)),
-        pipeline.uplink_flow(*path_of(binding), backend.uplink()),
-    ]
+    return binding_flows(backend, len(binding.home_address.packed), binding.home_address.length).of(binding)
+
+
+@lru_cache(maxsize=4096)
+def binding_flows(backend: Backend, octets: int, length: int) -> BindingFlows:
+    """Return what is the same for all bindings whose home addresses have so many octets and prefixes of ``length``."""
+    home_address, other = Prefix(bytes(octets), length), bytes(16)
+    some = Binding(home_address, care_of_address=other, home_agent=other)
     verified = backend.verified()
-    if verified is not None:
-        flows.append(pipeline.verify_flow(binding.care_of_address, binding.home_address, verified))
-    return flows
+    return BindingFlows(
+        backend,
+        pipeline.downlink_flow(home_address, backend.downlink(some)).shape,
+        pipeline.uplink_flow(*path_of(some), backend.uplink()),
+        None if verified is None else pipeline.verify_flow(other, home_address, verified),
+    )
 
 
 def path_of(binding: Binding) -> Path:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenFlow flows as values: what they match, what they do, and how they read in ``ovs-ofctl`` text."""
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeGuard
+
+from msgspec import Struct
 
 from controller.core.addresses import Prefix, format_address
 
@@ -57,10 +59,10 @@ class DecTtl(NamedTuple):
 
 
 class SetField(NamedTuple):
-    """Set a field, named as in OpenFlow (OXM, NXM): a MAC address as text, an IP address packed."""
+    """Set a field, named as in OpenFlow (OXM, NXM): a MAC address as text, an IP address packed, or a hole for one."""
 
     field: str
-    value: str | bytes
+    value: "str | bytes | Hole"
 
     def __str__(self) -> str:
         value = format_address(self.value) if isinstance(self.value, bytes) else self.value
@@ -85,42 +87,99 @@ class Unknown(NamedTuple):
         return self.text
 
 
+class Hole(NamedTuple):
+    """The place of an address: how many bits that has, and of how many of them it is the prefix."""
+
+    bits: int
+    length: int
+
+
 Action = Normal | Output | Local | DecTtl | SetField | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 
 
-class FlowKey(NamedTuple):
-    """What makes two flows the same one to a switch: a second ADD replaces the first."""
+class Pattern(Struct, frozen=True, order=True, gc=False, cache_hash=True):
+    """The matches of one table and priority that differ in nothing but addresses: ``fields`` has holes for these."""
 
     table: str
     priority: int
-    match: Match
+    fields: tuple[tuple[str, int | str | Hole], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One flow. An empty ``actions`` drops.
+# What makes two flows the same one to a switch: the pattern, and the addresses in its holes. A second ADD replaces the
+# first.
+FlowKey = tuple[Pattern, *tuple[bytes, ...]]
 
-    ``serves`` is the home address, home prefix or home agent whose traffic it carries, None for a table's miss flow.
+
+class Shape(Struct, frozen=True, gc=False, cache_hash=True):
+    """The flows that differ in nothing but addresses: those that they match, and those that holes in ``actions`` get.
+
+    ``serves`` is the place, among the addresses matched, of the one whose traffic such a flow carries; None: no one's.
     """
 
     kind: Kind
-    table: str
-    priority: int
-    match: Match
+    pattern: Pattern
     actions: tuple[Action, ...]
-    serves: Prefix | None = None
+    serves: int | None
+
+
+class Flow(Struct, frozen=True, gc=False):
+    """One flow: its shape, the addresses that it matches, and those that its actions set. Without actions it drops.
+
+    A router has several for each binding, so they are small and made without a look at what all of them share.
+    """
+
+    shape: Shape
+    addresses: tuple[bytes, ...]
+    values: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> FlowKey:
         """What identifies it on a switch."""
-        return FlowKey(self.table, self.priority, self.match)
+        return (self.shape.pattern, *self.addresses)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is there for; the lowest byte of its cookie."""
+        return self.shape.kind
+
+    @property
+    def table(self) -> str:
+        """The name of its table."""
+        return self.shape.pattern.table
+
+    @property
+    def priority(self) -> int:
+        """Its priority in that table."""
+        return self.shape.pattern.priority
+
+    @property
+    def match(self) -> Match:
+        """What it matches."""
+        return match_of(self.key)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What it does."""
+        values = iter(self.values)
+        return tuple(
+            SetField(action.field, next(values)) if _has_hole(action) else action for action in self.shape.actions
+        )
+
+    @property
+    def serves(self) -> Prefix | None:
+        """The home address, home prefix or home agent whose traffic it carries; None for what is there for all."""
+        place = self.shape.serves
+        if place is None:
+            return None
+        holes = [value for _, value in self.shape.pattern.fields if isinstance(value, Hole)]
+        return Prefix(self.addresses[place], holes[place].length)
 
     @property
     def cookie(self) -> int:
         """Its cookie: the owner's mark and the kind."""
-        return COOKIE_OWNER | self.kind
+        return COOKIE_OWNER | self.shape.kind
 
     def __str__(self) -> str:
         match = ",".join(_match_text(name, value) for name, value in self.match if name != "eth_type")
@@ -130,7 +189,57 @@ class Flow:
         return f"{head}{',' if match else ''}{match} actions={actions}"
 
 
+_SOURCES = ("ipv6_src", "ipv4_src")
+_DESTINATIONS = ("ipv6_dst", "ipv4_dst")
 _PROTOCOLS: dict[object, str] = {ETH_TYPE_IPV6: ",ipv6", ETH_TYPE_IPV4: ",ip"}
+
+
+def make_flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Action, ...]) -> Flow:
+    """Return a flow with this match and these actions."""
+    pattern, *addresses = make_key(table, priority, match)
+    values = [action.value for action in actions if isinstance(action, SetField) and isinstance(action.value, bytes)]
+    return Flow(_shape(kind, pattern, tuple(map(_with_hole, actions))), tuple(addresses), tuple(values))
+
+
+def make_key(table: str, priority: int, match: Match) -> FlowKey:
+    """Return the key of flows with this match."""
+    fields = tuple(
+        (name, Hole(value.bits, value.length) if isinstance(value, Prefix) else value) for name, value in match
+    )
+    addresses = (value.packed for _, value in match if isinstance(value, Prefix))
+    return (_pattern(table, priority, fields), *addresses)
+
+
+def match_of(key: FlowKey) -> Match:
+    """Return the match of flows with this key."""
+    pattern, *addresses = key
+    left = iter(addresses)
+    return tuple(
+        (name, Prefix(next(left), value.length) if isinstance(value, Hole) else value) for name, value in pattern.fields
+    )
+
+
+# Equal patterns and shapes are the same object, as long as there are not absurdly many: to tell them apart and to find
+# what belongs to one then takes no look inside.
+_pattern = lru_cache(maxsize=4096)(Pattern)
+
+
+@lru_cache(maxsize=4096)
+def _shape(kind: Kind, pattern: Pattern, actions: tuple[Action, ...]) -> Shape:
+    served = _SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else _DESTINATIONS
+    holes = [name for name, value in pattern.fields if isinstance(value, Hole)]
+    return Shape(kind, pattern, actions, next((place for place, name in enumerate(holes) if name in served), None))
+
+
+def _with_hole(action: Action) -> Action:
+    if isinstance(action, SetField) and isinstance(action.value, bytes):
+        bits = len(action.value) * 8
+        return SetField(action.field, Hole(bits, bits))
+    return action
+
+
+def _has_hole(action: Action) -> TypeGuard[SetField]:
+    return isinstance(action, SetField) and isinstance(action.value, Hole)
 
 
 def is_ours(cookie: int) -> bool:

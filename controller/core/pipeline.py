@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline: its tables as data, and one function per flow.
 
-Every flow is checked against its table's declaration where it is built, so a wrong one fails here and not in a switch.
+Every shape of flows is checked against its table's declaration where its first one is built, so a wrong one fails here
+and not in a switch.
 Table numbers are given by the order in ``TABLES``; code uses names.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controller.core.addresses import Prefix, host
 from controller.core.flows import (
@@ -21,6 +23,8 @@ from controller.core.flows import (
     Normal,
     Output,
     SetField,
+    Shape,
+    make_flow,
     match,
 )
 
@@ -106,25 +110,25 @@ class WrongFlow(Exception):
     """A flow does not fit its table's declaration: an error in this program."""
 
 
-def _flow(
-    kind: Kind,
-    table: str,
-    priority: int,
-    match: Match,
-    actions: tuple[Action, ...],
-    serves: Prefix | None = None,
-) -> Flow:
-    declared = _DECLARED[table]
-    for name, _ in match:
+def _flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Action, ...]) -> Flow:
+    flow = make_flow(kind, table, priority, match, actions)
+    _check(flow.shape)
+    return flow
+
+
+@lru_cache(maxsize=4096)
+def _check(shape: Shape) -> None:
+    """Raise WrongFlow if flows of this shape do not fit their table."""
+    declared = _DECLARED[shape.pattern.table]
+    for name, _ in shape.pattern.fields:
         if name not in declared.matches:
-            raise WrongFlow(f"table {table} does not match on {name}; it matches on {sorted(declared.matches)}")
-    for action in actions:
+            raise WrongFlow(f"table {declared.name} does not match on {name}; it matches on {sorted(declared.matches)}")
+    for action in shape.actions:
         if isinstance(action, Goto):
             if action.table not in declared.leads_to:
-                raise WrongFlow(f"table {table} does not lead to {action.table}")
+                raise WrongFlow(f"table {declared.name} does not lead to {action.table}")
         elif not isinstance(action, declared.actions):
-            raise WrongFlow(f"table {table} has no action {action}")
-    return Flow(kind, table, priority, match, actions, serves)
+            raise WrongFlow(f"table {declared.name} has no action {action}")
 
 
 def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
@@ -136,7 +140,7 @@ def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
     flows = [_flow(Kind.MISS, name, MISS_PRIORITY, (), actions) for name, actions in misses.items()]
     if classify_miss is not None:
         # Not checked against the declaration: the setting may lead to a table of somebody else's.
-        flows.append(Flow(Kind.MISS, CLASSIFY, MISS_PRIORITY, (), classify_miss))
+        flows.append(make_flow(Kind.MISS, CLASSIFY, MISS_PRIORITY, (), classify_miss))
     return flows
 
 
@@ -157,25 +161,25 @@ def guard_flows(home_prefix: Prefix) -> list[Flow]:
 def mobility_guard(home_prefix: Prefix) -> Flow:
     """Mobility Header packets (HoT and friends) go through the home agent (RFC 6275 section 10.4.6)."""
     wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_MOBILITY)
-    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
+    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
 def neighbour_discovery_guard(home_prefix: Prefix, icmpv6_type: int) -> Flow:
     """A router on the home link asks the home agent, as proxy, for a home address (RFC 6275 section 10.4.1)."""
     wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_ICMPV6, icmpv6_type=icmpv6_type)
-    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),), home_prefix)
+    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
 def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
     """A packet on its last hop is for the kernel to answer with Time Exceeded."""
     wanted = match(**_towards(home_prefix), nw_ttl=hop_limit)
-    return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),), home_prefix)
+    return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),))
 
 
 def downlink_gate(home_prefix: Prefix) -> Flow:
     """While it stands, packets for ``home_prefix`` are looked up among the bindings."""
     wanted = match(**_towards(home_prefix))
-    return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (Goto(DOWNLINK),), home_prefix)
+    return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (Goto(DOWNLINK),))
 
 
 def uplink_gate(home_agent: bytes, payload: int) -> Flow:
@@ -185,13 +189,13 @@ def uplink_gate(home_agent: bytes, payload: int) -> Flow:
     first one shows what it carries, and whoever decapsulates needs all.
     """
     wanted = match(**_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
-    return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),), host(home_agent))
+    return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),))
 
 
 def downlink_flow(home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
     """Packets for a home address or mobile network prefix are encapsulated to the care-of address."""
     wanted = match(**_towards(home_address))
-    return _flow(Kind.DOWNLINK, DOWNLINK, downlink_priority(home_address), wanted, actions, home_address)
+    return _flow(Kind.DOWNLINK, DOWNLINK, downlink_priority(home_address), wanted, actions)
 
 
 def downlink_priority(home_address: Prefix) -> int:
@@ -208,14 +212,14 @@ def uplink_flow(care_of_address: bytes, home_agent: bytes, payload: int, actions
     Several home addresses may share one care-of address; whoever decapsulates verifies the pairs.
     """
     wanted = match(**_towards(host(home_agent)), ipv6_src=host(care_of_address), ip_proto=payload)
-    return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, actions, host(care_of_address))
+    return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, actions)
 
 
 def verify_flow(care_of_address: bytes, home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
     """What came out of a tunnel passes if its outer and inner source are one binding's (`flow` backend)."""
     source = {"ipv4_src" if home_address.is_ipv4 else "ipv6_src": home_address}
     wanted = match(**source, eth_type=_towards(home_address)["eth_type"], **{TUNNEL_SOURCE: host(care_of_address)})
-    return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions, home_address)
+    return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions)
 
 
 def payload_protocol(home_address: Prefix) -> int:

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from controller.core.flows import Flow, FlowKey, Kind
 
 # OpenFlow counts timeouts in 16 bits of seconds.
@@ -27,16 +29,14 @@ ADOPTED_REVIEW = 5.0
 LAST_RETRY = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """A flow and when it ends, on the caller's clock (None: never)."""
 
     flow: Flow
     expires_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class FlowChange:
+class FlowChange(Struct, frozen=True, gc=False):
     """One message to a switch: add ``entry`` (replacing in place what has the same key), or delete ``flow``."""
 
     flow: Flow

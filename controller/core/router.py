@@ -10,7 +10,7 @@ from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding, BindingTable
 from controller.core.flow_sets import Path, flows_of, gates_of, guards_of, home_end, last_end, path_of
-from controller.core.flows import Action, Flow, FlowKey, Kind, match_value
+from controller.core.flows import Action, Flow, FlowKey, Kind, match_of, match_value
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reconciliation import Entry, FlowChange, Reconciliation
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
@@ -142,9 +142,9 @@ class Router:
     def removed(self, key: FlowKey, packets: int, bytes_: int) -> None:
         """The switch says that a binding's flow is gone, and what it had counted."""
         served = self._last_served.pop(key, None)
-        if served is None and key.table != pipeline.UPLINK:
+        if served is None and key[0].table != pipeline.UPLINK:
             served = next(
-                (value for _, value in key.match if isinstance(value, Prefix) and value in self._offered), None
+                (value for _, value in match_of(key) if isinstance(value, Prefix) and value in self._offered), None
             )
         if served is not None and self._bindings.get(served) is not None:
             before = self._retired.get(served, (0, 0))

@@ -83,7 +83,7 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
         tunnels=answers.TunnelRevisions(tunnels.revision, tunnels.acknowledged),
         open_gates=[str(gate.serves) for gate in gates_open],
         refused_flows=[
-            answers.RefusedFlow(key.table, key.priority, rejection.reason, rejection.times)
+            answers.RefusedFlow(key[0].table, key[0].priority, rejection.reason, rejection.times)
             for key, rejection in router.flows.rejections().items()
         ],
         refused_tunnels=[

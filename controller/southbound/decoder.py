@@ -16,7 +16,6 @@ from controller.core.addresses import Prefix
 from controller.core.flows import (
     Action,
     DecTtl,
-    Flow,
     FlowKey,
     Goto,
     Kind,
@@ -28,7 +27,8 @@ from controller.core.flows import (
     SetField,
     Unknown,
     is_ours,
-    match_value,
+    make_flow,
+    make_key,
 )
 from controller.core.reconciliation import Entry
 from controller.southbound.encoder import FRAGMENT_BITS
@@ -58,8 +58,6 @@ FIELDS = {
 }
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
-SOURCES = ("ipv6_src", "ipv4_src")
-DESTINATIONS = ("ipv6_dst", "ipv4_dst")
 
 
 class FlowStatistics:
@@ -113,8 +111,8 @@ def decode(statistics: Iterable[FlowStatistics], names: dict[int, str], now: flo
         if table is None or match is None:
             # A flow with our cookie that matches on what ours never do is nothing that we could delete by its key.
             continue
-        key = FlowKey(table, stats.priority, match)
-        entry = _entry(stats, key, length, names, now) if ours else None
+        key = make_key(table, stats.priority, match)
+        entry = _entry(stats, table, match, length, names, now) if ours else None
         flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
     return flows
 
@@ -127,15 +125,17 @@ def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKe
     buffer = bytearray()
     message.match.serialize(buffer, 0)
     match, _ = _match(bytes(buffer))
-    return None if match is None else FlowKey(table, message.priority, match)
+    return None if match is None else make_key(table, message.priority, match)
 
 
-def _entry(stats: FlowStatistics, key: FlowKey, match_length: int, names: dict[int, str], now: float) -> Entry:
+def _entry(
+    stats: FlowStatistics, table: str, match: Match, match_length: int, names: dict[int, str], now: float
+) -> Entry:
     actions = tuple(_instructions(stats.rest[match_length:], names))
     kind = stats.cookie & 0xFF
     if kind not in Kind.__members__.values():
         kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
-    flow = Flow(Kind(kind), key.table, key.priority, key.match, actions, _serves(Kind(kind), key.match))
+    flow = make_flow(Kind(kind), table, stats.priority, match, actions)
     if not stats.hard_timeout:
         return Entry(flow, None)
     return Entry(flow, now + stats.hard_timeout - stats.duration)
@@ -218,9 +218,3 @@ def _advance(data: bytes, offset: int) -> tuple[int, int]:
     if not 8 <= length <= len(data) - offset:
         raise ValueError(f"a structure of {length} bytes at {offset} of {len(data)}")
     return type_, length
-
-
-def _serves(kind: Kind, match: Match) -> Prefix | None:
-    fields = SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else DESTINATIONS
-    values = (match_value(match, field) for field in fields)
-    return next((value for value in values if isinstance(value, Prefix)), None)
