@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         seconds=arguments.seconds,
         singles=min(arguments.bindings, defaults.singles),
         period=arguments.period,
+        profile=arguments.profile,
     )
     try:
         with tempfile.TemporaryDirectory(prefix="hoaflow-bench-") as directory:
@@ -78,7 +79,8 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
     print(f"{facts['cores']} cores of {facts['model']}, load {facts['load'][0]:.1f}, Linux {facts['kernel']}, ", end="")
     print(f"Open vSwitch {facts['open_vswitch']}, Python {facts['python']}; {plan.bindings} bindings", flush=True)
     figures: list[Figure] = []
-    with Lab(directory, plan) as lab:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with Lab(directory, plan, output.parent) as lab:
         if wanted := [name for name in LOADED if name in only]:
             figures += _told(" and ".join(wanted), lambda: load.measure(lab, wanted))
         for name, measure in ALONE.items():
@@ -110,6 +112,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=defaults.repetitions, help="of each (%(default)s)")
     parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of handovers (%(default)s)")
     parser.add_argument("--period", type=float, default=defaults.period, help="of refreshes, seconds (%(default)s)")
+    parser.add_argument("--profile", action="store_true", help="keep profiles also of what meets its goals")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(%(default)s)")
     parser.add_argument("--document", type=Path, metavar="FILE", help="Markdown file to put the table into")
     return parser.parse_args(argv)

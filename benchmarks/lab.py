@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks import processes, switch
 from benchmarks.baselines import Reference
+from benchmarks.figures import Figure
 from benchmarks.generator import Load, Result
 from benchmarks.hoaflow import Hoaflow, add_router, bridge, switches
 from benchmarks.ports import NULL_SERVER
+from benchmarks.profile import Profile
 from benchmarks.rest import prepared
 from benchmarks.workload import Population
 from tests.support.controller import CHECKOUT, REST_PORT, wait_for
@@ -29,6 +31,7 @@ ROUTER = 1  # datapath id of the first router
 HOME_AGENT = 0x99  # number of the home agent whose bindings are held
 LIFETIME = 3600.0  # seconds: none ends, and none is refreshed but where that is measured
 GENERATOR_TIMEOUT = 300.0  # seconds
+Profiling = Callable[[], AbstractContextManager[None]]  # profiles the controller that runs then
 _LAPSE = re.compile(r"event=(lease-lapsed|agent-lost|switch-silent)")
 
 
@@ -37,7 +40,7 @@ class Plan:
     """How much is measured. bindings: held at most. repetitions: of each measurement.
 
     rate: changes a second. seconds: how long they go on in one repetition. singles: POSTs in one repetition.
-    period: seconds in which all bindings are refreshed.
+    period: seconds in which all bindings are refreshed. profile: also what meets its goals.
     """
 
     bindings: int = 100_000
@@ -46,6 +49,7 @@ class Plan:
     seconds: float = 5.0
     singles: int = 1000
     period: float = 60.0
+    profile: bool = False
 
     @property
     def changes(self) -> int:
@@ -56,9 +60,11 @@ class Plan:
 class Lab:
     """A context manager; all that it started ends with it."""
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
+    def __init__(self, directory: Path, plan: Plan, results: Path) -> None:
+        """directory: for what is needed meanwhile. results: a folder for what shall stay."""
         self.directory = directory
         self.plan = plan
+        self._results = results
         self.lapses: list[str] = []  # of leases and agents, and renewals that failed
         self._stack = ExitStack()
         self._hoaflow: Hoaflow | None = None
@@ -123,6 +129,30 @@ class Lab:
             ending.__exit__()
             self.lapses += ending.missed_renewals
             self.lapses += [line for line in ending.controller.log.splitlines() if _LAPSE.search(line)]
+
+    def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], None]) -> list[Figure]:
+        """Repeat a measurement once more under the profiler if one of its figures misses its goal, or if the plan wants
+        it; the profile is kept, and those figures get its summary as a reason.
+
+        repeat: gets the controller ready, then measures with the controller in the context that it is given.
+        """
+        if not self.plan.profile and all(figure.met for figure in figures):
+            return figures
+        profile = Profile()
+
+        @contextmanager
+        def profiling() -> Iterator[None]:
+            assert self._hoaflow is not None
+            with profile.of(self._hoaflow.controller.pid):
+                yield
+
+        repeat(profiling)
+        profile.save(self._results / f"profile-{name}.txt")
+        summary = f"the controller's time by file: {profile.summary()}"
+        return [
+            replace(figure, reason=f"{figure.reason}; {summary}") if figure.met is False else figure
+            for figure in figures
+        ]
 
     def generate(self, load: Load) -> Result:
         """Send a load."""

@@ -81,5 +81,4 @@ def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence
 
 def write(path: Path, content: dict[str, Any], figures: Sequence[Figure]) -> None:
     """Write all there is, figures with every single measurement."""
-    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**content, "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n")

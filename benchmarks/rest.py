@@ -3,11 +3,13 @@
 
 import http.client
 import json
+import time
 from typing import Any
 
 from tests.support.ovs import Ovs
 
 TIMEOUT = 300.0  # seconds; a controller that is busy for minutes shall show in the figures, not end them
+IDLE = 5.0  # seconds after which a connection is not used again
 
 
 class Unexpected(Exception):
@@ -23,9 +25,12 @@ class RestClient:
     def __init__(self, ovs: Ovs, port: int) -> None:
         self._ovs = ovs
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        self._used = 0.0
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Status and decoded body of the answer. Raises OSError, http.client.HTTPException; it is closed then."""
+        if time.monotonic() - self._used > IDLE:
+            self.close()  # the server may be about to
         try:
             if self._connection.sock is None:
                 with self._ovs.inside():
@@ -36,6 +41,7 @@ class RestClient:
         except (OSError, http.client.HTTPException):
             self.close()
             raise
+        self._used = time.monotonic()
         return response.status, json.loads(content) if content else None
 
     def ask(self, method: str, path: str, body: object = None) -> Any:

@@ -3,17 +3,18 @@
 
 import re
 import time
+from functools import partial
 
 from benchmarks import switch
 from benchmarks.baselines import OfctlRest
 from benchmarks.figures import Figure, median, paired_ratio, shares
 from benchmarks.generator import Load
-from benchmarks.hoaflow import bridge
-from benchmarks.lab import ROUTER, Lab, new_population, posts
+from benchmarks.hoaflow import Hoaflow, bridge
+from benchmarks.lab import ROUTER, Lab, Profiling, new_population, posts
 from benchmarks.ports import REFERENCE_REST
 from benchmarks.processes import Stopwatch
 from benchmarks.rest import Unexpected, prepared
-from benchmarks.workload import FLOWS_PER_BINDING
+from benchmarks.workload import FLOWS_PER_BINDING, Population
 
 GOAL = 3.0  # times ofctl_rest
 _DOWNLINK_OR_UPLINK = re.compile(r"cookie=\w+,table=[12],hard_timeout=")
@@ -31,9 +32,7 @@ def measure(lab: Lab) -> list[Figure]:
     elapsed: list[float] = []
     cpu: list[dict[str, float]] = []
     for _ in range(lab.plan.repetitions):
-        hoaflow, population = lab.fresh(), new_population(count)
-        hoaflow.add(population)
-        hoaflow.clear(population)
+        hoaflow, population = _ready(lab)
         load = posts(population, list(range(count)), None)
         clock = Stopwatch(hoaflow.pids)
         result = lab.generate(load)
@@ -48,7 +47,7 @@ def measure(lab: Lab) -> list[Figure]:
         lab.end()
         reference_rates.append(_ofctl_rest(lab, [flow for flow in flows if _DOWNLINK_OR_UPLINK.match(flow)][:count]))
     ratio = paired_ratio(rates, reference_rates)
-    return [
+    figures = [
         Figure(
             "single_rate_ratio",
             f"{ratio:.2f} ({median(rates) / FLOWS_PER_BINDING:.0f} POST/s, {FLOWS_PER_BINDING} flows each)",
@@ -59,6 +58,22 @@ def measure(lab: Lab) -> list[Figure]:
             {"hoaflow_flows": rates, "ofctl_rest_flows": reference_rates, "null_server_requests": null_rates},
         )
     ]
+    return lab.explain(figures, "single", partial(_again, lab))
+
+
+def _ready(lab: Lab) -> tuple[Hoaflow, Population]:
+    """A controller whose home agent has no bindings yet."""
+    hoaflow, population = lab.fresh(), new_population(lab.plan.singles)
+    hoaflow.add(population)
+    hoaflow.clear(population)
+    return hoaflow, population
+
+
+def _again(lab: Lab, profiling: Profiling) -> None:
+    hoaflow, population = _ready(lab)
+    with profiling():
+        lab.generate(posts(population, list(range(len(population))), None))
+        hoaflow.wait_for_flows(population)
 
 
 def _ofctl_rest(lab: Lab, flows: list[str]) -> float:
