@@ -4,36 +4,32 @@
 They work on a bridge of their own in the same Open vSwitch, with flows that were dumped from hoaflow's.
 """
 
-import contextlib
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks import ports, switch
-from benchmarks.hoaflow import add_router, bridge
+from benchmarks.hoaflow import add_router, bridge, set_controller, unset_controller
 from benchmarks.rest import RestClient
-from tests.support.controller import CHECKOUT, wait_for
+from benchmarks.ryu import RyuManager
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 REFERENCE = 0x100  # datapath id
-START_TIMEOUT = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
 class Reference:
-    """The bridge that the baselines work on. No controller of it runs but when a `RyuManager` does."""
+    """The bridge that the baselines work on. It has a controller only while a `Baseline` runs."""
 
     def __init__(self, ovs: Ovs, directory: Path) -> None:
         self._ovs = ovs
         self.bridge = bridge(REFERENCE)
         self.flows = directory / "flows.txt"
-        add_router(ovs, REFERENCE, ports.REFERENCE_OPENFLOW)
+        add_router(ovs, REFERENCE)
 
     def counter(self) -> switch.FlowCounter:
         """What counts its flows."""
@@ -50,85 +46,76 @@ class Reference:
         return time.monotonic() - started
 
 
-class RyuManager:
-    """Ryu with an app that is not hoaflow's, started as hoaflow is. A context manager."""
+class Baseline:
+    """A Ryu app that is not hoaflow's, with the switch of the `Reference`. A context manager."""
 
-    def __init__(self, ovs: Ovs, directory: Path, app: str) -> None:
-        """app: a module's name."""
+    APP: str
+
+    def __init__(self, ovs: Ovs, directory: Path) -> None:
         self._ovs = ovs
-        self._log = directory / "ryu.log"
-        self._command = [
-            str(Path(sys.executable).with_name("ryu-manager")),
-            *("--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(ports.REFERENCE_OPENFLOW)),
-            *("--wsapi-host", "127.0.0.1", "--wsapi-port", str(ports.REFERENCE_REST), app),
-        ]
+        log = directory / "baseline.log"
+        self._ryu = RyuManager(ovs, log, self.APP, ports.REFERENCE_OPENFLOW, ports.REFERENCE_REST, self.listens)
 
     def __enter__(self) -> Self:
-        with self._log.open("ab") as log:
-            command = self._ovs.command(*self._command)
-            environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}  # of hoaflow, the apps need the benchmark only
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
-            wait_for(f"{self._command[-1]} is ready", self._is_ready, START_TIMEOUT)
+            self._ryu.start()
+            set_controller(self._ovs, [REFERENCE], ports.REFERENCE_OPENFLOW)
+            wait_for(f"the switch is connected to {self.APP}", self.connected, TIMEOUT)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(START_TIMEOUT)
+        self._ryu.kill()
+        unset_controller(self._ovs, [REFERENCE])
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def ready(self) -> bool:
-        """Tell whether it is ready. Raises OSError when it does not listen yet."""
+    def listens(self) -> bool:
+        """Tell whether it listens to us."""
         raise NotImplementedError
 
-    def _is_ready(self) -> bool:
-        if self._process.poll() is not None:
-            raise RuntimeError(f"ryu-manager ended with {self._process.returncode}:\n{self._log.read_text()}")
-        with contextlib.suppress(OSError):
-            return self.ready()
-        return False
+    def connected(self) -> bool:
+        """Tell whether its switch is connected."""
+        raise NotImplementedError
 
 
-class BareRyu(RyuManager):
+class BareRyu(Baseline):
     """A FlowMod with a barrier from the smallest Ryu app."""
 
-    def __init__(self, ovs: Ovs, directory: Path) -> None:
-        super().__init__(ovs, directory, "benchmarks.bare_app")
+    APP = "benchmarks.bare_app"
 
-    def ready(self) -> bool:
-        """It listens; it waits for the switch by itself."""
+    def listens(self) -> bool:
+        """It has begun to listen."""
         return f":{ports.BARE_TRIGGER} " in self._ovs.run("ss", "-ltnH")
+
+    def connected(self) -> bool:
+        """It can change a flow."""
+        return len(self.latencies(1, 1.0)) == 1
 
     def latencies(self, count: int, rate: float) -> list[float]:
         """Seconds from FlowMod to barrier reply, of `count` changes at `rate` a second."""
         with self._ovs.inside():
-            connection = socket.create_connection(("127.0.0.1", ports.BARE_TRIGGER), START_TIMEOUT)
+            connection = socket.create_connection(("127.0.0.1", ports.BARE_TRIGGER), TIMEOUT)
         with connection, connection.makefile("rw") as stream:
-            connection.settimeout(count / rate + START_TIMEOUT)
+            connection.settimeout(count / rate + TIMEOUT)
             stream.write(f"{count}\n{rate}\n")
             stream.flush()
             return [float(latency) for latency in json.load(stream)]
 
 
-class OfctlRest(RyuManager):
+class OfctlRest(Baseline):
     """Ryu's own REST API for flows. It knows no matches on tunnel fields, as `verify` flows have."""
 
+    APP = "ryu.app.ofctl_rest"
     PATH = "/stats/flowentry/add"
 
-    def __init__(self, ovs: Ovs, directory: Path) -> None:
-        super().__init__(ovs, directory, "ryu.app.ofctl_rest")
-        self._client = RestClient(ovs, ports.REFERENCE_REST)
+    def listens(self) -> bool:
+        """It answers."""
+        return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[0] == 200
 
-    def ready(self) -> bool:
-        """The switch is connected."""
-        return self._client.call("GET", "/stats/switches") == (200, [REFERENCE])
+    def connected(self) -> bool:
+        """It knows the switch."""
+        return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1] == [REFERENCE]
 
     @staticmethod
     def body(flow: str) -> dict[str, Any]:

@@ -10,15 +10,17 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ports import OPENFLOW, REST
 from benchmarks.processes import Stopwatch
 from benchmarks.rest import RestClient, Unexpected
+from benchmarks.ryu import RyuManager
 from benchmarks.switch import FlowCounter, wait_for_flows
 from benchmarks.workload import FLOWS_PER_BINDING, Population
-from tests.support.controller import OPENFLOW_PORT, REST_PORT, Controller
 from tests.support.ovs import Ovs
 
 LEASE = 10  # seconds, as ha-bridge has it by default
@@ -46,14 +48,26 @@ def bridge(dpid: int) -> str:
     return f"br{dpid}"
 
 
-def add_router(ovs: Ovs, dpid: int, openflow_port: int = OPENFLOW_PORT) -> None:
-    """Add a bridge that seeks its controller, with ports where a router with the `flow` backend has its tunnels.
+def add_router(ovs: Ovs, dpid: int) -> None:
+    """Add a bridge, with ports where a router with the `flow` backend has its tunnels.
 
     They are plain ports: nothing is sent through them, and to OpenFlow one is like the other.
     """
-    ovs.add_bridge(bridge(dpid), dpid, openflow_port)
+    ovs.add_bridge(bridge(dpid), dpid)
     ovs.add_port(bridge(dpid), f"tx{dpid}", TRANSMIT)
     ovs.add_port(bridge(dpid), f"rx{dpid}", RECEIVE)
+
+
+def set_controller(ovs: Ovs, dpids: Iterable[int], openflow_port: int) -> None:
+    """Have bridges connect to their controller, at once: without one before, they have not waited in vain yet, after
+    which Open vSwitch waits up to 8 s (3.1 whatever its `max_backoff` says). Their flows are gone with that."""
+    target = f"tcp:127.0.0.1:{openflow_port}"
+    ovs.vsctl(*(word for dpid in dpids for word in ("--", "set-controller", bridge(dpid), target)))
+
+
+def unset_controller(ovs: Ovs, dpids: Iterable[int]) -> None:
+    """Have bridges look for no controller any more. Harmless when they don't."""
+    ovs.vsctl(*(word for dpid in dpids for word in ("--", "del-controller", bridge(dpid))))
 
 
 def switches(ovs: Ovs) -> dict[str, int]:
@@ -74,9 +88,11 @@ class Hoaflow:
         self.populations: list[Population] = []
         self._held: dict[Population, int] = {}
         self.missed_renewals: list[str] = []
-        self.rest = RestClient(ovs, REST_PORT)
-        self.controller = Controller(ovs, directory)
-        self._renewals = RestClient(ovs, REST_PORT)
+        self.rest = RestClient(ovs, REST)
+        self.controller = RyuManager(
+            ovs, directory / "controller.log", "controller/app.py", OPENFLOW, REST, self._answers
+        )
+        self._renewals = RestClient(ovs, REST)
         self._renewing: threading.Thread | None = None
         self._ended = threading.Event()
         self._counting = ExitStack()
@@ -86,6 +102,7 @@ class Hoaflow:
         try:
             self._counters = [self._counting.enter_context(FlowCounter(self.ovs, bridge(dpid))) for dpid in self.dpids]
             self.start()
+            set_controller(self.ovs, self.dpids, OPENFLOW)
             # The flows that are there without any binding.
             wait_for_flows(self._counters, MISSES, APPLY_TIMEOUT)
         except BaseException:
@@ -96,6 +113,7 @@ class Hoaflow:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self._counting.close()
+        unset_controller(self.ovs, self.dpids)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -163,6 +181,9 @@ class Hoaflow:
         self._held[population] = len(population) if bindings is None else bindings
         expected = MISSES + FLOWS_PER_BINDING * sum(self._held.values())
         wait_for_flows(self._counters, expected, APPLY_TIMEOUT)
+
+    def _answers(self) -> bool:
+        return self.rest.call("GET", "/healthz")[0] == 200
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW):

@@ -15,17 +15,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks import processes, switch
+from benchmarks import processes
 from benchmarks.baselines import Reference
 from benchmarks.figures import Figure
 from benchmarks.generator import Load, Result
-from benchmarks.hoaflow import Hoaflow, add_router, bridge, switches
-from benchmarks.ports import NULL_SERVER
+from benchmarks.hoaflow import Hoaflow, add_router, switches
+from benchmarks.ports import NULL_SERVER, REST
 from benchmarks.profile import Profile
 from benchmarks.rest import prepared
+from benchmarks.ryu import CHECKOUT
 from benchmarks.workload import Population
-from tests.support.controller import CHECKOUT, REST_PORT, wait_for
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 ROUTER = 1  # datapath id of the first router
 HOME_AGENT = 0x99  # number of the home agent whose bindings are held
@@ -92,9 +93,7 @@ class Lab:
         self.end()
         dpids = list(range(ROUTER, ROUTER + routers))
         for dpid in dpids:
-            if dpid in self._routers:
-                switch.ofctl(self.ovs, bridge(dpid), "del-flows")
-            else:
+            if dpid not in self._routers:
                 add_router(self.ovs, dpid)
                 self._routers.add(dpid)
         self._starts += 1
@@ -222,4 +221,4 @@ def posts(population: Population, nodes: list[int], rate: float | None, query: s
     """A POST for each of these mobile nodes, to be sent now."""
     now = time.monotonic()
     bodies = [population.binding(node, now + (index / rate if rate else 0)) for index, node in enumerate(nodes)]
-    return Load(REST_PORT, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)
+    return Load(REST, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)

@@ -52,11 +52,11 @@ def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
             switch.dump(lab.ovs, bridge(ROUTER)).save(lab.reference.flows)
         lab.end()
         switch.ofctl(lab.ovs, bridge(ROUTER), "del-flows")
-        lab.settle()
-        fills.append(lab.reference.fill())
-        if "activation" in wanted:
+        with BareRyu(lab.ovs, lab.directory) as ryu:
             lab.settle()
-            with BareRyu(lab.ovs, lab.directory) as ryu:
+            fills.append(lab.reference.fill())
+            if "activation" in wanted:
+                lab.settle()
                 bare.append(ryu.latencies(lab.plan.changes, lab.plan.rate))
         lab.reference.clear()
         lab.settle()

@@ -13,8 +13,9 @@ from benchmarks.baselines import OfctlRest
 from benchmarks.figures import Figure, paired_ratio, percentile
 from benchmarks.generator import Answers
 from benchmarks.report import document, machine, table
+from benchmarks.ryu import CHECKOUT
 from benchmarks.switch import Dump
-from tests.support.controller import CHECKOUT, wait_for
+from tests.support.waiting import wait_for
 
 FIGURES = {
     "bulk_ratio",

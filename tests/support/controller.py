@@ -6,22 +6,20 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from tests.support.conformance import assert_declared
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 CHECKOUT = Path(__file__).parents[2]
 TIMEOUT = 20.0  # seconds, for any one answer
 START_TIMEOUT = 120.0  # seconds; 2 are needed, many more on an emulated kernel
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
-
-T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -30,18 +28,6 @@ class Answer(NamedTuple):
     status: int
     body: Any
     content_type: str
-
-
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:
-    """The first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = probe()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {timeout} s still not: {what}")
-        time.sleep(0.05)
 
 
 class Controller:
@@ -70,13 +56,6 @@ class Controller:
     def url(self) -> str:
         """Where its REST API is."""
         return f"http://{self._host}:{REST_PORT}"
-
-    @property
-    def pid(self) -> int:
-        """Its process id. Raises RuntimeError when it does not run."""
-        if self._process is None:
-            raise RuntimeError("the controller is not running")
-        return self._process.pid
 
     @property
     def log(self) -> str:
