@@ -9,7 +9,7 @@ from benchmarks.hoaflow import Bulk, bridge
 from benchmarks.lab import ROUTER, Lab
 
 GOAL = 5.0  # seconds
-# A switch whose connection has lasted for so many seconds tries again after 1 s, then 2 s more, and so on up to 8 s; one
+# A switch whose connection has lasted for so many seconds tries again after 1 s, then 2 s, and so on up to 8 s; one
 # whose connection has not goes on where it was.
 STEADY = 10.0
 SHOWN = 3  # changed flows, of those there should be none
