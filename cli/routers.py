@@ -49,7 +49,8 @@ def show_router(at: Session, router: Router) -> None:
             "backend": shown["backend"],
             "agent": shown["agent"],
             "tunnels": f"revision {shown['tunnels']['revision']}, of which {_acknowledged(shown)} is acknowledged",
-            "open gates": ", ".join(shown["open_gates"]) or "none: all traffic goes through the home agents",
+            "open gates": ", ".join(gate["prefix"] for gate in shown["gates"])
+            or "none: all traffic goes through the home agents",
         }
     )
     for endpoint in shown["endpoints"]:
@@ -73,7 +74,7 @@ def _list(at: Session) -> None:
 
 def _row(router: Json) -> tuple[object, ...]:
     refused = len(router["refused_flows"]) + len(router["refused_tunnels"])
-    gates = len(router["open_gates"])
+    gates = len(router["gates"])
     return router["dpid"], _switch(router), router["backend"], router["agent"], gates, refused
 
 

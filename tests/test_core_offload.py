@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's logic as a whole, with a switch, a tunnel agent and a home agent that are a few lines each."""
-
-from typing import Any
+"""The controller's logic as a whole."""
 
 import pytest
 from hypothesis import settings
@@ -10,154 +8,32 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from controller.core.addresses import Prefix, format_address, host, parse_address, parse_prefix
 from controller.core.admission import NotAnnounced, Refused
-from controller.core.bindings import Binding, Change, StaleSequence
-from controller.core.flows import FlowKey, Kind, Normal, Output
+from controller.core.bindings import Change, StaleSequence
+from controller.core.explanation import explain
+from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
-from controller.core.reconciliation import Entry
-from controller.core.router import Timing
-from controller.core.tunnels import EndpointName
-
-HOME_AGENT = parse_address("2001:db8:99::1")
-HOME_PREFIX = parse_prefix("2001:db8:99::/64")
-HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in (0x100, 0x101, 0x102)]
-HOME_ADDRESS = HOME_ADDRESSES[0]
-CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
-FIRST, SECOND = CARE_OF_ADDRESSES
-DPID = 1
-LEASE = 10
-TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0, forget_after=600.0)
-ENDPOINTS = {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0a")}
-PORTS = {"tin": 3}
-
-
-def binding(
-    home_address: Prefix = HOME_ADDRESS,
-    care_of_address: bytes = FIRST,
-    lifetime: int | None = 60,
-    sequence: int | None = None,
-    now: float = 0.0,
-) -> Binding:
-    """A binding of HOME_AGENT."""
-    ends = None if lifetime is None else now + lifetime
-    return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence)
-
-
-class World:
-    """A controller with everything around it. `tunnels` is what the router's kernel holds, `switch` its flows."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.switch: dict[FlowKey, Entry] = {}
-        self.tunnels: dict[Prefix, bytes] = {}
-        self.sent = 0
-        self.lives = 0
-        self.start_controller()
-
-    def start_controller(self) -> None:
-        """A new life of the controller: it knows nothing but what the switch tells."""
-        self.lives += 1
-        self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
-        self.revision = 0
-        self.offload.connect(DPID, PORTS, self.switch.values(), [], self.now)
-
-    def announce(self, status: Status = Status.UP) -> None:
-        """The bridge renews its lease."""
-        self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now)
-
-    def snapshot(self, *bindings: Binding) -> None:
-        """The bridge sends the whole cache."""
-        self.offload.snapshot(HOME_AGENT, bindings, self.now)
-
-    def post(self, *args: Any, **kwargs: Any) -> Change:
-        """The bridge sends one binding, as of now."""
-        return self.offload.post(binding(*args, **{**kwargs, "now": self.now}), self.now)
-
-    def agent_starts(self) -> None:
-        """A tunnel agent announces itself; the kernel still has what an earlier one left."""
-        self.revision = 0
-        self.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, self.now)
-
-    def agent_follows(self) -> None:
-        """The agent asks for what is new, applies it and acknowledges."""
-        router = self.offload.hear_agent(DPID, self.now)
-        news = router.tunnels.news(self.revision)
-        if news.full and any(agent.synced for agent in self.offload.home_agents):
-            self.tunnels = {}
-        self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
-        for home_address in news.removed:
-            self.tunnels.pop(home_address, None)
-        self.revision = news.revision
-        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
-
-    def deliver(self) -> None:
-        """The switch carries out what is due, until nothing is."""
-        router = self.offload.router(DPID)
-        for _ in range(10):
-            changes = router.changes(self.now)
-            if not changes:
-                return
-            for change in changes:
-                self.sent += 1
-                if change.add:
-                    self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
-                else:
-                    self.switch.pop(change.flow.key, None)
-            self.offload.confirm(router, changes, self.now)
-        raise AssertionError("the controller never comes to rest")
-
-    def pass_time(self, seconds: float, controller: bool = True) -> None:
-        """Time passes, for the switch in any case."""
-        end = self.now + seconds
-        while controller:
-            deadline = self.offload.next_deadline()
-            if deadline is None or deadline > end:
-                break
-            self.now = max(deadline, self.now)
-            self.offload.tick(self.now)
-            self.deliver()
-        self.now = end
-        self.switch = {
-            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > end
-        }
-
-    def next_hop(self, home_address: Prefix = HOME_ADDRESS) -> str:
-        """Where a packet for a home address goes: to a care-of address, or `home agent`."""
-        flows = [entry.flow for entry in self.switch.values()]
-        gates = [flow for flow in flows if flow.kind is Kind.GATE and flow.serves == HOME_PREFIX]
-        into_tunnel = [flow for flow in flows if flow.kind is Kind.DOWNLINK and flow.serves == home_address]
-        if not gates or not into_tunnel or home_address not in self.tunnels:
-            return "home agent"
-        assert into_tunnel[0].actions[-1] == Output(3)
-        return format_address(self.tunnels[home_address])
-
-    def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
-        """A binding's state as the REST API tells it."""
-        held = self.offload.bindings.get(home_address)
-        return "none" if held is None else self.offload.state_of(held, self.now).state
-
-    def event_names(self) -> list[str]:
-        """What was reported since last asked."""
-        events, self.offload.events = self.offload.events, []
-        return [event.name for event in events]
+from tests.support.world import (
+    CARE_OF_ADDRESSES,
+    DPID,
+    HOME_ADDRESS,
+    HOME_ADDRESSES,
+    HOME_AGENT,
+    HOME_PREFIX,
+    LEASE,
+    PORTS,
+    SECOND,
+    TIMING,
+    World,
+    binding,
+    established,
+)
 
 
 @pytest.fixture
 def world() -> World:
     """Everything runs, one mobile node is registered on the first foreign link, and its traffic goes direct."""
-    world = World()
-    world.announce()
-    world.snapshot()
-    world.agent_starts()
-    world.deliver()
-    world.post(sequence=1)
-    world.deliver()
-    assert world.next_hop() == "home agent"  # not before the agent has acknowledged
-    world.agent_follows()
-    world.deliver()
-    assert world.next_hop() == "2001:db8:2::2"
-    assert world.state() == "active"
-    return world
+    return established()
 
 
 def test_a_handover_takes_effect_when_the_agent_acknowledges(world: World) -> None:
@@ -382,7 +258,7 @@ def test_no_gate_opens_while_a_guard_is_missing() -> None:
     world.deliver()
     home_agent = world.offload.home_agents.get(HOME_AGENT)
     assert home_agent is not None
-    assert router.open_gates(home_agent, world.now) == []
+    assert router.gates.open(home_agent, world.now) == []
     assert not any(entry.flow.kind is Kind.GATE for entry in world.switch.values())
     assert "flow-rejected" in world.event_names()
 
@@ -444,6 +320,7 @@ class Anything(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.sequence = 0
+        self.drained = False
 
     @rule(status=st.sampled_from(Status))
     def announce(self, status: Status) -> None:
@@ -484,6 +361,12 @@ class Anything(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
+    @rule(drained=st.booleans())
+    def drain(self, drained: bool) -> None:
+        self.world.offload.drain(DPID, drained, self.world.now)
+        self.world.deliver()
+        self.drained = drained
+
     @rule()
     def restart_controller(self) -> None:
         self.world.start_controller()
@@ -494,6 +377,24 @@ class Anything(RuleBasedStateMachine):
             if entry.flow.kind is Kind.GATE:
                 assert entry.expires_at is not None
                 assert entry.expires_at <= self.world.now + LEASE + 0.11
+
+    @invariant()
+    def a_drained_router_has_no_gates_and_does_not_forget(self) -> None:
+        router = self.world.offload.router(DPID)
+        assert router.gates.draining == self.drained
+        if self.drained:
+            assert not any(entry.flow.kind is Kind.GATE for entry in self.world.switch.values())
+
+    @invariant()
+    def every_path_has_its_reason(self) -> None:
+        world = self.world
+        for home_address in HOME_ADDRESSES if world.offload.home_agents.get(HOME_AGENT) else ():
+            found = explain(world.offload, home_address, world.now)
+            assert found.reason
+            assert found.would_change
+            assert found.since is None or found.since <= world.now
+            assert (found.path == "direct") == (world.state(home_address) == "active")
+            assert (found.path == "home") == (world.state(home_address) == "none")
 
     @invariant()
     def active_is_direct(self) -> None:
@@ -514,6 +415,7 @@ class Anything(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everything comes right: one more announcement, snapshot and acknowledgement, and all is direct."""
         world = self.world
+        world.offload.drain(DPID, False, world.now)
         world.announce()
         world.agent_starts()
         world.snapshot(*(binding(home_address, SECOND, now=world.now) for home_address in HOME_ADDRESSES))

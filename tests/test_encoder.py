@@ -45,7 +45,7 @@ backends: st.SearchStrategy[Backend] = st.one_of(
 def flows(draw: st.DrawFn) -> Flow:
     """Any flow that the controller sends."""
     home_address = draw(prefixes())
-    home_agent = HomeAgent(draw(addresses), (draw(prefixes()),), 10, 0.0, Status.UP)
+    home_agent = HomeAgent(draw(addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
     binding = Binding(home_address, draw(addresses), home_agent.address)
     backend = draw(backends)
     miss = draw(st.sampled_from([None, (Normal(),), (Goto("200"),)]))

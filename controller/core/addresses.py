@@ -33,6 +33,12 @@ class Prefix(NamedTuple):
         """True for a single address."""
         return self.length == self.bits
 
+    def shortened(self, length: int) -> "Prefix":
+        """Return the prefix of ``length``, at most this one's, that this one lies in."""
+        shift = self.bits - length
+        value = int.from_bytes(self.packed, "big") >> shift << shift
+        return Prefix(value.to_bytes(len(self.packed), "big"), length)
+
     def contains(self, other: "Prefix") -> bool:
         """Tell whether every address of ``other`` lies in this prefix."""
         if other.length < self.length or other.bits != self.bits:

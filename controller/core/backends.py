@@ -4,12 +4,15 @@
 ``docs/backends.md`` explains both. The agent on the router announces which one it has and where.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple, Protocol
 
+from controller.core import reasons
 from controller.core.bindings import Binding
 from controller.core.flows import Action, DecTtl, Local, Output, SetField
 from controller.core.pipeline import TUNNEL_DESTINATION, TUNNEL_SOURCE
+from controller.core.reasons import Reason
+from controller.core.tunnels import Tunnels
 
 
 class Backend(Hashable, Protocol):
@@ -91,3 +94,18 @@ class FlowBackend(NamedTuple):
     def verified(self) -> tuple[Action, ...]:
         """Hand to the router's kernel, which routes it on."""
         return (SetField("eth_dst", self.router_mac), Local())
+
+
+def backend_of(tunnels: Tunnels, home_agent: bytes, ports: Mapping[str, int]) -> Backend | Reason:
+    """Return what encapsulates for a home agent on a router with these ports (numbers by name), or why nothing does."""
+    names = tunnels.flow
+    if names is not None:
+        transmit, receive = ports.get(names.transmit_port), ports.get(names.receive_port)
+        if transmit is None or receive is None:
+            return reasons.no_port([name for name in (names.transmit_port, names.receive_port) if name not in ports])
+        return FlowBackend(transmit, receive, names.decapsulation_address, names.decapsulation_mac, names.router_mac)
+    endpoint = tunnels.endpoints.get(home_agent)
+    if endpoint is None:
+        return reasons.no_endpoint(home_agent)
+    port = ports.get(endpoint.port)
+    return reasons.no_port([endpoint.port]) if port is None else RouteBackend(port, endpoint.mac)

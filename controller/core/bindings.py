@@ -84,6 +84,13 @@ class BindingTable:
         """Return the binding held for ``home_address``."""
         return self._bindings.get(home_address)
 
+    def covering(self, home_address: Prefix) -> Binding | None:
+        """Return the binding that packets for ``home_address`` take: that of the longest prefix it lies in."""
+        for length in range(home_address.length, -1, -1):
+            if (held := self._bindings.get(home_address.shortened(length))) is not None:
+                return held
+        return None
+
     def of_home_agent(self, home_agent: bytes) -> Iterator[Binding]:
         """Iterate over the bindings of one home agent."""
         return (self._bindings[home_address] for home_address in self._by_home_agent.get(home_agent, ()))

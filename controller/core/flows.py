@@ -26,6 +26,7 @@ class Kind(IntEnum):
     DOWNLINK = 4
     UPLINK = 5
     VERIFY = 6
+    DRAIN = 7
 
 
 class Normal(NamedTuple):
@@ -226,7 +227,7 @@ _pattern = lru_cache(maxsize=4096)(Pattern)
 
 @lru_cache(maxsize=4096)
 def _shape(kind: Kind, pattern: Pattern, actions: tuple[Action, ...]) -> Shape:
-    served = _SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else _DESTINATIONS
+    served = () if kind is Kind.DRAIN else _SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else _DESTINATIONS
     holes = [name for name, value in pattern.fields if isinstance(value, Hole)]
     return Shape(kind, pattern, actions, next((place for place, name in enumerate(holes) if name in served), None))
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from controller.core import reasons
 from controller.core.addresses import Prefix, format_address
+from controller.core.reasons import Reason
 
 
 class Status(Enum):
@@ -24,8 +26,8 @@ class PrefixesOverlap(Exception):
 class HomeAgent:
     """One announced home agent.
 
-    ``lease`` is in seconds, ``lease_ends`` on the caller's clock. ``synced`` is true once a snapshot has come under an
-    unbroken lease: before that what is held may be stale, so no gate opens.
+    ``lease`` is in seconds. ``lease_ends`` is on the caller's clock, and so is ``held_since``, when the unbroken lease
+    began. ``synced`` is true once a snapshot has come under it; before, what is held may be stale and no gate opens.
     """
 
     address: bytes
@@ -33,6 +35,7 @@ class HomeAgent:
     lease: int
     lease_ends: float
     status: Status
+    held_since: float
     synced: bool = False
 
     def lease_held(self, now: float) -> bool:
@@ -41,7 +44,13 @@ class HomeAgent:
 
     def may_offload(self, now: float) -> bool:
         """Tell whether gates may be open: the lease holds, and what is held is the home agent's own word."""
-        return self.synced and self.lease_held(now)
+        return self.why_held(now) is None
+
+    def why_held(self, now: float) -> Reason | None:
+        """Say what keeps all traffic on this home agent's path, None if nothing does."""
+        if not self.lease_held(now):
+            return reasons.lease_lapsed(self.address, self.lease_ends)
+        return None if self.synced else reasons.snapshot_awaited(self.address, self.held_since)
 
     def covers(self, home_address: Prefix) -> bool:
         """Tell whether ``home_address`` lies in one of the home prefixes."""
@@ -82,8 +91,10 @@ class HomeAgents:
                 " a home prefix belongs to one home agent as long as that one's lease holds"
             )
         held = self._home_agents.get(address)
-        synced = held is not None and held.synced and held.lease_held(now)
-        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, synced)
+        unbroken = held is not None and held.lease_held(now)
+        since = held.held_since if held is not None and unbroken else now
+        synced = held is not None and unbroken and held.synced
+        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
         self._home_agents[address] = agent
         return agent
 

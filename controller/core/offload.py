@@ -6,8 +6,10 @@ Each call is all or nothing: what raises has changed nothing. After any call, ro
 something to send (``Router.changes``).
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from controller.core.addresses import Prefix, format_address, host
@@ -15,10 +17,14 @@ from controller.core.admission import NotAnnounced, Refused, check_binding, chec
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
+from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import BindingOnRouter, Router, Timing
 from controller.core.tunnels import EndpointName, FlowTunnelNames
+
+# How many bindings one ``tick`` looks at after a gate has opened: others wait meanwhile.
+LOOKED_AT_ONCE = 500
 
 
 class UnknownRouter(Exception):
@@ -61,7 +67,11 @@ class Offload:
         self._timing = timing
         self._classify_miss = classify_miss
         self._first_revision = first_revision
-        self._announced_active: dict[Prefix, bytes] = {}
+        self.history = History()
+        # Since when a binding has been active at its care-of address: that of the event that told so.
+        self._active_since: dict[Prefix, float] = {}
+        # Home addresses whose bindings may have become active because a gate opened.
+        self._behind_gates: dict[Prefix, None] = {}
 
     # From the bridges.
 
@@ -82,7 +92,7 @@ class Offload:
         if before is not None and before.home_prefixes != home_prefixes:
             for binding in list(self.bindings.of_home_agent(address)):
                 if not home_agent.covers(binding.home_address):
-                    self._drop(binding.home_address, now, "prefix-gone")
+                    self._drop(binding.home_address, now, "prefix-gone", "lease")
         self._review(now)
         return home_agent
 
@@ -98,17 +108,17 @@ class Offload:
                 binding.home_address, binding.sequence, None if gone else binding.care_of_address
             )
         except Refused as refused:
-            self._refused(binding, str(refused))
+            self._refused(binding, str(refused), "post", now)
             raise
         except StaleSequence:
-            self._refused(binding, "stale-sequence")
+            self._refused(binding, "stale-sequence", "post", now)
             raise
         held = self.bindings.get(binding.home_address)
         if gone:
             if held is not None:
-                self._drop(binding.home_address, now, "deregistered")
+                self._drop(binding.home_address, now, "deregistered", "post", binding)
             return Change.REMOVED if held is not None else Change.UNCHANGED
-        return self._put(binding, home_agent, now)
+        return self._put(binding, home_agent, "post", now)
 
     def snapshot(self, home_agent: bytes, bindings: Iterable[Binding], now: float) -> SnapshotResult:
         """A bridge reports the whole binding cache: the truth of its moment. Idempotent.
@@ -129,13 +139,13 @@ class Offload:
                 if binding.home_address in present:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
-                self._refused(binding, str(refused))
+                self._refused(binding, str(refused), "snapshot", now)
                 result.refused.append((index, binding, refused))
                 continue
             if is_deregistration(binding):
                 continue
             present.add(binding.home_address)
-            change = self._put(binding, agent, now)
+            change = self._put(binding, agent, "snapshot", now)
             if change is Change.ADDED:
                 result.added += 1
             elif change is Change.CHANGED:
@@ -143,7 +153,7 @@ class Offload:
             else:
                 result.unchanged += 1
         for home_address in self.bindings.absent_from(home_agent, present):
-            self._drop(home_address, now, "not-in-snapshot")
+            self._drop(home_address, now, "not-in-snapshot", "snapshot")
             result.removed += 1
         if not agent.synced and agent.lease_held(now):
             agent.synced = True
@@ -157,7 +167,7 @@ class Offload:
         """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
         if self.bindings.get(home_address) is None:
             return False
-        self._drop(home_address, now, "deleted")
+        self._drop(home_address, now, "deleted", "delete")
         return True
 
     # From the tunnel agents.
@@ -179,7 +189,7 @@ class Offload:
         for home_address, reason in failures.items():
             if before.get(home_address) != reason:
                 self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
-        router.review(now)
+        self.review(router, now)
 
     def hear_agent(self, dpid: int, now: float) -> Router:
         """A tunnel agent asks for its list. Raises UnknownRouter."""
@@ -187,7 +197,7 @@ class Offload:
         was_alive = router.tunnels.agent_alive(now)
         router.hear_agent(now)
         if not was_alive:
-            router.review(now)
+            self.review(router, now)
         return router
 
     def router(self, dpid: int) -> Router:
@@ -196,6 +206,19 @@ class Offload:
             return self.routers[dpid]
         except KeyError:
             raise UnknownRouter(dpid) from None
+
+    # From the operator.
+
+    def drain(self, dpid: int, draining: bool, now: float) -> Router:
+        """Take a router out of service, all its traffic going back to the home agents, or back into service.
+
+        Idempotent. Raises UnknownRouter.
+        """
+        router = self.router(dpid)
+        if router.gates.drain(draining, now):
+            self._event("router-drained" if draining else "router-undrained", router=f"{dpid:016x}")
+            self.review(router, now)
+        return router
 
     # From the switches.
 
@@ -210,7 +233,7 @@ class Offload:
         """A switch is connected and its flows have been read back."""
         router = self._router(dpid, now)
         router.connect(ports, installed, foreign, now)
-        router.review(now)
+        self.review(router, now)
         self._event("router-connected", router=f"{dpid:016x}")
         return router
 
@@ -223,13 +246,13 @@ class Offload:
         """A switch's ports changed."""
         router = self.router(dpid)
         router.set_ports(ports, now)
-        router.review(now)
+        self.review(router, now)
 
     def confirm(self, router: Router, changes: list[FlowChange], now: float) -> None:
         """A switch has carried these changes out."""
         router.flows.confirm(changes)
         if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in changes):
-            router.review(now)
+            self.review(router, now)
         for change in changes:
             if change.add:
                 for home_address in router.served_by(change.flow):
@@ -246,27 +269,38 @@ class Offload:
             reason=reason,
         )
 
+    def review(self, router: Router, now: float) -> None:
+        """Bring a router's gates in line with what is, after anything that may open or close one."""
+        for home_agent in router.gates.review(now):
+            found = (binding.home_address for binding in self.bindings.of_home_agent(home_agent))
+            self._behind_gates.update((address, None) for address in found if address not in self._active_since)
+
     # From the clock.
 
     def tick(self, now: float) -> None:
         """Time has passed: end lifetimes, leases and waits."""
         for binding in self.bindings.expired(now):
-            self._gone(binding.home_address, now, "expired")
+            self._gone(binding, now, "expired", "expiry")
         for home_agent in self.home_agents:
             if home_agent.synced and not home_agent.lease_held(now):
                 home_agent.synced = False
                 self._event("lease-lapsed", home_agent=home_agent.address)
                 for binding in list(self.bindings.of_home_agent(home_agent.address)):
                     if binding.expires_at is None:
-                        self._drop(binding.home_address, now, "lease-lapsed")
+                        self._drop(binding.home_address, now, "lease-lapsed", "lease")
         for router in self.routers.values():
             if router.tick(now):
                 self._event("agent-lost", router=f"{router.dpid:016x}")
         self._forget_lost(now)
         self._review(now)
+        for home_address in list(islice(self._behind_gates, LOOKED_AT_ONCE)):
+            del self._behind_gates[home_address]
+            self._announce_if_active(home_address, now)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
+        if self._behind_gates:
+            return -math.inf
         moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(), self._next_forgetting()]
         moments += [router.next_deadline() for router in self.routers.values()]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -287,6 +321,10 @@ class Offload:
         if active == 0:
             return BindingState("pending", routers)
         return BindingState("active" if active == len(routers) else "partial", routers)
+
+    def active_since(self, home_address: Prefix) -> float | None:
+        """Return when a binding became active at its care-of address, None if it never was."""
+        return self._active_since.get(home_address)
 
     # How.
 
@@ -322,13 +360,15 @@ class Offload:
             end = host(step.care_of_address)
         return home_agent
 
-    def _put(self, binding: Binding, home_agent: HomeAgent, now: float) -> Change:
+    def _put(self, binding: Binding, home_agent: HomeAgent, source: Source, now: float) -> Change:
         change = self.bindings.put(binding)
-        if change is not Change.UNCHANGED:
-            for router in self.routers.values():
-                router.follow(binding, now)
+        if change is Change.UNCHANGED:
+            return change
+        for router in self.routers.values():
+            router.follow(binding, now)
+        self._record(binding, now, source, change.value)
         if change in (Change.ADDED, Change.CHANGED):
-            self._announced_active.pop(binding.home_address, None)
+            self._active_since.pop(binding.home_address, None)
             self._event(
                 f"binding-{change.value}",
                 home_address=binding.home_address,
@@ -339,19 +379,24 @@ class Offload:
             )
         return change
 
-    def _drop(self, home_address: Prefix, now: float, reason: str) -> None:
-        self.bindings.remove(home_address)
-        self._gone(home_address, now, reason)
+    def _drop(
+        self, home_address: Prefix, now: float, reason: str, source: Source, update: Binding | None = None
+    ) -> None:
+        """Forget a binding. ``update`` is what ended it, where that was an update."""
+        removed = self.bindings.remove(home_address)
+        if removed is not None:
+            self._gone(removed, now, reason, source, update)
 
-    def _gone(self, home_address: Prefix, now: float, reason: str) -> None:
-        self._announced_active.pop(home_address, None)
+    def _gone(self, binding: Binding, now: float, reason: str, source: Source, update: Binding | None = None) -> None:
+        self._active_since.pop(binding.home_address, None)
         for router in self.routers.values():
-            router.drop(home_address, now)
-        self._event("binding-removed", home_address=home_address, reason=reason)
+            router.drop(binding.home_address, now)
+        self._record(update or binding, now, source, "removed", reason)
+        self._event("binding-removed", home_address=binding.home_address, reason=reason)
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
         for binding in list(self.bindings.of_home_agent(home_agent.address)):
-            self._drop(binding.home_address, now, "home-agent-replaced")
+            self._drop(binding.home_address, now, "home-agent-replaced", "lease")
         self.home_agents.forget(home_agent.address)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 
@@ -373,15 +418,15 @@ class Offload:
 
     def _review(self, now: float) -> None:
         for router in self.routers.values():
-            router.review(now)
+            self.review(router, now)
 
     def _announce_if_active(self, home_address: Prefix, now: float) -> None:
         """Report a binding once for each care-of address, when the last of its routers has confirmed it."""
         binding = self.bindings.get(home_address)
-        if binding is None or self._announced_active.get(home_address) == binding.care_of_address:
+        if binding is None or home_address in self._active_since:
             return
         if self.state_of(binding, now).state == "active":
-            self._announced_active[home_address] = binding.care_of_address
+            self._active_since[home_address] = now
             self._event(
                 "binding-active",
                 home_address=home_address,
@@ -389,8 +434,14 @@ class Offload:
                 sequence=binding.sequence,
             )
 
-    def _refused(self, binding: Binding, reason: str) -> None:
+    def _refused(self, binding: Binding, reason: str, source: Source, now: float) -> None:
+        if self.home_agents.covering(binding.home_address) is not None:
+            self._record(binding, now, source, "refused", reason)
         self._event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
+
+    def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
+        update = Update(now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason)
+        self.history.record(binding.home_address, update)
 
     def _event(self, name: str, **fields: object) -> None:
         self.events.append(Event(name, fields))

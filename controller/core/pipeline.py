@@ -9,7 +9,7 @@ Table numbers are given by the order in ``TABLES``; code uses names.
 from dataclasses import dataclass
 from functools import lru_cache
 
-from controller.core.addresses import Prefix, host
+from controller.core.addresses import Prefix, host, parse_prefix
 from controller.core.flows import (
     ETH_TYPE_IPV4,
     ETH_TYPE_IPV6,
@@ -53,7 +53,11 @@ HOP_LIMIT_PRIORITY = 290
 UPLINK_GATE_PRIORITY = 210
 DOWNLINK_GATE_PRIORITY = 200
 BINDING_PRIORITY = 100
+DRAIN_PRIORITY = 1
 MISS_PRIORITY = 0
+
+# No packet has such a destination (RFC 6666), and no home address lies there.
+DISCARD_ONLY = parse_prefix("100::/64")
 
 # Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
 TUNNEL_SOURCE = "tun_ipv6_src"
@@ -142,6 +146,14 @@ def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
         # Not checked against the declaration: the setting may lead to a table of somebody else's.
         flows.append(make_flow(Kind.MISS, CLASSIFY, MISS_PRIORITY, (), classify_miss))
     return flows
+
+
+def drain_marker() -> Flow:
+    """While it stands, the router is being drained: kept in the switch, this outlives the controller.
+
+    It does what the table does anyway, to packets that do not come.
+    """
+    return _flow(Kind.DRAIN, DOWNLINK, DRAIN_PRIORITY, match(**_towards(DISCARD_ONLY)), (Normal(),))
 
 
 def receive_flow(port: int) -> Flow:

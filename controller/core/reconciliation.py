@@ -27,6 +27,7 @@ FIRST_RETRY = 1.0
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
 LAST_RETRY = 60.0
+EARLIER_LIFE = "of an earlier life of the controller, and perhaps still needed"
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -47,11 +48,27 @@ class FlowChange(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a switch refused a flow, how often, and when it is tried again."""
+    """Why a switch refused a flow, how often, since when, and when it is tried again."""
 
     reason: str
     times: int
+    since: float
     retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Desired flows against those that a switch has: with why a missing one is not sent, if it is not, and why an
+    unexpected one stays, if it does; a different one as desired and as installed."""
+
+    missing: list[tuple[Entry, str | None]]
+    unexpected: list[tuple[Entry, str | None]]
+    different: list[tuple[Entry, Entry]]
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether there is none."""
+        return not (self.missing or self.unexpected or self.different)
 
 
 def hard_timeout(expires_at: float | None, now: float) -> int:
@@ -138,12 +155,21 @@ class Reconciliation:
 
     def installed(self, key: FlowKey, now: float) -> Flow | None:
         """Return the flow that the switch is known to have under this key and that has not ended."""
+        entry = self.entry(key, now)
+        return None if entry is None else entry.flow
+
+    def entry(self, key: FlowKey, now: float) -> Entry | None:
+        """Return the same with its end."""
         entry = self._installed.get(key)
-        return None if entry is None or _over(entry, now) else entry.flow
+        return None if entry is None or _over(entry, now) else entry
 
     def holds(self, key: FlowKey) -> bool:
         """Tell whether the switch has been seen with a flow of this key."""
         return key in self._installed
+
+    def has_gates(self, now: float) -> bool:
+        """Tell whether a gate of ours stands, whosever it is."""
+        return any(entry.flow.kind is Kind.GATE and not _over(entry, now) for entry in self._installed.values())
 
     def adopted_gates(self, now: float) -> list[Flow]:
         """Return the open gates of an earlier life."""
@@ -166,6 +192,34 @@ class Reconciliation:
     def is_foreign(self, key: FlowKey) -> bool:
         """Tell whether another application holds this key on the switch."""
         return key in self._foreign
+
+    def compare(self, installed: Iterable[Entry], now: float) -> Difference:
+        """Compare what is desired with what a switch says that it has. Changes nothing."""
+        found = {entry.flow.key: entry for entry in installed if not _over(entry, now)}
+        worth_sending = {
+            key: entry
+            for key, entry in self._desired.items()
+            if entry.expires_at is None or hard_timeout(entry.expires_at, now) >= 1
+        }
+        return Difference(
+            missing=[(entry, self._why_missing(key)) for key, entry in worth_sending.items() if key not in found],
+            unexpected=[
+                (entry, EARLIER_LIFE if key in self._adopted else None)
+                for key, entry in found.items()
+                if key not in self._desired
+            ],
+            different=[
+                (entry, found[key])
+                for key, entry in worth_sending.items()
+                if key in found and (found[key].flow != entry.flow or _outlives(found[key], entry))
+            ],
+        )
+
+    def _why_missing(self, key: FlowKey) -> str | None:
+        if key in self._foreign:
+            return "another application holds a flow with the same match"
+        rejection = self._rejected.get(key)
+        return None if rejection is None else f"the switch refused it: {rejection.reason}"
 
     # The difference.
 
@@ -218,7 +272,7 @@ class Reconciliation:
         before = self._rejected.get(key)
         times = before.times + 1 if before else 1
         retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** (times - 1))
-        self._rejected[key] = Rejection(reason, times, retry_at)
+        self._rejected[key] = Rejection(reason, times, before.since if before else now, retry_at)
         self._look_again(retry_at, key)
 
     def postpone(self, changes: Iterable[FlowChange]) -> None:
@@ -272,6 +326,13 @@ class Reconciliation:
 
 def _over(entry: Entry, now: float) -> bool:
     return entry.expires_at is not None and entry.expires_at <= now
+
+
+def _outlives(installed: Entry, desired: Entry) -> bool:
+    """Tell whether a flow would still stand when it should not."""
+    if desired.expires_at is None:
+        return False
+    return installed.expires_at is None or installed.expires_at > desired.expires_at + SAME_EXPIRY
 
 
 def _renew_at(desired: Entry, installed: Entry, now: float) -> float | None:

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.core import pipeline
+from controller.core import pipeline, reasons
 from controller.core.addresses import Prefix
-from controller.core.backends import Backend, FlowBackend, RouteBackend
+from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding, BindingTable
-from controller.core.flow_sets import Path, flows_of, gates_of, guards_of, home_end, last_end, path_of
+from controller.core.flow_sets import Path, flows_of, home_end, last_end, path_of
 from controller.core.flows import Action, Flow, FlowKey, Kind, match_of, match_value
-from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.gates import Gates
+from controller.core.home_agents import HomeAgents
+from controller.core.reasons import Reason
 from controller.core.reconciliation import Entry, FlowChange, Reconciliation
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 
@@ -32,10 +34,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class BindingOnRouter:
-    """How a binding stands on one router, and why."""
+    """How a binding stands on one router, and what keeps its packets on the home agent's path, None if active."""
 
     state: Literal["active", "pending", "failed"]
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Router:
@@ -68,13 +70,15 @@ class Router:
         self._uplink_users: dict[Path, dict[Prefix, float | None]] = {}
         # Tunnels that the agent has yet to acknowledge: their home agent, and until when former flows may stay.
         self._waiting: dict[Prefix, tuple[bytes, float]] = {}
-        self._gates_and_guards: set[FlowKey] = set()
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
         self._retired: dict[Prefix, tuple[int, int]] = {}
         self._last_served: dict[FlowKey, Prefix] = {}
         # An agent that has not been heard of yet may only be on its way back to a restarted controller.
         self._agent_expected_until: float | None = now + timing.agent_lease
         self._agent_lost = False
+        self.gates = Gates(
+            dpid, self.flows, self.tunnels, home_agents, self._backend_or_why, self._has_former_tunnels, now
+        )
         for flow in pipeline.miss_flows(classify_miss):
             self.flows.want(flow)
 
@@ -85,6 +89,8 @@ class Router:
     ) -> None:
         """The switch is there, with these ports (numbers by name) and flows."""
         self.connected = True
+        installed = list(installed)
+        self.gates.recall(installed, now)
         if ports != self._ports:
             self._ports = dict(ports)
             self._resettle(now)
@@ -96,6 +102,7 @@ class Router:
         self._disconnected_at = now
         self.flows.forget_installed()
         self._last_served.clear()
+        self.gates.disconnect()
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """The switch's ports changed."""
@@ -173,8 +180,9 @@ class Router:
         return min(moments, default=None)
 
     def last_seen(self) -> float | None:
-        """Return when the agent's last lease ended or ends; None while the switch is connected."""
-        if self.connected:
+        """Return when the agent's last lease ended or ends; None while the switch is connected, or the router drained:
+        it may be away for long, and has to come back as it went."""
+        if self.connected or self.gates.draining:
             return None
         return max(self._disconnected_at, self.tunnels.agent_lease_ends or self._disconnected_at)
 
@@ -185,60 +193,32 @@ class Router:
         gates = self.flows.adopted_gates(now)
         return self.flows.changes(now, lambda flow: self._may_delete(flow, gates, now))
 
-    def review(self, now: float) -> None:
-        """Desire guards for every home agent, and gates for those whose traffic may be taken off here now.
-
-        To be called after whatever may open or close a gate: announcements, snapshots, the agent's word, time.
-        """
-        wanted: set[FlowKey] = set()
-        for home_agent in self._home_agents:
-            guards = guards_of(home_agent, self._backend(home_agent.address))
-            for flow in guards:
-                self.flows.want(flow)
-                wanted.add(flow.key)
-            # What must stay on the home agent's path is kept there before anything is taken off it.
-            guarded = all(self.flows.is_active(flow.key, now) for flow in guards)
-            for gate in gates_of(home_agent):
-                if guarded and self._may_open(gate, home_agent, now):
-                    self.flows.want(gate, home_agent.lease_ends)
-                    wanted.add(gate.key)
-        for key in self._gates_and_guards - wanted:
-            self.flows.unwant(key)
-        self._gates_and_guards = wanted
-        self.flows.recheck_adopted()
-
     def prepared_for(self, home_agent: bytes) -> bool:
         """Tell whether the router can encapsulate for this home agent."""
         return self._backend(home_agent) is not None
 
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
-        """Say how a binding stands here."""
+        """Say how a binding stands here, and why."""
         if not self.connected:
-            return BindingOnRouter("pending", "the switch is not connected")
-        backend = self._backend(binding.home_agent)
-        if backend is None:
-            return BindingOnRouter("pending", "no tunnel endpoint for this home agent")
-        failure = self.tunnels.failures.get(binding.home_address)
-        if failure is not None:
-            return BindingOnRouter("failed", f"tunnel: {failure}")
+            return BindingOnRouter("pending", reasons.not_connected(self._disconnected_at))
+        backend = self._backend_or_why(binding.home_agent)
+        if isinstance(backend, Reason):
+            return BindingOnRouter("pending", backend)
         keys = [flow.key for flow in flows_of(binding, backend)]
-        for key in keys:
-            rejection = self.flows.rejection(key)
-            if rejection is not None:
-                return BindingOnRouter("failed", rejection.reason)
-            if self.flows.is_foreign(key):
-                return BindingOnRouter("failed", "another application holds a flow with the same match")
-        if not self.tunnels.is_applied(binding):
-            return BindingOnRouter("pending", "the tunnel agent has not acknowledged the tunnel")
-        offered = self._offered.get(binding.home_address)
-        if offered is None or not offered.same_path(binding):
-            return BindingOnRouter("pending", "its flows are not due yet")
-        if not all(self.flows.is_active(key, now) for key in keys):
-            return BindingOnRouter("pending", "the switch has not confirmed its flows")
+        failure = self._failure(binding, keys)
+        if failure is not None:
+            return BindingOnRouter("failed", failure)
         home_agent = self._home_agents.get(binding.home_agent)
-        if home_agent is None or not all(self.flows.is_active(gate.key, now) for gate in gates_of(home_agent)):
-            return BindingOnRouter("pending", "the home agent's gates are not open")
-        return BindingOnRouter("active")
+        if home_agent is None:
+            return BindingOnRouter("pending", reasons.not_announced(binding.home_agent))
+        reason = self.gates.why_closed(home_agent, now) or self._why_unsteered(binding, keys, now)
+        return BindingOnRouter("active" if reason is None else "pending", reason)
+
+    def entries(self, binding: Binding, now: float) -> list[Entry]:
+        """Return the flows of a binding that the switch is known to have, with their ends."""
+        backend = self._backend(binding.home_agent)
+        keys = [] if backend is None else [flow.key for flow in flows_of(binding, backend)]
+        return [entry for key in keys if (entry := self.flows.entry(key, now)) is not None]
 
     def counted_keys(self, binding: Binding) -> list[FlowKey]:
         """Return the keys of the flows that count a binding's packets here: one for each direction.
@@ -254,10 +234,6 @@ class Router:
     def retired(self, home_address: Prefix) -> tuple[int, int]:
         """Return packets and bytes that flows counted for a binding before they were replaced, as by a handover."""
         return self._retired.get(home_address, (0, 0))
-
-    def open_gates(self, home_agent: HomeAgent, now: float) -> list[Flow]:
-        """Return the gates of ``home_agent`` that stand on the switch."""
-        return [gate for gate in gates_of(home_agent) if self.flows.installed(gate.key, now) is not None]
 
     def served_by(self, flow: Flow) -> list[Prefix]:
         """Return the home addresses that a binding's flow serves here."""
@@ -335,35 +311,46 @@ class Router:
         elif flow is not None:
             self.flows.want(flow, last_end(users))
 
-    def _backend(self, home_agent: bytes) -> Backend | None:
-        names = self.tunnels.flow
-        if names is not None:
-            transmit, receive = self._ports.get(names.transmit_port), self._ports.get(names.receive_port)
-            if transmit is None or receive is None:
-                return None
-            return FlowBackend(
-                transmit, receive, names.decapsulation_address, names.decapsulation_mac, names.router_mac
-            )
-        endpoint = self.tunnels.endpoints.get(home_agent)
-        port = self._ports.get(endpoint.port) if endpoint else None
-        return RouteBackend(port, endpoint.mac) if endpoint and port is not None else None
+    def _backend_or_why(self, home_agent: bytes) -> Backend | Reason:
+        return backend_of(self.tunnels, home_agent, self._ports)
 
-    def _may_open(self, gate: Flow, home_agent: HomeAgent, now: float) -> bool:
-        if not home_agent.may_offload(now) or not self.tunnels.agent_alive(now):
-            return False
-        if not self.prepared_for(home_agent.address):
-            return False
-        # A gate that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
-        return self.flows.installed(gate.key, now) is not None or not any(
-            waited_for == home_agent.address and self.flows.holds(pipeline.downlink_flow(home_address, ()).key)
+    def _backend(self, home_agent: bytes) -> Backend | None:
+        found = self._backend_or_why(home_agent)
+        return None if isinstance(found, Reason) else found
+
+    def _has_former_tunnels(self, home_agent: bytes) -> bool:
+        """Tell whether the switch may have flows into a tunnel of this home agent that is not acknowledged."""
+        return any(
+            waited_for == home_agent and self.flows.holds(pipeline.downlink_flow(home_address, ()).key)
             for home_address, (waited_for, _) in self._waiting.items()
         )
+
+    def _failure(self, binding: Binding, keys: list[FlowKey]) -> Reason | None:
+        """Say what could not be done for a binding's packets and is tried again, or never."""
+        failure = self.tunnels.failures.get(binding.home_address)
+        if failure is not None:
+            return reasons.tunnel_failed(failure)
+        for key in keys:
+            rejection = self.flows.rejection(key)
+            if rejection is not None:
+                return reasons.flow_refused(rejection.reason, rejection.since)
+            if self.flows.is_foreign(key):
+                return reasons.foreign_flow()
+        return None
+
+    def _why_unsteered(self, binding: Binding, keys: list[FlowKey], now: float) -> Reason | None:
+        """Say why the switch does not have the flows of a binding, None if it has."""
+        if not self.tunnels.is_applied(binding):
+            return reasons.tunnel_unacknowledged()
+        if not all(self.flows.is_active(key, now) for key in keys):
+            return reasons.flows_unconfirmed()
+        return None
 
     def _stands(self, address: bytes, now: float) -> bool:
         """Tell whether a gate of this home agent stands and its packets can be taken: only then does it matter to
         keep the flows of a binding while its tunnel changes."""
         home_agent = self._home_agents.get(address)
-        return home_agent is not None and self.prepared_for(address) and bool(self.open_gates(home_agent, now))
+        return home_agent is not None and self.prepared_for(address) and bool(self.gates.open(home_agent, now))
 
     def _waits_for(self, home_agent: bytes) -> bool:
         """Tell whether tunnels of this home agent are unacknowledged."""
@@ -380,8 +367,10 @@ class Router:
             return True
         home_agent = self._home_agents.covering(home_end(flow))
         gates = adopted_gates
+        if flow.kind is Kind.GATE and self.gates.draining:
+            return True
         if home_agent is not None:
             if home_agent.synced and self._agent_expected_until is None and not self._waits_for(home_agent.address):
                 return True
-            gates = gates + self.open_gates(home_agent, now)
+            gates = gates + [gate.flow for gate in self.gates.open(home_agent, now)]
         return not any(gate.serves and gate.serves.overlaps(home_end(flow)) for gate in gates)

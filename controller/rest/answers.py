@@ -21,9 +21,11 @@ from controller.rest.fields import (
     Revision,
     SecondsLeft,
     Sequence,
+    Time,
 )
 
 BindingStateName = Literal["pending", "active", "partial", "held"]
+Backend = Literal["flow", "route"] | None
 Cursor = Annotated[str, Meta(description="Where the next page begins: `cursor` of the next request.")] | None
 Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
 
@@ -141,6 +143,14 @@ class Endpoint(Struct):
     mac: MacAddress
 
 
+class Gate(Struct):
+    """A gate that stands on a switch: while it does, the prefix's packets may be taken off here."""
+
+    prefix: HomePrefix
+    home_agent: Ipv6Address
+    expires_in: SecondsLeft | None
+
+
 class TunnelRevisions(Struct):
     """How far the tunnel list has come, and how far the router's agent."""
 
@@ -169,11 +179,12 @@ class Router(Struct):
 
     dpid: DatapathId
     connected: bool
-    backend: Literal["flow", "route"] | None
+    draining: bool
+    backend: Backend
     agent: Literal["unseen", "alive", "lost"]
     endpoints: list[Endpoint]
     tunnels: TunnelRevisions
-    open_gates: list[HomePrefix]
+    gates: list[Gate]
     refused_flows: list[RefusedFlow]
     refused_tunnels: list[RefusedTunnel]
 
@@ -185,19 +196,24 @@ class Routers(Struct):
     next: Cursor
 
 
-class Flow(Struct):
-    """A flow of ours on a switch. ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
+class DesiredFlow(Struct):
+    """A flow of ours. ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
 
     table: str
     priority: Count
     kind: str
     flow: Annotated[str, Meta(description="The flow as `ovs-ofctl` writes it, with names for tables.")]
     cookie: Annotated[str, Meta(pattern="^0x[0-9a-f]+$")]
-    packets: Count
-    bytes: Count
     expires_in: SecondsLeft | None
     serves: HomeAddress | None
     home_addresses: list[HomeAddress]
+
+
+class Flow(DesiredFlow):
+    """A flow of ours on a switch."""
+
+    packets: Count
+    bytes: Count
 
 
 class Flows(Struct):
@@ -205,6 +221,93 @@ class Flows(Struct):
 
     flows: list[Flow]
     next: Cursor
+
+
+class MissingFlow(DesiredFlow):
+    """A flow that the switch should have and has not, with why it is not sent, if it is not."""
+
+    reason: str | None
+
+
+class UnexpectedFlow(Flow):
+    """A flow of ours that the switch should not have, with why it stays, if it does."""
+
+    reason: str | None
+
+
+class DifferentFlow(Struct):
+    """A flow that does something else than it should, or would stay for too long."""
+
+    desired: DesiredFlow
+    installed: Flow
+
+
+class DifferenceTotals(Struct):
+    """How many there are, listed or not."""
+
+    missing: Count
+    unexpected: Count
+    different: Count
+
+
+class Difference(Struct):
+    """What the switch has at this moment against what it should have."""
+
+    in_sync: bool
+    missing: list[MissingFlow]
+    unexpected: list[UnexpectedFlow]
+    different: list[DifferentFlow]
+    totals: DifferenceTotals
+
+
+class GateForHomeAddress(Struct):
+    """Whether a router's gate for a home address stands, and when it ends if it is not renewed."""
+
+    open: bool
+    expires_in: SecondsLeft | None
+
+
+class ExplanationOnRouter(Struct):
+    """How things stand on one router, and why; its flows for the binding as the switch confirmed them."""
+
+    backend: Backend
+    connected: bool
+    draining: bool
+    state: Literal["active", "pending", "failed"]
+    reason: str
+    gate: GateForHomeAddress
+    packets: Count
+    bytes: Count
+    flows: list[Flow]
+
+
+class BindingUpdate(Struct):
+    """An update and its fate."""
+
+    time: Time
+    care_of_address: Ipv6Address | None
+    sequence: Sequence | None
+    lifetime: Lifetime | None
+    source: Literal["post", "snapshot", "delete", "expiry", "lease"]
+    result: Literal["added", "changed", "refreshed", "refused", "removed"]
+    reason: str | None
+
+
+class Explanation(Struct):
+    """Which path the packets for a home address take, since when, why, and what would change it.
+
+    ``home``: no binding is held. ``binding`` is the one that they take, its own or that of a mobile network.
+    """
+
+    home_address: HomeAddress
+    path: Literal["direct", "home-agent", "mixed", "home"]
+    since: Time | None
+    reason: Annotated[str, Meta(description="One sentence.")]
+    binding: Binding | None
+    home_agent: HomeAgent
+    routers: dict[DatapathId, ExplanationOnRouter]
+    updates: Annotated[list[BindingUpdate], Meta(description="The last ones, oldest first, as far as they are known.")]
+    would_change: list[str]
 
 
 class Tunnel(Struct):

@@ -11,9 +11,11 @@ from werkzeug.wrappers import Request, Response
 
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
 from controller.rest import answers, bodies, views
 from controller.rest.calls import Controlled, json_answer, page_answer, stale_problem
+from controller.rest.explanation_view import explanation_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import BindingsQuery, PostQuery
@@ -110,6 +112,16 @@ class BindingCalls:
     def get_binding(self, request: Request, home_address: str) -> Response:
         """Show one binding."""
         return json_answer(self._binding_view(self._held(home_address), self._counters()))
+
+    @operation("GET", "/v1/bindings/{home_address}/explain", Role.READ, answers.Explanation, (HTTPStatus.NOT_FOUND,))
+    def explain_binding(self, request: Request, home_address: str) -> Response:
+        """Explain which path the packets for a home address take, since when and why, and what would change it."""
+        prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
+        try:
+            found = explain(self._at.offload, prefix, now)
+        except NotCovered as error:
+            raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
+        return json_answer(explanation_view(prefix, found, self._at.offload, self._counters(), now))
 
     @operation(
         "DELETE",

@@ -57,3 +57,11 @@ Sequence = Annotated[
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(description="A state of a router's tunnel list.", ge=0, lt=10**18)]
 SecondsLeft = Annotated[float, Meta(description="Seconds from now.", ge=0)]
+Time = Annotated[
+    str,
+    Meta(
+        description="A moment, RFC 3339 in UTC.",
+        examples=["2025-01-01T12:00:00.000Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]

@@ -48,6 +48,12 @@ class PostQuery(Struct, forbid_unknown_fields=True):
     ) = None
 
 
+class DifferenceQuery(Struct, forbid_unknown_fields=True):
+    """How much to show."""
+
+    limit: Annotated[int, Meta(description="Most flows of each kind.", ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT
+
+
 class TunnelsQuery(Struct, forbid_unknown_fields=True):
     """What is new since when, and how long to wait for it."""
 

@@ -9,10 +9,11 @@ from werkzeug.wrappers import Request, Response
 from controller.core.router import Router
 from controller.rest import answers, bodies, views
 from controller.rest.calls import Controlled, json_answer, page_answer
+from controller.rest.difference_view import difference_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
-from controller.rest.queries import LONGEST_POLL, PageQuery, TunnelsQuery
-from controller.southbound.channel import SwitchSilent
+from controller.rest.queries import LONGEST_POLL, DifferenceQuery, PageQuery, TunnelsQuery
+from controller.southbound.channel import Counters, SwitchSilent
 from controller.southbound.decoder import InstalledFlow
 
 UNKNOWN = (HTTPStatus.NOT_FOUND,)
@@ -36,13 +37,46 @@ class RouterCalls:
         """Show one router."""
         return json_answer(self._view(self._router(dpid)))
 
+    @operation("PUT", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
+    def drain_router(self, request: Request, dpid: str) -> Response:
+        """Take a router out of service: all its traffic goes back to the home agents, without loss. Idempotent. It is
+        answered when the switch has confirmed that; the switch remembers it, also over restarts of the controller."""
+        router = self._router(dpid)
+        if not router.connected:
+            reason = "is not connected, and it is the switch that remembers; try again when it is back"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
+        return self._drain(router, True)
+
+    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
+    def undrain_router(self, request: Request, dpid: str) -> Response:
+        """Take a router back into service. Idempotent."""
+        return self._drain(self._router(dpid), False)
+
     @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=PageQuery)
     def list_flows(self, request: Request, query: PageQuery, dpid: str) -> Response:
         """List the flows of ours that a router's switch has at this moment, by page, each with what it serves."""
         router = self._router(dpid)
         now = time.monotonic()
-        found = ((str(flow.entry.flow), flow) for flow in self._installed(router) if flow.entry is not None)
-        return page_answer(answers.Flows, query, found, lambda flow: views.flow_view(flow, router, now))
+        found = (
+            (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
+            for flow in self._installed(router)
+            if flow.entry is not None
+        )
+        return page_answer(answers.Flows, query, found, lambda flow: views.flow_view(*flow, router, now))
+
+    @operation("GET", "/v1/routers/{dpid}/diff", Role.READ, answers.Difference, NOT_CONNECTED, query=DifferenceQuery)
+    def compare_flows(self, request: Request, query: DifferenceQuery, dpid: str) -> Response:
+        """Compare the flows that a router should have with those that its switch has right now. Changes nothing."""
+        router = self._router(dpid)
+        deadline = time.monotonic() + self._at.settings.answer_within
+        while True:
+            difference = difference_view(self._installed(router), router, query.limit, time.monotonic())
+            channel = self._at.channels.get(router.dpid)
+            under_way = router.flows.dirty or (channel is not None and channel.behind_since is not None)
+            # What is on its way to the switch at this moment is no difference.
+            if difference.in_sync or not under_way or time.monotonic() >= deadline:
+                return json_answer(difference)
+            self._at.changed.wait(deadline - time.monotonic())
 
     @operation("GET", "/v1/routers/{dpid}/tunnels", Role.ROUTER, answers.TunnelList, UNKNOWN, query=TunnelsQuery)
     def get_tunnels(self, request: Request, query: TunnelsQuery, dpid: str) -> Response:
@@ -74,6 +108,18 @@ class RouterCalls:
         self._at.notify()
         return json_answer(answers.AgentLease(self._at.settings.agent_lease))
 
+    def _drain(self, router: Router, draining: bool) -> Response:
+        now = time.monotonic()
+        deadline = now + self._at.settings.request_timeout
+        self._at.offload.drain(router.dpid, draining, now)
+        self._at.notify()
+        while router.connected and not router.gates.drain_confirmed(now) and now < deadline:
+            self._at.changed.wait(deadline - now)
+            now = time.monotonic()
+        if draining and not router.gates.drain_confirmed(now):
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
+        return json_answer(self._view(router))
+
     def _router(self, dpid: str) -> Router:
         return self._at.offload.router(bodies.dpid_in_path(dpid))
 
@@ -82,11 +128,14 @@ class RouterCalls:
 
     def _installed(self, router: Router) -> list[InstalledFlow]:
         """Read a router's flows from its switch. Raises Problem when that does not answer."""
-        switch = f"the switch of router {views.dpid_text(router.dpid)}"
         channel = self._at.channels.get(router.dpid)
         if channel is None:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{switch} is not connected")
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} is not connected")
         try:
             return channel.read_flows()
         except SwitchSilent as error:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{switch}: {error}") from None
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)}: {error}") from None
+
+
+def _switch(router: Router) -> str:
+    return f"the switch of router {views.dpid_text(router.dpid)}"

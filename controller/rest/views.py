@@ -2,18 +2,18 @@
 """How the core's values look in answers. Addresses come in RFC 5952 form, times as seconds left."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 from controller.core.addresses import format_address
 from controller.core.bindings import Binding
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
+from controller.core.reconciliation import Entry
 from controller.core.router import Router
 from controller.core.tunnels import News
 from controller.rest import answers
 from controller.southbound.channel import Counters
-from controller.southbound.decoder import InstalledFlow
 
 
 class FlowCounters(Protocol):
@@ -46,42 +46,48 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
     state = offload.state_of(binding, now)
     routers = {}
     for dpid, on_router in state.routers.items():
-        router = offload.router(dpid)
-        counted = [counters(dpid).get(key, Counters(0, 0)) for key in router.counted_keys(binding)]
-        counted.append(Counters(*router.retired(binding.home_address)))
-        routers[dpid_text(dpid)] = answers.BindingOnRouter(
-            on_router.state,
-            packets=sum(counter.packets for counter in counted),
-            bytes=sum(counter.bytes for counter in counted),
-            reason=on_router.reason,
-        )
+        packets, octets = counted(binding, offload.router(dpid), counters)
+        reason = on_router.reason.text if on_router.reason else None
+        routers[dpid_text(dpid)] = answers.BindingOnRouter(on_router.state, packets, octets, reason)
     return answers.Binding(
         home_address=str(binding.home_address),
         care_of_address=format_address(binding.care_of_address),
         home_agent=format_address(binding.home_agent),
         lifetime=binding.lifetime,
         sequence=binding.sequence,
-        expires_in=None if binding.expires_at is None else seconds_left(binding.expires_at, now),
+        expires_in=seconds_left(binding.expires_at, now),
         state=state.state,
         routers=routers,
     )
 
 
+def counted(binding: Binding, router: Router, counters: FlowCounters) -> Counters:
+    """Return what a router's flows have counted for a binding, also those that have been replaced since."""
+    by_key = counters(router.dpid)
+    found = [by_key[key] for key in router.counted_keys(binding) if key in by_key]
+    found.append(Counters(*router.retired(binding.home_address)))
+    return Counters(sum(each.packets for each in found), sum(each.bytes for each in found))
+
+
 def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
     """A router: its switch, its tunnel agent, and what they refused."""
     tunnels = router.tunnels
-    gates_open = [gate for home_agent in offload.home_agents for gate in router.open_gates(home_agent, now)]
     return answers.Router(
         dpid=dpid_text(router.dpid),
         connected=router.connected,
-        backend="flow" if tunnels.flow else "route" if tunnels.endpoints else None,
+        draining=router.gates.draining,
+        backend=backend_name(router),
         agent="unseen" if tunnels.agent_lease_ends is None else "alive" if tunnels.agent_alive(now) else "lost",
         endpoints=[
             answers.Endpoint(format_address(address), endpoint.port, endpoint.mac)
             for address, endpoint in tunnels.endpoints.items()
         ],
         tunnels=answers.TunnelRevisions(tunnels.revision, tunnels.acknowledged),
-        open_gates=[str(gate.serves) for gate in gates_open],
+        gates=[
+            answers.Gate(str(gate.flow.serves), format_address(gate.home_agent), seconds_left(gate.expires_at, now))
+            for home_agent in offload.home_agents
+            for gate in router.gates.open(home_agent, now)
+        ],
         refused_flows=[
             answers.RefusedFlow(key[0].table, key[0].priority, rejection.reason, rejection.times)
             for key, rejection in router.flows.rejections().items()
@@ -92,23 +98,29 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
     )
 
 
-def flow_view(installed: InstalledFlow, router: Router, now: float) -> answers.Flow:
-    """A flow of ours as its switch reports it. Raises ValueError for another application's."""
-    if installed.entry is None:
-        raise ValueError(f"{installed.key} is not a flow of ours")
-    flow, expires_at = installed.entry.flow, installed.entry.expires_at
-    return answers.Flow(
-        table=flow.table,
-        priority=flow.priority,
-        kind=flow.kind.name.lower(),
-        flow=str(flow),
-        cookie=f"{flow.cookie:#x}",
-        packets=installed.packets,
-        bytes=installed.bytes,
-        expires_in=None if expires_at is None else seconds_left(expires_at, now),
-        serves=None if flow.serves is None else str(flow.serves),
-        home_addresses=[str(prefix) for prefix in router.served_by(flow)],
-    )
+def backend_name(router: Router) -> answers.Backend:
+    """Return which backend a router has."""
+    return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
+
+
+def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
+    """The members that all views of a flow have."""
+    flow = entry.flow
+    return {
+        "table": flow.table,
+        "priority": flow.priority,
+        "kind": flow.kind.name.lower(),
+        "flow": str(flow),
+        "cookie": f"{flow.cookie:#x}",
+        "expires_in": seconds_left(entry.expires_at, now),
+        "serves": None if flow.serves is None else str(flow.serves),
+        "home_addresses": [str(prefix) for prefix in router.served_by(flow)],
+    }
+
+
+def flow_view(entry: Entry, counters: Counters, router: Router, now: float) -> answers.Flow:
+    """A flow of ours on a switch."""
+    return answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
 
 
 def news_view(news: News, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
@@ -127,6 +139,10 @@ def news_view(news: News, home_agents: Sequence[HomeAgent]) -> answers.TunnelLis
     )
 
 
-def seconds_left(moment: float, now: float) -> float:
-    """Return the seconds until ``moment``, 0 if it is past."""
-    return max(0.0, round(moment - now, 3))
+@overload
+def seconds_left(moment: float, now: float) -> float: ...
+@overload
+def seconds_left(moment: None, now: float) -> None: ...
+def seconds_left(moment: float | None, now: float) -> float | None:
+    """Return the seconds until ``moment``, 0 if it is past; None if there is no such moment."""
+    return None if moment is None else max(0.0, round(moment - now, 3))

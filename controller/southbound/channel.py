@@ -96,6 +96,8 @@ class SwitchChannel:
         self._counted_at = -math.inf
         self.dpid: int = datapath.id
         self.router: Router | None = None
+        # Since when the switch has lacked something that it should have; None: it has everything.
+        self.behind_since: float | None = None
 
     # Called by others.
 
@@ -189,6 +191,7 @@ class SwitchChannel:
                 self._read_back()
                 next_read_back = now + self._read_back_every
             changes = router.changes(now)
+            self.behind_since = (self.behind_since or now) if changes else None
             for start in range(0, len(changes), BUNDLE_SIZE):
                 self._apply(router, changes[start : start + BUNDLE_SIZE])
             if not changes:
@@ -215,7 +218,7 @@ class SwitchChannel:
             self.router = self._offload.connect(self.dpid, self._ports(), installed, foreign, now)
         else:
             self.router.connect(self._ports(), installed, foreign, now)
-            self.router.review(now)
+            self._offload.review(self.router, now)
         self._notify()
 
     def _apply(self, router: Router, changes: list[FlowChange]) -> None:
@@ -234,7 +237,7 @@ class SwitchChannel:
                 router.flows.postpone(rest)
             else:
                 self._offload.confirm(router, rest, now)
-            router.review(now)
+            self._offload.review(router, now)
         else:
             self._offload.confirm(router, changes, time.monotonic())
         self._notify()

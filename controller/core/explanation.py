@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which path the packets for a home address take, and why: what the core has decided, put together for people.
+
+Nothing is decided here; every reason comes from the function that decided.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from controller.core.addresses import Prefix, format_address
+from controller.core.bindings import Binding
+from controller.core.gates import OpenGate
+from controller.core.history import Update
+from controller.core.home_agents import HomeAgent, Status
+from controller.core.offload import Offload
+from controller.core.reasons import no_binding
+from controller.core.router import BindingOnRouter, Router
+
+Path = Literal["direct", "home-agent", "mixed", "home"]
+
+
+@dataclass(frozen=True, slots=True)
+class OnRouter:
+    """How things stand on one router: of the binding, if there is one, and of the gate for its home address."""
+
+    router: Router
+    state: BindingOnRouter
+    gate: OpenGate | None
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The path, since when on the caller's clock (None: not known), why in one sentence, and what would change it.
+
+    ``binding`` is the one that packets for the home address take: its own, or that of a mobile network it lies in.
+    """
+
+    path: Path
+    since: float | None
+    reason: str
+    home_agent: HomeAgent
+    binding: Binding | None
+    routers: Mapping[int, OnRouter]
+    updates: tuple[Update, ...]
+    would_change: list[str]
+
+
+class NotCovered(Exception):
+    """No announced home agent has this address in its home prefixes."""
+
+    def __init__(self, home_address: Prefix) -> None:
+        super().__init__(f"{home_address} lies in no home prefix of an announced home agent (GET /v1/home-agents)")
+
+
+def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
+    """Explain the path of packets for ``home_address``. Raises NotCovered."""
+    home_agent = offload.home_agents.covering(home_address)
+    if home_agent is None:
+        raise NotCovered(home_address)
+    binding = offload.bindings.covering(home_address)
+    if binding is None:
+        return _without_binding(offload, home_address, home_agent, now)
+    home_agent = offload.home_agents.get(binding.home_agent) or home_agent
+    updates = offload.history.of(binding.home_address)
+    state = offload.state_of(binding, now)
+    routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
+    prepared = {dpid: routers[dpid] for dpid in state.routers}
+    held = home_agent.why_held(now)
+    path: Path = "direct" if state.state == "active" else "mixed" if state.state == "partial" else "home-agent"
+    if held is not None:
+        reason, remedies, moments = held.text, [held.remedy], [held.since]
+    else:
+        deciding = prepared or routers
+        reason = _reason(path, binding, home_agent, prepared, deciding)
+        remedies = _remedies(path, binding, home_agent, routers)
+        moments = [each.since or _last(updates, "added", "changed") for each in deciding.values()]
+    known = [moment for moment in (*moments, _last(updates, "added")) if moment is not None]
+    return Explanation(path, max(known, default=None), reason, home_agent, binding, routers, updates, remedies)
+
+
+def _last(updates: tuple[Update, ...], *results: str) -> float | None:
+    return next((update.time for update in reversed(updates) if update.result in results), None)
+
+
+def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAgent, now: float) -> Explanation:
+    updates = offload.history.of(home_address)
+    why = no_binding(home_address, home_agent.address, updates[-1] if updates else None)
+    held = home_agent.why_held(now)
+    remedies = [why.remedy] if held is None else [held.remedy, why.remedy]
+    text = why.text if held is None else f"{why.text}; {held.text}"
+    return Explanation("home", why.since, text, home_agent, None, {}, updates, remedies)
+
+
+def _on_router(offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float) -> OnRouter:
+    state = router.state_of(binding, now)
+    gates = router.gates.open(home_agent, now)
+    gate = next((each for each in gates if each.flow.serves and each.flow.serves.contains(binding.home_address)), None)
+    if state.reason is not None:
+        return OnRouter(router, state, gate, state.reason.since)
+    moments = (router.gates.open_since.get(home_agent.address), offload.active_since(binding.home_address))
+    return OnRouter(router, state, gate, max((each for each in moments if each is not None), default=None))
+
+
+def _reason(
+    path: Path,
+    binding: Binding,
+    home_agent: HomeAgent,
+    prepared: Mapping[int, OnRouter],
+    deciding: Mapping[int, OnRouter],
+) -> str:
+    """Say in one sentence why packets take ``path``."""
+    there = f"straight to {format_address(binding.care_of_address)}"
+    if home_agent.status is Status.DOWN:
+        there += " until its lifetime ends, as the home agent is down"
+    if path == "direct":
+        who = "the prepared router sends" if len(prepared) == 1 else f"all {len(prepared)} prepared routers send"
+        return f"{who} its packets {there}"
+    if path == "mixed":
+        active = sum(each.state.state == "active" for each in prepared.values())
+        return f"{active} of {len(prepared)} prepared routers send its packets {there}, but {_why_not(prepared)}"
+    if not deciding:
+        return "no router is known to the controller"
+    return _why_not(deciding) if prepared else f"no router is prepared for its home agent: {_why_not(deciding)}"
+
+
+def _why_not(routers: Mapping[int, OnRouter]) -> str:
+    """Name the routers that do not send packets direct, by what keeps them from it."""
+    by_reason: dict[str, list[str]] = {}
+    for dpid, each in routers.items():
+        if each.state.reason is not None:
+            by_reason.setdefault(each.state.reason.text, []).append(f"{dpid:016x}")
+    parts = [f"on router {' and '.join(names)}, {text}" for text, names in by_reason.items()]
+    return "; ".join(parts)
+
+
+def _remedies(path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapping[int, OnRouter]) -> list[str]:
+    """Say what would change the path: towards the direct one, and away from it."""
+    found = [
+        f"router {dpid:016x}: {each.state.reason.remedy}"
+        for dpid, each in routers.items()
+        if each.state.reason is not None
+    ]
+    if not routers:
+        found.append("a router: its switch connected to the controller, and hoaflow-router run beside it")
+    if path != "home-agent":
+        found.append("a deregistration or another binding update of the mobile node")
+        if binding.expires_at is not None:
+            found.append("the end of its lifetime, unless it is refreshed before")
+        found.append(f"the bridge of home agent {format_address(home_agent.address)} not renewing its lease")
+    return found

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gates of one router: the dead-man's switch, and what may open it.
+
+A gate sends a home prefix's packets into the offload tables. It ends by itself in the switch with the home agent's
+lease; while all is well it is renewed.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from controller.core import pipeline, reasons
+from controller.core.backends import Backend
+from controller.core.flow_sets import gates_of, guards_of
+from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.reasons import Reason
+from controller.core.reconciliation import Entry, Reconciliation
+from controller.core.tunnels import Tunnels
+
+
+class OpenGate(NamedTuple):
+    """A gate that stands on a switch: whose it is, and when it ends if it is not renewed."""
+
+    home_agent: bytes
+    flow: Flow
+    expires_at: float | None
+
+
+class Gates:
+    """Desires guards for every home agent, and gates for those whose traffic may be taken off here.
+
+    ``backend`` says what encapsulates for a home agent, or why nothing does; ``has_former_tunnels`` whether a tunnel of
+    it may be a former one.
+    """
+
+    def __init__(
+        self,
+        dpid: int,
+        flows: Reconciliation,
+        tunnels: Tunnels,
+        home_agents: HomeAgents,
+        backend: Callable[[bytes], Backend | Reason],
+        has_former_tunnels: Callable[[bytes], bool],
+        now: float,
+    ) -> None:
+        self._dpid = dpid
+        self._flows = flows
+        self._tunnels = tunnels
+        self._home_agents = home_agents
+        self._backend = backend
+        self._has_former_tunnels = has_former_tunnels
+        self._desired: set[FlowKey] = set()
+        self._created_at = now
+        # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
+        self._draining: bool | None = None
+        self._draining_since = now
+        # The home agents all of whose gates stand, and since when.
+        self.open_since: dict[bytes, float] = {}
+
+    @property
+    def draining(self) -> bool:
+        """Whether an operator has taken the router out of service: no gate opens."""
+        return bool(self._draining)
+
+    def drain(self, draining: bool, now: float) -> bool:
+        """Take the router out of service or back into it; tell whether that is news. ``review`` has to follow.
+
+        All flows but the gates stay, so that packets in tunnels still arrive. A marker in the switch remembers it, for
+        the controller keeps nothing on disk.
+        """
+        news = draining is not self.draining
+        if news or self._draining is None:
+            self._draining = draining
+            self._draining_since = now
+            marker = pipeline.drain_marker()
+            if draining:
+                self._flows.want(marker)
+            else:
+                self._flows.unwant(marker.key)
+        return news
+
+    def recall(self, installed: Iterable[Entry], now: float) -> None:
+        """Take the switch's word on whether the router is drained, if nobody has said so since the controller runs."""
+        if self._draining is None:
+            self.drain(any(entry.flow.kind is Kind.DRAIN for entry in installed), now)
+
+    def drain_confirmed(self, now: float) -> bool:
+        """Tell whether the switch has carried out what ``drain`` said last."""
+        marked = self._flows.installed(pipeline.drain_marker().key, now) is not None
+        return marked == self.draining and not (self.draining and self._flows.has_gates(now))
+
+    def review(self, now: float) -> list[bytes]:
+        """Bring desired guards and gates in line with what is.
+
+        Returns the home agents all of whose gates stand now and did not before.
+        """
+        wanted: set[FlowKey] = set()
+        opened: list[bytes] = []
+        for home_agent in self._home_agents:
+            for flow in self._guards(home_agent):
+                self._flows.want(flow)
+                wanted.add(flow.key)
+            gates = gates_of(home_agent)
+            if self._why_none(home_agent, now) is None:
+                for gate in gates:
+                    if self._why_waits(gate, home_agent, now) is None:
+                        self._flows.want(gate, home_agent.lease_ends)
+                        wanted.add(gate.key)
+            if not all(self._flows.is_active(gate.key, now) for gate in gates):
+                self.open_since.pop(home_agent.address, None)
+            elif home_agent.address not in self.open_since:
+                self.open_since[home_agent.address] = now
+                opened.append(home_agent.address)
+        for key in self._desired - wanted:
+            self._flows.unwant(key)
+        self._desired = wanted
+        self._flows.recheck_adopted()
+        return opened
+
+    def disconnect(self) -> None:
+        """The switch's connection is gone, and with it what was known of its gates."""
+        self.open_since.clear()
+
+    def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
+        """Return the gates of ``home_agent`` that stand on the switch."""
+        entries = (self._flows.entry(gate.key, now) for gate in gates_of(home_agent))
+        return [OpenGate(home_agent.address, entry.flow, entry.expires_at) for entry in entries if entry is not None]
+
+    def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
+        """Say why not all gates of ``home_agent`` stand, None if they do."""
+        found = self._why_none(home_agent, now)
+        if found is not None:
+            return found
+        for gate in gates_of(home_agent):
+            if (found := self._why_waits(gate, home_agent, now)) is not None:
+                return found
+            if (rejection := self._flows.rejection(gate.key)) is not None:
+                return reasons.gate_refused(rejection.reason, rejection.since)
+            if self._flows.is_foreign(gate.key):
+                return reasons.foreign_flow()
+            if not self._flows.is_active(gate.key, now):
+                return reasons.gate_unconfirmed()
+        return None
+
+    def _guards(self, home_agent: HomeAgent) -> list[Flow]:
+        backend = self._backend(home_agent.address)
+        return guards_of(home_agent, None if isinstance(backend, Reason) else backend)
+
+    def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
+        """Say what forbids any gate of ``home_agent``."""
+        if self.draining:
+            return reasons.draining(self._dpid, self._draining_since)
+        held = home_agent.why_held(now)
+        if held is not None:
+            return held
+        if not self._tunnels.agent_alive(now):
+            silent_since = self._tunnels.agent_lease_ends
+            if silent_since is None:
+                return reasons.agent_unseen(self._created_at)
+            return reasons.agent_silent(silent_since)
+        backend = self._backend(home_agent.address)
+        if isinstance(backend, Reason):
+            return backend
+        # What must stay on the home agent's path is kept there before anything is taken off it.
+        if not all(self._flows.is_active(flow.key, now) for flow in guards_of(home_agent, backend)):
+            return reasons.guards_unconfirmed()
+        return None
+
+    def _why_waits(self, gate: Flow, home_agent: HomeAgent, now: float) -> Reason | None:
+        """Say what one gate has to wait for."""
+        # One that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
+        if self._flows.installed(gate.key, now) is None and self._has_former_tunnels(home_agent.address):
+            return reasons.tunnels_awaited()
+        return None

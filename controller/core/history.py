@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last updates of each home address and what became of them, for those who ask why.
+
+Bounded in all: of the home addresses whose bindings changed last, the latest few each. A refresh adds to what is there
+and keeps nothing alive, or a hundred thousand mobile nodes that stay where they are would drive out the one that moved.
+"""
+
+from typing import Literal, NamedTuple
+
+from controller.core.addresses import Prefix
+
+UPDATES_KEPT = 8
+HOME_ADDRESSES_KEPT = 10_000
+
+Source = Literal["post", "snapshot", "delete", "expiry", "lease"]
+Result = Literal["added", "changed", "refreshed", "refused", "removed"]
+
+
+class Update(NamedTuple):
+    """One update of a binding: where it came from, and its fate. ``time`` is on the caller's clock."""
+
+    time: float
+    care_of_address: bytes | None
+    sequence: int | None
+    lifetime: int | None
+    source: Source
+    result: Result
+    reason: str | None = None
+
+
+class History:
+    """Updates by home address, oldest first."""
+
+    def __init__(self) -> None:
+        # In the order of the last change: the first is the next to be forgotten.
+        self._updates: dict[Prefix, tuple[Update, ...]] = {}
+
+    def of(self, home_address: Prefix) -> tuple[Update, ...]:
+        """Return the last updates of a home address."""
+        return self._updates.get(home_address, ())
+
+    def record(self, home_address: Prefix, update: Update) -> None:
+        """Take an update down. One that repeats the last one's refusal or refresh takes its place."""
+        known = self._updates.get(home_address, ())
+        if update.result == "refreshed":
+            if known:
+                self._updates[home_address] = _joined(known, update)
+            return
+        self._updates.pop(home_address, None)
+        self._updates[home_address] = _joined(known, update)
+        if len(self._updates) > HOME_ADDRESSES_KEPT:
+            del self._updates[next(iter(self._updates))]
+
+
+def _joined(known: tuple[Update, ...], update: Update) -> tuple[Update, ...]:
+    repeats = known and (known[-1].result, known[-1].source, known[-1].reason) == (
+        update.result,
+        update.source,
+        update.reason,
+    )
+    if repeats and update.result in ("refreshed", "refused"):
+        known = known[:-1]
+    return (*known, update)[-UPDATES_KEPT:]

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's logic with a switch, a tunnel agent and a home agent that are a few lines each."""
+
+from typing import Any
+
+from controller.core.addresses import Prefix, format_address, parse_address, parse_prefix
+from controller.core.bindings import Binding, Change
+from controller.core.flows import FlowKey, Kind, Normal, Output
+from controller.core.home_agents import Status
+from controller.core.offload import Offload
+from controller.core.reconciliation import Entry, FlowChange
+from controller.core.router import Timing
+from controller.core.tunnels import EndpointName
+
+HOME_AGENT = parse_address("2001:db8:99::1")
+HOME_PREFIX = parse_prefix("2001:db8:99::/64")
+HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in (0x100, 0x101, 0x102)]
+HOME_ADDRESS = HOME_ADDRESSES[0]
+CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
+FIRST, SECOND = CARE_OF_ADDRESSES
+DPID = 1
+LEASE = 10
+TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0, forget_after=600.0)
+ENDPOINTS = {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0a")}
+PORTS = {"tin": 3}
+
+
+def binding(
+    home_address: Prefix = HOME_ADDRESS,
+    care_of_address: bytes = FIRST,
+    lifetime: int | None = 60,
+    sequence: int | None = None,
+    now: float = 0.0,
+) -> Binding:
+    """A binding of HOME_AGENT."""
+    ends = None if lifetime is None else now + lifetime
+    return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence)
+
+
+class World:
+    """A controller with everything around it. `tunnels` is what the router's kernel holds, `switch` its flows."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.switch: dict[FlowKey, Entry] = {}
+        self.tunnels: dict[Prefix, bytes] = {}
+        self.sent = 0
+        self.lives = 0
+        self.start_controller()
+
+    def start_controller(self) -> None:
+        """A new life of the controller: it knows nothing but what the switch tells."""
+        self.lives += 1
+        self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
+        self.revision = 0
+        self.offload.connect(DPID, PORTS, self.switch.values(), [], self.now)
+
+    def announce(self, status: Status = Status.UP) -> None:
+        """The bridge renews its lease."""
+        self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now)
+
+    def snapshot(self, *bindings: Binding) -> None:
+        """The bridge sends the whole cache."""
+        self.offload.snapshot(HOME_AGENT, bindings, self.now)
+
+    def post(self, *args: Any, **kwargs: Any) -> Change:
+        """The bridge sends one binding, as of now."""
+        return self.offload.post(binding(*args, **{**kwargs, "now": self.now}), self.now)
+
+    def agent_starts(self) -> None:
+        """A tunnel agent announces itself; the kernel still has what an earlier one left."""
+        self.revision = 0
+        self.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, self.now)
+
+    def agent_follows(self) -> None:
+        """The agent asks for what is new, applies it and acknowledges."""
+        router = self.offload.hear_agent(DPID, self.now)
+        news = router.tunnels.news(self.revision)
+        if news.full and any(agent.synced for agent in self.offload.home_agents):
+            self.tunnels = {}
+        self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
+        for home_address in news.removed:
+            self.tunnels.pop(home_address, None)
+        self.revision = news.revision
+        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
+
+    def deliver(self) -> None:
+        """The switch carries out what is due, until nothing is."""
+        router = self.offload.router(DPID)
+        for _ in range(10):
+            changes = router.changes(self.now)
+            if not changes:
+                return
+            self.carry_out(changes)
+        raise AssertionError("the controller never comes to rest")
+
+    def carry_out(self, changes: list[FlowChange]) -> None:
+        """The switch carries out these changes and confirms them."""
+        for change in changes:
+            self.sent += 1
+            if change.add:
+                self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
+            else:
+                self.switch.pop(change.flow.key, None)
+        self.offload.confirm(self.offload.router(DPID), changes, self.now)
+
+    def pass_time(self, seconds: float, controller: bool = True) -> None:
+        """Time passes, for the switch in any case."""
+        end = self.now + seconds
+        while controller:
+            deadline = self.offload.next_deadline()
+            if deadline is None or deadline > end:
+                break
+            self.now = max(deadline, self.now)
+            self.offload.tick(self.now)
+            self.deliver()
+        self.now = end
+        self.switch = {
+            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > end
+        }
+
+    def next_hop(self, home_address: Prefix = HOME_ADDRESS) -> str:
+        """Where a packet for a home address goes: to a care-of address, or `home agent`."""
+        flows = [entry.flow for entry in self.switch.values()]
+        gates = [flow for flow in flows if flow.kind is Kind.GATE and flow.serves == HOME_PREFIX]
+        into_tunnel = [flow for flow in flows if flow.kind is Kind.DOWNLINK and flow.serves == home_address]
+        if not gates or not into_tunnel or home_address not in self.tunnels:
+            return "home agent"
+        assert into_tunnel[0].actions[-1] == Output(3)
+        return format_address(self.tunnels[home_address])
+
+    def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
+        """A binding's state as the REST API tells it."""
+        held = self.offload.bindings.get(home_address)
+        return "none" if held is None else self.offload.state_of(held, self.now).state
+
+    def event_names(self) -> list[str]:
+        """What was reported since last asked."""
+        events, self.offload.events = self.offload.events, []
+        return [event.name for event in events]
+
+
+def established() -> World:
+    """Everything runs, one mobile node is registered on the first foreign link, and its traffic goes direct."""
+    world = World()
+    world.announce()
+    world.snapshot()
+    world.agent_starts()
+    world.deliver()
+    world.post(sequence=1)
+    world.deliver()
+    assert world.next_hop() == "home agent"  # not before the agent has acknowledged
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:2::2"
+    assert world.state() == "active"
+    return world
