@@ -18,7 +18,7 @@ from tests.support.bench import (
     Bench,
     registered,
 )
-from tests.support.controller import Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
 
 ROUTER = "0000000000000001"
@@ -113,7 +113,7 @@ def test_a_drained_router_gives_all_traffic_back_and_does_not_forget(bench: Benc
     assert refused.status == 503
     assert "not connected" in refused.body["detail"]
     bench.ovs.ofctl("del-flows", "br0")  # as a switch that is switched off and on
-    bench.ovs.vsctl("set-controller", "br0", "tcp:127.0.0.1:6653")
+    bench.ovs.vsctl("set-controller", "br0", f"tcp:127.0.0.1:{OPENFLOW_PORT}")
     wait_for("the switch is back and drained", back_and_drained)
     undrained = bench.controller.call("DELETE", path)
     assert (undrained.status, undrained.body["draining"]) == (200, False)
@@ -160,3 +160,31 @@ def test_what_somebody_changed_in_the_switch_is_shown(bench: Bench) -> None:
     wait_for("the switch is away", lambda: not bench.controller.get(f"/v1/routers/{ROUTER}")["connected"])
     assert bench.controller.call("GET", path).status == 503
     assert bench.controller.call("GET", "/v1/routers/7/diff").status == 404
+
+
+def test_readiness_says_what_is_missing(bench: Bench) -> None:
+    def missing() -> dict[str, str]:
+        answer = bench.controller.call("GET", "/readyz")
+        if answer.status == 200:
+            assert answer.body == {"status": "ready", "home_agents": 1, "routers": 1}
+            return {}
+        assert answer.status == 503
+        return {error["field"]: error["reason"] for error in answer.body["errors"]}
+
+    bench.announce()
+    assert missing() == {}
+    assert bench.controller.call("GET", "/healthz").status == 200
+    bench.ovs.vsctl("del-controller", "br0")
+    lost = wait_for("the switch is away", missing)
+    assert "not connected" in lost[f"routers/{ROUTER}"]
+    assert lost["routers"] == "no switch is connected"
+    wait_for("the lease has lapsed", lambda: len(missing()) == 3)
+    assert "has not renewed its lease" in missing()[f"home-agents/{HOME_AGENT}"]
+    bench.announce()
+    assert "snapshot has not come" in missing()[f"home-agents/{HOME_AGENT}"]
+    bench.ovs.vsctl("set-controller", "br0", f"tcp:127.0.0.1:{OPENFLOW_PORT}")
+    bench.snapshot()
+    wait_for("all is well", lambda: bench.announce() and not missing())
+    bench.controller.put(f"/v1/routers/{ROUTER}/drain", None)
+    bench.ovs.vsctl("del-controller", "br0")
+    wait_for("nothing but a drained router is away", lambda: bench.announce() and missing().keys() == {"routers"})

@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from tests.support.conformance import assert_declared
 from tests.support.controller import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, REST, Deployment
@@ -99,6 +101,20 @@ class Net:
         return packets
 
 
+@pytest.fixture(autouse=True)
+def declared_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer that a test here gets has to be one that OpenAPI declares."""
+    send = requests.Session.send
+
+    def checked(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        answer = send(session, request, **options)
+        content_type = answer.headers.get("Content-Type", "")
+        assert_declared(str(request.method), request.path_url, answer.status_code, content_type, answer.content)
+        return answer
+
+    monkeypatch.setattr(requests.Session, "send", checked)
+
+
 @pytest.fixture
 def net(tmp_path: Path) -> Iterator[Net]:
     """Everything runs and the mobile node is on foreign link 1, its traffic direct. No log may have an error."""
@@ -166,6 +182,29 @@ def test_traffic_does_not_notice_a_restart_of_the_controller(net: Net) -> None:
     correspondent, mobile = traffic.stop()
     span = Span(start, time.time())
     assert (before, seen, net.binding_flows()) == (6, 6, 6)
+    assert lost(correspondent, mobile, span) == []
+    assert lost(mobile, correspondent, span) == []
+
+
+def test_draining_routers_loses_nothing(net: Net) -> None:
+    routers = [router["dpid"] for router in net.deployment.rest("GET", "/v1/routers")["routers"]]
+    traffic = Traffic(net.bed, net.records)
+    start = time.time()
+    for dpid in routers:
+        drained = net.deployment.rest("PUT", f"/v1/routers/{dpid}/drain")
+        assert (drained["draining"], drained["gates"]) == (True, [])
+        net.ping()
+    assert net.ping() >= 20, "what the ping adds to the traffic, both ways"
+    explained = net.deployment.rest("GET", f"/v1/bindings/{at.HOME_ADDRESS}/explain")
+    assert explained["path"] == "home-agent"
+    assert "the router is drained" in explained["reason"]
+    for dpid in routers:
+        assert net.deployment.rest("DELETE", f"/v1/routers/{dpid}/drain")["draining"] is False
+    wait_for("the binding is active", lambda: net.is_active(1))
+    assert net.goes_direct()
+    correspondent, mobile = traffic.stop()
+    span = Span(start, time.time())
+    assert len(correspondent.sent) > 100
     assert lost(correspondent, mobile, span) == []
     assert lost(mobile, correspondent, span) == []
 

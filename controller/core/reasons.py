@@ -79,6 +79,25 @@ def not_connected(since: float) -> Reason:
     )
 
 
+def no_switch() -> Reason:
+    """Nothing to put flows into."""
+    return Reason("no switch is connected", "ovs-vsctl set-controller, on a router")
+
+
+def not_in_step(since: float) -> Reason:
+    """The switch is slow, or something keeps changing."""
+    return Reason("its switch has not been given all its flows yet", "the switch's confirmation", since)
+
+
+def flows_refused(count: int, error: str, since: float) -> Reason:
+    """The switch answered with errors."""
+    return Reason(
+        f"its switch refuses {count} flow{'s' if count > 1 else ''}: {error}",
+        "the cause in the switch removed; the flows are sent again",
+        since,
+    )
+
+
 def draining(dpid: int, since: float) -> Reason:
     """An operator took it out of service."""
     return Reason("the router is drained", f"hoaflow undrain {dpid:016x}", since)

@@ -197,10 +197,15 @@ class Router:
         """Tell whether the router can encapsulate for this home agent."""
         return self._backend(home_agent) is not None
 
+    def why_not_connected(self) -> Reason | None:
+        """Say that the switch is away, None if it is not."""
+        return None if self.connected else reasons.not_connected(self._disconnected_at)
+
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
         """Say how a binding stands here, and why."""
-        if not self.connected:
-            return BindingOnRouter("pending", reasons.not_connected(self._disconnected_at))
+        away = self.why_not_connected()
+        if away is not None:
+            return BindingOnRouter("pending", away)
         backend = self._backend_or_why(binding.home_agent)
         if isinstance(backend, Reason):
             return BindingOnRouter("pending", backend)

@@ -364,6 +364,8 @@ class Health(Struct):
 
 
 class Readiness(Struct):
-    """The controller does what it is there for."""
+    """Every lease is held, every switch that is not drained connected and in step. How many of each there are."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready"]
+    home_agents: Count
+    routers: Count

@@ -7,7 +7,9 @@ from http import HTTPStatus
 from werkzeug.wrappers import Request, Response
 
 from controller.core.addresses import format_address
-from controller.rest import answers
+from controller.core.readiness import Missing, readiness
+from controller.rest import answers, views
+from controller.rest.answers import FieldError
 from controller.rest.calls import Controlled, json_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
@@ -26,16 +28,20 @@ class ProbeCalls:
 
     @operation("GET", "/readyz", Role.ANYONE, answers.Readiness, problems=(HTTPStatus.SERVICE_UNAVAILABLE,))
     def get_readiness(self, request: Request) -> Response:
-        """Tell whether a switch is connected, and no announced home agent's lease has lapsed or lacks its snapshot."""
+        """Tell whether every lease is held, and every switch that is not drained connected and in step; if not, what is
+        missing. A controller that is not ready still has to be reached by those who can change that."""
         now = time.monotonic()
-        reasons = [
-            f"home agent {format_address(agent.address)}: "
-            + ("no snapshot yet" if agent.lease_held(now) else "its bridge's lease has lapsed")
-            for agent in self._at.offload.home_agents
-            if not agent.may_offload(now)
-        ]
-        if not any(router.connected for router in self._at.offload.routers.values()):
-            reasons.append("no switch is connected")
-        if reasons:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons))
-        return json_answer(answers.Readiness())
+        behind = {dpid: ch.behind_since for dpid, ch in self._at.channels.items() if ch.behind_since is not None}
+        found = readiness(self._at.offload, behind, self._at.settings.answer_within, now)
+        if found.missing:
+            errors = tuple(FieldError(_subject(each), each.reason.text) for each in found.missing)
+            detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors)
+        return json_answer(answers.Readiness("ready", found.home_agents, found.routers))
+
+
+def _subject(missing: Missing) -> str:
+    """What is missing something, as the path of its call says it."""
+    if isinstance(missing.subject, bytes):
+        return f"home-agents/{format_address(missing.subject)}"
+    return "routers" if missing.subject is None else f"routers/{views.dpid_text(missing.subject)}"

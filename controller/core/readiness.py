@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the controller does what it is there for: every lease held, every switch connected and in step."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from controller.core import reasons
+from controller.core.offload import Offload
+from controller.core.reasons import Reason
+from controller.core.router import Router
+
+
+class Missing(NamedTuple):
+    """What is not as it should be: of a home agent (by its address), of a router (by its datapath id), or of all."""
+
+    subject: bytes | int | None
+    reason: Reason
+
+
+class Readiness(NamedTuple):
+    """What is missing, and how many home agents and routers there are of which nothing is."""
+
+    missing: list[Missing]
+    home_agents: int
+    routers: int
+
+
+def readiness(offload: Offload, behind_since: Mapping[int, float], patience: float, now: float) -> Readiness:
+    """Say what is missing.
+
+    ``behind_since``: since when switches have lacked something that they should have; for less than ``patience``
+    seconds, that is but the way flows take. A drained router may be away.
+    """
+    home_agents = [agent.why_held(now) for agent in offload.home_agents]
+    routers = [_trouble(each, behind_since.get(each.dpid), patience, now) for each in offload.routers.values()]
+    missing = [
+        *(Missing(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
+        *(Missing(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
+    ]
+    if not any(router.connected for router in offload.routers.values()):
+        missing.append(Missing(None, reasons.no_switch()))
+    return Readiness(missing, home_agents.count(None), routers.count(None))
+
+
+def _trouble(router: Router, behind_since: float | None, patience: float, now: float) -> Reason | None:
+    if router.gates.draining:
+        return None
+    if not router.connected:
+        return router.why_not_connected()
+    lease_ends = router.tunnels.agent_lease_ends
+    if lease_ends is not None and not router.tunnels.agent_alive(now):
+        return reasons.agent_silent(lease_ends)
+    refused = list(router.flows.rejections().values())
+    if refused:
+        return reasons.flows_refused(len(refused), refused[0].reason, min(each.since for each in refused))
+    if behind_since is not None and now - behind_since > patience:
+        return reasons.not_in_step(behind_since)
+    return None
