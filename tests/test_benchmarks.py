@@ -63,7 +63,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_for("it has begun", lambda: namespaces_of(process))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + signal.SIGINT, errors
     assert "cleaned up" in errors
     assert not namespaces_of(process)
 
