@@ -9,14 +9,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
+from subprocess import SubprocessError
 from types import FrameType
 from typing import Any
 
 from benchmarks import idle, load, report, restart, routers, single, under_bulk
-from benchmarks.figures import Figure
+from benchmarks.figures import NOT_MEASURED, Figure
 from benchmarks.lab import Lab, Plan
+from benchmarks.rest import Unexpected
 
+FAILURES = (Unexpected, OSError, RuntimeError, HTTPException, SubprocessError)
+FAILED = 1  # exit status: something could not be measured
 MISSED = 3  # exit status: all was measured, and a goal is missed
 LOADED = ("bulk", "activation", "growth")  # measured together
 # In this order, so that each finds what it needs left by the one before, as far as that is possible.
@@ -45,11 +51,11 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 when all goals are met, MISSED when not, 1 when something could not be measured."""
+    """Returns 0 when all goals are met, else MISSED, or FAILED; for a signal, what a shell makes of it."""
     arguments = _arguments(argv)
     if os.geteuid() != 0:
         print("make bench makes a network namespace: run it as root", file=sys.stderr)
-        return 1
+        return FAILED
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupt)
     defaults = Plan()
@@ -70,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.document is not None:
         report.document(arguments.document, facts, plan.bindings, figures)
     print(f"\n{report.table(figures)}\n\nevery measurement: {arguments.output}")
+    if any(figure.value == NOT_MEASURED for figure in figures):
+        return FAILED
     return MISSED if any(figure.met is False for figure in figures) else 0
 
 
@@ -78,14 +86,14 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
     facts = report.machine()
     print(f"{facts['cores']} cores of {facts['model']}, load {facts['load'][0]:.1f}, Linux {facts['kernel']}, ", end="")
     print(f"Open vSwitch {facts['open_vswitch']}, Python {facts['python']}; {plan.bindings} bindings", flush=True)
+    experiments = [(name, measure) for name, measure in ALONE.items() if name in only]
+    if together := [name for name in LOADED if name in only]:
+        experiments.insert(0, (" and ".join(together), partial(load.measure, wanted=together)))
     figures: list[Figure] = []
     output.parent.mkdir(parents=True, exist_ok=True)
     with Lab(directory, plan, output.parent) as lab:
-        if wanted := [name for name in LOADED if name in only]:
-            figures += _told(" and ".join(wanted), lambda: load.measure(lab, wanted))
-        for name, measure in ALONE.items():
-            if name in only:
-                figures += _told(name, lambda measure=measure: measure(lab))  # type: ignore[misc]
+        for name, measure in experiments:
+            figures += _told(lab, name, measure)
     seconds = time.monotonic() - started
     content = {"machine": facts, "plan": asdict(plan), "seconds": round(seconds, 1), "lapses": lab.lapses}
     report.write(output, content, figures)
@@ -95,10 +103,15 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
     return facts, figures
 
 
-def _told(name: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+def _told(lab: Lab, name: str, measure: Callable[[Lab], list[Figure]]) -> list[Figure]:
+    """What an experiment found. One that fails is a figure of its own, and costs none of the others."""
     print(f"{name} ...", end=" ", flush=True)
     started = time.monotonic()
-    figures = measure()
+    try:
+        figures = measure(lab)
+    except FAILURES as error:
+        figures = [Figure(name, NOT_MEASURED, met=False, reason=f"{type(error).__name__}: {error}")]
+        lab.end()
     print(f"{time.monotonic() - started:.0f} s", flush=True)
     return figures
 
@@ -108,14 +121,30 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     names = [*LOADED, *ALONE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--bindings", type=int, default=defaults.bindings, help="held at most (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=defaults.repetitions, help="of each (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of handovers (%(default)s)")
-    parser.add_argument("--period", type=float, default=defaults.period, help="of refreshes, seconds (%(default)s)")
+    for name, least, text in (
+        ("bindings", 100, "held at most"),
+        ("repetitions", 1, "of each measurement"),
+        ("seconds", 0.1, "for which mobile nodes move in a repetition"),
+        ("period", 1.0, "seconds in which all bindings are refreshed"),
+    ):
+        default = getattr(defaults, name)
+        parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=f"{text} ({default})")
     parser.add_argument("--profile", action="store_true", help="keep profiles also of what meets its goals")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(%(default)s)")
     parser.add_argument("--document", type=Path, metavar="FILE", help="Markdown file to put the table into")
     return parser.parse_args(argv)
+
+
+def _at_least(least: float) -> Callable[[str], float]:
+    """What reads a number of the same type as `least`, and not below it."""
+
+    def number(text: str) -> float:
+        value = type(least)(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected at least {least}, got {text}")
+        return value
+
+    return number
 
 
 if __name__ == "__main__":

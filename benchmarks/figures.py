@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+NOT_MEASURED = "not measured"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.ports import OPENFLOW, REST
 from benchmarks.processes import Stopwatch
@@ -95,6 +96,7 @@ class Hoaflow:
         self._renewals = RestClient(ovs, REST)
         self._renewing: threading.Thread | None = None
         self._ended = threading.Event()
+        self._reporting = threading.Lock()
         self._counting = ExitStack()
         self._counters: list[FlowCounter] = []
 
@@ -152,13 +154,17 @@ class Hoaflow:
         now = time.monotonic()
         body, last = population.report(now), population.binding(len(population) - 1, now)
         clock = Stopwatch(self.pids)
-        answer = self.rest.ask("PUT", f"/v1/home-agents/{population.home_agent}/bindings", body)
+        answer = self._report(self.rest, population, body)
         answered = clock.elapsed()
         if answer["refused"]:
             raise Unexpected(f"the snapshot was refused in part: {answer['refused'][:3]}")
         self.wait_for_flows(population)
         self.activate(last)
         return Bulk(clock.started, answered, clock.elapsed(), clock.cpu())
+
+    def report(self, population: Population) -> None:
+        """Report all bindings of a home agent."""
+        self._report(self.rest, population, population.report(time.monotonic()))
 
     def activate(self, binding: dict[str, object]) -> None:
         """Report one binding and wait until it is active. Raises Unexpected when it is not."""
@@ -168,7 +174,7 @@ class Hoaflow:
 
     def clear(self, population: Population) -> None:
         """Report that a home agent has no bindings, until none has flows any more."""
-        self.rest.ask("PUT", f"/v1/home-agents/{population.home_agent}/bindings", {"bindings": []})
+        self._report(self.rest, population, b'{"bindings": []}')
         self.wait_for_flows(population, 0)
 
     def holds(self, population: Population) -> bool:
@@ -185,17 +191,28 @@ class Hoaflow:
     def _answers(self) -> bool:
         return self.rest.call("GET", "/healthz")[0] == 200
 
+    def _report(self, rest: RestClient, population: Population, body: bytes) -> Any:
+        with self._reporting:
+            return rest.ask("PUT", f"/v1/home-agents/{population.home_agent}/bindings", body)
+
     def _renew(self) -> None:
         while not self._ended.wait(RENEW):
             try:
-                self._announce(self._renewals)
+                for population in self._announce(self._renewals):
+                    # Its lease had lapsed. If a snapshot is on its way already, that one will do.
+                    if self._held.get(population) and not self._reporting.locked():
+                        self._report(self._renewals, population, population.report(time.monotonic()))
             except (OSError, http.client.HTTPException, Unexpected) as error:
                 self.missed_renewals.append(repr(error))
 
-    def _announce(self, rest: RestClient) -> None:
+    def _announce(self, rest: RestClient) -> list[Population]:
+        """Announce home agents and backends; return the home agents whose snapshot is wanted."""
+        wanted = []
         for population in self.populations:
             body = {"home_prefixes": [population.home_prefix], "lease": LEASE}
-            rest.ask("PUT", f"/v1/home-agents/{population.home_agent}", body)
+            answer = rest.ask("PUT", f"/v1/home-agents/{population.home_agent}", body)
+            if answer["snapshot"] == "wanted":
+                wanted.append(population)
         for dpid in self.dpids:
             flow = {
                 "transmit_port": f"tx{dpid}",
@@ -205,3 +222,4 @@ class Hoaflow:
                 "router_mac": MAC,
             }
             rest.ask("PUT", f"/v1/routers/{dpid:016x}/tunnels/ack", {"revision": 0, "flow": flow})
+        return wanted

@@ -37,9 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
         if any(result["status"] != 200 for result in answer["results"]):
             raise Unexpected(f"a refresh was refused: {answer['results'][:3]}")
         if number == len(batches) // 2:
-            hoaflow.rest.ask(
-                "PUT", f"/v1/home-agents/{population.home_agent}/bindings", population.report(time.monotonic())
-            )
+            hoaflow.report(population)
         time.sleep(max(0.0, clock.started + (number + 1) * pause - time.monotonic()))
     elapsed, cpu = clock.elapsed(), clock.cpu()
     lab.end()  # lifetimes end soon

@@ -129,7 +129,7 @@ class Lab:
             self.lapses += ending.missed_renewals
             self.lapses += [line for line in ending.controller.log.splitlines() if _LAPSE.search(line)]
 
-    def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], None]) -> list[Figure]:
+    def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], object]) -> list[Figure]:
         """Repeat a measurement once more under the profiler if one of its figures misses its goal, or if the plan wants
         it; the profile is kept, and those figures get its summary as a reason.
 

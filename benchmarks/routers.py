@@ -2,11 +2,13 @@
 """Several switches that all hold every binding's flows."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from benchmarks.activation import Activation, activate
 from benchmarks.figures import Figure, median, milliseconds, paired_ratio, shares
-from benchmarks.hoaflow import Bulk
-from benchmarks.lab import Lab, new_population
+from benchmarks.hoaflow import Bulk, Hoaflow
+from benchmarks.lab import Lab, Profiling, new_population
+from benchmarks.workload import Population
 
 COUNTS = (1, 4, 16)
 GOAL = 2.0  # times, from the fewest to the most
@@ -23,27 +25,24 @@ class Step:
 
 def measure(lab: Lab) -> list[Figure]:
     """`routers`: activation on the most switches against that on one; with them, bulk times."""
-    size = max(1, lab.plan.bindings // SHARE)
     steps = {count: Step() for count in COUNTS}
     for turn in range(lab.plan.repetitions):
         for count, step in steps.items():
-            hoaflow, population = lab.fresh(count), new_population(size)
-            hoaflow.add(population)
+            hoaflow, population = _ready(lab, count)
             step.bulks.append(hoaflow.apply(population))
             lab.settle()
             step.activations.append(activate(lab, hoaflow, population, turn))
-    lab.end()
     p99s = {count: [each.p99 for each in step.activations] for count, step in steps.items()}
     p50s = {count: [each.p50 for each in step.activations] for count, step in steps.items()}
     ratio = paired_ratio(p99s[COUNTS[-1]], p99s[COUNTS[0]])
     most = steps[COUNTS[-1]].activations
     split = shares([each.cpu for each in most], [each.elapsed for each in most])
     shown = [
-        f"{count}: bulk of {size} {median([bulk.confirmed for bulk in step.bulks]):.2f} s,"
+        f"{count}: bulk of {_size(lab)} {median([bulk.confirmed for bulk in step.bulks]):.2f} s,"
         f" p50 {milliseconds(median(p50s[count]))}, p99 {milliseconds(median(p99s[count]))}"
         for count, step in steps.items()
     ]
-    return [
+    figures = [
         Figure(
             "routers",
             f"p99 {ratio:.2f} times with {COUNTS[-1]} switches",
@@ -57,3 +56,24 @@ def measure(lab: Lab) -> list[Figure]:
             },
         )
     ]
+    figures = lab.explain(figures, "routers", partial(_again, lab))
+    lab.end()
+    return figures
+
+
+def _size(lab: Lab) -> int:
+    return max(1, lab.plan.bindings // SHARE)
+
+
+def _ready(lab: Lab, count: int) -> tuple[Hoaflow, Population]:
+    """A controller of so many switches, whose home agent's bindings are not known yet."""
+    hoaflow, population = lab.fresh(count), new_population(_size(lab))
+    hoaflow.add(population)
+    return hoaflow, population
+
+
+def _again(lab: Lab, profiling: Profiling) -> None:
+    hoaflow, population = _ready(lab, COUNTS[-1])
+    hoaflow.apply(population)
+    with profiling():
+        activate(lab, hoaflow, population, 0)
