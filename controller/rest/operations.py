@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from werkzeug.routing import BaseConverter, Rule
 
 from controller.rest.fields import DatapathId, HomeAddress, Ipv6Address
@@ -45,6 +45,7 @@ class PathParameters(Struct):
     address: Ipv6Address
     home_address: HomeAddress
     dpid: DatapathId
+    file: Annotated[str, Meta(description="The name of a file.")]
 
 
 # How werkzeug finds those parameters in a path that are more than one part of it.

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page at /docs in a real browser: it shows every call, can make them, and asks no other host for anything."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from controller.rest.api import OPERATIONS
+from tests.support.controller import Controller
+from tests.support.ovs import Ovs
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture
+def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
+    """A running controller."""
+    with Controller(ovs, tmp_path) as running:
+        yield running
+    running.assert_log_clean()
+
+
+@pytest.fixture
+def page(ovs: Ovs, controller: Controller) -> Iterator[Page]:
+    """The page, loaded. It must have asked only the controller, and reported no error."""
+    asked: list[str] = []
+    errors: list[str] = []
+    with ovs.inside(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{controller.url}/docs")
+        yield page
+        browser.close()
+    assert asked
+    assert [url for url in asked if not url.startswith((f"{controller.url}/", "data:"))] == []
+    assert errors == []
+
+
+def test_every_call_is_shown_and_can_be_tried(page: Page) -> None:
+    expect(page.locator(".opblock")).to_have_count(len(OPERATIONS))
+    health = page.locator(".opblock", has_text="/healthz")
+    health.locator(".opblock-summary").click()
+    health.get_by_role("button", name="Try it out").click()
+    health.get_by_role("button", name="Execute").click()
+    expect(health.locator(".live-responses-table")).to_contain_text('"status": "ok"')
+
+
+def test_no_other_file_is_served(controller: Controller) -> None:
+    for name in ("LICENSE", "..%2fapi.py", "index.html%00", "swagger-ui"):
+        assert controller.call("GET", f"/docs/{name}").status == 404, name
+    assert controller.call("GET", "/docs/../openapi.json").status == 404
