@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The testbed and what measures on it: traffic, load of the home agent, forged packets. Plain forwarding only."""
 
+import json
 import subprocess
 import sys
 import time
@@ -66,6 +67,13 @@ def test_losses_are_those_of_the_time_the_link_was_down(bed: Testbed, tmp_path: 
         assert len(lost(sender, receiver, Span(down - 0.1, up))) >= 30
         assert lost(sender, receiver, Span(0, down - 0.1)) == []
         assert lost(sender, receiver, Span(up, time.time())) == []
+
+
+def test_a_links_ends_have_different_indexes(bed: Testbed) -> None:
+    """Else the kernel announces up to a second late that the mobile node's link has come up."""
+    for node in ("mn", "cn", "ha"):
+        for link in json.loads(bed.run("ip", "-json", "link", "show", "type", "veth", node=node)):
+            assert link["ifindex"] != link["link_index"], f"{link['ifname']} of {node}"
 
 
 def test_tunnelled_data_counts_as_load_and_signalling_does_not(bed: Testbed) -> None:

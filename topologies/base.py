@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from mininet.topo import Topo
 
 from topologies import addresses as at
-from topologies.nodes import DataIntf, Ipv6Node, LinkBridge
+from topologies.nodes import DataIntf, DataLink, Ipv6Node, LinkBridge
 from topologies.ovs_router import USER, OvsRouter
 
 
@@ -44,7 +44,7 @@ class MobilityTopo(Topo):
 
     def link(self, node1: str, interface1: str, node2: str, interface2: str) -> None:
         """A veth pair, its ends named INTERFACE1 and INTERFACE2."""
-        self.addLink(node1, node2, intfName1=interface1, intfName2=interface2, intf=DataIntf)
+        self.addLink(node1, node2, cls=DataLink, intfName1=interface1, intfName2=interface2, intf=DataIntf)
 
     def add_router(self, number: int, segments: list[Segment], routes: dict[str, str] | None = None) -> None:
         """Router `rNUMBER`, with its interface on the management network.

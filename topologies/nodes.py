@@ -6,13 +6,14 @@ builds it.
 Nothing but mininet and the standard library is used: `mn` runs with the system's Python.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mininet.link import Intf
+from mininet.link import Intf, Link
 from mininet.node import Node, RemoteController, Switch
 
 from topologies.processes import Process
@@ -88,6 +89,31 @@ class DataIntf(Intf):
         """The address that Mininet's CLI puts in the place of the node's name."""
         address: str | None = self.node.IP()
         return address
+
+
+class DataLink(Link):
+    """A veth pair whose ends have interface indexes of their own.
+
+    Where both ends, in two namespaces, have the same index, the kernel does not see a pair, and may announce a second
+    late that an end has come up (linkwatch_urgent_event in Linux's net/core/link_watch.c).
+    """
+
+    indexes = itertools.count(10_000)
+
+    @classmethod
+    def makeIntfPair(
+        cls, intfname1: str, intfname2: str, addr1: str, addr2: str, node1: Node, node2: Node, **_params: Any
+    ) -> None:
+        """Make the pair, with Ethernet addresses ADDR1 and ADDR2; called by Mininet. Raises: TopologyError."""
+        # The root namespace has indexes of its own. Its end comes second, for only then the other may have one.
+        ends = [(node1, intfname1, addr1), (node2, intfname2, addr2)]
+        ends.sort(key=lambda end: not end[0].inNamespace)
+        words = []
+        for node, name, address in ends:
+            index = ["index", str(next(cls.indexes))] if node.inNamespace else []
+            words.append(["name", name, "address", address, *index])
+        (first, *_), (second, *_) = ends
+        checked(first, "ip", "link", "add", *words[0], "type", "veth", "peer", *words[1], "netns", str(second.pid))
 
 
 class Ipv6Node(Node):
