@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's network with the `flow` backend: several routers, each with an Open vSwitch on the kernel's datapath."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.controller import wait_for
+from topologies import addresses as at
+from topologies.deployment import HOME, Deployment
+from topologies.load import HomeAgentLoad
+from topologies.ovs_router import BRIDGE, KERNEL
+from topologies.roaming import RoamingTopo
+from topologies.testbed import Testbed
+
+PATIENCE = 60.0  # seconds: everything is slow under emulation
+
+
+def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
+    with Testbed(RoamingTopo(datapath=KERNEL), tmp_path / "logs") as bed:
+        load = HomeAgentLoad(bed)
+        deployment = Deployment(bed)
+        deployment.start_home_agent()
+        assert "ip6tnl" in deployment.start_mobile_node().lines[-1]
+
+        def ping() -> int:
+            """Data packets that passed the home agent while ten went each way."""
+            before = load.packets()
+            answer = bed.run("ping", "-c10", "-i0.1", "-W5", at.HOME_ADDRESS, node="cn")
+            assert "10 received" in answer, answer
+            return load.packets() - before
+
+        def is_active(care_of_address: str) -> bool:
+            binding = deployment.binding()
+            return bool(
+                binding and binding["state"] == "active" and binding["care_of_address"] == care_of_address
+            )  # fmt: skip
+
+        def flows(router: str) -> str:
+            return bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", BRIDGE, node=router)
+
+        backends = deployment.start_offload()
+        assert {router: backend.name for router, backend in backends.items()} == dict.fromkeys(
+            bed.topology.routers, "flow"
+        )
+        for link in (1, 2):
+            deployment.attach(link)
+            wait_for("the binding is active", lambda: is_active(at.care_of_address(link)), PATIENCE)  # noqa: B023
+            assert ping() == 0
+            for router in bed.topology.routers:
+                assert flows(router).count(f"set_field:{at.care_of_address(link)}->tun_ipv6_dst") == 1
+        # The tunnel's ends are on the routers of the two links, and not on the one that has nothing to do with it.
+        assert bed.run("ip", "-s", "link", "show", "hoaflow6", node="r1")
+        deployment.attach(HOME)
+        wait_for("the binding is gone", lambda: deployment.binding() is None, PATIENCE)
+        assert ping() == 10  # at home: only the way to the home address leads over the home agent, as a router
+        for router in bed.topology.routers:
+            bed.stop(f"agent-{router}")
+        deployment.tear_down_routers()
+        for router in bed.topology.routers:
+            assert "hoaflow6" not in bed.run("ip", "link", node=router)
+        assert bed.errors() == []
