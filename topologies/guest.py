@@ -24,6 +24,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from topologies.kernel import has_flow_backend
+
 CHECKOUT = Path(__file__).parents[1]
 BUILD = CHECKOUT / "build"
 DIRECTORY = BUILD / "kernel"
@@ -53,12 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if not arguments.vm and kernel_does():
+    if not arguments.vm and has_flow_backend():
         print("kernel: this host's own", file=sys.stderr, flush=True)
         return subprocess.run(arguments.command, cwd=CHECKOUT).returncode
-    subprocess.run([CHECKOUT / "scripts" / "setup-kernel"], check=True)
-    package = (IMAGE.parent / "package").read_text().strip()
-    print(f"kernel: {package}, emulated; booting takes about half a minute", file=sys.stderr, flush=True)
     try:
         return run(arguments.command, arguments.time_limit, arguments.writable)
     except GuestError as error:
@@ -66,17 +65,15 @@ def main(argv: list[str] | None = None) -> int:
         return 125
 
 
-def kernel_does() -> bool:
-    """Whether this host's kernel has all that the `flow` backend needs. `hoaflow-router doctor` says what it lacks."""
-    command = [sys.executable, "-m", "router", "doctor"]
-    return subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
-
-
 def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
     """Run the command in a guest, copy its output to standard output, return its exit status. Several may run at once.
 
-    time_limit: seconds, after the boot. Raises: GuestError, OSError.
+    time_limit: seconds, after the boot. writable: directories below build/.
+    Raises: GuestError, OSError, subprocess.CalledProcessError when the guest's parts cannot be made.
     """
+    subprocess.run([CHECKOUT / "scripts" / "setup-kernel"], check=True)
+    package = (IMAGE.parent / "package").read_text().strip()
+    print(f"kernel: {package}, emulated; booting takes about half a minute", file=sys.stderr, flush=True)
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     exchange = Path(tempfile.mkdtemp(prefix="run-", dir=DIRECTORY))
     try:
