@@ -32,8 +32,8 @@ test-kernel: setup ## the kernel tier of the tests alone, emulated if this host'
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
 	scripts/as-root $(BIN)/python -m benchmarks $(BENCH)
 
-demo: setup ## a mobile node roams, its traffic leaves the home agent; report in build/demo
-	scripts/as-root $(BIN)/python -m demo $(DEMO)
+demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
+	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
 
 lock: ## pin the dependencies anew, after a change of them in pyproject.toml
 	scripts/lock

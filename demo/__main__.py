@@ -2,36 +2,54 @@
 """`python -m demo`: a mobile node roams, and its traffic leaves the home agent. Needs root; `make demo` sees to it."""
 
 import argparse
+import contextlib
 import fcntl
 import json
+import math
 import os
+import platform
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import requests
 
-from demo import priority
 from demo.figures import Check, checks, figures
 from demo.journey import Journey, Observations
 from demo.narration import Narrator
 from demo.page import write_page
+from topologies import guest
 from topologies.deployment import Deployment
+from topologies.kernel import has_flow_backend
 from topologies.nodes import TopologyError
+from topologies.ovs_router import KERNEL, USER
 from topologies.processes import ProcessError
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
 
 DELAY = 50.0  # milliseconds between core and home agent, one way: across an ocean
 RATE = 100.0  # packets a second, in each direction
+HOST, VM = "host", "vm"
+# The core, the pauses and the time between packets are slow where all else is, so that figures stay comparable.
+SLOWDOWN = {HOST: 1.0, VM: 4.0}
+GUEST_TIME_LIMIT = 1800.0  # seconds
 
 ROWS = (
     ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
     ("data packets at the home agent, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
     ("packets lost in a handover (median)", "lost_packets_handover_via_ha", "lost_packets_handover_direct", ""),
+)
+
+
+FAILURES = (
+    *(guest.GuestError, ProcessError, TopologyError),
+    *(OSError, requests.RequestException, subprocess.SubprocessError),
 )
 
 
@@ -50,12 +68,15 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def observe(narrator: Narrator, directory: Path, delay: float, rate: float) -> tuple[Observations, list[str]]:
+def observe(
+    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float
+) -> tuple[Observations, list[str]]:
     """Run the demo; returns what was seen, and unexpected errors in logs."""
-    priority.take(priority.NETWORK)
-    narrator.say("building the network: three routers, a core, home agent, mobile and correspondent node")
-    with Testbed(RoamingTopo(delay=delay), directory / "logs") as bed:
-        seen = Journey(Deployment(bed), narrator, directory, rate).run()
+    datapath = KERNEL if has_flow_backend() else USER
+    narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
+    narrator.say("three routers, a core, home agent, mobile and correspondent node")
+    with Testbed(RoamingTopo(datapath=datapath, delay=delay), directory / "logs") as bed:
+        seen = Journey(Deployment(bed), narrator, directory, rate, slowdown).run()
         errors = bed.errors()
         narrator.say("taking everything down")
     # What Open vSwitch says while its interfaces are taken away is no longer looked at, what programs say is.
@@ -80,14 +101,18 @@ def table(found: dict[str, object], made: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def run(directory: Path, delay: float, rate: float) -> int:
-    """The whole demo with its report; returns the exit status."""
+def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+    """The whole demo with its report; returns the exit status. DELAY, RATE: without the slowdown."""
     narrator = Narrator()
-    seen, errors = observe(narrator, directory, delay, rate)
+    delay, rate = delay * slowdown, rate / slowdown
+    seen, errors = observe(narrator, directory, delay, rate, slowdown)
     found = figures(seen)
     made = checks(found, errors)
     report = {
         **found,
+        "linux": platform.release(),
+        "backends": {router: backend._asdict() for router, backend in seen.backends.items()},
+        "slowdown": slowdown,
         "core_delay_ms": delay,
         "packets_per_second": rate,
         "seconds": round(narrator.elapsed(), 1),
@@ -103,37 +128,78 @@ def run(directory: Path, delay: float, rate: float) -> int:
     return 0 if all(check.kept for check in made) else 1
 
 
+def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+    """The same on Debian's stock kernel under emulation, which writes to the same directory."""
+    # Without real-time priorities: nothing else runs there, and what starts would get no time beside a slow network.
+    command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
+    command += [sys.executable, "-m", "demo", "--output", str(directory)]
+    command += ["--delay", str(delay), "--rate", str(rate), "--slowdown", str(slowdown)]
+    return guest.run(command, GUEST_TIME_LIMIT, [directory])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 when every promise was kept, 1 when not or when something failed, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
-    parser.add_argument("--delay", type=float, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
-    parser.add_argument("--rate", type=float, default=RATE, help=f"packets/s each way (default: {RATE:g})")
+    parser.add_argument("--delay", type=positive, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
+    parser.add_argument("--rate", type=positive, default=RATE, help=f"packets/s each way (default: {RATE:g})")
+    parser.add_argument(
+        "--kernel",
+        choices=(HOST, VM),
+        default=HOST,
+        help="this host's, or Debian's stock kernel under emulation, which has the flow backend (default: host)",
+    )
+    parser.add_argument(
+        "--slowdown",
+        type=positive,
+        metavar="FACTOR",
+        help="for slow machines: delay and pauses are this many times as long, the rate is that much lower (default: "
+        f"{SLOWDOWN[HOST]:g}, with --kernel vm {SLOWDOWN[VM]:g})",
+    )
     arguments = parser.parse_args(argv)
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
     directory = arguments.output.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.kernel == VM and guest.BUILD not in directory.parents:
+        parser.error(f"--output: with --kernel vm, expected a directory below {guest.BUILD}, got {directory}")
+    slowdown = SLOWDOWN[arguments.kernel] if arguments.slowdown is None else arguments.slowdown
+    demo = partial(
+        run_in_guest if arguments.kernel == VM else run, directory, arguments.delay, arguments.rate, slowdown
+    )
+    directory.mkdir(parents=True, exist_ok=True)
     with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             parser.error(f"another demo is writing to {directory}: wait for it, or give another --output")
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        return guarded_run(directory, arguments.delay, arguments.rate)
+        clear(directory)
+        return guarded(demo, directory)
 
 
-def guarded_run(directory: Path, delay: float, rate: float) -> int:
-    """`run`, with signals and failures told in words; returns the exit status."""
+def positive(text: str) -> float:
+    """A number above 0. Raises: argparse.ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def clear(directory: Path) -> None:
+    """Remove what is in it, of an earlier run. Not itself: a guest has it as a mount."""
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def guarded(demo: Callable[[], int], directory: Path) -> int:
+    """Run the demo, with signals and failures told in words; returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
-        return run(directory, delay, rate)
+        return demo()
     except Interrupted as interrupted:
         print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
         return interrupted.status
-    except (ProcessError, TopologyError, requests.RequestException, OSError) as error:
+    except FAILURES as error:
         print(f"\nthe demo failed: {error}\nlogs are in {directory / 'logs'}", file=sys.stderr)
         return 1
 

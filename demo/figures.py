@@ -8,7 +8,8 @@ from demo.journey import CONTROLS, Observations
 from topologies.deployment import HOME
 from topologies.traffic import Span, median_rtt
 
-LEAD = 0.3  # seconds before a move that belong to it: packets under way are lost with the link they go to
+# Seconds before a move that belong to it: packets under way are lost with the link they go to. Not slowed down.
+LEAD = 0.3
 
 
 class Check(NamedTuple):
@@ -22,11 +23,12 @@ class Check(NamedTuple):
 def move_spans(seen: Observations) -> list[Span]:
     """For each move, the time in which what is lost is lost by it."""
     spans = []
-    ends = [move.left - LEAD for move in seen.moves[1:]] + [max(seen.correspondent.sent.values())]
+    lead = LEAD * seen.slowdown
+    ends = [move.left - lead for move in seen.moves[1:]] + [max(seen.correspondent.sent.values())]
     for move, end in zip(seen.moves, ends, strict=True):
-        start = move.left - LEAD
+        start = move.left - lead
         inside = start < seen.outage.start < end
-        spans.append(Span(start, seen.outage.start - LEAD if inside else end))
+        spans.append(Span(start, seen.outage.start - lead if inside else end))
     return spans
 
 
@@ -54,7 +56,7 @@ def figures(seen: Observations) -> dict[str, Any]:
         for move, count in zip(seen.moves, losses, strict=True)
     ]
 
-    outage = Span(seen.outage.start - LEAD, seen.outage.end)
+    outage = Span(seen.outage.start - LEAD * seen.slowdown, seen.outage.end)
     return {
         "rtt_via_ha_ms": round(median_rtt(seen.correspondent, seen.via_ha), 2),
         "rtt_direct_ms": round(median_rtt(seen.correspondent, seen.direct), 2),

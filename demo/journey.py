@@ -12,16 +12,20 @@ from demo import priority
 from demo.monitor import LoadSample, Monitor
 from demo.narration import Narrator
 from topologies import addresses as at
-from topologies.deployment import EVENT_TIMEOUT, HOME, Deployment, event_time
+from topologies.deployment import EVENT_TIMEOUT, HOME, Backend, Deployment, event_time
 from topologies.load import HomeAgentLoad
 from topologies.processes import Process
 from topologies.traffic import Records, Span, Traffic, lost
 
 # Back and forth between the foreign links, so that what a handover costs does not hang on one chance figure.
 JOURNEY: tuple[str | int, ...] = (1, 2, 1, 2, 1, 2, 1, 2, 1, 2, HOME)
-MEASURED_STAY = 4.0  # seconds on a link, the last foreign one, over which the home agent's load is counted
+# Seconds, of a machine that need not be slowed down.
+MEASURED_STAY = 4.0  # on a link, the last foreign one, over which the home agent's load is counted
 STAY = 1.5  # on the others: until all that the handover disturbed is over
 SETTLE = 0.5  # after a change, until packets sent before it are no longer under way
+DRAIN = 1.0  # in the end: longer than any packet is under way
+MONITORED = 0.5  # between looks at how the traffic fares
+# Seconds, of any: the lease has no other length on a slow one.
 OUTAGE = 12.0  # of the home agent; longer than the bridge's lease of 10 s
 SPOOFED_EACH = 50
 CONTROLS = 10
@@ -50,8 +54,14 @@ class Move:
 
 @dataclass
 class Observations:
-    """All that was seen; figures are made of it afterwards."""
+    """All that was seen; figures are made of it afterwards.
 
+    slowdown: how many times as long as on a fast machine the core's delay, pauses and the time between packets were.
+    """
+
+    slowdown: float = 1.0
+    starting: Span = NEVER  # hoaflow is started → it is ready
+    backends: dict[str, Backend] = field(default_factory=dict)  # of each router
     moves: list[Move] = field(default_factory=list)
     load: list[LoadSample] = field(default_factory=list)
     via_ha: Span = NEVER  # steady, away from home, everything through the home agent
@@ -59,6 +69,7 @@ class Observations:
     via_ha_load: int = 0  # data packets at the home agent in these spans
     direct_load: int = 0
     outage: Span = NEVER  # home agent killed and cut off → brought back
+    spoofed_at: float = 0.0
     spoofed_sent: int = 0
     spoofed_passed: int = 0
     controls_passed: int = 0
@@ -74,26 +85,33 @@ class Observations:
 class Journey:
     """The demo on a testbed that is up. `run` does all of it."""
 
-    def __init__(self, deployment: Deployment, narrator: Narrator, directory: Path, rate: float) -> None:
-        """directory: for records and state, which exists. rate: packets a second in each direction."""
+    def __init__(
+        self, deployment: Deployment, narrator: Narrator, directory: Path, rate: float, slowdown: float
+    ) -> None:
+        """directory: for records and state, which exists. rate: packets a second in each direction.
+        slowdown: see `Observations`; RATE has it in it.
+        """
         self.deployment = deployment
         self.bed = deployment.bed
         self.narrator = narrator
         self.directory = directory
         self.rate = rate
-        self.seen = Observations()
+        self.seen = Observations(slowdown)
         self.offload = False
 
     def run(self) -> Observations:
         """Do everything. Raises: ProcessError, requests.RequestException."""
         self.narrator.say("starting home agent and mobile node")
+        priority.give(self.bed.devices, priority.NETWORK)
         self._start_home_agent()
-        self.deployment.start_mobile_node()
+        priority.give([self.deployment.start_mobile_node()], priority.NETWORK)
         self.load = HomeAgentLoad(self.bed)
-        traffic = Traffic(self.bed, self.directory, self.rate)
-        with Monitor(self.load, traffic.files["cn"], self.narrator) as self.monitor:
+        traffic = Traffic(self.bed, self.directory, self.rate, DRAIN * self.seen.slowdown)
+        priority.give(traffic.ends, priority.NETWORK)
+        interval = MONITORED * self.seen.slowdown
+        with Monitor(self.load, traffic.files["cn"], self.narrator, interval) as self.monitor:
             self._where("at home")
-            time.sleep(STAY)
+            self._pause(STAY)
             self._travel_via_home_agent()
             self._start_offload()
             self._travel_with_offload()
@@ -101,8 +119,12 @@ class Journey:
             self.seen.load = self.monitor.samples
         return self.seen
 
+    def _pause(self, seconds: float) -> None:
+        time.sleep(self.seen.slowdown * seconds)
+
     def _start_home_agent(self) -> None:
-        self.deployment.start_home_agent(journal=self.directory / "home-agent.journal")
+        home_agent = self.deployment.start_home_agent(journal=self.directory / "home-agent.journal")
+        priority.give([home_agent], priority.NETWORK)
 
     def _where(self, text: str) -> None:
         self.monitor.where = f"{text}, {'with hoaflow' if self.offload else 'without hoaflow'}"
@@ -113,28 +135,33 @@ class Journey:
             self._move(link)
             if number == len(JOURNEY) - 2:
                 self.seen.via_ha, self.seen.via_ha_load = self._measure()
-            time.sleep(STAY)
+            self._pause(STAY)
 
     def _start_offload(self) -> None:
-        self.narrator.say("starting hoaflow: controller, tunnel endpoints and agents of the routers, bridge")
-        priority.take(priority.HOAFLOW)
-        self.deployment.start_offload()
+        self.narrator.say("starting hoaflow: controller, backends and agents of the routers, bridge")
+        start, before = time.time(), set(self.bed.programs)
+        self.seen.backends = self.deployment.start_offload()
+        self.seen.starting = Span(start, time.time())
+        started = [process for name, process in self.bed.programs.items() if name not in before]
+        priority.give(started, priority.HOAFLOW)
+        for backend, routers in alike(self.seen.backends).items():
+            self.narrator.say(f"backend {backend.name} on {', '.join(routers)}, because: {backend.reason}")
         self.offload = True
         self._where("at home")
-        time.sleep(STAY)
+        self._pause(STAY)
 
     def _travel_with_offload(self) -> None:
         self.narrator.say("the same journey with hoaflow")
         for number, link in enumerate(JOURNEY):
             self._move(link)
             if number == 0:
-                time.sleep(STAY)
+                self._pause(STAY)
                 self._send_spoofed()
             if number == len(JOURNEY) - 2:
                 self.seen.direct, self.seen.direct_load = self._measure()
-                time.sleep(STAY)
+                self._pause(STAY)
                 self._kill_home_agent()
-            time.sleep(STAY)
+            self._pause(STAY)
 
     def _move(self, link: str | int) -> None:
         """Move, and wait until the home agent has acknowledged it and, with hoaflow, the flows are confirmed."""
@@ -143,7 +170,8 @@ class Journey:
         care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
         acknowledgements = home_agent.mark()
         events = controller.mark() if controller else 0
-        left = self.deployment.attach(link)
+        with priority.held(priority.NETWORK):
+            left = self.deployment.attach(link)
         ended = f"home_address={at.HOME_ADDRESS} care_of_address={care_of} status=0 "
         found = home_agent.wait_for(f"event=binding-ack-sent {re.escape(ended)}", EVENT_TIMEOUT, acknowledgements)
         confirmed = self._confirmed(controller, events, care_of) if controller else None
@@ -164,11 +192,12 @@ class Journey:
 
     def _measure(self) -> tuple[Span, int]:
         """The home agent's load over a steady while."""
-        time.sleep(SETTLE)
-        start, packets = time.time(), self.load.packets()
-        time.sleep(MEASURED_STAY)
-        counted = self.load.packets() - packets
-        span = Span(start, time.time())
+        self._pause(SETTLE)
+        with priority.held(priority.NETWORK):
+            start, packets = time.time(), self.load.packets()
+            self._pause(MEASURED_STAY)
+            counted = self.load.packets() - packets
+            span = Span(start, time.time())
         self.narrator.say(f"the home agent got {counted} data packets in {span.end - span.start:.1f} s")
         return span, counted
 
@@ -196,12 +225,13 @@ class Journey:
             # Neither is wrong: to show that what is forged well enough gets to where it is counted.
             (CONTROL, care_of, at.HOME_ADDRESS, CONTROLS),
         )
+        self.seen.spoofed_at = time.time()
         for label, outer, inner, count in forged:
             ends = ["--outer", outer, at.HOME_AGENT, "--inner", inner, at.CORRESPONDENT]
             command = [sys.executable, str(SPOOF), "send", *ends, "--label", label, "--count", str(count)]
             self.bed.run(*command, node="stranger")
         listener.wait_for(f"label={CONTROL}", EVENT_TIMEOUT)
-        time.sleep(STAY)  # those that the flows do not take go by the home agent, which is slower
+        self._pause(STAY)  # those that the flows do not take go by the home agent, which is slower
         arrived = [match[1] for line in listener.lines if (match := re.search(r"label=(\S+)", line))]
         self.bed.stop("listener")
         self.seen.spoofed_sent = 2 * SPOOFED_EACH
@@ -211,3 +241,11 @@ class Journey:
             f"{self.seen.spoofed_sent} spoofed packets sent from link 1: {self.seen.spoofed_passed} passed"
             f" (and {self.seen.controls_passed} of {CONTROLS} with both sources right)"
         )
+
+
+def alike(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
+    """The routers that took the same backend for the same reason, by it."""
+    found: dict[Backend, list[str]] = {}
+    for router, backend in backends.items():
+        found.setdefault(backend, []).append(router)
+    return found

@@ -8,10 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from demo import priority
 from demo.narration import Narrator
 from topologies.load import HomeAgentLoad
-
-INTERVAL = 0.5  # seconds
 
 
 class LoadSample(NamedTuple):
@@ -22,10 +21,10 @@ class LoadSample(NamedTuple):
 
 
 class Monitor(threading.Thread):
-    """Takes a sample every INTERVAL seconds, and shows it on the status line, until `stop`. A context manager."""
+    """Takes a sample every `interval` seconds, and shows it on the status line, until `stop`. A context manager."""
 
-    def __init__(self, load: HomeAgentLoad, records: Path, narrator: Narrator) -> None:
-        """records: of the correspondent node's end of the traffic."""
+    def __init__(self, load: HomeAgentLoad, records: Path, narrator: Narrator, interval: float) -> None:
+        """records: of the correspondent node's end of the traffic. interval: seconds between samples."""
         super().__init__(name="monitor")
         self.samples: list[LoadSample] = []
         self.where = ""
@@ -33,6 +32,7 @@ class Monitor(threading.Thread):
         self._records = records
         self._position = 0
         self._narrator = narrator
+        self._interval = interval
         self._stopped = threading.Event()
         self._error: Exception | None = None
 
@@ -51,16 +51,19 @@ class Monitor(threading.Thread):
     def run(self) -> None:
         """Take samples; an error ends it, and is raised where the monitor's context ends."""
         try:
-            while not self._stopped.is_set():
-                begun = time.monotonic()
-                self._sample()
-                self._stopped.wait(max(0.0, INTERVAL - (time.monotonic() - begun)))
+            with priority.held(priority.NETWORK):  # a count that is read late is a wrong rate
+                while not self._stopped.is_set():
+                    begun = time.monotonic()
+                    self._sample()
+                    self._stopped.wait(max(0.0, self._interval - (time.monotonic() - begun)))
         except Exception as error:
             self._error = error
 
     def _sample(self) -> None:
         before = self.samples[-1] if self.samples else None
-        now = LoadSample(time.time(), self._load.packets())
+        asked = time.time()
+        packets = self._load.packets()
+        now = LoadSample((asked + time.time()) / 2, packets)
         self.samples.append(now)
         rate = (now.packets - before.packets) / (now.at - before.at) if before else 0.0
         rtts = self._new_round_trips()

@@ -1,14 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real-time priorities: what else runs on the machine, and what merely starts, shall not show in the figures."""
+"""Real-time priorities: what else runs on the machine shall not show in the figures.
+
+For programs that run already, not for those that start, which takes a second of processor time each: of each second in
+which real-time programs leave nothing to others the kernel takes 50 ms from them (sched(7), "Limiting the CPU usage of
+real-time and deadline processes"), and every packet then under way would be late by that.
+"""
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from topologies.processes import Process
 
 NETWORK = 2  # Open vSwitch, links, traffic, mobile node and home agent: they are what is measured
-HOAFLOW = 1  # starting its programs takes seconds of processor time, which the network must not wait for
+HOAFLOW = 1
 
 
-def take(priority: int) -> None:
-    """Give this thread, and what it starts from now on, the real-time PRIORITY, where that is permitted."""
+def give(processes: Iterable[Process], priority: int) -> None:
+    """Give all threads of these programs a real-time PRIORITY, where that is permitted."""
+    for process in processes:
+        for thread in Path(f"/proc/{process.pid}/task").glob("*"):
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
+
+
+@contextlib.contextmanager
+def held(priority: int) -> Iterator[None]:
+    """In this context this thread, and the commands it runs, have a real-time PRIORITY, where that is permitted."""
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

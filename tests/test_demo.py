@@ -21,7 +21,7 @@ from demo.monitor import LoadSample
 from demo.narration import Narrator
 from demo.page import write_page
 from demo.plot import Plot, decades, ticks
-from topologies.deployment import HOME
+from topologies.deployment import HOME, Backend
 from topologies.traffic import Records, Rtt, Span
 
 RATE = 10  # packets a second each way, from second 1000 on
@@ -38,6 +38,8 @@ def observations() -> Observations:
     for link, left in zip(links, lefts, strict=True):
         moves.append(Move(link, left > 1050, left, left + 0.1, left + 0.15 if left > 1050 else None))
     return Observations(
+        starting=Span(1040, 1050),
+        backends={f"r{number}": Backend("route", "this kernel lacks <something>") for number in (1, 2, 3)},
         moves=moves,
         load=[LoadSample(1000.0 + second, 20 * min(second, 50)) for second in range(END - 1000)],
         via_ha=Span(1028, 1033),
@@ -45,6 +47,7 @@ def observations() -> Observations:
         via_ha_load=100,
         direct_load=0,
         outage=Span(1090, 1095),
+        spoofed_at=1057,
         spoofed_sent=100,
         spoofed_passed=0,
         controls_passed=CONTROLS,
@@ -129,6 +132,8 @@ def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     errors = ["agent: ERROR <script>alert(1)</script>"]
     report = {
         **found,
+        "linux": "6.1.0-17-amd64",
+        "slowdown": 4.0,
         "core_delay_ms": 40.0,
         "packets_per_second": 10.0,
         "seconds": 100.0,
@@ -142,6 +147,8 @@ def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     assert page.seen.count("svg") == 2
     assert "script" not in page.seen
     assert not re.search(r"https?://|url\(|@import", text)
+    assert "r1, r2, r3: backend <strong>route</strong>, because: this kernel lacks &lt;something&gt;." in text
+    assert "1 of 8 promises not kept." in text
     assert text.count('class="move"') == 2 * len(seen.moves)
     assert 'class="broken">broken</td><td>no unexpected error in any log' in text
 
@@ -157,7 +164,7 @@ def test_table_has_both_ways_side_by_side() -> None:
 def test_plot_stays_within_its_frame() -> None:
     plot = Plot(10, "x", 1, 100, logarithmic=True)
     plot.points([(-5, 0.1), (5, 10), (50, 1e6)], "dots")
-    assert 'd="M64.0 276.0h0M506.0 152.0h0M948.0 28.0h0"' in plot.svg()
+    assert 'd="M72.0 276.0h0M510.0 160.0h0M948.0 44.0h0"' in plot.svg("title")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +224,24 @@ def test_two_demos_do_not_write_to_one_directory(tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(["--output", str(directory)])
     assert (directory / "report.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate", "0"], "--rate: expected a number above 0, got '0'"),
+        (["--delay", "nan"], "--delay: expected a number above 0, got 'nan'"),
+        (["--slowdown", "x"], "--slowdown: expected a number above 0, got 'x'"),
+        (["--kernel", "vm", "--output", "/nowhere"], "expected a directory below .*/build, got /nowhere"),
+        (["--kernel", "other"], "choose from 'host', 'vm'"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--output", str(tmp_path), *arguments])
+    assert re.search(said, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

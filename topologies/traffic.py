@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topologies import addresses as at
+from topologies.processes import Process
 from topologies.testbed import Testbed
 
 NANO = 1e9
 PROBE = Path(__file__).with_name("probe.py")
-DRAIN_SECONDS = 1.0  # longer than any packet is under way
+START_TIMEOUT = 60.0  # seconds
 
 
 class Span(NamedTuple):
@@ -82,8 +83,13 @@ def median_rtt(records: Records, span: Span) -> float:
 class Traffic:
     """Constant traffic between the correspondent node and the home address, both ways, from construction on."""
 
-    def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0) -> None:
-        """directory: for the records. rate: packets a second in each direction. Raises: ProcessError."""
+    def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0, drain: float = 1.0) -> None:
+        """directory: for the records. rate: packets a second in each direction. drain: seconds, longer than any packet
+        is under way.
+
+        Raises: ProcessError.
+        """
+        self.drain = drain
         self.bed = bed
         self.rate = rate
         ends = {"cn": (at.CORRESPONDENT, at.HOME_ADDRESS), "mn": (at.HOME_ADDRESS, at.CORRESPONDENT)}
@@ -91,12 +97,17 @@ class Traffic:
         for node, (own, peer) in ends.items():
             command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer]
             command += ["--rate", str(rate), "--records", str(self.files[node])]
-            bed.start(f"traffic-{node}", command, node=node).wait_for("event=ready", 10)
+            bed.start(f"traffic-{node}", command, node=node).wait_for("event=ready", START_TIMEOUT)
         self._signal(signal.SIGUSR1)
 
     def _signal(self, number: signal.Signals) -> None:
-        for node in self.files:
-            self.bed.programs[f"traffic-{node}"].send(number)
+        for end in self.ends:
+            end.send(number)
+
+    @property
+    def ends(self) -> list[Process]:
+        """The programs at both ends."""
+        return [self.bed.programs[f"traffic-{node}"] for node in self.files]
 
     def records(self) -> tuple[Records, Records]:
         """What the correspondent node's end and the mobile node's wrote so far."""
@@ -105,7 +116,7 @@ class Traffic:
     def stop(self) -> tuple[Records, Records]:
         """End it, without losing what is under way; returns the records, the correspondent node's first."""
         self._signal(signal.SIGUSR2)
-        time.sleep(DRAIN_SECONDS)
+        time.sleep(self.drain)
         for node in self.files:
             self.bed.stop(f"traffic-{node}")
         return self.records()
