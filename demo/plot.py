@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 WIDTH, HEIGHT = 960, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 28, 44
+LEFT, RIGHT, TOP, BOTTOM = 72, 12, 44, 44
 Point = tuple[float, float]
 
 
@@ -42,17 +42,24 @@ class Plot:
             self._text(LEFT - 8, y + 4, f"{value:g}", "end")
         self._parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
         self._text((LEFT + WIDTH) / 2, HEIGHT - 8, "seconds", "middle")
-        self._text(0, TOP - 12, label, "start")
+        self._parts.append(
+            f'<text text-anchor="middle" transform="translate(16 {(TOP + floor) / 2:.1f}) rotate(-90)">'
+            f"{html.escape(label)}</text>"
+        )
 
     def _text(self, x: float, y: float, text: str, anchor: str, kind: str = "tick") -> None:
         shown = html.escape(text)
         self._parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>')
 
-    def shade(self, start: float, end: float, kind: str) -> None:
-        """Shade from second START to END. KIND, here and below: a class for the page's style sheet."""
+    def phase(self, start: float, end: float, text: str, kind: str | None) -> None:
+        """Name the time from second START to END, and shade it if it has a KIND: here and below, a class for the page's
+        style sheet.
+        """
         x, width = self._x(start), self._x(end) - self._x(start)
-        height = HEIGHT - TOP - BOTTOM
-        self._parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{height}"/>')
+        if kind is not None:
+            height = HEIGHT - TOP - BOTTOM
+            self._parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{height}"/>')
+        self._text(x + width / 2, TOP - 26, text, "middle", "phase")
 
     def mark(self, second: float, text: str, kind: str) -> None:
         """A line down the plot at a SECOND, with TEXT on top."""
@@ -78,9 +85,10 @@ class Plot:
         path = "".join(f"M{self._x(second):.1f} {HEIGHT - BOTTOM - 5}v10" for second in seconds)
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
-    def svg(self) -> str:
-        """The plot as an SVG element."""
-        return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(self._parts)}</svg>'
+    def svg(self, title: str) -> str:
+        """The plot as an SVG element. TITLE: for who cannot see it."""
+        frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}"'
+        return f"<svg {frame}>{''.join(self._parts)}</svg>"
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
