@@ -21,21 +21,30 @@ class Path(NamedTuple):
     payload: int
 
 
-def gates_of(home_agent: HomeAgent) -> list[Flow]:
+def gates_of(home_agent: HomeAgent) -> tuple[Flow, ...]:
     """Return the gates of one home agent: one per home prefix, and one for its own address per family of these."""
-    payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_agent.home_prefixes}, reverse=True)
-    return [
-        *(pipeline.uplink_gate(home_agent.address, payload) for payload in payloads),
-        *(pipeline.downlink_gate(prefix) for prefix in home_agent.home_prefixes),
-    ]
+    return _gates(home_agent.address, home_agent.home_prefixes)
 
 
-def guards_of(home_agent: HomeAgent, backend: Backend | None) -> list[Flow]:
+def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
     """Return what has to stand before one of the home agent's gates may open."""
-    guards = [flow for prefix in home_agent.home_prefixes for flow in pipeline.guard_flows(prefix)]
-    if isinstance(backend, FlowBackend):
-        guards.append(pipeline.receive_flow(backend.receive))
-    return guards
+    return _guards(home_agent.home_prefixes, backend.receive if isinstance(backend, FlowBackend) else None)
+
+
+# A binding's state depends on its home agent's gates and guards, on each router: they are asked for all the time.
+@lru_cache(maxsize=256)
+def _gates(home_agent: bytes, home_prefixes: tuple[Prefix, ...]) -> tuple[Flow, ...]:
+    payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_prefixes}, reverse=True)
+    return (
+        *(pipeline.uplink_gate(home_agent, payload) for payload in payloads),
+        *(pipeline.downlink_gate(prefix) for prefix in home_prefixes),
+    )
+
+
+@lru_cache(maxsize=256)
+def _guards(home_prefixes: tuple[Prefix, ...], receive_port: int | None) -> tuple[Flow, ...]:
+    guards = tuple(flow for prefix in home_prefixes for flow in pipeline.guard_flows(prefix))
+    return guards if receive_port is None else (*guards, pipeline.receive_flow(receive_port))
 
 
 class BindingFlows(NamedTuple):

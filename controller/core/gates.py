@@ -142,7 +142,7 @@ class Gates:
                 return reasons.gate_unconfirmed()
         return None
 
-    def _guards(self, home_agent: HomeAgent) -> list[Flow]:
+    def _guards(self, home_agent: HomeAgent) -> tuple[Flow, ...]:
         backend = self._backend(home_agent.address)
         return guards_of(home_agent, None if isinstance(backend, Reason) else backend)
 
