@@ -15,6 +15,7 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3
 
 from controller.changes import ChangeSignal
+from controller.core.events import EVENTS
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.events import EventBuffer
@@ -26,8 +27,9 @@ from controller.rest.server import CannotListen, RestServer
 from controller.settings import WrongSettings, load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
+from logs import Log
 
-LOG = logging.getLogger("hoaflow")
+LOG = Log("controller")
 
 # How long the clock may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
@@ -68,7 +70,7 @@ class HoaflowController(RyuApp):
     def start(self) -> None:
         """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
-        LOG.info("event=started rest=%s:%d time=%.3f", self.CONF.wsapi_host, self.CONF.wsapi_port, time.time())
+        LOG.info("started", rest=f"{self.CONF.wsapi_host}:{self.CONF.wsapi_port}")
         self.threads.append(hub.spawn(self._vital, self._hangup.serve))
         self.threads.append(hub.spawn(self._vital, self._run_clock))
         self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))
@@ -115,8 +117,10 @@ class HoaflowController(RyuApp):
         former = self._channels.get(datapath.id)
         if former is not None:
             LOG.warning(
-                "event=switch-replaced router=%016x former=%s present=%s",
-                *(datapath.id, former.datapath.address, datapath.address),
+                "switch-replaced",
+                router=f"{datapath.id:016x}",
+                former=former.datapath.address,
+                present=datapath.address,
             )
             former.end()
             if former.router is not None:
@@ -149,11 +153,11 @@ class HoaflowController(RyuApp):
     def _notify(self) -> None:
         """Whatever changed in the core: log its events, and wake whom it may concern."""
         events, self._offload.events = self._offload.events, []
-        now = time.time()
-        self._events.add(events, now)
+        self._events.add(events, time.time())
         for event in events:
-            fields = " ".join(f"{key}={_shown(value)}" for key, value in event.shown().items())
-            LOG.info("event=%s %s time=%.3f", event.name, fields, now)
+            level = logging.WARNING if EVENTS[event.name].trouble else logging.INFO
+            if LOG.wants(level, event.name):
+                LOG.write(level, event.name, event.shown())
         for channel in self._channels.values():
             if channel.router is not None and channel.router.flows.dirty:
                 channel.wake()
@@ -176,10 +180,5 @@ class HoaflowController(RyuApp):
         try:
             loop(*arguments)
         except Exception:
-            LOG.critical("event=failed loop=%s", loop.__name__, exc_info=True)
+            LOG.exception("failed", loop=loop.__name__)
             os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return f'"{text}"' if " " in text else text

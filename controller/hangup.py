@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGHUP: read tokens and certificates again, as daemons do."""
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -9,8 +8,9 @@ from collections.abc import Callable, Mapping
 from eventlet import hubs
 
 from controller.settings import WrongSettings
+from logs import Log
 
-LOG = logging.getLogger("hoaflow")
+LOG = Log("controller")
 
 
 class Hangup:
@@ -40,6 +40,6 @@ class Hangup:
             try:
                 reload()
             except WrongSettings as error:
-                LOG.error("event=reload-failed what=%s kept=former reason=%r", what, str(error))
+                LOG.error("reload-failed", what=what, kept="former", reason=error)
             else:
-                LOG.info("event=reloaded what=%s", what)
+                LOG.info("reloaded", what=what)

@@ -10,7 +10,6 @@ them unpack something in each round, so it is there that they are bounded: the l
 it can make the parsers unpack. A message that cannot be parsed then closes its connection, with one line in the log.
 """
 
-import logging
 import struct
 import sys
 import traceback
@@ -22,7 +21,9 @@ from typing import Any
 # All parsers, for `install` to find them.
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
 
-LOG = logging.getLogger(__name__)
+from logs import Log
+
+LOG = Log("southbound")
 
 # The unpackings that one message is allowed. Open vSwitch's densest ones (table features) take one per 3 bytes; the
 # constant is for small ones, which are mostly header.
@@ -95,9 +96,7 @@ def parse(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, bu
     except MalformedMessage:
         raise  # of a message within this one
     except Exception as error:
-        raise MalformedMessage(
-            f"version={version} type={msg_type} length={msg_len} reason={_reason(error)!r}"
-        ) from error
+        raise MalformedMessage(f"version {version}, type {msg_type}, length {msg_len}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -117,8 +116,8 @@ def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]
         try:
             receive(datapath)
         except Exception as error:
-            what = error if isinstance(error, MalformedMessage) else f"reason={_reason(error)!r}"
-            LOG.warning("closing OpenFlow connection: malformed message peer=%s %s", _peer(datapath), what)
+            what = error if isinstance(error, MalformedMessage) else _reason(error)
+            LOG.warning("openflow-malformed", peer=_peer(datapath), reason=what, action="close")
 
     return receive_until_malformed
 

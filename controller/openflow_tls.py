@@ -7,7 +7,6 @@ Ryu 4.34 lets in the first switch only: it uses up its TLS context with that one
 when ``--ca-certs`` is missing, listens in clear when one of the other two is, and gives a handshake any time it likes.
 """
 
-import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,9 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_common
 
 from controller.tls import HandshakeFailed, ServerTls, TlsFiles, WrongCertificates
+from logs import Log
 
-LOG = logging.getLogger("hoaflow.openflow")
+LOG = Log("southbound")
 
 Connected = Callable[[Any, Any], None]
 
@@ -44,7 +44,7 @@ def install(tls: ServerTls) -> None:
     def server_loop(self: Any, ofp_tcp_listen_port: int, ofp_ssl_listen_port: int | None) -> None:
         address = (controller.CONF.ofp_listen_host, ofp_ssl_listen_port or ofproto_common.OFP_SSL_PORT)
         server = hub.StreamServer(address, _over(tls, controller.datapath_connection_factory))
-        LOG.info("event=openflow-listening address=ssl:%s:%d", *address)
+        LOG.info("openflow-listening", openflow="ssl:{}:{}".format(*address))
         server.serve_forever()
 
     controller.OpenFlowController.server_loop = server_loop
@@ -57,7 +57,7 @@ def _over(tls: ServerTls, connected: Connected) -> Connected:
         try:
             secured = tls.accept(connection)
         except HandshakeFailed as error:
-            LOG.warning("event=switch-refused peer=%s reason=%r", address[0], str(error))
+            LOG.warning("switch-refused", peer=address[0], reason=error)
             return
         connected(secured, address)
 

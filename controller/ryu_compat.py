@@ -21,14 +21,16 @@ eventlet.wsgi.ALREADY_HANDLED = []
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`ryu-manager`: Ryu's own, with the parsers guarded. A wrong setting is told in one line, with exit status 2."""
+    """`ryu-manager`: Ryu's own, with the parsers guarded and the log in hoaflow's form. A wrong setting is told
+    in one line, with exit status 2."""
     eventlet.monkey_patch()  # before Ryu is imported and makes locks, which could not be made green any more
 
     from ryu.cmd import manager
 
-    from controller import openflow_guard
+    from controller import log_setup, openflow_guard
 
     openflow_guard.install()
+    log_setup.install()
     try:
         manager.main(args=argv)
     except cfg.Error as error:

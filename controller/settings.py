@@ -6,11 +6,14 @@ Each is declared once, with type, default, bounds and help. Ryu's own settings (
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from oslo_config import cfg
 
 from controller.core.flows import Action, Goto, Normal
 from controller.core.pipeline import TABLES
+from logs import LogSettings
+from logs.options import FORMATS, LEVELS
 
 GROUP = "hoaflow"
 LAST_TABLE = 254  # OFPTT_MAX
@@ -108,6 +111,28 @@ OPTIONS = (
         max=300.0,
         help="Seconds after which a client that follows the events gets a sign of life if there is nothing to tell.",
     ),
+    cfg.StrOpt(
+        "log_format",
+        default="text",
+        choices=tuple(FORMATS),
+        help="How the log's lines look: text (key=value) or json.",
+    ),
+    cfg.StrOpt(
+        "log_level",
+        default="info",
+        choices=LEVELS,
+        help="From which level on hoaflow logs. Ryu's --default-log-level and --verbose are for libraries.",
+    ),
+    cfg.BoolOpt(
+        "log_addresses",
+        default=False,
+        help="Whether to log subscribers' addresses. If not, a keyed hash takes the place of each, but at level debug.",
+    ),
+    cfg.StrOpt(
+        "log_key",
+        help="File with a secret for these hashes, of 16 bytes or more, the same for all parts whose lines shall match."
+        " By default there is a new one with each start.",
+    ),
 )
 
 
@@ -132,6 +157,16 @@ class Settings:
     event_buffer: int
     event_streams: int
     event_heartbeat: float
+    log_format: str
+    log_level: str
+    log_addresses: bool
+    log_key: str | None
+
+    @property
+    def log(self) -> LogSettings:
+        """What is set about the log."""
+        key = None if self.log_key is None else Path(self.log_key)
+        return LogSettings(self.log_format, self.log_level, self.log_addresses, key)
 
 
 def load(conf: cfg.ConfigOpts) -> Settings:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import sys
 from ipaddress import IPv6Address, IPv6Network
 
+import logs
 from northbound.access import Access, add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 
@@ -17,8 +17,9 @@ from .console import Console
 from .core import Core, Settings
 from .daemon import Daemon
 from .kernel import KernelWatch
-from .log import log, set_up
 from .sources import ConsoleSource, KernelSource, Source
+
+LOG = logs.Log("bridge")
 
 POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
 
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
     add_options(parser)
-    parser.add_argument("--verbose", action="store_true", help="log each change in the kernel, too")
+    logs.add_options(parser)
     return parser
 
 
@@ -132,17 +133,17 @@ def main(argv: list[str] | None = None) -> int:
         access = from_arguments(args)
     except AccessError as error:
         parser.error(str(error))
-    set_up(logging.DEBUG if args.verbose else logging.INFO)
+    logs.set_up(args, public=[args.controller, args.home_agent])
     polls_alone = args.no_netlink or args.no_console  # looking at the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
     settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
     try:
         _daemon(args, settings, access).run()
     except PermissionError as error:
-        log(logging.ERROR, "failed", reason=f"{error}; run with CAP_NET_ADMIN, or with --no-netlink")
+        LOG.error("failed", reason=f"{error}; run with CAP_NET_ADMIN, or with --no-netlink")
         return 1
     except Exception:
-        logging.getLogger("ha_bridge").exception("event=failed")
+        LOG.exception("failed")
         return 1
     return 0
 
@@ -152,15 +153,14 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         ControllerClient(args.controller, args.home_agent, args.home_prefix, args.lease, access, args.source_address)
         for _ in range(2)
     )
-    core = Core(settings, log, random.Random())
+    core = Core(settings, LOG.log, random.Random())
     daemon: Daemon
 
     kernel = None
     if not args.no_netlink:
         kernel = KernelWatch(args.home_agent, args.home_prefix, lambda: daemon.changed(), keep_view=args.no_console)
     else:
-        log(
-            logging.WARNING,
+        LOG.warning(
             "ipsec-unchecked",
             reason="without netlink the home agent's IPsec policies are not seen",
         )
@@ -174,8 +174,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     daemon.stop_on_signals()
     if kernel is not None:
         daemon.follow(kernel.run)
-    log(
-        logging.INFO,
+    LOG.info(
         "started",
         home_agent=args.home_agent,
         home_prefixes=",".join(args.home_prefix),

@@ -6,7 +6,6 @@ The lease has a thread and a connection of its own, so neither a slow terminal n
 
 from __future__ import annotations
 
-import logging
 import queue
 import signal
 import threading
@@ -15,15 +14,18 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from logs import Log
+
 from .client import ControllerClient
 from .core import Announce, Announced, Command, Core, Failed, Read, Replaced, Send, Snapshot, Verdict
-from .log import log
 from .model import Reading, ReadingFailed
 from .sources import Source
 
 FAREWELL = 1.0  # seconds that a request under way is given at the end
 
 Event = Callable[[float], None]
+
+LOG = Log("bridge")
 
 
 class Daemon:
@@ -83,10 +85,10 @@ class Daemon:
             raise self._crash
         for worker in self._workers.values():
             worker.finish(FAREWELL)
-        log(logging.INFO, "stopped", bindings=len(self._core.ledger.told))
+        LOG.info("stopped", bindings=len(self._core.ledger.told))
 
     def _on_change(self, now: float) -> None:
-        log(logging.DEBUG, "kernel-change")
+        LOG.debug("kernel-change")
         self._core.changed(now)
 
     def _read(self, _command: Command) -> None:

@@ -8,7 +8,6 @@ when it comes, everything is read anew.
 from __future__ import annotations
 
 import errno
-import logging
 import selectors
 import socket
 import struct
@@ -19,10 +18,13 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-from .log import log
+from logs import Log
+
 from .model import Observed
 from .policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
 from .tunnels import PROTOCOL, KernelView
+
+LOG = Log("bridge")
 
 NETLINK_XFRM = 6
 RTMGRP_LINK, RTMGRP_IPV6_ROUTE = 0x1, 0x400
@@ -208,7 +210,7 @@ class KernelWatch:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-        log(logging.WARNING, "netlink-overrun", does="reads everything anew")
+        LOG.warning("netlink-overrun", does="reads everything anew")
         self._resync()
         self._changed()
         return None

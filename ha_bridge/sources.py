@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from logs import Log
+
 from .console import Console, ConsoleRefused, ConsoleUnreadable
 from .kernel import KernelWatch, mobility_header_sockets
-from .log import log
 from .model import CacheEntry, Observed, Reading, ReadingFailed, offloadable
 from .policies import Protection
 from .restoration import Restoration
+
+LOG = Log("bridge")
 
 IPSEC = "ipsec: the home agent's kernel protects its payload"
 
@@ -62,10 +64,10 @@ class ConsoleSource:
         if forgotten.entries:
             refused = self._console.add(forgotten.entries)
             forgotten.given_up.update(refused)
-            log(logging.WARNING, "home-agent-restored", bindings=len(forgotten.entries) - len(refused))
+            LOG.warning("home-agent-restored", bindings=len(forgotten.entries) - len(refused))
             entries = self._console.read()
         for home, reason in forgotten.given_up.items():
-            log(logging.WARNING, "binding-not-restored", home_address=home, reason=reason)
+            LOG.warning("binding-not-restored", home_address=home, reason=reason)
         restoration.seen(entries, sockets, time.monotonic())
         return entries
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import selectors
 import socket
 import time
@@ -41,6 +40,7 @@ from home_agent.packet_io import (
 from home_agent.persistence import Persistence
 from home_agent.rate import RateLimit
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
+from logs import Log
 
 GUARD_TABLE = "hoaflow_ha"
 LOCK = b"\0hoaflow-ha"
@@ -54,7 +54,7 @@ ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
 RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
 
-log = logging.getLogger("home_agent")
+LOG = Log("home-agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class HomeAgent:
         if self._settings.console is not None:
             console = Console(*self._settings.console, self._selector, self._render)
             self._undo.callback(console.close)
-            log.info("event=console-listening address=%s port=%d", *console.address)
+            LOG.info("console-listening", console="{}:{}".format(*console.address))
         # The kernel is told in the loop, so that no message waits for that.
         self._to_install += self._persistence.restore(self._cache)
 
@@ -144,8 +144,8 @@ class HomeAgent:
         """Takes everything of ours out of the kernel. Mobile nodes have to register again (or: the state file)."""
         if hasattr(self, "_tunnels"):
             accepted, dropped = self._tunnels.counters()
-            counts = " ".join(f"{name}={count}" for name, count in sorted(self._counters.items()))
-            log.info("event=counters reverse_accepted=%d reverse_dropped=%d %s", accepted, dropped, counts)
+            counts = dict(sorted(self._counters.items()))
+            LOG.info("counters", reverse_accepted=accepted, reverse_dropped=dropped, **counts)
         self._undo.close()
         self._selector.close()
         self._persistence.close()
@@ -190,7 +190,7 @@ class HomeAgent:
         for address in self._home_link.claims():
             actions = self._cache.duplicate_found(address)
             if actions:
-                log.warning("event=duplicate-address address=%s", address)
+                LOG.warning("duplicate-address", address=address)
             self._execute(actions)
 
     # --- what is to be done
@@ -215,7 +215,7 @@ class HomeAgent:
                 self._home_link.ask(address)
             except OSError as error:
                 # The link is down: then nobody on it can have the address either.
-                log.warning("event=dad-not-sent address=%s error=%r", address, str(error))
+                LOG.warning("dad-not-sent", address=address, reason=error)
 
     def _install(self, binding: Binding, previous: Binding | None, acknowledge: Acknowledge | None) -> None:
         try:
@@ -224,17 +224,16 @@ class HomeAgent:
             for address in sorted(new):
                 self._home_link.defend(address)
         except KERNEL_ERRORS as error:
-            log.error("event=binding-failed home_address=%s error=%r", binding.home_address, str(error))
+            LOG.error("binding-failed", home_address=binding.home_address, reason=error)
             self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
             return
         if previous is None or previous.care_of_address != binding.care_of_address:
-            log.info(
-                "event=%s home_address=%s care_of_address=%s sequence=%d lifetime=%d",
+            LOG.info(
                 "binding-registered" if previous is None else "binding-moved",
-                binding.home_address,
-                binding.care_of_address,
-                binding.update.sequence,
-                binding.lifetime,
+                home_address=binding.home_address,
+                care_of_address=binding.care_of_address,
+                sequence=binding.update.sequence,
+                lifetime=binding.lifetime,
             )
         self._persistence.record(self._cache, binding.home_address)
         if acknowledge is not None:
@@ -246,10 +245,10 @@ class HomeAgent:
                 self._home_link.release(address)
             self._tunnels.untunnel(binding.home_address)
         except KERNEL_ERRORS as error:
-            log.error("event=removal-failed home_address=%s error=%r action=retry", binding.home_address, str(error))
+            LOG.error("removal-failed", home_address=binding.home_address, reason=error, action="retry")
             return
         self._cache.removed(binding.home_address)
-        log.info("event=binding-removed home_address=%s reason=%s", binding.home_address, reason)
+        LOG.info("binding-removed", home_address=binding.home_address, reason=reason)
         self._persistence.record(self._cache, binding.home_address)
 
     def _answer(self) -> None:
@@ -282,14 +281,13 @@ class HomeAgent:
             header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
         if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
             return
-        log.info(
-            "event=binding-ack-sent home_address=%s care_of_address=%s status=%d sequence=%d lifetime=%d time=%.3f",
-            update.home_address,
-            update.care_of_address,
-            action.status,
-            action.sequence,
-            action.lifetime,
-            time.time(),
+        LOG.info(
+            "binding-ack-sent",
+            home_address=update.home_address,
+            care_of_address=update.care_of_address,
+            status=int(action.status),
+            sequence=action.sequence,
+            lifetime=action.lifetime,
         )
 
     def _send_binding_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
@@ -302,24 +300,24 @@ class HomeAgent:
             return
         error = BindingError(self._settings.policy.home_agent, packet.source, packet.home_address or "::", status)
         if self._send(mobility.binding_error_packet(error)):
-            log.info(
-                "event=binding-error-sent destination=%s home_address=%s status=%d",
-                error.destination,
-                error.home_address,
-                status,
+            LOG.info(
+                "binding-error-sent",
+                destination=error.destination,
+                home_address=error.home_address,
+                status=int(status),
             )
 
     def _send(self, packet: bytes) -> bool:
         try:
             send_packet(packet)
         except OSError as error:  # no route, or buffers full: the mobile node asks again
-            log.warning("event=send-failed destination=%s error=%r", IPv6Address(packet[24:40]), str(error))
+            LOG.warning("send-failed", destination=IPv6Address(packet[24:40]), reason=error)
             return False
         return True
 
     def _count(self, name: str, detail: str, *arguments: object) -> None:
         self._counters[name] += 1
-        log.debug("event=packet-dropped reason=%s detail=%r", name, detail % arguments)
+        LOG.debug("packet-dropped", reason=name, detail=detail % arguments)
 
     # --- around it
 
@@ -350,7 +348,7 @@ class HomeAgent:
             except BlockingIOError:
                 pass
             except OSError as error:  # ENOBUFS: events were lost, which says the same: look
-                log.debug("event=link-events-lost error=%r", str(error))
+                LOG.debug("link-events-lost", reason=error)
             self._repair_at = 0.0
 
         self._selector.register(events, selectors.EVENT_READ, changed)
@@ -361,7 +359,7 @@ class HomeAgent:
             self._tunnels.repair()
         except KERNEL_ERRORS as error:
             self._repair_at = now + 1.0
-            log.error("event=repair-failed error=%r action=retry", str(error))
+            LOG.error("repair-failed", reason=error, action="retry")
 
     def _install_restored(self) -> None:
         """Brings some of what the journal held into the kernel."""

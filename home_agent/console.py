@@ -7,7 +7,6 @@ A client that does not read, or says nothing, costs a buffer of bounded size and
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import selectors
 import socket
@@ -16,6 +15,7 @@ from ipaddress import IPv6Address
 from itertools import chain, islice
 
 from home_agent.cache import Binding, State
+from logs import Log
 
 PROMPT = "mip6d> "
 MAX_CLIENTS = 16
@@ -24,7 +24,7 @@ MAX_LINE = 1024
 ENTRIES_AT_ONCE = 256
 """Entries rendered between two looks at everything else."""
 
-log = logging.getLogger("home_agent.console")
+LOG = Log("home-agent")
 
 
 def unshortened(address: str) -> str:
@@ -175,11 +175,11 @@ class Console:
         try:
             connection, peer = self._listener.accept()
         except OSError as error:  # the client went away before it was taken, or no descriptor is left
-            log.debug("event=console-accept-failed error=%r", str(error))
+            LOG.debug("console-accept-failed", reason=error)
             return
         connection.setblocking(False)
         if len(self._clients) >= MAX_CLIENTS:
-            log.warning("event=console-full clients=%d action=close-oldest peer=%s", MAX_CLIENTS, peer[0])
+            LOG.warning("console-full", clients=MAX_CLIENTS, action="close-oldest", peer=peer[0])
             self._drop(next(iter(self._clients.values())))
         client = _Client(connection, Session(self._binding_cache))
         self._clients[connection.fileno()] = client
@@ -192,7 +192,7 @@ class Console:
             else:
                 client.send()
         except OSError as error:
-            log.debug("event=console-client-left reason=%r", str(error))
+            LOG.debug("console-client-left", reason=error)
             self._drop(client)
             return
         # Nothing more is read from a client that has yet to take an answer.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
+from logs import Log
 from tunnel.rtnetlink import attributes
 
 OWNER = 16
@@ -25,7 +25,7 @@ NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NDA_DST, NDA_PROTOCOL = 1, 12
 NETLINK_TIMEOUT = 5.0
 
-log = logging.getLogger("home_agent.home_link")
+LOG = Log("home-agent")
 
 
 class Sysctls:
@@ -41,7 +41,7 @@ class Sysctls:
         if before != value:
             path.write_text(value)
             self._before.setdefault(path, before)
-            log.info("event=sysctl-set name=%s before=%s now=%s", name, before, value)
+            LOG.info("sysctl-set", name=name, before=before, now=value)
 
     def restore(self) -> None:
         """Puts back what was changed; an interface that is gone has nothing to put back."""
@@ -128,7 +128,7 @@ def own_address(address: str, length: int, interface: str) -> Callable[[], None]
         if address in present:
             return lambda: None
         netlink.addr("add", index=index, address=address, prefixlen=length)
-    log.info("event=address-added address=%s/%d interface=%s", address, length, interface)
+    LOG.info("address-added", home_agent=f"{address}/{length}", interface=interface)
 
     def remove() -> None:
         with IPRoute() as netlink:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import logging
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +22,6 @@ ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
 IP6_TNL_F_IGN_ENCAP_LIMIT, IP6_TNL_F_MIP6_DEV = 0x1, 0x8
 MAIN_TABLE = 254
-
-log = logging.getLogger("home_agent.ip6tnl_plane")
 
 
 class Ip6tnlPlane:

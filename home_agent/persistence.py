@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 
 from home_agent.cache import BindingCache, Install, State
 from home_agent.journal import Journal, Record
+from logs import Log
 
-log = logging.getLogger("home_agent")
+LOG = Log("home-agent")
 
 
 class Persistence:
@@ -28,7 +28,7 @@ class Persistence:
         if self._journal is None:
             return []
         for damage in self._journal.damages:
-            log.error("event=journal-damaged file=%s line=%d reason=%r", self._path, damage.line, damage.reason)
+            LOG.error("journal-damaged", file=self._path, line=damage.line, reason=damage.reason)
         installs = []
         while self._journal.records:
             _, record = self._journal.records.popitem()
@@ -36,7 +36,7 @@ class Persistence:
             if record.update is not None and 0 < left <= record.lifetime:
                 actions = cache.restore(record.update, record.lifetime, left, time.monotonic())
                 installs += [action for action in actions if isinstance(action, Install)]
-        log.info("event=journal-read file=%s bindings=%d", self._path, len(installs))
+        LOG.info("journal-read", file=self._path, bindings=len(installs))
         return installs
 
     def record(self, cache: BindingCache, home_address: str) -> None:
@@ -53,7 +53,7 @@ class Persistence:
                 lambda: [_known(cache, address) for address in {b.home_address for b in cache} | cache.sequences.keys()]
             )
         except OSError as error:
-            log.error("event=journal-not-written file=%s error=%r", self._path, str(error))
+            LOG.error("journal-not-written", file=self._path, reason=error)
 
     def close(self) -> None:
         if self._journal is not None:

@@ -15,13 +15,13 @@ the outer packet anew. So they stay when an uplink goes down and comes back.
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from collections.abc import Mapping
 
 from pyroute2 import IPRoute, NetlinkError
 
 from home_agent.home_link import OWNER
+from logs import Log
 from tunnel import outer_header
 from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.seg6 import Seg6Routes
@@ -37,7 +37,7 @@ IPV6_HEADER = 40
 ALL_TABLES = 0
 """End.DT6's lookup by the rules of the namespace: inner packets for the home agent itself are delivered, too."""
 
-log = logging.getLogger("home_agent.seg6_plane")
+LOG = Log("home-agent")
 
 
 class Seg6Plane:
@@ -126,7 +126,7 @@ class Seg6Plane:
         self._netlink.neigh(
             "replace", dst=EXIT_ADDRESS, lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
         )
-        log.info("event=hairpin-made mtu=%d", mtu - IPV6_HEADER)
+        LOG.info("hairpin-made", mtu=mtu - IPV6_HEADER)
 
     def _rule(self, verb: str) -> None:
         try:

@@ -8,6 +8,7 @@ import socket
 from ipaddress import AddressValueError, IPv6Address, IPv6Network, NetmaskValueError
 from pathlib import Path
 
+import logs
 from home_agent.agent import Settings
 from home_agent.authentication import KeyFileError, load_keys
 from home_agent.cache import Policy
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep bindings and sequence numbers here over a restart; without it, Binding Updates recorded "
         "before a restart could be replayed after it",
     )
-    options.add_argument("--verbose", action="store_true", help="log every packet that is dropped")
+    logs.add_options(options)
     return options
 
 

@@ -7,12 +7,12 @@ source is the home address of one binding pass; nftables drops and counts the re
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from home_agent.ip6tnl_plane import Ip6tnlPlane
 from home_agent.seg6_plane import Seg6Plane
+from logs import Log
 from tunnel.nft import NftError
 from tunnel.pairs import Counters, PairFilter
 from tunnel.seg6 import Seg6Error
@@ -20,7 +20,7 @@ from tunnel.seg6 import Seg6Error
 KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 """What the methods here raise when the kernel refuses."""
 
-log = logging.getLogger("home_agent.tunnels")
+LOG = Log("home-agent")
 
 
 class Plane(Protocol):
@@ -44,13 +44,13 @@ def choose_plane(home_agent: str, home_link: str) -> Plane:
         ip6tnl.setup()
     except OSError as error:
         ip6tnl.close()
-        log.info("event=data-plane-probe plane=ip6tnl usable=no reason=%r", str(error))
+        LOG.info("data-plane-probe", plane="ip6tnl", usable=False, reason=error)
     else:
-        log.info("event=data-plane chosen=ip6tnl reason='the kernel has ip6_tunnel'")
+        LOG.info("data-plane", chosen="ip6tnl", reason="the kernel has ip6_tunnel")
         return ip6tnl
     seg6 = Seg6Plane(home_agent, home_link)
     seg6.setup()
-    log.info("event=data-plane chosen=seg6 reason='the kernel has no ip6_tunnel, but seg6 reduced encapsulation'")
+    LOG.info("data-plane", chosen="seg6", reason="the kernel has no ip6_tunnel, but seg6 reduced encapsulation")
     return seg6
 
 
@@ -90,12 +90,12 @@ class Tunnels:
         """Puts back what the kernel lost (a route goes with its interface), removes what nobody wants."""
         found = self._plane.tunnels()
         for home_address in found.keys() - self._wanted.keys():
-            log.warning("event=tunnel-stray home_address=%s action=remove", home_address)
+            LOG.warning("tunnel-stray", home_address=home_address, action="remove")
             self._plane.untunnel(home_address)
         for home_address, care_of_address in self._wanted.items():
             if found.get(home_address) != care_of_address:
                 self._plane.tunnel(home_address, care_of_address)
-                log.warning("event=tunnel-restored home_address=%s care_of_address=%s", home_address, care_of_address)
+                LOG.warning("tunnel-restored", home_address=home_address, care_of_address=care_of_address)
 
     def device(self, home_address: str) -> str:
         """What the terminal names as the tunnel of a home address."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import logging
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -15,11 +14,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager
 
+from logs import Log
 from northbound.access import Access, controller_url
 from northbound.errors import Denied, TooBusy, Unreachable
 from northbound.token_file import TokenFile
 
-LOG = logging.getLogger("northbound")
+LOG = Log("northbound")
 
 RETRY_AFTER = 1.0  # seconds, where a 429 does not say
 SHOWN = 500  # characters of an answer that an error's text shows
@@ -58,7 +58,7 @@ class Northbound:
             self._session.mount("http://", _FromAddress(source_address))
             self._session.mount("https://", _FromAddress(source_address))
         if self._token_file is not None and not _private(self.url):
-            LOG.warning("event=token-in-clear controller=%s reason='use https, see docs/security.md'", self.url)
+            LOG.warning("token-in-clear", controller=self.url, reason="use https, see docs/security.md")
 
     def __enter__(self) -> Northbound:
         return self

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import stat
 from pathlib import Path
 
+from logs import Log
 from northbound.errors import AccessError
 
-LOG = logging.getLogger("northbound")
+LOG = Log("northbound")
 
 LARGEST = 4096  # bytes
 # What an Authorization header can carry (RFC 6750, section 2.1).
@@ -36,9 +36,9 @@ class TokenFile:
             self._read = state
             try:
                 self._token = read_token(self.path)
-                LOG.info("event=token-read file=%s", self.path)
+                LOG.info("token-read", file=self.path)
             except AccessError as error:
-                LOG.warning("event=token-kept reason=%r", str(error))
+                LOG.warning("token-kept", reason=error)
         return self._token
 
     def _state(self) -> object:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from logs import Log
 from northbound.access import Access
 from router.client import Controller, ControllerError, Refused, UnknownRouter
 from router.datapath import Datapath
@@ -27,7 +28,7 @@ from router.flow.keeper import BrokenTunnel, FlowKeeper
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Wanted, without_endpoint
 
-LOG = logging.getLogger("hoaflow.router")
+LOG = Log("router")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
 LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
@@ -121,7 +122,7 @@ class Agent:
                     time.sleep(max(random.uniform(0.5, 1) * pause, least))
                 pause = min(2 * pause, LONGEST_PAUSE)
         except Stop:
-            LOG.info("event=stopped bridge=%s routes=kept", self._bridge_name)
+            LOG.info("stopped", bridge=self._bridge_name, routes="kept")
         finally:
             if self._controller is not None:
                 self._controller.close()
@@ -169,7 +170,7 @@ class Agent:
             if home_agent in self._datapaths:
                 failed |= self._datapaths[home_agent].apply(desired)
         for home_address in failed.keys() - self._failed.keys():
-            LOG.warning("event=failed home_address=%s reason=%r", home_address, failed[home_address])
+            LOG.warning("failed", home_address=home_address, reason=failed[home_address])
         self._failed = failed
 
     def _refresh(self) -> None:
@@ -205,17 +206,16 @@ class Agent:
                 else Datapath(record)
                 for home_agent, record in records.items()
             }
-            LOG.info(
-                "event=endpoints bridge=%s dpid=%s home_agents=%s",
-                *(bridge.name, bridge.dpid, ",".join(records) or "none"),
-            )
+            LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")
         if self._flow.take(bridge):
             self._revision, self._lease, self._failed, self._wanted = 0, 0.0, {}, Wanted()
             record = self._flow.record
             LOG.info(
-                "event=backend bridge=%s dpid=%s backend=%s ports=%s",
-                *(bridge.name, bridge.dpid, "route" if record is None else "flow"),
-                "-" if record is None else f"{record.transmit_port},{record.receive_port}",
+                "backend",
+                bridge=bridge.name,
+                dpid=bridge.dpid,
+                backend="route" if record is None else "flow",
+                ports=None if record is None else f"{record.transmit_port},{record.receive_port}",
             )
 
     def _state(self, of: str, state: str) -> None:
@@ -225,4 +225,4 @@ class Agent:
             return
         self._states[of] = state
         level = logging.INFO if state == "ok" else logging.WARNING
-        LOG.log(level, "event=%s bridge=%s url=%s state=%r", of, self._bridge_name, self._url, state)
+        LOG.log(level, of, bridge=self._bridge_name, url=self._url, state=state)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
-import logging
 import sys
 from dataclasses import asdict
 
+import logs
 from northbound.access import add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 from router.agent import Agent, Interruption
@@ -133,9 +133,7 @@ def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 
 
 def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
-    logging.basicConfig(
-        stream=sys.stderr, level=arguments.log_level, format="%(asctime)s level=%(levelname)s %(message)s"
-    )
+    logs.set_up(arguments, public=[arguments.controller])
     access = from_arguments(arguments)
     interruption = Interruption()
     interruption.install()
@@ -203,9 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM")
     running.add_argument("--controller", required=True, type=url_argument, metavar="URL", help="http://HOST:PORT")
     add_options(running)
-    running.add_argument(
-        "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="default: %(default)s"
-    )
+    logs.add_options(running)
 
     checking = commands.add_parser(
         "doctor", help="check this host end to end, and say what to do; exit status 1 if something does not work"

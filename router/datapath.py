@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+from logs import Log
 from router import links
 from router.endpoint import KERNEL_SIDE, TOUT
 from router.errors import RouterError
@@ -17,7 +17,7 @@ from tunnel.pairs import Pair, PairFilter
 from tunnel.rtnetlink import parse_prefix
 from tunnel.seg6 import Seg6Error, Seg6Routes
 
-LOG = logging.getLogger("hoaflow.router")
+LOG = Log("router")
 
 KernelError = (NamespaceError, NftError, Seg6Error, RouterError, OSError)
 
@@ -88,7 +88,7 @@ class Datapath:
         try:
             self._drop(todo)
         except KernelError as error:
-            LOG.warning("event=leftovers home_agent=%s reason=%r", self.record.home_agent, str(error))
+            LOG.warning("leftovers", home_agent=self.record.home_agent, reason=error)
             self.forget()
 
     def _pairs(self) -> PairFilter:

@@ -45,6 +45,10 @@ SETTINGS = Settings(
     event_buffer=100,
     event_streams=2,
     event_heartbeat=15.0,
+    log_format="text",
+    log_level="info",
+    log_addresses=False,
+    log_key=None,
 )
 
 

@@ -90,8 +90,8 @@ def test_start_handover_and_removal(controller: Controller, home_agent: HomeAgen
     assert controller.bindings[HOA]["lifetime"] in (59, 60)
     line = running.wait("binding-sent")
     assert re.fullmatch(
-        rf"event=binding-sent home_address={HOA} care_of_address={LINK_2} sequence=101 status=200"
-        r" request_ms=[\d.]+ level=info time=\d{10}\.\d{3}",
+        rf"time=\S+Z level=info event=binding-sent home_address={HOA} care_of_address={LINK_2} sequence=101 status=200"
+        r" request_ms=[\d.]+",
         line,
     ), line
     home_agent.bindings.clear()
@@ -103,7 +103,7 @@ def test_sigterm_ends_it_and_withdraws_nothing(controller: Controller, home_agen
     assert running.terminate() == 0
     assert controller.care_of() == {HOA: LINK_1}
     assert controller.home_agents[HOME_AGENT]["status"] == "up"
-    assert running.lines[-1].startswith("event=stopped bindings=1 ")
+    assert running.lines[-1].endswith(" event=stopped bindings=1")
 
 
 def test_many_changes_at_once_go_in_one_request(controller: Controller, home_agent: HomeAgent, running: Bridge) -> None:
@@ -382,7 +382,7 @@ def test_event_in_the_kernel_triggers_a_look_at_the_terminal(near_controller: Co
     agent = HomeAgent(_listener_in_namespace())
     try:
         options = _inside(near_controller, "--console", f"127.0.0.1:{agent.terminal.port}", "--poll", "3600")
-        with bridge(*options, "--verbose", command=ENTER) as process:
+        with bridge(*options, "--log-level", "debug", command=ENTER) as process:
             near_controller.wait(lambda: near_controller.care_of() == {HOA: LINK_1})
             agent.move(HOA, LINK_2)
             _register(HOA, LINK_2)

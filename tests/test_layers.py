@@ -2,6 +2,7 @@
 """Who may import what: the core stays pure, parts stay apart, and one module builds OpenFlow bytes."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def test_parts_do_not_reach_into_each_other(part: str) -> None:
     for path in files(part):
         roots = {module.partition(".")[0] for module in imported(path)}
         assert not roots & others, path
+
+
+@pytest.mark.parametrize("path", files("logs"), ids=lambda path: path.name)
+def test_logs_need_the_standard_library_only(path: Path) -> None:
+    roots = {module.partition(".")[0] for module in imported(path)}
+    assert roots <= {*sys.stdlib_module_names, "logs"}
 
 
 def test_one_module_builds_openflow() -> None:

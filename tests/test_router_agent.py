@@ -238,7 +238,7 @@ def test_it_outlives_an_unreachable_controller_and_logs_it_once(
     controller.know(HA)
     controller.bind(HOA, COA, HA)
     until(controller.up_to_date, "the binding is applied")
-    until(lambda: agent.log().count("state='ok'") == 1, "it says that the controller is there")
+    until(lambda: agent.log().count("state=ok") == 1, "it says that the controller is there")
     controller.die()
     until(lambda: "lost, routes kept" in agent.log(), "the loss is noticed")
     with ovs.inside():
@@ -247,7 +247,7 @@ def test_it_outlives_an_unreachable_controller_and_logs_it_once(
         anew.bind(HOA, COA_2, HA)
         until(anew.up_to_date, "the agent is back")
         assert installed(lab) == {HOA: COA_2}
-        until(lambda: agent.log().count("state='ok'") == 2, "it says that the controller is back")
+        until(lambda: agent.log().count("state=ok") == 2, "it says that the controller is back")
         assert agent.log().count("lost, routes kept") == 1
 
 

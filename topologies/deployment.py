@@ -8,6 +8,7 @@ the root namespace. The management network joins them.
 import re
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Deployment:
         """The home agent; returns when it serves. JOURNAL: file in which it keeps its bindings over a restart."""
         command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
+        command.append("--log-addresses")
         command += [] if journal is None else ["--journal", str(journal)]
         process = self.bed.start("home-agent", command, node="ha")
         process.wait_for(r"event=started ", START_TIMEOUT)
@@ -74,7 +76,9 @@ class Deployment:
 
     def start_controller(self) -> Process:
         """The controller; returns when its REST API answers."""
-        command = [str(Path(sys.executable).with_name("ryu-manager"))]
+        settings = self.bed.logs.parent / "controller.conf"
+        settings.write_text("[hoaflow]\nlog_addresses = true\n")
+        command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(settings)]
         command += ["--ofp-listen-host", at.MANAGEMENT_ROOT, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
         command += ["--wsapi-host", at.MANAGEMENT_ROOT, "--wsapi-port", str(REST_PORT), "controller/app.py"]
         process = self.bed.start("controller", command)
@@ -107,14 +111,14 @@ class Deployment:
 
     def start_agent(self, router: str) -> Process:
         """The agent of one router."""
-        command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST]
+        command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST, "--log-addresses"]
         return self.bed.start(f"agent-{router}", command, node=router)
 
     def start_bridge(self) -> Process:
         """The bridge at the home agent."""
         command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
-        command += ["--renew", str(self.lease * 0.3)]
+        command += ["--renew", str(self.lease * 0.3), "--log-addresses"]
         return self.bed.start("bridge", command, node="ha")
 
     def start_offload(self) -> dict[str, Backend]:
@@ -128,7 +132,7 @@ class Deployment:
         backends = {}
         for router, reason in reasons.items():
             dpid = self.bed.network[router].dpid
-            controller.wait_for(f"event=router-connected router={dpid} ", EVENT_TIMEOUT)
+            controller.wait_for(f"event=router-connected router={dpid}", EVENT_TIMEOUT)
             backends[router] = Backend(self._announced_backend(dpid), reason)
         return backends
 
@@ -184,7 +188,7 @@ class Deployment:
 
 def event_time(match: re.Match[str]) -> float:
     """The `time=` of a log line that was waited for, seconds since the epoch. Raises: ValueError without one."""
-    found = re.search(r"\btime=([0-9.]+)", match.string)
+    found = re.search(r"\btime=(\S+)", match.string)
     if found is None:
         raise ValueError(f"no time= in {match.string!r}")
-    return float(found[1])
+    return datetime.fromisoformat(found[1]).timestamp()

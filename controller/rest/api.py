@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The northbound API as a WSGI application: finds the call, and turns what it raises into problem+json."""
 
-import logging
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -27,11 +26,12 @@ from controller.rest.probe_calls import ProbeCalls
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import decode_query
 from controller.rest.router_calls import RouterCalls
+from logs import Log
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-LOG = logging.getLogger("hoaflow.rest")
+LOG = Log("rest")
 
 
 GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls)
@@ -82,7 +82,7 @@ class RestApi:
             return Problem(status, error.description or status.phrase).response()
         except Exception:
             # An error in this program: the client gets no trace of it, the log does.
-            LOG.exception("event=request-failed method=%s path=%s", request.method, request.path)
+            LOG.exception("request-failed", method=request.method, path=request.path)
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The call that tells what happens: as server-sent events (HTML Living Standard section 9.2), or as a page of JSON."""
 
-import logging
 import time
 from collections.abc import Collection, Iterator
 from http import HTTPStatus
@@ -17,8 +16,9 @@ from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import EventsQuery
 from controller.rest.stream_reader import StreamReader
+from logs import Log
 
-LOG = logging.getLogger("hoaflow.rest")
+LOG = Log("rest")
 
 LONGEST_NUMBER = 18  # digits
 # How many events are written at once.
@@ -82,7 +82,7 @@ class EventCalls:
             self._streams -= 1
             reader.release()
             if not reader.has_left:  # a stream has no end of its own
-                LOG.info("event=event-stream-dropped reason=slow streams=%d", self._streams)
+                LOG.info("event-stream-dropped", reason="slow", streams=self._streams)
 
         response.call_on_close(ended)
         return response

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP server of the northbound API: eventlet's, with bounds that Ryu's way of starting it does not set."""
 
-import logging
 import resource
 import socket
 
@@ -9,8 +8,6 @@ import eventlet
 import eventlet.wsgi
 
 from controller.rest.api import RestApi
-
-LOG = logging.getLogger("hoaflow.rest")
 
 # Connections at a time; further ones wait. Above what idle clients can take within their time-out.
 MOST_CONNECTIONS = 10_000
@@ -43,7 +40,6 @@ class RestServer:
             api,
             max_size=MOST_CONNECTIONS,
             socket_timeout=self._idle_timeout,
-            log=LOG,
             log_output=False,
             debug=False,
         )

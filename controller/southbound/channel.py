@@ -7,7 +7,6 @@ confirm.
 """
 
 import itertools
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -24,11 +23,12 @@ from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import Router
 from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
 from controller.southbound.encoder import Encoder
+from logs import Log
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath
 
-LOG = logging.getLogger("hoaflow.southbound")
+LOG = Log("southbound")
 
 # A bundle costs the switch memory, and an error in it costs sending the rest of it again.
 BUNDLE_SIZE = 1000
@@ -111,7 +111,7 @@ class SwitchChannel:
         exchange = self._exchanges.get(message.xid)
         reason = _error_text(message)
         if exchange is None:
-            LOG.warning("event=switch-error router=%016x xid=%d reason=%r", self.dpid, message.xid, reason)
+            LOG.warning("switch-error", router=f"{self.dpid:016x}", xid=message.xid, reason=reason)
             return
         exchange.errors[message.xid] = reason
 
@@ -177,7 +177,7 @@ class SwitchChannel:
             self._read_back()
             self._loop()
         except SwitchSilent as error:
-            LOG.warning("event=switch-silent router=%016x reason=%r", self.dpid, str(error))
+            LOG.warning("switch-silent", router=f"{self.dpid:016x}", reason=error)
         finally:
             self.datapath.close()
 
@@ -256,7 +256,7 @@ class SwitchChannel:
         reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
         if errors and (opening in errors or not reasons):
             # No bundles here, or a refusal that names no culprit: one by one, the switch will name it.
-            LOG.info("event=bundle-refused router=%016x reason=%r", self.dpid, "; ".join(errors.values()))
+            LOG.info("bundle-refused", router=f"{self.dpid:016x}", reason="; ".join(errors.values()))
             self._bundles = False
             reasons = {}
         if errors:

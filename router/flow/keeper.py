@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import logging
-
+from logs import Log
 from router.errors import RouterError
 from router.flow import setup
 from router.flow.record import FlowPorts, FlowRecord
 from router.flow.status import problems
 from router.ovsdb import Bridge, Ovsdb
 
-LOG = logging.getLogger("hoaflow.router")
+LOG = Log("router")
 
 
 class BrokenTunnel(Exception):
@@ -43,7 +42,7 @@ class FlowKeeper:
             found = problems(self.record, self._bridge.name)
             if not found:
                 return
-            LOG.warning("event=mending bridge=%s problems=%r", self._bridge.name, "; ".join(found))
+            LOG.warning("mending", bridge=self._bridge.name, problems="; ".join(found))
             setup.repair(self._bridge, self._ovsdb, self.record, self._say)
             found = problems(self.record, self._bridge.name)
         except RouterError as error:
@@ -52,4 +51,4 @@ class FlowKeeper:
             raise BrokenTunnel("; ".join(found))
 
     def _say(self, line: str) -> None:
-        LOG.info("event=mended what=%r", line)
+        LOG.info("mended", what=line)

@@ -352,7 +352,7 @@ class Bridge:
         self.lines: list[str] = []
         self._grown = threading.Condition()
         self.process = subprocess.Popen(
-            [*command, sys.executable, "-m", "ha_bridge", "--home-agent", HOME_AGENT, *arguments],
+            [*command, sys.executable, "-m", "ha_bridge", "--home-agent", HOME_AGENT, "--log-addresses", *arguments],
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
@@ -369,7 +369,7 @@ class Bridge:
 
     def events(self, name: str) -> list[str]:
         """The lines of event `name` so far."""
-        return [line for line in self.lines if line.startswith(f"event={name} ")]
+        return [line for line in self.lines if f" event={name} " in f"{line} "]
 
     def wait(self, name: str, count: int = 1, timeout: float = 20.0) -> str:
         """Wait for the `count`th line of event `name` and return it."""

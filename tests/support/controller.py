@@ -42,7 +42,7 @@ class Controller:
         self._options = options
         self._log = directory / "controller.log"
         self._config = directory / "controller.conf"
-        self._config.write_text(f"[hoaflow]\n{settings}\n")
+        self._config.write_text(f"[hoaflow]\nlog_addresses = true\n{settings}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Controller":

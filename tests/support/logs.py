@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Levels and tracebacks of Python's logging, and levels as Open vSwitch writes them: TIME|1|module|ERR|text
-_ERROR = re.compile(r"\bERROR\b|\bCRITICAL\b|\bTraceback \(most recent call last\)|\|(?:ERR|EMER)\|")
+# Levels and tracebacks of Python's logging and of ours, and levels as Open vSwitch writes them: TIME|1|module|ERR|text
+_ERROR = re.compile(
+    r"\bERROR\b|\bCRITICAL\b|\blevel=(?:error|critical)\b|\bTraceback \(most recent call last\)|\|(?:ERR|EMER)\|"
+)
 
 
 def errors_in(text: str, allow: Iterable[str] = ()) -> list[str]:

@@ -146,7 +146,8 @@ class Lab:
 
     def start_home_agent(self, *arguments: str) -> Node:
         """Starts a home agent."""
-        own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--verbose"]
+        own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
+        own += ["--log-level", "debug", "--log-addresses"]
         return self._start("ha", "home_agent", [*own, *arguments])
 
     def mobile_node(self, *arguments: str) -> Node:

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's log. Where it goes and what libraries tell are Ryu's options; lines look as in all other parts."""
+
+import logging
+
+from ryu import cfg, log
+
+from controller.settings import WrongSettings, load
+from logs import LogSettings
+from logs.events import ROOT
+from logs.privacy import KeyUnreadable
+
+
+def install() -> None:
+    """Have Ryu write lines of ours, from its first one on."""
+    ryus = log.init_log
+
+    def init_log() -> None:
+        ryus()
+        try:
+            settings = load(cfg.CONF).log
+            formatter = settings.formatter()
+        except (WrongSettings, KeyUnreadable) as error:
+            raise SystemExit(f"hoaflow: {error}") from None
+        _set_up(settings, formatter)
+
+    log.init_log = init_log
+
+
+def _set_up(settings: LogSettings, formatter: logging.Formatter) -> None:
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(formatter)
+    logging.getLogger(ROOT).setLevel(settings.level.upper())

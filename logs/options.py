@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator chooses about logs: the options of the command lines, and where lines go."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from logs.events import ROOT
+from logs.lines import JsonFormatter, TextFormatter
+from logs.privacy import AddressHider, KeyUnreadable, read_key
+
+FORMATS = {"text": TextFormatter, "json": JsonFormatter}
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """``format`` and ``level`` as in FORMATS and LEVELS; ``addresses``: subscribers' may be logged; ``key``: a file."""
+
+    format: str = "text"
+    level: str = "info"
+    addresses: bool = False
+    key: Path | None = None
+
+    def formatter(self, public: Iterable[str] = ()) -> logging.Formatter:
+        """Return what makes the lines; ``public`` as for AddressHider. Raises KeyUnreadable."""
+        return FORMATS[self.format](AddressHider(read_key(self.key) if self.key else None, self.addresses, public))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options on logs to a command."""
+    options = parser.add_argument_group("logs", "One line per event, on standard error.")
+    options.add_argument("--log-format", choices=list(FORMATS), default="text", help="default: %(default)s")
+    options.add_argument("--log-level", choices=LEVELS, default="info", help="default: %(default)s")
+    options.add_argument(
+        "--log-addresses",
+        action="store_true",
+        help="show subscribers' addresses; without it, above level debug each is replaced by a keyed hash",
+    )
+    options.add_argument(
+        "--log-key",
+        type=Path,
+        metavar="FILE",
+        help="a secret for these hashes, the same for all parts whose lines shall match; default: a new one each time",
+    )
+
+
+def set_up(arguments: argparse.Namespace, public: Iterable[str] = ()) -> None:
+    """Send the log to standard error, as the options of ``add_options`` say; ends the program for an unusable key.
+
+    ``public``: texts with addresses that are no subscriber's, such as the controller's.
+    """
+    settings = LogSettings(arguments.log_format, arguments.log_level, arguments.log_addresses, arguments.log_key)
+    handler = logging.StreamHandler(sys.stderr)
+    try:
+        handler.setFormatter(settings.formatter(public))
+    except KeyUnreadable as error:
+        raise SystemExit(f"--log-key: {error}") from None
+    # Libraries: what is wrong only.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(ROOT).setLevel(settings.level.upper())
