@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import bindings, events, flows, home_agents, routers, watch
+from cli import bindings, diff, drain, events, explain, flows, home_agents, routers, watch
 from cli.session import Session, with_session
 
-ORDER = ("bindings", "routers", "flows", "home-agents", "events")
+ORDER = ("bindings", "explain", "home-agents", "routers", "flows", "events", "drain", "undrain", "diff")
 EXIT_STATUSES = """\b
 Exit status:
     0  done; what was asked about is well
@@ -76,4 +76,8 @@ app.add_typer(bindings.app, name="bindings")
 app.add_typer(routers.app, name="routers")
 app.command("flows")(flows.flows)
 app.command("home-agents")(home_agents.home_agents)
+app.command("explain")(explain.explain)
+app.command("drain")(drain.drain)
+app.command("undrain")(drain.undrain)
+app.command("diff")(diff.diff)
 app.command("events")(events.events)

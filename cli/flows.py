@@ -10,7 +10,7 @@ from cli import spelling
 from cli.client import Json
 from cli.completion import AnyRouter, home_addresses
 from cli.errors import Unhealthy
-from cli.output import bytes_, seconds
+from cli.output import Output, bytes_, seconds
 from cli.session import Session, with_session
 
 ForHomeAddress = Annotated[
@@ -18,7 +18,7 @@ ForHomeAddress = Annotated[
     typer.Option("--home-address", metavar="HOA", help="Only flows that serve it.", autocompletion=home_addresses),
 ]
 OfKind = Annotated[
-    Literal["miss", "guard", "gate", "downlink", "uplink", "verify"] | None,
+    Literal["miss", "guard", "gate", "downlink", "uplink", "verify", "drain"] | None,
     typer.Option("--kind", help="Only of this kind."),
 ]
 
@@ -38,7 +38,7 @@ def flows(at: Session, router: AnyRouter = None, home_address: ForHomeAddress = 
     wanted = home_address and spelling.home_address(home_address)
     found: dict[str, list[Json]] = {}
     silent: list[str] = []
-    for dpid in _routers(at, router):
+    for dpid in chosen_routers(at, router):
         try:
             flows = at.controller.everything("flows", "v1", "routers", dpid, "flows")
         except Unhealthy as error:
@@ -51,25 +51,26 @@ def flows(at: Session, router: AnyRouter = None, home_address: ForHomeAddress = 
         for dpid, flows in found.items():
             at.output.heading(f"router {dpid}: {len(flows)} flows")
             for flow in flows:
-                show_flow(at, flow, indent="  ")
+                show_flow(at.output, flow, indent="  ")
     if silent:
         raise Unhealthy("; ".join(silent))
 
 
-def show_flow(at: Session, flow: Json, indent: str) -> None:
+def show_flow(out: Output, flow: Json, indent: str) -> None:
     """Print one flow: its figures, and below them what it matches and does."""
     ends = "" if flow["expires_in"] is None else f", ends in {seconds(flow['expires_in'])}"
     counted = f"{flow['packets']} packets, {bytes_(flow['bytes'])}"
-    at.output.line(f"{indent}{flow['kind']}, {counted}{ends}")
-    at.output.paragraph(flow["flow"], indent=f"{indent}    ")
+    out.line(f"{indent}{flow['kind']}, {counted}{ends}")
+    out.paragraph(flow["flow"], indent=f"{indent}    ")
 
 
-def _routers(at: Session, router: str | None) -> Iterator[str]:
+def chosen_routers(at: Session, router: str | None) -> Iterator[str]:
+    """Return the datapath ids that a command is about: one, or all."""
     if router is not None:
         yield at.router(router)
         return
     for page in at.controller.pages("routers", "v1", "routers"):
-        yield from (item["dpid"] for item in page if item["connected"])
+        yield from (item["dpid"] for item in page)
 
 
 def _serves(flow: Json, home_address: str | None) -> bool:

@@ -5,6 +5,7 @@ import typer
 
 from cli.client import Json
 from cli.completion import Router
+from cli.output import seconds
 from cli.session import Session, with_session
 
 app = typer.Typer()
@@ -26,7 +27,7 @@ def list_routers(at: Session) -> None:
     """List routers.
 
     \b
-    SWITCH   connected or not
+    SWITCH   connected or not; drained: out of service, by `hoaflow drain`
     BACKEND  how it encapsulates: flow or route; '-' until its agent has spoken
     AGENT    hoaflow-router run: alive, lost, or unseen
     GATES    how many are open; with none, all traffic takes the home agents' path
@@ -49,8 +50,7 @@ def show_router(at: Session, router: Router) -> None:
             "backend": shown["backend"],
             "agent": shown["agent"],
             "tunnels": f"revision {shown['tunnels']['revision']}, of which {_acknowledged(shown)} is acknowledged",
-            "open gates": ", ".join(gate["prefix"] for gate in shown["gates"])
-            or "none: all traffic goes through the home agents",
+            "open gates": ", ".join(map(_gate, shown["gates"])) or "none: all traffic goes through the home agents",
         }
     )
     for endpoint in shown["endpoints"]:
@@ -79,7 +79,12 @@ def _row(router: Json) -> tuple[object, ...]:
 
 
 def _switch(router: Json) -> str:
-    return "connected" if router["connected"] else "not connected"
+    state = "connected" if router["connected"] else "not connected"
+    return f"{state}, drained" if router["draining"] else state
+
+
+def _gate(gate: Json) -> str:
+    return gate["prefix"] if gate["expires_in"] is None else f"{gate['prefix']} (for {seconds(gate['expires_in'])})"
 
 
 def _acknowledged(router: Json) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.bench import CN, HOME_ADDRESS, HOME_AGENT, SECOND, TIN, Bench, binding
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.operator import Operator
 from tests.support.ovs import Ovs
-from tests.test_controller_switch import CN, HOME_ADDRESS, HOME_AGENT, SECOND, TIN, Bench, binding
+from tests.support.waiting import wait_for
 
 OTHER = "2001:db8:99::200"
 LONG = "2001:db8:99:0:abcd:12ff:fe34:5678"
@@ -366,3 +367,49 @@ def test_other_shells_are_offered_the_same(bench: Bench, hoaflow: Operator, shel
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
     }
     assert "100" in hoaflow(environment=asking).out
+
+
+def test_explain_says_the_verdict_first_and_then_why(bench: Bench, hoaflow: Operator) -> None:
+    said = hoaflow("explain", "2001:DB8:99::0100").out
+    assert said.startswith(f"Packets for {HOME_ADDRESS} go direct: its home agent does not see them.\n")
+    for part in ("2001:db8:2::2, active", "Router 000000000000001a: active", "route", "open, for", "added by snapshot"):
+        assert part in said, said
+    assert "What would change it\n  - " in said
+    assert all(len(line) <= 80 or line.startswith("      table=") for line in said.splitlines()), said
+    assert hoaflow.json("explain", HOME_ADDRESS)["path"] == "direct"
+
+
+def test_explain_finds_why_a_mobile_node_goes_through_its_home_agent(bench: Bench, hoaflow: Operator) -> None:
+    assert "go to its home link: no binding is held" in hoaflow("explain", OTHER).out
+    bench.agent(0x1A, failed=[{"home_address": HOME_ADDRESS, "reason": "no buffer space"}])
+    said = hoaflow("explain", HOME_ADDRESS).out
+    assert said.startswith(f"Packets for {HOME_ADDRESS} go through its home agent.\n")
+    assert "no buffer space" in said
+    assert "the cause on the router removed" in said
+    assert "lies in no home prefix" in hoaflow("explain", "2001:db8:1::1", status=1).err
+
+
+def test_a_router_is_drained_and_taken_back(bench: Bench, hoaflow: Operator) -> None:
+    assert "drained" in hoaflow("drain", "0x1a").out
+    try:
+        assert not [flow for flow in bench.flows() if "goto_table" in flow], "its gates are gone when it returns"
+        assert " connected, drained " in hoaflow("routers").out
+        assert "the router is drained" in hoaflow("explain", HOME_ADDRESS).out.replace("The router", "the router")
+        assert hoaflow.json("drain", "1a")["draining"] is True
+    finally:
+        assert hoaflow.json("undrain", "1a")["draining"] is False
+    wait_for("its gates are open again", lambda: bench.state() == "active")
+    assert "no router 0000000000000007 is known" in hoaflow("drain", "7", status=1).err
+
+
+def test_a_switch_that_differs_is_shown_flow_by_flow(own_bench: Bench, own_hoaflow: Operator) -> None:
+    assert own_hoaflow("diff", "1a").out == "router 000000000000001a: in sync\n"
+    own_bench.ovs.ofctl("del-flows", "br0", "table=0,ipv6,nw_proto=135")
+    own_bench.ovs.ofctl(
+        "add-flow", "br0", "cookie=0x686f616600000004,table=1,priority=100,ipv6,ipv6_dst=::5,actions=drop"
+    )
+    said = own_hoaflow("diff", status=5).out
+    assert said.startswith("router 000000000000001a: out of sync\n")
+    assert "  - table=classify,priority=300,ipv6,ip_proto=135,ipv6_dst=2001:db8:99::/64" in said
+    assert "  + table=downlink,priority=100,ipv6,ipv6_dst=::5" in said
+    assert own_hoaflow.json("diff", status=5)["routers"][0]["in_sync"] is False
