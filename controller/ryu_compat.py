@@ -20,6 +20,28 @@ with warnings.catch_warnings():
 eventlet.wsgi.ALREADY_HANDLED = []
 
 
+ABOUT = """\
+hoaflow's controller, a Ryu application: takes the data traffic of Mobile IPv6 off
+the home agents. Bridges and routers' agents reach it by REST, switches by
+OpenFlow 1.3. It writes nothing to disk and stays in the foreground.
+
+examples:
+  hoaflow-controller controller.app
+  hoaflow-controller --config-file /etc/hoaflow/controller.conf controller.app
+  hoaflow-controller --wsapi-host 192.0.2.1 --wsapi-port 8080 \\
+      --ofp-tcp-listen-port 6653 controller.app
+
+`ryu-manager` is the same. Its own settings are in section [hoaflow] of the file
+given by --config-file (docs/settings.md explains each); Ryu's options, below, may
+stand in section [DEFAULT] there. `hoaflow check-config` checks such a file.
+
+signals:     SIGHUP reads tokens and certificates anew, SIGTERM ends it
+exit status: 0 after SIGTERM or SIGINT, 1 for settings that can't be used,
+             2 for wrong options
+
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """`ryu-manager`: Ryu's own, with the parsers guarded and the log in hoaflow's form. A wrong setting is told
     in one line, with exit status 2."""
@@ -29,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from controller import log_setup, openflow_guard
 
+    if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
+        print(ABOUT)
     openflow_guard.install()
     log_setup.install()
     try:

@@ -21,6 +21,25 @@ from .sources import ConsoleSource, KernelSource, Source
 
 LOG = logs.Log("bridge")
 
+DESCRIPTION = """\
+Follows a home agent's binding cache and keeps the controller in step with it:
+announces the home agent, renews its lease, and reports each home registration,
+handover and deregistration. Runs beside the home agent, in its network namespace.
+While it does not run, or reaches nobody, all traffic takes the home agent's path
+again within the lease.
+"""
+EPILOG = """\
+examples:
+  ha-bridge --controller http://192.0.2.1:8080 --home-agent 2001:db8:99::1 \\
+      --home-prefix 2001:db8:99::/64
+  ha-bridge ... --no-console      where the home agent has no virtual terminal
+  ha-bridge ... --no-netlink      where its network namespace can't be entered
+
+It needs CAP_NET_ADMIN to see the kernel's IPsec policies, but for --no-netlink.
+
+exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for wrong options
+"""
+
 POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
 
 
@@ -64,9 +83,14 @@ def _lease(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ha-bridge", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ha-bridge",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        "--controller", type=url_argument, required=True, metavar="URL", help="e.g. http://127.0.0.1:8080"
+        "--controller", type=url_argument, required=True, metavar="URL", help="its REST API, e.g. http://127.0.0.1:8080"
     )
     parser.add_argument("--home-agent", type=_address, required=True, metavar="ADDR", help="the home agent's address")
     parser.add_argument(
@@ -83,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_host_port,
         default=("127.0.0.1", 7777),
         metavar="HOST:PORT",
-        help="virtual terminal",
+        help="the home agent's virtual terminal (default: 127.0.0.1:7777); connected to only while it is asked",
     )
     console.add_argument("--no-console", action="store_true", help="there is no terminal: follow the kernel alone")
     parser.add_argument(
@@ -91,20 +115,33 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="not in the home agent's network namespace: poll the terminal alone",
     )
-    parser.add_argument("--lease", type=_lease, default=10, metavar="SECONDS", help="default: %(default)s")
-    parser.add_argument("--renew", type=_seconds, default=3.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument(
+        "--lease",
+        type=_lease,
+        default=10,
+        metavar="SECONDS",
+        help="how long routers take traffic off after the last sign of life of this bridge (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--renew",
+        type=_seconds,
+        default=3.0,
+        metavar="SECONDS",
+        help="how often the lease is renewed, at most half of it (default: %(default)s)",
+    )
     parser.add_argument(
         "--snapshot",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="full snapshot, default: %(default)s",
+        help="how often the whole binding cache is sent, which mends what was missed (default: %(default)s)",
     )
     parser.add_argument(
         "--poll",
         type=_seconds,
         metavar="SECONDS",
-        help=f"seconds between two looks at most; default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE}",
+        help="the longest time between two looks at the binding cache, besides those that the kernel's events cause"
+        f" (default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE})",
     )
     parser.add_argument(
         "--restore",

@@ -19,6 +19,26 @@ DEFAULT_MAX_LIFETIME = 3600
 DEFAULT_MAX_BINDINGS = 100_000
 
 
+EPILOG = """\
+The home agent's address is given to the interface if it has not got it. The
+virtual terminal speaks as UMIP's: bc, verbose, fancy and prompt yes|no, quit.
+
+examples:
+  hoaflow-ha --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64 \\
+      --home-link eth1 --keys /etc/hoaflow/keys.toml \\
+      --journal /var/lib/hoaflow-ha/bindings
+  nc 127.0.0.1 7777          the virtual terminal; `bc` shows the binding cache
+
+The file of --keys, mode 600:
+  ["2001:db8:99::100"]
+  spi = 256
+  key = "00112233445566778899aabbccddeeff"
+
+exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 for wrong options
+or an unusable file
+"""
+
+
 class SettingsError(ValueError):
     """A setting is wrong; the text says what was expected and what came."""
 
@@ -29,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
         prog="hoaflow-ha",
         description="A home agent (RFC 6275) for one home link. Runs as root, in the current network namespace, "
         "and forwards between the home link and everything else.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("--home-agent", required=True, metavar="ADDRESS", help="the home agent's address")
     options.add_argument("--home-prefix", required=True, metavar="PREFIX", help="prefix of the home link")

@@ -29,6 +29,39 @@ from tunnel.seg6 import Seg6Error
 ROUTE, AUTO = "route", "auto"
 
 
+DESCRIPTION = "The tunnels of an Open vSwitch router, and the agent that keeps them."
+EPILOG = """\
+examples:
+  hoaflow-router doctor                     can this host do it, and how?
+  hoaflow-router setup --bridge br0 --home-agent 2001:db8:99::1
+  hoaflow-router run --bridge br0 --controller http://192.0.2.1:8080
+  hoaflow-router status --bridge br0
+  hoaflow-router teardown --bridge br0      undo setup
+
+All need root. Nothing is kept in files: what setup made is recorded in Open
+vSwitch's database, in external_ids of the ports it added. docs/backends.md
+explains the two backends.
+
+exit status: 0 done, 1 failed or not well (it says why), 2 for wrong options
+"""
+SETUP = """\
+Makes what the router needs to encapsulate and decapsulate: with the flow backend
+two tunnel ports and a kernel device, with the route backend a network namespace
+for each home agent. It says what it did, undoes it if it fails half-way, and does
+nothing twice. Traffic goes direct only once `hoaflow-router run` runs, too.
+"""
+RUN = """\
+Follows the controller's list of tunnels and has the kernel carry them. It only
+connects outwards. If it dies, or the controller does not hear of it for longer
+than its lease (10 s, the controller's setting agent_lease), this router's traffic
+takes the home agents' path. SIGTERM ends it and leaves tunnels and flows in place.
+"""
+TEARDOWN = """\
+Removes what setup made. Stop `run` first: the controller then sends the traffic
+to the home agents.
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `hoaflow-router`; returns the exit status: 0 done, 1 failed (said why on stderr), 2 usage."""
     arguments = _parser().parse_args(argv)
@@ -147,7 +180,10 @@ def _say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hoaflow-router", description="The tunnels of an Open vSwitch router, and the agent that keeps them."
+        prog="hoaflow-router",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     metavar = "setup | teardown | status | run | doctor"
     commands = parser.add_subparsers(dest="command", required=True, metavar=metavar)
@@ -155,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--bridge", required=True, help="the router's Open vSwitch bridge")
     _database(common)
 
-    making = commands.add_parser("setup", parents=[common], help="make the router's backend; may be run again")
+    making = commands.add_parser(
+        "setup", parents=[common], help="make the router's backend; may be run again", description=SETUP
+    )
     making.add_argument(
         "--backend",
         choices=[AUTO, FLOW, ROUTE],
@@ -178,7 +216,11 @@ def _parser() -> argparse.ArgumentParser:
         help="network namespace of the router's kernel side (default: the current one)",
     )
     making.add_argument(
-        "--mtu", type=int, default=1500, help="MTU of the links towards care-of addresses (default: %(default)s)"
+        "--mtu",
+        type=int,
+        default=1500,
+        metavar="BYTES",
+        help="MTU of the links towards care-of addresses (default: %(default)s)",
     )
     making.add_argument(
         "--icmp-source",
@@ -190,7 +232,9 @@ def _parser() -> argparse.ArgumentParser:
         "global one of its kernel)",
     )
 
-    removing = commands.add_parser("teardown", parents=[common], help="remove the router's backend")
+    removing = commands.add_parser(
+        "teardown", parents=[common], help="remove the router's backend", description=TEARDOWN
+    )
     _home_agents(removing, help="only this home agent's endpoint; repeatable (default: all of the bridge)")
 
     showing = commands.add_parser(
@@ -198,8 +242,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     showing.add_argument("--json", action="store_true", help="as JSON")
 
-    running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM")
-    running.add_argument("--controller", required=True, type=url_argument, metavar="URL", help="http://HOST:PORT")
+    running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM", description=RUN)
+    running.add_argument(
+        "--controller",
+        required=True,
+        type=url_argument,
+        metavar="URL",
+        help="the controller's REST API, http://HOST:PORT",
+    )
     add_options(running)
     logs.add_options(running)
 
