@@ -158,7 +158,7 @@ class Agent:
     def _acknowledge(self, controller: Controller) -> None:
         records = [datapath.record for datapath in self._datapaths.values()]
         with self._interruption.waiting():
-            self._lease = controller.acknowledge(self._revision, records, self._failed, self._flow.record)
+            self._lease = controller.acknowledge(self._revision, records, self._failed, self._flow.announcement())
             self._told = (self._revision, self._failed)
 
     def _apply(self) -> None:

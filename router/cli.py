@@ -13,7 +13,7 @@ import logs
 from northbound.access import add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 from router.agent import Agent, Interruption
-from router.endpoint import Endpoint, home_agent_address
+from router.endpoint import Endpoint, home_agent_address, tunnel_mtu
 from router.errors import RouterError
 from router.flow import doctor
 from router.flow import setup as flow_setup
@@ -98,7 +98,8 @@ def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> 
             f"the flow backend is not possible here: it needs the router's kernel in Open vSwitch's own network "
             f"namespace, not in {arguments.kernel_namespace}"
         )
-    if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, _say):
+    mtu = tunnel_mtu(arguments.mtu)
+    if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, mtu, _say):
         _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
     elif arguments.backend == AUTO:
         _say("backend flow, because: Open vSwitch's kernel datapath and the kernel's ip6_tunnel are there")
@@ -161,7 +162,7 @@ def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
         lines = [finding._asdict() for finding in found]
         print(json.dumps({"bridge": arguments.bridge, "healthy": healthy, "findings": lines}, indent=2))
     else:
-        print(doctor.table(found))
+        print(doctor.table(found), doctor.verdict(found, arguments.bridge), sep="\n\n")
     return 0 if healthy else 1
 
 

@@ -12,7 +12,6 @@ import requests
 from northbound.access import Access
 from northbound.client import Northbound, problem_detail
 from northbound.errors import Denied, NorthboundError, TooBusy
-from router.flow.record import FlowRecord
 from router.ovsdb import EndpointRecord
 from router.plan import Tunnel, TunnelList
 
@@ -65,10 +64,10 @@ class Controller:
         revision: int,
         endpoints: Iterable[EndpointRecord],
         failed: Mapping[str, str],
-        flow: FlowRecord | None = None,
+        flow: Mapping[str, object] | None = None,
     ) -> float:
         """Say which endpoints there are, and that all up to `revision` is applied but for `failed`; or, where the
-        router has the flow backend, what that is.
+        router has the flow backend, what that is (`FlowKeeper.announcement`).
 
         `failed`: {home address: reason}. Returns the lease, in seconds. Idempotent. Raises ControllerError.
         """
@@ -78,14 +77,7 @@ class Controller:
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }
         if flow is not None:
-            body["flow"] = {
-                "transmit_port": flow.transmit_port,
-                "receive_port": flow.receive_port,
-                "decapsulation_address": flow.decapsulation_address,
-                # The bridge's own interface is where the tunnel begins for the one and ends for the other.
-                "decapsulation_mac": flow.mac,
-                "router_mac": flow.mac,
-            }
+            body["flow"] = flow
         answer = self._call("PUT", "tunnels/ack", body=body)
         lease = answer.get("lease")
         if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:

@@ -31,6 +31,7 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 
+from router.errors import RouterError
 from router.ovsdb import EndpointRecord
 from tunnel.namespace import Namespace
 
@@ -89,6 +90,16 @@ class Endpoint:
     def record(self) -> EndpointRecord:
         """The endpoint as the OVS database has it."""
         return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace)
+
+
+def tunnel_mtu(link_mtu: int) -> int:
+    """What a packet within a tunnel may have, in octets, where the links have LINK_MTU. Raises RouterError."""
+    if link_mtu < MINIMUM_MTU + OUTER_HEADER:
+        raise RouterError(
+            f"--mtu {link_mtu}: IPv6 needs {MINIMUM_MTU} bytes within the tunnel, "
+            f"so at least {MINIMUM_MTU + OUTER_HEADER}"
+        )
+    return link_mtu - OUTER_HEADER
 
 
 def home_agent_address(text: str) -> str:

@@ -206,7 +206,7 @@ def offloads_off(namespace: Namespace, name: str) -> bool:
 
 
 def _sysctl_path(key: str, protocol: str) -> Path:
-    path = Path("/proc/sys/net", protocol, "conf", *key.split("."))
+    path = Path("/proc/sys/net", protocol, "conf", *key.rsplit(".", 1))
     if not path.exists():
         raise RouterError(
             f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)"

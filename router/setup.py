@@ -28,8 +28,6 @@ from router.endpoint import (
     IPV4_PAYLOAD_TABLE,
     KERNEL_SIDE,
     KERNEL_SIDE_IPV4,
-    MINIMUM_MTU,
-    OUTER_HEADER,
     PLAIN_IPV4_RULE,
     PLAIN_RULE,
     PLAIN_TABLE,
@@ -37,6 +35,7 @@ from router.endpoint import (
     TOUT,
     TOUT_SIDE,
     Endpoint,
+    tunnel_mtu,
 )
 from router.errors import RouterError
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
@@ -134,11 +133,7 @@ def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
     """Refuse, before anything is touched, what could not work."""
     if os.geteuid() != 0:
         raise RouterError("setup needs root")
-    if endpoint.mtu < MINIMUM_MTU + OUTER_HEADER:
-        raise RouterError(
-            f"--mtu {endpoint.mtu}: IPv6 needs {MINIMUM_MTU} bytes within the tunnel, "
-            f"so at least {MINIMUM_MTU + OUTER_HEADER}"
-        )
+    tunnel_mtu(endpoint.mtu)
     if links.sysctl(endpoint.kernel_namespace, "all.forwarding") != "1":
         raise RouterError(
             f"the router's kernel (network namespace {endpoint.kernel_namespace or 'current'}) does not forward "
@@ -179,17 +174,17 @@ def _links(endpoint: Endpoint, changes: Changes) -> None:
     inside, kernel = endpoint.namespace, endpoint.kernel_namespace
     _veth(endpoint, changes, None, endpoint.port, TIN, endpoint.mac)
     _veth(endpoint, changes, kernel, endpoint.kernel_port, TOUT, None)
-    tunnel_mtu = endpoint.mtu - OUTER_HEADER
+    mtu_inside = tunnel_mtu(endpoint.mtu)
     if links.link(inside, ENC_IN) is None:
-        links.add_veth(inside, ENC_IN, inside, ENC_OUT, tunnel_mtu)
-        changes.did(f"link {ENC_IN} - {ENC_OUT} added in {inside}, MTU {tunnel_mtu}")
+        links.add_veth(inside, ENC_IN, inside, ENC_OUT, mtu_inside)
+        changes.did(f"link {ENC_IN} - {ENC_OUT} added in {inside}, MTU {mtu_inside}")
     for name, where, mtu in (
         (endpoint.port, None, endpoint.mtu),
         (TIN, inside, endpoint.mtu),
         (endpoint.kernel_port, kernel, endpoint.mtu),
         (TOUT, inside, endpoint.mtu),
-        (ENC_IN, inside, tunnel_mtu),
-        (ENC_OUT, inside, tunnel_mtu),
+        (ENC_IN, inside, mtu_inside),
+        (ENC_OUT, inside, mtu_inside),
     ):
         if links.set_mtu(where, name, mtu):
             changes.did(f"MTU of {name} set to {mtu}")

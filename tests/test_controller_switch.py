@@ -315,7 +315,20 @@ def test_a_silent_switch_delays_nobody_else_and_comes_back(ovs: Ovs, controller:
         assert "event=switch-silent router=0000000000000002" in controller.log
 
 
-def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(ovs: Ovs, controller: Controller) -> None:
+FLOW: dict[str, object] = {
+    "transmit_port": "tx",
+    "receive_port": "rx",
+    "decapsulation_address": "2001:db8:2::f1",
+    "decapsulation_mac": MAC,
+    "router_mac": "02:00:00:00:00:0c",
+    "mtu": 1400,
+}
+IPV4_HOME_ADDRESS, BOTH_PREFIXES = "10.99.0.100", [HOME_PREFIX, "10.99.0.0/24"]
+
+
+@pytest.fixture
+def flow_bench(ovs: Ovs, controller: Controller) -> Bench:
+    """A switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     ovs.add_port("br0", "cn", CN)
     for name, number, udp_port in (("tx", 5, 6941), ("rx", 6, 6943)):
@@ -324,29 +337,31 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(ovs: Ovs, contro
             *["add-port", "br0", name, "--", "set", "interface", name, "type=geneve", f"ofport_request={number}"],
             *(f"options:{option}" for option in options),
         )
-    flow = {
-        "transmit_port": "tx",
-        "receive_port": "rx",
-        "decapsulation_address": "2001:db8:2::f1",
-        "decapsulation_mac": MAC,
-        "router_mac": "02:00:00:00:00:0c",
-    }
     bench = Bench(ovs, controller)
-    bench.announce(home_prefixes=[HOME_PREFIX, "10.99.0.0/24"])
-    bench.snapshot(binding(), binding(home_address="10.99.0.100"))
+    bench.announce(home_prefixes=BOTH_PREFIXES)
+    bench.snapshot(binding(), binding(home_address=IPV4_HOME_ADDRESS))
+    wait_for("both bindings are active", lambda: flow_states(bench) == ["active", "active"])
+    return bench
 
-    def active() -> bool:
-        bench.announce(home_prefixes=[HOME_PREFIX, "10.99.0.0/24"])
-        controller.put("/v1/routers/1/tunnels/ack", {"revision": 0, "flow": flow})
-        return bench.state() == bench.state("10.99.0.100") == "active"
 
-    wait_for("both bindings are active", active)
+def flow_states(bench: Bench, **changes: object) -> list[str]:
+    """The states of both bindings, keeping lease and agent alive meanwhile."""
+    bench.announce(home_prefixes=BOTH_PREFIXES)
+    bench.controller.put("/v1/routers/1/tunnels/ack", {"revision": 0, "flow": FLOW | changes})
+    return [bench.state(), bench.state(IPV4_HOME_ADDRESS)]
+
+
+def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Bench) -> None:
+    bench = flow_bench
     sent = bench.flows()
     for expected in (
         "table=0, priority=400,in_port=6 actions=goto_table:3",
+        f"table=0, priority=210,ipv6,ipv6_dst={HOME_AGENT},nw_proto=41,nw_frag=no actions=goto_table:2",
+        "table=0, priority=200,ip,nw_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->NXM_NX_REG0[0],goto_table:1",
+        "table=1, priority=110,ip,reg0=0x1/0x1 actions=NORMAL",
         f"table=1, priority=100,ipv6,ipv6_dst={HOME_ADDRESS} actions=dec_ttl,set_field:{HOME_AGENT}->tun_ipv6_src,"
         f"set_field:{FIRST}->tun_ipv6_dst,output:5",
-        "table=1, priority=100,ip,nw_dst=10.99.0.100 actions=dec_ttl,set_field:",
+        f"table=1, priority=100,ip,nw_dst={IPV4_HOME_ADDRESS} actions=dec_ttl,set_field:",
         f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=41 "
         f"actions=set_field:2001:db8:2::f1->ipv6_dst,set_field:{MAC}->eth_dst,LOCAL",
         f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=4 ",
@@ -356,8 +371,36 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(ovs: Ovs, contro
         "table=3, priority=0 actions=drop",
     ):
         assert any(expected in flow for flow in sent), (expected, sent)
+    read_back = [shown["flow"] for shown in bench.controller.get("/v1/routers/1/flows?limit=100")["flows"]]
+    assert "table=downlink,priority=110,ip,reg0=1 actions=NORMAL" in read_back
+    checked = "ipv4_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->reg0[0],goto_table:downlink"
+    assert f"table=classify,priority=200,ip,{checked}" in read_back
     bench.ovs.ofctl("del-flows", "br0", "table=3")
-    wait_for("the flows read back and repaired", lambda: active() and set(bench.flows()) == set(sent))
+    wait_for("the flows read back and repaired", lambda: flow_states(bench) and set(bench.flows()) == set(sent))
     assert {flow for flow in sent_again(sent, bench.flows()) if "goto_table" not in flow} <= {
         flow for flow in sent if "table=3" in flow
     }, "what is read back is not what was sent"
+
+
+def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_bench: Bench) -> None:
+    bench, problem = flow_bench, "the kernel does not forward IPv4"
+    stays = ["active", "pending"]
+    wait_for("IPv4 stays with the home agent", lambda: flow_states(bench, ipv4_problem=problem) == stays)
+    (on_router,) = bench.controller.get(f"/v1/bindings/{IPV4_HOME_ADDRESS}")["routers"].values()
+    assert on_router["state"] == "failed"
+    assert problem in on_router["reason"]
+    wait_for("its flows are gone", lambda: not any(f"nw_dst={IPV4_HOME_ADDRESS}" in flow for flow in bench.flows()))
+    wait_for("it is offloaded again", lambda: flow_states(bench) == ["active", "active"])
+
+
+def test_an_agent_of_the_flow_backend_is_told_of_no_tunnels(flow_bench: Bench) -> None:
+    controller, path = flow_bench.controller, "/v1/routers/1/tunnels"
+    first = controller.get(path)
+    assert (first["full"], first["tunnels"]) == (True, [])
+    assert controller.call("POST", "/v1/bindings", binding(SECOND, 2)).status == 200
+    flow_bench.snapshot(binding(SECOND, 2))
+    later = controller.get(f"{path}?after={first['revision']}")
+    assert later == {**first, "full": False}
+    flow_bench.agent()
+    (tunnel,) = controller.get(path)["tunnels"]
+    assert tunnel["care_of_address"] == SECOND, "the route backend is told, once it is announced"

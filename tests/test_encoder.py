@@ -12,7 +12,7 @@ from controller.core import pipeline
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
-from controller.core.flow_sets import flows_of, gates_of
+from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Flow, Goto, Normal
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.reconciliation import FlowChange
@@ -22,6 +22,7 @@ from controller.southbound.templates import Template, TemplateMismatch
 ENCODER = Encoder(first_table=3)  # one for all examples, as its templates are what is tested
 
 addresses = st.binary(min_size=16, max_size=16)
+mtus = st.integers(1280, 65535 - 14)
 macs = st.binary(min_size=6, max_size=6).map(lambda data: data.hex(":"))
 xids = st.integers(0, 0xFFFFFFFF)
 
@@ -37,7 +38,7 @@ def prefixes(draw: st.DrawFn) -> Prefix:
 
 backends: st.SearchStrategy[Backend] = st.one_of(
     st.builds(RouteBackend, st.integers(1, 0xFF00), macs),
-    st.builds(FlowBackend, st.integers(1, 0xFF00), st.integers(1, 0xFF00), addresses, macs, macs),
+    st.builds(FlowBackend, st.integers(1, 0xFF00), st.integers(1, 0xFF00), addresses, macs, macs, mtus),
 )
 
 
@@ -53,10 +54,9 @@ def flows(draw: st.DrawFn) -> Flow:
         st.sampled_from(
             [
                 *flows_of(binding, backend),
-                *gates_of(home_agent),
-                *pipeline.guard_flows(home_agent.home_prefixes[0]),
+                *gates_of(home_agent, backend),
+                *guards_of(home_agent, backend),
                 *pipeline.miss_flows(miss),
-                pipeline.receive_flow(draw(st.integers(1, 0xFF00))),
             ]
         )
     )

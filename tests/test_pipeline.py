@@ -9,7 +9,7 @@ from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
-from controller.core.flow_sets import flows_of, gates_of, path_of
+from controller.core.flow_sets import flows_of, gates_of, guards_of, path_of
 from controller.core.flows import Flow, Goto, Kind, Normal, Output, match
 from controller.core.home_agents import HomeAgent, Status
 
@@ -28,6 +28,7 @@ FLOW = FlowBackend(
     decapsulation_address=parse_address("2001:db8:2::f1"),
     decapsulation_mac="02:00:00:00:00:0b",
     router_mac="02:00:00:00:00:0c",
+    mtu=1460,
 )
 
 
@@ -42,7 +43,10 @@ FEATURES = {
     "home-agent": home_agent_flows(HOME_PREFIX),
     "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
     + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-4:],
-    "receive": [pipeline.receive_flow(FLOW.receive)],
+    "home-agent-ipv4-flow": [
+        *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[-2:],
+        *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW),
+    ],
     "binding-route": flows_of(BINDING, ROUTE),
     "binding-flow": flows_of(BINDING, FLOW),
     "binding-flow-ipv4": flows_of(IPV4_BINDING, FLOW),

@@ -61,7 +61,8 @@ class FlowBackend(NamedTuple):
 
     Packets leave by the port ``transmit``, those decapsulated come in by ``receive`` (OpenFlow numbers). The kernel
     decapsulates what is sent to ``decapsulation_address`` at ``decapsulation_mac``, and routes on what is sent to
-    ``router_mac``.
+    ``router_mac``. ``mtu`` is the tunnels': what a packet in them may have, in octets. Of longer ones the kernel's
+    tunnel device answers those of IPv6 only: ICMP needs a route in the packet, and OpenFlow's have none.
     """
 
     transmit: int
@@ -69,6 +70,7 @@ class FlowBackend(NamedTuple):
     decapsulation_address: bytes
     decapsulation_mac: str
     router_mac: str
+    mtu: int
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
         """Set the tunnel's ends: from the home agent, as the mobile node expects it, to the care-of address."""
@@ -103,7 +105,8 @@ def backend_of(tunnels: Tunnels, home_agent: bytes, ports: Mapping[str, int]) ->
         transmit, receive = ports.get(names.transmit_port), ports.get(names.receive_port)
         if transmit is None or receive is None:
             return reasons.no_port([name for name in (names.transmit_port, names.receive_port) if name not in ports])
-        return FlowBackend(transmit, receive, names.decapsulation_address, names.decapsulation_mac, names.router_mac)
+        mac, router_mac = names.decapsulation_mac, names.router_mac
+        return FlowBackend(transmit, receive, names.decapsulation_address, mac, router_mac, names.mtu)
     endpoint = tunnels.endpoints.get(home_agent)
     if endpoint is None:
         return reasons.no_endpoint(home_agent)

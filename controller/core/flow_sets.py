@@ -21,9 +21,13 @@ class Path(NamedTuple):
     payload: int
 
 
-def gates_of(home_agent: HomeAgent) -> tuple[Flow, ...]:
-    """Return the gates of one home agent: one per home prefix, and one for its own address per family of these."""
-    return _gates(home_agent.address, home_agent.home_prefixes)
+def gates_of(home_agent: HomeAgent, backend: Backend | None = None) -> tuple[Flow, ...]:
+    """Return the gates of one home agent: one per home prefix, and one for its own address per family of these.
+
+    Without ``backend`` they are good for their keys only.
+    """
+    limit = backend.mtu if isinstance(backend, FlowBackend) else None
+    return _gates(home_agent.address, home_agent.home_prefixes, limit)
 
 
 def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
@@ -33,18 +37,22 @@ def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...
 
 # A binding's state depends on its home agent's gates and guards, on each router: they are asked for all the time.
 @lru_cache(maxsize=256)
-def _gates(home_agent: bytes, home_prefixes: tuple[Prefix, ...]) -> tuple[Flow, ...]:
+def _gates(home_agent: bytes, home_prefixes: tuple[Prefix, ...], ipv4_limit: int | None) -> tuple[Flow, ...]:
     payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_prefixes}, reverse=True)
     return (
         *(pipeline.uplink_gate(home_agent, payload) for payload in payloads),
-        *(pipeline.downlink_gate(prefix) for prefix in home_prefixes),
+        *(pipeline.downlink_gate(prefix, ipv4_limit if prefix.is_ipv4 else None) for prefix in home_prefixes),
     )
 
 
 @lru_cache(maxsize=256)
 def _guards(home_prefixes: tuple[Prefix, ...], receive_port: int | None) -> tuple[Flow, ...]:
-    guards = tuple(flow for prefix in home_prefixes for flow in pipeline.guard_flows(prefix))
-    return guards if receive_port is None else (*guards, pipeline.receive_flow(receive_port))
+    guards = [flow for prefix in home_prefixes for flow in pipeline.guard_flows(prefix)]
+    if receive_port is not None:
+        guards.append(pipeline.receive_flow(receive_port))
+        if any(prefix.is_ipv4 for prefix in home_prefixes):
+            guards.append(pipeline.length_guard())
+    return tuple(guards)
 
 
 class BindingFlows(NamedTuple):

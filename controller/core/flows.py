@@ -59,6 +59,19 @@ class DecTtl(NamedTuple):
         return "dec_ttl"
 
 
+class CheckLength(NamedTuple):
+    """Set the lowest bit of register 0 if a packet has more octets than this, Ethernet header included; else clear it.
+
+    Open vSwitch's check_pkt_larger (ovs-actions(7)). Of a segmented packet that the kernel keeps as one, the segments
+    count.
+    """
+
+    length: int
+
+    def __str__(self) -> str:
+        return f"check_pkt_larger({self.length})->reg0[0]"
+
+
 class SetField(NamedTuple):
     """Set a field, named as in OpenFlow (OXM, NXM): a MAC address as text, an IP address packed, or a hole for one."""
 
@@ -95,7 +108,7 @@ class Hole(NamedTuple):
     length: int
 
 
-Action = Normal | Output | Local | DecTtl | SetField | Goto | Unknown
+Action = Normal | Output | Local | DecTtl | CheckLength | SetField | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 

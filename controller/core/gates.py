@@ -97,10 +97,11 @@ class Gates:
         wanted: set[FlowKey] = set()
         opened: list[bytes] = []
         for home_agent in self._home_agents:
-            for flow in self._guards(home_agent):
+            backend = self._backend_for(home_agent)
+            for flow in guards_of(home_agent, backend):
                 self._flows.want(flow)
                 wanted.add(flow.key)
-            gates = gates_of(home_agent)
+            gates = gates_of(home_agent, backend)
             if self._why_none(home_agent, now) is None:
                 for gate in gates:
                     if self._why_waits(gate, home_agent, now) is None:
@@ -142,9 +143,9 @@ class Gates:
                 return reasons.gate_unconfirmed()
         return None
 
-    def _guards(self, home_agent: HomeAgent) -> tuple[Flow, ...]:
+    def _backend_for(self, home_agent: HomeAgent) -> Backend | None:
         backend = self._backend(home_agent.address)
-        return guards_of(home_agent, None if isinstance(backend, Reason) else backend)
+        return None if isinstance(backend, Reason) else backend
 
     def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
         """Say what forbids any gate of ``home_agent``."""

@@ -14,6 +14,7 @@ from controller.core.flows import (
     ETH_TYPE_IPV4,
     ETH_TYPE_IPV6,
     Action,
+    CheckLength,
     DecTtl,
     Flow,
     Goto,
@@ -52,6 +53,7 @@ HOP_LIMIT_PRIORITY = 290
 # The home agent's address lies in its home prefix: its gate must outrank the prefix's.
 UPLINK_GATE_PRIORITY = 210
 DOWNLINK_GATE_PRIORITY = 200
+LENGTH_PRIORITY = 110
 BINDING_PRIORITY = 100
 DRAIN_PRIORITY = 1
 MISS_PRIORITY = 0
@@ -62,6 +64,9 @@ DISCARD_ONLY = parse_prefix("100::/64")
 # Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
 TUNNEL_SOURCE = "tun_ipv6_src"
 TUNNEL_DESTINATION = "tun_ipv6_dst"
+# Where CheckLength leaves its result, in the lowest bit.
+TOO_LONG = "reg0"
+ETHERNET_HEADER = 14  # octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,13 @@ TABLES = (
         matches=frozenset(
             {"in_port", "eth_type", "ipv6_dst", "ipv4_dst", "ip_proto", "icmpv6_type", "nw_ttl", "ip_frag"}
         ),
-        actions=(Normal, Goto),
+        actions=(Normal, CheckLength, Goto),
         leads_to=frozenset({DOWNLINK, UPLINK, VERIFY}),
         miss=None,  # a setting
     ),
     Table(
         DOWNLINK,
-        matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst"}),
+        matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst", TOO_LONG}),
         actions=(Normal, SetField, DecTtl, Output),
         leads_to=frozenset(),
         miss=(Normal(),),
@@ -188,10 +193,20 @@ def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
     return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),))
 
 
-def downlink_gate(home_prefix: Prefix) -> Flow:
-    """While it stands, packets for ``home_prefix`` are looked up among the bindings."""
+def length_guard() -> Flow:
+    """IPv4 packets that are too long for the tunnel are for the home agent to answer, or to fragment."""
+    wanted = match(eth_type=ETH_TYPE_IPV4, **{TOO_LONG: 1})
+    return _flow(Kind.GUARD, DOWNLINK, LENGTH_PRIORITY, wanted, (Normal(),))
+
+
+def downlink_gate(home_prefix: Prefix, limit: int | None = None) -> Flow:
+    """While it stands, packets for ``home_prefix`` are looked up among the bindings.
+
+    ``limit``: in octets; longer ones are marked for ``length_guard``.
+    """
     wanted = match(**_towards(home_prefix))
-    return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (Goto(DOWNLINK),))
+    check = () if limit is None else (CheckLength(ETHERNET_HEADER + limit),)
+    return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (*check, Goto(DOWNLINK)))
 
 
 def uplink_gate(home_agent: bytes, payload: int) -> Flow:

@@ -262,7 +262,7 @@ class Router:
             self._offer(home_address, None)
         elif self.tunnels.is_applied(binding):
             self._offer(home_address, binding)
-        elif home_address in self.tunnels.failures:
+        elif self.tunnels.failure(home_address) is not None:
             self._offer(home_address, None)
         else:
             if deadline is None:
@@ -332,7 +332,7 @@ class Router:
 
     def _failure(self, binding: Binding, keys: list[FlowKey]) -> Reason | None:
         """Say what could not be done for a binding's packets and is tried again, or never."""
-        failure = self.tunnels.failures.get(binding.home_address)
+        failure = self.tunnels.failure(binding.home_address)
         if failure is not None:
             return reasons.tunnel_failed(failure)
         for key in keys:

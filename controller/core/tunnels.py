@@ -25,13 +25,18 @@ class EndpointName(NamedTuple):
 
 
 class FlowTunnelNames(NamedTuple):
-    """A router's `flow` backend as its agent announces it: names of OVS ports, and what ``FlowBackend`` has."""
+    """A router's `flow` backend as its agent announces it: names of OVS ports, and what ``FlowBackend`` has.
+
+    ``ipv4_problem``: why the router's kernel can't carry IPv4 home addresses, None if it can.
+    """
 
     transmit_port: str
     receive_port: str
     decapsulation_address: bytes
     decapsulation_mac: str
     router_mac: str
+    mtu: int
+    ipv4_problem: str | None
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class Tunnels:
     """
 
     def __init__(self, first_revision: int) -> None:
+        self._first_revision = first_revision
         self.revision = first_revision
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
@@ -104,7 +110,12 @@ class Tunnels:
         self._forgotten_up_to = self.revision
 
     def news(self, after: int) -> News:
-        """Return what is new since revision ``after``; everything if that is too long ago or not from this list."""
+        """Return what is new since revision ``after``; everything if that is too long ago or not from this list.
+
+        To an agent of the `flow` backend nothing ever is: the flows are all of it.
+        """
+        if self.flow is not None:
+            return News(self._first_revision, after != self._first_revision, [], [])
         if not self._forgotten_up_to <= after <= self.revision:
             return News(self.revision, True, [tunnel.binding for tunnel in self._tunnels.values()], [])
         tunnels = [tunnel.binding for tunnel in self._newer_than(after)]
@@ -129,10 +140,16 @@ class Tunnels:
         self.failures = failures
         return news
 
+    def failure(self, home_address: Prefix) -> str | None:
+        """Return why the router can't carry a home address's packets, None if nothing is known against it."""
+        if self.flow is not None and home_address.is_ipv4:
+            return self.flow.ipv4_problem
+        return self.failures.get(home_address)
+
     def is_applied(self, binding: Binding) -> bool:
         """Tell whether the router's kernel sends this binding's packets to its care-of address."""
         if self.flow is not None:
-            return True
+            return self.failure(binding.home_address) is None
         tunnel = self._tunnels.get(binding.home_address)
         return (
             tunnel is not None

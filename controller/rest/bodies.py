@@ -88,13 +88,19 @@ class EndpointBody(Struct, forbid_unknown_fields=True):
 
 
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
-    """A router's `flow` backend: its OVS ports by name, and what its kernel listens to."""
+    """A router's `flow` backend: its OVS ports by name, what its kernel listens to, and the MTU within its tunnels.
+
+    The default MTU is that of links of 1500 octets, less the outer header; the highest is what Open vSwitch's
+    check_pkt_larger can compare with. ``ipv4_problem``: why the router can't carry IPv4 home addresses; it can without.
+    """
 
     transmit_port: PortName
     receive_port: PortName
     decapsulation_address: Ipv6Address
     decapsulation_mac: MacAddress
     router_mac: MacAddress
+    mtu: Annotated[int, Meta(ge=1280, le=65521)] = 1460
+    ipv4_problem: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
@@ -130,6 +136,8 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             _address("flow.decapsulation_address", self.flow.decapsulation_address),
             self.flow.decapsulation_mac.lower(),
             self.flow.router_mac.lower(),
+            self.flow.mtu,
+            self.flow.ipv4_problem,
         )
 
     def failures(self) -> dict[Prefix, str]:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
+from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID
 
 from controller.core.addresses import Prefix
 from controller.core.flows import (
     Action,
+    CheckLength,
     DecTtl,
     FlowKey,
     Goto,
@@ -31,13 +33,15 @@ from controller.core.flows import (
     make_key,
 )
 from controller.core.reconciliation import Entry
-from controller.southbound.encoder import FRAGMENT_BITS
+from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 
 # ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2).
 _STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 _TYPE_LENGTH = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
 _OUTPUT = struct.Struct("!HHI")
+_EXPERIMENTER = struct.Struct("!4xI")
+_CHECK_LENGTH_SIZE = _EXPERIMENTER.size + CHECK_LENGTH.size
 
 OPENFLOW_BASIC, NXM_1 = 0x8000, 0x0001
 # The fields that flows of ours match on or set, by OXM class and field number.
@@ -51,6 +55,7 @@ FIELDS = {
     (OPENFLOW_BASIC, 26): "ipv6_src",
     (OPENFLOW_BASIC, 27): "ipv6_dst",
     (OPENFLOW_BASIC, 29): "icmpv6_type",
+    (NXM_1, 0): "reg0",
     (NXM_1, 26): "ip_frag",
     (NXM_1, 29): "nw_ttl",
     (NXM_1, 109): "tun_ipv6_src",
@@ -160,17 +165,17 @@ def _match(data: bytes) -> tuple[Match | None, int]:
 
 
 def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
-    if name == "ip_frag":
-        # Sent with a mask that has all of the field's bits; Open vSwitch reports that as no mask at all.
-        return data[0] if not masked or data[1] == FRAGMENT_BITS else None
-    if name not in ADDRESS_FIELDS:
-        return None if masked else int.from_bytes(data, "big")
     if not masked:
-        return Prefix(data, len(data) * 8)
+        if name in ADDRESS_FIELDS:
+            return Prefix(data, len(data) * 8)
+        # Open vSwitch reports a mask that has all bits of the field as none.
+        return None if name == "reg0" else int.from_bytes(data, "big")
     half = len(data) // 2
-    mask, bits = int.from_bytes(data[half:], "big"), half * 8
-    length = mask.bit_count()
-    return Prefix(data[:half], length) if mask == (1 << bits) - (1 << (bits - length)) else None
+    value, mask, bits = data[:half], int.from_bytes(data[half:], "big"), half * 8
+    if name in ADDRESS_FIELDS:
+        length = mask.bit_count()
+        return Prefix(value, length) if mask == (1 << bits) - (1 << (bits - length)) else None
+    return int.from_bytes(value, "big") if mask == BITS.get(name) else None
 
 
 def _instructions(data: bytes, names: dict[int, str]) -> Iterable[Action]:
@@ -209,6 +214,11 @@ def _action(type_: int, data: bytes) -> Action:
             return SetField(name, value)
         if name == "eth_dst" and not field_and_mask & 1:
             return SetField(name, value.hex(":"))
+    if type_ == ofp.OFPAT_EXPERIMENTER and len(data) == _CHECK_LENGTH_SIZE:
+        subtype, limit, *result = CHECK_LENGTH.unpack_from(data, _EXPERIMENTER.size)
+        ours = (NX_EXPERIMENTER_ID, NXAST_CHECK_PKT_LARGER, [0, REG0])
+        if (*_EXPERIMENTER.unpack_from(data), subtype, result) == ours:
+            return CheckLength(limit)
     return Unknown(f"action {type_}")
 
 

@@ -8,7 +8,7 @@ import struct
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
-from ryu.ofproto.ofproto_common import ONF_EXPERIMENTER_ID
+from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID, ONF_EXPERIMENTER_ID
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core.addresses import Prefix, format_address
@@ -16,6 +16,7 @@ from controller.core.flows import (
     COOKIE_MASK,
     COOKIE_OWNER,
     Action,
+    CheckLength,
     DecTtl,
     Goto,
     Kind,
@@ -35,9 +36,16 @@ BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 # onf_bundle_add_msg before the message in it: header, experimenter and type, bundle, flags (EXT-230).
 _BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
 
-# Fields of Open vSwitch's own, which matches on IP packets may have.
+# Fields of Open vSwitch's own that only IP packets have.
 NICIRA_FIELDS = frozenset({"nw_ttl", "ip_frag"})
-FRAGMENT_BITS = 0x03  # of ip_frag: NX_IP_FRAG_ANY, NX_IP_FRAG_LATER; the others are no part of it
+# The bits that flows of ours match on in fields that have more: of ip_frag, NX_IP_FRAG_ANY and NX_IP_FRAG_LATER.
+BITS = {"ip_frag": 0x03, "reg0": 0x01}
+
+# struct nx_action_check_pkt_larger after the experimenter (Open vSwitch, lib/ofp-actions.c): subtype, length, and where
+# the result goes, a bit's number and a field's header. Ryu has no class for it.
+CHECK_LENGTH = struct.Struct("!HHHI6x")
+NXAST_CHECK_PKT_LARGER = 49
+REG0 = 0x00010004  # NXM_NX_REG0, four octets
 
 # Flows that carry a binding's packets: when one goes, its counters are still wanted.
 COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
@@ -127,6 +135,9 @@ class Encoder:
                     apply.append(parser.OFPActionOutput(ofp.OFPP_LOCAL))
                 case DecTtl():
                     apply.append(parser.OFPActionDecNwTtl())
+                case CheckLength(length):
+                    data = CHECK_LENGTH.pack(NXAST_CHECK_PKT_LARGER, length, 0, REG0)
+                    apply.append(parser.OFPActionExperimenterUnknown(NX_EXPERIMENTER_ID, data))
                 case SetField(field, value):
                     text = format_address(value) if isinstance(value, bytes) else value
                     apply.append(parser.OFPActionSetField(**{field: text}))
@@ -162,8 +173,8 @@ def _match(match: Match) -> parser.OFPMatch:
 
 
 def _oxm(name: str, value: object) -> tuple[str, object]:
-    if name == "ip_frag":
-        return name, (value, FRAGMENT_BITS)
+    if name in BITS:
+        return name, (value, BITS[name])
     if not isinstance(value, Prefix):
         return name, value
     address = format_address(value.packed)

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from router import links
-from router.endpoint import Endpoint
+from router.endpoint import OUTER_HEADER, Endpoint
 from router.errors import RouterError
 from router.flow import record, selftest
 from router.flow.kernel import features
 from router.flow.record import FlowRecord
-from router.flow.status import problems
+from router.flow.status import checks_sources_strictly, forwards_ipv4, problems
 from router.ovsdb import Bridge, Ovsdb
 from router.status import status as route_status
 
@@ -58,6 +57,7 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     yield _datapath(bridge, flow)
     if flow is not None:
         yield from _forwarding("all", bridge_name)
+        yield from _ipv4(bridge_name)
         yield from _flow_backend(flow, bridge, ovsdb)
     elif bridge.endpoints:
         # The router's kernel may be in a network namespace of its own, which the database does not name.
@@ -101,6 +101,27 @@ def _forwarding(*interfaces: str) -> Iterator[Finding]:
             )
 
 
+def _ipv4(bridge: str) -> Iterator[Finding]:
+    if links.link(None, bridge) is None:
+        return  # said elsewhere
+    without = "IPv4 home addresses stay with the home agent"
+    yield (
+        Finding(f"IPv4 forwarding ({bridge})", OK, "on")
+        if forwards_ipv4(bridge)
+        else Finding(
+            f"IPv4 forwarding ({bridge})",
+            WARNING,
+            f"off: {without}",
+            "sysctl -w net.ipv4.ip_forward=1",
+        )
+    )
+    yield (
+        Finding("rp_filter", WARNING, f"strict: {without}", f"sysctl -w net.ipv4.conf.{bridge}.rp_filter=2")
+        if checks_sources_strictly(bridge)
+        else Finding("rp_filter", OK, "not strict")
+    )
+
+
 def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
     for port in (flow.transmit_port, flow.receive_port):
         state = ovsdb.port_state(port)
@@ -114,8 +135,8 @@ def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Fi
         yield Finding("tunnel", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
     if not broken:
         yield Finding("tunnel", OK, "device, address and diversions are in place")
-    yield _rp_filter(bridge.name)
     yield _mtu(bridge.name, ovsdb)
+    yield _tunnel_mtu(flow, bridge.name)
     if not broken:
         reason = selftest.round_trip(flow, bridge.name, ovsdb.db)
         yield (
@@ -142,20 +163,6 @@ def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
             )
 
 
-def _rp_filter(bridge: str) -> Finding:
-    """IPv4 payload comes out of the tunnel at the bridge's interface, from where no route leads back to it."""
-    values = {name: int(_ipv4_setting(name)) for name in ("all", bridge)}
-    # The higher of the two counts, and 1 is strict, 2 is loose (Linux, ip-sysctl).
-    if max(values.values()) != 1:
-        return Finding("rp_filter", OK, "not strict")
-    return Finding(
-        "rp_filter",
-        WARNING,
-        f"strict on {bridge}: IPv4 payload of the tunnels is dropped",
-        f"sysctl -w net.ipv4.conf.{bridge}.rp_filter=2",
-    )
-
-
 def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
     """A packet out of the tunnel, or on its way there, must fit through the bridge's own interface."""
     own = links.link(None, bridge)
@@ -174,8 +181,30 @@ def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
     )
 
 
-def _ipv4_setting(name: str) -> str:
-    return Path("/proc/sys/net/ipv4/conf", name, "rp_filter").read_text().strip()
+def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
+    """A packet that fits into a tunnel must fit through the links with the tunnel's header, too."""
+    own, needed = links.link(None, bridge), flow.mtu + OUTER_HEADER
+    if own is None or own["mtu"] >= needed:
+        return Finding("MTU in tunnels", OK, str(flow.mtu))
+    return Finding(
+        "MTU in tunnels",
+        WARNING,
+        f"{flow.mtu} needs links of {needed}, and {bridge} has {own['mtu']}: IPv4 packets between the two are lost",
+        f"hoaflow-router setup --bridge {bridge} --mtu {own['mtu']}",
+    )
+
+
+def verdict(found: list[Finding], bridge: str | None) -> str:
+    """One sentence on all findings."""
+    failed, warnings = (sum(finding.result == result for finding in found) for result in (FAILED, WARNING))
+    if failed:
+        return (
+            f"{failed} of {len(found)} checks failed: do what stands below each, then run hoaflow-router doctor again"
+        )
+    if bridge is None:
+        return "this kernel can run the flow backend; with --bridge, a router is checked end to end"
+    works = f"bridge {bridge} can take traffic off its home agents"
+    return f"{works}, with {warnings} warning{'s' * (warnings > 1)}" if warnings else works
 
 
 def table(found: list[Finding]) -> str:

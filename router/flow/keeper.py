@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from logs import Log
+from router import links
 from router.errors import RouterError
 from router.flow import setup
 from router.flow.record import FlowPorts, FlowRecord
-from router.flow.status import problems
+from router.flow.status import ipv4_problem, problems
 from router.ovsdb import Bridge, Ovsdb
 
 LOG = Log("router")
@@ -18,18 +19,40 @@ class BrokenTunnel(Exception):
 
 
 class FlowKeeper:
-    """The flow backend of one bridge, if it has one: `record`, as last read from the database."""
+    """The flow backend of one bridge, if it has one: `record`, as last read from the database.
+
+    `ipv4_problem`: why it cannot carry IPv4 home addresses, None if it can.
+    """
 
     def __init__(self, ovsdb: Ovsdb) -> None:
         self.record: FlowRecord | None = None
+        self.ipv4_problem: str | None = None
         self._ovsdb = ovsdb
         self._bridge: Bridge | None = None
 
     def take(self, bridge: Bridge) -> bool:
-        """Read the record anew; returns whether it has changed. Raises RouterError."""
-        before, self.record = self.record, FlowPorts(self._ovsdb).record(bridge.name)
+        """Read anew what there is; returns whether it has changed. Raises RouterError."""
+        before = self.record, self.ipv4_problem
+        self.record = FlowPorts(self._ovsdb).record(bridge.name)
+        if self.record is not None and links.link(None, bridge.name) is not None:
+            self.ipv4_problem = ipv4_problem(bridge.name)
         self._bridge = bridge
-        return self.record != before
+        return (self.record, self.ipv4_problem) != before
+
+    def announcement(self) -> dict[str, object] | None:
+        """The backend as the controller is told of it; None without one."""
+        if self.record is None:
+            return None
+        return {
+            "transmit_port": self.record.transmit_port,
+            "receive_port": self.record.receive_port,
+            "decapsulation_address": self.record.decapsulation_address,
+            # The bridge's own interface is where the tunnel begins for the one and ends for the other.
+            "decapsulation_mac": self.record.mac,
+            "router_mac": self.record.mac,
+            "mtu": self.record.mtu,
+            "ipv4_problem": self.ipv4_problem,
+        }
 
     def keep(self) -> None:
         """Mend what the kernel has lost, after a reboot for instance. Raises BrokenTunnel when that fails.

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from router.ovsdb import MAC, VLAN, Ovsdb
 
-BACKEND, ROLE, DECAPSULATION_ADDRESS, CHANGED = (
+BACKEND, ROLE, DECAPSULATION_ADDRESS, MTU, CHANGED = (
     "hoaflow-backend",
     "hoaflow-role",
     "hoaflow-decapsulation-address",
+    "hoaflow-mtu",
     "hoaflow-changed",
 )
 FLOW, TRANSMIT, RECEIVE = "flow", "transmit", "receive"
@@ -28,6 +29,7 @@ class FlowRecord(NamedTuple):
     """A bridge's `flow` backend. `transmit_udp`, `receive_udp`: UDP port numbers, which no other Geneve port has.
 
     `decapsulation_address`: of the router's own, where its kernel decapsulates. `mac`: of the bridge's own interface.
+    `mtu`: what a packet within the tunnels may have, in octets.
     `changed`: LINK if setup has set that interface up, HWADDR if it has fixed its MAC address.
     """
 
@@ -37,6 +39,7 @@ class FlowRecord(NamedTuple):
     receive_udp: int
     decapsulation_address: str
     mac: str
+    mtu: int
     changed: frozenset[str] = frozenset()
 
     @property
@@ -55,7 +58,7 @@ def system_device(udp: int) -> str:
     return f"genev_sys_{udp}"
 
 
-def plan(bridge: str, transmit_udp: int, receive_udp: int, mac: str, changed: frozenset[str]) -> FlowRecord:
+def plan(bridge: str, transmit_udp: int, receive_udp: int, mtu: int, mac: str, changed: frozenset[str]) -> FlowRecord:
     """The record for a bridge: the same names and address each time.
 
     The decapsulation address is a unique local one (RFC 4193): nothing outside the router needs to know it, as flows
@@ -70,6 +73,7 @@ def plan(bridge: str, transmit_udp: int, receive_udp: int, mac: str, changed: fr
         receive_udp,
         str(ipaddress.IPv6Address(":".join(groups) + "::41")),
         mac,
+        mtu,
         changed,
     )
 
@@ -111,6 +115,7 @@ class FlowPorts:
             self._geneve[names[RECEIVE]],
             facts[DECAPSULATION_ADDRESS],
             facts[MAC],
+            int(facts[MTU]),
             frozenset(facts[CHANGED].split()),
         )
 
@@ -143,6 +148,7 @@ def add(ovsdb: Ovsdb, bridge: str, record: FlowRecord) -> None:
             ROLE: role,
             DECAPSULATION_ADDRESS: record.decapsulation_address,
             MAC: record.mac,
+            MTU: str(record.mtu),
             CHANGED: " ".join(sorted(record.changed)),
         }
         command += ["--", "--may-exist", "add-port", bridge, port, "--", "set", "Port", port, f"tag={VLAN}"]

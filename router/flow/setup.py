@@ -38,12 +38,16 @@ def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
     return None
 
 
-def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, say: Say) -> bool:
-    """Make what is missing; False when all was there already. Raises RouterError after undoing what it did."""
+def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, mtu: int, say: Say) -> bool:
+    """Make what is missing; False when all was there already. Raises RouterError after undoing what it did.
+
+    `mtu`: what a packet within the tunnels may have, in octets.
+    """
     ports = FlowPorts(ovsdb)
     _check(bridge, ports, transmit_udp, receive_udp)
     with Changes(say) as changes:
-        wanted = _bridge_interface(bridge.name, ports, transmit_udp, receive_udp, changes)
+        mac, changed = _bridge_interface(bridge.name, ports, changes)
+        wanted = record.plan(bridge.name, transmit_udp, receive_udp, mtu, mac, changed)
         _device(wanted, changes)
         _ports(wanted, bridge.name, ovsdb, ports.record(bridge.name), changes)
         _diversions(wanted, changes)
@@ -52,7 +56,7 @@ def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, say
 
 def repair(bridge: Bridge, ovsdb: Ovsdb, present: FlowRecord, say: Say) -> None:
     """Make anew what the kernel has lost (a reboot, a restart of Open vSwitch). Raises RouterError."""
-    setup(bridge, ovsdb, present.transmit_udp, present.receive_udp, say)
+    setup(bridge, ovsdb, present.transmit_udp, present.receive_udp, present.mtu, say)
 
 
 def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
@@ -127,10 +131,11 @@ def _check(bridge: Bridge, ports: FlowPorts, transmit_udp: int, receive_udp: int
         )
 
 
-def _bridge_interface(
-    bridge: str, ports: FlowPorts, transmit_udp: int, receive_udp: int, changes: Changes
-) -> FlowRecord:
-    """The bridge's own interface up; its MAC address, which flows will name, one that stays."""
+def _bridge_interface(bridge: str, ports: FlowPorts, changes: Changes) -> tuple[str, frozenset[str]]:
+    """The bridge's own interface up; its MAC address, which flows will name, one that stays.
+
+    Returns that address, and what setup has changed of the bridge by now.
+    """
     interface, present = links.link(None, bridge), ports.record(bridge)
     assert interface is not None, "checked before"
     changed = set(present.changed if present is not None else ())
@@ -140,7 +145,7 @@ def _bridge_interface(
     # Open vSwitch takes another one when ports come and go.
     if ports.fixed_mac(bridge) is None:
         changed.add(HWADDR)
-    return record.plan(bridge, transmit_udp, receive_udp, interface["mac"], frozenset(changed))
+    return interface["mac"], frozenset(changed)
 
 
 def _device(wanted: FlowRecord, changes: Changes) -> None:

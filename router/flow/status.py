@@ -26,6 +26,8 @@ class FlowStatus:
     receive_ofport: int | None
     decapsulation_address: str
     mac: str
+    mtu: int
+    ipv4_problem: str | None = None
     transmitted: int | None = None
     received: int | None = None
     dropped: int | None = None
@@ -42,11 +44,14 @@ def status(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> FlowStatus:
         receive.number,
         record.decapsulation_address,
         record.mac,
+        record.mtu,
     )
     for port in (transmit, receive):
         if port.number is None:
             found.problems.append(f"OVS port: {port.error}")
     found.problems += problems(record, bridge)
+    if links.link(None, bridge) is not None:
+        found.ipv4_problem = ipv4_problem(bridge)
     if (tunnel := _device()) is not None:
         found.transmitted, found.received, found.dropped = tunnel.transmitted, tunnel.received, tunnel.dropped
     return found
@@ -83,16 +88,40 @@ def problems(record: FlowRecord, bridge: str) -> list[str]:
     return found
 
 
+def forwards_ipv4(bridge: str) -> bool:
+    """Whether the kernel forwards IPv4 that leaves the tunnels: it comes from the bridge's own interface."""
+    return links.sysctl(None, f"{bridge}.forwarding", "ipv4") == "1"
+
+
+def checks_sources_strictly(bridge: str) -> bool:
+    """Whether the kernel drops IPv4 that leaves the tunnels because no route leads back to where it comes from.
+
+    The higher of the two settings counts; 1 is strict, 2 is loose (Linux, ip-sysctl).
+    """
+    return max(int(links.sysctl(None, f"{name}.rp_filter", "ipv4")) for name in ("all", bridge)) == 1
+
+
+def ipv4_problem(bridge: str) -> str | None:
+    """Why IPv4 home addresses cannot be carried, with what would help; None if they can. Raises RouterError."""
+    if not forwards_ipv4(bridge):
+        return "the router's kernel does not forward IPv4: sysctl -w net.ipv4.ip_forward=1"
+    if checks_sources_strictly(bridge):
+        return f"the router's kernel checks IPv4 sources strictly: sysctl -w net.ipv4.conf.{bridge}.rp_filter=2"
+    return None
+
+
 def table(found: FlowStatus) -> str:
     """The backend for people."""
     lines = [
-        f"flow backend, decapsulates at {found.decapsulation_address}, MAC {found.mac}",
+        f"flow backend, decapsulates at {found.decapsulation_address}, MAC {found.mac}, MTU in tunnels {found.mtu}",
         f"  transmit port {found.transmit_port} (OpenFlow {_cell(found.transmit_ofport)}): "
         f"{_cell(found.transmitted)} packets",
         f"  receive port {found.receive_port} (OpenFlow {_cell(found.receive_ofport)}): "
         f"{_cell(found.received)} packets",
         f"  dropped by {DEVICE}: {_cell(found.dropped)} packets",
     ]
+    if found.ipv4_problem is not None:
+        lines.append(f"  no IPv4 home addresses: {found.ipv4_problem}")
     return "\n".join([*lines, *(f"problem: {problem}" for problem in found.problems)])
 
 
