@@ -6,7 +6,8 @@
 
 Correspondent node and mobile node are on links of the one bridge, in different prefixes, so all between them passes
 the router's kernel. Home agent and mobile node have their tunnel set as UMIP sets it: local = care-of address,
-remote = home agent on the mobile node, the reverse on the home agent. Offloads of all links are on.
+remote = home agent on the mobile node, the reverse on the home agent. It carries IPv4, too (RFC 5555). Offloads of all
+links are on. The flows are those that the controller makes, put by hand.
 """
 
 from __future__ import annotations
@@ -15,23 +16,46 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from controller.core import pipeline
+from controller.core.addresses import parse_address, parse_prefix
+from controller.core.backends import Backend, FlowBackend, RouteBackend
+from controller.core.bindings import Binding
+from controller.core.flow_sets import flows_of, gates_of, guards_of
+from controller.core.flows import Normal
+from controller.core.home_agents import HomeAgent, Status
 from router.cli import main
 from tests.support.ovs import Ovs
-from tests.support.router_lab import sh
+from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh
 from tunnel.namespace import in_namespace
 
 BRIDGE = "br0"
 DPID = 0xF10
 HA, HOA, OTHER_HOA = "2001:db8:99::1", "2001:db8:99::100", "2001:db8:99::200"
+HOME_PREFIXES = ("2001:db8:99::/64", "10.99.0.0/24")
 COA, COA_2, STRANGER = "2001:db8:2::2", "2001:db8:2::3", "2001:db8:2::66"
 CN = "2001:db8:1::2"
-ROUTER, HA_HOP = "2001:db8:1::1", "2001:db8:10::2"
-SETTINGS = ("net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+ROUTER, HA_HOP, HA_HOP4 = "2001:db8:1::1", "2001:db8:10::2", "10.10.0.2"
+SETTINGS = (
+    "net.ipv4.conf.all.forwarding=1",
+    "net.ipv6.conf.all.forwarding=1",
+    "net.ipv6.conf.default.accept_dad=0",
+    "net.ipv6.conf.all.accept_dad=0",
+)
 TABLE = "77"
+TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
+TIMEOUT = 120  # seconds, for a transfer; the receiver of a datagram waits as long
 PORTS = {"cn": 1, "mn": 2}
+# Of a flow's text, what `ovs-ofctl` writes otherwise.
+OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_frag=0": "nw_frag=no", "reg0=1": "reg0=0x1/0x1"}
+OVS_NAMES |= {table.name: str(number) for number, table in enumerate(pipeline.TABLES)}
+OVS_NAME = "|".join(rf"\b{name}\b" for name in OVS_NAMES)
 
 
 class CommandFailed(Exception):
@@ -41,10 +65,13 @@ class CommandFailed(Exception):
 class FlowLab:
     """The network of this module's docstring. A context manager."""
 
+    nodes: tuple[str, ...] = ("cn", "mn", "ha")
+
     def __init__(self, ovs: Ovs) -> None:
         self.ovs = ovs
         self._facts: dict[str, Any] | None = None
-        self.names = {node: f"{ovs.netns}-{node}" for node in ("cn", "mn", "ha")} | {"rt": ovs.netns}
+        self._backend: Backend | None = None
+        self.names = {node: f"{ovs.netns}-{node}" for node in self.nodes} | {"rt": ovs.netns}
 
     def __enter__(self) -> FlowLab:
         try:
@@ -61,7 +88,7 @@ class FlowLab:
         """Remove everything. Harmless when repeated."""
         with contextlib.suppress(RuntimeError):
             self.ovs.vsctl("--if-exists", "del-br", BRIDGE)
-        for node in ("cn", "mn", "ha"):
+        for node in self.nodes:
             if os.path.exists(f"/run/netns/{self.names[node]}"):
                 sh("ip", "netns", "del", self.names[node])
 
@@ -69,13 +96,50 @@ class FlowLab:
         """`ip ARGUMENTS` in a node."""
         return sh("ip", "-n", self.names[node], *arguments)
 
+    def enter(self, node: str) -> list[str]:
+        """The start of a command line that runs in a node."""
+        return ["ip", "netns", "exec", self.names[node]]
+
     def run(self, node: str, *command: str, check: bool = True) -> str:
         """A command in a node; returns its output."""
-        return sh("ip", "netns", "exec", self.names[node], *command, check=check)
+        return sh(*self.enter(node), *command, check=check)
 
     def start(self, node: str, *command: str) -> subprocess.Popen[str]:
         """A command in a node that goes on; its output is piped."""
-        return subprocess.Popen(["ip", "netns", "exec", self.names[node], *command], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([*self.enter(node), *command], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+
+    def stream(self, sender: str, receiver: str, source: str, target: str, octets: int) -> float:
+        """Send that many octets by TCP between two nodes' addresses, and see that all arrive; returns the seconds."""
+        with self._receiving("tcp", receiver, target) as process:
+            self._send("tcp", sender, source, target, octets)
+            received, seconds = process.communicate(timeout=TIMEOUT)[0].split()
+        assert int(received) == octets
+        return float(seconds)
+
+    def datagram(self, sender: str, receiver: str, source: str, target: str, octets: int) -> None:
+        """Send one of that many octets by UDP, and see that all arrive: the first may only teach the path's MTU."""
+        with self._receiving("udp", receiver, target) as process:
+            while process.poll() is None:
+                self._send("udp", sender, source, target, octets)
+            assert process.stdout is not None
+            assert int(process.stdout.read()) == octets
+
+    @contextlib.contextmanager
+    def _receiving(self, protocol: str, node: str, address: str) -> Iterator[subprocess.Popen[str]]:
+        with self.start(node, *TRANSFER, f"{protocol}-receive", address) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield process
+            finally:
+                process.kill()
+
+    def _send(self, protocol: str, node: str, source: str, target: str, octets: int) -> None:
+        with self.start(node, *TRANSFER, f"{protocol}-send", source, target, str(octets)) as process:
+            try:
+                assert process.wait(TIMEOUT) == 0
+            finally:
+                process.kill()
 
     def ping(self, node: str, target: str, *options: str) -> str:
         """Three pings; returns what ping says."""
@@ -98,6 +162,7 @@ class FlowLab:
 
     def setup(self, *options: str) -> str:
         """`hoaflow-router setup` for the bridge."""
+        self._facts = self._backend = None
         return self.router("setup", "--bridge", BRIDGE, *options)
 
     def status(self) -> dict[str, Any]:
@@ -132,30 +197,39 @@ class FlowLab:
         return taken
 
     def facts(self) -> dict[str, Any]:
-        """What flows have to know of the backend; read once, as setting it up again changes none of it."""
+        """What there is of the `flow` backend; read once after each setup."""
         if self._facts is None:
             self._facts = self.status()["flow"]
         return self._facts
 
-    # The flows that the controller will install, as the design's pipeline has them but in one table.
+    def backend(self) -> Backend:
+        """The backend that is set up, as the controller knows it."""
+        status = self.status()
+        if (flow := status["flow"]) is None:
+            (endpoint,) = status["endpoints"]
+            return RouteBackend(endpoint["ofport"], endpoint["mac"])
+        decapsulation = parse_address(flow["decapsulation_address"])
+        ports = flow["transmit_ofport"], flow["receive_ofport"]
+        return FlowBackend(*ports, decapsulation, flow["mac"], flow["mac"], flow["mtu"])
 
     def offload(self, care_of_address: str = COA) -> None:
-        """Both ways direct for HOA at a care-of address, and what guards them; other flows of the same match go."""
-        flow = self.facts()
-        decapsulation = f"set_field:{flow['decapsulation_address']}->ipv6_dst,set_field:{flow['mac']}->eth_dst,LOCAL"
-        ends = f"set_field:{HA}->tun_ipv6_src,set_field:{care_of_address}->tun_ipv6_dst"
-        self._replace_flows(
-            *(f"priority=290,ipv6,ipv6_dst={HOA},nw_ttl={ttl},actions=NORMAL" for ttl in (0, 1, 2)),
-            f"priority=200,ipv6,ipv6_dst={HOA},actions=dec_ttl,{ends},output:{flow['transmit_ofport']}",
-            f"priority=210,ipv6,ipv6_src={care_of_address},ipv6_dst={HA},nw_proto=41,actions={decapsulation}",
-            f"priority=400,in_port={flow['receive_ofport']},ipv6,tun_ipv6_src={care_of_address},ipv6_src={HOA},"
-            f"actions=set_field:{flow['mac']}->eth_dst,LOCAL",
-            f"priority=390,in_port={flow['receive_ofport']},actions=drop",
-        )
+        """Both ways direct for HOA and HOA4 at a care-of address; other flows go."""
+        if self._backend is None:
+            self._backend = self.backend()
+        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP)
+        flows = [
+            *pipeline.miss_flows((Normal(),)),
+            *guards_of(home_agent, self._backend),
+            *gates_of(home_agent, self._backend),
+        ]
+        for home_address in (HOA, HOA4):
+            binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
+            flows += flows_of(binding, self._backend)
+        self._replace_flows(*map(str, flows))
 
     def home(self) -> None:
         """No offload: everything by the home agent."""
-        self._replace_flows()
+        self._replace_flows("table=0,priority=0,actions=NORMAL")
 
     def add_flow(self, flow: str) -> None:
         """Add one flow."""
@@ -163,21 +237,26 @@ class FlowLab:
 
     def _replace_flows(self, *flows: str) -> None:
         file = self.ovs.directory / "flows"
-        file.write_text("\n".join(["priority=0,actions=NORMAL", *flows]))
+        file.write_text("\n".join(re.sub(OVS_NAME, lambda found: OVS_NAMES[found.group()], flow) for flow in flows))
         self.ovs.ofctl("--bundle", "replace-flows", BRIDGE, str(file))
 
     def unverified(self) -> int:
         """Packets out of the tunnel that were no binding's, by the counter of the flow that drops them."""
-        flows = self.ovs.ofctl("dump-flows", BRIDGE, f"in_port={self.facts()['receive_ofport']}")
-        (dropping,) = [line for line in flows.splitlines() if "priority=390" in line]
-        return int(dropping.partition("n_packets=")[2].partition(",")[0])
+        verify = OVS_NAMES[pipeline.VERIFY]
+        (dropping,) = re.findall(
+            r"n_packets=(\d+).* actions=drop", self.ovs.ofctl("dump-flows", BRIDGE, f"table={verify}")
+        )
+        return int(dropping)
 
-    def _build(self) -> None:
-        for node in ("cn", "mn", "ha"):
+    def _add_nodes(self) -> None:
+        for node in self.nodes:
             sh("ip", "netns", "add", self.names[node])
         for node in self.names:
             self.run(node, "sysctl", "-qw", *SETTINGS)
             self.ip(node, "link", "set", "lo", "up")
+
+    def _build(self) -> None:
+        self._add_nodes()
         self.ovs.add_bridge(BRIDGE, DPID)
         for node, number in PORTS.items():
             self.ip("rt", *f"link add s{number} type veth peer name e0 netns {self.names[node]}".split())
@@ -200,19 +279,36 @@ class FlowLab:
             ("ha", "lo", f"{HA}/128"),
         ):
             self.ip(node, "-6", "address", "add", address, "dev", device, "nodad")
+        for node, device, address in (
+            ("rt", BRIDGE, f"{ROUTER4}/24"),
+            ("rt", "rha", "10.10.0.1/24"),
+            ("cn", "e0", f"{CN4}/24"),
+            ("ha", "e0", f"{HA_HOP4}/24"),
+        ):
+            self.ip(node, "address", "add", address, "dev", device)
+        for node, prefix, via in (
+            ("cn", "default", ROUTER4),
+            ("ha", "default", "10.10.0.1"),
+            ("rt", "10.99.0.0/24", HA_HOP4),
+        ):
+            self.ip(node, "route", "add", prefix, "via", via)
         self.ip("cn", "-6", "route", "add", "default", "via", ROUTER)
         self.ip("ha", "-6", "route", "add", "default", "via", "2001:db8:10::1")
         self.ip("mn", "-6", "route", "add", "2001:db8::/32", "via", "2001:db8:2::1")
         self.ip("rt", "-6", "route", "add", "2001:db8:99::/64", "via", HA_HOP)
         self._tunnel("ha", HA, COA)
         self.ip("ha", "-6", "route", "add", f"{HOA}/128", "dev", "t6")
+        self.ip("ha", "route", "add", f"{HOA4}/32", "dev", "t6")
         self._tunnel("mn", COA, HA)
         for home_address in (HOA, OTHER_HOA):
             self.ip("mn", "-6", "address", "add", f"{home_address}/128", "dev", "t6", "nodad")
             self.ip("mn", "-6", "rule", "add", "from", home_address, "lookup", TABLE)
-        self.ip("mn", "-6", "route", "add", "default", "dev", "t6", "table", TABLE)
+        self.ip("mn", "address", "add", f"{HOA4}/32", "dev", "t6")
+        self.ip("mn", "rule", "add", "from", HOA4, "lookup", TABLE)
+        for family in ("-4", "-6"):
+            self.ip("mn", family, "route", "add", "default", "dev", "t6", "table", TABLE)
 
     def _tunnel(self, node: str, local: str, remote: str) -> None:
         ends = f"local {local} remote {remote} encaplimit none"
-        self.ip(node, *f"link add t6 type ip6tnl mode ip6ip6 {ends}".split())
+        self.ip(node, *f"link add t6 type ip6tnl mode any {ends}".split())
         self.ip(node, "link", "set", "t6", "up")

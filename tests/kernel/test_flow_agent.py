@@ -29,6 +29,8 @@ def facts(lab: FlowLab) -> Iterator[dict[str, Any]]:
         "decapsulation_address": flow["decapsulation_address"],
         "decapsulation_mac": flow["mac"],
         "router_mac": flow["mac"],
+        "mtu": 1460,
+        "ipv4_problem": None,
     }
     lab.router("teardown", "--bridge", BRIDGE)
 
@@ -77,6 +79,18 @@ def test_it_mends_what_the_kernel_has_lost(lab: FlowLab, controller: FakeControl
     lab.ip("rt", "link", "del", DEVICE)
     until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back", 60)
     assert "event=mending" in log.read_text()
+
+
+def test_it_says_when_the_kernel_stops_to_forward_ipv4(
+    lab: FlowLab, facts: dict[str, Any], controller: FakeController, log: Path
+) -> None:
+    lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.rp_filter=1")
+    try:
+        until(lambda: controller.last()["flow"] != facts, "a new announcement", 60)
+        assert "rp_filter" in controller.last()["flow"]["ipv4_problem"]
+    finally:
+        lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.rp_filter=0")
+    until(lambda: controller.last()["flow"] == facts, "the announcement that it does", 60)
 
 
 def test_it_falls_silent_while_the_tunnel_cannot_be_mended(lab: FlowLab, controller: FakeController, log: Path) -> None:

@@ -1,28 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """What packets meet in the `flow` backend: direct both ways, spoofing, MTU, hop limit, traffic class, transfers.
 
-The flows are put by hand, in the form in which the controller puts them. The tunnels' other ends are the kernel's own
-ip6tnl devices (see tests.kernel.lab).
+The flows are the controller's, put by hand. The tunnels' other ends are the kernel's own ip6tnl devices (see
+tests.kernel.lab).
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.lab import BRIDGE, CN, COA, COA_2, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, STRANGER, FlowLab
-from tests.support.router_lab import capture, until
+from tests.kernel.lab import (
+    BRIDGE,
+    CN,
+    COA,
+    COA_2,
+    HA,
+    HA_HOP,
+    HA_HOP4,
+    HOA,
+    OTHER_HOA,
+    ROUTER,
+    STRANGER,
+    FlowLab,
+)
+from tests.support.router_lab import CN4, HOA4, capture
 
-TUNNEL = "ip6 proto 41"
+TUNNEL = "(ip6 proto 41 or ip6 proto 4)"
 CHECKOUT = Path(__file__).parents[2]
-TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
 SPOOF = [sys.executable, str(CHECKOUT / "topologies" / "spoof.py")]
 MEGABYTES = 100
 ECT_0, CE = 0x02, 0x03
+# Sender, receiver, and the addresses at these.
+WAYS = [("cn", "mn", CN, HOA), ("mn", "cn", HOA, CN)]
+WAYS4 = [("cn", "mn", CN4, HOA4), ("mn", "cn", HOA4, CN4)]
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +55,12 @@ def offloaded(ready: FlowLab, lab: FlowLab) -> Iterator[None]:
     yield
     # What a node has learned of its paths must not help the next test.
     for node in ("cn", "mn", "ha", "rt"):
-        lab.ip(node, "-6", "route", "flush", "cache")
-
-
-def inside(lab: FlowLab, node: str) -> list[str]:
-    """What enters a node, for `capture`."""
-    return ["ip", "netns", "exec", lab.names[node]]
+        for family in ("-6", "-4"):
+            lab.ip(node, family, "route", "flush", "cache")
 
 
 def test_both_ways_are_direct_with_the_home_agents_address_as_outer_source(lab: FlowLab) -> None:
-    with capture(inside(lab, "ha"), "e0", TUNNEL) as at_home_agent, capture(inside(lab, "mn"), "e0", TUNNEL) as at_node:
+    with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent, capture(lab.enter("mn"), "e0", TUNNEL) as at_node:
         assert " 0% packet loss" in lab.ping("cn", HOA)
         assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
         seen = at_node()
@@ -62,9 +73,20 @@ def test_both_ways_are_direct_with_the_home_agents_address_as_outer_source(lab: 
     assert re.search(rf"{COA} > {HA}: IP6 \(.* {HOA} > {CN}: .*ICMP6, echo", seen), seen
 
 
+def test_an_ipv4_home_address_is_reached_by_the_same_tunnel(lab: FlowLab) -> None:
+    with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent, capture(lab.enter("mn"), "e0", TUNNEL) as at_node:
+        assert " 0% packet loss" in lab.ping("cn", HOA4)
+        assert " 0% packet loss" in lab.ping("mn", CN4, "-I", HOA4)
+        seen = at_node()
+        assert at_home_agent() == ""
+    assert re.search(
+        rf"next-header IPIP \(4\) .*\) {HA} > {COA}: IP \(.*ttl 63, .*\n? *{CN4} > {HOA4}: ICMP echo", seen
+    ), seen
+
+
 def test_without_flows_everything_takes_the_home_agent(lab: FlowLab) -> None:
     lab.home()
-    with capture(inside(lab, "ha"), "e0", f"{TUNNEL} and src {HA}") as at_home_agent:
+    with capture(lab.enter("ha"), "e0", f"{TUNNEL} and src {HA}") as at_home_agent:
         assert " 0% packet loss" in lab.ping("cn", HOA)
         assert at_home_agent().count("echo request") == 3
 
@@ -74,7 +96,7 @@ def test_a_handover_in_place_loses_nothing_and_the_old_address_gets_nothing(lab:
     try:
         lab.ip("mn", "link", "set", "t6", "type", "ip6tnl", "local", COA_2, "remote", HA, "encaplimit", "none")
         lab.offload(COA_2)
-        with capture(inside(lab, "mn"), "e0", f"{TUNNEL} and dst {COA}") as to_old_address:
+        with capture(lab.enter("mn"), "e0", f"{TUNNEL} and dst {COA}") as to_old_address:
             assert " 0% packet loss" in lab.ping("cn", HOA)
             assert to_old_address() == ""
     finally:
@@ -84,7 +106,7 @@ def test_a_handover_in_place_loses_nothing_and_the_old_address_gets_nothing(lab:
 
 def test_a_wrong_inner_source_is_dropped_and_counted(lab: FlowLab) -> None:
     dropped = lab.unverified()
-    with capture(inside(lab, "cn"), "e0", f"src {OTHER_HOA}") as seen:
+    with capture(lab.enter("cn"), "e0", f"src {OTHER_HOA}") as seen:
         assert "100% packet loss" in lab.ping("mn", CN, "-I", OTHER_HOA)
         assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
         assert seen() == ""
@@ -97,7 +119,7 @@ def test_a_wrong_outer_source_is_dropped_also_at_the_decapsulation_address_itsel
     lab.ip("mn", "-6", "route", "add", flow["decapsulation_address"], "via", "2001:db8:2::1")
     dropped = lab.unverified()
     try:
-        with capture(inside(lab, "cn"), "e0", f"udp and src {HOA}") as seen:
+        with capture(lab.enter("cn"), "e0", f"udp and src {HOA}") as seen:
             for target in (HA, flow["decapsulation_address"]):
                 lab.run(
                     "mn", *SPOOF, *f"send --outer {STRANGER} {target} --inner {HOA} {CN} --label x --count 3".split()
@@ -115,6 +137,19 @@ def test_a_packet_over_the_tunnels_mtu_is_answered_by_the_router(lab: FlowLab) -
     assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(fits))
     answer = lab.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
     assert re.search(rf"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460", answer), answer
+
+
+def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_by_the_home_agent(lab: FlowLab) -> None:
+    fits = 1460 - 20 - 8
+    with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent:
+        assert " 0% packet loss" in lab.ping("cn", HOA4, "-M", "do", "-s", str(fits))
+        assert at_home_agent() == ""
+    answer = lab.ping("cn", HOA4, "-M", "do", "-s", str(fits + 1))
+    assert re.search(rf"From {HA_HOP4} icmp_seq=1 Frag needed and DF set \(mtu = 1460\)", answer), answer
+
+
+def test_an_ipv4_packet_over_the_tunnels_mtu_that_may_be_fragmented_arrives(lab: FlowLab) -> None:
+    assert " 0% packet loss" in lab.ping("cn", HOA4, "-M", "dont", "-s", str(1500 - 20 - 8))
 
 
 def test_traceroute_shows_the_path(lab: FlowLab) -> None:
@@ -137,11 +172,17 @@ def test_traceroute_shows_the_path(lab: FlowLab) -> None:
     ],
 )
 def test_traffic_class_and_ecn_are_copied_to_the_outer_header(lab: FlowLab, inner: int, outer: int) -> None:
-    with capture(inside(lab, "mn"), "e0", f"{TUNNEL} and src {HA}") as seen:
+    with capture(lab.enter("mn"), "e0", f"{TUNNEL} and src {HA}") as seen:
         assert " 0% packet loss" in lab.ping("cn", HOA, "-Q", f"{inner:#x}")
         for line in re.findall(r"IP6 \(.*echo request", seen()):
             classes = [int(value, 16) for value in re.findall(r"class 0x([0-9a-f]+)", line)]
             assert classes == [outer, inner], line
+
+
+def test_congestion_met_before_the_tunnel_reaches_the_receiver(lab: FlowLab) -> None:
+    with capture(lab.enter("mn"), "t6", f"icmp6 and dst {HOA}") as seen:
+        lab.ping("cn", HOA, "-Q", f"{CE:#x}")
+        assert re.search(rf"class 0x0?3,.*{CN} > {HOA}: .*ICMP6, echo request", seen()), seen()
 
 
 def test_congestion_met_in_the_tunnel_reaches_the_receiver(lab: FlowLab) -> None:
@@ -150,40 +191,35 @@ def test_congestion_met_in_the_tunnel_reaches_the_receiver(lab: FlowLab) -> None
         f"priority=220,ipv6,ipv6_src={COA},ipv6_dst={HA},nw_proto=41,actions=mod_nw_ecn:3,"
         f"set_field:{flow['decapsulation_address']}->ipv6_dst,set_field:{flow['mac']}->eth_dst,LOCAL"
     )
-    with capture(inside(lab, "cn"), "e0", f"icmp6 and src {HOA}") as seen:
+    with capture(lab.enter("cn"), "e0", f"icmp6 and src {HOA}") as seen:
         lab.ping("mn", CN, "-I", HOA, "-Q", f"{ECT_0:#x}")
         assert re.search(rf"class 0x0?3,.*{HOA} > {CN}: .*ICMP6, echo request", seen()), seen()
 
 
-@pytest.mark.parametrize(("sender", "receiver", "bind", "target"), [("cn", "mn", CN, HOA), ("mn", "cn", HOA, CN)])
+@pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
 def test_a_datagram_that_needs_fragments_arrives(
-    lab: FlowLab, sender: str, receiver: str, bind: str, target: str
+    lab: FlowLab, sender: str, receiver: str, source: str, target: str
 ) -> None:
-    with lab.start(receiver, *TRANSFER, "udp-receive", target) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-
-        def arrived() -> bool:
-            # The first may only teach the sender the path's MTU.
-            lab.run(sender, *TRANSFER, "udp-send", bind, target, "4000")
-            return process.poll() is not None
-
-        until(arrived, "a datagram of 4000 bytes")
-        assert process.stdout.read() == "4000\n"
+    lab.datagram(sender, receiver, source, target, 4000)
 
 
-@pytest.mark.parametrize(("sender", "receiver", "bind", "target"), [("cn", "mn", CN, HOA), ("mn", "cn", HOA, CN)])
+@pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
 def test_a_tcp_transfer_with_offloads_on_completes_and_the_home_agent_sees_nothing(
-    lab: FlowLab, sender: str, receiver: str, bind: str, target: str, record_property: Callable[[str, object], None]
+    lab: FlowLab, sender: str, receiver: str, source: str, target: str
 ) -> None:
     assert "tcp-segmentation-offload: on" in lab.run("cn", "ethtool", "-k", "e0")
-    with capture(inside(lab, "ha"), "e0", TUNNEL) as at_home_agent:
-        with lab.start(receiver, *TRANSFER, "tcp-receive", target) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            lab.run(sender, *TRANSFER, "tcp-send", bind, target, str(MEGABYTES << 20))
-            received, seconds = process.stdout.read().split()
-        assert int(received) == MEGABYTES << 20
+    with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent:
+        lab.stream(sender, receiver, source, target, MEGABYTES << 20)
         assert at_home_agent() == ""
-    record_property("megabits_per_second", round(int(received) * 8 / float(seconds) / 1e6))
-    print(f"{sender} to {receiver}: {int(received) * 8 / float(seconds) / 1e6:.0f} Mbit/s")
+
+
+@pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
+def test_segments_that_are_too_large_for_the_tunnel_arrive(
+    lab: FlowLab, sender: str, receiver: str, source: str, target: str
+) -> None:
+    # Told of no tunnel, both ends agree on segments that fit into 1500 octets.
+    lab.ip("mn", "link", "set", "t6", "mtu", "1500")
+    try:
+        lab.stream(sender, receiver, source, target, 10 << 20)
+    finally:
+        lab.ip("mn", "link", "set", "t6", "mtu", "1460")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -24,11 +25,13 @@ def test_a_healthy_router_passes_and_its_self_test_packet_comes_back(lab: FlowLa
     assert status == 0, said
     assert {finding["result"] for finding in lab.doctor().values()} == {"ok"}
     assert "came back" in lab.doctor()["self-test packet"]["detail"]
+    assert said.splitlines()[-1] == f"bridge {BRIDGE} can take traffic off its home agents"
 
 
 def test_the_kernel_alone_can_be_checked(lab: FlowLab) -> None:
     status, said, _ = lab.router_status("doctor")
     assert (status, said.count("works")) == (0, 4)
+    assert said.splitlines()[-1].startswith("this kernel can run the flow backend")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,7 @@ def test_what_breaks_the_tunnel_fails_with_help(lab: FlowLab, damage: str, repai
         assert found["result"] == "failed"
         assert help in found["help"]
         assert help in said
+        assert re.search(r"^\d of \d+ checks failed: ", said.splitlines()[-1])
     finally:
         lab.run("rt", *repair.split())
 
@@ -73,13 +77,27 @@ def test_what_breaks_the_tunnel_fails_with_help(lab: FlowLab, damage: str, repai
             "rp_filter",
             f"sysctl -w net.ipv4.conf.{BRIDGE}.rp_filter=2",
         ),
+        (
+            f"sysctl -qw net.ipv4.conf.{BRIDGE}.forwarding=0",
+            f"sysctl -qw net.ipv4.conf.{BRIDGE}.forwarding=1",
+            f"IPv4 forwarding ({BRIDGE})",
+            "sysctl -w net.ipv4.ip_forward=1",
+        ),
         ("ip link set s1 mtu 9000", "ip link set s1 mtu 1500", "MTU", "mtu_request=9000"),
+        (
+            f"ip link set {BRIDGE} mtu 1400",
+            f"ip link set {BRIDGE} mtu 1500",
+            "MTU in tunnels",
+            f"hoaflow-router setup --bridge {BRIDGE} --mtu 1400",
+        ),
     ],
 )
 def test_what_may_do_harm_is_a_warning(lab: FlowLab, damage: str, repair: str, check: str, help: str) -> None:
     lab.run("rt", *damage.split())
     try:
-        assert lab.router_status("doctor", "--bridge", BRIDGE)[0] == 0
+        status, said, _ = lab.router_status("doctor", "--bridge", BRIDGE)
+        assert status == 0, said
+        assert re.search(r"home agents, with \d warnings?$", said.splitlines()[-1])
         found = lab.doctor()[check]
         assert found["result"] == "warning"
         assert help in found["help"]

@@ -79,6 +79,24 @@ def test_status_shows_the_backend(lab: FlowLab) -> None:
         assert fact in text
 
 
+def test_the_mtu_of_the_links_can_be_given_and_changed(lab: FlowLab) -> None:
+    lab.setup()
+    assert lab.status()["flow"]["mtu"] == 1460
+    lab.setup("--mtu", "1400")
+    assert lab.status()["flow"]["mtu"] == 1360
+    refused(lab, "at least 1320", "--mtu", "1300")
+
+
+def test_status_says_when_ipv4_cannot_be_carried(lab: FlowLab) -> None:
+    lab.setup()
+    assert lab.status()["flow"]["ipv4_problem"] is None
+    lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.forwarding=0")
+    try:
+        assert "sysctl -w net.ipv4.ip_forward=1" in lab.router("status", "--bridge", BRIDGE)
+    finally:
+        lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.forwarding=1")
+
+
 def test_the_bridges_mac_address_stays_when_ports_come(lab: FlowLab) -> None:
     lab.setup()
     mac = lab.status()["flow"]["mac"]

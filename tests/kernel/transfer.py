@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 
 def tcp_receive(address: str) -> None:
     """Take one stream to its end."""
-    with socket.create_server((address, PORT), family=socket.AF_INET6) as server:
+    with socket.create_server((address, PORT), family=_family(address)) as server:
         server.settimeout(TIMEOUT)
         print("ready", flush=True)
         connection, _ = server.accept()
@@ -44,7 +44,7 @@ def tcp_send(source: str, address: str, length: str) -> None:
 
 def udp_receive(address: str) -> None:
     """Take one datagram."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as receiver:
         receiver.settimeout(TIMEOUT)
         receiver.bind((address, PORT))
         print("ready", flush=True)
@@ -53,9 +53,13 @@ def udp_receive(address: str) -> None:
 
 def udp_send(source: str, address: str, length: str) -> None:
     """Send one datagram."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as sender:
         sender.bind((source, 0))
         sender.sendto(bytes(int(length)), (address, PORT))
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 if __name__ == "__main__":
