@@ -359,6 +359,8 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Benc
         f"table=0, priority=210,ipv6,ipv6_dst={HOME_AGENT},nw_proto=41,nw_frag=no actions=goto_table:2",
         "table=0, priority=200,ip,nw_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->NXM_NX_REG0[0],goto_table:1",
         "table=1, priority=110,ip,reg0=0x1/0x1 actions=NORMAL",
+        "table=1, priority=110,ip,nw_frag=first actions=NORMAL",
+        "table=1, priority=110,ip,nw_frag=later actions=NORMAL",
         f"table=1, priority=100,ipv6,ipv6_dst={HOME_ADDRESS} actions=dec_ttl,set_field:{HOME_AGENT}->tun_ipv6_src,"
         f"set_field:{FIRST}->tun_ipv6_dst,output:5",
         f"table=1, priority=100,ip,nw_dst={IPV4_HOME_ADDRESS} actions=dec_ttl,set_field:",
@@ -372,7 +374,8 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Benc
     ):
         assert any(expected in flow for flow in sent), (expected, sent)
     read_back = [shown["flow"] for shown in bench.controller.get("/v1/routers/1/flows?limit=100")["flows"]]
-    assert "table=downlink,priority=110,ip,reg0=1 actions=NORMAL" in read_back
+    for guard in ("reg0=1", "ip_frag=1", "ip_frag=3"):
+        assert f"table=downlink,priority=110,ip,{guard} actions=NORMAL" in read_back
     checked = "ipv4_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->reg0[0],goto_table:downlink"
     assert f"table=classify,priority=200,ip,{checked}" in read_back
     bench.ovs.ofctl("del-flows", "br0", "table=3")

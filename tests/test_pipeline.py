@@ -44,7 +44,7 @@ FEATURES = {
     "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
     + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-4:],
     "home-agent-ipv4-flow": [
-        *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[-2:],
+        *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[-4:],
         *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW),
     ],
     "binding-route": flows_of(BINDING, ROUTE),

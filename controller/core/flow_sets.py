@@ -51,7 +51,7 @@ def _guards(home_prefixes: tuple[Prefix, ...], receive_port: int | None) -> tupl
     if receive_port is not None:
         guards.append(pipeline.receive_flow(receive_port))
         if any(prefix.is_ipv4 for prefix in home_prefixes):
-            guards.append(pipeline.length_guard())
+            guards += pipeline.length_guards()
     return tuple(guards)
 
 

@@ -44,7 +44,8 @@ NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)
 # Packets whose hop limit ends at a router, whose kernel answers Time Exceeded. Of 2, the tunnel endpoint of a `route`
 # backend leaves 1 to the tunnel's own header, with which that does not leave the router.
 LAST_HOP_LIMITS = (0, 1, 2)
-NOT_FRAGMENTED = 0  # of ip_frag
+# Of ip_frag: not fragmented, the first fragment, any later one (Open vSwitch, ovs-fields(7)).
+NOT_FRAGMENTED, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 3
 
 # First of all, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
@@ -92,7 +93,7 @@ TABLES = (
     ),
     Table(
         DOWNLINK,
-        matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst", TOO_LONG}),
+        matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst", "ip_frag", TOO_LONG}),
         actions=(Normal, SetField, DecTtl, Output),
         leads_to=frozenset(),
         miss=(Normal(),),
@@ -193,16 +194,21 @@ def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
     return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),))
 
 
-def length_guard() -> Flow:
-    """IPv4 packets that are too long for the tunnel are for the home agent to answer, or to fragment."""
-    wanted = match(eth_type=ETH_TYPE_IPV4, **{TOO_LONG: 1})
-    return _flow(Kind.GUARD, DOWNLINK, LENGTH_PRIORITY, wanted, (Normal(),))
+def length_guards() -> list[Flow]:
+    """IPv4 packets that are too long for the tunnel are for the home agent to answer, or to fragment.
+
+    Fragments go along, even short ones: a router on the way that tracks connections puts them together first, and
+    has to see them all.
+    """
+    too_long = match(eth_type=ETH_TYPE_IPV4, **{TOO_LONG: 1})
+    fragments = [match(eth_type=ETH_TYPE_IPV4, ip_frag=which) for which in (FIRST_FRAGMENT, LATER_FRAGMENT)]
+    return [_flow(Kind.GUARD, DOWNLINK, LENGTH_PRIORITY, wanted, (Normal(),)) for wanted in (too_long, *fragments)]
 
 
 def downlink_gate(home_prefix: Prefix, limit: int | None = None) -> Flow:
     """While it stands, packets for ``home_prefix`` are looked up among the bindings.
 
-    ``limit``: in octets; longer ones are marked for ``length_guard``.
+    ``limit``: in octets; longer ones are marked for ``length_guards``.
     """
     wanted = match(**_towards(home_prefix))
     check = () if limit is None else (CheckLength(ETHERNET_HEADER + limit),)

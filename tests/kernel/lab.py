@@ -53,7 +53,8 @@ TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
 TIMEOUT = 120  # seconds, for a transfer; the receiver of a datagram waits as long
 PORTS = {"cn": 1, "mn": 2}
 # Of a flow's text, what `ovs-ofctl` writes otherwise.
-OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_frag=0": "nw_frag=no", "reg0=1": "reg0=0x1/0x1"}
+OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "reg0=1": "reg0=0x1/0x1"}
+OVS_NAMES |= {"ip_frag=0": "nw_frag=no", "ip_frag=1": "nw_frag=first", "ip_frag=3": "nw_frag=later"}
 OVS_NAMES |= {table.name: str(number) for number, table in enumerate(pipeline.TABLES)}
 OVS_NAME = "|".join(rf"\b{name}\b" for name in OVS_NAMES)
 
@@ -216,7 +217,7 @@ class FlowLab:
         """Both ways direct for HOA and HOA4 at a care-of address; other flows go."""
         if self._backend is None:
             self._backend = self.backend()
-        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP)
+        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
         flows = [
             *pipeline.miss_flows((Normal(),)),
             *guards_of(home_agent, self._backend),

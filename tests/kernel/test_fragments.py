@@ -28,9 +28,9 @@ def test_a_fragmented_tunnel_packet_arrives_by_the_home_agent(offloaded: FlowLab
     with lab.start("cn", *TRANSFER, "udp-receive", CN) as receiver:
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == "ready\n"
-        with capture(lab.enter("ha"), "e0", "ip6 proto 44 and inbound") as at_home_agent:
+        with capture(lab.enter("ha"), "e0", f"ip6 proto 44 and src {COA}") as at_home_agent:
             command = [COA, HA, HOA, CN, str(PORT), "1400"]
             lab.run("mn", sys.executable, "-m", "tests.kernel.fragments", *command)
             assert receiver.stdout.read() == "1400\n"
-            assert at_home_agent().count("frag (") == 2
+            assert "frag (" in at_home_agent()
     assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
