@@ -216,7 +216,10 @@ class Offload:
         """
         router = self.router(dpid)
         if router.gates.drain(draining, now):
-            self._event("router-drained" if draining else "router-undrained", router=f"{dpid:016x}")
+            if draining:
+                self._event("router-drained", router=f"{dpid:016x}")
+            else:
+                self._event("router-undrained", router=f"{dpid:016x}")
             self.review(router, now)
         return router
 

@@ -103,7 +103,7 @@ class BindingCalls:
             for binding in self._at.offload.bindings
             if home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (query.state is None or self._at.offload.state_of(binding, now).state == query.state)
+            and (query.state is UNSET or self._at.offload.state_of(binding, now).state == query.state)
         )
         counters = self._counters()
         return page_answer(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.addresses import Prefix, parse_ipv6_address, parse_prefix
 from controller.core.bindings import Binding
@@ -187,9 +187,9 @@ def dpid_in_path(text: str) -> int:
     return int(text, 16)
 
 
-def address_filter(name: str, text: str | None) -> bytes | None:
-    """Return the address that a list is filtered by. Raises Problem."""
-    return None if text is None else _address(name, text)
+def address_filter(name: str, text: str | UnsetType) -> bytes | None:
+    """Return the address that a list is filtered by, None for no filter. Raises Problem."""
+    return None if text is UNSET else _address(name, text)
 
 
 def split_error(error: msgspec.ValidationError) -> tuple[str, str]:

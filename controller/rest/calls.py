@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import eventlet
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from werkzeug.wrappers import Request, Response
 
 from controller.changes import ChangeSignal
@@ -71,7 +71,7 @@ def page_answer(
     ``items`` are pairs of a unique text, by which they are ordered, and a thing; ``view`` says how one looks.
     """
     cursor, size = query.cursor, query.limit
-    rest = sorted((item for item in items if cursor is None or item[0] > cursor), key=itemgetter(0))
+    rest = sorted((item for item in items if cursor is UNSET or item[0] > cursor), key=itemgetter(0))
     following = rest[size - 1][0] if len(rest) > size else None
     return json_answer(page([view(thing) for _, thing in rest[:size]], following))
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from http import HTTPStatus
 
 import eventlet
+from msgspec import UNSET, UnsetType
 from werkzeug.wrappers import Request, Response
 
 from controller.core.events import EVENTS
@@ -52,7 +53,8 @@ class EventCalls:
 
     def _page(self, query: EventsQuery, names: Collection[str] | None) -> Response:
         buffer = self._at.events
-        after = query.after if query.cursor is None else query.cursor
+        named = query.after if query.cursor is UNSET else query.cursor
+        after = 0 if named is UNSET else named
         try:
             part = buffer.read(after or buffer.begin, names, query.limit)
         except Lost:
@@ -115,8 +117,8 @@ class EventCalls:
                 buffer.wait(max(0.0, written + heartbeat - now))
 
 
-def _names(text: str | None) -> Collection[str] | None:
-    if text is None:
+def _names(text: str | UnsetType) -> Collection[str] | None:
+    if text is UNSET:
         return None
     names = frozenset(text.split(","))
     unknown = sorted(names - EVENTS.keys())
@@ -128,8 +130,8 @@ def _names(text: str | None) -> Collection[str] | None:
 def _position(request: Request, query: EventsQuery, last: int) -> int:
     """Return after which event a client wants to go on: ``last`` if it names none, 0 for all that are held."""
     resumed = request.headers.get("Last-Event-ID", "")
-    if query.after is not None or not resumed:
-        return last if query.after is None else query.after
+    if query.after is not UNSET or not resumed:
+        return last if query.after is UNSET else query.after
     # A client can't choose this one, so nothing is refused: what was never an id is one that is not held.
     return int(resumed) if resumed.isascii() and resumed.isdigit() and len(resumed) <= LONGEST_NUMBER else -1
 

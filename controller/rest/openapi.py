@@ -24,15 +24,15 @@ VERSION = "1"
 Json = dict[str, Any]
 
 
-def document(operations: Iterable[Operation]) -> Json:
-    """Return the OpenAPI document of these calls, ready for JSON."""
+def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
+    """Return the OpenAPI document of these calls, ready for JSON. ``tokens``: whether calls need them."""
     listed = list(operations)
     types = list(dict.fromkeys(_types(listed)))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     known = Schemas(dict(zip(types, schemas, strict=True)), components)
     paths: dict[str, Json] = {}
     for operation in listed:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known, tokens)
     # What only says how parameters are decoded is shown where the parameters are.
     parameters = {PathParameters.__name__, *(each.query.__name__ for each in listed if each.query)}
     shown = {name: schema for name, schema in components.items() if name not in parameters}
@@ -46,7 +46,7 @@ def document(operations: Iterable[Operation]) -> Json:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": shown, "securitySchemes": SCHEMES},
+        "components": {"schemas": shown, **({"securitySchemes": SCHEMES} if tokens else {})},
     }
 
 
@@ -85,7 +85,7 @@ def _alternatives(type_: Any) -> tuple[type, ...]:
     return get_args(type_) if isinstance(type_, UnionType) else (type_,)
 
 
-def _operation(operation: Operation, known: Schemas) -> Json:
+def _operation(operation: Operation, known: Schemas, tokens: bool) -> Json:
     summary, _, rest = operation.summary.partition(". ")
     described: Json = {
         "operationId": operation.handler,
@@ -97,8 +97,9 @@ def _operation(operation: Operation, known: Schemas) -> Json:
             **{str(int(status)): _answer(status, contents, known) for status, contents in operation.answers.items()},
             **{str(int(status)): _refusal(status, known) for status in sorted(operation.refusals)},
         },
-        "security": [] if operation.needs is Role.ANYONE else [{"token": [operation.needs.value]}],
     }
+    if tokens:
+        described["security"] = [] if operation.needs is Role.ANYONE else [{"token": [operation.needs.value]}]
     if operation.body is not None:
         content = {JSON: {"schema": known.of(operation.body)}}
         described["requestBody"] = {"required": True, "content": content}
@@ -118,11 +119,7 @@ def _path_parameters(operation: Operation, known: Schemas) -> Iterable[Json]:
 
 def _query_parameters(operation: Operation, known: Schemas) -> Iterable[Json]:
     for name, required, schema in known.members(operation.query) if operation.query else ():
-        # What may be left out is null when decoded; as text in a query there is no null.
-        shown = dict(next(each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"))
-        if schema.get("default") is not None:
-            shown["default"] = schema["default"]
-        yield {"name": name, "in": "query", "required": required, "schema": shown}
+        yield {"name": name, "in": "query", "required": required, "schema": schema}
 
 
 def _answer(status: HTTPStatus, contents: tuple[Content, ...], known: Schemas) -> Json:

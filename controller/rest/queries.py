@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls take in their query: one declaration per query."""
+"""What calls take in their query: one declaration per query. What is left out is UNSET: as text there is no null."""
 
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.datastructures import MultiDict
 
 from controller.rest.bodies import split_error
@@ -25,15 +25,15 @@ class PageQuery(Struct, forbid_unknown_fields=True):
     """Which part of a list."""
 
     limit: Limit = 100
-    cursor: Annotated[str, Meta(description="`next` of the page before.")] | None = None
+    cursor: Annotated[str, Meta(description="`next` of the page before.")] | UnsetType = UNSET
 
 
 class BindingsQuery(PageQuery):
     """Which bindings."""
 
-    home_agent: Ipv6Address | None = None
-    care_of_address: Ipv6Address | None = None
-    state: Literal["pending", "active", "partial", "held"] | None = None
+    home_agent: Ipv6Address | UnsetType = UNSET
+    care_of_address: Ipv6Address | UnsetType = UNSET
+    state: Literal["pending", "active", "partial", "held"] | UnsetType = UNSET
 
 
 class PostQuery(Struct, forbid_unknown_fields=True):
@@ -44,8 +44,8 @@ class PostQuery(Struct, forbid_unknown_fields=True):
             Literal["active"],
             Meta(description="Answer when the switches have confirmed, 202 if they have not after `request_timeout`."),
         ]
-        | None
-    ) = None
+        | UnsetType
+    ) = UNSET
 
 
 class DifferenceQuery(Struct, forbid_unknown_fields=True):
@@ -64,11 +64,13 @@ class TunnelsQuery(Struct, forbid_unknown_fields=True):
 class EventsQuery(Struct, forbid_unknown_fields=True):
     """Which events, from where on, and whether to follow those that come."""
 
-    name: Annotated[str, Meta(description="Names of events, separated by commas.")] | None = None
+    name: Annotated[str, Meta(description="Names of events, separated by commas.")] | UnsetType = UNSET
     follow: Literal["yes", "no"] = "yes"
-    after: Annotated[EventNumber, Meta(description="The event to go on behind; 0 for all that are held.")] | None = None
+    after: (
+        Annotated[EventNumber, Meta(description="The event to go on behind; 0 for all that are held.")] | UnsetType
+    ) = UNSET
     limit: Limit = 100
-    cursor: Annotated[EventNumber, Meta(description="`next` of the page before.")] | None = None
+    cursor: Annotated[EventNumber, Meta(description="`next` of the page before.")] | UnsetType = UNSET
 
 
 def decode_query(query: MultiDict[str, str], type_: type[T]) -> T:

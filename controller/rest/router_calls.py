@@ -47,7 +47,7 @@ class RouterCalls:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
         return self._drain(router, True)
 
-    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
+    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, UNKNOWN)
     def undrain_router(self, request: Request, dpid: str) -> Response:
         """Take a router back into service. Idempotent."""
         return self._drain(self._router(dpid), False)
