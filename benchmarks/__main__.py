@@ -3,11 +3,13 @@
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from http.client import HTTPException
@@ -20,6 +22,7 @@ from benchmarks import idle, load, report, restart, routers, single, under_bulk
 from benchmarks.figures import NOT_MEASURED, Figure
 from benchmarks.lab import Lab, Plan
 from benchmarks.rest import Unexpected
+from tests.support.waiting import wait_for
 
 FAILURES = (Unexpected, OSError, RuntimeError, HTTPException, SubprocessError)
 FAILED = 1  # exit status: something could not be measured
@@ -68,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         profile=arguments.profile,
     )
     try:
-        with tempfile.TemporaryDirectory(prefix="hoaflow-bench-") as directory:
-            facts, figures = _measure(Path(directory), plan, arguments.only, arguments.output)
+        with _directory() as directory:
+            facts, figures = _measure(directory, plan, arguments.only, arguments.output)
     except Interrupted as interrupted:
         print(f"\n{interrupted}: ended, and cleaned up", file=sys.stderr)
         return interrupted.status
@@ -79,6 +82,22 @@ def main(argv: list[str] | None = None) -> int:
     if any(figure.value == NOT_MEASURED for figure in figures):
         return FAILED
     return MISSED if any(figure.met is False for figure in figures) else 0
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory that is removed in the end, even if a command that was interrupted while it was started still makes a
+    file there."""
+    directory = Path(tempfile.mkdtemp(prefix="hoaflow-bench-"))
+    try:
+        yield directory
+    finally:
+        wait_for(f"{directory} is removed", partial(_removed, directory))
+
+
+def _removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tuple[dict[str, Any], list[Figure]]:

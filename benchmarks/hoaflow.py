@@ -133,10 +133,10 @@ class Hoaflow:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End the controller, with bridge and agents."""
         self._ended.set()
+        self.controller.kill(number)  # first, for a renewal may wait for its answer
         if self._renewing is not None:
             self._renewing.join()
             self._renewing = None
-        self.controller.kill(number)
         self.rest.close()
         self._renewals.close()
 
@@ -203,7 +203,8 @@ class Hoaflow:
                     if self._held.get(population) and not self._reporting.locked():
                         self._report(self._renewals, population, population.report(time.monotonic()))
             except (OSError, http.client.HTTPException, Unexpected) as error:
-                self.missed_renewals.append(repr(error))
+                if not self._ended.is_set():
+                    self.missed_renewals.append(repr(error))
 
     def _announce(self, rest: RestClient) -> list[Population]:
         """Announce home agents and backends; return the home agents whose snapshot is wanted."""
