@@ -6,7 +6,7 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel bench demo lock clean
+.PHONY: help setup lint format test test-kernel bench bench-dataplane demo lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,9 @@ test-kernel: setup ## the kernel tier of the tests alone, emulated if this host'
 
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
 	scripts/as-root $(BIN)/python -m benchmarks $(BENCH)
+
+bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home agent, side by side; build/bench-dataplane.json
+	$(GUEST) --writable build -- $(BIN)/python -m benchmarks.dataplane $(BENCH)
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
