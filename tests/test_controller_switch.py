@@ -327,9 +327,16 @@ IPV4_HOME_ADDRESS, BOTH_PREFIXES = "10.99.0.100", [HOME_PREFIX, "10.99.0.0/24"]
 
 
 @pytest.fixture
-def flow_bench(ovs: Ovs, controller: Controller) -> Bench:
+def proxy(ovs: Ovs) -> Iterator[Proxy]:
+    """Sees what the controller and the switch of `flow_bench` exchange."""
+    with Proxy(ovs, 6654, OPENFLOW_PORT) as running:
+        yield running
+
+
+@pytest.fixture
+def flow_bench(ovs: Ovs, controller: Controller, proxy: Proxy) -> Bench:
     """A switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
-    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    ovs.add_bridge("br0", 1, 6654)
     ovs.add_port("br0", "cn", CN)
     for name, number, udp_port in (("tx", 5, 6941), ("rx", 6, 6943)):
         options = ["remote_ip=flow", "local_ip=flow", "key=0", f"dst_port={udp_port}"]
@@ -383,6 +390,18 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Benc
     assert {flow for flow in sent_again(sent, bench.flows()) if "goto_table" not in flow} <= {
         flow for flow in sent if "table=3" in flow
     }, "what is read back is not what was sent"
+
+
+def test_a_handover_is_one_bundle(flow_bench: Bench, proxy: Proxy) -> None:
+    before = len(proxy.committed)
+    flow_bench.controller.call("POST", "/v1/bindings", binding(SECOND, 2))
+    wait_for("the binding is active", lambda: flow_states(flow_bench)[0] == "active")
+    ends = [ipaddress.IPv6Address(address).packed for address in (FIRST, SECOND)]
+    # Others renew the gates meanwhile.
+    (handover,) = [b for b in proxy.committed[before:] if any(end in message for message in b for end in ends)]
+    # The flow that encapsulates is changed in place; that of the tunnel's packets, and their check, go and come.
+    assert [sum(end in message for message in handover) for end in ends] == [2, 3]
+    assert len(handover) == 5
 
 
 def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_bench: Bench) -> None:

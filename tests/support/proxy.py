@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy between a real switch and the controller that makes the switch worse: without bundles, or silent."""
+"""A proxy between a real switch and the controller that sees its bundles, and can make the switch worse: without
+bundles, or silent."""
 
 import contextlib
 import socket
@@ -11,16 +12,24 @@ from tests.support.ovs import Ovs
 
 HEADER = struct.Struct("!BBHI")
 OFPT_ERROR, OFPT_EXPERIMENTER = 1, 4
+# After the header of an experimenter message: experimenter, type, bundle, and of a control message its type (EXT-230).
+BUNDLE = struct.Struct("!IIIH")
+BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
 BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXPERIMENTER
 
 
 class Proxy:
-    """Takes the switch's connection on `port` and makes its own to the controller. A context manager."""
+    """Takes the switch's connection on `port` and makes its own to the controller. A context manager.
+
+    `committed`: the messages of each bundle that the controller has committed.
+    """
 
     def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
         self.bundles = True
         self.silent = threading.Event()
         self.refused = 0
+        self.committed: list[list[bytes]] = []
+        self._bundles: dict[int, list[bytes]] = {}
         self._ovs = ovs
         self._controller_port = controller_port
         self._sockets: list[socket.socket] = []
@@ -71,12 +80,22 @@ class Proxy:
 
     def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
         version, kind, _, xid = HEADER.unpack_from(message)
-        if kind != OFPT_EXPERIMENTER or self.bundles:
+        if kind != OFPT_EXPERIMENTER:
+            return message
+        if self.bundles:
+            self._follow_bundle(message)
             return message
         self.refused += 1
         body = BAD_EXPERIMENTER + message[:64]
         controller.sendall(HEADER.pack(version, OFPT_ERROR, HEADER.size + len(body), xid) + body)
         return b""
+
+    def _follow_bundle(self, message: bytes) -> None:
+        _, kind, bundle, step = BUNDLE.unpack_from(message, HEADER.size)
+        if kind == BUNDLE_ADD:
+            self._bundles.setdefault(bundle, []).append(message)
+        elif kind == BUNDLE_CONTROL and step == COMMIT_REQUEST:
+            self.committed.append(self._bundles.pop(bundle, []))
 
     def _from_switch(self, message: bytes, switch: socket.socket) -> bytes:
         return b"" if self.silent.is_set() else message
