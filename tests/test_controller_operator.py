@@ -62,6 +62,16 @@ def test_a_direct_path_is_explained(bench: Bench) -> None:
         assert explain(bench, spelled)["path"] == "home"
 
 
+def test_flows_are_filtered(bench: Bench) -> None:
+    def kinds(query: str) -> list[str]:
+        flows = bench.controller.get(f"/v1/routers/{ROUTER}/flows?{query}")["flows"]
+        return sorted(flow["kind"] for flow in flows)
+
+    assert kinds("kind=gate") == ["gate", "gate"]
+    assert kinds(f"home_address={HOME_ADDRESS}") == ["downlink", "uplink"]
+    assert kinds("home_address=2001:db8:99::7") == []
+
+
 def test_the_home_agents_path_is_explained(bench: Bench) -> None:
     bench.post(sequence=2, lifetime=0)
     gone = explain(bench)

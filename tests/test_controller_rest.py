@@ -394,6 +394,33 @@ def test_an_agent_follows_its_list(api: Api) -> None:
     problem(api.call("GET", "/v1/routers/1/flows"), 503)
 
 
+def test_other_lists_are_filtered(api: Api) -> None:
+    api.call("PUT", "/v1/routers/1/tunnels/ack", {"revision": 0})
+
+    def count(path: str, name: str) -> int:
+        return len(api.get(path)[name])
+
+    assert count("/v1/home-agents?status=up", "home_agents") == 1
+    assert count("/v1/home-agents?status=ha-down", "home_agents") == 0
+    assert count("/v1/routers?connected=no&draining=no", "routers") == 1
+    assert count("/v1/routers?connected=yes", "routers") == 0
+    assert count("/v1/routers?draining=yes", "routers") == 0
+    for wrong in ("home-agents?status=well", "routers?connected=1", "routers?colour=red", "routers/1/flows?kind=x"):
+        problem(api.call("GET", f"/v1/{wrong}"), 422)
+    problem(api.call("GET", "/v1/bindings?limit=1&limit=2"), 422)
+
+
+def test_head_and_options(api: Api) -> None:
+    api.call("POST", "/v1/bindings", BINDING)
+    path = f"/v1/bindings/{HOME_ADDRESS}"
+    shown, head = api.call("GET", path), api.call("HEAD", path)
+    assert (head.status_code, head.data, head.content_type) == (200, b"", shown.content_type)
+    assert head.content_length
+    options = api.call("OPTIONS", path)
+    assert (options.status_code, options.headers["Allow"]) == (204, "DELETE, GET, HEAD, OPTIONS")
+    assert problem(api.call("PATCH", path), 405)["detail"] == "expected one of DELETE, GET, HEAD, OPTIONS, got PATCH"
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -13,6 +13,7 @@ from controller.events import RESET
 from controller.rest.fields import (
     Count,
     DatapathId,
+    FlowKind,
     HomeAddress,
     HomePrefix,
     Ipv6Address,
@@ -201,7 +202,7 @@ class DesiredFlow(Struct):
 
     table: str
     priority: Count
-    kind: str
+    kind: FlowKind
     flow: Annotated[str, Meta(description="The flow as `ovs-ofctl` writes it, with names for tables.")]
     cookie: Annotated[str, Meta(pattern="^0x[0-9a-f]+$")]
     expires_in: SecondsLeft | None

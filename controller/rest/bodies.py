@@ -176,7 +176,7 @@ def address_in_path(text: str) -> bytes:
 
 
 def prefix_in_path(text: str) -> Prefix:
-    """Return the home address or mobile network prefix in a request's path. Raises Problem."""
+    """Return the home address or mobile network prefix in a request's path or query. Raises Problem."""
     return _prefix("home_address", text)
 
 

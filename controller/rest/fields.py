@@ -2,7 +2,7 @@
 """The types of the fields that requests and answers share, each declared once with its bounds and what it means."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -53,6 +53,10 @@ Lifetime = Annotated[
 ]
 Sequence = Annotated[
     int, Meta(description="Of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552])
+]
+FlowKind = Annotated[
+    Literal["miss", "guard", "gate", "downlink", "uplink", "verify", "drain"],
+    Meta(description="What a flow is there for; the lowest byte of its cookie."),
 ]
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(description="A state of a router's tunnel list.", ge=0, lt=10**18)]

@@ -5,15 +5,15 @@ import time
 from http import HTTPStatus
 from operator import attrgetter
 
+from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
-from controller.core.addresses import format_address
 from controller.core.bindings import Binding
 from controller.rest import answers, bodies, views
 from controller.rest.calls import Controlled, json_answer, page_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
-from controller.rest.queries import PageQuery
+from controller.rest.queries import HomeAgentsQuery
 
 
 class HomeAgentCalls:
@@ -22,14 +22,13 @@ class HomeAgentCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=PageQuery)
-    def list_home_agents(self, request: Request, query: PageQuery) -> Response:
-        """List the home agents, by page."""
-        found = ((format_address(agent.address), agent) for agent in self._at.offload.home_agents)
+    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery)
+    def list_home_agents(self, request: Request, query: HomeAgentsQuery) -> Response:
+        """List the home agents, by page, filtered."""
         now = time.monotonic()
-        return page_answer(
-            answers.HomeAgents, query, found, lambda agent: views.home_agent_view(agent, self._at.offload, now)
-        )
+        shown = (views.home_agent_view(agent, self._at.offload, now) for agent in self._at.offload.home_agents)
+        found = ((each.home_agent, each) for each in shown if query.status in (UNSET, each.status))
+        return page_answer(answers.HomeAgents, query, found, lambda each: each)
 
     @operation(
         "PUT",

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.datastructures import MultiDict
 
 from controller.rest.bodies import split_error
-from controller.rest.fields import Ipv6Address, Revision
+from controller.rest.fields import FlowKind, HomeAddress, Ipv6Address, Revision
 from controller.rest.problems import wrong_field
 
 LARGEST_LIMIT = 1000
@@ -34,6 +34,26 @@ class BindingsQuery(PageQuery):
     home_agent: Ipv6Address | UnsetType = UNSET
     care_of_address: Ipv6Address | UnsetType = UNSET
     state: Literal["pending", "active", "partial", "held"] | UnsetType = UNSET
+
+
+class HomeAgentsQuery(PageQuery):
+    """Which home agents."""
+
+    status: Literal["up", "ha-down", "expired"] | UnsetType = UNSET
+
+
+class RoutersQuery(PageQuery):
+    """Which routers."""
+
+    connected: Literal["yes", "no"] | UnsetType = UNSET
+    draining: Literal["yes", "no"] | UnsetType = UNSET
+
+
+class FlowsQuery(PageQuery):
+    """Which flows of a router."""
+
+    kind: FlowKind | UnsetType = UNSET
+    home_address: HomeAddress | UnsetType = UNSET
 
 
 class PostQuery(Struct, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@
 import time
 from http import HTTPStatus
 
+from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
 from controller.core.router import Router
@@ -12,7 +13,7 @@ from controller.rest.calls import Controlled, json_answer, page_answer
 from controller.rest.difference_view import difference_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
-from controller.rest.queries import LONGEST_POLL, DifferenceQuery, PageQuery, TunnelsQuery
+from controller.rest.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.southbound.channel import Counters, SwitchSilent
 from controller.southbound.decoder import InstalledFlow
 
@@ -26,10 +27,15 @@ class RouterCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=PageQuery)
-    def list_routers(self, request: Request, query: PageQuery) -> Response:
-        """List the routers, by page."""
-        found = ((views.dpid_text(dpid), router) for dpid, router in self._at.offload.routers.items())
+    @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=RoutersQuery)
+    def list_routers(self, request: Request, query: RoutersQuery) -> Response:
+        """List the routers, by page, filtered."""
+        found = (
+            (views.dpid_text(dpid), router)
+            for dpid, router in self._at.offload.routers.items()
+            if query.connected in (UNSET, _yes_or_no(router.connected))
+            and query.draining in (UNSET, _yes_or_no(router.gates.draining))
+        )
         return page_answer(answers.Routers, query, found, self._view)
 
     @operation("GET", "/v1/routers/{dpid}", Role.READ, answers.Router, UNKNOWN)
@@ -52,15 +58,19 @@ class RouterCalls:
         """Take a router back into service. Idempotent."""
         return self._drain(self._router(dpid), False)
 
-    @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=PageQuery)
-    def list_flows(self, request: Request, query: PageQuery, dpid: str) -> Response:
-        """List the flows of ours that a router's switch has at this moment, by page, each with what it serves."""
+    @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery)
+    def list_flows(self, request: Request, query: FlowsQuery, dpid: str) -> Response:
+        """List the flows of ours that a router's switch has at this moment, by page, filtered, each with what it
+        serves."""
         router = self._router(dpid)
         now = time.monotonic()
+        served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
         found = (
             (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
             for flow in self._installed(router)
             if flow.entry is not None
+            and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
+            and (served is None or served in router.served_by(flow.entry.flow))
         )
         return page_answer(answers.Flows, query, found, lambda flow: views.flow_view(*flow, router, now))
 
@@ -135,6 +145,10 @@ class RouterCalls:
             return channel.read_flows()
         except SwitchSilent as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)}: {error}") from None
+
+
+def _yes_or_no(truth: bool) -> str:
+    return "yes" if truth else "no"
 
 
 def _switch(router: Router) -> str:
