@@ -10,7 +10,7 @@ from benchmarks.activation import Activation, activate
 from benchmarks.baselines import BareRyu
 from benchmarks.figures import Figure, median, milliseconds, paired_ratio, percentile, shares
 from benchmarks.hoaflow import Bulk, bridge
-from benchmarks.lab import ROUTER, Lab, Profiling, new_population
+from benchmarks.lab import ROUTER, Lab, Profiling, new_population, posts
 from benchmarks.processes import peak_resident_bytes, resident_bytes
 
 BULK_GOAL = 3.0  # times ovs-ofctl
@@ -65,7 +65,7 @@ def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
         figures += lab.explain(_bulk(steps[-1], fills), "bulk", partial(_bulk_again, lab))
         figures.append(_memory(steps[-1]))
     if "activation" in wanted:
-        figures += lab.explain(_activation(steps[-1], bare), "activation", partial(_activate_again, lab))
+        figures += lab.explain(_activation(steps[-1], bare, _null(lab)), "activation", partial(_activate_again, lab))
     if "growth" in wanted:
         figures.append(_growth(steps))
     return figures
@@ -127,7 +127,14 @@ def _memory(step: Step) -> Figure:
     )
 
 
-def _activation(step: Step, bare: list[list[float]]) -> list[Figure]:
+def _null(lab: Lab) -> list[float]:
+    """Latencies that the generator measures of a server that does nothing, at the same pace."""
+    population = new_population(min(lab.plan.changes, lab.plan.bindings))
+    load = posts(population, list(range(len(population))), lab.plan.rate, "?wait=active")
+    return lab.null_result(load.requests, load.rate).latencies
+
+
+def _activation(step: Step, bare: list[list[float]], null: list[float]) -> list[Figure]:
     split = shares([each.cpu for each in step.activations], [each.elapsed for each in step.activations])
     figures = []
     for percent, goal in ((50, P50_GOAL), (99, P99_GOAL)):
@@ -141,8 +148,8 @@ def _activation(step: Step, bare: list[list[float]]) -> list[Figure]:
                 f"FlowMod + barrier {milliseconds(median(baselines))}",
                 f"≤ {goal:g} times",
                 ratio <= goal,
-                split,
-                {"hoaflow": values, "bare": baselines},
+                f"{split}; the generator alone takes {milliseconds(percentile(null, percent))}",
+                {"hoaflow": values, "bare": baselines, "null_server": percentile(null, percent)},
             )
         )
     return figures
