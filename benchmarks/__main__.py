@@ -150,8 +150,17 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=f"{text} ({default})")
     parser.add_argument("--profile", action="store_true", help="keep profiles also of what meets its goals")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(%(default)s)")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="Markdown file to put the table into")
+    parser.add_argument("--document", type=_with_table, metavar="FILE", help="Markdown file to put the table into")
     return parser.parse_args(argv)
+
+
+def _with_table(text: str) -> Path:
+    """A file that has a place for the table, which is better known before ten minutes have passed."""
+    try:
+        report.around_table(Path(text))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
 
 
 def _at_least(least: float) -> Callable[[str], float]:

@@ -60,14 +60,20 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(text)
 
 
+def around_table(path: Path) -> tuple[str, str]:
+    """What a Markdown file has before and after its table, markers included. Raises ValueError without, OSError."""
+    found = re.fullmatch(f"(.*<!-- table:[^\n]*\n).*({END_OF_TABLE}\n.*)", path.read_text(), re.DOTALL)
+    if not found:
+        raise ValueError(f"{path}: expected a line '<!-- table: … -->' and a line '{END_OF_TABLE}'")
+    return found[1], found[2]
+
+
 def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence[Figure]) -> None:
     """Put the table, with when and where it was measured, between the markers in a Markdown file.
 
     Raises ValueError when the file has none.
     """
-    found = re.fullmatch(f"(.*<!-- table:[^\n]*\n).*({END_OF_TABLE}\n.*)", path.read_text(), re.DOTALL)
-    if not found:
-        raise ValueError(f"{path}: expected a line '<!-- table: … -->' and a line '{END_OF_TABLE}'")
+    before, after = around_table(path)
     lines = [
         f"Measured on {facts['date']}: {facts['cores']} cores of {facts['model']}, load before {facts['load'][0]:.1f},",
         f"Linux {facts['kernel']}, Open vSwitch {facts['open_vswitch']}, Python {facts['python']},",
@@ -76,7 +82,7 @@ def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence
         *(f"| {' | '.join(cells)} |" for cells in (HEADINGS, ("---",) * len(HEADINGS), *rows(figures))),
         *(line for figure in figures if figure.reason for line in ("", f"`{figure.name}`: {figure.reason}.")),
     ]
-    path.write_text(found[1] + "\n".join(lines) + "\n" + found[2])
+    path.write_text(before + "\n".join(lines) + "\n" + after)
 
 
 def write(path: Path, content: dict[str, Any], figures: Sequence[Figure]) -> None:
