@@ -6,7 +6,7 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel bench bench-dataplane demo lock clean
+.PHONY: help setup lint format test test-kernel bench bench-dataplane demo pages lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,10 @@ bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home a
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
+
+pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
+	scripts/as-root $(BIN)/python -m tests.support.dumps
+	$(BIN)/python -m manual
 
 lock: ## pin the dependencies anew, after a change of them in pyproject.toml
 	scripts/lock

@@ -82,7 +82,8 @@ def _lease(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The options, with their help."""
     parser = argparse.ArgumentParser(
         prog="ha-bridge",
         description=DESCRIPTION,
@@ -156,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the bridge until SIGTERM or SIGINT; 0 then, 1 after a failure (2: arguments)."""
-    parser = _parser()
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.no_console and args.no_netlink:
         parser.error("--no-console and --no-netlink leave nothing to follow")

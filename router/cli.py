@@ -64,7 +64,7 @@ to the home agents.
 
 def main(argv: list[str] | None = None) -> int:
     """Run `hoaflow-router`; returns the exit status: 0 done, 1 failed (said why on stderr), 2 usage."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     ovsdb = Ovsdb(arguments.db)
     try:
         commands = {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run, "doctor": _doctor}
@@ -179,7 +179,8 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The options, with their help."""
     parser = argparse.ArgumentParser(
         prog="hoaflow-router",
         description=DESCRIPTION,

@@ -413,3 +413,33 @@ def test_a_switch_that_differs_is_shown_flow_by_flow(own_bench: Bench, own_hoafl
     assert "  - table=classify,priority=300,ipv6,ip_proto=135,ipv6_dst=2001:db8:99::/64" in said
     assert "  + table=downlink,priority=100,ipv6,ipv6_dst=::5" in said
     assert own_hoaflow.json("diff", status=5)["routers"][0]["in_sync"] is False
+
+
+def test_a_configuration_is_checked_by_the_controllers_own_code(
+    bench: Bench, hoaflow: Operator, tmp_path: Path
+) -> None:
+    path = tmp_path / "controller.conf"
+    path.write_text("[hoaflow]\nagent_lease = 5\n")
+    said = hoaflow("check-config", "--config-file", str(path)).out
+    assert [line.split()[:2] for line in said.splitlines() if not line.startswith(" ")] == [
+        ["ok", what] for what in ("settings", "OpenFlow", "controller", "access", "ready")
+    ]
+    assert "1 of" in said
+    wrong = {
+        "[hoaflow]\nagent_leese = 5\n": "has no setting 'agent_leese'",
+        "[hoaflow]\nagent_lease = 0.1\n": "agent_lease",
+        "[DEFAULT]\nwsapi_hots = ::1\n": "[DEFAULT] wsapi_hots: nobody reads it",
+        "[DEFAULT]\nctl_cert = /nowhere\n": "OpenFlow over TLS needs",
+        "agent_lease = 5\n": "Section must be started",
+    }
+    for text, reason in wrong.items():
+        path.write_text(text)
+        checked = hoaflow.json("check-config", "--no-connect", "--config-file", str(path), status=5)
+        assert not checked["healthy"]
+        assert any(reason in found["said"] for found in checked["findings"] if found["result"] == "wrong"), checked
+
+
+def test_check_config_says_what_keeps_it_from_the_controller(own_hoaflow: Operator) -> None:
+    checked = own_hoaflow.json("check-config", status=5)
+    assert [(found["what"], found["result"]) for found in checked["findings"]] == [("controller", "wrong")]
+    assert "Connection refused" in checked["findings"][0]["said"]

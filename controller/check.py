@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a configuration file as the controller itself would at its start, without starting.
+
+`hoaflow check-config` runs it as a process of its own, `python -m controller.check FILE`, as importing Ryu changes how
+a whole process does its input and output. It prints its findings, one JSON object a line.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from oslo_config import cfg
+
+import controller.ryu_compat  # noqa: F401, what Ryu's own modules need to be imported
+from controller.openflow_tls import openflow_tls
+from controller.settings import GROUP, OPTIONS, WrongSettings, load
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it is as it should be, and what was found."""
+
+    what: str
+    ok: bool
+    said: str
+
+
+def check(path: Path) -> Iterator[Finding]:
+    """Check the file that is to be given as ``--config-file``, and the files that it names."""
+    # Importing them declares Ryu's options; with its command come those of logging.
+    from ryu import cfg as ryu_options
+    from ryu.app import wsgi  # noqa: F401
+    from ryu.cmd import manager  # noqa: F401
+
+    conf = ryu_options.CONF
+    try:
+        conf(args=["--config-file", str(path)], project="ryu")
+        load(conf)
+    except (WrongSettings, cfg.Error) as error:
+        yield Finding("settings", False, str(error))
+        return
+    sections: dict[str, dict[str, list[str]]] = {}
+    cfg.ConfigParser(str(path), sections).parse()
+    for section, names in sections.items():
+        unknown = section not in ("DEFAULT", GROUP)
+        for name in names:
+            if unknown or (section == "DEFAULT" and name not in conf):
+                expected = f"the controller has its settings in [{GROUP}], and Ryu its own in [DEFAULT]"
+                yield Finding("settings", False, f"{path}: [{section}] {name}: nobody reads it; {expected}")
+    given = len(sections.get(GROUP, {}))
+    yield Finding("settings", True, f"{path}: {given} of {len(OPTIONS)} settings given, the others have their defaults")
+    yield _looked_at("OpenFlow", lambda: _openflow(conf))
+
+
+def _openflow(conf: cfg.ConfigOpts) -> str:
+    where = f"{conf.ofp_listen_host}"
+    if openflow_tls(conf) is None:
+        return f"in clear, from whoever reaches {where} port {conf.ofp_tcp_listen_port or 6653}"
+    return f"over TLS, certificates and key are readable and fit, at {where} port {conf.ofp_ssl_listen_port or 6653}"
+
+
+def _looked_at(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except WrongSettings as error:
+        return Finding(what, False, str(error))
+
+
+if __name__ == "__main__":
+    for finding in check(Path(sys.argv[1])):
+        print(msgspec.json.encode(finding._asdict()).decode(), flush=True)

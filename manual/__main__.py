@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m manual`: write the generated pages into docs/."""
+
+import sys
+from pathlib import Path
+
+from manual import commands, pipeline, settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def pages() -> dict[Path, str]:
+    """Return what each generated page should say."""
+    return {
+        DOCS / "cli.md": commands.page(),
+        DOCS / "settings.md": settings.page(),
+        DOCS / "pipeline.md": pipeline.page(DOCS / "dumps"),
+    }
+
+
+def main() -> int:
+    """Write what has changed."""
+    for path, text in pages().items():
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            print(f"{path} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
