@@ -32,9 +32,7 @@ def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
 
         def is_active(care_of_address: str) -> bool:
             binding = deployment.binding()
-            return bool(
-                binding and binding["state"] == "active" and binding["care_of_address"] == care_of_address
-            )  # fmt: skip
+            return bool(binding and (binding["state"], binding["care_of_address"]) == ("active", care_of_address))
 
         def flows(router: str) -> str:
             return bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", BRIDGE, node=router)
@@ -49,8 +47,6 @@ def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
             assert ping() == 0
             for router in bed.topology.routers:
                 assert flows(router).count(f"set_field:{at.care_of_address(link)}->tun_ipv6_dst") == 1
-        # The tunnel's ends are on the routers of the two links, and not on the one that has nothing to do with it.
-        assert bed.run("ip", "-s", "link", "show", "hoaflow6", node="r1")
         deployment.attach(HOME)
         wait_for("the binding is gone", lambda: deployment.binding() is None, PATIENCE)
         assert ping() == 10  # at home: only the way to the home address leads over the home agent, as a router
