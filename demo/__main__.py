@@ -36,9 +36,12 @@ from topologies.testbed import Testbed
 DELAY = 50.0  # milliseconds between core and home agent, one way: across an ocean
 RATE = 100.0  # packets a second, in each direction
 HOST, VM = "host", "vm"
-# The core, the pauses and the time between packets are slow where all else is, so that figures stay comparable.
-SLOWDOWN = {HOST: 1.0, VM: 4.0}
-GUEST_TIME_LIMIT = 1800.0  # seconds
+# Core, pauses, lifetimes and time between packets are slow where all else is, so that figures stay comparable.
+SLOWDOWN = {HOST: 1.0, VM: 6.0}
+LEASE = 10  # seconds, of the bridge; longer with a slowdown, up to what the controller grants
+LONGEST_LEASE = 60
+LIFETIME = 60  # seconds, of bindings; longer with a slowdown
+GUEST_TIME_LIMIT = 3600.0  # seconds
 
 ROWS = (
     ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
@@ -76,7 +79,9 @@ def observe(
     narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
     narrator.say("three routers, a core, home agent, mobile and correspondent node")
     with Testbed(RoamingTopo(datapath=datapath, delay=delay), directory / "logs") as bed:
-        seen = Journey(Deployment(bed), narrator, directory, rate, slowdown).run()
+        lease = min(round(LEASE * slowdown), LONGEST_LEASE)
+        deployment = Deployment(bed, lifetime=4 * round(LIFETIME / 4 * slowdown), lease=lease)  # RFC 6275: units of 4 s
+        seen = Journey(deployment, narrator, directory, rate, slowdown).run()
         errors = bed.errors()
         narrator.say("taking everything down")
     # What Open vSwitch says while its interfaces are taken away is no longer looked at, what programs say is.

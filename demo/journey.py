@@ -25,8 +25,7 @@ STAY = 1.5  # on the others: until all that the handover disturbed is over
 SETTLE = 0.5  # after a change, until packets sent before it are no longer under way
 DRAIN = 1.0  # in the end: longer than any packet is under way
 MONITORED = 0.5  # between looks at how the traffic fares
-# Seconds, of any: the lease has no other length on a slow one.
-OUTAGE = 12.0  # of the home agent; longer than the bridge's lease of 10 s
+OUTAGE = 12.0  # of the home agent; longer than the bridge's lease, and shorter than the lifetime of bindings
 SPOOFED_EACH = 50
 CONTROLS = 10
 SPOOF = Path(__file__).parents[1] / "topologies/spoof.py"
@@ -207,7 +206,7 @@ class Journey:
         self.bed.kill("home-agent")
         self.deployment.set_home_agent_link(up=False)
         self.monitor.where = "home agent dead, with hoaflow"
-        time.sleep(OUTAGE)
+        self._pause(OUTAGE)
         self.seen.outage = Span(start, time.time())
         self.narrator.say("bringing the home agent back")
         self.deployment.set_home_agent_link(up=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-END_GRACE = 5.0
+END_GRACE = 30.0  # seconds; an emulated kernel is slow
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
