@@ -20,6 +20,7 @@ from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.events import EventBuffer
 from controller.hangup import Hangup
+from controller.metrics import Metrics
 from controller.openflow_tls import install, openflow_tls
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
@@ -63,8 +64,11 @@ class HoaflowController(RyuApp):
         self._encoder = Encoder(settings.first_table)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
+        self._metrics = Metrics(self._offload, self._channels)
         self._api = RestApi(
-            Controlled(self._offload, settings, self._channels, self._changed, self._notify, self._events)
+            Controlled(
+                self._offload, settings, self._channels, self._changed, self._notify, self._events, self._metrics
+            )
         )
 
     def start(self) -> None:
@@ -100,6 +104,12 @@ class HoaflowController(RyuApp):
         channel = self._channel(event)
         if channel:
             channel.on_statistics(event.msg)
+
+    @set_ev_cls(ofp_event.EventOFPAggregateStatsReply, MAIN_DISPATCHER)
+    def _on_total(self, event: ofp_event.EventOFPAggregateStatsReply) -> None:
+        channel = self._channel(event)
+        if channel:
+            channel.on_total(event.msg)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
     def _on_flow_removed(self, event: ofp_event.EventOFPFlowRemoved) -> None:
@@ -153,6 +163,9 @@ class HoaflowController(RyuApp):
     def _notify(self) -> None:
         """Whatever changed in the core: log its events, and wake whom it may concern."""
         events, self._offload.events = self._offload.events, []
+        activated, self._offload.activated = self._offload.activated, []
+        self._metrics.activated(activated)
+        self._metrics.happened(events)
         self._events.add(events, time.time())
         for event in events:
             level = logging.WARNING if EVENTS[event.name].trouble else logging.INFO

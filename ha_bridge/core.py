@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from .ledger import Ledger, Report
 from .model import Reading, ReadingFailed
-from .schedule import Backoff, ReadSchedule
+from .schedule import FOLLOW_UPS, Backoff, ReadSchedule
 
 BATCH = 1000  # bindings in one POST
 DOWN_WITHOUT_LIFETIMES = 60.0
@@ -35,6 +35,7 @@ UP, DOWN = "up", "ha-down"
 READ_RETRY = 0.25, 1.0  # first and longest wait (seconds) before an unanswering source is asked again
 ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval
 SEND_RETRY = 0.25, 5.0
+FOLLOWING = 0.5  # seconds after which the last of the looks that follow a change has begun
 
 Log = Callable[..., None]
 
@@ -165,6 +166,7 @@ class Core:
             self._not_read(reading, now)
             return
         self._seen = reading.started
+        detected = self._first_sign(reading.started)
         self._unread = self._changed if self._changed > reading.started else None
         if self._unreadable:
             self._unreadable = False
@@ -172,7 +174,7 @@ class Core:
         if self._status != UP:
             self._turn(UP, now, "the home agent answers")
             self._snapshot_due = True
-        self.ledger.observe(reading.bindings, now)
+        self.ledger.observe(reading.bindings, now, detected)
         self._touched(now)
         if self.ledger.take_stale(now):
             self._snapshot_due = True
@@ -180,6 +182,13 @@ class Core:
             if self._withheld.get(home) != reason:
                 self._log(logging.WARNING, "binding-withheld", home_address=home, reason=reason)
         self._withheld = reading.withheld
+
+    def _first_sign(self, started: float) -> float:
+        """Return when the change may have happened that a look beginning at `started` shows: with the kernel's word
+        that led to it, which may be some looks ago; else nobody knows of an earlier moment."""
+        if self._unread is not None and self._unread <= started:
+            return self._unread
+        return self._changed if 0 <= started - self._changed <= FOLLOW_UPS[-1] + FOLLOWING else started
 
     def _not_read(self, failed: ReadingFailed, now: float) -> None:
         if failed.down:

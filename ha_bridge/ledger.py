@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .model import Observed
 
@@ -20,25 +20,32 @@ LAST_PART = 8
 # The terminal shows whole seconds, rounded down: ends that differ by less are the same end.
 ROUNDING = 1.0
 MIN_MOVE = 2.0
+LONGEST_DETECTION = 3600.0  # seconds, the longest that the controller takes
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A binding and when it ends. `expires` and `total` are None where the source has no lifetimes."""
+    """A binding and when it ends. `expires` and `total` are None where the source has no lifetimes. `detected` is the
+    time of the first sign that it has this care-of address."""
 
     care_of_address: str
     sequence: int | None
     expires: float | None
     total: int | None
+    detected: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the controller is to be told of one home address; `binding` is None for a removal."""
+    """What the controller is to be told of one home address; `binding` is None for a removal.
+
+    `news`: it has not been told of this path before.
+    """
 
     home_address: str
     care_of_address: str
     binding: Held | None
+    news: bool = False
 
     def as_json(self, home_agent: str, now: float) -> dict[str, object]:
         """Return the northbound API's form of it, its lifetime as it is at `now`."""
@@ -53,6 +60,8 @@ class Report:
             body["lifetime"] = lifetime_left(self.binding.expires, now)
         if self.binding.sequence is not None:
             body["sequence"] = self.binding.sequence
+        if self.news and self.binding.detected is not None:
+            body["detected_ago"] = round(min(max(0.0, now - self.binding.detected), LONGEST_DETECTION), 6)
         return body
 
 
@@ -70,9 +79,10 @@ class Ledger:
         self._refused: dict[str, str] = {}
         self._stale: set[str] = set()
 
-    def observe(self, bindings: Iterable[Observed], now: float) -> None:
-        """Take a complete look at the home agent's bindings, made at `now`, in place of the last one."""
-        seen = ((binding.home_address, self._held(binding, now)) for binding in bindings)
+    def observe(self, bindings: Iterable[Observed], now: float, detected: float | None = None) -> None:
+        """Take a complete look at the home agent's bindings, made at `now`, in place of the last one. `detected`: when
+        the first sign came of what is new in it."""
+        seen = ((binding.home_address, self._held(binding, now, detected)) for binding in bindings)
         self.wanted = {home: held for home, held in seen if held is not None}
 
     def narrow(self, confirmed: dict[str, str]) -> list[str]:
@@ -92,7 +102,9 @@ class Ledger:
             if self._refused.get(home) == held.care_of_address:
                 if told is not None:  # it will not have the new care-of address, so it must not keep the old one
                     reports.append(Report(home, told.care_of_address, None))
-            elif told is None or told.care_of_address != held.care_of_address or _refresh_due(told, held, now):
+            elif told is None or told.care_of_address != held.care_of_address:
+                reports.append(Report(home, held.care_of_address, held, news=True))
+            elif _refresh_due(told, held, now):
                 reports.append(Report(home, held.care_of_address, held))
         reports.extend(
             Report(home, told.care_of_address, None) for home, told in self.told.items() if home not in self.wanted
@@ -149,19 +161,21 @@ class Ledger:
         ends = (held.expires for home, held in self.told.items() if home in self.wanted)
         return min((end for end in ends if end is not None and end > now), default=None)
 
-    def _held(self, binding: Observed, now: float) -> Held | None:
-        if binding.total is None:
-            return Held(binding.care_of_address, binding.sequence, None, None)
+    def _held(self, binding: Observed, now: float, detected: float | None) -> Held | None:
         known = self.wanted.get(binding.home_address)
         if known is not None and known.care_of_address != binding.care_of_address:
             known = None
+        if known is not None:
+            detected = known.detected
+        if binding.total is None:
+            return Held(binding.care_of_address, binding.sequence, None, None, detected)
         if binding.left is None:
             # What is left cannot be told: the end known before stands; none known, no lifetime to bind it by.
             return known
         expires = now + binding.left
         if known is not None and known.expires is not None and abs(known.expires - expires) < ROUNDING:
             expires = max(known.expires, expires)  # both are rounded down: the later one is nearer the truth
-        return Held(binding.care_of_address, binding.sequence, expires, binding.total)
+        return Held(binding.care_of_address, binding.sequence, expires, binding.total, detected)
 
 
 def _as_sent(held: Held, sent: float) -> Held:

@@ -15,6 +15,7 @@ from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.events import EventBuffer
+from controller.metrics import Metrics
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.settings import Settings
@@ -59,7 +60,9 @@ class Api:
         self.offload = Offload(Timing(10.0, 3.0, 600.0), (Normal(),), first_revision=1000)
         changed = ChangeSignal()
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
-        self._client = Client(RestApi(Controlled(self.offload, SETTINGS, {}, changed, changed.notify, events)))
+        metrics = Metrics(self.offload, {})
+        controlled = Controlled(self.offload, SETTINGS, {}, changed, changed.notify, events, metrics)
+        self._client = Client(RestApi(controlled))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
         """One call; `body` goes as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""

@@ -43,7 +43,7 @@ class Reconciled(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.flows = Reconciliation()
-        self.flows.load([], [])
+        self.flows.load([], [], 0.0)
         self.now = 0.0
         self.switch: dict[FlowKey, Entry] = {}
         self.desired: dict[FlowKey, tuple[Flow, float | None]] = {}
@@ -87,13 +87,13 @@ class Reconciled(RuleBasedStateMachine):
         self.foreign = {downlink(home_address).key for home_address in taken}
         for key in self.foreign:
             self.switch.pop(key, None)
-        self.flows.load(self.switch.values(), self.foreign)
+        self.flows.load(self.switch.values(), self.foreign, self.now)
 
     @precondition(lambda self: self.switch)
     @rule(data=st.data())
     def somebody_deletes(self, data: st.DataObject) -> None:
         self.switch.pop(data.draw(st.sampled_from(sorted(self.switch))))
-        self.flows.load(self.switch.values(), self.foreign)  # as the regular read-back does
+        self.flows.load(self.switch.values(), self.foreign, self.now)  # as the regular read-back does
 
     @invariant()
     def settles(self) -> None:
@@ -141,7 +141,7 @@ def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: f
 
 def test_frequent_refreshes_cost_a_rewrite_at_half_of_what_is_left() -> None:
     flows, sent = Reconciliation(), 0
-    flows.load([], [])
+    flows.load([], [], 0.0)
     for second in range(0, 600, 3):
         flows.want(downlink(), second + 60.0)
         sent += len(apply(flows, float(second)))
@@ -151,7 +151,7 @@ def test_frequent_refreshes_cost_a_rewrite_at_half_of_what_is_left() -> None:
 
 def test_gates_are_renewed_each_time() -> None:
     flows, gate = Reconciliation(), pipeline.downlink_gate(HOME_PREFIX)
-    flows.load([], [])
+    flows.load([], [], 0.0)
     for second in range(0, 30, 3):
         flows.want(gate, second + 10.0)
         assert [change.hard_timeout for change in apply(flows, float(second))] == [10]
@@ -159,7 +159,7 @@ def test_gates_are_renewed_each_time() -> None:
 
 def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
     flows, now = Reconciliation(), 0.0
-    flows.load([], [])
+    flows.load([], [], 0.0)
     flows.want(downlink(), 262_140.0)
     apply(flows, now)
     apply(flows, now)
@@ -176,7 +176,7 @@ def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
 def test_gates_close_first_and_open_last() -> None:
     flows, gate = Reconciliation(), pipeline.downlink_gate(HOME_PREFIX)
     old, new = pipeline.uplink_gate(parse_address("2001:db8:99::1"), pipeline.IPPROTO_IPV6), downlink()
-    flows.load([Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)], [])
+    flows.load([Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
     flows.want(gate, 10.0)
     flows.want(new)
     sent = [(change.flow, change.add) for change in changes(flows, 0.0)]
@@ -185,7 +185,7 @@ def test_gates_close_first_and_open_last() -> None:
 
 def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     flows, now, tries = Reconciliation(), 0.0, []
-    flows.load([], [])
+    flows.load([], [], 0.0)
     flows.want(downlink())
     for _ in range(6):
         (change,) = changes(flows, now)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+from controller.core.activation import Activation, Activations
 from controller.core.addresses import Prefix, format_address, host
 from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
@@ -68,8 +69,9 @@ class Offload:
         self._classify_miss = classify_miss
         self._first_revision = first_revision
         self.history = History()
-        # Since when a binding has been active at its care-of address: that of the event that told so.
-        self._active_since: dict[Prefix, float] = {}
+        self.activations = Activations()
+        # How long bindings took that have become active; taken away by the caller, as are the events.
+        self.activated: list[Activation] = []
         # Home addresses whose bindings may have become active because a gate opened.
         self._behind_gates: dict[Prefix, None] = {}
 
@@ -251,19 +253,24 @@ class Offload:
         router.set_ports(ports, now)
         self.review(router, now)
 
-    def confirm(self, router: Router, changes: list[FlowChange], now: float) -> None:
-        """A switch has carried these changes out."""
-        router.flows.confirm(changes)
+    def confirm(self, router: Router, changes: list[FlowChange], now: float, sent: float | None = None) -> None:
+        """A switch has carried these changes out, which were sent at ``sent``."""
+        repaired = router.flows.confirm(changes)
+        if repaired:
+            router.tally.repaired += repaired
+            self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
         if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in changes):
             self.review(router, now)
         for change in changes:
             if change.add:
                 for home_address in router.served_by(change.flow):
-                    self._announce_if_active(home_address, now)
+                    self._announce_if_active(home_address, now, sent)
 
     def reject(self, router: Router, change: FlowChange, reason: str, now: float) -> None:
         """A switch has refused a change."""
         router.flows.reject(change, reason, now)
+        router.tally.refused += 1
+        self.activations.lose(router.served_by(change.flow))
         self._event(
             "flow-rejected",
             router=f"{router.dpid:016x}",
@@ -272,11 +279,15 @@ class Offload:
             reason=reason,
         )
 
+    def removed(self, router: Router, key: FlowKey, packets: int, bytes_: int) -> None:
+        """A switch says that a binding's flow is gone, and what it had counted."""
+        self.activations.lose(router.removed(key, packets, bytes_))
+
     def review(self, router: Router, now: float) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one."""
         for home_agent in router.gates.review(now):
             found = (binding.home_address for binding in self.bindings.of_home_agent(home_agent))
-            self._behind_gates.update((address, None) for address in found if address not in self._active_since)
+            self._behind_gates.update((address, None) for address in found if address in self.activations.unconfirmed)
 
     # From the clock.
 
@@ -327,7 +338,7 @@ class Offload:
 
     def active_since(self, home_address: Prefix) -> float | None:
         """Return when a binding became active at its care-of address, None if it never was."""
-        return self._active_since.get(home_address)
+        return self.activations.active_since.get(home_address)
 
     # How.
 
@@ -371,7 +382,7 @@ class Offload:
             router.follow(binding, now)
         self._record(binding, now, source, change.value)
         if change in (Change.ADDED, Change.CHANGED):
-            self._active_since.pop(binding.home_address, None)
+            self.activations.report(binding.home_address, now)
             self._event(
                 f"binding-{change.value}",
                 home_address=binding.home_address,
@@ -391,7 +402,7 @@ class Offload:
             self._gone(removed, now, reason, source, update)
 
     def _gone(self, binding: Binding, now: float, reason: str, source: Source, update: Binding | None = None) -> None:
-        self._active_since.pop(binding.home_address, None)
+        self.activations.forget(binding.home_address)
         for router in self.routers.values():
             router.drop(binding.home_address, now)
         self._record(update or binding, now, source, "removed", reason)
@@ -423,13 +434,15 @@ class Offload:
         for router in self.routers.values():
             self.review(router, now)
 
-    def _announce_if_active(self, home_address: Prefix, now: float) -> None:
-        """Report a binding once for each care-of address, when the last of its routers has confirmed it."""
+    def _announce_if_active(self, home_address: Prefix, now: float, sent: float | None = None) -> None:
+        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
         binding = self.bindings.get(home_address)
-        if binding is None or home_address in self._active_since:
+        if binding is None or home_address not in self.activations.unconfirmed:
             return
         if self.state_of(binding, now).state == "active":
-            self._active_since[home_address] = now
+            took = self.activations.confirm(home_address, sent, now)
+            if took is not None:
+                self.activated.append(took)
             self._event(
                 "binding-active",
                 home_address=home_address,

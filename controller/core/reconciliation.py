@@ -8,7 +8,7 @@ stays dirty and is tried again, later each time.
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -88,6 +88,9 @@ class Reconciliation:
     def __init__(self) -> None:
         self._desired: dict[FlowKey, Entry] = {}
         self._installed: dict[FlowKey, Entry] = {}
+        # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
+        self._known = False
+        self._drifted: set[FlowKey] = set()
         # Ours by cookie, read back from the switch, and not desired since: an earlier life's, perhaps still needed.
         self._adopted: set[FlowKey] = set()
         self._foreign: frozenset[FlowKey] = frozenset()
@@ -124,13 +127,17 @@ class Reconciliation:
 
     # What is.
 
-    def load(self, installed: Iterable[Entry], foreign: Iterable[FlowKey]) -> None:
+    def load(self, installed: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
         """Take what was read back from the switch in place of what was believed.
 
         ``foreign`` are the keys of other applications' flows: a flow of ours with such a key would replace theirs, so
         it is never sent.
         """
-        self._installed = {entry.flow.key: entry for entry in installed}
+        found = {entry.flow.key: entry for entry in installed}
+        if self._known:
+            self._drifted = set(_drift(self._installed, found, now))
+        self._known = True
+        self._installed = found
         self._adopted = {key for key in self._installed if key not in self._desired}
         self._foreign = frozenset(foreign)
         self._rejected.clear()
@@ -138,6 +145,8 @@ class Reconciliation:
 
     def forget_installed(self) -> None:
         """Know nothing of the switch any more: it went away."""
+        self._known = False
+        self._drifted.clear()
         self._installed.clear()
         self._adopted.clear()
         self._dirty.clear()
@@ -180,6 +189,11 @@ class Reconciliation:
         """Tell whether the desired flow of this key is confirmed by the switch and has not ended."""
         desired = self._desired.get(key)
         return desired is not None and self.installed(key, now) == desired.flow
+
+    @property
+    def count(self) -> int:
+        """How many flows of ours the switch is known to have."""
+        return len(self._installed)
 
     def rejection(self, key: FlowKey) -> Rejection | None:
         """Return why the switch refused the desired flow of this key, if it did."""
@@ -248,8 +262,9 @@ class Reconciliation:
         """Tell whether anything is to be looked at."""
         return bool(self._dirty)
 
-    def confirm(self, changes: Iterable[FlowChange]) -> None:
-        """Record that the switch carried these out."""
+    def confirm(self, changes: Iterable[FlowChange]) -> int:
+        """Record that the switch carried these out. Returns how many of them repaired what somebody else had done."""
+        drifted = len(self._drifted)
         for change in changes:
             key = change.flow.key
             self._rejected.pop(key, None)
@@ -259,6 +274,8 @@ class Reconciliation:
             else:
                 self._installed.pop(key, None)
                 self._adopted.discard(key)
+            self._drifted.discard(key)
+        return drifted - len(self._drifted)
 
     def removed(self, key: FlowKey) -> None:
         """Record that the switch says a flow is gone; if it is desired, it is sent anew."""
@@ -322,6 +339,21 @@ class Reconciliation:
         if len(self._later) > 2 * len(self._planned) + 64:
             self._later = [(planned, planned_key) for planned_key, planned in self._planned.items()]
             heapq.heapify(self._later)
+
+
+def _drift(believed: Mapping[FlowKey, Entry], found: Mapping[FlowKey, Entry], now: float) -> Iterator[FlowKey]:
+    """Return where a switch has something else than it was left with; what ends about now may or may not be there."""
+    for key, entry in found.items():
+        held = believed.get(key)
+        if _lasts(entry, now) if held is None else held.flow != entry.flow:
+            yield key
+    for key, entry in believed.items():
+        if key not in found and _lasts(entry, now):
+            yield key
+
+
+def _lasts(entry: Entry, now: float) -> bool:
+    return entry.expires_at is None or entry.expires_at > now + SAME_EXPIRY
 
 
 def _over(entry: Entry, now: float) -> bool:

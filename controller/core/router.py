@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.core import pipeline, reasons
+from controller.core import pipeline, reasons, traffic
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding, BindingTable
@@ -40,6 +40,17 @@ class BindingOnRouter:
     reason: Reason | None = None
 
 
+@dataclass(slots=True)
+class Tally:
+    """What has passed between controller and switch: flow messages sent, flows that the switch refused, and flows that
+    were repaired because somebody else had changed them."""
+
+    added: int = 0
+    deleted: int = 0
+    refused: int = 0
+    repaired: int = 0
+
+
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
@@ -60,6 +71,8 @@ class Router:
         self.connected = False
         self._disconnected_at = now
         self.flows = Reconciliation()
+        self.traffic = traffic.Traffic()
+        self.tally = Tally()
         self.tunnels = Tunnels(first_revision)
         self._bindings = bindings
         self._home_agents = home_agents
@@ -94,7 +107,7 @@ class Router:
         if ports != self._ports:
             self._ports = dict(ports)
             self._resettle(now)
-        self.flows.load(installed, foreign)
+        self.flows.load(installed, foreign, now)
 
     def disconnect(self, now: float) -> None:
         """The switch's connection is gone, and with it what was known of its flows."""
@@ -146,8 +159,17 @@ class Router:
             for home_address in news:
                 self._settle(home_address, now)
 
-    def removed(self, key: FlowKey, packets: int, bytes_: int) -> None:
-        """The switch says that a binding's flow is gone, and what it had counted."""
+    def removed(self, key: FlowKey, packets: int, bytes_: int) -> list[Prefix]:
+        """The switch says that a binding's flow is gone, and what it had counted.
+
+        Returns the home addresses that should have it still.
+        """
+        wanted = self.flows.wants(key)
+        table = key[0].table
+        if table == pipeline.DOWNLINK:
+            self.traffic.retire(traffic.DOWNLINK, packets, bytes_)
+        elif table == (pipeline.UPLINK if self.uplink_kind is Kind.UPLINK else pipeline.VERIFY):
+            self.traffic.retire(traffic.UPLINK, packets, bytes_)
         served = self._last_served.pop(key, None)
         if served is None and key[0].table != pipeline.UPLINK:
             served = next(
@@ -157,6 +179,7 @@ class Router:
             before = self._retired.get(served, (0, 0))
             self._retired[served] = (before[0] + packets, before[1] + bytes_)
         self.flows.removed(key)
+        return [] if wanted is None else self.served_by(wanted)
 
     def tick(self, now: float) -> bool:
         """Time has passed. Tell whether the agent has been lost with it."""
@@ -192,6 +215,11 @@ class Router:
         """Return the flow changes that are due (see ``Reconciliation.changes``)."""
         gates = self.flows.adopted_gates(now)
         return self.flows.changes(now, lambda flow: self._may_delete(flow, gates, now))
+
+    @property
+    def uplink_kind(self) -> Kind:
+        """The flows that count what comes from mobile nodes once: where OpenFlow verifies, what has passed."""
+        return Kind.UPLINK if self.tunnels.flow is None else Kind.VERIFY
 
     def prepared_for(self, home_agent: bytes) -> bool:
         """Tell whether the router can encapsulate for this home agent."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The northbound API as a WSGI application: finds the call, and turns what it raises into problem+json."""
 
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from controller.core.offload import UnknownRouter
 from controller.rest.answers import FieldError
 from controller.rest.binding_calls import BindingCalls
 from controller.rest.bodies import decode_either
-from controller.rest.calls import Controlled, stale_problem
+from controller.rest.calls import ARRIVED, Controlled, stale_problem
 from controller.rest.docs_calls import DocsCalls
 from controller.rest.event_calls import EventCalls
 from controller.rest.home_agent_calls import HomeAgentCalls
+from controller.rest.metrics_calls import MetricsCalls
 from controller.rest.openapi import document
 from controller.rest.operations import CONVERTERS, operations_of
 from controller.rest.probe_calls import ProbeCalls
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 LOG = Log("rest")
 
 
-GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls)
+GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls, MetricsCalls)
 OPERATIONS = [operation for group in (*GROUPS, DocsCalls) for operation in operations_of(group)]
 
 
@@ -52,6 +54,7 @@ class RestApi:
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ["wsgi.input_terminated"] = True
         request = Request(environ)
+        environ[ARRIVED] = time.monotonic()
         return self._answer(request)(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
@@ -65,33 +68,36 @@ class RestApi:
             response: Response = handler(request, **arguments)
             return response
         except Problem as problem:
-            return problem.response()
+            return self._refuse(problem)
         except Refused as refused:
-            return wrong_field(refused.field, refused.reason).response()
+            return self._refuse(wrong_field(refused.field, refused.reason))
         except StaleSequence as error:
-            return stale_problem(error).response()
+            return self._refuse(stale_problem(error), stale=True)
         except PrefixesOverlap as error:
             errors = (FieldError("home_prefixes", str(error)),)
-            return Problem(HTTPStatus.CONFLICT, str(error), errors).response()
+            return self._refuse(Problem(HTTPStatus.CONFLICT, str(error), errors))
         except (NotAnnounced, UnknownRouter) as error:
-            return Problem(HTTPStatus.NOT_FOUND, str(error)).response()
+            return self._refuse(Problem(HTTPStatus.NOT_FOUND, str(error)))
         except MethodNotAllowed as error:
-            return _other_method(request, sorted({"OPTIONS", *(error.valid_methods or ())}))
+            return self._other_method(request, sorted({"OPTIONS", *(error.valid_methods or ())}))
         except HTTPException as error:
             status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-            return Problem(status, error.description or status.phrase).response()
+            return self._refuse(Problem(status, error.description or status.phrase))
         except Exception:
             # An error in this program: the client gets no trace of it, the log does.
             LOG.exception("request-failed", method=request.method, path=request.path)
-            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log").response()
+            return self._refuse(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log"))
 
+    def _refuse(self, problem: Problem, stale: bool = False) -> Response:
+        self._controlled.metrics.refused(problem.status, stale)
+        return problem.response()
 
-def _other_method(request: Request, allowed: list[str]) -> Response:
-    """Answer OPTIONS, or refuse a method that the path does not have (RFC 9110 sections 9.3.7 and 15.5.6)."""
-    if request.method == "OPTIONS":
-        response = Response(status=HTTPStatus.NO_CONTENT)
-    else:
-        reason = f"expected one of {', '.join(allowed)}, got {request.method[:40]}"
-        response = Problem(HTTPStatus.METHOD_NOT_ALLOWED, reason).response()
-    response.headers["Allow"] = ", ".join(allowed)
-    return response
+    def _other_method(self, request: Request, allowed: list[str]) -> Response:
+        """Answer OPTIONS, or refuse a method that the path does not have (RFC 9110 sections 9.3.7 and 15.5.6)."""
+        if request.method == "OPTIONS":
+            response = Response(status=HTTPStatus.NO_CONTENT)
+        else:
+            reason = f"expected one of {', '.join(allowed)}, got {request.method[:40]}"
+            response = self._refuse(Problem(HTTPStatus.METHOD_NOT_ALLOWED, reason))
+        response.headers["Allow"] = ", ".join(allowed)
+        return response

@@ -13,13 +13,13 @@ from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
+from controller.core.traffic import Counters
 from controller.rest import answers, bodies, views
-from controller.rest.calls import Controlled, json_answer, page_answer, stale_problem
+from controller.rest.calls import ARRIVED, Controlled, json_answer, page_answer, stale_problem
 from controller.rest.explanation_view import explanation_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import BindingsQuery, PostQuery
-from controller.southbound.channel import Counters
 
 # Counters asked for again within this time, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
@@ -51,11 +51,12 @@ class BindingCalls:
         care-of address, removes."""
         now = time.monotonic()
         if isinstance(body, bodies.BindingsBody):
-            results = [self._post_item(index, raw, now) for index, raw in enumerate(body.bindings)]
+            results = [self._post_item(request, index, raw, now) for index, raw in enumerate(body.bindings)]
             self._at.notify()
             return json_answer(answers.BatchResults(results))
         binding = body.binding(now)
         change = self._at.offload.post(binding, now)
+        self._measure(request, body, change)
         self._at.notify()
         if self._at.offload.bindings.get(binding.home_address) is None:
             return json_answer(answers.BindingRemoved(str(binding.home_address)))
@@ -65,18 +66,29 @@ class BindingCalls:
         held = self._at.offload.bindings.get(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)
 
-    def _post_item(self, index: int, raw: msgspec.Raw, now: float) -> answers.BatchResult:
+    def _post_item(self, request: Request, index: int, raw: msgspec.Raw, now: float) -> answers.BatchResult:
+        stale = False
         try:
-            change = self._at.offload.post(bodies.decode(raw, bodies.BindingBody).binding(now), now)
+            body = bodies.decode(raw, bodies.BindingBody)
+            change = self._at.offload.post(body.binding(now), now)
         except Problem as error:
             problem = error
         except Refused as refused:
             problem = wrong_field(refused.field, refused.reason)
         except StaleSequence as error:
-            problem = stale_problem(error)
+            problem, stale = stale_problem(error), True
         else:
+            self._measure(request, body, change)
             return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
+        self._at.metrics.refused(problem.status, stale)
         return answers.BatchResult(index, problem.status, problem.errors or UNSET)
+
+    def _measure(self, request: Request, body: bodies.BindingBody, change: Change) -> None:
+        """Time the first stages of what becomes an activation."""
+        if change in (Change.ADDED, Change.CHANGED):
+            self._at.metrics.taken(time.monotonic() - request.environ[ARRIVED])
+            if body.detected_ago is not None:
+                self._at.metrics.detected(body.detected_ago)
 
     def _wait_active(self, binding: Binding) -> bool:
         """Wait until the switches have confirmed a binding; give up with the request's time-out or a newer one."""

@@ -15,6 +15,7 @@ from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.rest.fields import (
     DATAPATH_ID,
+    DetectedAgo,
     HomeAddress,
     HomePrefix,
     Ipv6Address,
@@ -40,6 +41,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     home_agent: Ipv6Address | None = None
     lifetime: Lifetime | None = None
     sequence: Sequence | None = None
+    detected_ago: DetectedAgo | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value. ``home_agent`` is the one meant where the body names none. Raises Problem."""

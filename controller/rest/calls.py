@@ -16,12 +16,16 @@ from controller.changes import ChangeSignal
 from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
 from controller.events import EventBuffer
+from controller.metrics import Metrics
 from controller.rest.answers import FieldError
 from controller.rest.operations import JSON
 from controller.rest.problems import Problem
 from controller.rest.queries import PageQuery
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
+
+# Where a request's WSGI environment says when it came, on the monotonic clock.
+ARRIVED = "hoaflow.arrived"
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -30,7 +34,8 @@ P = TypeVar("P")
 @dataclass(frozen=True, slots=True)
 class Controlled:
     """What calls act on. ``channels`` are the connected switches by datapath id; ``notify`` tells all that something
-    in the core may have changed, ``changed`` waits for that; ``events`` are those that happened of late."""
+    in the core may have changed, ``changed`` waits for that; ``events`` are those that happened of late,
+    ``metrics`` what is measured."""
 
     offload: Offload
     settings: Settings
@@ -38,6 +43,7 @@ class Controlled:
     changed: ChangeSignal
     notify: Callable[[], None]
     events: EventBuffer
+    metrics: Metrics
 
     def body(self, request: Request) -> bytes:
         """Return a request's body. Raises Problem when it is too large or does not come in time."""

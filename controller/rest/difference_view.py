@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from controller.core.flows import FlowKey
 from controller.core.router import Router
+from controller.core.traffic import Counters
 from controller.rest import answers, views
-from controller.southbound.channel import Counters
 from controller.southbound.decoder import InstalledFlow
 
 

@@ -79,11 +79,14 @@ class EventCalls:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._streams += 1
+        self._at.metrics.streams.inc()
 
         def ended() -> None:
             self._streams -= 1
+            self._at.metrics.streams.dec()
             reader.release()
             if not reader.has_left:  # a stream has no end of its own
+                self._at.metrics.streams_dropped.inc()
                 LOG.info("event-stream-dropped", reason="slow", streams=self._streams)
 
         response.call_on_close(ended)

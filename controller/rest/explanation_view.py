@@ -7,9 +7,9 @@ from controller.core.addresses import Prefix, format_address
 from controller.core.explanation import Explanation, OnRouter
 from controller.core.history import Update
 from controller.core.offload import Offload
+from controller.core.traffic import Counters
 from controller.events import rfc3339
 from controller.rest import answers, views
-from controller.southbound.channel import Counters
 
 
 def explanation_view(

@@ -60,6 +60,16 @@ FlowKind = Annotated[
 ]
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(description="A state of a router's tunnel list.", ge=0, lt=10**18)]
+DetectedAgo = Annotated[
+    float,
+    Meta(
+        description="Seconds from the first sign of the change at the home agent to the request, by the bridge's clock:"
+        " for the metrics.",
+        ge=0,
+        le=3600,
+    ),
+]
+
 SecondsLeft = Annotated[float, Meta(description="Seconds from now.", ge=0)]
 Time = Annotated[
     str,

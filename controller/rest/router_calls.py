@@ -8,13 +8,14 @@ from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
 from controller.core.router import Router
+from controller.core.traffic import Counters
 from controller.rest import answers, bodies, views
 from controller.rest.calls import Controlled, json_answer, page_answer
 from controller.rest.difference_view import difference_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
 from controller.rest.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
-from controller.southbound.channel import Counters, SwitchSilent
+from controller.southbound.channel import SwitchSilent
 from controller.southbound.decoder import InstalledFlow
 
 UNKNOWN = (HTTPStatus.NOT_FOUND,)

@@ -11,9 +11,9 @@ from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
 from controller.core.reconciliation import Entry
 from controller.core.router import Router
+from controller.core.traffic import Counters
 from controller.core.tunnels import News
 from controller.rest import answers
-from controller.southbound.channel import Counters
 
 
 class FlowCounters(Protocol):

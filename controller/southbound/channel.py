@@ -10,17 +10,18 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import eventlet
 from eventlet.event import Event
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
-from controller.core.flows import FlowKey
+from controller.core.flows import FlowKey, Kind
 from controller.core.offload import Offload
 from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import Router
+from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
 from controller.southbound.encoder import Encoder
 from logs import Log
@@ -33,13 +34,6 @@ LOG = Log("southbound")
 # A bundle costs the switch memory, and an error in it costs sending the rest of it again.
 BUNDLE_SIZE = 1000
 MAX_XID = 0xFFFFFFFF
-
-
-class Counters(NamedTuple):
-    """A flow's counters."""
-
-    packets: int
-    bytes: int
 
 
 class SwitchSilent(Exception):
@@ -56,12 +50,17 @@ class ChangesRefused(Exception):
 
 
 class Exchange:
-    """One request and what came back for it: its errors by xid, its statistics, and the reply that ends it."""
+    """One request and what came back for it: its errors by xid, its statistics, and the reply that ends it.
+
+    ``sent`` is when it was handed to the connection.
+    """
 
     def __init__(self) -> None:
         self.done = Event()
+        self.sent = 0.0
         self.errors: dict[int, str] = {}
         self.statistics: list[FlowStatistics] = []
+        self.total = Counters(0, 0)
 
     def finish(self) -> None:
         """The last reply has come."""
@@ -129,11 +128,18 @@ class SwitchChannel:
             if not message.flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
 
+    def on_total(self, message: parser.OFPAggregateStatsReply) -> None:
+        """What the flows of a kind have counted together has come."""
+        exchange = self._exchanges.get(message.xid)
+        if exchange is not None:
+            exchange.total = Counters(message.body.packet_count, message.body.byte_count)
+            exchange.finish()
+
     def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
         """A flow of a binding is gone: by us, by its time, or by somebody else."""
         key = removed_key(message, self._encoder.names)
         if key is not None and self.router is not None:
-            self.router.removed(key, message.packet_count, message.byte_count)
+            self._offload.removed(self.router, key, message.packet_count, message.byte_count)
             self._notify()
 
     def on_ports(self) -> None:
@@ -161,6 +167,15 @@ class SwitchChannel:
             self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows}
             self._counted_at = time.monotonic()
         return self._counted
+
+    def observe_traffic(self) -> None:
+        """Have the switch sum up what its flows have counted. Raises SwitchSilent."""
+        if self.router is None:
+            return
+        for direction, kind in ((DOWNLINK, Kind.DOWNLINK), (UPLINK, self.router.uplink_kind)):
+            exchange, xid = Exchange(), self._next_xid()
+            self._ask(exchange, [xid], self._encoder.total_request(kind, xid))
+            self.router.traffic.observe(direction, exchange.total)
 
     def read_flows(self) -> list[InstalledFlow]:
         """Return the switch's flows in our tables, with counters, as of now. Raises SwitchSilent."""
@@ -223,11 +238,11 @@ class SwitchChannel:
 
     def _apply(self, router: Router, changes: list[FlowChange]) -> None:
         """Send changes and record what the switch made of them."""
+        added = sum(change.add for change in changes)
+        router.tally.added += added
+        router.tally.deleted += len(changes) - added
         try:
-            if self._bundles:
-                self._send_bundle(changes)
-            else:
-                self._send_plainly(changes)
+            sent = self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
         except ChangesRefused as refused:
             now = time.monotonic()
             for position, reason in refused.reasons.items():
@@ -239,11 +254,11 @@ class SwitchChannel:
                 self._offload.confirm(router, rest, now)
             self._offload.review(router, now)
         else:
-            self._offload.confirm(router, changes, time.monotonic())
+            self._offload.confirm(router, changes, time.monotonic(), sent)
         self._notify()
 
-    def _send_bundle(self, changes: list[FlowChange]) -> None:
-        """Send changes as one bundle: all or nothing, in order. Raises ChangesRefused."""
+    def _send_bundle(self, changes: list[FlowChange]) -> float:
+        """Send changes as one bundle: all or nothing, in order. Returns when. Raises ChangesRefused."""
         bundle = next(self._bundle_ids) & MAX_XID
         opening, closing = self._next_xid(), self._next_xid()
         xids = [self._next_xid() for _ in changes]
@@ -252,7 +267,7 @@ class SwitchChannel:
             *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
             self._encoder.bundle_commit(bundle, closing),
         ]
-        errors = self._send_and_wait([opening, *xids, closing], messages)
+        sent, errors = self._send_and_wait([opening, *xids, closing], messages)
         reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
         if errors and (opening in errors or not reasons):
             # No bundles here, or a refusal that names no culprit: one by one, the switch will name it.
@@ -261,22 +276,25 @@ class SwitchChannel:
             reasons = {}
         if errors:
             raise ChangesRefused(reasons, in_bundle=True)
+        return sent
 
-    def _send_plainly(self, changes: list[FlowChange]) -> None:
-        """Send changes one by one. Raises ChangesRefused; all those that it does not name were carried out."""
+    def _send_plainly(self, changes: list[FlowChange]) -> float:
+        """Send changes one by one. Returns when. Raises ChangesRefused; what it does not name was carried out."""
         xids = [self._next_xid() for _ in changes]
         messages = [self._encoder.flow_mod(change, xid) for change, xid in zip(changes, xids, strict=True)]
-        errors = self._send_and_wait(xids, messages)
+        sent, errors = self._send_and_wait(xids, messages)
         if errors:
             reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
             raise ChangesRefused(reasons, in_bundle=False)
+        return sent
 
-    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> dict[int, str]:
-        """Send messages with a barrier behind, wait for its reply and return the errors by xid. Raises SwitchSilent."""
+    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> tuple[float, dict[int, str]]:
+        """Send messages with a barrier behind and wait for its reply. Returns when they were sent, and the errors by
+        xid. Raises SwitchSilent."""
         barrier = self._next_xid()
         exchange = Exchange()
         self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
-        return exchange.errors
+        return exchange.sent, exchange.errors
 
     def _ask(self, exchange: Exchange, xids: list[int], messages: bytes) -> None:
         """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
@@ -285,6 +303,7 @@ class SwitchChannel:
             with eventlet.Timeout(self._answer_within, SwitchSilent(f"no answer within {self._answer_within} s")):
                 if not self.datapath.send(messages):
                     raise SwitchSilent("the connection is closing")
+                exchange.sent = time.monotonic()
                 exchange.done.wait()
         finally:
             for xid in xids:

@@ -47,6 +47,8 @@ CHECK_LENGTH = struct.Struct("!HHHI6x")
 NXAST_CHECK_PKT_LARGER = 49
 REG0 = 0x00010004  # NXM_NX_REG0, four octets
 
+WHOLE_COOKIE = (1 << 64) - 1
+
 # Flows that carry a binding's packets: when one goes, its counters are still wanted.
 COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
 
@@ -91,6 +93,14 @@ class Encoder:
         """Ask for every flow in every table, ours and others'."""
         request = parser.OFPFlowStatsRequest(
             self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch()
+        )
+        return self._bytes(request, xid)
+
+    def total_request(self, kind: Kind, xid: int) -> bytes:
+        """Ask what all flows of one kind have counted together. Open vSwitch finds them by their cookie."""
+        cookie = COOKIE_OWNER | kind
+        request = parser.OFPAggregateStatsRequest(
+            self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, WHOLE_COOKIE, parser.OFPMatch()
         )
         return self._bytes(request, xid)
 

@@ -98,17 +98,13 @@ class Controller:
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> Answer:
         """One REST call; `body` is sent as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        with self._ovs.inside():
-            connection = http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
-            try:
-                connection.request(method, path, data)
-                response = connection.getresponse()
-                content = response.read()
-            finally:
-                connection.close()
-        kind = response.headers.get("Content-Type", "")
-        assert_declared(method, path, response.status, kind, content)
-        return Answer(response.status, json.loads(content) if content else None, kind)
+        status, kind, content = self._request(method, path, data, {})
+        return Answer(status, json.loads(content) if content else None, kind)
+
+    def text(self, path: str, accept: str = "*/*") -> Answer:
+        """The text that a GET answers, as `body`."""
+        status, kind, content = self._request("GET", path, None, {"Accept": accept})
+        return Answer(status, content.decode(), kind)
 
     def get(self, path: str) -> Any:
         """The body of a GET that is answered 200."""
@@ -121,6 +117,19 @@ class Controller:
         answer = self.call("PUT", path, body)
         assert answer.status == 200, answer
         return answer.body
+
+    def _request(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str, bytes]:
+        with self._ovs.inside():
+            connection = http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
+            try:
+                connection.request(method, path, data, headers)
+                response = connection.getresponse()
+                content = response.read()
+            finally:
+                connection.close()
+        kind = response.headers.get("Content-Type", "")
+        assert_declared(method, path, response.status, kind, content)
+        return response.status, kind, content
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:

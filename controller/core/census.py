@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many bindings there are in which state, counted in small steps."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from controller.core.home_agents import HomeAgent
+from controller.core.offload import Offload
+
+# Looking at one binding takes some ten microseconds for each router.
+STEP = 100
+
+Counts = Counter[tuple[bytes, str]]
+
+
+def census(offload: Offload, now: float) -> Iterator[Counts]:
+    """Count bindings by home agent and state. Between two steps the caller may do something else; the last counts
+    are the whole.
+
+    Only bindings that have not become active are looked at. The others of a home agent share a state, which its lease
+    and its gates give.
+    """
+    counts: Counts = Counter()
+    looked_at: Counter[bytes] = Counter()
+    may_offload = {agent.address for agent in offload.home_agents if agent.may_offload(now)}
+    for number, home_address in enumerate(list(offload.activations.unconfirmed), start=1):
+        binding = offload.bindings.get(home_address)
+        if binding is not None and binding.home_agent in may_offload:
+            counts[binding.home_agent, offload.state_of(binding, now).state] += 1
+            looked_at[binding.home_agent] += 1
+        if number % STEP == 0:
+            yield counts
+    for agent in offload.home_agents:
+        others = max(0, offload.bindings.count(agent.address) - looked_at[agent.address])
+        counts[agent.address, _common_state(offload, agent, now)] += others
+    yield counts
+
+
+def _common_state(offload: Offload, agent: HomeAgent, now: float) -> str:
+    if not agent.may_offload(now):
+        return "held"
+    prepared = [router for router in offload.routers.values() if router.prepared_for(agent.address)]
+    serving = sum(router.connected and agent.address in router.gates.open_since for router in prepared)
+    if serving == 0:
+        return "pending"
+    return "active" if serving == len(prepared) else "partial"

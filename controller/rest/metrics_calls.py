@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The call that Prometheus makes."""
+
+from http import HTTPStatus
+
+from werkzeug.wrappers import Request, Response
+
+from controller.rest.calls import Controlled
+from controller.rest.operations import Content, Role, operation
+
+
+class MetricsCalls:
+    """Metrics."""
+
+    def __init__(self, controlled: Controlled) -> None:
+        self._at = controlled
+
+    @operation(
+        "GET",
+        "/metrics",
+        Role.READ,
+        {HTTPStatus.OK: (Content(str, "text/plain"), Content(str, "application/openmetrics-text"))},
+    )
+    def get_metrics(self, request: Request) -> Response:
+        """Show the metrics, as text for Prometheus."""
+        content, media_type = self._at.metrics.text(request.headers.get("Accept", ""))
+        return Response(content, content_type=media_type)
