@@ -16,6 +16,7 @@ from controller.core.offload import Offload
 from tests.support.world import (
     CARE_OF_ADDRESSES,
     DPID,
+    ENDPOINTS,
     HOME_ADDRESS,
     HOME_ADDRESSES,
     HOME_AGENT,
@@ -213,6 +214,22 @@ def test_what_the_switch_lost_is_put_back(world: World) -> None:
         world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
         world.deliver()
         assert world.next_hop() == "2001:db8:2::2", kind
+
+
+def test_a_binding_is_told_active_when_the_agents_word_comes_last(world: World) -> None:
+    world.event_names()
+    world.post(care_of_address=SECOND)
+    world.agent_follows()
+    router = world.offload.router(DPID)
+    changes = router.changes(world.now)
+    revision = world.revision
+    world.agent_starts()  # and so takes back what it said, while the switch carries out what followed from it
+    world.offload.confirm(router, changes, world.now)
+    assert world.state() == "pending"
+    world.offload.acknowledge(DPID, revision, ENDPOINTS, None, {}, world.now)
+    assert world.state() == "active"
+    world.offload.tick(world.now)
+    assert world.event_names() == ["binding-changed", "binding-active"]
 
 
 def test_two_home_addresses_behind_one_care_of_address_share_the_uplink(world: World) -> None:

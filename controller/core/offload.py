@@ -24,7 +24,7 @@ from controller.core.reconciliation import Entry, FlowChange
 from controller.core.router import BindingOnRouter, Router, Timing
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 
-# How many bindings one ``tick`` looks at after a gate has opened: others wait meanwhile.
+# How many bindings that may have become active one ``tick`` looks at: others wait meanwhile.
 LOOKED_AT_ONCE = 500
 
 
@@ -72,8 +72,8 @@ class Offload:
         self.activations = Activations()
         # How long bindings took that have become active; taken away by the caller, as are the events.
         self.activated: list[Activation] = []
-        # Home addresses whose bindings may have become active because a gate opened.
-        self._behind_gates: dict[Prefix, None] = {}
+        # Home addresses whose bindings may have become active because a gate opened or an agent acknowledged.
+        self._suspects: dict[Prefix, None] = {}
 
     # From the bridges.
 
@@ -187,7 +187,7 @@ class Offload:
         router = self._router(dpid, now)
         before = router.tunnels.failures
         router.hear_agent(now)
-        router.acknowledge(revision, endpoints, flow, failures, now)
+        self._look_at(router.acknowledge(revision, endpoints, flow, failures, now))
         for home_address, reason in failures.items():
             if before.get(home_address) != reason:
                 self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
@@ -286,8 +286,12 @@ class Offload:
     def review(self, router: Router, now: float) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one."""
         for home_agent in router.gates.review(now):
-            found = (binding.home_address for binding in self.bindings.of_home_agent(home_agent))
-            self._behind_gates.update((address, None) for address in found if address in self.activations.unconfirmed)
+            self._look_at(binding.home_address for binding in self.bindings.of_home_agent(home_agent))
+
+    def _look_at(self, home_addresses: Iterable[Prefix]) -> None:
+        """These may have become active without a word of a switch on their own flows: look at them with ``tick``."""
+        unconfirmed = self.activations.unconfirmed
+        self._suspects.update((address, None) for address in home_addresses if address in unconfirmed)
 
     # From the clock.
 
@@ -307,13 +311,13 @@ class Offload:
                 self._event("agent-lost", router=f"{router.dpid:016x}")
         self._forget_lost(now)
         self._review(now)
-        for home_address in list(islice(self._behind_gates, LOOKED_AT_ONCE)):
-            del self._behind_gates[home_address]
+        for home_address in list(islice(self._suspects, LOOKED_AT_ONCE)):
+            del self._suspects[home_address]
             self._announce_if_active(home_address, now)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
-        if self._behind_gates:
+        if self._suspects:
             return -math.inf
         moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(), self._next_forgetting()]
         moments += [router.next_deadline() for router in self.routers.values()]

@@ -145,8 +145,11 @@ class Router:
         flow: FlowTunnelNames | None,
         failures: dict[Prefix, str],
         now: float,
-    ) -> None:
-        """The tunnel agent says what backend the router has, where it is, and what its kernel holds."""
+    ) -> set[Prefix]:
+        """The tunnel agent says what backend the router has, where it is, and what its kernel holds.
+
+        Returns the home addresses for which its word on their tunnels is news.
+        """
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
@@ -158,6 +161,7 @@ class Router:
         else:
             for home_address in news:
                 self._settle(home_address, now)
+        return news
 
     def removed(self, key: FlowKey, packets: int, bytes_: int) -> list[Prefix]:
         """The switch says that a binding's flow is gone, and what it had counted.
