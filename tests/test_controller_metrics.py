@@ -218,10 +218,13 @@ def test_counting_many_bindings_is_done_in_steps() -> None:
 def test_totals_only_grow() -> None:
     traffic = Traffic()
     traffic.observe(DOWNLINK, Counters(10, 1000))
+    traffic.observe(DOWNLINK, Counters(6, 600))  # a flow is gone, and only then the switch says so
+    assert traffic.total(DOWNLINK) == (10, 1000)
     traffic.retire(DOWNLINK, 4, 400)
-    traffic.observe(DOWNLINK, Counters(6, 600))
-    assert traffic.total(DOWNLINK) == (10, 1000)
-    traffic.observe(DOWNLINK, Counters(0, 0))  # the switch was away meanwhile, and so were its flows
-    assert traffic.total(DOWNLINK) == (10, 1000)
+    traffic.observe(DOWNLINK, Counters(8, 800))
+    assert traffic.total(DOWNLINK) == (12, 1200)
+    traffic.disconnect()
+    traffic.observe(DOWNLINK, Counters(0, 0))  # all flows have ended while the switch was away
+    assert traffic.total(DOWNLINK) == (12, 1200)
     traffic.observe(DOWNLINK, Counters(5, 500))
-    assert traffic.total(DOWNLINK) == (15, 1500)
+    assert traffic.total(DOWNLINK) == (17, 1700)

@@ -116,6 +116,7 @@ class Router:
         self.flows.forget_installed()
         self._last_served.clear()
         self.gates.disconnect()
+        self.traffic.disconnect()
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """The switch's ports changed."""

@@ -24,6 +24,11 @@ class Traffic:
         self._retired = dict.fromkeys(DIRECTIONS, NONE)
         self._seen = dict.fromkeys(DIRECTIONS, NONE)
         self._totals = dict.fromkeys(DIRECTIONS, NONE)
+        self._away: set[str] = set()
+
+    def disconnect(self) -> None:
+        """The switch is away; flows that end until it is back are not told of."""
+        self._away.update(DIRECTIONS)
 
     def retire(self, direction: str, packets: int, bytes_: int) -> None:
         """A flow is gone, with these last counts."""
@@ -34,10 +39,14 @@ class Traffic:
         """The flows that the switch has count so much together."""
         retired, seen, total = self._retired[direction], self._seen[direction], self._totals[direction]
         now = Counters(flows.packets + retired.packets, flows.bytes + retired.bytes)
-        # Less than before: flows went away unseen, while the switch was not connected. What they counted is in already.
-        grown = (max(0, now.packets - seen.packets), max(0, now.bytes - seen.bytes))
-        self._seen[direction] = now
-        self._totals[direction] = Counters(total.packets + grown[0], total.bytes + grown[1])
+        highest = Counters(max(now.packets, seen.packets), max(now.bytes, seen.bytes))
+        self._totals[direction] = Counters(
+            total.packets + highest.packets - seen.packets, total.bytes + highest.bytes - seen.bytes
+        )
+        # Less than before: a flow has just gone, and what it had counted is about to be told. But not of one that went
+        # while the switch was away.
+        self._seen[direction] = now if direction in self._away else highest
+        self._away.discard(direction)
 
     def total(self, direction: str) -> Counters:
         """Return all that was carried in a direction, as last observed."""
