@@ -7,10 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import bindings, check_config, diff, drain, events, explain, flows, home_agents, routers, watch
+from cli import bindings, check_config, diff, drain, events, explain, flows, home_agents, routers, support_bundle, watch
 from cli.session import Session, with_session
 
-ORDER = ("bindings", "explain", "home-agents", "routers", "flows", "events", "drain", "undrain", "diff", "check-config")
+ORDER = (
+    "bindings",
+    "explain",
+    "home-agents",
+    "routers",
+    "flows",
+    "events",
+    "drain",
+    "undrain",
+    "diff",
+    "check-config",
+    "support-bundle",
+)
 EXIT_STATUSES = """\b
 Exit status:
     0  done; what was asked about is well
@@ -81,4 +93,5 @@ app.command("drain")(drain.drain)
 app.command("undrain")(drain.undrain)
 app.command("diff")(diff.diff)
 app.command("check-config")(check_config.check_config)
+app.command("support-bundle")(support_bundle.support_bundle)
 app.command("events")(events.events)
