@@ -91,7 +91,7 @@ class HomeAgent:
         sysctls = Sysctls()
         self._undo.callback(sysctls.restore)
         sysctls.set("ipv6/conf/all/forwarding", "1")
-        sysctls.set(f"ipv6/conf/{interface}/proxy_ndp", "1")
+        sysctls.proxy_neighbours(interface)
         self._tunnels = Tunnels(address, interface)
         self._undo.callback(self._tunnels.teardown)
         self._home_link = HomeLink(interface, address)

@@ -43,6 +43,11 @@ class Sysctls:
             self._before.setdefault(path, before)
             LOG.info("sysctl-set", name=name, before=before, now=value)
 
+    def proxy_neighbours(self, interface: str) -> None:
+        """Has the kernel answer for proxy entries on an interface; enough if it does on all. Raises OSError."""
+        if Path("/proc/sys/net/ipv6/conf/all/proxy_ndp").read_text().strip() != "1":
+            self.set(f"ipv6/conf/{interface}/proxy_ndp", "1")
+
     def restore(self) -> None:
         """Puts back what was changed; an interface that is gone has nothing to put back."""
         for path, value in self._before.items():

@@ -116,16 +116,22 @@ class Seg6Plane:
             for link in self._netlink.get_links()
             if link.get("operstate") == "UP" and link.get("ifname") != "lo"
         )
-        self._netlink.link("add", ifname=ENTRY, kind="veth", peer={"ifname": EXIT})
-        indexes = [self._netlink.link_lookup(ifname=name)[0] for name in (ENTRY, EXIT)]
-        for index in indexes:
-            self._netlink.link("set", index=index, mtu=mtu - IPV6_HEADER, state="up")
-        exit_link = self._netlink.link("get", index=indexes[1])[0]
-        self._entry = indexes[0]
-        # A permanent neighbour: nothing has to be resolved on a cable that ends in this very kernel.
-        self._netlink.neigh(
-            "replace", dst=EXIT_ADDRESS, lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
-        )
+        try:
+            self._netlink.link("add", ifname=ENTRY, kind="veth", peer={"ifname": EXIT})
+            indexes = [self._netlink.link_lookup(ifname=name)[0] for name in (ENTRY, EXIT)]
+            for index in indexes:
+                self._netlink.link("set", index=index, mtu=mtu - IPV6_HEADER, state="up")
+            exit_link = self._netlink.link("get", index=indexes[1])[0]
+            self._entry = indexes[0]
+            # A permanent neighbour: nothing has to be resolved on a cable that ends in this very kernel.
+            self._netlink.neigh(
+                "replace", dst=EXIT_ADDRESS, lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
+            )
+        except NetlinkError as error:
+            advice = "; with net.ipv6.conf.default.disable_ipv6=1 new devices have no IPv6" * (
+                error.code == errno.EINVAL
+            )
+            raise OSError(error.code, f"veth pair {ENTRY}, {EXIT}: {error}{advice}") from error
         LOG.info("hairpin-made", mtu=mtu - IPV6_HEADER)
 
     def _rule(self, verb: str) -> None:

@@ -69,7 +69,12 @@ class MobileKernel:
         for interface in (self._home_link, *(link.interface for link in links)):
             # Addresses and routers of an emulated node are given: neither tried out first nor learnt.
             for name in ("accept_dad", "accept_ra"):
-                Path(f"/proc/sys/net/ipv6/conf/{interface}/{name}").write_text("0")
+                try:
+                    Path(f"/proc/sys/net/ipv6/conf/{interface}/{name}").write_text("0")
+                except OSError as error:
+                    # A container's settings are read-only. Its own addresses are not tried out in any case.
+                    if error.errno != errno.EROFS:
+                        raise
         addresses = [link.care_of_address for link in links]
         self._guard.setup(
             local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
