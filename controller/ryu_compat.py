@@ -2,7 +2,7 @@
 """Ryu 4.34 on a current eventlet and on peers that may send anything. The console script `ryu-manager`.
 
 Importing it makes `ryu.app.wsgi` importable and has no other effect. hoaflow's console script has the name of Ryu's
-and takes its place, as that one cannot start; `hoaflow-controller` is the same.
+and takes its place, as that one cannot start; `hoaflow-controller` is the same with hoaflow named already.
 """
 
 import sys
@@ -61,3 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ryu-manager: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def controller(argv: list[str] | None = None) -> int:
+    """`hoaflow-controller`: the same with hoaflow as its application, wherever that is installed."""
+    return main([*(sys.argv[1:] if argv is None else argv), "controller.app"])
