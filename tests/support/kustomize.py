@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a kustomization: by `kubectl kustomize` where there is a kubectl, else as much of it as deploy/ uses."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+KNOWN = {
+    *("apiVersion", "kind", "namespace", "labels", "resources", "configMapGenerator", "secretGenerator"),
+    *("images", "patches"),
+}
+# Lists of objects that a strategic merge takes apart by this field; all others are replaced as a whole.
+MERGED_BY = {"containers": "name", "volumes": "name", "env": "name", "volumeMounts": "mountPath"}
+GENERATED = {"configMapGenerator": ("ConfigMap", "data"), "secretGenerator": ("Secret", "data")}
+CLUSTER_WIDE = {"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"}
+
+
+class KustomizeError(Exception):
+    """The kustomization is wrong, or uses what only the real kustomize knows."""
+
+
+def build(directory: Path) -> list[Object]:
+    """Returns all objects of a kustomization. Raises KustomizeError, subprocess.CalledProcessError."""
+    if shutil.which("kubectl"):
+        result = subprocess.run(
+            ["kubectl", "kustomize", str(directory)], check=True, capture_output=True, text=True, timeout=60
+        )
+        return [found for found in yaml.safe_load_all(result.stdout) if found]
+    objects = _build(directory)
+    _rename_references(objects)
+    return objects
+
+
+def _build(directory: Path) -> list[Object]:
+    wanted = yaml.safe_load((directory / "kustomization.yaml").read_text())
+    if unknown := wanted.keys() - KNOWN:
+        raise KustomizeError(f"{directory}: {sorted(unknown)} need the real kustomize (kubectl)")
+    objects: list[Object] = []
+    for name in wanted.get("resources", ()):
+        path = directory / name
+        objects += _build(path) if path.is_dir() else [o for o in yaml.safe_load_all(path.read_text()) if o]
+    for field, (kind, data) in GENERATED.items():
+        for generator in wanted.get(field, ()):
+            _generate(objects, directory, kind, data, generator)
+    for patch in wanted.get("patches", ()):
+        for change in yaml.safe_load_all((directory / patch["path"]).read_text()):
+            target = _find(objects, change["kind"], change["metadata"]["name"])
+            target.update(_merge(target, change))
+    for found in objects:
+        if found["kind"] not in CLUSTER_WIDE and "namespace" in wanted:
+            found["metadata"]["namespace"] = wanted["namespace"]
+        for labels in wanted.get("labels", ()):
+            found["metadata"].setdefault("labels", {}).update(labels["pairs"])
+        for image in wanted.get("images", ()):
+            for container in _containers(found):
+                if container["image"] == image["name"]:
+                    container["image"] = f"{image['newName']}:{image['newTag']}"
+    return objects
+
+
+def _generate(objects: list[Object], directory: Path, kind: str, field: str, generator: Object) -> None:
+    data: dict[str, str] = {}
+    for literal in generator.get("literals", ()):
+        key, _, value = literal.partition("=")
+        data[key] = value
+    for name in generator.get("files", ()):
+        data[Path(name).name] = (directory / name).read_text()
+    if kind == "Secret":
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    made: Object = {"apiVersion": "v1", "kind": kind, "metadata": {"name": generator["name"]}, field: data}
+    if kind == "Secret":
+        made["type"] = "Opaque"
+    made["metadata"]["annotations"] = {"hash": hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:10]}
+    if generator.get("behavior") == "replace":
+        objects.remove(_find(objects, kind, generator["name"]))
+    elif any(o["kind"] == kind and o["metadata"]["name"] == generator["name"] for o in objects):
+        raise KustomizeError(f"{directory}: {kind} {generator['name']} is there already: say `behavior`")
+    objects.append(made)
+
+
+def _rename_references(objects: list[Object]) -> None:
+    """Generated objects carry a hash of their content in their names, so that pods restart when it changes."""
+    names = {}
+    for found in objects:
+        if content := found["metadata"].get("annotations", {}).pop("hash", None):
+            old = found["metadata"]["name"]
+            names[found["kind"], old] = found["metadata"]["name"] = f"{old}-{content}"
+
+    def rename(value: Any) -> None:
+        if isinstance(value, list):
+            for item in value:
+                rename(item)
+        elif isinstance(value, dict):
+            for key, kind, field in (
+                ("configMap", "ConfigMap", "name"),
+                ("configMapRef", "ConfigMap", "name"),
+                ("secret", "Secret", "secretName"),
+            ):
+                reference = value.get(key)
+                if isinstance(reference, dict) and (kind, reference.get(field)) in names:
+                    reference[field] = names[kind, reference[field]]
+            for item in value.values():
+                rename(item)
+
+    rename(objects)
+
+
+def _find(objects: list[Object], kind: str, name: str) -> Object:
+    for found in objects:
+        if (found["kind"], found["metadata"]["name"]) == (kind, name):
+            return found
+    raise KustomizeError(f"no {kind} {name} to patch or replace")
+
+
+def _merge(into: Any, change: Any) -> Any:
+    """A strategic merge patch, as far as MERGED_BY knows the lists; null removes."""
+    if not isinstance(into, dict) or not isinstance(change, dict):
+        return copy.deepcopy(change)
+    result = dict(into)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif key in MERGED_BY and isinstance(value, list) and isinstance(into.get(key), list):
+            result[key] = _merge_list(into[key], value, MERGED_BY[key])
+        else:
+            result[key] = _merge(into.get(key), value)
+    return result
+
+
+def _merge_list(into: list[Object], changes: list[Object], by: str) -> list[Object]:
+    merged = {item[by]: item for item in into}
+    for change in changes:
+        merged[change[by]] = _merge(merged.get(change[by]), change)
+    return list(merged.values())
+
+
+def _containers(found: Object) -> list[Object]:
+    pod = found.get("spec", {}).get("template", {}).get("spec", {}) if isinstance(found.get("spec"), dict) else {}
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]
