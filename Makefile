@@ -6,7 +6,7 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel bench bench-dataplane demo pages lock clean
+.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,13 @@ test: lint ## lint, then all tests but the kernel tier; PYTEST='-k name -x' for 
 
 test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)
+
+test-compose: setup ## docker-compose.yml with a real engine: the image, a journey, killed parts
+	scripts/setup-containers
+	scripts/as-root env HOAFLOW_CONTAINERS=1 $(BIN)/python -m pytest -s tests/containers $(PYTEST)
+
+test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
+	$(BIN)/python -m pytest tests/test_deploy_*.py $(PYTEST)
 
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
 	scripts/as-root $(BIN)/python -m benchmarks $(BENCH)

@@ -14,6 +14,8 @@ from tests.support.ovs import Ovs
 
 # The kernel tier needs a kernel with Open vSwitch's datapath: `make test-kernel` runs it where there is one.
 collect_ignore = [] if os.environ.get("HOAFLOW_KERNEL_TIER") else ["kernel"]
+# Containers need an engine and an image: `make test-compose` sees to both.
+collect_ignore += [] if os.environ.get("HOAFLOW_CONTAINERS") else ["containers"]
 
 # Everything that a run leaves behind lies in build/.
 configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")

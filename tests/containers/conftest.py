@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests with containers: one engine and one system for all of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.containers.engine import Engine, NoEngineError, running_engine
+from tests.containers.system import System, running_system
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A container engine; where none can be had, the tests are skipped and say why."""
+    try:
+        with running_engine() as found:
+            yield found
+    except NoEngineError as error:
+        pytest.skip(f"NO CONTAINER TESTS: {error}")
+
+
+@pytest.fixture(scope="session")
+def system(engine: Engine) -> Iterator[System]:
+    """The system of docker-compose.yml, up."""
+    with running_system(engine) as running:
+        for service in ("controller", "home-agent", "r1", "r2"):
+            running.wait_healthy(service)
+        yield running

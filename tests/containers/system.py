@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system of docker-compose.yml, by what its user would do with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.containers.engine import CHECKOUT, Engine
+from topologies.traffic import Records, Span, lost
+
+PROJECT = "hoaflow-test"
+IMAGE = "hoaflow-test:latest"
+CORRESPONDENT, HOME_ADDRESS = "2001:db8:2::2", "2001:db8:99::100"
+HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+WAIT_SECONDS = 60.0
+RATE = 100
+# Sends and records until SIGUSR2; see topologies.probe.
+PROBE = (
+    "echo $$ >/tmp/probe.pid; exec python3 -m topologies.probe --bind {own} --peer {peer} --rate {rate}"
+    " --records /tmp/records >/tmp/ready"
+)
+
+
+class System:
+    """The running system. All waits are bounded and raise AssertionError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._base_image = engine.base_image()
+
+    def compose(self, *arguments: str, **environment: str) -> str:
+        """Runs Compose on the project, with more `environment`."""
+        settings = {"IMAGE": IMAGE, "BASE_IMAGE": self._base_image, "DASHBOARD": "127.0.0.1:0", **environment}
+        return self.engine.compose(settings, "--project-name", PROJECT, *arguments)
+
+    def container(self, service: str) -> str:
+        """The id of a service's container."""
+        labels = (f"project={PROJECT}", f"service={service}")
+        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        (identity,) = self.engine.docker("ps", "--all", "--quiet", *filters).split()
+        return identity
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What the engine knows of a service's container."""
+        (known,) = json.loads(self.engine.docker("inspect", self.container(service)))
+        found: dict[str, Any] = known
+        return found
+
+    def run(self, service: str, *command: str) -> str:
+        """Runs a command in a container, returns its output."""
+        return self.engine.docker("exec", self.container(service), *command)
+
+    def log(self, service: str) -> str:
+        """What a container's process wrote."""
+        return self.engine.logs(self.container(service))
+
+    def kill(self, service: str) -> None:
+        """Ends a container's process by SIGKILL, as a crash would; its restart policy brings it back."""
+        before = self.inspect(service)["State"]["StartedAt"]
+        os.kill(self.inspect(service)["State"]["Pid"], signal.SIGKILL)
+        wait(lambda: self.inspect(service)["State"]["StartedAt"] != before, f"{service} is not started again")
+        self.wait_healthy(service)
+
+    def wait_healthy(self, service: str) -> None:
+        """Returns when a container's health check is passed."""
+        wait(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is not healthy")
+
+    def roam(self, link: str) -> None:
+        """Moves the mobile node, returns when it has registered from there."""
+        before = self.registrations()
+        self.run("mn", "roam", link)
+        wait(lambda: self.registrations() > before, f"no registration from {link}")
+
+    def registrations(self) -> int:
+        """How often the mobile node has registered, or deregistered."""
+        return self.log("mn").count('registered"')
+
+    def bindings(self) -> str:
+        """What the home agent's terminal shows."""
+        show = "from ha_bridge.console import Console; print(*Console('127.0.0.1', 7777).read(), sep='\\n')"
+        return self.run("home-agent", "python3", "-c", show)
+
+    def rest(self, path: str) -> Any:
+        """An answer of the REST API, at its published port, with the operator's token."""
+        port = self.inspect("controller")["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
+        token = self.run("bridge", "cat", "/secrets/admin.token")
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def binding_state(self) -> tuple[str, str] | None:
+        """State and care-of address of the mobile node's binding as the controller has it."""
+        bindings = self.rest("/v1/bindings")["bindings"]
+        return (bindings[0]["state"], bindings[0]["care_of_address"]) if bindings else None
+
+    @contextlib.contextmanager
+    def traffic(self) -> Iterator[Callable[[], dict[str, tuple[int, int]]]]:
+        """Constant traffic both ways; the function it gives ends it and tells how many were (lost, sent) by sender."""
+        ends = {"cn": (CORRESPONDENT, HOME_ADDRESS), "mn": (HOME_ADDRESS, CORRESPONDENT)}
+        running = {}
+        for service, (own, peer) in ends.items():
+            script = PROBE.format(own=own, peer=peer, rate=RATE)
+            running[service] = self.engine.popen("exec", self.container(service), "sh", "-c", script)
+        try:
+            self._signal("USR1")
+            wait(lambda: all(self._records(service).received for service in ends), "no traffic gets through")
+            since = time.time()
+            yield lambda: self._stop(since)
+        finally:
+            for service, process in running.items():
+                with contextlib.suppress(subprocess.CalledProcessError):  # it has ended already
+                    self.run(
+                        service, "sh", "-c", "kill $(cat /tmp/probe.pid); rm /tmp/probe.pid /tmp/ready /tmp/records"
+                    )
+                process.wait(30)
+
+    def _stop(self, since: float) -> dict[str, tuple[int, int]]:
+        self._signal("USR2")  # no more is sent
+        time.sleep(1.0)  # longer than any packet is under way
+        records = {service: self._records(service) for service in ("cn", "mn")}
+        span = Span(since, time.time())
+        counts = {}
+        for sender, receiver in (("cn", "mn"), ("mn", "cn")):
+            sent = sum(span.start <= at < span.end for at in records[sender].sent.values())
+            counts[sender] = len(lost(records[sender], records[receiver], span)), sent
+        return counts
+
+    def _signal(self, name: str) -> None:
+        for service in ("cn", "mn"):
+            wait(lambda: self._started(service), "the probe does not start")  # noqa: B023 - called at once
+            self.run(service, "sh", "-c", f"kill -{name} $(cat /tmp/probe.pid)")
+
+    def _started(self, service: str) -> bool:
+        return bool(self.run(service, "sh", "-c", "[ ! -s /tmp/ready ] || echo yes"))
+
+    def _records(self, service: str) -> Records:
+        copy = CHECKOUT / "build" / "image" / f"{service}.records"
+        copy.write_text(self.run(service, "cat", "/tmp/records"))
+        return Records.read(copy)
+
+
+def wait(condition: Callable[[], object], otherwise: str, seconds: float = WAIT_SECONDS) -> None:
+    """Returns when `condition` holds. Raises AssertionError with `otherwise` if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{otherwise} within {seconds} s"
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def running_system(engine: Engine) -> Iterator[System]:
+    """Builds the image and brings all of it up; takes it down again, with its volumes."""
+    system = System(engine)
+    proxy = CHECKOUT / "deploy" / "image" / "ca" / "host.crt"
+    if HOST_CERTIFICATES.exists():
+        shutil.copy(HOST_CERTIFICATES, proxy)
+    try:
+        print(system.compose("build", "controller"))
+    finally:
+        proxy.unlink(missing_ok=True)
+    try:
+        system.compose("up", "-d")
+        yield system
+    finally:
+        system.compose("down", "--volumes", "--timeout", "5")
