@@ -9,6 +9,8 @@ import sys
 from ipaddress import IPv6Address, IPv6Network
 
 import logs
+import metrics
+from metrics.server import MetricsServer, registry_of_process
 from northbound.access import Access, add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 
@@ -17,6 +19,7 @@ from .console import Console
 from .core import Core, Settings
 from .daemon import Daemon
 from .kernel import KernelWatch
+from .metrics import BridgeCollector
 from .sources import ConsoleSource, KernelSource, Source
 
 LOG = logs.Log("bridge")
@@ -151,6 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
     add_options(parser)
+    metrics.add_option(parser)
     logs.add_options(parser)
     return parser
 
@@ -209,6 +213,11 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     else:
         source = ConsoleSource(Console(*args.console), args.home_agent, kernel, args.restore)
     daemon = Daemon(core, source, lease, bindings)
+    if args.metrics is not None:
+        registry = registry_of_process()
+        registry.register(BridgeCollector(core))
+        server = MetricsServer(args.metrics, registry)
+        LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
     daemon.stop_on_signals()
     if kernel is not None:
         daemon.follow(kernel.run)

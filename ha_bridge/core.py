@@ -25,9 +25,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import tally
 from .ledger import Ledger, Report
 from .model import Reading, ReadingFailed
 from .schedule import FOLLOW_UPS, Backoff, ReadSchedule
+from .tally import Condition, Tally
 
 BATCH = 1000  # bindings in one POST
 DOWN_WITHOUT_LIFETIMES = 60.0
@@ -38,6 +40,8 @@ SEND_RETRY = 0.25, 5.0
 FOLLOWING = 0.5  # seconds after which the last of the looks that follow a change has begun
 
 Log = Callable[..., None]
+
+_VERDICTS = {200: tally.ACCEPTED, 201: tally.ACCEPTED, 409: tally.STALE, 422: tally.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class Core:
         self._failing_since: float | None = None
         self._failing_how = ""
         self._suspended = False
+        self.tally = Tally()
 
     # What the source says
 
@@ -163,8 +168,10 @@ class Core:
         """A look at the source has ended."""
         self._reads.finish(now, isinstance(reading, Reading))
         if isinstance(reading, ReadingFailed):
+            self.tally.looks[tally.DOWN if reading.down else tally.UNREADABLE] += 1
             self._not_read(reading, now)
             return
+        self.tally.looks[tally.OK] += 1
         self._seen = reading.started
         detected = self._first_sign(reading.started)
         self._unread = self._changed if self._changed > reading.started else None
@@ -218,6 +225,7 @@ class Core:
     def announced(self, command: Announce, outcome: Announced | Failed, now: float) -> None:
         """An announcement has ended."""
         self._announcing = False
+        self._count_request(tally.LEASE, outcome)
         if isinstance(outcome, Failed):
             self._announced = None
             self._announce_at = now + max(self._announce_retry.failed(), outcome.retry_after)
@@ -243,6 +251,7 @@ class Core:
     def sent(self, command: Send, outcome: list[Verdict] | Failed, now: float) -> None:
         """A request that told of some bindings has ended."""
         self._sending = False
+        self._count_request(tally.BINDINGS, outcome)
         if isinstance(outcome, Failed):
             self._send_failed(outcome, now)
             return
@@ -255,6 +264,7 @@ class Core:
         fields = {"home_address": report.home_address, "care_of_address": report.care_of_address}
         if report.binding is not None and report.binding.sequence is not None:
             fields["sequence"] = str(report.binding.sequence)
+        self.tally.reports[_VERDICTS.get(verdict.status, tally.FAILED)] += 1
         if verdict.status in (200, 201):
             self.ledger.acknowledged(report, sent)
             event = "binding-removed" if report.binding is None else "binding-sent"
@@ -275,6 +285,7 @@ class Core:
     def replaced(self, command: Snapshot, outcome: Replaced | Failed, now: float) -> None:
         """A snapshot has ended."""
         self._sending = False
+        self._count_request(tally.SNAPSHOT, outcome)
         if isinstance(outcome, Failed):
             self._send_failed(outcome, now)
             return
@@ -323,6 +334,27 @@ class Core:
         # up.
         self._dirty = True
         self._expiry = self.ledger.next_expiry(now)
+
+    # What is
+
+    def condition(self, now: float) -> Condition:
+        """Return how the bridge stands. May be called from any thread."""
+        return Condition(
+            home_agent_up=self._status == UP,
+            readable=self._status == UP and not self._unreadable,
+            lease_suspended=self._suspended,
+            since_change=None if self._changed == float("-inf") else now - self._changed,
+            registered=len(self.ledger.wanted),
+            told=len(self.ledger.told),
+            unsent=self.ledger.unsent(),
+            withheld=len(self._withheld),
+        )
+
+    def _count_request(self, request: str, outcome: object) -> None:
+        result = tally.OK
+        if isinstance(outcome, Failed):
+            result = tally.REFUSED if outcome.reached else tally.UNREACHABLE
+        self.tally.requests[request, result] += 1
 
     # What is to be done
 

@@ -111,6 +111,18 @@ class Ledger:
         )
         return reports
 
+    def unsent(self) -> int:
+        """Return how many bindings the controller has otherwise than the home agent, but for those that it refused.
+
+        May be called from any thread: both sides are copied at once.
+        """
+        wanted, told, refused = dict(self.wanted), dict(self.told), dict(self._refused)
+        sent = sum(
+            (home in told and told[home].care_of_address == held.care_of_address) or home in refused
+            for home, held in wanted.items()
+        )
+        return len(wanted) - sent + sum(home not in wanted for home in told)
+
     def snapshot(self, now: float) -> list[Report]:
         """Return all bindings, also those refused before: the controller's settings may have changed."""
         return [Report(home, held.care_of_address, held) for home, held in self.wanted.items() if not _over(held, now)]

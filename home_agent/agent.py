@@ -7,7 +7,7 @@ import errno
 import selectors
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ from home_agent.cache import (
 )
 from home_agent.console import Console, render
 from home_agent.home_link import HomeLink, Sysctls, own_address
+from home_agent.load import Load
 from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
+from home_agent.metrics import HomeAgentCollector, Tally
 from home_agent.packet_io import (
     Guard,
     PacketReceiver,
@@ -41,6 +43,7 @@ from home_agent.persistence import Persistence
 from home_agent.rate import RateLimit
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from logs import Log
+from metrics.server import MetricsServer, registry_of_process
 
 GUARD_TABLE = "hoaflow_ha"
 LOCK = b"\0hoaflow-ha"
@@ -65,6 +68,7 @@ class Settings:
     home_link: str
     console: tuple[str, int] | None
     journal: Path | None
+    metrics: tuple[str, int] | None
 
 
 class HomeAgent:
@@ -79,7 +83,7 @@ class HomeAgent:
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
         self._errors_allowed = RateLimit(rate=10.0, burst=20)
-        self._counters: Counter[str] = Counter()
+        self._tally = Tally()
         self._stopped = False
         self._repair_at = 0.0
 
@@ -113,6 +117,8 @@ class HomeAgent:
             console = Console(*self._settings.console, self._selector, self._render)
             self._undo.callback(console.close)
             LOG.info("console-listening", console="{}:{}".format(*console.address))
+        if self._settings.metrics is not None:
+            self._serve_metrics(*self._settings.metrics)
         # The kernel is told in the loop, so that no message waits for that.
         self._to_install += self._persistence.restore(self._cache)
 
@@ -144,8 +150,9 @@ class HomeAgent:
         """Takes everything of ours out of the kernel. Mobile nodes have to register again (or: the state file)."""
         if hasattr(self, "_tunnels"):
             accepted, dropped = self._tunnels.counters()
-            counts = dict(sorted(self._counters.items()))
-            LOG.info("counters", reverse_accepted=accepted, reverse_dropped=dropped, **counts)
+            counts = dict(sorted(self._tally.dropped.items()))
+            updates = self._tally.binding_updates
+            LOG.info("counters", reverse_accepted=accepted, reverse_dropped=dropped, binding_updates=updates, **counts)
         self._undo.close()
         self._selector.close()
         self._persistence.close()
@@ -168,7 +175,7 @@ class HomeAgent:
         kind = packet.mobility_type
         if kind == mobility.BINDING_UPDATE:
             update = mobility.parse_binding_update(packet)
-            self._counters["binding_updates"] += 1
+            self._tally.binding_updates += 1
             actions = self._cache.update(update, time.monotonic())
             self._persistence.record(self._cache, update.home_address)
             self._execute(actions)
@@ -281,6 +288,7 @@ class HomeAgent:
             header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
         if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
             return
+        self._tally.acknowledgements[int(action.status)] += 1
         LOG.info(
             "binding-ack-sent",
             home_address=update.home_address,
@@ -300,6 +308,7 @@ class HomeAgent:
             return
         error = BindingError(self._settings.policy.home_agent, packet.source, packet.home_address or "::", status)
         if self._send(mobility.binding_error_packet(error)):
+            self._tally.binding_errors[int(status)] += 1
             LOG.info(
                 "binding-error-sent",
                 destination=error.destination,
@@ -316,7 +325,7 @@ class HomeAgent:
         return True
 
     def _count(self, name: str, detail: str, *arguments: object) -> None:
-        self._counters[name] += 1
+        self._tally.dropped[name] += 1
         LOG.debug("packet-dropped", reason=name, detail=detail % arguments)
 
     # --- around it
@@ -331,6 +340,24 @@ class HomeAgent:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
+
+    def _serve_metrics(self, host: str, port: int) -> None:
+        """Raises NftError, OSError."""
+        load = Load(self._settings.policy.home_agent)
+        load.setup()
+        self._undo.callback(load.teardown)
+        registry = registry_of_process()
+        registry.register(
+            HomeAgentCollector(
+                self._tally,
+                bindings=lambda: len(self._cache),
+                carried=load.carried,
+                spoofed=lambda: self._tunnels.counters().dropped,
+            )
+        )
+        server = MetricsServer((host, port), registry)
+        self._undo.callback(server.close)
+        LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
     def _release_all(self) -> None:
         for address in self._home_link.defended():

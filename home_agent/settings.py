@@ -9,6 +9,7 @@ from ipaddress import AddressValueError, IPv6Address, IPv6Network, NetmaskValueE
 from pathlib import Path
 
 import logs
+import metrics
 from home_agent.agent import Settings
 from home_agent.authentication import KeyFileError, load_keys
 from home_agent.cache import Policy
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep bindings and sequence numbers here over a restart; without it, Binding Updates recorded "
         "before a restart could be replayed after it",
     )
+    metrics.add_option(options)
     logs.add_options(options)
     return options
 
@@ -123,6 +125,7 @@ def check(arguments: argparse.Namespace) -> Settings:
         home_link=arguments.home_link,
         console=None if arguments.no_console else _console(arguments.console),
         journal=arguments.journal,
+        metrics=arguments.metrics,
     )
 
 

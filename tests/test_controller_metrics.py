@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -15,38 +14,19 @@ from controller.core.traffic import DOWNLINK, Counters, Traffic
 from tests.support.bench import FIRST, HOME_ADDRESS, HOME_AGENT, SECOND, Bench, binding, registered
 from tests.support.controller import Controller, wait_for
 from tests.support.ovs import Ovs
+from tests.support.scrape import Scrape
 from tests.support.world import HOME_AGENT as PACKED
 from tests.support.world import World
 from tests.support.world import binding as core_binding
 
 ROUTER = "0000000000000001"
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-class Metrics:
-    """One scrape."""
-
-    def __init__(self, controller: Controller) -> None:
-        answer = controller.text("/metrics")
-        assert answer.status == 200, answer
-        self.text = str(answer.body)
-        self._samples: Samples = {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(self.text)
-            for sample in family.samples
-        }
-
-    def __call__(self, name: str, /, **labels: str) -> float:
-        return self._samples[name, tuple(sorted(labels.items()))]
-
-    def bindings(self) -> dict[str, float]:
-        """How many bindings are in each state, without those in which none is."""
-        found = {
-            dict(labels)["state"]: value
-            for (name, labels), value in self._samples.items()
-            if name == "hoaflow_bindings"
-        }
-        return {state: count for state, count in found.items() if count}
+def measured(bench: Bench) -> Scrape:
+    """What the controller says."""
+    answer = bench.controller.text("/metrics")
+    assert answer.status == 200, answer
+    return Scrape(answer.body)
 
 
 @pytest.fixture
@@ -62,11 +42,11 @@ def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
 
 def test_what_is_served_is_what_is(bench: Bench) -> None:
     def told() -> bool:
-        return Metrics(bench.controller)("hoaflow_events_total", name="binding-active") >= 1
+        return measured(bench)("hoaflow_events_total", name="binding-active") >= 1
 
     wait_for("the activation is told", told)
-    now = Metrics(bench.controller)
-    assert now.bindings() == {"active": 1}
+    now = measured(bench)
+    assert now.by("state", "hoaflow_bindings") == {"active": 1}
     assert now("hoaflow_gate_open", router=ROUTER, home_agent=HOME_AGENT) == 1
     assert now("hoaflow_router_connected", router=ROUTER) == 1
     assert now("hoaflow_router_agent_alive", router=ROUTER) == 1
@@ -78,27 +58,27 @@ def test_what_is_served_is_what_is(bench: Bench) -> None:
     assert now("process_resident_memory_bytes") > 1e6
     bench.announce(lease=60, status="ha-down")
     bench.controller.put(f"/v1/routers/{ROUTER}/drain", None)
-    then = Metrics(bench.controller)
+    then = measured(bench)
     assert then("hoaflow_home_agent_up", home_agent=HOME_AGENT) == 0
     assert then("hoaflow_router_draining", router=ROUTER) == 1
-    assert then.bindings() == {"pending": 1}
+    assert then.by("state", "hoaflow_bindings") == {"pending": 1}
     # Whom traffic belongs to is nobody's business but the operator's, who asks the API.
     for address in (HOME_ADDRESS, FIRST):
         assert address not in now.text + then.text
 
 
 def test_an_activation_is_timed_stage_by_stage(bench: Bench) -> None:
-    before = Metrics(bench.controller)
+    before = measured(bench)
     bench.post(SECOND, 2, detected_ago=0.25)
     wait_for("the handover is done", lambda: bench.state() == "active")
-    after = Metrics(bench.controller)
+    after = measured(bench)
     for stage in ("bridge_detect", "rest", "flow", "barrier"):
         counts = [each("hoaflow_activation_seconds_count", stage=stage) for each in (before, after)]
         assert counts[1] == counts[0] + 1, stage
     assert after("hoaflow_activation_seconds_sum", stage="bridge_detect") == 0.25
     # A refresh is none, however long ago its change was.
     bench.post(SECOND, 3, lifetime=600, detected_ago=3600)
-    assert Metrics(bench.controller)("hoaflow_activation_seconds_sum", stage="bridge_detect") == 0.25
+    assert measured(bench)("hoaflow_activation_seconds_sum", stage="bridge_detect") == 0.25
 
 
 def test_what_is_carried_past_the_home_agent_is_counted_and_never_forgotten(bench: Bench) -> None:
@@ -114,7 +94,7 @@ def test_what_is_carried_past_the_home_agent_is_counted_and_never_forgotten(benc
             bench.ovs.ofctl("packet-out", "br0", f"in_port=1,packet={frame.hex()},actions=table")
 
     def carried() -> tuple[float, float]:
-        now = Metrics(bench.controller)
+        now = measured(bench)
         labels = {"router": ROUTER, "direction": "downlink"}
         packets = now("hoaflow_offloaded_packets_total", **labels)
         return packets, now("hoaflow_offloaded_bytes_total", **labels)
@@ -134,7 +114,7 @@ def test_what_is_carried_past_the_home_agent_is_counted_and_never_forgotten(benc
 
 
 def test_drift_is_counted_and_told_when_it_is_repaired(bench: Bench) -> None:
-    before = Metrics(bench.controller)
+    before = measured(bench)
     assert before("hoaflow_drift_repaired_total", router=ROUTER) == 0
     bench.ovs.ofctl(
         "add-flow", "br0", f"cookie=0x686f616600000004,table=1,priority=100,ipv6,ipv6_dst={FIRST},actions=drop"
@@ -142,7 +122,7 @@ def test_drift_is_counted_and_told_when_it_is_repaired(bench: Bench) -> None:
     bench.ovs.ofctl("mod-flows", "--strict", "br0", f"table=1,priority=100,ipv6,ipv6_dst={HOME_ADDRESS},actions=drop")
 
     def repaired() -> bool:
-        return Metrics(bench.controller)("hoaflow_drift_repaired_total", router=ROUTER) == 2
+        return measured(bench)("hoaflow_drift_repaired_total", router=ROUTER) == 2
 
     wait_for("both are repaired", repaired)
     told = bench.controller.get("/v1/events?follow=no&name=drift-repaired")["events"]
@@ -157,7 +137,7 @@ def test_refusals_are_counted_by_reason(bench: Bench) -> None:
     call("POST", "/v1/bindings", raw=b"{")
     call("GET", "/v1/bindings/2001:db8:99::dead")
     call("PATCH", "/v1/bindings")
-    now = Metrics(bench.controller)
+    now = measured(bench)
     found = {
         reason: now("hoaflow_refused_requests_total", reason=reason)
         for reason in ("stale-sequence", "wrong-value", "not-json", "not-found", "method")

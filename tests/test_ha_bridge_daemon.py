@@ -25,6 +25,8 @@ from tests.support.bridge import (
     enter_namespace,
     entry,
 )
+from tests.support.scrape import scrape
+from tests.support.waiting import wait_for
 
 HOA, OTHER = "2001:db8:99::100", "2001:db8:99::200"
 LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
@@ -78,6 +80,37 @@ def running(controller: Controller, home_agent: HomeAgent) -> Iterator[Bridge]:
         process.wait("snapshot-sent")
         assert controller.care_of() == {HOA: LINK_1}
         yield process
+
+
+def test_metrics_tell_how_it_stands_and_what_it_has_done(controller: Controller, home_agent: HomeAgent) -> None:
+    options = arguments(controller, home_agent.terminal.port, "--metrics", "127.0.0.1:0")
+    with bridge(*options) as process:
+        address = re.search(r"metrics=(\S+)", process.wait("metrics-listening"))
+        assert address
+        url = f"http://{address[1]}/metrics"
+        process.wait("snapshot-sent")
+        home_agent.move(HOA, LINK_2)
+        process.wait("binding-sent")
+        now = scrape(url)
+        assert now("hoaflow_bridge_home_agent_up") == now("hoaflow_bridge_console_up") == 1
+        assert now.by("at", "hoaflow_bridge_bindings") == {"home_agent": 1, "controller": 1}
+        assert now("hoaflow_bridge_unsent_bindings") == 0
+        assert now("hoaflow_bridge_reports_total", result="accepted") == 1
+        assert now("hoaflow_bridge_requests_total", request="snapshot", result="ok") == 1
+        assert now("hoaflow_bridge_requests_total", request="lease", result="ok") >= 1
+        assert "2001:db8" not in now.text
+        assert next(body for _, path, body in controller.requests if path == "/v1/bindings")["detected_ago"] < 20
+        controller.stop()
+        home_agent.move(HOA, LINK_1)
+
+        def failing() -> bool:
+            then = scrape(url)
+            failed = then.by("result", "hoaflow_bridge_requests_total").keys()
+            return "unreachable" in failed and then("hoaflow_bridge_unsent_bindings") == 1
+
+        wait_for("what cannot be sent is told", failing)
+        home_agent.terminal.close()
+        wait_for("the home agent's death is told", lambda: scrape(url)("hoaflow_bridge_home_agent_up") == 0)
 
 
 def test_start_handover_and_removal(controller: Controller, home_agent: HomeAgent, running: Bridge) -> None:

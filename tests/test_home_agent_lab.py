@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, HOST, TIMEOUT, Lab, Node
+from tests.support.scrape import Scrape
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 
@@ -122,6 +123,31 @@ def test_roaming(lab: Lab, tmp_path: Path) -> None:
     lab.link("m1", "down")
     assert {name: kernel_state(lab, name) for name in ("ha", "mn")} == before | {"mn": kernel_state(lab, "mn")}
     assert "2001:db8" not in kernel_state(lab, "mn") + lab.run("mn", "ip -6 address")
+
+
+SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+
+
+def test_metrics_tell_what_it_carries(lab: Lab, tmp_path: Path) -> None:
+    before = kernel_state(lab, "ha")
+    keys = key_file(tmp_path)
+    home_agent = lab.home_agent("--keys", keys, "--metrics", "127.0.0.1:9109")
+    node = lab.mobile_node("--keys", keys)
+    registers(lab, node, "m1", CARE_OF_1)
+    assert lab.ping("cn", HOME_ADDRESS) == 3
+
+    now = Scrape(lab.python("ha", SCRAPE, "http://127.0.0.1:9109/metrics"))
+    assert now("hoaflow_ha_bindings") == 1
+    assert now("hoaflow_ha_binding_updates_total") >= 1
+    assert now("hoaflow_ha_binding_acknowledgements_total", status="0") == 1
+    for direction in ("uplink", "downlink"):
+        assert now("hoaflow_ha_tunnel_packets_total", direction=direction) == 3, direction
+        # An echo of 56 bytes, its ICMPv6 header, and an IPv6 header inside and one outside.
+        assert now("hoaflow_ha_tunnel_bytes_total", direction=direction) == 3 * (56 + 8 + 40 + 40), direction
+    assert now("hoaflow_ha_spoofed_packets_total") == 0
+    assert "2001:db8" not in now.text
+    assert home_agent.stop() == 0
+    assert kernel_state(lab, "ha") == before
 
 
 def test_large_packets_are_told_the_tunnels_mtu(lab: Lab) -> None:

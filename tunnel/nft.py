@@ -9,9 +9,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
+import threading
 from typing import Any
 
 from tunnel.namespace import Namespace, in_namespace
+
+# Contexts share what libnftables keeps of interfaces and the like: one thread at a time.
+_lock = threading.Lock()
 
 OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON, libnftables(3)
 
@@ -60,7 +64,8 @@ def _run(namespace: Namespace, commands: str, as_json: bool) -> str:
         finally:
             library.nft_ctx_free(context)
 
-    status, output, errors = in_namespace(namespace, run)
+    with _lock:
+        status, output, errors = in_namespace(namespace, run)
     if status != 0:
         reason = " ".join(errors.split()) or f"status {status}"
         raise NftError(f"nftables in namespace {namespace or 'current'}: {reason[:500]}")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge's metrics for Prometheus (`--metrics`). None has a label per home address."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .core import Core
+
+
+class BridgeCollector(Collector):
+    """Reads the bridge's core when somebody asks, from another thread than the loop's: numbers only."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: so that registering does not collect."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what is now."""
+        yield from self._condition()
+        yield from self._tally()
+
+    def _condition(self) -> Iterator[Metric]:
+        now = self._core.condition(time.monotonic())
+        yield GaugeMetricFamily("hoaflow_bridge_home_agent_up", "Whether the home agent runs.", value=now.home_agent_up)
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_console_up",
+            "Whether the last look at the home agent's terminal (without one: at the kernel) showed its binding cache.",
+            value=now.readable,
+        )
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_lease_suspended",
+            "Whether the lease is not renewed, because what the controller holds cannot be believed any more.",
+            value=now.lease_suspended,
+        )
+        if now.since_change is not None:
+            yield GaugeMetricFamily(
+                "hoaflow_bridge_last_event_age_seconds",
+                "Time since the kernel told of a change.",
+                value=now.since_change,
+            )
+        bindings = GaugeMetricFamily(
+            "hoaflow_bridge_bindings",
+            "Bindings that the home agent has, and those of them that the controller has accepted.",
+            labels=["at"],
+        )
+        bindings.add_metric(["home_agent"], now.registered)
+        bindings.add_metric(["controller"], now.told)
+        yield bindings
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_unsent_bindings", "Changes that the controller has yet to accept.", value=now.unsent
+        )
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_withheld_bindings",
+            "Registered bindings that are not offloaded, as IPsec protects their payload.",
+            value=now.withheld,
+        )
+
+    def _tally(self) -> Iterator[Metric]:
+        tally = self._core.tally
+        requests = CounterMetricFamily(
+            "hoaflow_bridge_requests_total",
+            "Requests to the controller: lease (one for each renewal), bindings (changes) and snapshot.",
+            labels=["request", "result"],
+        )
+        for labels, count in sorted(dict(tally.requests).items()):
+            requests.add_metric(list(labels), count)
+        reports = CounterMetricFamily(
+            "hoaflow_bridge_reports_total",
+            "Changes of single bindings, by the controller's verdict.",
+            labels=["result"],
+        )
+        for result, count in sorted(dict(tally.reports).items()):
+            reports.add_metric([result], count)
+        looks = CounterMetricFamily(
+            "hoaflow_bridge_looks_total", "Looks at the home agent's binding cache.", labels=["result"]
+        )
+        for result, count in sorted(dict(tally.looks).items()):
+            looks.add_metric([result], count)
+        yield from (requests, reports, looks)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the home agent carries: packets and bytes in tunnels, both ways, whichever way the kernel tunnels.
+
+Uplink: what mobile nodes send in tunnels, once it has passed the pair filter. Downlink: what leaves in tunnels to them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tunnel import nft
+
+FAMILY, TABLE = "ip6", "hoaflow_ha_load"
+UPLINK, DOWNLINK = "uplink", "downlink"
+# -290: behind the pair filter, which drops what it does not accept at priority raw (-300).
+RULESET = """
+table ip6 hoaflow_ha_load
+delete table ip6 hoaflow_ha_load
+table ip6 hoaflow_ha_load {{
+    counter uplink {{ }}
+    counter downlink {{ }}
+    chain uplink {{
+        type filter hook prerouting priority -290; policy accept;
+        ip6 daddr {home_agent} meta l4proto {{ 4, 41 }} counter name uplink
+    }}
+    chain downlink {{
+        type filter hook postrouting priority 300; policy accept;
+        ip6 saddr {home_agent} meta l4proto {{ 4, 41 }} counter name downlink
+    }}
+}}
+"""
+
+
+class Carried(NamedTuple):
+    """Packets, and bytes with the tunnel's header."""
+
+    packets: int
+    bytes: int
+
+
+class Load:
+    """The counters, in the current network namespace. All methods raise NftError."""
+
+    def __init__(self, home_agent: str) -> None:
+        self._home_agent = home_agent
+
+    def setup(self) -> None:
+        """Count from now on, and from zero."""
+        nft.load(None, RULESET.format(home_agent=self._home_agent))
+
+    def teardown(self) -> None:
+        """Leave nothing in the kernel."""
+        nft.load(None, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+
+    def carried(self) -> dict[str, Carried]:
+        """What was carried since `setup`, by direction."""
+        return {
+            entry["counter"]["name"]: Carried(int(entry["counter"]["packets"]), int(entry["counter"]["bytes"]))
+            for entry in nft.listing(None, "counters", "table", FAMILY, TABLE)
+        }

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small HTTP server for Prometheus, in threads of its own, that costs bounded memory whoever connects."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import threading
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+
+# Requests at a time; further connections are closed. Prometheus, a spare one and a curious operator take three.
+MOST_REQUESTS = 8
+PATIENCE = 10.0  # seconds that a client may be silent
+
+
+def registry_of_process() -> CollectorRegistry:
+    """Return a registry with what Prometheus' clients tell of a process: memory, processor time, open files."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+class MetricsServer:
+    """Serves what is in a registry, at any path, until ``close``. Raises OSError when it can't listen."""
+
+    def __init__(self, address: tuple[str, int], registry: CollectorRegistry) -> None:
+        """``address``: host and port; port 0 takes a free one."""
+        host, port = address
+        server = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
+        self._server: _Server = make_server(host, port, make_wsgi_app(registry), server, handler_class=_Handler)
+        self.address: tuple[str, int] = self._server.server_address[:2]
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingWSGIServer):
+    """Turns connections away when there are too many, instead of starting a thread for each."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._free = threading.BoundedSemaphore(MOST_REQUESTS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away or fell silent is none of our errors."""
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: a scrape is no event."""
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where metrics are served."""
+    parser.add_argument(
+        "--metrics",
+        type=_host_port,
+        metavar="HOST:PORT",
+        help="serve metrics for Prometheus here, to whoever asks; default: not at all",
+    )
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server of bridge's and home agent's metrics: what it bears."""
+
+import argparse
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from metrics import MetricsServer, add_option
+from metrics.server import MOST_REQUESTS
+from tests.support.scrape import scrape
+from tests.support.waiting import wait_for
+
+TIMEOUT = 20
+
+
+@pytest.fixture
+def server() -> Iterator[MetricsServer]:
+    """A server with one metric."""
+    registry = CollectorRegistry()
+    Counter("hoaflow_test_total", "Of this test.", registry=registry).inc(3)
+    running = MetricsServer(("127.0.0.1", 0), registry)
+    yield running
+    running.close()
+
+
+def test_clients_that_say_nothing_cost_a_few_threads_and_keep_nobody_out_for_ever(server: MetricsServer) -> None:
+    url = "http://{}:{}/metrics".format(*server.address)
+    assert scrape(url)("hoaflow_test_total") == 3
+    with contextlib.ExitStack() as silent:
+        for _ in range(MOST_REQUESTS):
+            silent.enter_context(socket.create_connection(server.address, TIMEOUT))
+        with socket.create_connection(server.address, TIMEOUT) as one_more:
+            assert one_more.recv(1) == b""  # turned away
+    wait_for("there is room again", lambda: _served(url))
+
+
+def _served(url: str) -> bool:
+    with contextlib.suppress(OSError):
+        return scrape(url)("hoaflow_test_total") == 3
+    return False
+
+
+@pytest.mark.parametrize("wrong", ["9100", ":9100", "host:", "127.0.0.1:65536", "127.0.0.1:x"])
+def test_the_option_takes_host_and_port(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_option(parser)
+    assert parser.parse_args(["--metrics", "[::1]:9100"]).metrics == ("::1", 9100)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--metrics", wrong])
+    assert f"expected HOST:PORT, got '{wrong}'" in capsys.readouterr().err
