@@ -6,7 +6,7 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages lock clean
+.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages docs lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
 	scripts/as-root $(BIN)/python -m tests.support.dumps
 	$(BIN)/python -m manual
+
+docs: setup ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: ## pin the dependencies anew, after a change of them in pyproject.toml
 	scripts/lock

@@ -26,12 +26,12 @@ the home agents. Bridges and routers' agents reach it by REST, switches by
 OpenFlow 1.3. It writes nothing to disk and stays in the foreground.
 
 examples:
-  hoaflow-controller controller.app
-  hoaflow-controller --config-file /etc/hoaflow/controller.conf controller.app
+  hoaflow-controller
+  hoaflow-controller --config-file /etc/hoaflow/controller.conf
   hoaflow-controller --wsapi-host 192.0.2.1 --wsapi-port 8080 \\
-      --ofp-tcp-listen-port 6653 controller.app
+      --ofp-tcp-listen-port 6653
 
-`ryu-manager` is the same. Its own settings are in section [hoaflow] of the file
+`ryu-manager controller.app` is the same. Its own settings are in section [hoaflow] of the file
 given by --config-file (docs/settings.md explains each); Ryu's options, below, may
 stand in section [DEFAULT] there. `hoaflow check-config` checks such a file.
 

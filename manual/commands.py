@@ -28,7 +28,7 @@ What each command says of itself when it is asked by `--help`.
 | command | what it is |
 | --- | --- |
 | [`hoaflow`](#hoaflow) | asks the controller: which path each mobile node's traffic takes, and why |
-| [`hoaflow-controller`](#hoaflow-controller) | the controller; `ryu-manager` is the same |
+| [`hoaflow-controller`](#hoaflow-controller) | the controller |
 | [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache |
 | [`hoaflow-router`](#hoaflow-router) | the tunnels of a router, and the agent that keeps them |
 | [`hoaflow-ha`](#hoaflow-ha) | a small home agent |
@@ -83,7 +83,7 @@ def _controller() -> str:
     said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
     about, _, options = said.partition("usage: ")
     described = options[options.index("\n\n") :].partition(FOREIGN)[0]
-    return f"{about}usage: hoaflow-controller [options] controller.app{described}"
+    return f"{about}usage: hoaflow-controller [options]{described}"
 
 
 def _section(level: int, name: str, text: str) -> str:
