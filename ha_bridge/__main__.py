@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import time
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 
 import logs
@@ -216,7 +218,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     if args.metrics is not None:
         registry = registry_of_process()
         registry.register(BridgeCollector(core))
-        server = MetricsServer(args.metrics, registry)
+        server = MetricsServer(args.metrics, registry, partial(_lacking, core))
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
     daemon.stop_on_signals()
     if kernel is not None:
@@ -231,6 +233,10 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         poll=settings.poll,
     )
     return daemon
+
+
+def _lacking(core: Core) -> str | None:
+    return None if core.condition(time.monotonic()).announced else "the controller has not confirmed the lease"
 
 
 if __name__ == "__main__":

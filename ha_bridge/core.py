@@ -341,6 +341,7 @@ class Core:
         """Return how the bridge stands. May be called from any thread."""
         return Condition(
             home_agent_up=self._status == UP,
+            announced=self._announced is not None,
             readable=self._status == UP and not self._unreadable,
             lease_suspended=self._suspended,
             since_change=None if self._changed == float("-inf") else now - self._changed,

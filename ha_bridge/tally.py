@@ -24,13 +24,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the bridge stands. `since_change`: seconds since the kernel last told of a change, None if it never did.
+    """How the bridge stands.
 
+    `announced`: the controller has confirmed the lease's last renewal. `since_change`: seconds since the kernel last
+    told of a change, None if it never did.
     `registered` bindings at the home agent, `told` ones that the controller has accepted, `unsent` changes that it has
     not, `withheld` bindings that are not for offloading.
     """
 
     home_agent_up: bool
+    announced: bool
     readable: bool
     lease_suspended: bool
     since_change: float | None

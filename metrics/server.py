@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small HTTP server for Prometheus, in threads of its own, that costs bounded memory whoever connects."""
+"""A small HTTP server for Prometheus and probes, in threads of its own, that costs bounded memory whoever connects."""
 
 from __future__ import annotations
 
 import argparse
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # Requests at a time; further connections are closed. Prometheus, a spare one and a curious operator take three.
 MOST_REQUESTS = 8
@@ -25,14 +28,27 @@ def registry_of_process() -> CollectorRegistry:
     return registry
 
 
-class MetricsServer:
-    """Serves what is in a registry, at any path, until ``close``. Raises OSError when it can't listen."""
+def nothing_lacking() -> str | None:
+    """Of a part that is ready as soon as it serves."""
+    return None
 
-    def __init__(self, address: tuple[str, int], registry: CollectorRegistry) -> None:
-        """``address``: host and port; port 0 takes a free one."""
+
+class MetricsServer:
+    """Serves what is in a registry until ``close``, and answers probes at ``/healthz`` and ``/readyz``.
+
+    Raises OSError when it can't listen.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        registry: CollectorRegistry,
+        lacking: Callable[[], str | None] = nothing_lacking,
+    ) -> None:
+        """``address``: host and port; port 0 takes a free one. ``lacking``: what keeps the part from being ready."""
         host, port = address
         server = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
-        self._server: _Server = make_server(host, port, make_wsgi_app(registry), server, handler_class=_Handler)
+        self._server: _Server = make_server(host, port, _application(registry, lacking), server, handler_class=_Handler)
         self.address: tuple[str, int] = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
@@ -42,6 +58,21 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _application(registry: CollectorRegistry, lacking: Callable[[], str | None]) -> Application:
+    exposition: Application = make_wsgi_app(registry)
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path not in ("/healthz", "/readyz"):
+            return exposition(environ, start_response)
+        problem = lacking() if path == "/readyz" else None
+        status = "200 OK" if problem is None else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{problem or 'ok'}\n".encode()]
+
+    return answer
 
 
 class _Server(ThreadingWSGIServer):
@@ -80,7 +111,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=_host_port,
         metavar="HOST:PORT",
-        help="serve metrics for Prometheus here, to whoever asks; default: not at all",
+        help="serve metrics for Prometheus, and probes at /healthz and /readyz, to whoever asks; default: not at all",
     )
 
 

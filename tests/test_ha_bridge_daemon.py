@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 
 from ha_bridge.__main__ import main
 from tests.support.bridge import (
@@ -82,6 +83,11 @@ def running(controller: Controller, home_agent: HomeAgent) -> Iterator[Bridge]:
         yield process
 
 
+def probe(address: str, path: str) -> tuple[int, str]:
+    answer = requests.get(f"http://{address}{path}", timeout=10)
+    return answer.status_code, answer.text
+
+
 def test_metrics_tell_how_it_stands_and_what_it_has_done(controller: Controller, home_agent: HomeAgent) -> None:
     options = arguments(controller, home_agent.terminal.port, "--metrics", "127.0.0.1:0")
     with bridge(*options) as process:
@@ -89,6 +95,7 @@ def test_metrics_tell_how_it_stands_and_what_it_has_done(controller: Controller,
         assert address
         url = f"http://{address[1]}/metrics"
         process.wait("snapshot-sent")
+        assert probe(address[1], "/healthz") == probe(address[1], "/readyz") == (200, "ok\n")
         home_agent.move(HOA, LINK_2)
         process.wait("binding-sent")
         now = scrape(url)
@@ -109,6 +116,8 @@ def test_metrics_tell_how_it_stands_and_what_it_has_done(controller: Controller,
             return "unreachable" in failed and then("hoaflow_bridge_unsent_bindings") == 1
 
         wait_for("what cannot be sent is told", failing)
+        assert probe(address[1], "/healthz") == (200, "ok\n")
+        assert probe(address[1], "/readyz") == (503, "the controller has not confirmed the lease\n")
         home_agent.terminal.close()
         wait_for("the home agent's death is told", lambda: scrape(url)("hoaflow_bridge_home_agent_up") == 0)
 
