@@ -69,7 +69,7 @@ class Metrics:
         activation = Histogram(
             "hoaflow_activation_seconds",
             "Time of each stage until a new or moved binding's traffic goes direct: bridge_detect (from the change in"
-            " the home agent to the bridge's request), rest (until the controller has it), flow (until the last"
+            " the home agent to the bridge's request), rest (until the controller has read it), flow (until the last"
             " router's flows are sent, tunnels made before), barrier (until that switch has confirmed them).",
             ["stage"],
             buckets=BUCKETS,

@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-from manual import commands, pipeline, settings
+from manual import commands, events, metrics, pipeline, settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -15,6 +15,8 @@ def pages() -> dict[Path, str]:
         DOCS / "cli.md": commands.page(),
         DOCS / "settings.md": settings.page(),
         DOCS / "pipeline.md": pipeline.page(DOCS / "dumps"),
+        DOCS / "metrics.md": metrics.page(),
+        DOCS / "logs-and-events.md": events.page(),
     }
 
 

@@ -14,7 +14,13 @@ from tests.support.ovs import Ovs
 
 def test_the_generated_pages_are_up_to_date() -> None:
     written = pages()
-    assert {path.name for path in written} == {"cli.md", "settings.md", "pipeline.md"}
+    assert {path.name for path in written} == {
+        "cli.md",
+        "settings.md",
+        "pipeline.md",
+        "metrics.md",
+        "logs-and-events.md",
+    }
     for path, text in written.items():
         assert path.read_text() == text, f"{path.relative_to(DOCS.parent)} is out of date: make pages"
 

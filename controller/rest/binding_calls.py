@@ -56,7 +56,7 @@ class BindingCalls:
             return json_answer(answers.BatchResults(results))
         binding = body.binding(now)
         change = self._at.offload.post(binding, now)
-        self._measure(request, body, change)
+        self._measure(request, body, change, now)
         self._at.notify()
         if self._at.offload.bindings.get(binding.home_address) is None:
             return json_answer(answers.BindingRemoved(str(binding.home_address)))
@@ -78,15 +78,15 @@ class BindingCalls:
         except StaleSequence as error:
             problem, stale = stale_problem(error), True
         else:
-            self._measure(request, body, change)
+            self._measure(request, body, change, now)
             return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
         self._at.metrics.refused(problem.status, stale)
         return answers.BatchResult(index, problem.status, problem.errors or UNSET)
 
-    def _measure(self, request: Request, body: bodies.BindingBody, change: Change) -> None:
-        """Time the first stages of what becomes an activation."""
+    def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
+        """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
         if change in (Change.ADDED, Change.CHANGED):
-            self._at.metrics.taken(time.monotonic() - request.environ[ARRIVED])
+            self._at.metrics.taken(now - request.environ[ARRIVED])
             if body.detected_ago is not None:
                 self._at.metrics.detected(body.detected_ago)
 
