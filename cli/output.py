@@ -16,9 +16,9 @@ from rich.text import Text
 
 PAGE_WIDTH = 80  # of running text, in characters; no wider, for the eye's sake
 COLOURS = {
-    **dict.fromkeys(("active", "direct", "up", "held", "yes", "alive", "ok", "open", "in sync"), "green"),
-    **dict.fromkeys(("partial", "pending", "mixed", "draining", "ha-down", "wanted", "unknown"), "yellow"),
-    **dict.fromkeys(("failed", "home-agent", "expired", "lost", "no", "closed", "wrong", "out of sync"), "red"),
+    **dict.fromkeys(("active", "direct", "up", "alive", "ok", "connected", "in sync"), "green"),
+    **dict.fromkeys(("partial", "pending", "held", "mixed", "ha-down", "wanted", "connected, drained"), "yellow"),
+    **dict.fromkeys(("failed", "home-agent", "expired", "lost", "wrong", "not connected", "out of sync"), "red"),
 }
 
 Row = Sequence[object]

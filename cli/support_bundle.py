@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hoaflow support-bundle`: all that somebody needs who is to find out what is wrong, in one file."""
 
-import datetime
+import contextlib
 import io
 import os
 import tarfile
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -22,6 +22,10 @@ from cli.pseudonyms import Pseudonyms
 from cli.redaction import Redaction, secrets_in
 from cli.session import Session, with_session
 
+ADDRESSES = {
+    True: "Subscribers' addresses are as they are.",
+    False: "Addresses are replaced by labels, but for the home agents'.",
+}
 Where = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: hoaflow-support-TIME.tar.gz, here.")
 ]
@@ -53,25 +57,43 @@ def support_bundle(
     """
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = output or Path(f"hoaflow-support-{now}.tar.gz")
-    files = list(_files(at, config_file, log or [], lines))
     redaction = Redaction(_secrets(at, config_file))
     pseudonyms = None if with_addresses else _pseudonyms(at)
-    head = _about(now, files, pseudonyms is None)
-    troubles = [file.trouble for file in files if file.trouble is not None]
+    names, troubles = [], []
+    with _made(path) as raw, tarfile.open(fileobj=raw, mode="w:gz") as bundle:
+        # One after the other: those of a large network take much memory.
+        for file in _files(at, config_file, log or [], lines):
+            text = redaction.applied(file.text)
+            _add(bundle, f"hoaflow-support-{now}/{file.name}", text if pseudonyms is None else pseudonyms.applied(text))
+            names.append(file.name)
+            if file.trouble is not None:
+                troubles.append(redaction.applied(file.trouble))
+        about = [f"hoaflow support bundle of {now}, by hoaflow {metadata.version('hoaflow')}. Secrets are left out."]
+        about.append(ADDRESSES[with_addresses])
+        about += ["", "Not whole:", *troubles] if troubles else []
+        text = "\n".join(about) + "\n"
+        _add(bundle, f"hoaflow-support-{now}/README.txt", text if pseudonyms is None else pseudonyms.applied(text))
+    for trouble in troubles:
+        say(trouble)
+    if at.output.as_json:
+        at.output.document({"file": str(path), "files": names, "missing": troubles})
+    else:
+        at.output.line(f"{path} written: {len(names)} files. Look through it before you send it to anybody.")
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[BinaryIO]:
+    """Make a file that nobody else may read, and that is not there if anything fails. Raises CliError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise CliError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as bundle:
-        for file in (head, *files):
-            text = redaction.applied(file.text)
-            _add(bundle, f"hoaflow-support-{now}/{file.name}", text if pseudonyms is None else pseudonyms.applied(text))
-    for trouble in troubles:
-        say(redaction.applied(trouble))
-    if at.output.as_json:
-        at.output.document({"file": str(path), "files": [file.name for file in files], "missing": troubles})
-    else:
-        at.output.line(f"{path} written: {len(files)} files. Look through it before you send it to anybody.")
+    try:
+        with os.fdopen(descriptor, "wb") as raw:
+            yield raw
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _files(at: Session, config_file: Path | None, logs: list[Path], lines: int) -> Iterator[File]:
@@ -116,19 +138,8 @@ def _label(pseudonyms: Pseudonyms, binding: Json) -> None:
     pseudonyms.label(binding["care_of_address"], "care-of-address")
 
 
-def _about(now: str, files: list[File], with_addresses: bool) -> File:
-    addresses = "as they are" if with_addresses else "replaced by labels, but for the home agents'"
-    lines = [
-        f"hoaflow support bundle of {now}, by hoaflow {metadata.version('hoaflow')}",
-        f"Subscribers' addresses: {addresses}. Secrets are left out.",
-        "",
-        *(f"{file.name}{f'  (not whole: {file.trouble})' if file.trouble else ''}" for file in files),
-    ]
-    return File("README.txt", "\n".join(lines) + "\n")
-
-
 def _add(bundle: tarfile.TarFile, name: str, text: str) -> None:
     content = text.encode("utf-8", "backslashreplace")
     info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode = len(content), int(datetime.datetime.now().timestamp()), 0o600
+    info.size, info.mtime, info.mode = len(content), int(time.time()), 0o600
     bundle.addfile(info, io.BytesIO(content))
