@@ -255,3 +255,22 @@ def _names_in(node: ast.expr) -> list[str]:
         return [*_names_in(node.body), *_names_in(node.orelse)]
     assert ast.unparse(node) == "f'binding-{change.value}'", ast.unparse(node)
     return ["binding-added", "binding-changed"]
+
+
+def test_what_an_agent_says_cannot_forge_a_line_nor_show_an_address(ovs: Ovs, tmp_path: Path) -> None:
+    settings = "log_addresses = false\nlog_format = json"
+    with Controller(ovs, tmp_path, settings) as controller:
+        announce(controller)
+        post(controller)
+        reason = '2001:db8:99::1:1 failed"\n{"level":"error","event":"forged"}\u2028\x1b[2J'
+        failed = [{"home_address": "2001:db8:99::1:1", "reason": reason}]
+        controller.put("/v1/routers/0000000000000001/tunnels/ack", {"revision": 0, "failed": failed})
+        lines = [json.loads(line) for line in controller.log.splitlines()]
+    told = {line["event"]: line for line in lines}
+    assert "forged" not in told
+    assert told["tunnel-failed"]["level"] == "warning"
+    pseudonym = told["binding-added"]["home_address"]
+    assert pseudonym.startswith("#")
+    assert told["tunnel-failed"]["home_address"] == pseudonym
+    assert told["tunnel-failed"]["reason"] == reason.replace("2001:db8:99::1:1", pseudonym)
+    assert told["binding-added"]["home_agent"] == HOME_AGENT
