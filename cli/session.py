@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.client import ANSWER_TIMEOUT, Client
-from cli.errors import CliError, Status, WrongUsage
+from cli.errors import CliError, Status, Unreachable, WrongUsage
 from cli.output import Output
 from cli.spelling import datapath_ids
 from northbound.access import Access
@@ -124,6 +125,11 @@ def with_session(function: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             drop_output()
             raise typer.Exit(Status.BROKEN_PIPE) from None
+        except KeyError as error:
+            # Answers are read as the API declares them; what lacks a member is another version's.
+            raise Unreachable(
+                f"an answer lacks {error}; this is hoaflow {metadata.version('hoaflow')}, what is the controller?"
+            ) from error
 
     parameters = [context, *own, *shared]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

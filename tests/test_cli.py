@@ -202,7 +202,7 @@ def test_each_failure_has_its_status_and_says_why(
 def test_what_is_no_controller_is_told_from_one(own_hoaflow: Operator, ovs: Ovs) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content = b"<html>welcome</html>"
+            content = b'{"bindings": [{}], "next": null}' if "held" in self.path else b"<html>welcome</html>"
             self.send_response(404 if "routers" in self.path else 302 if "home-agents" in self.path else 200)
             self.send_header("Content-Type", "text/html")
             self.send_header("Location", "/elsewhere")
@@ -218,6 +218,7 @@ def test_what_is_no_controller_is_told_from_one(own_hoaflow: Operator, ovs: Ovs)
         assert "is that a hoaflow controller?" in own_hoaflow("bindings", status=3).err
         assert "no hoaflow controller" in own_hoaflow("routers", status=3).err
         assert "no hoaflow controller" in own_hoaflow("home-agents", status=3).err
+        assert "an answer lacks 'routers'" in own_hoaflow("bindings", "list", "--state", "held", status=3).err
         server.shutdown()
 
 
