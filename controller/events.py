@@ -61,6 +61,7 @@ class EventBuffer:
     def __init__(self, size: int, first: int) -> None:
         """``size``: how many events are kept. ``first``: number of the first, above any of an earlier life."""
         self.last = first - 1
+        self._first = first
         self._size = size
         self._held = 0
         self._ring: list[Recorded | None] = [None] * size
@@ -99,9 +100,14 @@ class EventBuffer:
                 found.append(recorded)
         return Part(found, position)
 
-    def reset(self, now: float) -> Recorded:
-        """Return what is told to a reader that has lost events. Reading goes on behind ``last``."""
-        return Recorded(self.last, now, Event(RESET, {}))
+    def reset(self, position: int, now: float) -> Recorded:
+        """Return what is told to a reader that has lost the events after ``position``; it goes on after that one's id.
+
+        A reader from an earlier life gets all of this one, if it is all held. Else it goes on with what comes: to read
+        what is held takes time, in which it would be overtaken again.
+        """
+        whole = position < self._first and self.begin == self._first - 1
+        return Recorded(self.begin if whole else self.last, now, Event(RESET, {}))
 
     def wait(self, seconds: float) -> None:
         """Wait until an event is added or somebody calls ``wake``, for ``seconds`` at the longest."""

@@ -35,7 +35,8 @@ is about. The controller's log has a line for each event.
 - Ids go up by one, and go on going up after a restart of the controller. Who has been cut off goes on with the header
   `Last-Event-ID`, as browsers do by themselves, or with `?after=ID`; `?after=0` begins with the oldest that is kept.
 - `event_buffer` events are kept. If those after an id are not there any more, `reset` comes in their place: load by GET
-  what you show, and go on. A burst of more events than are kept is a `reset`, too.
+  what you show, and go on. A burst of more events than are kept is a `reset`, too. After a restart of the controller it
+  is followed by what has happened since.
 - Every `event_heartbeat` seconds without an event there is a comment, with the id reached so far.
 - A client that takes nothing for five seconds, or cannot keep up with the buffer, is dropped; it costs the controller
   no more than its socket's buffer. `event_streams` clients may follow at a time.

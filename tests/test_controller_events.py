@@ -149,8 +149,13 @@ def test_a_client_that_has_lost_events_is_told_so(ovs: Ovs, controller: Controll
     controller.start()
     with Stream(ovs).ready() as stream:
         assert int(stream.last_id) > int(begin) + BUFFER
+    announce(controller)
     with Stream(ovs, **{"Last-Event-ID": begin}) as stream:
-        assert stream.next()[0] == "reset"
+        assert [stream.next()[0] for _ in range(2)] == ["reset", "home-agent-announced"]
+    page = controller.get(f"/v1/events?follow=no&after={begin}")
+    assert [event["name"] for event in page["events"]] == ["reset"]
+    rest = controller.get(f"/v1/events?follow=no&cursor={page['next']}")
+    assert [event["name"] for event in rest["events"]] == ["home-agent-announced"]
 
 
 def post_many(controller: Controller, count: int, care_of_address: str) -> None:

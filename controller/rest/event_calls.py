@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from werkzeug.wrappers import Request, Response
 
 from controller.core.events import EVENTS
-from controller.events import Lost, Recorded
+from controller.events import Lost, Part, Recorded
 from controller.rest import answers
 from controller.rest.calls import Controlled, json_answer
 from controller.rest.operations import Content, Role, operation
@@ -58,7 +58,8 @@ class EventCalls:
         try:
             part = buffer.read(after or buffer.begin, names, query.limit)
         except Lost:
-            return json_answer(answers.Events([_item(buffer.reset(time.time()))], None))
+            reset = buffer.reset(after or buffer.begin, time.time())
+            part = Part([reset], reset.id)
         more = part.position < buffer.last
         return json_answer(answers.Events(list(map(_item, part.events)), str(part.position) if more else None))
 
@@ -105,7 +106,7 @@ class EventCalls:
                 if not up_to_date:
                     return
                 # Too much at once, or too long ago: no fault of the client's.
-                reset = buffer.reset(time.time())
+                reset = buffer.reset(position, time.time())
                 position = reset.id
                 yield reset.block()
                 continue
