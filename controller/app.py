@@ -14,6 +14,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3
 
+from controller.access.exposure import exposure
 from controller.changes import ChangeSignal
 from controller.core.events import EVENTS
 from controller.core.offload import Offload
@@ -24,6 +25,7 @@ from controller.metrics import Metrics
 from controller.openflow_tls import install, openflow_tls
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
+from controller.rest.gate import Gate
 from controller.rest.server import CannotListen, RestServer
 from controller.settings import WrongSettings, load
 from controller.southbound.channel import SwitchChannel
@@ -46,14 +48,18 @@ class HoaflowController(RyuApp):
         try:
             settings = load(self.CONF)
             switch_tls = openflow_tls(self.CONF)
-            self._server = RestServer(self.CONF.wsapi_host, self.CONF.wsapi_port, settings.request_timeout)
+            self._exposure = exposure(self.CONF, settings)
+            self._server = RestServer(self._exposure, settings.request_timeout, settings.connections_per_client)
         except (WrongSettings, CannotListen) as error:
             raise SystemExit(f"hoaflow: {error}") from None
-        reloads = {}
         if switch_tls is not None:
             install(switch_tls)
-            reloads["openflow-certificates"] = switch_tls.reload
-        self._hangup = Hangup(reloads)
+        read = {
+            "tokens": self._exposure.tokens,
+            "rest-certificates": self._exposure.tls,
+            "openflow-certificates": switch_tls,
+        }
+        self._hangup = Hangup({what: files.reload for what, files in read.items() if files is not None})
         self._settings = settings
         timing = Timing(settings.agent_lease, settings.acknowledge_within, settings.forget_after)
         # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
@@ -68,13 +74,18 @@ class HoaflowController(RyuApp):
         self._api = RestApi(
             Controlled(
                 self._offload, settings, self._channels, self._changed, self._notify, self._events, self._metrics
-            )
+            ),
+            Gate(self._exposure.tokens, settings),
         )
 
     def start(self) -> None:
         """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
-        LOG.info("started", rest=f"{self.CONF.wsapi_host}:{self.CONF.wsapi_port}")
+        LOG.info("started", rest=self._exposure.url)
+        if self._exposure.tokens is None:
+            LOG.warning("no-tokens", reason="no tokens_file is set: the REST API answers on this host alone")
+        elif self._exposure.in_clear:
+            LOG.warning("tokens-in-clear", reason="without rest_certificate others can read the tokens")
         self.threads.append(hub.spawn(self._vital, self._hangup.serve))
         self.threads.append(hub.spawn(self._vital, self._run_clock))
         self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))

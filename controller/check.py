@@ -14,8 +14,9 @@ import msgspec
 from oslo_config import cfg
 
 import controller.ryu_compat  # noqa: F401, what Ryu's own modules need to be imported
+from controller.access.exposure import exposure
 from controller.openflow_tls import openflow_tls
-from controller.settings import GROUP, OPTIONS, WrongSettings, load
+from controller.settings import GROUP, OPTIONS, Settings, WrongSettings, load
 
 
 class Finding(NamedTuple):
@@ -36,7 +37,7 @@ def check(path: Path) -> Iterator[Finding]:
     conf = ryu_options.CONF
     try:
         conf(args=["--config-file", str(path)], project="ryu")
-        load(conf)
+        settings = load(conf)
     except (WrongSettings, cfg.Error) as error:
         yield Finding("settings", False, str(error))
         return
@@ -50,7 +51,16 @@ def check(path: Path) -> Iterator[Finding]:
                 yield Finding("settings", False, f"{path}: [{section}] {name}: nobody reads it; {expected}")
     given = len(sections.get(GROUP, {}))
     yield Finding("settings", True, f"{path}: {given} of {len(OPTIONS)} settings given, the others have their defaults")
+    yield _looked_at("REST", lambda: _rest(conf, settings))
     yield _looked_at("OpenFlow", lambda: _openflow(conf))
+
+
+def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
+    found = exposure(conf, settings)
+    if found.tokens is None:
+        return f"for this host alone, at {found.url}: no tokens_file is set"
+    warning = "; without rest_certificate others can read the tokens" if found.in_clear else ""
+    return f"for {found.tokens.count} tokens, at {found.url}{warning}"
 
 
 def _openflow(conf: cfg.ConfigOpts) -> str:

@@ -133,6 +133,42 @@ OPTIONS = (
         help="File with a secret for these hashes, of 16 bytes or more, the same for all parts whose lines shall match."
         " By default there is a new one with each start.",
     ),
+    cfg.StrOpt(
+        "tokens_file",
+        help="File with the tokens that let clients in, and what each may. Without it the REST API answers on this host"
+        " alone.",
+    ),
+    cfg.StrOpt("rest_certificate", help="The REST API's certificate (and who signed it) in PEM, for TLS."),
+    cfg.StrOpt("rest_key", help="The key of rest_certificate in PEM, not encrypted."),
+    cfg.StrOpt(
+        "rest_client_ca",
+        help="Certificates in PEM of who signs REST clients' certificates; with it they need one, besides their token.",
+    ),
+    cfg.FloatOpt(
+        "requests_per_second",
+        default=5000.0,
+        min=1.0,
+        help="Requests that each client may make in a second: each token, or each address where there are no tokens."
+        " Further ones are answered 429.",
+    ),
+    cfg.IntOpt(
+        "requests_in_flight",
+        default=256,
+        min=1,
+        help="Requests that each client may have under way at a time.",
+    ),
+    cfg.FloatOpt(
+        "anonymous_requests_per_second",
+        default=100.0,
+        min=1.0,
+        help="Requests in a second that each address may make without a token that is known, where there are tokens.",
+    ),
+    cfg.IntOpt(
+        "connections_per_client",
+        default=256,
+        min=1,
+        help="Connections that each address may have at a time.",
+    ),
 )
 
 
@@ -161,6 +197,14 @@ class Settings:
     log_level: str
     log_addresses: bool
     log_key: str | None
+    tokens_file: str | None
+    rest_certificate: str | None
+    rest_key: str | None
+    rest_client_ca: str | None
+    requests_per_second: float
+    requests_in_flight: int
+    anonymous_requests_per_second: float
+    connections_per_client: int
 
     @property
     def log(self) -> LogSettings:
@@ -187,7 +231,11 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         raise WrongSettings(f"[{GROUP}] {error}") from None
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise WrongSettings(f"[{GROUP}] {name}: expected a number of seconds, got {value}")
+            raise WrongSettings(f"[{GROUP}] {name}: expected a number, got {value}")
+    if bool(values["rest_certificate"]) != bool(values["rest_key"]):
+        raise WrongSettings(f"[{GROUP}] rest_certificate and rest_key go together: expected both or none")
+    if values["rest_client_ca"] and not values["rest_certificate"]:
+        raise WrongSettings(f"[{GROUP}] rest_client_ca: clients show certificates over TLS only: set rest_certificate")
     miss = _classify_miss(values["classify_miss"], first_free=values["first_table"] + len(TABLES))
     return Settings(**{**values, "classify_miss": miss})
 

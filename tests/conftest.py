@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything that imports werkzeug: after it, eventlet.wsgi makes the threads of the standard library's servers
+# green, and the tests' own servers hang.
+import eventlet.wsgi  # noqa: F401
 import pytest
 from hypothesis import configuration, settings
 

@@ -221,7 +221,7 @@ def test_no_more_clients_than_allowed_and_who_leaves_is_gone_at_once(ovs: Ovs, c
 
 def test_a_client_that_does_not_read_is_dropped_and_delays_nobody(ovs: Ovs, controller: Controller) -> None:
     with ovs.inside(), socket.create_connection(("127.0.0.1", REST_PORT), TIMEOUT) as stuck, Stream(ovs) as good:
-        stuck.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        stuck.sendall(b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         good.ready()
         told = 0
         for turn in range(40):

@@ -258,7 +258,7 @@ def test_a_second_controller_does_not_start_beside_the_first(ovs: Ovs, controlle
 def test_idle_connections_are_closed(ovs: Ovs, tmp_path: Path) -> None:
     with Controller(ovs, tmp_path, "request_timeout = 1") as controller, ovs.inside():
         idle = [socket.create_connection(("127.0.0.1", 8080), timeout=20) for _ in range(100)]
-        idle[0].sendall(b"PUT /v1/home-agents/2001:db8:99::1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        idle[0].sendall(b"PUT /v1/home-agents/2001:db8:99::1 HTTP/1.1\r\nHost: ::1\r\nContent-Length: 9\r\n\r\n{")
         assert b"408" in idle[0].recv(1000)
         for connection in idle:
             with connection:

@@ -14,7 +14,7 @@ import requests
 from tests.support.conformance import assert_declared
 from tests.support.controller import wait_for
 from topologies import addresses as at
-from topologies.deployment import HOME, REST, Deployment
+from topologies.deployment import HOME, Deployment
 from topologies.load import HomeAgentLoad
 from topologies.ovs_router import BRIDGE
 from topologies.roaming import RoamingTopo
@@ -254,17 +254,17 @@ def test_spoofed_packets_do_not_pass(net: Net, kind: str) -> None:
 def test_refusals_reach_the_client_and_change_nothing(net: Net) -> None:
     before = net.deployment.binding()
     assert before is not None
-    url = f"{REST}/v1/bindings"
+    client, path, timeout = net.deployment.client, "/v1/bindings", (5.0, 5.0)
     stale = {"home_address": at.HOME_ADDRESS, "care_of_address": at.care_of_address(2), "home_agent": at.HOME_AGENT}
     for body, status in (
         ({**stale, "sequence": (before["sequence"] - 1) % 65536, "lifetime": 60}, 409),
         ({**stale, "care_of_address": "ff02::1"}, 422),
         ({**stale, "colour": "red"}, 422),
     ):
-        answer = requests.post(url, json=body, timeout=5)
+        answer = client.request("POST", path, timeout, body)
         assert answer.status_code == status, answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["errors"][0]["reason"]
-    assert requests.post(url, data="{", timeout=5).status_code == 400
+    assert client.request("POST", path, timeout, "no object").status_code == 422
     assert net.is_active(1)
     assert net.goes_direct()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.controller import CHECKOUT, OPENFLOW_PORT, TIMEOUT, Controller, wait_for
+from tests.support.controller import CHECKOUT, OPENFLOW_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority, Pair
+from tests.support.waiting import wait_for
 
 HELLO = bytes.fromhex("04 00 0008 00000001")
 

@@ -12,12 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import requests
-
+from northbound.access import Access
+from northbound.client import Northbound
+from northbound.errors import Unreachable
 from topologies import addresses as at
 from topologies.ovs_router import BRIDGE
 from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
+from topologies.tokens import BRIDGE as BRIDGES
+from topologies.tokens import OPERATOR, Tokens
 
 REST_PORT = 8080
 REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
@@ -50,6 +53,9 @@ class Deployment:
         self.keys = bed.logs.parent / "keys.toml"
         self.keys.touch(mode=0o600)
         self.keys.write_text(KEYS)
+        dpids = {router: bed.network[router].dpid for router in self.routers}
+        self.tokens = Tokens(bed.logs.parent, at.HOME_AGENT, [at.HOME_PREFIX], dpids)
+        self.client = Northbound(REST, Access(self.tokens.file(OPERATOR)))
 
     # Starting
 
@@ -77,7 +83,7 @@ class Deployment:
     def start_controller(self) -> Process:
         """The controller; returns when its REST API answers."""
         settings = self.bed.logs.parent / "controller.conf"
-        settings.write_text("[hoaflow]\nlog_addresses = true\n")
+        settings.write_text(f"[hoaflow]\nlog_addresses = true\ntokens_file = {self.tokens.controllers}\n")
         command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(settings)]
         command += ["--ofp-listen-host", at.MANAGEMENT_ROOT, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
         command += ["--wsapi-host", at.MANAGEMENT_ROOT, "--wsapi-port", str(REST_PORT), "controller/app.py"]
@@ -87,7 +93,7 @@ class Deployment:
             try:
                 self.rest("GET", "/healthz")
                 return process
-            except requests.ConnectionError:
+            except Unreachable:
                 if time.monotonic() > deadline or not process.running:
                     raise
                 time.sleep(0.05)
@@ -112,13 +118,14 @@ class Deployment:
     def start_agent(self, router: str) -> Process:
         """The agent of one router."""
         command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST, "--log-addresses"]
+        command += ["--token-file", str(self.tokens.file(router))]
         return self.bed.start(f"agent-{router}", command, node=router)
 
     def start_bridge(self) -> Process:
         """The bridge at the home agent."""
         command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
-        command += ["--renew", str(self.lease * 0.3), "--log-addresses"]
+        command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
         return self.bed.start("bridge", command, node="ha")
 
     def start_offload(self) -> dict[str, Backend]:
@@ -170,15 +177,15 @@ class Deployment:
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """A call of the controller's REST API; returns the answer's JSON.
 
-        Raises: requests.RequestException, also for an answer that is an error.
+        Raises: NorthboundError; requests.HTTPError for any other answer that is an error.
         """
-        answer = requests.request(method, REST + path, json=body, timeout=REST_TIMEOUT)
+        answer = self.client.request(method, path, (REST_TIMEOUT, REST_TIMEOUT), body)
         answer.raise_for_status()
         return answer.json()
 
     def binding(self) -> dict[str, Any] | None:
         """The mobile node's binding as the controller has it, None without one."""
-        answer = requests.get(f"{REST}/v1/bindings/{at.HOME_ADDRESS}", timeout=REST_TIMEOUT)
+        answer = self.client.request("GET", f"/v1/bindings/{at.HOME_ADDRESS}", (REST_TIMEOUT, REST_TIMEOUT))
         if answer.status_code == 404:
             return None
         answer.raise_for_status()

@@ -10,16 +10,19 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map
 from werkzeug.wrappers import Request, Response
 
+from controller.access.roles import Forbidden
 from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import StaleSequence
 from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
 from controller.rest.answers import FieldError
+from controller.rest.audit import Audit
 from controller.rest.binding_calls import BindingCalls
 from controller.rest.bodies import decode_either
-from controller.rest.calls import ARRIVED, Controlled, stale_problem
+from controller.rest.calls import ARRIVED, Controlled, forbidden_problem, stale_problem
 from controller.rest.docs_calls import DocsCalls
 from controller.rest.event_calls import EventCalls
+from controller.rest.gate import Gate
 from controller.rest.home_agent_calls import HomeAgentCalls
 from controller.rest.metrics_calls import MetricsCalls
 from controller.rest.openapi import document
@@ -33,6 +36,26 @@ from logs import Log
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+# What browsers are told with every answer: pages load nothing from any other host, run no script but those in their
+# files, and are shown in nobody's frame; nothing is taken for what it does not say it is. Charts and Swagger UI set
+# styles in place, and have images in their style sheets.
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data:",
+    "font-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+SECURITY_HEADERS = (
+    ("Content-Security-Policy", "; ".join(f"{directive} {sources}" for directive, sources in POLICY.items())),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+
 LOG = Log("rest")
 
 
@@ -43,11 +66,13 @@ OPERATIONS = [operation for group in (*GROUPS, DocsCalls) for operation in opera
 class RestApi:
     """A WSGI application."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        calls = [*(group(controlled) for group in GROUPS), DocsCalls(document(OPERATIONS))]
+    def __init__(self, controlled: Controlled, gate: Gate) -> None:
+        calls = [*(group(controlled) for group in GROUPS), DocsCalls(document(OPERATIONS, gate.needs_tokens))]
         rules = [operation.rule(group) for group in calls for operation in operations_of(type(group))]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False, converters=CONVERTERS)
         self._controlled = controlled
+        self._gate = gate
+        self._audit = Audit()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request; a refusal becomes problem+json."""
@@ -55,20 +80,18 @@ class RestApi:
             environ["wsgi.input_terminated"] = True
         request = Request(environ)
         environ[ARRIVED] = time.monotonic()
-        return self._answer(request)(environ, start_response)
+        response = self._answer(request)
+        response.headers.extend(SECURITY_HEADERS)
+        self._audit.tell(request, response)
+        return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
         try:
-            (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
-            arguments: dict[str, Any] = dict(in_path)
-            if operation.query is not None:
-                arguments["query"] = decode_query(request.args, operation.query)
-            if operation.body is not None:
-                arguments["body"] = decode_either(self._controlled.body(request), operation.body)
-            response: Response = handler(request, **arguments)
-            return response
+            return self._carry_out(request)
         except Problem as problem:
             return self._refuse(problem)
+        except Forbidden as forbidden:
+            return self._refuse(forbidden_problem(forbidden))
         except Refused as refused:
             return self._refuse(wrong_field(refused.field, refused.reason))
         except StaleSequence as error:
@@ -87,6 +110,24 @@ class RestApi:
             # An error in this program: the client gets no trace of it, the log does.
             LOG.exception("request-failed", method=request.method, path=request.path)
             return self._refuse(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log"))
+
+    def _carry_out(self, request: Request) -> Response:
+        (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
+        visit = self._gate.admit(request, operation, in_path)
+        response: Response | None = None
+        try:
+            arguments: dict[str, Any] = dict(in_path)
+            if operation.query is not None:
+                arguments["query"] = decode_query(request.args, operation.query)
+            if operation.body is not None:
+                arguments["body"] = decode_either(self._controlled.body(request), operation.body)
+            response = handler(request, **arguments)
+            return response
+        finally:
+            if response is not None and response.is_streamed:
+                response.call_on_close(visit.leave)  # the answer goes on
+            else:
+                visit.leave()
 
     def _refuse(self, problem: Problem, stale: bool = False) -> Response:
         self._controlled.metrics.refused(problem.status, stale)

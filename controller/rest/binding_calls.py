@@ -2,6 +2,7 @@
 """The calls on bindings."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -9,20 +10,34 @@ import msgspec
 from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
+from controller.access.roles import Caller, Forbidden
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
 from controller.core.traffic import Counters
 from controller.rest import answers, bodies, views
-from controller.rest.calls import ARRIVED, Controlled, json_answer, page_answer, stale_problem
+from controller.rest.audit import note
+from controller.rest.calls import (
+    ARRIVED,
+    Controlled,
+    forbidden_problem,
+    json_answer,
+    page_answer,
+    stale_problem,
+)
 from controller.rest.explanation_view import explanation_view
+from controller.rest.gate import caller_of
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import BindingsQuery, PostQuery
 
 # Counters asked for again within this time, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
+# What is a change, and not just a sign of life.
+CHANGES = frozenset({Change.ADDED, Change.CHANGED, Change.REMOVED})
+REFUSED = "refused"
+AUDITED = frozenset({change.value for change in CHANGES} | {REFUSED})
 
 
 class BindingCalls:
@@ -51,13 +66,13 @@ class BindingCalls:
         care-of address, removes."""
         now = time.monotonic()
         if isinstance(body, bodies.BindingsBody):
-            results = [self._post_item(request, index, raw, now) for index, raw in enumerate(body.bindings)]
-            self._at.notify()
-            return json_answer(answers.BatchResults(results))
+            return self._post_several(request, body, now)
         binding = body.binding(now)
-        change = self._at.offload.post(binding, now)
+        note(request, {"subject": binding.home_address})
+        change = self._post(caller_of(request), binding, now)
         self._measure(request, body, change, now)
         self._at.notify()
+        note(request, {"subject": binding.home_address, "change": change.value}, change in CHANGES)
         if self._at.offload.bindings.get(binding.home_address) is None:
             return json_answer(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
@@ -66,22 +81,42 @@ class BindingCalls:
         held = self._at.offload.bindings.get(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)
 
-    def _post_item(self, request: Request, index: int, raw: msgspec.Raw, now: float) -> answers.BatchResult:
+    def _post_several(self, request: Request, body: bodies.BindingsBody, now: float) -> Response:
+        changes: Counter[str] = Counter()
+        results = [self._post_item(request, index, raw, now, changes) for index, raw in enumerate(body.bindings)]
+        self._at.notify()
+        note(request, changes, any(changes[name] for name in AUDITED))
+        return json_answer(answers.BatchResults(results))
+
+    def _post_item(
+        self, request: Request, index: int, raw: msgspec.Raw, now: float, changes: Counter[str]
+    ) -> answers.BatchResult:
+        """Take one of several; ``changes`` counts what became of them."""
         stale = False
         try:
             body = bodies.decode(raw, bodies.BindingBody)
-            change = self._at.offload.post(body.binding(now), now)
+            change = self._post(caller_of(request), body.binding(now), now)
         except Problem as error:
             problem = error
+        except Forbidden as forbidden:
+            problem = forbidden_problem(forbidden)
         except Refused as refused:
             problem = wrong_field(refused.field, refused.reason)
         except StaleSequence as error:
             problem, stale = stale_problem(error), True
         else:
+            changes[change.value] += 1
             self._measure(request, body, change, now)
             return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
+        changes[REFUSED] += 1
         self._at.metrics.refused(problem.status, stale)
         return answers.BatchResult(index, problem.status, problem.errors or UNSET)
+
+    def _post(self, caller: Caller, binding: Binding, now: float) -> Change:
+        """Take one binding. Raises Forbidden, and what ``Offload.post`` raises."""
+        caller.check_home_agent(binding.home_agent)
+        caller.check_home_address(binding.home_address)
+        return self._at.offload.post(binding, now)
 
     def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
@@ -104,11 +139,14 @@ class BindingCalls:
                 return False
             self._at.changed.wait(deadline - now)
 
-    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery)
+    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
     def list_bindings(self, request: Request, query: BindingsQuery) -> Response:
         """List the bindings, by page, filtered."""
         now = time.monotonic()
-        home_agent = bodies.address_filter("home_agent", query.home_agent)
+        caller = caller_of(request)
+        home_agent = bodies.address_filter("home_agent", query.home_agent) or caller.home_agent
+        if home_agent is not None:
+            caller.check_home_agent(home_agent)
         care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         found = (
             (str(binding.home_address), binding)
@@ -120,12 +158,19 @@ class BindingCalls:
         counters = self._counters()
         return page_answer(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
 
-    @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,))
+    @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,), own=True)
     def get_binding(self, request: Request, home_address: str) -> Response:
         """Show one binding."""
         return json_answer(self._binding_view(self._held(home_address), self._counters()))
 
-    @operation("GET", "/v1/bindings/{home_address}/explain", Role.READ, answers.Explanation, (HTTPStatus.NOT_FOUND,))
+    @operation(
+        "GET",
+        "/v1/bindings/{home_address}/explain",
+        Role.READ,
+        answers.Explanation,
+        (HTTPStatus.NOT_FOUND,),
+        own=True,
+    )
     def explain_binding(self, request: Request, home_address: str) -> Response:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""
         prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
@@ -145,6 +190,7 @@ class BindingCalls:
     def delete_binding(self, request: Request, home_address: str) -> Response:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
         binding = self._held(home_address)
+        note(request, {"subject": binding.home_address})
         self._at.offload.remove(binding.home_address, time.monotonic())
         self._at.notify()
         return Response(status=HTTPStatus.NO_CONTENT)

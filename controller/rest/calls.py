@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from werkzeug.wrappers import Request, Response
 
+from controller.access.roles import Forbidden
 from controller.changes import ChangeSignal
 from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
@@ -46,19 +47,25 @@ class Controlled:
     metrics: Metrics
 
     def body(self, request: Request) -> bytes:
-        """Return a request's body. Raises Problem when it is too large or does not come in time."""
+        """Return a request's body. Raises Problem when it is too large, or does not come in time or as announced."""
         seconds, largest = self.settings.request_timeout, self.settings.largest_body
+        if (request.content_length or 0) > largest:
+            raise _too_large(largest)
         try:
             with eventlet.Timeout(seconds):
                 # One byte more than allowed tells a body that is too large, also one of unknown length.
                 body = request.stream.read(largest + 1)
-        except eventlet.Timeout:
+        except (eventlet.Timeout, TimeoutError):
             raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {seconds} s") from None
+        except (OSError, ValueError) as error:  # of eventlet, for a wrong chunk or a connection that ends in one
+            raise Problem(HTTPStatus.BAD_REQUEST, f"the body can't be read: {error}") from None
         if len(body) > largest:
-            raise Problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {largest} bytes (largest_body)"
-            )
+            raise _too_large(largest)
         return body
+
+
+def _too_large(largest: int) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {largest} bytes (largest_body)")
 
 
 def json_answer(content: Struct, status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -80,6 +87,11 @@ def page_answer(
     rest = sorted((item for item in items if cursor is UNSET or item[0] > cursor), key=itemgetter(0))
     following = rest[size - 1][0] if len(rest) > size else None
     return json_answer(page([view(thing) for _, thing in rest[:size]], following))
+
+
+def forbidden_problem(error: Forbidden) -> Problem:
+    """Return the refusal of what the caller's token is not for."""
+    return Problem(HTTPStatus.FORBIDDEN, str(error), (FieldError(error.field, error.reason),))
 
 
 def stale_problem(error: StaleSequence) -> Problem:

@@ -8,9 +8,12 @@ from operator import attrgetter
 from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
+from controller.access.roles import Forbidden
 from controller.core.bindings import Binding
 from controller.rest import answers, bodies, views
-from controller.rest.calls import Controlled, json_answer, page_answer
+from controller.rest.audit import note
+from controller.rest.calls import Controlled, forbidden_problem, json_answer, page_answer
+from controller.rest.gate import caller_of
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import HomeAgentsQuery
@@ -22,11 +25,13 @@ class HomeAgentCalls:
     def __init__(self, controlled: Controlled) -> None:
         self._at = controlled
 
-    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery)
+    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery, own=True)
     def list_home_agents(self, request: Request, query: HomeAgentsQuery) -> Response:
         """List the home agents, by page, filtered."""
+        own = caller_of(request).home_agent
         now = time.monotonic()
-        shown = (views.home_agent_view(agent, self._at.offload, now) for agent in self._at.offload.home_agents)
+        visible = (agent for agent in self._at.offload.home_agents if own in (None, agent.address))
+        shown = (views.home_agent_view(agent, self._at.offload, now) for agent in visible)
         found = ((each.home_agent, each) for each in shown if query.status in (UNSET, each.status))
         return page_answer(answers.HomeAgents, query, found, lambda each: each)
 
@@ -44,9 +49,18 @@ class HomeAgentCalls:
             longest = self._at.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
-        home_agent = self._at.offload.announce(
-            bodies.address_in_path(address), body.prefixes(), body.lease, body.core_status(), now
+        packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.core_status()
+        caller = caller_of(request)
+        for index, prefix in enumerate(prefixes):
+            caller.check_home_address(prefix, f"home_prefixes[{index}]")
+        before = self._at.offload.home_agents.get(packed)
+        home_agent = self._at.offload.announce(packed, prefixes, body.lease, status, now)
+        renewed = (
+            before is not None
+            and before.lease_held(now)
+            and (before.home_prefixes, before.status) == (prefixes, status)
         )
+        note(request, {"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, changed=not renewed)
         self._at.notify()
         return json_answer(views.home_agent_view(home_agent, self._at.offload, now))
 
@@ -61,22 +75,30 @@ class HomeAgentCalls:
     def put_snapshot(self, request: Request, body: bodies.BindingsBody, address: str) -> Response:
         """Take the whole binding cache of one home agent: the truth of its moment. Idempotent."""
         home_agent = bodies.address_in_path(address)
-        now = time.monotonic()
+        caller, now = caller_of(request), time.monotonic()
         bindings: list[Binding] = []
         places: list[int] = []
         refused: list[answers.RefusedItem] = []
         for index, raw in enumerate(body.bindings):
             try:
-                bindings.append(bodies.decode(raw, bodies.BindingBody).binding(now, home_agent))
+                binding = bodies.decode(raw, bodies.BindingBody).binding(now, home_agent)
+                caller.check_home_agent(binding.home_agent)
+                caller.check_home_address(binding.home_address)
+                bindings.append(binding)
                 places.append(index)
             except Problem as problem:
                 refused.append(answers.RefusedItem(index, problem.status, problem.errors))
+            except Forbidden as forbidden:
+                refusal = forbidden_problem(forbidden)
+                refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, str(binding.home_address)))
         result = self._at.offload.snapshot(home_agent, bindings, now)
         self._at.notify()
         for place, binding, error in result.refused:
             refusal = wrong_field(error.field, error.reason)
             home_address = str(binding.home_address)
             refused.append(answers.RefusedItem(places[place], refusal.status, refusal.errors, home_address))
+        counts = {"added": result.added, "changed": result.changed, "removed": result.removed, "refused": len(refused)}
+        note(request, counts, any(counts.values()))
         return json_answer(
             answers.SnapshotTaken(
                 result.added,

@@ -99,11 +99,19 @@ def _operation(operation: Operation, known: Schemas, tokens: bool) -> Json:
         },
     }
     if tokens:
-        described["security"] = [] if operation.needs is Role.ANYONE else [{"token": [operation.needs.value]}]
+        described["security"] = [{"token": [role.value]} for role in _roles(operation)]
     if operation.body is not None:
         content = {JSON: {"schema": known.of(operation.body)}}
         described["requestBody"] = {"required": True, "content": content}
     return described
+
+
+def _roles(operation: Operation) -> Iterable[Role]:
+    """Which tokens may make a call, each by itself, none for one that needs no token; an admin's may make any."""
+    if operation.needs is not Role.ANYONE:
+        yield operation.needs
+    if operation.own:
+        yield Role.BRIDGE
 
 
 def _tag(path: str) -> str:

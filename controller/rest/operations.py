@@ -7,29 +7,19 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 from werkzeug.routing import BaseConverter, Rule
 
+from controller.access.roles import Role
 from controller.rest.fields import DatapathId, HomeAddress, Ipv6Address
 
 JSON = "application/json"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-
-class Role(Enum):
-    """Who may make a call. ``ADMIN`` may make all of them, ``ANYONE`` needs no token."""
-
-    ANYONE = "anyone"
-    READ = "read"
-    BRIDGE = "bridge"  # that of the home agent concerned
-    ROUTER = "router"  # the agent on the router concerned
-    ADMIN = "admin"
 
 
 class HomeAddressConverter(BaseConverter):
@@ -64,15 +54,16 @@ class Content:
 class Operation:
     """One call: what it takes, what it answers, and who may make it.
 
-    ``answers`` by status: one of these contents, no content if there are none. ``problems`` are the refusals of its
-    own; those that follow from the rest of the declaration are in ``refusals``. ``body`` is a struct, or a union of
-    structs, told apart by their required members. ``handler`` is the name of the method that carries it out; its
-    docstring is the description.
+    With ``own``, a bridge may make it, too, and gets what is its own. ``answers`` by status: one of these contents, no
+    content if there are none. ``problems`` are the refusals of its own; those that follow from the rest of the
+    declaration are in ``refusals``. ``body`` is a struct, or a union of structs, told apart by their required members.
+    ``handler`` is the name of the method that carries it out; its docstring is the description.
     """
 
     method: str
     path: str
     needs: Role
+    own: bool
     answers: Mapping[HTTPStatus, tuple[Content, ...]]
     problems: frozenset[HTTPStatus]
     body: Any
@@ -88,7 +79,9 @@ class Operation:
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
         """Every status that it is refused with."""
-        refusals = set(self.problems)
+        refusals = {*self.problems, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+        if self.needs is not Role.ANYONE:
+            refusals.add(HTTPStatus.UNAUTHORIZED)
         if self.parameters or self.query:
             refusals.add(HTTPStatus.UNPROCESSABLE_ENTITY)
         if self.body is not None:
@@ -119,6 +112,7 @@ def operation(
     problems: tuple[HTTPStatus, ...] = (),
     body: Any = None,
     query: type[Struct] | None = None,
+    own: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
 
@@ -134,6 +128,7 @@ def operation(
             method,
             path,
             needs,
+            own,
             contents,
             frozenset(problems),
             body,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refusals as RFC 9457 problem details."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -11,18 +12,22 @@ from controller.rest.answers import FieldError, ProblemDetails
 
 MEDIA_TYPE = "application/problem+json"
 
-# After these, an unread rest of the request may still be under way: its connection can't be used again.
-UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
-
 
 class Problem(Exception):
     """A request that is answered with ``status`` and a problem+json body."""
 
-    def __init__(self, status: HTTPStatus, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors
+        self.headers = headers
 
     def body(self) -> ProblemDetails:
         """Return the problem's members (RFC 9457 section 3.1), with ``errors`` by field as an extension."""
@@ -30,10 +35,9 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the HTTP answer."""
-        response = Response(msgspec.json.encode(self.body()), status=self.status, content_type=MEDIA_TYPE)
-        if self.status in UNREAD:
-            response.headers["Connection"] = "close"
-        return response
+        return Response(
+            msgspec.json.encode(self.body()), status=self.status, headers=self.headers, content_type=MEDIA_TYPE
+        )
 
 
 def wrong_field(field: str, reason: str) -> Problem:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest import answers, bodies, views
+from controller.rest.audit import note
 from controller.rest.calls import Controlled, json_answer, page_answer
 from controller.rest.difference_view import difference_view
 from controller.rest.operations import Role, operation
@@ -115,7 +116,12 @@ class RouterCalls:
         """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
         endpoints, flow, failures = body.core_endpoints(), body.core_flow(), body.failures()
         now = time.monotonic()
-        self._at.offload.acknowledge(bodies.dpid_in_path(dpid), body.revision, endpoints, flow, failures, now)
+        number = bodies.dpid_in_path(dpid)
+        before = self._at.offload.routers.get(number)
+        was = None if before is None else (before.tunnels.endpoints, before.tunnels.flow, before.tunnels.failures)
+        self._at.offload.acknowledge(number, body.revision, endpoints, flow, failures, now)
+        backend = "route" if endpoints else "none" if flow is None else "flow"
+        note(request, {"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, failures))
         self._at.notify()
         return json_answer(answers.AgentLease(self._at.settings.agent_lease))
 

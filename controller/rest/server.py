@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server of the northbound API: eventlet's, with bounds that Ryu's way of starting it does not set."""
+"""The HTTP server of the northbound API: eventlet's, with bounds that it does not set itself."""
 
+import errno
 import resource
 import socket
+import time
 
 import eventlet
 import eventlet.wsgi
 
+from controller.access.exposure import Exposure
+from controller.access.seldom import Seldom
 from controller.rest.api import RestApi
+from controller.rest.connections import Connection, Connections, TooManyConnections
+from controller.rest.http_protocol import HttpProtocol
+from controller.tls import HandshakeFailed
+from logs import Log
 
-# Connections at a time; further ones wait. Above what idle clients can take within their time-out.
+LOG = Log("rest")
+
+# Connections at a time, if the host allows so many files. Beyond, those go that have not been let in.
 MOST_CONNECTIONS = 10_000
+OTHER_FILES = 500  # switches, logs, and what else is open
+# What accept() may fail with without being at fault: the client was gone first, or the host is short of something.
+GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM})
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE = 0.1  # seconds until the next attempt when the host is short of something
+TOLD_EVERY = 60.0  # seconds in which a refused address is told of once
 
 
 class CannotListen(Exception):
@@ -18,28 +34,84 @@ class CannotListen(Exception):
 
 
 class RestServer:
-    """Serves the API at Ryu's ``wsapi_host`` and ``wsapi_port``."""
+    """Serves the API at one address, over TLS where there are certificates."""
 
-    def __init__(self, host: str, port: int, idle_timeout: float) -> None:
+    def __init__(self, exposure: Exposure, idle_timeout: float, connections_per_client: int) -> None:
         """Listen. ``idle_timeout``: seconds that a connection may be silent. Raises CannotListen."""
+        self._tls = exposure.tls
         self._idle_timeout = idle_timeout
+        self._connections = Connections(_most_connections(), connections_per_client)
+        self._told = Seldom(TOLD_EVERY)
+        host, port = exposure.host, exposure.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             # Not to be shared: a controller that was forgotten would answer every other request.
             self._socket = eventlet.listen((host, port), family, backlog=512, reuse_port=False)
         except OSError as error:
             raise CannotListen(f"can't listen on {host} port {port}: {error.strerror}") from None
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if hard == resource.RLIM_INFINITY or soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def serve(self, api: RestApi) -> None:
         """Serve until the greenlet is ended."""
-        eventlet.wsgi.server(
+        http = eventlet.wsgi.Server(
             self._socket,
+            self._socket.getsockname(),
             api,
-            max_size=MOST_CONNECTIONS,
+            environ={"wsgi.url_scheme": "http" if self._tls is None else "https"},
+            max_http_version=eventlet.wsgi.DEFAULT_MAX_HTTP_VERSION,
             socket_timeout=self._idle_timeout,
             log_output=False,
             debug=False,
         )
+        while True:
+            try:
+                accepted, address = self._socket.accept()
+            except OSError as error:
+                if error.errno in SHORT:
+                    LOG.warning("accept-failed", reason=error.strerror)
+                    eventlet.sleep(PAUSE)
+                elif error.errno not in GONE:
+                    raise
+                continue
+            try:
+                connection = self._connections.add(address[0])
+            except TooManyConnections as error:
+                self._tell("connection-refused", address[0], str(error))
+                accepted.close()
+                continue
+            connection.end = eventlet.spawn(self._converse, http, connection, accepted, address).kill
+            # Else a flood of connections would leave no time to serve them, or anything else.
+            eventlet.sleep(0)
+
+    def _converse(
+        self, http: eventlet.wsgi.Server, connection: Connection, accepted: socket.socket, address: tuple[str, int]
+    ) -> None:
+        """One connection, from the handshake on until it ends."""
+        try:
+            accepted.settimeout(self._idle_timeout)
+            if self._tls is not None:
+                accepted = self._tls.accept(accepted)
+            HttpProtocol([address, accepted, eventlet.wsgi.STATE_IDLE], http, connection.let_in)
+        except HandshakeFailed as error:
+            self._tell("client-refused", address[0], str(error))
+        except OSError:
+            pass  # the client is gone, or silent for too long
+        except Exception:
+            LOG.exception("connection-failed", peer=address[0])
+        finally:
+            accepted.close()
+            connection.close()
+
+    def _tell(self, event: str, peer: str, reason: str) -> None:
+        more = self._told.due(f"{event} {peer}", time.monotonic())
+        if more is not None:
+            LOG.warning(event, peer=peer, reason=reason, more=more)
+
+
+def _most_connections() -> int:
+    """Have this process open as many files as it may; return for how many connections that will do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(MOST_CONNECTIONS, max(hard - OTHER_FILES, hard // 2))

@@ -19,6 +19,7 @@ from tests.kernel.lab import CN as CORRESPONDENT
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
 from topologies.processes import Process
+from topologies.tokens import OPERATOR, Tokens
 
 CHECKOUT = Path(__file__).parents[2]
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
@@ -96,16 +97,17 @@ class MobilityLab(FlowLab):
 class System:
     """Everything that runs."""
 
-    def __init__(self, lab: MobilityLab, controller: Controller, directory: Path) -> None:
+    def __init__(self, lab: MobilityLab, controller: Controller, directory: Path, tokens: Tokens) -> None:
         self.lab = lab
         self.controller = controller
         self.directory = directory
         self.programs: dict[str, Process] = {}
         self.start_mobile_node(LIFETIME)
         self.start("rt", "agent", "-m", "router", "run", "--bridge", BRIDGE, "--controller", controller.url,
-                   f"--db=unix:{lab.ovs.database}")  # fmt: skip
+                   "--token-file", str(tokens.file("rt")), f"--db=unix:{lab.ovs.database}")  # fmt: skip
         self.start("ha", "bridge", "-m", "ha_bridge", "--controller", controller.url, "--home-agent", HA,
-                   "--home-prefix", "2001:db8:99::/64", "--lease", str(LEASE))  # fmt: skip
+                   "--home-prefix", "2001:db8:99::/64", "--lease", str(LEASE),
+                   "--token-file", str(tokens.file("bridge")))  # fmt: skip
         self.start_home_agent().wait_for(r"event=started", PATIENCE)
 
     def start_home_agent(self) -> Process:
@@ -177,8 +179,10 @@ def system(bare: tuple[MobilityLab, dict[str, object]], tmp_path_factory: pytest
     lab, before = bare
     directory = tmp_path_factory.mktemp("system")
     lab.setup("--backend", "flow")
-    with Controller(lab.ovs, directory, host=MANAGEMENT_ROUTER) as controller:
-        system = System(lab, controller, directory)
+    tokens = Tokens(directory, HA, ["2001:db8:99::/64"], {"rt": f"{DPID:016x}"})
+    settings, token = f"tokens_file = {tokens.controllers}", tokens.file(OPERATOR).read_text().strip()
+    with Controller(lab.ovs, directory, settings, host=MANAGEMENT_ROUTER, token=token) as controller:
+        system = System(lab, controller, directory, tokens)
         try:
             yield system
         finally:

@@ -4,9 +4,10 @@
 import http.client
 import json
 import signal
+import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,18 +29,31 @@ class Answer(NamedTuple):
     status: int
     body: Any
     content_type: str
+    headers: http.client.HTTPMessage
 
 
 class Controller:
     """The controller's process, in the namespace of `ovs`. A context manager; may be killed and started again."""
 
     def __init__(
-        self, ovs: Ovs, directory: Path, settings: str = "", host: str = "127.0.0.1", options: Sequence[str] = ()
+        self,
+        ovs: Ovs,
+        directory: Path,
+        settings: str = "",
+        host: str = "127.0.0.1",
+        options: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
+        token: str | None = None,
     ) -> None:
-        """settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager."""
+        """settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager.
+
+        tls: for clients, where it serves REST over TLS. token: what `call` shows if it is given no other.
+        """
         self._ovs = ovs
         self._host = host
         self._options = options
+        self.tls = tls
+        self.token = token
         self._log = directory / "controller.log"
         self._config = directory / "controller.conf"
         self._config.write_text(f"[hoaflow]\nlog_addresses = true\n{settings}\n")
@@ -55,7 +69,7 @@ class Controller:
     @property
     def url(self) -> str:
         """Where its REST API is."""
-        return f"http://{self._host}:{REST_PORT}"
+        return f"{'http' if self.tls is None else 'https'}://{self._host}:{REST_PORT}"
 
     @property
     def log(self) -> str:
@@ -95,16 +109,26 @@ class Controller:
         """Fails when it logged an error that no regular expression of `allow` expects."""
         assert_log_clean(self._log, allow)
 
-    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> Answer:
-        """One REST call; `body` is sent as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        raw: bytes | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One REST call; `body` is sent as JSON, `raw` as it is; with an empty `token` it shows none. Fails for an
+        answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        status, kind, content = self._request(method, path, data, {})
-        return Answer(status, json.loads(content) if content else None, kind)
+        content, response_headers, status = self._request(method, path, data, token, headers or {})
+        kind = response_headers.get("Content-Type", "")
+        return Answer(status, _decoded(content, kind), kind, response_headers)
 
     def text(self, path: str, accept: str = "*/*") -> Answer:
         """The text that a GET answers, as `body`."""
-        status, kind, content = self._request("GET", path, None, {"Accept": accept})
-        return Answer(status, content.decode(), kind)
+        content, headers, status = self._request("GET", path, None, None, {"Accept": accept})
+        return Answer(status, content.decode(), headers.get("Content-Type", ""), headers)
 
     def get(self, path: str) -> Any:
         """The body of a GET that is answered 200."""
@@ -118,18 +142,25 @@ class Controller:
         assert answer.status == 200, answer
         return answer.body
 
-    def _request(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str, bytes]:
+    def _request(
+        self, method: str, path: str, data: bytes | None, token: str | None, headers: Mapping[str, str]
+    ) -> tuple[bytes, http.client.HTTPMessage, int]:
+        shown = self.token if token is None else token
+        sent = dict(headers) | ({"Authorization": f"Bearer {shown}"} if shown else {})
         with self._ovs.inside():
-            connection = http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
+            connection = (
+                http.client.HTTPConnection(self._host, REST_PORT, timeout=TIMEOUT)
+                if self.tls is None
+                else http.client.HTTPSConnection(self._host, REST_PORT, timeout=TIMEOUT, context=self.tls)
+            )
             try:
-                connection.request(method, path, data, headers)
+                connection.request(method, path, data, sent)
                 response = connection.getresponse()
                 content = response.read()
             finally:
                 connection.close()
-        kind = response.headers.get("Content-Type", "")
-        assert_declared(method, path, response.status, kind, content)
-        return response.status, kind, content
+        assert_declared(method, path, response.status, response.headers.get("Content-Type", ""), content)
+        return content, response.headers, response.status
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
@@ -138,3 +169,8 @@ class Controller:
             return self.call("GET", "/healthz").status == 200
         except OSError:
             return False
+
+
+def _decoded(content: bytes, content_type: str) -> Any:
+    """JSON as what it says; anything else as it is, None for nothing."""
+    return json.loads(content) if content and "json" in content_type else content or None

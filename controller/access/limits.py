@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much one client may ask of the controller, so that the others get their turn. Pure: time is an argument."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+# Clients that are kept in mind; those that have asked nothing for longest are forgotten first.
+MOST_CLIENTS = 10_000
+# Seconds after which a client that has too much under way already should ask again.
+RETRY_BUSY = 1.0
+
+
+class TooMuch(Exception):
+    """A client has asked too much; it may ask again in ``retry_after`` seconds."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What each client may have: requests per second (as many at once), requests under way at a time, and bytes of
+    bodies of these."""
+
+    rate: float
+    in_flight: int
+    body_bytes: int
+
+
+@dataclass(slots=True)
+class _Client:
+    left: float  # requests that it may make now
+    at: float
+    in_flight: int = 0
+    body_bytes: int = 0
+
+
+class Limits:
+    """What each client has taken of its allowance."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+
+    def enter(self, name: str, body_bytes: int, now: float) -> None:
+        """A client's request with a body of so many bytes begins; ``leave`` has to follow. Raises TooMuch."""
+        allowed, client = self._allowance, self._client(name, now)
+        client.left = min(allowed.rate, client.left + (now - client.at) * allowed.rate)
+        client.at = now
+        if client.left < 1:
+            raise TooMuch(f"at most {allowed.rate:g} requests a second", (1 - client.left) / allowed.rate)
+        client.left -= 1
+        if client.in_flight >= allowed.in_flight:
+            raise TooMuch(f"at most {allowed.in_flight} requests at a time", RETRY_BUSY)
+        if client.in_flight and client.body_bytes + body_bytes > allowed.body_bytes:
+            raise TooMuch(f"at most {allowed.body_bytes} bytes of bodies at a time", RETRY_BUSY)
+        client.in_flight += 1
+        client.body_bytes += body_bytes
+
+    def leave(self, name: str, body_bytes: int) -> None:
+        """A request that ``enter`` has let in has ended."""
+        client = self._clients[name]
+        client.in_flight -= 1
+        client.body_bytes -= body_bytes
+
+    def _client(self, name: str, now: float) -> _Client:
+        client = self._clients.get(name)
+        if client is None:
+            self._forget_idle()
+            client = self._clients[name] = _Client(self._allowance.rate, now)
+        else:
+            self._clients.move_to_end(name)
+        return client
+
+    def _forget_idle(self) -> None:
+        """Make room. Who has a request under way is kept: there are as many of these as connections at most."""
+        while len(self._clients) >= MOST_CLIENTS:
+            for name, client in self._clients.items():
+                if not client.in_flight:
+                    del self._clients[name]
+                    break
+            else:
+                return

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line in the log for each change that somebody makes by REST, or tries to: who, what, and what came of it."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+
+from werkzeug.wrappers import Request, Response
+
+from controller.access.roles import ANONYMOUS
+from controller.access.seldom import Seldom
+from controller.rest.gate import CALLER
+from logs import Log
+
+# Each line counts: none is left out however many there are.
+LOG = Log("audit", lines_per_second=math.inf)
+EVENT = "audit"
+
+NOTED = "hoaflow.noted"
+CHANGING = frozenset({"POST", "PUT", "DELETE"})
+# Seconds in which what an address without a token tries to change is told once.
+STRANGERS_EVERY = 60.0
+
+
+def note(request: Request, fields: Mapping[str, object], changed: bool = True) -> None:
+    """Say for the audit what a call did: a subject, counts. With ``changed`` false it did nothing, as a renewal does
+    that finds all as it was."""
+    request.environ[NOTED] = (fields, changed)
+
+
+class Audit:
+    """Writes the lines. Calls that changed nothing are told at level DEBUG."""
+
+    def __init__(self) -> None:
+        self._strangers = Seldom(STRANGERS_EVERY)
+
+    def tell(self, request: Request, response: Response) -> None:
+        """A call that may change something has been answered."""
+        caller = request.environ.get(CALLER)
+        if caller is None or request.method not in CHANGING:
+            return
+        fields, changed = request.environ.get(NOTED, ({}, True))
+        level = logging.INFO if changed else logging.DEBUG
+        address = request.environ.get("REMOTE_ADDR", "-")
+        told = {"who": caller.name, "client": address, "method": request.method, "path": request.path, **fields}
+        if caller is ANONYMOUS:
+            quiet = self._strangers.due(str(address), time.monotonic())
+            if quiet is None:
+                return
+            told["more"] = quiet
+        if LOG.wants(level, EVENT):
+            LOG.write(level, EVENT, {**told, "result": response.status_code})
