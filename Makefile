@@ -23,8 +23,9 @@ format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then all tests but the kernel tier; PYTEST='-k name -x' for some of them
+test: lint ## lint, then all tests but the kernel tier; PYTEST='-k name -x' for some of them, without containers
 	scripts/as-root $(BIN)/python -m pytest $(PYTEST)
+	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)
 
 test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)
