@@ -64,7 +64,7 @@ def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
 
 
 def _openflow(conf: cfg.ConfigOpts) -> str:
-    where = f"{conf.ofp_listen_host}"
+    where = conf.ofp_listen_host
     if openflow_tls(conf) is None:
         return f"in clear, from whoever reaches {where} port {conf.ofp_tcp_listen_port or 6653}"
     return f"over TLS, certificates and key are readable and fit, at {where} port {conf.ofp_ssl_listen_port or 6653}"

@@ -30,7 +30,7 @@ Ryu's own, in section `[DEFAULT]` of the same file, or as options (`--wsapi-host
 
 | setting | default | meaning |
 | --- | --- | --- |
-| `wsapi_host`, `wsapi_port` | loopback, 8080 | where the REST API is served |
+| `wsapi_host`, `wsapi_port` | every address, without tokens loopback; 8080 | where the REST API is served |
 | `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 | where switches connect to |
 | `ofp_ssl_listen_port` | 6653 | where switches connect to over TLS, if the next three are set |
 | `ctl_cert`, `ctl_privkey` | | OpenFlow over TLS: certificate and key, in PEM |

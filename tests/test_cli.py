@@ -4,6 +4,8 @@
 import json
 import re
 import socket
+import ssl
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,11 +17,13 @@ from tests.support.bench import CN, HOME_ADDRESS, HOME_AGENT, SECOND, TIN, Bench
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.operator import Operator
 from tests.support.ovs import Ovs
+from tests.support.pki import Authority
 from tests.support.waiting import wait_for
 
 OTHER = "2001:db8:99::200"
 LONG = "2001:db8:99:0:abcd:12ff:fe34:5678"
 ESCAPE = "\x1b"
+TOKENS = {"read": "r" * 32, "admin": "a" * 32}
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +427,7 @@ def test_a_configuration_is_checked_by_the_controllers_own_code(
     path.write_text("[hoaflow]\nagent_lease = 5\n")
     said = hoaflow("check-config", "--config-file", str(path)).out
     assert [line.split()[:2] for line in said.splitlines() if not line.startswith(" ")] == [
-        ["ok", what] for what in ("settings", "OpenFlow", "controller", "access", "ready")
+        ["ok", what] for what in ("settings", "REST", "OpenFlow", "controller", "access", "ready")
     ]
     assert "1 of" in said
     wrong = {
@@ -442,3 +446,57 @@ def test_check_config_says_what_keeps_it_from_the_controller(own_hoaflow: Operat
     checked = own_hoaflow.json("check-config", status=5)
     assert [(found["what"], found["result"]) for found in checked["findings"]] == [("controller", "wrong")]
     assert "Connection refused" in checked["findings"][0]["said"]
+
+
+@pytest.fixture
+def guarded(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
+    """A controller that lets in who has a token, over TLS, with the files of `files`."""
+    authority = Authority(tmp_path / "pki")
+    server, client = authority.server("rest", "127.0.0.1"), authority.client("operator")
+    tokens = tmp_path / "tokens.toml"
+    entries = "".join(f'[{who}]\ntoken = "{TOKENS[who]}"\nmay = "{who}"\n' for who in TOKENS)
+    for name, text in {"tokens.toml": entries, **{f"{who}.token": TOKENS[who] for who in TOKENS}}.items():
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(text)
+    settings = {"tokens_file": tokens, "rest_certificate": server.certificate, "rest_key": server.key}
+    settings["rest_client_ca"] = authority.certificate
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.load_cert_chain(client.certificate, client.key)
+    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    with Controller(ovs, tmp_path, lines, tls=context, token=TOKENS["admin"]) as controller:
+        yield controller
+    controller.assert_log_clean()
+    assert not any(token in controller.log for token in TOKENS.values())
+
+
+def test_a_token_and_certificates_let_in_and_each_lack_is_told(
+    guarded: Controller, own_hoaflow: Operator, tmp_path: Path
+) -> None:
+    pki = tmp_path / "pki"
+    at = ["--controller", guarded.url]
+    signed = [*at, "--ca", f"{pki}/ca.crt"]
+    shown = [*signed, "--certificate", f"{pki}/operator.crt", "--key", f"{pki}/operator.key"]
+    reader, admin = f"{tmp_path}/read.token", f"{tmp_path}/admin.token"
+    assert "give --ca" in own_hoaflow("routers", *at, status=3).err
+    assert "TLS failed" in own_hoaflow("routers", *signed, status=3).err
+    assert "give --token-file" in own_hoaflow("routers", *shown, status=4).err
+    assert own_hoaflow.json("routers", *shown, "--token-file", reader) == {"routers": []}
+    assert "403" in own_hoaflow("drain", "1", *shown, "--token-file", reader, status=4).err
+    assert "no router" in own_hoaflow("drain", "1", *shown, "--token-file", admin, status=1).err
+    environment = {"HOAFLOW_CA": f"{pki}/ca.crt", "HOAFLOW_TOKEN_FILE": reader, "HOAFLOW_CONTROLLER": guarded.url}
+    environment |= {"HOAFLOW_CERTIFICATE": f"{pki}/operator.crt", "HOAFLOW_KEY": f"{pki}/operator.key"}
+    assert "no router" in own_hoaflow("routers", environment=environment).err
+    config = str(tmp_path / "controller.conf")
+    checked = own_hoaflow("check-config", "--config-file", config, environment=environment, status=5).out
+    results = {line.split()[1]: line.split()[0] for line in checked.splitlines() if not line.startswith(" ")}
+    assert results == {
+        **dict.fromkeys(("settings", "REST", "OpenFlow", "controller", "access"), "ok"),
+        "ready": "wrong",
+    }
+    bundle = tmp_path / "bundle.tar.gz"
+    own_hoaflow("support-bundle", "-o", str(bundle), "--config-file", config, environment=environment)
+    with tarfile.open(bundle) as packed:
+        texts = [file.read().decode() for member in packed if (file := packed.extractfile(member))]
+    assert not any(token in text for text in texts for token in TOKENS.values())
+    (tmp_path / "tokens.toml").chmod(0o644)
+    assert "others can read" in own_hoaflow("check-config", "--no-connect", "--config-file", config, status=5).out

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.access.tokens import WrongTokens, read_tokens
+from home_agent.authentication import load_keys
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
 
@@ -21,6 +23,7 @@ EXPOSURE = {
     "hoaflow-router@.service": 3.8,
     "hoaflow-router-setup@.service": 5.2,
 }
+SETTINGS = "/etc/hoaflow/controller.conf"
 # The machine's Open vSwitch, as the distribution's needs a kernel module.
 OPEN_VSWITCH = """
 [Service]
@@ -60,6 +63,32 @@ def test_a_unit_is_confined(unit: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_of_tokens_is_right_but_for_the_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    text = (DEPLOY / "etc/tokens.toml").read_text()
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(WrongTokens, match="expected 20 or more letters"):
+        read_tokens(path)  # nobody shall be let in by an example
+    for number in range(text.count('"..."')):
+        text = text.replace('"..."', f'"{number:032x}"', 1)
+    path.write_text(text)
+    assert [caller.name for caller in read_tokens(path).values()] == ["bridge-1", "router-1", "operator"]
+
+
+def test_the_example_of_keys_is_right(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text((DEPLOY / "etc/keys.toml").read_text())
+    path.chmod(0o600)
+    assert list(load_keys(path)) == ["2001:db8:99::100"]
+
+
+def test_the_example_of_settings_is_right(machine: Machine) -> None:
+    said = machine.run("/opt/hoaflow/bin/hoaflow", "check-config", "--no-connect", "--config-file", SETTINGS)
+    assert "wrong" not in said
+    assert "ok     REST" in said
 
 
 def test_the_units_are_sound(machine: Machine) -> None:
