@@ -141,7 +141,10 @@ class Agent:
             answer = self._controller.tunnels(self._revision, wait)
         news = answer.full or answer.revision != self._revision
         if self._flow.record is not None:
-            # OpenFlow has all of it, so there is nothing to apply and to acknowledge.
+            # OpenFlow has all of it, so there is nothing to apply and to acknowledge. But a whole list in place of what
+            # is new comes from a controller that has restarted, and knows the router from its switch only.
+            if answer.full and self._revision:
+                self._lease = 0.0
             self._revision = answer.revision
             self._told = (self._revision, self._failed)
             return

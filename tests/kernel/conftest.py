@@ -17,16 +17,10 @@ def pytest_sessionstart() -> None:
         pytest.exit("this kernel cannot run the kernel tier; `make test-kernel` finds one. " + "; ".join(missing), 4)
 
 
-@pytest.fixture(scope="module")
-def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ovs]:
-    """A running Open vSwitch with the kernel's datapath, one for all tests of a module."""
-    with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as running:
-        yield running
-    running.assert_log_clean()
-
-
-@pytest.fixture(scope="module")
-def lab(switch: Ovs) -> Iterator[FlowLab]:
-    """The network of tests.kernel.lab, without backend, one for all tests of a module."""
-    with FlowLab(switch) as running:
-        yield running
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowLab]:
+    """The network of tests.kernel.lab, without backend and offload, one for all tests, as making it takes long here."""
+    with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as switch:
+        with FlowLab(switch) as running:
+            yield running
+        switch.assert_log_clean()

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller.core import pipeline
 from controller.core.addresses import parse_address, parse_prefix
@@ -74,7 +74,7 @@ class FlowLab:
         self._backend: Backend | None = None
         self.names = {node: f"{ovs.netns}-{node}" for node in self.nodes} | {"rt": ovs.netns}
 
-    def __enter__(self) -> FlowLab:
+    def __enter__(self) -> Self:
         try:
             self._build()
         except BaseException:
@@ -268,6 +268,8 @@ class FlowLab:
         self.ip("rt", *f"link add rha type veth peer name e0 netns {self.names['ha']}".split())
         self.ip("rt", "link", "set", "rha", "up")
         self.ip("ha", "link", "set", "e0", "up")
+        # Some tests take it down, and others need its addresses.
+        self.run("rt", "sysctl", "-qw", f"net.ipv6.conf.{BRIDGE}.keep_addr_on_down=1")
         self.ip("rt", "link", "set", BRIDGE, "up")
         self.home()
         for node, device, address in (

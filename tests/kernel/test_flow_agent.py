@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from router.flow.record import DEVICE
-from tests.kernel.lab import BRIDGE, COA, HA, HOA, FlowLab
+from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.fake_controller import FakeController
 from tests.support.router_lab import CHECKOUT, until
 
@@ -61,17 +61,24 @@ def log(lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_pat
         process.wait()
 
 
-def test_it_announces_the_backend_and_follows_without_acknowledging_bindings(
-    facts: dict[str, Any], controller: FakeController, log: Path
-) -> None:
+def test_it_announces_the_backend_once(facts: dict[str, Any], controller: FakeController, log: Path) -> None:
     assert controller.acknowledged[0] == {"revision": 0, "endpoints": [], "failed": [], "flow": facts}
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
     polls = len(controller.calls)
     until(lambda: len(controller.calls) > polls + 2, "more polls", 30)
     assert len(controller.acknowledged) == 1
     controller.restart()
     until(lambda: len(controller.acknowledged) == 2, "an announcement to the restarted controller", 30)
+    assert controller.last()["flow"] == facts
+
+
+def test_it_announces_itself_to_a_restarted_controller_that_knows_the_router_from_its_switch(
+    facts: dict[str, Any], controller: FakeController, log: Path
+) -> None:
+    polls = len(controller.calls)
+    until(lambda: len(controller.calls) > polls + 1, "polls", 30)
+    announced = len(controller.acknowledged)
+    controller.restart(switch_first=True)
+    until(lambda: len(controller.acknowledged) > announced, "an announcement", 30)
     assert controller.last()["flow"] == facts
 
 

@@ -46,6 +46,7 @@ def ready(lab: FlowLab) -> Iterator[FlowLab]:
     lab.setup()
     yield lab
     lab.router("teardown", "--bridge", BRIDGE)
+    lab.home()
 
 
 @pytest.fixture(autouse=True)

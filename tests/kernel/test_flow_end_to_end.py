@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).parents[2]
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
 LEASE = 10  # seconds
 LIFETIME, SHORT_LIFETIME = 60, 8  # seconds
-PATIENCE = 60.0  # seconds: everything is slow under emulation
+PATIENCE = 120.0  # seconds: everything is slow under emulation
 FOREIGN = "cookie=0x5,priority=500,tcp6,tp_dst=9 actions=drop"
 
 
@@ -166,11 +166,12 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def bare(switch: Ovs) -> Iterator[tuple[MobilityLab, dict[str, object]]]:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MobilityLab, dict[str, object]]]:
     """The network, and what is there before setup."""
-    lab = MobilityLab(switch)
-    with lab:
-        yield lab, lab.snapshot()
+    with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as switch:
+        with MobilityLab(switch) as lab:
+            yield lab, lab.snapshot()
+        switch.assert_log_clean()
 
 
 @pytest.fixture(scope="module")

@@ -96,11 +96,11 @@ class FakeController:
             self.oldest = self.revision
             self.changed.notify_all()
 
-    def restart(self) -> None:
-        """All is forgotten; revisions go on from a higher number."""
+    def restart(self, switch_first: bool = False) -> None:
+        """All is forgotten; revisions go on from a higher number. The router is known at once if its switch is back."""
         with self.changed:
             self.revision = self.oldest = self.revision + 1000
-            self.tunnels, self.removed, self.home_agents, self.known = {}, {}, [], False
+            self.tunnels, self.removed, self.home_agents, self.known = {}, {}, [], switch_first
             self.changed.notify_all()
 
     def last(self) -> dict[str, Any]:
