@@ -17,20 +17,19 @@ def drain(at: Session, router: Router) -> None:
     Example:
       hoaflow drain 1 && ssh router1 apt-get upgrade && hoaflow undrain 1
     """
-    dpid = at.router(router)
-    answer = at.controller.change("PUT", "v1", "routers", dpid, "drain")
-    if at.output.as_json:
-        at.output.document(answer)
-    else:
-        at.output.paragraph(f"Router {dpid} is drained: all traffic takes the home agents' path there.")
+    _call(at, "PUT", router, "is drained: all traffic takes the home agents' path there")
 
 
 @with_session
 def undrain(at: Session, router: Router) -> None:
     """Take a router back into service: its gates open again."""
+    _call(at, "DELETE", router, "is in service again; 'hoaflow routers' shows when its gates are open")
+
+
+def _call(at: Session, method: str, router: str, said: str) -> None:
     dpid = at.router(router)
-    answer = at.controller.change("DELETE", "v1", "routers", dpid, "drain")
+    answer = at.controller.change(method, "v1", "routers", dpid, "drain")
     if at.output.as_json:
         at.output.document(answer)
     else:
-        at.output.paragraph(f"Router {dpid} is in service again. 'hoaflow routers' shows when its gates are open.")
+        at.output.paragraph(f"Router {dpid} {said}.")
