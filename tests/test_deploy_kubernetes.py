@@ -27,7 +27,7 @@ CAPABILITIES = {
     "controller": set(),
     "home-agent": {"NET_ADMIN", "NET_RAW"},
     "bridge": {"NET_ADMIN"},
-    "router": {"NET_ADMIN", "NET_RAW", "SYS_ADMIN"},
+    "router": {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"},
 }
 
 
