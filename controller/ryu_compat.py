@@ -28,8 +28,8 @@ OpenFlow 1.3. It writes nothing to disk and stays in the foreground.
 examples:
   hoaflow-controller
   hoaflow-controller --config-file /etc/hoaflow/controller.conf
-  hoaflow-controller --wsapi-host 192.0.2.1 --wsapi-port 8080 \\
-      --ofp-tcp-listen-port 6653
+  hoaflow-controller --config-file controller.conf --wsapi-host 192.0.2.1
+      (other hosts get in with a token only: tokens_file, docs/security.md)
 
 `ryu-manager controller.app` is the same. Its own settings are in section [hoaflow] of the file
 given by --config-file (docs/settings.md explains each); Ryu's options, below, may

@@ -35,8 +35,8 @@ again within the lease.
 """
 EPILOG = """\
 examples:
-  ha-bridge --controller http://192.0.2.1:8080 --home-agent 2001:db8:99::1 \\
-      --home-prefix 2001:db8:99::/64
+  ha-bridge --controller http://192.0.2.1:8080 --token-file bridge-1.token \\
+      --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64
   ha-bridge ... --no-console      where the home agent has no virtual terminal
   ha-bridge ... --no-netlink      where its network namespace can't be entered
 

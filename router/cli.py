@@ -34,7 +34,8 @@ EPILOG = """\
 examples:
   hoaflow-router doctor                     can this host do it, and how?
   hoaflow-router setup --bridge br0 --home-agent 2001:db8:99::1
-  hoaflow-router run --bridge br0 --controller http://192.0.2.1:8080
+  hoaflow-router run --bridge br0 --controller http://192.0.2.1:8080 \\
+      --token-file router-1.token
   hoaflow-router status --bridge br0
   hoaflow-router teardown --bridge br0      undo setup
 
