@@ -8,6 +8,7 @@ from pathlib import Path
 import eventlet
 from eventlet.green import ssl
 
+from controller.linger import linger
 from controller.settings import WrongSettings
 
 # Seconds that a client has for its handshake; it takes milliseconds.
@@ -49,13 +50,20 @@ class ServerTls:
         for each piece that comes.
         """
         try:
+            secured = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:  # ValueError: for a connection that is gone already
+            connection.close()
+            raise HandshakeFailed(str(error)) from None
+        try:
             with eventlet.Timeout(HANDSHAKE_TIMEOUT):
-                return self._context.wrap_socket(connection, server_side=True)
+                secured.do_handshake()
+            return secured
         except eventlet.Timeout:
             reason = f"no handshake within {HANDSHAKE_TIMEOUT:g} s"
-        except (OSError, ValueError) as error:  # ValueError: wrap_socket's for a connection that is gone already
+        except OSError as error:
             reason = getattr(error, "reason", None) or str(error)
-        connection.close()
+            linger(secured)  # with TLS 1.3 its first request is under way already, and the alert says why it fails
+        secured.close()
         raise HandshakeFailed(reason)
 
 

@@ -125,6 +125,8 @@ class Northbound:
         return Denied(f"{what}: {answer.status_code} {detail}{hint}", answer.status_code, _errors(answer))
 
     def _tls_hint(self, error: Exception) -> str:
+        if "CERTIFICATE_REQUIRED" in str(error):
+            return " (the controller wants a certificate: give --certificate and --key)"
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             return ""
         return (

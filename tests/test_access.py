@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may call what, over TLS, of a real controller: each call with each token, and what a token is not for."""
 
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from controller.rest.api import OPERATIONS
-from tests.support.controller import Controller
+from tests.support.controller import REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority, Pair
 from tests.support.tokens import (
@@ -267,6 +269,23 @@ def test_tokens_are_read_again_on_sighup_and_a_broken_file_keeps_the_former(ovs:
         assert (status(TOKENS["reader"]), status(new)) == (401, 200)
         assert new not in controller.log
     controller.assert_log_clean([r"event=reload-failed what=tokens"])
+
+
+def test_a_stream_of_events_ends_with_its_token(ovs: Ovs, tmp_path: Path) -> None:
+    made = Secured(ovs, tmp_path, "event_heartbeat = 0.5")
+    with made.controller as controller:
+        with ovs.inside():
+            connection = socket.create_connection(("127.0.0.1", REST_PORT), timeout=TIMEOUT)
+        with made.client().wrap_socket(connection, server_hostname="127.0.0.1") as stream:
+            request = f"GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['reader']}\r\n\r\n"
+            stream.sendall(request.encode())
+            assert stream.recv(65536).startswith(b"HTTP/1.1 200")
+            made.tokens.write_text(TABLES.replace(TOKENS["reader"], "a-new-token-for-the-reader-of-it-all"))
+            controller.hang_up()
+            deadline = time.monotonic() + TIMEOUT
+            while stream.recv(65536):
+                assert time.monotonic() < deadline, "it goes on"
+        wait_for("it is told", lambda: "event=event-stream-ended" in controller.log)
 
 
 def test_certificates_are_read_again_on_sighup(ovs: Ovs, tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_reloading_takes_over_what_is_right_and_keeps_what_was(tmp_path: Path) -
     assert not tokens.holds(admin)
     reader = tokens.find(SECRET)
     assert reader
+    path.write_text(READ + READ.replace("[reader]", "[another]").replace(SECRET, "other-" + SECRET))
+    tokens.reload()
+    assert tokens.holds(reader)  # others come and go
+    path.write_text(READ.replace(SECRET, "other-" + SECRET))
+    tokens.reload()
+    assert not tokens.holds(reader)  # the same name, another token
+    path.write_text(READ)
+    tokens.reload()
+    reader = tokens.find(SECRET)
+    assert reader
     # The same name with more to do is another one.
     path.write_text(READ.replace('"read"', '"admin"'))
     tokens.reload()

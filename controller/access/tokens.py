@@ -46,7 +46,12 @@ class Tokens:
 
     def reload(self) -> None:
         """Read the file again. Raises WrongTokens, changing nothing."""
-        self._callers = read_tokens(self._path)
+        former = self._callers
+        # A caller stays the same object as long as its token and what that may stay the same.
+        self._callers = {
+            digest: former[digest] if former.get(digest) == caller else caller
+            for digest, caller in read_tokens(self._path).items()
+        }
 
     @property
     def count(self) -> int:
@@ -67,7 +72,7 @@ class Tokens:
 
     def holds(self, caller: Caller) -> bool:
         """Tell whether a caller's token is still there, unchanged in what it may."""
-        return caller in self._callers.values()
+        return any(held is caller for held in self._callers.values())
 
 
 def read_tokens(path: Path) -> Mapping[bytes, Caller]:

@@ -2,7 +2,7 @@
 """The call that tells what happens: as server-sent events (HTML Living Standard section 9.2), or as a page of JSON."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from http import HTTPStatus
 
 import eventlet
@@ -13,6 +13,7 @@ from controller.core.events import EVENTS
 from controller.events import Lost, Part, Recorded
 from controller.rest import answers
 from controller.rest.calls import Controlled, json_answer
+from controller.rest.gate import may_go_on
 from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import EventsQuery
@@ -75,7 +76,7 @@ class EventCalls:
             )
         reader = StreamReader(request.environ, left=buffer.wake)
         response = Response(
-            self._blocks(position or buffer.begin, names, reader),
+            self._blocks(position or buffer.begin, names, reader, lambda: may_go_on(request)),
             content_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -86,20 +87,24 @@ class EventCalls:
             self._streams -= 1
             self._at.metrics.streams.dec()
             reader.release()
-            if not reader.has_left:  # a stream has no end of its own
+            if not may_go_on(request):
+                LOG.info("event-stream-ended", reason="token withdrawn", streams=self._streams)
+            elif not reader.has_left:  # a stream has no end of its own
                 self._at.metrics.streams_dropped.inc()
                 LOG.info("event-stream-dropped", reason="slow", streams=self._streams)
 
         response.call_on_close(ended)
         return response
 
-    def _blocks(self, position: int, names: Collection[str] | None, reader: StreamReader) -> Iterator[bytes]:
-        """Return what is written to one client, until it has left or is too slow."""
+    def _blocks(
+        self, position: int, names: Collection[str] | None, reader: StreamReader, allowed: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """Return what is written to one client, until it has left, is too slow or is not ``allowed`` any more."""
         buffer, heartbeat = self._at.events, self._at.settings.event_heartbeat
         yield b"retry: %d\n\n" % RETRY
         written = -heartbeat  # at once: a client that gets no event at all shall know where to resume
         up_to_date = True
-        while not reader.has_left:
+        while not reader.has_left and allowed():
             try:
                 part = buffer.read(position, names, CHUNK)
             except Lost:

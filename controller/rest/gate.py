@@ -23,7 +23,7 @@ from controller.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-CALLER = "hoaflow.caller"
+CALLER, GATE = "hoaflow.caller", "hoaflow.gate"
 # What browsers say of a request that a page of another origin makes (Fetch Metadata).
 OTHER_SITES = {"cross-site", "same-site"}
 
@@ -74,7 +74,7 @@ class Gate:
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{client} may make {error}", headers=wait) from None
         visit = Visit(caller, limits, client, body_bytes)
         try:
-            environ[CALLER] = caller
+            environ[CALLER], environ[GATE] = caller, self
             _check_role(caller, operation, "HTTP_AUTHORIZATION" in environ)
             _check_scope(caller, in_path)
         except Exception:
@@ -106,6 +106,12 @@ def caller_of(request: Request) -> Caller:
     """Return who makes a request that has been let in."""
     caller: Caller = request.environ[CALLER]
     return caller
+
+
+def may_go_on(request: Request) -> bool:
+    """Tell whether who makes a request that has been let in would be so again: an answer without an end has to ask."""
+    gate: Gate = request.environ[GATE]
+    return gate.still_knows(caller_of(request))
 
 
 def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP as eventlet speaks it, with an end to what a client may take its time for."""
 
-import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import eventlet
 import eventlet.wsgi
 
+from controller.linger import linger
 from controller.rest.connections import LET_IN
 from controller.rest.problems import MEDIA_TYPE, Problem
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 # Seconds that a new connection has for the head of its first request. A later one has the server's time-out from the
 # answer before it, so that a connection may be idle for a while.
 FIRST_HEAD_TIMEOUT = 10.0
-# A client that is answered before it has sent its body would not see the answer if the connection were cut: for so
-# many seconds what it sends is still taken, and thrown away, up to so many bytes.
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 1 << 20
 
 
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
@@ -83,18 +79,8 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     def finish(self) -> None:
         """The connection ends."""
         if self._body_is_left:
-            self._linger()
+            linger(self.connection)
         super().finish()
-
-    def _linger(self) -> None:
-        left = LINGER_BYTES
-        try:
-            self.connection.shutdown(socket.SHUT_WR)
-            with eventlet.Timeout(LINGER_SECONDS, False):
-                while left > 0 and (received := len(self.connection.recv(min(left, 65536)))):
-                    left -= received
-        except OSError:
-            return  # it has gone: nobody is there to miss the answer
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no HTTP; the connection ends."""
