@@ -173,7 +173,7 @@ class HoaflowController(RyuApp):
 
     def _notify(self) -> None:
         """Whatever changed in the core: log its events, and wake whom it may concern."""
-        events, self._offload.events = self._offload.events, []
+        events = self._offload.take_events()
         activated, self._offload.activated = self._offload.activated, []
         self._metrics.activated(activated)
         self._metrics.happened(events)

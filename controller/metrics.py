@@ -213,7 +213,7 @@ class _CoreCollector(Collector):
             "hoaflow_flows": ("Flows of ours that a router's switch has.", lambda r: r.flows.count),
             "hoaflow_flows_refused": (
                 "Flows that a router's switch has refused and does not have.",
-                lambda r: len(r.flows.rejections()),
+                lambda r: len(r.flows.rejections.all()),
             ),
         }
         counters: Mapping[str, tuple[str, Callable[[Router], float]]] = {

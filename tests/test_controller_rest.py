@@ -180,6 +180,7 @@ def test_bad_bindings_are_refused_by_field_and_change_nothing(
 @given(st.binary(max_size=200))
 def test_no_body_brings_the_api_down(raw: bytes) -> None:
     api = Api()
+    api.announce()
     for method, path in (
         ("POST", "/v1/bindings"),
         ("PUT", f"/v1/home-agents/{HOME_AGENT}"),

@@ -143,7 +143,7 @@ def test_many_refreshes_do_not_pile_up() -> None:
     table = BindingTable()
     for second in range(10_000):
         table.put(binding(now=float(3 * second)))
-    assert len(table._expiries) < 200
+    assert len(table._ends) < 200
 
 
 def announce(agents: HomeAgents, now: float, lease: int = 10) -> None:

@@ -113,12 +113,11 @@ def leave_unsent(world: World) -> None:
 def refuse(kind: Kind) -> Callable[[World], None]:
     def refuse_flows(world: World) -> None:
         world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not kind}
-        router = world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
-        for change in router.changes(world.now):
-            if change.flow.kind is kind:
-                world.offload.reject(router, change, "TABLE_FULL", world.now)
-            else:
-                world.offload.confirm(router, [change], world.now)
+        world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+        while (batch := world.take()) is not None or world.offload.router(DPID).flows.dirty:
+            if batch is not None:
+                refused = {at: "TABLE_FULL" for at, each in enumerate(batch.changes) if each.flow.kind is kind}
+                world.offload.refuse(world.offload.router(DPID), batch, refused, True, world.now)
 
     return refuse_flows
 
@@ -187,10 +186,11 @@ def test_gates_wait_for_tunnels_of_an_earlier_time(world: World) -> None:
     world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not Kind.GATE}
     world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
     world.agent_starts()
-    for change in world.offload.router(DPID).changes(world.now):
-        if change.flow.kind is not Kind.DOWNLINK:
-            world.carry_out([change])
+    while (batch := world.take()) is not None and all(each.flow.kind is not Kind.DOWNLINK for each in batch.changes):
+        world.carry_out(batch)
+    assert batch is not None, "what leads to the former care-of address stays"
     assert "no gate opens onto those of an earlier time" in why(world).reason
+    world.carry_out(batch)
     world.agent_follows()
     world.deliver()
     assert why(world).path == "direct"
@@ -308,12 +308,13 @@ def test_a_binding_that_the_switch_still_has_after_a_restart_is_announced_as_act
 def test_a_drained_router_keeps_all_but_its_gates(world: World) -> None:
     before = dict(world.switch)
     assert world.offload.drain(DPID, True, world.now).gates.draining
-    changes = world.offload.router(DPID).changes(world.now)
-    assert [(change.add, change.flow.kind) for change in changes] == [
+    batch = world.take()
+    assert batch is not None
+    assert [(change.add, change.flow.kind) for change in batch.changes] == [
         *[(False, Kind.GATE)] * 2,
         (True, Kind.DRAIN),
     ]
-    world.carry_out(changes)
+    world.carry_out(batch)
     assert world.offload.router(DPID).gates.drain_confirmed(world.now)
     assert {entry.flow.kind for key, entry in before.items() if key not in world.switch} == {Kind.GATE}
     assert world.next_hop() == "home agent"

@@ -220,11 +220,11 @@ def test_a_binding_is_told_active_when_the_agents_word_comes_last(world: World) 
     world.event_names()
     world.post(care_of_address=SECOND)
     world.agent_follows()
-    router = world.offload.router(DPID)
-    changes = router.changes(world.now)
+    batch = world.take()
+    assert batch is not None
     revision = world.revision
     world.agent_starts()  # and so takes back what it said, while the switch carries out what followed from it
-    world.offload.confirm(router, changes, world.now)
+    world.carry_out(batch)
     assert world.state() == "pending"
     world.offload.acknowledge(DPID, revision, ENDPOINTS, None, {}, world.now)
     assert world.state() == "active"
@@ -267,12 +267,9 @@ def test_no_gate_opens_while_a_guard_is_missing() -> None:
     world.announce()
     world.snapshot()
     world.agent_starts()
-    router = world.offload.router(DPID)
-    changes = router.changes(world.now)
-    refused = next(change for change in changes if change.flow.kind is Kind.GUARD)
-    world.offload.reject(router, refused, "no such match", world.now)
-    world.offload.confirm(router, [change for change in changes if change is not refused], world.now)
+    world.refuse(Kind.GUARD, "no such match")
     world.deliver()
+    router = world.offload.router(DPID)
     home_agent = world.offload.home_agents.get(HOME_AGENT)
     assert home_agent is not None
     assert router.gates.open(home_agent, world.now) == []
@@ -422,7 +419,9 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def flows_end_with_their_bindings(self) -> None:
-        for entry in self.world.switch.values():
+        """Once the switch has been told that a lifetime is shorter now."""
+        settled = self.world.offload.router(DPID).flows.settled
+        for entry in self.world.switch.values() if settled else ():
             held = entry.flow.serves and self.world.offload.bindings.get(entry.flow.serves)
             if entry.flow.kind is Kind.DOWNLINK and held and self.world.state(held.home_address) == "active":
                 assert entry.expires_at is not None

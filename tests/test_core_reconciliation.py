@@ -2,6 +2,8 @@
 """Desired versus installed: whatever happens, the switch ends with what is desired, and nothing is sent twice."""
 
 import copy
+from collections import deque
+from collections.abc import Iterator
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -12,10 +14,14 @@ from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import RouteBackend
 from controller.core.flows import Flow, FlowKey
-from controller.core.reconciliation import LONGEST_TIMEOUT, Entry, FlowChange, Reconciliation, hard_timeout
+from controller.core.installed import Entry
+from controller.core.reconciliation import Batch, FlowChange, Reconciliation
+from controller.core.timeouts import LONGEST_TIMEOUT, hard_timeout, refresh_matters
 
+HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
 HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(1, 6)]
+CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
 BACKENDS = [RouteBackend(3, "02:00:00:00:00:0a"), RouteBackend(4, "02:00:00:00:00:0b")]
 LIFETIMES = st.one_of(st.none(), st.integers(2, 200_000))
 
@@ -25,90 +31,178 @@ def downlink(home_address: Prefix = HOME_ADDRESSES[0], backend: int = 0) -> Flow
     return pipeline.downlink_flow(home_address, BACKENDS[backend].uplink())
 
 
-def changes(flows: Reconciliation, now: float) -> list[FlowChange]:
-    """What is due, with deletions allowed."""
-    return flows.changes(now, lambda flow: True)
+def uplink(care_of_address: bytes) -> Flow:
+    """A flow that all home addresses behind a care-of address share."""
+    return pipeline.uplink_flow(care_of_address, HOME_AGENT, pipeline.IPPROTO_IPV6, BACKENDS[0].uplink())
+
+
+class Bindings:
+    """What is desired: by home address where to, how, and until when."""
+
+    def __init__(self) -> None:
+        self.held: dict[Prefix, tuple[bytes, int, float | None]] = {}
+
+    def home_addresses(self) -> list[Prefix]:
+        return list(self.held)
+
+    def shared_keys(self) -> list[FlowKey]:
+        return [uplink(address).key for address in CARE_OF_ADDRESSES if len(self.users(address)) > 1]
+
+    def users(self, care_of_address: bytes) -> list[Prefix]:
+        return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
+
+    def flows_of(self, home_address: Prefix, now: float) -> list[tuple[Flow, float | None]]:
+        if home_address not in self.held:
+            return []
+        care_of_address, backend, ends = self.held[home_address]
+        shared = len(self.users(care_of_address)) > 1
+        return [(downlink(home_address, backend), ends), *([] if shared else [(uplink(care_of_address), ends)])]
+
+    def flow_at(self, key: FlowKey, now: float) -> Entry | None:
+        return next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
+
+    def all_flows(self, now: float) -> Iterator[Entry]:
+        for home_address, (_, backend, ends) in self.held.items():
+            yield Entry(downlink(home_address, backend), ends)
+        for care_of_address in CARE_OF_ADDRESSES:
+            users = [self.held[home_address][2] for home_address in self.users(care_of_address)]
+            if users:
+                last = None if None in users else max(ends for ends in users if ends is not None)
+                yield Entry(uplink(care_of_address), last)
+
+    def may_delete(self, key: FlowKey, now: float) -> bool:
+        return True
+
+
+def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
+    """One whose switch has been read."""
+    bindings = Bindings()
+    flows = Reconciliation(bindings)
+    flows.load(entries, [], 0.0)
+    return flows, bindings
+
+
+def take(flows: Reconciliation, now: float) -> Batch | None:
+    """What is due, after as many looks as it takes."""
+    while (batch := flows.take(now, limit=4)) is None and flows.dirty:
+        pass
+    return batch
 
 
 def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
     """Sends what is due to a switch that takes everything."""
-    sent = changes(flows, now)
-    flows.confirm(sent)
+    sent: list[FlowChange] = []
+    while (batch := take(flows, now)) is not None:
+        sent += batch.changes
+        flows.confirm(batch, now)
+        assert len(sent) < 100, "it never comes to rest"
     return sent
 
 
 class Reconciled(RuleBasedStateMachine):
-    """A switch that sometimes refuses, forgets, is changed behind our back or goes away, and time that passes."""
+    """A switch that answers late and sometimes refuses, that forgets, is changed behind our back or goes away."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.flows = Reconciliation()
-        self.flows.load([], [], 0.0)
+        self.flows, self.bindings = reconciliation()
         self.now = 0.0
         self.switch: dict[FlowKey, Entry] = {}
-        self.desired: dict[FlowKey, tuple[Flow, float | None]] = {}
         self.foreign: set[FlowKey] = set()
+        self.under_way: deque[Batch] = deque()
 
-    @rule(home_address=st.sampled_from(HOME_ADDRESSES), backend=st.integers(0, 1), lifetime=LIFETIMES)
-    def want(self, home_address: Prefix, backend: int, lifetime: int | None) -> None:
-        flow, ends = downlink(home_address, backend), None if lifetime is None else self.now + lifetime
-        self.flows.want(flow, ends)
-        self.desired[flow.key] = (flow, ends)
+    @rule(
+        home_address=st.sampled_from(HOME_ADDRESSES),
+        care_of_address=st.sampled_from(CARE_OF_ADDRESSES),
+        lifetime=LIFETIMES,
+        urgent=st.booleans(),
+    )
+    def put(self, home_address: Prefix, care_of_address: bytes, lifetime: int | None, urgent: bool) -> None:
+        ends = None if lifetime is None else self.now + lifetime
+        before = self.bindings.held.get(home_address)
+        backend = before[1] if before else 0
+        self.bindings.held[home_address] = (care_of_address, backend, ends)
+        if before is None or before[0] != care_of_address or refresh_matters(before[2], ends, self.now):
+            leaving = () if before is None else (downlink(home_address).key, uplink(before[0]).key)
+            self.flows.touch(home_address, leaving, urgent)
+            self.flows.touch(uplink(care_of_address).key, urgent=urgent)
 
     @rule(home_address=st.sampled_from(HOME_ADDRESSES))
-    def unwant(self, home_address: Prefix) -> None:
-        key = downlink(home_address).key
-        self.flows.unwant(key)
-        self.desired.pop(key, None)
+    def remove(self, home_address: Prefix) -> None:
+        held = self.bindings.held.pop(home_address, None)
+        if held is not None:
+            self.flows.touch(home_address, (downlink(home_address).key, uplink(held[0]).key))
+
+    @rule(backend=st.integers(0, 1))
+    def move_backend(self, backend: int) -> None:
+        for home_address, (care_of_address, _, ends) in self.bindings.held.items():
+            self.bindings.held[home_address] = (care_of_address, backend, ends)
+        self.flows.recheck()
 
     @rule(seconds=st.floats(0.1, 100_000.0))
     def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        for key, (_, ends) in list(self.desired.items()):
-            if ends is not None and ends <= self.now:  # the controller ends lifetimes, too
-                self.flows.unwant(key)
-                del self.desired[key]
-        self.switch = {
-            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > self.now
-        }
+        """The controller looks whenever it said that it would: flows of a binding that lives stand without a gap."""
+        end = self.now + seconds
+        while (due := self.flows.next_due()) is not None and due <= end and not self.under_way:
+            self.now = max(self.now, due)
+            self._end_lifetimes()
+            self.send()
+            while self.under_way:
+                self.answer(set(), False)
+        self.now = end
+        self._end_lifetimes()
 
-    @rule(refuse=st.sets(st.integers(0, 4)))
-    def send(self, refuse: set[int]) -> None:
-        for position, change in enumerate(changes(self.flows, self.now)):
-            assert change.flow.key not in self.foreign
-            if position in refuse:
-                self.flows.reject(change, "refused", self.now)
-            else:
-                self._carry_out(change)
-                self.flows.confirm([change])
+    @rule()
+    def send(self) -> None:
+        batch = take(self.flows, self.now)
+        if batch is not None:
+            assert not {change.flow.key for change in batch.changes} & self.foreign
+            self.under_way.append(batch)
+
+    @precondition(lambda self: self.under_way)
+    @rule(refuse=st.sets(st.integers(0, 4)), bundles=st.booleans())
+    def answer(self, refuse: set[int], bundles: bool) -> None:
+        batch = self.under_way.popleft()
+        reasons = {position: "refused" for position in refuse if position < len(batch.changes)}
+        if reasons:
+            self.flows.refuse(batch, reasons, not bundles, self.now)
+        else:
+            self.flows.confirm(batch, self.now)
+        for position, change in enumerate(batch.changes):
+            if not (position in reasons or (reasons and bundles)):
+                carry_out(self.switch, change)
 
     @rule(taken=st.sets(st.sampled_from(HOME_ADDRESSES), max_size=2))
     def reconnect(self, taken: set[Prefix]) -> None:
         self.foreign = {downlink(home_address).key for home_address in taken}
         for key in self.foreign:
             self.switch.pop(key, None)
+        self.under_way.clear()
+        self.flows.forget_installed()
         self.flows.load(self.switch.values(), self.foreign, self.now)
 
-    @precondition(lambda self: self.switch)
-    @rule(data=st.data())
-    def somebody_deletes(self, data: st.DataObject) -> None:
-        self.switch.pop(data.draw(st.sampled_from(sorted(self.switch))))
-        self.flows.load(self.switch.values(), self.foreign, self.now)  # as the regular read-back does
+    @precondition(lambda self: self.switch and not self.under_way)
+    @rule(data=st.data(), tells=st.booleans())
+    def somebody_deletes(self, data: st.DataObject, tells: bool) -> None:
+        key = data.draw(st.sampled_from(sorted(self.switch)))
+        del self.switch[key]
+        if tells:
+            self.flows.removed(key, self.now)
+        else:
+            self.flows.load(self.switch.values(), self.foreign, self.now)  # as it is when the switch comes back
 
     @invariant()
     def settles(self) -> None:
         """Once the switch takes everything, it has what is desired, no longer than desired, and peace returns."""
         flows, switch = copy.deepcopy(self.flows), dict(self.switch)
-        for _ in range(3):
-            for change in changes(flows, self.now):
-                if change.add:
-                    switch[change.flow.key] = Entry(change.flow, change.expires_at)
-                else:
-                    switch.pop(change.flow.key, None)
-                flows.confirm([change])
-        assert changes(flows, self.now) == []
-        for key, (flow, ends) in self.desired.items():
-            if key in self.foreign or flows.rejection(key) or (ends is not None and ends - self.now < 1):
+        batches = copy.deepcopy(self.under_way)
+        while (batch := batches.popleft() if batches else take(flows, self.now)) is not None:
+            flows.confirm(batch, self.now)
+            for change in batch.changes:
+                carry_out(switch, change)
+        assert flows.settled
+        desired = {entry.flow.key: entry for entry in self.bindings.all_flows(self.now)}
+        for key, (flow, ends) in ((key, (entry.flow, entry.expires_at)) for key, entry in desired.items()):
+            if key in self.foreign or flows.rejections.get(key) or (ends is not None and ends - self.now < 1):
                 continue
             assert switch[key].flow == flow
             if ends is None:
@@ -117,17 +211,27 @@ class Reconciled(RuleBasedStateMachine):
                 installed_until = switch[key].expires_at
                 assert installed_until is not None
                 assert installed_until <= ends + 2.1
-                left = min(ends - self.now, LONGEST_TIMEOUT)
-                assert installed_until - self.now >= left / 2 - 3
-        extra = set(switch) - set(self.desired) - self.foreign
-        assert all(flows.rejection(key) for key in extra), "flows that nobody desires stay"
+                assert installed_until > self.now
+        standing = {key for key, entry in switch.items() if entry.expires_at is None or entry.expires_at > self.now}
+        extra = standing - set(desired) - self.foreign
+        assert all(flows.rejections.get(key) for key in extra), "flows that nobody desires stay"
 
-    def _carry_out(self, change: FlowChange) -> None:
-        if change.add:
-            assert 0 <= change.hard_timeout <= LONGEST_TIMEOUT
-            self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
-        else:
-            self.switch.pop(change.flow.key, None)
+    def _end_lifetimes(self) -> None:
+        for home_address, (_, _, ends) in list(self.bindings.held.items()):
+            if ends is not None and ends <= self.now:
+                self.remove(home_address)
+        self.switch = {
+            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > self.now
+        }
+
+
+def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
+    """What a switch does."""
+    if change.add:
+        assert 0 <= change.hard_timeout <= LONGEST_TIMEOUT
+        switch[change.flow.key] = Entry(change.flow, change.expires_at)
+    else:
+        switch.pop(change.flow.key, None)
 
 
 Reconciled.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
@@ -140,28 +244,47 @@ def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: f
 
 
 def test_frequent_refreshes_cost_a_rewrite_at_half_of_what_is_left() -> None:
-    flows, sent = Reconciliation(), 0
-    flows.load([], [], 0.0)
+    flows, bindings = reconciliation()
+    key, sent = HOME_ADDRESSES[0], 0
+    bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, 60.0)
+    flows.touch(key)
     for second in range(0, 600, 3):
-        flows.want(downlink(), second + 60.0)
+        bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, second + 60.0)  # nobody is told
         sent += len(apply(flows, float(second)))
-    assert 15 <= sent <= 30
-    assert flows.is_active(downlink().key, 600.0)
+        assert flows.installed.has(downlink(), float(second))
+    assert 2 * 15 <= sent <= 2 * 30
+
+
+@given(st.integers(6, 900), st.data())
+def test_a_flow_stands_as_long_as_its_binding_is_refreshed_in_time(lifetime: int, data: st.DataObject) -> None:
+    flows, bindings = reconciliation()
+    key, now, ends = HOME_ADDRESSES[0], 0.0, 0.0
+    for _ in range(10):
+        before, ends = ends, now + lifetime
+        bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, ends)
+        if before == 0.0 or refresh_matters(before, ends, now):
+            flows.touch(key)
+        apply(flows, now)
+        until = now + data.draw(st.floats(0.5, lifetime - 3.0))
+        while (due := flows.next_due()) is not None and due < until:
+            now = due
+            assert flows.installed.has(downlink(), now - 0.01)
+            apply(flows, now)
+        now = until
+        assert flows.installed.has(downlink(), now)
 
 
 def test_gates_are_renewed_each_time() -> None:
-    flows, gate = Reconciliation(), pipeline.downlink_gate(HOME_PREFIX)
-    flows.load([], [], 0.0)
+    flows, _ = reconciliation()
+    gate = pipeline.downlink_gate(HOME_PREFIX)
     for second in range(0, 30, 3):
         flows.want(gate, second + 10.0)
         assert [change.hard_timeout for change in apply(flows, float(second))] == [10]
 
 
 def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
-    flows, now = Reconciliation(), 0.0
-    flows.load([], [], 0.0)
+    flows, now = reconciliation()[0], 0.0
     flows.want(downlink(), 262_140.0)
-    apply(flows, now)
     apply(flows, now)
     while now < 190_000:
         due = flows.next_due()
@@ -174,32 +297,103 @@ def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
 
 
 def test_gates_close_first_and_open_last() -> None:
-    flows, gate = Reconciliation(), pipeline.downlink_gate(HOME_PREFIX)
-    old, new = pipeline.uplink_gate(parse_address("2001:db8:99::1"), pipeline.IPPROTO_IPV6), downlink()
-    flows.load([Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
+    old, new = pipeline.uplink_gate(HOME_AGENT, pipeline.IPPROTO_IPV6), downlink()
+    flows, _ = reconciliation((Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)))
+    gate = pipeline.downlink_gate(HOME_PREFIX)
     flows.want(gate, 10.0)
     flows.want(new)
-    sent = [(change.flow, change.add) for change in changes(flows, 0.0)]
-    assert sent == [(old, False), (new, True), (downlink(HOME_ADDRESSES[1]), False), (gate, True)]
+    sent = [(change.flow, change.add) for change in apply(flows, 0.0)]
+    closing, opening = sent.index((old, False)), sent.index((gate, True))
+    assert set(sent) == {(old, False), (new, True), (downlink(HOME_ADDRESSES[1]), False), (gate, True)}
+    assert opening == len(sent) - 1
+    assert closing < sent.index((downlink(HOME_ADDRESSES[1]), False))
+
+
+def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
+    flows, bindings = reconciliation()
+    gate = pipeline.downlink_gate(HOME_PREFIX)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0, None)
+    flows.touch(HOME_ADDRESSES[0])
+    flows.want(gate, 10.0)
+    batch = take(flows, 0.0)
+    assert batch is not None
+    assert gate not in [change.flow for change in batch.changes]
+    assert take(flows, 0.0) is None
+    flows.refuse(batch, {0: "table full"}, False, 0.0)
+    rest = take(flows, 0.0)
+    assert rest is not None
+    assert gate not in [change.flow for change in rest.changes]
+    flows.confirm(rest, 0.0)
+    last = take(flows, 0.0)
+    assert last is not None
+    assert [change.flow for change in last.changes] == [gate]
+
+
+def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None:
+    flows, bindings = reconciliation()
+    home_address = HOME_ADDRESSES[0]
+
+    def move(care_of_address: bytes) -> None:
+        former = bindings.held.get(home_address)
+        bindings.held[home_address] = (care_of_address, 0, None)
+        flows.touch(home_address, () if former is None else (uplink(former[0]).key,))
+
+    first, *others = [parse_address(f"2001:db8:{link:x}::2") for link in range(2, 100)]
+    move(first)
+    batch = take(flows, 0.0)
+    assert batch is not None
+    for care_of_address in others:
+        move(care_of_address)
+        assert take(flows, 0.0) is None, "one change at a time is under way for a home address"
+    flows.confirm(batch, 0.0)
+    sent = apply(flows, 0.0)
+    assert {(change.flow, change.add) for change in sent} == {(uplink(others[-1]), True), (uplink(first), False)}
+
+
+def test_urgent_changes_overtake_the_others() -> None:
+    flows, bindings = reconciliation()
+    for home_address in HOME_ADDRESSES:
+        bindings.held[home_address] = (parse_address("2001:db8:2::2"), 0, None)
+        flows.touch(home_address, urgent=False)
+    flows.touch(HOME_ADDRESSES[-1])
+    batch = flows.take(0.0, limit=1)
+    assert batch is not None
+    assert batch.subjects == [HOME_ADDRESSES[-1]]
+    assert flows.take(0.0, limit=1, only_urgent=True) is None
+    assert len(apply(flows, 0.0)) == len(HOME_ADDRESSES) - 1
 
 
 def test_a_refused_flow_is_tried_again_later_each_time() -> None:
-    flows, now, tries = Reconciliation(), 0.0, []
-    flows.load([], [], 0.0)
+    flows, now, tries = reconciliation()[0], 0.0, []
     flows.want(downlink())
     for _ in range(6):
-        (change,) = changes(flows, now)
-        flows.reject(change, "table full", now)
+        batch = take(flows, now)
+        assert batch is not None
+        flows.refuse(batch, {0: "table full"}, False, now)
         tries.append(now)
-        assert changes(flows, now) == []
+        assert take(flows, now) is None
         due = flows.next_due()
         assert due is not None
         now = due
     gaps = [later - earlier for earlier, later in pairwise(tries)]
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0]
-    rejection = flows.rejection(downlink().key)
+    rejection = flows.rejections.get(downlink().key)
     assert rejection is not None
     assert rejection.reason == "table full"
     apply(flows, now)
-    assert flows.rejection(downlink().key) is None
+    assert flows.rejections.get(downlink().key) is None
+
+
+def test_a_refused_replacement_leaves_no_flow_to_where_the_mobile_node_was() -> None:
+    flows, bindings = reconciliation()
+    home_address = HOME_ADDRESSES[0]
+    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 0, None)
+    flows.touch(home_address)
+    apply(flows, 0.0)
+    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 1, None)
+    flows.touch(home_address)
+    batch = take(flows, 0.0)
+    assert batch is not None
+    flows.refuse(batch, {0: "bad port"}, False, 0.0)
+    assert [(change.flow, change.add) for change in apply(flows, 0.0)] == [(downlink(), False)]

@@ -4,10 +4,15 @@
 Those that have are active wherever their home agent's gates stand: so states can be counted without looking at each.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from controller.core.addresses import Prefix
+
+# Of so many bindings it is remembered since when they have been active: those that became so last.
+REMEMBERED = 10_000
 
 
 class Activation(NamedTuple):
@@ -22,37 +27,75 @@ class Activation(NamedTuple):
 
 
 class Activations:
-    """All bindings by home address: ``active_since`` has the moment for each that has become active at its care-of
-    address, ``unconfirmed`` the moment of the report for each other one.
+    """All bindings that have not become active at their care-of address, by home address, and some of the others.
 
-    That is None where a binding was active already and one of its flows has been lost or refused since.
+    ``unconfirmed`` has the moment of the report. That is None where a binding was active already and one of its flows
+    has been lost or refused since.
     """
 
     def __init__(self) -> None:
-        self.active_since: dict[Prefix, float] = {}
         self.unconfirmed: dict[Prefix, float | None] = {}
+        self._since: OrderedDict[Prefix, float] = OrderedDict()  # the oldest first
+        self._untold: set[Prefix] = set()  # of the unconfirmed ones
+        self._suspects: dict[Prefix, None] = {}
 
-    def report(self, home_address: Prefix, now: float) -> None:
-        """A binding has a new path."""
-        self.active_since.pop(home_address, None)
+    def report(self, home_address: Prefix, now: float, told: bool = True) -> None:
+        """A binding has a new path. ``told``: whether its activation shall be told, too."""
+        self.forget(home_address)
         self.unconfirmed[home_address] = now
+        if not told:
+            self._untold.add(home_address)
 
     def lose(self, home_addresses: Iterable[Prefix]) -> None:
         """Flows that these bindings should have are lost or refused."""
         for home_address in home_addresses:
-            if self.active_since.pop(home_address, None) is not None:
-                self.unconfirmed[home_address] = None
+            self._since.pop(home_address, None)
+            self.unconfirmed.setdefault(home_address, None)
 
     def forget(self, home_address: Prefix) -> None:
         """The binding is gone."""
-        self.active_since.pop(home_address, None)
+        self._since.pop(home_address, None)
+        self._untold.discard(home_address)
         self.unconfirmed.pop(home_address, None)
 
-    def confirm(self, home_address: Prefix, sent: float | None, now: float) -> Activation | None:
+    def confirm(self, home_address: Prefix, sent: float | None, now: float) -> tuple[bool, Activation | None]:
         """The binding is active. ``sent``: when the last of its flows was sent, None if it waited for something else.
 
-        Returns how long it took, None where that tells nothing of how fast flows are installed.
+        Returns whether that shall be told, and how long it took, None where that tells nothing of how fast flows are
+        installed.
         """
         since = self.unconfirmed.pop(home_address, None)
-        self.active_since[home_address] = now
-        return None if since is None or sent is None else Activation(max(0.0, sent - since), now - sent)
+        if home_address in self._untold:
+            self._untold.discard(home_address)
+            return False, None
+        self._since[home_address] = now
+        if len(self._since) > REMEMBERED:
+            self._since.popitem(last=False)
+        took = None if since is None or sent is None else Activation(max(0.0, sent - since), now - sent)
+        return True, took
+
+    def since(self, home_address: Prefix) -> float | None:
+        """Return since when a binding has been active at its care-of address, None if that is not known."""
+        return self._since.get(home_address)
+
+    # Those that may have become active without a word of a switch on their own flows.
+
+    def suspect(self, home_addresses: Iterable[Prefix]) -> None:
+        """Something has happened that may have made these active."""
+        self._suspects.update((each, None) for each in home_addresses if each in self.unconfirmed)
+
+    def suspect_all(self) -> None:
+        """Something has happened that may have made any active."""
+        self._suspects = dict.fromkeys(self.unconfirmed)
+
+    @property
+    def are_suspected(self) -> bool:
+        """Tell whether any is to be looked at."""
+        return bool(self._suspects)
+
+    def suspects(self, most: int) -> list[Prefix]:
+        """Take off those that are to be looked at, ``most`` at a time."""
+        found = list(islice(self._suspects, most))
+        for home_address in found:
+            del self._suspects[home_address]
+        return found

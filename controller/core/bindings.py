@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bindings of all home agents (RFC 6275 section 5.1, seen from outside the home agent)."""
 
-import heapq
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from enum import Enum
 
 from msgspec import Struct
 
 from controller.core.addresses import Prefix
+from controller.core.agenda import Agenda
 
 SEQUENCE_SPACE = 1 << 16
 # Lifetimes are reported in whole seconds and take time to arrive: moments of expiry this close are the same one.
@@ -67,12 +68,15 @@ def is_newer(candidate: int, held: int) -> bool:
 
 
 class BindingTable:
-    """Bindings by home address, with the index by home agent and the queue of expiries that go with it."""
+    """Bindings by home address, with what finds them by care-of address and by the end of their lifetime."""
 
     def __init__(self) -> None:
         self._bindings: dict[Prefix, Binding] = {}
-        self._by_home_agent: dict[bytes, dict[Prefix, None]] = {}
-        self._expiries: list[tuple[float, Prefix]] = []
+        # The home addresses behind each care-of address: mostly one.
+        self._behind: dict[bytes, Prefix | dict[Prefix, None]] = {}
+        self._shared: set[bytes] = set()  # care-of addresses that are or were those of several home addresses
+        self._counts: Counter[bytes] = Counter()
+        self._ends: Agenda[Prefix] = Agenda()
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -84,6 +88,10 @@ class BindingTable:
         """Return the binding held for ``home_address``."""
         return self._bindings.get(home_address)
 
+    def home_addresses(self) -> list[Prefix]:
+        """Return all home addresses as of now, for those who take their time with them."""
+        return list(self._bindings)
+
     def covering(self, home_address: Prefix) -> Binding | None:
         """Return the binding that packets for ``home_address`` take: that of the longest prefix it lies in."""
         for length in range(home_address.length, -1, -1):
@@ -91,13 +99,22 @@ class BindingTable:
                 return held
         return None
 
+    def behind(self, care_of_address: bytes) -> Collection[Prefix]:
+        """Return the home addresses that are bound to a care-of address, whosever they are."""
+        behind = self._behind.get(care_of_address, _NOBODY)
+        return (behind,) if isinstance(behind, Prefix) else behind
+
+    def shared(self) -> set[bytes]:
+        """Return the care-of addresses that several home addresses are bound to."""
+        return {address for address in self._shared if len(self.behind(address)) > 1}
+
     def of_home_agent(self, home_agent: bytes) -> Iterator[Binding]:
         """Iterate over the bindings of one home agent."""
-        return (self._bindings[home_address] for home_address in self._by_home_agent.get(home_agent, ()))
+        return (binding for binding in self._bindings.values() if binding.home_agent == home_agent)
 
     def count(self, home_agent: bytes) -> int:
         """Return how many bindings ``home_agent`` has."""
-        return len(self._by_home_agent.get(home_agent, ()))
+        return self._counts[home_agent]
 
     def check_sequence(self, home_address: Prefix, sequence: int | None, care_of_address: bytes | None) -> None:
         """Raise StaleSequence if an update would go back in time.
@@ -114,54 +131,82 @@ class BindingTable:
 
     def put(self, binding: Binding) -> Change:
         """Hold ``binding`` and say what that changed. Idempotent; the sequence number is not compared."""
-        held = self._bindings.get(binding.home_address)
+        home_address = binding.home_address
+        held = self._bindings.get(home_address)
         if held is None:
             change = Change.ADDED
-        elif not held.same_path(binding):
-            change = Change.CHANGED
-        elif held.sequence != binding.sequence or not held.same_expiry(binding):
-            change = Change.REFRESHED
+            self._arrive(binding.care_of_address, home_address)
+            self._counts[binding.home_agent] += 1
         else:
-            return Change.UNCHANGED
-        if held is not None and held.home_agent != binding.home_agent:
-            del self._by_home_agent[held.home_agent][held.home_address]
-        self._bindings[binding.home_address] = binding
-        self._by_home_agent.setdefault(binding.home_agent, {})[binding.home_address] = None
+            # The addresses that are held already stay: equal ones would be kept twice.
+            home_address = held.home_address
+            if not held.same_path(binding):
+                change = Change.CHANGED
+                self._leave(held.care_of_address, home_address)
+                self._arrive(binding.care_of_address, home_address)
+                self._counts[held.home_agent] -= 1
+                self._counts[binding.home_agent] += 1
+                binding = _at(binding, home_address, binding.care_of_address)
+            elif held.sequence != binding.sequence or not held.same_expiry(binding):
+                change = Change.REFRESHED
+                binding = _at(binding, home_address, held.care_of_address)
+            else:
+                return Change.UNCHANGED
+        self._bindings[home_address] = binding
         if binding.expires_at is not None:
-            self._queue_expiry(binding.expires_at, binding.home_address)
+            self._ends.plan(home_address, binding.expires_at)
         return change
 
     def remove(self, home_address: Prefix) -> Binding | None:
         """Forget a binding and return it, or None if it was not held. A later one may have any sequence number."""
         binding = self._bindings.pop(home_address, None)
         if binding is not None:
-            del self._by_home_agent[binding.home_agent][home_address]
+            self._leave(binding.care_of_address, home_address)
+            self._counts[binding.home_agent] -= 1
         return binding
 
-    def absent_from(self, home_agent: bytes, present: Iterable[Prefix]) -> list[Prefix]:
-        """Return the home addresses held for ``home_agent`` that are not among ``present``."""
-        keep = set(present)
-        return [home_address for home_address in self._by_home_agent.get(home_agent, ()) if home_address not in keep]
-
-    def expired(self, now: float) -> list[Binding]:
-        """Remove and return the bindings whose lifetime has ended."""
+    def expired(self, now: float, most: int = 1000) -> list[Binding]:
+        """Remove and return bindings whose lifetime has ended, ``most`` of them at a time."""
         ended = []
-        while self._expiries and self._expiries[0][0] <= now:
-            expires_at, home_address = heapq.heappop(self._expiries)
+        for home_address in self._ends.due(now, most):
             held = self._bindings.get(home_address)
-            # A refresh queues a new moment and leaves the old one here; only the one that still holds counts.
-            if held is not None and held.expires_at == expires_at:
+            if held is None or held.expires_at is None:
+                continue
+            if held.expires_at > now:  # refreshed since
+                self._ends.plan(home_address, held.expires_at)
+            else:
                 self.remove(home_address)
                 ended.append(held)
         return ended
 
     def next_expiry(self) -> float | None:
         """Return a moment no later than the next expiry, or None when nothing expires."""
-        return self._expiries[0][0] if self._expiries else None
+        return self._ends.next()
 
-    def _queue_expiry(self, expires_at: float, home_address: Prefix) -> None:
-        heapq.heappush(self._expiries, (expires_at, home_address))
-        # Refreshes leave stale moments behind; rebuild before they outweigh the live ones.
-        if len(self._expiries) > 2 * len(self._bindings) + 64:
-            self._expiries = [(b.expires_at, b.home_address) for b in self if b.expires_at is not None]
-            heapq.heapify(self._expiries)
+    def _arrive(self, care_of_address: bytes, home_address: Prefix) -> None:
+        behind = self._behind.get(care_of_address)
+        if behind is None:
+            self._behind[care_of_address] = home_address
+        elif isinstance(behind, Prefix):
+            self._behind[care_of_address] = {behind: None, home_address: None}
+            self._shared.add(care_of_address)
+        else:
+            behind[home_address] = None
+
+    def _leave(self, care_of_address: bytes, home_address: Prefix) -> None:
+        behind = self._behind[care_of_address]
+        if isinstance(behind, dict):
+            del behind[home_address]
+        if behind == home_address or not behind:
+            del self._behind[care_of_address]
+            self._shared.discard(care_of_address)
+
+
+_NOBODY: dict[Prefix, None] = {}
+
+
+def _at(binding: Binding, home_address: Prefix, care_of_address: bytes) -> Binding:
+    """Return ``binding`` with addresses that are equal to its own."""
+    return Binding(
+        home_address, care_of_address, binding.home_agent, binding.lifetime, binding.expires_at, binding.sequence
+    )

@@ -81,6 +81,11 @@ EVENTS: Mapping[str, EventType] = {
         "The first snapshot under a lease has come: from now on a home agent's bindings may be offloaded.",
         {"home_agent": HOME_AGENT, "bindings": "how many the snapshot holds"},
     ),
+    "bindings-updated": EventType(
+        "A snapshot or a batch has changed more bindings than are told one by one: the first thousand were, the others"
+        " were not.",
+        {"source": "snapshot, or batch", "changes": "how many bindings were added, changed or removed"},
+    ),
     "lease-lapsed": EventType(
         "A bridge has not renewed its lease: all traffic of its home agent takes the home agent's path.",
         {"home_agent": HOME_AGENT},

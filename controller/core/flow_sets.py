@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which flows go together: those of a home agent, and those of a binding."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from controller.core import pipeline
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
-from controller.core.flows import Flow, Kind, Shape, match_value
+from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of
 from controller.core.home_agents import HomeAgent
 
 
@@ -94,20 +93,53 @@ def binding_flows(backend: Backend, octets: int, length: int) -> BindingFlows:
     )
 
 
+class _Patterns(NamedTuple):
+    downlink: Pattern
+    uplink: Pattern
+    verify: Pattern
+
+
+class BindingKeys(NamedTuple):
+    """The keys of all flows that any backend has for a binding."""
+
+    downlink: FlowKey
+    uplink: FlowKey
+    verify: FlowKey
+
+
+def keys_of(binding: Binding) -> BindingKeys:
+    """Return the keys of a binding's flows, of those that a backend does without, too."""
+    home_address, care_of_address = binding.home_address.packed, binding.care_of_address
+    patterns = _patterns(len(home_address), binding.home_address.length)
+    return BindingKeys(
+        (patterns.downlink, home_address),
+        (patterns.uplink, binding.home_agent, care_of_address),
+        (patterns.verify, home_address, care_of_address),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _patterns(octets: int, length: int) -> _Patterns:
+    home_address, other = Prefix(bytes(octets), length), bytes(16)
+    return _Patterns(
+        pipeline.downlink_flow(home_address, ()).shape.pattern,
+        pipeline.uplink_flow(other, other, pipeline.payload_protocol(home_address), ()).shape.pattern,
+        pipeline.verify_flow(other, home_address, ()).shape.pattern,
+    )
+
+
 def path_of(binding: Binding) -> Path:
     """Return what a binding's uplink flow serves."""
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
 
 
-def last_end(users: Mapping[Prefix, float | None]) -> float | None:
-    """Return when the last of these bindings ends, None for never."""
-    ends = [end for end in users.values() if end is not None]
-    return max(ends) if len(ends) == len(users) else None
+def uplink_source(key: FlowKey) -> bytes | None:
+    """Return the care-of address of an uplink flow with this key; None if no uplink flow has such a key."""
+    pattern, *addresses = key
+    return addresses[1] if pattern.table == pipeline.UPLINK and len(addresses) == 2 else None
 
 
-def home_end(flow: Flow) -> Prefix:
-    """Return what lies in a home prefix of what a flow matches: of an uplink flow, the home agent's address."""
-    end = match_value(flow.match, "ipv6_dst") if flow.kind is Kind.UPLINK else flow.serves
-    if not isinstance(end, Prefix):
-        raise ValueError(f"{flow} serves nobody at home")
-    return end
+def home_end(key: FlowKey) -> Prefix | None:
+    """Return what lies in a home prefix of what a flow with this key matches: of an uplink flow, the home agent's
+    address. None: such a flow serves no one in particular."""
+    return next((value for _, value in match_of(key) if isinstance(value, Prefix)), None)

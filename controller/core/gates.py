@@ -13,8 +13,9 @@ from controller.core.backends import Backend
 from controller.core.flow_sets import gates_of, guards_of
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.installed import Entry
 from controller.core.reasons import Reason
-from controller.core.reconciliation import Entry, Reconciliation
+from controller.core.reconciliation import Reconciliation
 from controller.core.tunnels import Tunnels
 
 
@@ -29,8 +30,8 @@ class OpenGate(NamedTuple):
 class Gates:
     """Desires guards for every home agent, and gates for those whose traffic may be taken off here.
 
-    ``backend`` says what encapsulates for a home agent, or why nothing does; ``has_former_tunnels`` whether a tunnel of
-    it may be a former one.
+    ``backend`` says what encapsulates for a home agent, or why nothing does. ``withdraw_formers`` ends the flows of its
+    former bindings.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Gates:
         tunnels: Tunnels,
         home_agents: HomeAgents,
         backend: Callable[[bytes], Backend | Reason],
-        has_former_tunnels: Callable[[bytes], bool],
+        withdraw_formers: Callable[[bytes], None],
         now: float,
     ) -> None:
         self._dpid = dpid
@@ -48,7 +49,7 @@ class Gates:
         self._tunnels = tunnels
         self._home_agents = home_agents
         self._backend = backend
-        self._has_former_tunnels = has_former_tunnels
+        self._withdraw_formers = withdraw_formers
         self._desired: set[FlowKey] = set()
         self._created_at = now
         # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
@@ -86,8 +87,8 @@ class Gates:
 
     def drain_confirmed(self, now: float) -> bool:
         """Tell whether the switch has carried out what ``drain`` said last."""
-        marked = self._flows.installed(pipeline.drain_marker().key, now) is not None
-        return marked == self.draining and not (self.draining and self._flows.has_gates(now))
+        marked = pipeline.drain_marker().key in self._flows.installed
+        return marked == self.draining and not (self.draining and self._flows.installed.gates(now))
 
     def review(self, now: float) -> list[bytes]:
         """Bring desired guards and gates in line with what is.
@@ -104,7 +105,9 @@ class Gates:
             gates = gates_of(home_agent, backend)
             if self._why_none(home_agent, now) is None:
                 for gate in gates:
-                    if self._why_waits(gate, home_agent, now) is None:
+                    if self._why_waits(gate, now) is None:
+                        if gate.key not in self._desired:
+                            self._withdraw_formers(home_agent.address)
                         self._flows.want(gate, home_agent.lease_ends)
                         wanted.add(gate.key)
             if not all(self._flows.is_active(gate.key, now) for gate in gates):
@@ -115,7 +118,6 @@ class Gates:
         for key in self._desired - wanted:
             self._flows.unwant(key)
         self._desired = wanted
-        self._flows.recheck_adopted()
         return opened
 
     def disconnect(self) -> None:
@@ -124,7 +126,7 @@ class Gates:
 
     def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
         """Return the gates of ``home_agent`` that stand on the switch."""
-        entries = (self._flows.entry(gate.key, now) for gate in gates_of(home_agent))
+        entries = (self._flows.installed.entry(gate.key, now) for gate in gates_of(home_agent))
         return [OpenGate(home_agent.address, entry.flow, entry.expires_at) for entry in entries if entry is not None]
 
     def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
@@ -133,14 +135,14 @@ class Gates:
         if found is not None:
             return found
         for gate in gates_of(home_agent):
-            if (found := self._why_waits(gate, home_agent, now)) is not None:
+            if (found := self._why_waits(gate, now)) is not None:
                 return found
-            if (rejection := self._flows.rejection(gate.key)) is not None:
+            if (rejection := self._flows.rejections.get(gate.key)) is not None:
                 return reasons.gate_refused(rejection.reason, rejection.since)
-            if self._flows.is_foreign(gate.key):
+            if self._flows.installed.is_foreign(gate.key):
                 return reasons.foreign_flow()
             if not self._flows.is_active(gate.key, now):
-                return reasons.gate_unconfirmed()
+                return reasons.flows_awaited() if self._flows.is_opening(gate.key) else reasons.gate_unconfirmed()
         return None
 
     def _backend_for(self, home_agent: HomeAgent) -> Backend | None:
@@ -167,9 +169,9 @@ class Gates:
             return reasons.guards_unconfirmed()
         return None
 
-    def _why_waits(self, gate: Flow, home_agent: HomeAgent, now: float) -> Reason | None:
+    def _why_waits(self, gate: Flow, now: float) -> Reason | None:
         """Say what one gate has to wait for."""
         # One that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
-        if self._flows.installed(gate.key, now) is None and self._has_former_tunnels(home_agent.address):
+        if self._tunnels.in_doubt(now) and self._flows.installed.standing(gate.key, now) is None:
             return reasons.tunnels_awaited()
         return None

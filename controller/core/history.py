@@ -5,6 +5,7 @@ Bounded in all: of the home addresses whose bindings changed last, the latest fe
 and keeps nothing alive, or a hundred thousand mobile nodes that stay where they are would drive out the one that moved.
 """
 
+from collections import OrderedDict
 from typing import Literal, NamedTuple
 
 from controller.core.addresses import Prefix
@@ -33,7 +34,7 @@ class History:
 
     def __init__(self) -> None:
         # In the order of the last change: the first is the next to be forgotten.
-        self._updates: dict[Prefix, tuple[Update, ...]] = {}
+        self._updates: OrderedDict[Prefix, tuple[Update, ...]] = OrderedDict()
 
     def of(self, home_address: Prefix) -> tuple[Update, ...]:
         """Return the last updates of a home address."""
@@ -46,10 +47,10 @@ class History:
             if known:
                 self._updates[home_address] = _joined(known, update)
             return
-        self._updates.pop(home_address, None)
         self._updates[home_address] = _joined(known, update)
+        self._updates.move_to_end(home_address)
         if len(self._updates) > HOME_ADDRESSES_KEPT:
-            del self._updates[next(iter(self._updates))]
+            self._updates.popitem(last=False)
 
 
 def _joined(known: tuple[Update, ...], update: Update) -> tuple[Update, ...]:

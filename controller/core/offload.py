@@ -3,29 +3,31 @@
 follows from it for each router.
 
 Each call is all or nothing: what raises has changed nothing. After any call, routers whose ``flows.dirty`` is set have
-something to send (``Router.changes``).
+something to send (``Router.take``).
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Literal
 
-from controller.core.activation import Activation, Activations
-from controller.core.addresses import Prefix, format_address, host
-from controller.core.admission import NotAnnounced, Refused, check_binding, check_home_agent, is_deregistration
+from controller.core.activation import Activation
+from controller.core.addresses import Prefix
+from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.events import Event
+from controller.core.flow_sets import uplink_source
 from controller.core.flows import Action, FlowKey, Kind
-from controller.core.history import History, Result, Source, Update
+from controller.core.history import History
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
-from controller.core.reconciliation import Entry, FlowChange
+from controller.core.installed import Entry
+from controller.core.reconciliation import Batch
 from controller.core.router import BindingOnRouter, Router, Timing
+from controller.core.snapshots import Snapshot, Snapshots
+from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames
-
-# How many bindings that may have become active one ``tick`` looks at: others wait meanwhile.
-LOOKED_AT_ONCE = 500
+from controller.core.updates import MOST_TOLD, SLICE, Updates
 
 
 class UnknownRouter(Exception):
@@ -33,20 +35,6 @@ class UnknownRouter(Exception):
 
     def __init__(self, dpid: int) -> None:
         super().__init__(f"no router {dpid:016x} is known; its switch or its tunnel agent has to announce it first")
-
-
-@dataclass(slots=True)
-class SnapshotResult:
-    """What a snapshot did; ``refused`` gives the index and reason of each binding not taken.
-
-    ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``.
-    """
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    refused: list[tuple[int, Binding, Refused]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +52,15 @@ class Offload:
         self.bindings = BindingTable()
         self.home_agents = HomeAgents()
         self.routers: dict[int, Router] = {}
-        self.events: list[Event] = []
+        self._events: list[Event] = []
         self._timing = timing
         self._classify_miss = classify_miss
-        self._first_revision = first_revision
-        self.history = History()
-        self.activations = Activations()
-        # How long bindings took that have become active; taken away by the caller, as are the events.
+        self._tunnel_list = TunnelList(self.bindings, first_revision, keep=timing.acknowledge_within)
+        self._updates = Updates(self.bindings, self.home_agents, self.routers, self._tunnel_list, self._events)
+        self.activations = self._updates.activations
+        # How long bindings took that have become active; taken away by the caller.
         self.activated: list[Activation] = []
-        # Home addresses whose bindings may have become active because a gate opened or an agent acknowledged.
-        self._suspects: dict[Prefix, None] = {}
+        self._snapshots = Snapshots(self._updates, self._synced)
 
     # From the bridges.
 
@@ -92,84 +79,56 @@ class Offload:
         if before is None or not before.lease_held(now) or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
-            for binding in list(self.bindings.of_home_agent(address)):
-                if not home_agent.covers(binding.home_address):
-                    self._drop(binding.home_address, now, "prefix-gone", "lease")
+            held = self.bindings.of_home_agent(address)
+            self._updates.doom((each for each in held if not home_agent.covers(each.home_address)), "prefix-gone")
         self._review(now)
         return home_agent
 
-    def post(self, binding: Binding, now: float) -> Change:
-        """A bridge reports one binding. Idempotent.
+    def post(self, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
+        """A bridge reports one binding. Idempotent. Of many at once not all need be ``told``, nor be ``urgent``.
 
         Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
         """
         gone = is_deregistration(binding)
         try:
-            home_agent = self._check(binding)
+            self._updates.check(binding)
             self.bindings.check_sequence(
                 binding.home_address, binding.sequence, None if gone else binding.care_of_address
             )
         except Refused as refused:
-            self._refused(binding, str(refused), "post", now)
+            self._updates.refuse(binding, str(refused), "post", now)
             raise
         except StaleSequence:
-            self._refused(binding, "stale-sequence", "post", now)
+            self._updates.refuse(binding, "stale-sequence", "post", now)
             raise
         held = self.bindings.get(binding.home_address)
-        if gone:
-            if held is not None:
-                self._drop(binding.home_address, now, "deregistered", "post", binding)
-            return Change.REMOVED if held is not None else Change.UNCHANGED
-        return self._put(binding, home_agent, "post", now)
+        if not gone:
+            self._snapshots.note_update(binding.home_address)
+            return self._updates.put(binding, "post", now, told, urgent)
+        self._snapshots.note_removal(binding.home_address, binding.sequence)
+        if held is not None:
+            self._updates.drop(held, now, "deregistered", "post", binding, told)
+        return Change.REMOVED if held is not None else Change.UNCHANGED
 
-    def snapshot(self, home_agent: bytes, bindings: Iterable[Binding], now: float) -> SnapshotResult:
-        """A bridge reports the whole binding cache: the truth of its moment. Idempotent.
+    def snapshot(self, home_agent: bytes, now: float) -> AbstractContextManager[Snapshot]:
+        """A bridge begins to report its whole binding cache, which is then taken in slice by slice.
 
-        What it holds is taken as it is, what it lacks is removed, what can't be taken counts as lacking and is
-        reported. Raises NotAnnounced.
+        Raises NotAnnounced when entered.
         """
-        agent = self.home_agents.get(home_agent)
-        if agent is None:
-            raise NotAnnounced(home_agent)
-        result = SnapshotResult()
-        present: set[Prefix] = set()
-        for index, binding in enumerate(bindings):
-            try:
-                if binding.home_agent != home_agent:
-                    raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent)}")
-                self._check(binding)
-                if binding.home_address in present:
-                    raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
-            except Refused as refused:
-                self._refused(binding, str(refused), "snapshot", now)
-                result.refused.append((index, binding, refused))
-                continue
-            if is_deregistration(binding):
-                continue
-            present.add(binding.home_address)
-            change = self._put(binding, agent, "snapshot", now)
-            if change is Change.ADDED:
-                result.added += 1
-            elif change is Change.CHANGED:
-                result.changed += 1
-            else:
-                result.unchanged += 1
-        for home_address in self.bindings.absent_from(home_agent, present):
-            self._drop(home_address, now, "not-in-snapshot", "snapshot")
-            result.removed += 1
-        if not agent.synced and agent.lease_held(now):
-            agent.synced = True
-            for router in self.routers.values():
-                router.tunnels.demand_full()
-            self._event("home-agent-synced", home_agent=home_agent, bindings=len(present))
-        self._review(now)
-        return result
+        return self._snapshots.begin(home_agent, now)
+
+    def updated(self, changes: int) -> None:
+        """A batch of reports has been worked off that had so many changes."""
+        if changes > MOST_TOLD:
+            self._event("bindings-updated", source="batch", changes=changes)
 
     def remove(self, home_address: Prefix, now: float) -> bool:
         """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
-        if self.bindings.get(home_address) is None:
+        held = self.bindings.get(home_address)
+        if held is None:
             return False
-        self._drop(home_address, now, "deleted", "delete")
+        self._snapshots.note_removal(home_address)
+        self._updates.drop(held, now, "deleted", "delete")
         return True
 
     # From the tunnel agents.
@@ -187,7 +146,7 @@ class Offload:
         router = self._router(dpid, now)
         before = router.tunnels.failures
         router.hear_agent(now)
-        self._look_at(router.acknowledge(revision, endpoints, flow, failures, now))
+        self.activations.suspect(router.acknowledge(revision, endpoints, flow, failures, now))
         for home_address, reason in failures.items():
             if before.get(home_address) != reason:
                 self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
@@ -222,6 +181,7 @@ class Offload:
                 self._event("router-drained", router=f"{dpid:016x}")
             else:
                 self._event("router-undrained", router=f"{dpid:016x}")
+            router.flows.recheck_adopted()
             self.review(router, now)
         return router
 
@@ -253,77 +213,72 @@ class Offload:
         router.set_ports(ports, now)
         self.review(router, now)
 
-    def confirm(self, router: Router, changes: list[FlowChange], now: float, sent: float | None = None) -> None:
-        """A switch has carried these changes out, which were sent at ``sent``."""
-        repaired = router.flows.confirm(changes)
+    def confirm(self, router: Router, batch: Batch, now: float, sent: float | None = None) -> None:
+        """A switch has carried a batch out, which was sent at ``sent``."""
+        repaired = router.flows.confirm(batch, now)
         if repaired:
             router.tally.repaired += repaired
             self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
-        if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in changes):
-            self.review(router, now)
-        for change in changes:
-            if change.add:
-                for home_address in router.served_by(change.flow):
-                    self._announce_if_active(home_address, now, sent)
+        self._landed(router, batch, now, sent)
 
-    def reject(self, router: Router, change: FlowChange, reason: str, now: float) -> None:
-        """A switch has refused a change."""
-        router.flows.reject(change, reason, now)
-        router.tally.refused += 1
-        self.activations.lose(router.served_by(change.flow))
-        self._event(
-            "flow-rejected",
-            router=f"{router.dpid:016x}",
-            flow=change.flow,
-            serves=change.flow.serves,
-            reason=reason,
-        )
+    def refuse(self, router: Router, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
+        """A switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
+        router.flows.refuse(batch, reasons, rest_done, now)
+        router.tally.refused += len(reasons)
+        for position, reason in reasons.items():
+            flow = batch.changes[position].flow
+            self.activations.lose(router.served_by(flow, now))
+            self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
+        self._landed(router, batch, now, None)
 
-    def removed(self, router: Router, key: FlowKey, packets: int, bytes_: int) -> None:
+    def removed(self, router: Router, key: FlowKey, packets: int, bytes_: int, now: float) -> None:
         """A switch says that a binding's flow is gone, and what it had counted."""
-        self.activations.lose(router.removed(key, packets, bytes_))
+        self.activations.lose(router.removed(key, packets, bytes_, now))
 
     def review(self, router: Router, now: float) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one."""
-        for home_agent in router.gates.review(now):
-            self._look_at(binding.home_address for binding in self.bindings.of_home_agent(home_agent))
-
-    def _look_at(self, home_addresses: Iterable[Prefix]) -> None:
-        """These may have become active without a word of a switch on their own flows: look at them with ``tick``."""
-        unconfirmed = self.activations.unconfirmed
-        self._suspects.update((address, None) for address in home_addresses if address in unconfirmed)
+        if router.gates.review(now):
+            self.activations.suspect_all()
 
     # From the clock.
 
     def tick(self, now: float) -> None:
-        """Time has passed: end lifetimes, leases and waits."""
-        for binding in self.bindings.expired(now):
-            self._gone(binding, now, "expired", "expiry")
+        """Time has passed: end lifetimes, leases and waits. What is too much at once is left for the next call."""
+        self._updates.tick(now)
         for home_agent in self.home_agents:
             if home_agent.synced and not home_agent.lease_held(now):
                 home_agent.synced = False
                 self._event("lease-lapsed", home_agent=home_agent.address)
-                for binding in list(self.bindings.of_home_agent(home_agent.address)):
-                    if binding.expires_at is None:
-                        self._drop(binding.home_address, now, "lease-lapsed", "lease")
+                held = self.bindings.of_home_agent(home_agent.address)
+                self._updates.doom((each for each in held if each.expires_at is None), "lease-lapsed")
         for router in self.routers.values():
             if router.tick(now):
                 self._event("agent-lost", router=f"{router.dpid:016x}")
         self._forget_lost(now)
         self._review(now)
-        for home_address in list(islice(self._suspects, LOOKED_AT_ONCE)):
-            del self._suspects[home_address]
-            self._announce_if_active(home_address, now)
+        for home_address in self.activations.suspects(SLICE):
+            self._announce_if_active(home_address, now, None)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
-        if self._suspects:
+        if self.activations.are_suspected:
             return -math.inf
-        moments = [self.bindings.next_expiry(), self.home_agents.next_lapse(), self._next_forgetting()]
+        moments = [self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting()]
         moments += [router.next_deadline() for router in self.routers.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # What is.
+
+    @property
+    def history(self) -> History:
+        """The last updates of each home address."""
+        return self._updates.history
+
+    def take_events(self) -> list[Event]:
+        """Return what has happened since this was asked last."""
+        events = list(self._events)
+        self._events.clear()
+        return events
 
     def state_of(self, binding: Binding, now: float) -> BindingState:
         """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it."""
@@ -342,79 +297,72 @@ class Offload:
 
     def active_since(self, home_address: Prefix) -> float | None:
         """Return when a binding became active at its care-of address, None if it never was."""
-        return self.activations.active_since.get(home_address)
+        return self.activations.since(home_address)
 
     # How.
 
     def _router(self, dpid: int, now: float) -> Router:
         router = self.routers.get(dpid)
         if router is None:
-            router = Router(
+            router = self.routers[dpid] = Router(
                 dpid,
                 self.bindings,
                 self.home_agents,
+                self._tunnel_list,
                 self._timing,
                 self._classify_miss,
-                self._first_revision,
                 now,
             )
-            self.routers[dpid] = router
-            for binding in self.bindings:
-                router.follow(binding, now)
         return router
 
-    def _check(self, binding: Binding) -> HomeAgent:
-        """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
-        home_agent = check_binding(binding, self.home_agents)
-        # A care-of address may be a home address itself (nested mobility), but not in a circle.
-        seen, end = {binding.home_address}, host(binding.care_of_address)
-        while not is_deregistration(binding):
-            if end in seen:
-                raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
-            step = self.bindings.get(end)
-            if step is None:
-                break
-            seen.add(end)
-            end = host(step.care_of_address)
-        return home_agent
+    def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
+        """A switch has answered: what does that open, and what has become active?"""
+        if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in batch.changes):
+            self.review(router, now)
+        for subject in batch.subjects:
+            if isinstance(subject, Prefix):
+                self._announce_if_active(subject, now, sent)
+            elif (source := uplink_source(subject)) is not None:
+                for home_address in list(self.bindings.behind(source)):
+                    self._announce_if_active(home_address, now, sent)
 
-    def _put(self, binding: Binding, home_agent: HomeAgent, source: Source, now: float) -> Change:
-        change = self.bindings.put(binding)
-        if change is Change.UNCHANGED:
-            return change
-        for router in self.routers.values():
-            router.follow(binding, now)
-        self._record(binding, now, source, change.value)
-        if change in (Change.ADDED, Change.CHANGED):
-            self.activations.report(binding.home_address, now)
+    def _announce_if_active(self, home_address: Prefix, now: float, sent: float | None) -> None:
+        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
+        if home_address not in self.activations.unconfirmed:
+            return
+        binding = self.bindings.get(home_address)
+        if binding is None or not self._is_active(binding, now):
+            return
+        told, took = self.activations.confirm(home_address, sent, now)
+        if took is not None:
+            self.activated.append(took)
+        if told:
             self._event(
-                f"binding-{change.value}",
-                home_address=binding.home_address,
+                "binding-active",
+                home_address=home_address,
                 care_of_address=binding.care_of_address,
-                home_agent=home_agent.address,
                 sequence=binding.sequence,
-                lifetime=binding.lifetime,
             )
-        return change
 
-    def _drop(
-        self, home_address: Prefix, now: float, reason: str, source: Source, update: Binding | None = None
-    ) -> None:
-        """Forget a binding. ``update`` is what ended it, where that was an update."""
-        removed = self.bindings.remove(home_address)
-        if removed is not None:
-            self._gone(removed, now, reason, source, update)
+    def _is_active(self, binding: Binding, now: float) -> bool:
+        """Tell whether ``state_of`` would say so, without a look at reasons."""
+        home_agent = self.home_agents.get(binding.home_agent)
+        if home_agent is None or not home_agent.may_offload(now):
+            return False
+        prepared = [router for router in self.routers.values() if router.prepared_for(binding.home_agent)]
+        return bool(prepared) and all(router.serves(binding, now) for router in prepared)
 
-    def _gone(self, binding: Binding, now: float, reason: str, source: Source, update: Binding | None = None) -> None:
-        self.activations.forget(binding.home_address)
+    def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
+        """The first snapshot under a lease has been taken in."""
+        home_agent.synced = True
+        self._tunnel_list.demand_full()
         for router in self.routers.values():
-            router.drop(binding.home_address, now)
-        self._record(update or binding, now, source, "removed", reason)
-        self._event("binding-removed", home_address=binding.home_address, reason=reason)
+            router.flows.recheck_adopted()
+        self._event("home-agent-synced", home_agent=home_agent.address, bindings=bindings)
+        self._review(now)
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
-        for binding in list(self.bindings.of_home_agent(home_agent.address)):
-            self._drop(binding.home_address, now, "home-agent-replaced", "lease")
+        self._updates.doom(self.bindings.of_home_agent(home_agent.address), "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 
@@ -438,30 +386,5 @@ class Offload:
         for router in self.routers.values():
             self.review(router, now)
 
-    def _announce_if_active(self, home_address: Prefix, now: float, sent: float | None = None) -> None:
-        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
-        binding = self.bindings.get(home_address)
-        if binding is None or home_address not in self.activations.unconfirmed:
-            return
-        if self.state_of(binding, now).state == "active":
-            took = self.activations.confirm(home_address, sent, now)
-            if took is not None:
-                self.activated.append(took)
-            self._event(
-                "binding-active",
-                home_address=home_address,
-                care_of_address=binding.care_of_address,
-                sequence=binding.sequence,
-            )
-
-    def _refused(self, binding: Binding, reason: str, source: Source, now: float) -> None:
-        if self.home_agents.covering(binding.home_address) is not None:
-            self._record(binding, now, source, "refused", reason)
-        self._event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
-
-    def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
-        update = Update(now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason)
-        self.history.record(binding.home_address, update)
-
     def _event(self, name: str, **fields: object) -> None:
-        self.events.append(Event(name, fields))
+        self._events.append(Event(name, fields))

@@ -153,6 +153,14 @@ def tunnels_awaited() -> Reason:
     )
 
 
+def flows_awaited() -> Reason:
+    """Gates open last."""
+    return Reason(
+        "the switch has not confirmed all flows yet, and no gate opens onto those of an earlier time",
+        "the switch's confirmation, within moments",
+    )
+
+
 def gate_unconfirmed() -> Reason:
     """Sent, not answered."""
     return Reason(

@@ -1,44 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Desired versus installed flows of one router, keyed by flow; the difference is what is sent.
+"""Desired versus installed flows of one router; the difference is what is sent.
 
-Posting, deleting, handover, reconnect, restart and drift repair all come down to this one structure. Input marks keys
-dirty; ``changes`` turns dirt into messages; ``confirm`` and ``reject`` record what the switch made of them. What failed
-stays dirty and is tried again, later each time.
+Posting, deleting, handover, reconnect, restart and drift repair all come down to this one structure. What is installed
+is remembered; what is desired is asked for, as a binding's flows follow from the binding. Input says what is to be
+looked at, ``take`` turns that into messages, batch by batch, and ``confirm`` and ``refuse`` record what the switch made
+of them. What failed is tried again, later each time.
 """
 
-import heapq
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
+from controller.core.addresses import Prefix
+from controller.core.agenda import Agenda
 from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.installed import Entry, InstalledFlows
+from controller.core.queues import LookQueue, Subject
+from controller.core.rejections import Rejections
+from controller.core.timeouts import gate_renewal, hard_timeout, renewal
 
-# OpenFlow counts timeouts in 16 bits of seconds.
-LONGEST_TIMEOUT = 0xFFFF
-# A hard_timeout is a whole number: round down, but let a moment's delay not cost a whole second.
-ROUNDING = 0.1
-# Moments of expiry this close are one: the switch counts whole seconds.
-SAME_EXPIRY = 2.0
-# A gate is renewed for whatever it gains in whole seconds.
-GATE_GAIN = 0.25
-FIRST_RETRY = 1.0
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
-LAST_RETRY = 60.0
-EARLIER_LIFE = "of an earlier life of the controller, and perhaps still needed"
-
-
-class Entry(Struct, frozen=True, gc=False):
-    """A flow and when it ends, on the caller's clock (None: never)."""
-
-    flow: Flow
-    expires_at: float | None
+# How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
+LOOKED_AT_ONCE = 1000
 
 
 class FlowChange(Struct, frozen=True, gc=False):
-    """One message to a switch: add ``entry`` (replacing in place what has the same key), or delete ``flow``."""
+    """One message to a switch: add ``flow`` (replacing in place what has the same key), or delete it."""
 
     flow: Flow
     add: bool
@@ -46,344 +35,359 @@ class FlowChange(Struct, frozen=True, gc=False):
     hard_timeout: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a switch refused a flow, how often, since when, and when it is tried again."""
+class Batch(NamedTuple):
+    """Changes that go to the switch together, in an order in which they are safe, and what they are about."""
 
-    reason: str
-    times: int
-    since: float
-    retry_at: float
+    changes: list[FlowChange]
+    subjects: list[Subject]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Desired flows against those that a switch has: with why a missing one is not sent, if it is not, and why an
-    unexpected one stays, if it does; a different one as desired and as installed."""
+class Demand(Protocol):
+    """Which flows there should be for bindings."""
 
-    missing: list[tuple[Entry, str | None]]
-    unexpected: list[tuple[Entry, str | None]]
-    different: list[tuple[Entry, Entry]]
+    def home_addresses(self) -> list[Prefix]:
+        """Return all home addresses that may have flows."""
 
-    @property
-    def in_sync(self) -> bool:
-        """Whether there is none."""
-        return not (self.missing or self.unexpected or self.different)
+    def shared_keys(self) -> list[FlowKey]:
+        """Return the keys of all flows that home addresses share."""
+
+    def flows_of(self, home_address: Prefix, now: float) -> Sequence[tuple[Flow, float | None]]:
+        """Return the flows of a home address and their ends, but for those that it shares with others."""
+
+    def flow_at(self, key: FlowKey, now: float) -> Entry | None:
+        """Return the flow with this key, whosever it is."""
+
+    def all_flows(self, now: float) -> Iterator[Entry]:
+        """Iterate over the flows of all home addresses."""
+
+    def may_delete(self, key: FlowKey, now: float) -> bool:
+        """Decide on a flow of an earlier life that nobody desires."""
 
 
-def hard_timeout(expires_at: float | None, now: float) -> int:
-    """Return the whole seconds from ``now`` to ``expires_at`` for a flow (0: none, as OpenFlow has it).
+class _Span(NamedTuple):
+    """A flow's end as desired, and what that is in a switch: how long in whole seconds, and until when."""
 
-    Never later than the moment itself, but for a tenth of a second; a flow that would live on for less than a second
-    is not worth one: see ``Reconciliation.changes``.
-    """
-    if expires_at is None:
-        return 0
-    return min(LONGEST_TIMEOUT, math.floor(expires_at - now + ROUNDING))
+    ends: float | None
+    timeout: int
+    expires_at: float | None
 
 
 class Reconciliation:
     """The flows that a router should have, those it has, and what is to be done about the difference."""
 
-    def __init__(self) -> None:
-        self._desired: dict[FlowKey, Entry] = {}
-        self._installed: dict[FlowKey, Entry] = {}
+    def __init__(self, demand: Demand) -> None:
+        self.installed = InstalledFlows()
+        self.rejections = Rejections()
+        self._demand = demand
+        # Desired for no binding in particular: a few.
+        self._wanted: dict[FlowKey, Entry] = {}
         # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
         self._known = False
         self._drifted: set[FlowKey] = set()
-        # Ours by cookie, read back from the switch, and not desired since: an earlier life's, perhaps still needed.
-        self._adopted: set[FlowKey] = set()
-        self._foreign: frozenset[FlowKey] = frozenset()
-        self._rejected: dict[FlowKey, Rejection] = {}
-        self._dirty: dict[FlowKey, None] = {}
-        # When to look at keys again: the moment that counts for each, and all of them in order.
-        self._planned: dict[FlowKey, float] = {}
-        self._later: list[tuple[float, FlowKey]] = []
+        self._urgent = LookQueue()
+        self._bulk = LookQueue()
+        self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
+        self._sweep_at: float | None = None
+        self._opening: set[FlowKey] = set()  # gates that are to open
+        # What is on its way to the switch, and if somebody touched it since, with which keys.
+        self._in_flight: dict[Subject, tuple[FlowKey, ...] | None] = {}
+        self._later: Agenda[Subject] = Agenda()
 
     # What should be.
 
     def want(self, flow: Flow, expires_at: float | None = None) -> None:
-        """Desire ``flow`` until ``expires_at``. Idempotent."""
-        entry = Entry(flow, expires_at)
-        held = self._desired.get(flow.key)
+        """Desire a flow that is there for no binding in particular, until ``expires_at``. Idempotent."""
+        key, entry = flow.key, Entry(flow, expires_at)
+        held = self._wanted.get(key)
         if held == entry:
             return
-        self._desired[flow.key] = entry
-        self._adopted.discard(flow.key)
+        self._wanted[key] = entry
         if held is None or held.flow != flow:
-            self._rejected.pop(flow.key, None)  # another flow deserves another try at once
-        self._dirty[flow.key] = None
+            self.rejections.remove(key)
+        self.touch(key)
 
     def unwant(self, key: FlowKey) -> None:
-        """Desire that no flow has this key. Idempotent."""
-        if self._desired.pop(key, None) is not None:
-            self._rejected.pop(key, None)
-            self._dirty[key] = None
+        """Take back what ``want`` said. Idempotent."""
+        if self._wanted.pop(key, None) is not None:
+            self.rejections.remove(key)
+            self.touch(key)
 
-    def wants(self, key: FlowKey) -> Flow | None:
-        """Return the desired flow of this key."""
-        entry = self._desired.get(key)
-        return entry.flow if entry else None
+    def desired(self, now: float) -> Iterator[Entry]:
+        """Iterate over all flows that there should be."""
+        yield from list(self._wanted.values())
+        yield from self._demand.all_flows(now)
+
+    def is_active(self, key: FlowKey, now: float) -> bool:
+        """Tell whether the flow that was wanted with this key stands."""
+        wanted = self._wanted.get(key)
+        return wanted is not None and self.installed.has(wanted.flow, now)
+
+    def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True) -> None:
+        """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of
+        which it may have no use any more. What is not urgent goes after all that is."""
+        if not self._known:
+            return  # everything will be looked at
+        if subject in self._in_flight:
+            self._in_flight[subject] = (self._in_flight[subject] or ()) + leaving
+            return
+        if leaving:
+            leaving = tuple(key for key in leaving if self._is_known(key))
+        if urgent or subject in self._urgent:
+            self._urgent.add(subject, leaving + self._bulk.take_out(subject))
+        else:
+            self._bulk.add(subject, leaving)
+
+    def _is_known(self, key: FlowKey) -> bool:
+        """Tell whether the switch has or may get a flow with a key that is left, or has refused it: only then is there
+        something to look at. What came and went while the switch was busy leaves no trace."""
+        if key in self._in_flight:
+            self._in_flight[key] = ()
+        # Another flow deserves another try at once.
+        return self.rejections.remove(key) or key in self.installed
 
     # What is.
 
-    def load(self, installed: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
+    def load(self, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
         """Take what was read back from the switch in place of what was believed.
 
         ``foreign`` are the keys of other applications' flows: a flow of ours with such a key would replace theirs, so
         it is never sent.
         """
-        found = {entry.flow.key: entry for entry in installed}
-        if self._known:
-            self._drifted = set(_drift(self._installed, found, now))
-        self._known = True
-        self._installed = found
-        self._adopted = {key for key in self._installed if key not in self._desired}
-        self._foreign = frozenset(foreign)
-        self._rejected.clear()
+        found = {entry.flow.key: entry for entry in entries}
+        drifted = self.installed.drift(found, now) if self._known else set()
+        self.forget_installed()
+        self.installed.load(found.values(), foreign)
+        self._known, self._drifted = True, drifted
         self.recheck()
 
     def forget_installed(self) -> None:
         """Know nothing of the switch any more: it went away."""
         self._known = False
-        self._drifted.clear()
-        self._installed.clear()
-        self._adopted.clear()
-        self._dirty.clear()
-        self._planned.clear()
-        self._later.clear()
+        self._sweep_at = None
+        for memory in (self.installed, self.rejections, self._urgent, self._bulk, self._later):
+            memory.clear()
+        for things in (self._to_sweep, self._opening, self._in_flight, self._drifted):
+            things.clear()
 
     def recheck(self) -> None:
-        """Look at every flow again with the next ``changes``."""
-        self._dirty.update(dict.fromkeys(self._desired))
-        self._dirty.update(dict.fromkeys(self._installed))
+        """Look at everything again: what stands, and what bindings' flows do now."""
+        if not self._known:
+            return
+        self.installed.adopt_all()
+        for key in self._wanted:
+            self.touch(key)
+        for subject in self._in_flight:
+            self.touch(subject)
+        self._bulk.add_all(self._demand.home_addresses())
+        self._bulk.add_all(self._demand.shared_keys())
+        self.recheck_adopted()
 
     def recheck_adopted(self) -> None:
         """Look again at the flows of an earlier life: deleting them may have become allowed."""
-        self._dirty.update(dict.fromkeys(self._adopted))
+        self._to_sweep = self.installed.adopted()
 
-    def installed(self, key: FlowKey, now: float) -> Flow | None:
-        """Return the flow that the switch is known to have under this key and that has not ended."""
-        entry = self.entry(key, now)
-        return None if entry is None else entry.flow
-
-    def entry(self, key: FlowKey, now: float) -> Entry | None:
-        """Return the same with its end."""
-        entry = self._installed.get(key)
-        return None if entry is None or _over(entry, now) else entry
-
-    def holds(self, key: FlowKey) -> bool:
-        """Tell whether the switch has been seen with a flow of this key."""
-        return key in self._installed
-
-    def has_gates(self, now: float) -> bool:
-        """Tell whether a gate of ours stands, whosever it is."""
-        return any(entry.flow.kind is Kind.GATE and not _over(entry, now) for entry in self._installed.values())
-
-    def adopted_gates(self, now: float) -> list[Flow]:
-        """Return the open gates of an earlier life."""
-        flows = (self.installed(key, now) for key in self._adopted)
-        return [flow for flow in flows if flow is not None and flow.kind is Kind.GATE]
-
-    def is_active(self, key: FlowKey, now: float) -> bool:
-        """Tell whether the desired flow of this key is confirmed by the switch and has not ended."""
-        desired = self._desired.get(key)
-        return desired is not None and self.installed(key, now) == desired.flow
+    def removed(self, key: FlowKey, now: float) -> Entry | None:
+        """Record that the switch says a flow is gone. If it is desired, it is sent anew, and returned."""
+        desired = self._desired_at(key, now) if self.installed.remove(key) else None
+        if desired is not None:
+            self.touch(key)
+        return desired
 
     @property
     def count(self) -> int:
         """How many flows of ours the switch is known to have."""
-        return len(self._installed)
-
-    def rejection(self, key: FlowKey) -> Rejection | None:
-        """Return why the switch refused the desired flow of this key, if it did."""
-        return self._rejected.get(key)
-
-    def rejections(self) -> Mapping[FlowKey, Rejection]:
-        """Return all refusals that stand."""
-        return self._rejected
-
-    def is_foreign(self, key: FlowKey) -> bool:
-        """Tell whether another application holds this key on the switch."""
-        return key in self._foreign
-
-    def compare(self, installed: Iterable[Entry], now: float) -> Difference:
-        """Compare what is desired with what a switch says that it has. Changes nothing."""
-        found = {entry.flow.key: entry for entry in installed if not _over(entry, now)}
-        worth_sending = {
-            key: entry
-            for key, entry in self._desired.items()
-            if entry.expires_at is None or hard_timeout(entry.expires_at, now) >= 1
-        }
-        return Difference(
-            missing=[(entry, self._why_missing(key)) for key, entry in worth_sending.items() if key not in found],
-            unexpected=[
-                (entry, EARLIER_LIFE if key in self._adopted else None)
-                for key, entry in found.items()
-                if key not in self._desired
-            ],
-            different=[
-                (entry, found[key])
-                for key, entry in worth_sending.items()
-                if key in found and (found[key].flow != entry.flow or _outlives(found[key], entry))
-            ],
-        )
-
-    def _why_missing(self, key: FlowKey) -> str | None:
-        if key in self._foreign:
-            return "another application holds a flow with the same match"
-        rejection = self._rejected.get(key)
-        return None if rejection is None else f"the switch refused it: {rejection.reason}"
+        return len(self.installed)
 
     # The difference.
 
-    def changes(self, now: float, may_delete: Callable[[Flow], bool]) -> list[FlowChange]:
-        """Return what is to be sent now, in the order in which it is safe: gates close first and open last.
+    def take(self, now: float, limit: int, only_urgent: bool = False) -> Batch | None:
+        """Return the next changes to be sent, about ``limit`` of them; None if there are none at the moment.
 
-        ``may_delete`` decides on flows of an earlier life that nobody desires yet. Every change has to come back
-        through ``confirm``, ``reject``, ``postpone`` or, when the switch went away, ``forget_installed``.
+        Every batch has to come back through ``confirm`` or ``refuse``, unless the switch goes away
+        (``forget_installed``). Of one subject one change at a time is under way: what comes meanwhile waits, and only
+        the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
         """
-        while self._later and self._later[0][0] <= now:
-            moment, key = heapq.heappop(self._later)
-            if self._planned.get(key) == moment:  # or it has been planned anew since
-                del self._planned[key]
-                self._dirty[key] = None
-        dirty, self._dirty = self._dirty, {}
-        changes = [change for key in dirty if (change := self._change(key, now, may_delete)) is not None]
-        changes.sort(key=_order)
-        return changes
+        batch = Batch([], [])
+        for subject in self._later.due(now, LOOKED_AT_ONCE):
+            self.touch(subject, urgent=False)
+        self._look_through(self._urgent, now, limit, batch)
+        if not only_urgent:
+            self._look_through(self._bulk, now, limit, batch)
+            if not self._urgent and not self._bulk:
+                self._sweep(now, limit, batch)
+                if not batch.changes and self._may_open:
+                    self._open(now, batch)
+        batch.changes.sort(key=_order)
+        return batch if batch.changes else None
 
     def next_due(self) -> float | None:
-        """Return the next moment at which ``changes`` may have something although nothing new came in."""
-        return self._later[0][0] if self._later else None
+        """Return the next moment at which ``take`` may have something although nothing new came in."""
+        moments = (self._later.next(), self._sweep_at)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     @property
     def dirty(self) -> bool:
-        """Tell whether anything is to be looked at."""
-        return bool(self._dirty)
+        """Tell whether ``take`` has anything to look at."""
+        return bool(self._urgent or self._bulk or self._to_sweep) or self._may_open
 
-    def confirm(self, changes: Iterable[FlowChange]) -> int:
-        """Record that the switch carried these out. Returns how many of them repaired what somebody else had done."""
+    @property
+    def settled(self) -> bool:
+        """Tell whether the switch has confirmed all that there is to do, or refused it."""
+        return not (self.dirty or self._in_flight)
+
+    def is_opening(self, gate: FlowKey) -> bool:
+        """Tell whether a gate waits for everything else to be done."""
+        return gate in self._opening
+
+    def confirm(self, batch: Batch, now: float) -> int:
+        """Record that the switch carried a batch out. Returns how many changes repaired what somebody else had done."""
         drifted = len(self._drifted)
-        for change in changes:
-            key = change.flow.key
-            self._rejected.pop(key, None)
-            if change.add:
-                self._installed[key] = Entry(change.flow, change.expires_at)
-                self._dirty[key] = None  # plans the renewal, or sends what was wanted in the meantime
-            else:
-                self._installed.pop(key, None)
-                self._adopted.discard(key)
-            self._drifted.discard(key)
+        for change in batch.changes:
+            self._carry_out(change, now)
+        self._land(batch)
         return drifted - len(self._drifted)
 
-    def removed(self, key: FlowKey) -> None:
-        """Record that the switch says a flow is gone; if it is desired, it is sent anew."""
-        if self._installed.pop(key, None) is not None:
-            self._adopted.discard(key)
-            self._dirty[key] = None
+    def refuse(self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
+        """Record that the switch refused changes of a batch: ``reasons`` by their position. They stay undone and are
+        tried again, later each time. ``rest_done`` tells whether it carried out the others."""
+        for position, change in enumerate(batch.changes):
+            if position in reasons:
+                rejection = self.rejections.put(change.flow.key, reasons[position], now)
+                self._later.plan(change.flow.key, rejection.retry_at)
+            elif rest_done:
+                self._carry_out(change, now)
+        self._land(batch)
+        if not rest_done:
+            for change in batch.changes:
+                self.touch(change.flow.key)
 
-    def reject(self, change: FlowChange, reason: str, now: float) -> None:
-        """Record that the switch refused one; it stays undone and is tried again, later each time."""
-        key = change.flow.key
-        before = self._rejected.get(key)
-        times = before.times + 1 if before else 1
-        retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** (times - 1))
-        self._rejected[key] = Rejection(reason, times, before.since if before else now, retry_at)
-        self._look_again(retry_at, key)
+    # How.
 
-    def postpone(self, changes: Iterable[FlowChange]) -> None:
-        """Record that these were not carried out through no fault of theirs."""
-        self._dirty.update(dict.fromkeys(change.flow.key for change in changes))
+    def _look_through(self, queue: LookQueue, now: float, limit: int, batch: Batch) -> None:
+        looks = LOOKED_AT_ONCE
+        while queue and looks and len(batch.changes) < limit:
+            looks -= 1
+            self._look(*queue.pop(), now, batch)
 
-    def _change(self, key: FlowKey, now: float, may_delete: Callable[[Flow], bool]) -> FlowChange | None:
-        installed = self._installed.get(key)
-        if installed is not None and _over(installed, now):
-            del self._installed[key]
-            self._adopted.discard(key)
-            installed = None
-        rejection = self._rejected.get(key)
-        if rejection is not None and now < rejection.retry_at:
-            return None
-        desired = self._desired.get(key)
-        if desired is not None:
-            return self._addition(key, desired, installed, now)
-        if installed is None:
-            return None
-        if key in self._adopted and not may_delete(installed.flow):
-            self._look_again(now + ADOPTED_REVIEW, key)
-            return None
-        return FlowChange(installed.flow, add=False)
-
-    def _addition(self, key: FlowKey, desired: Entry, installed: Entry | None, now: float) -> FlowChange | None:
-        if key in self._foreign:
-            return None
-        timeout = hard_timeout(desired.expires_at, now)
-        if desired.expires_at is not None and timeout < 1:
-            return None  # ends before a switch could count it; whoever desired it ends it, too
-        if installed is not None and installed.flow == desired.flow:
-            renew_at = _renew_at(desired, installed, now)
-            if renew_at is None or renew_at > now:
-                if renew_at is not None:
-                    self._look_again(renew_at, key)
-                return None
-        expires_at = None if desired.expires_at is None else now + timeout
-        return FlowChange(desired.flow, add=True, expires_at=expires_at, hard_timeout=timeout)
-
-    def _look_again(self, moment: float, key: FlowKey) -> None:
-        if self._planned.get(key) == moment:
+    def _look(self, subject: Subject, leaving: tuple[FlowKey, ...], now: float, batch: Batch) -> None:
+        """Add to a batch what is to be done about a subject, and plan when to look at it again."""
+        if subject in self._in_flight:
+            self._in_flight[subject] = (self._in_flight[subject] or ()) + leaving
             return
-        self._planned[key] = moment
-        heapq.heappush(self._later, (moment, key))
-        # Each refresh leaves a moment behind that does not count any more; rebuild before they outweigh the others.
-        if len(self._later) > 2 * len(self._planned) + 64:
-            self._later = [(planned, planned_key) for planned_key, planned in self._planned.items()]
-            heapq.heapify(self._later)
+        before = len(batch.changes)
+        if isinstance(subject, Prefix):
+            entries, span = self._demand.flows_of(subject, now), None
+            for flow, ends in entries:
+                if span is None or span.ends is not ends:
+                    span = _span(ends, now)
+                self._bring(flow, span, subject, now, batch)
+            staying = {flow.key for flow, _ in entries} if leaving else ()
+            for key in leaving:
+                if key not in staying:
+                    self._look(key, (), now, batch)  # by itself, as it may be somebody else's as well
+        else:
+            self._settle(subject, now, batch)
+        if len(batch.changes) > before:
+            self._in_flight[subject] = None
+            batch.subjects.append(subject)
+
+    def _settle(self, key: FlowKey, now: float, batch: Batch) -> None:
+        """Bring what stands under one key in line with what should."""
+        desired = self._desired_at(key, now)
+        if desired is not None:
+            self._bring(desired.flow, _span(desired.expires_at, now), key, now, batch)
+            return
+        held = self.installed.get(key)
+        if held is None:
+            return
+        if self.installed.is_adopted(key) and not self._demand.may_delete(key, now):
+            self._sweep_at = now + ADOPTED_REVIEW
+        elif not self.rejections.forbids(key, now):
+            batch.changes.append(FlowChange(held.flow(key), add=False))
+
+    def _bring(self, flow: Flow, span: _Span, subject: Subject, now: float, batch: Batch) -> None:
+        """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
+        key = flow.key
+        self.installed.claim(key)
+        if self.installed.is_foreign(key):
+            return
+        held = self.installed.standing(key, now)
+        if self.rejections.forbids(key, now):
+            if held is not None and not held.does(flow):
+                # Better none than one that leads to where the mobile node is not any more.
+                batch.changes.append(FlowChange(held.flow(key), add=False))
+            return
+        if span.ends is not None and span.timeout < 1:
+            return  # ends before a switch could count it; whoever desired it ends it, too
+        if flow.kind is Kind.GATE and held is None:
+            self._opening.add(key)
+            return
+        if held is not None and held.does(flow):
+            renew = gate_renewal if flow.kind is Kind.GATE else renewal
+            due, again = renew(span.ends, held.expires_at, now)
+            if not due:
+                if again is not None:
+                    self._later.plan(subject, again)
+                return
+        batch.changes.append(FlowChange(flow, True, span.expires_at, span.timeout))
+        if span.expires_at is not None:
+            self._later.plan(subject, (now + span.expires_at) / 2)
+
+    def _sweep(self, now: float, limit: int, batch: Batch) -> None:
+        """Look at flows of an earlier life."""
+        if self._sweep_at is not None and self._sweep_at <= now:
+            self._sweep_at = None
+            self.recheck_adopted()
+        looks = LOOKED_AT_ONCE
+        while self._to_sweep and looks and len(batch.changes) < limit:
+            looks -= 1
+            key = self._to_sweep.pop()
+            if self.installed.is_adopted(key):
+                self._look(key, (), now, batch)
+
+    @property
+    def _may_open(self) -> bool:
+        """Gates open last: when all else is done and confirmed, so that none leads to what is out of date."""
+        return bool(self._opening) and not (self._in_flight or self._urgent or self._bulk or self._to_sweep)
+
+    def _open(self, now: float, batch: Batch) -> None:
+        for key in self._opening:
+            gate = self._wanted.get(key)
+            span = _span(gate.expires_at, now) if gate else None
+            if gate and span and (span.ends is None or span.timeout >= 1):
+                batch.changes.append(FlowChange(gate.flow, True, span.expires_at, span.timeout))
+                batch.subjects.append(key)
+                self._in_flight[key] = None
+        self._opening.clear()
+
+    def _desired_at(self, key: FlowKey, now: float) -> Entry | None:
+        return self._wanted.get(key) or self._demand.flow_at(key, now)
+
+    def _carry_out(self, change: FlowChange, now: float) -> None:
+        key = change.flow.key
+        # What was deleted because its replacement was refused, is still refused.
+        if self.rejections.get(key) is not None and (change.add or self._desired_at(key, now) is None):
+            self.rejections.remove(key)
+        if self._drifted:
+            self._drifted.discard(key)
+        if change.add:
+            self.installed.put(change.flow, change.expires_at)
+        else:
+            self.installed.remove(key)
+
+    def _land(self, batch: Batch) -> None:
+        """Those that somebody touched while they were under way are looked at again."""
+        for subject in batch.subjects:
+            leaving = self._in_flight.pop(subject)
+            if leaving is not None:
+                self.touch(subject, leaving)
 
 
-def _drift(believed: Mapping[FlowKey, Entry], found: Mapping[FlowKey, Entry], now: float) -> Iterator[FlowKey]:
-    """Return where a switch has something else than it was left with; what ends about now may or may not be there."""
-    for key, entry in found.items():
-        held = believed.get(key)
-        if _lasts(entry, now) if held is None else held.flow != entry.flow:
-            yield key
-    for key, entry in believed.items():
-        if key not in found and _lasts(entry, now):
-            yield key
-
-
-def _lasts(entry: Entry, now: float) -> bool:
-    return entry.expires_at is None or entry.expires_at > now + SAME_EXPIRY
-
-
-def _over(entry: Entry, now: float) -> bool:
-    return entry.expires_at is not None and entry.expires_at <= now
-
-
-def _outlives(installed: Entry, desired: Entry) -> bool:
-    """Tell whether a flow would still stand when it should not."""
-    if desired.expires_at is None:
-        return False
-    return installed.expires_at is None or installed.expires_at > desired.expires_at + SAME_EXPIRY
-
-
-def _renew_at(desired: Entry, installed: Entry, now: float) -> float | None:
-    """Return when an installed flow has to be sent again for its timeout's sake; None: not as things stand.
-
-    Shortened or open-ended lifetimes go out at once, gates at every renewal. Otherwise a flow is rewritten when half
-    of what the binding has left is gone, so that frequent refreshes cost next to nothing.
-    """
-    if desired.expires_at is None or installed.expires_at is None:
-        return None if desired.expires_at is installed.expires_at else now
-    gain = desired.expires_at - installed.expires_at
-    if gain < -SAME_EXPIRY:
-        return now
-    if desired.flow.kind is Kind.GATE:
-        return now if now + hard_timeout(desired.expires_at, now) - installed.expires_at >= GATE_GAIN else None
-    if gain < SAME_EXPIRY:
-        return None
-    # A lifetime longer than OpenFlow can count is renewed at half of what it can.
-    return installed.expires_at - min(gain, LONGEST_TIMEOUT / 2)
+def _span(ends: float | None, now: float) -> _Span:
+    if ends is None:
+        return _Span(None, 0, None)
+    timeout = hard_timeout(ends, now)
+    return _Span(ends, timeout, now + timeout)
 
 
 def _order(change: FlowChange) -> int:

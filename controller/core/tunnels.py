@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a router's agent says of its backend, and the tunnels that the `route` backend should have.
+"""What a router's agent says: of its backend, and of the tunnels that its kernel holds.
 
-The agent follows the list by revision and acknowledges what its kernel holds. Until it has, or when it falls silent,
-the router's flows for a binding stay away: packets take the home agent's path. With the `flow` backend there is nothing
-to acknowledge.
+Until an agent with the `route` backend has acknowledged a binding's tunnel, or when it falls silent, the router's flows
+for the binding stay away: packets take the home agent's path. With the `flow` backend there is nothing to acknowledge.
 """
 
-from dataclasses import dataclass
-from itertools import takewhile
 from typing import NamedTuple
 
 from controller.core.addresses import Prefix
 from controller.core.bindings import Binding
-
-# How many removals are remembered for agents that ask for what is new; who asks for older gets the whole list.
-REMEMBERED_REMOVALS = 100_000
+from controller.core.tunnel_list import News, TunnelList
 
 
 class EndpointName(NamedTuple):
@@ -39,106 +34,76 @@ class FlowTunnelNames(NamedTuple):
     ipv4_problem: str | None
 
 
-@dataclass(slots=True)
-class Tunnel:
-    """One binding's tunnel: the binding as last published, and the revision in which that was."""
-
-    binding: Binding
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What an agent is told: everything (``full``) or what is new since the revision it named."""
-
-    revision: int
-    full: bool
-    tunnels: list[Binding]
-    removed: list[Prefix]
-
-
 class Tunnels:
-    """The tunnel list of one router.
+    """What the agent of one router has said, and what follows for the tunnels of ``listed``."""
 
-    ``first_revision`` has to be higher than any that an earlier life of the controller gave out: the wall clock in
-    milliseconds is. Agents thus notice a restart and get the whole list.
-    """
-
-    def __init__(self, first_revision: int) -> None:
-        self._first_revision = first_revision
-        self.revision = first_revision
+    def __init__(self, listed: TunnelList) -> None:
+        self.listed = listed
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
         self.flow: FlowTunnelNames | None = None
         # What the agent could not apply, and why.
         self.failures: dict[Prefix, str] = {}
         self.agent_lease_ends: float | None = None
-        self._tunnels: dict[Prefix, Tunnel] = {}  # in order of revision
-        self._removed: dict[Prefix, int] = {}  # in order of revision
-        self._forgotten_up_to = first_revision
+        # What an earlier life of the agent had acknowledged, and until when that is believed.
+        self._believed = 0
+        self.believed_until: float | None = None
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that the agent can acknowledge."""
+        return self.listed.revision if self.flow is None else self.listed.first_revision
+
+    def news(self, after: int) -> News:
+        """Return what is new to the agent since revision ``after``."""
+        if self.flow is not None:
+            first = self.listed.first_revision
+            return News(first, after != first, [], [])  # the flows are all of it
+        return self.listed.news(after)
 
     def agent_alive(self, now: float) -> bool:
         """Tell whether the agent has been heard of within its lease."""
         return self.agent_lease_ends is not None and now < self.agent_lease_ends
 
-    def publish(self, binding: Binding) -> None:
-        """Put a binding's tunnel on the list. Idempotent: the same path gives no new revision."""
-        held = self._tunnels.get(binding.home_address)
-        if held is not None and held.binding.same_path(binding):
-            held.binding = binding
-            return
-        self.revision += 1
-        self._removed.pop(binding.home_address, None)
-        self._tunnels.pop(binding.home_address, None)
-        self._tunnels[binding.home_address] = Tunnel(binding, self.revision)
-
-    def withdraw(self, home_address: Prefix) -> None:
-        """Take a tunnel off the list. Idempotent."""
-        if self._tunnels.pop(home_address, None) is None:
-            return
-        self.revision += 1
-        self._removed[home_address] = self.revision
-        while len(self._removed) > REMEMBERED_REMOVALS:
-            oldest = next(iter(self._removed))
-            self._forgotten_up_to = self._removed.pop(oldest)
-
-    def demand_full(self) -> None:
-        """Have the agent compare the whole list with what its kernel holds: a home agent's snapshot has come, so
-        routes of that home agent that are not on the list are none of its bindings."""
-        self.revision += 1
-        self._removed.clear()
-        self._forgotten_up_to = self.revision
-
-    def news(self, after: int) -> News:
-        """Return what is new since revision ``after``; everything if that is too long ago or not from this list.
-
-        To an agent of the `flow` backend nothing ever is: the flows are all of it.
-        """
-        if self.flow is not None:
-            return News(self._first_revision, after != self._first_revision, [], [])
-        if not self._forgotten_up_to <= after <= self.revision:
-            return News(self.revision, True, [tunnel.binding for tunnel in self._tunnels.values()], [])
-        tunnels = [tunnel.binding for tunnel in self._newer_than(after)]
-        removed = [home_address for home_address, revision in self._removed.items() if revision > after]
-        return News(self.revision, False, tunnels, removed)
-
-    def acknowledge(self, revision: int, failures: dict[Prefix, str]) -> set[Prefix]:
+    def acknowledge(self, revision: int, failures: dict[Prefix, str], believed_until: float) -> set[Prefix]:
         """Record that the agent's kernel holds the list as of ``revision``, but for the tunnels in ``failures``.
 
-        Returns the home addresses for which that is news.
+        An agent that starts anew acknowledges less than before: what it held then is in doubt, and believed until
+        ``believed_until``. Returns the home addresses for which there is news.
         """
         news = {
             home_address
             for home_address in failures.keys() | self.failures.keys()
             if failures.get(home_address) != self.failures.get(home_address)
         }
-        acknowledged = min(revision, self.revision)
-        # An agent that starts anew acknowledges less than before: what it held then is in doubt until it says so again.
-        since, until = sorted((acknowledged, self.acknowledged))
-        news.update(t.binding.home_address for t in self._newer_than(since) if t.revision <= until)
+        acknowledged = min(revision, self.listed.revision)
+        if acknowledged < self.acknowledged:
+            self._believed = max(self.acknowledged, self._believed)
+            self.believed_until = believed_until
+        else:
+            news.update(self.listed.newer_than(self.acknowledged))
         self.acknowledged = acknowledged
+        if acknowledged >= self._believed:
+            self.believed_until, self._believed = None, 0
         self.failures = failures
         return news
+
+    def in_doubt(self, now: float) -> bool:
+        """Tell whether the agent has started anew and not said yet what its kernel holds."""
+        return self.believed_until is not None and now < self.believed_until
+
+    def doubt_ends(self, now: float) -> bool:
+        """Tell, once, that the agent has not said in time that its kernel holds what it held before."""
+        if self.believed_until is None or now < self.believed_until:
+            return False
+        self.believed_until, self._believed = None, 0
+        return True
+
+    def is_applied(self, home_address: Prefix) -> bool:
+        """Tell whether the router's kernel sends packets for a bound home address to its care-of address."""
+        if self.flow is not None:
+            return self.failure(home_address) is None
+        return self.listed.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
 
     def failure(self, home_address: Prefix) -> str | None:
         """Return why the router can't carry a home address's packets, None if nothing is known against it."""
@@ -146,19 +111,11 @@ class Tunnels:
             return self.flow.ipv4_problem
         return self.failures.get(home_address)
 
-    def is_applied(self, binding: Binding) -> bool:
-        """Tell whether the router's kernel sends this binding's packets to its care-of address."""
-        if self.flow is not None:
-            return self.failure(binding.home_address) is None
-        tunnel = self._tunnels.get(binding.home_address)
-        return (
-            tunnel is not None
-            and tunnel.binding.same_path(binding)
-            and tunnel.revision <= self.acknowledged
-            and binding.home_address not in self.failures
-        )
-
-    def _newer_than(self, revision: int) -> list[Tunnel]:
-        """Return the tunnels newer than ``revision``, oldest first, looking at no more than those."""
-        newer = list(takewhile(lambda tunnel: tunnel.revision > revision, reversed(self._tunnels.values())))
-        return newer[::-1]
+    def serving(self, binding: Binding, now: float) -> Binding | None:
+        """Return the binding that the router's kernel may still serve while its agent is behind with ``binding``."""
+        if self.flow is not None or binding.home_address in self.failures:
+            return None
+        held = max(self.acknowledged, self._believed)
+        if self.listed.revision_of(binding.home_address) <= held:
+            return binding
+        return self.listed.former(binding.home_address, held, now)

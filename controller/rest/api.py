@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import StaleSequence
 from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
+from controller.core.snapshots import Superseded
 from controller.rest.answers import FieldError
 from controller.rest.audit import Audit
 from controller.rest.binding_calls import BindingCalls
@@ -26,7 +28,7 @@ from controller.rest.gate import Gate
 from controller.rest.home_agent_calls import HomeAgentCalls
 from controller.rest.metrics_calls import MetricsCalls
 from controller.rest.openapi import document
-from controller.rest.operations import CONVERTERS, operations_of
+from controller.rest.operations import CONVERTERS, Operation, operations_of
 from controller.rest.probe_calls import ProbeCalls
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import decode_query
@@ -96,6 +98,8 @@ class RestApi:
             return self._refuse(wrong_field(refused.field, refused.reason))
         except StaleSequence as error:
             return self._refuse(stale_problem(error), stale=True)
+        except Superseded as error:
+            return self._refuse(Problem(HTTPStatus.CONFLICT, str(error)))
         except PrefixesOverlap as error:
             errors = (FieldError("home_prefixes", str(error)),)
             return self._refuse(Problem(HTTPStatus.CONFLICT, str(error), errors))
@@ -120,7 +124,8 @@ class RestApi:
             if operation.query is not None:
                 arguments["query"] = decode_query(request.args, operation.query)
             if operation.body is not None:
-                arguments["body"] = decode_either(self._controlled.body(request), operation.body)
+                read = partial(self._body, request, operation)
+                arguments["body"] = read if operation.late_body else read()
             response = handler(request, **arguments)
             return response
         finally:
@@ -128,6 +133,9 @@ class RestApi:
                 response.call_on_close(visit.leave)  # the answer goes on
             else:
                 visit.leave()
+
+    def _body(self, request: Request, operation: Operation) -> Any:
+        return decode_either(self._controlled.body(request), operation.body)
 
     def _refuse(self, problem: Problem, stale: bool = False) -> Response:
         self._controlled.metrics.refused(problem.status, stale)

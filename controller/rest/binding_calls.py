@@ -15,7 +15,9 @@ from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
+from controller.core.router import FEW
 from controller.core.traffic import Counters
+from controller.core.updates import MOST_TOLD
 from controller.rest import answers, bodies, views
 from controller.rest.audit import note
 from controller.rest.calls import (
@@ -83,19 +85,32 @@ class BindingCalls:
 
     def _post_several(self, request: Request, body: bodies.BindingsBody, now: float) -> Response:
         changes: Counter[str] = Counter()
-        results = [self._post_item(request, index, raw, now, changes) for index, raw in enumerate(body.bindings)]
+        results: list[answers.BatchResult] = []
+        urgent = len(body.bindings) <= FEW
+        for items in self._at.slices(body.bindings):
+            told = sum(changes[change.value] for change in CHANGES) < MOST_TOLD
+            results += [self._post_item(request, index, raw, now, changes, told, urgent) for index, raw in items]
+        self._at.offload.updated(sum(changes[change.value] for change in CHANGES))
         self._at.notify()
         note(request, changes, any(changes[name] for name in AUDITED))
         return json_answer(answers.BatchResults(results))
 
     def _post_item(
-        self, request: Request, index: int, raw: msgspec.Raw, now: float, changes: Counter[str]
+        self,
+        request: Request,
+        index: int,
+        raw: msgspec.Raw,
+        received: float,
+        changes: Counter[str],
+        told: bool,
+        urgent: bool,
     ) -> answers.BatchResult:
         """Take one of several; ``changes`` counts what became of them."""
+        now = time.monotonic()
         stale = False
         try:
             body = bodies.decode(raw, bodies.BindingBody)
-            change = self._post(caller_of(request), body.binding(now), now)
+            change = self._post(caller_of(request), body.binding(received), now, told, urgent)
         except Problem as error:
             problem = error
         except Forbidden as forbidden:
@@ -112,11 +127,11 @@ class BindingCalls:
         self._at.metrics.refused(problem.status, stale)
         return answers.BatchResult(index, problem.status, problem.errors or UNSET)
 
-    def _post(self, caller: Caller, binding: Binding, now: float) -> Change:
+    def _post(self, caller: Caller, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
         """Take one binding. Raises Forbidden, and what ``Offload.post`` raises."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
-        return self._at.offload.post(binding, now)
+        return self._at.offload.post(binding, now, told, urgent)
 
     def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all calls of the API share: what they act on, how a body is read and how an answer is given."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from operator import itemgetter
@@ -27,6 +27,9 @@ from controller.southbound.channel import SwitchChannel
 
 # Where a request's WSGI environment says when it came, on the monotonic clock.
 ARRIVED = "hoaflow.arrived"
+
+# How many of many items are worked off before others may go on: some milliseconds' worth.
+SLICE = 200
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -62,6 +65,24 @@ class Controlled:
         if len(body) > largest:
             raise _too_large(largest)
         return body
+
+    def slices(self, items: Sequence[T]) -> Iterator[Sequence[tuple[int, T]]]:
+        """Iterate over items, each with its place, slice by slice: after each, what it did takes effect, and others may
+        go on."""
+        for start in range(0, len(items), SLICE):
+            yield list(enumerate(items[start : start + SLICE], start))
+            self.pause()
+
+    def unhurried(self, steps: Iterable[T]) -> Iterator[T]:
+        """Iterate over the steps of something long, and let others go on after each."""
+        for step in steps:
+            yield step
+            eventlet.sleep(0)
+
+    def pause(self) -> None:
+        """Let what has been done take effect, and others go on."""
+        self.notify()
+        eventlet.sleep(0)
 
 
 def _too_large(largest: int) -> Problem:

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 
+from controller.core.differences import Difference
 from controller.core.flows import FlowKey
 from controller.core.router import Router
 from controller.core.traffic import Counters
@@ -10,10 +11,11 @@ from controller.rest import answers, views
 from controller.southbound.decoder import InstalledFlow
 
 
-def difference_view(installed: Sequence[InstalledFlow], router: Router, limit: int, now: float) -> answers.Difference:
-    """Compare what a switch has at this moment with what it should have; of each kind show ``limit`` flows."""
+def difference_view(
+    found: Difference, installed: Sequence[InstalledFlow], router: Router, limit: int, now: float
+) -> answers.Difference:
+    """Show what a switch has at this moment and what it should have; of each kind ``limit`` flows."""
     counters: dict[FlowKey, Counters] = {flow.key: Counters(flow.packets, flow.bytes) for flow in installed}
-    found = router.flows.compare((flow.entry for flow in installed if flow.entry is not None), now)
     return answers.Difference(
         in_sync=found.in_sync,
         missing=[

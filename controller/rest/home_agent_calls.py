@@ -2,6 +2,7 @@
 """The calls on home agents: announcement, lease and snapshot."""
 
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from operator import attrgetter
 
@@ -69,34 +70,40 @@ class HomeAgentCalls:
         "/v1/home-agents/{address}/bindings",
         Role.BRIDGE,
         answers.SnapshotTaken,
-        problems=(HTTPStatus.NOT_FOUND,),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
         body=bodies.BindingsBody,
+        late_body=True,
     )
-    def put_snapshot(self, request: Request, body: bodies.BindingsBody, address: str) -> Response:
-        """Take the whole binding cache of one home agent: the truth of its moment. Idempotent."""
+    def put_snapshot(self, request: Request, body: Callable[[], bodies.BindingsBody], address: str) -> Response:
+        """Take the whole binding cache of one home agent: the truth of the moment at which the request began. What is
+        reported of a home address while it is under way is newer, and stays. Idempotent. 409 if a newer one of the same
+        home agent came meanwhile, which counts instead."""
         home_agent = bodies.address_in_path(address)
-        caller, now = caller_of(request), time.monotonic()
-        bindings: list[Binding] = []
-        places: list[int] = []
+        caller, began = caller_of(request), time.monotonic()
         refused: list[answers.RefusedItem] = []
-        for index, raw in enumerate(body.bindings):
-            try:
-                binding = bodies.decode(raw, bodies.BindingBody).binding(now, home_agent)
-                caller.check_home_agent(binding.home_agent)
-                caller.check_home_address(binding.home_address)
-                bindings.append(binding)
-                places.append(index)
-            except Problem as problem:
-                refused.append(answers.RefusedItem(index, problem.status, problem.errors))
-            except Forbidden as forbidden:
-                refusal = forbidden_problem(forbidden)
-                refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, str(binding.home_address)))
-        result = self._at.offload.snapshot(home_agent, bindings, now)
+        with self._at.offload.snapshot(home_agent, began) as snapshot:
+            for items in self._at.slices(body().bindings):
+                bindings: list[tuple[int, Binding]] = []
+                for index, raw in items:
+                    try:
+                        binding = bodies.decode(raw, bodies.BindingBody).binding(began, home_agent)
+                        caller.check_home_agent(binding.home_agent)
+                        caller.check_home_address(binding.home_address)
+                    except Problem as problem:
+                        refused.append(answers.RefusedItem(index, problem.status, problem.errors))
+                    except Forbidden as forbidden:
+                        refusal, place = forbidden_problem(forbidden), str(binding.home_address)
+                        refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, place))
+                    else:
+                        bindings.append((index, binding))
+                snapshot.take_in(bindings, time.monotonic())
+            while not snapshot.complete(time.monotonic()):
+                self._at.pause()
         self._at.notify()
-        for place, binding, error in result.refused:
+        result = snapshot.result
+        for index, binding, error in result.refused:
             refusal = wrong_field(error.field, error.reason)
-            home_address = str(binding.home_address)
-            refused.append(answers.RefusedItem(places[place], refusal.status, refusal.errors, home_address))
+            refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, str(binding.home_address)))
         counts = {"added": result.added, "changed": result.changed, "removed": result.removed, "refused": len(refused)}
         note(request, counts, any(counts.values()))
         return json_answer(

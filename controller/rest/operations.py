@@ -57,7 +57,8 @@ class Operation:
     With ``own``, a bridge may make it, too, and gets what is its own. ``answers`` by status: one of these contents, no
     content if there are none. ``problems`` are the refusals of its own; those that follow from the rest of the
     declaration are in ``refusals``. ``body`` is a struct, or a union of structs, told apart by their required members.
-    ``handler`` is the name of the method that carries it out; its docstring is the description.
+    ``handler`` is the name of the method that carries it out; its docstring is the description. With ``late_body``, it
+    gets a function that reads the body.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Operation:
     query: type[Struct] | None
     handler: str
     summary: str
+    late_body: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -113,6 +115,7 @@ def operation(
     body: Any = None,
     query: type[Struct] | None = None,
     own: bool = False,
+    late_body: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
 
@@ -135,6 +138,7 @@ def operation(
             query,
             handler.__name__,
             " ".join((handler.__doc__ or "").split()),
+            late_body,
         )
         handler.operation = declared  # type: ignore[attr-defined]
         return handler

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from msgspec import UNSET
 from werkzeug.wrappers import Request, Response
 
+from controller.core.differences import compare
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest import answers, bodies, views
@@ -72,7 +73,7 @@ class RouterCalls:
             for flow in self._installed(router)
             if flow.entry is not None
             and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
-            and (served is None or served in router.served_by(flow.entry.flow))
+            and (served is None or served in router.served_by(flow.entry.flow, now))
         )
         return page_answer(answers.Flows, query, found, lambda flow: views.flow_view(*flow, router, now))
 
@@ -82,12 +83,12 @@ class RouterCalls:
         router = self._router(dpid)
         deadline = time.monotonic() + self._at.settings.answer_within
         while True:
-            difference = difference_view(self._installed(router), router, query.limit, time.monotonic())
-            channel = self._at.channels.get(router.dpid)
-            under_way = router.flows.dirty or (channel is not None and channel.behind_since is not None)
+            installed, now = self._installed(router), time.monotonic()
+            entries = [flow.entry for flow in installed if flow.entry is not None]
+            *_, difference = self._at.unhurried(compare(router.flows, entries, now))
             # What is on its way to the switch at this moment is no difference.
-            if difference.in_sync or not under_way or time.monotonic() >= deadline:
-                return json_answer(difference)
+            if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
+                return json_answer(difference_view(difference, installed, router, query.limit, now))
             self._at.changed.wait(deadline - time.monotonic())
 
     @operation("GET", "/v1/routers/{dpid}/tunnels", Role.ROUTER, answers.TunnelList, UNKNOWN, query=TunnelsQuery)

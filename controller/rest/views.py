@@ -90,7 +90,7 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
         ],
         refused_flows=[
             answers.RefusedFlow(key[0].table, key[0].priority, rejection.reason, rejection.times)
-            for key, rejection in router.flows.rejections().items()
+            for key, rejection in router.flows.rejections.all().items()
         ],
         refused_tunnels=[
             answers.RefusedTunnel(str(home_address), reason) for home_address, reason in tunnels.failures.items()
@@ -114,7 +114,7 @@ def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
         "cookie": f"{flow.cookie:#x}",
         "expires_in": seconds_left(entry.expires_at, now),
         "serves": None if flow.serves is None else str(flow.serves),
-        "home_addresses": [str(prefix) for prefix in router.served_by(flow)],
+        "home_addresses": [str(prefix) for prefix in router.served_by(flow, now)],
     }
 
 

@@ -18,8 +18,9 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.core.flows import FlowKey, Kind
+from controller.core.installed import Entry
 from controller.core.offload import Offload
-from controller.core.reconciliation import Entry, FlowChange
+from controller.core.reconciliation import Batch, FlowChange
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
@@ -139,7 +140,8 @@ class SwitchChannel:
         """A flow of a binding is gone: by us, by its time, or by somebody else."""
         key = removed_key(message, self._encoder.names)
         if key is not None and self.router is not None:
-            self._offload.removed(self.router, key, message.packet_count, message.byte_count)
+            now = time.monotonic()
+            self._offload.removed(self.router, key, message.packet_count, message.byte_count, now)
             self._notify()
 
     def on_ports(self) -> None:
@@ -205,11 +207,13 @@ class SwitchChannel:
             if now >= next_read_back:
                 self._read_back()
                 next_read_back = now + self._read_back_every
-            changes = router.changes(now)
-            self.behind_since = (self.behind_since or now) if changes else None
-            for start in range(0, len(changes), BUNDLE_SIZE):
-                self._apply(router, changes[start : start + BUNDLE_SIZE])
-            if not changes:
+            batch = router.take(now, BUNDLE_SIZE)
+            self.behind_since = (self.behind_since or now) if batch or router.flows.dirty else None
+            if batch is not None:
+                self._apply(router, batch)
+            elif router.flows.dirty:
+                eventlet.sleep(0)
+            else:
                 self._sleep(min(next_read_back, router.flows.next_due() or next_read_back) - time.monotonic())
 
     def _sleep(self, seconds: float) -> None:
@@ -236,25 +240,18 @@ class SwitchChannel:
             self._offload.review(self.router, now)
         self._notify()
 
-    def _apply(self, router: Router, changes: list[FlowChange]) -> None:
+    def _apply(self, router: Router, batch: Batch) -> None:
         """Send changes and record what the switch made of them."""
+        changes = batch.changes
         added = sum(change.add for change in changes)
         router.tally.added += added
         router.tally.deleted += len(changes) - added
         try:
             sent = self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
         except ChangesRefused as refused:
-            now = time.monotonic()
-            for position, reason in refused.reasons.items():
-                self._offload.reject(router, changes[position], reason, now)
-            rest = [change for position, change in enumerate(changes) if position not in refused.reasons]
-            if refused.in_bundle:
-                router.flows.postpone(rest)
-            else:
-                self._offload.confirm(router, rest, now)
-            self._offload.review(router, now)
+            self._offload.refuse(router, batch, refused.reasons, not refused.in_bundle, time.monotonic())
         else:
-            self._offload.confirm(router, changes, time.monotonic(), sent)
+            self._offload.confirm(router, batch, time.monotonic(), sent)
         self._notify()
 
     def _send_bundle(self, changes: list[FlowChange]) -> float:

@@ -32,7 +32,7 @@ from controller.core.flows import (
     make_flow,
     make_key,
 )
-from controller.core.reconciliation import Entry
+from controller.core.installed import Entry
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 
 # ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2).

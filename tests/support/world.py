@@ -7,9 +7,11 @@ from controller.core.addresses import Prefix, format_address, parse_address, par
 from controller.core.bindings import Binding, Change
 from controller.core.flows import FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
+from controller.core.installed import Entry
 from controller.core.offload import Offload
-from controller.core.reconciliation import Entry, FlowChange
+from controller.core.reconciliation import Batch, FlowChange
 from controller.core.router import Timing
+from controller.core.snapshots import SnapshotResult
 from controller.core.tunnels import EndpointName
 
 HOME_AGENT = parse_address("2001:db8:99::1")
@@ -59,9 +61,13 @@ class World:
         """The bridge renews its lease."""
         self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now)
 
-    def snapshot(self, *bindings: Binding) -> None:
+    def snapshot(self, *bindings: Binding) -> SnapshotResult:
         """The bridge sends the whole cache."""
-        self.offload.snapshot(HOME_AGENT, bindings, self.now)
+        with self.offload.snapshot(HOME_AGENT, self.now) as snapshot:
+            snapshot.take_in(enumerate(bindings), self.now)
+            while not snapshot.complete(self.now):
+                self.offload.tick(self.now)
+        return snapshot.result
 
     def post(self, *args: Any, **kwargs: Any) -> Change:
         """The bridge sends one binding, as of now."""
@@ -88,21 +94,39 @@ class World:
         """The switch carries out what is due, until nothing is."""
         router = self.offload.router(DPID)
         for _ in range(10):
-            changes = router.changes(self.now)
-            if not changes:
+            batch = self.take()
+            if batch is not None:
+                self.carry_out(batch)
+            elif not router.flows.dirty:
                 return
-            self.carry_out(changes)
         raise AssertionError("the controller never comes to rest")
 
-    def carry_out(self, changes: list[FlowChange]) -> None:
-        """The switch carries out these changes and confirms them."""
-        for change in changes:
-            self.sent += 1
-            if change.add:
-                self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
-            else:
-                self.switch.pop(change.flow.key, None)
-        self.offload.confirm(self.offload.router(DPID), changes, self.now)
+    def take(self) -> Batch | None:
+        """What is due for the switch."""
+        return self.offload.router(DPID).take(self.now, limit=1000)
+
+    def refuse(self, kind: Kind, reason: str) -> None:
+        """The switch refuses the flows of a kind that are due, and carries out the others."""
+        batch = self.take()
+        assert batch is not None
+        refused = {position: reason for position, each in enumerate(batch.changes) if each.flow.kind is kind}
+        for position, change in enumerate(batch.changes):
+            if position not in refused:
+                self._apply(change)
+        self.offload.refuse(self.offload.router(DPID), batch, refused, True, self.now)
+
+    def carry_out(self, batch: Batch) -> None:
+        """The switch carries out a batch and confirms it."""
+        for change in batch.changes:
+            self._apply(change)
+        self.offload.confirm(self.offload.router(DPID), batch, self.now)
+
+    def _apply(self, change: FlowChange) -> None:
+        self.sent += 1
+        if change.add:
+            self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
+        else:
+            self.switch.pop(change.flow.key, None)
 
     def pass_time(self, seconds: float, controller: bool = True) -> None:
         """Time passes, for the switch in any case."""
@@ -136,8 +160,7 @@ class World:
 
     def event_names(self) -> list[str]:
         """What was reported since last asked."""
-        events, self.offload.events = self.offload.events, []
-        return [event.name for event in events]
+        return [event.name for event in self.offload.take_events()]
 
 
 def established() -> World:

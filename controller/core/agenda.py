@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be looked at later: ends of lifetimes, flows to be renewed, refusals to be tried again."""
+
+import heapq
+import math
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+# Moments are kept by slots of this many a second: nothing comes early, and nothing later than by one slot.
+SLOTS_A_SECOND = 8
+
+T = TypeVar("T", bound=Hashable)
+
+
+class _Slot(list[T]):
+    """The things of one slot."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class Agenda(Generic[T]):
+    """Things and when to look at them: each once, at the earliest moment that was asked for since it was last due.
+
+    A hundred thousand of them cost a reference each besides their place in a dictionary, and no search. ``now`` and
+    moments are on the caller's clock.
+    """
+
+    def __init__(self) -> None:
+        self._planned: dict[T, _Slot[T]] = {}
+        self._slots: dict[int, _Slot[T]] = {}
+        self._order: list[int] = []  # a heap of the slots' numbers
+
+    def plan(self, thing: T, moment: float) -> None:
+        """Have ``thing`` due at ``moment``, unless it is due before that anyway."""
+        number = math.ceil(moment * SLOTS_A_SECOND)
+        planned = self._planned.get(thing)
+        if planned is not None and planned.number <= number:
+            return
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = _Slot(number)
+            heapq.heappush(self._order, number)
+        slot.append(thing)
+        # Where it was planned for later, it stays in that slot's list and is passed over there.
+        self._planned[thing] = slot
+
+    def due(self, now: float, most: int) -> list[T]:
+        """Take off what is due, ``most`` things at the most."""
+        found: list[T] = []
+        while self._order and self._order[0] <= now * SLOTS_A_SECOND and len(found) < most:
+            slot = self._slots[self._order[0]]
+            while slot and len(found) < most:
+                thing = slot.pop()
+                if self._planned.get(thing) is slot:
+                    del self._planned[thing]
+                    found.append(thing)
+            if not slot:
+                del self._slots[heapq.heappop(self._order)]
+        return found
+
+    def next(self) -> float | None:
+        """Return a moment no later than that at which something is due next; None: nothing is planned."""
+        return self._order[0] / SLOTS_A_SECOND if self._order else None
+
+    def __len__(self) -> int:
+        """How many entries there are, those that are passed over included."""
+        return sum(map(len, self._slots.values()))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._planned.clear()
+        self._slots.clear()
+        self._order.clear()

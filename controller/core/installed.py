@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flows that a switch is known to have: those that it confirmed, or was read to have."""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from controller.core.flows import Flow, FlowKey, Kind, Shape
+from controller.core.timeouts import SAME_EXPIRY, is_over
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """A flow and when it ends, on the caller's clock (None: never)."""
+
+    flow: Flow
+    expires_at: float | None
+
+
+class Standing(Struct, frozen=True, gc=False):
+    """What stands under a key. A router has several for each binding, so that is all it is."""
+
+    shape: Shape
+    values: tuple[bytes, ...]
+    expires_at: float | None
+
+    def flow(self, key: FlowKey) -> Flow:
+        """Return it as the flow that it is."""
+        return Flow(self.shape, key[1:], self.values)
+
+    def does(self, flow: Flow) -> bool:
+        """Tell whether it is ``flow``, which has its key."""
+        return self.shape == flow.shape and self.values == flow.values
+
+
+class InstalledFlows:
+    """Flows of ours by key, and the keys that other applications' flows have."""
+
+    def __init__(self) -> None:
+        self._standing: dict[FlowKey, Standing] = {}
+        self._gates: set[FlowKey] = set()
+        # Flows that were read back and that nobody has asked for since: an earlier life's, perhaps still needed.
+        self._adopted: dict[FlowKey, None] = {}
+        self._foreign: frozenset[FlowKey] = frozenset()
+
+    def load(self, entries: Iterable[Entry], foreign: Iterable[FlowKey]) -> None:
+        """Take what was read back from the switch in place of what was believed."""
+        self.clear()
+        for entry in entries:
+            self.put(entry.flow, entry.expires_at)
+        self._foreign = frozenset(foreign)
+
+    def drift(self, found: Mapping[FlowKey, Entry], now: float) -> set[FlowKey]:
+        """Return the keys under which a switch was found to have something else than it was left with.
+
+        What ends about now may or may not be there.
+        """
+        changed = set()
+        for key, entry in found.items():
+            held = self._standing.get(key)
+            if _lasts(entry.expires_at, now) if held is None else not held.does(entry.flow):
+                changed.add(key)
+        lost = (key for key, held in self._standing.items() if key not in found and _lasts(held.expires_at, now))
+        return changed.union(lost)
+
+    def clear(self) -> None:
+        """Know nothing."""
+        self._standing.clear()
+        self._gates.clear()
+        self._adopted.clear()
+        self._foreign = frozenset()
+
+    def put(self, flow: Flow, expires_at: float | None) -> None:
+        """A flow stands."""
+        key = flow.key
+        self._standing[key] = Standing(flow.shape, flow.values, expires_at)
+        if flow.kind is Kind.GATE:
+            self._gates.add(key)
+
+    def remove(self, key: FlowKey) -> bool:
+        """None stands under this key. Tell whether one was known."""
+        self._adopted.pop(key, None)
+        self._gates.discard(key)
+        return self._standing.pop(key, None) is not None
+
+    def get(self, key: FlowKey) -> Standing | None:
+        """Return what was put under a key. It may have ended, but if it has the switch has not said so yet."""
+        return self._standing.get(key)
+
+    def __len__(self) -> int:
+        return len(self._standing)
+
+    def __contains__(self, key: FlowKey) -> bool:
+        return key in self._standing
+
+    def standing(self, key: FlowKey, now: float) -> Standing | None:
+        """Return what stands under a key and has not ended."""
+        held = self._standing.get(key)
+        return None if held is None or is_over(held.expires_at, now) else held
+
+    def entry(self, key: FlowKey, now: float) -> Entry | None:
+        """Return what stands under a key as a flow with its end."""
+        held = self.standing(key, now)
+        return None if held is None else Entry(held.flow(key), held.expires_at)
+
+    def has(self, flow: Flow, now: float) -> bool:
+        """Tell whether this very flow stands."""
+        held = self.standing(flow.key, now)
+        return held is not None and held.does(flow)
+
+    def gates(self, now: float) -> list[FlowKey]:
+        """Return the keys of all gates that stand, whosever they are."""
+        return [key for key in self._gates if self.standing(key, now) is not None]
+
+    def is_foreign(self, key: FlowKey) -> bool:
+        """Tell whether another application has a flow with this key: one of ours would replace it."""
+        return key in self._foreign
+
+    # Of an earlier life.
+
+    def adopt_all(self) -> None:
+        """Whatever stands may be of an earlier life, until somebody asks for it."""
+        self._adopted = dict.fromkeys(self._standing)
+
+    def claim(self, key: FlowKey) -> None:
+        """Somebody asks for the flow with this key."""
+        if self._adopted:
+            self._adopted.pop(key, None)
+
+    def is_adopted(self, key: FlowKey) -> bool:
+        """Tell whether what stands under this key is of an earlier life, as far as anybody knows."""
+        return key in self._adopted
+
+    def adopted(self) -> list[FlowKey]:
+        """Return the keys of all such flows."""
+        return list(self._adopted)
+
+
+def _lasts(expires_at: float | None, now: float) -> bool:
+    return expires_at is None or expires_at > now + SAME_EXPIRY

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots of binding caches, each taken in slice by slice, while everything else goes on.
+
+A snapshot is the truth of the moment at which it began. What is reported of a home address after that is newer and
+stays, in whatever order the two are worked off: a snapshot leaves alone what was updated or removed meanwhile, unless
+its own sequence number is newer. In the end all is as if it had been taken in at once when it began, or as if a report
+that was refused as stale had come before it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from controller.core.addresses import Prefix, format_address
+from controller.core.admission import NotAnnounced, Refused, is_deregistration
+from controller.core.bindings import Binding, Change, is_newer
+from controller.core.home_agents import HomeAgent
+from controller.core.updates import MOST_TOLD, SLICE, Updates
+
+
+class Superseded(Exception):
+    """A newer snapshot of the same home agent has come while this one was being taken in."""
+
+    def __init__(self) -> None:
+        super().__init__("a newer snapshot of this home agent has come meanwhile, and counts instead")
+
+
+@dataclass(slots=True)
+class SnapshotResult:
+    """What a snapshot did; ``refused`` gives the place and reason of each binding not taken.
+
+    ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``, and so does what is outdated.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    refused: list[tuple[int, Binding, Refused]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> int:
+        """How many bindings came, went or moved to another path."""
+        return self.added + self.changed + self.removed
+
+
+class Snapshot:
+    """One snapshot. Its slices are taken in when it has come as a whole, so that what can't be read changes nothing."""
+
+    def __init__(self, snapshots: "Snapshots", home_agent: bytes, number: int, began: float) -> None:
+        self.home_agent = home_agent
+        self.number = number
+        self.began = began
+        self.arrived = False
+        self.superseded = False
+        self.result = SnapshotResult()
+        self._snapshots = snapshots
+        self._updates = snapshots.updates
+        self._present: set[Prefix] = set()
+        self._to_compare: list[Prefix] | None = None
+        # Home addresses of which something was reported since it began, and the sequence numbers with which their
+        # bindings were removed then, None where it was without one.
+        self._newer: set[Prefix] = set()
+        self._removed: dict[Prefix, int | None] = {}
+
+    def take_in(self, bindings: Iterable[tuple[int, Binding]], now: float) -> None:
+        """Take in a slice: bindings, each with its place in the whole. What can't be taken counts as lacking and is
+        reported.
+
+        Raises NotAnnounced, Superseded: nothing remains then of what was taken in before, or it is replaced as well.
+        """
+        home_agent, result = self._snapshots.in_force(self), self.result
+        for place, binding in bindings:
+            try:
+                if binding.home_agent != home_agent.address:
+                    raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent.address)}")
+                self._updates.check(binding)
+                if binding.home_address in self._present:
+                    raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
+            except Refused as refused:
+                self._updates.refuse(binding, str(refused), "snapshot", now)
+                result.refused.append((place, binding, refused))
+                continue
+            if is_deregistration(binding):
+                continue
+            self._present.add(binding.home_address)
+            if self._is_outdated(binding):
+                result.unchanged += 1
+                continue
+            change = self._updates.put(binding, "snapshot", now, self._is_told)
+            if change is Change.ADDED:
+                result.added += 1
+            elif change is Change.CHANGED:
+                result.changed += 1
+            else:
+                result.unchanged += 1
+
+    def complete(self, now: float) -> bool:
+        """Remove, a slice at a time, what the snapshot lacks, and tell whether that was the last of it. Raises as
+        ``take_in`` does."""
+        home_agent, result = self._snapshots.in_force(self), self.result
+        if self._to_compare is None:
+            self._to_compare = self._updates.bindings.home_addresses()
+        for home_address in self._to_compare[-SLICE:]:
+            held = self._updates.bindings.get(home_address)
+            if held is None or held.home_agent != home_agent.address:
+                continue
+            if home_address not in self._present and home_address not in self._newer:
+                self._updates.drop(held, now, "not-in-snapshot", "snapshot", told=self._is_told)
+                result.removed += 1
+        del self._to_compare[-SLICE:]
+        # What is still held of an earlier lease has to go before anything may be offloaded under this one.
+        if self._to_compare or self._updates.are_doomed:
+            return False
+        if result.changes > MOST_TOLD:
+            self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
+        if not home_agent.synced and home_agent.lease_held(now) and home_agent.held_since <= self.began:
+            self._snapshots.synced(home_agent, len(self._present), now)
+        return True
+
+    def note_update(self, home_address: Prefix) -> None:
+        """Something newer was reported of a home address."""
+        self._newer.add(home_address)
+
+    def note_removal(self, home_address: Prefix, sequence: int | None) -> None:
+        """It was reported that there is no binding any more."""
+        self._newer.add(home_address)
+        self._removed[home_address] = sequence
+
+    @property
+    def _is_told(self) -> bool:
+        return self.result.changes < MOST_TOLD
+
+    def _is_outdated(self, binding: Binding) -> bool:
+        home_address = binding.home_address
+        if home_address not in self._newer:
+            return False
+        held = self._updates.bindings.get(home_address)
+        newest = [self._removed[home_address]] if home_address in self._removed else []
+        newest += [] if held is None else [held.sequence]
+        if binding.sequence is None or not newest:  # of an update that has ended already nothing is known any more
+            return True
+        return not all(sequence is not None and is_newer(binding.sequence, sequence) for sequence in newest)
+
+
+class Snapshots:
+    """The snapshots that are on their way in. ``synced`` is told of the first under each lease of a home agent."""
+
+    def __init__(self, updates: Updates, synced: Callable[[HomeAgent, int, float], None]) -> None:
+        self.updates = updates
+        self.synced = synced
+        self._under_way: list[Snapshot] = []
+        self._begun = 0
+        self._newest: dict[bytes, int] = {}  # of each home agent, the number of the newest that has arrived
+
+    @contextmanager
+    def begin(self, home_agent: bytes, now: float) -> Iterator[Snapshot]:
+        """A snapshot begins to come in: from now on, other reports are newer. Raises NotAnnounced."""
+        if self.updates.home_agents.get(home_agent) is None:
+            raise NotAnnounced(home_agent)
+        self._begun += 1
+        snapshot = Snapshot(self, home_agent, self._begun, now)
+        self._under_way.append(snapshot)
+        try:
+            yield snapshot
+        finally:
+            self._under_way.remove(snapshot)
+
+    def in_force(self, snapshot: Snapshot) -> HomeAgent:
+        """Return the home agent of a snapshot that has come as a whole: those of the same home agent that began before
+        count no more. Raises Superseded, NotAnnounced."""
+        if not snapshot.arrived:
+            snapshot.arrived = True
+            snapshot.superseded = self._newest.get(snapshot.home_agent, 0) > snapshot.number
+            for other in self._under_way:
+                if other.home_agent == snapshot.home_agent and other.number < snapshot.number:
+                    other.superseded = True
+            if not snapshot.superseded:
+                self._newest[snapshot.home_agent] = snapshot.number
+        if snapshot.superseded:
+            raise Superseded
+        home_agent = self.updates.home_agents.get(snapshot.home_agent)
+        if home_agent is None:
+            raise NotAnnounced(snapshot.home_agent)
+        return home_agent
+
+    def note_update(self, home_address: Prefix) -> None:
+        """A home address is updated at this moment."""
+        for snapshot in self._under_way:
+            snapshot.note_update(home_address)
+
+    def note_removal(self, home_address: Prefix, sequence: int | None = None) -> None:
+        """A binding is removed at this moment."""
+        for snapshot in self._under_way:
+            snapshot.note_removal(home_address, sequence)

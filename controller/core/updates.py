@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What updates of bindings do: to the table, to the routers that follow it, and to those who are told of it."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from controller.core.activation import Activations
+from controller.core.addresses import host
+from controller.core.admission import Refused, check_binding, is_deregistration
+from controller.core.bindings import Binding, BindingTable, Change
+from controller.core.events import Event
+from controller.core.history import History, Result, Source, Update
+from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.router import Router
+from controller.core.timeouts import refresh_matters
+from controller.core.tunnel_list import TunnelList
+
+# How many bindings are worked off in one go: others wait meanwhile.
+SLICE = 500
+# How many changes by one request are told one by one; who wants to know of more asks for the bindings.
+MOST_TOLD = 1000
+
+
+class Updates:
+    """Holds bindings and forgets them, and has all routers follow."""
+
+    def __init__(
+        self,
+        bindings: BindingTable,
+        home_agents: HomeAgents,
+        routers: Mapping[int, Router],
+        tunnel_list: TunnelList,
+        events: list[Event],
+    ) -> None:
+        self.bindings = bindings
+        self.home_agents = home_agents
+        self.history = History()
+        self.activations = Activations()
+        self._routers = routers
+        self._tunnel_list = tunnel_list
+        self._events = events
+        # Bindings that have to go, and why, unless something else becomes of them first.
+        self._doomed: deque[tuple[Binding, str]] = deque()
+
+    def check(self, binding: Binding) -> HomeAgent:
+        """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
+        home_agent = check_binding(binding, self.home_agents)
+        # A care-of address may be a home address itself (nested mobility), but not in a circle.
+        seen, end = {binding.home_address}, host(binding.care_of_address)
+        while not is_deregistration(binding):
+            if end in seen:
+                raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
+            step = self.bindings.get(end)
+            if step is None:
+                break
+            seen.add(end)
+            end = host(step.care_of_address)
+        return home_agent
+
+    def put(self, binding: Binding, source: Source, now: float, told: bool = True, urgent: bool = False) -> Change:
+        """Hold a binding. ``told``: whether that is worth an event of its own; ``urgent``: whether it goes before
+        others."""
+        home_address = binding.home_address
+        before = self.bindings.get(home_address)
+        change = self.bindings.put(binding)
+        held = self.bindings.get(home_address)
+        if change is Change.UNCHANGED or held is None:
+            return change
+        self._record(held, now, source, change.value)
+        if change is Change.REFRESHED:
+            if before is None or refresh_matters(before.expires_at, held.expires_at, now):
+                self._follow(held, (), urgent)
+            return change
+        self._tunnel_list.publish(held, before, now)
+        self._follow(held, () if before is None else (before,), urgent)
+        self.activations.report(home_address, now, told)
+        if told:
+            self.event(
+                f"binding-{change.value}",
+                home_address=home_address,
+                care_of_address=held.care_of_address,
+                home_agent=held.home_agent,
+                sequence=held.sequence,
+                lifetime=held.lifetime,
+            )
+        return change
+
+    def drop(
+        self,
+        held: Binding,
+        now: float,
+        reason: str,
+        source: Source,
+        update: Binding | None = None,
+        told: bool = True,
+    ) -> None:
+        """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
+        self.bindings.remove(held.home_address)
+        self._gone(held, now, reason, source, update, told)
+
+    def doom(self, bindings: Iterable[Binding], reason: str) -> None:
+        """Forget these, by and by, but not one that is updated before: the reason may not hold for that any more."""
+        self._doomed.extend((binding, reason) for binding in bindings)
+
+    @property
+    def are_doomed(self) -> bool:
+        """Tell whether there are bindings that have to go."""
+        return bool(self._doomed)
+
+    def refuse(self, binding: Binding, reason: str, source: Source, now: float) -> None:
+        """An update was not taken."""
+        if self.home_agents.covering(binding.home_address) is not None:
+            self._record(binding, now, source, "refused", reason)
+        self.event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
+
+    def tick(self, now: float) -> None:
+        """Time has passed: end lifetimes and waits. What is too much at once is left for the next call."""
+        for binding in self.bindings.expired(now, most=SLICE):
+            self._gone(binding, now, "expired", "expiry")
+        for _ in range(min(SLICE, len(self._doomed))):
+            binding, reason = self._doomed.popleft()
+            if self.bindings.get(binding.home_address) is binding:
+                self.drop(binding, now, reason, "lease")
+        for former in self._tunnel_list.faded(now, most=SLICE):
+            held = self.bindings.get(former.home_address)
+            if held is not None:
+                self._follow(held, (held, former), urgent=False)
+
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
+        if self._doomed:
+            return -math.inf
+        moments = (self.bindings.next_expiry(), self._tunnel_list.next_fading())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _gone(
+        self,
+        binding: Binding,
+        now: float,
+        reason: str,
+        source: Source,
+        update: Binding | None = None,
+        told: bool = True,
+    ) -> None:
+        home_address = binding.home_address
+        formers = [former.binding for former in self._tunnel_list.formers(home_address)]
+        self._tunnel_list.withdraw(binding, now)
+        self.activations.forget(home_address)
+        self._follow(binding, (binding, *formers), urgent=source == "post")
+        for router in self._routers.values():
+            router.forget(home_address)
+        self._record(update or binding, now, source, "removed", reason)
+        if told:
+            self.event("binding-removed", home_address=home_address, reason=reason)
+
+    def _follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
+        for router in self._routers.values():
+            router.follow(binding, former, urgent)
+
+    def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
+        update = Update(now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason)
+        self.history.record(binding.home_address, update)
+
+    def event(self, name: str, **fields: object) -> None:
+        """Tell of something."""
+        self._events.append(Event(name, fields))
