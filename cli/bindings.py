@@ -30,8 +30,8 @@ def bindings(at: Session) -> None:
       active    direct, on every prepared router
       partial   direct on some routers; the others say why not
       pending   through the home agent; the routers say why
-      held      through the home agent: its bridge's lease does not hold, or its
-                snapshot has not come
+      held      through the home agent: its bridge's lease does not hold, its
+                snapshot has not come, or the binding changes too often
     """
     if at.subcommand is None:
         _list(at, {})

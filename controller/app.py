@@ -61,7 +61,9 @@ class HoaflowController(RyuApp):
         }
         self._hangup = Hangup({what: files.reload for what, files in read.items() if files is not None})
         self._settings = settings
-        timing = Timing(settings.agent_lease, settings.acknowledge_within, settings.forget_after)
+        timing = Timing(
+            settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
+        )
         # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
         # monotonic clock.
         microseconds = int(time.time() * 1e6)

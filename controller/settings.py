@@ -71,6 +71,14 @@ OPTIONS = (
         " forgotten.",
     ),
     cfg.IntOpt(
+        "changes_a_second",
+        default=10,
+        min=1,
+        max=1000,
+        help="How many changes of one binding within a second are followed. One that changes more often is held on the"
+        " home agent's path until it has calmed down.",
+    ),
+    cfg.IntOpt(
         "longest_lease",
         default=60,
         min=1,
@@ -187,6 +195,7 @@ class Settings:
     answer_within: float
     read_back_every: float
     forget_after: float
+    changes_a_second: int
     longest_lease: int
     largest_body: int
     request_timeout: float

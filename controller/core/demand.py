@@ -17,7 +17,7 @@ from controller.core.tunnels import Tunnels
 class BindingsDemand:
     """The `Demand` of one router. It keeps the switch's ports, and of the rest nothing: it looks when it is asked.
 
-    ``stands`` tells of a home agent whether a gate of it stands
+    ``is_held`` tells of a home address whether it is held back, ``stands`` of a home agent whether a gate of it stands
     here, and ``may_delete`` decides on a flow of an earlier life that nobody desires.
     """
 
@@ -26,6 +26,7 @@ class BindingsDemand:
         bindings: BindingTable,
         tunnel_list: TunnelList,
         tunnels: Tunnels,
+        is_held: Callable[[Prefix], bool],
         stands: Callable[[bytes, float], bool],
         may_delete: Callable[[FlowKey, float], bool],
     ) -> None:
@@ -33,6 +34,7 @@ class BindingsDemand:
         self._bindings = bindings
         self._tunnel_list = tunnel_list
         self._tunnels = tunnels
+        self._is_held = is_held
         self._stands = stands
         self._ports: dict[str, int] = {}
         # What encapsulates for each home agent, as far as anybody has asked.
@@ -120,7 +122,7 @@ class BindingsDemand:
         """Return the binding whose flows there should be for a home address: that which is held, or a former one while
         its tunnel changes."""
         binding = self._bindings.get(home_address)
-        if binding is None or isinstance(self.backend(binding.home_agent), Reason):
+        if binding is None or self._is_held(home_address) or isinstance(self.backend(binding.home_agent), Reason):
             return None
         if self._tunnels.is_applied(home_address):
             return binding

@@ -67,7 +67,7 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     state = offload.state_of(binding, now)
     routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
     prepared = {dpid: routers[dpid] for dpid in state.routers}
-    held = home_agent.why_held(now)
+    held = home_agent.why_held(now) or offload.why_held_back(binding.home_address)
     path: Path = "direct" if state.state == "active" else "mixed" if state.state == "partial" else "home-agent"
     if held is not None:
         reason, remedies, moments = held.text, [held.remedy], [held.since]

@@ -12,16 +12,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
+from controller.core import reasons
 from controller.core.activation import Activation
 from controller.core.addresses import Prefix
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
+from controller.core.churn import Churn
 from controller.core.events import Event
 from controller.core.flow_sets import uplink_source
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.history import History
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.installed import Entry
+from controller.core.reasons import Reason
 from controller.core.reconciliation import Batch
 from controller.core.router import BindingOnRouter, Router, Timing
 from controller.core.snapshots import Snapshot, Snapshots
@@ -56,7 +59,10 @@ class Offload:
         self._timing = timing
         self._classify_miss = classify_miss
         self._tunnel_list = TunnelList(self.bindings, first_revision, keep=timing.acknowledge_within)
-        self._updates = Updates(self.bindings, self.home_agents, self.routers, self._tunnel_list, self._events)
+        self._churn = Churn(timing.changes_a_second)
+        self._updates = Updates(
+            self.bindings, self.home_agents, self.routers, self._tunnel_list, self._churn, self._events
+        )
         self.activations = self._updates.activations
         # How long bindings took that have become active; taken away by the caller.
         self.activated: list[Activation] = []
@@ -288,7 +294,7 @@ class Offload:
             if router.prepared_for(binding.home_agent)
         }
         home_agent = self.home_agents.get(binding.home_agent)
-        if home_agent is None or not home_agent.may_offload(now):
+        if home_agent is None or not home_agent.may_offload(now) or self._churn.holds(binding.home_address):
             return BindingState("held", routers)
         active = sum(router.state == "active" for router in routers.values())
         if active == 0:
@@ -298,6 +304,10 @@ class Offload:
     def active_since(self, home_address: Prefix) -> float | None:
         """Return when a binding became active at its care-of address, None if it never was."""
         return self.activations.since(home_address)
+
+    def why_held_back(self, home_address: Prefix) -> Reason | None:
+        """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
+        return reasons.flapping(self._churn.limit) if self._churn.holds(home_address) else None
 
     # How.
 
@@ -309,6 +319,7 @@ class Offload:
                 self.bindings,
                 self.home_agents,
                 self._tunnel_list,
+                self._churn.holds,
                 self._timing,
                 self._classify_miss,
                 now,
@@ -347,7 +358,7 @@ class Offload:
     def _is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether ``state_of`` would say so, without a look at reasons."""
         home_agent = self.home_agents.get(binding.home_agent)
-        if home_agent is None or not home_agent.may_offload(now):
+        if home_agent is None or not home_agent.may_offload(now) or self._churn.holds(binding.home_address):
             return False
         prepared = [router for router in self.routers.values() if router.prepared_for(binding.home_agent)]
         return bool(prepared) and all(router.serves(binding, now) for router in prepared)

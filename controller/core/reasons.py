@@ -171,6 +171,14 @@ def gate_unconfirmed() -> Reason:
 # Of the binding on the router.
 
 
+def flapping(limit: int) -> Reason:
+    """It changes faster than routers should follow."""
+    return Reason(
+        f"its care-of address changes more than {limit} times a second",
+        "fewer changes: when it has calmed down, the newest care-of address is applied",
+    )
+
+
 def tunnel_failed(reason: str) -> Reason:
     """The agent could not apply it."""
     return Reason(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One router: which flows it should have for the bindings, given what its switch and its tunnel agent confirmed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,12 +29,13 @@ class Timing:
 
     ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long the flows of a binding's
     former care-of address may stay while the agent changes the tunnel. ``forget_after``: how long what is gone is
-    remembered.
+    remembered. ``changes_a_second``: how many changes of a binding are followed, not seconds.
     """
 
     agent_lease: float
     acknowledge_within: float
     forget_after: float
+    changes_a_second: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Tally:
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
-    It reads what is shared by all routers and never writes it: the binding table, the home agents and the tunnel list.
-    ``now`` is the caller's clock throughout.
+    It reads what is shared by all routers and never writes it: the binding table, the home agents, the tunnel list, and
+    ``is_held``, which tells of a home address whether it is held back. ``now`` is the caller's clock throughout.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Router:
         bindings: BindingTable,
         home_agents: HomeAgents,
         tunnel_list: TunnelList,
+        is_held: Callable[[Prefix], bool],
         timing: Timing,
         classify_miss: tuple[Action, ...] | None,
         now: float,
@@ -83,7 +85,7 @@ class Router:
         self._home_agents = home_agents
         self._tunnel_list = tunnel_list
         self._timing = timing
-        self._demand = BindingsDemand(bindings, tunnel_list, self.tunnels, self._stands, self._may_delete)
+        self._demand = BindingsDemand(bindings, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete)
         self.flows = Reconciliation(self._demand)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
         self._retired: dict[Prefix, tuple[int, int]] = {}

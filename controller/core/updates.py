@@ -5,10 +5,12 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
+from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.addresses import host
 from controller.core.admission import Refused, check_binding, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change
+from controller.core.churn import Churn
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent, HomeAgents
@@ -31,6 +33,7 @@ class Updates:
         home_agents: HomeAgents,
         routers: Mapping[int, Router],
         tunnel_list: TunnelList,
+        churn: Churn,
         events: list[Event],
     ) -> None:
         self.bindings = bindings
@@ -39,6 +42,7 @@ class Updates:
         self.activations = Activations()
         self._routers = routers
         self._tunnel_list = tunnel_list
+        self._churn = churn
         self._events = events
         # Bindings that have to go, and why, unless something else becomes of them first.
         self._doomed: deque[tuple[Binding, str]] = deque()
@@ -73,6 +77,8 @@ class Updates:
                 self._follow(held, (), urgent)
             return change
         self._tunnel_list.publish(held, before, now)
+        if source == "post":
+            self._note_change(held, now)
         self._follow(held, () if before is None else (before,), urgent)
         self.activations.report(home_address, now, told)
         if told:
@@ -126,12 +132,16 @@ class Updates:
             held = self.bindings.get(former.home_address)
             if held is not None:
                 self._follow(held, (held, former), urgent=False)
+        for home_address in self._churn.released(now):
+            held = self.bindings.get(home_address)
+            if held is not None:
+                self._follow(held, (), urgent=True)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
         if self._doomed:
             return -math.inf
-        moments = (self.bindings.next_expiry(), self._tunnel_list.next_fading())
+        moments = (self.bindings.next_expiry(), self._tunnel_list.next_fading(), self._churn.next_release())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _gone(
@@ -147,12 +157,21 @@ class Updates:
         formers = [former.binding for former in self._tunnel_list.formers(home_address)]
         self._tunnel_list.withdraw(binding, now)
         self.activations.forget(home_address)
+        if source == "post":
+            self._note_change(binding, now)
         self._follow(binding, (binding, *formers), urgent=source == "post")
         for router in self._routers.values():
             router.forget(home_address)
         self._record(update or binding, now, source, "removed", reason)
         if told:
             self.event("binding-removed", home_address=home_address, reason=reason)
+
+    def _note_change(self, binding: Binding, now: float) -> None:
+        """A binding is there, or gone, or takes another path: if that happens too often, it is held back."""
+        if self._churn.note(binding.home_address, now):
+            self._follow(binding, (binding,), urgent=True)
+            reason = reasons.flapping(self._churn.limit).text
+            self.event("binding-held", home_address=binding.home_address, reason=reason)
 
     def _follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
         for router in self._routers.values():

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bindings that flap are held back and say so; when they have calmed down, their newest care-of address is applied."""
+
+import pytest
+
+from controller.core.addresses import parse_prefix
+from controller.core.churn import PERIOD, Churn
+from controller.core.explanation import explain
+from tests.support.world import FIRST, HOME_ADDRESS, HOME_ADDRESSES, SECOND, TIMING, World, binding, established
+
+LIMIT = TIMING.changes_a_second
+
+
+@pytest.fixture
+def world() -> World:
+    """HOME_ADDRESS is bound to FIRST, and its traffic goes direct."""
+    world = established()
+    world.pass_time(PERIOD)
+    world.event_names()
+    return world
+
+
+def settle(world: World) -> None:
+    """Agent and switch catch up."""
+    world.agent_follows()
+    world.deliver()
+
+
+def flap(world: World, times: int, first_sequence: int = 2) -> None:
+    """The mobile node changes its link so often, at once."""
+    for number in range(times):
+        world.post(care_of_address=(SECOND, FIRST)[number % 2], sequence=first_sequence + number)
+        settle(world)
+
+
+def test_as_many_changes_as_allowed_are_followed(world: World) -> None:
+    flap(world, LIMIT)
+    assert world.state() == "active"
+    assert world.next_hop() == "2001:db8:2::2"
+    assert "binding-held" not in world.event_names()
+
+
+def test_one_more_is_held_back_and_the_newest_applied_when_it_has_calmed_down(world: World) -> None:
+    flap(world, LIMIT + 1)
+    assert world.state() == "held"
+    assert world.next_hop() == "home agent"
+    assert world.event_names().count("binding-held") == 1
+    assert "changes more than 10 times a second" in explain(world.offload, HOME_ADDRESS, world.now).reason
+    world.sent = 0
+    flap(world, 8, first_sequence=100)
+    assert world.sent == 0, "what is held back costs the switch nothing"
+    assert world.event_names().count("binding-held") == 0
+    world.pass_time(PERIOD)
+    settle(world)
+    assert world.state() == "active"
+    assert world.next_hop() == "2001:db8:2::2"
+    assert world.event_names().count("binding-active") == 1
+
+
+def test_who_goes_on_flapping_stays_held(world: World) -> None:
+    flap(world, LIMIT + 1)
+    for round_ in range(4 * LIMIT):
+        world.pass_time(PERIOD / LIMIT / 2)
+        world.post(care_of_address=(SECOND, FIRST)[round_ % 2], sequence=1000 + round_)
+        settle(world)
+        assert world.state() == "held"
+    for round_ in range(3):  # half as often as the limit
+        world.pass_time(PERIOD / LIMIT * 2)
+        world.announce()
+        world.post(care_of_address=(SECOND, FIRST)[round_ % 2], sequence=2000 + round_)
+    world.pass_time(PERIOD)
+    settle(world)
+    assert world.state() == "active"
+
+
+def test_to_register_and_deregister_in_turn_is_flapping_too(world: World) -> None:
+    for number in range(LIMIT + 1):
+        world.post(sequence=2 + number, lifetime=(0, 60)[number % 2])
+        settle(world)
+    world.post(care_of_address=SECOND, sequence=100)
+    settle(world)
+    assert world.state() == "held"
+
+
+def test_others_and_refreshes_are_not_held(world: World) -> None:
+    flap(world, LIMIT + 1)
+    world.post(HOME_ADDRESSES[1], SECOND)
+    settle(world)
+    assert world.state(HOME_ADDRESSES[1]) == "active"
+    for number in range(2 * LIMIT):
+        world.post(HOME_ADDRESSES[1], SECOND, sequence=number, lifetime=60 + 5 * number)
+    settle(world)
+    assert world.state(HOME_ADDRESSES[1]) == "active"
+
+
+def test_a_binding_that_is_held_goes_when_it_ends(world: World) -> None:
+    flap(world, LIMIT + 1)
+    world.offload.remove(HOME_ADDRESS, world.now)
+    settle(world)
+    assert world.state() == "none"
+    world.pass_time(2 * PERIOD)
+    assert world.next_hop() == "home agent"
+    world.snapshot(binding(now=world.now))
+    settle(world)
+    assert world.state() == "active"
+
+
+def test_nothing_is_remembered_of_those_that_have_calmed_down() -> None:
+    churn, now = Churn(3), 0.0
+    addresses = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(100)]
+    for _ in range(50):
+        for address in addresses:
+            churn.note(address, now)
+        now += 0.02
+    assert all(churn.holds(address) for address in addresses)
+    while (release := churn.next_release()) is not None:
+        now = max(now, release)
+        churn.released(now)
+    assert not any(churn.holds(address) for address in addresses)
+    assert len(churn._changes) == 0
