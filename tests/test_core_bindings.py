@@ -2,11 +2,13 @@
 """Addresses, sequence order, lifetimes and leases: the rules of RFC 6275 that the controller keeps."""
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core import addresses
 from controller.core.addresses import (
     Prefix,
     host,
@@ -45,6 +47,41 @@ def test_addresses_are_shown_as_rfc_5952_has_it(number: int) -> None:
 def test_what_is_no_ipv6_address_is_named_in_the_error(text: str) -> None:
     with pytest.raises(ValueError, match="expected an IPv6 address"):
         parse_address(text)
+
+
+@given(st.text("0123456789abcdefABCDEF:.", max_size=20) | st.ip_addresses().map(str))
+def test_addresses_are_read_as_the_standard_library_reads_them(text: str) -> None:
+    try:
+        expected: bytes | None = ipaddress.ip_address(text).packed
+    except ValueError:
+        expected = None
+    try:
+        found: bytes | None = parse_address(text)
+    except ValueError:
+        found = None
+    assert found == expected
+
+
+networks = st.builds(
+    lambda address, length: ipaddress.ip_network((address, min(length, address.max_prefixlen)), strict=False),
+    st.ip_addresses() | st.sampled_from([ipaddress.ip_address(text) for text in ("::", "fe80::1", "224.1.1.1", "1::")]),
+    st.integers(0, 128),
+)
+
+
+@given(networks, networks, st.integers(0, 128))
+def test_prefixes_contain_what_the_standard_library_says(one: Any, other: Any, length: int) -> None:
+    if length < one.prefixlen:  # one that contains it, or nearly
+        other = one.supernet(new_prefix=length)
+    expected = one.version == other.version and one.subnet_of(other)
+    assert parse_prefix(str(other)).contains(parse_prefix(str(one))) is expected
+
+
+@given(networks)
+def test_no_prefix_escapes_a_closer_look(network: Any) -> None:
+    prefix = parse_prefix(str(network))
+    found = why_not_global_unicast(prefix)
+    assert (found is None) is not any(block.overlaps(prefix) for block, _ in addresses.NOT_GLOBAL_UNICAST)
 
 
 def test_a_tunnel_runs_between_ipv6_addresses() -> None:

@@ -14,6 +14,8 @@ IMPURE = {"asyncio", "eventlet", "http", "logging", "os", "requests", "ryu", "se
     "time",
     "werkzeug",
 }
+# Of what is impure otherwise: conversions that do nothing but compute.
+COMPUTING = {"socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton"}}
 PARTS = {"cli", "controller", "demo", "ha_bridge", "home_agent", "router", "topologies"}
 # Besides itself and tunnel/, a part may use: the emulated mobile node speaks the home agent's protocol.
 ALLOWED = {"topologies": {"home_agent"}, "demo": {"topologies"}}
@@ -26,9 +28,13 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not _only_computes(node):
             found.add(package if node.level else node.module or "")
     return found
+
+
+def _only_computes(node: ast.ImportFrom) -> bool:
+    return {alias.name for alias in node.names} <= COMPUTING.get(node.module or "", set())
 
 
 def files(folder: str) -> list[Path]:
