@@ -59,6 +59,8 @@ MAY = {
     ("GET", "/openapi.json"): ANYBODY,
     ("GET", "/docs"): ANYBODY,
     ("GET", "/docs/{file}"): ANYBODY,
+    ("GET", "/"): ANYBODY,
+    ("GET", "/dashboard/{file}"): ANYBODY,
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/bindings"): {

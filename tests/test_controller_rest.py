@@ -343,11 +343,14 @@ def test_lists_are_filtered(api: Api) -> None:
         return len(api.get(f"/v1/bindings?{query}")["bindings"])
 
     assert found("care_of_address=2001:DB8:3::2") == 1
+    assert (found("home_address=2001:db8:99:0::101"), found("home_address=2001:db8:99::102")) == (1, 0)
+    assert (found("home_address=2001:db8:99::/64"), found("home_address=2001:db8:98::/64")) == (2, 0)
     assert found(f"home_agent={HOME_AGENT}") == 2
     assert found("home_agent=2001:db8:98::1") == 0
     assert (found("state=held"), found("state=active")) == (2, 0)
     problem(api.call("GET", "/v1/bindings?state=asleep"), 422)
     problem(api.call("GET", "/v1/bindings?home_agent=there"), 422)
+    problem(api.call("GET", "/v1/bindings?home_address=2001:db8:99:"), 422)
 
 
 def test_an_agent_follows_its_list(api: Api) -> None:

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from controller.rest.api import OPERATIONS
+from tests.support.browser import Browser
 from tests.support.controller import Controller
 from tests.support.ovs import Ovs
-
-CHROMIUM = "/usr/bin/chromium"
 
 
 @pytest.fixture
@@ -25,20 +24,9 @@ def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
 @pytest.fixture
 def page(ovs: Ovs, controller: Controller) -> Iterator[Page]:
     """The page, loaded. It must have asked only the controller, and reported no error."""
-    asked: list[str] = []
-    errors: list[str] = []
-    with ovs.inside(), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{controller.url}/docs")
-        yield page
-        browser.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((f"{controller.url}/", "data:"))] == []
-    assert errors == []
+    with ovs.inside(), Browser(controller.url) as browser:
+        yield browser.open("/docs")
+        browser.assert_well()
 
 
 def test_every_call_is_shown_and_can_be_tried(page: Page) -> None:

@@ -22,6 +22,7 @@ from controller.rest.audit import Audit
 from controller.rest.binding_calls import BindingCalls
 from controller.rest.bodies import decode_either
 from controller.rest.calls import ARRIVED, Controlled, forbidden_problem, stale_problem
+from controller.rest.dashboard_calls import DashboardCalls
 from controller.rest.docs_calls import DocsCalls
 from controller.rest.event_calls import EventCalls
 from controller.rest.gate import Gate
@@ -62,14 +63,15 @@ LOG = Log("rest")
 
 
 GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls, MetricsCalls)
-OPERATIONS = [operation for group in (*GROUPS, DocsCalls) for operation in operations_of(group)]
+OPERATIONS = [operation for group in (*GROUPS, DocsCalls, DashboardCalls) for operation in operations_of(group)]
 
 
 class RestApi:
     """A WSGI application."""
 
     def __init__(self, controlled: Controlled, gate: Gate) -> None:
-        calls = [*(group(controlled) for group in GROUPS), DocsCalls(document(OPERATIONS, gate.needs_tokens))]
+        docs = DocsCalls(document(OPERATIONS, gate.needs_tokens))
+        calls = [*(group(controlled) for group in GROUPS), docs, DashboardCalls()]
         rules = [operation.rule(group) for group in calls for operation in operations_of(type(group))]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False, converters=CONVERTERS)
         self._controlled = controlled

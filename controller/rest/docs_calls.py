@@ -10,7 +10,7 @@ import msgspec
 from werkzeug.wrappers import Request, Response
 
 from controller.rest.operations import JSON, Content, Role, operation
-from controller.rest.static_files import StaticFiles
+from controller.rest.static_files import CONDITIONAL, StaticFiles
 
 PAGE = Path(__file__).parent / "docs"
 FILES = (
@@ -34,18 +34,18 @@ class DocsCalls:
         """Show this document."""
         return Response(self._document, content_type=JSON)
 
-    @operation("GET", "/docs", Role.ANYONE, {HTTPStatus.OK: (Content(str, "text/html"),)})
+    @operation("GET", "/docs", Role.ANYONE, {HTTPStatus.OK: (Content(str, "text/html"),), **CONDITIONAL})
     def get_docs(self, request: Request) -> Response:
         """Show this document as a page, where calls can be tried."""
-        return self._files.answer("index.html")
+        return self._files.answer(request, "index.html")
 
     @operation(
         "GET",
         "/docs/{file}",
         Role.ANYONE,
-        {HTTPStatus.OK: tuple(Content(str, media_type) for media_type in MEDIA_TYPES)},
+        {HTTPStatus.OK: tuple(Content(str, media_type) for media_type in MEDIA_TYPES), **CONDITIONAL},
         (HTTPStatus.NOT_FOUND,),
     )
     def get_docs_file(self, request: Request, file: str) -> Response:
         """Get a file of that page."""
-        return self._files.answer(file)
+        return self._files.answer(request, file)

@@ -31,6 +31,7 @@ class PageQuery(Struct, forbid_unknown_fields=True):
 class BindingsQuery(PageQuery):
     """Which bindings."""
 
+    home_address: Annotated[HomeAddress, Meta(description="Of a prefix, all that lie in it.")] | UnsetType = UNSET
     home_agent: Ipv6Address | UnsetType = UNSET
     care_of_address: Ipv6Address | UnsetType = UNSET
     state: Literal["pending", "active", "partial", "held"] | UnsetType = UNSET

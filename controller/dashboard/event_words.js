@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events in words. Their fields: docs/logs-and-events.md.
+
+import { router } from "./format.js";
+
+const WORDS = {
+  "binding-added": (e) => `${e.home_address} is at ${e.care_of_address}`,
+  "binding-changed": (e) => `${e.home_address} has moved to ${e.care_of_address}`,
+  "binding-active": (e) => `${e.home_address} goes direct to ${e.care_of_address}`,
+  "binding-removed": (e) => `${e.home_address} has no binding any more (${e.reason})`,
+  "binding-refused": (e) => `a binding of ${e.home_address} was refused: ${e.reason}`,
+  "binding-held": (e) => `${e.home_address} is kept via its home agent: ${e.reason}`,
+  "home-agent-announced": (e) => `home agent ${e.home_agent} is ${e.status}, lease ${e.lease} s`,
+  "home-agent-synced": (e) => `home agent ${e.home_agent} has sent its binding cache: ${e.bindings} bindings`,
+  "lease-lapsed": (e) => `the lease of home agent ${e.home_agent} has lapsed: all its traffic goes via it`,
+  "home-agent-forgotten": (e) => `home agent ${e.home_agent} is forgotten`,
+  "router-connected": (e) => `${router(e.router)} is connected`,
+  "router-disconnected": (e) => `${router(e.router)} has lost its connection`,
+  "router-drained": (e) => `${router(e.router)} is drained: its traffic goes via the home agents`,
+  "router-undrained": (e) => `${router(e.router)} is back in service`,
+  "router-forgotten": (e) => `${router(e.router)} is forgotten`,
+  "agent-lost": (e) => `the tunnel agent of ${router(e.router)} has fallen silent`,
+  "tunnel-failed": (e) => `no tunnel for ${e.home_address} on ${router(e.router)}: ${e.reason}`,
+  "flow-rejected": (e) => `${router(e.router)} refuses a flow for ${e.serves ?? "itself"}: ${e.reason}`,
+  "drift-repaired": (e) => `${router(e.router)}: ${e.flows} flows were not as they should be, and are again`,
+  reset: () => "some events were missed",
+};
+
+// Those that somebody should look into.
+export const TROUBLE = new Set([
+  "binding-refused",
+  "lease-lapsed",
+  "router-disconnected",
+  "agent-lost",
+  "tunnel-failed",
+  "flow-rejected",
+  "drift-repaired",
+]);
+
+export function inWords(name, event) {
+  return Object.hasOwn(WORDS, name) ? WORDS[name](event) : `${name} ${JSON.stringify(event)}`;
+}

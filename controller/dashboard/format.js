@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// How figures, times and names are written.
+
+const PREFIXES = ["", "k", "M", "G", "T", "P"];
+
+function scaled(value, unit) {
+  let place = 0;
+  while (Math.abs(value) >= 1000 && place < PREFIXES.length - 1) {
+    value /= 1000;
+    place += 1;
+  }
+  const digits = place === 0 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${PREFIXES[place]}${unit}`;
+}
+
+export const bytes = (value) => scaled(value, "B");
+export const bitRate = (value) => scaled(value, "bit/s");
+export const count = (value) => value.toLocaleString("en");
+
+// Seconds, as a person would say them.
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 120) return `${whole} s`;
+  if (whole < 2 * 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 48 * 3600) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} days`;
+}
+
+// A time of day on this side's clock, of RFC 3339; with the date when it is not today's.
+export function clock(text) {
+  const moment = new Date(text);
+  if (Number.isNaN(moment.getTime())) return text;
+  const time = moment.toLocaleTimeString("en-GB");
+  const today = moment.toDateString() === new Date().toDateString();
+  return today ? time : `${moment.toLocaleDateString("en-CA")} ${time}`;
+}
+
+// A datapath id without its leading zeros.
+export const router = (dpid) => `router ${dpid.replace(/^0+(?=.)/, "")}`;
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+// The link that a care-of address is on: its /64, as IPv6 links have it (RFC 4291 section 2.5.4).
+export function link(careOfAddress) {
+  if (!careOfAddress.includes(":")) return careOfAddress;
+  const [head, tail] = careOfAddress.split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : 8 - left.length - right.length;
+  const network = [...left, ...Array(Math.max(0, zeros)).fill("0"), ...right].slice(0, 4);
+  while (network.length > 1 && network.at(-1) === "0") network.pop();
+  return `${network.join(":")}::/64`;
+}
+
+// What tells a home address from its neighbours: all that follows its /64.
+export function shortAddress(address) {
+  const [head, tail] = address.split("::");
+  return tail !== undefined && tail !== "" && head.split(":").length <= 4 ? `::${tail}` : address;
+}
+
+export const PATHS = {
+  direct: { mark: "●", words: "Direct" },
+  "home-agent": { mark: "◇", words: "Via home agent" },
+  mixed: { mark: "◐", words: "Mixed" },
+  home: { mark: "⌂", words: "No binding" },
+};
+
+// The path that the traffic of a binding takes, by its state.
+export const PATH_OF_STATE = { active: "direct", partial: "mixed", pending: "home-agent", held: "home-agent" };

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dashboard: loads, follows the events, and shows both. See docs/dashboard.md.
+
+import { Refused, Unauthorized, Unreachable, token } from "./api.js";
+import { setUpBindings, showBindings } from "./binding_table.js";
+import { addEvent, setUpEvents, showEvents } from "./event_list.js";
+import { loadAll } from "./loader.js";
+import { Poll } from "./poll.js";
+import { showStatus } from "./status.js";
+import { EventStream } from "./stream.js";
+import { showSystem } from "./system.js";
+import { askForToken, setUpToken } from "./token.js";
+import { changed, onChange, view } from "./view.js";
+import { showWhy } from "./why.js";
+
+const poll = new Poll(async () => {
+  try {
+    await loadAll();
+    stream.start();
+  } catch (error) {
+    if (error instanceof Unauthorized) {
+      wantToken(error.message);
+      return;
+    }
+    const expected = error instanceof Unreachable || error instanceof Refused;
+    if (!expected) console.error(error);
+    view.trouble = expected ? error.message : "a fault of this page, see the browser's console";
+    changed();
+  }
+});
+
+const stream = new EventStream({
+  event(name, data) {
+    addEvent(name, data);
+    poll.soon();
+  },
+  up: () => follows(true),
+  down: () => follows(false),
+  unauthorized: wantToken,
+});
+
+function follows(is) {
+  view.following = is;
+  changed();
+}
+
+function wantToken(problem) {
+  stop();
+  askForToken(token.get() === null ? null : problem);
+}
+
+function start() {
+  if (document.visibilityState === "visible") poll.start();
+}
+
+function stop() {
+  poll.stop();
+  stream.stop();
+}
+
+function choose(homeAddress) {
+  if (view.chosen === homeAddress) return;
+  Object.assign(view, { chosen: homeAddress, explanation: null, whyNot: null });
+  history.replaceState(null, "", `#${encodeURIComponent(homeAddress)}`);
+  changed();
+  poll.now();
+}
+
+setUpToken(start);
+setUpEvents();
+setUpBindings(choose, () => poll.now());
+for (const show of [showStatus, showSystem, showBindings, showWhy, showEvents]) onChange(show);
+
+document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? start() : stop()));
+// A link to the page may name the mobile node; the names of its own parts have no colon and no dot.
+const named = decodeURIComponent(location.hash.slice(1));
+if (/[:.]/.test(named)) choose(named);
+start();

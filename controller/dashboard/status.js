@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether what the page shows is what the controller says now; if not, everything is marked as old.
+
+import { byId, say, set } from "./dom.js";
+import { clock } from "./format.js";
+
+export function showStatus({ trouble, loaded, following }) {
+  const since = loaded === null ? "" : ` What is shown is of ${clock(new Date(loaded).toISOString())}.`;
+  say(byId("banner"), trouble === null ? "" : `The controller can't be asked: ${trouble}.${since} Trying again.`);
+  byId("banner").hidden = trouble === null;
+  set(byId("page"), { "data-stale": trouble !== null });
+  const state = trouble !== null ? "stale" : loaded === null ? "waiting" : following ? "live" : "polling";
+  const words = { stale: "no connection", waiting: "connecting", live: "live", polling: "live, without events" };
+  set(byId("live"), { "data-state": state });
+  say(byId("live"), words[state]);
+}

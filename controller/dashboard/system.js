@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system itself: figures in short, home agents with their leases, routers with their gates.
+
+import { byId, rows, say, set } from "./dom.js";
+import { bitRate, bytes, count, duration, router } from "./format.js";
+import { OFFLOADED } from "./loader.js";
+
+export function showSystem(view) {
+  if (view.loaded === null) return;
+  showTiles(view);
+  rows(byId("agents"), view.homeAgents, (agent) => agent.home_agent, agentCells);
+  rows(byId("routers"), view.routers, (each) => each.dpid, routerCells);
+}
+
+function showTiles({ counts, homeAgents, routers, rates, offloaded }) {
+  say(byId("count-direct"), count(counts.active));
+  say(byId("count-detour"), count(counts.partial + counts.pending + counts.held));
+  say(byId("count-detour-note"), counts.partial > 0 ? `${count(counts.partial)} of them partly direct` : "mobile nodes");
+  const now = Object.values(OFFLOADED).map((key) => rates.of(key));
+  say(byId("saved-now"), now.includes(null) ? "–" : bitRate(8 * (now[0] + now[1])));
+  say(byId("saved-total"), bytes(offloaded.downlink + offloaded.uplink));
+  ofAll("count-leases", homeAgents, (agent) => agent.status !== "expired");
+  ofAll("count-routers", routers, (each) => each.connected);
+  const drained = routers.filter((each) => each.draining).length;
+  say(byId("count-routers-note"), drained > 0 ? `connected, ${drained} drained` : "connected");
+}
+
+function ofAll(id, items, isWell) {
+  const well = items.filter(isWell).length;
+  say(byId(id), `${well} of ${items.length}`);
+  set(byId(id).parentElement, { "data-well": well === items.length });
+}
+
+function agentCells(agent) {
+  const lapsed = agent.status === "expired";
+  const lease = lapsed ? "has lapsed" : `${duration(agent.expires_in)} of ${agent.lease} s left`;
+  return [
+    { text: agent.home_agent, class: "address" },
+    { text: agent.status, "data-well": agent.status === "up" },
+    { text: lease, "data-well": !lapsed },
+    { text: count(agent.bindings), class: "figure" },
+  ];
+}
+
+function routerCells(each) {
+  const refused = each.refused_flows.length + each.refused_tunnels.length;
+  const reasons = [...each.refused_flows, ...each.refused_tunnels].map(({ reason }) => reason);
+  const gates = each.gates.map((gate) => `${gate.prefix}, ${gate.expires_in === null ? "no end" : `${duration(gate.expires_in)} left`}`);
+  const state = each.connected ? (each.draining ? "connected, drained" : "connected") : "not connected";
+  const agent = each.agent === "lost" ? ", its agent is silent" : "";
+  return [
+    { text: router(each.dpid), title: each.dpid },
+    { text: state, "data-well": each.connected && !each.draining },
+    { text: `${each.backend ?? "none"}${agent}`, "data-well": each.agent !== "lost" && each.backend !== null },
+    { text: gates.length === 0 ? "none" : gates.join("; "), class: "address" },
+    { text: refused === 0 ? "nothing" : `${refused}: ${reasons[0]}`, "data-well": refused === 0 },
+  ];
+}

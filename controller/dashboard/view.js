@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the page knows and what it has been asked for. Whoever changes something of it calls `changed`.
+
+import { Rates } from "./rates.js";
+
+export const PAGE_SIZE = 25;
+
+export const view = {
+  // Of the controller.
+  homeAgents: [],
+  routers: [],
+  bindings: [],
+  next: null, // cursor of the next page, null on the last
+  counts: null, // bindings by state
+  offloaded: null, // bytes by direction
+  rates: new Rates(), // bytes a second; keys: see loader.js
+  explanation: null, // of `chosen`
+  whyNot: null, // why there is none, in words
+  filterProblem: null,
+  // Of the connection.
+  loaded: null, // when all of the above came last, milliseconds
+  trouble: null, // why it does not come, in words
+  following: false, // the events
+  // What the page has been asked for.
+  filter: { home_address: "", state: "" },
+  cursors: [], // of the pages before this one, and of this one
+  chosen: null, // a home address
+};
+
+const listeners = [];
+let waiting = false;
+
+export function onChange(listener) {
+  listeners.push(listener);
+}
+
+// Draws anew, once for all changes that come together.
+export function changed() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    for (const listener of listeners) listener(view);
+  });
+}

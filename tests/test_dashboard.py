@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard in a real browser, on the whole system in Mininet: what it shows is what the API says, and why."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import Browser
+from tests.support.controller import wait_for
+from topologies import addresses as at
+from topologies.deployment import HOME, REST, Deployment
+from topologies.roaming import RoamingTopo
+from topologies.testbed import Testbed
+from topologies.tokens import OPERATOR
+
+LEASE = 4  # seconds
+# What a browser says of every answer of this kind; the page says it in its own words.
+NO_TOKEN = r"status of 401"
+SHOWN_AS = {"active": "Direct", "partial": "Mixed", "pending": "Via home agent", "held": "Via home agent"}
+PATH_WORDS = {"direct": "Direct", "mixed": "Mixed", "home-agent": "Via home agent", "home": "No binding"}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Everything runs. No log may have an error in the end."""
+    allow = [r"connection (dropped|closed|failed)"]
+    with Testbed(RoamingTopo(), tmp_path_factory.mktemp("dashboard") / "logs") as bed:
+        deployment = Deployment(bed, lifetime=60, lease=LEASE)
+        deployment.start_home_agent()
+        deployment.start_mobile_node()
+        deployment.start_offload()
+        yield deployment
+        assert bed.errors(allow) == []
+
+
+@pytest.fixture(scope="module")
+def chromium(system: Deployment) -> Iterator[Browser]:
+    """A browser on the management network."""
+    with Browser(REST) as browser:
+        yield browser
+        browser.assert_well(allow=[NO_TOKEN])
+
+
+@pytest.fixture
+def page(system: Deployment, chromium: Browser) -> Iterator[Page]:
+    """The page with the operator's token, while the mobile node is on foreign link 1 and its traffic direct."""
+    go(system, 1)
+    page = chromium.open("/")
+    give_token(page, system.tokens.file(OPERATOR).read_text())
+    yield page
+    page.context.close()
+
+
+def go(system: Deployment, link: int) -> None:
+    """Moves the mobile node to a foreign link, and waits until its traffic goes direct."""
+    system.attach(link)
+    wait_for(f"the binding is active on link {link}", lambda: is_direct(system, link))
+
+
+def is_direct(system: Deployment, link: int) -> bool:
+    """Tells whether the binding is active with link's care-of address."""
+    binding = system.binding()
+    return bool(binding and binding["state"] == "active" and binding["care_of_address"] == at.care_of_address(link))
+
+
+def give_token(page: Page, token: str) -> None:
+    """Types a token where the page asks for one."""
+    page.get_by_label("Token", exact=True).fill(token)
+    page.get_by_role("button", name="Go on").click()
+
+
+def choose(page: Page) -> None:
+    """Asks why the mobile node's traffic goes as it does."""
+    page.get_by_role("button", name=at.HOME_ADDRESS).click()
+
+
+def shown_bindings(page: Page) -> list[dict[str, str]]:
+    """The table's rows."""
+    rows = []
+    for row in page.locator("#bindings-rows tr").all():
+        cells = {name: row.locator(f"[data-of={name}]") for name in ("care_of_address", "home_agent", "state", "path")}
+        rows.append(
+            {
+                "home_address": row.get_by_role("button").inner_text(timeout=1000),
+                **{name: cell.inner_text(timeout=1000) for name, cell in cells.items()},
+            }
+        )
+    return rows
+
+
+def held_bindings(system: Deployment) -> list[dict[str, str]]:
+    """The same by the API."""
+    members = ("home_address", "care_of_address", "home_agent", "state")
+    return [
+        {**{name: binding[name] for name in members}, "path": SHOWN_AS[binding["state"]]}
+        for binding in system.rest("GET", "/v1/bindings")["bindings"]
+    ]
+
+
+def explanation(system: Deployment) -> Any:
+    """Why the mobile node's traffic goes as it does, by the API."""
+    return system.rest("GET", f"/v1/bindings/{at.HOME_ADDRESS}/explain")
+
+
+def sentence(text: str) -> str:
+    """As the page writes it."""
+    return text[0].upper() + text[1:]
+
+
+def assert_explained(page: Page, system: Deployment) -> None:
+    """The page says all that the API's explanation does."""
+    said = explanation(system)
+    expect(page.locator("#why-reason")).to_have_text(f"{sentence(said['reason'])}.")
+    expect(page.locator("#why-path")).to_contain_text(PATH_WORDS[said["path"]])
+    expect(page.locator("#why-change li")).to_have_text([sentence(each) for each in said["would_change"]])
+    on_routers = page.locator("#why-routers tr td:nth-child(2)")
+    expect(on_routers).to_have_text([sentence(each["reason"]) for each in said["routers"].values()])
+    results = page.locator("#why-updates tr td:nth-child(2)")
+    expect(results).to_have_count(len(said["updates"]))
+    for shown, update in zip(results.all(), reversed(said["updates"]), strict=True):
+        expect(shown).to_contain_text(f"{update['result']} by {update['source']}")
+
+
+def marks(text: str) -> str:
+    """A path as the table shows it, without its mark."""
+    return text.partition(" ")[2]
+
+
+def same(page: Page, system: Deployment) -> bool:
+    """Tells whether page and API say the same of all bindings."""
+    shown = [{**row, "path": marks(row["path"])} for row in shown_bindings(page)]
+    return shown == held_bindings(system) != []
+
+
+def test_it_shows_what_the_api_says_before_and_after_a_handover(page: Page, system: Deployment) -> None:
+    choose(page)
+    for link in (1, 2):
+        go(system, link)
+        care_of_address = page.locator("#bindings-rows [data-of=care_of_address]")
+        expect(care_of_address).to_have_text(at.care_of_address(link))
+        wait_for("page and API say the same", lambda: same(page, system))
+        expect(page.locator("#why-reason")).to_contain_text(at.care_of_address(link))
+        assert_explained(page, system)
+    moved = page.locator("#events li", has_text=f"has moved to {at.care_of_address(2)}")
+    expect(moved).to_have_count(1)
+
+
+def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deployment) -> None:
+    choose(page)
+    routers = [router["dpid"] for router in system.rest("GET", "/v1/routers")["routers"]]
+    for dpid in routers:
+        system.rest("PUT", f"/v1/routers/{dpid}/drain")
+    expect(page.locator("#why-reason")).to_contain_text("the router is drained")
+    assert_explained(page, system)
+    expect(page.locator("#routers")).to_contain_text("connected, drained")
+    for dpid in routers:
+        system.rest("DELETE", f"/v1/routers/{dpid}/drain")
+    expect(page.locator("#why-path")).to_contain_text("Direct")
+    system.bed.kill("bridge")
+    expect(page.locator("#why-reason")).to_contain_text("has not renewed its lease")
+    assert_explained(page, system)
+    expect(page.locator("#agents")).to_contain_text("has lapsed")
+    expect(page.locator("#events .trouble")).to_contain_text(["lease-lapsed"])
+    wait_for("page and API say the same", lambda: same(page, system))
+    system.start_bridge()
+    expect(page.locator("#why-path")).to_contain_text("Direct")
+
+
+def test_it_says_that_a_mobile_node_is_at_home(page: Page, system: Deployment) -> None:
+    system.attach(HOME)
+    expect(page.locator("#bindings-none")).to_have_text("No binding is held: all mobile nodes are at home.")
+    page.get_by_label("Home address or prefix").fill("2001:DB8:99:0::100")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#why-path")).to_contain_text("No binding")
+    assert_explained(page, system)
+
+
+def test_it_asks_for_a_token_and_forgets_it(page: Page, system: Deployment) -> None:
+    expect(page.locator("#bindings-rows tr")).to_have_count(1)
+    page.get_by_role("button", name="Forget token").click()
+    dialog = page.get_by_role("dialog", name="This controller asks for a token")
+    expect(dialog).to_be_visible()
+    expect(page.locator("#bindings-rows tr")).to_have_count(0)
+    give_token(page, "none of its tokens")
+    expect(dialog.get_by_role("alert")).to_have_text("this token is not known here")
+    give_token(page, system.tokens.file(OPERATOR).read_text())
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#bindings-rows tr")).to_have_count(1)
+
+
+def test_it_can_be_used_by_keyboard_alone(system: Deployment, chromium: Browser) -> None:
+    go(system, 1)
+    page = chromium.open("/")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.type(system.tokens.file(OPERATOR).read_text().strip())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name=at.HOME_ADDRESS)).to_be_visible()
+    page.locator("body").press("Tab")
+    expect(page.get_by_role("link", name="Skip to the mobile nodes")).to_be_focused()
+    page.keyboard.press("Enter")
+    chosen = page.get_by_role("button", name=at.HOME_ADDRESS)
+    page.keyboard.press("Tab")
+    expect(chosen).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#why-reason")).to_contain_text("straight to")
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+    go(system, 2)
+    expect(page.locator("#why-reason")).to_contain_text(at.care_of_address(2))
+    expect(chosen).to_be_focused()
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(system: Deployment, chromium: Browser, scheme: str) -> None:
+    go(system, 1)
+    page = chromium.open("/", viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True)
+    give_token(page, system.tokens.file(OPERATOR).read_text())
+    choose(page)
+    expect(page.locator("#why-reason")).to_contain_text("straight to")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    ground, text = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert (luminance(ground) < luminance(text)) == (scheme == "dark")
+    page.context.close()
+
+
+def luminance(colour: str) -> int:
+    """How light a colour is, roughly; as the browser writes it: rgb(r, g, b)."""
+    return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
