@@ -8,9 +8,10 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from home_agent.cache import (
     Remove,
     StartDad,
 )
-from home_agent.console import Console, render
+from home_agent.console import Console, render, silence
 from home_agent.home_link import HomeLink, Sysctls, own_address
 from home_agent.load import Load
 from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
@@ -43,7 +44,7 @@ from home_agent.persistence import Persistence
 from home_agent.rate import RateLimit
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from logs import Log
-from metrics.server import MetricsServer, registry_of_process
+from metrics.server import MetricsServer, nothing_lacking, registry_of_process
 
 GUARD_TABLE = "hoaflow_ha"
 LOCK = b"\0hoaflow-ha"
@@ -113,12 +114,14 @@ class HomeAgent:
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
         self._watch_links()
+        lacking: Callable[[], str | None] = nothing_lacking
         if self._settings.console is not None:
             console = Console(*self._settings.console, self._selector, self._render)
             self._undo.callback(console.close)
             LOG.info("console-listening", console="{}:{}".format(*console.address))
+            lacking = partial(silence, console.address)
         if self._settings.metrics is not None:
-            self._serve_metrics(*self._settings.metrics)
+            self._serve_metrics(self._settings.metrics, lacking)
         # The kernel is told in the loop, so that no message waits for that.
         self._to_install += self._persistence.restore(self._cache)
 
@@ -341,7 +344,7 @@ class HomeAgent:
                 raise
             raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
 
-    def _serve_metrics(self, host: str, port: int) -> None:
+    def _serve_metrics(self, address: tuple[str, int], lacking: Callable[[], str | None]) -> None:
         """Raises NftError, OSError."""
         load = Load(self._settings.policy.home_agent)
         load.setup()
@@ -355,7 +358,7 @@ class HomeAgent:
                 spoofed=lambda: self._tunnels.counters().dropped,
             )
         )
-        server = MetricsServer((host, port), registry)
+        server = MetricsServer(address, registry, lacking)
         self._undo.callback(server.close)
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 

@@ -21,10 +21,25 @@ PROMPT = "mip6d> "
 MAX_CLIENTS = 16
 MAX_LINE = 1024
 """Bytes; a longer line is no command of ours, the client is closed."""
+PATIENCE = 3.0
+"""Seconds that the terminal may take to greet before a probe takes it for dead."""
 ENTRIES_AT_ONCE = 256
 """Entries rendered between two looks at everything else."""
 
 LOG = Log("home-agent")
+
+
+def silence(address: tuple[str, int]) -> str | None:
+    """What is wrong with the terminal at an address, as a client of its sees it; None when it greets.
+
+    For probes, in a thread of theirs: only a loop that turns gives an answer.
+    """
+    try:
+        with socket.create_connection(address, timeout=PATIENCE) as client:
+            greeting = client.recv(1)
+    except OSError as error:
+        return f"the terminal does not answer: {error}"
+    return None if greeting else "the terminal closes the connection"
 
 
 def unshortened(address: str) -> str:

@@ -12,8 +12,9 @@ from itertools import repeat
 import pytest
 
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
+from home_agent import console
 from home_agent.cache import Binding, State
-from home_agent.console import MAX_CLIENTS, Console, Session, render
+from home_agent.console import MAX_CLIENTS, Console, Session, render, silence
 from home_agent.messages import BindingUpdate
 from tests.support.bridge import DATA, HOME_AGENT
 
@@ -140,6 +141,14 @@ def read(connection: socket.socket, ending: bytes) -> bytes:
             break
         data += part
     return bytes(data)
+
+
+def test_a_probe_asks_the_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert silence(served.console.address) is None
+    served.stopped.set()  # the loop hangs, while the kernel still takes connections
+    served.thread.join(10)
+    monkeypatch.setattr(console, "PATIENCE", 0.2)
+    assert silence(served.console.address) == "the terminal does not answer: timed out"
 
 
 def test_a_client_that_does_not_read_keeps_nobody_waiting(served: Served) -> None:

@@ -135,6 +135,7 @@ def test_metrics_tell_what_it_carries(lab: Lab, tmp_path: Path) -> None:
     node = lab.mobile_node("--keys", keys)
     registers(lab, node, "m1", CARE_OF_1)
     assert lab.ping("cn", HOME_ADDRESS) == 3
+    assert lab.python("ha", SCRAPE, "http://127.0.0.1:9109/readyz") == "ok\n\n"
 
     now = Scrape(lab.python("ha", SCRAPE, "http://127.0.0.1:9109/metrics"))
     assert now("hoaflow_ha_bindings") == 1
