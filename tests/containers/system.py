@@ -145,6 +145,7 @@ class System:
 
     def _records(self, service: str) -> Records:
         copy = CHECKOUT / "build" / "image" / f"{service}.records"
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(self.run(service, "cat", "/tmp/records"))
         return Records.read(copy)
 

@@ -108,7 +108,7 @@ def test_a_home_agent_of_ones_own(engine: Engine, system: System) -> None:
     made = engine.docker("ps", "--all", "--filter", of_project, "--format", template).split()
     assert "umip" in made
     assert "home-agent" not in made
-    owner = f"container:{engine.docker('ps', '--all', '--quiet', '--no-trunc', '--filter', 'name=_ha_').strip()}"
+    owner = f"container:{system.inspect('ha')['Id']}"
     assert system.inspect("umip")["HostConfig"]["NetworkMode"] == system.inspect("bridge")["HostConfig"]["NetworkMode"]
     assert system.inspect("umip")["HostConfig"]["NetworkMode"] == owner
 
