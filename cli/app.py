@@ -78,7 +78,7 @@ def hoaflow(at: Session, version: Version = False) -> None:
     Examples:
       hoaflow bindings
       hoaflow explain 2001:db8:99::100
-      hoaflow --controller https://192.0.2.1:8080 --ca ca.pem routers
+      hoaflow --controller https://192.0.2.1:8080 --ca ca.crt routers
       hoaflow bindings list --json | jq -r '.bindings[].home_address'
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds a kustomization: by `kubectl kustomize` where there is a kubectl, else as much of it as deploy/ uses."""
+"""Builds a kustomization: by `kubectl kustomize`, where there is a kubectl, and without it, as much as deploy/ uses."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ class KustomizeError(Exception):
     """The kustomization is wrong, or uses what only the real kustomize knows."""
 
 
-def build(directory: Path) -> list[Object]:
-    """Returns all objects of a kustomization. Raises KustomizeError, subprocess.CalledProcessError."""
-    if shutil.which("kubectl"):
-        result = subprocess.run(
-            ["kubectl", "kustomize", str(directory)], check=True, capture_output=True, text=True, timeout=60
-        )
-        return [found for found in yaml.safe_load_all(result.stdout) if found]
+def by_kubectl(directory: Path) -> list[Object]:
+    """Returns all objects of a kustomization, by the real kustomize. Raises subprocess.CalledProcessError."""
+    command = ["kubectl", "kustomize", str(directory)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return [found for found in yaml.safe_load_all(result.stdout) if found]
+
+
+def by_python(directory: Path) -> list[Object]:
+    """Returns all objects of a kustomization, as far as it is of the kind that is known here. Raises KustomizeError."""
     objects = _build(directory)
     _rename_references(objects)
     return objects
+
+
+BUILDERS = {"python": by_python} | ({"kubectl": by_kubectl} if shutil.which("kubectl") else {})
 
 
 def _build(directory: Path) -> list[Object]:
@@ -63,7 +68,7 @@ def _build(directory: Path) -> list[Object]:
             found["metadata"].setdefault("labels", {}).update(labels["pairs"])
         for image in wanted.get("images", ()):
             for container in _containers(found):
-                if container["image"] == image["name"]:
+                if container["image"].partition(":")[0] == image["name"]:
                     container["image"] = f"{image['newName']}:{image['newTag']}"
     return objects
 
@@ -80,7 +85,9 @@ def _generate(objects: list[Object], directory: Path, kind: str, field: str, gen
     made: Object = {"apiVersion": "v1", "kind": kind, "metadata": {"name": generator["name"]}, field: data}
     if kind == "Secret":
         made["type"] = "Opaque"
-    made["metadata"]["annotations"] = {"hash": hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:10]}
+    if not generator.get("options", {}).get("disableNameSuffixHash"):
+        content = hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()
+        made["metadata"]["annotations"] = {"hash": content[:10]}
     if generator.get("behavior") == "replace":
         objects.remove(_find(objects, kind, generator["name"]))
     elif any(o["kind"] == kind and o["metadata"]["name"] == generator["name"] for o in objects):
@@ -92,7 +99,8 @@ def _rename_references(objects: list[Object]) -> None:
     """Generated objects carry a hash of their content in their names, so that pods restart when it changes."""
     names = {}
     for found in objects:
-        if content := found["metadata"].get("annotations", {}).pop("hash", None):
+        if content := found["metadata"].get("annotations", {}).get("hash"):
+            del found["metadata"]["annotations"]
             old = found["metadata"]["name"]
             names[found["kind"], old] = found["metadata"]["name"] = f"{old}-{content}"
 

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/kubernetes as an operator has it: a copy of the checkout, in which secrets are made."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
+OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+
+
+class Deployment:
+    """A copy of what deploying to Kubernetes takes, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.folder = directory / "deploy" / "kubernetes"
+        shutil.copytree(KUBERNETES, self.folder, ignore=shutil.ignore_patterns("secrets"))
+        shutil.copytree(CHECKOUT / "scripts", directory / "scripts")
+
+    def overlay(self, name: str) -> Path:
+        """The folder of an overlay."""
+        return self.folder / "overlays" / name
+
+    def make_secrets(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """What `make-secrets ARGUMENTS` did; it may have failed."""
+        command = [str(self.folder / "make-secrets"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
