@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dashboard in a real browser, on the whole system in Mininet: what it shows is what the API says, and why."""
 
+import math
+import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import Browser
-from tests.support.controller import wait_for
+from tests.support.browser import TIMEOUT, Browser
+from tests.support.scrape import Scrape
+from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, REST, Deployment
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR
+from topologies.traffic import Traffic
 
 LEASE = 4  # seconds
 # What a browser says of every answer of this kind; the page says it in its own words.
 NO_TOKEN = r"status of 401"
+# Where screenshots go that the documentation has; by default they are only made where somebody wants to see them.
+SCREENSHOTS = os.environ.get("HOAFLOW_SCREENSHOTS")
 SHOWN_AS = {"active": "Direct", "partial": "Mixed", "pending": "Via home agent", "held": "Via home agent"}
 PATH_WORDS = {"direct": "Direct", "mixed": "Mixed", "home-agent": "Via home agent", "home": "No binding"}
 
@@ -123,6 +131,33 @@ def assert_explained(page: Page, system: Deployment) -> None:
         expect(shown).to_contain_text(f"{update['result']} by {update['source']}")
 
 
+def assert_drawn(page: Page, system: Deployment) -> None:
+    """The picture has the mobile node's path as the API explains it, leading to the link that it is on."""
+    path = explanation(system)["path"]
+    ways = {"direct": {"direct"}, "home-agent": {"home-agent"}, "mixed": {"direct", "home-agent"}}[path]
+    lines = page.locator(f"#picture .leg[data-home-address='{at.HOME_ADDRESS}'][data-rank='chosen']")
+    expect(lines.first).to_have_attribute("data-path", path)
+    wait_for("the lines are those of the path", lambda: {way(line) for line in lines.all()} == ways)
+    binding = system.binding()
+    assert binding is not None
+    link = next(link for link in (1, 2) if at.care_of_address(link) == binding["care_of_address"])
+    expect(lines.first).to_have_attribute("data-link", at.foreign_link(link))
+    in_words = {"direct": "direct", "mixed": "partly direct", "home-agent": "via home agent"}[path]
+    expect(page.locator("#picture-words")).to_contain_text(f"at {at.care_of_address(link)}: {in_words}")
+
+
+def way(line: Locator) -> str | None:
+    """Which way a line in the picture stands for."""
+    return line.get_attribute("data-way", timeout=1000)
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Writes a picture for the documentation, if that is wanted."""
+    if SCREENSHOTS:
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=Path(SCREENSHOTS) / f"dashboard-{name}.png")
+
+
 def marks(text: str) -> str:
     """A path as the table shows it, without its mark."""
     return text.partition(" ")[2]
@@ -143,8 +178,51 @@ def test_it_shows_what_the_api_says_before_and_after_a_handover(page: Page, syst
         wait_for("page and API say the same", lambda: same(page, system))
         expect(page.locator("#why-reason")).to_contain_text(at.care_of_address(link))
         assert_explained(page, system)
+        assert_drawn(page, system)
     moved = page.locator("#events li", has_text=f"has moved to {at.care_of_address(2)}")
     expect(moved).to_have_count(1)
+
+
+def test_it_shows_what_the_traffic_spares_the_home_agent(page: Page, system: Deployment, tmp_path: Path) -> None:
+    choose(page)
+    saved = "Now [1-9].* to mobile nodes, [1-9].* from mobile nodes"
+    traffic = Traffic(system.bed, tmp_path)
+    expect(page.locator("#saved-chart-words")).to_have_text(re.compile(saved))
+    expect(page.locator("#traffic-chart-words")).to_have_text(re.compile(saved))
+    expect(page.locator("#bindings-rows [data-of=rate]")).to_have_text(re.compile("^[1-9]"))
+    # The CN's router takes the packets to the mobile node off the home agent's path, and its link's those from it.
+    lines = page.locator("#picture .leg[data-busy=true]")
+    wait_for(
+        "packets are drawn where the switches count them",
+        lambda: [line.get_attribute("data-router", timeout=1000) for line in lines.all()] == dpids(system, "r1", "r2"),
+    )
+    screenshot(page, "direct")
+    traffic.stop()
+    # The page rounds to three digits.
+    wait_for(
+        "all that was carried is shown", lambda: math.isclose(shown_total(page), saved_total(system), rel_tol=0.01)
+    )
+
+
+def dpids(system: Deployment, *routers: str) -> list[str]:
+    """Datapath ids as the API has them."""
+    return [system.bed.network[router].dpid for router in routers]
+
+
+def shown_total(page: Page) -> float:
+    """How many bytes the page says that the routers have carried."""
+    figure, unit = page.locator("#saved-total").inner_text().split()
+    return float(figure) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
+
+
+def saved_total(system: Deployment) -> float:
+    """The same by the metrics."""
+    scraped = Scrape(system.client.request("GET", "/metrics", (TIMEOUT, TIMEOUT)).text)
+    return sum(
+        scraped("hoaflow_offloaded_bytes_total", router=dpid, direction=direction)
+        for dpid in dpids(system, *system.routers)
+        for direction in ("downlink", "uplink")
+    )
 
 
 def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deployment) -> None:
@@ -154,6 +232,7 @@ def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deploym
         system.rest("PUT", f"/v1/routers/{dpid}/drain")
     expect(page.locator("#why-reason")).to_contain_text("the router is drained")
     assert_explained(page, system)
+    assert_drawn(page, system)
     expect(page.locator("#routers")).to_contain_text("connected, drained")
     for dpid in routers:
         system.rest("DELETE", f"/v1/routers/{dpid}/drain")
@@ -161,9 +240,11 @@ def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deploym
     system.bed.kill("bridge")
     expect(page.locator("#why-reason")).to_contain_text("has not renewed its lease")
     assert_explained(page, system)
+    assert_drawn(page, system)
     expect(page.locator("#agents")).to_contain_text("has lapsed")
     expect(page.locator("#events .trouble")).to_contain_text(["lease-lapsed"])
     wait_for("page and API say the same", lambda: same(page, system))
+    screenshot(page, "via-home-agent")
     system.start_bridge()
     expect(page.locator("#why-path")).to_contain_text("Direct")
 
@@ -224,6 +305,7 @@ def test_it_fits_a_phone(system: Deployment, chromium: Browser, scheme: str) -> 
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     )
     assert (luminance(ground) < luminance(text)) == (scheme == "dark")
+    screenshot(page, f"phone-{scheme}")
     page.context.close()
 
 

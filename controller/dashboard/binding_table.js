@@ -62,7 +62,7 @@ function updateRow(row, binding) {
   const chosen = binding.home_address === view.chosen;
   set(row, { "data-chosen": chosen });
   set(row.querySelector("button"), { "aria-pressed": chosen });
-  say(row.querySelector(".narrow"), `at ${binding.care_of_address}`);
+  say(row.querySelector(".narrow"), `↳ ${binding.care_of_address}`);
   pathBadge(row.querySelector("[data-of=path] span"), PATH_OF_STATE[binding.state]);
   const dpids = Object.keys(binding.routers);
   const rates = dpids.map((dpid) => view.rates.of(onRouter(binding.home_address, dpid)) ?? 0);

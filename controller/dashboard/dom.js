@@ -57,11 +57,12 @@ export function keyed(parent, items, keyOf, make, update) {
 
 // Rows of a table body: `cells(item)` are texts, or objects {text, …attributes}. The first one heads the row.
 export function rows(body, items, keyOf, cells) {
+  const heads = body.closest("table").tHead.rows[0].cells;
   const update = (row, item) => {
     cells(item).forEach((cell, index) => {
       const { text, ...attributes } = typeof cell === "object" ? cell : { text: cell };
       if (index === row.cells.length) row.append(index === 0 ? el("th", { scope: "row" }) : el("td"));
-      set(row.cells[index], attributes);
+      set(row.cells[index], { ...attributes, "data-label": heads[index].textContent });
       say(row.cells[index], text);
     });
   };

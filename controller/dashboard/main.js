@@ -3,8 +3,10 @@
 
 import { Refused, Unauthorized, Unreachable, token } from "./api.js";
 import { setUpBindings, showBindings } from "./binding_table.js";
+import { setUpCharts, showCharts } from "./charts.js";
 import { addEvent, setUpEvents, showEvents } from "./event_list.js";
 import { loadAll } from "./loader.js";
+import { setUpPicture, showPicture } from "./picture.js";
 import { Poll } from "./poll.js";
 import { showStatus } from "./status.js";
 import { EventStream } from "./stream.js";
@@ -68,8 +70,10 @@ function choose(homeAddress) {
 
 setUpToken(start);
 setUpEvents();
+setUpPicture(choose);
+setUpCharts();
 setUpBindings(choose, () => poll.now());
-for (const show of [showStatus, showSystem, showBindings, showWhy, showEvents]) onChange(show);
+for (const show of [showStatus, showSystem, showPicture, showBindings, showWhy, showCharts, showEvents]) onChange(show);
 
 document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? start() : stop()));
 // A link to the page may name the mobile node; the names of its own parts have no colon and no dot.

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// A chart of rates over time, both ways; by uPlot, in the page's colours.
+
+import uPlot from "./uPlot.esm.js";
+import { byId, say, set } from "./dom.js";
+import { bitRate } from "./format.js";
+import { changed } from "./view.js";
+
+const MOST = 1800; // points; one every two seconds is an hour
+const HEIGHT = 190;
+const SHORTEST = 120; // seconds that the chart is wide at least
+const SERIES = ["to mobile nodes", "from mobile nodes"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+const timeOfDay = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+
+export class RateChart {
+  #box;
+  #words;
+  #chart = null;
+  #data = [[], [], []];
+  #width = 0;
+
+  // id: of the element that it goes into; `id-words` says the same in words.
+  constructor(id) {
+    this.#box = byId(id);
+    this.#words = byId(`${id}-words`);
+    new ResizeObserver(changed).observe(this.#box);
+    dark.addEventListener("change", () => {
+      this.#width = 0; // drawn anew, in other colours
+      changed();
+    });
+  }
+
+  clear() {
+    for (const column of this.#data) column.length = 0;
+  }
+
+  // Bytes a second each way, of a moment in milliseconds; one that is there already is not taken again.
+  add(moment, rates) {
+    const [times] = this.#data;
+    if (rates.includes(null) || times.at(-1) === moment / 1000) return;
+    [moment / 1000, ...rates.map((rate) => 8 * rate)].forEach((value, index) => this.#data[index].push(value));
+    if (times.length > MOST) for (const column of this.#data) column.shift();
+  }
+
+  draw() {
+    const width = this.#box.clientWidth;
+    if (width === 0) return;
+    if (width === this.#width) this.#chart.setData(this.#data);
+    else this.#build(width);
+    const [, down, up] = this.#data;
+    const text = down.length === 0 ? "Nothing yet" : `Now ${bitRate(down.at(-1))} ${SERIES[0]}, ${bitRate(up.at(-1))} ${SERIES[1]}`;
+    say(this.#words, text);
+    set(this.#box, { role: "img", "aria-label": text });
+  }
+
+  #build(width) {
+    this.#width = width;
+    this.#chart?.destroy();
+    const colours = getComputedStyle(document.documentElement);
+    const colour = (name) => colours.getPropertyValue(name).trim();
+    const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+    const value = (_, rate) => (rate === null ? "–" : bitRate(rate));
+    const series = (label, name, more) => ({ label, stroke: colour(name), width: 2, points: { show: false }, value, ...more });
+    const options = {
+      width,
+      height: HEIGHT,
+      cursor: { drag: { x: false, y: false } },
+      legend: { live: true },
+      scales: { x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, 1000) * 1.1] } },
+      axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map(timeOfDay) }, { ...axis, size: 82, values: (_, ticks) => ticks.map(bitRate) }],
+      series: [
+        { label: "time", value: (_, time) => (time === null ? "–" : timeOfDay(time)) },
+        series(SERIES[0], "--direct", { fill: colour("--direct-soft") }),
+        series(SERIES[1], "--upward", { dash: [8, 4] }),
+      ],
+    };
+    this.#chart = new uPlot(options, this.#data, this.#box);
+  }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two charts: what all home agents are spared, and the traffic of the mobile node that is chosen.
+
+import { RateChart } from "./chart.js";
+import { byId, say } from "./dom.js";
+import { OFFLOADED, chosenFlows } from "./loader.js";
+
+let saved = null;
+let traffic = null;
+let chosen = null;
+
+export function setUpCharts() {
+  saved = new RateChart("saved-chart");
+  traffic = new RateChart("traffic-chart");
+}
+
+export function showCharts({ loaded, rates, explanation }) {
+  if (loaded === null) return;
+  const directions = Object.keys(OFFLOADED);
+  saved.add(loaded, directions.map((direction) => rates.of(OFFLOADED[direction])));
+  saved.draw();
+  const address = explanation?.home_address ?? null;
+  if (address !== chosen) traffic.clear();
+  chosen = address;
+  if (address !== null) traffic.add(loaded, directions.map((direction) => rates.of(chosenFlows(direction))));
+  traffic.draw();
+  say(byId("traffic-of"), address ?? "a mobile node that you choose");
+}
