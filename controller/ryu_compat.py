@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     in one line, with exit status 2."""
     eventlet.monkey_patch()  # before Ryu is imported and makes locks, which could not be made green any more
 
+    # What Python says of Ryu's source where that was not compiled before would stand in the log, in no form of ours.
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*/ryu/")
     from ryu.cmd import manager
 
     from controller import log_setup, openflow_guard

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -190,3 +191,10 @@ def test_a_setting_that_is_wrong_is_told_in_one_line() -> None:
     said = [line for line in done.stderr.splitlines() if line.startswith("ryu-manager: ")]
     assert said == ["ryu-manager: Failed to find some config files: /nonexistent"]
     assert "Traceback" not in done.stderr
+
+
+def test_what_python_says_of_ryus_source_when_it_compiles_it_does_not_reach_the_log(tmp_path: Path) -> None:
+    never_compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    shown = subprocess.run([RYU_MANAGER, "--help"], env=never_compiled, capture_output=True, text=True, timeout=60)
+    assert shown.stdout.startswith("hoaflow's controller")
+    assert not shown.stderr
