@@ -27,7 +27,7 @@ from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.rest.gate import Gate
 from controller.rest.server import CannotListen, RestServer
-from controller.settings import WrongSettings, load
+from controller.settings import load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
 from logs import Log
@@ -50,7 +50,7 @@ class HoaflowController(RyuApp):
             switch_tls = openflow_tls(self.CONF)
             self._exposure = exposure(self.CONF, settings)
             self._server = RestServer(self._exposure, settings.request_timeout, settings.connections_per_client)
-        except (WrongSettings, CannotListen) as error:
+        except CannotListen as error:
             raise SystemExit(f"hoaflow: {error}") from None
         if switch_tls is not None:
             install(switch_tls)

@@ -17,11 +17,11 @@ def install() -> None:
 
     def init_log() -> None:
         ryus()
+        settings = load(cfg.CONF).log
         try:
-            settings = load(cfg.CONF).log
             formatter = settings.formatter()
-        except (WrongSettings, KeyUnreadable) as error:
-            raise SystemExit(f"hoaflow: {error}") from None
+        except KeyUnreadable as error:
+            raise WrongSettings(str(error)) from None
         _set_up(settings, formatter)
 
     log.init_log = init_log

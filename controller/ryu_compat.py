@@ -36,8 +36,8 @@ given by --config-file (docs/settings.md explains each); Ryu's options, below, m
 stand in section [DEFAULT] there. `hoaflow check-config` checks such a file.
 
 signals:     SIGHUP reads tokens and certificates anew, SIGTERM ends it
-exit status: 0 after SIGTERM or SIGINT, 1 for settings that can't be used,
-             2 for wrong options
+exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 for wrong options
+             and settings
 
 """
 
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     from ryu.cmd import manager
 
     from controller import log_setup, openflow_guard
+    from controller.settings import WrongSettings
 
     if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
         print(ABOUT)
@@ -61,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         manager.main(args=argv)
     except cfg.Error as error:
         print(f"ryu-manager: {error}", file=sys.stderr)
+        return 2
+    except WrongSettings as error:
+        print(f"hoaflow: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -32,7 +32,7 @@ def refused(directory: Path, settings: str, *options: str) -> str:
     config.write_text(f"[hoaflow]\n{settings}\n")
     command = [RYU_MANAGER, "--config-file", str(config), *options, "controller/app.py"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
 

@@ -59,7 +59,7 @@ def test_the_controller_does_not_start_with_a_wrong_setting(tmp_path: Path) -> N
     done = subprocess.run(
         [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "hoaflow: [hoaflow]" in done.stderr
     assert "agent_lease" in done.stderr
     assert "Traceback" not in done.stderr

@@ -190,7 +190,7 @@ def test_half_of_the_options_do_not_start_a_controller_in_clear(tmp_path: Path, 
     done = subprocess.run(
         [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"missing: {missing}" in done.stderr
     assert "Traceback" not in done.stderr
 
