@@ -8,6 +8,9 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest -v -o faulthandler_timeout=300 \
 	-p no:schemathesis -p no:anyio tests/kernel
 
+# As many at once as there are processors, each process in namespaces of its own.
+ALL_TESTS = $(BIN)/python -m pytest --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages docs lock clean
 
@@ -27,7 +30,8 @@ format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff format .
 
 test: lint ## lint, then all tests but the kernel tier; PYTEST='-k name -x' for some of them, without containers
-	scripts/as-root $(BIN)/python -m pytest $(PYTEST)
+	scripts/setup-tests
+	scripts/as-root $(if $(PYTEST),scripts/isolated-python -m pytest $(PYTEST),$(ALL_TESTS))
 	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)
 
 test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs

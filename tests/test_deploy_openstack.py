@@ -14,13 +14,12 @@ import yaml
 CHECKOUT = Path(__file__).parents[1]
 USER_DATA = sorted((CHECKOUT / "deploy" / "openstack").glob("*.yaml"))
 CLOUD_INIT = CHECKOUT / "build" / "cloud-init"
-PACKAGES = ("cloud-init", "python3-configobj", "python3-json-pointer", "python3-jsonpatch", "python3-six")
 
 
 @pytest.fixture(scope="module")
 def cloud_init() -> dict[str, str]:
     """The environment in which Debian's cloud-init can be imported. It is not installed: it acts at every boot."""
-    subprocess.run([CHECKOUT / "scripts" / "unpack", CLOUD_INIT, *PACKAGES], check=True, timeout=300)
+    subprocess.run(CHECKOUT / "scripts" / "setup-tests", check=True, timeout=300)
     return os.environ | {"PYTHONPATH": str(CLOUD_INIT / "usr/lib/python3/dist-packages")}
 
 

@@ -22,9 +22,8 @@ OF_PROCESSES = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 @pytest.fixture(scope="module")
 def promtool() -> Path:
     """Prometheus' tool, of Debian's package."""
-    folder = CHECKOUT / "build" / "promtool"
-    subprocess.run([CHECKOUT / "scripts" / "unpack", folder, "prometheus"], check=True, timeout=TIMEOUT)
-    return folder / "usr" / "bin" / "promtool"
+    subprocess.run(CHECKOUT / "scripts" / "setup-tests", check=True, timeout=TIMEOUT)
+    return CHECKOUT / "build" / "promtool" / "usr" / "bin" / "promtool"
 
 
 def run(promtool: Path, *arguments: str, stdin: str = "") -> str:

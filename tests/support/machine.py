@@ -6,6 +6,7 @@ Nothing that it does reaches the host, but the kernel that both run on.
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -65,7 +66,7 @@ class Machine:
     def __init__(self, directory: Path) -> None:
         self._scratch = directory / "machine"
         self._log = directory / "machine.log"
-        self._cgroups = [Path(base, f"hf-machine-{os.getpid()}") for base in _hierarchies()]
+        self._cgroups = [Path(base, f"hf-machine-{secrets.token_hex(4)}") for base in _hierarchies()]
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
 
