@@ -12,7 +12,7 @@ KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest -v -o faulthand
 ALL_TESTS = $(BIN)/python -m pytest --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages docs lock clean
+.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages screenshots docs lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,9 @@ demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
 	scripts/as-root $(BIN)/python -m tests.support.dumps
 	$(BIN)/python -m manual
+
+screenshots: setup ## those of the dashboard in docs/images, from its test in Mininet
+	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_dashboard.py
 
 docs: setup ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -55,7 +55,7 @@ def chromium(system: Deployment) -> Iterator[Browser]:
 def page(system: Deployment, chromium: Browser) -> Iterator[Page]:
     """The page with the operator's token, while the mobile node is on foreign link 1 and its traffic direct."""
     go(system, 1)
-    page = chromium.open("/")
+    page = chromium.open("/", viewport={"width": 1280, "height": 1050})
     give_token(page, system.tokens.file(OPERATOR).read_text())
     yield page
     page.context.close()
@@ -92,7 +92,7 @@ def shown_bindings(page: Page) -> list[dict[str, str]]:
         rows.append(
             {
                 "home_address": row.get_by_role("button").inner_text(timeout=1000),
-                **{name: cell.inner_text(timeout=1000) for name, cell in cells.items()},
+                **{name: cell.text_content(timeout=1000) or "" for name, cell in cells.items()},
             }
         )
     return rows
@@ -151,10 +151,11 @@ def way(line: Locator) -> str | None:
     return line.get_attribute("data-way", timeout=1000)
 
 
-def screenshot(page: Page, name: str) -> None:
-    """Writes a picture for the documentation, if that is wanted."""
+def screenshot(page: Page, name: str, scheme: Literal["light", "dark"] = "light", top: str = "header") -> None:
+    """Writes a picture for the documentation, if that is wanted, from `top` on."""
     if SCREENSHOTS:
-        page.evaluate("scrollTo(0, 0)")
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate("top => document.querySelector(top).scrollIntoView()", top)
         page.screenshot(path=Path(SCREENSHOTS) / f"dashboard-{name}.png")
 
 
@@ -244,7 +245,7 @@ def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deploym
     expect(page.locator("#agents")).to_contain_text("has lapsed")
     expect(page.locator("#events .trouble")).to_contain_text(["lease-lapsed"])
     wait_for("page and API say the same", lambda: same(page, system))
-    screenshot(page, "via-home-agent")
+    screenshot(page, "via-home-agent", "dark")
     system.start_bridge()
     expect(page.locator("#why-path")).to_contain_text("Direct")
 
@@ -293,8 +294,8 @@ def test_it_can_be_used_by_keyboard_alone(system: Deployment, chromium: Browser)
     page.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(system: Deployment, chromium: Browser, scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "top"), [("light", "header"), ("dark", "#why")])
+def test_it_fits_a_phone(system: Deployment, chromium: Browser, scheme: Literal["light", "dark"], top: str) -> None:
     go(system, 1)
     page = chromium.open("/", viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True)
     give_token(page, system.tokens.file(OPERATOR).read_text())
@@ -305,7 +306,7 @@ def test_it_fits_a_phone(system: Deployment, chromium: Browser, scheme: str) -> 
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     )
     assert (luminance(ground) < luminance(text)) == (scheme == "dark")
-    screenshot(page, f"phone-{scheme}")
+    screenshot(page, f"phone-{scheme}", scheme, top)
     page.context.close()
 
 

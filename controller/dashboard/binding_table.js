@@ -50,7 +50,7 @@ function makeRow(binding) {
     el("th", { scope: "row" }, button, el("span", { class: "narrow address" })),
     el("td", { "data-of": "path" }, el("span")),
     cell("care_of_address", "wide address"),
-    cell("home_agent", "wide address"),
+    cell("home_agent", "wide roomy address"),
     cell("state", "wide"),
     cell("expires_in", "wide figure"),
     cell("rate", "figure"),

@@ -12,6 +12,7 @@ const WORDS = {
   "binding-held": (e) => `${e.home_address} is kept via its home agent: ${e.reason}`,
   "home-agent-announced": (e) => `home agent ${e.home_agent} is ${e.status}, lease ${e.lease} s`,
   "home-agent-synced": (e) => `home agent ${e.home_agent} has sent its binding cache: ${e.bindings} bindings`,
+  "bindings-updated": (e) => `a ${e.source} has changed ${e.changes} bindings; not all of them are listed here`,
   "lease-lapsed": (e) => `the lease of home agent ${e.home_agent} has lapsed: all its traffic goes via it`,
   "home-agent-forgotten": (e) => `home agent ${e.home_agent} is forgotten`,
   "router-connected": (e) => `${router(e.router)} is connected`,

@@ -17,7 +17,7 @@ export function layout(network, width) {
 const linkHeight = ({ nodes, hidden }) => HEAD + nodes.length * (CHIP + 6) + (hidden > 0 ? 22 : 4);
 
 function fromLeft(network, width) {
-  const wide = { agent: 212, router: 132, link: Math.min(270, width * 0.31), node: 132 };
+  const wide = { agent: 212, router: 132, link: Math.min(270, width * 0.31), node: 140 };
   const top = 96;
   const heights = network.links.map(linkHeight);
   const right = sum(heights) + 14 * Math.max(0, heights.length - 1);
@@ -31,7 +31,7 @@ function fromLeft(network, width) {
   inRow(network.homeAgents, centre, wide.agent, 22, (agent, x) =>
     found.homeAgents.set(agent.home_agent, box(x, EDGE, wide.agent, 66)),
   );
-  let y = at + (inner - middle) / 2 + 8;
+  let y = at + (inner - middle) / 2;
   for (const router of network.routers) {
     found.routers.set(router.dpid, box(centre - wide.router / 2, y, wide.router, 56));
     y += 68;

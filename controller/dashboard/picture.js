@@ -50,7 +50,7 @@ function drawLinks({ links }, places) {
 
 function drawBoxes({ homeAgents, routers }, places) {
   const boxes = [
-    { key: "correspondents", kind: "node", place: places.correspondents, words: ["Correspondent", "nodes", ""] },
+    { key: "correspondents", kind: "node", place: places.correspondents, words: ["Correspondents", "CN side", ""] },
     ...routers.map((each) => ({ key: each.dpid, kind: "router", place: places.routers.get(each.dpid), ...routerWords(each) })),
     ...homeAgents.map((each) => ({ key: each.home_agent, kind: "agent", place: places.homeAgents.get(each.home_agent), ...agentWords(each) })),
   ];
@@ -84,7 +84,7 @@ function drawLines(nodes, places) {
   const legs = nodes.flatMap((node, index) =>
     node.legs.map((leg) => ({ node, leg, d: line(places, node, leg, SPREAD * spread(index, nodes.length)) })),
   );
-  const make = () => svg("g", { class: "leg" }, svg("path", { class: "halo" }), svg("path", { class: "way" }), svg("path", { class: "packets" }));
+  const make = () => svg("g", { class: "leg" }, svg("path", { class: "way" }), svg("path", { class: "packets" }));
   // The chosen one last: on top of the others.
   const drawn = legs.filter(({ d }) => d !== null).sort((a, b) => a.node.chosen - b.node.chosen);
   keyed(layers.lines, drawn, ({ node, leg }) => `${node.homeAddress} ${leg.router}`, make, (group, { node, leg, d }) => {

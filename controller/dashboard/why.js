@@ -52,14 +52,14 @@ function showFacts({ binding, home_agent: agent }) {
 }
 
 function onRouter([dpid, on]) {
-  const gate = on.gate.open ? `open${on.gate.expires_in === null ? "" : `, ${duration(on.gate.expires_in)} left`}` : "closed";
+  const gate = on.gate.open ? `open${on.gate.expires_in === null ? "" : `, ${duration(on.gate.expires_in)}`}` : "closed";
   const carried = { downlink: 0, uplink: 0 };
   for (const flow of on.flows) if (flow.kind in carried) carried[flow.kind] += flow.bytes;
   return [
     { text: router(dpid), title: dpid },
     { text: sentence(on.reason), "data-state": on.state },
     gate,
-    { text: `${bytes(carried.downlink)} to it, ${bytes(carried.uplink)} from it`, class: "figure" },
+    { text: `${bytes(carried.downlink)} / ${bytes(carried.uplink)}`, class: "figure" },
   ];
 }
 
