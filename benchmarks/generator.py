@@ -175,6 +175,7 @@ def main() -> int:
         pace = Pace(load, load.rate)
         signal.signal(signal.SIGTERM, pace.stop)
         result = pace.run()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the result is all there: what comes now comes too late
     print(json.dumps(asdict(result)))
     return 0
 
