@@ -84,7 +84,7 @@ def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bin
 
 def take(flows: Reconciliation, now: float) -> Batch | None:
     """What is due, after as many looks as it takes."""
-    while (batch := flows.take(now, limit=4)) is None and flows.dirty:
+    while (batch := flows.take_urgent(now, limit=4) or flows.take(now, limit=4)) is None and flows.dirty:
         pass
     return batch
 
@@ -356,10 +356,10 @@ def test_urgent_changes_overtake_the_others() -> None:
         bindings.held[home_address] = (parse_address("2001:db8:2::2"), 0, None)
         flows.touch(home_address, urgent=False)
     flows.touch(HOME_ADDRESSES[-1])
-    batch = flows.take(0.0, limit=1)
+    batch = flows.take_urgent(0.0, limit=1)
     assert batch is not None
     assert batch.subjects == [HOME_ADDRESSES[-1]]
-    assert flows.take(0.0, limit=1, only_urgent=True) is None
+    assert flows.take_urgent(0.0, limit=1) is None
     assert len(apply(flows, 0.0)) == len(HOME_ADDRESSES) - 1
 
 

@@ -23,7 +23,7 @@ from controller.core.timeouts import gate_renewal, hard_timeout, renewal
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
-LOOKED_AT_ONCE = 1000
+LOOKED_AT_ONCE = 300
 
 
 class FlowChange(Struct, frozen=True, gc=False):
@@ -200,8 +200,14 @@ class Reconciliation:
 
     # The difference.
 
-    def take(self, now: float, limit: int, only_urgent: bool = False) -> Batch | None:
-        """Return the next changes to be sent, about ``limit`` of them; None if there are none at the moment.
+    def take_urgent(self, now: float, limit: int) -> Batch | None:
+        """Return the next changes to be sent at once (see ``take``)."""
+        batch = Batch([], [])
+        self._look_through(self._urgent, now, limit, batch)
+        return _in_order(batch)
+
+    def take(self, now: float, limit: int) -> Batch | None:
+        """Return the next changes to be sent, but for urgent ones: about ``limit``; None if there are none now.
 
         Every batch has to come back through ``confirm`` or ``refuse``, unless the switch goes away
         (``forget_installed``). Of one subject one change at a time is under way: what comes meanwhile waits, and only
@@ -210,15 +216,12 @@ class Reconciliation:
         batch = Batch([], [])
         for subject in self._later.due(now, LOOKED_AT_ONCE):
             self.touch(subject, urgent=False)
-        self._look_through(self._urgent, now, limit, batch)
-        if not only_urgent:
-            self._look_through(self._bulk, now, limit, batch)
-            if not self._urgent and not self._bulk:
-                self._sweep(now, limit, batch)
-                if not batch.changes and self._may_open:
-                    self._open(now, batch)
-        batch.changes.sort(key=_order)
-        return batch if batch.changes else None
+        self._look_through(self._bulk, now, limit, batch)
+        if not self._urgent and not self._bulk:
+            self._sweep(now, limit, batch)
+            if not batch.changes and self._may_open:
+                self._open(now, batch)
+        return _in_order(batch)
 
     def next_due(self) -> float | None:
         """Return the next moment at which ``take`` may have something although nothing new came in."""
@@ -226,8 +229,18 @@ class Reconciliation:
         return min((moment for moment in moments if moment is not None), default=None)
 
     @property
-    def dirty(self) -> bool:
+    def has_urgent(self) -> bool:
+        """Tell whether ``take_urgent`` has anything to look at."""
+        return bool(self._urgent)
+
+    @property
+    def has_bulk(self) -> bool:
         """Tell whether ``take`` has anything to look at."""
+        return bool(self._bulk or (self._to_sweep and not self._urgent)) or self._may_open
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether there is anything to look at."""
         return bool(self._urgent or self._bulk or self._to_sweep) or self._may_open
 
     @property
@@ -388,6 +401,11 @@ def _span(ends: float | None, now: float) -> _Span:
         return _Span(None, 0, None)
     timeout = hard_timeout(ends, now)
     return _Span(ends, timeout, now + timeout)
+
+
+def _in_order(batch: Batch) -> Batch | None:
+    batch.changes.sort(key=_order)
+    return batch if batch.changes else None
 
 
 def _order(change: FlowChange) -> int:

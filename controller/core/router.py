@@ -15,7 +15,7 @@ from controller.core.gates import Gates
 from controller.core.home_agents import HomeAgents
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
-from controller.core.reconciliation import Batch, Reconciliation
+from controller.core.reconciliation import Reconciliation
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 
@@ -220,10 +220,6 @@ class Router:
         return max(self._disconnected_at, self.tunnels.agent_lease_ends or self._disconnected_at)
 
     # What follows.
-
-    def take(self, now: float, limit: int, only_urgent: bool = False) -> Batch | None:
-        """Return the flow changes that are due (see ``Reconciliation.take``)."""
-        return self.flows.take(now, limit, only_urgent)
 
     @property
     def uplink_kind(self) -> Kind:

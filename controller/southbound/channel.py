@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exchange with one switch: read its flows back, then send what is due and wait for the answer, again and again.
 
-One greenlet per connection does all the sending, so a switch that is slow or silent holds up nobody else. Whatever goes
-wrong ends the connection; the switch comes back, its flows are read anew, and nothing was recorded that it did not
-confirm.
+A few greenlets per connection do all the sending, each with one bundle at a time, so a switch that is slow or silent
+holds up nobody else and costs the memory of so many bundles. One of them is for what is urgent alone: a handover waits
+for no more than the bundle that the switch is at. Whatever goes wrong ends the connection; the switch comes back, its
+flows are read anew, and nothing was recorded that it did not confirm.
 """
 
 import itertools
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import eventlet
 from eventlet.event import Event
+from eventlet.semaphore import Semaphore
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
+from controller.changes import ChangeSignal
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import Entry
 from controller.core.offload import Offload
@@ -32,8 +35,14 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# A bundle costs the switch memory, and an error in it costs sending the rest of it again.
-BUNDLE_SIZE = 1000
+# A bundle costs the switch memory, and an error in it costs sending the rest of it again. What is urgent waits for one
+# to be made and carried out: some milliseconds.
+BUNDLE_SIZE = 500
+# Bundles under way at a time besides an urgent one: while the switch carries one out, the next is made.
+BULK_LANES = 2
+LANES = BULK_LANES + 1
+# How long a lane may sleep when nothing is planned, in seconds.
+LONGEST_SLEEP = 60.0
 MAX_XID = 0xFFFFFFFF
 
 
@@ -91,7 +100,9 @@ class SwitchChannel:
         self._xids = itertools.count(1)
         self._bundle_ids = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}
-        self._woken = Event()
+        self._woken = ChangeSignal()
+        self._permits = Semaphore(LANES)
+        self._ended = False
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
         self.dpid: int = datapath.id
@@ -103,8 +114,7 @@ class SwitchChannel:
 
     def wake(self) -> None:
         """Tell the channel that its router may have something to send."""
-        if not self._woken.ready():
-            self._woken.send()
+        self._woken.notify()
 
     def on_error(self, message: parser.OFPErrorMsg) -> None:
         """The switch reports an error."""
@@ -151,7 +161,8 @@ class SwitchChannel:
             self._notify()
 
     def end(self) -> None:
-        """End the exchange: the connection is gone, or the switch has connected anew."""
+        """End the exchange: the connection is gone, or has to go, or the switch has connected anew."""
+        self._ended = True
         self.datapath.close()
         self.wake()
 
@@ -186,44 +197,75 @@ class SwitchChannel:
         self._ask(exchange, [xid], self._encoder.flow_stats_request(xid))
         return decode(exchange.statistics, self._encoder.names, time.monotonic())
 
-    # The greenlet.
+    # The greenlets.
 
     def run(self) -> None:
         """Serve the switch until its connection ends."""
-        try:
-            self._read_back()
-            self._loop()
-        except SwitchSilent as error:
-            LOG.warning("switch-silent", router=f"{self.dpid:016x}", reason=error)
-        finally:
-            self.datapath.close()
+        self._serve(self._begin)
 
-    def _loop(self) -> None:
-        router = self.router
-        assert router is not None
-        next_read_back = time.monotonic() + self._read_back_every
-        while self.datapath.is_active:
-            now = time.monotonic()
-            if now >= next_read_back:
-                self._read_back()
-                next_read_back = now + self._read_back_every
-            batch = router.take(now, BUNDLE_SIZE)
-            self.behind_since = (self.behind_since or now) if batch or router.flows.dirty else None
-            if batch is not None:
-                self._apply(router, batch)
-            elif router.flows.dirty:
+    def _begin(self) -> None:
+        router = self._read_back()
+        eventlet.spawn(self._serve, self._run_urgent_lane, router)
+        for _ in range(BULK_LANES):
+            eventlet.spawn(self._serve, self._run_bulk_lane, router)
+        while not self._ended:
+            eventlet.sleep(self._read_back_every)
+            self._alone(self._read_back)
+
+    def _serve(self, loop: Callable[..., None], *arguments: object) -> None:
+        """Run a part of the exchange. The exchange ends with it."""
+        try:
+            loop(*arguments)
+        except SwitchSilent as error:
+            if not self._ended:
+                LOG.warning("switch-silent", router=f"{self.dpid:016x}", reason=error)
+        finally:
+            self.end()
+
+    def _run_urgent_lane(self, router: Router) -> None:
+        """Send what is urgent, bundle after bundle."""
+        while not self._ended:
+            if self._send_next(router, router.flows.take_urgent):
+                continue
+            if router.flows.has_urgent:
+                eventlet.sleep(0)  # it has looked at many things that need nothing
+            else:
+                self._woken.wait(LONGEST_SLEEP)
+
+    def _run_bulk_lane(self, router: Router) -> None:
+        """Send all else, bundle after bundle."""
+        while not self._ended:
+            if self._send_next(router, router.flows.take):
+                continue
+            if router.flows.has_bulk:
                 eventlet.sleep(0)
             else:
-                self._sleep(min(next_read_back, router.flows.next_due() or next_read_back) - time.monotonic())
+                due = router.flows.next_due()
+                self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 
-    def _sleep(self, seconds: float) -> None:
-        """Wait to be woken, for ``seconds`` at the longest."""
-        with eventlet.Timeout(max(seconds, 0), False):
-            self._woken.wait()
-        if self._woken.ready():
-            self._woken = Event()
+    def _send_next(self, router: Router, take: Callable[[float, int], Batch | None]) -> bool:
+        """Take changes and have the switch carry them out. Tell whether there were any."""
+        with self._permits:
+            now = time.monotonic()
+            batch = None if self._ended else take(now, BUNDLE_SIZE)
+            if batch is not None:
+                self.behind_since = self.behind_since or now
+                self._apply(router, batch)
+        if router.flows.settled:
+            self.behind_since = None
+        return batch is not None
 
-    def _read_back(self) -> None:
+    def _alone(self, action: Callable[[], object]) -> None:
+        """Do something while nothing else is under way."""
+        for _ in range(LANES):
+            self._permits.acquire()
+        try:
+            action()
+        finally:
+            for _ in range(LANES):
+                self._permits.release()
+
+    def _read_back(self) -> Router:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
         installed: list[Entry] = []
         foreign: list[FlowKey] = []
@@ -239,6 +281,7 @@ class SwitchChannel:
             self.router.connect(self._ports(), installed, foreign, now)
             self._offload.review(self.router, now)
         self._notify()
+        return self.router
 
     def _apply(self, router: Router, batch: Batch) -> None:
         """Send changes and record what the switch made of them."""
@@ -249,10 +292,17 @@ class SwitchChannel:
         try:
             sent = self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
         except ChangesRefused as refused:
+            self._check_connected()
             self._offload.refuse(router, batch, refused.reasons, not refused.in_bundle, time.monotonic())
         else:
+            self._check_connected()
             self._offload.confirm(router, batch, time.monotonic(), sent)
         self._notify()
+
+    def _check_connected(self) -> None:
+        """Raise SwitchSilent when the connection is gone, and with it what was known of the switch."""
+        if self._ended:
+            raise SwitchSilent("the connection is closed")
 
     def _send_bundle(self, changes: list[FlowChange]) -> float:
         """Send changes as one bundle: all or nothing, in order. Returns when. Raises ChangesRefused."""

@@ -103,7 +103,8 @@ class World:
 
     def take(self) -> Batch | None:
         """What is due for the switch."""
-        return self.offload.router(DPID).take(self.now, limit=1000)
+        flows = self.offload.router(DPID).flows
+        return flows.take_urgent(self.now, limit=1000) or flows.take(self.now, limit=1000)
 
     def refuse(self, kind: Kind, reason: str) -> None:
         """The switch refuses the flows of a kind that are due, and carries out the others."""
