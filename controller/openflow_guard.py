@@ -8,6 +8,9 @@ it cannot parse Ryu logs with a stack trace and skips.
 There are over a hundred such loops in the parsers of five OpenFlow versions and of the Nicira extensions. All of
 them unpack something in each round, so it is there that they are bounded: the length of a message limits how much
 it can make the parsers unpack. A message that cannot be parsed then closes its connection, with one line in the log.
+
+Who sends much, as a switch that tells all its flows, also gets no more than a turn at a time: Ryu parses 2048 messages
+before it lets anybody else go on, which may take seconds.
 """
 
 import struct
@@ -17,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+import eventlet
 
 # All parsers, for `install` to find them.
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
@@ -29,6 +34,8 @@ LOG = Log("southbound")
 # constant is for small ones, which are mostly header.
 UNPACKINGS_PER_BYTE = 1
 UNPACKINGS_PER_MESSAGE = 64
+# What is parsed of one connection until others may go on, in bytes: a millisecond's or two.
+BYTES_PER_TURN = 1 << 15
 
 
 class MalformedMessage(Exception):
@@ -40,6 +47,11 @@ class _BoundedStruct:
 
     def __init__(self) -> None:
         self._left: int | None = None
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message is being parsed."""
+        return self._left is not None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(struct, name)
@@ -105,6 +117,17 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (in {frame.name}, line {frame.lineno})"
 
 
+def _parse_by_turns(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, buf: bytearray) -> Any:
+    """What Ryu calls for each message: `parse`, with others' turns in between."""
+    if not _bounded_struct.in_message:
+        parsed = getattr(datapath, "parsed_bytes", 0) + msg_len
+        if parsed > BYTES_PER_TURN:
+            parsed = 0
+            eventlet.sleep(0)
+        datapath.parsed_bytes = parsed
+    return parse(datapath, version, msg_type, msg_len, xid, buf)
+
+
 def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]:
     """Makes Ryu's receive loop end, and with it the connection, when its peer has sent what it cannot take.
 
@@ -148,11 +171,11 @@ def install() -> None:
     from ryu.base import app_manager  # noqa: F401  before the next, for the two import each other
     from ryu.controller import controller
 
-    if ofproto_parser.msg is parse:
+    if ofproto_parser.msg is _parse_by_turns:
         return
     for module in _parser_modules():
         module.struct = _bounded_struct  # type: ignore[attr-defined]
         if hasattr(module, "OFPPropUnknown"):
             module.OFPPropUnknown.parser = classmethod(_parse_unknown_property)
-    ofproto_parser.msg = parse
+    ofproto_parser.msg = _parse_by_turns
     controller.Datapath._recv_loop = _close_on_malformed(controller.Datapath._recv_loop)
