@@ -15,11 +15,12 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3
 
 from controller.access.exposure import exposure
-from controller.changes import ChangeSignal
-from controller.core.events import EVENTS
+from controller.changes import ChangeSignal, KeyedSignal
+from controller.core.events import EVENTS, MOVES
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.events import EventBuffer
+from controller.garbage import spare_full_collections
 from controller.hangup import Hangup
 from controller.metrics import Metrics
 from controller.openflow_tls import install, openflow_tls
@@ -72,10 +73,18 @@ class HoaflowController(RyuApp):
         self._encoder = Encoder(settings.first_table)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
+        self._moved = KeyedSignal()
         self._metrics = Metrics(self._offload, self._channels)
         self._api = RestApi(
             Controlled(
-                self._offload, settings, self._channels, self._changed, self._notify, self._events, self._metrics
+                self._offload,
+                settings,
+                self._channels,
+                self._changed,
+                self._moved,
+                self._notify,
+                self._events,
+                self._metrics,
             ),
             Gate(self._exposure.tokens, settings),
         )
@@ -83,6 +92,7 @@ class HoaflowController(RyuApp):
     def start(self) -> None:
         """Start the clock and the REST API besides Ryu's event loop."""
         super().start()
+        spare_full_collections()
         LOG.info("started", rest=self._exposure.url)
         if self._exposure.tokens is None:
             LOG.warning("no-tokens", reason="no tokens_file is set: the REST API answers on this host alone")
@@ -187,6 +197,7 @@ class HoaflowController(RyuApp):
         for channel in self._channels.values():
             if channel.router is not None and channel.router.flows.dirty:
                 channel.wake()
+        self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
         self._changed.notify()
 
     def _run_clock(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import Client, TestResponse
 
-from controller.changes import ChangeSignal
+from controller.changes import ChangeSignal, KeyedSignal
 from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
@@ -45,7 +45,7 @@ class Api:
         changed = ChangeSignal()
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
         metrics = Metrics(self.offload, {})
-        controlled = Controlled(self.offload, SETTINGS, {}, changed, changed.notify, events, metrics)
+        controlled = Controlled(self.offload, SETTINGS, {}, changed, KeyedSignal(), changed.notify, events, metrics)
         self._client = Client(RestApi(controlled, Gate(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:

@@ -46,6 +46,10 @@ class Activations:
         if not told:
             self._untold.add(home_address)
 
+    def tell(self, home_address: Prefix) -> None:
+        """Somebody waits for this one to become active: that shall be told."""
+        self._untold.discard(home_address)
+
     def lose(self, home_addresses: Iterable[Prefix]) -> None:
         """Flows that these bindings should have are lost or refused."""
         for home_address in home_addresses:

@@ -121,6 +121,8 @@ EVENTS: Mapping[str, EventType] = {
         trouble=True,
     ),
 }
+# Those that tell how it stands with one home address.
+MOVES = frozenset(name for name in EVENTS if name.startswith("binding-"))
 
 
 def shown(value: object) -> str | int | float | bool | None:

@@ -36,6 +36,8 @@ from controller.rest.queries import BindingsQuery, PostQuery
 
 # Counters asked for again within this time, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
+# Who waits for a binding to become active looks at it again after so many seconds, even if nothing is told of it.
+LOOK_AGAIN = 0.25
 # What is a change, and not just a sign of life.
 CHANGES = frozenset({Change.ADDED, Change.CHANGED, Change.REMOVED})
 REFUSED = "refused"
@@ -143,6 +145,7 @@ class BindingCalls:
     def _wait_active(self, binding: Binding) -> bool:
         """Wait until the switches have confirmed a binding; give up with the request's time-out or a newer one."""
         deadline = time.monotonic() + self._at.settings.request_timeout
+        self._at.offload.activations.tell(binding.home_address)
         while True:
             now = time.monotonic()
             held = self._at.offload.bindings.get(binding.home_address)
@@ -152,7 +155,8 @@ class BindingCalls:
                 return True
             if now >= deadline:
                 return False
-            self._at.changed.wait(deadline - now)
+            # Most is told of the home address itself; a gate that opens is not, and comes seldom.
+            self._at.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
     @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
     def list_bindings(self, request: Request, query: BindingsQuery) -> Response:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 from werkzeug.wrappers import Request, Response
 
 from controller.access.roles import Forbidden
-from controller.changes import ChangeSignal
+from controller.changes import ChangeSignal, KeyedSignal
 from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
 from controller.events import EventBuffer
@@ -29,7 +29,7 @@ from controller.southbound.channel import SwitchChannel
 ARRIVED = "hoaflow.arrived"
 
 # How many of many items are worked off before others may go on: some milliseconds' worth.
-SLICE = 200
+SLICE = 100
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -38,13 +38,14 @@ P = TypeVar("P")
 @dataclass(frozen=True, slots=True)
 class Controlled:
     """What calls act on. ``channels`` are the connected switches by datapath id; ``notify`` tells all that something
-    in the core may have changed, ``changed`` waits for that; ``events`` are those that happened of late,
-    ``metrics`` what is measured."""
+    in the core may have changed, ``changed`` waits for that, and ``moved`` for what happens to one home address;
+    ``events`` are those that happened of late, ``metrics`` what is measured."""
 
     offload: Offload
     settings: Settings
     channels: Mapping[int, SwitchChannel]
     changed: ChangeSignal
+    moved: KeyedSignal
     notify: Callable[[], None]
     events: EventBuffer
     metrics: Metrics
