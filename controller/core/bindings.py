@@ -67,6 +67,17 @@ def is_newer(candidate: int, held: int) -> bool:
     return 0 < (candidate - held) % SEQUENCE_SPACE < SEQUENCE_SPACE // 2
 
 
+def may_follow(held: Binding, sequence: int | None, care_of_address: bytes | None) -> bool:
+    """Tell whether an update with this sequence number is newer than a binding, or as good as that.
+
+    The very sequence number that is held is accepted for the care-of address that is held, for a report may be sent
+    twice, and for the binding's end (``care_of_address`` None). Without sequence numbers the last report wins.
+    """
+    if held.sequence is None or sequence is None or is_newer(sequence, held.sequence):
+        return True
+    return sequence == held.sequence and care_of_address in (None, held.care_of_address)
+
+
 class BindingTable:
     """Bindings by home address, with what finds them by care-of address and by the end of their lifetime."""
 
@@ -117,17 +128,12 @@ class BindingTable:
         return self._counts[home_agent]
 
     def check_sequence(self, home_address: Prefix, sequence: int | None, care_of_address: bytes | None) -> None:
-        """Raise StaleSequence if an update would go back in time.
-
-        The very sequence number that is held is accepted for the care-of address that is held, for a report may be
-        sent twice, and for the binding's end (``care_of_address`` None). Without sequence numbers the last report wins.
-        """
+        """Raise StaleSequence if an update would go back in time (see ``may_follow``)."""
         held = self._bindings.get(home_address)
-        if held is None or held.sequence is None or sequence is None or is_newer(sequence, held.sequence):
+        if held is None or held.sequence is None or sequence is None:
             return
-        if sequence == held.sequence and care_of_address in (None, held.care_of_address):
-            return
-        raise StaleSequence(home_address, sequence, held.sequence)
+        if not may_follow(held, sequence, care_of_address):
+            raise StaleSequence(home_address, sequence, held.sequence)
 
     def put(self, binding: Binding) -> Change:
         """Hold ``binding`` and say what that changed. Idempotent; the sequence number is not compared."""

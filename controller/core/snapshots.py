@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from controller.core.addresses import Prefix, format_address
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
-from controller.core.bindings import Binding, Change, is_newer
+from controller.core.bindings import Binding, Change, may_follow
 from controller.core.home_agents import HomeAgent
 from controller.core.updates import MOST_TOLD, SLICE, Updates
 
@@ -61,7 +61,7 @@ class Snapshot:
         # Home addresses of which something was reported since it began, and the sequence numbers with which their
         # bindings were removed then, None where it was without one.
         self._newer: set[Prefix] = set()
-        self._removed: dict[Prefix, int | None] = {}
+        self._removed: dict[Prefix, set[int | None]] = {}
 
     def take_in(self, bindings: Iterable[tuple[int, Binding]], now: float) -> None:
         """Take in a slice: bindings, each with its place in the whole. What can't be taken counts as lacking and is
@@ -125,22 +125,24 @@ class Snapshot:
     def note_removal(self, home_address: Prefix, sequence: int | None) -> None:
         """It was reported that there is no binding any more."""
         self._newer.add(home_address)
-        self._removed[home_address] = sequence
+        self._removed.setdefault(home_address, set()).add(sequence)
 
     @property
     def _is_told(self) -> bool:
         return self.result.changes < MOST_TOLD
 
     def _is_outdated(self, binding: Binding) -> bool:
+        """Tell whether what was reported since the snapshot began would have been taken after it."""
         home_address = binding.home_address
         if home_address not in self._newer:
             return False
+        reports: list[tuple[int | None, bytes | None]]
+        reports = [(sequence, None) for sequence in self._removed.get(home_address, ())]
         held = self._updates.bindings.get(home_address)
-        newest = [self._removed[home_address]] if home_address in self._removed else []
-        newest += [] if held is None else [held.sequence]
-        if binding.sequence is None or not newest:  # of an update that has ended already nothing is known any more
-            return True
-        return not all(sequence is not None and is_newer(binding.sequence, sequence) for sequence in newest)
+        if held is not None:
+            reports.append((held.sequence, held.care_of_address))
+        # Of an update that has ended already nothing is known any more.
+        return not reports or any(may_follow(binding, *report) for report in reports)
 
 
 class Snapshots:
