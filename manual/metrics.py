@@ -79,7 +79,8 @@ def page() -> str:
 def registries() -> dict[str, CollectorRegistry]:
     """Return the registries of all parts, each with something to measure."""
     offload = Offload(Timing(10.0, 3.0, 600.0), None, first_revision=1)
-    offload.connect(1, {}, [], [], now=0.0)
+    offload.begin_reading(1, 0.0)
+    offload.connect(1, {}, 0.0)
     offload.announce(parse_address("2001:db8::1"), (parse_prefix("2001:db8::/64"),), 10, Status.UP, now=0.0)
     core = Core(Settings(10, 3.0, 60.0, 3.0, kernel=True), lambda *_, **__: None, random.Random())
     core.changed(0.0)

@@ -113,7 +113,7 @@ def leave_unsent(world: World) -> None:
 def refuse(kind: Kind) -> Callable[[World], None]:
     def refuse_flows(world: World) -> None:
         world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not kind}
-        world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+        world.connect(DPID, PORTS, world.switch.values(), [])
         while (batch := world.take()) is not None or world.offload.router(DPID).flows.dirty:
             if batch is not None:
                 refused = {at: "TABLE_FULL" for at, each in enumerate(batch.changes) if each.flow.kind is kind}
@@ -125,17 +125,17 @@ def refuse(kind: Kind) -> Callable[[World], None]:
 def take_over(world: World) -> None:
     foreign = [key for key, entry in world.switch.items() if entry.flow.kind is Kind.DOWNLINK]
     rest = [entry for key, entry in world.switch.items() if key not in foreign]
-    world.offload.connect(DPID, PORTS, rest, foreign, world.now)
+    world.connect(DPID, PORTS, rest, foreign)
 
 
 def lose_guards(world: World) -> None:
     rest = [entry for entry in world.switch.values() if entry.flow.kind is not Kind.GUARD]
-    world.offload.connect(DPID, PORTS, rest, [], world.now)
+    world.connect(DPID, PORTS, rest, [])
 
 
 def lose_gates(world: World) -> None:
     rest = [entry for entry in world.switch.values() if entry.flow.kind is not Kind.GATE]
-    world.offload.connect(DPID, PORTS, rest, [], world.now)
+    world.connect(DPID, PORTS, rest, [])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_gates_wait_for_tunnels_of_an_earlier_time(world: World) -> None:
     world.announce()
     world.snapshot(binding(care_of_address=SECOND, sequence=2, now=world.now))
     world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not Kind.GATE}
-    world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+    world.connect(DPID, PORTS, world.switch.values(), [])
     world.agent_starts()
     while (batch := world.take()) is not None and all(each.flow.kind is not Kind.DOWNLINK for each in batch.changes):
         world.carry_out(batch)
@@ -210,7 +210,7 @@ def test_at_home(world: World) -> None:
 
 
 def test_one_router_of_two(world: World) -> None:
-    world.offload.connect(OTHER_ROUTER, PORTS, [], [], world.now)
+    world.connect(OTHER_ROUTER, PORTS, [], [])
     world.offload.acknowledge(OTHER_ROUTER, 0, ENDPOINTS, None, {}, world.now)
     found = why(world)
     assert found.path == "mixed"
@@ -283,7 +283,7 @@ def test_a_binding_whose_switch_comes_later_is_announced_as_active() -> None:
     world.snapshot(binding(sequence=1, now=world.now))
     world.agent_follows()
     assert "binding-active" not in world.event_names()
-    world.offload.connect(DPID, PORTS, [], [], world.now)
+    world.connect(DPID, PORTS, [], [])
     assert switch is world.offload.router(DPID)
     world.deliver()
     world.pass_time(0.0)

@@ -211,7 +211,7 @@ def test_what_the_switch_lost_is_put_back(world: World) -> None:
     for kind in Kind:
         for key in [key for key, entry in world.switch.items() if entry.flow.kind is kind]:
             del world.switch[key]
-        world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+        world.connect(DPID, PORTS, world.switch.values(), [])
         world.deliver()
         assert world.next_hop() == "2001:db8:2::2", kind
 
@@ -283,7 +283,7 @@ def test_a_foreign_flow_in_our_place_stays() -> None:
     flows = [entry.flow for entry in world.switch.values()]
     (miss,) = [flow.key for flow in flows if flow.table == "classify" and flow.kind is Kind.MISS]
     fresh = World()
-    fresh.offload.connect(DPID, PORTS, [], [miss], fresh.now)
+    fresh.connect(DPID, PORTS, [], [miss])
     fresh.deliver()
     assert miss not in fresh.switch
 
@@ -458,7 +458,7 @@ def test_a_switch_that_comes_back_last_loses_no_flow(world: World) -> None:
     world.agent_starts()
     world.snapshot(binding(sequence=1, now=world.now, lifetime=59))
     world.agent_follows()
-    world.offload.connect(DPID, PORTS, world.switch.values(), [], world.now)
+    world.connect(DPID, PORTS, world.switch.values(), [])
     world.deliver()
     assert world.state() == "active"
     assert before.keys() == world.switch.keys()
@@ -467,7 +467,7 @@ def test_a_switch_that_comes_back_last_loses_no_flow(world: World) -> None:
 
 def test_a_port_that_comes_back_with_another_number_is_followed(world: World) -> None:
     world.offload.disconnect(DPID, world.now)
-    world.offload.connect(DPID, {"tin": 7}, world.switch.values(), [], world.now)
+    world.connect(DPID, {"tin": 7}, world.switch.values(), [])
     world.deliver()
     (downlink,) = [entry.flow for entry in world.switch.values() if entry.flow.kind is Kind.DOWNLINK]
     assert downlink.actions[-1] == Output(7)

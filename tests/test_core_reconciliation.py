@@ -3,9 +3,10 @@
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import RouteBackend
+from controller.core.batches import Batch, FlowChange
 from controller.core.flows import Flow, FlowKey
 from controller.core.installed import Entry
-from controller.core.reconciliation import Batch, FlowChange, Reconciliation
+from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import LONGEST_TIMEOUT, hard_timeout, refresh_matters
 
 HOME_AGENT = parse_address("2001:db8:99::1")
@@ -78,8 +80,18 @@ def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bin
     """One whose switch has been read."""
     bindings = Bindings()
     flows = Reconciliation(bindings)
-    flows.load(entries, [], 0.0)
+    load(flows, entries, [], 0.0)
     return flows, bindings
+
+
+def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
+    """The switch is read."""
+    reading = flows.begin_reading()
+    for entry in entries:
+        reading.add(entry)
+    for key in foreign:
+        reading.add_foreign(key)
+    flows.end_reading(now)
 
 
 def take(flows: Reconciliation, now: float) -> Batch | None:
@@ -178,7 +190,29 @@ class Reconciled(RuleBasedStateMachine):
             self.switch.pop(key, None)
         self.under_way.clear()
         self.flows.forget_installed()
-        self.flows.load(self.switch.values(), self.foreign, self.now)
+        load(self.flows, self.switch.values(), self.foreign, self.now)
+
+    @rule(before=st.integers(0, 2), after=st.integers(0, 2), done=st.booleans())
+    def read_again(self, before: int, after: int, done: bool) -> None:
+        """All goes on while the switch tells its flows, of which it may have just changed some unconfirmed."""
+        reading = self.flows.begin_reading()
+        for turn in range(before):
+            self.send() if turn else self._answer_next()
+        told = dict(self.switch)
+        for batch in self.under_way if done else ():
+            for change in batch.changes:
+                carry_out(told, change)
+        for entry in told.values():
+            reading.add(entry)
+        for turn in range(after):
+            self._answer_next() if turn else self.send()
+        for key in self.foreign:
+            reading.add_foreign(key)
+        self.flows.end_reading(self.now)
+
+    def _answer_next(self) -> None:
+        if self.under_way:
+            self.answer(set(), True)
 
     @precondition(lambda self: self.switch and not self.under_way)
     @rule(data=st.data(), tells=st.booleans())
@@ -188,7 +222,7 @@ class Reconciled(RuleBasedStateMachine):
         if tells:
             self.flows.removed(key, self.now)
         else:
-            self.flows.load(self.switch.values(), self.foreign, self.now)  # as it is when the switch comes back
+            load(self.flows, self.switch.values(), self.foreign, self.now)  # as it is when the switch comes back
 
     @invariant()
     def settles(self) -> None:
@@ -348,6 +382,52 @@ def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None
     flows.confirm(batch, 0.0)
     sent = apply(flows, 0.0)
     assert {(change.flow, change.add) for change in sent} == {(uplink(others[-1]), True), (uplink(first), False)}
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+@pytest.mark.parametrize("answered", [False, True])
+def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, answered: bool) -> None:
+    flows, bindings = reconciliation()
+    leaving, coming = (downlink(home_address) for home_address in HOME_ADDRESSES[:2])
+    care_of_address = parse_address("2001:db8:2::2")
+    bindings.held[HOME_ADDRESSES[0]] = (care_of_address, 0, None)
+    flows.touch(HOME_ADDRESSES[0])
+    switch: dict[FlowKey, Entry] = {}
+    for change in apply(flows, 0.0):
+        carry_out(switch, change)
+    del bindings.held[HOME_ADDRESSES[0]]
+    bindings.held[HOME_ADDRESSES[1]] = (care_of_address, 0, None)
+    flows.touch(HOME_ADDRESSES[0], (leaving.key,))
+    flows.touch(HOME_ADDRESSES[1])
+    batch = take(flows, 0.0)
+    assert batch is not None
+    reading = flows.begin_reading()
+    after = dict(switch)
+    for change in batch.changes:
+        carry_out(after, change)
+    assert coming.key in after
+    assert leaving.key not in after
+    for entry in (after if carried_out else switch).values():
+        reading.add(entry)
+    if answered:
+        flows.confirm(batch, 0.0)
+    flows.end_reading(0.0)
+    assert answered or flows.confirm(batch, 0.0) == 0, "nothing was repaired"
+    assert apply(flows, 0.0) == []
+    assert flows.installed.keys() == after.keys()
+
+
+def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> None:
+    flows, bindings = reconciliation()
+    bindings.held[HOME_ADDRESSES[0]] = (parse_address("2001:db8:2::2"), 0, None)
+    flows.touch(HOME_ADDRESSES[0])
+    sent = apply(flows, 0.0)
+    load(flows, [Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
+    batch = take(flows, 0.0)
+    assert batch is not None
+    assert flows.confirm(batch, 0.0) == len(sent) + 1
+    assert {change.flow for change in batch.changes if change.add} == {change.flow for change in sent}
+    assert [change.flow for change in batch.changes if not change.add] == [downlink(HOME_ADDRESSES[1])]
 
 
 def test_urgent_changes_overtake_the_others() -> None:

@@ -11,11 +11,11 @@ from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from controller.core import pipeline
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
+from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Flow, Goto, Normal
 from controller.core.home_agents import HomeAgent, Status
-from controller.core.reconciliation import FlowChange
 from controller.southbound.encoder import BUNDLE_FLAGS, Encoder
 from controller.southbound.templates import Template, TemplateMismatch
 

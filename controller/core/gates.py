@@ -5,15 +5,14 @@ A gate sends a home prefix's packets into the offload tables. It ends by itself 
 lease; while all is well it is renewed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from controller.core import pipeline, reasons
 from controller.core.backends import Backend
 from controller.core.flow_sets import gates_of, guards_of
-from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.flows import Flow, FlowKey
 from controller.core.home_agents import HomeAgent, HomeAgents
-from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.tunnels import Tunnels
@@ -80,10 +79,10 @@ class Gates:
                 self._flows.unwant(marker.key)
         return news
 
-    def recall(self, installed: Iterable[Entry], now: float) -> None:
+    def recall(self, now: float) -> None:
         """Take the switch's word on whether the router is drained, if nobody has said so since the controller runs."""
         if self._draining is None:
-            self.drain(any(entry.flow.kind is Kind.DRAIN for entry in installed), now)
+            self.drain(pipeline.drain_marker().key in self._flows.installed, now)
 
     def drain_confirmed(self, now: float) -> bool:
         """Tell whether the switch has carried out what ``drain`` said last."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flows that a switch is known to have: those that it confirmed, or was read to have."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -40,34 +40,14 @@ class InstalledFlows:
         self._gates: set[FlowKey] = set()
         # Flows that were read back and that nobody has asked for since: an earlier life's, perhaps still needed.
         self._adopted: dict[FlowKey, None] = {}
-        self._foreign: frozenset[FlowKey] = frozenset()
-
-    def load(self, entries: Iterable[Entry], foreign: Iterable[FlowKey]) -> None:
-        """Take what was read back from the switch in place of what was believed."""
-        self.clear()
-        for entry in entries:
-            self.put(entry.flow, entry.expires_at)
-        self._foreign = frozenset(foreign)
-
-    def drift(self, found: Mapping[FlowKey, Entry], now: float) -> set[FlowKey]:
-        """Return the keys under which a switch was found to have something else than it was left with.
-
-        What ends about now may or may not be there.
-        """
-        changed = set()
-        for key, entry in found.items():
-            held = self._standing.get(key)
-            if _lasts(entry.expires_at, now) if held is None else not held.does(entry.flow):
-                changed.add(key)
-        lost = (key for key, held in self._standing.items() if key not in found and _lasts(held.expires_at, now))
-        return changed.union(lost)
+        self.foreign: set[FlowKey] = set()
 
     def clear(self) -> None:
         """Know nothing."""
         self._standing.clear()
         self._gates.clear()
         self._adopted.clear()
-        self._foreign = frozenset()
+        self.foreign = set()
 
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """A flow stands."""
@@ -88,6 +68,10 @@ class InstalledFlows:
 
     def __len__(self) -> int:
         return len(self._standing)
+
+    def keys(self) -> set[FlowKey]:
+        """Return all keys under which something stands."""
+        return set(self._standing)
 
     def __contains__(self, key: FlowKey) -> bool:
         return key in self._standing
@@ -113,13 +97,18 @@ class InstalledFlows:
 
     def is_foreign(self, key: FlowKey) -> bool:
         """Tell whether another application has a flow with this key: one of ours would replace it."""
-        return key in self._foreign
+        return key in self.foreign
 
     # Of an earlier life.
 
     def adopt_all(self) -> None:
         """Whatever stands may be of an earlier life, until somebody asks for it."""
         self._adopted = dict.fromkeys(self._standing)
+
+    def adopt(self, key: FlowKey) -> None:
+        """So may what stands under this key."""
+        if key in self._standing:
+            self._adopted[key] = None
 
     def claim(self, key: FlowKey) -> None:
         """Somebody asks for the flow with this key."""
@@ -133,6 +122,68 @@ class InstalledFlows:
     def adopted(self) -> list[FlowKey]:
         """Return the keys of all such flows."""
         return list(self._adopted)
+
+
+class Reading:
+    """What a switch says that it has, taken in part by part and compared with what is believed.
+
+    All else goes on meanwhile: under a key that has been changed since it began, what is believed is newer.
+    """
+
+    def __init__(self, installed: InstalledFlows, first: bool) -> None:
+        """``first``: nothing is believed yet, so that there is nothing to compare with."""
+        self._installed = installed
+        self._first = first
+        self._missing = set() if first else installed.keys()
+        self._different: dict[FlowKey, Entry] = {}
+        self._foreign: set[FlowKey] = set()
+        self._passed: set[FlowKey] = set()
+
+    def add(self, entry: Entry) -> None:
+        """The switch has this flow of ours."""
+        key = entry.flow.key
+        if self._first:
+            self._installed.put(entry.flow, entry.expires_at)
+            return
+        self._missing.discard(key)
+        held = self._installed.get(key)
+        if held is None or not held.does(entry.flow) or not _same_end(held.expires_at, entry.expires_at):
+            self._different[key] = entry
+
+    def add_foreign(self, key: FlowKey) -> None:
+        """The switch has another application's flow with this key."""
+        self._foreign.add(key)
+
+    def pass_by(self, keys: Iterable[FlowKey]) -> None:
+        """These have been changed, or are just being changed, since it began."""
+        self._passed.update(keys)
+
+    def end(self, now: float) -> tuple[set[FlowKey], set[FlowKey]]:
+        """Believe what was read. Returns the keys under which that changed something, or that another application has
+        taken or left; and those of them under which somebody has changed our flows: what ends about now may or may not
+        be there."""
+        changed = self._installed.foreign ^ self._foreign
+        self._installed.foreign = self._foreign
+        drifted = set()
+        for key, entry in self._different.items():
+            if key not in self._passed:
+                held = self._installed.get(key)
+                if _lasts(entry.expires_at, now) if held is None else not held.does(entry.flow):
+                    drifted.add(key)
+                self._installed.put(entry.flow, entry.expires_at)
+                changed.add(key)
+        for key in self._missing - self._passed:
+            held = self._installed.get(key)
+            if held is not None:
+                if _lasts(held.expires_at, now):
+                    drifted.add(key)
+                self._installed.remove(key)
+                changed.add(key)
+        return changed, drifted
+
+
+def _same_end(one: float | None, other: float | None) -> bool:
+    return one is other if one is None or other is None else abs(one - other) < SAME_EXPIRY
 
 
 def _lasts(expires_at: float | None, now: float) -> bool:

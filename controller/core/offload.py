@@ -7,7 +7,7 @@ something to send (``Router.take``).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +16,7 @@ from controller.core import reasons
 from controller.core.activation import Activation
 from controller.core.addresses import Prefix
 from controller.core.admission import Refused, check_home_agent, is_deregistration
+from controller.core.batches import Batch
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.churn import Churn
 from controller.core.events import Event
@@ -23,9 +24,8 @@ from controller.core.flow_sets import uplink_source
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.history import History
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
-from controller.core.installed import Entry
+from controller.core.installed import Reading
 from controller.core.reasons import Reason
-from controller.core.reconciliation import Batch
 from controller.core.router import BindingOnRouter, Router, Timing
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.tunnel_list import TunnelList
@@ -193,19 +193,18 @@ class Offload:
 
     # From the switches.
 
-    def connect(
-        self,
-        dpid: int,
-        ports: Mapping[str, int],
-        installed: Iterable[Entry],
-        foreign: Iterable[FlowKey],
-        now: float,
-    ) -> Router:
-        """A switch is connected and its flows have been read back."""
+    def begin_reading(self, dpid: int, now: float) -> Reading:
+        """A switch is about to be asked for its flows, which the caller adds; ``connect`` follows."""
+        return self._router(dpid, now).flows.begin_reading()
+
+    def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
+        """A switch is connected, with these ports, and its flows have been read; or they have been read again."""
         router = self._router(dpid, now)
-        router.connect(ports, installed, foreign, now)
+        news = not router.connected
+        router.connect(ports, now)
         self.review(router, now)
-        self._event("router-connected", router=f"{dpid:016x}")
+        if news:
+            self._event("router-connected", router=f"{dpid:016x}")
         return router
 
     def disconnect(self, dpid: int, now: float) -> None:

@@ -7,39 +7,22 @@ looked at, ``take`` turns that into messages, batch by batch, and ``confirm`` an
 of them. What failed is tried again, later each time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
-
-from msgspec import Struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
+from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flows import Flow, FlowKey, Kind
-from controller.core.installed import Entry, InstalledFlows
+from controller.core.installed import Entry, InstalledFlows, Reading
 from controller.core.queues import LookQueue, Subject
 from controller.core.rejections import Rejections
-from controller.core.timeouts import gate_renewal, hard_timeout, renewal
+from controller.core.timeouts import Span, gate_renewal, renewal, span_until
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
 LOOKED_AT_ONCE = 300
-
-
-class FlowChange(Struct, frozen=True, gc=False):
-    """One message to a switch: add ``flow`` (replacing in place what has the same key), or delete it."""
-
-    flow: Flow
-    add: bool
-    expires_at: float | None = None
-    hard_timeout: int = 0
-
-
-class Batch(NamedTuple):
-    """Changes that go to the switch together, in an order in which they are safe, and what they are about."""
-
-    changes: list[FlowChange]
-    subjects: list[Subject]
 
 
 class Demand(Protocol):
@@ -64,14 +47,6 @@ class Demand(Protocol):
         """Decide on a flow of an earlier life that nobody desires."""
 
 
-class _Span(NamedTuple):
-    """A flow's end as desired, and what that is in a switch: how long in whole seconds, and until when."""
-
-    ends: float | None
-    timeout: int
-    expires_at: float | None
-
-
 class Reconciliation:
     """The flows that a router should have, those it has, and what is to be done about the difference."""
 
@@ -91,7 +66,9 @@ class Reconciliation:
         self._opening: set[FlowKey] = set()  # gates that are to open
         # What is on its way to the switch, and if somebody touched it since, with which keys.
         self._in_flight: dict[Subject, tuple[FlowKey, ...] | None] = {}
+        self._batches = Batches()
         self._later: Agenda[Subject] = Agenda()
+        self._reading: Reading | None = None
 
     # What should be.
 
@@ -147,24 +124,39 @@ class Reconciliation:
 
     # What is.
 
-    def load(self, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
-        """Take what was read back from the switch in place of what was believed.
+    def begin_reading(self) -> Reading:
+        """The switch is about to be asked for its flows, which the caller adds part by part. ``end_reading`` follows,
+        unless the switch goes away."""
+        if not self._known:
+            self.forget_installed()
+        self._reading = Reading(self.installed, first=not self._known)
+        return self._reading
 
-        ``foreign`` are the keys of other applications' flows: a flow of ours with such a key would replace theirs, so
-        it is never sent.
+    def end_reading(self, now: float) -> None:
+        """All has been read: take it in place of what was believed, and put right what is not as it was left.
+
+        A flow of ours with the key of another application's would replace that, so it is never sent.
         """
-        found = {entry.flow.key: entry for entry in entries}
-        drifted = self.installed.drift(found, now) if self._known else set()
-        self.forget_installed()
-        self.installed.load(found.values(), foreign)
-        self._known, self._drifted = True, drifted
-        self.recheck()
+        reading, self._reading = self._reading, None
+        if reading is None:
+            raise ValueError("begin_reading has to come before")
+        reading.pass_by(self._batches.keys())
+        changed, drifted = reading.end(now)
+        if not self._known:
+            self._known = True
+            self.recheck()
+            return
+        self._drifted.update(drifted)
+        for key in changed:
+            self.installed.adopt(key)
+            self.touch(key, urgent=False)
 
     def forget_installed(self) -> None:
         """Know nothing of the switch any more: it went away."""
         self._known = False
+        self._reading = None
         self._sweep_at = None
-        for memory in (self.installed, self.rejections, self._urgent, self._bulk, self._later):
+        for memory in (self.installed, self.rejections, self._urgent, self._bulk, self._later, self._batches):
             memory.clear()
         for things in (self._to_sweep, self._opening, self._in_flight, self._drifted):
             things.clear()
@@ -188,6 +180,8 @@ class Reconciliation:
 
     def removed(self, key: FlowKey, now: float) -> Entry | None:
         """Record that the switch says a flow is gone. If it is desired, it is sent anew, and returned."""
+        if self._reading is not None:
+            self._reading.pass_by((key,))
         desired = self._desired_at(key, now) if self.installed.remove(key) else None
         if desired is not None:
             self.touch(key)
@@ -202,9 +196,9 @@ class Reconciliation:
 
     def take_urgent(self, now: float, limit: int) -> Batch | None:
         """Return the next changes to be sent at once (see ``take``)."""
-        batch = Batch([], [])
+        batch = self._batches.new()
         self._look_through(self._urgent, now, limit, batch)
-        return _in_order(batch)
+        return self._batches.start(batch)
 
     def take(self, now: float, limit: int) -> Batch | None:
         """Return the next changes to be sent, but for urgent ones: about ``limit``; None if there are none now.
@@ -213,7 +207,7 @@ class Reconciliation:
         (``forget_installed``). Of one subject one change at a time is under way: what comes meanwhile waits, and only
         the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
         """
-        batch = Batch([], [])
+        batch = self._batches.new()
         for subject in self._later.due(now, LOOKED_AT_ONCE):
             self.touch(subject, urgent=False)
         self._look_through(self._bulk, now, limit, batch)
@@ -221,7 +215,7 @@ class Reconciliation:
             self._sweep(now, limit, batch)
             if not batch.changes and self._may_open:
                 self._open(now, batch)
-        return _in_order(batch)
+        return self._batches.start(batch)
 
     def next_due(self) -> float | None:
         """Return the next moment at which ``take`` may have something although nothing new came in."""
@@ -292,7 +286,7 @@ class Reconciliation:
             entries, span = self._demand.flows_of(subject, now), None
             for flow, ends in entries:
                 if span is None or span.ends is not ends:
-                    span = _span(ends, now)
+                    span = span_until(ends, now)
                 self._bring(flow, span, subject, now, batch)
             staying = {flow.key for flow, _ in entries} if leaving else ()
             for key in leaving:
@@ -308,7 +302,7 @@ class Reconciliation:
         """Bring what stands under one key in line with what should."""
         desired = self._desired_at(key, now)
         if desired is not None:
-            self._bring(desired.flow, _span(desired.expires_at, now), key, now, batch)
+            self._bring(desired.flow, span_until(desired.expires_at, now), key, now, batch)
             return
         held = self.installed.get(key)
         if held is None:
@@ -318,7 +312,7 @@ class Reconciliation:
         elif not self.rejections.forbids(key, now):
             batch.changes.append(FlowChange(held.flow(key), add=False))
 
-    def _bring(self, flow: Flow, span: _Span, subject: Subject, now: float, batch: Batch) -> None:
+    def _bring(self, flow: Flow, span: Span, subject: Subject, now: float, batch: Batch) -> None:
         """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
         key = flow.key
         self.installed.claim(key)
@@ -366,7 +360,7 @@ class Reconciliation:
     def _open(self, now: float, batch: Batch) -> None:
         for key in self._opening:
             gate = self._wanted.get(key)
-            span = _span(gate.expires_at, now) if gate else None
+            span = span_until(gate.expires_at, now) if gate else None
             if gate and span and (span.ends is None or span.timeout >= 1):
                 batch.changes.append(FlowChange(gate.flow, True, span.expires_at, span.timeout))
                 batch.subjects.append(key)
@@ -378,6 +372,8 @@ class Reconciliation:
 
     def _carry_out(self, change: FlowChange, now: float) -> None:
         key = change.flow.key
+        if self._reading is not None:
+            self._reading.pass_by((key,))
         # What was deleted because its replacement was refused, is still refused.
         if self.rejections.get(key) is not None and (change.add or self._desired_at(key, now) is None):
             self.rejections.remove(key)
@@ -390,25 +386,8 @@ class Reconciliation:
 
     def _land(self, batch: Batch) -> None:
         """Those that somebody touched while they were under way are looked at again."""
+        self._batches.land(batch)
         for subject in batch.subjects:
             leaving = self._in_flight.pop(subject)
             if leaving is not None:
                 self.touch(subject, leaving)
-
-
-def _span(ends: float | None, now: float) -> _Span:
-    if ends is None:
-        return _Span(None, 0, None)
-    timeout = hard_timeout(ends, now)
-    return _Span(ends, timeout, now + timeout)
-
-
-def _in_order(batch: Batch) -> Batch | None:
-    batch.changes.sort(key=_order)
-    return batch if batch.changes else None
-
-
-def _order(change: FlowChange) -> int:
-    if change.flow.kind is Kind.GATE:
-        return 3 if change.add else 0
-    return 1 if change.add else 2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One router: which flows it should have for the bindings, given what its switch and its tunnel agent confirmed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,15 +101,12 @@ class Router:
 
     # What comes in.
 
-    def connect(
-        self, ports: Mapping[str, int], installed: Iterable[Entry], foreign: Iterable[FlowKey], now: float
-    ) -> None:
-        """The switch is there, with these ports (numbers by name) and flows."""
+    def connect(self, ports: Mapping[str, int], now: float) -> None:
+        """The switch is there, with these ports (numbers by name), and its flows have been read."""
         self.connected = True
         self._demand.set_ports(ports)
-        installed = list(installed)
-        self.gates.recall(installed, now)
-        self.flows.load(installed, foreign, now)
+        self.flows.end_reading(now)
+        self.gates.recall(now)
 
     def disconnect(self, now: float) -> None:
         """The switch's connection is gone, and with it what was known of its flows."""

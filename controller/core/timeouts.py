@@ -2,6 +2,7 @@
 """When flows end: what a binding's lifetime or a lease is in a switch's whole seconds, and when that is renewed."""
 
 import math
+from typing import NamedTuple
 
 # OpenFlow counts timeouts in 16 bits of seconds.
 LONGEST_TIMEOUT = 0xFFFF
@@ -26,6 +27,22 @@ def hard_timeout(ends: float | None, now: float) -> int:
     if ends is None:
         return 0
     return min(LONGEST_TIMEOUT, math.floor(ends - now + ROUNDING))
+
+
+class Span(NamedTuple):
+    """A flow's end as desired, and what that is in a switch: how long in whole seconds, and until when."""
+
+    ends: float | None
+    timeout: int
+    expires_at: float | None
+
+
+def span_until(ends: float | None, now: float) -> Span:
+    """Return how long a flow has to last that is sent now and should end at a moment."""
+    if ends is None:
+        return Span(None, 0, None)
+    timeout = hard_timeout(ends, now)
+    return Span(ends, timeout, now + timeout)
 
 
 def is_over(expires_at: float | None, now: float) -> bool:

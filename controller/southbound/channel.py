@@ -10,20 +10,18 @@ flows are read anew, and nothing was recorded that it did not confirm.
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import eventlet
 from eventlet.event import Event
-from eventlet.semaphore import Semaphore
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.changes import ChangeSignal
+from controller.core.batches import Batch, FlowChange
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import Entry
 from controller.core.offload import Offload
-from controller.core.reconciliation import Batch, FlowChange
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
@@ -40,7 +38,6 @@ LOG = Log("southbound")
 BUNDLE_SIZE = 500
 # Bundles under way at a time besides an urgent one: while the switch carries one out, the next is made.
 BULK_LANES = 2
-LANES = BULK_LANES + 1
 # How long a lane may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 MAX_XID = 0xFFFFFFFF
@@ -60,16 +57,16 @@ class ChangesRefused(Exception):
 
 
 class Exchange:
-    """One request and what came back for it: its errors by xid, its statistics, and the reply that ends it.
+    """One request and what came back for it: its errors by xid, and the reply that ends it.
 
-    ``sent`` is when it was handed to the connection.
+    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
         self.done = Event()
         self.sent = 0.0
         self.errors: dict[int, str] = {}
-        self.statistics: list[FlowStatistics] = []
+        self.take = take
         self.total = Counters(0, 0)
 
     def finish(self) -> None:
@@ -101,7 +98,6 @@ class SwitchChannel:
         self._bundle_ids = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}
         self._woken = ChangeSignal()
-        self._permits = Semaphore(LANES)
         self._ended = False
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
@@ -134,8 +130,8 @@ class SwitchChannel:
     def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
         """A part of the flow statistics has come."""
         exchange = self._exchanges.get(message.xid)
-        if exchange is not None:
-            exchange.statistics.extend(message.body)
+        if exchange is not None and exchange.take is not None:
+            exchange.take(message.body)
             if not message.flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
 
@@ -192,10 +188,19 @@ class SwitchChannel:
 
     def read_flows(self) -> list[InstalledFlow]:
         """Return the switch's flows in our tables, with counters, as of now. Raises SwitchSilent."""
-        exchange = Exchange()
-        xid = self._next_xid()
+        found: list[InstalledFlow] = []
+        self._read(found.append)
+        return found
+
+    def _read(self, take: Callable[[InstalledFlow], None]) -> None:
+        """Have the switch tell its flows in our tables, and take each, while others go on. Raises SwitchSilent."""
+
+        def take_part(statistics: Iterable[FlowStatistics]) -> None:
+            for flow in decode(statistics, self._encoder.names, time.monotonic()):
+                take(flow)
+
+        exchange, xid = Exchange(take_part), self._next_xid()
         self._ask(exchange, [xid], self._encoder.flow_stats_request(xid))
-        return decode(exchange.statistics, self._encoder.names, time.monotonic())
 
     # The greenlets.
 
@@ -210,7 +215,7 @@ class SwitchChannel:
             eventlet.spawn(self._serve, self._run_bulk_lane, router)
         while not self._ended:
             eventlet.sleep(self._read_back_every)
-            self._alone(self._read_back)
+            self._read_back()
 
     def _serve(self, loop: Callable[..., None], *arguments: object) -> None:
         """Run a part of the exchange. The exchange ends with it."""
@@ -245,41 +250,28 @@ class SwitchChannel:
 
     def _send_next(self, router: Router, take: Callable[[float, int], Batch | None]) -> bool:
         """Take changes and have the switch carry them out. Tell whether there were any."""
-        with self._permits:
-            now = time.monotonic()
-            batch = None if self._ended else take(now, BUNDLE_SIZE)
-            if batch is not None:
-                self.behind_since = self.behind_since or now
-                self._apply(router, batch)
+        now = time.monotonic()
+        batch = take(now, BUNDLE_SIZE)
+        if batch is not None:
+            self.behind_since = self.behind_since or now
+            self._apply(router, batch)
         if router.flows.settled:
             self.behind_since = None
         return batch is not None
 
-    def _alone(self, action: Callable[[], object]) -> None:
-        """Do something while nothing else is under way."""
-        for _ in range(LANES):
-            self._permits.acquire()
-        try:
-            action()
-        finally:
-            for _ in range(LANES):
-                self._permits.release()
-
     def _read_back(self) -> Router:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
-        installed: list[Entry] = []
-        foreign: list[FlowKey] = []
-        for flow in self.read_flows():
-            if flow.entry is not None:
-                installed.append(flow.entry)
+        reading = self._offload.begin_reading(self.dpid, time.monotonic())
+
+        def compare(flow: InstalledFlow) -> None:
+            if flow.entry is None:
+                reading.add_foreign(flow.key)
             else:
-                foreign.append(flow.key)
-        now = time.monotonic()
-        if self.router is None:
-            self.router = self._offload.connect(self.dpid, self._ports(), installed, foreign, now)
-        else:
-            self.router.connect(self._ports(), installed, foreign, now)
-            self._offload.review(self.router, now)
+                reading.add(flow.entry)
+
+        self._read(compare)
+        self._check_connected()
+        self.router = self._offload.connect(self.dpid, self._ports(), time.monotonic())
         self._notify()
         return self.router
 

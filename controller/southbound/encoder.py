@@ -12,6 +12,7 @@ from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID, ONF_EXPERIMENTER_ID
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core.addresses import Prefix, format_address
+from controller.core.batches import FlowChange
 from controller.core.flows import (
     COOKIE_MASK,
     COOKIE_OWNER,
@@ -28,7 +29,6 @@ from controller.core.flows import (
     Unknown,
 )
 from controller.core.pipeline import TABLES
-from controller.core.reconciliation import FlowChange
 from controller.southbound.templates import Templates
 
 # ONF bundle flags, EXT-230: all or nothing, in the order given.

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from controller.core.batches import FlowChange
 from controller.core.flows import Flow, Hole, Pattern, SetField, Shape
-from controller.core.reconciliation import FlowChange
 
 # Offsets in ofp_header and ofp_flow_mod (OpenFlow 1.3.5, section 7.3.4.1).
 XID_OFFSET = 4

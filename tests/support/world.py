@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller's logic with a switch, a tunnel agent and a home agent that are a few lines each."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.core.addresses import Prefix, format_address, parse_address, parse_prefix
+from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding, Change
 from controller.core.flows import FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.installed import Entry
 from controller.core.offload import Offload
-from controller.core.reconciliation import Batch, FlowChange
-from controller.core.router import Timing
+from controller.core.router import Router, Timing
 from controller.core.snapshots import SnapshotResult
 from controller.core.tunnels import EndpointName
 
@@ -55,7 +56,7 @@ class World:
         self.lives += 1
         self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
         self.revision = 0
-        self.offload.connect(DPID, PORTS, self.switch.values(), [], self.now)
+        self.connect(DPID, PORTS, self.switch.values(), [])
 
     def announce(self, status: Status = Status.UP) -> None:
         """The bridge renews its lease."""
@@ -89,6 +90,17 @@ class World:
             self.tunnels.pop(home_address, None)
         self.revision = news.revision
         self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
+
+    def connect(
+        self, dpid: int, ports: Mapping[str, int], entries: Iterable[Entry], foreign: Iterable[FlowKey]
+    ) -> Router:
+        """A switch connects that has these flows of ours, and others' with those keys."""
+        reading = self.offload.begin_reading(dpid, self.now)
+        for entry in entries:
+            reading.add(entry)
+        for key in foreign:
+            reading.add_foreign(key)
+        return self.offload.connect(dpid, ports, self.now)
 
     def deliver(self) -> None:
         """The switch carries out what is due, until nothing is."""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flow changes on their way to a switch: several at a time, until it has answered."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.queues import Subject
+
+
+class FlowChange(Struct, frozen=True, gc=False):
+    """One message to a switch: add ``flow`` (replacing in place what has the same key), or delete it."""
+
+    flow: Flow
+    add: bool
+    expires_at: float | None = None
+    hard_timeout: int = 0
+
+
+class Batch(NamedTuple):
+    """Changes that go to the switch together, in an order in which they are safe, and what they are about."""
+
+    number: int
+    changes: list[FlowChange]
+    subjects: list[Subject]
+
+
+class Batches:
+    """Makes batches, and knows those that the switch has not answered yet."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._under_way: dict[int, Batch] = {}
+
+    def new(self) -> Batch:
+        """Return an empty batch."""
+        return Batch(next(self._numbers), [], [])
+
+    def start(self, batch: Batch) -> Batch | None:
+        """A batch goes to the switch; return it in order. None: there is nothing in it, so it does not."""
+        if not batch.changes:
+            return None
+        batch.changes.sort(key=_order)
+        self._under_way[batch.number] = batch
+        return batch
+
+    def land(self, batch: Batch) -> None:
+        """The switch has answered."""
+        del self._under_way[batch.number]
+
+    def keys(self) -> Iterator[FlowKey]:
+        """Iterate over the keys of all changes that it has not answered yet."""
+        return (change.flow.key for batch in self._under_way.values() for change in batch.changes)
+
+    def clear(self) -> None:
+        """The switch is gone, and will not answer."""
+        self._under_way.clear()
+
+
+def _order(change: FlowChange) -> int:
+    if change.flow.kind is Kind.GATE:
+        return 3 if change.add else 0
+    return 1 if change.add else 2
