@@ -89,8 +89,8 @@ class TunnelList:
         self._forgotten_up_to = self.revision
 
     def revision_of(self, home_address: Prefix) -> int:
-        """Return the revision in which a binding's tunnel was listed."""
-        return self._revisions[home_address]
+        """Return the revision in which a binding's tunnel was listed; of one that is gone, one that nobody has yet."""
+        return self._revisions.get(home_address, self.revision + 1)
 
     def newer_than(self, revision: int) -> list[Prefix]:
         """Return the home addresses of tunnels newer than ``revision``, oldest first, looking at no more than those."""

@@ -168,10 +168,12 @@ class BindingCalls:
             caller.check_home_agent(home_agent)
         care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         within = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
+        bindings = self._at.offload.bindings
         found = (
-            (str(binding.home_address), binding)
-            for binding in self._at.offload.bindings
-            if (within is None or within.contains(binding.home_address))
+            (str(home_address), binding)
+            for home_address in self._at.by_turns(bindings.home_addresses())
+            if (within is None or within.contains(home_address))
+            and (binding := bindings.get(home_address)) is not None
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
             and (query.state is UNSET or self._at.offload.state_of(binding, now).state == query.state)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all calls of the API share: what they act on, how a body is read and how an answer is given."""
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,6 +31,8 @@ ARRIVED = "hoaflow.arrived"
 
 # How many of many items are worked off before others may go on: some milliseconds' worth.
 SLICE = 100
+# The same of items that are only looked at.
+LOOKS = 500
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -74,6 +77,13 @@ class Controlled:
             yield list(enumerate(items[start : start + SLICE], start))
             self.pause()
 
+    def by_turns(self, items: Iterable[T]) -> Iterator[T]:
+        """Iterate over many items, as they are now, and let others go on after some."""
+        for place, item in enumerate(list(items), 1):
+            yield item
+            if place % LOOKS == 0:
+                eventlet.sleep(0)
+
     def unhurried(self, steps: Iterable[T]) -> Iterator[T]:
         """Iterate over the steps of something long, and let others go on after each."""
         for step in steps:
@@ -106,7 +116,8 @@ def page_answer(
     ``items`` are pairs of a unique text, by which they are ordered, and a thing; ``view`` says how one looks.
     """
     cursor, size = query.cursor, query.limit
-    rest = sorted((item for item in items if cursor is UNSET or item[0] > cursor), key=itemgetter(0))
+    following_ones = (item for item in items if cursor is UNSET or item[0] > cursor)
+    rest = heapq.nsmallest(size + 1, following_ones, key=itemgetter(0))
     following = rest[size - 1][0] if len(rest) > size else None
     return json_answer(page([view(thing) for _, thing in rest[:size]], following))
 

@@ -70,7 +70,7 @@ class RouterCalls:
         served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
         found = (
             (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
-            for flow in self._installed(router)
+            for flow in self._at.by_turns(self._installed(router))
             if flow.entry is not None
             and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
             and (served is None or served in router.served_by(flow.entry.flow, now))
