@@ -23,7 +23,7 @@ from topologies.traffic import Traffic
 
 LEASE = 4  # seconds
 # What a browser says of every answer of this kind; the page says it in its own words.
-NO_TOKEN = r"status of 401"
+NO_TOKEN = r"status of 40[13]"
 # Where screenshots go that the documentation has; by default they are only made where somebody wants to see them.
 SCREENSHOTS = os.environ.get("HOAFLOW_SCREENSHOTS")
 SHOWN_AS = {"active": "Direct", "partial": "Mixed", "pending": "Via home agent", "held": "Via home agent"}
@@ -248,6 +248,7 @@ def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deploym
     screenshot(page, "via-home-agent", "dark")
     system.start_bridge()
     expect(page.locator("#why-path")).to_contain_text("Direct")
+    assert_drawn(page, system)
 
 
 def test_it_says_that_a_mobile_node_is_at_home(page: Page, system: Deployment) -> None:
@@ -267,6 +268,8 @@ def test_it_asks_for_a_token_and_forgets_it(page: Page, system: Deployment) -> N
     expect(page.locator("#bindings-rows tr")).to_have_count(0)
     give_token(page, "none of its tokens")
     expect(dialog.get_by_role("alert")).to_have_text("this token is not known here")
+    give_token(page, system.tokens.file("r1").read_text())
+    expect(dialog.get_by_role("alert")).to_contain_text("is for router")
     give_token(page, system.tokens.file(OPERATOR).read_text())
     expect(dialog).to_be_hidden()
     expect(page.locator("#bindings-rows tr")).to_have_count(1)

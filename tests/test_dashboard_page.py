@@ -94,7 +94,7 @@ def test_it_says_when_the_controller_cannot_be_reached_and_goes_on_afterwards(pa
     expect(page.locator("#bindings-rows tr")).to_have_count(1)
     bench.controller.start()
     expect(banner).to_be_hidden()
-    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
     bench.announce()
     bench.snapshot()
     expect(page.locator("#events")).to_contain_text("has sent its binding cache: 0 bindings")

@@ -11,6 +11,7 @@ from controller.rest.api import OPERATIONS
 from tests.support.browser import Browser
 from tests.support.controller import Controller
 from tests.support.ovs import Ovs
+from tests.support.tokens import write_tokens
 
 
 @pytest.fixture
@@ -36,6 +37,19 @@ def test_every_call_is_shown_and_can_be_tried(page: Page) -> None:
     health.get_by_role("button", name="Try it out").click()
     health.get_by_role("button", name="Execute").click()
     expect(health.locator(".live-responses-table")).to_contain_text('"status": "ok"')
+
+
+def test_a_token_is_asked_for_where_there_are_tokens(ovs: Ovs, controller: Controller, tmp_path: Path) -> None:
+    def offered() -> int:
+        with ovs.inside(), Browser(controller.url) as browser:
+            page = browser.open("/docs")
+            expect(page.locator(".opblock").first).to_be_visible()
+            return page.get_by_role("button", name="Authorize").count()
+
+    assert offered() == 0
+    controller.kill()
+    with Controller(ovs, tmp_path, f"tokens_file = {write_tokens(tmp_path)}"):
+        assert offered() == 1
 
 
 def test_no_other_file_is_served(controller: Controller) -> None:

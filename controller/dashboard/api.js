@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks the controller. Every question has a time limit; the token goes with each one, and nowhere else.
 
-const PATIENCE = 10_000; // milliseconds
+const PATIENCE = 20_000; // milliseconds
 const KEY = "hoaflow-token";
 
 // A token is missing, unknown, or not for this.

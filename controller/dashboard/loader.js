@@ -16,12 +16,17 @@ export const chosenFlows = (direction) => `chosen ${direction}`;
 export async function loadAll() {
   const { chosen, filter } = view;
   const cursor = view.cursors.at(-1) ?? null;
+  const listed = typed(getJson(`v1/bindings?${bindingsQuery(filter, cursor)}`));
+  // After the list: what the controller reads from its switches for one of them does for both.
+  const explained = listed.then(() =>
+    chosen === null ? {} : typed(getJson(`v1/bindings/${encodeURIComponent(chosen)}/explain`)),
+  );
   const [homeAgents, routers, metrics, bindings, explanation] = await Promise.all([
     getJson(`v1/home-agents?limit=${MOST}`),
     getJson(`v1/routers?limit=${MOST}`),
     getText("metrics"),
-    typed(getJson(`v1/bindings?${bindingsQuery(filter, cursor)}`)),
-    chosen === null ? {} : typed(getJson(`v1/bindings/${encodeURIComponent(chosen)}/explain`)),
+    listed,
+    explained,
   ]);
   view.homeAgents = homeAgents.home_agents;
   view.routers = routers.routers;

@@ -5,12 +5,13 @@ import { byId, say, set } from "./dom.js";
 import { clock } from "./format.js";
 
 export function showStatus({ trouble, loaded, following }) {
-  const since = loaded === null ? "" : ` What is shown is of ${clock(new Date(loaded).toISOString())}.`;
+  const time = loaded === null ? "" : clock(new Date(loaded).toISOString());
+  const since = loaded === null ? "" : ` What is shown is of ${time}.`;
   say(byId("banner"), trouble === null ? "" : `The controller can't be asked: ${trouble}.${since} Trying again.`);
   byId("banner").hidden = trouble === null;
   set(byId("page"), { "data-stale": trouble !== null });
   const state = trouble !== null ? "stale" : loaded === null ? "waiting" : following ? "live" : "polling";
-  const words = { stale: "no connection", waiting: "connecting", live: "live", polling: "live, without events" };
+  const words = { stale: "no connection", waiting: "connecting", live: `live, ${time}`, polling: `without events, ${time}` };
   set(byId("live"), { "data-state": state });
   say(byId("live"), words[state]);
 }

@@ -90,13 +90,17 @@ class System:
         show = "from ha_bridge.console import Console; print(*Console('127.0.0.1', 7777).read(), sep='\\n')"
         return self.run("home-agent", "python3", "-c", show)
 
-    def rest(self, path: str) -> Any:
-        """An answer of the REST API, at its published port, with the operator's token."""
+    def published(self, path: str, token: bool = True) -> str:
+        """What is at the controller's published port; with or without the operator's token."""
         port = self.inspect("controller")["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
-        token = self.run("bridge", "cat", "/secrets/admin.token")
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {self.run('bridge', 'cat', '/secrets/admin.token')}"} if token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            return str(answer.read(), "utf-8")
+
+    def rest(self, path: str) -> Any:
+        """An answer of the REST API."""
+        return json.loads(self.published(path))
 
     def binding_state(self) -> tuple[str, str] | None:
         """State and care-of address of the mobile node's binding as the controller has it."""

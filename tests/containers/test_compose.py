@@ -50,6 +50,10 @@ def test_each_part_has_the_rights_it_needs(system: System, service: str, user: s
     assert system.run(service, "id", "-un").strip() == user
 
 
+def test_the_dashboard_is_at_the_published_port(system: System) -> None:
+    assert "<title>hoaflow</title>" in system.published("/", token=False)
+
+
 def test_without_offload_a_killed_home_agent_is_noticed(system: System) -> None:
     """The figure beside the one that follows: what a mobile node without hoaflow loses."""
     system.compose("stop", "bridge")
