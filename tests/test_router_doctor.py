@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
 from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, HA, TIMEOUT, RouterLab, sh
 
@@ -26,6 +28,21 @@ def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]
     found = json.loads(done.stdout)
     assert found["healthy"] == (done.returncode == 0)
     return done.returncode, {finding["check"]: finding for finding in found["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("results", "bridge", "said"),
+    [
+        ((OK, OK), "br0", r"br0 can take traffic off its home agents\. Next, .*run --bridge br0 --controller URL"),
+        ((OK, WARNING), "br0", r"br0 can take traffic off its home agents, with 1 warning\. Next, "),
+        ((OK, FAILED), "br0", r"1 of 2 checks failed: do what stands below .* doctor again"),
+        ((OK, OK), None, r"can run the flow backend\. Next: hoaflow-router setup --bridge BRIDGE"),
+        ((FAILED, FAILED), None, r"2 of 2 checks failed: (?s:.*)setup --bridge BRIDGE --backend route --home-agent"),
+    ],
+)
+def test_it_ends_with_what_to_do_next(results: tuple[str, ...], bridge: str | None, said: str) -> None:
+    found = [Finding("what", result, "how", "help") for result in results]
+    assert re.search(said, verdict(found, bridge))
 
 
 def test_a_route_backend_passes_whatever_the_kernel_lacks_for_the_other(lab: RouterLab) -> None:

@@ -195,16 +195,18 @@ def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
 
 
 def verdict(found: list[Finding], bridge: str | None) -> str:
-    """One sentence on all findings."""
+    """What all findings come to, and what to do next."""
     failed, warnings = (sum(finding.result == result for finding in found) for result in (FAILED, WARNING))
     if failed:
-        return (
-            f"{failed} of {len(found)} checks failed: do what stands below each, then run hoaflow-router doctor again"
-        )
+        told = f"{failed} of {len(found)} checks failed: do what stands below each, then run the doctor again"
+        other = "hoaflow-router setup --bridge BRIDGE --backend route --home-agent ADDRESS"
+        return told if bridge else f"{told}, or take the other backend: {other}"
     if bridge is None:
-        return "this kernel can run the flow backend; with --bridge, a router is checked end to end"
+        return "this kernel can run the flow backend. Next: hoaflow-router setup --bridge BRIDGE"
     works = f"bridge {bridge} can take traffic off its home agents"
-    return f"{works}, with {warnings} warning{'s' * (warnings > 1)}" if warnings else works
+    if warnings:
+        works += f", with {warnings} warning{'s' * (warnings > 1)}"
+    return f"{works}. Next, unless it runs: hoaflow-router run --bridge {bridge} --controller URL"
 
 
 def table(found: list[Finding]) -> str:
