@@ -45,7 +45,7 @@ class Deployment:
     """The programs, by what an operator would do with them. All waits are bounded, and raise ProcessError."""
 
     def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
-        """lifetime: of bindings, in seconds. lease: of the bridge, in seconds."""
+        """lifetime: of bindings, in seconds. lease: of the bridge and of the routers' agents, in seconds."""
         self.bed = bed
         self.lifetime = lifetime
         self.lease = lease
@@ -83,7 +83,8 @@ class Deployment:
     def start_controller(self) -> Process:
         """The controller; returns when its REST API answers."""
         settings = self.bed.logs.parent / "controller.conf"
-        settings.write_text(f"[hoaflow]\nlog_addresses = true\ntokens_file = {self.tokens.controllers}\n")
+        lines = ["[hoaflow]", "log_addresses = true", f"tokens_file = {self.tokens.controllers}"]
+        settings.write_text("\n".join([*lines, f"agent_lease = {self.lease}", ""]))
         command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(settings)]
         command += ["--ofp-listen-host", at.MANAGEMENT_ROOT, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
         command += ["--wsapi-host", at.MANAGEMENT_ROOT, "--wsapi-port", str(REST_PORT), "controller/app.py"]
