@@ -72,6 +72,7 @@ class FlowLab:
         self.ovs = ovs
         self._facts: dict[str, Any] | None = None
         self._backend: Backend | None = None
+        self._flows: str | None = None  # all that there are, if that is known
         self.names = {node: f"{ovs.netns}-{node}" for node in self.nodes} | {"rt": ovs.netns}
 
     def __enter__(self) -> Self:
@@ -97,9 +98,17 @@ class FlowLab:
         """`ip ARGUMENTS` in a node."""
         return sh("ip", "-n", self.names[node], *arguments)
 
+    def ip_batch(self, node: str, *lines: str) -> None:
+        """`ip LINE` in a node, for each of them: one process, as starting one takes long under emulation."""
+        sh("ip", "-n", self.names[node], "-batch", "-", stdin="\n".join(lines))
+
+    def mac(self, device: str) -> str:
+        """The MAC address of a device of the router."""
+        return str(json.loads(self.ip("rt", "-json", "link", "show", device))[0]["address"])
+
     def enter(self, node: str) -> list[str]:
         """The start of a command line that runs in a node."""
-        return ["ip", "netns", "exec", self.names[node]]
+        return ["nsenter", f"--net=/run/netns/{self.names[node]}"]
 
     def run(self, node: str, *command: str, check: bool = True) -> str:
         """A command in a node; returns its output."""
@@ -186,15 +195,19 @@ class FlowLab:
             "rules": "ip -6 rule",
             "nft": "nft list ruleset",
         }
-        taken: dict[str, object] = {
-            kind: sorted(self.run("rt", *command.split()).splitlines()) for kind, command in commands.items()
-        }
-        for table, columns in {
+        columns = {
             "Bridge": "name,ports,other_config,external_ids,datapath_type",
             "Port": "name,tag,external_ids,other_config",
             "Interface": "name,type,options,external_ids,mac",
-        }.items():
-            taken[table] = sorted(self.ovs.vsctl("--no-headings", f"--columns={columns}", "list", table).split("\n\n"))
+        }
+        # One process for each program that answers: under emulation they take long to start.
+        shown = self.run("rt", "sh", "-ec", "; echo ===; ".join(commands.values())).split("===\n")
+        taken: dict[str, object] = {
+            kind: sorted(lines.splitlines()) for kind, lines in zip(commands, shown, strict=True)
+        }
+        lists = [word for table, names in columns.items() for word in ("--", f"--columns={names}", "list", table)]
+        for table, answer in zip(columns, self.ovs.vsctl("--format=json", *lists).splitlines(), strict=True):
+            taken[table] = sorted(map(json.dumps, json.loads(answer)["data"]))
         return taken
 
     def facts(self) -> dict[str, Any]:
@@ -233,13 +246,18 @@ class FlowLab:
         self._replace_flows("table=0,priority=0,actions=NORMAL")
 
     def add_flow(self, flow: str) -> None:
-        """Add one flow."""
+        """Add one flow, until all are replaced."""
+        self._flows = None
         self.ovs.ofctl("add-flow", BRIDGE, flow)
 
     def _replace_flows(self, *flows: str) -> None:
+        text = "\n".join(re.sub(OVS_NAME, lambda found: OVS_NAMES[found.group()], flow) for flow in flows)
+        if text == self._flows:
+            return
         file = self.ovs.directory / "flows"
-        file.write_text("\n".join(re.sub(OVS_NAME, lambda found: OVS_NAMES[found.group()], flow) for flow in flows))
+        file.write_text(text)
         self.ovs.ofctl("--bundle", "replace-flows", BRIDGE, str(file))
+        self._flows = text
 
     def unverified(self) -> int:
         """Packets out of the tunnel that were no binding's, by the counter of the flow that drops them."""
@@ -250,8 +268,7 @@ class FlowLab:
         return int(dropping)
 
     def _add_nodes(self) -> None:
-        for node in self.nodes:
-            sh("ip", "netns", "add", self.names[node])
+        sh("ip", "-batch", "-", stdin="\n".join(f"netns add {self.names[node]}" for node in self.nodes))
         for node in self.names:
             self.run(node, "sysctl", "-qw", *SETTINGS)
             self.ip(node, "link", "set", "lo", "up")
@@ -259,59 +276,67 @@ class FlowLab:
     def _build(self) -> None:
         self._add_nodes()
         self.ovs.add_bridge(BRIDGE, DPID)
-        for node, number in PORTS.items():
-            self.ip("rt", *f"link add s{number} type veth peer name e0 netns {self.names[node]}".split())
-            self.ip("rt", "link", "set", f"s{number}", "up")
-            self.ip(node, "link", "set", "e0", "up")
-            request = f"ofport_request={number}"
-            self.ovs.vsctl("add-port", BRIDGE, f"s{number}", "--", "set", "interface", f"s{number}", request)
-        self.ip("rt", *f"link add rha type veth peer name e0 netns {self.names['ha']}".split())
-        self.ip("rt", "link", "set", "rha", "up")
-        self.ip("ha", "link", "set", "e0", "up")
+        ports = [f"s{number}" for number in PORTS.values()]
+        links = [*zip(ports, PORTS, strict=True), ("rha", "ha")]
+        self.ip_batch(
+            "rt",
+            *(f"link add {name} up type veth peer name e0 netns {self.names[node]}" for name, node in links),
+            f"link set {BRIDGE} up",
+        )
+        self.ovs.vsctl(
+            *(
+                word
+                for number, port in zip(PORTS.values(), ports, strict=True)
+                for word in f"-- add-port {BRIDGE} {port} -- set interface {port} ofport_request={number}".split()
+            )
+        )
         # Some tests take it down, and others need its addresses.
         self.run("rt", "sysctl", "-qw", f"net.ipv6.conf.{BRIDGE}.keep_addr_on_down=1")
-        self.ip("rt", "link", "set", BRIDGE, "up")
         self.home()
-        for node, device, address in (
-            ("rt", BRIDGE, f"{ROUTER}/64"),
-            ("rt", BRIDGE, "2001:db8:2::1/64"),
-            ("rt", "rha", "2001:db8:10::1/64"),
-            ("cn", "e0", f"{CN}/64"),
-            ("mn", "e0", f"{COA}/64"),
-            ("ha", "e0", f"{HA_HOP}/64"),
-            ("ha", "lo", f"{HA}/128"),
-        ):
-            self.ip(node, "-6", "address", "add", address, "dev", device, "nodad")
-        for node, device, address in (
-            ("rt", BRIDGE, f"{ROUTER4}/24"),
-            ("rt", "rha", "10.10.0.1/24"),
-            ("cn", "e0", f"{CN4}/24"),
-            ("ha", "e0", f"{HA_HOP4}/24"),
-        ):
-            self.ip(node, "address", "add", address, "dev", device)
-        for node, prefix, via in (
-            ("cn", "default", ROUTER4),
-            ("ha", "default", "10.10.0.1"),
-            ("rt", "10.99.0.0/24", HA_HOP4),
-        ):
-            self.ip(node, "route", "add", prefix, "via", via)
-        self.ip("cn", "-6", "route", "add", "default", "via", ROUTER)
-        self.ip("ha", "-6", "route", "add", "default", "via", "2001:db8:10::1")
-        self.ip("mn", "-6", "route", "add", "2001:db8::/32", "via", "2001:db8:2::1")
-        self.ip("rt", "-6", "route", "add", "2001:db8:99::/64", "via", HA_HOP)
-        self._tunnel("ha", HA, COA)
-        self.ip("ha", "-6", "route", "add", f"{HOA}/128", "dev", "t6")
-        self.ip("ha", "route", "add", f"{HOA4}/32", "dev", "t6")
-        self._tunnel("mn", COA, HA)
-        for home_address in (HOA, OTHER_HOA):
-            self.ip("mn", "-6", "address", "add", f"{home_address}/128", "dev", "t6", "nodad")
-            self.ip("mn", "-6", "rule", "add", "from", home_address, "lookup", TABLE)
-        self.ip("mn", "address", "add", f"{HOA4}/32", "dev", "t6")
-        self.ip("mn", "rule", "add", "from", HOA4, "lookup", TABLE)
-        for family in ("-4", "-6"):
-            self.ip("mn", family, "route", "add", "default", "dev", "t6", "table", TABLE)
+        self.ip_batch(
+            "rt",
+            f"address add {ROUTER}/64 dev {BRIDGE} nodad",
+            f"address add 2001:db8:2::1/64 dev {BRIDGE} nodad",
+            "address add 2001:db8:10::1/64 dev rha nodad",
+            f"address add {ROUTER4}/24 dev {BRIDGE}",
+            "address add 10.10.0.1/24 dev rha",
+            f"route add 10.99.0.0/24 via {HA_HOP4}",
+            f"route add 2001:db8:99::/64 via {HA_HOP}",
+        )
+        self.ip_batch(
+            "cn",
+            "link set e0 up",
+            f"address add {CN}/64 dev e0 nodad",
+            f"address add {CN4}/24 dev e0",
+            f"route add default via {ROUTER4}",
+            f"route add default via {ROUTER}",
+        )
+        self.ip_batch(
+            "ha",
+            "link set e0 up",
+            f"address add {HA_HOP}/64 dev e0 nodad",
+            f"address add {HA}/128 dev lo nodad",
+            f"address add {HA_HOP4}/24 dev e0",
+            "route add default via 10.10.0.1",
+            "route add default via 2001:db8:10::1",
+            *_tunnel(HA, COA),
+            f"route add {HOA}/128 dev t6",
+            f"route add {HOA4}/32 dev t6",
+        )
+        self.ip_batch(
+            "mn",
+            "link set e0 up",
+            f"address add {COA}/64 dev e0 nodad",
+            "route add 2001:db8::/32 via 2001:db8:2::1",
+            *_tunnel(COA, HA),
+            *(f"address add {home_address} dev t6 nodad" for home_address in (HOA, OTHER_HOA)),
+            f"address add {HOA4}/32 dev t6",
+            f"rule add from {HOA4} lookup {TABLE}",
+            *(f"route add {everything} dev t6 table {TABLE}" for everything in ("::/0", "0.0.0.0/0")),
+        )
+        self.ip("mn", "-6", "rule", "add", "from", HOME_PREFIXES[0], "lookup", TABLE)
 
-    def _tunnel(self, node: str, local: str, remote: str) -> None:
-        ends = f"local {local} remote {remote} encaplimit none"
-        self.ip(node, *f"link add t6 type ip6tnl mode any {ends}".split())
-        self.ip(node, "link", "set", "t6", "up")
+
+def _tunnel(local: str, remote: str) -> tuple[str, str]:
+    """The lines for `ip` that make a node's end of the tunnel."""
+    return f"link add t6 type ip6tnl mode any local {local} remote {remote} encaplimit none", "link set t6 up"

@@ -16,6 +16,7 @@ from router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.fake_controller import FakeController
 from tests.support.router_lab import CHECKOUT, until
+from tests.support.waiting import patient
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def facts(lab: FlowLab) -> Iterator[dict[str, Any]]:
     lab.router("teardown", "--bridge", BRIDGE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def controller(lab: FlowLab) -> Iterator[FakeController]:
     with lab.ovs.inside():
         fake = FakeController()
@@ -43,19 +44,21 @@ def controller(lab: FlowLab) -> Iterator[FakeController]:
         yield fake
 
 
-@pytest.fixture
-def log(lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_path: Path) -> Iterator[Path]:
-    """The log of a running agent."""
-    path = tmp_path / "agent.log"
+@pytest.fixture(scope="module")
+def log(
+    lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The log of a running agent, one for all tests, as it takes long to start under emulation."""
+    path = tmp_path_factory.mktemp("agent") / "agent.log"
     arguments = ["run", "--bridge", BRIDGE, "--controller", f"http://127.0.0.1:{controller.port}"]
     command = [sys.executable, "-m", "router", *arguments, f"--db=unix:{lab.ovs.database}"]
     with path.open("wb") as output:
         process = subprocess.Popen(lab.ovs.command(*command), stderr=output, stdout=output, cwd=CHECKOUT)
     try:
-        until(lambda: controller.acknowledged, "the announcement", 60)
+        until(lambda: controller.acknowledged, "the announcement")
         yield path
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(patient(20)) == 0
     finally:
         process.kill()
         process.wait()
@@ -64,10 +67,10 @@ def log(lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_pat
 def test_it_announces_the_backend_once(facts: dict[str, Any], controller: FakeController, log: Path) -> None:
     assert controller.acknowledged[0] == {"revision": 0, "endpoints": [], "failed": [], "flow": facts}
     polls = len(controller.calls)
-    until(lambda: len(controller.calls) > polls + 2, "more polls", 30)
+    until(lambda: len(controller.calls) > polls + 2, "more polls")
     assert len(controller.acknowledged) == 1
     controller.restart()
-    until(lambda: len(controller.acknowledged) == 2, "an announcement to the restarted controller", 30)
+    until(lambda: len(controller.acknowledged) == 2, "an announcement to the restarted controller")
     assert controller.last()["flow"] == facts
 
 
@@ -75,17 +78,18 @@ def test_it_announces_itself_to_a_restarted_controller_that_knows_the_router_fro
     facts: dict[str, Any], controller: FakeController, log: Path
 ) -> None:
     polls = len(controller.calls)
-    until(lambda: len(controller.calls) > polls + 1, "polls", 30)
+    until(lambda: len(controller.calls) > polls + 1, "polls")
     announced = len(controller.acknowledged)
     controller.restart(switch_first=True)
-    until(lambda: len(controller.acknowledged) > announced, "an announcement", 30)
+    until(lambda: len(controller.acknowledged) > announced, "an announcement")
     assert controller.last()["flow"] == facts
 
 
 def test_it_mends_what_the_kernel_has_lost(lab: FlowLab, controller: FakeController, log: Path) -> None:
+    before = log.read_text()
     lab.ip("rt", "link", "del", DEVICE)
-    until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back", 60)
-    assert "event=mending" in log.read_text()
+    until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back")
+    assert "event=mending" in log.read_text().removeprefix(before)
 
 
 def test_it_says_when_the_kernel_stops_to_forward_ipv4(
@@ -93,22 +97,22 @@ def test_it_says_when_the_kernel_stops_to_forward_ipv4(
 ) -> None:
     lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.rp_filter=1")
     try:
-        until(lambda: controller.last()["flow"] != facts, "a new announcement", 60)
+        until(lambda: controller.last()["flow"] != facts, "a new announcement")
         assert "rp_filter" in controller.last()["flow"]["ipv4_problem"]
     finally:
         lab.run("rt", "sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.rp_filter=0")
-    until(lambda: controller.last()["flow"] == facts, "the announcement that it does", 60)
+    until(lambda: controller.last()["flow"] == facts, "the announcement that it does")
 
 
 def test_it_falls_silent_while_the_tunnel_cannot_be_mended(lab: FlowLab, controller: FakeController, log: Path) -> None:
     lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
     try:
-        until(lambda: "the controller is not called" in log.read_text(), "the agent's word", 60)
+        until(lambda: "the controller is not called" in log.read_text(), "the agent's word")
         calls, announced = len(controller.calls), len(controller.acknowledged)
         # Longer than the lease, measured by the agent's own attempts: it does not call.
         lines = log.read_text().count("event=mending")
-        until(lambda: log.read_text().count("event=mending") > lines + 3, "more attempts", 60)
+        until(lambda: log.read_text().count("event=mending") > lines + 3, "more attempts")
         assert len(controller.calls) == calls
     finally:
         lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-    until(lambda: len(controller.acknowledged) > announced, "a new announcement", 60)
+    until(lambda: len(controller.acknowledged) > announced, "a new announcement")

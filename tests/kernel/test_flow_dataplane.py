@@ -50,12 +50,16 @@ def ready(lab: FlowLab) -> Iterator[FlowLab]:
 
 
 @pytest.fixture(autouse=True)
-def offloaded(ready: FlowLab, lab: FlowLab) -> Iterator[None]:
+def offloaded(ready: FlowLab, lab: FlowLab) -> None:
     """HOA is offloaded to COA."""
     lab.offload()
+
+
+@pytest.fixture
+def unlearned(lab: FlowLab) -> Iterator[None]:
+    """What a node learns of its paths' MTUs does not help the next test."""
     yield
-    # What a node has learned of its paths must not help the next test.
-    for node in ("cn", "mn", "ha", "rt"):
+    for node in ("cn", "mn", "ha"):
         for family in ("-6", "-4"):
             lab.ip(node, family, "route", "flush", "cache")
 
@@ -133,6 +137,7 @@ def test_a_wrong_outer_source_is_dropped_also_at_the_decapsulation_address_itsel
         lab.ip("mn", "-6", "address", "del", f"{STRANGER}/64", "dev", "e0")
 
 
+@pytest.mark.usefixtures("unlearned")
 def test_a_packet_over_the_tunnels_mtu_is_answered_by_the_router(lab: FlowLab) -> None:
     fits = 1460 - 40 - 8
     assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(fits))
@@ -140,6 +145,7 @@ def test_a_packet_over_the_tunnels_mtu_is_answered_by_the_router(lab: FlowLab) -
     assert re.search(rf"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460", answer), answer
 
 
+@pytest.mark.usefixtures("unlearned")
 def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_by_the_home_agent(lab: FlowLab) -> None:
     fits = 1460 - 20 - 8
     with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent:
@@ -149,6 +155,7 @@ def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_by_the_home_agent(lab: 
     assert re.search(rf"From {HA_HOP4} icmp_seq=1 Frag needed and DF set \(mtu = 1460\)", answer), answer
 
 
+@pytest.mark.usefixtures("unlearned")
 def test_an_ipv4_packet_over_the_tunnels_mtu_that_may_be_fragmented_arrives(lab: FlowLab) -> None:
     assert " 0% packet loss" in lab.ping("cn", HOA4, "-M", "dont", "-s", str(1500 - 20 - 8))
 
@@ -197,6 +204,7 @@ def test_congestion_met_in_the_tunnel_reaches_the_receiver(lab: FlowLab) -> None
         assert re.search(rf"class 0x0?3,.*{HOA} > {CN}: .*ICMP6, echo request", seen()), seen()
 
 
+@pytest.mark.usefixtures("unlearned")
 @pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
 def test_a_datagram_that_needs_fragments_arrives(
     lab: FlowLab, sender: str, receiver: str, source: str, target: str
@@ -204,6 +212,7 @@ def test_a_datagram_that_needs_fragments_arrives(
     lab.datagram(sender, receiver, source, target, 4000)
 
 
+@pytest.mark.usefixtures("unlearned")
 @pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
 def test_a_tcp_transfer_with_offloads_on_completes_and_the_home_agent_sees_nothing(
     lab: FlowLab, sender: str, receiver: str, source: str, target: str
@@ -214,6 +223,7 @@ def test_a_tcp_transfer_with_offloads_on_completes_and_the_home_agent_sees_nothi
         assert at_home_agent() == ""
 
 
+@pytest.mark.usefixtures("unlearned")
 @pytest.mark.parametrize(("sender", "receiver", "source", "target"), WAYS + WAYS4)
 def test_segments_that_are_too_large_for_the_tunnel_arrive(
     lab: FlowLab, sender: str, receiver: str, source: str, target: str

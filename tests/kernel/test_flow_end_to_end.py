@@ -18,15 +18,18 @@ from tests.kernel.lab import BRIDGE, DPID, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, S
 from tests.kernel.lab import CN as CORRESPONDENT
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
+from tests.support.waiting import patient
 from topologies.processes import Process
 from topologies.tokens import OPERATOR, Tokens
 
 CHECKOUT = Path(__file__).parents[2]
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
-LEASE = 10  # seconds
-LIFETIME, SHORT_LIFETIME = 60, 8  # seconds
-PATIENCE = 120.0  # seconds: everything is slow under emulation
-FOREIGN = "cookie=0x5,priority=500,tcp6,tp_dst=9 actions=drop"
+LEASE = 20  # seconds, of bridge and agent
+LIFETIME, SHORT_LIFETIME = 240, 8  # seconds; the first longer than anything here takes, the second shorter
+PATIENCE = patient(20.0)  # seconds, for what a program says
+PORTS = (("cn", "e0"), ("mn", "f1"), ("mn", "f2"), ("st", "e0"))  # of the bridge, from 1
+FOREIGN_COOKIE = "cookie=0x5,"
+FOREIGN = f"{FOREIGN_COOKIE}priority=500,tcp6,tp_dst=9 actions=drop"
 
 
 def care_of_address(link: int) -> str:
@@ -48,45 +51,42 @@ class MobilityLab(FlowLab):
     def _build(self) -> None:
         self._add_nodes()
         self.ovs.add_bridge(BRIDGE, DPID, OPENFLOW_PORT)
-        for number, (node, name) in enumerate((("cn", "e0"), ("mn", "f1"), ("mn", "f2"), ("st", "e0")), start=1):
-            self._link("rt", f"s{number}", node, name)
-            self.ovs.vsctl("add-port", BRIDGE, f"s{number}", "--", "set", "interface", f"s{number}", "type=system")
-        self._link("rt", "rha", "ha", "e0")
-        self._link("rt", "mg0", "ha", "mg0")
-        self._link("ha", "home0", "mn", "home")
-        self.ip("rt", "link", "set", BRIDGE, "up")
-        for node, device, address in (
-            ("rt", BRIDGE, f"{ROUTER}/64"),
-            ("rt", BRIDGE, "2001:db8:2::1/64"),
-            ("rt", BRIDGE, "2001:db8:3::1/64"),
-            ("rt", "rha", "2001:db8:10::1/64"),
-            ("cn", "e0", f"{CORRESPONDENT}/64"),
-            ("ha", "e0", f"{HA_HOP}/64"),
-            ("ha", "home0", f"{HA}/64"),
-            ("st", "e0", f"{STRANGER}/64"),
-        ):
-            self.ip(node, "-6", "address", "add", address, "dev", device, "nodad")
-        self.ip("rt", "address", "add", f"{MANAGEMENT_ROUTER}/24", "dev", "mg0")
-        self.ip("ha", "address", "add", f"{MANAGEMENT_HOME_AGENT}/24", "dev", "mg0")
-        self.ip("cn", "-6", "route", "add", "default", "via", ROUTER)
-        self.ip("st", "-6", "route", "add", "default", "via", "2001:db8:2::1")
-        self.ip("ha", "-6", "route", "add", "default", "via", "2001:db8:10::1")
-        self.ip("rt", "-6", "route", "add", "2001:db8:99::/64", "via", HA_HOP)
-        for name in ("f1", "f2"):
-            self.ip("mn", "link", "set", name, "down")
-
-    def _link(self, first: str, first_name: str, second: str, second_name: str) -> None:
-        peer = f"peer name {second_name} netns {self.names[second]}".split()
-        self.ip(first, "link", "add", first_name, "type", "veth", *peer)
-        self.ip(first, "link", "set", first_name, "up")
-        self.ip(second, "link", "set", second_name, "up")
+        ports = [(f"s{number}", *end) for number, end in enumerate(PORTS, start=1)]
+        links = [*ports, ("rha", "ha", "e0"), ("mg0", "ha", "mg0")]
+        self.ip_batch(
+            "rt",
+            *(f"link add {name} up type veth peer name {peer} netns {self.names[node]}" for name, node, peer in links),
+            f"link set {BRIDGE} up",
+            *(f"address add {address}/64 dev {BRIDGE} nodad" for address in (ROUTER, "2001:db8:2::1", "2001:db8:3::1")),
+            "address add 2001:db8:10::1/64 dev rha nodad",
+            f"address add {MANAGEMENT_ROUTER}/24 dev mg0",
+            f"route add 2001:db8:99::/64 via {HA_HOP}",
+        )
+        self.ovs.vsctl(*(word for name, _, _ in ports for word in ("--", "add-port", BRIDGE, name)))
+        self.ip_batch(
+            "cn", "link set e0 up", f"address add {CORRESPONDENT}/64 dev e0 nodad", f"route add default via {ROUTER}"
+        )
+        self.ip_batch(
+            "ha",
+            *(f"link set {name} up" for name in ("e0", "mg0")),
+            f"link add home0 up type veth peer name home netns {self.names['mn']}",
+            f"address add {HA_HOP}/64 dev e0 nodad",
+            f"address add {HA}/64 dev home0 nodad",
+            f"address add {MANAGEMENT_HOME_AGENT}/24 dev mg0",
+            "route add default via 2001:db8:10::1",
+        )
+        self.ip_batch(
+            "st",
+            "link set e0 up",
+            f"address add {STRANGER}/64 dev e0 nodad",
+            "route add default via 2001:db8:2::1",
+        )
+        self.move("home")
 
     def move(self, link: str) -> None:
         """Move the mobile node to a link: home, f1 or f2."""
-        for name in ("home", "f1", "f2"):
-            if name != link:
-                self.ip("mn", "link", "set", name, "down")
-        self.ip("mn", "link", "set", link, "up")
+        others = {"home", "f1", "f2"} - {link}
+        self.ip_batch("mn", *(f"link set {name} down" for name in others), f"link set {link} up")
 
     def tunnel_packets_at_home_agent(self) -> int:
         """How many packets have passed the home agent's uplink."""
@@ -113,7 +113,8 @@ class System:
     def start_home_agent(self) -> Process:
         """Start the home agent."""
         command = ["--home-agent", HA, "--home-prefix", "2001:db8:99::/64", "--home-link", "home0", "--insecure"]
-        return self.start("ha", "home-agent", "-m", "home_agent", *command)
+        journal = str(self.directory / "home-agent.journal")
+        return self.start("ha", "home-agent", "-m", "home_agent", *command, "--journal", journal)
 
     def start_mobile_node(self, lifetime: int) -> Process:
         """Start the mobile node, to register for `lifetime` seconds."""
@@ -142,7 +143,7 @@ class System:
     def go(self, link: int) -> None:
         """Move the mobile node to a foreign link and wait until its traffic goes direct."""
         self.lab.move(f"f{link}")
-        wait_for(f"the binding is active on link {link}", lambda: self.is_active(link), PATIENCE)
+        wait_for(f"the binding is active on link {link}", lambda: self.is_active(link))
 
     def is_active(self, link: int) -> bool:
         """Tells whether the binding with the link's care-of address is active."""
@@ -180,12 +181,15 @@ def system(bare: tuple[MobilityLab, dict[str, object]], tmp_path_factory: pytest
     lab, before = bare
     directory = tmp_path_factory.mktemp("system")
     lab.setup("--backend", "flow")
+    lab.add_flow(FOREIGN)
     tokens = Tokens(directory, HA, ["2001:db8:99::/64"], {"rt": f"{DPID:016x}"})
-    settings, token = f"tokens_file = {tokens.controllers}", tokens.file(OPERATOR).read_text().strip()
+    settings = f"tokens_file = {tokens.controllers}\nagent_lease = {LEASE}"
+    token = tokens.file(OPERATOR).read_text().strip()
     with Controller(lab.ovs, directory, settings, host=MANAGEMENT_ROUTER, token=token) as controller:
         system = System(lab, controller, directory, tokens)
         try:
             yield system
+            assert FOREIGN_COOKIE in lab.ovs.ofctl("dump-flows", BRIDGE), "a flow that is not the controller's is gone"
         finally:
             system.stop()
             lab.move("home")
@@ -203,11 +207,10 @@ def on_link_1(system: System) -> None:
 def test_registration_and_handover_go_direct_both_ways(system: System) -> None:
     assert system.controller.get(f"/v1/routers/{DPID:x}")["backend"] == "flow"
     assert system.goes_direct()
-    system.lab.ovs.ofctl("add-flow", BRIDGE, FOREIGN)
     system.go(2)
     assert system.goes_direct()
     assert system.binding_flows() == 2, "one to encapsulate and one to verify, those of the former care-of address gone"
-    assert "cookie=0x5," in system.lab.ovs.ofctl("dump-flows", BRIDGE)
+    assert FOREIGN_COOKIE in system.lab.ovs.ofctl("dump-flows", BRIDGE)
 
 
 def test_the_binding_counts_on_over_a_handover(system: System) -> None:
@@ -216,7 +219,7 @@ def test_the_binding_counts_on_over_a_handover(system: System) -> None:
         return int(routers[f"{DPID:016x}"]["packets"])
 
     system.goes_direct()
-    wait_for("twenty packets are counted", lambda: counted() >= 20, PATIENCE)
+    wait_for("twenty packets are counted", lambda: counted() >= 20)
     before = counted()
     system.go(2)
     assert counted() >= before
@@ -224,9 +227,9 @@ def test_the_binding_counts_on_over_a_handover(system: System) -> None:
 
 def test_return_home_takes_the_flows_away(system: System) -> None:
     system.lab.move("home")
-    wait_for("the binding is gone", lambda: system.binding() is None, PATIENCE)
-    wait_for("its flows are gone", lambda: system.binding_flows() == 0, PATIENCE)
-    wait_for("it is reached at home", lambda: " 0% packet loss" in system.lab.ping("cn", HOA), PATIENCE)
+    wait_for("the binding is gone", lambda: system.binding() is None)
+    wait_for("its flows are gone", lambda: system.binding_flows() == 0)
+    wait_for("it is reached at home", lambda: " 0% packet loss" in system.lab.ping("cn", HOA))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_spoofed_packets_do_not_pass(system: System, outer: str, inner: str) -> 
 def test_the_home_agents_death_is_not_noticed(system: System) -> None:
     system.programs["home-agent"].kill()
     system.lab.ip("ha", "link", "set", "e0", "down")
-    wait_for("it is known", lambda: "status=ha-down" in system.controller.log, PATIENCE)
+    wait_for("it is known", lambda: "status=ha-down" in system.controller.log)
     end = time.monotonic() + LEASE + 2
     while time.monotonic() < end:
         assert " 0% packet loss" in system.lab.ping("cn", HOA)
@@ -264,7 +267,7 @@ def test_the_home_agents_death_is_not_noticed(system: System) -> None:
 def test_a_dead_controller_gives_the_traffic_back(system: System) -> None:
     system.controller.kill()
     try:
-        wait_for("the gates are gone", lambda: system.gates() == 0, LEASE + 2.0)
+        wait_for("the gates are gone", lambda: system.gates() == 0)
         assert not system.goes_direct()
     finally:
         system.controller.start()
@@ -275,6 +278,6 @@ def test_a_lifetime_ends(system: System) -> None:
     mobile_node = system.start_mobile_node(SHORT_LIFETIME)
     mobile_node.wait_for(rf'"event": "registered".*"lifetime": {SHORT_LIFETIME}\b', PATIENCE)
     mobile_node.kill()
-    wait_for("the binding is gone", lambda: system.binding() is None, SHORT_LIFETIME + PATIENCE)
-    wait_for("its flows are gone", lambda: system.binding_flows() == 0, PATIENCE)
+    wait_for("the binding is gone", lambda: system.binding() is None)
+    wait_for("its flows are gone", lambda: system.binding_flows() == 0)
     # The last test: nobody needs the mobile node after it.

@@ -73,7 +73,7 @@ def test_status_shows_the_backend(lab: FlowLab) -> None:
     lab.setup()
     flow = lab.status()["flow"]
     assert lab.status()["backend"] == "flow"
-    assert flow["mac"] == lab.run("rt", "cat", f"/sys/class/net/{BRIDGE}/address").strip()
+    assert flow["mac"] == lab.mac(BRIDGE)
     text = lab.router("status", "--bridge", BRIDGE)
     for fact in (flow["transmit_port"], flow["receive_port"], flow["decapsulation_address"], flow["mac"]):
         assert fact in text
@@ -104,7 +104,7 @@ def test_the_bridges_mac_address_stays_when_ports_come(lab: FlowLab) -> None:
     lab.ip("rt", "link", "add", "nic", "address", "00:00:5e:00:53:01", "type", "dummy")
     try:
         lab.ovs.vsctl("add-port", BRIDGE, "nic")
-        assert lab.run("rt", "cat", f"/sys/class/net/{BRIDGE}/address").strip() == mac
+        assert lab.mac(BRIDGE) == mac
     finally:
         lab.ovs.vsctl("del-port", BRIDGE, "nic")
         lab.ip("rt", "link", "del", "nic")

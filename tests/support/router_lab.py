@@ -24,10 +24,11 @@ from typing import Any
 
 from router.endpoint import Endpoint
 from tests.support.ovs import Ovs
+from tests.support.waiting import patient
 from tunnel.local import decapsulate_local
 from tunnel.seg6 import Seg6Routes
 
-TIMEOUT = 30  # seconds
+TIMEOUT = patient(30)  # seconds
 CHECKOUT = Path(__file__).parents[2]
 DPID = 0xABC
 HA_2 = "2001:db8:88::1"
@@ -45,9 +46,11 @@ SETTINGS = (
 )
 
 
-def sh(*command: str, check: bool = True) -> str:
+def sh(*command: str, check: bool = True, stdin: str = "") -> str:
     """Run a command; returns what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT
+    )
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -55,12 +58,12 @@ def sh(*command: str, check: bool = True) -> str:
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     """Wait until `condition` returns something true, and return it. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise TimeoutError(f"not within {seconds} s: {what}")
+    raise TimeoutError(f"not within {patient(seconds):g} s: {what}")
 
 
 class RouterLab:
