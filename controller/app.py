@@ -31,6 +31,7 @@ from controller.rest.server import CannotListen, RestServer
 from controller.settings import load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
+from controller.traffic_history import EVERY, TrafficHistory
 from logs import Log
 
 LOG = Log("controller")
@@ -75,6 +76,7 @@ class HoaflowController(RyuApp):
         self._changed = ChangeSignal()
         self._moved = KeyedSignal()
         self._metrics = Metrics(self._offload, self._channels)
+        self._traffic = TrafficHistory(self._offload)
         self._api = RestApi(
             Controlled(
                 self._offload,
@@ -85,6 +87,7 @@ class HoaflowController(RyuApp):
                 self._notify,
                 self._events,
                 self._metrics,
+                self._traffic,
             ),
             Gate(self._exposure.tokens, settings),
         )
@@ -101,6 +104,7 @@ class HoaflowController(RyuApp):
         self.threads.append(hub.spawn(self._vital, self._hangup.serve))
         self.threads.append(hub.spawn(self._vital, self._run_clock))
         self.threads.append(hub.spawn(self._vital, self._server.serve, self._api))
+        hub.spawn(self._sample_traffic)
 
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def _on_state_change(self, event: ofp_event.EventOFPStateChange) -> None:
@@ -211,6 +215,13 @@ class HoaflowController(RyuApp):
                 hub.sleep(0)
             else:
                 self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
+
+    def _sample_traffic(self) -> None:
+        """Take down what the routers carry, for those who look later."""
+        while self.is_active:
+            self._metrics.observe_traffic()
+            self._traffic.take(time.time())
+            hub.sleep(EVERY)
 
     def _vital(self, loop: Callable[..., None], *arguments: object) -> None:
         """Run what the controller can't do without; if it fails, so does the process, and the gates close."""

@@ -127,7 +127,7 @@ class Metrics:
 
         Waits for the switches; others are served meanwhile.
         """
-        self._observe_traffic()
+        self.observe_traffic()
         self._count_bindings()
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
@@ -148,7 +148,8 @@ class Metrics:
         finally:
             self._count_again = time.monotonic() + worked / COUNTING
 
-    def _observe_traffic(self) -> None:
+    def observe_traffic(self) -> None:
+        """Ask the switches what their flows have counted; those that do not answer in time are not waited for."""
         asked = [eventlet.spawn(_observe, channel) for channel in self._channels.values()]
         with eventlet.Timeout(SWITCHES_PATIENCE, False):
             for greenlet in asked:

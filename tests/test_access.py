@@ -53,6 +53,7 @@ MAY = {
     ("GET", "/v1/routers/{dpid}/tunnels"): ADMIN | {"router"},
     ("PUT", "/v1/routers/{dpid}/tunnels/ack"): ADMIN | {"router"},
     ("GET", "/v1/events"): READERS,
+    ("GET", "/v1/traffic"): READERS,
     ("GET", "/metrics"): READERS,
     ("GET", "/healthz"): ANYBODY,
     ("GET", "/readyz"): ANYBODY,

@@ -15,11 +15,13 @@ from controller.changes import ChangeSignal, KeyedSignal
 from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
+from controller.core.traffic import UPLINK, Counters
 from controller.events import EventBuffer
 from controller.metrics import Metrics
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.rest.gate import Gate
+from controller.traffic_history import KEPT, TrafficHistory
 from tests.support.conformance import assert_declared
 from tests.support.settings import defaults
 
@@ -45,7 +47,10 @@ class Api:
         changed = ChangeSignal()
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
         metrics = Metrics(self.offload, {})
-        controlled = Controlled(self.offload, SETTINGS, {}, changed, KeyedSignal(), changed.notify, events, metrics)
+        self.traffic = TrafficHistory(self.offload)
+        controlled = Controlled(
+            self.offload, SETTINGS, {}, changed, KeyedSignal(), changed.notify, events, metrics, self.traffic
+        )
         self._client = Client(RestApi(controlled, Gate(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
@@ -331,6 +336,20 @@ def test_lists_are_paged(api: Api) -> None:
     assert sorted(seen) == sorted(str(held["home_address"]) for held in bindings)
     for wrong in ("0", "1001", "x", "-1", "9" * 5000):
         problem(api.call("GET", f"/v1/bindings?limit={wrong}"), 422)
+
+
+def test_what_was_carried_is_told_over_time(api: Api) -> None:
+    assert api.get("/v1/traffic") == {"samples": [], "next": None}
+    api.offload.acknowledge(1, 0, {}, None, {}, now=1.0)
+    router = api.offload.router(1)
+    for moment in range(KEPT + 2):
+        router.traffic.observe(UPLINK, Counters(moment, 100 * moment))
+        api.traffic.take(1_800_000_000 + 10 * moment)
+    first = api.get("/v1/traffic")
+    assert first["samples"][0] == {"time": "2027-01-15T08:00:20.000Z", "downlink": 0, "uplink": 200}
+    rest = api.get(f"/v1/traffic?limit=1000&cursor={first['next']}")
+    assert (len(first["samples"]), len(rest["samples"])) == (100, KEPT - 100)
+    assert rest["samples"][-1]["uplink"] == 100 * (KEPT + 1)
 
 
 def test_lists_are_filtered(api: Api) -> None:

@@ -203,6 +203,10 @@ def test_it_shows_what_the_traffic_spares_the_home_agent(page: Page, system: Dep
     wait_for(
         "all that was carried is shown", lambda: math.isclose(shown_total(page), saved_total(system), rel_tol=0.01)
     )
+    wait_for("it is part of the history", lambda: history_total(system) == saved_total(system))
+    page.reload()
+    at_most = r"Now 0 .* At most, since [\d:]+: [1-9].* to mobile nodes, [1-9].* from mobile nodes"
+    expect(page.locator("#saved-chart-words")).to_have_text(re.compile(at_most))
 
 
 def dpids(system: Deployment, *routers: str) -> list[str]:
@@ -224,6 +228,12 @@ def saved_total(system: Deployment) -> float:
         for dpid in dpids(system, *system.routers)
         for direction in ("downlink", "uplink")
     )
+
+
+def history_total(system: Deployment) -> float:
+    """How many bytes had been carried at the end of the history."""
+    last = system.rest("GET", "/v1/traffic?limit=1000")["samples"][-1]
+    return float(last["downlink"] + last["uplink"])
 
 
 def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deployment) -> None:

@@ -28,7 +28,10 @@ PAGE_SIZE = 25
 def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
     """A switch and a registered mobile node, without tokens."""
     with Controller(ovs, tmp_path) as running:
-        yield registered(ovs, running)
+        bench = registered(ovs, running)
+        bench.announce(lease=60)
+        bench.snapshot(binding())
+        yield bench
     running.assert_log_clean()
 
 
@@ -44,7 +47,6 @@ def page(ovs: Ovs, bench: Bench) -> Iterator[Page]:
 
 def test_what_an_agent_says_is_shown_as_it_is(page: Page, bench: Bench) -> None:
     page.get_by_role("button", name=HOME_ADDRESS).click()
-    bench.announce(lease=60)
     bench.agent(failed=[{"home_address": HOME_ADDRESS, "reason": HOSTILE}])
     for part in ("#why-reason", "#why-routers", "#routers", "#events"):
         expect(page.locator(part)).to_contain_text(HOSTILE)
@@ -54,7 +56,6 @@ def test_what_an_agent_says_is_shown_as_it_is(page: Page, bench: Bench) -> None:
 
 def test_many_bindings_are_shown_by_page(page: Page, bench: Bench) -> None:
     addresses = [f"2001:db8:99::{number:x}" for number in range(0x100, 0x100 + 2 * PAGE_SIZE + 10)]
-    bench.announce(lease=60)
     bench.snapshot(*(binding(home_address=address) for address in addresses))
     bench.agent()
     listed = sorted(addresses)

@@ -6,11 +6,18 @@ import { byId, say, set } from "./dom.js";
 import { bitRate } from "./format.js";
 import { changed } from "./view.js";
 
-const MOST = 1800; // points; one every two seconds is an hour
+const MOST = 2200; // points: an hour of them, and what was before the page was opened
 const HEIGHT = 190;
 const SHORTEST = 120; // seconds that the chart is wide at least
 const SERIES = ["to mobile nodes", "from mobile nodes"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function inWords([times, ...rates]) {
+  if (times.length === 0) return "Nothing yet";
+  const all = (each) => rates.map((column, index) => `${bitRate(each(column))} ${SERIES[index]}`).join(", ");
+  const highest = (column) => column.reduce((most, rate) => Math.max(most, rate), 0);
+  return `Now ${all((column) => column.at(-1))}. At most, since ${timeOfDay(times[0])}: ${all(highest)}.`;
+}
 
 const timeOfDay = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
@@ -32,6 +39,17 @@ export class RateChart {
     });
   }
 
+  // Rates of what had been carried at several moments ({time, downlink, uplink}), before anything else.
+  begin(samples) {
+    samples.forEach(({ time, downlink, uplink }, index) => {
+      if (index === 0) return;
+      const [moment, before] = [Date.parse(time), samples[index - 1]];
+      const seconds = (moment - Date.parse(before.time)) / 1000;
+      const rates = [(downlink - before.downlink) / seconds, (uplink - before.uplink) / seconds];
+      if (seconds > 0 && Math.min(...rates) >= 0) this.add(moment, rates);
+    });
+  }
+
   clear() {
     for (const column of this.#data) column.length = 0;
   }
@@ -49,8 +67,7 @@ export class RateChart {
     if (width === 0) return;
     if (width === this.#width) this.#chart.setData(this.#data);
     else this.#build(width);
-    const [, down, up] = this.#data;
-    const text = down.length === 0 ? "Nothing yet" : `Now ${bitRate(down.at(-1))} ${SERIES[0]}, ${bitRate(up.at(-1))} ${SERIES[1]}`;
+    const text = inWords(this.#data);
     say(this.#words, text);
     set(this.#box, { role: "img", "aria-label": text });
   }

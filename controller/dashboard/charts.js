@@ -8,14 +8,17 @@ import { OFFLOADED, chosenFlows } from "./loader.js";
 let saved = null;
 let traffic = null;
 let chosen = null;
+let begun = false;
 
 export function setUpCharts() {
   saved = new RateChart("saved-chart");
   traffic = new RateChart("traffic-chart");
 }
 
-export function showCharts({ loaded, rates, explanation }) {
+export function showCharts({ loaded, history, rates, explanation }) {
   if (loaded === null) return;
+  if (!begun) saved.begin(history);
+  begun = true;
   const directions = Object.keys(OFFLOADED);
   saved.add(loaded, directions.map((direction) => rates.of(OFFLOADED[direction])));
   saved.draw();

@@ -15,6 +15,7 @@ export const chosenFlows = (direction) => `chosen ${direction}`;
 // Raises what the api does; a refusal of what the operator has typed is shown beside it instead.
 export async function loadAll() {
   const { chosen, filter } = view;
+  view.history ??= (await getJson("v1/traffic?limit=1000")).samples;
   const cursor = view.cursors.at(-1) ?? null;
   const listed = typed(getJson(`v1/bindings?${bindingsQuery(filter, cursor)}`));
   // After the list: what the controller reads from its switches for one of them does for both.

@@ -13,6 +13,7 @@ export const view = {
   next: null, // cursor of the next page, null on the last
   counts: null, // bindings by state
   offloaded: null, // bytes by direction
+  history: null, // the same over the last hour before the page was opened
   rates: new Rates(), // bytes a second; keys: see loader.js
   explanation: null, // of `chosen`
   whyNot: null, // why there is none, in words

@@ -358,6 +358,21 @@ class Events(Struct):
     next: Cursor
 
 
+class TrafficSample(Struct):
+    """Bytes that all routers had carried past the home agents at a moment. Less than before: a router is forgotten."""
+
+    time: Time
+    downlink: Count
+    uplink: Count
+
+
+class TrafficSamples(Struct):
+    """Samples, by page, oldest first."""
+
+    samples: list[TrafficSample]
+    next: Cursor
+
+
 class Health(Struct):
     """The process lives."""
 

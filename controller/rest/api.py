@@ -34,6 +34,7 @@ from controller.rest.probe_calls import ProbeCalls
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.queries import decode_query
 from controller.rest.router_calls import RouterCalls
+from controller.rest.traffic_calls import TrafficCalls
 from logs import Log
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ SECURITY_HEADERS = (
 LOG = Log("rest")
 
 
-GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls, MetricsCalls)
+GROUPS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, ProbeCalls, MetricsCalls, TrafficCalls)
 OPERATIONS = [operation for group in (*GROUPS, DocsCalls, DashboardCalls) for operation in operations_of(group)]
 
 

@@ -25,6 +25,7 @@ from controller.rest.problems import Problem
 from controller.rest.queries import PageQuery
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
+from controller.traffic_history import TrafficHistory
 
 # Where a request's WSGI environment says when it came, on the monotonic clock.
 ARRIVED = "hoaflow.arrived"
@@ -42,7 +43,8 @@ P = TypeVar("P")
 class Controlled:
     """What calls act on. ``channels`` are the connected switches by datapath id; ``notify`` tells all that something
     in the core may have changed, ``changed`` waits for that, and ``moved`` for what happens to one home address;
-    ``events`` are those that happened of late, ``metrics`` what is measured."""
+    ``events`` are those that happened of late, ``metrics`` what is measured, ``traffic`` what was carried over the last
+    hour."""
 
     offload: Offload
     settings: Settings
@@ -52,6 +54,7 @@ class Controlled:
     notify: Callable[[], None]
     events: EventBuffer
     metrics: Metrics
+    traffic: TrafficHistory
 
     def body(self, request: Request) -> bytes:
         """Return a request's body. Raises Problem when it is too large, or does not come in time or as announced."""
