@@ -295,7 +295,8 @@ def test_certificates_are_read_again_on_sighup(ovs: Ovs, tmp_path: Path) -> None
     made = Secured(ovs, tmp_path)
     with made.controller as controller:
         former = made.authority.certificate.read_bytes()
-        (made.authority.directory / "ca.key").unlink()
+        for name in ("ca.key", "ca.crt"):
+            (made.authority.directory / name).unlink()
         made.authority = Authority(made.authority.directory)
         made.authority.server("controller", "127.0.0.1")
         controller.hang_up()
