@@ -24,7 +24,7 @@ from controller.core.flows import FlowKey, Kind
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
-from controller.southbound.decoder import FlowStatistics, InstalledFlow, decode, removed_key
+from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow, removed_key
 from controller.southbound.encoder import Encoder
 from logs import Log
 
@@ -59,7 +59,7 @@ class ChangesRefused(Exception):
 class Exchange:
     """One request and what came back for it: its errors by xid, and the reply that ends it.
 
-    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
+    ``sent`` is when it was handed to the connection; ``take`` gets each of the ``parts`` of the flow statistics.
     """
 
     def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
@@ -67,6 +67,7 @@ class Exchange:
         self.sent = 0.0
         self.errors: dict[int, str] = {}
         self.take = take
+        self.parts = 0
         self.total = Counters(0, 0)
 
     def finish(self) -> None:
@@ -90,6 +91,7 @@ class SwitchChannel:
         self.datapath = datapath
         self._offload = offload
         self._encoder = encoder
+        self._decoder = Decoder(encoder.names)
         self._answer_within = answer_within
         self._read_back_every = read_back_every
         self._notify = notify
@@ -131,6 +133,7 @@ class SwitchChannel:
         """A part of the flow statistics has come."""
         exchange = self._exchanges.get(message.xid)
         if exchange is not None and exchange.take is not None:
+            exchange.parts += 1
             exchange.take(message.body)
             if not message.flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
@@ -196,7 +199,7 @@ class SwitchChannel:
         """Have the switch tell its flows in our tables, and take each, while others go on. Raises SwitchSilent."""
 
         def take_part(statistics: Iterable[FlowStatistics]) -> None:
-            for flow in decode(statistics, self._encoder.names, time.monotonic()):
+            for flow in self._decoder.decode(statistics, time.monotonic()):
                 take(flow)
 
         exchange, xid = Exchange(take_part), self._next_xid()
@@ -338,12 +341,19 @@ class SwitchChannel:
     def _ask(self, exchange: Exchange, xids: list[int], messages: bytes) -> None:
         """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
         self._exchanges.update(dict.fromkeys(xids, exchange))
+        silent = SwitchSilent(f"no answer within {self._answer_within} s")
         try:
-            with eventlet.Timeout(self._answer_within, SwitchSilent(f"no answer within {self._answer_within} s")):
+            with eventlet.Timeout(self._answer_within, silent):
                 if not self.datapath.send(messages):
                     raise SwitchSilent("the connection is closing")
                 exchange.sent = time.monotonic()
-                exchange.done.wait()
+            parts = -1
+            while not exchange.done.ready():  # many flows come in many parts, each of them in time
+                if exchange.parts == parts:
+                    raise silent
+                parts = exchange.parts
+                with eventlet.Timeout(self._answer_within, False):
+                    exchange.done.wait()
         finally:
             for xid in xids:
                 del self._exchanges[xid]

@@ -19,6 +19,7 @@ from controller.core.flows import (
     Action,
     CheckLength,
     DecTtl,
+    Flow,
     FlowKey,
     Goto,
     Kind,
@@ -68,6 +69,8 @@ FIELDS = {
     (NXM_1, 110): "tun_ipv6_dst",
 }
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
+# How many layouts are learned. There are a few for each kind of flow; those of others' making are not worth more.
+MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
 
 
@@ -129,20 +132,67 @@ class InstalledFlow:
     bytes: int
 
 
-def decode(statistics: Iterable[FlowStatistics], names: dict[int, str], now: float) -> list[InstalledFlow]:
-    """Return the flows in our tables (``names`` by number), those of others only where ours could have their key."""
-    flows = []
-    for stats in statistics:
-        table = names.get(stats.table_id)
-        ours = is_ours(stats.cookie)
-        match, length = _match(stats.rest)
-        if table is None or match is None:
-            # A flow with our cookie that matches on what ours never do is nothing that we could delete by its key.
-            continue
-        key = make_key(table, stats.priority, match)
-        entry = _entry(stats, table, match, length, names, now) if ours else None
-        flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
-    return flows
+class Decoder:
+    """Decodes flow statistics of switches whose tables of ours are ``names``, by number.
+
+    Flows of a shape differ in nothing but addresses: where these stand is learned from the first one.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self._names = names
+        self._layouts: dict[tuple[int, int, int, int], Layout] = {}
+
+    def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[InstalledFlow]:
+        """Return the flows in our tables, those of others only where ours could have their key."""
+        flows = []
+        for stats in statistics:
+            alike = (stats.table_id, stats.priority, stats.cookie, stats.length)
+            layout = self._layouts.get(alike)
+            flow = None if layout is None else layout.flow(stats.rest)
+            if flow is not None:
+                key = flow.key
+            else:
+                table = self._names.get(stats.table_id)
+                match, length = _match(stats.rest)
+                if table is None or match is None:
+                    # A flow with our cookie that matches on what ours never do can't be deleted by its key.
+                    continue
+                key = make_key(table, stats.priority, match)
+                if is_ours(stats.cookie):
+                    flow = _flow(stats, table, match, length, self._names)
+                    if alike in self._layouts or len(self._layouts) < MOST_LAYOUTS:
+                        self._layouts[alike] = Layout(flow, stats.rest)
+            entry = None if flow is None else Entry(flow, _ends(stats, now))
+            flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
+        return flows
+
+
+class Layout:
+    """Where the addresses of a flow stand in its bytes, from its match on, and what else does."""
+
+    def __init__(self, flow: Flow, data: bytes) -> None:
+        self._shape = flow.shape
+        self._matched = len(flow.addresses)
+        self._places: list[slice] = []
+        self._constant: list[tuple[slice, bytes]] = []
+        addresses = flow.addresses + flow.values
+        # One that stands there twice, or is part of another, could be confused: such a layout fits nothing.
+        self._usable = all(data.index(address) == data.rindex(address) for address in addresses)
+        if not self._usable:
+            return
+        self._places = [slice(at, at + len(address)) for address in addresses for at in (data.index(address),)]
+        end = 0
+        for place in sorted(self._places, key=lambda place: place.start):
+            self._constant.append((slice(end, place.start), data[end : place.start]))
+            end = place.stop
+        self._constant.append((slice(end, len(data)), data[end:]))
+
+    def flow(self, data: bytes) -> Flow | None:
+        """Return the flow with these bytes, None if they are not of this layout."""
+        if not self._usable or any(data[place] != constant for place, constant in self._constant):
+            return None
+        addresses = tuple([data[place] for place in self._places])
+        return Flow(self._shape, addresses[: self._matched], addresses[self._matched :])
 
 
 def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKey | None:
@@ -153,17 +203,16 @@ def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKe
     return None if message.match is None else make_key(table, message.priority, message.match)
 
 
-def _entry(
-    stats: FlowStatistics, table: str, match: Match, match_length: int, names: dict[int, str], now: float
-) -> Entry:
+def _ends(stats: FlowStatistics, now: float) -> float | None:
+    return now + stats.hard_timeout - stats.duration if stats.hard_timeout else None
+
+
+def _flow(stats: FlowStatistics, table: str, match: Match, match_length: int, names: dict[int, str]) -> Flow:
     actions = tuple(_instructions(stats.rest[match_length:], names))
     kind = stats.cookie & 0xFF
     if kind not in Kind.__members__.values():
         kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
-    flow = make_flow(Kind(kind), table, stats.priority, match, actions)
-    if not stats.hard_timeout:
-        return Entry(flow, None)
-    return Entry(flow, now + stats.hard_timeout - stats.duration)
+    return make_flow(Kind(kind), table, stats.priority, match, actions)
 
 
 def _match(data: bytes) -> tuple[Match | None, int]:
