@@ -60,7 +60,8 @@ OPTIONS = (
         default=60.0,
         min=1.0,
         max=86400.0,
-        help="Seconds between two looks at a switch's own flow tables, which repair what others changed.",
+        help="Seconds between two looks at a switch's own flow tables, which repair what others changed; a hundred"
+        " times as long as a look takes, where that is more.",
     ),
     cfg.FloatOpt(
         "forget_after",

@@ -38,6 +38,12 @@ LOG = Log("southbound")
 BUNDLE_SIZE = 500
 # Bundles under way at a time besides an urgent one: while the switch carries one out, the next is made.
 BULK_LANES = 2
+# A switch answers in order, so what is urgent waits while it tells its flows: for no more than this share of the time.
+READING_SHARE = 0.01
+# The same for those who ask for counters.
+COUNTING_SHARE = 0.05
+# How often an answer is waited for as long as others come, as those of a switch that tells its flows.
+MOST_WAITS = 12
 # How long a lane may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 MAX_XID = 0xFFFFFFFF
@@ -59,7 +65,7 @@ class ChangesRefused(Exception):
 class Exchange:
     """One request and what came back for it: its errors by xid, and the reply that ends it.
 
-    ``sent`` is when it was handed to the connection; ``take`` gets each of the ``parts`` of the flow statistics.
+    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
     """
 
     def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
@@ -67,7 +73,6 @@ class Exchange:
         self.sent = 0.0
         self.errors: dict[int, str] = {}
         self.take = take
-        self.parts = 0
         self.total = Counters(0, 0)
 
     def finish(self) -> None:
@@ -100,9 +105,11 @@ class SwitchChannel:
         self._bundle_ids = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}
         self._woken = ChangeSignal()
-        self._ended = False
+        self._end = Event()
+        self._heard = 0  # answers of any kind
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
+        self._counting_took = 0.0
         self.dpid: int = datapath.id
         self.router: Router | None = None
         # Since when the switch has lacked something that it should have; None: it has everything.
@@ -116,6 +123,7 @@ class SwitchChannel:
 
     def on_error(self, message: parser.OFPErrorMsg) -> None:
         """The switch reports an error."""
+        self._heard += 1
         exchange = self._exchanges.get(message.xid)
         reason = _error_text(message)
         if exchange is None:
@@ -125,15 +133,16 @@ class SwitchChannel:
 
     def on_barrier_reply(self, xid: int) -> None:
         """A barrier's reply has come: all that was sent before it is done."""
+        self._heard += 1
         exchange = self._exchanges.get(xid)
         if exchange is not None:
             exchange.finish()
 
     def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
         """A part of the flow statistics has come."""
+        self._heard += 1
         exchange = self._exchanges.get(message.xid)
         if exchange is not None and exchange.take is not None:
-            exchange.parts += 1
             exchange.take(message.body)
             if not message.flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
@@ -161,23 +170,26 @@ class SwitchChannel:
 
     def end(self) -> None:
         """End the exchange: the connection is gone, or has to go, or the switch has connected anew."""
-        self._ended = True
+        if not self._end.ready():
+            self._end.send()
         self.datapath.close()
         self.wake()
 
     def counters(self, fresh: float) -> Mapping[FlowKey, Counters]:
-        """Return the counters of the flows in our tables, not older than ``fresh`` seconds.
+        """Return the counters of the flows in our tables, not older than ``fresh`` seconds, or where there are so many
+        that to read them takes long, than twenty times that.
 
         A switch that does not answer has none: its own channel notices that, too.
         """
         now = time.monotonic()
-        if now - self._counted_at > fresh:
+        if now - self._counted_at > max(fresh, self._counting_took / COUNTING_SHARE):
             try:
                 flows = self.read_flows()
             except SwitchSilent:
                 return {}
             self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows}
             self._counted_at = time.monotonic()
+            self._counting_took = self._counted_at - now
         return self._counted
 
     def observe_traffic(self) -> None:
@@ -212,13 +224,22 @@ class SwitchChannel:
         self._serve(self._begin)
 
     def _begin(self) -> None:
+        started = time.monotonic()
         router = self._read_back()
         eventlet.spawn(self._serve, self._run_urgent_lane, router)
         for _ in range(BULK_LANES):
             eventlet.spawn(self._serve, self._run_bulk_lane, router)
         while not self._ended:
-            eventlet.sleep(self._read_back_every)
+            took = time.monotonic() - started
+            with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
+                self._end.wait()
+                return
+            started = time.monotonic()
             self._read_back()
+
+    @property
+    def _ended(self) -> bool:
+        return self._end.ready()
 
     def _serve(self, loop: Callable[..., None], *arguments: object) -> None:
         """Run a part of the exchange. The exchange ends with it."""
@@ -347,13 +368,14 @@ class SwitchChannel:
                 if not self.datapath.send(messages):
                     raise SwitchSilent("the connection is closing")
                 exchange.sent = time.monotonic()
-            parts = -1
-            while not exchange.done.ready():  # many flows come in many parts, each of them in time
-                if exchange.parts == parts:
-                    raise silent
-                parts = exchange.parts
+            for _ in range(MOST_WAITS):
+                heard = self._heard
                 with eventlet.Timeout(self._answer_within, False):
                     exchange.done.wait()
+                    return
+                if self._heard == heard:
+                    raise silent
+            raise SwitchSilent(f"other answers, but not this one, within {MOST_WAITS * self._answer_within} s")
         finally:
             for xid in xids:
                 del self._exchanges[xid]
