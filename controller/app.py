@@ -38,6 +38,8 @@ LOG = Log("controller")
 
 # How long the clock may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
+# How long it sleeps at least, however much happens.
+SHORTEST_SLEEP = 0.01
 
 
 class HoaflowController(RyuApp):
@@ -215,6 +217,7 @@ class HoaflowController(RyuApp):
                 hub.sleep(0)
             else:
                 self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
+                hub.sleep(SHORTEST_SLEEP)
 
     def _sample_traffic(self) -> None:
         """Take down what the routers carry, for those who look later."""

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2s
 from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_pton
 
 # Fields with addresses of the operator's own network, which say nothing of a subscriber.
 PUBLIC = frozenset(
@@ -82,8 +83,8 @@ def _packed(text: str) -> bytes | None:
         return bytes.fromhex(text[2:])
     for candidate in (text, text.rstrip(":"), text.lstrip(":")):
         try:
-            return ipaddress.ip_address(candidate).packed
-        except ValueError:
+            return inet_pton(AF_INET6 if ":" in candidate else AF_INET, candidate)
+        except (OSError, ValueError):
             continue
     return None
 

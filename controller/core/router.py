@@ -153,7 +153,7 @@ class Router:
     ) -> set[Prefix]:
         """The tunnel agent says what backend the router has, where it is, and what its kernel holds.
 
-        Returns the home addresses for which its word on their tunnels is news.
+        Returns the home addresses for which that is news.
         """
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
@@ -169,7 +169,7 @@ class Router:
             for home_address in news:
                 self._look_at(home_address)
         self.flows.recheck_adopted()
-        return news
+        return set(self._bindings.home_addresses()) if moved else news
 
     def removed(self, key: FlowKey, packets: int, bytes_: int, now: float) -> list[Prefix]:
         """The switch says that a binding's flow is gone, and what it had counted.

@@ -80,7 +80,7 @@ class Tunnels:
         if acknowledged < self.acknowledged:
             self._believed = max(self.acknowledged, self._believed)
             self.believed_until = believed_until
-        else:
+        elif self.flow is None:
             news.update(self.listed.newer_than(self.acknowledged))
         self.acknowledged = acknowledged
         if acknowledged >= self._believed:
