@@ -259,6 +259,8 @@ class SwitchChannel:
             if router.flows.has_urgent:
                 eventlet.sleep(0)  # it has looked at many things that need nothing
             else:
+                if router.flows.has_bulk:
+                    self.wake()  # the other lanes: a gate may open, now that nothing urgent is left
                 self._woken.wait(LONGEST_SLEEP)
 
     def _run_bulk_lane(self, router: Router) -> None:
