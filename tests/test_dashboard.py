@@ -59,6 +59,15 @@ def page(system: Deployment, chromium: Browser) -> Iterator[Page]:
     give_token(page, system.tokens.file(OPERATOR).read_text())
     yield page
     page.context.close()
+    restore(system)
+
+
+def restore(system: Deployment) -> None:
+    """Undoes what a test that failed has left undone."""
+    for router in system.rest("GET", "/v1/routers?draining=yes")["routers"]:
+        system.rest("DELETE", f"/v1/routers/{router['dpid']}/drain")
+    if "bridge" not in system.bed.programs:
+        system.start_bridge()
 
 
 def go(system: Deployment, link: int) -> None:
