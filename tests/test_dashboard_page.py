@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from controller.core.events import EVENTS
 from controller.rest.dashboard_calls import PAGE
-from tests.support.bench import HOME_ADDRESS, Bench, binding, registered
+from tests.support.bench import HOME_ADDRESS, HOME_PREFIX, Bench, binding, registered
 from tests.support.browser import Browser
 from tests.support.controller import Controller
 from tests.support.ovs import Ovs
@@ -81,6 +81,26 @@ def test_many_bindings_are_shown_by_page(page: Page, bench: Bench) -> None:
     expect(page.locator("#count-direct")).to_have_text(str(len(addresses)))
 
 
+def test_a_mobile_network_is_shown_and_explained_by_any_of_its_addresses(page: Page, bench: Bench) -> None:
+    network = "2001:db8:aa:1::/64"
+    bench.announce(lease=60, home_prefixes=[HOME_PREFIX, "2001:db8:aa::/48"])
+    bench.snapshot(binding(), binding(home_address=network))
+    bench.agent()
+    page.get_by_role("button", name=network).click()
+    expect(page.locator("#why-address")).to_have_text(network)
+    expect(page.locator("#picture .chip[data-chosen=true]")).to_contain_text(network)
+    page.get_by_label("Home address or prefix").fill("2001:db8:aa:1::5")
+    page.keyboard.press("Enter")
+    expect(page.locator("#why-address")).to_have_text("2001:db8:aa:1::5")
+    expect(page.locator("#why-path")).to_contain_text("Direct")
+
+
+def test_an_address_is_taken_in_any_form(page: Page) -> None:
+    page.get_by_label("Home address or prefix").fill("2001:DB8:99:0::0100")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name=HOME_ADDRESS)).to_have_attribute("aria-pressed", "true")
+
+
 def test_an_address_that_no_home_prefix_covers_is_said_to_be_none(page: Page) -> None:
     page.get_by_label("Home address or prefix").fill("2001:db8:77::1")
     page.keyboard.press("Enter")
@@ -89,7 +109,8 @@ def test_an_address_that_no_home_prefix_covers_is_said_to_be_none(page: Page) ->
 
 def test_it_says_when_the_controller_cannot_be_reached_and_goes_on_afterwards(page: Page, bench: Bench) -> None:
     bench.controller.kill()
-    banner = page.locator("#banner")
+    banner = page.get_by_role("alert").first
+    expect(banner).to_be_visible()
     expect(banner).to_contain_text("The controller can't be asked: no connection. What is shown is of")
     expect(page.locator("#page")).to_have_attribute("data-stale", "true")
     expect(page.locator("#bindings-rows tr")).to_have_count(1)

@@ -4,7 +4,7 @@
 import { byId, el, keyed, say, set } from "./dom.js";
 import { PATHS, PATH_OF_STATE, bitRate, bytes, duration } from "./format.js";
 import { onRouter } from "./loader.js";
-import { view } from "./view.js";
+import { chosenAddress, view } from "./view.js";
 
 // `choose(homeAddress)`; `reload()` when another part of the list is wanted.
 export function setUpBindings(choose, reload) {
@@ -59,7 +59,7 @@ function makeRow(binding) {
 }
 
 function updateRow(row, binding) {
-  const chosen = binding.home_address === view.chosen;
+  const chosen = binding.home_address === chosenAddress();
   set(row, { "data-chosen": chosen });
   set(row.querySelector("button"), { "aria-pressed": chosen });
   say(row.querySelector(".narrow"), `↳ ${binding.care_of_address}`);

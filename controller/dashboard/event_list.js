@@ -4,7 +4,7 @@
 import { byId, el, keyed, say } from "./dom.js";
 import { TROUBLE, inWords } from "./event_words.js";
 import { clock, sentence } from "./format.js";
-import { changed, view } from "./view.js";
+import { changed, chosenAddress } from "./view.js";
 
 const MOST = 200;
 const SHOWN = 60;
@@ -29,7 +29,7 @@ export function addEvent(name, event) {
 
 // Tells those who can't see it what is trouble, or about the mobile node that was chosen; not more than can be listened to.
 function announce(name, event) {
-  const concerns = TROUBLE.has(name) || (view.chosen !== null && event.home_address === view.chosen);
+  const concerns = TROUBLE.has(name) || (event.home_address !== undefined && event.home_address === chosenAddress());
   const now = Date.now();
   if (!concerns || now - announced < PAUSE || now - new Date(event.time).getTime() > OLD) return;
   announced = now;

@@ -52,8 +52,9 @@ export function link(careOfAddress) {
   return `${network.join(":")}::/64`;
 }
 
-// What tells a home address from its neighbours: all that follows its /64.
+// What tells a home address from its neighbours: all that follows its /64. A prefix, as of a mobile network, is whole.
 export function shortAddress(address) {
+  if (address.includes("/")) return address;
   const [head, tail] = address.split("::");
   return tail !== undefined && tail !== "" && head.split(":").length <= 4 ? `::${tail}` : address;
 }

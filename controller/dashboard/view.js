@@ -28,6 +28,9 @@ export const view = {
   chosen: null, // a home address
 };
 
+// The home address that is chosen, as the controller writes it, once it has said so.
+export const chosenAddress = () => view.explanation?.home_address ?? view.chosen;
+
 const listeners = [];
 let waiting = false;
 
