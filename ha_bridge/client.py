@@ -12,7 +12,7 @@ from northbound.access import Access
 from northbound.client import Northbound
 from northbound.errors import Denied, NorthboundError, TooBusy
 
-from .core import Announced, Failed, Replaced, Verdict
+from .exchange import Announced, Failed, Replaced, Verdict
 from .ledger import Report
 
 # (connect, read) in seconds. An announcement must not wait longer than a lease can spare.

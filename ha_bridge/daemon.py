@@ -17,7 +17,8 @@ from typing import Any
 from logs import Log
 
 from .client import ControllerClient
-from .core import Announce, Announced, Command, Core, Failed, Read, Replaced, Send, Snapshot, Verdict
+from .core import Core
+from .exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
 from .model import Reading, ReadingFailed
 from .sources import Source
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv6Address
 from pathlib import Path
 
 from home_agent import mobility
@@ -30,7 +29,7 @@ from home_agent.cache import (
 from home_agent.console import Console, render, silence
 from home_agent.home_link import HomeLink, Sysctls, own_address
 from home_agent.load import Load
-from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
+from home_agent.messages import BindingErrorStatus
 from home_agent.metrics import HomeAgentCollector, Tally
 from home_agent.packet_io import (
     Guard,
@@ -38,10 +37,9 @@ from home_agent.packet_io import (
     addressed_to,
     home_address_option_for,
     mobility_header_for,
-    send_packet,
 )
 from home_agent.persistence import Persistence
-from home_agent.rate import RateLimit
+from home_agent.replies import Replies
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from logs import Log
 from metrics.server import MetricsServer, nothing_lacking, registry_of_process
@@ -83,8 +81,8 @@ class HomeAgent:
         self._to_install: deque[Install] = deque()
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
-        self._errors_allowed = RateLimit(rate=10.0, burst=20)
         self._tally = Tally()
+        self._replies = Replies(settings.policy.home_agent, self._tally)
         self._stopped = False
         self._repair_at = 0.0
 
@@ -167,7 +165,7 @@ class HomeAgent:
             try:
                 self._take(mobility.parse_packet(data))
             except mobility.MalformedPacketError as error:
-                self._count("malformed", "%s", error)
+                self._tally.drop("malformed", "%s", error)
 
     def _take(self, packet: mobility.MobilityPacket) -> None:
         """Raises MalformedPacketError."""
@@ -184,17 +182,17 @@ class HomeAgent:
             self._execute(actions)
         elif kind in ANSWERED_TYPES or kind > LAST_KNOWN_TYPE:
             # No route optimisation here: the return routability procedure's messages are as good as unknown.
-            self._send_binding_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
+            self._replies.report_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
         else:
-            self._count("unexpected", "MH Type %d from %s", kind, packet.source)
+            self._tally.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
     def _take_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
         """A packet other than a Binding Update that claims a home address (RFC 6275, section 9.3.1)."""
         binding = self._cache.get(home_address)
         if binding is None or binding.care_of_address != packet.source:
-            self._send_binding_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
+            self._replies.report_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
         else:
-            self._count("home_address_option", "next header %d from %s", packet.next_header, packet.source)
+            self._tally.drop("home_address_option", "next header %d from %s", packet.next_header, packet.source)
 
     def _hear(self) -> None:
         for address in self._home_link.claims():
@@ -209,7 +207,7 @@ class HomeAgent:
         for action in actions:
             match action:
                 case Discard(reason):
-                    self._count("discarded", "%s", reason)
+                    self._tally.drop("discarded", "%s", reason)
                 case StartDad(binding):
                     self._start_dad(binding)
                 case Install(binding, previous, acknowledge):
@@ -269,67 +267,7 @@ class HomeAgent:
         self._persistence.commit(self._cache)
         answers, self._answers = self._answers, []
         for answer in answers:
-            self._acknowledge(answer)
-
-    def _acknowledge(self, action: Acknowledge) -> None:
-        update, association = action.update, action.association
-        acknowledgement = BindingAcknowledgement(
-            source=self._settings.policy.home_agent,
-            destination=update.source,
-            home_address=update.home_address,
-            sequence=action.sequence,
-            status=action.status,
-            lifetime=action.lifetime,
-        )
-        if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
-            self._count("acknowledgements_suppressed", "to %s", update.source)
-            return
-        header = mobility.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
-        if association is not None:
-            covered = mobility.authenticated_part(header)
-            authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
-            header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
-        if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
-            return
-        self._tally.acknowledgements[int(action.status)] += 1
-        LOG.info(
-            "binding-ack-sent",
-            home_address=update.home_address,
-            care_of_address=update.care_of_address,
-            status=int(action.status),
-            sequence=action.sequence,
-            lifetime=action.lifetime,
-        )
-
-    def _send_binding_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
-        source = IPv6Address(packet.source)
-        if source.is_unspecified or source.is_multicast or source.is_link_local:
-            self._count("unanswerable", "from %s", packet.source)
-            return
-        if not self._errors_allowed.take(time.monotonic()):  # RFC 6275, section 9.3.3
-            self._count("binding_errors_suppressed", "to %s", packet.source)
-            return
-        error = BindingError(self._settings.policy.home_agent, packet.source, packet.home_address or "::", status)
-        if self._send(mobility.binding_error_packet(error)):
-            self._tally.binding_errors[int(status)] += 1
-            LOG.info(
-                "binding-error-sent",
-                destination=error.destination,
-                home_address=error.home_address,
-                status=int(status),
-            )
-
-    def _send(self, packet: bytes) -> bool:
-        try:
-            send_packet(packet)
-        except OSError as error:  # no route, or buffers full: the mobile node asks again
-            LOG.warning("send-failed", destination=IPv6Address(packet[24:40]), reason=error)
-            return False
-        return True
-
-    def _count(self, name: str, detail: str, *arguments: object) -> None:
-        self._tally.dropped[name] += 1
-        LOG.debug("packet-dropped", reason=name, detail=detail % arguments)
+            self._replies.acknowledge(answer)
 
     # --- around it
 

@@ -14,6 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from home_agent.load import Carried
+from logs import Log
+
+LOG = Log("home-agent")
 
 
 @dataclass(slots=True)
@@ -25,6 +28,11 @@ class Tally:
     acknowledgements: Counter[int] = field(default_factory=Counter)
     binding_errors: Counter[int] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, detail: str, *arguments: object) -> None:
+        """Count a packet that is not taken or not answered, and say so at debug level."""
+        self.dropped[reason] += 1
+        LOG.debug("packet-dropped", reason=reason, detail=detail % arguments)
 
 
 class HomeAgentCollector(Collector):

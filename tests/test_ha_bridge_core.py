@@ -14,19 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ha_bridge.core import (
-    DOWN_WITHOUT_LIFETIMES,
-    Announce,
-    Announced,
-    Core,
-    Failed,
-    Read,
-    Replaced,
-    Send,
-    Settings,
-    Snapshot,
-    Verdict,
-)
+from ha_bridge.core import DOWN_WITHOUT_LIFETIMES, Core, Settings
+from ha_bridge.exchange import Announce, Announced, Failed, Read, Replaced, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, Reading, ReadingFailed, offloadable
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
 from tests.support.bridge import DATA, HOME_AGENT
