@@ -114,16 +114,32 @@ export function line(found, node, leg, spread) {
   const through = leg.router === null ? found.homeAgents.get(node.homeAgent) : found.routers.get(leg.router);
   if (chip === undefined || through === undefined) return null;
   const from = found.correspondents;
-  return found.wide ? across(from, through, chip, node, leg, spread) : down(from, through, chip, node, leg, spread);
+  return found.wide ? across(found, through, chip, leg, spread) : down(from, through, chip, node, leg, spread);
 }
 
-function across(from, through, chip, node, leg, spread) {
+function across(found, through, chip, leg, spread) {
+  const from = found.correspondents;
   const start = [from.x + from.width, from.y + from.height / 2 + spread];
   const enter = [through.x, through.y + through.height / 2 + spread * 0.8];
   const leave = [through.x + through.width, enter[1]];
   const end = [chip.x, chip.y + chip.height / 2];
   const edge = [chip.x - INSET - 4, end[1]];
+  if (leg.router === null && found.homeAgents.size > 1) {
+    // From below, past the other home agents.
+    const [y, x, half] = [through.y + through.height - 6, through.x + through.width / 2, through.width / 4];
+    const [up, off] = [[x - half + spread, y], [x + half + spread, y]];
+    return `M${at(start)} ${rise(start, up)} L${at(off)} ${rise(edge, off, true)} L${at(end)}`;
+  }
   return `M${at(start)} ${curve(start, enter, leg.router === null ? 0.7 : 0.5)} L${at(leave)} ${curve(leave, edge, 0.5)} L${at(end)}`;
+}
+
+// Between a horizontal end below and a vertical one above; or the other way round.
+function rise([x0, y0], [x1, y1], back = false) {
+  const [below, above] = [
+    [x0 + (x1 - x0) * 0.55, y0],
+    [x1, y1 + (y0 - y1) * 0.45],
+  ];
+  return back ? `C${at(above)} ${at(below)} ${at([x0, y0])}` : `C${at(below)} ${at(above)} ${at([x1, y1])}`;
 }
 
 function curve([x0, y0], [x1, y1], bend) {
