@@ -58,7 +58,7 @@ function onRouter([dpid, on]) {
   return [
     { text: router(dpid), title: dpid },
     { text: sentence(on.reason), "data-state": on.state },
-    gate,
+    { text: gate, class: "gate" },
     { text: `${bytes(carried.downlink)} / ${bytes(carried.uplink)}`, class: "figure" },
   ];
 }
