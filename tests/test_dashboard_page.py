@@ -142,6 +142,12 @@ def test_a_link_names_a_mobile_node(page: Page, bench: Bench) -> None:
     expect(page.locator("#why-address")).to_have_text(HOME_ADDRESS)
     page.reload()
     expect(page.locator("#why-address")).to_have_text(HOME_ADDRESS)
+    page.evaluate("location.hash = '#home_address=2001:db8:99::7'")
+    expect(page.locator("#why-address")).to_have_text("2001:db8:99::7")
+    page.evaluate("location.hash = '#home_address=%'")
+    page.reload()
+    expect(page.locator("#why-problem")).to_contain_text("%")
+    expect(page.locator("#bindings-rows tr")).to_have_count(1)
 
 
 def test_files_are_kept_until_they_change_and_nothing_else_is_served(ovs: Ovs, tmp_path: Path) -> None:

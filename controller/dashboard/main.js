@@ -18,7 +18,7 @@ import { showWhy } from "./why.js";
 const poll = new Poll(async () => {
   try {
     await loadAll();
-    stream.start();
+    if (seen()) stream.start();
   } catch (error) {
     if (error instanceof Unauthorized) {
       wantToken(error.message);
@@ -51,8 +51,10 @@ function wantToken(problem) {
   askForToken(token.get() === null ? null : problem);
 }
 
+const seen = () => document.visibilityState === "visible";
+
 function start() {
-  if (document.visibilityState === "visible") poll.start();
+  if (seen()) poll.start();
 }
 
 function stop() {
@@ -63,7 +65,7 @@ function stop() {
 function choose(homeAddress) {
   if (view.chosen === homeAddress) return;
   Object.assign(view, { chosen: homeAddress, explanation: null, whyNot: null });
-  history.replaceState(null, "", `#${encodeURIComponent(homeAddress)}`);
+  history.replaceState(null, "", `#${new URLSearchParams({ home_address: homeAddress })}`);
   changed();
   poll.now();
 }
@@ -75,8 +77,13 @@ setUpCharts();
 setUpBindings(choose, () => poll.now());
 for (const show of [showStatus, showSystem, showPicture, showBindings, showWhy, showCharts, showEvents]) onChange(show);
 
-document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? start() : stop()));
-// A link to the page may name the mobile node; the names of its own parts have no colon and no dot.
-const named = decodeURIComponent(location.hash.slice(1));
-if (/[:.]/.test(named)) choose(named);
+// A link to the page may name the mobile node.
+function chooseNamed() {
+  const named = new URLSearchParams(location.hash.slice(1)).get("home_address");
+  if (named) choose(named);
+}
+
+document.addEventListener("visibilitychange", () => (seen() ? start() : stop()));
+addEventListener("hashchange", chooseNamed);
+chooseNamed();
 start();
