@@ -33,9 +33,12 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# A bundle costs the switch memory, and an error in it costs sending the rest of it again. What is urgent waits for one
-# to be made and carried out: some milliseconds.
-BUNDLE_SIZE = 500
+# Open vSwitch looks at all flows that have a timeout after each bundle (65 ms with 300,000 flows), so many small ones
+# would keep it busy with that; a large one costs it memory, an error in it costs sending the rest again, and what is
+# urgent waits for it.
+BUNDLE_SIZE = 5000
+# A bundle is made of so many changes at a time, with others' turns in between; one of urgent changes is no larger.
+SLICE = 500
 # Bundles under way at a time besides an urgent one: while the switch carries one out, the next is made.
 BULK_LANES = 2
 # A switch answers in order, so what is urgent waits while it tells its flows: for no more than this share of the time.
@@ -254,7 +257,7 @@ class SwitchChannel:
     def _run_urgent_lane(self, router: Router) -> None:
         """Send what is urgent, bundle after bundle."""
         while not self._ended:
-            if self._send_next(router, router.flows.take_urgent):
+            if self._send_next(router, router.flows.take_urgent, SLICE):
                 continue
             if router.flows.has_urgent:
                 eventlet.sleep(0)  # it has looked at many things that need nothing
@@ -266,7 +269,7 @@ class SwitchChannel:
     def _run_bulk_lane(self, router: Router) -> None:
         """Send all else, bundle after bundle."""
         while not self._ended:
-            if self._send_next(router, router.flows.take):
+            if self._send_next(router, router.flows.take, BUNDLE_SIZE):
                 continue
             if router.flows.has_bulk:
                 eventlet.sleep(0)
@@ -274,16 +277,22 @@ class SwitchChannel:
                 due = router.flows.next_due()
                 self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 
-    def _send_next(self, router: Router, take: Callable[[float, int], Batch | None]) -> bool:
-        """Take changes and have the switch carry them out. Tell whether there were any."""
-        now = time.monotonic()
-        batch = take(now, BUNDLE_SIZE)
-        if batch is not None:
-            self.behind_since = self.behind_since or now
-            self._apply(router, batch)
+    def _send_next(self, router: Router, take: Callable[[float, int], Batch | None], most: int) -> bool:
+        """Take changes, about ``most``, and have the switch carry them out. Tell whether there were any."""
+        batches: list[Batch] = []
+        while sum(len(batch.changes) for batch in batches) < most:
+            batch = take(time.monotonic(), SLICE)
+            if batch is None:
+                break
+            batches.append(batch)
+            if most > SLICE:
+                eventlet.sleep(0)
+        if batches:
+            self.behind_since = self.behind_since or time.monotonic()
+            self._apply(router, batches)
         if router.flows.settled:
             self.behind_since = None
-        return batch is not None
+        return bool(batches)
 
     def _read_back(self) -> Router:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
@@ -301,20 +310,30 @@ class SwitchChannel:
         self._notify()
         return self.router
 
-    def _apply(self, router: Router, batch: Batch) -> None:
+    def _apply(self, router: Router, batches: list[Batch]) -> None:
         """Send changes and record what the switch made of them."""
-        changes = batch.changes
+        changes = [change for batch in batches for change in batch.changes]
         added = sum(change.add for change in changes)
         router.tally.added += added
         router.tally.deleted += len(changes) - added
         try:
             sent = self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
         except ChangesRefused as refused:
-            self._check_connected()
-            self._offload.refuse(router, batch, refused.reasons, not refused.in_bundle, time.monotonic())
+            begin = 0
+            for batch in batches:
+                places = range(begin, begin + len(batch.changes))
+                reasons = {place - begin: refused.reasons[place] for place in places if place in refused.reasons}
+                self._check_connected()
+                self._offload.refuse(router, batch, reasons, not refused.in_bundle, time.monotonic())
+                begin = places.stop
         else:
-            self._check_connected()
-            self._offload.confirm(router, batch, time.monotonic(), sent)
+            answered = time.monotonic()
+            for batch in batches:
+                self._check_connected()
+                self._offload.confirm(router, batch, answered, sent)
+                if batch is not batches[-1]:
+                    self._notify()
+                    eventlet.sleep(0)
         self._notify()
 
     def _check_connected(self) -> None:
