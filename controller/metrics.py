@@ -29,7 +29,8 @@ from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DIRECTIONS
-from controller.southbound.channel import SwitchChannel, SwitchSilent
+from controller.southbound.channel import SwitchChannel
+from controller.southbound.exchange import SwitchSilent
 
 STATES = ("active", "partial", "pending", "held")
 # The parts of an activation in their order.

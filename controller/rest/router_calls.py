@@ -17,8 +17,8 @@ from controller.rest.difference_view import difference_view
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
 from controller.rest.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
-from controller.southbound.channel import SwitchSilent
 from controller.southbound.decoder import InstalledFlow
+from controller.southbound.exchange import SwitchSilent
 
 UNKNOWN = (HTTPStatus.NOT_FOUND,)
 NOT_CONNECTED = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -26,6 +26,7 @@ from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow, removed_key
 from controller.southbound.encoder import Encoder
+from controller.southbound.exchange import ChangesRefused, Exchange, SwitchSilent
 from logs import Log
 
 if TYPE_CHECKING:
@@ -50,38 +51,6 @@ MOST_WAITS = 12
 # How long a lane may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 MAX_XID = 0xFFFFFFFF
-
-
-class SwitchSilent(Exception):
-    """A switch did not answer in time."""
-
-
-class ChangesRefused(Exception):
-    """A switch refused some changes: ``reasons`` by their position. Of a bundle, nothing was carried out then."""
-
-    def __init__(self, reasons: dict[int, str], in_bundle: bool) -> None:
-        super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
-        self.in_bundle = in_bundle
-
-
-class Exchange:
-    """One request and what came back for it: its errors by xid, and the reply that ends it.
-
-    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
-    """
-
-    def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
-        self.done = Event()
-        self.sent = 0.0
-        self.errors: dict[int, str] = {}
-        self.take = take
-        self.total = Counters(0, 0)
-
-    def finish(self) -> None:
-        """The last reply has come."""
-        if not self.done.ready():
-            self.done.send()
 
 
 class SwitchChannel:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a switch, what comes back for it, and how that may go wrong."""
+
+from collections.abc import Callable, Iterable
+
+from eventlet.event import Event
+
+from controller.core.traffic import Counters
+from controller.southbound.decoder import FlowStatistics
+
+
+class SwitchSilent(Exception):
+    """A switch did not answer in time."""
+
+
+class ChangesRefused(Exception):
+    """A switch refused some changes: ``reasons`` by their position. Of a bundle, nothing was carried out then."""
+
+    def __init__(self, reasons: dict[int, str], in_bundle: bool) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+        self.in_bundle = in_bundle
+
+
+class Exchange:
+    """One request and what came back for it: its errors by xid, and the reply that ends it.
+
+    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
+    """
+
+    def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
+        self.done = Event()
+        self.sent = 0.0
+        self.errors: dict[int, str] = {}
+        self.take = take
+        self.total = Counters(0, 0)
+
+    def finish(self) -> None:
+        """The last reply has come."""
+        if not self.done.ready():
+            self.done.send()
