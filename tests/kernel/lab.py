@@ -32,7 +32,7 @@ from controller.core.flows import Normal
 from controller.core.home_agents import HomeAgent, Status
 from router.cli import main
 from tests.support.ovs import Ovs
-from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh
+from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh, until
 from tunnel.namespace import in_namespace
 
 BRIDGE = "br0"
@@ -78,6 +78,7 @@ class FlowLab:
     def __enter__(self) -> Self:
         try:
             self._build()
+            until(self._links_are_ready, "link-local addresses on all links of the router's kernel")
         except BaseException:
             self.stop()
             raise
@@ -266,6 +267,12 @@ class FlowLab:
             r"n_packets=(\d+).* actions=drop", self.ovs.ofctl("dump-flows", BRIDGE, f"table={verify}")
         )
         return int(dropping)
+
+    def _links_are_ready(self) -> bool:
+        """Whether the router can ask for neighbours on its links: the kernel may take a second to see a carrier."""
+        links = json.loads(self.ip("rt", "-6", "-json", "address", "show", "up"))
+        scopes = {link["ifname"]: {address["scope"] for address in link["addr_info"]} for link in links if link}
+        return all("link" in found for name, found in scopes.items() if name != "lo" and "global" in found)
 
     def _add_nodes(self) -> None:
         sh("ip", "-batch", "-", stdin="\n".join(f"netns add {self.names[node]}" for node in self.nodes))

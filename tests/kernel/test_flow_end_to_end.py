@@ -55,7 +55,10 @@ class MobilityLab(FlowLab):
         links = [*ports, ("rha", "ha", "e0"), ("mg0", "ha", "mg0")]
         self.ip_batch(
             "rt",
-            *(f"link add {name} up type veth peer name {peer} netns {self.names[node]}" for name, node, peer in links),
+            *(f"link add {name} type veth peer name {peer} netns {self.names[node]}" for name, node, peer in links),
+            # Else they have a link-local address once the mobile node was there, and `snapshot` would tell.
+            *(f"link set {name} addrgenmode none" for name, _, _ in ports),
+            *(f"link set {name} up" for name, _, _ in links),
             f"link set {BRIDGE} up",
             *(f"address add {address}/64 dev {BRIDGE} nodad" for address in (ROUTER, "2001:db8:2::1", "2001:db8:3::1")),
             "address add 2001:db8:10::1/64 dev rha nodad",
