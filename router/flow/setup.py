@@ -140,7 +140,9 @@ def _bridge_interface(bridge: str, ports: FlowPorts, changes: Changes) -> tuple[
     assert interface is not None, "checked before"
     changed = set(present.changed if present is not None else ())
     if links.set_up(None, bridge):
-        changed.add(LINK)
+        # What is mended later was up before setup.
+        if present is None:
+            changed.add(LINK)
         changes.did(f"link {bridge} up", partial(links.set_down, None, bridge))
     # Open vSwitch takes another one when ports come and go.
     if ports.fixed_mac(bridge) is None:

@@ -74,6 +74,17 @@ def test_status_says_what_is_missing_and_setup_makes_it(lab: FlowLab, damage: st
         lab.ip("rt", "link", "set", BRIDGE, "up")
 
 
+def test_teardown_leaves_the_bridge_up_that_only_a_repair_has_set_up(lab: FlowLab) -> None:
+    lab.setup()
+    lab.ip("rt", "link", "set", BRIDGE, "down")
+    try:
+        lab.setup()
+        lab.router("teardown", "--bridge", BRIDGE)
+        assert f"{BRIDGE}: <BROADCAST,MULTICAST,UP" in lab.ip("rt", "link", "show", BRIDGE)
+    finally:
+        lab.ip("rt", "link", "set", BRIDGE, "up")
+
+
 @pytest.mark.usefixtures("bare")
 def test_status_shows_the_backend(lab: FlowLab) -> None:
     assert "no backend" in lab.router("status", "--bridge", BRIDGE)
