@@ -78,7 +78,8 @@ class FlowLab:
     def __enter__(self) -> Self:
         try:
             self._build()
-            until(self._links_are_ready, "link-local addresses on all links of the router's kernel")
+            for node in self.names:
+                until(lambda: self._is_ready(node), f"link-local addresses on the links of {node}")  # noqa: B023
         except BaseException:
             self.stop()
             raise
@@ -268,11 +269,11 @@ class FlowLab:
         )
         return int(dropping)
 
-    def _links_are_ready(self) -> bool:
-        """Whether the router can ask for neighbours on its links: the kernel may take a second to see a carrier."""
-        links = json.loads(self.ip("rt", "-6", "-json", "address", "show", "up"))
+    def _is_ready(self, node: str) -> bool:
+        """Whether a node can ask for neighbours on its links: the kernel may take a second to see a carrier."""
+        links = json.loads(self.ip(node, "-6", "-json", "address", "show", "up"))
         scopes = {link["ifname"]: {address["scope"] for address in link["addr_info"]} for link in links if link}
-        return all("link" in found for name, found in scopes.items() if name != "lo" and "global" in found)
+        return all("link" in found for name, found in scopes.items() if name not in ("lo", "t6") and "global" in found)
 
     def _add_nodes(self) -> None:
         sh("ip", "-batch", "-", stdin="\n".join(f"netns add {self.names[node]}" for node in self.nodes))
