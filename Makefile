@@ -48,7 +48,7 @@ bench: setup ## how fast the controller is, against what Open vSwitch and Ryu ca
 	scripts/as-root $(BIN)/python -m benchmarks $(BENCH)
 
 bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home agent, side by side; build/bench-dataplane.json
-	$(GUEST) --count-instructions --writable build -- $(BIN)/python -m benchmarks.dataplane $(BENCH)
+	$(GUEST) --writable build -- $(BIN)/python -m benchmarks.dataplane $(BENCH)
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a command on a kernel that has Open vSwitch's datapath and ip6_tunnel, wherever this is called.
 
-    python -m topologies.guest [--vm] [--time-limit SECONDS] [--writable DIRECTORY] [--count-instructions] -- COMMAND
+    python -m topologies.guest [--vm] [--time-limit SECONDS] [--writable DIRECTORY] -- COMMAND
 
 Here, if this host's kernel has all that is needed; else (or with --vm) in a guest: Debian's stock kernel under qemu's
 software emulation, with this host's file system, so that the command finds the checkout and its environment as they
@@ -56,11 +56,6 @@ def main(argv: list[str] | None = None) -> int:
         "--writable", action="append", default=[], type=Path, metavar="DIRECTORY",
         help="below build/, where the command may write; repeatable",
     )  # fmt: skip
-    parser.add_argument(
-        "--count-instructions", action="store_true",
-        help="let the guest's clock count its one processor's instructions, a nanosecond each: what is measured there "
-        "then does not depend on what else this host does",
-    )  # fmt: skip
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
@@ -68,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         print("kernel: this host's own", file=sys.stderr, flush=True)
         return subprocess.run(arguments.command, cwd=CHECKOUT).returncode
     try:
-        return run(arguments.command, arguments.time_limit, arguments.writable, arguments.count_instructions)
+        return run(arguments.command, arguments.time_limit, arguments.writable)
     except GuestError as error:
         print(f"kernel: {error}", file=sys.stderr)
         return 125
@@ -79,7 +74,7 @@ def _terminate(*_: object) -> None:
     sys.exit(143)
 
 
-def run(command: Sequence[str], time_limit: float, writable: Sequence[Path], count_instructions: bool = False) -> int:
+def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
     """Run the command in a guest, copy its output to standard output, return its exit status. Several may run at once.
 
     time_limit: seconds, after the boot. writable: directories below build/.
@@ -91,7 +86,7 @@ def run(command: Sequence[str], time_limit: float, writable: Sequence[Path], cou
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     exchange = Path(tempfile.mkdtemp(prefix="run-", dir=DIRECTORY))
     try:
-        guest = _boot(command, exchange, [path.resolve() for path in writable], count_instructions)
+        guest = _boot(command, exchange, [path.resolve() for path in writable])
         try:
             return _follow(guest, exchange, time_limit)
         finally:
@@ -101,9 +96,7 @@ def run(command: Sequence[str], time_limit: float, writable: Sequence[Path], cou
         shutil.rmtree(exchange)
 
 
-def _boot(
-    command: Sequence[str], exchange: Path, writable: Sequence[Path], count_instructions: bool
-) -> subprocess.Popen[bytes]:
+def _boot(command: Sequence[str], exchange: Path, writable: Sequence[Path]) -> subprocess.Popen[bytes]:
     # vng calls its other half by name, and qemu and the like, some of which are in sbin.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
     vng = shutil.which("vng", path=path)
@@ -116,12 +109,11 @@ def _boot(
     leave_out = [f"--exclude=./{name}" for name in ("build", ".git", ".venv")]
     subprocess.run(["tar", "-cf", exchange / "checkout.tar", *leave_out, "."], cwd=CHECKOUT, check=True)
     options = ["--run", str(IMAGE), "--disable-kvm", "--verbose", "--user", "root", "--cwd", str(CHECKOUT)]
-    options += ["--cpus", str(1 if count_instructions else min(2, os.cpu_count() or 1)), "--memory", MEMORY]
+    options += ["--cpus", str(min(2, os.cpu_count() or 1)), "--memory", MEMORY]
     # Read-only, so that several guests can have it.
     disk = "-blockdev driver=raw,node-name=environment,read-only=on,file.driver=file,file.read-only=on"
     disk += f",file.locking=off,file.filename={ENVIRONMENT}"
-    clock = " -icount shift=0" * count_instructions
-    options += [f"--qemu-opts={disk} -device virtio-blk-pci,drive=environment{clock}"]
+    options += [f"--qemu-opts={disk} -device virtio-blk-pci,drive=environment"]
     options += ["--append", KERNEL_OPTIONS]
     options += [f"--rwdir={directory}" for directory in directories] + ["--rodir=/run/usr=/usr"]
     with open(exchange / LOG.name, "ab") as log:  # qemu opens it anew by its descriptor: both have to append
