@@ -271,7 +271,7 @@ class FlowLab:
 
     def _is_ready(self, node: str) -> bool:
         """Whether a node can ask for neighbours on its links: the kernel may take a second to see a carrier."""
-        links = json.loads(self.ip(node, "-6", "-json", "address", "show", "up"))
+        links = json.loads(self.ip(node, "-json", "address", "show", "up"))
         scopes = {link["ifname"]: {address["scope"] for address in link["addr_info"]} for link in links if link}
         return all("link" in found for name, found in scopes.items() if name not in ("lo", "t6") and "global" in found)
 

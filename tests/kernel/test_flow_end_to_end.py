@@ -6,6 +6,7 @@ Home agent and mobile node use the kernel's own ip6tnl devices, set as UMIP sets
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.kernel.lab import BRIDGE, DPID, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, S
 from tests.kernel.lab import CN as CORRESPONDENT
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
+from tests.support.router_lab import until
 from tests.support.waiting import patient
 from topologies.processes import Process
 from topologies.tokens import OPERATOR, Tokens
@@ -84,7 +86,14 @@ class MobilityLab(FlowLab):
             f"address add {STRANGER}/64 dev e0 nodad",
             "route add default via 2001:db8:2::1",
         )
+        # The kernel keeps some routes of a link that has had a carrier, and `snapshot` would tell.
+        self.ip_batch("mn", "link set f1 up", "link set f2 up")
+        until(lambda: self._all_up([name for name, _, _ in ports]), "carriers on the bridge's ports")
         self.move("home")
+
+    def _all_up(self, links: list[str]) -> bool:
+        states = {link["ifname"]: link["operstate"] for link in json.loads(self.ip("rt", "-json", "link", "show"))}
+        return all(states[name] == "UP" for name in links)
 
     def move(self, link: str) -> None:
         """Move the mobile node to a link: home, f1 or f2."""
