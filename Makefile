@@ -6,7 +6,7 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 # -v and the traceback after five minutes: where one hangs, the last line tells which. Plugins that nothing there needs
 # take long to import under emulation.
 KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest -v -o faulthandler_timeout=300 \
-	-p no:schemathesis -p no:anyio tests/kernel
+	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
 # As many at once as there are processors, each process in namespaces of its own.
 ALL_TESTS = $(BIN)/python -m pytest --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
@@ -29,9 +29,10 @@ format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then all tests but the kernel tier; PYTEST='-k name -x' for some of them, without containers
+test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests
 	scripts/as-root $(if $(PYTEST),scripts/isolated-python -m pytest $(PYTEST),$(ALL_TESTS))
+	$(if $(PYTEST),,$(GUEST) -- $(KERNEL_TIER))
 	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)
 
 test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs
