@@ -43,7 +43,8 @@ Each part also has `process_…` and `python_…`, as Prometheus' clients have t
 - **What the home agent is spared**: `hoaflow_offloaded_bytes_total` is what routers carried,
   `hoaflow_ha_tunnel_bytes_total` what the home agent itself carries in tunnels. A packet between two mobile nodes
   counts once for each direction. Routers count frames, the home agent counts packets with the tunnel's header; for the
-  share that is offloaded, compare packets.
+  share that is offloaded, compare packets. Beside UMIP, whose tunnels are interfaces of the kernel, Prometheus' node
+  exporter has the home agent's part: `node_network_transmit_packets_total{device=~"ip6tnl.*"}` and `…receive…`.
 - **How fast a handover is**: `hoaflow_activation_seconds`, by stage. The stages of one activation add up to the time
   from the first sign of it at the home agent to the last router's word, but for the request's way to the controller.
   `bridge_detect` is measured by the bridge and told with the request, as a duration: clocks of two hosts differ. `flow`

@@ -209,6 +209,19 @@ def test_at_home(world: World) -> None:
         explain(world.offload, parse_prefix("2001:db8:77::7"), world.now)
 
 
+def test_what_ended_while_the_bridge_was_away_says_nothing_of_where_its_mobile_node_is(world: World) -> None:
+    lapse(world)
+    world.pass_time(120.0)
+    found = why(world)
+    assert (found.path, found.binding) == ("home-agent", None)
+    assert "has not renewed its lease" in found.reason
+    assert "is not known here" in found.reason
+    world.announce()
+    assert "its first snapshot has not come" in why(world).reason
+    world.snapshot()
+    assert why(world).path == "home"
+
+
 def test_one_router_of_two(world: World) -> None:
     world.connect(OTHER_ROUTER, PORTS, [], [])
     world.offload.acknowledge(OTHER_ROUTER, 0, ENDPOINTS, None, {}, world.now)

@@ -402,13 +402,15 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def every_path_has_its_reason(self) -> None:
         world = self.world
-        for home_address in HOME_ADDRESSES if world.offload.home_agents.get(HOME_AGENT) else ():
+        home_agent = world.offload.home_agents.get(HOME_AGENT)
+        for home_address in HOME_ADDRESSES if home_agent else ():
             found = explain(world.offload, home_address, world.now)
             assert found.reason
             assert found.would_change
             assert found.since is None or found.since <= world.now
             assert (found.path == "direct") == (world.state(home_address) == "active")
-            assert (found.path == "home") == (world.state(home_address) == "none")
+            heard = home_agent is not None and home_agent.may_offload(world.now)
+            assert (found.path == "home") == (heard and world.state(home_address) == "none")
 
     @invariant()
     def active_is_direct(self) -> None:

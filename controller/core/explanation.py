@@ -86,11 +86,12 @@ def _last(updates: tuple[Update, ...], *results: str) -> float | None:
 
 def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAgent, now: float) -> Explanation:
     updates = offload.history.of(home_address)
-    why = no_binding(home_address, home_agent.address, updates[-1] if updates else None)
     held = home_agent.why_held(now)
-    remedies = [why.remedy] if held is None else [held.remedy, why.remedy]
-    text = why.text if held is None else f"{why.text}; {held.text}"
-    return Explanation("home", why.since, text, home_agent, None, {}, updates, remedies)
+    if held is not None:  # it may be registered all the same, and what was held of it has ended here alone
+        text = f"{held.text}, so whether and where its mobile node is registered is not known here"
+        return Explanation("home-agent", held.since, text, home_agent, None, {}, updates, [held.remedy])
+    why = no_binding(home_address, home_agent.address, updates[-1] if updates else None)
+    return Explanation("home", why.since, why.text, home_agent, None, {}, updates, [why.remedy])
 
 
 def _on_router(offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float) -> OnRouter:

@@ -34,7 +34,7 @@ export function showBindings() {
   say(byId("filter-problem"), view.filterProblem ?? "");
   byId("filter-problem").hidden = view.filterProblem === null;
   const filtered = view.filter.home_address !== "" || view.filter.state !== "";
-  say(byId("bindings-none"), filtered ? "No binding is like that." : "No binding is held: all mobile nodes are at home.");
+  say(byId("bindings-none"), filtered ? "No binding is like that." : "No binding is held.");
   byId("bindings-none").hidden = view.loaded === null || view.bindings.length > 0;
   byId("page-on").disabled = view.next === null;
   byId("page-back").disabled = view.cursors.length === 0;

@@ -297,7 +297,8 @@ class BindingUpdate(Struct):
 class Explanation(Struct):
     """Which path the packets for a home address take, since when, why, and what would change it.
 
-    ``home``: no binding is held. ``binding`` is the one that they take, its own or that of a mobile network.
+    ``home``: no binding is held, and its home agent has none. ``binding`` is the one that packets take, its own or that
+    of a mobile network.
     """
 
     home_address: HomeAddress
