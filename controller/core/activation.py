@@ -69,8 +69,12 @@ class Activations:
         installed.
         """
         since = self.unconfirmed.pop(home_address, None)
+        if not self.unconfirmed:
+            self.unconfirmed.clear()  # dictionaries and sets keep the room of all that was ever in them
         if home_address in self._untold:
             self._untold.discard(home_address)
+            if not self._untold:
+                self._untold.clear()
             return False, None
         self._since[home_address] = now
         if len(self._since) > REMEMBERED:

@@ -45,6 +45,8 @@ class LookQueue:
             subject = self._order.popleft()
             leaving = self._leaving.pop(subject, None)
             if leaving is not None:
+                if not self._leaving:
+                    self.clear()  # a dictionary keeps the room of all that was ever in it
                 return subject, leaving
 
     def take_out(self, subject: Subject) -> tuple[FlowKey, ...]:
