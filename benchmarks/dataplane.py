@@ -35,7 +35,8 @@ PATHS = (DIRECT, PLAIN, HOME_AGENT)
 WAYS = {"to the mobile node": ("cn", "mn", CN, HOA), "from the mobile node": ("mn", "cn", HOA, CN)}
 # What the direct path must reach at least, as a part of each of the others.
 GOALS = {PLAIN: 0.95, HOME_AGENT: 1.0}
-MEGABYTES, ROUNDS = 50, 7
+# A stream lasts seconds: how it starts, when segments are lost and sent again, must not count.
+MEGABYTES, ROUNDS = 500, 5
 FEW = 100  # packets: neighbour discovery and the like, but no stream
 
 Rates = dict[str, dict[str, list[float]]]  # Mbit/s by way, path and round
