@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP as eventlet speaks it, with an end to what a client may take its time for."""
 
+import re
 from collections.abc import Callable, Iterable
+from email.errors import MissingHeaderBodySeparatorDefect
 from functools import partial
 from http import HTTPStatus
+from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any
 
 import eventlet
 import eventlet.wsgi
 
 from controller.linger import linger
+from controller.rest.chunks import ChunkFraming
 from controller.rest.connections import LET_IN
 from controller.rest.problems import MEDIA_TYPE, Problem
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 # Seconds that a new connection has for the head of its first request. A later one has the server's time-out from the
 # answer before it, so that a connection may be idle for a while.
 FIRST_HEAD_TIMEOUT = 10.0
+_LENGTH = re.compile("[0-9]{1,18}")
 
 
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
@@ -30,7 +35,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         self._let_in = let_in
         self._head_timeout = FIRST_HEAD_TIMEOUT
         self._head: eventlet.Timeout | None = None
-        self._body_is_left = False
+        self._unread = False
         super().__init__(conn_state, server)
 
     def handle_one_request(self) -> None:
@@ -46,17 +51,34 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
             self._head.cancel()
         self._head_timeout = self.server.socket_timeout
 
+    def _read_request_line(self) -> bytes:
+        line: bytes = super()._read_request_line()
+        if len(line) < self.server.url_length_limit:
+            return line
+        self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+        return b""
+
     def parse_request(self) -> bool:
-        """The head has come when it has been parsed."""
-        parsed: bool = super().parse_request()
+        """The head has come when it has been parsed. Refuses one that leaves in doubt where the request ends."""
+        try:
+            parsed: bool = super().parse_request()
+        except (eventlet.wsgi.HeaderLineTooLong, eventlet.wsgi.HeadersTooLarge):
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return False
         assert self._head is not None, "set by handle_one_request"
         self._head.cancel()
-        return parsed
+        fault = _fault(self.headers, self.request_version) if parsed else None
+        if fault is not None:
+            self.send_error(HTTPStatus.BAD_REQUEST, fault)
+        return parsed and fault is None
 
     def get_environ(self) -> "WSGIEnvironment":
         """What the application is given of the request."""
         environ: WSGIEnvironment = super().get_environ()
         environ[LET_IN] = self._let_in
+        body = environ["eventlet.input"]
+        if body.chunked_input:
+            body.rfile = ChunkFraming(body.rfile)
         return environ
 
     def handle_one_response(self) -> None:
@@ -69,16 +91,16 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     ) -> Iterable[bytes]:
         answer = application(environ, start_response)
         body = environ["eventlet.input"]
-        left = body.chunk_length != 0 if body.chunked_input else body.position < (body.content_length or 0)
+        left = not body.rfile.complete if body.chunked_input else body.position < (body.content_length or 0)
         if left:
             # eventlet would read the rest, however long it takes, to use the connection once more.
-            self._body_is_left = True
+            self._unread = True
             self.close_connection = 1
         return answer
 
     def finish(self) -> None:
         """The connection ends."""
-        if self._body_is_left:
+        if self._unread:
             linger(self.connection)
         super().finish()
 
@@ -89,6 +111,27 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         body = Problem(status, message or status.phrase).response().get_data()
         head = f"HTTP/1.1 {code} {status.phrase}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
         self.wfile.write(head.encode("ascii") + b"Connection: close\r\n\r\n" + body)
+        self.wfile.flush()
+        self._unread = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: what strangers send is not for the log."""
+
+
+def _fault(headers: HTTPMessage, version: str) -> str | None:
+    """Say what is wrong with a head that another server might take otherwise: a proxy in front of this one would then
+    see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3)."""
+    hosts = headers.get_all("Host", [])
+    codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
+    lengths = {length.strip() for length in headers.get_all("Content-Length", [])}
+    if len(hosts) > 1 or (not hosts and version == "HTTP/1.1"):
+        return f"expected one Host header, got {len(hosts)}"
+    if codings and (codings != ["chunked"] or version != "HTTP/1.1"):
+        return "expected no Transfer-Encoding but chunked, of HTTP/1.1"
+    if codings and lengths:
+        return "expected Transfer-Encoding or Content-Length, got both"
+    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+        return "expected one Content-Length, a number of bytes"
+    if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in headers.defects):
+        return "expected header lines of a name, a colon directly behind it, and a value"
+    return None

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The framing of a chunked body (RFC 9112 section 7.1), bounded: eventlet takes lines of any length, and almost any."""
+
+import re
+from typing import BinaryIO
+
+import eventlet
+
+LONGEST_LINE = 1024  # bytes, of a chunk's size with its extensions, or of one trailer
+LONGEST_TRAILERS = 8 * 1024  # bytes, all together
+# Lines after which others may go on: a client that sends fast would else keep the controller to itself.
+LINES_A_TURN = 256
+
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
+
+
+class ChunkFraming:
+    """What eventlet's input reads a chunked body from. Raises ValueError for what is none."""
+
+    def __init__(self, received: BinaryIO) -> None:
+        self._received = received
+        self._within_chunk = False
+        self._trailers: int | None = None  # their bytes so far, None before the last chunk
+        self._lines = 0
+        # All of the body has been read.
+        self.complete = False
+
+    def read(self, size: int) -> bytes:
+        """Return data of a chunk, so many bytes at most."""
+        self._within_chunk = True
+        return self._received.read(size)
+
+    def readline(self) -> bytes:
+        """Return the line that ends a chunk, begins one, or is a trailer."""
+        self._lines += 1
+        if self._lines % LINES_A_TURN == 0:
+            eventlet.sleep(0)
+        line = self._received.readline(LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise ValueError(f"expected a line of less than {LONGEST_LINE} bytes between chunks, got {line[:40]!r}")
+        if self._within_chunk:
+            self._within_chunk = False
+            if line != b"\r\n":
+                raise ValueError(f"expected the end of a chunk, got {line[:40]!r}")
+        elif self._trailers is None:
+            size = _SIZE.fullmatch(line)
+            if size is None:
+                raise ValueError(f"expected the size of a chunk, got {line[:40]!r}")
+            if int(size[1], 16) == 0:
+                self._trailers = 0
+        else:
+            self._trailers += len(line)
+            if self._trailers > LONGEST_TRAILERS:
+                raise ValueError(f"expected at most {LONGEST_TRAILERS} bytes of trailers")
+            self.complete = line in (b"\r\n", b"\n")  # what ends them for eventlet
+        return line
