@@ -166,11 +166,20 @@ def test_a_body_beyond_the_limit_is_refused_by_its_length_alone(host: Ovs, contr
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/9.9\r\n\r\n", b"505"),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", b"414"),
-        (OPEN + b"X: " + b"a" * 9000 + b"\r\n\r\n", b"400"),
+        (OPEN + b"X: " + b"a" * 9000 + b"\r\n\r\n", b"431"),
+        (OPEN + (b"X: " + b"a" * 8000 + b"\r\n") * 9 + b"\r\n", b"431"),
         (OPEN + b"X: y\r\n" * 200 + b"\r\n", b"431"),
         (OPEN + b"Content-Length: x\r\n\r\n", b"400"),
         (OPEN + b"Content-Length: -1\r\n\r\n", b"400"),
+        (OPEN + b"Content-Length: +1\r\n\r\nx", b"400"),
+        (OPEN + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", b"400"),
         (OPEN + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+        (OPEN + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (OPEN + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (OPEN.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (OPEN + b"X : y\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (OPEN + b"Host: other\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
     ],
 )
 def test_what_is_no_http_is_refused_and_not_logged(
@@ -178,21 +187,40 @@ def test_what_is_no_http_is_refused_and_not_logged(
 ) -> None:
     before = controller.log
     with connect(host) as connection:
-        connection.sendall(sent)
+        connection.sendall(sent + OPEN + b"\r\n")  # and one more, which nobody shall answer
         answer = rest_of(connection)
     assert answer.split(b" ")[1:2] == [status], answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert json.loads(body)["status"] == int(status)
     assert controller.get("/healthz")
     assert controller.log == before
 
 
-@pytest.mark.parametrize("body", [b"zz\r\n", b"5\r\nab"])
-def test_a_body_in_wrong_chunks_is_refused(host: Ovs, controller: Controller, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "ended"),
+    [
+        (b"zz\r\n", True),
+        (b"5\r\nab", True),
+        (b"2\r\n{}\r\n0\r\n", True),
+        (b"2\r\n{}and more\r\n0\r\n\r\n", False),
+        # Refused before they end, or they could be of any length.
+        (b"-1\r\n", False),
+        (b"1" * 2000, False),
+        (b"2\r\n{}\r\n0\r\n" + b"X" * 2000, False),
+        (b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 2000, False),
+    ],
+)
+def test_a_body_in_wrong_chunks_is_refused(host: Ovs, controller: Controller, body: bytes, ended: bool) -> None:
     head = b"POST /v1/bindings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + BEARER
     with connect(host) as connection:
         connection.sendall(head + b"\r\n" + body)
-        connection.shutdown(socket.SHUT_WR)
+        if ended:
+            connection.shutdown(socket.SHUT_WR)
         answer = rest_of(connection)
     assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1 ") == 1
     assert b"the body can't be read" in answer
 
 
@@ -206,9 +234,9 @@ def test_each_client_has_its_rate(ovs: Ovs, tmp_path: Path) -> None:
     settings = f"tokens_file = {write_tokens(tmp_path)}\nrequests_per_second = 5\nanonymous_requests_per_second = 3\n"
     with Controller(ovs, tmp_path, settings, token=TOKENS["admin"]) as controller:
 
-        def until_refused(token: str, status: int) -> None:
+        def until_refused(token: str, status: int, method: str = "GET", path: str = "/v1/bindings?limit=1") -> None:
             for _ in range(100):
-                answer = controller.call("GET", "/v1/bindings?limit=1", token=token)
+                answer = controller.call(method, path, token=token)
                 if answer.status == 429:
                     assert int(answer.headers["Retry-After"]) >= 1
                     return
@@ -217,6 +245,9 @@ def test_each_client_has_its_rate(ovs: Ovs, tmp_path: Path) -> None:
 
         until_refused(TOKENS["reader"], 200)
         until_refused("no-token-of-anybody", 401)
+        # What there is no call for counts as well.
+        until_refused(TOKENS["bridge"], 404, path="/nowhere")
+        until_refused(TOKENS["router"], 405, method="PATCH")
         assert controller.call("GET", "/v1/bindings", token=TOKENS["admin"]).status == 200
         wait_for("it may again", lambda: controller.call("GET", "/v1/bindings", token=TOKENS["reader"]).status == 200)
 

@@ -119,7 +119,11 @@ class RestApi:
             return self._refuse(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log"))
 
     def _carry_out(self, request: Request) -> Response:
-        (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
+        try:
+            (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
+        except HTTPException:
+            self._gate.count(request)
+            raise
         visit = self._gate.admit(request, operation, in_path)
         response: Response | None = None
         try:

@@ -57,22 +57,8 @@ class Gate:
 
     def admit(self, request: Request, operation: Operation, in_path: Mapping[str, str]) -> Visit:
         """Let a request in. Raises Problem, and Forbidden for what a token is not for."""
-        environ = request.environ
-        caller = self._caller(environ, operation)
-        address = str(environ.get("REMOTE_ADDR", ""))
-        if caller is ANONYMOUS:
-            limits, client, body_bytes = self._strangers, address, 0
-        else:
-            limits, client, body_bytes = self._known, address if caller is LOCAL else caller.name, 0
-            if operation.body is not None:
-                length = request.content_length
-                body_bytes = self._largest_body if length is None else min(length, self._largest_body)
-        try:
-            limits.enter(client, body_bytes, time.monotonic())
-        except TooMuch as error:
-            wait = {"Retry-After": str(math.ceil(error.retry_after))}
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{client} may make {error}", headers=wait) from None
-        visit = Visit(caller, limits, client, body_bytes)
+        visit = self._enter(request, operation)
+        environ, caller = request.environ, visit.caller
         try:
             environ[CALLER], environ[GATE] = caller, self
             _check_role(caller, operation, "HTTP_AUTHORIZATION" in environ)
@@ -84,6 +70,11 @@ class Gate:
             environ[LET_IN]()
         return visit
 
+    def count(self, request: Request) -> None:
+        """Count a request that is for no call as any other. Raises Problem if it is one too many, or a foreign page's
+        where there are no tokens."""
+        self._enter(request, None).leave()
+
     @property
     def needs_tokens(self) -> bool:
         """Whether calls need a token."""
@@ -93,7 +84,25 @@ class Gate:
         """Tell whether a caller that was let in would be so again."""
         return self._tokens is None or caller is ANONYMOUS or self._tokens.holds(caller)
 
-    def _caller(self, environ: "WSGIEnvironment", operation: Operation) -> Caller:
+    def _enter(self, request: Request, operation: Operation | None) -> Visit:
+        """Begin a visit, for no call if there is no ``operation``. Raises Problem."""
+        caller = self._caller(request.environ, operation)
+        address = str(request.environ.get("REMOTE_ADDR", ""))
+        if caller is ANONYMOUS:
+            limits, client, body_bytes = self._strangers, address, 0
+        else:
+            limits, client, body_bytes = self._known, address if caller is LOCAL else caller.name, 0
+            if operation is not None and operation.body is not None:
+                length = request.content_length
+                body_bytes = self._largest_body if length is None else min(length, self._largest_body)
+        try:
+            limits.enter(client, body_bytes, time.monotonic())
+        except TooMuch as error:
+            wait = {"Retry-After": str(math.ceil(error.retry_after))}
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{client} may make {error}", headers=wait) from None
+        return Visit(caller, limits, client, body_bytes)
+
+    def _caller(self, environ: "WSGIEnvironment", operation: Operation | None) -> Caller:
         if self._tokens is None:
             _check_on_this_host(environ, operation)
             return LOCAL
@@ -142,7 +151,7 @@ def _check_scope(caller: Caller, in_path: Mapping[str, str]) -> None:
         caller.check_router(bodies.dpid_in_path(in_path["dpid"]))
 
 
-def _check_on_this_host(environ: "WSGIEnvironment", operation: Operation) -> None:
+def _check_on_this_host(environ: "WSGIEnvironment", operation: Operation | None) -> None:
     """Refuse what a page of a foreign site makes a browser on this host ask. Raises Problem.
 
     Without tokens nothing else would tell such a request from the operator's. A page whose name its owner makes lead
@@ -155,7 +164,7 @@ def _check_on_this_host(environ: "WSGIEnvironment", operation: Operation) -> Non
             f"expected a Host header of this host, such as 127.0.0.1 or localhost, got {name[:80]!r}:"
             " without tokens the API is for this host alone",
         )
-    if operation.needs is Role.ANYONE:
+    if operation is None or operation.needs is Role.ANYONE:
         return
     origin = environ.get("HTTP_ORIGIN")
     foreign = origin is not None and origin.partition("://")[2].lower() != name.lower()

@@ -88,6 +88,8 @@ class RestServer:
         """One connection, from the handshake on until it ends."""
         try:
             accepted.settimeout(self._idle_timeout)
+            # Else an answer of several parts waits for the client's delayed acknowledgement.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 accepted = self._tls.accept(accepted)
             HttpProtocol([address, accepted, eventlet.wsgi.STATE_IDLE], http, connection.let_in)
