@@ -243,6 +243,19 @@ def test_who_did_what_is_written_down_and_no_token(controller: Controller) -> No
         assert all(part in line for part in parts), line
 
 
+def test_the_audit_names_the_home_agent_also_where_addresses_are_hidden(ovs: Ovs, tmp_path: Path) -> None:
+    settings = f"log_addresses = false\ntokens_file = {write_tokens(tmp_path)}"
+    with Controller(ovs, tmp_path, settings, token=TOKENS["admin"]) as controller:
+        for token, status in ((TOKENS["bridge"], 200), (TOKENS["reader"], 403)):
+            answer = controller.call(
+                "PUT", f"/v1/home-agents/{HOME_AGENT}", {"home_prefixes": ["2001:db8:99::/64"]}, token=token
+            )
+            assert answer.status == status
+        lines = [line for line in controller.log.splitlines() if "event=audit" in line]
+    assert len(lines) == 2
+    assert all(f" home_agent={HOME_AGENT} " in line for line in lines), lines
+
+
 def test_pages_get_nothing_from_and_give_nothing_to_other_hosts(controller: Controller) -> None:
     for path in ("/openapi.json", "/v1/bindings", "/nowhere"):
         headers = controller.call("GET", path, headers={"Origin": "https://evil.example"}).headers

@@ -18,7 +18,7 @@ from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
 from controller.core.snapshots import Superseded
 from controller.rest.answers import FieldError
-from controller.rest.audit import Audit
+from controller.rest.audit import Audit, note_subject
 from controller.rest.binding_calls import BindingCalls
 from controller.rest.bodies import decode_either
 from controller.rest.calls import ARRIVED, Controlled, forbidden_problem, stale_problem
@@ -124,6 +124,7 @@ class RestApi:
         except HTTPException:
             self._gate.count(request)
             raise
+        note_subject(request, in_path)
         visit = self._gate.admit(request, operation, in_path)
         response: Response | None = None
         try:
