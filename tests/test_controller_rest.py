@@ -16,6 +16,7 @@ from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.core.traffic import UPLINK, Counters
+from controller.core.updates import MOST_TOLD
 from controller.events import EventBuffer
 from controller.metrics import Metrics
 from controller.rest.api import RestApi
@@ -298,6 +299,7 @@ def test_a_home_agent_is_announced_and_asked_for_its_snapshot() -> None:
     [
         ({"home_prefixes": []}, 422, "home_prefixes"),
         ({"home_prefixes": ["2001:db8:99::1/64"]}, 422, "home_prefixes[0]"),
+        ({"home_prefixes": [f"2001:db8:{i:x}::/64" for i in range(257)]}, 422, "home_prefixes"),
         ({"home_prefixes": ["::/0"]}, 422, "home_prefixes[0]"),
         ({"home_prefixes": [HOME_PREFIX, 7]}, 422, "home_prefixes[1]"),
         ({"lease": 0}, 422, "lease"),
@@ -403,6 +405,25 @@ def test_an_agent_follows_its_list(api: Api) -> None:
     problem(api.call("GET", "/v1/routers/1/flows"), 503)
 
 
+def test_failures_of_what_is_not_bound_are_passed_over(api: Api) -> None:
+    api.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": [BINDING]})
+    failed = [{"home_address": f"2001:db8:99::{number:x}", "reason": "no room"} for number in range(1, 0x200)]
+    assert api.call("PUT", "/v1/routers/1/tunnels/ack", {"revision": 0, "failed": failed}).status_code == 200
+    told = [event for event in api.offload.take_events() if event.name == "tunnel-failed"]
+    assert [str(event.fields["home_address"]) for event in told] == [HOME_ADDRESS]
+
+
+def test_of_many_failures_not_all_are_told(api: Api) -> None:
+    addresses = [f"2001:db8:99::{number:x}" for number in range(1, MOST_TOLD + 100)]
+    bindings = [{**BINDING, "home_address": address} for address in addresses]
+    for start in range(0, len(bindings), 500):
+        api.call("POST", "/v1/bindings", {"bindings": bindings[start : start + 500]})
+    failed = [{"home_address": address, "reason": "no room"} for address in addresses]
+    api.call("PUT", "/v1/routers/1/tunnels/ack", {"revision": 0, "failed": failed})
+    names = [event.name for event in api.offload.take_events()]
+    assert names.count("tunnel-failed") == MOST_TOLD
+
+
 def test_other_lists_are_filtered(api: Api) -> None:
     api.call("PUT", "/v1/routers/1/tunnels/ack", {"revision": 0})
 
@@ -436,6 +457,7 @@ def test_head_and_options(api: Api) -> None:
         ({"revision": -1}, "revision"),
         ({"endpoints": [{"home_agent": HOME_AGENT, "port": "tin", "mac": "02"}]}, "endpoints[0].mac"),
         ({"endpoints": [{"home_agent": "x", "port": "tin", "mac": "02:00:00:00:00:0a"}]}, "endpoints[0].home_agent"),
+        ({"endpoints": [{"home_agent": HOME_AGENT, "port": "t", "mac": "02:00:00:00:00:0a"}] * 257}, "endpoints"),
         ({"failed": [{"home_address": "x", "reason": "no"}]}, "failed[0].home_address"),
     ],
 )

@@ -101,7 +101,7 @@ EVENTS: Mapping[str, EventType] = {
         "A router's tunnel agent has fallen silent: the router's gates close.", _ROUTER, trouble=True
     ),
     "tunnel-failed": EventType(
-        "A router's tunnel agent could not set up a binding's tunnel.",
+        "A router's tunnel agent could not set up a binding's tunnel. Of many at once the first thousand are told.",
         {"home_address": HOME_ADDRESS, "router": ROUTER, "reason": REASON},
         trouble=True,
     ),

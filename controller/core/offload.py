@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from controller.core import reasons
@@ -148,14 +149,16 @@ class Offload:
         failures: dict[Prefix, str],
         now: float,
     ) -> None:
-        """A tunnel agent says what backend its router has, and what its kernel holds."""
+        """A tunnel agent says what backend its router has, and what its kernel holds. Failures of home addresses that
+        have no binding are passed over: they are gone by now. Of many new ones not all are told."""
+        failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self._router(dpid, now)
         before = router.tunnels.failures
         router.hear_agent(now)
         self.activations.suspect(router.acknowledge(revision, endpoints, flow, failures, now))
-        for home_address, reason in failures.items():
-            if before.get(home_address) != reason:
-                self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
+        news = ((address, reason) for address, reason in failures.items() if before.get(address) != reason)
+        for home_address, reason in islice(news, MOST_TOLD):
+            self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
         self.review(router, now)
 
     def hear_agent(self, dpid: int, now: float) -> Router:

@@ -30,6 +30,9 @@ from controller.rest.problems import Problem, wrong_field
 # Shorter ones would be gone between two renewals: switches count whole seconds.
 SHORTEST_LEASE = 2
 
+# Home prefixes of a home agent, and home agents that a router has endpoints for.
+MOST_PREFIXES = MOST_ENDPOINTS = 256
+
 T = TypeVar("T")
 
 
@@ -68,7 +71,7 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
     """A bridge's announcement of its home agent. ``lease`` in seconds."""
 
-    home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1)]
+    home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]
     lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
     status: Literal["up", "ha-down"] = "up"
 
@@ -116,7 +119,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     """Which backend a router has, and what its kernel holds."""
 
     revision: Revision
-    endpoints: list[EndpointBody] = []
+    endpoints: Annotated[list[EndpointBody], Meta(max_length=MOST_ENDPOINTS)] = []
     flow: FlowTunnelBody | None = None
     failed: list[FailureBody] = []
 
@@ -142,9 +145,10 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             self.flow.ipv4_problem,
         )
 
-    def failures(self) -> dict[Prefix, str]:
-        """Return the reasons by home address. Raises Problem."""
-        return {_prefix(f"failed[{i}].home_address", f.home_address): f.reason for i, f in enumerate(self.failed)}
+    def failure(self, index: int) -> tuple[Prefix, str]:
+        """Return one home address and the reason. Raises Problem."""
+        failed = self.failed[index]
+        return _prefix(f"failed[{index}].home_address", failed.home_address), failed.reason
 
 
 def decode_either(body: bytes, union: Any) -> Any:

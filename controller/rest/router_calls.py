@@ -115,7 +115,8 @@ class RouterCalls:
     )
     def put_acknowledgement(self, request: Request, body: bodies.AcknowledgementBody, dpid: str) -> Response:
         """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
-        endpoints, flow, failures = body.core_endpoints(), body.core_flow(), body.failures()
+        endpoints, flow = body.core_endpoints(), body.core_flow()
+        failures = dict(map(body.failure, self._at.by_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
         before = self._at.offload.routers.get(number)
