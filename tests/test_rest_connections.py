@@ -2,23 +2,27 @@
 """Clients that say little, nothing, too much or nonsense, over real sockets: they get their due, and stall nobody."""
 
 import contextlib
+import ctypes
 import json
+import os
 import resource
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.controller import REST_PORT, Controller
+from tests.support.controller import OPENFLOW_PORT, REST_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority
 from tests.support.tokens import TOKENS, write_tokens
 from tests.support.waiting import wait_for
 
 TIMEOUT = 30.0
+PIDFD_GETFD = 438  # a system call that Python has no function for; the number is the same on all architectures
 OPEN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 BEARER = f"Authorization: Bearer {TOKENS['bridge']}\r\n".encode()
 
@@ -309,3 +313,35 @@ def test_strangers_keep_nobody_out(host: Ovs, controller: Controller) -> None:
             assert rest_of(strangers[0]) == b""
         finally:
             close_all(strangers)
+
+
+def test_answers_and_flows_go_out_at_once(ovs: Ovs, tmp_path: Path) -> None:
+    """No connection that the controller has accepted waits to fill a segment (Nagle's algorithm)."""
+    with Controller(ovs, tmp_path) as controller, connect(ovs) as client:
+        client.sendall(OPEN + b"\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+        ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+        wait_for("the switch is connected", lambda: controller.get("/v1/routers?connected=yes")["routers"])
+        found = dict(accepted_by(controller.pid))
+    assert found == {REST_PORT: True, OPENFLOW_PORT: True}
+
+
+def accepted_by(pid: int) -> Iterator[tuple[int, bool]]:
+    """The TCP connections that a process has accepted: at which port, and whether Nagle's algorithm is off."""
+    process = os.pidfd_open(pid)
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            copy = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, int(descriptor), 0)
+            if copy < 0:
+                continue  # closed by now
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                continue
+            with socket.socket(fileno=copy) as shared:
+                if shared.family != socket.AF_INET or shared.type != socket.SOCK_STREAM:
+                    continue
+                if not shared.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    nagle_off = shared.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+                    yield shared.getsockname()[1], nagle_off
+    finally:
+        os.close(process)

@@ -76,6 +76,12 @@ class Controller:
         """What it has logged so far."""
         return self._log.read_text()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it and waits until it answers."""
         command = [
