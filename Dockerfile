@@ -23,9 +23,6 @@ RUN /opt/hoaflow/bin/pip install --no-deps --no-build-isolation /src \
  && /opt/hoaflow/bin/pip uninstall -y wheel setuptools pip
 
 FROM ${BASE_IMAGE}
-LABEL org.opencontainers.image.title="hoaflow" \
-      org.opencontainers.image.description="Takes the data traffic of Mobile IPv6 off the home agent, with OpenFlow" \
-      org.opencontainers.image.licenses="Apache-2.0"
 # python3: all parts. nftables: pair filters of home agent and routers. openvswitch-switch: routers without a host's own.
 # iproute2, iputils-ping, ethtool: routers, mobile node and whoever looks for a fault. tini: reaps and passes signals on.
 RUN apt-get update \
@@ -36,6 +33,14 @@ RUN apt-get update \
 COPY --from=build /opt/hoaflow /opt/hoaflow
 COPY deploy/image/bin /usr/lib/hoaflow
 ENV PATH=/opt/hoaflow/bin:/usr/lib/hoaflow:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Last, as they differ from build to build.
+ARG VERSION=0.1.0 REVISION=unknown SOURCE=unknown
+LABEL org.opencontainers.image.title="hoaflow" \
+      org.opencontainers.image.description="Takes the data traffic of Mobile IPv6 off the home agent, with OpenFlow" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
 # Whoever needs more (the home agent, the routers) is given it where it is started.
 USER hoaflow
 ENTRYPOINT ["/usr/bin/tini", "-g", "--"]

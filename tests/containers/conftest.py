@@ -23,6 +23,6 @@ def engine() -> Iterator[Engine]:
 def system(engine: Engine) -> Iterator[System]:
     """The system of docker-compose.yml, up."""
     with running_system(engine) as running:
-        for service in ("controller", "home-agent", "r1", "r2"):
+        for service in ("controller", "ha", "home-agent", "bridge", "r1", "r2", "cn", "mn"):
             running.wait_healthy(service)
         yield running

@@ -20,6 +20,7 @@ from topologies.traffic import Records, Span, lost
 
 PROJECT = "hoaflow-test"
 IMAGE = "hoaflow-test:latest"
+REVISION = "0123456789abcdef"
 CORRESPONDENT, HOME_ADDRESS = "2001:db8:2::2", "2001:db8:99::100"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WAIT_SECONDS = 60.0
@@ -40,7 +41,7 @@ class System:
 
     def compose(self, *arguments: str, **environment: str) -> str:
         """Runs Compose on the project, with more `environment`."""
-        settings = {"IMAGE": IMAGE, "BASE_IMAGE": self._base_image, "REST": "127.0.0.1:0", **environment}
+        settings = {"IMAGE": IMAGE, "BASE_IMAGE": self._base_image, "REST": "127.0.0.1:0", "REVISION": REVISION, **environment}
         return self.engine.compose(settings, "--project-name", PROJECT, *arguments)
 
     def container(self, service: str) -> str:
@@ -93,7 +94,7 @@ class System:
     def published(self, path: str, token: bool = True) -> str:
         """What is at the controller's published port; with or without the operator's token."""
         port = self.inspect("controller")["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
-        headers = {"Authorization": f"Bearer {self.run('bridge', 'cat', '/secrets/admin.token')}"} if token else {}
+        headers = {"Authorization": f"Bearer {self.run('cli', 'cat', '/secrets/admin.token')}"} if token else {}
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return str(answer.read(), "utf-8")

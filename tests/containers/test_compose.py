@@ -4,10 +4,12 @@
 The tests of this file are one story, in this order.
 """
 
+import json
+
 import pytest
 
 from tests.containers.engine import Engine
-from tests.containers.system import IMAGE, PROJECT, System, wait
+from tests.containers.system import HOME_ADDRESS, IMAGE, PROJECT, REVISION, System, wait
 
 HOME_AGENT_LOSS: dict[str, dict[str, tuple[int, int]]] = {}
 
@@ -28,6 +30,8 @@ def test_the_image_holds_what_runs_and_no_compiler(engine: Engine, system: Syste
         assert "usage" in engine.docker("run", "--rm", "--network", "none", IMAGE, command, "--help").lower()
     size = int(engine.docker("image", "inspect", "--format", "{{.Size}}", IMAGE))
     base = int(engine.docker("image", "inspect", "--format", "{{.Size}}", engine.base_image()))
+    labels = json.loads(engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", IMAGE))
+    assert labels["org.opencontainers.image.revision"] == REVISION
     print(f"image: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of it on top of the base image")
 
 
@@ -35,6 +39,7 @@ def test_the_image_holds_what_runs_and_no_compiler(engine: Engine, system: Syste
     ("service", "user", "capabilities"),
     [
         ("controller", "hoaflow", []),
+        ("cli", "hoaflow", []),
         ("bridge", "root", ["NET_ADMIN"]),
         ("home-agent", "root", ["NET_ADMIN", "NET_RAW"]),
         ("ha", "hoaflow", []),
@@ -59,6 +64,9 @@ def test_without_offload_a_killed_home_agent_is_noticed(system: System) -> None:
     system.compose("stop", "bridge")
     wait(lambda: "event=lease-lapsed" in system.log("controller"), "the lease does not lapse")
     system.roam("link2")
+    # The command line is none of the bridge's, and all parts' logs have the mobile node by its address.
+    assert "home-agent" in system.run("cli", "hoaflow", "explain", "--json", HOME_ADDRESS)
+    assert HOME_ADDRESS in system.log("home-agent")
     HOME_AGENT_LOSS["via the home agent"] = killed_under_traffic(system)
     system.compose("start", "bridge")
 
