@@ -54,8 +54,13 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def containers(objects: list[Object]) -> Iterator[tuple[Object, Object]]:
     for _, pod in pods(objects):
-        for container in pod["containers"]:
+        for container in all_of(pod):
             yield pod, container
+
+
+def all_of(pod: Object) -> list[Object]:
+    """Its containers, side-cars first."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def test_the_overlays_are_those_documented() -> None:
@@ -117,7 +122,7 @@ def test_what_a_pod_refers_to_is_there(objects: list[Object]) -> None:
             ):
                 assert reference is None or (kind, reference) in held, f"{name}: {reference}"
         mounted = {volume["name"] for volume in pod["volumes"]}
-        for container in pod["containers"]:
+        for container in all_of(pod):
             own = {"journal"} if name.startswith("StatefulSet") else set()
             assert {mount["name"] for mount in container["volumeMounts"]} <= mounted | own
             for source in container.get("envFrom", ()):
@@ -209,6 +214,33 @@ def test_every_home_agent_that_may_be_started_is_configured(objects: list[Object
     addresses = [re.search(r"HOME_AGENT=(\S+)", text) for text in settings["data"].values()]
     (router,) = (c for c in find(objects, "ConfigMap") if c["metadata"]["name"].startswith("router"))
     assert router["data"]["HOME_AGENTS"].split() == [found[1] for found in addresses if found]
+
+
+def test_a_home_agents_bridge_outlives_it(objects: list[Object]) -> None:
+    """A side-car ends after what it stands beside, and its lease outlasts a pod's replacement."""
+    (home_agent,) = find(objects, "StatefulSet")
+    (bridge,) = home_agent["spec"]["template"]["spec"]["initContainers"]
+    assert (bridge["name"], bridge["restartPolicy"]) == ("bridge", "Always")
+    (settings,) = (c for c in find(objects, "ConfigMap") if c["metadata"]["name"].startswith("home-agents"))
+    assert all("BRIDGE_OPTIONS='--lease 30'\n" in text for text in settings["data"].values())
+
+
+def test_nodes_can_be_drained_without_the_controller(objects: list[Object]) -> None:
+    """No bridge is ready then, and a budget would keep all home agents' pods where they are."""
+    (budget,) = find(objects, "PodDisruptionBudget")
+    assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_production_places_every_part(deployment: Deployment) -> None:
+    found = dict(pods(BUILDERS["python"](deployment.overlay("production"))))
+    assert found["StatefulSet home-agent"]["nodeSelector"] == {"hoaflow/home-agent": "true"}
+    assert found["DaemonSet router"]["nodeSelector"] == {"hoaflow/router": "true"}
+    classes = {name: pod["priorityClassName"] for name, pod in found.items()}
+    assert classes == {
+        "Deployment controller": "system-cluster-critical",
+        "StatefulSet home-agent": "system-cluster-critical",
+        "DaemonSet router": "system-node-critical",
+    }
 
 
 def test_the_controllers_settings_exist() -> None:

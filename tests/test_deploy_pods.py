@@ -124,6 +124,7 @@ to 2001:db8:2::2 from 2001:db8:77::1 iif core
 to fd00:9::9
 to fd00:9::9 from fd00:1::5
 ip -6 rule
+kubernetes-bridge
 kill $!
 wait $!
 """
@@ -133,6 +134,8 @@ def test_a_home_agents_pod_keeps_its_own_way_out(tmp_path: Path) -> None:
     """In a cluster with IPv6: mobile nodes' traffic leaves by the core, the pod's own by the cluster's network."""
     (settings := tmp_path / "etc" / "hoaflow").mkdir(parents=True)
     shutil.copy(CHECKOUT / "deploy/kubernetes/overlays/single-node/home-agent-0", settings)
+    with (settings / "home-agent-0").open("a") as entry:
+        entry.write("HOME_AGENT_OPTIONS='--log-format json'\nBRIDGE_OPTIONS=--help\n")
     (tmp_path / "keys.toml").write_text("")
     path = f"{BIN}:{IMAGE}:{os.environ['PATH']}:/usr/sbin:/sbin"
     environment = os.environ | {"PATH": path, "POD": "home-agent-0", "POD_IP": "fd00:1::5"}
@@ -143,6 +146,9 @@ def test_a_home_agents_pod_keeps_its_own_way_out(tmp_path: Path) -> None:
     by = [(found[1], found[2]) for route in routes if (found := re.search(r"via (\S+) dev (\S+)", route))]
     assert by == [("2001:db8:10::1", "core")] * 3 + [("fd00:1::1", "eth0")] * 2
     assert len(re.findall(r"^100[0-3]:", result.stdout, re.MULTILINE)) == 4  # once each, however often it starts
+    # The options that its entry has are its parts'.
+    assert "usage: ha-bridge" in result.stdout
+    assert all(json.loads(line) for line in (tmp_path / "first.log").read_text().splitlines())
 
 
 def test_a_router_without_a_token_says_so() -> None:
@@ -151,3 +157,24 @@ def test_a_router_without_a_token_says_so() -> None:
     )
     assert result.returncode == 1
     assert "no token for node node-9: name it in `routers`" in result.stderr
+
+
+def test_a_routers_options_are_its_parts() -> None:
+    script = """
+    mount -t tmpfs tmpfs /run
+    mount --bind /proc/sys /proc/sys
+    install -D /dev/null /run/secrets/hoaflow/token
+    kubernetes-router
+    """
+    environment = {
+        "PATH": f"{BIN}:{IMAGE}:{os.environ['PATH']}:/usr/sbin:/sbin",
+        **{"NODE": "node-1", "BRIDGE": "br0", "BACKEND": "auto", "HOME_AGENTS": "2001:db8:99::1"},
+        **{"CONTROLLER": "http://127.0.0.1:8080", "SETUP_OPTIONS": "--help", "OPTIONS": "--help"},
+    }
+    command = ["unshare", "--net", "--mount", "bash", "-ec", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"usage: hoaflow-router \w+", result.stdout) == [
+        "usage: hoaflow-router setup",
+        "usage: hoaflow-router run",
+    ]

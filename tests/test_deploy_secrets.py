@@ -42,6 +42,8 @@ def test_secrets_are_their_owners_alone_and_let_in_whom_the_overlay_names(deploy
         assert path.stat().st_mode & 0o077 == 0 or path.suffix == ".crt", path
     tokens = {token.name: token for token in read_tokens(made / "tokens.toml").values()}
     assert tokens["operator"].role is Role.ADMIN
+    assert tokens["prometheus"].role is Role.READ
+    assert (made / ".gitignore").read_text() == "*\n"
     assert tokens["home-agent-0"].home_agent == IPv6Address("2001:db8:99::1").packed
     assert tokens["node-1"].router == 1
 
@@ -71,12 +73,14 @@ def test_what_is_there_stays_and_what_is_new_is_added(deployment: Deployment) ->
     assert "home-agent-3.token" in secret(overlay, "bridge-tokens")
     assert "home-agent-3.keys.toml" in secret(overlay, "mobile-node-keys")
     names = {token.name for token in read_tokens(overlay / "secrets" / "tokens.toml").values()}
-    assert names == {"operator", *(f"home-agent-{n}" for n in range(4)), *(f"node-{n}" for n in (1, 2, 3))}
+    assert names == {"operator", "prometheus", *(f"home-agent-{n}" for n in range(4)), *(f"node-{n}" for n in (1, 2, 3))}
 
+    (overlay / "clients").write_text("second-operator admin\n")
     (overlay / "routers").write_text("# the others are gone\nnode-3 0000000000000003\n")
     assert deployment.make_secrets("production").returncode == 0
     names = {token.name for token in read_tokens(overlay / "secrets" / "tokens.toml").values()}
-    assert not names & {"node-1", "node-2"}
+    assert not names & {"node-1", "node-2", "operator", "prometheus"}
+    assert "second-operator" in names
 
 
 def test_an_overlay_of_ones_own_lies_elsewhere(deployment: Deployment, tmp_path: Path) -> None:
@@ -121,11 +125,30 @@ def test_wrong_usage_is_told(deployment: Deployment, arguments: list[str], said:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ("grafana", "expected a name and read or admin"),
+        ("grafana bridge", "expected a name and read or admin"),
+        ("node-1 read", "there twice: node-1"),
+        ("local read", "nobody may be called local"),
+    ],
+)
+def test_a_wrong_client_is_told(deployment: Deployment, line: str, said: str) -> None:
+    with (deployment.overlay("single-node") / "clients").open("a") as clients:
+        clients.write(f"{line}\n")
+    result = deployment.make_secrets("single-node")
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert not list(deployment.folder.rglob("secrets"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
         ("node-2", "expected a node's name and 16 hexadecimal digits"),
         ("node-2 2", "expected a node's name and 16 hexadecimal digits"),
         ("node-2 0000000000000002 0000000000000003", "expected a node's name and 16 hexadecimal digits"),
         ('"] 0000000000000002', "expected a node's name and 16 hexadecimal digits"),
-        ("operator 0000000000000002", "no node may be called operator here"),
+        ("operator 0000000000000002", "there twice: operator"),
+        ("controller 0000000000000002", "nobody may be called controller"),
         ("node-1 0000000000000002", "there twice: node-1"),
         ("node-2 0000000000000001", "there twice: 0000000000000001"),
     ],
