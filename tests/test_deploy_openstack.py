@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.access.tokens import read_tokens
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
 
@@ -31,13 +32,15 @@ def cloud_init() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the user data, filled in by the commands of docs/openstack.md."""
-    folder = tmp_path_factory.mktemp("openstack")
+    folder = tmp_path_factory.mktemp("openstack") / "hoaflow"
+    folder.mkdir()
     for name in ("deploy", "scripts"):
         (folder / name).symlink_to(CHECKOUT / name)
     text = (CHECKOUT / "docs" / "openstack.md").read_text()
     (commands,) = re.findall(r"\n((?: {4}.*\n|\n)*    fill\(\).*\n(?: {4}.*\n|\n)*)", text)
     subprocess.run(["bash", "-euc", commands], cwd=folder, check=True, timeout=60)
-    return folder
+    assert {path.name for path in folder.iterdir()} == {"deploy", "scripts"}  # no secret lies in the checkout
+    return folder.parent / "my-cloud"
 
 
 def check(path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -57,6 +60,13 @@ def test_filled_in_it_has_no_gaps(cloud_init: dict[str, str], filled: Path, name
     path = filled / f"{name}.yaml"
     assert check(path, cloud_init).returncode == 0
     assert not re.findall(r"\b[A-Z]+_(?:TOKEN|CERTIFICATE|KEY)\b(?!_|=)", path.read_text())
+
+
+def test_what_is_made_is_for_its_owner_alone(filled: Path) -> None:
+    for path in filled.iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or path.suffix == ".crt", path
+    tokens = {token.name: token.role.value for token in read_tokens(filled / "tokens.toml").values()}
+    assert tokens == {"r1": "router", "bridge": "bridge", "operator": "admin"}
 
 
 def test_the_commands_have_the_addresses_of_the_user_data() -> None:

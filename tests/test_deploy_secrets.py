@@ -73,7 +73,12 @@ def test_what_is_there_stays_and_what_is_new_is_added(deployment: Deployment) ->
     assert "home-agent-3.token" in secret(overlay, "bridge-tokens")
     assert "home-agent-3.keys.toml" in secret(overlay, "mobile-node-keys")
     names = {token.name for token in read_tokens(overlay / "secrets" / "tokens.toml").values()}
-    assert names == {"operator", "prometheus", *(f"home-agent-{n}" for n in range(4)), *(f"node-{n}" for n in (1, 2, 3))}
+    assert names == {
+        "operator",
+        "prometheus",
+        *(f"home-agent-{n}" for n in range(4)),
+        *(f"node-{n}" for n in (1, 2, 3)),
+    }
 
     (overlay / "clients").write_text("second-operator admin\n")
     (overlay / "routers").write_text("# the others are gone\nnode-3 0000000000000003\n")

@@ -41,7 +41,13 @@ class System:
 
     def compose(self, *arguments: str, **environment: str) -> str:
         """Runs Compose on the project, with more `environment`."""
-        settings = {"IMAGE": IMAGE, "BASE_IMAGE": self._base_image, "REST": "127.0.0.1:0", "REVISION": REVISION, **environment}
+        settings = {
+            "IMAGE": IMAGE,
+            "BASE_IMAGE": self._base_image,
+            "REST": "127.0.0.1:0",
+            "REVISION": REVISION,
+            **environment,
+        }
         return self.engine.compose(settings, "--project-name", PROJECT, *arguments)
 
     def container(self, service: str) -> str:

@@ -20,7 +20,13 @@ KNOWN = {
     *("images", "patches"),
 }
 # Lists of objects that a strategic merge takes apart by this field; all others are replaced as a whole.
-MERGED_BY = {"containers": "name", "initContainers": "name", "volumes": "name", "env": "name", "volumeMounts": "mountPath"}
+MERGED_BY = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "volumeMounts": "mountPath",
+}
 GENERATED = {"configMapGenerator": ("ConfigMap", "data"), "secretGenerator": ("Secret", "data")}
 CLUSTER_WIDE = {"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"}
 
