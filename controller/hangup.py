@@ -16,7 +16,8 @@ LOG = Log("controller")
 class Hangup:
     """Calls ``reloads``, by what they read, each time the process gets SIGHUP.
 
-    One that raises WrongSettings is to have changed nothing: what was read before stays in use.
+    One that raises is to have changed nothing: what was read before stays in use. WrongSettings is what it is to
+    raise for what is wrong in its files; whatever else it raises is told with its stack, and ends nothing either.
     """
 
     def __init__(self, reloads: Mapping[str, Callable[[], None]]) -> None:
@@ -41,5 +42,7 @@ class Hangup:
                 reload()
             except WrongSettings as error:
                 LOG.error("reload-failed", what=what, kept="former", reason=error)
+            except Exception:
+                LOG.exception("reload-failed", what=what, kept="former")
             else:
                 LOG.info("reloaded", what=what)

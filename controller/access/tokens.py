@@ -87,7 +87,7 @@ def read_tokens(path: Path) -> Mapping[bytes, Caller]:
             tables = tomllib.load(file)
     except OSError as error:
         raise WrongTokens(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, bad UTF-8, integers too long, nesting too deep
         raise WrongTokens(f"{path}: not TOML: {error}") from None
     callers: dict[bytes, Caller] = {}
     for name, table in tables.items():
