@@ -22,12 +22,14 @@ from controller.core.router import Timing
 from controller.events import EventBuffer
 from controller.garbage import spare_full_collections
 from controller.hangup import Hangup
+from controller.listening import CannotListen
 from controller.metrics import Metrics
-from controller.openflow_tls import install, openflow_tls
+from controller.openflow_server import install
+from controller.openflow_tls import openflow_tls
 from controller.rest.api import RestApi
 from controller.rest.calls import Controlled
 from controller.rest.gate import Gate
-from controller.rest.server import CannotListen, RestServer
+from controller.rest.server import RestServer
 from controller.settings import load
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
@@ -56,8 +58,7 @@ class HoaflowController(RyuApp):
             self._server = RestServer(self._exposure, settings.request_timeout, settings.connections_per_client)
         except CannotListen as error:
             raise SystemExit(f"hoaflow: {error}") from None
-        if switch_tls is not None:
-            install(switch_tls)
+        install(switch_tls, self._vital)
         read = {
             "tokens": self._exposure.tokens,
             "rest-certificates": self._exposure.tls,

@@ -7,21 +7,11 @@ Ryu 4.34 lets in the first switch only: it uses up its TLS context with that one
 when ``--ca-certs`` is missing, listens in clear when one of the other two is, and gives a handshake any time it likes.
 """
 
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
-from ryu.lib import hub
-from ryu.ofproto import ofproto_common
 
-from controller.tls import HandshakeFailed, ServerTls, TlsFiles, WrongCertificates
-from logs import Log
-
-LOG = Log("southbound")
-
-Connected = Callable[[Any, Any], None]
+from controller.tls import ServerTls, TlsFiles, WrongCertificates
 
 
 def openflow_tls(conf: cfg.ConfigOpts) -> ServerTls | None:
@@ -35,30 +25,3 @@ def openflow_tls(conf: cfg.ConfigOpts) -> ServerTls | None:
     if missing:
         raise WrongCertificates(f"OpenFlow over TLS needs {', '.join(given)}; missing: {', '.join(missing)}")
     return ServerTls(TlsFiles(Path(conf.ctl_cert), Path(conf.ctl_privkey), Path(conf.ca_certs)))
-
-
-def install(tls: ServerTls) -> None:
-    """Make Ryu listen to switches over TLS. To be called before Ryu starts listening."""
-    from ryu.controller import controller
-
-    def server_loop(self: Any, ofp_tcp_listen_port: int, ofp_ssl_listen_port: int | None) -> None:
-        address = (controller.CONF.ofp_listen_host, ofp_ssl_listen_port or ofproto_common.OFP_SSL_PORT)
-        server = hub.StreamServer(address, _over(tls, controller.datapath_connection_factory))
-        LOG.info("openflow-listening", openflow="ssl:{}:{}".format(*address))
-        server.serve_forever()
-
-    controller.OpenFlowController.server_loop = server_loop
-
-
-def _over(tls: ServerTls, connected: Connected) -> Connected:
-    """Return what makes the handshake on a connection, in that connection's own greenlet, and hands it on."""
-
-    def accept(connection: socket.socket, address: Any) -> None:
-        try:
-            secured = tls.accept(connection)
-        except HandshakeFailed as error:
-            LOG.warning("switch-refused", peer=address[0], reason=error)
-            return
-        connected(secured, address)
-
-    return accept

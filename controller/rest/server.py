@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP server of the northbound API: eventlet's, with bounds that it does not set itself."""
 
-import errno
 import resource
 import socket
 import time
@@ -11,6 +10,7 @@ import eventlet.wsgi
 
 from controller.access.exposure import Exposure
 from controller.access.seldom import Seldom
+from controller.listening import connections, listen
 from controller.rest.api import RestApi
 from controller.rest.connections import Connection, Connections, TooManyConnections
 from controller.rest.http_protocol import HttpProtocol
@@ -22,15 +22,7 @@ LOG = Log("rest")
 # Connections at a time, if the host allows so many files. Beyond, those go that have not been let in.
 MOST_CONNECTIONS = 10_000
 OTHER_FILES = 500  # switches, logs, and what else is open
-# What accept() may fail with without being at fault: the client was gone first, or the host is short of something.
-GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM})
-SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-PAUSE = 0.1  # seconds until the next attempt when the host is short of something
 TOLD_EVERY = 60.0  # seconds in which a refused address is told of once
-
-
-class CannotListen(Exception):
-    """The API's address can't be used."""
 
 
 class RestServer:
@@ -42,13 +34,7 @@ class RestServer:
         self._idle_timeout = idle_timeout
         self._connections = Connections(_most_connections(), connections_per_client)
         self._told = Seldom(TOLD_EVERY)
-        host, port = exposure.host, exposure.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            # Not to be shared: a controller that was forgotten would answer every other request.
-            self._socket = eventlet.listen((host, port), family, backlog=512, reuse_port=False)
-        except OSError as error:
-            raise CannotListen(f"can't listen on {host} port {port}: {error.strerror}") from None
+        self._socket = listen(exposure.host, exposure.port)
 
     def serve(self, api: RestApi) -> None:
         """Serve until the greenlet is ended."""
@@ -62,16 +48,7 @@ class RestServer:
             log_output=False,
             debug=False,
         )
-        while True:
-            try:
-                accepted, address = self._socket.accept()
-            except OSError as error:
-                if error.errno in SHORT:
-                    LOG.warning("accept-failed", reason=error.strerror)
-                    eventlet.sleep(PAUSE)
-                elif error.errno not in GONE:
-                    raise
-                continue
+        for accepted, address in connections(self._socket, LOG):
             try:
                 connection = self._connections.add(address[0])
             except TooManyConnections as error:
@@ -79,8 +56,6 @@ class RestServer:
                 accepted.close()
                 continue
             connection.end = eventlet.spawn(self._converse, http, connection, accepted, address).kill
-            # Else a flood of connections would leave no time to serve them, or anything else.
-            eventlet.sleep(0)
 
     def _converse(
         self, http: eventlet.wsgi.Server, connection: Connection, accepted: socket.socket, address: tuple[str, int]

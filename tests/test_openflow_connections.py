@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strangers at the OpenFlow port who say nothing, in whatever numbers: they are sent away, and keep no switch out."""
+
+import contextlib
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.controller import OPENFLOW_PORT, Controller
+from tests.support.ovs import Ovs
+from tests.support.waiting import patient, wait_for
+
+TIMEOUT = patient(40.0)  # seconds; the controller gives a handshake 10
+HELLO = bytes.fromhex("04 00 0008 00000001")
+
+
+@pytest.fixture
+def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
+    """A controller that switches reach in clear."""
+    with Controller(ovs, tmp_path) as running:
+        yield running
+    running.assert_log_clean()
+
+
+def connect(ovs: Ovs) -> socket.socket:
+    """A connection to the OpenFlow port, with nothing said yet."""
+    with ovs.inside():
+        return socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=TIMEOUT)
+
+
+def until_closed(connection: socket.socket) -> None:
+    """Read until the controller closes the connection. Raises TimeoutError when it does not."""
+    with contextlib.suppress(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+
+
+def connected(controller: Controller) -> list[str]:
+    """The datapath ids of the switches that are connected."""
+    return [router["dpid"] for router in controller.get("/v1/routers")["routers"] if router["connected"]]
+
+
+@pytest.mark.parametrize("said", [b"", HELLO], ids=["nothing", "hello"])
+def test_who_does_not_complete_the_handshake_is_sent_away(ovs: Ovs, controller: Controller, said: bytes) -> None:
+    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    wait_for("the switch is connected", lambda: connected(controller) == [f"{1:016x}"])
+    with connect(ovs) as stranger:
+        stranger.sendall(said)
+        until_closed(stranger)
+    told = 'event=switch-refused peer=127.0.0.1 reason="no OpenFlow handshake within 10 s"'
+    wait_for("it is told", lambda: told in controller.log)
+    assert connected(controller) == [f"{1:016x}"]  # the deadline is the handshake's
+    assert "router-disconnected" not in controller.log
+
+
+def test_a_shortage_of_files_passes(ovs: Ovs, controller: Controller) -> None:
+    soft = 100
+    resource.prlimit(controller.pid, resource.RLIMIT_NOFILE, (soft, soft))
+    with contextlib.ExitStack() as strangers:
+        for _ in range(2 * soft):
+            strangers.enter_context(connect(ovs))
+        wait_for("it is short of files", lambda: "event=accept-failed" in controller.log)
+    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    wait_for("the switch is connected", lambda: connected(controller) == [f"{1:016x}"])
+
+
+def test_many_who_say_nothing_keep_no_switch_out(ovs: Ovs, controller: Controller) -> None:
+    with contextlib.ExitStack() as strangers:
+        first, *_ = [strangers.enter_context(connect(ovs)) for _ in range(300)]
+        until_closed(first)
+        assert 'reason="256 younger connections without a complete handshake"' in controller.log
+        ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+        wait_for("the switch is connected", lambda: connected(controller) == [f"{1:016x}"])
