@@ -13,7 +13,7 @@ import urllib3
 from cli.client import Client, Json
 from cli.errors import CliError, Unauthorised
 
-# The controller says something every 15 s, if only that it lives.
+# The controller says something every 30 s or more often (event_heartbeat), if only that it lives.
 SILENCE = 45.0  # seconds
 FIRST_RETRY, LAST_RETRY = 0.5, 5.0  # seconds
 LARGEST_LINE = 1024 * 1024  # bytes

@@ -117,7 +117,7 @@ OPTIONS = (
         "event_heartbeat",
         default=15.0,
         min=0.1,
-        max=300.0,
+        max=30.0,
         help="Seconds after which a client that follows the events gets a sign of life if there is nothing to tell.",
     ),
     cfg.StrOpt(

@@ -46,6 +46,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
         ("classify_miss = 0", "classify_miss"),
         ("first_table = 10\nclassify_miss = 13", "classify_miss"),
         ("agent_lease = nan", "agent_lease"),
+        ("event_heartbeat = 31", "event_heartbeat"),  # clients take longer silence for a dead connection
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, line: str, named: str) -> None:

@@ -4,7 +4,7 @@
 
 import { Unauthorized, request } from "./api.js";
 
-const SILENCE = 60_000; // milliseconds; the controller's heartbeat is more frequent by far
+const SILENCE = 60_000; // milliseconds; event_heartbeat is 30 s at the most
 const LONGEST_WAIT = 15_000;
 const LONGEST_LINE = 1_000_000; // characters
 
