@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from controller.core.addresses import Prefix, parse_ipv6_address, parse_prefix
+from controller.core.addresses import Prefix, host, parse_ipv6_address, parse_prefix, why_not_global_unicast
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
@@ -138,8 +138,8 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
         return FlowTunnelNames(
             self.flow.transmit_port,
             self.flow.receive_port,
-            _address("flow.decapsulation_address", self.flow.decapsulation_address),
-            self.flow.decapsulation_mac.lower(),
+            _unicast_address("flow.decapsulation_address", self.flow.decapsulation_address),
+            _unicast_mac("flow.decapsulation_mac", self.flow.decapsulation_mac),
             self.flow.router_mac.lower(),
             self.flow.mtu,
             self.flow.ipv4_problem,
@@ -214,6 +214,21 @@ def _address(field: str, text: str) -> bytes:
         return parse_ipv6_address(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
+
+
+def _unicast_address(field: str, text: str) -> bytes:
+    address = _address(field, text)
+    reason = why_not_global_unicast(host(address))
+    if reason is not None:
+        raise wrong_field(field, f"expected an address that mobile nodes can reach: {reason}")
+    return address
+
+
+def _unicast_mac(field: str, text: str) -> str:
+    octets = bytes.fromhex(text.replace(":", ""))
+    if octets[0] & 1 or not any(octets):
+        raise wrong_field(field, f"expected a unicast MAC address, got {text}")
+    return text.lower()
 
 
 def _prefix(field: str, text: str) -> Prefix:

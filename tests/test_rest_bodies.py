@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a router's agent may announce of its `flow` backend."""
+
+import pytest
+
+from controller.rest.bodies import AcknowledgementBody, decode
+from controller.rest.problems import Problem
+
+FLOW = (
+    '{"revision": 0, "flow": {"transmit_port": "tx", "receive_port": "rx", "router_mac": "02:00:00:00:00:0c",'
+    ' "decapsulation_address": "ADDRESS", "decapsulation_mac": "MAC"}}'
+)
+
+
+def announce(address: str = "fd00::f1", mac: str = "02:00:00:00:00:0A") -> None:
+    body = FLOW.replace("ADDRESS", address).replace("MAC", mac)
+    assert decode(body.encode(), AcknowledgementBody).core_flow() is not None
+
+
+def test_a_unique_local_address_is_one_that_mobile_nodes_may_reach() -> None:
+    announce()
+
+
+@pytest.mark.parametrize("address", ["::1", "::", "fe80::1", "ff02::1"])
+def test_an_address_that_no_mobile_node_reaches_is_refused(address: str) -> None:
+    with pytest.raises(Problem, match="decapsulation_address"):
+        announce(address=address)
+
+
+@pytest.mark.parametrize("mac", ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"])
+def test_a_mac_address_that_is_no_single_station_is_refused(mac: str) -> None:
+    with pytest.raises(Problem, match="decapsulation_mac"):
+        announce(mac=mac)
