@@ -119,9 +119,10 @@ def test_a_drained_router_gives_all_traffic_back_and_does_not_forget(bench: Benc
     bench.agent()
     bench.ovs.vsctl("del-controller", "br0")
     wait_for("the switch is away", lambda: not bench.controller.get(f"/v1/routers/{ROUTER}")["connected"])
-    refused = bench.controller.call("PUT", path)
-    assert refused.status == 503
-    assert "not connected" in refused.body["detail"]
+    for method in ("PUT", "DELETE"):
+        refused = bench.controller.call(method, path)
+        assert refused.status == 503
+        assert "not connected" in refused.body["detail"]
     bench.ovs.ofctl("del-flows", "br0")  # as a switch that is switched off and on
     bench.ovs.vsctl("set-controller", "br0", f"tcp:127.0.0.1:{OPENFLOW_PORT}")
     wait_for("the switch is back and drained", back_and_drained)

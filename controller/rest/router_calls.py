@@ -50,15 +50,11 @@ class RouterCalls:
     def drain_router(self, request: Request, dpid: str) -> Response:
         """Take a router out of service: all its traffic goes back to the home agents, without loss. Idempotent. It is
         answered when the switch has confirmed that; the switch remembers it, also over restarts of the controller."""
-        router = self._router(dpid)
-        if not router.connected:
-            reason = "is not connected, and it is the switch that remembers; try again when it is back"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
-        return self._drain(router, True)
+        return self._drain(self._router(dpid), True)
 
-    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, UNKNOWN)
+    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
     def undrain_router(self, request: Request, dpid: str) -> Response:
-        """Take a router back into service. Idempotent."""
+        """Take a router back into service. Idempotent. It is answered when the switch has confirmed that."""
         return self._drain(self._router(dpid), False)
 
     @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery)
@@ -128,6 +124,9 @@ class RouterCalls:
         return json_answer(answers.AgentLease(self._at.settings.agent_lease))
 
     def _drain(self, router: Router, draining: bool) -> Response:
+        if not router.connected:
+            reason = "is not connected, and it is the switch that remembers; try again when it is back"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
         now = time.monotonic()
         deadline = now + self._at.settings.request_timeout
         self._at.offload.drain(router.dpid, draining, now)
@@ -135,7 +134,7 @@ class RouterCalls:
         while router.connected and not router.gates.drain_confirmed(now) and now < deadline:
             self._at.changed.wait(deadline - now)
             now = time.monotonic()
-        if draining and not router.gates.drain_confirmed(now):
+        if not router.gates.drain_confirmed(now):
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
         return json_answer(self._view(router))
 
