@@ -13,6 +13,7 @@ from controller.core.explanation import explain
 from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
+from controller.core.tunnels import EndpointName
 from tests.support.world import (
     CARE_OF_ADDRESSES,
     DPID,
@@ -495,6 +496,15 @@ def test_the_clock_notices_a_lapsed_lease_and_a_lost_agent(world: World) -> None
     run_clock(world, LEASE + 1)
     assert {"lease-lapsed", "agent-lost"} <= set(world.event_names())
     assert world.offload.bindings.get(HOME_ADDRESSES[1]) is None, "without a lifetime, the lease alone bounds it"
+
+
+def test_an_agent_that_announces_something_else_is_told_of(world: World) -> None:
+    world.event_names()
+    world.agent_follows()
+    assert "agent-changed" not in world.event_names()
+    other = {HOME_AGENT: EndpointName("tin2", "02:00:00:00:00:0b")}
+    world.offload.acknowledge(DPID, 0, other, None, {}, world.now)
+    assert "agent-changed" in world.event_names()
 
 
 def test_a_lost_agent_closes_the_gates_without_waiting_for_the_bridge(world: World) -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a router's agent may announce of its `flow` backend."""
+"""What a router's agent may announce of its backend."""
+
+import json
 
 import pytest
 
@@ -31,3 +33,18 @@ def test_an_address_that_no_mobile_node_reaches_is_refused(address: str) -> None
 def test_a_mac_address_that_is_no_single_station_is_refused(mac: str) -> None:
     with pytest.raises(Problem, match="decapsulation_mac"):
         announce(mac=mac)
+
+
+ENDPOINT = {"home_agent": "2001:db8:99::1", "port": "tin", "mac": "02:00:00:00:00:0a"}
+
+
+def test_one_backend_and_one_endpoint_for_each_home_agent() -> None:
+    def announced(**more: object) -> AcknowledgementBody:
+        return decode(json.dumps({"revision": 0, **more}).encode(), AcknowledgementBody)
+
+    assert len(announced(endpoints=[ENDPOINT]).core_endpoints()) == 1
+    with pytest.raises(Problem, match="one endpoint for each home agent"):
+        announced(endpoints=[ENDPOINT, ENDPOINT | {"home_agent": "2001:DB8:99:0::1"}]).core_endpoints()
+    flow = json.loads(FLOW.replace("ADDRESS", "fd00::f1").replace("MAC", "02:00:00:00:00:0a"))["flow"]
+    with pytest.raises(Problem, match="a router has one backend"):
+        announced(endpoints=[ENDPOINT], flow=flow).core_endpoints()

@@ -100,6 +100,12 @@ EVENTS: Mapping[str, EventType] = {
     "agent-lost": EventType(
         "A router's tunnel agent has fallen silent: the router's gates close.", _ROUTER, trouble=True
     ),
+    "agent-changed": EventType(
+        "A router's tunnel agent has announced another backend or other endpoints than before, without falling silent:"
+        " the router was set up anew, or two agents speak for it.",
+        _ROUTER,
+        trouble=True,
+    ),
     "tunnel-failed": EventType(
         "A router's tunnel agent could not set up a binding's tunnel. Of many at once the first thousand are told.",
         {"home_address": HOME_ADDRESS, "router": ROUTER, "reason": REASON},

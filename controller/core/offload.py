@@ -153,7 +153,9 @@ class Offload:
         have no binding are passed over: they are gone by now. Of many new ones not all are told."""
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self._router(dpid, now)
-        before = router.tunnels.failures
+        before, was = router.tunnels.failures, (router.tunnels.endpoints, router.tunnels.flow)
+        if router.tunnels.agent_alive(now) and any(was) and was != (endpoints, flow):
+            self._event("agent-changed", router=f"{dpid:016x}")
         router.hear_agent(now)
         self.activations.suspect(router.acknowledge(revision, endpoints, flow, failures, now))
         news = ((address, reason) for address, reason in failures.items() if before.get(address) != reason)
@@ -186,10 +188,7 @@ class Offload:
         """
         router = self.router(dpid)
         if router.gates.drain(draining, now):
-            if draining:
-                self._event("router-drained", router=f"{dpid:016x}")
-            else:
-                self._event("router-undrained", router=f"{dpid:016x}")
+            self._event("router-drained" if draining else "router-undrained", router=f"{dpid:016x}")
             router.flows.recheck_adopted()
             self.review(router, now)
         return router

@@ -124,10 +124,14 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     failed: list[FailureBody] = []
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
-        """Return the endpoints by home agent. Raises Problem."""
-        endpoints = {}
+        """Return the endpoints by home agent. Raises Problem, also where the `flow` backend is told as well."""
+        if self.endpoints and self.flow is not None:
+            raise wrong_field("endpoints", "expected none with the flow backend: a router has one backend")
+        endpoints: dict[bytes, EndpointName] = {}
         for index, endpoint in enumerate(self.endpoints):
             address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
+            if address in endpoints:
+                raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
             endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower())
         return endpoints
 
