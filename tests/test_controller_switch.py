@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import resident_bytes
 from tests.support.bench import (
     CN,
     FIRST,
@@ -313,6 +314,53 @@ def test_a_silent_switch_delays_nobody_else_and_comes_back(ovs: Ovs, controller:
         assert routers[f"{2:016x}"]["state"] == "pending"
         wait_for("the silent one is dropped and comes back", both_active)
         assert "event=switch-silent router=0000000000000002" in controller.log
+
+
+def test_a_switch_that_reads_nothing_delays_nobody_else_and_gets_only_the_newest(ovs: Ovs, tmp_path: Path) -> None:
+    home_addresses = [f"2001:db8:99::1:{number:x}" for number in range(1, 1001)]
+    settings = "answer_within = 300\nagent_lease = 300\nlongest_lease = 300\nchanges_a_second = 1000"
+    with Controller(ovs, tmp_path, settings) as controller, Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
+        bench = Bench(ovs, controller)
+        bench.announce(lease=300)
+        for dpid, port in enumerate((OPENFLOW_PORT, 6654), start=1):
+            names = {"transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
+            ovs.add_bridge(f"br{dpid}", dpid, port)
+            for number, name in enumerate(names.values(), start=5):
+                ovs.add_port(f"br{dpid}", name, number)
+            ovs.vsctl("set", "controller", f"br{dpid}", "inactivity_probe=0")  # a deaf one hears nothing
+            controller.put(f"/v1/routers/{dpid}/tunnels/ack", {"revision": 0, "flow": FLOW | names})
+
+        def move(sequence: int) -> None:
+            moved = [
+                binding(
+                    home_address=home_address, sequence=sequence, care_of_address=f"2001:db8:2::{sequence:x}:{number:x}"
+                )
+                for number, home_address in enumerate(home_addresses)
+            ]
+            assert controller.call("POST", "/v1/bindings", {"bindings": moved}).status == 200
+
+        def states() -> list[str]:
+            routers = controller.get(f"/v1/bindings/{home_addresses[-1]}")["routers"].values()
+            return [router["state"] for router in routers]
+
+        bench.snapshot()
+        for sequence in range(1, 31):
+            move(sequence)
+        wait_for("both switches have them", lambda: states() == ["active", "active"])
+        sent = len(proxy.committed)
+        proxy.hearing.clear()
+        resident = []
+        for begin in (31, 61):
+            for sequence in range(begin, begin + 30):
+                move(sequence)
+            wait_for("the other switch has the last of 30,000 moves", lambda: states()[0] == "active")
+            assert states()[1] == "pending"
+            resident.append(resident_bytes(controller.pid))
+        assert resident[1] - resident[0] < 10e6, "moves that only wait for the newest cost no memory"
+        proxy.hearing.set()
+        wait_for("it has the last ones, too", lambda: states() == ["active", "active"])
+        # What was under way when it stopped reading, and the newest: two flows each, never the moves in between.
+        assert sum(map(len, proxy.committed[sent:])) <= 3 * 2 * len(home_addresses)
 
 
 FLOW: dict[str, object] = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flow changes on their way to a switch: several at a time, until it has answered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -26,6 +26,23 @@ class Batch(NamedTuple):
     number: int
     changes: list[FlowChange]
     subjects: list[Subject]
+
+
+class UnderWay:
+    """What is on its way to the switch about a subject: under which keys, whether somebody touched the subject since,
+    and which keys it has left then."""
+
+    __slots__ = ("keys", "leaving", "touched")
+
+    def __init__(self, keys: list[FlowKey]) -> None:
+        self.keys = keys
+        self.touched = False
+        self.leaving: dict[FlowKey, None] | tuple[()] = ()
+
+    def touch(self, leaving: Iterable[FlowKey] = ()) -> None:
+        """Have the subject looked at again when the switch has answered, and with it these keys."""
+        self.touched = True
+        self.leaving = dict.fromkeys((*self.leaving, *leaving))
 
 
 class Batches:

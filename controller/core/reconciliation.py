@@ -12,7 +12,7 @@ from typing import Protocol
 
 from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
-from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.batches import Batch, Batches, FlowChange, UnderWay
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import Entry, InstalledFlows, Reading
 from controller.core.queues import LookQueue, Subject
@@ -64,8 +64,7 @@ class Reconciliation:
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
         self._sweep_at: float | None = None
         self._opening: set[FlowKey] = set()  # gates that are to open
-        # What is on its way to the switch, and if somebody touched it since, with which keys.
-        self._in_flight: dict[Subject, tuple[FlowKey, ...] | None] = {}
+        self._in_flight: dict[Subject, UnderWay] = {}
         self._batches = Batches()
         self._later: Agenda[Subject] = Agenda()
         self._reading: Reading | None = None
@@ -104,11 +103,14 @@ class Reconciliation:
         which it may have no use any more. What is not urgent goes after all that is."""
         if not self._known:
             return  # everything will be looked at
-        if subject in self._in_flight:
-            self._in_flight[subject] = (self._in_flight[subject] or ()) + leaving
+        under_way = self._in_flight.get(subject)
+        if under_way is not None:
+            under_way.touch(key for key in leaving if key in under_way.keys or self._is_known(key))
             return
         if leaving:
             leaving = tuple(key for key in leaving if self._is_known(key))
+            for key in leaving:
+                self.rejections.remove(key)  # another flow deserves another try at once
         if urgent or subject in self._urgent:
             self._urgent.add(subject, leaving + self._bulk.take_out(subject))
         else:
@@ -117,10 +119,7 @@ class Reconciliation:
     def _is_known(self, key: FlowKey) -> bool:
         """Tell whether the switch has or may get a flow with a key that is left, or has refused it: only then is there
         something to look at. What came and went while the switch was busy leaves no trace."""
-        if key in self._in_flight:
-            self._in_flight[key] = ()
-        # Another flow deserves another try at once.
-        return self.rejections.remove(key) or key in self.installed
+        return key in self.installed or key in self._in_flight or self.rejections.get(key) is not None
 
     # What is.
 
@@ -279,7 +278,7 @@ class Reconciliation:
     def _look(self, subject: Subject, leaving: tuple[FlowKey, ...], now: float, batch: Batch) -> None:
         """Add to a batch what is to be done about a subject, and plan when to look at it again."""
         if subject in self._in_flight:
-            self._in_flight[subject] = (self._in_flight[subject] or ()) + leaving
+            self._in_flight[subject].touch(leaving)
             return
         before = len(batch.changes)
         if isinstance(subject, Prefix):
@@ -295,7 +294,7 @@ class Reconciliation:
         else:
             self._settle(subject, now, batch)
         if len(batch.changes) > before:
-            self._in_flight[subject] = None
+            self._in_flight[subject] = UnderWay([change.flow.key for change in batch.changes[before:]])
             batch.subjects.append(subject)
 
     def _settle(self, key: FlowKey, now: float, batch: Batch) -> None:
@@ -364,7 +363,7 @@ class Reconciliation:
             if gate and span and (span.ends is None or span.timeout >= 1):
                 batch.changes.append(FlowChange(gate.flow, True, span.expires_at, span.timeout))
                 batch.subjects.append(key)
-                self._in_flight[key] = None
+                self._in_flight[key] = UnderWay([key])
         self._opening.clear()
 
     def _desired_at(self, key: FlowKey, now: float) -> Entry | None:
@@ -388,6 +387,6 @@ class Reconciliation:
         """Those that somebody touched while they were under way are looked at again."""
         self._batches.land(batch)
         for subject in batch.subjects:
-            leaving = self._in_flight.pop(subject)
-            if leaving is not None:
-                self.touch(subject, leaving)
+            under_way = self._in_flight.pop(subject)
+            if under_way.touched:
+                self.touch(subject, tuple(under_way.leaving))

@@ -46,6 +46,8 @@ BULK_LANES = 2
 READING_SHARE = 0.01
 # The same for those who ask for counters.
 COUNTING_SHARE = 0.05
+# A REST call waits so many seconds, and no longer, for a switch that is silent to tell its counters.
+COUNTERS_WITHIN = 2.0
 # How often an answer is waited for as long as others come, as those of a switch that tells its flows.
 MOST_WAITS = 12
 # How long a lane may sleep when nothing is planned, in seconds.
@@ -151,14 +153,14 @@ class SwitchChannel:
         """Return the counters of the flows in our tables, not older than ``fresh`` seconds, or where there are so many
         that to read them takes long, than twenty times that.
 
-        A switch that does not answer has none: its own channel notices that, too.
+        A switch that does not answer in time has those that it told before: its own channel notices that, too.
         """
         now = time.monotonic()
         if now - self._counted_at > max(fresh, self._counting_took / COUNTING_SHARE):
             try:
-                flows = self.read_flows()
+                flows = self.read_flows(min(COUNTERS_WITHIN, self._answer_within))
             except SwitchSilent:
-                return {}
+                return self._counted
             self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows}
             self._counted_at = time.monotonic()
             self._counting_took = self._counted_at - now
@@ -173,13 +175,16 @@ class SwitchChannel:
             self._ask(exchange, [xid], self._encoder.total_request(kind, xid))
             self.router.traffic.observe(direction, exchange.total)
 
-    def read_flows(self) -> list[InstalledFlow]:
-        """Return the switch's flows in our tables, with counters, as of now. Raises SwitchSilent."""
+    def read_flows(self, within: float | None = None) -> list[InstalledFlow]:
+        """Return the switch's flows in our tables, with counters, as of now.
+
+        Raises SwitchSilent when it says nothing for ``within`` seconds (None: as long as it has to answer anything).
+        """
         found: list[InstalledFlow] = []
-        self._read(found.append)
+        self._read(found.append, within)
         return found
 
-    def _read(self, take: Callable[[InstalledFlow], None]) -> None:
+    def _read(self, take: Callable[[InstalledFlow], None], within: float | None = None) -> None:
         """Have the switch tell its flows in our tables, and take each, while others go on. Raises SwitchSilent."""
 
         def take_part(statistics: Iterable[FlowStatistics]) -> None:
@@ -187,7 +192,7 @@ class SwitchChannel:
                 take(flow)
 
         exchange, xid = Exchange(take_part), self._next_xid()
-        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid))
+        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid), within)
 
     # The greenlets.
 
@@ -349,23 +354,24 @@ class SwitchChannel:
         self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
         return exchange.sent, exchange.errors
 
-    def _ask(self, exchange: Exchange, xids: list[int], messages: bytes) -> None:
+    def _ask(self, exchange: Exchange, xids: list[int], messages: bytes, within: float | None = None) -> None:
         """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
+        within = self._answer_within if within is None else within
         self._exchanges.update(dict.fromkeys(xids, exchange))
-        silent = SwitchSilent(f"no answer within {self._answer_within} s")
+        silent = SwitchSilent(f"no answer within {within} s")
         try:
-            with eventlet.Timeout(self._answer_within, silent):
+            with eventlet.Timeout(within, silent):
                 if not self.datapath.send(messages):
                     raise SwitchSilent("the connection is closing")
                 exchange.sent = time.monotonic()
             for _ in range(MOST_WAITS):
                 heard = self._heard
-                with eventlet.Timeout(self._answer_within, False):
+                with eventlet.Timeout(within, False):
                     exchange.done.wait()
                     return
                 if self._heard == heard:
                     raise silent
-            raise SwitchSilent(f"other answers, but not this one, within {MOST_WAITS * self._answer_within} s")
+            raise SwitchSilent(f"other answers, but not this one, within {MOST_WAITS * within} s")
         finally:
             for xid in xids:
                 del self._exchanges[xid]

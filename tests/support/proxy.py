@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy between a real switch and the controller that sees its bundles, and can make the switch worse: without
-bundles, or silent."""
+bundles, silent, or deaf: it reads nothing any more."""
 
 import contextlib
 import socket
@@ -27,6 +27,7 @@ class Proxy:
     def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
         self.bundles = True
         self.silent = threading.Event()
+        self.hearing = threading.Event()
         self.refused = 0
         self.committed: list[list[bytes]] = []
         self._bundles: dict[int, list[bytes]] = {}
@@ -45,6 +46,7 @@ class Proxy:
             with contextlib.suppress(OSError):  # closed already
                 sock.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in accept or recv
             sock.close()
+        self.hearing.set()
 
     def _serve(self) -> None:
         while True:
@@ -59,8 +61,10 @@ class Proxy:
                 switch.close()
                 continue
             controller.settimeout(None)
+            controller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)  # little is on its way to a deaf switch
             self._sockets += [switch, controller]
             self.silent.clear()
+            self.hearing.set()
             for source, target, handle in (
                 (controller, switch, self._from_controller),
                 (switch, controller, self._from_switch),
@@ -72,11 +76,15 @@ class Proxy:
     ) -> None:
         buffer = b""
         with contextlib.suppress(OSError), source, target:  # when one direction ends, so does the other
-            while data := source.recv(65536):
+            while self._is_read(handle) and (data := source.recv(65536)):
                 buffer += data
                 while len(buffer) >= HEADER.size and len(buffer) >= (length := HEADER.unpack_from(buffer)[2]):
                     message, buffer = buffer[:length], buffer[length:]
                     target.sendall(handle(message, source))
+
+    def _is_read(self, handle: Callable[[bytes, socket.socket], bytes]) -> bool:
+        """Wait until this direction is read."""
+        return handle != self._from_controller or self.hearing.wait()
 
     def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
         version, kind, _, xid = HEADER.unpack_from(message)
