@@ -78,6 +78,12 @@ class Batches:
 
 
 def _order(change: FlowChange) -> int:
-    if change.flow.kind is Kind.GATE:
-        return 3 if change.add else 0
-    return 1 if change.add else 2
+    """Gates close first and open last, and nothing is deleted before what takes its place is there.
+
+    Flows of a kind come together: Open vSwitch lays them into its memory as they come, and it looks at all that have a
+    timeout again and again, which takes four times as long where they differ in size from one to the next.
+    """
+    kind = change.flow.kind
+    if kind is Kind.GATE:
+        return 200 if change.add else 0
+    return kind if change.add else 100 + kind
