@@ -10,6 +10,10 @@ LONGEST_TIMEOUT = 0xFFFF
 ROUNDING = 0.1
 # Moments of expiry this close are one: the switch counts whole seconds.
 SAME_EXPIRY = 2.0
+# A lifetime is reported in seconds left, so its end moves by as long as the report takes: seconds, in a large snapshot.
+# By a thousandth of what is left, but no more than so many seconds, a flow may end late for that: its controller ends
+# it in time, or else its gate does.
+LATE_SHARE, LATEST = 0.001, 4.0
 # A gate is renewed for whatever it gains in whole seconds.
 GATE_GAIN = 0.25
 # A flow with less left than this is not looked at any more by itself: who refreshes its binding that late says so.
@@ -57,6 +61,11 @@ def outlives(expires_at: float | None, ends: float | None) -> bool:
     return expires_at is None or expires_at > ends + SAME_EXPIRY
 
 
+def _slack(ends: float, now: float) -> float:
+    """Return how much later than a binding its flow may end without being sent again for that alone."""
+    return SAME_EXPIRY + min(max(0.0, ends - now) * LATE_SHARE, LATEST)
+
+
 def renewal(ends: float | None, expires_at: float | None, now: float) -> tuple[bool, float | None]:
     """Tell whether a flow that expires at ``expires_at`` and should end at ``ends`` has to be sent again now, and if
     not, when to look again (None: not as things stand).
@@ -68,7 +77,7 @@ def renewal(ends: float | None, expires_at: float | None, now: float) -> tuple[b
     if ends is None or expires_at is None:
         return ends is not expires_at, None
     gain = ends - expires_at
-    if gain < -SAME_EXPIRY:
+    if gain < -_slack(ends, now):
         return True, None
     again = []
     if gain >= SAME_EXPIRY:
@@ -86,7 +95,7 @@ def refresh_matters(before: float | None, after: float | None, now: float) -> bo
     """Tell whether flows have to be looked at because their binding's end moved: not if they will be in time anyway."""
     if before is None or after is None:
         return before is not after
-    return after < before - SAME_EXPIRY or before - now < _LATE
+    return after < before - _slack(after, now) or before - now < _LATE
 
 
 def gate_renewal(ends: float | None, expires_at: float | None, now: float) -> tuple[bool, float | None]:
