@@ -121,25 +121,25 @@ class HoaflowController(RyuApp):
     def _on_error(self, event: ofp_event.EventOFPErrorMsg) -> None:
         channel = self._channel(event)
         if channel:
-            channel.on_error(event.msg)
+            channel.conversation.on_error(event.msg)
 
     @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def _on_barrier_reply(self, event: ofp_event.EventOFPBarrierReply) -> None:
         channel = self._channel(event)
         if channel:
-            channel.on_barrier_reply(event.msg.xid)
+            channel.conversation.on_barrier_reply(event.msg.xid)
 
     @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def _on_statistics(self, event: ofp_event.EventOFPFlowStatsReply) -> None:
         channel = self._channel(event)
         if channel:
-            channel.on_statistics(event.msg)
+            channel.conversation.on_statistics(event.msg)
 
     @set_ev_cls(ofp_event.EventOFPAggregateStatsReply, MAIN_DISPATCHER)
     def _on_total(self, event: ofp_event.EventOFPAggregateStatsReply) -> None:
         channel = self._channel(event)
         if channel:
-            channel.on_total(event.msg)
+            channel.conversation.on_total(event.msg)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
     def _on_flow_removed(self, event: ofp_event.EventOFPFlowRemoved) -> None:

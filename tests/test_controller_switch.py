@@ -452,6 +452,29 @@ def test_a_handover_is_one_bundle(flow_bench: Bench, proxy: Proxy) -> None:
     assert len(handover) == 5
 
 
+def test_a_handover_does_not_wait_for_the_answer_to_another(flow_bench: Bench, proxy: Proxy) -> None:
+    before, third = len(proxy.committed), "2001:db8:4::2"
+    proxy.silent.set()
+    flow_bench.controller.call("POST", "/v1/bindings", binding(SECOND, 2))
+    first = ipaddress.IPv6Address(SECOND).packed
+    wait_for("the switch has one", lambda: any(first in message for b in proxy.committed[before:] for message in b))
+    flow_bench.controller.call("POST", "/v1/bindings", binding(third, 2, home_address=IPV4_HOME_ADDRESS))
+    other = ipaddress.IPv6Address(third).packed
+    wait_for("it has the other", lambda: any(other in message for b in proxy.committed[before:] for message in b))
+    assert "event=switch-silent" not in flow_bench.controller.log, "both before the first answer was overdue"
+
+
+def test_flows_that_are_long_in_telling_end_no_later_for_that(flow_bench: Bench, proxy: Proxy) -> None:
+    held = [binding(), binding(home_address=IPV4_HOME_ADDRESS)]
+    many = [binding(home_address=f"2001:db8:99::1:{number:x}", lifetime=60) for number in range(1, 501)]
+    flow_bench.snapshot(*held, *many)
+    last = str(many[-1]["home_address"])
+    wait_for("all are active", lambda: flow_states(flow_bench) and flow_bench.state(last) == "active")
+    wait_for("nothing is amiss", lambda: flow_bench.controller.get("/v1/routers/1/diff")["in_sync"])
+    proxy.late = 1.2
+    assert flow_bench.controller.get("/v1/routers/1/diff")["different"] == []
+
+
 def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_bench: Bench) -> None:
     bench, problem = flow_bench, "the kernel does not forward IPv4"
     stays = ["active", "pending"]

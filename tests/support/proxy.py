@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy between a real switch and the controller that sees its bundles, and can make the switch worse: without
-bundles, silent, or deaf: it reads nothing any more."""
+bundles, silent, deaf (it reads nothing any more), or slow to tell its flows."""
 
 import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 from tests.support.ovs import Ovs
 
 HEADER = struct.Struct("!BBHI")
-OFPT_ERROR, OFPT_EXPERIMENTER = 1, 4
+OFPT_ERROR, OFPT_EXPERIMENTER, OFPT_MULTIPART_REPLY = 1, 4, 19
+MULTIPART = struct.Struct("!H")  # after the header of a multipart message: its type
+OFPMP_FLOW = 1
 # After the header of an experimenter message: experimenter, type, bundle, and of a control message its type (EXT-230).
 BUNDLE = struct.Struct("!IIIH")
 BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
@@ -21,13 +24,15 @@ BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXP
 class Proxy:
     """Takes the switch's connection on `port` and makes its own to the controller. A context manager.
 
-    `committed`: the messages of each bundle that the controller has committed.
+    `committed`: the messages of each bundle that the controller has committed. `late`: seconds
+    that each part of what the switch tells of its flows takes.
     """
 
     def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
         self.bundles = True
         self.silent = threading.Event()
         self.hearing = threading.Event()
+        self.late = 0.0
         self.refused = 0
         self.committed: list[list[bytes]] = []
         self._bundles: dict[int, list[bytes]] = {}
@@ -106,4 +111,8 @@ class Proxy:
             self.committed.append(self._bundles.pop(bundle, []))
 
     def _from_switch(self, message: bytes, switch: socket.socket) -> bytes:
+        if self.late and HEADER.unpack_from(message)[1] == OFPT_MULTIPART_REPLY:
+            (kind,) = MULTIPART.unpack_from(message, HEADER.size)
+            if kind == OFPMP_FLOW:
+                time.sleep(self.late)
         return b"" if self.silent.is_set() else message

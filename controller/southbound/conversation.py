@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said to one switch, and waited for: flow changes in bundles, questions about its flows, and the answers."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import eventlet
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+
+from controller.core.batches import FlowChange
+from controller.core.flows import Kind
+from controller.core.traffic import Counters
+from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow
+from controller.southbound.encoder import Encoder
+from controller.southbound.exchange import ChangesRefused, Exchange, SwitchSilent
+from logs import Log
+
+if TYPE_CHECKING:
+    from ryu.controller.controller import Datapath
+
+LOG = Log("southbound")
+
+# How often an answer is waited for as long as others come, as those of a switch that tells its flows.
+MOST_WAITS = 12
+MAX_XID = 0xFFFFFFFF
+
+
+class Conversation:
+    """Requests to a switch, several under way at a time, and its answers, brought together by their xid."""
+
+    def __init__(self, datapath: "Datapath", encoder: Encoder, answer_within: float) -> None:
+        """``answer_within``: seconds."""
+        self._datapath = datapath
+        self._encoder = encoder
+        self._decoder = Decoder(encoder.names)
+        self._answer_within = answer_within
+        self._bundles = True
+        self._xids = itertools.count(1)
+        self._bundle_ids = itertools.count(1)
+        self._exchanges: dict[int, Exchange] = {}
+        self._heard = 0  # answers of any kind
+
+    # What comes.
+
+    def on_error(self, message: parser.OFPErrorMsg) -> None:
+        """The switch reports an error."""
+        self._heard += 1
+        exchange = self._exchanges.get(message.xid)
+        reason = _error_text(message)
+        if exchange is None:
+            LOG.warning("switch-error", router=f"{self._datapath.id:016x}", xid=message.xid, reason=reason)
+            return
+        exchange.errors[message.xid] = reason
+
+    def on_barrier_reply(self, xid: int) -> None:
+        """A barrier's reply has come: all that was sent before it is done."""
+        self._heard += 1
+        exchange = self._exchanges.get(xid)
+        if exchange is not None:
+            exchange.finish()
+
+    def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
+        """A part of the flow statistics has come."""
+        self._heard += 1
+        exchange = self._exchanges.get(message.xid)
+        if exchange is not None and exchange.take is not None:
+            exchange.take(message.body)
+            if not message.flags & ofp.OFPMPF_REPLY_MORE:
+                exchange.finish()
+
+    def on_total(self, message: parser.OFPAggregateStatsReply) -> None:
+        """What the flows of a kind have counted together has come."""
+        exchange = self._exchanges.get(message.xid)
+        if exchange is not None:
+            exchange.total = Counters(message.body.packet_count, message.body.byte_count)
+            exchange.finish()
+
+    # What is asked for.
+
+    def carry_out(self, changes: list[FlowChange]) -> float:
+        """Have changes carried out, in order. Returns when they were sent. Raises ChangesRefused, SwitchSilent."""
+        return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
+
+    def read(self, take: Callable[[InstalledFlow], None], within: float | None = None) -> None:
+        """Have the switch tell its flows in our tables, and take each, while others go on.
+
+        Raises SwitchSilent when it says nothing for ``within`` seconds (None: as long as it has to answer anything).
+        """
+        as_of: float | None = None
+
+        def take_part(statistics: Iterable[FlowStatistics]) -> None:
+            nonlocal as_of
+            # Open vSwitch tells all ages as of when it was asked, however long the telling takes.
+            as_of = as_of or time.monotonic()
+            for flow in self._decoder.decode(statistics, as_of):
+                take(flow)
+
+        exchange, xid = Exchange(take_part), self._next_xid()
+        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid), within)
+
+    def total(self, kind: Kind) -> Counters:
+        """Return what the flows of a kind have counted together. Raises SwitchSilent."""
+        exchange, xid = Exchange(), self._next_xid()
+        self._ask(exchange, [xid], self._encoder.total_request(kind, xid))
+        return exchange.total
+
+    # How.
+
+    def _send_bundle(self, changes: list[FlowChange]) -> float:
+        """Send changes as one bundle: all or nothing, in order. Returns when. Raises ChangesRefused."""
+        bundle = next(self._bundle_ids) & MAX_XID
+        opening, closing = self._next_xid(), self._next_xid()
+        xids = [self._next_xid() for _ in changes]
+        messages = [
+            self._encoder.bundle_open(bundle, opening),
+            *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
+            self._encoder.bundle_commit(bundle, closing),
+        ]
+        sent, errors = self._send_and_wait([opening, *xids, closing], messages)
+        reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
+        if errors and (opening in errors or not reasons):
+            # No bundles here, or a refusal that names no culprit: one by one, the switch will name it.
+            LOG.info("bundle-refused", router=f"{self._datapath.id:016x}", reason="; ".join(errors.values()))
+            self._bundles = False
+            reasons = {}
+        if errors:
+            raise ChangesRefused(reasons, in_bundle=True)
+        return sent
+
+    def _send_plainly(self, changes: list[FlowChange]) -> float:
+        """Send changes one by one. Returns when. Raises ChangesRefused; what it does not name was carried out."""
+        xids = [self._next_xid() for _ in changes]
+        messages = [self._encoder.flow_mod(change, xid) for change, xid in zip(changes, xids, strict=True)]
+        sent, errors = self._send_and_wait(xids, messages)
+        if errors:
+            reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
+            raise ChangesRefused(reasons, in_bundle=False)
+        return sent
+
+    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> tuple[float, dict[int, str]]:
+        """Send messages with a barrier behind and wait for its reply. Returns when they were sent, and the errors by
+        xid. Raises SwitchSilent."""
+        barrier = self._next_xid()
+        exchange = Exchange()
+        self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
+        return exchange.sent, exchange.errors
+
+    def _ask(self, exchange: Exchange, xids: list[int], messages: bytes, within: float | None = None) -> None:
+        """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
+        within = self._answer_within if within is None else within
+        self._exchanges.update(dict.fromkeys(xids, exchange))
+        silent = SwitchSilent(f"no answer within {within} s")
+        try:
+            with eventlet.Timeout(within, silent):
+                if not self._datapath.send(messages):
+                    raise SwitchSilent("the connection is closing")
+                exchange.sent = time.monotonic()
+            for _ in range(MOST_WAITS):
+                heard = self._heard
+                with eventlet.Timeout(within, False):
+                    exchange.done.wait()
+                    return
+                if self._heard == heard:
+                    raise silent
+            raise SwitchSilent(f"other answers, but not this one, within {MOST_WAITS * within} s")
+        finally:
+            for xid in xids:
+                del self._exchanges[xid]
+
+    def _next_xid(self) -> int:
+        return next(self._xids) & MAX_XID
+
+
+def _error_text(message: parser.OFPErrorMsg) -> str:
+    if message.type == ofp.OFPET_EXPERIMENTER:
+        return f"experimenter error {message.exp_type} of {message.experimenter:#x}"
+    return f"{ofp.ofp_error_type_to_str(message.type)} {ofp.ofp_error_code_to_str(message.type, message.code)}"
