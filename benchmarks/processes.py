@@ -53,5 +53,5 @@ def settle(pids: Mapping[str, int], timeout: float = 20.0) -> None:
     while time.monotonic() < deadline:
         clock = Stopwatch(pids)
         time.sleep(0.3)
-        if sum(clock.cpu().values()) <= 0.03:
+        if sum(clock.cpu().values()) <= 0.1:  # Open vSwitch takes up to 0.08 with 300,000 flows that may end
             return

@@ -43,6 +43,8 @@ SLICE = 500
 # Urgent bundles under way at a time: what comes up while a switch is busy need not wait for the answer to what came
 # before it as well. While large ones are under way it is one, as each costs these the time of a look at all flows.
 URGENT_AT_A_TIME = 4
+# While a switch answers within so many seconds, the next urgent bundle waits for that: it takes what comes meanwhile.
+PROMPT = 0.005
 # Bundles under way at a time besides urgent ones: while the switch carries one out, the next is made.
 BULK_LANES = 2
 # A switch answers in order, so what is urgent waits while it tells its flows: for no more than this share of the time.
@@ -192,7 +194,7 @@ class SwitchChannel:
             batches = self._take(router, router.flows.take_urgent, SLICE)
             if batches:
                 applying = eventlet.spawn(self._serve, self._apply_urgent, router, batches, free)
-                if self._bulk_under_way:
+                with eventlet.Timeout(None if self._bulk_under_way else PROMPT, False):
                     applying.wait()
                 continue
             free.release()
