@@ -3,7 +3,6 @@
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 
@@ -233,4 +232,4 @@ class HoaflowController(RyuApp):
             loop(*arguments)
         except Exception:
             LOG.exception("failed", loop=loop.__name__)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(1)  # a failure, which who supervises it answers by a new start

@@ -5,10 +5,16 @@ Importing it makes `ryu.app.wsgi` importable and has no other effect. hoaflow's 
 and takes its place, as that one cannot start; `hoaflow-controller` is the same with hoaflow named already.
 """
 
+import os
+import signal
 import sys
 import warnings
+from types import FrameType
+from typing import NoReturn
 
 from oslo_config import cfg
+
+from logs import Log
 
 with warnings.catch_warnings():
     # That eventlet is in maintenance mode concerns those who choose a framework. Ryu has chosen.
@@ -19,6 +25,8 @@ with warnings.catch_warnings():
 # now told by its WebSocket class.
 eventlet.wsgi.ALREADY_HANDLED = []
 
+
+LOG = Log()
 
 ABOUT = """\
 hoaflow's controller, a Ryu application: takes the data traffic of Mobile IPv6 off
@@ -36,8 +44,8 @@ given by --config-file (docs/settings.md explains each); Ryu's options, below, m
 stand in section [DEFAULT] there. `hoaflow check-config` checks such a file.
 
 signals:     SIGHUP reads tokens and certificates anew, SIGTERM ends it
-exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 for wrong options
-             and settings
+exit status: 0 after SIGTERM or SIGINT, 1 if it can't start or go on, 2 for wrong
+             options and settings
 
 """
 
@@ -58,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         print(ABOUT)
     openflow_guard.install()
     log_setup.install()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     try:
         manager.main(args=argv)
     except cfg.Error as error:
@@ -67,6 +77,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"hoaflow: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once: Ryu would wait for each application's greenlets, and nothing is kept that could be half written."""
+    try:
+        LOG.info("ended", signal=signal.Signals(number).name)
+    finally:
+        os._exit(0)
 
 
 def controller(argv: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
 
+ROOT = Path(__file__).parents[1]
 RYU_MANAGER = Path(sys.executable).with_name("ryu-manager")
 TIMEOUT = 15  # seconds, for anything awaited
 CLOSING = 'level=warning event=openflow-malformed peer=127.0.0.1:{port} reason="{what}'
@@ -191,6 +193,18 @@ def test_a_setting_that_is_wrong_is_told_in_one_line() -> None:
     said = [line for line in done.stderr.splitlines() if line.startswith("ryu-manager: ")]
     assert said == ["ryu-manager: Failed to find some config files: /nonexistent"]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_controller_at_once_and_is_no_failure(number: signal.Signals) -> None:
+    with subprocess.Popen([RYU_MANAGER, "controller/app.py"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("event=openflow-listening" in line for line in process.stderr)
+        process.send_signal(number)
+        assert process.wait(TIMEOUT) == 0
+        rest = process.stderr.read()
+    assert f"event=ended signal={number.name}" in rest
+    assert "Traceback" not in rest
 
 
 def test_what_python_says_of_ryus_source_when_it_compiles_it_does_not_reach_the_log(tmp_path: Path) -> None:
