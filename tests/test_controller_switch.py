@@ -11,32 +11,24 @@ from typing import Any
 
 import pytest
 
-from benchmarks.processes import resident_bytes
 from tests.support.bench import (
     CN,
     FIRST,
     FOREIGN,
     HOME_ADDRESS,
     HOME_AGENT,
-    HOME_PREFIX,
     INTO_TUNNEL,
     LEASE,
     MAC,
     REVERSE,
     SECOND,
-    TIN,
     Bench,
     binding,
     registered,
+    sent_again,
 )
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
-from tests.support.proxy import Proxy
-
-
-def sent_again(before: dict[str, float], after: dict[str, float]) -> set[str]:
-    """The flows that were sent between two looks."""
-    return {flow for flow, sent in after.items() if sent > before[flow] + 0.2}
 
 
 @pytest.fixture
@@ -266,234 +258,3 @@ def test_idle_connections_are_closed(ovs: Ovs, tmp_path: Path) -> None:
                 while connection.recv(1000):
                     pass
         assert controller.get("/healthz")
-
-
-def test_a_switch_without_bundles_is_served_as_well(ovs: Ovs, controller: Controller) -> None:
-    with Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
-        proxy.bundles = False
-        ovs.add_bridge("br0", 1, 6654)
-        ovs.add_port("br0", "cn", CN)
-        ovs.add_port("br0", "tin", TIN)
-        bench = Bench(ovs, controller)
-        bench.announce()
-        bench.snapshot()
-        bench.post()
-        wait_for("the binding is active", bench.is_active)
-        assert proxy.refused > 0
-        assert INTO_TUNNEL in bench.trace()
-
-
-@pytest.mark.expected_ovs_log(r"no response to inactivity probe", r"connection .*(closed|dropped|timed out)")
-def test_a_silent_switch_delays_nobody_else_and_comes_back(ovs: Ovs, controller: Controller) -> None:
-    with Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
-        for number, (bridge, port) in enumerate({"br0": OPENFLOW_PORT, "br1": 6654}.items(), start=1):
-            ovs.add_bridge(bridge, number, port)
-            ovs.add_port(bridge, "tin" if bridge == "br0" else "tin1", TIN)
-        bench = Bench(ovs, controller)
-        bench.announce()
-        bench.snapshot()
-        other = {"endpoints": [{"home_agent": HOME_AGENT, "port": "tin1", "mac": MAC}]}
-
-        def both_active() -> bool:
-            bench.agent(2, **other)
-            return bench.is_active() and len(bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"]) == 2
-
-        bench.post()
-        wait_for("the binding is active on both", both_active)
-        proxy.silent.set()
-        bench.post(SECOND, 2)
-        bench.agent(2, **other)
-        routers = wait_for(
-            "the other switch has it",
-            lambda: (
-                (found := bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"])[f"{1:016x}"]["state"]
-                == "active"
-                and found
-            ),
-        )
-        assert routers[f"{2:016x}"]["state"] == "pending"
-        wait_for("the silent one is dropped and comes back", both_active)
-        assert "event=switch-silent router=0000000000000002" in controller.log
-
-
-def test_a_switch_that_reads_nothing_delays_nobody_else_and_gets_only_the_newest(ovs: Ovs, tmp_path: Path) -> None:
-    home_addresses = [f"2001:db8:99::1:{number:x}" for number in range(1, 1001)]
-    settings = "answer_within = 300\nagent_lease = 300\nlongest_lease = 300\nchanges_a_second = 1000"
-    with Controller(ovs, tmp_path, settings) as controller, Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
-        bench = Bench(ovs, controller)
-        bench.announce(lease=300)
-        for dpid, port in enumerate((OPENFLOW_PORT, 6654), start=1):
-            names = {"transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
-            ovs.add_bridge(f"br{dpid}", dpid, port)
-            for number, name in enumerate(names.values(), start=5):
-                ovs.add_port(f"br{dpid}", name, number)
-            ovs.vsctl("set", "controller", f"br{dpid}", "inactivity_probe=0")  # a deaf one hears nothing
-            controller.put(f"/v1/routers/{dpid}/tunnels/ack", {"revision": 0, "flow": FLOW | names})
-
-        def move(sequence: int) -> None:
-            moved = [
-                binding(
-                    home_address=home_address, sequence=sequence, care_of_address=f"2001:db8:2::{sequence:x}:{number:x}"
-                )
-                for number, home_address in enumerate(home_addresses)
-            ]
-            assert controller.call("POST", "/v1/bindings", {"bindings": moved}).status == 200
-
-        def states() -> list[str]:
-            routers = controller.get(f"/v1/bindings/{home_addresses[-1]}")["routers"].values()
-            return [router["state"] for router in routers]
-
-        bench.snapshot()
-        for sequence in range(1, 31):
-            move(sequence)
-        wait_for("both switches have them", lambda: states() == ["active", "active"])
-        sent = len(proxy.committed)
-        proxy.hearing.clear()
-        resident = []
-        for begin in (31, 61):
-            for sequence in range(begin, begin + 30):
-                move(sequence)
-            wait_for("the other switch has the last of 30,000 moves", lambda: states()[0] == "active")
-            assert states()[1] == "pending"
-            resident.append(resident_bytes(controller.pid))
-        assert resident[1] - resident[0] < 10e6, "moves that only wait for the newest cost no memory"
-        proxy.hearing.set()
-        wait_for("it has the last ones, too", lambda: states() == ["active", "active"])
-        # What was under way when it stopped reading, and the newest: two flows each, never the moves in between.
-        assert sum(map(len, proxy.committed[sent:])) <= 3 * 2 * len(home_addresses)
-
-
-FLOW: dict[str, object] = {
-    "transmit_port": "tx",
-    "receive_port": "rx",
-    "decapsulation_address": "2001:db8:2::f1",
-    "decapsulation_mac": MAC,
-    "router_mac": "02:00:00:00:00:0c",
-    "mtu": 1400,
-}
-IPV4_HOME_ADDRESS, BOTH_PREFIXES = "10.99.0.100", [HOME_PREFIX, "10.99.0.0/24"]
-
-
-@pytest.fixture
-def proxy(ovs: Ovs) -> Iterator[Proxy]:
-    """Sees what the controller and the switch of `flow_bench` exchange."""
-    with Proxy(ovs, 6654, OPENFLOW_PORT) as running:
-        yield running
-
-
-@pytest.fixture
-def flow_bench(ovs: Ovs, controller: Controller, proxy: Proxy) -> Bench:
-    """A switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
-    ovs.add_bridge("br0", 1, 6654)
-    ovs.add_port("br0", "cn", CN)
-    for name, number, udp_port in (("tx", 5, 6941), ("rx", 6, 6943)):
-        options = ["remote_ip=flow", "local_ip=flow", "key=0", f"dst_port={udp_port}"]
-        ovs.vsctl(
-            *["add-port", "br0", name, "--", "set", "interface", name, "type=geneve", f"ofport_request={number}"],
-            *(f"options:{option}" for option in options),
-        )
-    bench = Bench(ovs, controller)
-    bench.announce(home_prefixes=BOTH_PREFIXES)
-    bench.snapshot(binding(), binding(home_address=IPV4_HOME_ADDRESS))
-    wait_for("both bindings are active", lambda: flow_states(bench) == ["active", "active"])
-    return bench
-
-
-def flow_states(bench: Bench, **changes: object) -> list[str]:
-    """The states of both bindings, keeping lease and agent alive meanwhile."""
-    bench.announce(home_prefixes=BOTH_PREFIXES)
-    bench.controller.put("/v1/routers/1/tunnels/ack", {"revision": 0, "flow": FLOW | changes})
-    return [bench.state(), bench.state(IPV4_HOME_ADDRESS)]
-
-
-def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Bench) -> None:
-    bench = flow_bench
-    sent = bench.flows()
-    for expected in (
-        "table=0, priority=400,in_port=6 actions=goto_table:3",
-        f"table=0, priority=210,ipv6,ipv6_dst={HOME_AGENT},nw_proto=41,nw_frag=no actions=goto_table:2",
-        "table=0, priority=200,ip,nw_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->NXM_NX_REG0[0],goto_table:1",
-        "table=1, priority=110,ip,reg0=0x1/0x1 actions=NORMAL",
-        "table=1, priority=110,ip,nw_frag=first actions=NORMAL",
-        "table=1, priority=110,ip,nw_frag=later actions=NORMAL",
-        f"table=1, priority=100,ipv6,ipv6_dst={HOME_ADDRESS} actions=dec_ttl,set_field:{HOME_AGENT}->tun_ipv6_src,"
-        f"set_field:{FIRST}->tun_ipv6_dst,output:5",
-        f"table=1, priority=100,ip,nw_dst={IPV4_HOME_ADDRESS} actions=dec_ttl,set_field:",
-        f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=41 "
-        f"actions=set_field:2001:db8:2::f1->ipv6_dst,set_field:{MAC}->eth_dst,LOCAL",
-        f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=4 ",
-        f"table=3, priority=100,ipv6,tun_ipv6_src={FIRST},ipv6_src={HOME_ADDRESS} "
-        "actions=set_field:02:00:00:00:00:0c->eth_dst,LOCAL",
-        f"table=3, priority=100,ip,tun_ipv6_src={FIRST},nw_src=10.99.0.100 ",
-        "table=3, priority=0 actions=drop",
-    ):
-        assert any(expected in flow for flow in sent), (expected, sent)
-    read_back = [shown["flow"] for shown in bench.controller.get("/v1/routers/1/flows?limit=100")["flows"]]
-    for guard in ("reg0=1", "ip_frag=1", "ip_frag=3"):
-        assert f"table=downlink,priority=110,ip,{guard} actions=NORMAL" in read_back
-    checked = "ipv4_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->reg0[0],goto_table:downlink"
-    assert f"table=classify,priority=200,ip,{checked}" in read_back
-    bench.ovs.ofctl("del-flows", "br0", "table=3")
-    wait_for("the flows read back and repaired", lambda: flow_states(bench) and set(bench.flows()) == set(sent))
-    assert {flow for flow in sent_again(sent, bench.flows()) if "goto_table" not in flow} <= {
-        flow for flow in sent if "table=3" in flow
-    }, "what is read back is not what was sent"
-
-
-def test_a_handover_is_one_bundle(flow_bench: Bench, proxy: Proxy) -> None:
-    before = len(proxy.committed)
-    flow_bench.controller.call("POST", "/v1/bindings", binding(SECOND, 2))
-    wait_for("the binding is active", lambda: flow_states(flow_bench)[0] == "active")
-    ends = [ipaddress.IPv6Address(address).packed for address in (FIRST, SECOND)]
-    # Others renew the gates meanwhile.
-    (handover,) = [b for b in proxy.committed[before:] if any(end in message for message in b for end in ends)]
-    # The flow that encapsulates is changed in place; that of the tunnel's packets, and their check, go and come.
-    assert [sum(end in message for message in handover) for end in ends] == [2, 3]
-    assert len(handover) == 5
-
-
-def test_a_handover_does_not_wait_for_the_answer_to_another(flow_bench: Bench, proxy: Proxy) -> None:
-    before, third = len(proxy.committed), "2001:db8:4::2"
-    proxy.silent.set()
-    flow_bench.controller.call("POST", "/v1/bindings", binding(SECOND, 2))
-    first = ipaddress.IPv6Address(SECOND).packed
-    wait_for("the switch has one", lambda: any(first in message for b in proxy.committed[before:] for message in b))
-    flow_bench.controller.call("POST", "/v1/bindings", binding(third, 2, home_address=IPV4_HOME_ADDRESS))
-    other = ipaddress.IPv6Address(third).packed
-    wait_for("it has the other", lambda: any(other in message for b in proxy.committed[before:] for message in b))
-    assert "event=switch-silent" not in flow_bench.controller.log, "both before the first answer was overdue"
-
-
-def test_flows_that_are_long_in_telling_end_no_later_for_that(flow_bench: Bench, proxy: Proxy) -> None:
-    held = [binding(), binding(home_address=IPV4_HOME_ADDRESS)]
-    many = [binding(home_address=f"2001:db8:99::1:{number:x}", lifetime=60) for number in range(1, 501)]
-    flow_bench.snapshot(*held, *many)
-    last = str(many[-1]["home_address"])
-    wait_for("all are active", lambda: flow_states(flow_bench) and flow_bench.state(last) == "active")
-    wait_for("nothing is amiss", lambda: flow_bench.controller.get("/v1/routers/1/diff")["in_sync"])
-    proxy.late = 1.2
-    assert flow_bench.controller.get("/v1/routers/1/diff")["different"] == []
-
-
-def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_bench: Bench) -> None:
-    bench, problem = flow_bench, "the kernel does not forward IPv4"
-    stays = ["active", "pending"]
-    wait_for("IPv4 stays with the home agent", lambda: flow_states(bench, ipv4_problem=problem) == stays)
-    (on_router,) = bench.controller.get(f"/v1/bindings/{IPV4_HOME_ADDRESS}")["routers"].values()
-    assert on_router["state"] == "failed"
-    assert problem in on_router["reason"]
-    wait_for("its flows are gone", lambda: not any(f"nw_dst={IPV4_HOME_ADDRESS}" in flow for flow in bench.flows()))
-    wait_for("it is offloaded again", lambda: flow_states(bench) == ["active", "active"])
-
-
-def test_an_agent_of_the_flow_backend_is_told_of_no_tunnels(flow_bench: Bench) -> None:
-    controller, path = flow_bench.controller, "/v1/routers/1/tunnels"
-    first = controller.get(path)
-    assert (first["full"], first["tunnels"]) == (True, [])
-    assert controller.call("POST", "/v1/bindings", binding(SECOND, 2)).status == 200
-    flow_bench.snapshot(binding(SECOND, 2))
-    later = controller.get(f"{path}?after={first['revision']}")
-    assert later == {**first, "full": False}
-    flow_bench.agent()
-    (tunnel,) = controller.get(path)["tunnels"]
-    assert tunnel["care_of_address"] == SECOND, "the route backend is told, once it is announced"

@@ -136,3 +136,8 @@ def registered(ovs: Ovs, controller: Controller) -> Bench:
     bench.post()
     wait_for("the binding is active", bench.is_active)
     return bench
+
+
+def sent_again(before: dict[str, float], after: dict[str, float]) -> set[str]:
+    """The flows that were sent between two looks."""
+    return {flow for flow, sent in after.items() if sent > before[flow] + 0.2}
