@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,7 +47,7 @@ class Reference:
         return time.monotonic() - started
 
 
-class Baseline:
+class Baseline(ABC):
     """A Ryu app that is not hoaflow's, with the switch of the `Reference`. A context manager."""
 
     APP: str
@@ -70,13 +71,13 @@ class Baseline:
         self._ryu.kill()
         unset_controller(self._ovs, [REFERENCE])
 
+    @abstractmethod
     def listens(self) -> bool:
         """Tell whether it listens to us."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connected(self) -> bool:
         """Tell whether its switch is connected."""
-        raise NotImplementedError
 
 
 class BareRyu(Baseline):

@@ -128,39 +128,25 @@ def test_wrong_usage_is_told(deployment: Deployment, arguments: list[str], said:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("file", "line", "said"),
     [
-        ("grafana", "expected a name and read or admin"),
-        ("grafana bridge", "expected a name and read or admin"),
-        ("node-1 read", "there twice: node-1"),
-        ("local read", "nobody may be called local"),
+        ("clients", "grafana", "expected a name and read or admin"),
+        ("clients", "grafana bridge", "expected a name and read or admin"),
+        ("clients", "node-1 read", "there twice: node-1"),
+        ("clients", "local read", "nobody may be called local"),
+        ("routers", "node-2", "expected a node's name and 16 hexadecimal digits"),
+        ("routers", "node-2 2", "expected a node's name and 16 hexadecimal digits"),
+        ("routers", "node-2 0000000000000002 0000000000000003", "expected a node's name and 16 hexadecimal digits"),
+        ("routers", '"] 0000000000000002', "expected a node's name and 16 hexadecimal digits"),
+        ("routers", "operator 0000000000000002", "there twice: operator"),
+        ("routers", "controller 0000000000000002", "nobody may be called controller"),
+        ("routers", "node-1 0000000000000002", "there twice: node-1"),
+        ("routers", "node-2 0000000000000001", "there twice: 0000000000000001"),
     ],
 )
-def test_a_wrong_client_is_told(deployment: Deployment, line: str, said: str) -> None:
-    with (deployment.overlay("single-node") / "clients").open("a") as clients:
-        clients.write(f"{line}\n")
-    result = deployment.make_secrets("single-node")
-    assert result.returncode == 2
-    assert said in result.stderr
-    assert not list(deployment.folder.rglob("secrets"))
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("node-2", "expected a node's name and 16 hexadecimal digits"),
-        ("node-2 2", "expected a node's name and 16 hexadecimal digits"),
-        ("node-2 0000000000000002 0000000000000003", "expected a node's name and 16 hexadecimal digits"),
-        ('"] 0000000000000002', "expected a node's name and 16 hexadecimal digits"),
-        ("operator 0000000000000002", "there twice: operator"),
-        ("controller 0000000000000002", "nobody may be called controller"),
-        ("node-1 0000000000000002", "there twice: node-1"),
-        ("node-2 0000000000000001", "there twice: 0000000000000001"),
-    ],
-)
-def test_a_wrong_router_is_told(deployment: Deployment, line: str, said: str) -> None:
-    with (deployment.overlay("single-node") / "routers").open("a") as routers:
-        routers.write(f"{line}\n")
+def test_a_wrong_client_or_router_is_told(deployment: Deployment, file: str, line: str, said: str) -> None:
+    with (deployment.overlay("single-node") / file).open("a") as named:
+        named.write(f"{line}\n")
     result = deployment.make_secrets("single-node")
     assert result.returncode == 2
     assert said in result.stderr

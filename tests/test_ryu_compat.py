@@ -207,6 +207,18 @@ def test_a_signal_ends_the_controller_at_once_and_is_no_failure(number: signal.S
     assert "Traceback" not in rest
 
 
+def test_a_part_that_fails_ends_the_controller_as_a_failure() -> None:
+    program = (
+        "import sys; from controller import ryu_compat, app\n"
+        "app.HoaflowController._run_clock = lambda self: 1 / 0\n"
+        "sys.exit(ryu_compat.controller([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "event=failed" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_what_python_says_of_ryus_source_when_it_compiles_it_does_not_reach_the_log(tmp_path: Path) -> None:
     never_compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     shown = subprocess.run([RYU_MANAGER, "--help"], env=never_compiled, capture_output=True, text=True, timeout=60)

@@ -21,8 +21,6 @@ from tunnel.pairs import Counters, Pair, PairFilter
 from tunnel.rtnetlink import parse_prefix, prefix_text
 from tunnel.seg6 import Seg6Error, Seg6Routes
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
 NEAR, FAR = "httnear", "httfar"  # the two ends of one link: fe80::1 / 2001:db8::1 and fe80::2 / 2001:db8::2
 HOA, HOA_2, PREFIX = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:98::/64"
 

@@ -235,11 +235,11 @@ class SwitchChannel:
             batches.append(batch)
             if most > SLICE:
                 eventlet.sleep(0)
-        if batches:
-            self.behind_since = self.behind_since or time.monotonic()
-        elif router.flows.settled:
-            self.behind_since = None
+        self._note_settled(router)
         return batches
+
+    def _note_settled(self, router: Router) -> None:
+        self.behind_since = None if router.flows.settled else self.behind_since or time.monotonic()
 
     def _read_back(self) -> Router:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
@@ -281,8 +281,7 @@ class SwitchChannel:
                 if batch is not batches[-1]:
                     self._notify()
                     eventlet.sleep(0)
-        if router.flows.settled:
-            self.behind_since = None
+        self._note_settled(router)
         self._notify()
 
     def _check_connected(self) -> None:
