@@ -22,9 +22,8 @@ from router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from router.setup import setup, teardown
 from router.status import as_json, status, table
-from tunnel.namespace import NamespaceError, cookie
-from tunnel.nft import NftError
-from tunnel.seg6 import Seg6Error
+from tunnel.errors import TunnelError
+from tunnel.namespace import cookie
 
 ROUTE, AUTO = "route", "auto"
 
@@ -70,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         commands = {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run, "doctor": _doctor}
         return commands[arguments.command](arguments, ovsdb)
-    except (RouterError, AccessError, NamespaceError, NftError, Seg6Error) as error:
+    except (TunnelError, AccessError) as error:
         print(f"hoaflow-router {arguments.command}: {error}", file=sys.stderr)
         return 1
 
@@ -85,7 +84,7 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
         try:
             _setup_flow(arguments, bridge, ovsdb)
             return 0
-        except RouterError as error:
+        except TunnelError as error:
             if backend != AUTO:
                 raise
             _say(f"backend route, because: {error}")

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from logs import Log
-from router import links
 from router.endpoint import KERNEL_SIDE, TOUT
-from router.errors import RouterError
 from router.ovsdb import EndpointRecord
 from router.plan import Desired, Installed, Plan, plan
-from tunnel.namespace import NamespaceError, cookie
+from tunnel import links
+from tunnel.errors import TunnelError
+from tunnel.namespace import cookie
 from tunnel.nft import NftError
 from tunnel.pairs import Pair, PairFilter
 from tunnel.rtnetlink import parse_prefix
@@ -19,7 +19,7 @@ from tunnel.seg6 import Seg6Error, Seg6Routes
 
 LOG = Log("router")
 
-KernelError = (NamespaceError, NftError, Seg6Error, RouterError, OSError)
+KernelError = (TunnelError, OSError)
 
 NO_IPV4 = (
     "the router's kernel did not forward IPv4 when its tunnel endpoint was set up: sysctl -w net.ipv4.ip_forward=1, "

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that the command line shows to the operator in one line."""
 
+from tunnel.errors import TunnelError
 
-class RouterError(Exception):
+
+class RouterError(TunnelError):
     """Something the operator has to know or do; nothing was left half done."""

@@ -16,7 +16,6 @@ from typing import Any
 
 from pyroute2 import netns
 
-from router import links
 from router.endpoint import (
     ENC_IN,
     ENC_IN_SIDE,
@@ -39,7 +38,7 @@ from router.endpoint import (
 )
 from router.errors import RouterError
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
-from tunnel import namespace, outer_header
+from tunnel import links, namespace, outer_header
 from tunnel.pairs import IPV4, IPV4_MARK, IPV6, PairFilter
 from tunnel.seg6 import Seg6Routes
 

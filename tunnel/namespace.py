@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tunnel.errors import TunnelError
+
 Namespace = str | None
 T = TypeVar("T")
 
@@ -24,7 +26,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71  # Linux 5.14
 
 
-class NamespaceError(Exception):
+class NamespaceError(TunnelError):
     """A network namespace does not exist or cannot be entered."""
 
 

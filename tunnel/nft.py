@@ -12,6 +12,7 @@ import json
 import threading
 from typing import Any
 
+from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, in_namespace
 
 # Contexts share what libnftables keeps of interfaces and the like: one thread at a time.
@@ -20,7 +21,7 @@ _lock = threading.Lock()
 OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON, libnftables(3)
 
 
-class NftError(Exception):
+class NftError(TunnelError):
     """libnftables is missing, or it refused its input. The ruleset is as it was: nftables is transactional."""
 
 

@@ -25,6 +25,7 @@ from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunnel import rtnetlink
+from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, namespace_path
 from tunnel.rtnetlink import Prefix, attribute, attributes, parse_address, parse_prefix, prefix_text
 
@@ -39,7 +40,7 @@ END_DX4, END_DT6 = 6, 7
 SEG6_CMD_SET_TUNSRC, SEG6_CMD_GET_TUNSRC = 3, 4
 
 
-class Seg6Error(Exception):
+class Seg6Error(TunnelError):
     """The kernel refused a seg6 route or setting."""
 
 

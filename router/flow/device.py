@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from router import links
 from router.errors import RouterError
 from router.flow.kernel import add_tunnel
 from router.flow.record import DEVICE
+from tunnel import links
 
 AF_INET6 = 10
 IFA_F_NODAD = 0x02

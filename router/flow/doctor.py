@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from router import links
 from router.endpoint import OUTER_HEADER, Endpoint
 from router.errors import RouterError
 from router.flow import record, selftest
@@ -16,6 +15,7 @@ from router.flow.record import FlowRecord
 from router.flow.status import checks_sources_strictly, forwards_ipv4, problems
 from router.ovsdb import Bridge, Ovsdb
 from router.status import status as route_status
+from tunnel import links
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 PROGRAMS = {"ovs-vsctl": "openvswitch-switch", "ovs-ofctl": "openvswitch-switch", "nft": "nftables"}

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from logs import Log
-from router import links
-from router.errors import RouterError
 from router.flow import setup
 from router.flow.record import FlowPorts, FlowRecord
 from router.flow.status import ipv4_problem, problems
 from router.ovsdb import Bridge, Ovsdb
+from tunnel import links
+from tunnel.errors import TunnelError
 
 LOG = Log("router")
 
@@ -68,7 +68,7 @@ class FlowKeeper:
             LOG.warning("mending", bridge=self._bridge.name, problems="; ".join(found))
             setup.repair(self._bridge, self._ovsdb, self.record, self._say)
             found = problems(self.record, self._bridge.name)
-        except RouterError as error:
+        except TunnelError as error:
             raise BrokenTunnel(str(error)) from error
         if found:
             raise BrokenTunnel("; ".join(found))

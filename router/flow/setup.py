@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from router import links
 from router.errors import RouterError
 from router.flow import device, record
 from router.flow.kernel import TUNNEL_MAC, features
@@ -14,6 +13,7 @@ from router.flow.record import DEVICE, HWADDR, LINK, FlowPorts, FlowRecord
 from router.flow.tc import Diversion, Ethernet, Hook, divert, undivert
 from router.ovsdb import Bridge, Ovsdb
 from router.setup import Changes, Say
+from tunnel import links
 
 
 def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from router import links
-from router.errors import RouterError
 from router.flow import device, tc
 from router.flow.record import DEVICE, FlowRecord
 from router.flow.setup import diversions
 from router.ovsdb import Ovsdb
+from tunnel import links
+from tunnel.errors import TunnelError
 
 
 @dataclass
@@ -83,7 +83,7 @@ def problems(record: FlowRecord, bridge: str) -> list[str]:
         for wanted in diversions(record):
             if wanted not in [filter_.diversion for filter_ in tc.installed(wanted.interface, wanted.hook)]:
                 found.append(f"the tc {wanted.hook.name.lower()} diversion is missing: run setup again")
-    except RouterError as error:
+    except TunnelError as error:
         found.append(f"{error}: run setup again")
     return found
 
@@ -128,7 +128,7 @@ def table(found: FlowStatus) -> str:
 def _device() -> device.Device | None:
     try:
         return device.find()
-    except RouterError:
+    except TunnelError:
         return None  # something else has the name: for setup to say
 
 

@@ -18,7 +18,7 @@ from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
-from router.errors import RouterError
+from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, in_namespace, namespace_path
 
 AF_INET, AF_INET6 = 2, 10
@@ -34,16 +34,20 @@ OFFLOADS = (
 )
 
 
+class LinkError(TunnelError):
+    """The kernel refused it, or an interface or setting is missing."""
+
+
 @contextmanager
 def netlink(namespace: Namespace) -> Iterator[IPRoute]:
-    """A route netlink socket in the namespace; what the kernel refuses there becomes a RouterError."""
+    """A route netlink socket in the namespace; what the kernel refuses there becomes a LinkError."""
     path = None if namespace is None else str(namespace_path(namespace))
     try:
         with IPRoute(netns=path, flags=0) as ipr:  # flags=0: do not create a missing namespace
             yield ipr
     except NetlinkError as error:
         hint = " (root is needed)" if error.code == errno.EPERM else ""
-        raise RouterError(f"network namespace {namespace or 'current'}: {os.strerror(error.code)}{hint}") from error
+        raise LinkError(f"network namespace {namespace or 'current'}: {os.strerror(error.code)}{hint}") from error
 
 
 def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
@@ -171,7 +175,7 @@ def add_rule(namespace: Namespace, preference: int, table: int, *, family: int =
 
 
 def sysctl(namespace: Namespace, key: str, protocol: str = "ipv6") -> str:
-    """The value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises RouterError where the kernel has no IPv6."""
+    """The value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises LinkError where the kernel has no IPv6."""
     return in_namespace(namespace, lambda: _sysctl_path(key, protocol).read_text().strip())
 
 
@@ -208,9 +212,7 @@ def offloads_off(namespace: Namespace, name: str) -> bool:
 def _sysctl_path(key: str, protocol: str) -> Path:
     path = Path("/proc/sys/net", protocol, "conf", *key.rsplit(".", 1))
     if not path.exists():
-        raise RouterError(
-            f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)"
-        )
+        raise LinkError(f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)")
     return path
 
 
@@ -222,7 +224,7 @@ def _index(ipr: IPRoute, name: str) -> int | None:
 def _need(ipr: IPRoute, name: str) -> int:
     index = _index(ipr, name)
     if index is None:
-        raise RouterError(f"interface {name} is missing")
+        raise LinkError(f"interface {name} is missing")
     return index
 
 

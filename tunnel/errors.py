@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong with tunnels and with the kernel around them.
+
+TunnelError
+├── LinkError: the kernel refused a link, address, route, rule or setting, or an interface is missing (tunnel.links)
+├── NamespaceError: a network namespace does not exist or cannot be entered (tunnel.namespace)
+├── NftError: libnftables is missing, or refused its input (tunnel.nft)
+└── Seg6Error: the kernel refused a seg6 route or setting (tunnel.seg6)
+"""
+
+
+class TunnelError(Exception):
+    """The message says what was expected, what came, and what to do."""
