@@ -13,7 +13,8 @@ from controller.core.explanation import explain
 from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
-from controller.core.tunnels import EndpointName
+from controller.core.reconciliation import ADOPTED_REVIEW
+from controller.core.tunnels import EndpointName, FlowTunnelNames
 from tests.support.world import (
     CARE_OF_ADDRESSES,
     DPID,
@@ -554,3 +555,35 @@ def test_bindings_may_be_nested_but_not_in_a_circle(world: World) -> None:
     for home_address, care_of_address in ((first, second), (first, third), (second, third)):
         with pytest.raises(Refused, match="circle"):
             world.post(home_address, care_of_address.packed, sequence=9, lifetime=60)
+
+
+IPV4_PREFIX = parse_prefix("10.1.0.0/16")
+FLOW_TUNNEL = FlowTunnelNames(
+    transmit_port="tx",
+    receive_port="rx",
+    decapsulation_address=parse_address("fdb1:b792:6c09::41"),
+    decapsulation_mac="02:00:00:00:00:0a",
+    router_mac="02:00:00:00:00:0b",
+    mtu=1440,
+    ipv4_problem=None,
+)
+
+
+def test_after_a_restart_no_guard_goes_before_the_gates_that_need_it() -> None:
+    """The agent, which alone knows where packets come out of tunnels, returns last."""
+    world = World()
+    world.offload.set_ports(DPID, {"tx": 10, "rx": 11}, world.now)
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX, IPV4_PREFIX), LEASE, Status.UP, world.now)
+    world.offload.acknowledge(DPID, 0, {}, FLOW_TUNNEL, {}, world.now)
+    world.snapshot(binding(now=world.now))
+    world.deliver()
+    guards = {key for key, entry in world.switch.items() if entry.flow.kind is Kind.GUARD}
+    assert {key[0].table for key in guards} == {"classify", "downlink"}
+    world.start_controller(ports={"tx": 10, "rx": 11})
+    for _ in range(LEASE):
+        world.deliver()
+        assert guards <= world.switch.keys()
+        world.pass_time(0.9)
+    world.pass_time(ADOPTED_REVIEW + 2)
+    world.deliver()
+    assert {entry.flow.kind for entry in world.switch.values()} == {Kind.MISS}

@@ -139,6 +139,13 @@ def uplink_source(key: FlowKey) -> bytes | None:
     return addresses[1] if pattern.table == pipeline.UPLINK and len(addresses) == 2 else None
 
 
+def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
+    """Tell whether a guard has to stand while a gate does: one for a home prefix that the gate leads into, or one that
+    is there for all."""
+    served, taken = home_end(guard), home_end(gate)
+    return served is None or taken is None or served.overlaps(taken)
+
+
 def home_end(key: FlowKey) -> Prefix | None:
     """Return what lies in a home prefix of what a flow with this key matches: of an uplink flow, the home agent's
     address. None: such a flow serves no one in particular."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flows that a switch is known to have: those that it confirmed, or was read to have."""
 
+import math
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -94,6 +95,11 @@ class InstalledFlows:
     def gates(self, now: float) -> list[FlowKey]:
         """Return the keys of all gates that stand, whosever they are."""
         return [key for key in self._gates if self.standing(key, now) is not None]
+
+    def ends(self, key: FlowKey, now: float) -> float:
+        """Return when what stands under a key ends, infinity if it never does, ``now`` if nothing stands."""
+        held = self.standing(key, now)
+        return now if held is None else math.inf if held.expires_at is None else held.expires_at
 
     def is_foreign(self, key: FlowKey) -> bool:
         """Tell whether another application has a flow with this key: one of ours would replace it."""

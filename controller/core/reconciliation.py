@@ -7,12 +7,14 @@ looked at, ``take`` turns that into messages, batch by batch, and ``confirm`` an
 of them. What failed is tried again, later each time.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
 from controller.core.batches import Batch, Batches, FlowChange, UnderWay
+from controller.core.flow_sets import keeps_safe
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import Entry, InstalledFlows, Reading
 from controller.core.queues import LookQueue, Subject
@@ -64,6 +66,7 @@ class Reconciliation:
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
         self._sweep_at: float | None = None
         self._opening: set[FlowKey] = set()  # gates that are to open
+        self._kept: set[FlowKey] = set()  # guards that nobody desires any more, but that gates still need
         self._in_flight: dict[Subject, UnderWay] = {}
         self._batches = Batches()
         self._later: Agenda[Subject] = Agenda()
@@ -157,7 +160,7 @@ class Reconciliation:
         self._sweep_at = None
         for memory in (self.installed, self.rejections, self._urgent, self._bulk, self._later, self._batches):
             memory.clear()
-        for things in (self._to_sweep, self._opening, self._in_flight, self._drifted):
+        for things in (self._to_sweep, self._opening, self._kept, self._in_flight, self._drifted):
             things.clear()
 
     def recheck(self) -> None:
@@ -306,10 +309,23 @@ class Reconciliation:
         held = self.installed.get(key)
         if held is None:
             return
+        if held.shape.kind is Kind.GUARD and self._is_needed(key, now):
+            return
         if self.installed.is_adopted(key) and not self._demand.may_delete(key, now):
             self._sweep_at = now + ADOPTED_REVIEW
         elif not self.rejections.forbids(key, now):
             batch.changes.append(FlowChange(held.flow(key), add=False))
+
+    def _is_needed(self, guard: FlowKey, now: float) -> bool:
+        """Tell whether a gate stands that needs a guard, which is then looked at again when that gate is gone."""
+        gates = [gate for gate in self.installed.gates(now) if keeps_safe(guard, gate)]
+        self._kept.discard(guard)
+        if gates:
+            self._kept.add(guard)
+            ends = max(self.installed.ends(gate, now) for gate in gates)
+            if ends < math.inf:
+                self._later.plan(guard, ends)
+        return bool(gates)
 
     def _bring(self, flow: Flow, span: Span, subject: Subject, now: float, batch: Batch) -> None:
         """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
@@ -382,6 +398,9 @@ class Reconciliation:
             self.installed.put(change.flow, change.expires_at)
         else:
             self.installed.remove(key)
+            if change.flow.kind is Kind.GATE:
+                for guard in self._kept:
+                    self.touch(guard)
 
     def _land(self, batch: Batch) -> None:
         """Those that somebody touched while they were under way are looked at again."""

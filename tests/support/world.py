@@ -51,12 +51,12 @@ class World:
         self.lives = 0
         self.start_controller()
 
-    def start_controller(self) -> None:
+    def start_controller(self, ports: Mapping[str, int] = PORTS) -> None:
         """A new life of the controller: it knows nothing but what the switch tells."""
         self.lives += 1
         self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
         self.revision = 0
-        self.connect(DPID, PORTS, self.switch.values(), [])
+        self.connect(DPID, ports, self.switch.values(), [])
 
     def announce(self, status: Status = Status.UP) -> None:
         """The bridge renews its lease."""
