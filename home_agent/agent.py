@@ -294,6 +294,7 @@ class HomeAgent:
                 bindings=lambda: len(self._cache),
                 carried=load.carried,
                 spoofed=lambda: self._tunnels.counters().dropped,
+                unwritten=lambda: self._persistence.unwritten,
             )
         )
         server = MetricsServer(address, registry, lacking)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from home_agent.messages import BindingUpdate
+from home_agent.moment import Moment
 
 HEADER = b"hoaflow-ha journal 1\n"
 SLACK = 1024
@@ -26,19 +27,22 @@ class JournalError(ValueError):
     """The file is no journal of ours; the text says what to do."""
 
 
+NEVER = Moment(0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is known of a home address.
 
     `sequence` is its last authenticated number, if any. With a binding: the Binding Update that made it (without its
-    authentication option), the `lifetime` granted in seconds, and when it `expires` in epoch seconds.
+    authentication option), the `lifetime` granted in seconds, and when it ends.
     """
 
     home_address: str
     sequence: int | None
     update: BindingUpdate | None = None
     lifetime: int = 0
-    expires: float = 0.0
+    expiry: Moment = NEVER
 
     @property
     def empty(self) -> bool:
@@ -73,14 +77,19 @@ class Journal:
         self._read(content)
         if self.damages:
             path.replace(path.with_name(path.name + ".damaged"))
-        self._unwritten: list[bytes] = []
+        self._unwritten: dict[str, Record] = {}
         self._whole = True
         self._lines = self._most_lines = 0
         self._file = self._rewrite(self.records.values())
 
     def record(self, record: Record) -> None:
-        """Notes what is known of a home address now; `commit` brings it to the disk."""
-        self._unwritten.append(_line(record))
+        """Notes what is known of a home address now, instead of what was; `commit` brings it to the disk."""
+        self._unwritten[record.home_address] = record
+
+    @property
+    def unwritten(self) -> int:
+        """Home addresses of which the disk has yet to be told."""
+        return len(self._unwritten)
 
     def commit(self, everything: Callable[[], list[Record]]) -> None:
         """Returns when all that was noted is on the disk. Raises OSError: then the next commit writes all of it.
@@ -95,7 +104,7 @@ class Journal:
             former, self._file = self._file, self._rewrite(everything())
             os.close(former)
         else:
-            _write(self._file, b"".join(self._unwritten))
+            _write(self._file, b"".join(map(_line, self._unwritten.values())))
             os.fsync(self._file)
             self._lines += len(self._unwritten)
         self._unwritten.clear()
@@ -140,6 +149,7 @@ class Journal:
                 os.close(directory)
         except OSError:
             os.close(descriptor)
+            scratch.unlink(missing_ok=True)  # what fills a full disk is not to be this
             raise
         self._lines, self._most_lines = len(lines), 2 * len(lines) + SLACK
         return descriptor
@@ -152,7 +162,8 @@ def _line(record: Record) -> bytes:
     if record.update is not None:
         update = asdict(record.update)
         del update["authentication"], update["home_address"]
-        content |= {"update": update, "lifetime": record.lifetime, "expires": round(record.expires, 3)}
+        content |= {"update": update, "lifetime": record.lifetime, "expires": round(record.expiry.epoch, 3)}
+        content |= {"boot": record.expiry.boot, "boottime": round(record.expiry.boottime, 3)}
     text = json.dumps(content, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
@@ -167,7 +178,8 @@ def _parse(line: bytes) -> Record:
     if "update" not in content:
         return Record(home_address, sequence)
     update = BindingUpdate(home_address=home_address, **content["update"])
-    return Record(home_address, sequence, update, content["lifetime"], content["expires"])
+    expiry = Moment(content["expires"], content.get("boottime", 0.0), content.get("boot", ""))
+    return Record(home_address, sequence, update, content["lifetime"], expiry)
 
 
 def _write(descriptor: int, data: bytes) -> None:

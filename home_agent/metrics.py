@@ -44,12 +44,15 @@ class HomeAgentCollector(Collector):
         bindings: Callable[[], int],
         carried: Callable[[], dict[str, Carried]],
         spoofed: Callable[[], int],
+        unwritten: Callable[[], int],
     ) -> None:
-        """`carried` as `Load.carried`; `spoofed`: tunnel packets whose addresses are no binding's."""
+        """`carried` as `Load.carried`; `spoofed`: tunnel packets whose addresses are no binding's; `unwritten` as
+        `Persistence.unwritten`."""
         self._tally = tally
         self._bindings = bindings
         self._carried = carried
         self._spoofed = spoofed
+        self._unwritten = unwritten
 
     def describe(self) -> Iterator[Metric]:
         """Nothing."""
@@ -58,6 +61,11 @@ class HomeAgentCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return what is now. Raises NftError."""
         yield GaugeMetricFamily("hoaflow_ha_bindings", "Bindings in the cache.", value=self._bindings())
+        yield GaugeMetricFamily(
+            "hoaflow_ha_unwritten_records",
+            "Home addresses whose last change is not in the journal: its disk fails, and a restart would forget it.",
+            value=self._unwritten(),
+        )
         yield CounterMetricFamily(
             "hoaflow_ha_binding_updates_total", "Binding Updates received.", value=self._tally.binding_updates
         )

@@ -88,7 +88,9 @@ def registries() -> dict[str, CollectorRegistry]:
     bridge, home_agent = CollectorRegistry(), CollectorRegistry()
     bridge.register(BridgeCollector(core))
     carried = dict.fromkeys((UPLINK, DOWNLINK), Carried(0, 0))
-    home_agent.register(HomeAgentCollector(Tally(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0))
+    home_agent.register(
+        HomeAgentCollector(Tally(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0, unwritten=lambda: 0)
+    )
     return {"Controller": Metrics(offload, {}).registry, "Bridge": bridge, "Home agent": home_agent}
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from home_agent.journal import HEADER, SLACK, Journal, JournalError, Record
 from home_agent.messages import BindingUpdate
+from home_agent.moment import Moment
 
 
 def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db8:2::2") -> Record:
@@ -18,7 +19,7 @@ def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db
     if care_of is None:
         return Record(home_address, sequence)
     update = BindingUpdate(care_of, "2001:db8:99::1", home_address, care_of, sequence or 0, 60, link_local=True)
-    return Record(home_address, sequence, update, 60, 1_000_060.125)
+    return Record(home_address, sequence, update, 60, Moment(1_000_060.125, 160.5, "this boot"))
 
 
 def write(path: Path, *records: Record) -> None:
@@ -145,3 +146,15 @@ def test_a_full_disk_is_told_and_made_up_for(tmp_path: Path) -> None:
     journal.commit(lambda: [record(1), record(2)])
     journal.close()
     assert read(path).records == {r.home_address: r for r in (record(1), record(2))}
+    assert not path.with_name("journal.new").exists()
+
+
+def test_a_full_disk_costs_memory_for_each_home_address_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for sequence in range(50):
+        for number in range(20):
+            journal.record(record(number, sequence))
+    assert journal.unwritten == 20
+    journal.commit(lambda: [])
+    journal.close()
+    assert read(tmp_path / "journal").records == {r.home_address: r for r in (record(n, 49) for n in range(20))}
