@@ -39,10 +39,12 @@ from home_agent.packet_io import (
     mobility_header_for,
 )
 from home_agent.persistence import Persistence
+from home_agent.rate import RateLimit
 from home_agent.replies import Replies
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from logs import Log
 from metrics.server import MetricsServer, nothing_lacking, registry_of_process
+from tunnel.error_relay import ErrorRelay
 
 GUARD_TABLE = "hoaflow_ha"
 LOCK = b"\0hoaflow-ha"
@@ -51,6 +53,8 @@ REPAIR_SECONDS = 30.0
 """How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
 RESTORE_SECONDS = 0.02
 """How long messages wait, after a restart, for bindings that go back into the kernel."""
+RELAYED_A_SECOND, RELAYED_AT_ONCE = 100, 100
+"""ICMPv6 errors for tunnel packets that are told again to correspondent nodes: more are dropped."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -112,6 +116,8 @@ class HomeAgent:
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
         self._watch_links()
+        if not self._tunnels.relays_errors:
+            self._relay_errors(address)
         lacking: Callable[[], str | None] = nothing_lacking
         if self._settings.console is not None:
             console = Console(*self._settings.console, self._selector, self._render)
@@ -321,6 +327,18 @@ class HomeAgent:
             self._repair_at = 0.0
 
         self._selector.register(events, selectors.EVENT_READ, changed)
+
+    def _relay_errors(self, address: str) -> None:
+        """Tells correspondent nodes of errors for their packets' tunnels (RFC 2473, section 8). Raises OSError."""
+        limit = RateLimit(RELAYED_A_SECOND, RELAYED_AT_ONCE)
+        relay = ErrorRelay(address, self._tunnels.carries, lambda: limit.take(time.monotonic()))
+        self._undo.callback(relay.close)
+
+        def take(_: int) -> None:
+            for error in relay.relay():
+                LOG.debug("tunnel-error", kind=error.kind, home_address=error.inner_destination, room=error.room)
+
+        self._selector.register(relay, selectors.EVENT_READ, take)
 
     def _repair(self, now: float) -> None:
         self._repair_at = now + REPAIR_SECONDS

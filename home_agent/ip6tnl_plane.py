@@ -28,6 +28,7 @@ class Ip6tnlPlane:
     """Tunnels by devices; the kernel's state is found again by device names and route protocol."""
 
     name = "ip6tnl"
+    relays_errors = True
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent

@@ -44,6 +44,7 @@ class Seg6Plane:
     """Tunnels by routes; the kernel's state is found again by route protocol, table and device names."""
 
     name = "seg6"
+    relays_errors = False
 
     def __init__(self, home_agent: str, home_link: str) -> None:
         self._home_agent, self._home_link = home_agent, home_link

@@ -27,6 +27,8 @@ class Plane(Protocol):
     """One way the kernel tunnels. All calls are idempotent and raise one of KERNEL_ERRORS."""
 
     name: str
+    relays_errors: bool
+    """Whether the kernel tells correspondent nodes what it hears of their tunnelled packets (RFC 2473, section 8)."""
 
     def setup(self) -> None: ...
     def tunnels(self) -> Mapping[str, str]: ...
@@ -96,6 +98,15 @@ class Tunnels:
             if found.get(home_address) != care_of_address:
                 self._plane.tunnel(home_address, care_of_address)
                 LOG.warning("tunnel-restored", home_address=home_address, care_of_address=care_of_address)
+
+    @property
+    def relays_errors(self) -> bool:
+        """Whether the kernel itself tells correspondent nodes of ICMPv6 errors for their tunnelled packets."""
+        return self._plane.relays_errors
+
+    def carries(self, home_address: str, care_of_address: str) -> bool:
+        """Whether a home address's traffic goes to and from this care-of address."""
+        return self._wanted.get(home_address) == care_of_address
 
     def device(self, home_address: str) -> str:
         """What the terminal names as the tunnel of a home address."""

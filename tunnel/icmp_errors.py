@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ICMPv6 errors for tunnel packets, and what they mean to whoever sent the packet inside (RFC 2473 §8): pure, no I/O.
+
+An error for a tunnel packet goes to its outer source, the home agent's address. The correspondent node, which alone
+can send smaller packets, hears of it only if the error is told again, about the packet inside.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import NamedTuple
+
+UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM = 1, 2, 3, 4  # ICMPv6 types (RFC 4443)
+ERRORS = (UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM)
+ADDRESS_UNREACHABLE = 3  # code of UNREACHABLE
+INFORMATIONAL = 128  # the first ICMPv6 type that is no error
+ICMP_UNREACHABLE, ICMP_HOST_UNREACHABLE, ICMP_TOO_BIG = 3, 1, 4  # ICMP: a type and two of its codes (RFC 792, RFC 1191)
+ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
+
+IPV6_HEADER, IPV4_HEADER, FRAGMENT_HEADER = 40, 20, 8  # octets
+IPV4_PAYLOAD, IPV6_PAYLOAD, ICMP, ICMPV6, FRAGMENT, DESTINATION_OPTIONS = 4, 41, 1, 58, 44, 60
+MINIMUM_MTU = 1280  # RFC 8200 §5
+ICMP_PAYLOAD = 548  # octets of the packet in an ICMP error: 576 for all of it (RFC 1812 §4.3.2.3)
+
+
+class TunnelPacketError(NamedTuple):
+    """An ICMPv6 error for a tunnel packet. `room`: what the link's MTU leaves for the packet inside, in octets; 0 where
+    the error is not Packet Too Big. `inner`: the packet inside, of which the error need not hold the end.
+    """
+
+    kind: int
+    room: int
+    outer_source: str
+    outer_destination: str
+    inner_source: str
+    inner_destination: str
+    inner: bytes
+
+
+class Answer(NamedTuple):
+    """An ICMPv6 or (`ipv4`) ICMP message for the sender of the packet inside; the ICMPv6 checksum is still 0."""
+
+    destination: str
+    message: bytes
+    ipv4: bool
+
+
+def parse(message: bytes) -> TunnelPacketError | None:
+    """Read an ICMPv6 message; None unless it is an error for a tunnel packet (RFC 2473) whose inner header it holds."""
+    if len(message) < 8 + IPV6_HEADER or message[0] not in ERRORS:
+        return None
+    outer = message[8:]
+    if outer[0] >> 4 != 6:
+        return None
+    payload, offset = _payload(outer)
+    inner = outer[offset:]
+    if payload == IPV6_PAYLOAD and len(inner) >= IPV6_HEADER and inner[0] >> 4 == 6:
+        source, destination = _ipv6(inner[8:24]), _ipv6(inner[24:40])
+    elif payload == IPV4_PAYLOAD and len(inner) >= IPV4_HEADER and inner[0] >> 4 == 4:
+        source, destination = str(ipaddress.IPv4Address(inner[12:16])), str(ipaddress.IPv4Address(inner[16:20]))
+    else:
+        return None
+    room = max(0, struct.unpack_from("!I", message, 4)[0] - offset) if message[0] == TOO_BIG else 0
+    return TunnelPacketError(message[0], room, _ipv6(outer[8:24]), _ipv6(outer[24:40]), source, destination, inner)
+
+
+def answer(error: TunnelPacketError) -> Answer | None:
+    """Tell the error again, about the packet inside; None where nobody may or need be told.
+
+    Packet Too Big keeps its meaning. All else comes from within the tunnel, where the sender has no part: for the
+    sender the address is unreachable (RFC 2473 §8.1).
+    """
+    if not _may_be_told(error):
+        return None
+    return _answer_ipv6(error) if error.inner[0] >> 4 == 6 else _answer_ipv4(error)
+
+
+def cannot_shrink(error: TunnelPacketError) -> bool:
+    """Tell whether the packet does not fit and its sender cannot be asked for smaller ones.
+
+    Of IPv6 nobody need send less than 1280 octets at once, and without the flag DF IPv4's senders leave it to the
+    network. Only fragments of the tunnel packet would get through (RFC 2473 §7).
+    """
+    if error.kind != TOO_BIG:
+        return False
+    if error.inner[0] >> 4 == 6:
+        return error.room < MINIMUM_MTU
+    return not error.inner[6] & 0x40
+
+
+def _payload(outer: bytes) -> tuple[int, int]:
+    """The tunnel packet's payload protocol and where the payload begins; 0 where that cannot be told."""
+    header, offset = outer[6], IPV6_HEADER
+    while header == DESTINATION_OPTIONS and offset + 2 <= len(outer):  # the tunnel encapsulation limit
+        header, offset = outer[offset], offset + 8 * (outer[offset + 1] + 1)
+    if header == FRAGMENT and offset + FRAGMENT_HEADER <= len(outer):
+        if struct.unpack_from("!H", outer, offset + 2)[0] >> 3:  # not the first: the inner header is in another one
+            return 0, offset
+        header, offset = outer[offset], offset + FRAGMENT_HEADER
+    return header, offset
+
+
+def _may_be_told(error: TunnelPacketError) -> bool:
+    """RFC 4443 §2.4 (e), RFC 1122 §3.2.2: no error about an error, nor to what is not one node's address."""
+    source = ipaddress.ip_address(error.inner_source)
+    if source.is_multicast or source.is_unspecified or source.is_loopback or source.is_link_local:
+        return False
+    if source.version == 4:
+        if source == ipaddress.IPv4Address("255.255.255.255"):
+            return False
+        header = (error.inner[0] & 0xF) * 4
+        later_fragment = struct.unpack_from("!H", error.inner, 6)[0] & 0x1FFF
+        if later_fragment or error.inner[9] != ICMP:
+            return not later_fragment
+        return len(error.inner) > header and error.inner[header] not in ICMP_ERRORS
+    if error.inner[6] == ICMPV6:
+        return len(error.inner) > IPV6_HEADER and error.inner[IPV6_HEADER] >= INFORMATIONAL
+    return True
+
+
+def _answer_ipv6(error: TunnelPacketError) -> Answer | None:
+    if error.kind == TOO_BIG:
+        mtu = max(error.room, MINIMUM_MTU)
+        if IPV6_HEADER + struct.unpack_from("!H", error.inner, 4)[0] <= mtu:
+            return None
+        head = struct.pack("!BBHI", TOO_BIG, 0, 0, mtu)
+    else:
+        head = struct.pack("!BBHI", UNREACHABLE, ADDRESS_UNREACHABLE, 0, 0)
+    return Answer(error.inner_source, head + error.inner[: MINIMUM_MTU - IPV6_HEADER - len(head)], ipv4=False)
+
+
+def _answer_ipv4(error: TunnelPacketError) -> Answer | None:
+    if error.kind == TOO_BIG:
+        if cannot_shrink(error) or struct.unpack_from("!H", error.inner, 2)[0] <= error.room:
+            return None
+        code, mtu = ICMP_TOO_BIG, error.room
+    else:
+        code, mtu = ICMP_HOST_UNREACHABLE, 0
+    body = error.inner[:ICMP_PAYLOAD]
+    checksum = _checksum(struct.pack("!BBHHH", ICMP_UNREACHABLE, code, 0, 0, min(mtu, 0xFFFF)) + body)
+    head = struct.pack("!BBHHH", ICMP_UNREACHABLE, code, checksum, 0, min(mtu, 0xFFFF))
+    return Answer(error.inner_source, head + body, ipv4=True)
+
+
+def _checksum(data: bytes) -> int:
+    padded = data + bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _ipv6(packed: bytes) -> str:
+    return str(ipaddress.IPv6Address(packed))
