@@ -64,7 +64,8 @@ def _findings(at: Session, config_file: Path | None, no_connect: bool) -> Iterat
 
 def _configuration(path: Path) -> Iterator[Finding]:
     """Have the controller's own code look, which is not on every host."""
-    command = [sys.executable, "-m", "controller.check", str(path)]
+    # -P: else Python would look for it in the caller's directory first, and run what happens to lie there.
+    command = [sys.executable, "-P", "-m", "controller.check", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     for line in done.stdout.splitlines():
         found = json.loads(line)
@@ -76,7 +77,7 @@ def _configuration(path: Path) -> Iterator[Finding]:
 
 
 def _connection(at: Session) -> Iterator[Finding]:
-    """Ask first what needs no token, then what does, and at last whether all is well."""
+    """Ask first what needs no token, then what does, then whether all is well, and at last whether it is of use."""
     steps = (
         ("controller", ("healthz",), "it answers"),
         ("access", ("v1", "home-agents"), "it lets this command read"),
@@ -91,3 +92,22 @@ def _connection(at: Session) -> Iterator[Finding]:
                 return
         else:
             yield Finding(what, OK, f"{at.controller.url}: {said}")
+    try:
+        yield _offload(at)
+    except CliError:
+        return  # told already
+
+
+def _offload(at: Session) -> Finding:
+    """Find out whether packets of every home agent go direct anywhere: the controller is ready without any, too."""
+    agents = [agent["home_agent"] for agent in at.controller.everything("home_agents", "v1", "home-agents")]
+    routers = at.controller.everything("routers", "v1", "routers")
+    if not agents:
+        return Finding("offload", WRONG, "no home agent is announced to this controller: start ha-bridge beside it")
+    drained = sum(router["draining"] for router in routers)
+    of_them = f"{drained} of {len(routers)} known routers drained; 'hoaflow routers' shows what they lack"
+    served = {gate["home_agent"] for router in routers for gate in router["gates"]}
+    without = [agent for agent in agents if agent not in served]
+    if without:
+        return Finding("offload", WRONG, f"no router takes packets off home agent {', '.join(without)}: {of_them}")
+    return Finding("offload", OK, "packets of every home agent go direct on one router at least")

@@ -24,11 +24,13 @@ OVS = (
     ("ovs-vsctl", "--timeout=10", "show"),
     ("ovs-vsctl", "--timeout=10", "--columns=name,type,ofport,error,external_ids", "list", "interface"),
 )
+# -P: never what happens to lie in the caller's directory, who may be root.
+ROUTER = (sys.executable, "-P", "-m", "router")
 OF_BRIDGE = (
     ("ovs-ofctl", "-O", "OpenFlow13", "--timeout=10", "show"),
     ("ovs-ofctl", "-O", "OpenFlow13", "--timeout=10", "dump-flows"),
-    (sys.executable, "-m", "router", "status", "--json", "--bridge"),
-    (sys.executable, "-m", "router", "doctor", "--json", "--bridge"),
+    (*ROUTER, "status", "--json", "--bridge"),
+    (*ROUTER, "doctor", "--json", "--bridge"),
 )
 
 

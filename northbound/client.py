@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,16 @@ LOG = Log("northbound")
 
 RETRY_AFTER = 1.0  # seconds, where a 429 does not say
 SHOWN = 500  # characters of an answer that an error's text shows
+# What to do, by why a certificate is not believed: OpenSSL's X509_V_ERR_*, see x509_vfy.h.
+UNKNOWN_ISSUER = (2, 7, 18, 19, 20, 21)
+MISMATCH = "the controller's certificate is of another address than --controller has: one of the two has to change"
+VERIFY_HINTS = {
+    9: "a certificate is not valid yet: the controller's, or one of --ca; is this host's clock right?",
+    10: "a certificate has expired: the controller's, or one of --ca; renew it",
+    26: "what answers there shows a certificate that is no server's: scripts/pki DIRECTORY server makes one",
+    62: MISMATCH,  # host name
+    64: MISMATCH,  # IP address
+}
 
 
 class _FromAddress(HTTPAdapter):
@@ -127,13 +138,15 @@ class Northbound:
     def _tls_hint(self, error: Exception) -> str:
         if "CERTIFICATE_REQUIRED" in str(error):
             return " (the controller wants a certificate: give --certificate and --key)"
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+        cause = _innermost(error)
+        if not isinstance(cause, ssl.SSLCertVerificationError):
             return ""
-        return (
-            " (the controller's certificate is not signed by --ca)"
-            if self._session.verify is not True
-            else (" (give --ca with the certificate of who has signed the controller's)")
-        )
+        if cause.verify_code not in UNKNOWN_ISSUER:
+            hint = VERIFY_HINTS.get(cause.verify_code)
+            return "" if hint is None else f" ({hint})"
+        if self._session.verify is True:
+            return " (give --ca with the certificate of who has signed the controller's)"
+        return " (the controller's certificate is not signed by --ca)"
 
 
 def problem_detail(answer: requests.Response) -> str:
@@ -157,15 +170,20 @@ def _problem(answer: requests.Response) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _root(error: BaseException) -> str:
-    """Return what lies at the bottom of requests' and urllib3's nested errors, which repeat each other."""
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error at the bottom of requests' and urllib3's nested ones, which repeat each other."""
     while True:
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):
             inner = next((part for part in error.args if isinstance(part, BaseException)), None)
         if inner is None:
-            break
+            return error
         error = inner
+
+
+def _root(error: BaseException) -> str:
+    """Return what the innermost error says."""
+    error = _innermost(error)
     text = str(error) or type(error).__name__
     # urllib3 begins with the connection's name, which tells no more than the URL does.
     return text.partition("): ")[2] if text.startswith("HTTP") and "): " in text else text

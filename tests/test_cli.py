@@ -427,7 +427,7 @@ def test_a_configuration_is_checked_by_the_controllers_own_code(
     path.write_text("[hoaflow]\nagent_lease = 5\n")
     said = hoaflow("check-config", "--config-file", str(path)).out
     assert [line.split()[:2] for line in said.splitlines() if not line.startswith(" ")] == [
-        ["ok", what] for what in ("settings", "REST", "OpenFlow", "controller", "access", "ready")
+        ["ok", what] for what in ("settings", "REST", "OpenFlow", "controller", "access", "ready", "offload")
     ]
     assert "1 of" in said
     wrong = {
@@ -446,6 +446,40 @@ def test_check_config_says_what_keeps_it_from_the_controller(own_hoaflow: Operat
     checked = own_hoaflow.json("check-config", status=5)
     assert [(found["what"], found["result"]) for found in checked["findings"]] == [("controller", "wrong")]
     assert "Connection refused" in checked["findings"][0]["said"]
+
+
+def test_check_config_is_not_content_with_an_idle_controller(own_bench: Bench, own_hoaflow: Operator) -> None:
+    """`ready` holds where every router is drained, and where no home agent was ever announced."""
+
+    def findings(status: int) -> dict[str, tuple[str, str]]:
+        checked = own_hoaflow.json("check-config", status=status)
+        return {found["what"]: (found["result"], found["said"]) for found in checked["findings"]}
+
+    assert findings(0)["offload"][0] == "ok"
+    own_hoaflow("drain", "1a")
+    drained = findings(5)
+    assert drained["ready"][0] == "ok"
+    assert drained["offload"] == (
+        "wrong",
+        f"no router takes packets off home agent {HOME_AGENT}: 1 of 1 known routers drained; "
+        "'hoaflow routers' shows what they lack",
+    )
+    own_bench.controller.kill()
+    own_bench.controller.start()
+    assert "no home agent is announced" in findings(5)["offload"][1]
+
+
+@pytest.mark.parametrize("command", ["check-config --no-connect --config-file {config}", "support-bundle -o {bundle}"])
+def test_nothing_of_the_callers_directory_is_run(bench: Bench, hoaflow: Operator, tmp_path: Path, command: str) -> None:
+    """An operator, root perhaps, may stand in a directory that is somebody else's."""
+    ran = tmp_path / "ran"
+    for module in ("controller", "router", "json", "typer"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(ran)!r}, 'a').write('{module}\\n')\n")
+    (tmp_path / "c.conf").write_text("[hoaflow]\n")
+    arguments = command.format(config=tmp_path / "c.conf", bundle=tmp_path / "bundle.tar.gz")
+    environment = {"OVS_RUNDIR": str(bench.ovs.directory)}
+    hoaflow.shell(f"cd {tmp_path} && hoaflow {arguments}", environment)
+    assert not ran.exists(), ran.read_text()
 
 
 @pytest.fixture
@@ -491,7 +525,7 @@ def test_a_token_and_certificates_let_in_and_each_lack_is_told(
     results = {line.split()[1]: line.split()[0] for line in checked.splitlines() if not line.startswith(" ")}
     assert results == {
         **dict.fromkeys(("settings", "REST", "OpenFlow", "controller", "access"), "ok"),
-        "ready": "wrong",
+        **dict.fromkeys(("ready", "offload"), "wrong"),
     }
     bundle = tmp_path / "bundle.tar.gz"
     own_hoaflow("support-bundle", "-o", str(bundle), "--config-file", config, environment=environment)

@@ -50,6 +50,7 @@ def test_direct(world: World) -> None:
     assert (found.path, found.since) == ("direct", confirmed)
     assert "straight to 2001:db8:2::2" in found.reason
     assert found.routers[DPID].gate is not None
+    assert any("hoaflow drain" in text for text in found.would_change)
     assert [(update.source, update.result) for update in found.updates] == [("post", "added")]
 
 

@@ -223,11 +223,13 @@ def test_only_the_authoritys_controller_at_its_address_is_believed(authority: Au
     good = authority.server("controller", "127.0.0.1", "localhost")
     elsewhere = authority.server("elsewhere", "192.0.2.1", "controller.example")
     posing = authority.client("posing")
+    expired = authority.server("expired", "127.0.0.1", days=-1)
     access = Access(ca=authority.certificate)
     for pair, why in (
         (good, None),
-        (elsewhere, "not valid for|mismatch|doesn't match"),
-        (posing, "certificate purpose"),
+        (elsewhere, "not valid for.*of another address than --controller"),
+        (posing, "certificate purpose.*no server's"),
+        (expired, r"\(a certificate has expired"),
         (stranger.server("controller", "127.0.0.1"), r"not signed by --ca"),
     ):
         server = Server(tls(pair))
@@ -236,8 +238,9 @@ def test_only_the_authoritys_controller_at_its_address_is_believed(authority: Au
                 if why is None:
                     assert call(client) == {}
                     continue
-                with pytest.raises(Unreachable, match=why):
+                with pytest.raises(Unreachable, match=why) as refused:
                     call(client)
+                assert ("not signed by --ca" in str(refused.value)) == ("not signed" in why), "each has its own advice"
         finally:
             server.stop()
 

@@ -147,6 +147,7 @@ def _remedies(path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapp
         found.append("a router: its switch connected to the controller, and hoaflow-router run beside it")
     if path != "home-agent":
         found.append("a deregistration or another binding update of the mobile node")
+        found.append("an operator taking a router out of service (hoaflow drain ROUTER)")
         if binding.expires_at is not None:
             found.append("the end of its lifetime, unless it is refreshed before")
         found.append(f"the bridge of home agent {format_address(home_agent.address)} not renewing its lease")
