@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller's logic as a whole."""
 
+from functools import partial
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from controller.core.addresses import Prefix, format_address, host, parse_address, parse_prefix
-from controller.core.admission import NotAnnounced, Refused
-from controller.core.bindings import Change, StaleSequence
+from controller.core.admission import MOST_NESTED, NotAnnounced, Refused
+from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.departures import UNDER_WAY
 from controller.core.explanation import explain
 from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
@@ -19,6 +23,7 @@ from tests.support.world import (
     CARE_OF_ADDRESSES,
     DPID,
     ENDPOINTS,
+    FIRST,
     HOME_ADDRESS,
     HOME_ADDRESSES,
     HOME_AGENT,
@@ -72,12 +77,44 @@ def test_an_older_update_changes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("deregistration", [{"lifetime": 0}, {"care_of_address": HOME_ADDRESS.packed}])
 def test_a_deregistration_removes_and_any_sequence_starts_anew(world: World, deregistration: dict[str, object]) -> None:
-    world.post(sequence=2, **deregistration)
+    world.post(sequence=12002)
+    world.post(sequence=12003, **deregistration)
     world.deliver()
     assert world.next_hop() == "home agent"
     assert world.state() == "none"
     assert not any(entry.flow.kind in (Kind.DOWNLINK, Kind.UPLINK) for entry in world.switch.values())
-    assert world.post(care_of_address=SECOND, sequence=0) is Change.ADDED
+    assert world.post(care_of_address=SECOND, sequence=5078) is Change.ADDED
+
+
+@pytest.mark.parametrize(
+    ("last", "late"), [({"sequence": 12}, 11), ({"sequence": 12}, 12), ({}, 1), ({"sequence": 3}, 65535)]
+)
+def test_a_report_that_was_under_way_brings_no_binding_back(world: World, last: dict[str, int], late: int) -> None:
+    """`last`: the number of the deregistration, if it has one."""
+    world.post(**{"lifetime": 0, "sequence": None, **last})
+    for _ in range(2):
+        with pytest.raises(StaleSequence, match="just been removed"):
+            world.post(sequence=late)
+    assert world.state() == "none"
+    world.pass_time(UNDER_WAY)
+    assert world.post(sequence=late) is Change.ADDED
+
+
+def test_a_snapshot_settles_what_number_a_registration_begins_with(world: World) -> None:
+    """One that falls among those of late reports by chance waits for no more than its bridge's next snapshot."""
+    world.post(sequence=12, lifetime=0)
+    with pytest.raises(StaleSequence):
+        world.post(sequence=5)
+    assert world.snapshot(binding(sequence=5, now=world.now)).added == 1
+    assert world.post(care_of_address=SECOND, sequence=6) is Change.CHANGED
+
+
+def test_what_is_remembered_of_removed_bindings_is_bounded_by_time(world: World) -> None:
+    for number in range(1000):
+        world.pass_time(1.0, controller=False)
+        world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=1)
+        world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=2, lifetime=0)
+    assert len(world.offload._updates._departures) <= UNDER_WAY
 
 
 def test_the_same_input_again_sends_nothing(world: World) -> None:
@@ -297,14 +334,9 @@ def test_a_foreign_flow_in_our_place_stays() -> None:
         ({"home_address": host(HOME_AGENT)}, "home_address"),
         ({"home_address": parse_prefix("ff02::1")}, "home_address"),
         ({"home_address": HOME_PREFIX}, "home_address"),
-        ({"care_of_address": parse_address("ff02::1")}, "care_of_address"),
-        ({"care_of_address": parse_address("fe80::1")}, "care_of_address"),
-        ({"care_of_address": parse_address("::1")}, "care_of_address"),
-        ({"care_of_address": parse_address("::")}, "care_of_address"),
-        ({"care_of_address": HOME_AGENT}, "care_of_address"),
     ],
 )
-def test_what_may_not_be_offloaded_is_refused_and_changes_nothing(
+def test_a_home_address_that_may_not_be_offloaded_is_refused_and_changes_nothing(
     world: World, wrong: dict[str, object], field: str
 ) -> None:
     world.sent = 0
@@ -314,6 +346,74 @@ def test_what_may_not_be_offloaded_is_refused_and_changes_nothing(
     world.deliver()
     assert world.sent == 0
     assert len(world.offload.bindings) == 1
+
+
+OTHER_HOME_AGENT = parse_address("2001:db8:99::2")
+NOT_CARE_OF = [
+    *map(parse_address, ("ff02::1", "fe80::1", "::1", "::", "::ffff:192.0.2.7", "64:ff9b::c000:207", "192.0.2.7")),
+    *(HOME_AGENT, OTHER_HOME_AGENT),
+]
+
+
+@pytest.mark.parametrize("care_of_address", NOT_CARE_OF)
+@pytest.mark.parametrize("how", ["post", "snapshot"])
+def test_an_update_that_is_refused_withdraws_what_it_replaces(world: World, care_of_address: bytes, how: str) -> None:
+    """The home agent has accepted it: the mobile node is not any more where it was."""
+    other = parse_prefix("2001:db8:bb::/64")
+    world.offload.announce(OTHER_HOME_AGENT, (other,), LEASE, Status.UP, world.now)
+    if how == "post":
+        for _ in range(2):  # what is reported again is refused again
+            with pytest.raises(Refused) as refused:
+                world.post(care_of_address=care_of_address, sequence=2)
+            assert refused.value.field == "care_of_address"
+    else:
+        with world.offload.snapshot(HOME_AGENT, world.now) as snapshot:
+            snapshot.take_in([(0, binding(care_of_address=care_of_address, sequence=2, now=world.now))], world.now)
+            assert [place for place, _, _ in snapshot.result.refused] == [0]
+            assert snapshot.result.removed == 1
+    world.deliver()
+    assert world.state() == "none"
+    assert world.next_hop() == "home agent"
+    why = explain(world.offload, HOME_ADDRESS, world.now)
+    assert why.path == "home"
+    assert "refused (care_of_address" in why.reason
+    with pytest.raises(StaleSequence):
+        world.post(sequence=1)
+    world.post(care_of_address=SECOND, sequence=3)
+    world.agent_follows()
+    world.deliver()
+    assert world.next_hop() == "2001:db8:3::2"
+
+
+@pytest.mark.parametrize("sequence", [0, 65000])
+def test_an_update_that_is_stale_withdraws_nothing_whatever_it_says(world: World, sequence: int) -> None:
+    with pytest.raises(StaleSequence):
+        world.post(care_of_address=parse_address("ff02::1"), sequence=sequence)
+    world.deliver()
+    assert world.state() == "active"
+
+
+def test_nobody_withdraws_another_home_agents_binding(world: World) -> None:
+    prefix = parse_prefix("2001:db8:bb::/64")
+    world.offload.announce(OTHER_HOME_AGENT, (prefix,), LEASE, Status.UP, world.now)
+    with pytest.raises(Refused):
+        world.offload.post(Binding(HOME_ADDRESS, SECOND, OTHER_HOME_AGENT, 60, world.now + 60, 9), world.now)
+    assert world.state() == "active"
+
+
+def test_no_home_agents_address_is_a_home_address(world: World) -> None:
+    """Its signalling, and what is tunnelled to it, would go to a mobile node."""
+    address, network = host(OTHER_HOME_AGENT), parse_prefix("2001:db8:99::/112")
+    announce = partial(world.offload.announce, OTHER_HOME_AGENT, (parse_prefix("2001:db8:bb::/64"),), LEASE, Status.UP)
+    world.post(address, SECOND)
+    world.offload.announce(parse_address("2001:db8:98::1"), (parse_prefix("2001:db8:98::/64"),), LEASE, Status.UP, 0.0)
+    assert world.state(address) != "none"
+    announce(world.now)
+    world.pass_time(0)
+    assert world.state(address) == "none"
+    for home_address in (address, network):
+        with pytest.raises(Refused, match=r"holds .* home agent's"):
+            world.post(home_address, SECOND)
 
 
 def test_a_snapshot_needs_an_announcement() -> None:
@@ -550,11 +650,48 @@ def test_refreshes_do_not_pile_up(world: World) -> None:
 
 def test_bindings_may_be_nested_but_not_in_a_circle(world: World) -> None:
     first, second, third = HOME_ADDRESSES
-    world.post(second, first.packed, lifetime=60)
-    world.post(third, second.packed, lifetime=60)
     for home_address, care_of_address in ((first, second), (first, third), (second, third)):
+        world.post(first, FIRST, lifetime=60)
+        world.post(second, first.packed, lifetime=60)
+        world.post(third, second.packed, lifetime=60)
         with pytest.raises(Refused, match="circle"):
             world.post(home_address, care_of_address.packed, sequence=9, lifetime=60)
+
+
+NETWORK = parse_prefix("2001:db8:99:0:1::/80")
+IN_NETWORK = parse_prefix("2001:db8:99:0:1::5")
+
+
+def test_no_circle_leads_through_a_mobile_network(world: World) -> None:
+    first, second, _ = HOME_ADDRESSES
+    world.post(NETWORK, first.packed)
+    with pytest.raises(Refused, match="circle"):
+        world.post(first, IN_NETWORK.packed, sequence=2)
+    world.post(second, IN_NETWORK.packed)
+    with pytest.raises(Refused, match="circle"):
+        world.post(first, second.packed, sequence=3)
+    world.post(first, SECOND, sequence=4)  # nested, without a circle
+    with pytest.raises(Refused, match="circle"):
+        world.post(NETWORK, second.packed)
+
+
+def test_no_circle_closes_when_a_binding_in_between_goes(world: World) -> None:
+    """An address in a mobile network that is bound elsewhere; without its binding the network's packets take its
+    place."""
+    first, _, _ = HOME_ADDRESSES
+    world.post(IN_NETWORK, SECOND)
+    world.post(NETWORK, first.packed)
+    with pytest.raises(Refused, match="circle"):
+        world.post(first, IN_NETWORK.packed, sequence=2)
+
+
+def test_a_chain_of_bindings_costs_no_more_than_a_few_looks(world: World) -> None:
+    chain = [parse_prefix(f"2001:db8:99::2:{number:x}") for number in range(50)]
+    for before, home_address in pairwise(chain):  # the last one first, so that none leads on when it is taken
+        world.post(before, home_address.packed)
+    with pytest.raises(Refused, match=f"more than {MOST_NESTED}"):
+        world.post(chain[0], chain[1].packed)
+    assert world.post(chain[-MOST_NESTED - 1], chain[-MOST_NESTED].packed) is Change.UNCHANGED
 
 
 IPV4_PREFIX = parse_prefix("10.1.0.0/16")

@@ -131,7 +131,7 @@ def test_what_was_removed_meanwhile_does_not_come_back(world: World, remove: Cal
 def test_who_registers_anew_after_a_deregistration_keeps_that(world: World) -> None:
     slices = Slices(world)
     world.post(lifetime=0, sequence=8)
-    world.post(care_of_address=SECOND, sequence=3)  # any number may follow a deregistration
+    world.post(care_of_address=SECOND, sequence=30_000)  # any number may follow a deregistration
     slices.take_in(binding(sequence=7, now=world.now))
     slices.complete()
     assert held(world) == {HOME_ADDRESS: "2001:db8:3::2"}

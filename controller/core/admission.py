@@ -2,9 +2,13 @@
 """Which home agents and bindings may be offloaded at all: their addresses, and how they fit together."""
 
 from controller.core.addresses import Prefix, format_address, host, why_not_global_unicast
-from controller.core.bindings import Binding
+from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.pipeline import MISS_PRIORITY, downlink_priority
+
+# How many bindings one after the other the packets for a home address may take: mobile nodes in mobile networks. Each
+# adds a header; RFC 2473 has four of these by default (section 6.6). It bounds what a report costs as well.
+MOST_NESTED = 8
 
 
 class Refused(Exception):
@@ -39,10 +43,31 @@ def check_binding(binding: Binding, home_agents: HomeAgents) -> HomeAgent:
     home_agent = home_agents.get(binding.home_agent)
     if home_agent is None:
         raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
-    _check_home_address(binding.home_address, home_agent)
+    _check_home_address(binding.home_address, home_agent, home_agents)
     if not is_deregistration(binding):
-        _check_care_of_address(binding)
+        _check_care_of_address(binding, home_agents)
     return home_agent
+
+
+def check_nesting(binding: Binding, bindings: BindingTable) -> None:
+    """Raise Refused if a binding's packets could come back to it: its care-of address may be a home address itself, or
+    lie in a mobile network, but not in a circle, nor too deep.
+
+    All bindings that cover an address count, not only the one that its packets take now: that may go.
+    """
+    looked_at: set[Prefix] = set()
+    ends = [host(binding.care_of_address)]
+    while ends:
+        end = ends.pop()
+        if binding.home_address.contains(end):
+            raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
+        for step in bindings.all_covering(end):
+            if step.home_address in looked_at or step.home_address == binding.home_address:
+                continue
+            looked_at.add(step.home_address)
+            if len(looked_at) > MOST_NESTED:
+                raise Refused("care_of_address", f"more than {MOST_NESTED} other bindings lead on from there")
+            ends.append(host(step.care_of_address))
 
 
 def is_deregistration(binding: Binding) -> bool:
@@ -50,23 +75,29 @@ def is_deregistration(binding: Binding) -> bool:
     return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
 
 
-def _check_home_address(home_address: Prefix, home_agent: HomeAgent) -> None:
+def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents: HomeAgents) -> None:
     _check_unicast("home_address", home_address)
     if not home_agent.covers(home_address):
         prefixes = ", ".join(map(str, home_agent.home_prefixes))
         home = format_address(home_agent.address)
         raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")
-    if home_address.contains(host(home_agent.address)):
-        raise Refused("home_address", f"{home_address} holds the home agent's own address")
+    anchor = home_agents.within(home_address)
+    if anchor is not None:
+        whose = "the home agent's own address" if anchor is home_agent else "another home agent's address"
+        raise Refused("home_address", f"{home_address} holds {whose}")
     if downlink_priority(home_address) <= MISS_PRIORITY:
         raise Refused("home_address", f"{home_address} is too short for a mobile network prefix")
 
 
-def _check_care_of_address(binding: Binding) -> None:
+def _check_care_of_address(binding: Binding, home_agents: HomeAgents) -> None:
     care_of_address = host(binding.care_of_address)
+    if care_of_address.is_ipv4:
+        raise Refused("care_of_address", "expected IPv6: tunnels with IPv4 outer headers are not supported")
     _check_unicast("care_of_address", care_of_address)
     if binding.care_of_address == binding.home_agent:
         raise Refused("care_of_address", "this is the home agent's own address")
+    if home_agents.get(binding.care_of_address) is not None:
+        raise Refused("care_of_address", "this is another home agent's address")
     if binding.home_address.contains(care_of_address):
         raise Refused("care_of_address", f"it lies in the mobile network {binding.home_address} itself")
 

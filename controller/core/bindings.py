@@ -51,11 +51,13 @@ class Change(Enum):
 
 
 class StaleSequence(Exception):
-    """An update is older than what is held (RFC 6275 section 9.5.1)."""
+    """An update is older than what is held, or than what has just been removed (RFC 6275 section 9.5.1)."""
 
-    def __init__(self, home_address: Prefix, offered: int, held: int) -> None:
+    def __init__(self, home_address: Prefix, offered: int, held: int, gone: bool = False) -> None:
+        """``gone``: the binding with the number ``held`` has been removed."""
+        what = "with which its binding has just been removed" if gone else "which is held"
         super().__init__(
-            f"sequence {offered} for {home_address} is not newer than {held}, which is held;"
+            f"sequence {offered} for {home_address} is not newer than {held}, {what};"
             " send the binding as the home agent has it now"
         )
         self.offered = offered
@@ -87,6 +89,8 @@ class BindingTable:
         self._behind: dict[bytes, Prefix | dict[Prefix, None]] = {}
         self._shared: set[bytes] = set()  # care-of addresses that are or were those of several home addresses
         self._counts: Counter[bytes] = Counter()
+        # How many home addresses there are of each size of address, in octets, and prefix length.
+        self._lengths: Counter[tuple[int, int]] = Counter()
         self._ends: Agenda[Prefix] = Agenda()
 
     def __len__(self) -> int:
@@ -105,10 +109,16 @@ class BindingTable:
 
     def covering(self, home_address: Prefix) -> Binding | None:
         """Return the binding that packets for ``home_address`` take: that of the longest prefix it lies in."""
-        for length in range(home_address.length, -1, -1):
-            if (held := self._bindings.get(home_address.shortened(length))) is not None:
-                return held
-        return None
+        return next(self.all_covering(home_address), None)
+
+    def all_covering(self, home_address: Prefix) -> Iterator[Binding]:
+        """Iterate over the bindings whose home address or prefix ``home_address`` lies in, the longest first."""
+        octets, longest = len(home_address.packed), home_address.length
+        lengths = [length for size, length in self._lengths if size == octets and length <= longest]
+        for length in sorted(lengths, reverse=True):
+            held = self._bindings.get(home_address if length == longest else home_address.shortened(length))
+            if held is not None:
+                yield held
 
     def behind(self, care_of_address: bytes) -> Collection[Prefix]:
         """Return the home addresses that are bound to a care-of address, whosever they are."""
@@ -143,6 +153,7 @@ class BindingTable:
             change = Change.ADDED
             self._arrive(binding.care_of_address, home_address)
             self._counts[binding.home_agent] += 1
+            self._lengths[len(home_address.packed), home_address.length] += 1
         else:
             # The addresses that are held already stay: equal ones would be kept twice.
             home_address = held.home_address
@@ -169,6 +180,10 @@ class BindingTable:
         if binding is not None:
             self._leave(binding.care_of_address, home_address)
             self._counts[binding.home_agent] -= 1
+            size = (len(home_address.packed), home_address.length)
+            self._lengths[size] -= 1
+            if not self._lengths[size]:
+                del self._lengths[size]
         return binding
 
     def expired(self, now: float, most: int = 1000) -> list[Binding]:

@@ -60,12 +60,14 @@ EVENTS: Mapping[str, EventType] = {
         "A binding is gone.",
         {
             "home_address": HOME_ADDRESS,
-            "reason": "expired, deregistered, not-in-snapshot, deleted, prefix-gone, lease-lapsed (it had no lifetime)"
-            " or home-agent-replaced",
+            "reason": "expired, deregistered, not-in-snapshot, update-refused (the home agent has accepted what the"
+            " controller does not take), deleted, prefix-gone, home-agent-address (a home agent with this address was"
+            " announced), lease-lapsed (it had no lifetime) or home-agent-replaced",
         },
     ),
     "binding-refused": EventType(
-        "A report of a binding was not taken; what was held stays.",
+        "A report of a binding was not taken. If it was stale, what is held stays; else what was held is withdrawn, as"
+        " the home agent has accepted the update.",
         {"home_address": HOME_ADDRESS, "home_agent": HOME_AGENT, "reason": "stale-sequence, or in words"},
         trouble=True,
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controller.core import reasons
-from controller.core.addresses import Prefix, format_address
+from controller.core.addresses import Prefix, format_address, host
 from controller.core.reasons import Reason
 
 
@@ -73,6 +73,12 @@ class HomeAgents:
     def covering(self, prefix: Prefix) -> HomeAgent | None:
         """Return the home agent in whose home prefixes ``prefix`` lies."""
         return next((agent for agent in self if agent.covers(prefix)), None)
+
+    def within(self, prefix: Prefix) -> HomeAgent | None:
+        """Return a home agent whose own address is ``prefix``, or lies in it."""
+        if prefix.is_host:
+            return self.get(prefix.packed)
+        return next((agent for agent in self if prefix.contains(host(agent.address))), None)
 
     def announce(
         self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float

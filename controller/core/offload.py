@@ -15,7 +15,7 @@ from typing import Literal
 
 from controller.core import reasons
 from controller.core.activation import Activation
-from controller.core.addresses import Prefix
+from controller.core.addresses import Prefix, host
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
@@ -88,31 +88,36 @@ class Offload:
         if before is not None and before.home_prefixes != home_prefixes:
             held = self.bindings.of_home_agent(address)
             self._updates.doom((each for each in held if not home_agent.covers(each.home_address)), "prefix-gone")
+        if before is None:
+            # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
+            self._updates.doom(list(self.bindings.all_covering(host(address))), "home-agent-address")
         self._review(now)
         return home_agent
 
     def post(self, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
         """A bridge reports one binding. Idempotent. Of many at once not all need be ``told``, nor be ``urgent``.
 
-        Raises Refused for a value that can't be taken, StaleSequence for an update older than what is held.
+        Raises StaleSequence for an update older than what is held, or than what has just been removed: nothing changes.
+        Raises Refused for a value that can't be taken: what was held of its home agent is withdrawn then, for that has
+        accepted what the controller does not.
         """
         gone = is_deregistration(binding)
         try:
+            self._updates.check_sequence(binding, now)
             self._updates.check(binding)
-            self.bindings.check_sequence(
-                binding.home_address, binding.sequence, None if gone else binding.care_of_address
-            )
-        except Refused as refused:
-            self._updates.refuse(binding, str(refused), "post", now)
-            raise
         except StaleSequence:
-            self._updates.refuse(binding, "stale-sequence", "post", now)
+            self._updates.reject(binding, "stale-sequence", "post", now)
+            raise
+        except Refused as refused:
+            if self._updates.refuse(binding, str(refused), "post", now, told):
+                self._snapshots.note_removal(binding.home_address, binding.sequence)
             raise
         held = self.bindings.get(binding.home_address)
         if not gone:
             self._snapshots.note_update(binding.home_address)
             return self._updates.put(binding, "post", now, told, urgent)
         self._snapshots.note_removal(binding.home_address, binding.sequence)
+        self._updates.note_departure(binding, held, now)
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", binding, told)
         return Change.REMOVED if held is not None else Change.UNCHANGED

@@ -78,7 +78,7 @@ class Snapshot:
                 if binding.home_address in self._present:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
-                self._updates.refuse(binding, str(refused), "snapshot", now)
+                self._refuse(binding, refused, now)
                 result.refused.append((place, binding, refused))
                 continue
             if is_deregistration(binding):
@@ -106,6 +106,7 @@ class Snapshot:
             if held is None or held.home_agent != home_agent.address:
                 continue
             if home_address not in self._present and home_address not in self._newer:
+                self._updates.note_departure(held, held, now)
                 self._updates.drop(held, now, "not-in-snapshot", "snapshot", told=self._is_told)
                 result.removed += 1
         del self._to_compare[-SLICE:]
@@ -117,6 +118,14 @@ class Snapshot:
         if not home_agent.synced and home_agent.lease_held(now) and home_agent.held_since <= self.began:
             self._snapshots.synced(home_agent, len(self._present), now)
         return True
+
+    def _refuse(self, binding: Binding, refused: Refused, now: float) -> None:
+        """One can't be taken: what was held of it is withdrawn, unless that is newer or stands in this snapshot."""
+        known = binding.home_address in self._newer or binding.home_address in self._present
+        if known or binding.home_agent != self.home_agent:
+            self._updates.reject(binding, str(refused), "snapshot", now)
+        elif self._updates.refuse(binding, str(refused), "snapshot", now, self._is_told):
+            self.result.removed += 1
 
     def note_update(self, home_address: Prefix) -> None:
         """Something newer was reported of a home address."""

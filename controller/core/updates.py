@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controller.core import reasons
 from controller.core.activation import Activations
-from controller.core.addresses import host
-from controller.core.admission import Refused, check_binding, is_deregistration
-from controller.core.bindings import Binding, BindingTable, Change
+from controller.core.admission import check_binding, check_nesting, is_deregistration
+from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.churn import Churn
+from controller.core.departures import Departures
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent, HomeAgents
@@ -44,23 +44,25 @@ class Updates:
         self._tunnel_list = tunnel_list
         self._churn = churn
         self._events = events
+        self._departures = Departures()
         # Bindings that have to go, and why, unless something else becomes of them first.
         self._doomed: deque[tuple[Binding, str]] = deque()
 
     def check(self, binding: Binding) -> HomeAgent:
         """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
         home_agent = check_binding(binding, self.home_agents)
-        # A care-of address may be a home address itself (nested mobility), but not in a circle.
-        seen, end = {binding.home_address}, host(binding.care_of_address)
-        while not is_deregistration(binding):
-            if end in seen:
-                raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
-            step = self.bindings.get(end)
-            if step is None:
-                break
-            seen.add(end)
-            end = host(step.care_of_address)
+        if not is_deregistration(binding):
+            check_nesting(binding, self.bindings)
         return home_agent
+
+    def check_sequence(self, binding: Binding, now: float) -> None:
+        """Raise StaleSequence if an update would go back in time: behind what is held, or what has just gone."""
+        gone = is_deregistration(binding)
+        home_address, sequence = binding.home_address, binding.sequence
+        self.bindings.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
+        last = None if gone else self._departures.last(home_address, sequence, now)
+        if last is not None and sequence is not None:
+            raise StaleSequence(home_address, sequence, last, gone=True)
 
     def put(self, binding: Binding, source: Source, now: float, told: bool = True, urgent: bool = False) -> Change:
         """Hold a binding. ``told``: whether that is worth an event of its own; ``urgent``: whether it goes before
@@ -71,6 +73,7 @@ class Updates:
         held = self.bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
+        self._departures.forget(home_address)
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             if before is None or refresh_matters(before.expires_at, held.expires_at, now):
@@ -114,8 +117,25 @@ class Updates:
         """Tell whether there are bindings that have to go."""
         return bool(self._doomed)
 
-    def refuse(self, binding: Binding, reason: str, source: Source, now: float) -> None:
-        """An update was not taken."""
+    def note_departure(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
+        """A report says that there is no binding any more, or can't be taken, or a snapshot lacks it: remember its last
+        number."""
+        known = update.sequence if update.sequence is not None else None if held is None else held.sequence
+        self._departures.note(update.home_address, known, now, refused)
+
+    def refuse(self, binding: Binding, reason: str, source: Source, now: float, told: bool = True) -> bool:
+        """Refuse an update for what it says, and tell whether that has ended what was held: its home agent has accepted
+        the update, so that the mobile node is not any more where it was."""
+        held = self.bindings.get(binding.home_address)
+        ends = held is not None and held.home_agent == binding.home_agent
+        if held is not None and ends:
+            self.note_departure(binding, held, now, refused=True)
+            self.drop(held, now, "update-refused", source, told=told)
+        self.reject(binding, reason, source, now)
+        return ends
+
+    def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
+        """An update was not taken; what is held stays."""
         if self.home_agents.covering(binding.home_address) is not None:
             self._record(binding, now, source, "refused", reason)
         self.event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)

@@ -73,7 +73,11 @@ class BindingCalls:
             return self._post_several(request, body, now)
         binding = body.binding(now)
         note(request, {"subject": binding.home_address})
-        change = self._post(caller_of(request), binding, now)
+        try:
+            change = self._post(caller_of(request), binding, now)
+        except Refused:
+            self._at.notify()  # what was held may have been withdrawn
+            raise
         self._measure(request, body, change, now)
         self._at.notify()
         note(request, {"subject": binding.home_address, "change": change.value}, change in CHANGES)

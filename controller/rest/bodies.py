@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from controller.core.addresses import Prefix, host, parse_ipv6_address, parse_prefix, why_not_global_unicast
+from controller.core.addresses import (
+    Prefix,
+    host,
+    parse_address,
+    parse_ipv6_address,
+    parse_prefix,
+    why_not_global_unicast,
+)
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
@@ -54,7 +61,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         return Binding(
             home_address=_prefix("home_address", self.home_address),
-            care_of_address=_address("care_of_address", self.care_of_address),
+            care_of_address=_care_of_address(self.care_of_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
             expires_at=None if self.lifetime is None else now + self.lifetime,
@@ -218,6 +225,14 @@ def _address(field: str, text: str) -> bytes:
         return parse_ipv6_address(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
+
+
+def _care_of_address(text: str) -> bytes:
+    """Return an address of any family: what can't be a care-of address is refused where what it replaces is known."""
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise wrong_field("care_of_address", str(error)) from None
 
 
 def _unicast_address(field: str, text: str) -> bytes:
