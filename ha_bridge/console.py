@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .model import CacheEntry
-from .restoration import add_command
+from .restoration import Refusal, add_command, refusal
+from .sockets import terminal_sockets
 from .terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
 
 CHUNK = 1 << 18
 ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown
-ADDED = b"bc status=0"
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
@@ -51,18 +51,29 @@ class Console:
         with self._session() as dialogue:
             return _read(dialogue)
 
-    def add(self, entries: list[CacheEntry]) -> dict[str, str]:
+    def add(self, entries: list[CacheEntry]) -> tuple[list[str], dict[str, Refusal]]:
         """Put entries into the binding cache, each for what it has `left`.
 
-        Returns the home addresses that were refused, and how; raises as `read`, with some entries added or none.
+        Returns the home addresses that were added, and those that were refused, with why. Where nothing has been added
+        when the first is refused for the time being, the others are not tried. Raises as `read`, with some entries
+        added or none.
         """
-        refused = {}
+        added: list[str] = []
+        refused: dict[str, Refusal] = {}
         with self._session() as dialogue:
             for entry in entries:
-                answer = dialogue.ask(add_command(entry)).strip()
-                if answer != ADDED:
-                    refused[entry.home_address] = answer.decode(errors="replace")[:200]
-        return refused
+                found = refusal(dialogue.ask(add_command(entry)))
+                if found is None:
+                    added.append(entry.home_address)
+                    continue
+                refused[entry.home_address] = found
+                if found.passing and not added:
+                    break
+        return added, refused
+
+    def sockets(self) -> frozenset[int]:
+        """Return the inodes of the terminal's listening sockets, as far as they are to be seen from here."""
+        return terminal_sockets(*self._address)
 
     @property
     def _name(self) -> str:

@@ -11,11 +11,11 @@ the controller holds can be believed:
 - The home agent answers: renewed, `up`.
 - Its process is certainly gone (nobody listens): renewed, `ha-down`; bindings are frozen, nothing else is
   sent. Where the source knows no lifetimes there is nothing to end frozen bindings, so for
-  DOWN_WITHOUT_LIFETIMES at most.
+  WITHOUT_LIFETIME at most.
 - It listens but does not answer (an operator's session, a hang): with the kernel in view and no change there
   since the last look, what is held is still right: renewed. After a change, only what the kernel confirms is
-  kept, the rest withdrawn. Without the kernel in view, renewed until the next look is overdue by as much as the
-  lease is long, then no more: the gates close within another lease and traffic takes the home agent's path.
+  kept, the rest doubted and withheld. Without the kernel in view, renewed until the next look is overdue by as much
+  as the lease is long, then no more: the gates close within another lease and traffic takes the home agent's path.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from dataclasses import dataclass
 from . import tally
 from .exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
 from .ledger import Ledger, Report
+from .memory import WITHOUT_LIFETIME
 from .model import Reading, ReadingFailed
 from .schedule import FOLLOW_UPS, Backoff, ReadSchedule
 from .tally import Condition, Tally
 
 BATCH = 1000  # bindings in one POST
-DOWN_WITHOUT_LIFETIMES = 60.0
+DOUBT = "in doubt: the kernel has changed it since the terminal showed it last, and the terminal does not answer"
 UP, DOWN = "up", "ha-down"
 READ_RETRY = 0.25, 1.0  # first and longest wait (seconds) before an unanswering source is asked again
 ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval
@@ -115,10 +116,11 @@ class Core:
         self._touched(now)
         if self.ledger.take_stale(now):
             self._snapshot_due = True
-        for home, reason in reading.withheld.items():
+        withheld = {each.home_address: each.withheld for each in reading.bindings if each.withheld is not None}
+        for home, reason in withheld.items():
             if self._withheld.get(home) != reason:
                 self._log(logging.WARNING, "binding-withheld", home_address=home, reason=reason)
-        self._withheld = reading.withheld
+        self._withheld = withheld
 
     def _first_sign(self, started: float) -> float:
         """Return when the change may have happened that a look beginning at `started` shows: with the kernel's word
@@ -137,8 +139,8 @@ class Core:
             self._unreadable = True
             self._log(logging.WARNING, "source-unreadable", reason=failed.detail)
         if self._status == UP and failed.confirmed is not None and self._unread is not None:
-            for home in self.ledger.narrow(failed.confirmed):
-                self._log(logging.WARNING, "binding-doubted", home_address=home, reason="the kernel has changed it")
+            for home in self.ledger.doubt(failed.confirmed, DOUBT):
+                self._log(logging.WARNING, "binding-doubted", home_address=home, reason=DOUBT)
             self._touched(now)
             if failed.started >= self._changed:
                 self._unread = None
@@ -194,6 +196,8 @@ class Core:
         fields = {"home_address": report.home_address, "care_of_address": report.care_of_address}
         if report.binding is not None and report.binding.sequence is not None:
             fields["sequence"] = str(report.binding.sequence)
+        if report.binding is not None and report.binding.withheld is not None:
+            fields["withheld"] = report.binding.withheld
         self.tally.reports[_VERDICTS.get(verdict.status, tally.FAILED)] += 1
         if verdict.status in (200, 201):
             self.ledger.acknowledged(report, sent)
@@ -278,7 +282,8 @@ class Core:
             registered=len(self.ledger.wanted),
             told=len(self.ledger.told),
             unsent=self.ledger.unsent(),
-            withheld=len(self._withheld),
+            withheld=self.ledger.count_withheld(),
+            frozen=self.ledger.count_frozen(),
         )
 
     def _count_request(self, request: str, outcome: object) -> None:
@@ -338,7 +343,7 @@ class Core:
     def _doubt(self, now: float) -> str:
         if self._status == DOWN:
             unbound = any(held.expires is None for held in self.ledger.told.values())
-            if unbound and now - self._down_since > DOWN_WITHOUT_LIFETIMES:
+            if unbound and now - self._down_since > WITHOUT_LIFETIME:
                 return "the home agent is down, and without lifetimes nothing else ends its bindings"
         elif self._status == UP and not self._settings.kernel:
             if now - self._seen > self._reads.interval + self._settings.lease:

@@ -13,7 +13,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
@@ -37,9 +36,6 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_PROTOCOL_AT = 5
-_INODE = 9  # column of /proc/net/raw6
-_MOBILITY_HEADER = 135
-RAW_SOCKETS = Path("/proc/self/net/raw6")
 
 
 def multicast_socket(family: int, groups: int) -> socket.socket:
@@ -94,16 +90,6 @@ def _dumped(sock: socket.socket) -> Iterator[Policy]:
                 raise OSError(code, f"the kernel would not list the IPsec policies: {errno.errorcode.get(code, code)}")
             if (policy := protecting_policy(kind, payload)) is not None:
                 yield policy
-
-
-def mobility_header_sockets(raw_sockets: Path = RAW_SOCKETS) -> frozenset[int]:
-    """Return the inodes of the sockets of this network namespace that receive Mobility Headers: every home agent has
-    one. Another process has another one."""
-    columns = [line.split() for line in raw_sockets.read_text().splitlines()[1:]]
-    # second column: local address and, where TCP has the port, the protocol number in hex
-    return frozenset(
-        int(column[_INODE]) for column in columns if int(column[1].rpartition(":")[2], 16) == _MOBILITY_HEADER
-    )
 
 
 class KernelWatch:

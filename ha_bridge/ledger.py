@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .model import Observed
 
@@ -26,13 +26,20 @@ LONGEST_DETECTION = 3600.0  # seconds, the longest that the controller takes
 @dataclass(frozen=True, slots=True)
 class Held:
     """A binding and when it ends. `expires` and `total` are None where the source has no lifetimes. `detected` is the
-    time of the first sign that it has this care-of address."""
+    time of the first sign that its packets take this path. `withheld`, `frozen`: as in `Observed`."""
 
     care_of_address: str
     sequence: int | None
     expires: float | None
     total: int | None
     detected: float | None = field(default=None, compare=False)
+    withheld: str | None = None
+    frozen: bool = field(default=False, compare=False)
+
+    @property
+    def path(self) -> tuple[str, str | None]:
+        """What tells one way of its packets from another."""
+        return self.care_of_address, self.withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Report:
             body["lifetime"] = lifetime_left(self.binding.expires, now)
         if self.binding.sequence is not None:
             body["sequence"] = self.binding.sequence
+        if self.binding.withheld is not None:
+            body["withheld"] = self.binding.withheld
         if self.news and self.binding.detected is not None:
             body["detected_ago"] = round(min(max(0.0, now - self.binding.detected), LONGEST_DETECTION), 6)
         return body
@@ -76,7 +85,7 @@ class Ledger:
     def __init__(self) -> None:
         self.wanted: dict[str, Held] = {}
         self.told: dict[str, Held] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, tuple[str, str | None]] = {}  # the path
         self._stale: set[str] = set()
 
     def observe(self, bindings: Iterable[Observed], now: float, detected: float | None = None) -> None:
@@ -85,12 +94,28 @@ class Ledger:
         seen = ((binding.home_address, self._held(binding, now, detected)) for binding in bindings)
         self.wanted = {home: held for home, held in seen if held is not None}
 
-    def narrow(self, confirmed: dict[str, str]) -> list[str]:
-        """Keep only bindings whose care-of address is as in `confirmed`; return the others."""
-        lost = [home for home, held in self.wanted.items() if confirmed.get(home) != held.care_of_address]
-        for home in lost:
-            del self.wanted[home]
-        return lost
+    def doubt(self, confirmed: dict[str, str], reason: str) -> list[str]:
+        """Withhold the bindings whose care-of address is not as in `confirmed`, and return them.
+
+        What a home agent forgot, it does not confirm: that is doubted only where it is known to be elsewhere.
+        """
+        doubted = [
+            home
+            for home, held in self.wanted.items()
+            if held.withheld is None
+            and confirmed.get(home, held.care_of_address if held.frozen else None) != held.care_of_address
+        ]
+        for home in doubted:
+            self.wanted[home] = replace(self.wanted[home], withheld=reason)
+        return doubted
+
+    def count_withheld(self) -> int:
+        """Return how many bindings are withheld. May be called from any thread."""
+        return sum(held.withheld is not None for held in dict(self.wanted).values())
+
+    def count_frozen(self) -> int:
+        """Return how many bindings the home agent forgot in a restart. May be called from any thread."""
+        return sum(held.frozen for held in dict(self.wanted).values())
 
     def changes(self, now: float) -> list[Report]:
         """Return what the controller has to be told now, but for what it refused or found stale."""
@@ -99,10 +124,10 @@ class Ledger:
             if home in self._stale or _over(held, now):
                 continue
             told = self.told.get(home)
-            if self._refused.get(home) == held.care_of_address:
+            if self._refused.get(home) == held.path:
                 if told is not None:  # it will not have the new care-of address, so it must not keep the old one
                     reports.append(Report(home, told.care_of_address, None))
-            elif told is None or told.care_of_address != held.care_of_address:
+            elif told is None or told.path != held.path:
                 reports.append(Report(home, held.care_of_address, held, news=True))
             elif _refresh_due(told, held, now):
                 reports.append(Report(home, held.care_of_address, held))
@@ -117,10 +142,7 @@ class Ledger:
         May be called from any thread: both sides are copied at once.
         """
         wanted, told, refused = dict(self.wanted), dict(self.told), dict(self._refused)
-        sent = sum(
-            (home in told and told[home].care_of_address == held.care_of_address) or home in refused
-            for home, held in wanted.items()
-        )
+        sent = sum((home in told and told[home].path == held.path) or home in refused for home, held in wanted.items())
         return len(wanted) - sent + sum(home not in wanted for home in told)
 
     def snapshot(self, now: float) -> list[Report]:
@@ -141,8 +163,8 @@ class Ledger:
         if report.binding is None:
             self.told.pop(report.home_address, None)
             return True
-        known = self._refused.get(report.home_address) == report.care_of_address
-        self._refused[report.home_address] = report.care_of_address
+        known = self._refused.get(report.home_address) == report.binding.path
+        self._refused[report.home_address] = report.binding.path
         return not known
 
     def found_stale(self, report: Report) -> None:
@@ -160,11 +182,13 @@ class Ledger:
         self.told, self._refused, news = {}, {}, []
         self._stale.clear()
         for report in reports:
+            if report.binding is None:
+                continue
             if report.home_address in refused:
-                self._refused[report.home_address] = report.care_of_address
-                if before.get(report.home_address) != report.care_of_address:
+                self._refused[report.home_address] = report.binding.path
+                if before.get(report.home_address) != report.binding.path:
                     news.append(report)
-            elif report.binding is not None:
+            else:
                 self.told[report.home_address] = _as_sent(report.binding, sent)
         return news
 
@@ -177,23 +201,34 @@ class Ledger:
         known = self.wanted.get(binding.home_address)
         if known is not None and known.care_of_address != binding.care_of_address:
             known = None
-        if known is not None:
+        if known is not None and known.withheld == binding.withheld:
             detected = known.detected
         if binding.total is None:
-            return Held(binding.care_of_address, binding.sequence, None, None, detected)
-        if binding.left is None:
-            # What is left cannot be told: the end known before stands; none known, no lifetime to bind it by.
-            return known
-        expires = now + binding.left
-        if known is not None and known.expires is not None and abs(known.expires - expires) < ROUNDING:
-            expires = max(known.expires, expires)  # both are rounded down: the later one is nearer the truth
-        return Held(binding.care_of_address, binding.sequence, expires, binding.total, detected)
+            expires = None
+        elif binding.left is not None:
+            expires = now + binding.left
+        elif known is not None:
+            expires = known.expires  # what is left cannot be told: the end known before stands
+        else:
+            return None  # no lifetime to bind it by
+        before = known.expires if known is not None else None
+        if expires is not None and before is not None and abs(before - expires) < ROUNDING:
+            expires = max(before, expires)  # both are rounded down: the later one is nearer the truth
+        return Held(
+            binding.care_of_address,
+            binding.sequence,
+            expires,
+            binding.total,
+            detected,
+            binding.withheld,
+            binding.frozen,
+        )
 
 
 def _as_sent(held: Held, sent: float) -> Held:
     if held.expires is None:
         return held
-    return Held(held.care_of_address, held.sequence, sent + lifetime_left(held.expires, sent), held.total)
+    return replace(held, expires=sent + lifetime_left(held.expires, sent))
 
 
 def _over(held: Held, now: float) -> bool:

@@ -59,8 +59,13 @@ class BridgeCollector(Collector):
         )
         yield GaugeMetricFamily(
             "hoaflow_bridge_withheld_bindings",
-            "Registered bindings that are not offloaded, as IPsec protects their payload.",
+            "Registered bindings left to the home agent, as IPsec protects their payload or they are in doubt.",
             value=now.withheld,
+        )
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_frozen_bindings",
+            "Bindings that the home agent forgot in a restart, and that serve until their lifetimes end.",
+            value=now.frozen,
         )
 
     def _tally(self) -> Iterator[Metric]:

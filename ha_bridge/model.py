@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from socket import AF_INET6, inet_ntop, inet_pton
 
 
@@ -47,7 +47,9 @@ class Observed:
     """A binding as a source shows it at one moment. `home_address` may be a prefix (a mobile network's).
 
     `total` is None where the source knows no lifetimes at all (kernel only). With `total` set, `left` is None
-    when the source could not tell what is left of it. `sequence` is None where there is none.
+    when the source could not tell what is left of it. `sequence` is None where there is none. `withheld`: why it is
+    left to the home agent although it is registered there, None if it is to be offloaded. `frozen`: the home agent
+    forgot it in a restart.
     """
 
     home_address: str
@@ -55,19 +57,16 @@ class Observed:
     left: int | None = None
     total: int | None = None
     sequence: int | None = None
+    withheld: str | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A complete look at the source. `started` is the (monotonic) time at which the looking began.
-
-    `withheld` names the bindings that are not to be offloaded although they are registered, each with the
-    reason.
-    """
+    """A complete look at the source. `started` is the (monotonic) time at which the looking began."""
 
     started: float
     bindings: list[Observed]
-    withheld: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +100,16 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
             for home in (entry.home_address, *entry.prefixes)
         )
     return found
+
+
+def spoken_for(entries: Iterable[CacheEntry], home_agent: str) -> set[str]:
+    """Return the home addresses and prefixes on which `home_agent` has a word of its own: accepted, refused or at home.
+
+    Duplicate address detection is none yet: nobody knows how it ends.
+    """
+    return {
+        home
+        for entry in entries
+        if "H" in entry.flags and entry.local == home_agent and entry.status != "dad"
+        for home in (entry.home_address, *entry.prefixes)
+    }

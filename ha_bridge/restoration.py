@@ -1,75 +1,135 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a home agent forgot in a restart, as it was last seen. Pure.
+"""What goes back into a restarted home agent's binding cache, through its terminal. Pure.
 
 UMIP keeps its binding cache in memory alone. Its terminal takes entries back (`bc add`), which it then treats as
-Binding Updates that need no acknowledgement: its tunnels are there again before the mobile nodes ask.
+Binding Updates that need no acknowledgement: its tunnels are there again before the mobile nodes ask. Just started, it
+refuses all of them (status 132): it knows its home prefix only from its own router advertisement, seconds later.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .model import CacheEntry
+from .model import CacheEntry, spoken_for
 
 UNIT = 4  # seconds per unit of a Binding Update's Lifetime field (RFC 6275 section 6.1.7), which `bc add` fills
 
+_ANSWER = re.compile(rb"bc status=(\d+)\s*")
+_REFUSED = 128  # and above (RFC 6275 section 6.1.8)
+# RFC 6275 section 6.1.8, RFC 3963 section 4.2
+_WORDS = {
+    128: "reason unspecified",
+    129: "administratively prohibited",
+    130: "insufficient resources",
+    131: "home registration not supported",
+    132: "not home subnet",
+    133: "not home agent for this mobile node",
+    134: "duplicate address detection failed",
+    135: "sequence number out of window",
+    139: "registration type change disallowed",
+    140: "mobile router operation not permitted",
+    141: "invalid prefix",
+    142: "not authorized for prefix",
+    143: "forwarding setup failed",
+}
+# What a home agent says that is not ready yet, or out of something for a while.
+_PASSING = frozenset({128, 130, 132})
+
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What to put back; `given_up`: home address and reason of what can't be."""
+class Refusal:
+    """Why an entry was not taken back. `passing`: it may be taken later."""
 
-    entries: list[CacheEntry]
-    given_up: dict[str, str]
+    reason: str
+    passing: bool
+
+
+def refusal(answer: bytes) -> Refusal | None:
+    """Return what the terminal's answer to `bc add` says against the entry; None when it was taken."""
+    match = _ANSWER.fullmatch(answer)
+    if match is None:
+        return Refusal(answer.strip().decode(errors="replace")[:200], passing=False)
+    status = int(match[1])
+    if status < _REFUSED:
+        return None
+    return Refusal(f"status {status}: {_WORDS.get(status, 'not known')}", passing=status in _PASSING)
 
 
 class Restoration:
-    """Remembers what a home agent showed, and tells after its restart what it has forgotten.
+    """The entries that a restarted home agent is to get back, each until it is there, refused for good, or over.
 
-    Only the restart of a process that was seen to have gone counts: an entry that a running home agent does not show
-    any more has been deregistered or has expired.
+    Times are monotonic seconds.
     """
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
         self._entries: list[CacheEntry] = []
         self._seen = 0.0
-        self._gone = False
-        self._sockets: frozenset[int] = frozenset()
+        # By home address, with the moment at which it ends and why it was refused last.
+        self._pending: dict[str, tuple[CacheEntry, float, str]] = {}
+        self._given_up: dict[str, str] = {}
 
-    def gone(self) -> None:
-        """Its process is not there."""
-        self._gone = True
+    def seen(self, entries: Iterable[CacheEntry], now: float) -> None:
+        """The home agent shows `entries`: what may have to go back some day."""
+        self._entries, self._seen = list(entries), now
 
-    def seen(self, entries: Iterable[CacheEntry], sockets: frozenset[int], now: float) -> None:
-        """It shows `entries`, and all that it forgot has been put back."""
-        self._entries, self._seen, self._gone, self._sockets = list(entries), now, False, sockets
-
-    def forgotten(self, entries: Iterable[CacheEntry], sockets: frozenset[int], now: float) -> Forgotten:
-        """Return what is to be put back now that it shows `entries`, at `now` (monotonic seconds).
-
-        `sockets`: inodes of the raw sockets on which it receives Mobility Headers, empty where these can't be seen:
-        other ones are another process's, however quickly that was started.
-        """
-        if not self._gone and not (self._sockets and sockets and not self._sockets & sockets):
-            return Forgotten([], {})
-        return self._lacking({entry.home_address for entry in entries}, now)
-
-    def _lacking(self, present: set[str], now: float) -> Forgotten:
-        forgotten = Forgotten([], {})
+    def restarted(self) -> None:
+        """It is another process now. Idempotent until the next `seen`."""
         for entry in self._entries:
             if entry.status != "registered" or "H" not in entry.flags or entry.local != self._home_agent:
                 continue
-            if entry.home_address in present:
-                continue
-            left = -1.0 if entry.left is None or entry.overdue else entry.left - (now - self._seen)
-            if left < UNIT:
-                forgotten.given_up[entry.home_address] = "its lifetime is over or unknown"
+            if entry.left is None or entry.overdue:
+                self._given_up[entry.home_address] = "its lifetime is over or unknown"
             elif entry.prefixes:
-                forgotten.given_up[entry.home_address] = "the terminal takes no mobile network prefixes"
+                self._given_up[entry.home_address] = "the terminal takes no mobile network prefixes"
             else:
-                forgotten.entries.append(replace(entry, left=int(left)))
-        return forgotten
+                self._pending[entry.home_address] = (entry, self._seen + entry.left, "")
+        self._entries = []
+
+    def due(self, entries: Iterable[CacheEntry], now: float) -> list[CacheEntry]:
+        """Return what has to go back while the home agent shows `entries`, each with what is `left` of its lifetime."""
+        there = spoken_for(entries, self._home_agent)
+        due = []
+        for home, (entry, end, reason) in list(self._pending.items()):
+            if home in there:
+                del self._pending[home]
+            elif end - now < UNIT:
+                self._give_up(home, f"its lifetime is over; until then: {reason}" if reason else "its lifetime is over")
+            else:
+                due.append(replace(entry, left=int(end - now)))
+        return due
+
+    def added(self, home_addresses: Iterable[str]) -> None:
+        """The home agent has taken these back."""
+        for home in home_addresses:
+            self._pending.pop(home, None)
+
+    def refused(self, refusals: dict[str, Refusal]) -> None:
+        """The home agent has not taken these, by home address."""
+        for home, why in refusals.items():
+            if why.passing and home in self._pending:
+                self._pending[home] = (*self._pending[home][:2], why.reason)
+            else:
+                self._give_up(home, why.reason)
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why entries are still to be put back, None when none is."""
+        if not self._pending:
+            return None
+        reasons = {reason for _entry, _end, reason in self._pending.values() if reason}
+        return f"{len(self._pending)} bindings are yet to be restored ({', '.join(sorted(reasons)) or 'not tried yet'})"
+
+    def take_given_up(self) -> dict[str, str]:
+        """Return, once, what does not go back: home address and reason."""
+        given_up, self._given_up = self._given_up, {}
+        return given_up
+
+    def _give_up(self, home: str, reason: str) -> None:
+        self._pending.pop(home, None)
+        self._given_up[home] = reason
 
 
 def add_command(entry: CacheEntry) -> str:

@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from logs import Log
 
 from .console import Console, ConsoleRefused, ConsoleUnreadable
-from .kernel import KernelWatch, mobility_header_sockets
-from .model import CacheEntry, Observed, Reading, ReadingFailed, offloadable
+from .kernel import KernelWatch
+from .memory import Memory
+from .model import CacheEntry, Observed, Reading, ReadingFailed, offloadable, spoken_for
 from .policies import Protection
 from .restoration import Restoration
+from .sockets import mobility_header_sockets
 
 LOG = Log("bridge")
 
-IPSEC = "ipsec: the home agent's kernel protects its payload"
+IPSEC = "IPsec: the home agent's kernel protects its payload"
+# Seconds after which a home agent that shows nothing any more is asked again, before that is believed.
+STILL_THERE = 0.15
 
 
 class Source(Protocol):
@@ -31,44 +36,74 @@ class Source(Protocol):
 class ConsoleSource:
     """The virtual terminal; with the kernel in view, its IPsec policies and tunnels are heeded as well.
 
-    With `restore`, what the home agent forgot in a restart is put back through the terminal.
+    With `restore`, what the home agent forgot in a restart is put back through the terminal. `pause` waits (seconds).
     """
 
-    def __init__(self, console: Console, home_agent: str, kernel: KernelWatch | None, restore: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        home_agent: str,
+        kernel: KernelWatch | None,
+        restore: bool = False,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._console = console
         self._home_agent = home_agent
         self._kernel = kernel
+        self._memory = Memory()
         self._restoration = Restoration(home_agent) if restore else None
+        self._pause = pause
 
     def read(self) -> Reading | ReadingFailed:
         """Ask the terminal for the whole binding cache."""
         started = time.monotonic()
+        sockets = self._sockets()
+        restarted = self._memory.is_restarted(sockets)
         try:
             entries = self._console.read()
+            if self._memory.is_emptied(self._offloadable(entries)) and not restarted:
+                # A process that ends empties its cache first.
+                self._pause(STILL_THERE)
+                started, entries = time.monotonic(), self._console.read()
             if self._restoration is not None:
-                entries = self._restored(self._restoration, entries)
+                entries = self._restored(self._restoration, entries, restarted)
         except ConsoleRefused as error:
-            if self._restoration is not None:
-                self._restoration.gone()
+            self._memory.gone()
             return ReadingFailed(started, down=True, detail=str(error))
         except ConsoleUnreadable as error:
             confirmed = self._kernel.confirmed() if self._kernel else None
             return ReadingFailed(started, down=False, detail=str(error), confirmed=confirmed)
-        bindings = offloadable(entries, self._home_agent)
-        return _reading(started, bindings, self._kernel.protection() if self._kernel else None)
+        if self._sockets() != sockets:
+            return ReadingFailed(started, down=False, detail="the home agent's process was replaced meanwhile")
+        shown = self._offloadable(entries)
+        waits_for = self._restoration.waits_for if self._restoration else None
+        if waits_for and restarted and not self._memory.is_news(shown):
+            return ReadingFailed(started, down=True, detail=waits_for)
+        if self._restoration is not None:
+            self._restoration.seen(entries, time.monotonic())
+        frozen = self._memory.seen(shown, spoken_for(entries, self._home_agent), sockets, time.monotonic())
+        return _reading(started, shown, frozen, restarted, self._kernel.protection() if self._kernel else None)
 
-    def _restored(self, restoration: Restoration, entries: list[CacheEntry]) -> list[CacheEntry]:
+    def _sockets(self) -> frozenset[int]:
+        """Return what tells the home agent's process from another one."""
+        return self._console.sockets() or (mobility_header_sockets() if self._kernel else frozenset())
+
+    def _offloadable(self, entries: list[CacheEntry]) -> list[Observed]:
+        return offloadable(entries, self._home_agent)
+
+    def _restored(self, restoration: Restoration, entries: list[CacheEntry], restarted: bool) -> list[CacheEntry]:
         """Have the home agent know again what it forgot in a restart; return what it then shows."""
-        sockets = mobility_header_sockets() if self._kernel else frozenset()
-        forgotten = restoration.forgotten(entries, sockets, time.monotonic())
-        if forgotten.entries:
-            refused = self._console.add(forgotten.entries)
-            forgotten.given_up.update(refused)
-            LOG.warning("home-agent-restored", bindings=len(forgotten.entries) - len(refused))
-            entries = self._console.read()
-        for home, reason in forgotten.given_up.items():
+        if restarted:
+            restoration.restarted()
+        if due := restoration.due(entries, time.monotonic()):
+            added, refused = self._console.add(due)
+            restoration.added(added)
+            restoration.refused(refused)
+            if added:
+                LOG.warning("home-agent-restored", bindings=len(added))
+                entries = self._console.read()
+        for home, reason in restoration.take_given_up().items():
             LOG.warning("binding-not-restored", home_address=home, reason=reason)
-        restoration.seen(entries, sockets, time.monotonic())
         return entries
 
 
@@ -79,28 +114,47 @@ class KernelSource:
     Headers. A home agent that was never seen to have one (it may receive in another way) is taken as running.
     """
 
-    def __init__(self, kernel: KernelWatch, listening: Callable[[], object] = mobility_header_sockets) -> None:
+    def __init__(
+        self,
+        kernel: KernelWatch,
+        listening: Callable[[], frozenset[int]] = mobility_header_sockets,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._kernel = kernel
         self._listening = listening
         self._listened = False
+        self._memory = Memory()
+        self._pause = pause
 
     def read(self) -> Reading | ReadingFailed:
         """Take what the kernel's events have told so far."""
         started = time.monotonic()
-        if self._listening():
+        shown, sockets = self._kernel.bindings(), self._listening()
+        restarted = self._memory.is_restarted(sockets)
+        if self._memory.is_emptied(shown) and not restarted:
+            # A process that ends takes its routes with it first.
+            self._pause(STILL_THERE)
+            started, shown, sockets = time.monotonic(), self._kernel.bindings(), self._listening()
+            restarted = self._memory.is_restarted(sockets)
+        if sockets:
             self._listened = True
         elif self._listened:
+            self._memory.gone()
             return ReadingFailed(started, down=True, detail="no process receives Mobility Headers any more")
-        return _reading(started, self._kernel.bindings(), self._kernel.protection())
+        present = {binding.home_address for binding in shown}
+        frozen = self._memory.seen(shown, present, sockets, time.monotonic())
+        return _reading(started, shown, frozen, restarted, self._kernel.protection())
 
 
-def _reading(started: float, bindings: Iterable[Observed], protection: Protection | None) -> Reading:
-    if protection is None:
-        return Reading(started, list(bindings))
-    reading = Reading(started, [])
-    for binding in bindings:
-        if protection.covers(binding.home_address, binding.care_of_address):
-            reading.withheld[binding.home_address] = IPSEC
-        else:
-            reading.bindings.append(binding)
-    return reading
+def _reading(
+    started: float, shown: list[Observed], frozen: list[Observed], restarted: bool, protection: Protection | None
+) -> Reading:
+    if restarted and (shown or frozen):
+        LOG.warning("home-agent-restarted", shows=len(shown), frozen=len(frozen))
+    bindings = [*shown, *frozen]
+    if protection is not None:
+        bindings = [
+            replace(each, withheld=IPSEC) if protection.covers(each.home_address, each.care_of_address) else each
+            for each in bindings
+        ]
+    return Reading(started, bindings)

@@ -29,7 +29,7 @@ class Condition:
     `announced`: the controller has confirmed the lease's last renewal. `since_change`: seconds since the kernel last
     told of a change, None if it never did.
     `registered` bindings at the home agent, `told` ones that the controller has accepted, `unsent` changes that it has
-    not, `withheld` bindings that are not for offloading.
+    not, `withheld` bindings that are left to the home agent, `frozen` ones that it forgot in a restart.
     """
 
     home_agent_up: bool
@@ -41,3 +41,4 @@ class Condition:
     told: int
     unsent: int
     withheld: int
+    frozen: int

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ha_bridge.core import DOWN_WITHOUT_LIFETIMES, Core, Settings
+from ha_bridge.core import DOUBT, Core, Settings
 from ha_bridge.exchange import Announce, Announced, Failed, Read, Replaced, Send, Snapshot, Verdict
+from ha_bridge.memory import WITHOUT_LIFETIME
 from ha_bridge.model import Observed, Reading, ReadingFailed, offloadable
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
 from tests.support.bridge import DATA, HOME_AGENT
@@ -45,7 +46,9 @@ class World:
     lifetimes: bool = True
     now: float = 1000.0
     cache: dict[str, Registration] = field(default_factory=dict)
-    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    held: dict[str, tuple[str, float, str | None]] = field(default_factory=dict)
+    protected: dict[str, str] = field(default_factory=dict)
+    frozen: set[str] = field(default_factory=set)
     unreadable: Callable[[], ReadingFailed | None] = lambda: None
     fail: Callable[[object], object] = lambda command: None
     home_agent_known: bool = False
@@ -113,7 +116,15 @@ class World:
         if not self.lifetimes:
             return [Observed(home, it.care_of) for home, it in self.cache.items()]
         return [
-            Observed(home, it.care_of, math.floor(min(it.expires - self.now, it.total)), it.total, it.sequence)
+            Observed(
+                home,
+                it.care_of,
+                math.floor(min(it.expires - self.now, it.total)),
+                it.total,
+                it.sequence,
+                self.protected.get(home),
+                home in self.frozen,
+            )
             for home, it in self.cache.items()
         ]
 
@@ -144,7 +155,9 @@ class World:
     def _hold(self, body: dict[str, object]) -> None:
         lifetime = body.get("lifetime", math.inf)
         assert isinstance(lifetime, int | float)
-        self.held[str(body["home_address"])] = (str(body["care_of_address"]), self.now + lifetime)
+        withheld = body.get("withheld")
+        assert withheld is None or isinstance(withheld, str)
+        self.held[str(body["home_address"])] = (str(body["care_of_address"]), self.now + lifetime, withheld)
 
     def restart_controller(self) -> None:
         """The controller forgets everything."""
@@ -153,7 +166,16 @@ class World:
 
     def care_of(self) -> dict[str, str]:
         """What the controller serves now."""
-        return {home: care_of for home, (care_of, expires) in self.held.items() if expires > self.now}
+        return {
+            home: care_of
+            for home, (care_of, expires, withheld) in self.held.items()
+            if expires > self.now and withheld is None
+        }
+
+    @property
+    def withheld(self) -> dict[str, str]:
+        """What the controller was told is left to the home agent, and why."""
+        return {home: withheld for home, (_, _, withheld) in self.held.items() if withheld is not None}
 
     def count(self, kind: type) -> int:
         """How many commands of that kind there were."""
@@ -431,7 +453,7 @@ def test_home_agent_down_from_the_start_is_announced() -> None:
 def test_frozen_bindings_without_lifetimes_do_not_live_for_ever() -> None:
     world = at_link_1(lifetimes=False, kernel=True)
     world.unreadable = down
-    world.run(DOWN_WITHOUT_LIFETIMES + 60)
+    world.run(WITHOUT_LIFETIME + 60)
     assert world.renewed[-1][0] < world.now - 50
     assert len(world.events("lease-suspended")) == 1
 
@@ -488,7 +510,37 @@ def test_hung_terminal_and_a_change_leaves_what_the_kernel_confirms() -> None:
     world.change()
     world.run(60)
     assert world.care_of() == {OTHER: LINK_1}
+    assert world.withheld == {HOA: DOUBT}, "registered all the same"
     assert world.now - world.renewed[-1][0] < 3.1
+    world.unreadable = lambda: None
+    world.cache[HOA] = Registration(LINK_2, sequence=2)
+    world.run(2)
+    assert (world.care_of(), world.withheld) == ({HOA: LINK_2, OTHER: LINK_1}, {})
+
+
+def test_what_was_doubted_for_nothing_goes_direct_again() -> None:
+    world = at_link_1(kernel=True)
+    world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={})
+    world.change()
+    world.run(5)
+    assert world.withheld == {HOA: DOUBT}
+    world.unreadable = lambda: None
+    world.run(2)
+    assert (world.care_of(), world.withheld) == ({HOA: LINK_1}, {})
+
+
+def test_what_the_home_agent_forgot_is_not_doubted_for_lack_of_a_tunnel() -> None:
+    world = at_link_1(kernel=True)
+    world.frozen = {HOA}
+    world.run(4)
+    world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={})
+    world.change()
+    world.run(5)
+    assert world.care_of() == {HOA: LINK_1}
+    world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={HOA: LINK_2})
+    world.change()
+    world.run(5)
+    assert world.withheld == {HOA: DOUBT}, "it is known to be elsewhere"
 
 
 def test_hung_terminal_and_a_change_nobody_can_read_lets_the_lease_go() -> None:
@@ -501,19 +553,42 @@ def test_hung_terminal_and_a_change_nobody_can_read_lets_the_lease_go() -> None:
     assert world.renewed[-1][0] <= changed + 10
 
 
-def test_withheld_binding_is_withdrawn_and_said_once() -> None:
+def test_withheld_binding_is_reported_as_such_and_said_once() -> None:
     world = at_link_1()
-    world._observe = lambda: []  # type: ignore[method-assign]
-    read = world.core.read
-
-    def with_ipsec(reading: Reading | ReadingFailed, now: float) -> None:
-        assert isinstance(reading, Reading)
-        read(Reading(reading.started, reading.bindings, {HOA: "ipsec"}), now)
-
-    world.core.read = with_ipsec  # type: ignore[method-assign]
+    world.protected = {HOA: "ipsec"}
     world.run(10)
     assert world.care_of() == {}
+    assert world.withheld == {HOA: "ipsec"}
     assert len(world.events("binding-withheld")) == 1
+    world.held.clear()
+    world.run(60)
+    assert world.withheld == {HOA: "ipsec"}, "in snapshots, too"
+    world.protected = {}
+    world.run(3)
+    assert (world.care_of(), world.withheld) == ({HOA: LINK_1}, {})
+
+
+def test_withheld_binding_that_ends_is_removed() -> None:
+    world = at_link_1()
+    world.protected = {HOA: "ipsec"}
+    world.run(5)
+    del world.cache[HOA]
+    world.run(2)
+    assert world.withheld == {}
+
+
+def test_a_controller_that_does_not_know_the_word_withdraws_it() -> None:
+    world = at_link_1()
+
+    def older(command: object) -> list[Verdict] | None:
+        if isinstance(command, Send) and any(it.binding and it.binding.withheld for it in command.reports):
+            return [Verdict(422, "withheld: unknown field") for _ in command.reports]
+        return None
+
+    world.fail = older
+    world.protected = {HOA: "ipsec"}
+    world.run(5)
+    assert (world.care_of(), world.withheld) == ({}, {})
 
 
 def sometimes(failure: Failed | None, chance: float) -> Callable[[object], Failed | None]:

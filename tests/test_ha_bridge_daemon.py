@@ -340,7 +340,7 @@ def test_home_agent_killed_and_started_again(controller: Controller, tmp_path: P
             assert controller.care_of() == {HOA: LINK_1}, "frozen"
             cache.write_text(entry(OTHER, LINK_2))
             agent = _process(port, cache)
-            controller.wait(lambda: controller.care_of() == {OTHER: LINK_2})
+            controller.wait(lambda: controller.care_of() == {HOA: LINK_1, OTHER: LINK_2})
             assert controller.home_agents[HOME_AGENT]["status"] == "up"
             assert [len(process.events(name)) for name in ("ha-down", "up")] == [1, 2]
     finally:
@@ -446,6 +446,8 @@ def test_payload_under_ipsec_is_withheld(near_controller: Controller) -> None:
             assert HOA in process.wait("binding-withheld")
             _ip("xfrm", "policy", "add", "src", "::/0", "dst", f"{OTHER}/128", "dir", "out", *tunnel)
             near_controller.wait(lambda: near_controller.care_of() == {})
+            assert near_controller.withheld().keys() == {HOA, OTHER}
+            assert near_controller.withheld()[HOA].startswith("IPsec")
     finally:
         agent.terminal.close()
 
@@ -464,6 +466,7 @@ def test_hung_terminal_and_an_event_leaves_what_the_kernel_confirms(near_control
             _register(HOA, LINK_2)
             near_controller.wait(lambda: near_controller.care_of() == {OTHER: LINK_1})
             assert HOA in process.wait("binding-doubted")
+            assert near_controller.withheld()[HOA].startswith("in doubt")
     finally:
         agent.terminal.close()
 

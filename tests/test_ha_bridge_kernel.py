@@ -15,10 +15,11 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from ha_bridge import kernel
-from ha_bridge.kernel import KernelWatch, mobility_header_sockets, read_policies, read_view
+from ha_bridge.kernel import KernelWatch, read_policies, read_view
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.policies import Protection
-from ha_bridge.sources import KernelSource
+from ha_bridge.sockets import RAW_SOCKETS, mobility_header_sockets
+from ha_bridge.sources import IPSEC, KernelSource
 from ha_bridge.tunnels import KernelView
 from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX, enter_namespace
 
@@ -352,28 +353,24 @@ def test_protection_is_noticed_live_when_it_comes_and_goes() -> None:
     watched = Watched().start()
     register(HOA, LINK_1)
     watched.until(lambda: watched.care_of())
-    source = KernelSource(watched.watch, listening=lambda: True)
+    source = KernelSource(watched.watch, listening=lambda: frozenset({1}))
 
-    def read() -> Reading:
+    def withheld() -> dict[str, str | None]:
         reading = source.read()
         assert isinstance(reading, Reading)
-        return reading
+        return {binding.home_address: binding.withheld for binding in reading.bindings}
 
-    assert not read().withheld
+    assert withheld() == {HOA: None}
     policy("src", "::/0", "dst", HOA, "dir", "out", *TUNNEL)
-    watched.until(lambda: HOA in read().withheld)
-    assert read().bindings == []
+    watched.until(lambda: withheld() == {HOA: IPSEC})
     ip("xfrm", "policy", "delete", "src", "::/0", "dst", HOA, "dir", "out")
-    watched.until(lambda: not read().withheld)
-    assert [binding.home_address for binding in read().bindings] == [HOA]
+    watched.until(lambda: withheld() == {HOA: None})
 
 
 @pytest.mark.usefixtures("namespace")
 def test_home_agent_without_terminal_is_down_when_nobody_receives_mobility_headers_any_more() -> None:
     watched = Watched()
-    source = KernelSource(
-        watched.watch, listening=lambda: bool(within(lambda: mobility_header_sockets(THREAD_SOCKETS)))
-    )
+    source = KernelSource(watched.watch, listening=lambda: within(lambda: mobility_header_sockets(THREAD_SOCKETS)))
     assert isinstance(source.read(), Reading), "never seen: taken as running"
     with within(lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, 135)):
         assert isinstance(source.read(), Reading)
@@ -382,7 +379,7 @@ def test_home_agent_without_terminal_is_down_when_nobody_receives_mobility_heade
     assert failed.down
 
 
-THREAD_SOCKETS = kernel.RAW_SOCKETS.parents[2] / "thread-self" / "net" / "raw6"
+THREAD_SOCKETS = RAW_SOCKETS.parents[2] / "thread-self" / "net" / "raw6"
 
 
 def test_netlink_messages_that_lie_about_their_length_are_refused() -> None:

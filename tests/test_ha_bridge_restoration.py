@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a home agent forgot in a restart goes back through its terminal, and the controller does not notice."""
 
+import itertools
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,25 +10,27 @@ import pytest
 
 from ha_bridge.__main__ import main
 from ha_bridge.model import CacheEntry
-from ha_bridge.restoration import Restoration, add_command
+from ha_bridge.restoration import Refusal, Restoration, add_command, refusal
 from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Controller, Terminal, bridge, entry, unpadded
+from tests.support.waiting import wait_for
 
 HOA, OTHER, LINK = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2"
 ENTRY = CacheEntry(HOA, "registered", LINK, "AHL-", HOME_AGENT, 60, False, 60, 7)
-NOBODY: frozenset[int] = frozenset()
+MOVING = "2001:db8:99::300"
+NOT_YET = Refusal("status 132: not home subnet", passing=True)
 
 
 def restarted(*entries: CacheEntry) -> Restoration:
     restoration = Restoration(HOME_AGENT)
-    restoration.seen(entries, NOBODY, 1000.0)
-    restoration.gone()
+    restoration.seen(entries, 1000.0)
+    restoration.restarted()
     return restoration
 
 
 def test_what_is_left_of_the_lifetime_is_put_back() -> None:
-    forgotten = restarted(ENTRY).forgotten([], NOBODY, 1020.5)
-    assert forgotten.entries == [replace(ENTRY, left=39)]
-    assert add_command(forgotten.entries[0]) == (
+    (due,) = restarted(ENTRY).due([], 1020.5)
+    assert due == replace(ENTRY, left=39)
+    assert add_command(due) == (
         f"bc add hoa {HOA} coa {LINK} local {HOME_AGENT} flags AHL lifetime 39 seq 7 dad never "
     )
 
@@ -47,9 +50,11 @@ def test_the_greatest_sequence_number_is_left_to_the_terminal() -> None:
     ],
 )
 def test_what_cannot_be_put_back_is_said(seen: CacheEntry, after: float, reason: str) -> None:
-    forgotten = restarted(seen).forgotten([], NOBODY, 1000.0 + after)
-    assert forgotten.entries == []
-    assert reason in forgotten.given_up[HOA]
+    restoration = restarted(seen)
+    assert restoration.due([], 1000.0 + after) == []
+    assert reason in restoration.take_given_up()[HOA]
+    assert restoration.take_given_up() == {}, "once"
+    assert restoration.waits_for is None
 
 
 @pytest.mark.parametrize(
@@ -63,32 +68,49 @@ def test_what_cannot_be_put_back_is_said(seen: CacheEntry, after: float, reason:
     ],
 )
 def test_only_accepted_home_registrations_are_put_back(seen: CacheEntry) -> None:
-    assert restarted(seen).forgotten([], NOBODY, 1001.0).entries == []
+    assert restarted(seen).due([], 1001.0) == []
 
 
 def test_what_has_registered_again_meanwhile_is_left_alone() -> None:
-    assert restarted(ENTRY).forgotten([replace(ENTRY, sequence=8)], NOBODY, 1001.0).entries == []
-
-
-def test_a_deregistration_is_no_restart() -> None:
-    restoration = Restoration(HOME_AGENT)
-    restoration.seen([ENTRY], frozenset({4711}), 1000.0)
-    assert restoration.forgotten([], frozenset({4711}), 1001.0).entries == []
-    assert restoration.forgotten([], NOBODY, 1001.0).entries == []
-
-
-def test_a_process_that_took_over_between_two_looks_is_known_by_its_socket() -> None:
-    restoration = Restoration(HOME_AGENT)
-    restoration.seen([ENTRY], frozenset({4711}), 1000.0)
-    assert restoration.forgotten([], frozenset({4712}), 1001.0).entries == [replace(ENTRY, left=59)]
+    restoration = restarted(ENTRY)
+    assert restoration.due([replace(ENTRY, sequence=8)], 1001.0) == []
+    assert restoration.waits_for is None
 
 
 def test_what_was_not_put_back_for_a_failure_is_tried_again() -> None:
     restoration = restarted(ENTRY)
-    assert restoration.forgotten([], NOBODY, 1001.0).entries
-    assert restoration.forgotten([], NOBODY, 1002.0).entries
-    restoration.seen([ENTRY], NOBODY, 1003.0)
-    assert not restoration.forgotten([], NOBODY, 1004.0).entries
+    assert restoration.due([], 1001.0)
+    restoration.restarted()
+    assert restoration.due([], 1002.0)
+    restoration.added([HOA])
+    assert not restoration.due([], 1003.0)
+
+
+def test_a_home_agent_that_is_not_ready_is_asked_until_the_lifetime_ends() -> None:
+    restoration = restarted(ENTRY)
+    for now in (1001.0, 1020.0, 1050.0):
+        assert restoration.due([], now)
+        restoration.refused({HOA: NOT_YET})
+        assert "status 132: not home subnet" in str(restoration.waits_for)
+        assert restoration.take_given_up() == {}
+    assert restoration.due([], 1057.0) == []
+    assert restoration.take_given_up() == {HOA: "its lifetime is over; until then: status 132: not home subnet"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"),
+    [
+        (b"bc status=0\n", None),
+        (b"bc status=1\n", None),
+        (b"bc status=132\n", NOT_YET),
+        (b"bc status=130\n", Refusal("status 130: insufficient resources", passing=True)),
+        (b"bc status=129\n", Refusal("status 129: administratively prohibited", passing=False)),
+        (b"bc status=200\n", Refusal("status 200: not known", passing=False)),
+        (b"bc error=22(Invalid argument)\n", Refusal("bc error=22(Invalid argument)", passing=False)),
+    ],
+)
+def test_answers_are_told_in_words(answer: bytes, meant: Refusal | None) -> None:
+    assert refusal(answer) == meant
 
 
 class VolatileHomeAgent:
@@ -96,6 +118,7 @@ class VolatileHomeAgent:
 
     def __init__(self, bindings: dict[str, str], port: int = 0) -> None:
         self.bindings = bindings
+        self.refusals: list[str] = []
         self.added: list[dict[str, str]] = []
         self.terminal = Terminal(self.text, port)
         self.terminal.add = self.add
@@ -104,8 +127,10 @@ class VolatileHomeAgent:
         return "".join(entry(home, care_of, sequence=9) for home, care_of in self.bindings.items())
 
     def add(self, words: dict[str, str]) -> str:
+        if self.refusals:
+            return self.refusals.pop(0)
         if words["hoa"] == OTHER:
-            return "bc error=22(Invalid argument)\n"
+            return "bc status=129\n"
         self.added.append(words)
         self.bindings[words["hoa"]] = words["coa"]
         return "bc status=0\n"
@@ -136,7 +161,7 @@ def test_bindings_are_back_before_the_controller_hears_of_the_restart(controller
         try:
             assert "bindings=1" in process.wait("home-agent-restored")
             assert f"home_address={OTHER}" in process.wait("binding-not-restored")
-            assert "Invalid argument" in process.wait("binding-not-restored")
+            assert "status 129: administratively prohibited" in process.wait("binding-not-restored")
             process.wait("snapshot-sent", 2)
         finally:
             after.terminal.close()
@@ -144,19 +169,75 @@ def test_bindings_are_back_before_the_controller_hears_of_the_restart(controller
     assert words.pop("lifetime") in ("58", "59", "60")
     assert words == {"hoa": HOA, "coa": LINK, "local": HOME_AGENT, "flags": "AH", "seq": "9", "dad": "never"}
     snapshots = [body["bindings"] for method, path, body in controller.requests if path.endswith("/bindings")]
-    assert [sorted(b["home_address"] for b in told) for told in snapshots] == [[HOA, OTHER], [HOA]]
+    assert [sorted(b["home_address"] for b in told) for told in snapshots] == [[HOA, OTHER]] * 2, (
+        "and frozen is the other"
+    )
 
 
-def test_nothing_is_put_back_unless_asked_for(controller: Controller) -> None:
+def test_a_home_agent_that_is_not_ready_stays_down_until_it_takes_them_back(controller: Controller) -> None:
     before = VolatileHomeAgent({HOA: LINK})
+    port = before.terminal.port
+    with bridge(*command(controller, port, "--restore")) as process:
+        process.wait("snapshot-sent")
+        before.terminal.close()
+        process.wait("ha-down")
+        snapshots = len(process.events("snapshot-sent"))
+        after = VolatileHomeAgent({}, port)
+        after.refusals = ["bc status=132\n"] * 3
+        try:
+            assert "bindings=1" in process.wait("home-agent-restored")
+            assert len(process.events("up")) <= 2
+            process.wait("up", 2)
+            process.wait("snapshot-sent", snapshots + 1)
+        finally:
+            after.terminal.close()
+        assert not process.events("binding-not-restored")
+    assert not after.refusals
+    assert controller.care_of() == {HOA: LINK}
+    statuses = [body["status"] for _, path, body in controller.requests if path.endswith(HOME_AGENT)]
+    assert [status for status, _ in itertools.groupby(statuses)] == ["up", "ha-down", "up"]
+    told = [str(body) for method, path, body in controller.requests if path.endswith("bindings")]
+    assert all(HOA in each and "'lifetime': 0" not in each for each in told)
+
+
+def test_a_mobile_node_that_registers_elsewhere_does_not_wait_for_the_others(controller: Controller) -> None:
+    before = VolatileHomeAgent({HOA: LINK, MOVING: LINK})
+    port = before.terminal.port
+    with bridge(*command(controller, port, "--restore")) as process:
+        process.wait("snapshot-sent")
+        before.terminal.close()
+        process.wait("ha-down")
+        after = VolatileHomeAgent({}, port)
+        after.refusals = ["bc status=132\n"] * 1000
+        try:
+            wait_for("it was asked", lambda: len(after.refusals) < 1000)
+            assert controller.care_of() == {HOA: LINK, MOVING: LINK}
+            after.bindings[MOVING] = "2001:db8:3::2"
+            controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
+            after.refusals.clear()
+            wait_for("the other one is put back", lambda: HOA in after.bindings)
+        finally:
+            after.terminal.close()
+
+
+def test_nothing_is_put_back_unless_asked_for_but_what_was_frozen_is_kept(controller: Controller) -> None:
+    before = VolatileHomeAgent({HOA: LINK, MOVING: LINK})
     port = before.terminal.port
     with bridge(*command(controller, port)) as process:
         process.wait("snapshot-sent")
         before.terminal.close()
         process.wait("ha-down")
         after = VolatileHomeAgent({}, port)
-        controller.wait(lambda: not controller.bindings)
-        after.terminal.close()
+        try:
+            assert "shows=0 frozen=2" in process.wait("home-agent-restarted")
+            process.wait("snapshot-sent", 2)
+            assert controller.care_of() == {HOA: LINK, MOVING: LINK}
+            after.bindings[MOVING] = "2001:db8:3::2"
+            controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
+            del after.bindings[MOVING]
+            controller.wait(lambda: controller.care_of() == {HOA: LINK})
+        finally:
+            after.terminal.close()
     assert after.added == []
 
 

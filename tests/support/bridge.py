@@ -221,8 +221,12 @@ class Controller:
                 self.condition.wait(min(left, 0.1))
 
     def care_of(self) -> dict[str, str]:
-        """What is held: home address to care-of address."""
-        return {home: binding["care_of_address"] for home, binding in self.bindings.items()}
+        """What may go direct: home address to care-of address."""
+        return {home: held["care_of_address"] for home, held in self.bindings.items() if "withheld" not in held}
+
+    def withheld(self) -> dict[str, str]:
+        """What is left to the home agent: home address and reason."""
+        return {home: held["withheld"] for home, held in self.bindings.items() if "withheld" in held}
 
     def count(self, method: str, ending: str = "") -> int:
         """How many requests of `method` to a path with that ending there were."""
