@@ -10,7 +10,8 @@ One per bridge and home agent, because the outer source address of seg6 encapsul
 
 The link enc0-enc1 leads back into the same namespace. seg6 neither decrements the hop limit nor answers
 Packet Too Big where it encapsulates, so the packet is forwarded by ordinary routing first, over a link
-whose MTU is the tunnel's: that hop does both. Routing tables keep the ways apart:
+whose MTU is the tunnel's: that hop does both. The links tin and tout carry whatever the bridge's ports may: a
+packet that is too long has to get as far as that hop to be answered. Routing tables keep the ways apart:
 
 - INGRESS, for what comes from tin: the home agent's address is decapsulated, all else goes to enc0.
 - main, for what comes from enc1 and for the ICMPv6 errors made here: one encapsulating route per binding; the
@@ -43,6 +44,7 @@ KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80:
 KERNEL_SIDE_IPV4 = "192.0.0.8"
 
 OUTER_HEADER = 40  # bytes, an IPv6 header
+ENDS_MTU = 65535  # bytes, the most that a veth link takes
 MINIMUM_MTU = 1280  # RFC 8200 §5
 
 
@@ -50,7 +52,7 @@ MINIMUM_MTU = 1280  # RFC 8200 §5
 class Endpoint:
     """What setup was asked for, and the names that follow from it: always the same ones, unique on a host.
 
-    `home_agent` in RFC 5952 form; `mtu` in bytes, of the links that the encapsulated packets take.
+    `home_agent` in RFC 5952 form; `mtu` in bytes, of the router's links that the encapsulated packets take.
     """
 
     bridge: str

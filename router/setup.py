@@ -21,6 +21,7 @@ from router.endpoint import (
     ENC_IN_SIDE,
     ENC_OUT,
     ENC_OUT_SIDE,
+    ENDS_MTU,
     INGRESS_RULE,
     INGRESS_TABLE,
     IPV4_PAYLOAD_RULE,
@@ -178,10 +179,10 @@ def _links(endpoint: Endpoint, changes: Changes) -> None:
         links.add_veth(inside, ENC_IN, inside, ENC_OUT, mtu_inside)
         changes.did(f"link {ENC_IN} - {ENC_OUT} added in {inside}, MTU {mtu_inside}")
     for name, where, mtu in (
-        (endpoint.port, None, endpoint.mtu),
-        (TIN, inside, endpoint.mtu),
-        (endpoint.kernel_port, kernel, endpoint.mtu),
-        (TOUT, inside, endpoint.mtu),
+        (endpoint.port, None, ENDS_MTU),
+        (TIN, inside, ENDS_MTU),
+        (endpoint.kernel_port, kernel, ENDS_MTU),
+        (TOUT, inside, ENDS_MTU),
         (ENC_IN, inside, mtu_inside),
         (ENC_OUT, inside, mtu_inside),
     ):
@@ -232,7 +233,7 @@ def _veth(
         )
     if outer is not None:
         raise RouterError(f"interface {name} exists but does not lead to namespace {inside}: run teardown first")
-    links.add_veth(where, name, inside, peer, endpoint.mtu, mac)
+    links.add_veth(where, name, inside, peer, ENDS_MTU, mac)
     changes.did(f"link {name} - {peer} added, to namespace {inside}", partial(links.remove_link, where, name))
 
 

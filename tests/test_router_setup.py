@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import Dot1Q, Ether
 
 from router.cli import main
 from router.endpoint import KERNEL_SIDE, TOUT
@@ -21,6 +23,7 @@ from tests.support.router_lab import (
     HA_2,
     HOA,
     HOA4,
+    MNP4,
     MNP4_HOST,
     OTHER_HOA,
     OTHER_HOA4,
@@ -32,8 +35,6 @@ from tests.support.router_lab import (
 )
 from tunnel.pairs import PairFilter
 from tunnel.seg6 import Seg6Routes
-
-MNP4 = "10.99.1.0/24"
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def bound(lab: RouterLab) -> RouterLab:
         assert routes.encapsulate_all(dict.fromkeys((HOA, HOA4, MNP4), COA), KERNEL_SIDE, TOUT) == {}
     PairFilter(lab.endpoint().namespace, HA).add((COA, home) for home in (HOA, HOA4, MNP4))
     return lab
+
+
+def echo_requests(lab: RouterLab) -> int:
+    """The IPv4 echo requests that have reached the mobile node whole."""
+    names, values = re.findall(r"^Icmp: (.*)", lab.run("mn", "cat", "/proc/net/snmp"), flags=re.MULTILINE)
+    return int(dict(zip(names.split(), values.split(), strict=True))["InEchos"])
 
 
 def test_teardown_leaves_what_was_there_before_setup(lab: RouterLab) -> None:
@@ -190,6 +197,39 @@ def test_spoofed_ipv4_inner_sources_are_dropped_and_counted(bound: RouterLab) ->
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 3)
 
 
+def test_what_jumbo_links_bring_is_answered_or_fragmented(bound: RouterLab) -> None:
+    for number, node, interface in ((1, "cn", "c0"), (2, "rt", "lan")):
+        bound.ovs.run("ip", "link", "set", f"s{number}", "mtu", "9000")
+        bound.ip(node, "link", "set", interface, "mtu", "9000")
+    for sent, size in enumerate(("1600", "8900"), start=1):
+        assert "Packet too big: mtu=1460" in bound.ping("cn", HOA, "-M", "do", "-s", size)
+        assert "Frag needed and DF set (mtu = 1460)" in bound.ping("cn", HOA4, "-M", "do", "-s", size)
+        bound.ip("cn", "route", "flush", "cache")
+        bound.ip("cn", "-6", "route", "flush", "cache")
+        bound.ping("cn", HOA4, "-M", "dont", "-s", size)
+        assert echo_requests(bound) == 3 * sent
+
+
+@pytest.mark.parametrize("limit", [1, 2], ids=["one tag read", "two tags read"])
+@pytest.mark.parametrize("tags", [(), (10,), (0,), (20, 10)], ids=["untagged", "tagged", "priority-tagged", "QinQ"])
+def test_frames_come_to_the_tunnel_without_their_tags(bound: RouterLab, tags: tuple[int, ...], limit: int) -> None:
+    """Of frames with two tags Open vSwitch sees what they carry only if it is set to; else they are not taken."""
+    bound.ovs.vsctl("set", "Open_vSwitch", ".", f"other_config:vlan-limit={limit}")
+    echo = ICMPv6EchoRequest(data=b"frame with tags " * 4)
+    correspondent, mobile = ("cn", "c0"), ("mn", "m0")
+    for near_end, gateway, far_end, packet in (
+        (correspondent, "lan", mobile, IPv6(src=CN, dst=HOA) / echo),
+        (mobile, "acc", correspondent, IPv6(src=COA, dst=HA) / IPv6(src=HOA, dst=CN) / echo),
+    ):
+        frame = Ether(dst=bound.mac("rt", gateway), src="02:00:00:00:00:c1")
+        for tag in tags:
+            frame /= Dot1Q(vlan=tag)
+        taken = len(tags) <= limit
+        with bound.tap(*(far_end if taken else ("rt", gateway))) as tap:
+            bound.inject(*near_end, bytes(frame / packet), count=5)
+            tap.await_frames(bytes(echo.data), count=5)
+
+
 def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_fragmentation_needed(bound: RouterLab) -> None:
     fits = 1460 - 20 - 8
     assert " 0% packet loss" in bound.ping("cn", HOA4, "-M", "do", "-s", str(fits))
@@ -202,8 +242,7 @@ def test_an_ipv4_packet_that_may_be_fragmented_arrives_in_pieces(bound: RouterLa
     with capture(mn, "m0", f"ip6 proto 4 and inbound and src {HA}") as seen:
         bound.ping("cn", HOA4, "-M", "dont", "-s", "1450")
         assert re.search(r"offset 1\d+, flags \[none\]", seen())
-    names, values = re.findall(r"^Icmp: (.*)", bound.run("mn", "cat", "/proc/net/snmp"), flags=re.MULTILINE)
-    assert dict(zip(names.split(), values.split(), strict=True))["InEchos"] == "3"
+    assert echo_requests(bound) == 3
 
 
 def test_a_ttl_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from controller.core import reasons
 from controller.core.bindings import Binding
-from controller.core.flows import Action, DecTtl, Local, Output, SetField
+from controller.core.flows import Action, DecTtl, Local, Output, SetField, Untag
 from controller.core.pipeline import TUNNEL_DESTINATION, TUNNEL_SOURCE
 from controller.core.reasons import Reason
 from controller.core.tunnels import Tunnels
@@ -50,7 +50,7 @@ class RouteBackend(NamedTuple):
 
     def uplink(self) -> tuple[Action, ...]:
         """Hand to the namespace, which decapsulates."""
-        return (SetField("eth_dst", self.mac), Output(self.port))
+        return (Untag(), SetField("eth_dst", self.mac), Output(self.port))
 
     def verified(self) -> None:
         """The namespace's filter verifies."""
@@ -75,6 +75,7 @@ class FlowBackend(NamedTuple):
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
         """Set the tunnel's ends: from the home agent, as the mobile node expects it, to the care-of address."""
         return (
+            Untag(),
             DecTtl(),
             SetField(TUNNEL_SOURCE, binding.home_agent),
             SetField(TUNNEL_DESTINATION, binding.care_of_address),
@@ -88,6 +89,7 @@ class FlowBackend(NamedTuple):
     def uplink(self) -> tuple[Action, ...]:
         """Hand to the kernel's tunnel device, by an address of the router's own."""
         return (
+            Untag(),
             SetField("ipv6_dst", self.decapsulation_address),
             SetField("eth_dst", self.decapsulation_mac),
             Local(),

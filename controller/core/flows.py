@@ -59,6 +59,16 @@ class DecTtl(NamedTuple):
         return "dec_ttl"
 
 
+class Untag(NamedTuple):
+    """Take off the 802.1Q tag, if there is one. Open vSwitch does nothing to a packet without.
+
+    OpenFlow's own pop_vlan asks for a match on a tag: a flow for both would have to be two.
+    """
+
+    def __str__(self) -> str:
+        return "set_field:0->vlan_tci"
+
+
 class CheckLength(NamedTuple):
     """Set the lowest bit of register 0 if a packet has more octets than this, Ethernet header included; else clear it.
 
@@ -108,7 +118,7 @@ class Hole(NamedTuple):
     length: int
 
 
-Action = Normal | Output | Local | DecTtl | CheckLength | SetField | Goto | Unknown
+Action = Normal | Output | Local | DecTtl | Untag | CheckLength | SetField | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 

@@ -25,6 +25,7 @@ from controller.core.flows import (
     Output,
     SetField,
     Shape,
+    Untag,
     make_flow,
     match,
 )
@@ -94,14 +95,14 @@ TABLES = (
     Table(
         DOWNLINK,
         matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst", "ip_frag", TOO_LONG}),
-        actions=(Normal, SetField, DecTtl, Output),
+        actions=(Normal, Untag, SetField, DecTtl, Output),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
     Table(
         UPLINK,
         matches=frozenset({"eth_type", "ipv6_src", "ipv6_dst", "ip_proto"}),
-        actions=(Normal, SetField, Output, Local),
+        actions=(Normal, Untag, SetField, Output, Local),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),

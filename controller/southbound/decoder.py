@@ -30,6 +30,7 @@ from controller.core.flows import (
     Output,
     SetField,
     Unknown,
+    Untag,
     is_ours,
     make_flow,
     make_key,
@@ -50,7 +51,7 @@ _OUTPUT = struct.Struct("!HHI")
 _EXPERIMENTER = struct.Struct("!4xI")
 _CHECK_LENGTH_SIZE = _EXPERIMENTER.size + CHECK_LENGTH.size
 
-OPENFLOW_BASIC, NXM_1 = 0x8000, 0x0001
+OPENFLOW_BASIC, NXM_0, NXM_1 = 0x8000, 0x0000, 0x0001
 # The fields that flows of ours match on or set, by OXM class and field number.
 FIELDS = {
     (OPENFLOW_BASIC, 0): "in_port",
@@ -62,6 +63,7 @@ FIELDS = {
     (OPENFLOW_BASIC, 26): "ipv6_src",
     (OPENFLOW_BASIC, 27): "ipv6_dst",
     (OPENFLOW_BASIC, 29): "icmpv6_type",
+    (NXM_0, 4): "vlan_tci",
     (NXM_1, 0): "reg0",
     (NXM_1, 26): "ip_frag",
     (NXM_1, 29): "nw_ttl",
@@ -283,6 +285,8 @@ def _action(type_: int, data: bytes) -> Action:
             return SetField(name, value)
         if name == "eth_dst" and not field_and_mask & 1:
             return SetField(name, value.hex(":"))
+        if name == "vlan_tci" and not field_and_mask & 1 and not any(value):
+            return Untag()
     if type_ == ofp.OFPAT_EXPERIMENTER and len(data) == _CHECK_LENGTH_SIZE:
         subtype, limit, *result = CHECK_LENGTH.unpack_from(data, _EXPERIMENTER.size)
         ours = (NX_EXPERIMENTER_ID, NXAST_CHECK_PKT_LARGER, [0, REG0])

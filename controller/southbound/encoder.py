@@ -27,6 +27,7 @@ from controller.core.flows import (
     Output,
     SetField,
     Unknown,
+    Untag,
 )
 from controller.core.pipeline import TABLES
 from controller.southbound.templates import Templates
@@ -145,6 +146,8 @@ class Encoder:
                     apply.append(parser.OFPActionOutput(ofp.OFPP_LOCAL))
                 case DecTtl():
                     apply.append(parser.OFPActionDecNwTtl())
+                case Untag():
+                    apply.append(parser.OFPActionSetField(vlan_tci=0))
                 case CheckLength(length):
                     data = CHECK_LENGTH.pack(NXAST_CHECK_PKT_LARGER, length, 0, REG0)
                     apply.append(parser.OFPActionExperimenterUnknown(NX_EXPERIMENTER_ID, data))

@@ -31,6 +31,7 @@ from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Normal
 from controller.core.home_agents import HomeAgent, Status
 from router.cli import main
+from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh, until
 from tunnel.namespace import in_namespace
@@ -52,11 +53,6 @@ TABLE = "77"
 TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
 TIMEOUT = 120  # seconds, for a transfer; the receiver of a datagram waits as long
 PORTS = {"cn": 1, "mn": 2}
-# Of a flow's text, what `ovs-ofctl` writes otherwise.
-OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "reg0=1": "reg0=0x1/0x1"}
-OVS_NAMES |= {"ip_frag=0": "nw_frag=no", "ip_frag=1": "nw_frag=first", "ip_frag=3": "nw_frag=later"}
-OVS_NAMES |= {table.name: str(number) for number, table in enumerate(pipeline.TABLES)}
-OVS_NAME = "|".join(rf"\b{name}\b" for name in OVS_NAMES)
 
 
 class CommandFailed(Exception):
@@ -241,7 +237,7 @@ class FlowLab:
         for home_address in (HOA, HOA4):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
             flows += flows_of(binding, self._backend)
-        self._replace_flows(*map(str, flows))
+        self._replace_flows(ofctl_text(flows))
 
     def home(self) -> None:
         """No offload: everything by the home agent."""
@@ -252,8 +248,7 @@ class FlowLab:
         self._flows = None
         self.ovs.ofctl("add-flow", BRIDGE, flow)
 
-    def _replace_flows(self, *flows: str) -> None:
-        text = "\n".join(re.sub(OVS_NAME, lambda found: OVS_NAMES[found.group()], flow) for flow in flows)
+    def _replace_flows(self, text: str) -> None:
         if text == self._flows:
             return
         file = self.ovs.directory / "flows"
@@ -263,7 +258,7 @@ class FlowLab:
 
     def unverified(self) -> int:
         """Packets out of the tunnel that were no binding's, by the counter of the flow that drops them."""
-        verify = OVS_NAMES[pipeline.VERIFY]
+        verify = TABLE_NUMBERS[pipeline.VERIFY]
         (dropping,) = re.findall(
             r"n_packets=(\d+).* actions=drop", self.ovs.ofctl("dump-flows", BRIDGE, f"table={verify}")
         )

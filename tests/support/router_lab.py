@@ -12,8 +12,10 @@ steer what belongs into the tunnels to the endpoint, as the controller will.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,19 +24,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from controller.core import pipeline
+from controller.core.addresses import parse_address, parse_prefix
+from controller.core.backends import RouteBackend
+from controller.core.bindings import Binding
+from controller.core.flow_sets import flows_of, gates_of, guards_of
+from controller.core.home_agents import HomeAgent, Status
 from router.endpoint import Endpoint
+from tests.support.flow_text import ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient
 from tunnel.local import decapsulate_local
+from tunnel.namespace import in_namespace
 from tunnel.seg6 import Seg6Routes
 
 TIMEOUT = patient(30)  # seconds
+ETH_P_ALL = 0x0003
 CHECKOUT = Path(__file__).parents[2]
 DPID = 0xABC
 HA_2 = "2001:db8:88::1"
 HA, HOA, COA, CN, ROUTER = "2001:db8:99::1", "2001:db8:99::100", "2001:db8:2::2", "2001:db8:1::2", "2001:db8:1::1"
 COA_2, OTHER_HOA = "2001:db8:2::3", "2001:db8:99::200"
 HOA4, OTHER_HOA4, MNP4_HOST, CN4, ROUTER4 = "10.99.0.100", "10.99.0.200", "10.99.1.7", "10.1.0.2", "10.1.0.1"
+MNP4, HOME_PREFIXES = "10.99.1.0/24", ("2001:db8:99::/64", "10.99.0.0/16")
 MN_TABLE, MN_IPV4_TABLE, MN_UPLINK_RULE, MN_IPV4_RULE = 77, 78, 50, 4
 # Link-local addresses are given by hand: nothing is tentative then, nothing changes by itself.
 SETTINGS = (
@@ -64,6 +76,32 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
             return value
         time.sleep(0.02)
     raise TimeoutError(f"not within {patient(seconds):g} s: {what}")
+
+
+class Tap:
+    """An interface that is listened to."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def await_frames(self, content: bytes, count: int) -> list[bytes]:
+        """Return the first `count` frames from the network that contain `content`. Raises TimeoutError."""
+        found: list[bytes] = []
+        self._listener.settimeout(patient(20))
+        while len(found) < count:
+            frame, (_, _, kind, *_) = self._listener.recvfrom(1 << 16)
+            if kind != socket.PACKET_OUTGOING and content in frame:
+                found.append(frame)
+        return found
+
+
+def _packet_socket(namespace: str, interface: str) -> socket.socket:
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        made.bind((interface, ETH_P_ALL))
+        return made
+
+    return in_namespace(namespace, make)
 
 
 class RouterLab:
@@ -118,6 +156,22 @@ class RouterLab:
         """`hoaflow-router ARGUMENTS`; returns its output. Raises RuntimeError with it when it fails."""
         return sh(*self.router_command(*arguments))
 
+    def mac(self, node: str, interface: str) -> str:
+        """The MAC address of an interface."""
+        return self.run(node, "cat", f"/sys/class/net/{interface}/address").strip()
+
+    def inject(self, node: str, interface: str, frame: bytes, count: int = 1) -> None:
+        """Send an Ethernet frame out of an interface, as it is."""
+        with _packet_socket(self.names[node], interface) as sender:
+            for _ in range(count):
+                sender.send(frame)
+
+    @contextlib.contextmanager
+    def tap(self, node: str, interface: str) -> Iterator[Tap]:
+        """Listen to an interface from the moment in which the context is entered."""
+        with _packet_socket(self.names[node], interface) as listener:
+            yield Tap(listener)
+
     def setup(self, *options: str, home_agent: str = HA) -> str:
         """`hoaflow-router setup` for the bridge and the kernel of this lab."""
         kernel = ["--kernel-namespace", self.names["rt"]]
@@ -140,16 +194,17 @@ class RouterLab:
         return json.loads(done.stdout)
 
     def steer(self) -> None:
-        """The flows that the controller will install: downlink for HOA, uplink from COA and COA_2."""
+        """The flows that the controller would install: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""
         (endpoint,) = self.status()["endpoints"]
-        to_tunnel = f"set_field:{endpoint['mac']}->eth_dst,output:{endpoint['ofport']}"
-        for towards in (f"ipv6,ipv6_dst={HOA}", f"ip,nw_dst={HOA4}", f"ip,nw_dst={MNP4_HOST}"):
-            self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=1,{towards},actions={to_tunnel}")
-        self.ovs.ofctl("add-flow", self.bridge, f"priority=200,in_port=2,ip,nw_dst={HOA4},actions={to_tunnel}")
-        for care_of_address in (COA, COA_2):
-            for payload in (4, 41):
-                match = f"priority=100,in_port=4,ipv6,ipv6_src={care_of_address},ipv6_dst={HA},nw_proto={payload}"
-                self.ovs.ofctl("add-flow", self.bridge, f"{match},actions={to_tunnel}")
+        backend = RouteBackend(endpoint["ofport"], endpoint["mac"])
+        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
+        flows = [*pipeline.miss_flows(None), *guards_of(home_agent, backend), *gates_of(home_agent, backend)]
+        for home_address, care_of_address in itertools.product((HOA, HOA4, MNP4), (COA, COA_2)):
+            binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
+            flows += flows_of(binding, backend)
+        file = self.ovs.directory / "flows"
+        file.write_text(ofctl_text({flow.key: flow for flow in flows}.values()))
+        self.ovs.ofctl("--bundle", "add-flows", self.bridge, str(file))
 
     def roam(self, care_of_address: str) -> None:
         """The mobile node sends and takes its tunnel by this care-of address."""
