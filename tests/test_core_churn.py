@@ -3,9 +3,10 @@
 
 import pytest
 
-from controller.core.addresses import parse_prefix
+from controller.core.addresses import parse_address, parse_prefix
 from controller.core.churn import PERIOD, Churn
 from controller.core.explanation import explain
+from controller.core.flows import Kind
 from tests.support.world import FIRST, HOME_ADDRESS, HOME_ADDRESSES, SECOND, TIMING, World, binding, established
 
 LIMIT = TIMING.changes_a_second
@@ -82,13 +83,28 @@ def test_to_register_and_deregister_in_turn_is_flapping_too(world: World) -> Non
     assert world.state() == "held"
 
 
-def test_others_and_refreshes_are_not_held(world: World) -> None:
-    flap(world, LIMIT + 1)
+def test_what_shares_the_care_of_address_of_one_that_is_held_takes_the_home_agents_path_with_it(world: World) -> None:
     world.post(HOME_ADDRESSES[1], SECOND)
     settle(world)
     assert world.state(HOME_ADDRESSES[1]) == "active"
+    flap(world, LIMIT + 1)
+    assert world.state(HOME_ADDRESSES[1]) == "pending"
+    assert str(HOME_ADDRESS) in explain(world.offload, HOME_ADDRESSES[1], world.now).reason
+    assert world.flows(Kind.UPLINK) == world.flows(Kind.DOWNLINK) == []
+    assert HOME_ADDRESSES[1] in world.offload.activations.unconfirmed
+    world.pass_time(PERIOD)
+    settle(world)
+    assert world.state() == world.state(HOME_ADDRESSES[1]) == "active"
+
+
+def test_others_and_refreshes_are_not_held(world: World) -> None:
+    flap(world, LIMIT + 1)
+    elsewhere = parse_address("2001:db8:4::2")
+    world.post(HOME_ADDRESSES[1], elsewhere)
+    settle(world)
+    assert world.state(HOME_ADDRESSES[1]) == "active"
     for number in range(2 * LIMIT):
-        world.post(HOME_ADDRESSES[1], SECOND, sequence=number, lifetime=60 + 5 * number)
+        world.post(HOME_ADDRESSES[1], elsewhere, sequence=number, lifetime=60 + 5 * number)
     settle(world)
     assert world.state(HOME_ADDRESSES[1]) == "active"
 

@@ -17,7 +17,7 @@ from controller.core.explanation import explain
 from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
-from controller.core.reconciliation import ADOPTED_REVIEW
+from controller.core.settlement import ADOPTED_REVIEW
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from tests.support.world import (
     CARE_OF_ADDRESSES,
@@ -645,7 +645,7 @@ def test_refreshes_do_not_pile_up(world: World) -> None:
         world.pass_time(0.01)
         world.post(sequence=None, lifetime=86_400)
         world.deliver()
-    assert len(world.offload.router(DPID).flows._later) < 200
+    assert len(world.offload.router(DPID).flows._work.later) < 200
 
 
 def test_bindings_may_be_nested_but_not_in_a_circle(world: World) -> None:

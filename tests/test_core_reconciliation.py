@@ -15,10 +15,12 @@ from controller.core import pipeline
 from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import RouteBackend
 from controller.core.batches import Batch, FlowChange
+from controller.core.flow_sets import home_end, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import LONGEST_TIMEOUT, hard_timeout, refresh_matters
+from controller.core.units import SharedUplink, Unit
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
@@ -47,27 +49,37 @@ class Bindings:
     def home_addresses(self) -> list[Prefix]:
         return list(self.held)
 
-    def shared_keys(self) -> list[FlowKey]:
-        return [uplink(address).key for address in CARE_OF_ADDRESSES if len(self.users(address)) > 1]
-
-    def users(self, care_of_address: bytes) -> list[Prefix]:
+    def at(self, care_of_address: bytes) -> list[Prefix]:
         return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
 
-    def flows_of(self, home_address: Prefix, now: float) -> list[tuple[Flow, float | None]]:
+    def unit_of(self, home_address: Prefix, now: float) -> Unit:
         if home_address not in self.held:
-            return []
+            return Unit((), None, None)
         care_of_address, backend, ends = self.held[home_address]
-        shared = len(self.users(care_of_address)) > 1
-        return [(downlink(home_address, backend), ends), *([] if shared else [(uplink(care_of_address), ends)])]
+        own, path = downlink(home_address, backend), uplink(care_of_address)
+        shared = len(self.at(care_of_address)) > 1
+        return Unit([own], ends, path.key) if shared else Unit([own, path], ends, None)
 
-    def flow_at(self, key: FlowKey, now: float) -> Entry | None:
-        return next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
+    def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
+        care_of_address = uplink_source(key) or b""
+        users = self.at(care_of_address)
+        entry = next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
+        return None if entry is None else SharedUplink(entry, users, None, users[0] if len(users) == 1 else None)
+
+    def users(self, key: FlowKey, now: float) -> list[Prefix]:
+        care_of_address, home_address = uplink_source(key), home_end(key)
+        if care_of_address is not None:
+            return self.at(care_of_address)
+        return [home_address] if home_address is not None and home_address in self.held else []
+
+    def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
+        return []
 
     def all_flows(self, now: float) -> Iterator[Entry]:
         for home_address, (_, backend, ends) in self.held.items():
             yield Entry(downlink(home_address, backend), ends)
         for care_of_address in CARE_OF_ADDRESSES:
-            users = [self.held[home_address][2] for home_address in self.users(care_of_address)]
+            users = [self.held[home_address][2] for home_address in self.at(care_of_address)]
             if users:
                 last = None if None in users else max(ends for ends in users if ends is not None)
                 yield Entry(uplink(care_of_address), last)
@@ -235,8 +247,17 @@ class Reconciled(RuleBasedStateMachine):
                 carry_out(switch, change)
         assert flows.settled
         desired = {entry.flow.key: entry for entry in self.bindings.all_flows(self.now)}
+        not_yet: set[FlowKey] = set()
+        for care_of_address in CARE_OF_ADDRESSES:  # of who shares a care-of address, all flows stand or none
+            users = self.bindings.at(care_of_address)
+            together = {uplink(care_of_address).key, *(downlink(home_address).key for home_address in users)}
+            if users and any(key in self.foreign or flows.rejections.forbids(key, self.now) for key in together):
+                for key in together:
+                    del desired[key]
+                if flows.rejections.forbids_deletion(uplink(care_of_address).key, self.now):
+                    not_yet |= together  # the uplink flow goes first
         for key, (flow, ends) in ((key, (entry.flow, entry.expires_at)) for key, entry in desired.items()):
-            if key in self.foreign or flows.rejections.get(key) or (ends is not None and ends - self.now < 1):
+            if ends is not None and ends - self.now < 1:
                 continue
             assert switch[key].flow == flow
             if ends is None:
@@ -248,8 +269,8 @@ class Reconciled(RuleBasedStateMachine):
                 assert installed_until <= ends + 2.2 + min(4.0, (ends - self.now) / 500)
                 assert installed_until > self.now
         standing = {key for key, entry in switch.items() if entry.expires_at is None or entry.expires_at > self.now}
-        extra = standing - set(desired) - self.foreign
-        assert all(flows.rejections.get(key) for key in extra), "flows that nobody desires stay"
+        extra = standing - set(desired) - self.foreign - not_yet
+        assert all(flows.rejections.forbids_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
 
     def _end_lifetimes(self) -> None:
         for home_address, (_, _, ends) in list(self.bindings.held.items()):
@@ -309,7 +330,7 @@ def test_flows_of_a_kind_come_together() -> None:
         flows.touch(home_address)
     batch = take(flows, 0.0)
     assert batch is not None
-    assert [change.flow.kind for change in batch.changes] == [Kind.DOWNLINK] * 2 + [Kind.UPLINK] * 2
+    assert [change.flow.kind for change in batch.changes] == [Kind.UPLINK] * 2 + [Kind.DOWNLINK] * 2
 
 
 @given(st.integers(6, 900), st.data())
@@ -377,13 +398,31 @@ def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
     assert gate not in [change.flow for change in batch.changes]
     assert take(flows, 0.0) is None
     flows.refuse(batch, {0: "table full"}, False, 0.0)
-    rest = take(flows, 0.0)
-    assert rest is not None
-    assert gate not in [change.flow for change in rest.changes]
-    flows.confirm(rest, 0.0)
-    last = take(flows, 0.0)
-    assert last is not None
-    assert [change.flow for change in last.changes] == [gate]
+    assert [change.flow for change in apply(flows, 0.0)] == [gate], "the binding's other flow stays away, too"
+
+
+def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
+    flows, bindings = reconciliation()
+    gate = pipeline.downlink_gate(HOME_PREFIX)
+
+    def move(number: int) -> Batch:
+        home_address = HOME_ADDRESSES[number % 5]
+        bindings.held[home_address] = (parse_address(f"2001:db8:{number:x}::2"), 0, None)
+        flows.touch(home_address)
+        batch = flows.take_urgent(0.0, 4)
+        assert batch is not None
+        return batch
+
+    under_way = [move(2)]
+    flows.want(gate, 10.0)
+    opened = []
+    for number in range(3, 10):
+        under_way.append(move(number))  # before the one before is answered
+        flows.confirm(under_way.pop(0), 0.0)
+        opened += [change.flow for change in under_way[-1].changes if change.flow == gate]
+        assert not flows.settled
+    assert opened
+    assert flows.installed.has(gate, 0.0)
 
 
 def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None:
@@ -455,15 +494,15 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
 
 def test_urgent_changes_overtake_the_others() -> None:
     flows, bindings = reconciliation()
-    for home_address in HOME_ADDRESSES:
-        bindings.held[home_address] = (parse_address("2001:db8:2::2"), 0, None)
+    for number, home_address in enumerate(HOME_ADDRESSES):
+        bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0, None)
         flows.touch(home_address, urgent=False)
     flows.touch(HOME_ADDRESSES[-1])
     batch = flows.take_urgent(0.0, limit=1)
     assert batch is not None
     assert batch.subjects == [HOME_ADDRESSES[-1]]
     assert flows.take_urgent(0.0, limit=1) is None
-    assert len(apply(flows, 0.0)) == len(HOME_ADDRESSES) - 1
+    assert len(apply(flows, 0.0)) == 2 * (len(HOME_ADDRESSES) - 1)
 
 
 def test_a_refused_flow_is_tried_again_later_each_time() -> None:
@@ -488,7 +527,7 @@ def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     assert flows.rejections.get(downlink().key) is None
 
 
-def test_a_refused_replacement_leaves_no_flow_to_where_the_mobile_node_was() -> None:
+def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:
     flows, bindings = reconciliation()
     home_address = HOME_ADDRESSES[0]
     bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 0, None)
@@ -499,4 +538,5 @@ def test_a_refused_replacement_leaves_no_flow_to_where_the_mobile_node_was() -> 
     batch = take(flows, 0.0)
     assert batch is not None
     flows.refuse(batch, {0: "bad port"}, False, 0.0)
-    assert [(change.flow, change.add) for change in apply(flows, 0.0)] == [(downlink(), False)]
+    gone = {(change.flow, change.add) for change in apply(flows, 0.0)}
+    assert gone == {(downlink(), False), (uplink(CARE_OF_ADDRESSES[0]), False)}

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flow changes on their way to a switch: several at a time, until it has answered."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
 from msgspec import Struct
 
+from controller.core.addresses import Prefix
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.queues import Subject
 
@@ -21,28 +22,53 @@ class FlowChange(Struct, frozen=True, gc=False):
 
 
 class Batch(NamedTuple):
-    """Changes that go to the switch together, in an order in which they are safe, and what they are about."""
+    """Changes that go to the switch together, in an order in which they are safe, and what they are about.
+
+    ``withdrawn``: the home addresses whose flows it takes away for want of one of them.
+    """
 
     number: int
     changes: list[FlowChange]
     subjects: list[Subject]
+    withdrawn: list[Prefix]
 
 
 class UnderWay:
-    """What is on its way to the switch about a subject: under which keys, whether somebody touched the subject since,
-    and which keys it has left then."""
+    """What is on its way to the switch about a subject, with whatever has to wait for the answer.
 
-    __slots__ = ("keys", "leaving", "touched")
+    ``touched``: since when somebody has wanted the subject looked at again, in epochs of ``Pending``, with the keys in
+    ``leaving``. ``waiting`` are other subjects, each with the keys that it leaves.
+    """
 
-    def __init__(self, keys: list[FlowKey]) -> None:
-        self.keys = keys
-        self.touched = False
+    __slots__ = ("batch", "changes", "leaving", "touched", "waiting")
+
+    def __init__(self, batch: int, changes: list[FlowChange]) -> None:
+        self.batch = batch
+        self.changes = changes
+        self.touched: int | None = None
         self.leaving: dict[FlowKey, None] | tuple[()] = ()
+        self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
 
-    def touch(self, leaving: Iterable[FlowKey] = ()) -> None:
+    def keys(self) -> list[FlowKey]:
+        """Return the keys of what is on its way."""
+        return [change.flow.key for change in self.changes]
+
+    def adds(self, key: FlowKey) -> bool:
+        """Tell whether a flow with this key is on its way, rather than the end of one."""
+        return any(change.add and change.flow.key == key for change in self.changes)
+
+    def touch(self, since: int, leaving: Iterable[FlowKey] = ()) -> None:
         """Have the subject looked at again when the switch has answered, and with it these keys."""
-        self.touched = True
+        self.touched = since if self.touched is None else min(self.touched, since)
         self.leaving = dict.fromkeys((*self.leaving, *leaving))
+
+    def wait(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
+        """Have another subject looked at when the switch has answered, and with it these keys."""
+        before = self.waiting.get(subject, ())
+        self.waiting = {**self.waiting, subject: tuple(dict.fromkeys((*before, *leaving)))}
+
+
+_NOBODY: Mapping[Subject, tuple[FlowKey, ...]] = {}
 
 
 class Batches:
@@ -54,7 +80,7 @@ class Batches:
 
     def new(self) -> Batch:
         """Return an empty batch."""
-        return Batch(next(self._numbers), [], [])
+        return Batch(next(self._numbers), [], [], [])
 
     def start(self, batch: Batch) -> Batch | None:
         """A batch goes to the switch; return it in order. None: there is nothing in it, so it does not."""
@@ -78,7 +104,8 @@ class Batches:
 
 
 def _order(change: FlowChange) -> int:
-    """Gates close first and open last, and nothing is deleted before what takes its place is there.
+    """Gates close first and open last, guards come first and go last, what verifies comes before what decapsulates and
+    goes after it, and nothing is deleted before what takes its place is there.
 
     Flows of a kind come together: Open vSwitch lays them into its memory as they come, and it looks at all that have a
     timeout again and again, which takes four times as long where they differ in size from one to the next.
@@ -86,4 +113,8 @@ def _order(change: FlowChange) -> int:
     kind = change.flow.kind
     if kind is Kind.GATE:
         return 200 if change.add else 0
-    return kind if change.add else 100 + kind
+    return _PLACES[kind] if change.add else 200 - _PLACES[kind]
+
+
+_COMING = (Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)
+_PLACES = {kind: place for place, kind in enumerate(_COMING, start=1)}

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which flows a router should have for the bindings: they follow from these, from its backend and its agent's word."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from controller.core.addresses import Prefix
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding, BindingTable
-from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
+from controller.core.flow_sets import UPLINK, flows_of, home_end, keys_of, uplink_source, verified_source
 from controller.core.flows import Flow, FlowKey
+from controller.core.home_agents import HomeAgents
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import Tunnels
+from controller.core.units import SharedUplink, Unit
+
+NOTHING = Unit((), None, None)
 
 
 class BindingsDemand:
@@ -24,6 +28,7 @@ class BindingsDemand:
     def __init__(
         self,
         bindings: BindingTable,
+        home_agents: HomeAgents,
         tunnel_list: TunnelList,
         tunnels: Tunnels,
         is_held: Callable[[Prefix], bool],
@@ -32,6 +37,7 @@ class BindingsDemand:
     ) -> None:
         self.may_delete = may_delete
         self._bindings = bindings
+        self._home_agents = home_agents
         self._tunnel_list = tunnel_list
         self._tunnels = tunnels
         self._is_held = is_held
@@ -63,60 +69,84 @@ class BindingsDemand:
         """Return all home addresses that may have flows."""
         return self._bindings.home_addresses()
 
-    def shared_keys(self) -> list[FlowKey]:
-        """Return the keys of all uplink flows that are looked at by themselves."""
-        sources = self._bindings.shared().union(self._tunnel_list.former_care_of_addresses())
-        behind = [address for source in sources for address in self._bindings.behind(source)]
-        bindings = (self._bindings.get(home_address) for home_address in behind)
-        return list(dict.fromkeys(keys_of(binding).uplink for binding in bindings if binding is not None))
-
-    def flows_of(self, home_address: Prefix, now: float) -> Sequence[tuple[Flow, float | None]]:
-        """Return the flows of a home address and their ends, but for an uplink flow that it shares with others."""
+    def unit_of(self, home_address: Prefix, now: float) -> Unit:
+        """Return what should stand for a home address."""
         binding = self._carried(home_address, now)
         if binding is None:
-            return ()
-        flows, ends = self._flows(binding), binding.expires_at
+            return NOTHING
+        flows = self._flows(binding)
         if self.shares_uplink(binding):
-            del flows[1]
-        return [(flow, ends) for flow in flows]
+            uplink = flows.pop(UPLINK)
+            return Unit(flows, binding.expires_at, uplink.key)
+        return Unit(flows, binding.expires_at, None)
 
-    def flow_at(self, key: FlowKey, now: float) -> Entry | None:
-        """Return the flow with this key, whosever it is."""
-        source = uplink_source(key)
-        if source is not None:
-            return self._uplink(key, source, now)
+    def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
+        """Return the uplink flow with this key and whom it serves, None if nobody desires it: it stays for as long as
+        the last of its bindings lives."""
+        users = self._users(key, now)
+        if not users:
+            return None
+        ends = [binding.expires_at for binding in users if binding.expires_at is not None]
+        entry = Entry(self._flows(users[0])[UPLINK], max(ends) if len(ends) == len(users) else None)
+        members = [binding.home_address for binding in users]
+        sole = None if self.shares_uplink(users[0]) else members[0]
+        return SharedUplink(entry, members, self._left_out(key, members), sole)
+
+    def users(self, key: FlowKey, now: float) -> list[Prefix]:
+        """Return the home addresses that desire the flow with this key."""
+        if uplink_source(key) is not None:
+            return [binding.home_address for binding in self._users(key, now)]
         home_address = home_end(key)
-        for flow, ends in () if home_address is None else self.flows_of(home_address, now):
-            if flow.key == key:
-                return Entry(flow, ends)
-        return None
+        if home_address is None or all(flow.key != key for flow in self.unit_of(home_address, now).flows):
+            return []
+        return [home_address]
+
+    def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
+        """Return the keys of uplink flows that may lead packets to a flow that verifies them."""
+        home_address, care_of_address = home_end(verify), verified_source(verify)
+        if home_address is None or care_of_address is None:
+            return []
+        return [keys_of(Binding(home_address, care_of_address, each.address)).uplink for each in self._home_agents]
+
+    def left_out(self, binding: Binding, now: float) -> Prefix | None:
+        """Return another home address at a binding's care-of address that is not carried here, None if all are."""
+        key = keys_of(binding).uplink
+        return self._left_out(key, [each.home_address for each in self._users(key, now)])
 
     def all_flows(self, now: float) -> Iterator[Entry]:
         """Iterate over the flows of all home addresses."""
-        shared: dict[FlowKey, bytes] = {}
+        shared: dict[FlowKey, None] = {}
         for home_address in self.home_addresses():
-            for flow, ends in self.flows_of(home_address, now):
-                yield Entry(flow, ends)
-            binding = self._carried(home_address, now)
-            if binding is not None and self.shares_uplink(binding):
-                shared[keys_of(binding).uplink] = binding.care_of_address
-        yield from (entry for at in shared.items() if (entry := self._uplink(*at, now)) is not None)
+            unit = self.unit_of(home_address, now)
+            yield from (Entry(flow, unit.ends) for flow in unit.flows)
+            if unit.shared is not None:
+                shared[unit.shared] = None
+        yield from (uplink.entry for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
     def shares_uplink(self, binding: Binding) -> bool:
-        """Tell whether others may have the same uplink flow as a binding: a care-of address may be that of several home
-        addresses. The flow is then looked at by itself."""
+        """Tell whether others may use the same path as a binding: a care-of address may be that of several home
+        addresses. Its uplink flow is then looked at by itself."""
         behind = self._bindings.behind(binding.care_of_address)
         if len(behind) != 1 or binding.home_address not in behind:
             return True
         return self._tunnels.flow is None and bool(self._tunnel_list.formers_behind(binding.care_of_address))
 
-    def users(self, uplink: FlowKey, care_of_address: bytes, now: float) -> list[Binding]:
-        """Return the bindings that an uplink flow from a care-of address carries."""
+    def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
+        """Return the bindings that are carried here whose packets an uplink flow takes."""
+        care_of_address = uplink_source(uplink) or b""
         candidates = dict.fromkeys(self._bindings.behind(care_of_address))
         if self._tunnels.flow is None:
             candidates.update(dict.fromkeys(self._tunnel_list.formers_behind(care_of_address)))
         carried = (self._carried(home_address, now) for home_address in candidates)
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
+
+    def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
+        """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
+        behind = self._bindings.behind(uplink_source(uplink) or b"")
+        if len(behind) <= 1:
+            return None
+        others = (self._bindings.get(each) for each in behind if each not in members)
+        return next((each.home_address for each in others if each and keys_of(each).uplink == uplink), None)
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:
         """Return the binding whose flows there should be for a home address: that which is held, or a former one while
@@ -129,14 +159,6 @@ class BindingsDemand:
         # Where no gate stands, nothing is lost with what is of before; and none may open onto it.
         serving = self._tunnels.serving(binding, now)
         return serving if serving is not None and self._stands(serving.home_agent, now) else None
-
-    def _uplink(self, key: FlowKey, care_of_address: bytes, now: float) -> Entry | None:
-        """Return the uplink flow of a care-of address: it stays for as long as the last of its bindings lives."""
-        users = self.users(key, care_of_address, now)
-        if not users:
-            return None
-        ends = [binding.expires_at for binding in users if binding.expires_at is not None]
-        return Entry(self._flows(users[0])[1], max(ends) if len(ends) == len(users) else None)
 
     def _flows(self, binding: Binding) -> list[Flow]:
         backend = self.backend(binding.home_agent)

@@ -133,10 +133,20 @@ def path_of(binding: Binding) -> Path:
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
 
 
+# The place of the uplink flow among those of a binding.
+UPLINK = 1
+
+
 def uplink_source(key: FlowKey) -> bytes | None:
     """Return the care-of address of an uplink flow with this key; None if no uplink flow has such a key."""
     pattern, *addresses = key
     return addresses[1] if pattern.table == pipeline.UPLINK and len(addresses) == 2 else None
+
+
+def verified_source(key: FlowKey) -> bytes | None:
+    """Return the care-of address of a verifying flow with this key; None if no such flow has it."""
+    pattern, *addresses = key
+    return addresses[1] if pattern.table == pipeline.VERIFY and len(addresses) == 2 else None
 
 
 def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:

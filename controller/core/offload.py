@@ -243,9 +243,13 @@ class Offload:
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._landed(router, batch, now, None)
 
-    def removed(self, router: Router, key: FlowKey, packets: int, bytes_: int, now: float) -> None:
-        """A switch says that a binding's flow is gone, and what it had counted."""
-        self.activations.lose(router.removed(key, packets, bytes_, now))
+    def removed(
+        self, router: Router, key: FlowKey, packets: int, bytes_: int, now: float, evicted: bool = False
+    ) -> None:
+        """A switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted."""
+        self.activations.lose(router.removed(key, packets, bytes_, evicted, now))
+        if router.flows.wants(key):
+            self.review(router, now)
 
     def review(self, router: Router, now: float) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one."""
@@ -333,7 +337,8 @@ class Offload:
         return router
 
     def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
-        """A switch has answered: what does that open, and what has become active?"""
+        """A switch has answered: what does that open, and what has become active, or is not any more?"""
+        self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
         if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in batch.changes):
             self.review(router, now)
         for subject in batch.subjects:

@@ -219,6 +219,15 @@ def tunnel_unacknowledged() -> Reason:
     )
 
 
+def path_shared(other: Prefix | None) -> Reason:
+    """One uplink flow decapsulates for all home addresses at a care-of address, so it is there for all or for none."""
+    who = "another home address" if other is None else str(other)
+    return Reason(
+        f"{who} at the same care-of address can't be taken off the home agent, and both come in by one uplink flow",
+        f"what keeps {who} on the home agent's path removed" + (f" (hoaflow explain {other})" if other else ""),
+    )
+
+
 def flows_unconfirmed() -> Reason:
     """Sent, not answered."""
     return Reason("the switch has not confirmed its flows yet", "the switch's confirmation, within moments")

@@ -5,48 +5,28 @@ Posting, deleting, handover, reconnect, restart and drift repair all come down t
 is remembered; what is desired is asked for, as a binding's flows follow from the binding. Input says what is to be
 looked at, ``take`` turns that into messages, batch by batch, and ``confirm`` and ``refuse`` record what the switch made
 of them. What failed is tried again, later each time.
+
+The flows of a home address stand together or not at all: a flow that is refused, evicted or in another's place takes
+the others away, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
+uplink flow that leads to it and goes after that; guards come before gates and go after them.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping
 
 from controller.core.addresses import Prefix
-from controller.core.agenda import Agenda
-from controller.core.batches import Batch, Batches, FlowChange, UnderWay
-from controller.core.flow_sets import keeps_safe
-from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.flows import Flow, FlowKey
 from controller.core.installed import Entry, InstalledFlows, Reading
 from controller.core.queues import LookQueue, Subject
-from controller.core.rejections import Rejections
-from controller.core.timeouts import Span, gate_renewal, renewal, span_until
+from controller.core.rejections import EVICTED, Rejections
+from controller.core.settlement import Look, Settlement
+from controller.core.timeouts import span_until
+from controller.core.units import Demand
+from controller.core.worklist import SWEEP, Worklist
 
-# Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
-ADOPTED_REVIEW = 5.0
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
 LOOKED_AT_ONCE = 300
-
-
-class Demand(Protocol):
-    """Which flows there should be for bindings."""
-
-    def home_addresses(self) -> list[Prefix]:
-        """Return all home addresses that may have flows."""
-
-    def shared_keys(self) -> list[FlowKey]:
-        """Return the keys of all flows that home addresses share."""
-
-    def flows_of(self, home_address: Prefix, now: float) -> Sequence[tuple[Flow, float | None]]:
-        """Return the flows of a home address and their ends, but for those that it shares with others."""
-
-    def flow_at(self, key: FlowKey, now: float) -> Entry | None:
-        """Return the flow with this key, whosever it is."""
-
-    def all_flows(self, now: float) -> Iterator[Entry]:
-        """Iterate over the flows of all home addresses."""
-
-    def may_delete(self, key: FlowKey, now: float) -> bool:
-        """Decide on a flow of an earlier life that nobody desires."""
 
 
 class Reconciliation:
@@ -56,20 +36,14 @@ class Reconciliation:
         self.installed = InstalledFlows()
         self.rejections = Rejections()
         self._demand = demand
-        # Desired for no binding in particular: a few.
-        self._wanted: dict[FlowKey, Entry] = {}
         # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
         self._known = False
         self._drifted: set[FlowKey] = set()
-        self._urgent = LookQueue()
-        self._bulk = LookQueue()
+        self._work = Worklist()
+        self._settlement = Settlement(demand, self.installed, self.rejections, self._work)
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
-        self._sweep_at: float | None = None
-        self._opening: set[FlowKey] = set()  # gates that are to open
-        self._kept: set[FlowKey] = set()  # guards that nobody desires any more, but that gates still need
-        self._in_flight: dict[Subject, UnderWay] = {}
+        self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._batches = Batches()
-        self._later: Agenda[Subject] = Agenda()
         self._reading: Reading | None = None
 
     # What should be.
@@ -77,52 +51,50 @@ class Reconciliation:
     def want(self, flow: Flow, expires_at: float | None = None) -> None:
         """Desire a flow that is there for no binding in particular, until ``expires_at``. Idempotent."""
         key, entry = flow.key, Entry(flow, expires_at)
-        held = self._wanted.get(key)
+        held = self._settlement.wanted.get(key)
         if held == entry:
             return
-        self._wanted[key] = entry
+        self._settlement.wanted[key] = entry
         if held is None or held.flow != flow:
             self.rejections.remove(key)
         self.touch(key)
 
     def unwant(self, key: FlowKey) -> None:
         """Take back what ``want`` said. Idempotent."""
-        if self._wanted.pop(key, None) is not None:
+        if self._settlement.wanted.pop(key, None) is not None:
             self.rejections.remove(key)
+            self._settlement.opening.pop(key, None)
             self.touch(key)
+
+    def wants(self, key: FlowKey) -> bool:
+        """Tell whether a flow with this key is wanted for no binding in particular."""
+        return key in self._settlement.wanted
 
     def desired(self, now: float) -> Iterator[Entry]:
         """Iterate over all flows that there should be."""
-        yield from list(self._wanted.values())
+        yield from list(self._settlement.wanted.values())
         yield from self._demand.all_flows(now)
 
     def is_active(self, key: FlowKey, now: float) -> bool:
-        """Tell whether the flow that was wanted with this key stands."""
-        wanted = self._wanted.get(key)
-        return wanted is not None and self.installed.has(wanted.flow, now)
+        """Tell whether the flow that was wanted with this key stands, and is not about to go."""
+        wanted, under_way = self._settlement.wanted.get(key), self._work.busy(key)
+        going = under_way is not None and not under_way.adds(key)
+        return wanted is not None and not going and self.installed.has(wanted.flow, now)
 
     def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True) -> None:
         """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of
         which it may have no use any more. What is not urgent goes after all that is."""
         if not self._known:
             return  # everything will be looked at
-        under_way = self._in_flight.get(subject)
-        if under_way is not None:
-            under_way.touch(key for key in leaving if key in under_way.keys or self._is_known(key))
-            return
-        if leaving:
-            leaving = tuple(key for key in leaving if self._is_known(key))
-            for key in leaving:
-                self.rejections.remove(key)  # another flow deserves another try at once
-        if urgent or subject in self._urgent:
-            self._urgent.add(subject, leaving + self._bulk.take_out(subject))
-        else:
-            self._bulk.add(subject, leaving)
+        leaving = tuple(key for key in leaving if self._is_known(key))
+        for key in leaving:
+            self.rejections.remove(key)  # another flow deserves another try at once
+        self._work.touch(subject, leaving, urgent)
 
     def _is_known(self, key: FlowKey) -> bool:
         """Tell whether the switch has or may get a flow with a key that is left, or has refused it: only then is there
         something to look at. What came and went while the switch was busy leaves no trace."""
-        return key in self.installed or key in self._in_flight or self.rejections.get(key) is not None
+        return key in self.installed or self._work.busy(key) is not None or self.rejections.get(key) is not None
 
     # What is.
 
@@ -157,10 +129,9 @@ class Reconciliation:
         """Know nothing of the switch any more: it went away."""
         self._known = False
         self._reading = None
-        self._sweep_at = None
-        for memory in (self.installed, self.rejections, self._urgent, self._bulk, self._later, self._batches):
+        for memory in (self.installed, self.rejections, self._work, self._settlement, self._batches):
             memory.clear()
-        for things in (self._to_sweep, self._opening, self._kept, self._in_flight, self._drifted):
+        for things in (self._to_sweep, self._lost, self._drifted):
             things.clear()
 
     def recheck(self) -> None:
@@ -168,38 +139,51 @@ class Reconciliation:
         if not self._known:
             return
         self.installed.adopt_all()
-        for key in self._wanted:
-            self.touch(key)
-        for subject in self._in_flight:
+        for subject in (*self._settlement.wanted, *self._work.subjects_under_way()):
             self.touch(subject)
-        self._bulk.add_all(self._demand.home_addresses())
-        self._bulk.add_all(self._demand.shared_keys())
+        self._work.touch_all(self._demand.home_addresses())
         self.recheck_adopted()
 
     def recheck_adopted(self) -> None:
         """Look again at the flows of an earlier life: deleting them may have become allowed."""
         self._to_sweep = self.installed.adopted()
+        if self._to_sweep:
+            self._work.pending.add(SWEEP)
 
-    def removed(self, key: FlowKey, now: float) -> Entry | None:
-        """Record that the switch says a flow is gone. If it is desired, it is sent anew, and returned."""
+    def removed(self, key: FlowKey, now: float, evicted: bool = False) -> list[Prefix]:
+        """Record that the switch says a flow is gone. If it is desired, it is sent anew; if it was ``evicted``, for
+        want of room, that counts as a refusal. Returns the home addresses that should have it still."""
         if self._reading is not None:
             self._reading.pass_by((key,))
-        desired = self._desired_at(key, now) if self.installed.remove(key) else None
-        if desired is not None:
-            self.touch(key)
-        return desired
+        stood, under_way = self.installed.remove(key), self._work.busy(key)
+        if under_way is not None and under_way.adds(key):
+            self._lost.add(key)
+        elif not stood:
+            return []
+        users = self._demand.users(key, now)
+        if evicted and (users or key in self._settlement.wanted):
+            self._reject(key, EVICTED, now)
+        self.touch(key)
+        return users
 
     @property
     def count(self) -> int:
         """How many flows of ours the switch is known to have."""
         return len(self.installed)
 
+    def is_barred(self, uplink: FlowKey) -> bool:
+        """Tell whether a shared uplink flow stays away, and all flows of its users, for one that lacks something."""
+        return uplink in self._settlement.barred
+
     # The difference.
 
     def take_urgent(self, now: float, limit: int) -> Batch | None:
-        """Return the next changes to be sent at once (see ``take``)."""
+        """Return the next changes to be sent at once (see ``take``). Gates that open have a batch of their own."""
         batch = self._batches.new()
-        self._look_through(self._urgent, now, limit, batch)
+        if self._may_open:
+            self._open(now, batch)
+        else:
+            self._look_through(self._work.urgent, now, limit, batch)
         return self._batches.start(batch)
 
     def take(self, now: float, limit: int) -> Batch | None:
@@ -210,50 +194,57 @@ class Reconciliation:
         the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
         """
         batch = self._batches.new()
-        for subject in self._later.due(now, LOOKED_AT_ONCE):
-            self.touch(subject, urgent=False)
-        self._look_through(self._bulk, now, limit, batch)
-        if not self._urgent and not self._bulk:
+        for subject in self._work.later.due(now, LOOKED_AT_ONCE):
+            self._work.touch(subject, urgent=False)
+        self._look_through(self._work.bulk, now, limit, batch)
+        if not self._work.bulk:
             self._sweep(now, limit, batch)
-            if not batch.changes and self._may_open:
-                self._open(now, batch)
         return self._batches.start(batch)
 
     def next_due(self) -> float | None:
         """Return the next moment at which ``take`` may have something although nothing new came in."""
-        moments = (self._later.next(), self._sweep_at)
+        moments = (self._work.later.next(), self._settlement.sweep_at)
         return min((moment for moment in moments if moment is not None), default=None)
 
     @property
     def has_urgent(self) -> bool:
         """Tell whether ``take_urgent`` has anything to look at."""
-        return bool(self._urgent)
+        return bool(self._work.urgent) or self._may_open
 
     @property
     def has_bulk(self) -> bool:
         """Tell whether ``take`` has anything to look at."""
-        return bool(self._bulk or (self._to_sweep and not self._urgent)) or self._may_open
+        return bool(self._work.bulk or self._to_sweep)
 
     @property
     def dirty(self) -> bool:
         """Tell whether there is anything to look at."""
-        return bool(self._urgent or self._bulk or self._to_sweep) or self._may_open
+        return self.has_urgent or self.has_bulk
 
     @property
     def settled(self) -> bool:
         """Tell whether the switch has confirmed all that there is to do, or refused it."""
-        return not (self.dirty or self._in_flight)
+        return not self.dirty and self._work.idle
+
+    def mark(self) -> int:
+        """Return what to ask ``is_done`` for later: whether all is done that there is to do now."""
+        return self._work.pending.mark()
+
+    def is_done(self, mark: int) -> bool:
+        """Tell whether the switch has confirmed all that there was to do when ``mark`` was called, or refused it."""
+        return self._work.pending.passed(mark)
 
     def is_opening(self, gate: FlowKey) -> bool:
-        """Tell whether a gate waits for everything else to be done."""
-        return gate in self._opening
+        """Tell whether a gate waits for what has to be done before."""
+        return gate in self._settlement.opening
 
     def confirm(self, batch: Batch, now: float) -> int:
         """Record that the switch carried a batch out. Returns how many changes repaired what somebody else had done."""
         drifted = len(self._drifted)
         for change in batch.changes:
             self._carry_out(change, now)
-        self._land(batch)
+        self._batches.land(batch)
+        self._work.land(batch)
         return drifted - len(self._drifted)
 
     def refuse(self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
@@ -261,14 +252,12 @@ class Reconciliation:
         tried again, later each time. ``rest_done`` tells whether it carried out the others."""
         for position, change in enumerate(batch.changes):
             if position in reasons:
-                rejection = self.rejections.put(change.flow.key, reasons[position], now)
-                self._later.plan(change.flow.key, rejection.retry_at)
+                self._reject(change.flow.key, reasons[position], now, deleting=not change.add)
             elif rest_done:
                 self._carry_out(change, now)
-        self._land(batch)
-        if not rest_done:
-            for change in batch.changes:
-                self.touch(change.flow.key)
+            self._lost.discard(change.flow.key)
+        self._batches.land(batch)
+        self._work.land(batch, undone=True)
 
     # How.
 
@@ -276,136 +265,59 @@ class Reconciliation:
         looks = LOOKED_AT_ONCE
         while queue and looks and len(batch.changes) < limit:
             looks -= 1
-            self._look(*queue.pop(), now, batch)
-
-    def _look(self, subject: Subject, leaving: tuple[FlowKey, ...], now: float, batch: Batch) -> None:
-        """Add to a batch what is to be done about a subject, and plan when to look at it again."""
-        if subject in self._in_flight:
-            self._in_flight[subject].touch(leaving)
-            return
-        before = len(batch.changes)
-        if isinstance(subject, Prefix):
-            entries, span = self._demand.flows_of(subject, now), None
-            for flow, ends in entries:
-                if span is None or span.ends is not ends:
-                    span = span_until(ends, now)
-                self._bring(flow, span, subject, now, batch)
-            staying = {flow.key for flow, _ in entries} if leaving else ()
-            for key in leaving:
-                if key not in staying:
-                    self._look(key, (), now, batch)  # by itself, as it may be somebody else's as well
-        else:
-            self._settle(subject, now, batch)
-        if len(batch.changes) > before:
-            self._in_flight[subject] = UnderWay([change.flow.key for change in batch.changes[before:]])
-            batch.subjects.append(subject)
-
-    def _settle(self, key: FlowKey, now: float, batch: Batch) -> None:
-        """Bring what stands under one key in line with what should."""
-        desired = self._desired_at(key, now)
-        if desired is not None:
-            self._bring(desired.flow, span_until(desired.expires_at, now), key, now, batch)
-            return
-        held = self.installed.get(key)
-        if held is None:
-            return
-        if held.shape.kind is Kind.GUARD and self._is_needed(key, now):
-            return
-        if self.installed.is_adopted(key) and not self._demand.may_delete(key, now):
-            self._sweep_at = now + ADOPTED_REVIEW
-        elif not self.rejections.forbids(key, now):
-            batch.changes.append(FlowChange(held.flow(key), add=False))
-
-    def _is_needed(self, guard: FlowKey, now: float) -> bool:
-        """Tell whether a gate stands that needs a guard, which is then looked at again when that gate is gone."""
-        gates = [gate for gate in self.installed.gates(now) if keeps_safe(guard, gate)]
-        self._kept.discard(guard)
-        if gates:
-            self._kept.add(guard)
-            ends = max(self.installed.ends(gate, now) for gate in gates)
-            if ends < math.inf:
-                self._later.plan(guard, ends)
-        return bool(gates)
-
-    def _bring(self, flow: Flow, span: Span, subject: Subject, now: float, batch: Batch) -> None:
-        """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
-        key = flow.key
-        self.installed.claim(key)
-        if self.installed.is_foreign(key):
-            return
-        held = self.installed.standing(key, now)
-        if self.rejections.forbids(key, now):
-            if held is not None and not held.does(flow):
-                # Better none than one that leads to where the mobile node is not any more.
-                batch.changes.append(FlowChange(held.flow(key), add=False))
-            return
-        if span.ends is not None and span.timeout < 1:
-            return  # ends before a switch could count it; whoever desired it ends it, too
-        if flow.kind is Kind.GATE and held is None:
-            self._opening.add(key)
-            return
-        if held is not None and held.does(flow):
-            renew = gate_renewal if flow.kind is Kind.GATE else renewal
-            due, again = renew(span.ends, held.expires_at, now)
-            if not due:
-                if again is not None:
-                    self._later.plan(subject, again)
-                return
-        batch.changes.append(FlowChange(flow, True, span.expires_at, span.timeout))
-        if span.expires_at is not None:
-            self._later.plan(subject, (now + span.expires_at) / 2)
+            subject, leaving = queue.pop()
+            since = self._work.pending.since(subject)
+            self._settlement.look(subject, leaving, Look(now, batch, queue is self._work.urgent, since))
 
     def _sweep(self, now: float, limit: int, batch: Batch) -> None:
         """Look at flows of an earlier life."""
-        if self._sweep_at is not None and self._sweep_at <= now:
-            self._sweep_at = None
+        if self._settlement.sweep_at is not None and self._settlement.sweep_at <= now:
+            self._settlement.sweep_at = None
             self.recheck_adopted()
-        looks = LOOKED_AT_ONCE
+        looks, at = LOOKED_AT_ONCE, Look(now, batch, False, self._work.pending.since(SWEEP))
         while self._to_sweep and looks and len(batch.changes) < limit:
             looks -= 1
             key = self._to_sweep.pop()
             if self.installed.is_adopted(key):
-                self._look(key, (), now, batch)
+                self._settlement.look(key, (), at)
+        if not self._to_sweep:
+            self._work.pending.done(SWEEP)
 
     @property
     def _may_open(self) -> bool:
-        """Gates open last: when all else is done and confirmed, so that none leads to what is out of date."""
-        return bool(self._opening) and not (self._in_flight or self._urgent or self._bulk or self._to_sweep)
+        """Gates open last: when all is done and confirmed that had to be done when they were asked for, so that none
+        leads to what is out of date."""
+        opening = self._settlement.opening
+        return bool(opening) and any(map(self.is_done, opening.values()))
 
     def _open(self, now: float, batch: Batch) -> None:
-        for key in self._opening:
-            gate = self._wanted.get(key)
-            span = span_until(gate.expires_at, now) if gate else None
-            if gate and span and (span.ends is None or span.timeout >= 1):
-                batch.changes.append(FlowChange(gate.flow, True, span.expires_at, span.timeout))
-                batch.subjects.append(key)
-                self._in_flight[key] = UnderWay([key])
-        self._opening.clear()
+        opening = self._settlement.opening
+        for key in [key for key, mark in opening.items() if self.is_done(mark)]:
+            del opening[key]
+            gate = self._settlement.wanted[key]
+            span = span_until(gate.expires_at, now)
+            if span.ends is None or span.timeout >= 1:
+                change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
+                self._work.start(key, (), [change], batch, self._work.pending.epoch)
 
-    def _desired_at(self, key: FlowKey, now: float) -> Entry | None:
-        return self._wanted.get(key) or self._demand.flow_at(key, now)
+    def _reject(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
+        rejection = self.rejections.put(key, reason, now, deleting)
+        self._work.later.plan(key, rejection.retry_at)
 
     def _carry_out(self, change: FlowChange, now: float) -> None:
         key = change.flow.key
         if self._reading is not None:
             self._reading.pass_by((key,))
-        # What was deleted because its replacement was refused, is still refused.
-        if self.rejections.get(key) is not None and (change.add or self._desired_at(key, now) is None):
-            self.rejections.remove(key)
         if self._drifted:
             self._drifted.discard(key)
-        if change.add:
-            self.installed.put(change.flow, change.expires_at)
-        else:
+        if not change.add:
             self.installed.remove(key)
-            if change.flow.kind is Kind.GATE:
-                for guard in self._kept:
-                    self.touch(guard)
-
-    def _land(self, batch: Batch) -> None:
-        """Those that somebody touched while they were under way are looked at again."""
-        self._batches.land(batch)
-        for subject in batch.subjects:
-            under_way = self._in_flight.pop(subject)
-            if under_way.touched:
-                self.touch(subject, tuple(under_way.leaving))
+            if self.rejections.forbids_deletion(key, -math.inf):
+                self.rejections.remove(key)
+            for other in self._settlement.follow(key, change.flow.kind, now):
+                self._work.touch(other)
+        elif key in self._lost:
+            self._lost.discard(key)
+        else:
+            self.installed.put(change.flow, change.expires_at)
+            self.rejections.overcome(key, now)

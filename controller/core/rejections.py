@@ -8,15 +8,19 @@ from controller.core.flows import FlowKey
 
 FIRST_RETRY = 1.0  # seconds
 LAST_RETRY = 60.0
+# A flow that is refused again so soon after it was taken goes on waiting as long as it did before, in seconds.
+REMEMBERED = 2 * LAST_RETRY
+EVICTED = "it evicted the flow, for want of room"
 
 
 class Rejection(NamedTuple):
-    """Why a switch refused a flow, how often, since when, and when it is tried again."""
+    """Why a switch refused a flow, or its end (``deleting``), how often, since when, and when that is tried again."""
 
     reason: str
     times: int
     since: float
     retry_at: float
+    deleting: bool = False
 
 
 class Rejections:
@@ -24,15 +28,29 @@ class Rejections:
 
     def __init__(self) -> None:
         self._rejected: dict[FlowKey, Rejection] = {}
+        # Those that the switch has taken since: how often it refused them, and until when that matters. Oldest first.
+        self._overcome: dict[FlowKey, tuple[int, float]] = {}
 
-    def put(self, key: FlowKey, reason: str, now: float) -> Rejection:
+    def __len__(self) -> int:
+        return len(self._rejected)
+
+    def put(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> Rejection:
         """The switch refuses, perhaps not for the first time."""
         before = self._rejected.get(key)
-        times = before.times + 1 if before else 1
-        retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** (times - 1))
-        rejection = Rejection(reason, times, before.since if before else now, retry_at)
+        times, until = (before.times, now) if before else self._overcome.pop(key, (0, now))
+        times = times + 1 if until >= now else 1
+        retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+        rejection = Rejection(reason, times, before.since if before else now, retry_at, deleting)
         self._rejected[key] = rejection
         return rejection
+
+    def overcome(self, key: FlowKey, now: float) -> None:
+        """The switch has taken what it refused before."""
+        rejection = self._rejected.pop(key, None) if self._rejected else None
+        if rejection is not None:
+            self._overcome[key] = (rejection.times, now + REMEMBERED)
+        while self._overcome and (oldest := next(iter(self._overcome.items())))[1][1] < now:
+            del self._overcome[oldest[0]]
 
     def remove(self, key: FlowKey) -> bool:
         """What was refused has been done, or is not wanted any more. Tell whether there was anything."""
@@ -47,6 +65,11 @@ class Rejections:
         rejection = self.get(key)
         return rejection is not None and now < rejection.retry_at
 
+    def forbids_deletion(self, key: FlowKey, now: float) -> bool:
+        """Tell whether it is too early to try again to delete."""
+        rejection = self.get(key)
+        return rejection is not None and rejection.deleting and now < rejection.retry_at
+
     def all(self) -> Mapping[FlowKey, Rejection]:
         """Return all refusals."""
         return self._rejected
@@ -54,3 +77,4 @@ class Rejections:
     def clear(self) -> None:
         """Forget them all."""
         self._rejected.clear()
+        self._overcome.clear()

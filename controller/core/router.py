@@ -85,7 +85,9 @@ class Router:
         self._home_agents = home_agents
         self._tunnel_list = tunnel_list
         self._timing = timing
-        self._demand = BindingsDemand(bindings, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete)
+        self._demand = BindingsDemand(
+            bindings, home_agents, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete
+        )
         self.flows = Reconciliation(self._demand)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
         self._retired: dict[Prefix, tuple[int, int]] = {}
@@ -171,8 +173,8 @@ class Router:
         self.flows.recheck_adopted()
         return set(self._bindings.home_addresses()) if moved else news
 
-    def removed(self, key: FlowKey, packets: int, bytes_: int, now: float) -> list[Prefix]:
-        """The switch says that a binding's flow is gone, and what it had counted.
+    def removed(self, key: FlowKey, packets: int, bytes_: int, evicted: bool, now: float) -> list[Prefix]:
+        """The switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted.
 
         Returns the home addresses that should have it still.
         """
@@ -187,8 +189,7 @@ class Router:
         if served is not None and (packets or bytes_) and self._bindings.get(served) is not None:
             before = self._retired.get(served, (0, 0))
             self._retired[served] = (before[0] + packets, before[1] + bytes_)
-        desired = self.flows.removed(key, now)
-        return [] if desired is None else self.served_by(desired.flow, now)
+        return self.flows.removed(key, now, evicted)
 
     def tick(self, now: float) -> bool:
         """Time has passed. Tell whether the agent has been lost with it."""
@@ -281,10 +282,7 @@ class Router:
         """Return the home addresses that a binding's flow serves here."""
         if flow.kind in (Kind.DOWNLINK, Kind.VERIFY) and flow.serves is not None:
             return [flow.serves]
-        if flow.kind is Kind.UPLINK:
-            source = uplink_source(flow.key)
-            return [] if source is None else [each.home_address for each in self._demand.users(flow.key, source, now)]
-        return []
+        return self._demand.users(flow.key, now) if flow.kind is Kind.UPLINK else []
 
     # How.
 
@@ -327,8 +325,19 @@ class Router:
         if not self.tunnels.is_applied(binding.home_address):
             return reasons.tunnel_unacknowledged()
         if not all(self.flows.installed.has(flow, now) for flow in flows):
+            if self.flows.is_barred(keys_of(binding).uplink):
+                return reasons.path_shared(self._left_out(binding, now))
             return reasons.flows_unconfirmed()
         return None
+
+    def _left_out(self, binding: Binding, now: float) -> Prefix | None:
+        """Return another home address at a binding's care-of address that can't be carried here."""
+        found = self._demand.left_out(binding, now)
+        refused = self.flows.rejections.all().keys()
+        for home_address in self._demand.users(keys_of(binding).uplink, now) if found is None else ():
+            if any(flow.key in refused for flow in self._demand.unit_of(home_address, now).flows):
+                return home_address
+        return found
 
     def _stands(self, address: bytes, now: float) -> bool:
         """Tell whether a gate of this home agent stands and its packets can be taken: only then does it matter to

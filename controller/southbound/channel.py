@@ -24,7 +24,7 @@ from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.conversation import Conversation
-from controller.southbound.decoder import InstalledFlow, removed_key
+from controller.southbound.decoder import EVICTION, InstalledFlow, removed_key
 from controller.southbound.encoder import Encoder
 from controller.southbound.exchange import ChangesRefused, SwitchSilent
 from logs import Log
@@ -86,6 +86,7 @@ class SwitchChannel:
         self.router: Router | None = None
         # Since when the switch has lacked something that it should have; None: it has everything.
         self.behind_since: float | None = None
+        self._asked = 0  # a mark of the flows: what had to be done then, the switch has lacked since
 
     # Called by others.
 
@@ -94,11 +95,12 @@ class SwitchChannel:
         self._woken.notify()
 
     def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
-        """A flow of a binding is gone: by us, by its time, or by somebody else."""
+        """A flow of ours is gone: by us, by its time, by somebody else, or for want of room."""
         key = removed_key(message, self._names)
         if key is not None and self.router is not None:
             now = time.monotonic()
-            self._offload.removed(self.router, key, message.packet_count, message.byte_count, now)
+            evicted = message.reason == EVICTION
+            self._offload.removed(self.router, key, message.packet_count, message.byte_count, now, evicted)
             self._notify()
 
     def on_ports(self) -> None:
@@ -239,7 +241,12 @@ class SwitchChannel:
         return batches
 
     def _note_settled(self, router: Router) -> None:
-        self.behind_since = None if router.flows.settled else self.behind_since or time.monotonic()
+        """Take down since when the switch lacks something. Handovers that keep coming do not count as long as it
+        follows."""
+        now = time.monotonic()
+        if self.behind_since is None or router.flows.is_done(self._asked):
+            self._asked = router.flows.mark()
+            self.behind_since = None if router.flows.is_done(self._asked) else now
 
     def _read_back(self) -> Router:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""

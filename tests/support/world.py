@@ -7,7 +7,7 @@ from typing import Any
 from controller.core.addresses import Prefix, format_address, parse_address, parse_prefix
 from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding, Change
-from controller.core.flows import FlowKey, Kind, Normal, Output
+from controller.core.flows import Flow, FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.installed import Entry
 from controller.core.offload import Offload
@@ -170,6 +170,10 @@ class World:
         """A binding's state as the REST API tells it."""
         held = self.offload.bindings.get(home_address)
         return "none" if held is None else self.offload.state_of(held, self.now).state
+
+    def flows(self, kind: Kind) -> list[Flow]:
+        """Those that the switch has of a kind."""
+        return [entry.flow for entry in self.switch.values() if entry.flow.kind is kind]
 
     def event_names(self) -> list[str]:
         """What was reported since last asked."""

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How what stands on a switch is brought in line with what should, one look at a time.
+
+The flows of a home address stand together or not at all: a flow that is refused, evicted or in another's place takes
+the others away, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
+uplink flow that leads to it and goes after that; guards come before gates and go after them.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from controller.core.addresses import Prefix
+from controller.core.batches import Batch, FlowChange
+from controller.core.flow_sets import keeps_safe, uplink_source
+from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.installed import Entry, InstalledFlows
+from controller.core.queues import Subject
+from controller.core.rejections import Rejections
+from controller.core.timeouts import Span, gate_renewal, renewal, span_until
+from controller.core.units import Demand, SharedUplink, Unit
+from controller.core.worklist import Worklist
+
+# Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
+ADOPTED_REVIEW = 5.0
+
+
+class Look(NamedTuple):
+    """One look at a subject: when, for which batch, with whose urgency, and since which epoch that was pending."""
+
+    now: float
+    batch: Batch
+    urgent: bool
+    since: int
+
+
+class Settlement:
+    """Decides what a switch is told about one subject: a home address, or one flow."""
+
+    def __init__(self, demand: Demand, installed: InstalledFlows, rejections: Rejections, work: Worklist) -> None:
+        self._demand = demand
+        self._installed = installed
+        self._rejections = rejections
+        self._work = work
+        # Desired for no binding in particular: a few.
+        self.wanted: dict[FlowKey, Entry] = {}
+        # Gates that are to open, and the epoch of which all has to be done before.
+        self.opening: dict[FlowKey, int] = {}
+        # Shared uplink flows that would lose the packets of one of their users.
+        self.barred: set[FlowKey] = set()
+        # When flows of an earlier life that may not be deleted yet are to be looked at again.
+        self.sweep_at: float | None = None
+        self._kept: set[FlowKey] = set()  # guards that nobody desires any more, but that gates still need
+
+    def clear(self) -> None:
+        """The switch went away: forget all but what is wanted of it."""
+        self.opening.clear()
+        self.barred.clear()
+        self._kept.clear()
+        self.sweep_at = None
+
+    def follow(self, gone: FlowKey, kind: Kind, now: float) -> list[Subject]:
+        """Return what has waited for a flow to be gone: guards for a gate, flows that verify for an uplink flow."""
+        if kind is Kind.GATE:
+            return list(self._kept)
+        return list(self._demand.users(gone, now)) if gone in self.barred else []
+
+    def look(self, subject: Subject, leaving: tuple[FlowKey, ...], at: Look) -> None:
+        """Add to a batch what is to be done about a subject, and plan when to look at it again."""
+        under_way = self._work.under_way(subject)
+        if under_way is not None:
+            under_way.touch(at.since, leaving)
+            return
+        changes: list[FlowChange] = []
+        staying: Iterable[FlowKey] = ()
+        if isinstance(subject, Prefix):
+            unit = self._demand.unit_of(subject, at.now)
+            self._look_at_unit(subject, unit, at, changes)
+            staying = {flow.key for flow in unit.flows} if leaving else ()
+        elif self._settle(subject, at, changes):
+            return
+        if not changes:
+            self._work.pending.done(subject)
+        elif not self._work.start(subject, leaving, changes, at.batch, at.since):
+            return
+        for key in leaving:
+            if key not in staying:
+                self.look(key, (), at)  # by itself, as it may be somebody else's as well
+
+    def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
+        """Bring all flows of a home address, or take them all away."""
+        if self._may_stand(unit, at.now):
+            span = span_until(unit.ends, at.now)
+            for flow in unit.flows:
+                self._bring(flow, span, home_address, at.now, changes)
+        else:
+            at.batch.withdrawn.append(home_address)
+            exposed = unit.shared is not None and unit.shared in self._installed  # it goes first
+            for flow in unit.flows:
+                if not (exposed and flow.kind is Kind.VERIFY):
+                    self._take_away(flow.key, at.now, changes)
+        if unit.shared is not None:
+            self._work.touch(unit.shared, urgent=at.urgent, since=at.since)
+
+    def _may_stand(self, unit: Unit, now: float) -> bool:
+        """Tell whether nothing keeps a flow of a unit away, and so all of them."""
+        if unit.shared in self.barred:
+            return False
+        return not self._has_obstacles or not any(self._is_obstructed(flow.key, now) for flow in unit.flows)
+
+    @property
+    def _has_obstacles(self) -> bool:
+        return bool(self._rejections or self._installed.foreign)
+
+    def _is_obstructed(self, key: FlowKey, now: float) -> bool:
+        return self._rejections.forbids(key, now) or self._installed.is_foreign(key)
+
+    def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
+        """Bring what stands under one key in line with what should. Tell whether that waits for something else."""
+        wanted = self.wanted.get(key)
+        if wanted is not None:
+            self._bring(wanted.flow, span_until(wanted.expires_at, at.now), key, at.now, changes)
+            return False
+        if uplink_source(key) is not None:
+            uplink = self._demand.uplink_at(key, at.now)
+            if uplink is not None and uplink.sole is None:
+                return self._settle_shared(key, uplink, at, changes)
+            self.barred.discard(key)
+            users = [] if uplink is None or uplink.sole is None else [uplink.sole]
+        else:
+            users = self._demand.users(key, at.now)
+        for home_address in users:
+            self._work.touch(home_address, urgent=at.urgent, since=at.since)
+        return not users and self._delete(key, at, changes)
+
+    def _settle_shared(self, key: FlowKey, uplink: SharedUplink, at: Look, changes: list[FlowChange]) -> bool:
+        """Have an uplink flow stand if none of its users loses packets by it, or take it away, and then all of theirs.
+        Tell whether that waits for something else."""
+        barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
+        units = [self._demand.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
+        barred = barred or any(self._is_obstructed(flow.key, at.now) for unit in units for flow in unit.flows)
+        news = barred != (key in self.barred)
+        (self.barred.add if barred else self.barred.discard)(key)
+        if barred:
+            self._take_away(key, at.now, changes)
+        if news and not changes:  # else when it is gone: what it leads to goes after it
+            for member in uplink.members:
+                self._work.touch(member, urgent=at.urgent, since=at.since)
+        if barred:
+            return False
+        if key not in self._installed:
+            for member in uplink.members:
+                for flow in self._demand.unit_of(member, at.now).flows:
+                    if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
+                        return self._work.wait(key, flow.key, at.since)
+        self._bring(uplink.entry.flow, span_until(uplink.entry.expires_at, at.now), key, at.now, changes)
+        return False
+
+    def _precedes(self, flow: Flow, at: Look) -> bool:
+        """Tell whether a flow stands, or comes with the same batch, when this is carried out."""
+        if self._work.busy(flow.key) is not None:
+            return self._work.comes_with(flow.key, at.batch)
+        return self._installed.has(flow, at.now)
+
+    def _delete(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
+        """Delete a flow that nobody desires, as soon as it may go. Tell whether that waits for something else."""
+        held = self._installed.get(key)
+        if held is None:
+            self._rejections.remove(key)
+            return False
+        if held.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
+            return False
+        if self._installed.is_adopted(key) and not self._demand.may_delete(key, at.now):
+            self.sweep_at = at.now + ADOPTED_REVIEW
+            return False
+        for uplink in self._demand.uplinks_before(key) if held.shape.kind is Kind.VERIFY else ():
+            if uplink not in self._installed or self._work.leaves_with(uplink, at.batch):
+                continue
+            self.look(uplink, (), at)
+            if self._work.leaves_with(uplink, at.batch):
+                continue
+            if uplink in self.barred or not self._demand.users(uplink, at.now):
+                self.sweep_at = at.now + ADOPTED_REVIEW
+                return self._work.wait(key, uplink, at.since)
+        self._take_away(key, at.now, changes)
+        return False
+
+    def _take_away(self, key: FlowKey, now: float, changes: list[FlowChange]) -> None:
+        held = self._installed.get(key)
+        if held is not None and not self._rejections.forbids_deletion(key, now):
+            changes.append(FlowChange(held.flow(key), add=False))
+
+    def _is_needed(self, guard: FlowKey, now: float) -> bool:
+        """Tell whether a gate stands that needs a guard, which is then looked at again when that gate is gone."""
+        gates = [gate for gate in self._installed.gates(now) if keeps_safe(guard, gate)]
+        self._kept.discard(guard)
+        if gates:
+            self._kept.add(guard)
+            ends = max(self._installed.ends(gate, now) for gate in gates)
+            if ends < math.inf:
+                self._work.later.plan(guard, ends)
+        return bool(gates)
+
+    def _bring(self, flow: Flow, span: Span, subject: Subject, now: float, changes: list[FlowChange]) -> None:
+        """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
+        key = flow.key
+        self._installed.claim(key)
+        if self._installed.is_foreign(key):
+            return
+        held = self._installed.standing(key, now)
+        if self._rejections.forbids(key, now):
+            if held is not None and not held.does(flow):
+                self._take_away(key, now, changes)  # better none than one that does what it should not any more
+            return
+        if span.ends is not None and span.timeout < 1:
+            return  # ends before a switch could count it; whoever desired it ends it, too
+        if flow.kind is Kind.GATE and held is None:
+            if key not in self.opening:
+                self.opening[key] = self._work.pending.mark()
+            return
+        if held is not None and held.does(flow):
+            self._rejections.remove(key)  # whoever had it refused
+            renew = gate_renewal if flow.kind is Kind.GATE else renewal
+            due, again = renew(span.ends, held.expires_at, now)
+            if not due:
+                if again is not None:
+                    self._work.later.plan(subject, again)
+                return
+        changes.append(FlowChange(flow, True, span.expires_at, span.timeout))
+        if span.expires_at is not None:
+            self._work.later.plan(subject, (now + span.expires_at) / 2)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be looked at on behalf of one switch, in what order, and what is under way to it meanwhile."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from controller.core.agenda import Agenda
+from controller.core.batches import Batch, FlowChange, UnderWay
+from controller.core.flows import FlowKey
+from controller.core.pending import Pending
+from controller.core.queues import LookQueue, Subject
+
+# Stands for all flows of an earlier life that are due for a look.
+SWEEP: Literal["sweep"] = "sweep"
+
+
+class Worklist:
+    """Subjects to look at: urgent ones, others, and those that are due later.
+
+    Of one subject, and of one flow, one change at a time is under way: who needs to change it meanwhile waits for the
+    switch's answer. So changes can't overtake each other, on whatever lane they go.
+    """
+
+    def __init__(self) -> None:
+        self.urgent = LookQueue()
+        self.bulk = LookQueue()
+        self.later: Agenda[Subject] = Agenda()
+        self.pending = Pending()
+        self._in_flight: dict[Subject, UnderWay] = {}
+        self._busy: dict[FlowKey, UnderWay] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for memory in (self.urgent, self.bulk, self.later, self.pending, self._in_flight, self._busy):
+            memory.clear()
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether there is nothing to look at and nothing under way."""
+        return not (self.urgent or self.bulk or self._in_flight)
+
+    # What is to be looked at.
+
+    def touch(
+        self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True, since: int | None = None
+    ) -> None:
+        """Have a subject looked at, and with it the keys in ``leaving``, of which it may have no use any more.
+
+        ``since``: the epoch since which that is pending, None for the present one.
+        """
+        under_way = self._in_flight.get(subject)
+        if under_way is not None:
+            under_way.touch(self.pending.epoch if since is None else since, leaving)
+            return
+        self.pending.add(subject, since)
+        if urgent or subject in self.urgent:
+            self.urgent.add(subject, leaving + self.bulk.take_out(subject))
+        else:
+            self.bulk.add(subject, leaving)
+
+    def touch_all(self, subjects: Iterable[Subject]) -> None:
+        """Have all of these looked at, after what is urgent."""
+        subjects = list(subjects)
+        self.bulk.add_all(subjects)
+        self.pending.add_all(subjects)
+
+    # What is under way.
+
+    def under_way(self, subject: Subject) -> UnderWay | None:
+        """Return what is on its way about a subject."""
+        return self._in_flight.get(subject)
+
+    def subjects_under_way(self) -> list[Subject]:
+        """Return the subjects about which something is on its way."""
+        return list(self._in_flight)
+
+    def busy(self, key: FlowKey) -> UnderWay | None:
+        """Return what is on its way that changes the flow with this key."""
+        return self._busy.get(key)
+
+    def leaves_with(self, key: FlowKey, batch: Batch) -> bool:
+        """Tell whether a flow is deleted by a batch that is being made."""
+        under_way = self._busy.get(key)
+        return under_way is not None and under_way.batch == batch.number and not under_way.adds(key)
+
+    def comes_with(self, key: FlowKey, batch: Batch) -> bool:
+        """Tell whether a flow is added by a batch that is being made."""
+        under_way = self._busy.get(key)
+        return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
+
+    def wait(self, subject: Subject, key: FlowKey, since: int) -> bool:
+        """Have a subject looked at when what changes the flow with this key is answered. Tell whether anything does."""
+        under_way = self._busy.get(key)
+        if under_way is None:
+            return False
+        under_way.wait(subject)
+        self.pending.add(subject, since)
+        return True
+
+    def start(
+        self, subject: Subject, leaving: tuple[FlowKey, ...], changes: list[FlowChange], batch: Batch, since: int
+    ) -> bool:
+        """Put all changes about a subject into a batch, or none if one of their flows is being changed already: the
+        subject is then looked at again when the switch has answered. Tell which."""
+        for change in changes:
+            before = self._busy.get(change.flow.key)
+            if before is not None:
+                before.wait(subject, leaving)
+                self.pending.add(subject, since)
+                return False
+        under_way = UnderWay(batch.number, changes)
+        self._in_flight[subject] = under_way
+        self._busy.update((change.flow.key, under_way) for change in changes)
+        self.pending.add(subject, since)
+        batch.changes.extend(changes)
+        batch.subjects.append(subject)
+        return True
+
+    def land(self, batch: Batch, undone: bool = False) -> None:
+        """The switch has answered: look again at what somebody has touched meanwhile and at what has waited, and where
+        nothing of it was ``undone``, at all of it."""
+        for subject in batch.subjects:
+            under_way = self._in_flight.pop(subject)
+            keys = under_way.keys()
+            for key in keys:
+                del self._busy[key]
+            since = self.pending.since(subject)
+            self.pending.done(subject)
+            if undone:
+                under_way.touch(since, keys)
+            if under_way.touched is not None:
+                self.touch(subject, tuple(under_way.leaving), since=under_way.touched)
+            for other, leaving in under_way.waiting.items():
+                self.touch(other, leaving, since=since)
