@@ -26,6 +26,21 @@ FIRST_HEAD_TIMEOUT = 10.0
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
+class HeadLines:
+    """The lines of a head, of which the first that is wrong is remembered, before the parser takes it apart: that ends
+    a line at a bare CR, where others see one line."""
+
+    def __init__(self, lines: Any, request_line: bytes) -> None:
+        self._lines = lines
+        self.fault = _line_fault(request_line)
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return the next line."""
+        line: bytes = self._lines.readline(size)
+        self.fault = self.fault or _line_fault(line)
+        return line
+
+
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
     """One connection, one request after the other. What it serves may call ``environ[LET_IN]`` once it knows whom."""
 
@@ -60,6 +75,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
 
     def parse_request(self) -> bool:
         """The head has come when it has been parsed. Refuses one that leaves in doubt where the request ends."""
+        self.rfile = lines = HeadLines(self.rfile, self.raw_requestline)  # put back by handle_one_request
         try:
             parsed: bool = super().parse_request()
         except (eventlet.wsgi.HeaderLineTooLong, eventlet.wsgi.HeadersTooLarge):
@@ -67,7 +83,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
             return False
         assert self._head is not None, "set by handle_one_request"
         self._head.cancel()
-        fault = _fault(self.headers, self.request_version) if parsed else None
+        fault = lines.fault or _fault(self.headers, self.request_version) if parsed else None
         if fault is not None:
             self.send_error(HTTPStatus.BAD_REQUEST, fault)
         return parsed and fault is None
@@ -116,6 +132,17 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: what strangers send is not for the log."""
+
+
+def _line_fault(line: bytes) -> str | None:
+    """Say what is wrong with a line that others might take for two, or for part of the one before (RFC 9112 sections
+    2.2 and 5.2, RFC 9110 section 5.5)."""
+    content = line.removesuffix(b"\n").removesuffix(b"\r")
+    if b"\r" in content or b"\0" in content:
+        return "expected no CR but before the LF that ends a line, and no NUL"
+    if content.startswith((b" ", b"\t")):
+        return "expected each header on one line"
+    return None
 
 
 def _fault(headers: HTTPMessage, version: str) -> str | None:
