@@ -154,8 +154,10 @@ def test_what_somebody_changed_in_the_switch_is_shown(bench: Bench) -> None:
     assert difference() == {"in_sync": True, **nothing, "totals": totals}
     downlink = f"table=1,priority=100,ipv6,ipv6_dst={HOME_ADDRESS}"
     bench.ovs.ofctl("--strict", "mod-flows", "br0", f"{downlink},actions=drop")
-    # The controller hears at once of the end of flows that carry bindings, but not of others.
-    bench.ovs.ofctl("--strict", "del-flows", "br0", f"table=0,priority=300,ipv6,ipv6_dst={HOME_PREFIX},nw_proto=135")
+    # The controller hears at once of the end of its flows, but not of one that somebody else put in such a one's place.
+    guard = f"table=0,priority=300,ipv6,ipv6_dst={HOME_PREFIX},nw_proto=135"
+    bench.ovs.ofctl("add-flow", "br0", f"cookie=0x686f616600000002,{guard},actions=NORMAL")
+    bench.ovs.ofctl("--strict", "del-flows", "br0", guard)
     bench.ovs.ofctl("add-flow", "br0", "cookie=0x686f616600000005,table=2,priority=100,ipv6,nw_proto=41,actions=NORMAL")
     found = difference()
     assert found["in_sync"] is False

@@ -196,6 +196,27 @@ def test_a_refused_flow_names_its_binding_and_holds_up_no_other(bench: Bench) ->
     wait_for("it is tried again", lambda: bench.is_active() and bench.state(other) == "active")
 
 
+def test_evicted_flows_are_known_to_be_gone_and_take_the_rest_of_their_binding_along(bench: Bench) -> None:
+    other = "2001:db8:99::200"
+    bench.ovs.vsctl(
+        *["--", "--id=@full", "create", "Flow_Table", "flow_limit=4", "overflow_policy=evict"],
+        *["--", "set", "Bridge", "br0", "flow_tables:1=@full"],
+    )
+    bench.post(home_address=other, care_of_address=SECOND)
+
+    def flows(table: int) -> int:
+        return bench.ovs.ofctl("dump-flows", "br0", f"table={table}").count("priority=100")
+
+    def one_of_two() -> bool:
+        bench.announce()
+        return sorted((bench.state(), bench.state(other))) == ["active", "pending"] and flows(1) == flows(2) == 1
+
+    wait_for("one binding has all its flows, the other none", one_of_two)
+    assert "evicted the flow" in bench.controller.call("GET", "/readyz").body["detail"]
+    bench.ovs.vsctl("clear", "Bridge", "br0", "flow_tables")
+    wait_for("both are there", lambda: bench.is_active() and bench.state(other) == "active")
+
+
 def test_counters_and_flows_are_shown_with_the_binding_they_serve(bench: Bench) -> None:
     bench.ovs.ofctl("packet-out", "br0", f"in_port={CN},packet={UDP_TO_HOME_ADDRESS},actions=table")
 

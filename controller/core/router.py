@@ -12,7 +12,7 @@ from controller.core.demand import BindingsDemand
 from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
 from controller.core.flows import Action, Flow, FlowKey, Kind
 from controller.core.gates import Gates
-from controller.core.home_agents import HomeAgents
+from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
@@ -178,7 +178,7 @@ class Router:
 
         Returns the home addresses that should have it still.
         """
-        table = key[0].table
+        table = key[0].table if len(key) > 1 else None  # what matches no address is no binding's
         if table == pipeline.DOWNLINK:
             self.traffic.retire(traffic.DOWNLINK, packets, bytes_)
         elif table == (pipeline.UPLINK if self.uplink_kind is Kind.UPLINK else pipeline.VERIFY):
@@ -227,6 +227,10 @@ class Router:
     def prepared_for(self, home_agent: bytes) -> bool:
         """Tell whether the router can encapsulate for this home agent."""
         return not isinstance(self._demand.backend(home_agent), Reason)
+
+    def takes(self, home_agent: HomeAgent) -> bool:
+        """Tell whether the router's agent has announced that it carries packets for a home agent, able to or not."""
+        return self.tunnels.flow is not None or home_agent.address in self.tunnels.endpoints
 
     def why_not_connected(self) -> Reason | None:
         """Say that the switch is away, None if it is not."""

@@ -24,8 +24,8 @@ from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from controller.southbound.conversation import Conversation
-from controller.southbound.decoder import EVICTION, InstalledFlow, removed_key
-from controller.southbound.encoder import Encoder
+from controller.southbound.decoder import InstalledFlow, removed_key
+from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, SwitchSilent
 from logs import Log
 
@@ -160,6 +160,7 @@ class SwitchChannel:
 
     def _begin(self) -> None:
         started = time.monotonic()
+        self.conversation.ask_for_notices()
         router = self._read_back()
         eventlet.spawn(self._serve, self._run_urgent_lane, router)
         for _ in range(BULK_LANES):

@@ -101,6 +101,11 @@ class Conversation:
         exchange, xid = Exchange(take_part), self._next_xid()
         self._ask(exchange, [xid], self._encoder.flow_stats_request(xid), within)
 
+    def ask_for_notices(self) -> None:
+        """Have the switch tell of flows that it evicts, which it does not do unasked. Raises SwitchSilent."""
+        xid = self._next_xid()
+        self._send_and_wait([xid], [self._encoder.notice_requests(xid)])
+
     def total(self, kind: Kind) -> Counters:
         """Return what the flows of a kind have counted together. Raises SwitchSilent."""
         exchange, xid = Exchange(), self._next_xid()

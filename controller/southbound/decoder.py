@@ -71,8 +71,6 @@ FIELDS = {
     (NXM_1, 110): "tun_ipv6_dst",
 }
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
-# A flow was removed to make room for others (OpenFlow 1.4, OFPRR_EVICTION). Open vSwitch says so in 1.3, too.
-EVICTION = 5
 # How many layouts are learned. There are a few for each kind of flow; those of others' making are not worth more.
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}

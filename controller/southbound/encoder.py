@@ -50,8 +50,8 @@ REG0 = 0x00010004  # NXM_NX_REG0, four octets
 
 WHOLE_COOKIE = (1 << 64) - 1
 
-# Flows that carry a binding's packets: when one goes, its counters are still wanted.
-COUNTED = frozenset({Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY})
+# A flow was removed to make room for others (OpenFlow 1.4, OFPRR_EVICTION). Open vSwitch says so in 1.3, too, if asked.
+EVICTION = 5
 
 
 class Encoder:
@@ -89,6 +89,17 @@ class Encoder:
     def bundle_commit(self, bundle: int, xid: int) -> bytes:
         """Close and commit a bundle."""
         return self._bundle_control(bundle, ofp.ONF_BCT_COMMIT_REQUEST, xid)
+
+    def notice_requests(self, xid: int) -> bytes:
+        """Ask to be told what a switch tells anyway, and of flows that it evicts to make room for others.
+
+        Each mask is for a controller that may change flows, and for one that may not.
+        """
+        packets = 1 << ofp.OFPR_NO_MATCH | 1 << ofp.OFPR_ACTION
+        ports = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_MODIFY
+        removals = (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT, ofp.OFPRR_DELETE, EVICTION)
+        flows = sum(1 << reason for reason in removals)
+        return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
     def flow_stats_request(self, xid: int) -> bytes:
         """Ask for every flow in every table, ours and others'."""
@@ -128,7 +139,7 @@ class Encoder:
             command=ofp.OFPFC_ADD,
             hard_timeout=change.hard_timeout,
             priority=flow.priority,
-            flags=ofp.OFPFF_SEND_FLOW_REM if flow.kind in COUNTED else 0,
+            flags=ofp.OFPFF_SEND_FLOW_REM,
             match=match,
             instructions=self._instructions(flow.actions),
         )
