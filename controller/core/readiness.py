@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the controller does what it is there for: every lease held, every switch connected and in step."""
+"""Whether the controller does what it is there for: every lease held, every switch connected and in step, all gates
+open."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from controller.core import reasons
+from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
 from controller.core.reasons import Reason
 from controller.core.router import Router
@@ -31,8 +33,9 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
     ``behind_since``: since when switches have lacked something that they should have; for less than ``patience``
     seconds, that is but the way flows take. A drained router may be away.
     """
-    home_agents = [agent.why_held(now) for agent in offload.home_agents]
-    routers = [_trouble(each, behind_since.get(each.dpid), patience, now) for each in offload.routers.values()]
+    agents = list(offload.home_agents)
+    home_agents = [agent.why_held(now) for agent in agents]
+    routers = [_trouble(each, agents, behind_since.get(each.dpid), patience, now) for each in offload.routers.values()]
     missing = [
         *(Missing(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
         *(Missing(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
@@ -42,7 +45,9 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
     return Readiness(missing, home_agents.count(None), routers.count(None))
 
 
-def _trouble(router: Router, behind_since: float | None, patience: float, now: float) -> Reason | None:
+def _trouble(
+    router: Router, home_agents: Sequence[HomeAgent], behind_since: float | None, patience: float, now: float
+) -> Reason | None:
     if router.gates.draining:
         return None
     if not router.connected:
@@ -55,4 +60,7 @@ def _trouble(router: Router, behind_since: float | None, patience: float, now: f
         return reasons.flows_refused(len(refused), refused[0].reason, min(each.since for each in refused))
     if behind_since is not None and now - behind_since > patience:
         return reasons.not_in_step(behind_since)
-    return None
+    closed = (
+        router.gates.why_closed(each, now) for each in home_agents if each.may_offload(now) and router.takes(each)
+    )
+    return next((why for why in closed if why is not None), None)

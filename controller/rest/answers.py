@@ -381,7 +381,7 @@ class Health(Struct):
 
 
 class Readiness(Struct):
-    """Every lease is held, every switch that is not drained connected and in step. How many of each there are."""
+    """Every lease is held, every switch that is not drained connected, in step, its gates open. How many there are."""
 
     status: Literal["ready"]
     home_agents: Count

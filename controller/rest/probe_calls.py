@@ -28,8 +28,9 @@ class ProbeCalls:
 
     @operation("GET", "/readyz", Role.ANYONE, answers.Readiness, problems=(HTTPStatus.SERVICE_UNAVAILABLE,))
     def get_readiness(self, request: Request) -> Response:
-        """Tell whether every lease is held, and every switch that is not drained connected and in step; if not, what is
-        missing. A controller that is not ready still has to be reached by those who can change that."""
+        """Tell whether every lease is held, and every switch that is not drained connected, in step and its gates
+        open; if not, what is missing. A controller that is not ready still has to be reached by those who can change
+        that."""
         now = time.monotonic()
         behind = {dpid: ch.behind_since for dpid, ch in self._at.channels.items() if ch.behind_since is not None}
         found = readiness(self._at.offload, behind, self._at.settings.answer_within, now)
