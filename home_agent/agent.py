@@ -39,7 +39,6 @@ from home_agent.packet_io import (
     mobility_header_for,
 )
 from home_agent.persistence import Persistence
-from home_agent.rate import RateLimit
 from home_agent.replies import Replies
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from logs import Log
@@ -53,8 +52,6 @@ REPAIR_SECONDS = 30.0
 """How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
 RESTORE_SECONDS = 0.02
 """How long messages wait, after a restart, for bindings that go back into the kernel."""
-RELAYED_A_SECOND, RELAYED_AT_ONCE = 100, 100
-"""ICMPv6 errors for tunnel packets that are told again to correspondent nodes: more are dropped."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -330,8 +327,7 @@ class HomeAgent:
 
     def _relay_errors(self, address: str) -> None:
         """Tells correspondent nodes of errors for their packets' tunnels (RFC 2473, section 8). Raises OSError."""
-        limit = RateLimit(RELAYED_A_SECOND, RELAYED_AT_ONCE)
-        relay = ErrorRelay(address, self._tunnels.carries, lambda: limit.take(time.monotonic()))
+        relay = ErrorRelay(address, self._tunnels.carries)
         self._undo.callback(relay.close)
 
         def take(_: int) -> None:

@@ -11,8 +11,8 @@ from home_agent.cache import Acknowledge
 from home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
 from home_agent.metrics import Tally
 from home_agent.packet_io import send_packet
-from home_agent.rate import RateLimit
 from logs import Log
+from tunnel.rate import RateLimit
 
 LOG = Log("home-agent")
 

@@ -22,8 +22,11 @@ from types import FrameType
 from logs import Log
 from northbound.access import Access
 from router.client import Controller, ControllerError, Refused, UnknownRouter
-from router.datapath import Datapath
+from router.datapath import Datapath, KernelError
+from router.endpoint import Endpoint
+from router.error_relays import ErrorRelays
 from router.errors import RouterError
+from router.firewall import Firewall
 from router.flow.keeper import BrokenTunnel, FlowKeeper
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Wanted, without_endpoint
@@ -89,6 +92,8 @@ class Agent:
         self._refresh_due = self._resync_due = 0.0
         self._states = {"database": "ok", "tunnel": "ok"}
         self._flow = FlowKeeper(ovsdb)
+        self._relays = ErrorRelays()
+        self._firewalls: dict[Datapath, Firewall] = {}
 
     def run(self) -> None:
         """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
@@ -124,6 +129,9 @@ class Agent:
         except Stop:
             LOG.info("stopped", bridge=self._bridge_name, routes="kept")
         finally:
+            self._relays.close()
+            for firewall in self._firewalls.values():
+                firewall.close()
             if self._controller is not None:
                 self._controller.close()
 
@@ -133,6 +141,8 @@ class Agent:
         if made_anew or not self._lease or time.monotonic() >= self._refresh_due:
             self._refresh()
         self._flow.keep()
+        self._relays.follow(self._datapaths.values())
+        filtered = self._look_at_firewalls()
         assert self._controller is not None, "made by _take"
         if not self._lease or self._told != (self._revision, self._failed):
             self._acknowledge(self._controller)
@@ -151,7 +161,7 @@ class Agent:
         if news:
             self._wanted.take(answer)
             self._revision = answer.revision
-        if news or self._failed:
+        if news or filtered or self._failed or any(map(self._relays.kept_back, self._datapaths.values())):
             self._apply()
         if self._told != (self._revision, self._failed):
             self._acknowledge(self._controller)
@@ -171,10 +181,33 @@ class Agent:
         failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
         for home_agent, desired in self._wanted.by_home_agent.items():
             if home_agent in self._datapaths:
-                failed |= self._datapaths[home_agent].apply(desired)
+                datapath = self._datapaths[home_agent]
+                failed |= datapath.apply(desired) | self._relays.kept_back(datapath)
+                firewall = self._firewalls.get(datapath)
+                if firewall is not None and (problem := firewall.problem) is not None:
+                    # It all stays with the home agent, whose packets come by another interface.
+                    reason = f"the router's packet filter drops what leaves the tunnel: {problem}"
+                    failed |= dict.fromkeys(desired.tunnels, reason)
         for home_address in failed.keys() - self._failed.keys():
             LOG.warning("failed", home_address=home_address, reason=failed[home_address])
         self._failed = failed
+
+    def _look_at_firewalls(self) -> bool:
+        """Try whether the packet filter lets through what leaves the tunnels; returns whether that has changed."""
+        for gone in self._firewalls.keys() - self._datapaths.values():
+            self._firewalls.pop(gone).close()
+        before = {datapath: firewall.problem for datapath, firewall in self._firewalls.items()}
+        for datapath in self._datapaths.values():
+            if datapath not in self._firewalls:
+                record = datapath.record
+                endpoint = Endpoint(self._bridge_name, record.home_agent, record.kernel_namespace or None)
+                try:
+                    self._firewalls[datapath] = Firewall(endpoint)
+                except KernelError as error:
+                    LOG.warning("firewall-not-tried", home_agent=record.home_agent, reason=error)
+                    continue
+            self._firewalls[datapath].look(time.monotonic())
+        return before != {datapath: firewall.problem for datapath, firewall in self._firewalls.items()}
 
     def _refresh(self) -> None:
         """Look for endpoints made or removed meanwhile; now and then compare with the kernel, too."""

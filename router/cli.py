@@ -13,8 +13,9 @@ import logs
 from northbound.access import add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 from router.agent import Agent, Interruption
-from router.endpoint import Endpoint, home_agent_address, tunnel_mtu
+from router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
 from router.errors import RouterError
+from router.firewall import ALLOW, what_drops
 from router.flow import doctor
 from router.flow import setup as flow_setup
 from router.flow import status as flow_status
@@ -99,6 +100,11 @@ def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> 
             f"namespace, not in {arguments.kernel_namespace}"
         )
     mtu = tunnel_mtu(arguments.mtu)
+    if mtu < MINIMUM_MTU:
+        raise RouterError(
+            f"--mtu {arguments.mtu}: the flow backend needs links of {MINIMUM_MTU + OUTER_HEADER} octets, as nothing "
+            f"there keeps IPv6 packets of {mtu + 1} to {MINIMUM_MTU} from the tunnel; take --backend route"
+        )
     if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, mtu, _say):
         _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
     elif arguments.backend == AUTO:
@@ -114,6 +120,8 @@ def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
         if not setup(endpoint, ovsdb, arguments.icmp_source, _say):
             _say(f"bridge {arguments.bridge}, home agent {home_agent}: everything in place, nothing changed")
+        if (reason := what_drops(endpoint)) is not None:
+            _say(f"warning: the router's packet filter drops what leaves the tunnel ({reason}): {ALLOW}")
 
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:

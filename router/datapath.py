@@ -34,7 +34,7 @@ def carries_ipv4(namespace: str) -> bool:
 
 class Datapath:
     """The routes and pairs of one endpoint. What it last read and did is remembered; `forget` has it read
-    anew.
+    anew. `cookie`: of its namespace, when `made_anew` last looked; 0 when there was none.
     """
 
     def __init__(self, record: EndpointRecord) -> None:
@@ -42,7 +42,7 @@ class Datapath:
         self._installed: Installed | None = None
         self._leftover: Plan | None = None
         self._failed: set[str] = set()
-        self._cookie = 0
+        self.cookie = 0
 
     def forget(self) -> None:
         """Read the kernel before the next change: what is remembered may be wrong."""
@@ -54,11 +54,16 @@ class Datapath:
             found = cookie(self.record.namespace)
         except KernelError:
             found = 0
-        if found == self._cookie:
+        if found == self.cookie:
             return False
-        self._cookie = found
+        self.cookie = found
         self.forget()
         return True
+
+    def care_of_address(self, home_address: str) -> str | None:
+        """Where the endpoint tunnels a home address (or prefix), as last read or done; None for nowhere."""
+        installed = self._installed
+        return None if installed is None else installed.routes.get(home_address)
 
     def apply(self, desired: Desired) -> dict[str, str]:
         """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.

@@ -20,6 +20,8 @@ packet that is too long has to get as far as that hop to be answered. Routing ta
   another tunnel from here. A care-of address that is a home address, too, cannot make a loop.
 - IPV4_PAYLOAD, for tunnel packets that the pair filter has marked as carrying IPv4: decapsulated and handed to
   the router's kernel.
+- ERRORS, for ICMPv6 errors about tunnel packets that the router's kernel has copied here (`router.packet_filter`):
+  delivered, to the agent's socket.
 
 IPv4 packets take the same ways by IPv4 tables of the same numbers. The links need no IPv4 addresses for that:
 IPv4 routes have IPv6 gateways (RFC 8950). Only End.DX4 asks for an IPv4 next hop: the router's kernel's end is
@@ -36,8 +38,9 @@ from router.errors import RouterError
 from router.ovsdb import EndpointRecord
 from tunnel.namespace import Namespace
 
-INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE = 100, 101, 102
-PLAIN_RULE, PLAIN_IPV4_RULE, IPV4_PAYLOAD_RULE, INGRESS_RULE = 90, 91, 95, 100  # preferences
+INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE = 100, 101, 102, 103
+PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE, IPV4_PAYLOAD_RULE, INGRESS_RULE = 90, 91, 92, 93, 95, 100
+KEPT_BACK_MARK = 5  # on packets for the home agent's path
 
 TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
 KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80::3", "fe80::4"
@@ -91,16 +94,13 @@ class Endpoint:
     @property
     def record(self) -> EndpointRecord:
         """The endpoint as the OVS database has it."""
-        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace)
+        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, self.kernel_namespace or "")
 
 
 def tunnel_mtu(link_mtu: int) -> int:
-    """What a packet within a tunnel may have, in octets, where the links have LINK_MTU. Raises RouterError."""
-    if link_mtu < MINIMUM_MTU + OUTER_HEADER:
-        raise RouterError(
-            f"--mtu {link_mtu}: IPv6 needs {MINIMUM_MTU} bytes within the tunnel, "
-            f"so at least {MINIMUM_MTU + OUTER_HEADER}"
-        )
+    """What fits into a tunnel packet, in octets, where the links have LINK_MTU. Raises RouterError."""
+    if link_mtu < MINIMUM_MTU:
+        raise RouterError(f"--mtu {link_mtu}: IPv6 needs links of {MINIMUM_MTU} octets (RFC 8200 section 5)")
     return link_mtu - OUTER_HEADER
 
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from router.errors import RouterError
 
 TIMEOUT = 10  # seconds
-HOME_AGENT, MAC, NETNS = "hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns"
+HOME_AGENT, MAC, NETNS, KERNEL_NETNS = (
+    *("hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns", "hoaflow-kernel-netns"),
+)
 
 # Access VLAN of the tunnel ports. NORMAL floods no other VLAN's frames to them; flows that name the port
 # reach it.
@@ -23,12 +25,13 @@ VLAN = 4094
 
 
 class EndpointRecord(NamedTuple):
-    """A tunnel endpoint as the database has it."""
+    """A tunnel endpoint as the database has it. `kernel_namespace`: the router's kernel's, empty for Open vSwitch's."""
 
     home_agent: str
     port: str
     mac: str
     namespace: str
+    kernel_namespace: str = ""
 
 
 class Bridge(NamedTuple):
@@ -70,9 +73,8 @@ class Ovsdb:
         for port in self.rows("--columns=_uuid,name,external_ids", "list", "Port"):
             facts = dict(port["external_ids"])
             if port["_uuid"] in row["ports"] and HOME_AGENT in facts:
-                endpoints.append(
-                    EndpointRecord(facts[HOME_AGENT], port["name"], facts.get(MAC, ""), facts.get(NETNS, ""))
-                )
+                known = [facts.get(key, "") for key in (MAC, NETNS, KERNEL_NETNS)]
+                endpoints.append(EndpointRecord(facts[HOME_AGENT], port["name"], *known))
         dpid = "".join(row["datapath_id"])
         return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints)))
 
@@ -85,6 +87,7 @@ class Ovsdb:
     def add_endpoint(self, bridge: str, record: EndpointRecord) -> None:
         """Make the endpoint's port with its facts; one that is there gets the facts. Idempotent."""
         facts = {HOME_AGENT: record.home_agent, MAC: record.mac, NETNS: record.namespace}
+        facts[KERNEL_NETNS] = record.kernel_namespace
         self.run(
             *["--may-exist", "add-port", bridge, record.port],
             *["--", "set", "Port", record.port, f"tag={VLAN}"],

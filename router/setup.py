@@ -22,12 +22,17 @@ from router.endpoint import (
     ENC_OUT,
     ENC_OUT_SIDE,
     ENDS_MTU,
+    ERRORS_RULE,
+    ERRORS_TABLE,
     INGRESS_RULE,
     INGRESS_TABLE,
     IPV4_PAYLOAD_RULE,
     IPV4_PAYLOAD_TABLE,
+    KEPT_BACK_MARK,
+    KEPT_BACK_RULE,
     KERNEL_SIDE,
     KERNEL_SIDE_IPV4,
+    MINIMUM_MTU,
     PLAIN_IPV4_RULE,
     PLAIN_RULE,
     PLAIN_TABLE,
@@ -39,6 +44,7 @@ from router.endpoint import (
 )
 from router.errors import RouterError
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from router.packet_filter import endpoint_tables, kernel_tables
 from tunnel import links, namespace, outer_header
 from tunnel.pairs import IPV4, IPV4_MARK, IPV6, PairFilter
 from tunnel.seg6 import Seg6Routes
@@ -47,6 +53,7 @@ Say = Callable[[str], None]
 
 FAMILIES = {links.AF_INET6: "v6", links.AF_INET: "v4"}
 ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
+IPPROTO_ICMPV6 = 58
 
 
 class Changes:
@@ -112,6 +119,7 @@ def teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> boo
     before = ovsdb.bridge_of_port(record.port)
     if before not in (None, bridge):
         raise RouterError(f"port {record.port} belongs to bridge {before}, not {bridge}: nothing removed")
+    kernel = record.kernel_namespace or None
     changed = before is not None
     ovsdb.remove_port(bridge, record.port)
     if changed:
@@ -119,6 +127,10 @@ def teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> boo
     # The links go first and by name: the kernel removes a namespace's links later, when it finds the time.
     if namespace.exists(record.namespace) and links.remove_link(record.namespace, TOUT):
         say(f"link {TOUT} of namespace {record.namespace} removed, with its peer in the router's kernel")
+    for table in kernel_tables(Endpoint(bridge, record.home_agent)):
+        if namespace.exists(kernel) and table.remove(kernel):
+            changed = True
+            say(f"nftables table {table.family} {table.name} of the router's kernel removed")
     if links.remove_link(None, record.port):
         changed = True
         say(f"link {record.port} removed")
@@ -174,7 +186,7 @@ def _links(endpoint: Endpoint, changes: Changes) -> None:
     inside, kernel = endpoint.namespace, endpoint.kernel_namespace
     _veth(endpoint, changes, None, endpoint.port, TIN, endpoint.mac)
     _veth(endpoint, changes, kernel, endpoint.kernel_port, TOUT, None)
-    mtu_inside = tunnel_mtu(endpoint.mtu)
+    mtu_inside = max(tunnel_mtu(endpoint.mtu), MINIMUM_MTU)
     if links.link(inside, ENC_IN) is None:
         links.add_veth(inside, ENC_IN, inside, ENC_OUT, mtu_inside)
         changes.did(f"link {ENC_IN} - {ENC_OUT} added in {inside}, MTU {mtu_inside}")
@@ -275,6 +287,7 @@ def _routing(endpoint: Endpoint, changes: Changes) -> None:
         (ANY_IPV6, KERNEL_SIDE, TOUT, 254),
         (ANY_IPV4, KERNEL_SIDE, TOUT, 254),
         (ANY_IPV6, KERNEL_SIDE, TOUT, PLAIN_TABLE),
+        (ANY_IPV4, KERNEL_SIDE, TOUT, PLAIN_TABLE),
         (ANY_IPV6, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
         (ANY_IPV4, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
         (f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
@@ -284,12 +297,19 @@ def _routing(endpoint: Endpoint, changes: Changes) -> None:
     for family, version in FAMILIES.items():
         if links.add_rule(inside, INGRESS_RULE, INGRESS_TABLE, family=family, iifname=TIN):
             changes.did(f"what comes from {TIN} looks into table {INGRESS_TABLE} (IP{version})")
+        if links.add_rule(inside, KEPT_BACK_RULE, PLAIN_TABLE, family=family, iifname=ENC_OUT, fwmark=KEPT_BACK_MARK):
+            changes.did(f"what is too long for a tunnel packet looks into table {PLAIN_TABLE} (IP{version})")
     for preference, payload in ((PLAIN_RULE, IPV6), (PLAIN_IPV4_RULE, IPV4)):
         match: dict[str, Any] = {"iifname": ENC_OUT, "src": home_agent, "src_len": 128, "ip_proto": payload.next_header}
         if links.add_rule(inside, preference, PLAIN_TABLE, **match):
             changes.did(f"what is encapsulated (next header {payload.next_header}) looks into table {PLAIN_TABLE}")
     if links.add_rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK):
         changes.did(f"tunnel packets that carry IPv4 look into table {IPV4_PAYLOAD_TABLE}")
+    to_home_agent: dict[str, Any] = {"dst": home_agent, "dst_len": 128, "ip_proto": IPPROTO_ICMPV6}
+    if links.add_rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, **to_home_agent):
+        changes.did(f"ICMPv6 errors about tunnel packets look into table {ERRORS_TABLE}")
+    if links.add_local_route(inside, home_agent, ERRORS_TABLE):
+        changes.did(f"route {home_agent} of table {ERRORS_TABLE}: delivered in {inside}")
     with Seg6Routes(inside) as routes:
         if routes.source() != home_agent:
             routes.set_source(home_agent)
@@ -310,6 +330,13 @@ def _filters(endpoint: Endpoint, changes: Changes) -> None:
     if not outer_header.is_set(endpoint.namespace):
         outer_header.set_outer_header(endpoint.namespace, endpoint.home_agent)
         changes.did(f"tunnel hop limit {outer_header.HOP_LIMIT} and IPv4's traffic class in {endpoint.namespace}")
+    for table in endpoint_tables(endpoint):
+        if table.put(endpoint.namespace):
+            changes.did(f"nftables table {table.family} {table.name} in {endpoint.namespace}")
+    for table in kernel_tables(endpoint):
+        if table.put(endpoint.kernel_namespace):
+            undo = partial(table.remove, endpoint.kernel_namespace)
+            changes.did(f"nftables table {table.family} {table.name} in the router's kernel", undo)
 
 
 def _offloads(endpoint: Endpoint, changes: Changes) -> None:

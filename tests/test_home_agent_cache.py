@@ -26,7 +26,7 @@ from home_agent.cache import (
     State,
 )
 from home_agent.messages import BindingUpdate, MnHaAuthentication, Status, newer
-from home_agent.rate import RateLimit
+from tunnel.rate import RateLimit
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
 CARE_OF_1, CARE_OF_2 = "2001:db8:2::2", "2001:db8:3::2"

@@ -125,7 +125,7 @@ def test_a_kernel_that_does_not_forward_is_refused_before_anything_is_done(lab: 
     [
         (["--bridge", "nosuch", "--home-agent", HA], "nosuch"),
         (["--bridge", "{bridge}", "--home-agent", HA, "--kernel-namespace", "nosuch"], "'nosuch' not found"),
-        (["--bridge", "{bridge}", "--home-agent", HA, "--mtu", "1300"], "at least 1320"),
+        (["--bridge", "{bridge}", "--home-agent", HA, "--mtu", "1279"], "links of 1280"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(lab: RouterLab, options: list[str], reason: str) -> None:
@@ -282,6 +282,21 @@ def test_a_packet_over_the_tunnels_mtu_is_answered_packet_too_big(bound: RouterL
     assert " 0% packet loss" in bound.ping("cn", HOA, "-M", "do", "-s", str(fits))
     answer = bound.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
     assert f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460" in answer
+
+
+def test_over_links_of_1280_what_does_not_fit_takes_the_home_agents_path(bound: RouterLab) -> None:
+    bound.setup("--mtu", "1280")
+    assert "nothing changed" in bound.setup("--mtu", "1280")
+    bound.ip("rt", "link", "set", "acc", "mtu", "1280")
+    ha = ["ip", "netns", "exec", bound.names["ha"]]
+    for home_address, headers in ((HOA, 48), (HOA4, 28)):
+        assert " 0% packet loss" in bound.ping("cn", home_address, "-M", "do", "-s", str(1240 - headers))
+        for size in (1241, 1280):
+            with capture(ha, "h0", f"dst {home_address}") as seen:
+                bound.ping("cn", home_address, "-M", "do", "-s", str(size - headers))
+                assert seen().count("echo request") == 3
+    bound.setup("--mtu", "1500")
+    assert "nothing changed" in bound.setup("--mtu", "1500")
 
 
 def test_a_hop_limit_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 from tunnel.icmp_errors import ERRORS, Answer, TunnelPacketError, answer, parse
 from tunnel.namespace import Namespace, in_namespace
+from tunnel.rate import RateLimit
 
 ICMP6_FILTER = 1  # of level IPPROTO_ICMPV6 (RFC 3542 §3.2)
 ONLY_ERRORS = struct.pack("=8I", 0xFFFFFFFF & ~sum(1 << kind for kind in ERRORS), *[0xFFFFFFFF] * 7)
@@ -17,24 +19,20 @@ LARGEST = 65535
 BATCH = 64
 """Errors taken at one go: a flood of them does not keep the caller from its other work."""
 HOP_LIMIT = 64
+ANSWERS_A_SECOND, ANSWERS_AT_ONCE = 100, 100
 
 
 class ErrorRelay:
     """Takes in the ICMPv6 errors that a network namespace's kernel is given for packets of a home agent's tunnels.
 
     `bound`: whether a home address is bound to a care-of address, both as text; an error for any other packet is
-    nobody's, or forged. `may_send`: whether one more answer may go out now, which bounds their rate. Not thread safe.
+    nobody's, or forged. Not thread safe.
     """
 
-    def __init__(
-        self,
-        home_agent: str,
-        bound: Callable[[str, str], bool],
-        may_send: Callable[[], bool],
-        namespace: Namespace = None,
-    ) -> None:
+    def __init__(self, home_agent: str, bound: Callable[[str, str], bool], namespace: Namespace = None) -> None:
         """Open the sockets. Raises OSError (no permission) and NamespaceError."""
-        self._home_agent, self._bound, self._may_send = home_agent, bound, may_send
+        self._home_agent, self._bound = home_agent, bound
+        self._limit = RateLimit(ANSWERS_A_SECOND, ANSWERS_AT_ONCE)
         self._sockets = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
             self._ipv6 = opened.enter_context(_raw(namespace, socket.AF_INET6, socket.IPPROTO_ICMPV6))
@@ -62,7 +60,7 @@ class ErrorRelay:
             if not self._bound(error.inner_destination, error.outer_destination):
                 continue
             told = answer(error)
-            if told is not None and self._may_send():
+            if told is not None and self._limit.take(time.monotonic()):
                 self._send(told)
             yield error
 

@@ -24,6 +24,7 @@ from tunnel.namespace import Namespace, in_namespace, namespace_path
 AF_INET, AF_INET6 = 2, 10
 NODAD = 0x02  # IFA_F_NODAD: the addresses are on links with two known ends
 UNIVERSE_SCOPE, LINK_SCOPE = 0, 253
+RTN_LOCAL = 2
 TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
 OFFLOADS = (
     "tcp-segmentation-offload",
@@ -155,6 +156,17 @@ def add_route(namespace: Namespace, destination: str, via: str, dev: str, table:
             if all(route.get_attr(f"RTA_{name}".upper()) == value for name, value in hop.items()):
                 return False
         ipr.route("replace", family=family, dst=destination, oif=index, table=table, **hop)
+        return True
+
+
+def add_local_route(namespace: Namespace, destination: str, table: int) -> bool:
+    """Deliver what looks into `table` for an IPv6 address here, though the address is not the namespace's own."""
+    with netlink(namespace) as ipr:
+        routes = ipr.get_routes(family=AF_INET6, table=table)
+        if any(route.get_attr("RTA_DST") == destination and route["type"] == RTN_LOCAL for route in routes):
+            return False
+        index = _need(ipr, "lo")
+        ipr.route("replace", family=AF_INET6, dst=f"{destination}/128", oif=index, table=table, type="local")
         return True
 
 

@@ -43,7 +43,7 @@ def namespace_path(namespace: Namespace) -> Path:
     return path
 
 
-def exists(namespace: str) -> bool:
+def exists(namespace: Namespace) -> bool:
     """Whether a namespace of that name or path is there."""
     try:
         namespace_path(namespace)

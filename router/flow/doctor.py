@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from router.endpoint import OUTER_HEADER, Endpoint
 from router.errors import RouterError
+from router.firewall import ALLOW, what_drops
 from router.flow import record, selftest
 from router.flow.kernel import features
 from router.flow.record import FlowRecord
@@ -16,6 +17,7 @@ from router.flow.status import checks_sources_strictly, forwards_ipv4, problems
 from router.ovsdb import Bridge, Ovsdb
 from router.status import status as route_status
 from tunnel import links
+from tunnel.errors import TunnelError
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 PROGRAMS = {"ovs-vsctl": "openvswitch-switch", "ovs-ofctl": "openvswitch-switch", "nft": "nftables"}
@@ -161,6 +163,19 @@ def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
             yield Finding(
                 f"endpoint for {endpoint.home_agent}", OK, f"{endpoint.routes} routes, {endpoint.pairs} pairs"
             )
+    for record_ in ovsdb.bridge(bridge).endpoints:
+        yield _firewall(Endpoint(bridge, record_.home_agent, record_.kernel_namespace or None))
+
+
+def _firewall(endpoint: Endpoint) -> Finding:
+    check = f"firewall, from {endpoint.kernel_port}"
+    try:
+        reason = what_drops(endpoint)
+    except TunnelError as error:
+        return Finding(check, WARNING, f"not tried: {error}", "look for a packet filter: `nft list ruleset`")
+    if reason is None:
+        return Finding(check, OK, "what leaves the tunnel gets through")
+    return Finding(check, FAILED, f"what leaves the tunnel is dropped: {reason}", ALLOW)
 
 
 def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:

@@ -148,6 +148,28 @@ class RouterLab:
         command = ["ping", "-n", "-c3", "-i0.2", "-W1", *options, target]
         return self.run(node, *command, check=False)
 
+    @contextlib.contextmanager
+    def sink(self, node: str, address: str, port: int) -> Iterator[None]:
+        """A TCP server in a node that answers each connection's end with the number of octets it took."""
+        program = (
+            "import socket, sys\n"
+            f"server = socket.create_server(('{address}', {port}), family=socket.AF_INET{'6' * (':' in address)})\n"
+            "print('listening', flush=True)\n"
+            "while True:\n"
+            "    connection, total = server.accept()[0], 0\n"
+            "    while part := connection.recv(65536): total += len(part)\n"
+            "    connection.sendall(str(total).encode())\n"
+            "    connection.close()\n"
+        )
+        command = ["ip", "netns", "exec", self.names[node], sys.executable, "-c", program]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"listening\n"
+                yield
+            finally:
+                server.kill()
+
     def router_command(self, *arguments: str) -> list[str]:
         """The command line of `hoaflow-router ARGUMENTS`, in Open vSwitch's namespace."""
         return self.ovs.command(sys.executable, "-m", "router", *arguments, f"--db=unix:{self.ovs.database}")

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the packet filter of the router's kernel lets through what leaves a tunnel, tried with a real packet.
+
+Rules can be read, but what they come to is for the kernel to say: whoever wrote them (nft, iptables, firewalld, ufw),
+a packet like an answer of an offloaded connection goes the way that all of them go, and the kernel traces which rule
+drops it. Source and destination are the home agent's address, which no packet has; `router.packet_filter` drops it
+after everybody's rules, so it leaves nowhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+
+from logs import Log
+from router.endpoint import TOUT, Endpoint
+from router.errors import RouterError
+from router.packet_filter import PROBE_CHAIN, TRACE_CHAIN
+from tunnel import links
+from tunnel.errors import TunnelError
+from tunnel.namespace import in_namespace
+
+LOG = Log("router")
+
+TIMEOUT = 3.0  # seconds
+AGAIN = 0.2  # seconds between packets: the first may come before the trace is listened to
+LOOK = 30.0  # seconds between tries while the rules stay
+NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
+ETH_P_IPV6 = 0x86DD
+ALLOW = 'let through what comes from hfk-*, e.g. nft insert rule inet filter forward iifname "hfk-*" accept'
+TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
+
+
+def what_drops(endpoint: Endpoint) -> str | None:
+    """Say what drops packets that leave the tunnel, None if they get through. Only IPv6 is tried.
+
+    Raises TunnelError when that cannot be told.
+    """
+    kernel_side = links.link(endpoint.kernel_namespace, endpoint.kernel_port)
+    if kernel_side is None:
+        raise RouterError(f"interface {endpoint.kernel_port} is missing")
+    frame = _answer(endpoint, kernel_side["mac"])
+
+    def listen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["nft", "monitor", "trace"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def open_link() -> socket.socket:
+        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        link.bind((TOUT, 0))
+        return link
+
+    try:
+        monitor = in_namespace(endpoint.kernel_namespace, listen)
+    except FileNotFoundError as error:
+        raise RouterError("nft was not found: install Debian's package nftables") from error
+    try:
+        with in_namespace(endpoint.namespace, open_link) as link:
+            return _verdict(monitor, link, frame, endpoint)
+    finally:
+        monitor.kill()
+        monitor.communicate()
+
+
+class Firewall:
+    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds.
+
+    `problem`: what drops the packets that leave the tunnel, as last seen; None where they get through. Raises OSError
+    and NamespaceError when its rules cannot be followed.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.problem: str | None = None
+        self._endpoint = endpoint
+        self._due = 0.0
+        self._changes = in_namespace(endpoint.kernel_namespace, _rule_changes)
+
+    def look(self, now: float) -> None:
+        """Try if that is due."""
+        if _has_events(self._changes) or now >= self._due:
+            self._due = now + LOOK
+            try:
+                self.problem = what_drops(self._endpoint)
+            except TunnelError as error:
+                LOG.warning("firewall-not-tried", home_agent=self._endpoint.home_agent, reason=error)
+            _has_events(self._changes)  # the trace makes some itself
+
+    def close(self) -> None:
+        self._changes.close()
+
+
+def _rule_changes() -> socket.socket:
+    events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+    events.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
+    return events
+
+
+def _has_events(events: socket.socket) -> bool:
+    found = False
+    try:
+        while events.recv(1 << 16):
+            found = True
+    except BlockingIOError:
+        return found
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:  # some were lost: there were some
+            raise
+        return True
+    return found
+
+
+def _verdict(monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes, endpoint: Endpoint) -> str | None:
+    assert monitor.stdout is not None
+    deadline, seen, rest = time.monotonic() + TIMEOUT, False, b""
+    while time.monotonic() < deadline:
+        link.send(frame)
+        while select.select([monitor.stdout], [], [], AGAIN)[0]:
+            part = os.read(monitor.stdout.fileno(), 1 << 16)
+            if not part:
+                raise RouterError("`nft monitor trace` ended: is this root?")
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                _, _, _, family, table, chain, *what = line.decode(errors="replace").split()
+                if table == endpoint.namespace and chain == PROBE_CHAIN:
+                    return None
+                seen = seen or (table == endpoint.namespace and chain == TRACE_CHAIN)
+                if what[-2:] == ["(verdict", "drop)"] or what[:2] == ["policy", "drop"]:
+                    rule = " ".join(what).removesuffix(" (verdict drop)")
+                    return f"chain {chain} of table {family} {table}: {rule}"
+    if seen:
+        return "something that nftables does not trace (old iptables rules? no route?)"
+    raise RouterError(f"no packet sent out of {TOUT} of {endpoint.namespace} was seen in the router's kernel")
+
+
+def _answer(endpoint: Endpoint, mac: str) -> bytes:
+    """An Ethernet frame as it leaves the tunnel: the second packet of a TCP connection's beginning."""
+    address = socket.inet_pton(socket.AF_INET6, endpoint.home_agent)
+    tcp = struct.pack("!HHIIBBHHH", 443, 50000, 1, 1, 5 << 4, SYN_ACK, 1024, 0, 0)
+    header = struct.pack("!IHBB", 6 << 28, len(tcp), TCP, HOP_LIMIT) + address + address
+    return (
+        bytes.fromhex(mac.replace(":", ""))
+        + bytes.fromhex("020000000001")
+        + struct.pack("!H", ETH_P_IPV6)
+        + header
+        + tcp
+    )
