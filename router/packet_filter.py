@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packet filter's part of a tunnel endpoint: tables of our own in the router's kernel and in the endpoint.
+"""The packet filter's part of both backends: nftables tables of our own in the router's kernel and in the endpoint.
 
 In the router's kernel:
 
@@ -21,9 +21,11 @@ from __future__ import annotations
 from typing import Any
 
 from router.endpoint import ENC_OUT, KEPT_BACK_MARK, MINIMUM_MTU, TOUT_SIDE, Endpoint, tunnel_mtu
+from router.flow.kernel import TUNNEL_MAC
 from tunnel.nft_table import Chain, Rule, Table
 
 RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after anybody's rules
+FLOW_TABLE = "hoaflow_flow"
 TRACE_CHAIN, PROBE_CHAIN = "probe_traced", "probe_passed"
 ERRORS = ("destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem")
 COPIED_A_SECOND = 100  # ICMPv6 errors: more than that teach a correspondent nothing new
@@ -50,6 +52,16 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     )
 
 
+def flow_tables(bridge: str) -> tuple[Table, ...]:
+    """The tables in the kernel of a router with the `flow` backend: what leaves its tunnel comes in by the bridge's own
+    interface, with the Ethernet source that the diversion out of the tunnel gave it.
+    """
+    source = {"payload": {"protocol": "ether", "field": "saddr"}}
+    ours = (_interface("==", bridge), {"match": {"op": "==", "left": source, "right": TUNNEL_MAC}})
+    chain = Chain("untracked", "prerouting", RAW, (_untracked(*ours),))
+    return tuple(Table(family, FLOW_TABLE, (chain,)) for family in ("ip", "ip6"))
+
+
 def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     """The tables in the endpoint's namespace, besides the pair filter and the outer header's."""
     room = tunnel_mtu(endpoint.mtu)
@@ -62,9 +74,9 @@ def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     return tuple(Table(family, "hoaflow_kept_back", (chain,)) for family in ("ip", "ip6"))
 
 
-def _untracked(arrived: dict[str, Any]) -> Rule:
+def _untracked(*arrived: dict[str, Any]) -> Rule:
     forwarded = {"match": {"op": "!=", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}}
-    return (arrived, forwarded, {"notrack": None})
+    return (*arrived, forwarded, {"notrack": None})
 
 
 def _probe(endpoint: Endpoint) -> Rule:

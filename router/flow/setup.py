@@ -12,6 +12,7 @@ from router.flow.kernel import TUNNEL_MAC, features
 from router.flow.record import DEVICE, HWADDR, LINK, FlowPorts, FlowRecord
 from router.flow.tc import Diversion, Ethernet, Hook, divert, undivert
 from router.ovsdb import Bridge, Ovsdb
+from router.packet_filter import flow_tables
 from router.setup import Changes, Say
 from tunnel import links
 
@@ -51,6 +52,9 @@ def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, mtu
         _device(wanted, changes)
         _ports(wanted, bridge.name, ovsdb, ports.record(bridge.name), changes)
         _diversions(wanted, changes)
+        for table in flow_tables(bridge.name):
+            if table.put(None):
+                changes.did(f"nftables table {table.family} {table.name}", partial(table.remove, None))
     return changes.count > 0
 
 
@@ -73,6 +77,10 @@ def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
     removed = _device_is_ours() and links.remove_link(None, DEVICE)
     if removed:
         say(f"link {DEVICE} removed, with its address and diversion")
+    for table in flow_tables(bridge):
+        if table.remove(None):
+            removed = True
+            say(f"nftables table {table.family} {table.name} removed")
     if LINK in changed:
         links.set_down(None, bridge)
         say(f"link {bridge} down, as it was before setup")

@@ -9,6 +9,7 @@ from router.flow import device, tc
 from router.flow.record import DEVICE, FlowRecord
 from router.flow.setup import diversions
 from router.ovsdb import Ovsdb
+from router.packet_filter import flow_tables
 from tunnel import links
 from tunnel.errors import TunnelError
 
@@ -71,6 +72,9 @@ def problems(record: FlowRecord, bridge: str) -> list[str]:
         for key in ("all.forwarding", f"{bridge}.forwarding"):
             if links.sysctl(None, key) != "1":
                 found.append(f"the kernel does not forward IPv6: sysctl -w net.ipv6.conf.{key}=1")
+    for table in flow_tables(bridge):
+        if not table.is_there(None):
+            found.append(f"nftables table {table.family} {table.name} is missing or changed: run setup again")
     tunnel = _device()
     if tunnel is None:
         found.append(f"link {DEVICE} is missing: run setup again")

@@ -28,7 +28,7 @@ from tests.kernel.lab import (
     STRANGER,
     FlowLab,
 )
-from tests.support.router_lab import CN4, HOA4, capture
+from tests.support.router_lab import CN4, HOA4, capture, until
 
 TUNNEL = "(ip6 proto 41 or ip6 proto 4)"
 CHECKOUT = Path(__file__).parents[2]
@@ -143,6 +143,48 @@ def test_a_packet_over_the_tunnels_mtu_is_answered_by_the_router(lab: FlowLab) -
     assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(fits))
     answer = lab.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
     assert re.search(rf"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460", answer), answer
+
+
+@pytest.mark.usefixtures("unlearned")
+def test_a_narrow_link_of_the_routers_own_is_told_to_the_correspondent(lab: FlowLab) -> None:
+    lab.ip("rt", "-6", "route", "add", f"{COA}/128", "dev", BRIDGE, "mtu", "1400")
+    try:
+        answer = lab.ping("cn", HOA, "-M", "do", "-s", "1400")
+        assert re.search(rf"From {ROUTER} icmp_seq=1 Packet too big: mtu=1360", answer), answer
+        assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(1360 - 48))
+    finally:
+        lab.ip("rt", "-6", "route", "del", f"{COA}/128", "dev", BRIDGE)
+
+
+@pytest.mark.usefixtures("unlearned")
+def test_an_error_for_a_tunnel_packet_that_the_router_made_is_told_by_the_home_agents_kernel(lab: FlowLab) -> None:
+    """Its tunnel device is as UMIP makes it. A router behind ours cannot be told from the mobile node's host here."""
+    error = (
+        "import socket, struct, sys\n"
+        "a = lambda text: socket.inet_pton(socket.AF_INET6, text)\n"
+        "home_agent, care_of, home, correspondent = sys.argv[1:]\n"
+        "inner = struct.pack('!IHBB', 6 << 28, 1400, 17, 63) + a(correspondent) + a(home) + bytes(900)\n"
+        "outer = struct.pack('!IHBB', 6 << 28, 1440, 41, 63) + a(home_agent) + a(care_of)\n"
+        "icmp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)\n"
+        "icmp.sendto(struct.pack('!BBHI', 2, 0, 0, 1400) + outer + inner, (home_agent, 0))\n"
+    )
+    lab.run("mn", sys.executable, "-c", error, HA, COA, HOA, CN)
+    until(lambda: "mtu 1360" in lab.ip("cn", "-6", "route", "get", HOA), "the correspondent learns the path's MTU")
+
+
+def test_answers_are_not_invalid_to_the_routers_firewall(lab: FlowLab) -> None:
+    rules = (
+        "table inet fw { chain forward { type filter hook forward priority 0; policy accept; "
+        "ct state established,related accept; ct state invalid drop; }; }"
+    )
+    lab.run("rt", "nft", rules)
+    try:
+        assert " 0% packet loss" in lab.ping("cn", HOA)
+        assert " 0% packet loss" in lab.ping("cn", HOA4)
+        lab.stream("cn", "mn", CN, HOA, 100_000)
+        lab.stream("cn", "mn", CN4, HOA4, 100_000)
+    finally:
+        lab.run("rt", "nft", "delete", "table", "inet", "fw")
 
 
 @pytest.mark.usefixtures("unlearned")
