@@ -16,7 +16,8 @@ COLUMNS = ("HOME ADDRESS", "CARE-OF ADDRESS", "STATE", "ENDS IN", "PACKETS")
 
 OfCareOfAddress = Annotated[str | None, typer.Option("--care-of-address", metavar="ADDRESS", help="Only there.")]
 OfState = Annotated[
-    Literal["active", "partial", "pending", "held"] | None, typer.Option("--state", help="Only in this state.")
+    Literal["active", "partial", "pending", "held", "withheld"] | None,
+    typer.Option("--state", help="Only in this state."),
 ]
 
 
@@ -32,6 +33,8 @@ def bindings(at: Session) -> None:
       pending   through the home agent; the routers say why
       held      through the home agent: its bridge's lease does not hold, its
                 snapshot has not come, or the binding changes too often
+      withheld  through the home agent: its bridge leaves it there, as IPsec
+                protects it or it is in doubt where the mobile node is
     """
     if at.subcommand is None:
         _list(at, {})
@@ -64,7 +67,8 @@ def show_binding(at: Session, home_address: HomeAddress) -> None:
     if at.output.as_json:
         at.output.document(binding)
         return
-    at.output.heading(f"{binding['home_address']} is {binding['state']}", binding["state"])
+    why = f": {binding['withheld']}" if binding.get("withheld") else ""
+    at.output.heading(f"{binding['home_address']} is {binding['state']}{why}", binding["state"])
     at.output.pairs(
         {
             "care-of address": binding["care_of_address"],

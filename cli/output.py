@@ -17,7 +17,9 @@ from rich.text import Text
 PAGE_WIDTH = 80  # of running text, in characters; no wider, for the eye's sake
 COLOURS = {
     **dict.fromkeys(("active", "direct", "up", "alive", "ok", "connected", "in sync"), "green"),
-    **dict.fromkeys(("partial", "pending", "held", "mixed", "ha-down", "wanted", "connected, drained"), "yellow"),
+    **dict.fromkeys(
+        ("partial", "pending", "held", "withheld", "mixed", "ha-down", "wanted", "connected, drained"), "yellow"
+    ),
     **dict.fromkeys(("failed", "home-agent", "expired", "lost", "wrong", "not connected", "out of sync"), "red"),
 }
 

@@ -121,6 +121,9 @@ def test_a_home_address_may_be_spelled_in_any_valid_way(bench: Bench, hoaflow: O
 
 def test_a_mobile_network_prefix_is_shown_and_removed(bench: Bench, hoaflow: Operator) -> None:
     prefix = "2001:db8:99:0:8000::/65"
+    post(bench, {**binding(home_address=prefix), "withheld": "IPsec: protected"})
+    assert hoaflow("bindings", "show", prefix).out.startswith(f"{prefix} is withheld: IPsec: protected\n")
+    assert "leaves it to the home agent (IPsec: protected)" in " ".join(hoaflow("explain", prefix).out.split())
     post(bench, binding(home_address=prefix))
     assert hoaflow.json("bindings", "show", "2001:DB8:99:0:8000:0::/65")["home_address"] == prefix
     assert hoaflow("bindings", "delete", prefix, HOME_ADDRESS).out == f"{prefix} removed\n{HOME_ADDRESS} removed\n"

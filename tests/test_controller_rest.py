@@ -116,6 +116,7 @@ def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
         "expires_in": pytest.approx(60, abs=1),
         "state": "held",
         "routers": {},
+        "withheld": None,
     }
     assert api.get(f"/v1/bindings/{HOME_ADDRESS}")["sequence"] == 31552
     assert api.call("POST", "/v1/bindings", BINDING).status_code == 200
@@ -123,6 +124,32 @@ def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
         "home_address": HOME_ADDRESS,
         "state": "removed",
     }
+    problem(api.call("GET", f"/v1/bindings/{HOME_ADDRESS}"), 404)
+
+
+def test_a_withheld_binding_is_listed_explained_and_removed(api: Api) -> None:
+    api.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": []})
+    reported = {**BINDING, "withheld": "IPsec: protected"}
+    answer = api.call("POST", "/v1/bindings", reported)
+    assert answer.status_code == 201
+    assert answer.json == {**reported, "expires_in": pytest.approx(60, abs=1), "state": "withheld", "routers": {}}
+    assert api.call("POST", "/v1/bindings", reported).status_code == 200
+    assert [each["withheld"] for each in api.get("/v1/bindings?state=withheld")["bindings"]] == ["IPsec: protected"]
+    assert api.get("/v1/bindings?state=held")["bindings"] == []
+    assert api.get("/v1/home-agents")["home_agents"][0]["bindings"] == 1
+    found = api.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
+    assert found["path"] == "home-agent"
+    assert "IPsec: protected" in found["reason"]
+    assert found["binding"]["state"] == "withheld"
+    assert [(each["result"], each["reason"]) for each in found["updates"]] == [("withheld", "IPsec: protected")]
+    snapshot = {"bindings": [{**reported, "withheld": "in doubt: why"}]}
+    taken = api.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", snapshot)
+    assert taken.json == {"added": 0, "changed": 1, "removed": 0, "unchanged": 0, "refused": []}
+    assert api.get(f"/v1/bindings/{HOME_ADDRESS}")["withheld"] == "in doubt: why"
+    problem(api.call("POST", "/v1/bindings", {**BINDING, "sequence": 31551}), 409)
+    for wrong in ("", "x" * 201, "two\nlines", 7):
+        problem(api.call("POST", "/v1/bindings", {**BINDING, "withheld": wrong}), 422)
+    assert api.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}").status_code == 204
     problem(api.call("GET", f"/v1/bindings/{HOME_ADDRESS}"), 404)
 
 

@@ -54,6 +54,21 @@ def test_what_an_agent_says_is_shown_as_it_is(page: Page, bench: Bench) -> None:
     assert page.title() == "hoaflow"
 
 
+def test_what_a_bridge_withholds_is_shown_with_its_reason(page: Page, bench: Bench) -> None:
+    bench.snapshot({**binding(), "withheld": HOSTILE})
+    row = page.locator("#bindings-rows tr")
+    expect(row.locator("[data-of=path]")).to_contain_text("Via home agent")
+    expect(row.locator("[data-of=state]")).to_have_text("withheld")
+    expect(row.locator("[data-of=state]")).to_have_attribute("title", HOSTILE)
+    expect(page.locator("#count-detour")).to_have_text("1")
+    page.get_by_role("button", name=HOME_ADDRESS).click()
+    for part in ("#why-reason", "#events"):
+        expect(page.locator(part)).to_contain_text(HOSTILE)
+    page.get_by_label("State").select_option("withheld")
+    expect(row).to_have_count(1)
+    assert page.locator("main img, main script").count() == 0
+
+
 def test_many_bindings_are_shown_by_page(page: Page, bench: Bench) -> None:
     addresses = [f"2001:db8:99::{number:x}" for number in range(0x100, 0x100 + 2 * PAGE_SIZE + 10)]
     bench.snapshot(*(binding(home_address=address) for address in addresses))

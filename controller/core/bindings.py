@@ -20,6 +20,7 @@ class Binding(Struct, frozen=True, gc=False):
 
     ``lifetime`` is the remaining lifetime in seconds as last reported and ``expires_at`` the moment that follows from
     it, on the caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's.
+    ``withheld``: why its bridge leaves it to the home agent, None if it is to be offloaded.
     """
 
     home_address: Prefix
@@ -28,10 +29,15 @@ class Binding(Struct, frozen=True, gc=False):
     lifetime: int | None = None
     expires_at: float | None = None
     sequence: int | None = None
+    withheld: str | None = None
 
     def same_path(self, other: "Binding") -> bool:
         """Tell whether packets take the same way under both."""
-        return self.care_of_address == other.care_of_address and self.home_agent == other.home_agent
+        return (self.care_of_address, self.home_agent, self.withheld) == (
+            other.care_of_address,
+            other.home_agent,
+            other.withheld,
+        )
 
     def same_expiry(self, other: "Binding") -> bool:
         """Tell whether both end at the same moment, as far as whole seconds can tell."""
@@ -44,7 +50,7 @@ class Change(Enum):
     """What an update did to the table."""
 
     ADDED = "added"
-    CHANGED = "changed"  # another care-of address or home agent
+    CHANGED = "changed"  # another care-of address or home agent, or from now on withheld
     REFRESHED = "refreshed"  # only lifetime or sequence number
     UNCHANGED = "unchanged"
     REMOVED = "removed"
@@ -229,5 +235,11 @@ _NOBODY: dict[Prefix, None] = {}
 def _at(binding: Binding, home_address: Prefix, care_of_address: bytes) -> Binding:
     """Return ``binding`` with addresses that are equal to its own."""
     return Binding(
-        home_address, care_of_address, binding.home_agent, binding.lifetime, binding.expires_at, binding.sequence
+        home_address,
+        care_of_address,
+        binding.home_agent,
+        binding.lifetime,
+        binding.expires_at,
+        binding.sequence,
+        binding.withheld,
     )

@@ -33,6 +33,7 @@ def census(offload: Offload, now: float) -> Iterator[Counts]:
     for agent in offload.home_agents:
         others = max(0, offload.bindings.count(agent.address) - looked_at[agent.address])
         counts[agent.address, _common_state(offload, agent, now)] += others
+        counts[agent.address, "withheld"] = offload.withheld.count(agent.address)
     yield counts
 
 

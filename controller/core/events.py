@@ -60,9 +60,10 @@ EVENTS: Mapping[str, EventType] = {
         "A binding is gone.",
         {
             "home_address": HOME_ADDRESS,
-            "reason": "expired, deregistered, not-in-snapshot, update-refused (the home agent has accepted what the"
-            " controller does not take), deleted, prefix-gone, home-agent-address (a home agent with this address was"
-            " announced), lease-lapsed (it had no lifetime) or home-agent-replaced",
+            "reason": "expired, deregistered, not-in-snapshot, withheld (binding-withheld says why), update-refused"
+            " (the home agent has accepted what the controller does not take), deleted, prefix-gone, home-agent-address"
+            " (a home agent with this address was announced), lease-lapsed (it had no lifetime, or was withheld) or"
+            " home-agent-replaced",
         },
     ),
     "binding-refused": EventType(
@@ -70,6 +71,11 @@ EVENTS: Mapping[str, EventType] = {
         " the home agent has accepted the update.",
         {"home_address": HOME_ADDRESS, "home_agent": HOME_AGENT, "reason": "stale-sequence, or in words"},
         trouble=True,
+    ),
+    "binding-withheld": EventType(
+        "A mobile node is registered, but its bridge leaves its traffic to the home agent: IPsec protects it, or it is"
+        " in doubt where the mobile node is.",
+        {"home_address": HOME_ADDRESS, "care_of_address": CARE_OF_ADDRESS, "home_agent": HOME_AGENT, "reason": REASON},
     ),
     "binding-held": EventType(
         "A binding's traffic is kept on the home agent's path.",

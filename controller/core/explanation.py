@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from controller.core import reasons
 from controller.core.addresses import Prefix, format_address
 from controller.core.bindings import Binding
 from controller.core.gates import OpenGate
@@ -60,6 +61,8 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     if home_agent is None:
         raise NotCovered(home_address)
     binding = offload.bindings.covering(home_address)
+    if binding is None and (withheld := offload.withheld.covering(home_address)) is not None:
+        return _withheld(offload, withheld, home_agent, now)
     if binding is None:
         return _without_binding(offload, home_address, home_agent, now)
     home_agent = offload.home_agents.get(binding.home_agent) or home_agent
@@ -92,6 +95,13 @@ def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAge
         return Explanation("home-agent", held.since, text, home_agent, None, {}, updates, [held.remedy])
     why = no_binding(home_address, home_agent.address, updates[-1] if updates else None)
     return Explanation("home", why.since, why.text, home_agent, None, {}, updates, [why.remedy])
+
+
+def _withheld(offload: Offload, binding: Binding, home_agent: HomeAgent, now: float) -> Explanation:
+    home_agent = offload.home_agents.get(binding.home_agent) or home_agent
+    updates = offload.history.of(binding.home_address)
+    why = home_agent.why_held(now) or reasons.withheld(binding.withheld or "", _last(updates, "withheld"))
+    return Explanation("home-agent", why.since, why.text, home_agent, binding, {}, updates, [why.remedy])
 
 
 def _on_router(offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float) -> OnRouter:

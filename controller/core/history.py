@@ -14,7 +14,7 @@ UPDATES_KEPT = 8
 HOME_ADDRESSES_KEPT = 10_000
 
 Source = Literal["post", "snapshot", "delete", "expiry", "lease"]
-Result = Literal["added", "changed", "refreshed", "refused", "removed"]
+Result = Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
 
 
 class Update(NamedTuple):

@@ -45,7 +45,7 @@ class UnknownRouter(Exception):
 class BindingState:
     """How a binding stands, and on each router prepared for it."""
 
-    state: Literal["active", "partial", "pending", "held"]
+    state: Literal["active", "partial", "pending", "held", "withheld"]
     routers: Mapping[int, BindingOnRouter]
 
 
@@ -54,6 +54,7 @@ class Offload:
 
     def __init__(self, timing: Timing, classify_miss: tuple[Action, ...] | None, first_revision: int) -> None:
         self.bindings = BindingTable()
+        self.withheld = BindingTable()  # nothing is installed for these
         self.home_agents = HomeAgents()
         self.routers: dict[int, Router] = {}
         self._events: list[Event] = []
@@ -62,7 +63,7 @@ class Offload:
         self._tunnel_list = TunnelList(self.bindings, first_revision, keep=timing.acknowledge_within)
         self._churn = Churn(timing.changes_a_second)
         self._updates = Updates(
-            self.bindings, self.home_agents, self.routers, self._tunnel_list, self._churn, self._events
+            self.bindings, self.withheld, self.home_agents, self.routers, self._tunnel_list, self._churn, self._events
         )
         self.activations = self._updates.activations
         # How long bindings took that have become active; taken away by the caller.
@@ -86,7 +87,7 @@ class Offload:
         if before is None or not before.lease_held(now) or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
-            held = self.bindings.of_home_agent(address)
+            held = self._updates.held_of(address)
             self._updates.doom((each for each in held if not home_agent.covers(each.home_address)), "prefix-gone")
         if before is None:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
@@ -112,7 +113,7 @@ class Offload:
             if self._updates.refuse(binding, str(refused), "post", now, told):
                 self._snapshots.note_removal(binding.home_address, binding.sequence)
             raise
-        held = self.bindings.get(binding.home_address)
+        held = self._updates.held(binding.home_address)
         if not gone:
             self._snapshots.note_update(binding.home_address)
             return self._updates.put(binding, "post", now, told, urgent)
@@ -136,7 +137,7 @@ class Offload:
 
     def remove(self, home_address: Prefix, now: float) -> bool:
         """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
-        held = self.bindings.get(home_address)
+        held = self._updates.held(home_address)
         if held is None:
             return False
         self._snapshots.note_removal(home_address)
@@ -265,8 +266,9 @@ class Offload:
             if home_agent.synced and not home_agent.lease_held(now):
                 home_agent.synced = False
                 self._event("lease-lapsed", home_agent=home_agent.address)
-                held = self.bindings.of_home_agent(home_agent.address)
-                self._updates.doom((each for each in held if each.expires_at is None), "lease-lapsed")
+                held = self._updates.held_of(home_agent.address)
+                ended = (each for each in held if each.expires_at is None or each.withheld is not None)
+                self._updates.doom(ended, "lease-lapsed")
         for router in self.routers.values():
             if router.tick(now):
                 self._event("agent-lost", router=f"{router.dpid:016x}")
@@ -297,7 +299,10 @@ class Offload:
         return events
 
     def state_of(self, binding: Binding, now: float) -> BindingState:
-        """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it."""
+        """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it.
+        ``withheld``: its bridge leaves it to the home agent."""
+        if binding.withheld is not None:
+            return BindingState("withheld", {})
         routers = {
             dpid: router.state_of(binding, now)
             for dpid, router in self.routers.items()
@@ -310,6 +315,10 @@ class Offload:
         if active == 0:
             return BindingState("pending", routers)
         return BindingState("active" if active == len(routers) else "partial", routers)
+
+    def held(self, home_address: Prefix) -> Binding | None:
+        """Return what is known of a home address, be it offloaded or withheld."""
+        return self._updates.held(home_address)
 
     def active_since(self, home_address: Prefix) -> float | None:
         """Return when a binding became active at its care-of address, None if it never was."""
@@ -384,7 +393,7 @@ class Offload:
         self._review(now)
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
-        self._updates.doom(self.bindings.of_home_agent(home_agent.address), "home-agent-replaced")
+        self._updates.doom(self._updates.held_of(home_agent.address), "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 

@@ -60,10 +60,18 @@ def no_binding(home_address: Prefix, home_agent: bytes, last: Update | None) -> 
     address = format_address(home_agent)
     ended = f"; the last one was {last.result} ({last.reason})" if last and last.result in _ENDS else ""
     return Reason(
-        f"no binding is held for {home_address}: its mobile node is at home or not registered, or the bridge leaves it"
-        f" to the home agent{ended}",
+        f"no binding is held for {home_address}: its mobile node is at home or not registered{ended}",
         f"a home registration that home agent {address} accepts and its bridge reports",
         last.time if last and last.result in _ENDS else None,
+    )
+
+
+def withheld(reason: str, since: float | None) -> Reason:
+    """The bridge's decision; ``reason`` is its own."""
+    return Reason(
+        f"its mobile node is registered, but the bridge leaves it to the home agent ({reason})",
+        "the cause gone at the home agent; its bridge then reports it for offloading",
+        since,
     )
 
 

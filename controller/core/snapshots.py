@@ -100,9 +100,9 @@ class Snapshot:
         ``take_in`` does."""
         home_agent, result = self._snapshots.in_force(self), self.result
         if self._to_compare is None:
-            self._to_compare = self._updates.bindings.home_addresses()
+            self._to_compare = self._updates.bindings.home_addresses() + self._updates.withheld.home_addresses()
         for home_address in self._to_compare[-SLICE:]:
-            held = self._updates.bindings.get(home_address)
+            held = self._updates.held(home_address)
             if held is None or held.home_agent != home_agent.address:
                 continue
             if home_address not in self._present and home_address not in self._newer:
@@ -147,7 +147,7 @@ class Snapshot:
             return False
         reports: list[tuple[int | None, bytes | None]]
         reports = [(sequence, None) for sequence in self._removed.get(home_address, ())]
-        held = self._updates.bindings.get(home_address)
+        held = self._updates.held(home_address)
         if held is not None:
             reports.append((held.sequence, held.care_of_address))
         # Of an update that has ended already nothing is known any more.

@@ -3,10 +3,12 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from controller.core import reasons
 from controller.core.activation import Activations
+from controller.core.addresses import Prefix
 from controller.core.admission import check_binding, check_nesting, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.churn import Churn
@@ -30,6 +32,7 @@ class Updates:
     def __init__(
         self,
         bindings: BindingTable,
+        withheld: BindingTable,
         home_agents: HomeAgents,
         routers: Mapping[int, Router],
         tunnel_list: TunnelList,
@@ -37,6 +40,9 @@ class Updates:
         events: list[Event],
     ) -> None:
         self.bindings = bindings
+        # Those that bridges leave to their home agents. Nothing but this class looks at them to decide: no flow, tunnel
+        # or gate can follow from them.
+        self.withheld = withheld
         self.home_agents = home_agents
         self.history = History()
         self.activations = Activations()
@@ -51,7 +57,7 @@ class Updates:
     def check(self, binding: Binding) -> HomeAgent:
         """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
         home_agent = check_binding(binding, self.home_agents)
-        if not is_deregistration(binding):
+        if binding.withheld is None and not is_deregistration(binding):
             check_nesting(binding, self.bindings)
         return home_agent
 
@@ -59,15 +65,27 @@ class Updates:
         """Raise StaleSequence if an update would go back in time: behind what is held, or what has just gone."""
         gone = is_deregistration(binding)
         home_address, sequence = binding.home_address, binding.sequence
-        self.bindings.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
+        for table in (self.bindings, self.withheld):
+            table.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
         last = None if gone else self._departures.last(home_address, sequence, now)
         if last is not None and sequence is not None:
             raise StaleSequence(home_address, sequence, last, gone=True)
+
+    def held(self, home_address: Prefix) -> Binding | None:
+        """Return what is known of a home address, be it offloaded or withheld: never both."""
+        return self.bindings.get(home_address) or self.withheld.get(home_address)
+
+    def held_of(self, home_agent: bytes) -> Iterator[Binding]:
+        """Iterate over all that is known of one home agent."""
+        return chain(self.bindings.of_home_agent(home_agent), self.withheld.of_home_agent(home_agent))
 
     def put(self, binding: Binding, source: Source, now: float, told: bool = True, urgent: bool = False) -> Change:
         """Hold a binding. ``told``: whether that is worth an event of its own; ``urgent``: whether it goes before
         others."""
         home_address = binding.home_address
+        if binding.withheld is not None:
+            return self._withhold(binding, source, now, told)
+        self.withheld.remove(home_address)
         before = self.bindings.get(home_address)
         change = self.bindings.put(binding)
         held = self.bindings.get(home_address)
@@ -105,6 +123,10 @@ class Updates:
         told: bool = True,
     ) -> None:
         """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
+        if held.withheld is not None:
+            self.withheld.remove(held.home_address)
+            self._tell_removed(held, now, reason, source, update, told)
+            return
         self.bindings.remove(held.home_address)
         self._gone(held, now, reason, source, update, told)
 
@@ -126,7 +148,7 @@ class Updates:
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, told: bool = True) -> bool:
         """Refuse an update for what it says, and tell whether that has ended what was held: its home agent has accepted
         the update, so that the mobile node is not any more where it was."""
-        held = self.bindings.get(binding.home_address)
+        held = self.held(binding.home_address)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
             self.note_departure(binding, held, now, refused=True)
@@ -144,9 +166,11 @@ class Updates:
         """Time has passed: end lifetimes and waits. What is too much at once is left for the next call."""
         for binding in self.bindings.expired(now, most=SLICE):
             self._gone(binding, now, "expired", "expiry")
+        for binding in self.withheld.expired(now, most=SLICE):
+            self._tell_removed(binding, now, "expired", "expiry")
         for _ in range(min(SLICE, len(self._doomed))):
             binding, reason = self._doomed.popleft()
-            if self.bindings.get(binding.home_address) is binding:
+            if self.held(binding.home_address) is binding:
                 self.drop(binding, now, reason, "lease")
         for former in self._tunnel_list.faded(now, most=SLICE):
             held = self.bindings.get(former.home_address)
@@ -161,8 +185,32 @@ class Updates:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
         if self._doomed:
             return -math.inf
-        moments = (self.bindings.next_expiry(), self._tunnel_list.next_fading(), self._churn.next_release())
+        moments = (
+            self.bindings.next_expiry(),
+            self.withheld.next_expiry(),
+            self._tunnel_list.next_fading(),
+            self._churn.next_release(),
+        )
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def _withhold(self, binding: Binding, source: Source, now: float, told: bool) -> Change:
+        """Know of a binding that its bridge leaves to the home agent; what was offloaded of it goes, at once."""
+        offloaded = self.bindings.get(binding.home_address)
+        if offloaded is not None:
+            self.drop(offloaded, now, "withheld", source, binding, told)
+        change = self.withheld.put(binding)
+        self._departures.forget(binding.home_address)
+        if change in (Change.ADDED, Change.CHANGED):
+            self._record(binding, now, source, "withheld", binding.withheld)
+            if told:
+                self.event(
+                    "binding-withheld",
+                    home_address=binding.home_address,
+                    care_of_address=binding.care_of_address,
+                    home_agent=binding.home_agent,
+                    reason=binding.withheld,
+                )
+        return change if offloaded is None else Change.CHANGED
 
     def _gone(
         self,
@@ -182,9 +230,20 @@ class Updates:
         self._follow(binding, (binding, *formers), urgent=source == "post")
         for router in self._routers.values():
             router.forget(home_address)
+        self._tell_removed(binding, now, reason, source, update, told)
+
+    def _tell_removed(
+        self,
+        binding: Binding,
+        now: float,
+        reason: str,
+        source: Source,
+        update: Binding | None = None,
+        told: bool = True,
+    ) -> None:
         self._record(update or binding, now, source, "removed", reason)
         if told:
-            self.event("binding-removed", home_address=home_address, reason=reason)
+            self.event("binding-removed", home_address=binding.home_address, reason=reason)
 
     def _note_change(self, binding: Binding, now: float) -> None:
         """A binding is there, or gone, or takes another path: if that happens too often, it is held back."""

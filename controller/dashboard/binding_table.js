@@ -74,6 +74,7 @@ function updateRow(row, binding) {
     rate: bitRate(8 * sum(rates)),
     bytes: bytes(sum(dpids.map((dpid) => binding.routers[dpid].bytes))),
   };
+  set(row.querySelector("[data-of=state]"), { title: binding.withheld });
   for (const [name, text] of Object.entries(texts)) say(row.querySelector(`[data-of=${name}]`), text);
 }
 

@@ -9,6 +9,7 @@ const WORDS = {
   "binding-active": (e) => `${e.home_address} goes direct to ${e.care_of_address}`,
   "binding-removed": (e) => `${e.home_address} has no binding any more (${e.reason})`,
   "binding-refused": (e) => `a binding of ${e.home_address} was refused: ${e.reason}`,
+  "binding-withheld": (e) => `${e.home_address} is left to its home agent by the bridge: ${e.reason}`,
   "binding-held": (e) => `${e.home_address} is kept via its home agent: ${e.reason}`,
   "home-agent-announced": (e) => `home agent ${e.home_agent} is ${e.status}, lease ${e.lease} s`,
   "home-agent-synced": (e) => `home agent ${e.home_agent} has sent its binding cache: ${e.bindings} bindings`,

@@ -67,4 +67,4 @@ export const PATHS = {
 };
 
 // The path that the traffic of a binding takes, by its state.
-export const PATH_OF_STATE = { active: "direct", partial: "mixed", pending: "home-agent", held: "home-agent" };
+export const PATH_OF_STATE = { active: "direct", partial: "mixed", pending: "home-agent", held: "home-agent", withheld: "home-agent" };

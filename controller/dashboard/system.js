@@ -14,7 +14,7 @@ export function showSystem(view) {
 
 function showTiles({ counts, homeAgents, routers, rates, offloaded }) {
   say(byId("count-direct"), count(counts.active));
-  say(byId("count-detour"), count(counts.partial + counts.pending + counts.held));
+  say(byId("count-detour"), count(counts.partial + counts.pending + counts.held + counts.withheld));
   say(byId("count-detour-note"), counts.partial > 0 ? `${count(counts.partial)} of them partly direct` : "mobile nodes");
   const now = Object.values(OFFLOADED).map((key) => rates.of(key));
   say(byId("saved-now"), now.includes(null) ? "–" : bitRate(8 * (now[0] + now[1])));

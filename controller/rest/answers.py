@@ -23,9 +23,10 @@ from controller.rest.fields import (
     SecondsLeft,
     Sequence,
     Time,
+    Withheld,
 )
 
-BindingStateName = Literal["pending", "active", "partial", "held"]
+BindingStateName = Literal["pending", "active", "partial", "held", "withheld"]
 Backend = Literal["flow", "route"] | None
 Cursor = Annotated[str, Meta(description="Where the next page begins: `cursor` of the next request.")] | None
 Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
@@ -68,6 +69,7 @@ class Binding(Struct):
     expires_in: SecondsLeft | None
     state: BindingStateName
     routers: dict[DatapathId, BindingOnRouter]
+    withheld: Withheld | None
 
 
 class BindingRemoved(Struct):
@@ -290,7 +292,7 @@ class BindingUpdate(Struct):
     sequence: Sequence | None
     lifetime: Lifetime | None
     source: Literal["post", "snapshot", "delete", "expiry", "lease"]
-    result: Literal["added", "changed", "refreshed", "refused", "removed"]
+    result: Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
     reason: str | None
 
 

@@ -81,12 +81,12 @@ class BindingCalls:
         self._measure(request, body, change, now)
         self._at.notify()
         note(request, {"subject": binding.home_address, "change": change.value}, change in CHANGES)
-        if self._at.offload.bindings.get(binding.home_address) is None:
+        if self._at.offload.held(binding.home_address) is None:
             return json_answer(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
-        held = self._at.offload.bindings.get(binding.home_address) or binding
+        held = self._at.offload.held(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)
 
     def _post_several(self, request: Request, body: bodies.BindingsBody, now: float) -> Response:
@@ -141,7 +141,7 @@ class BindingCalls:
 
     def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
-        if change in (Change.ADDED, Change.CHANGED):
+        if change in (Change.ADDED, Change.CHANGED) and body.withheld is None:
             self._at.metrics.taken(now - request.environ[ARRIVED])
             if body.detected_ago is not None:
                 self._at.metrics.detected(body.detected_ago)
@@ -172,15 +172,15 @@ class BindingCalls:
             caller.check_home_agent(home_agent)
         care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         within = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
-        bindings = self._at.offload.bindings
+        offload = self._at.offload
         found = (
             (str(home_address), binding)
-            for home_address in self._at.by_turns(bindings.home_addresses())
+            for home_address in self._at.by_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
             if (within is None or within.contains(home_address))
-            and (binding := bindings.get(home_address)) is not None
+            and (binding := offload.held(home_address)) is not None
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (query.state is UNSET or self._at.offload.state_of(binding, now).state == query.state)
+            and (query.state is UNSET or offload.state_of(binding, now).state == query.state)
         )
         counters = self._counters()
         return page_answer(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
@@ -223,7 +223,7 @@ class BindingCalls:
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _held(self, home_address: str) -> Binding:
-        binding = self._at.offload.bindings.get(bodies.prefix_in_path(home_address))
+        binding = self._at.offload.held(bodies.prefix_in_path(home_address))
         if binding is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")
         return binding

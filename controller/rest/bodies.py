@@ -31,6 +31,7 @@ from controller.rest.fields import (
     PortName,
     Revision,
     Sequence,
+    Withheld,
 )
 from controller.rest.problems import Problem, wrong_field
 
@@ -52,6 +53,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     lifetime: Lifetime | None = None
     sequence: Sequence | None = None
     detected_ago: DetectedAgo | None = None
+    withheld: Withheld | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value. ``home_agent`` is the one meant where the body names none. Raises Problem."""
@@ -66,6 +68,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             lifetime=self.lifetime,
             expires_at=None if self.lifetime is None else now + self.lifetime,
             sequence=self.sequence,
+            withheld=self.withheld,
         )
 
 

@@ -54,6 +54,16 @@ Lifetime = Annotated[
 Sequence = Annotated[
     int, Meta(description="Of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552])
 ]
+Withheld = Annotated[
+    str,
+    Meta(
+        description="Why the bridge leaves the binding to the home agent: nothing is installed for it.",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        examples=["IPsec: the home agent's kernel protects its payload"],
+    ),
+]
 FlowKind = Annotated[
     Literal["miss", "guard", "gate", "downlink", "uplink", "verify", "drain"],
     Meta(description="What a flow is there for; the lowest byte of its cookie."),

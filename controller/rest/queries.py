@@ -34,7 +34,7 @@ class BindingsQuery(PageQuery):
     home_address: Annotated[HomeAddress, Meta(description="Of a prefix, all that lie in it.")] | UnsetType = UNSET
     home_agent: Ipv6Address | UnsetType = UNSET
     care_of_address: Ipv6Address | UnsetType = UNSET
-    state: Literal["pending", "active", "partial", "held"] | UnsetType = UNSET
+    state: Literal["pending", "active", "partial", "held", "withheld"] | UnsetType = UNSET
 
 
 class HomeAgentsQuery(PageQuery):

@@ -37,7 +37,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         expires_in=seconds_left(home_agent.lease_ends, now),
         status=home_agent.status.value if held else "expired",
         snapshot="held" if home_agent.may_offload(now) else "wanted",
-        bindings=offload.bindings.count(home_agent.address),
+        bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
     )
 
 
@@ -58,6 +58,7 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
         expires_in=seconds_left(binding.expires_at, now),
         state=state.state,
         routers=routers,
+        withheld=binding.withheld,
     )
 
 

@@ -34,10 +34,11 @@ def binding(
     lifetime: int | None = 60,
     sequence: int | None = None,
     now: float = 0.0,
+    withheld: str | None = None,
 ) -> Binding:
     """A binding of HOME_AGENT."""
     ends = None if lifetime is None else now + lifetime
-    return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence)
+    return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence, withheld)
 
 
 class World:
@@ -168,7 +169,7 @@ class World:
 
     def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
         """A binding's state as the REST API tells it."""
-        held = self.offload.bindings.get(home_address)
+        held = self.offload.held(home_address)
         return "none" if held is None else self.offload.state_of(held, self.now).state
 
     def flows(self, kind: Kind) -> list[Flow]:

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bridge leaves to its home agent is known, explained and counted, and nothing is ever installed for it."""
+
+import random
+
+import pytest
+
+from controller.core.bindings import Change, StaleSequence
+from controller.core.census import census
+from controller.core.explanation import explain
+from controller.core.flows import Kind
+from controller.metrics import STATES
+from tests.support.world import (
+    FIRST,
+    HOME_ADDRESS,
+    HOME_ADDRESSES,
+    HOME_AGENT,
+    LEASE,
+    SECOND,
+    World,
+    binding,
+    established,
+)
+
+IPSEC = "IPsec: the home agent's kernel protects its payload"
+SERVING = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
+
+
+@pytest.fixture
+def world() -> World:
+    """One mobile node's traffic goes direct."""
+    return established()
+
+
+def serving(world: World) -> list[Kind]:
+    return [entry.flow.kind for entry in world.switch.values() if entry.flow.kind in SERVING]
+
+
+def settle(world: World) -> None:
+    world.agent_follows()
+    world.deliver()
+
+
+def test_it_takes_away_what_stood_and_says_why(world: World) -> None:
+    world.event_names()
+    assert world.post(sequence=1, withheld=IPSEC) is Change.CHANGED
+    settle(world)
+    assert serving(world) == []
+    assert world.tunnels == {}
+    assert world.next_hop() == "home agent"
+    assert world.state() == "withheld"
+    assert world.event_names() == ["binding-removed", "binding-withheld"]
+    found = explain(world.offload, HOME_ADDRESS, world.now)
+    assert (found.path, found.since) == ("home-agent", world.now)
+    assert IPSEC in found.reason
+    assert "deregistered" not in found.reason
+    assert [(update.result, update.reason) for update in found.updates[-2:]] == [
+        ("removed", "withheld"),
+        ("withheld", IPSEC),
+    ]
+
+
+def test_a_new_one_installs_nothing(world: World) -> None:
+    sent = world.sent
+    other = HOME_ADDRESSES[1]
+    assert world.post(other, SECOND, withheld=IPSEC) is Change.ADDED
+    assert world.post(other, SECOND, withheld=IPSEC) is Change.UNCHANGED
+    settle(world)
+    assert world.sent == sent
+    assert world.state(other) == "withheld"
+    assert world.state() == "active"
+
+
+def test_it_goes_direct_when_the_cause_is_gone(world: World) -> None:
+    world.post(sequence=1, withheld=IPSEC)
+    settle(world)
+    assert world.post(sequence=1) is Change.ADDED, "with the number that it had: nothing was deregistered"
+    settle(world)
+    world.announce()
+    world.deliver()
+    assert (world.state(), world.next_hop()) == ("active", "2001:db8:2::2")
+
+
+def test_snapshots_carry_it_and_end_it(world: World) -> None:
+    result = world.snapshot(binding(sequence=1, now=world.now, withheld=IPSEC))
+    assert (result.added, result.changed, result.removed) == (0, 1, 0)
+    settle(world)
+    assert (world.state(), serving(world)) == ("withheld", [])
+    assert world.snapshot(binding(sequence=1, now=world.now, withheld=IPSEC)).changes == 0
+    assert world.snapshot().removed == 1
+    assert world.state() == "none"
+
+
+def test_an_older_report_does_not_undo_it(world: World) -> None:
+    world.post(sequence=5, withheld=IPSEC)
+    with pytest.raises(StaleSequence):
+        world.post(sequence=4)
+    assert world.state() == "withheld"
+
+
+def test_an_older_report_does_not_withhold(world: World) -> None:
+    world.post(sequence=5)
+    with pytest.raises(StaleSequence):
+        world.post(sequence=4, withheld=IPSEC)
+    settle(world)
+    assert world.state() == "active"
+
+
+def test_it_is_removed_as_others_are(world: World) -> None:
+    world.post(sequence=1, withheld=IPSEC)
+    world.event_names()
+    assert world.post(lifetime=0) is Change.REMOVED
+    assert world.event_names() == ["binding-removed"]
+    world.post(sequence=40000, withheld=IPSEC)
+    assert world.offload.remove(HOME_ADDRESS, world.now)
+    assert world.state() == "none"
+
+
+def test_it_ends_with_its_lifetime_and_with_the_lease() -> None:
+    world = established()
+    world.post(sequence=1, withheld=IPSEC, lifetime=5)
+    world.pass_time(6.0)
+    assert world.state() == "none"
+    world = established()
+    world.post(sequence=1, withheld=IPSEC, lifetime=1000)
+    world.pass_time(LEASE + 1.0)
+    assert world.state() == "none"
+    assert "lease" in explain(world.offload, HOME_ADDRESS, world.now).reason
+
+
+def test_it_is_counted(world: World) -> None:
+    world.post(HOME_ADDRESSES[1], SECOND, withheld=IPSEC)
+    *_, counts = census(world.offload, world.now)
+    assert {state: counts[HOME_AGENT, state] for state in STATES} == {
+        "active": 1,
+        "partial": 0,
+        "pending": 0,
+        "held": 0,
+        "withheld": 1,
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_reported_nothing_is_installed_for_what_is_withheld(seed: int) -> None:
+    rng, world = random.Random(seed), established()
+    for sequence in range(2, 60):
+        reported = (rng.choice(HOME_ADDRESSES), rng.choice([FIRST, SECOND]))
+        how = rng.choice(["post", "snapshot", "remove", "delete"])
+        withheld = rng.choice([None, IPSEC, "in doubt"])
+        if how == "post":
+            world.post(*reported, sequence=sequence, withheld=withheld)
+        elif how == "snapshot":
+            world.snapshot(binding(*reported, sequence=sequence, now=world.now, withheld=withheld))
+        elif how == "remove":
+            world.post(*reported, sequence=sequence, lifetime=0)
+        else:
+            world.offload.remove(reported[0], world.now)
+        world.announce()
+        if rng.random() < 0.5:
+            world.pass_time(1.0)
+        settle(world)
+        both = set(world.offload.bindings.home_addresses()) & set(world.offload.withheld.home_addresses())
+        assert both == set()
+        served = {entry.flow.serves for entry in world.switch.values() if entry.flow.kind in SERVING}
+        assert not served & set(world.offload.withheld.home_addresses())
+        assert not world.tunnels.keys() & set(world.offload.withheld.home_addresses())
