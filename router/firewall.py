@@ -20,7 +20,7 @@ import time
 from logs import Log
 from router.endpoint import TOUT, Endpoint
 from router.errors import RouterError
-from router.packet_filter import PROBE_CHAIN, TRACE_CHAIN
+from router.packet_filter import PROBE_CHAIN, TRACE_CHAIN, kernel_tables
 from tunnel import links
 from tunnel.errors import TunnelError
 from tunnel.namespace import in_namespace
@@ -67,7 +67,8 @@ def what_drops(endpoint: Endpoint) -> str | None:
 
 
 class Firewall:
-    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds.
+    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds; our
+    own tables there are put back first.
 
     `problem`: what drops the packets that leave the tunnel, as last seen; None where they get through. Raises OSError
     and NamespaceError when its rules cannot be followed.
@@ -84,6 +85,10 @@ class Firewall:
         if _has_events(self._changes) or now >= self._due:
             self._due = now + LOOK
             try:
+                # Who loads new rules often flushes all others first (`flush ruleset`), ours among them.
+                for table in kernel_tables(self._endpoint):
+                    if table.put(self._endpoint.kernel_namespace):
+                        LOG.info("mended", what=f"nftables table {table.family} {table.name} of the router's kernel")
                 self.problem = what_drops(self._endpoint)
             except TunnelError as error:
                 LOG.warning("firewall-not-tried", home_agent=self._endpoint.home_agent, reason=error)
