@@ -15,7 +15,9 @@ HEAD = """\
 
 Four OpenFlow tables, numbered from the setting `first_table` on. A packet begins in `classify`, which keeps on the home
 agent's path what must stay there, and sends the rest on only through a **gate**: a flow with the lease as its timeout,
-renewed as long as all is well. Without gates nothing leads into the other tables.
+renewed as long as all is well. Without gates nothing leads into the other tables. They take frames for the router's own
+MAC addresses, which its agent announces: a frame that was flooded, or is for another router on the same link, is left
+alone.
 
 | table | matches on | does | leads to | otherwise |
 | --- | --- | --- | --- | --- |
@@ -55,10 +57,13 @@ WORDS: dict[tuple[str | int, ...], str] = {
     ),
     (pipeline.CLASSIFY, pipeline.UPLINK_GATE_PRIORITY): (
         "**Gate.** While it stands, unfragmented tunnel packets towards the home agent are looked up by care-of"
-        " address. It outranks the next, as the home agent's address lies in its home prefix."
+        " address, in frames for the router: one such gate for each MAC address of its kernel. It outranks the next, as"
+        " the home agent's address lies in its home prefix."
     ),
     (pipeline.CLASSIFY, pipeline.DOWNLINK_GATE_PRIORITY): (
-        "**Gate.** While it stands, packets towards the home prefix are looked up by home address."
+        "**Gates.** While they stand, packets towards the home prefix are looked up by home address, in frames for the"
+        " router and in those that its kernel sends: two such gates for each MAC address of its kernel. What the kernel"
+        " sends may have come out of a tunnel, from one mobile node to another."
     ),
     (pipeline.CLASSIFY, pipeline.MISS_PRIORITY): "Everything else is none of hoaflow's business.",
     (pipeline.DOWNLINK, pipeline.BINDING_PRIORITY, "route"): (

@@ -23,19 +23,23 @@ from logs import Log
 from northbound.access import Access
 from router.client import Controller, ControllerError, Refused, UnknownRouter
 from router.datapath import Datapath, KernelError
-from router.endpoint import Endpoint
+from router.endpoint import TOUT, Endpoint
 from router.error_relays import ErrorRelays
 from router.errors import RouterError
 from router.firewall import Firewall
 from router.flow.keeper import BrokenTunnel, FlowKeeper
+from router.macs import kernel_macs
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Wanted, without_endpoint
+from tunnel.errors import TunnelError
 
 LOG = Log("router")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
 LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
 REFRESH = 10.0  # seconds between looks into the OVS database for endpoints made or removed
+MACS = 2.0  # seconds between looks at the interfaces of the router's kernel
+MOST_MACS = 64  # that the controller takes
 RESYNC = 600.0  # seconds between comparisons with what the kernel has in fact
 
 
@@ -88,8 +92,9 @@ class Agent:
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
         self._told: tuple[int, dict[str, str]] | None = None  # revision and failures last acknowledged
+        self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
-        self._refresh_due = self._resync_due = 0.0
+        self._refresh_due = self._resync_due = self._macs_due = 0.0
         self._states = {"database": "ok", "tunnel": "ok"}
         self._flow = FlowKeeper(ovsdb)
         self._relays = ErrorRelays()
@@ -143,6 +148,7 @@ class Agent:
         self._flow.keep()
         self._relays.follow(self._datapaths.values())
         filtered = self._look_at_firewalls()
+        self._look_at_macs()
         assert self._controller is not None, "made by _take"
         if not self._lease or self._told != (self._revision, self._failed):
             self._acknowledge(self._controller)
@@ -168,10 +174,32 @@ class Agent:
         for datapath in self._datapaths.values():
             datapath.tidy()
 
+    def _look_at_macs(self) -> None:
+        """See whether the router's kernel has the MAC addresses that were announced; others are to be announced."""
+        now = time.monotonic()
+        if self._lease and now < self._macs_due:
+            return
+        self._macs_due = now + MACS
+        found: set[str] = set()
+        try:
+            if self._flow.record is not None:
+                found.update(kernel_macs())
+            for datapath in self._datapaths.values():
+                found.update(kernel_macs(datapath.record.namespace, TOUT))
+        except TunnelError as error:
+            raise BrokenTunnel(f"the interfaces of the router's kernel cannot be read: {error}") from error
+        macs = tuple(sorted(found)[:MOST_MACS])
+        if macs != self._macs:
+            left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
+            LOG.info("router-macs", bridge=self._bridge_name, macs=",".join(macs) or "none", left_out=left_out or None)
+            self._macs, self._lease = macs, 0.0
+
     def _acknowledge(self, controller: Controller) -> None:
         records = [datapath.record for datapath in self._datapaths.values()]
         with self._interruption.waiting():
-            self._lease = controller.acknowledge(self._revision, records, self._failed, self._flow.announcement())
+            self._lease = controller.acknowledge(
+                self._revision, records, self._failed, self._macs, self._flow.announcement()
+            )
             self._told = (self._revision, self._failed)
 
     def _apply(self) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -64,15 +64,18 @@ class Controller:
         revision: int,
         endpoints: Iterable[EndpointRecord],
         failed: Mapping[str, str],
+        macs: Sequence[str],
         flow: Mapping[str, object] | None = None,
     ) -> float:
         """Say which endpoints there are, and that all up to `revision` is applied but for `failed`; or, where the
         router has the flow backend, what that is (`FlowKeeper.announcement`).
 
-        `failed`: {home address: reason}. Returns the lease, in seconds. Idempotent. Raises ControllerError.
+        `macs`: those of the router's kernel (`kernel_macs`). `failed`: {home address: reason}. Returns the lease, in
+        seconds. Idempotent. Raises ControllerError.
         """
         body: dict[str, object] = {
             "revision": revision,
+            "router_macs": list(macs),
             "endpoints": [{"home_agent": e.home_agent, "port": e.port, "mac": e.mac} for e in endpoints],
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }

@@ -14,7 +14,7 @@ from controller.core.admission import MOST_NESTED, NotAnnounced, Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.departures import UNDER_WAY
 from controller.core.explanation import explain
-from controller.core.flows import Kind, Normal, Output
+from controller.core.flows import Kind, MatchValue, Normal, Output, match_value
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.settlement import ADOPTED_REVIEW
@@ -606,6 +606,40 @@ def test_an_agent_that_announces_something_else_is_told_of(world: World) -> None
     other = {HOME_AGENT: EndpointName("tin2", "02:00:00:00:00:0b")}
     world.offload.acknowledge(DPID, 0, other, None, {}, world.now)
     assert "agent-changed" in world.event_names()
+
+
+def test_gates_follow_the_mac_addresses_that_the_agent_announces(world: World) -> None:
+    first, second = "02:00:00:00:00:0c", "00:00:5e:00:02:01"
+
+    def announce(*macs: str) -> None:
+        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, {}, world.now, macs)
+        world.deliver()
+
+    def taken() -> set[MatchValue | None]:
+        gates = [entry.flow.match for entry in world.switch.values() if entry.flow.kind is Kind.GATE]
+        assert all(match_value(gate, "eth_dst") or match_value(gate, "eth_src") for gate in gates)
+        return {match_value(gate, "eth_dst") for gate in gates} - {None}
+
+    home_agent = world.offload.home_agents.get(HOME_AGENT)
+    assert home_agent is not None
+    router = world.offload.router(DPID)
+    announce(first)
+    assert taken() == {first}
+    opened = router.gates.open_since
+    announce(first, second)
+    assert taken() == {first, second}
+    assert world.state() == "active"
+    assert len(router.gates.open(home_agent, world.now)) == 2, "one for the home prefix, and one for the home agent"
+    announce(second)
+    assert taken() == {second}
+    announce()
+    assert taken() == set()
+    assert (world.state(), opened) == ("pending", {})
+    reason = router.gates.why_closed(home_agent, world.now)
+    assert reason is not None
+    assert "no interface" in reason.text
+    announce(second)
+    assert world.state() == "active"
 
 
 def test_a_lost_agent_closes_the_gates_without_waiting_for_the_bridge(world: World) -> None:

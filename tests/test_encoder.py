@@ -54,7 +54,7 @@ def flows(draw: st.DrawFn) -> Flow:
         st.sampled_from(
             [
                 *flows_of(binding, backend),
-                *gates_of(home_agent, backend),
+                *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend),
                 *guards_of(home_agent, backend),
                 *pipeline.miss_flows(miss),
             ]

@@ -21,6 +21,7 @@ CARE_OF_ADDRESS = parse_address("2001:db8:2::2")
 BINDING = Binding(HOME_ADDRESS, CARE_OF_ADDRESS, HOME_AGENT)
 IPV4_HOME_PREFIX = parse_prefix("10.99.0.0/24")
 IPV4_BINDING = Binding(parse_prefix("10.99.0.100"), CARE_OF_ADDRESS, HOME_AGENT)
+MACS = ("02:00:00:00:00:0c",)
 ROUTE = RouteBackend(3, "02:00:00:00:00:0a")
 FLOW = FlowBackend(
     transmit=5,
@@ -35,17 +36,17 @@ FLOW = FlowBackend(
 def home_agent_flows(*prefixes: Prefix) -> list[Flow]:
     """The guards and gates of a home agent."""
     agent = HomeAgent(HOME_AGENT, prefixes, 10, 0.0, Status.UP, 0.0)
-    return [*(flow for prefix in prefixes for flow in pipeline.guard_flows(prefix)), *gates_of(agent)]
+    return [*(flow for prefix in prefixes for flow in pipeline.guard_flows(prefix)), *gates_of(agent, MACS)]
 
 
 FEATURES = {
     "misses": pipeline.miss_flows((Normal(),)),
     "home-agent": home_agent_flows(HOME_PREFIX),
     "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
-    + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-4:],
+    + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-6:],
     "home-agent-ipv4-flow": [
         *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[-4:],
-        *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW),
+        *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), MACS, FLOW),
     ],
     "binding-route": flows_of(BINDING, ROUTE),
     "binding-flow": flows_of(BINDING, FLOW),

@@ -109,6 +109,7 @@ def test_bindings_come_change_and_go_end_to_end(
     until(lambda: controller.acknowledged, "the agent announces itself")
     assert controller.acknowledged[0] == {
         "revision": 0,
+        "router_macs": sorted(lab.mac("rt", interface) for interface in ("lan", "acc", "home")),
         "endpoints": [{"home_agent": HA, "port": endpoint.port, "mac": endpoint.mac}],
         "failed": [],
     }
@@ -132,6 +133,26 @@ def test_bindings_come_change_and_go_end_to_end(
     until(controller.up_to_date, "the removal is applied")
     until(lambda: (installed(lab), accepted(lab)) == ({}, set()), "what is not wanted any more is gone")
     assert controller.last()["failed"] == []
+
+
+def test_mac_addresses_of_the_routers_kernel_that_come_and_go_are_announced(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    """As VRRP's do (RFC 9568 section 7.3), and those of an interface that is replaced."""
+    virtual = "00:00:5e:00:02:01"
+
+    def announced(mac: str) -> bool:
+        return mac in controller.last().get("router_macs", ())
+
+    lan = lab.mac("rt", "lan")
+    until(lambda: announced(lan), "the agent announces itself")
+    lab.ip("rt", "link", "add", "vrrp", "link", "lan", "address", virtual, "type", "macvlan", "mode", "private")
+    lab.ip("rt", "link", "set", "vrrp", "up")
+    until(lambda: announced(virtual) and announced(lan), "the virtual router's is announced")
+    lab.ip("rt", "link", "set", "vrrp", "down")
+    lab.ip("rt", "link", "set", "lan", "address", "02:00:00:00:00:77")
+    until(lambda: announced("02:00:00:00:00:77") and not announced(virtual), "what has changed is announced")
+    assert not announced(lan)
 
 
 def test_ipv4_and_ipv6_home_addresses_share_a_list_end_to_end(

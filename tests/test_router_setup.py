@@ -210,6 +210,18 @@ def test_what_jumbo_links_bring_is_answered_or_fragmented(bound: RouterLab) -> N
         assert echo_requests(bound) == 3 * sent
 
 
+def test_only_frames_for_the_router_come_to_the_tunnel(bound: RouterLab) -> None:
+    """A frame for another router is seen by this one's bridge when a switch floods it."""
+    echo = ICMPv6EchoRequest(data=b"frame for another router")
+    for (node, interface), gateway, packet in (
+        (("cn", "c0"), "lan", IPv6(src=CN, dst=HOA) / echo),
+        (("mn", "m0"), "acc", IPv6(src=COA, dst=HA) / IPv6(src=HOA, dst=CN) / echo),
+    ):
+        with bound.tap("rt", gateway) as tap:
+            bound.inject(node, interface, bytes(Ether(dst="02:00:00:00:00:99", src="02:00:00:00:00:c1") / packet))
+            tap.await_frames(bytes(echo.data), count=1)
+
+
 @pytest.mark.parametrize("limit", [1, 2], ids=["one tag read", "two tags read"])
 @pytest.mark.parametrize("tags", [(), (10,), (0,), (20, 10)], ids=["untagged", "tagged", "priority-tagged", "QinQ"])
 def test_frames_come_to_the_tunnel_without_their_tags(bound: RouterLab, tags: tuple[int, ...], limit: int) -> None:

@@ -11,6 +11,9 @@ from controller.core.bindings import Binding
 from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of
 from controller.core.home_agents import HomeAgent
 
+# In lower case, with colons.
+MacAddresses = tuple[str, ...]
+
 
 class Path(NamedTuple):
     """What an uplink flow serves: a care-of address, its home agent, and the protocol in the tunnel."""
@@ -20,13 +23,14 @@ class Path(NamedTuple):
     payload: int
 
 
-def gates_of(home_agent: HomeAgent, backend: Backend | None = None) -> tuple[Flow, ...]:
-    """Return the gates of one home agent: one per home prefix, and one for its own address per family of these.
+def gates_of(home_agent: HomeAgent, macs: MacAddresses | None, backend: Backend | None = None) -> tuple[Flow, ...]:
+    """Return the gates of one home agent: for each home prefix, and for its own address per family of these.
 
-    Without ``backend`` they are good for their keys only.
+    ``macs``: those of the router's kernel; None where its agent does not say. Without ``backend`` the gates are good
+    for their keys only.
     """
     limit = backend.mtu if isinstance(backend, FlowBackend) else None
-    return _gates(home_agent.address, home_agent.home_prefixes, limit)
+    return _gates(home_agent.address, home_agent.home_prefixes, macs, limit)
 
 
 def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
@@ -36,11 +40,21 @@ def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...
 
 # A binding's state depends on its home agent's gates and guards, on each router: they are asked for all the time.
 @lru_cache(maxsize=256)
-def _gates(home_agent: bytes, home_prefixes: tuple[Prefix, ...], ipv4_limit: int | None) -> tuple[Flow, ...]:
+def _gates(
+    home_agent: bytes, home_prefixes: tuple[Prefix, ...], macs: MacAddresses | None, ipv4_limit: int | None
+) -> tuple[Flow, ...]:
     payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_prefixes}, reverse=True)
+    # What its kernel sends is taken, too: a mobile node's packets for another one leave their first tunnel there. But
+    # no tunnel packets: they are on their way to the home agent because they have been here.
+    to_router: list[pipeline.Frame] = [pipeline.ANY_FRAME] if macs is None else [(("eth_dst", mac),) for mac in macs]
+    from_router: list[pipeline.Frame] = [(("eth_src", mac),) for mac in macs or ()]
     return (
-        *(pipeline.uplink_gate(home_agent, payload) for payload in payloads),
-        *(pipeline.downlink_gate(prefix, ipv4_limit if prefix.is_ipv4 else None) for prefix in home_prefixes),
+        *(pipeline.uplink_gate(home_agent, payload, frame) for frame in to_router for payload in payloads),
+        *(
+            pipeline.downlink_gate(prefix, frame, ipv4_limit if prefix.is_ipv4 else None)
+            for frame in (*to_router, *from_router)
+            for prefix in home_prefixes
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from controller.core import pipeline, reasons
 from controller.core.backends import Backend
 from controller.core.flow_sets import gates_of, guards_of
-from controller.core.flows import Flow, FlowKey
+from controller.core.flows import Flow, FlowKey, Match
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
@@ -101,7 +101,7 @@ class Gates:
             for flow in guards_of(home_agent, backend):
                 self._flows.want(flow)
                 wanted.add(flow.key)
-            gates = gates_of(home_agent, backend)
+            gates = gates_of(home_agent, self._tunnels.macs, backend)
             if self._why_none(home_agent, now) is None:
                 for gate in gates:
                     if self._why_waits(gate, now) is None:
@@ -109,7 +109,7 @@ class Gates:
                             self._withdraw_formers(home_agent.address)
                         self._flows.want(gate, home_agent.lease_ends)
                         wanted.add(gate.key)
-            if not all(self._flows.is_active(gate.key, now) for gate in gates):
+            if not gates or not all(self._flows.is_active(gate.key, now) for gate in gates):
                 self.open_since.pop(home_agent.address, None)
             elif home_agent.address not in self.open_since:
                 self.open_since[home_agent.address] = now
@@ -124,16 +124,21 @@ class Gates:
         self.open_since.clear()
 
     def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
-        """Return the gates of ``home_agent`` that stand on the switch."""
-        entries = (self._flows.installed.entry(gate.key, now) for gate in gates_of(home_agent))
-        return [OpenGate(home_agent.address, entry.flow, entry.expires_at) for entry in entries if entry is not None]
+        """Return the gates of ``home_agent`` that stand on the switch: one for all kinds of frames that it takes."""
+        found: dict[Match, OpenGate] = {}
+        for gate in gates_of(home_agent, self._tunnels.macs):
+            entry = self._flows.installed.entry(gate.key, now)
+            if entry is not None:
+                packets = tuple((name, value) for name, value in gate.match if name not in ("eth_dst", "eth_src"))
+                found.setdefault(packets, OpenGate(home_agent.address, entry.flow, entry.expires_at))
+        return list(found.values())
 
     def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
         """Say why not all gates of ``home_agent`` stand, None if they do."""
         found = self._why_none(home_agent, now)
         if found is not None:
             return found
-        for gate in gates_of(home_agent):
+        for gate in gates_of(home_agent, self._tunnels.macs):
             if (found := self._why_waits(gate, now)) is not None:
                 return found
             if (rejection := self._flows.rejections.get(gate.key)) is not None:
@@ -163,6 +168,8 @@ class Gates:
         backend = self._backend(home_agent.address)
         if isinstance(backend, Reason):
             return backend
+        if self._tunnels.macs == ():
+            return reasons.no_mac()
         # What must stay on the home agent's path is kept there before anything is taken off it.
         if not all(self._flows.is_active(flow.key, now) for flow in guards_of(home_agent, backend)):
             return reasons.guards_unconfirmed()

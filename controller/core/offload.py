@@ -154,15 +154,19 @@ class Offload:
         flow: FlowTunnelNames | None,
         failures: dict[Prefix, str],
         now: float,
+        macs: tuple[str, ...] | None = None,
     ) -> None:
-        """A tunnel agent says what backend its router has, and what its kernel holds. Failures of home addresses that
-        have no binding are passed over: they are gone by now. Of many new ones not all are told."""
+        """A tunnel agent says what backend and MAC addresses its router has, and what its kernel holds.
+
+        Failures of home addresses that have no binding are passed over: they are gone by now. Of many new ones not all
+        are told."""
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self._router(dpid, now)
-        before, was = router.tunnels.failures, (router.tunnels.endpoints, router.tunnels.flow)
-        if router.tunnels.agent_alive(now) and any(was) and was != (endpoints, flow):
+        before, was = router.tunnels.failures, (router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs)
+        if router.tunnels.agent_alive(now) and any(was) and was != (endpoints, flow, macs):
             self._event("agent-changed", router=f"{dpid:016x}")
         router.hear_agent(now)
+        router.tunnels.macs = macs
         self.activations.suspect(router.acknowledge(revision, endpoints, flow, failures, now))
         news = ((address, reason) for address, reason in failures.items() if before.get(address) != reason)
         for home_address, reason in islice(news, MOST_TOLD):

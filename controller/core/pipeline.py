@@ -8,6 +8,7 @@ Table numbers are given by the order in ``TABLES``; code uses names.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from controller.core.addresses import Prefix, host, parse_prefix
 from controller.core.flows import (
@@ -63,6 +64,10 @@ MISS_PRIORITY = 0
 # No packet has such a destination (RFC 6666), and no home address lies there.
 DISCARD_ONLY = parse_prefix("100::/64")
 
+# What a gate asks of an Ethernet frame: nothing, its destination, or its source.
+Frame = tuple[()] | tuple[tuple[Literal["eth_dst", "eth_src"], str]]
+ANY_FRAME: Frame = ()
+
 # Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
 TUNNEL_SOURCE = "tun_ipv6_src"
 TUNNEL_DESTINATION = "tun_ipv6_dst"
@@ -86,7 +91,10 @@ TABLES = (
     Table(
         CLASSIFY,
         matches=frozenset(
-            {"in_port", "eth_type", "ipv6_dst", "ipv4_dst", "ip_proto", "icmpv6_type", "nw_ttl", "ip_frag"}
+            {
+                *("in_port", "eth_dst", "eth_src", "eth_type", "ipv6_dst", "ipv4_dst"),
+                *("ip_proto", "icmpv6_type", "nw_ttl", "ip_frag"),
+            }
         ),
         actions=(Normal, CheckLength, Goto),
         leads_to=frozenset({DOWNLINK, UPLINK, VERIFY}),
@@ -206,23 +214,23 @@ def length_guards() -> list[Flow]:
     return [_flow(Kind.GUARD, DOWNLINK, LENGTH_PRIORITY, wanted, (Normal(),)) for wanted in (too_long, *fragments)]
 
 
-def downlink_gate(home_prefix: Prefix, limit: int | None = None) -> Flow:
-    """While it stands, packets for ``home_prefix`` are looked up among the bindings.
+def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | None = None) -> Flow:
+    """While it stands, packets for ``home_prefix`` in such frames are looked up among the bindings.
 
     ``limit``: in octets; longer ones are marked for ``length_guards``.
     """
-    wanted = match(**_towards(home_prefix))
+    wanted = match(**dict(frame), **_towards(home_prefix))
     check = () if limit is None else (CheckLength(ETHERNET_HEADER + limit),)
     return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (*check, Goto(DOWNLINK)))
 
 
-def uplink_gate(home_agent: bytes, payload: int) -> Flow:
-    """While it stands, tunnel packets for the home agent are looked up among the care-of addresses.
+def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME) -> Flow:
+    """While it stands, tunnel packets for the home agent in such frames are looked up among the care-of addresses.
 
     ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are the home agent's: only the
     first one shows what it carries, and whoever decapsulates needs all.
     """
-    wanted = match(**_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
+    wanted = match(**dict(frame), **_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
     return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),))
 
 

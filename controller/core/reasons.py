@@ -145,6 +145,14 @@ def no_port(ports: list[str]) -> Reason:
     )
 
 
+def no_mac() -> Reason:
+    """Of frames that come by, none is for the router."""
+    return Reason(
+        "its agent has found no interface of the router's kernel that is up, so no frame is for it",
+        "an interface of the router's kernel that is up (ip link), in the network namespace that setup was given",
+    )
+
+
 def guards_unconfirmed() -> Reason:
     """What must stay on the home agent's path is kept there before anything is taken off it."""
     return Reason(

@@ -42,6 +42,8 @@ class Tunnels:
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
         self.flow: FlowTunnelNames | None = None
+        # The MAC addresses of the router's kernel: it is what frames for these are for. None: the agent does not say.
+        self.macs: tuple[str, ...] | None = None
         # What the agent could not apply, and why.
         self.failures: dict[Prefix, str] = {}
         self.agent_lease_ends: float | None = None

@@ -41,6 +41,9 @@ SHORTEST_LEASE = 2
 # Home prefixes of a home agent, and home agents that a router has endpoints for.
 MOST_PREFIXES = MOST_ENDPOINTS = 256
 
+# MAC addresses of a router: each costs gates of its own.
+MOST_MACS = 64
+
 T = TypeVar("T")
 
 
@@ -126,12 +129,24 @@ class FailureBody(Struct, forbid_unknown_fields=True):
 
 
 class AcknowledgementBody(Struct, forbid_unknown_fields=True):
-    """Which backend a router has, and what its kernel holds."""
+    """Which backend a router has, and what its kernel holds.
+
+    ``router_macs``: the MAC addresses of its kernel's interfaces. Only frames for these, and of those from them, are
+    taken off the home agent's path; without the member all that the bridge sees.
+    """
 
     revision: Revision
+    router_macs: Annotated[list[MacAddress], Meta(max_length=MOST_MACS)] | None = None
     endpoints: Annotated[list[EndpointBody], Meta(max_length=MOST_ENDPOINTS)] = []
     flow: FlowTunnelBody | None = None
     failed: list[FailureBody] = []
+
+    def core_macs(self) -> tuple[str, ...] | None:
+        """Return the MAC addresses, each once. Raises Problem."""
+        if self.router_macs is None:
+            return None
+        found = (_unicast_mac(f"router_macs[{index}]", mac) for index, mac in enumerate(self.router_macs))
+        return tuple(dict.fromkeys(found))
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
         """Return the endpoints by home agent. Raises Problem, also where the `flow` backend is told as well."""

@@ -111,15 +111,16 @@ class RouterCalls:
     )
     def put_acknowledgement(self, request: Request, body: bodies.AcknowledgementBody, dpid: str) -> Response:
         """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
-        endpoints, flow = body.core_endpoints(), body.core_flow()
+        endpoints, flow, macs = body.core_endpoints(), body.core_flow(), body.core_macs()
         failures = dict(map(body.failure, self._at.by_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
-        before = self._at.offload.routers.get(number)
-        was = None if before is None else (before.tunnels.endpoints, before.tunnels.flow, before.tunnels.failures)
-        self._at.offload.acknowledge(number, body.revision, endpoints, flow, failures, now)
+        was = None
+        if (router := self._at.offload.routers.get(number)) is not None:
+            was = router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs, router.tunnels.failures
+        self._at.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
         backend = "route" if endpoints else "none" if flow is None else "flow"
-        note(request, {"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, failures))
+        note(request, {"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, macs, failures))
         self._at.notify()
         return json_answer(answers.AgentLease(self._at.settings.agent_lease))
 

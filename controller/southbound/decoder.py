@@ -56,6 +56,7 @@ OPENFLOW_BASIC, NXM_0, NXM_1 = 0x8000, 0x0000, 0x0001
 FIELDS = {
     (OPENFLOW_BASIC, 0): "in_port",
     (OPENFLOW_BASIC, 3): "eth_dst",
+    (OPENFLOW_BASIC, 4): "eth_src",
     (OPENFLOW_BASIC, 5): "eth_type",
     (OPENFLOW_BASIC, 10): "ip_proto",
     (OPENFLOW_BASIC, 11): "ipv4_src",
@@ -70,6 +71,7 @@ FIELDS = {
     (NXM_1, 109): "tun_ipv6_src",
     (NXM_1, 110): "tun_ipv6_dst",
 }
+MAC_FIELDS = {"eth_dst", "eth_src"}
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
 # How many layouts are learned. There are a few for each kind of flow; those of others' making are not worth more.
 MOST_LAYOUTS = 1000
@@ -239,6 +241,8 @@ def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
     if not masked:
         if name in ADDRESS_FIELDS:
             return Prefix(data, len(data) * 8)
+        if name in MAC_FIELDS:
+            return data.hex(":")
         # Open vSwitch reports a mask that has all bits of the field as none.
         return None if name == "reg0" else int.from_bytes(data, "big")
     half = len(data) // 2

@@ -31,6 +31,7 @@ from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Normal
 from controller.core.home_agents import HomeAgent, Status
 from router.cli import main
+from router.macs import kernel_macs
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh, until
@@ -232,7 +233,7 @@ class FlowLab:
         flows = [
             *pipeline.miss_flows((Normal(),)),
             *guards_of(home_agent, self._backend),
-            *gates_of(home_agent, self._backend),
+            *gates_of(home_agent, in_namespace(self.names["rt"], kernel_macs), self._backend),
         ]
         for home_address in (HOA, HOA4):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)

@@ -24,7 +24,11 @@ FLOW = {
     "decapsulation_mac": MAC,
     "router_mac": MAC,
 }
-BACKENDS: dict[str, dict[str, Any]] = {"route": {"endpoints": ENDPOINTS}, "flow": {"endpoints": [], "flow": FLOW}}
+MACS = ["02:00:00:00:00:0c"]
+BACKENDS: dict[str, dict[str, Any]] = {
+    "route": {"router_macs": MACS, "endpoints": ENDPOINTS},
+    "flow": {"router_macs": MACS, "endpoints": [], "flow": FLOW},
+}
 # What differs from run to run, and what says nothing here.
 VARYING = re.compile(r"(duration|n_bytes|hard_timeout|hard_age|idle_age)=[^,]*, |send_flow_rem ")
 

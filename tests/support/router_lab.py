@@ -30,7 +30,8 @@ from controller.core.backends import RouteBackend
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.home_agents import HomeAgent, Status
-from router.endpoint import Endpoint
+from router.endpoint import TOUT, Endpoint
+from router.macs import kernel_macs
 from tests.support.flow_text import ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient
@@ -219,8 +220,9 @@ class RouterLab:
         """The flows that the controller would install: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""
         (endpoint,) = self.status()["endpoints"]
         backend = RouteBackend(endpoint["ofport"], endpoint["mac"])
+        macs = kernel_macs(endpoint["namespace"], TOUT)
         home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
-        flows = [*pipeline.miss_flows(None), *guards_of(home_agent, backend), *gates_of(home_agent, backend)]
+        flows = [*pipeline.miss_flows(None), *guards_of(home_agent, backend), *gates_of(home_agent, macs, backend)]
         for home_address, care_of_address in itertools.product((HOA, HOA4, MNP4), (COA, COA_2)):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
             flows += flows_of(binding, backend)
