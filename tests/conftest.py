@@ -3,7 +3,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Before anything that imports werkzeug: after it, eventlet.wsgi makes the threads of the standard library's servers
@@ -14,6 +14,8 @@ from hypothesis import configuration, settings
 
 from tests.support.logs import ErrorRecords
 from tests.support.ovs import Ovs
+from tests.support.signals import end_in_order
+from tests.support.skips import why_not_skipped
 
 # The kernel tier needs a kernel with Open vSwitch's datapath: `make test-kernel` runs it where there is one.
 collect_ignore = [] if os.environ.get("HOAFLOW_KERNEL_TIER") else ["kernel"]
@@ -29,13 +31,39 @@ settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the markers."""
+    """Declares the markers, and has signals end the run in order."""
+    end_in_order()
     config.addinivalue_line(
         "markers", "expected_log(regex, ...): errors this test causes on purpose, as `logger: LEVEL: message`"
     )
     config.addinivalue_line(
         "markers", "expected_ovs_log(regex, ...): errors that Open vSwitch logs in this test on purpose"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails a test that is skipped where it may not be."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same of a module that is skipped as a whole."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if (wrong := why_not_skipped(report.nodeid, reason)) is not None:
+            report.outcome, report.longrepr = "failed", wrong
 
 
 def _expected(request: pytest.FixtureRequest, marker: str) -> list[str]:

@@ -3,6 +3,7 @@
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.support.logs import assert_log_clean, errors_in
 from tests.support.ovs import Ovs
 
 pytest_plugins = ["pytester"]
+
+CONFTEST = "from tests.conftest import *"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,67 @@ def test_an_error_logged_in_a_test_fails_it(pytester: pytest.Pytester, monkeypat
         """
     )
     pytester.runpytest_subprocess().assert_outcomes(passed=2, errors=1)
+
+
+@pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
+def test_what_cannot_run_fails_in_continuous_integration(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, status: int
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("CI", ci)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        test_module='import pytest\npytest.skip("no such host", allow_module_level=True)',
+        test_fixture="""
+        import pytest
+
+        @pytest.fixture
+        def engine():
+            pytest.skip("no engine")
+
+        def test_with_an_engine(engine):
+            pass
+
+        @pytest.mark.xfail(strict=True)
+        def test_that_is_known_to_fail():
+            assert False
+        """,
+    )
+    result = pytester.runpytest_subprocess("--continue-on-collection-errors")
+    assert (result.ret == 0) == (status == 0)
+    if status:
+        result.stdout.fnmatch_lines_random(["*test_with_an_engine cannot be skipped*no engine*", "*no such host*"])
+    else:
+        result.assert_outcomes(skipped=2, xfailed=1)
+
+
+def test_what_tests_start_has_default_signals_whatever_this_run_ignores(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `nohup`, or in a background that ignores Ctrl-C, which then is without effect on the run."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import os, signal, subprocess
+
+        def test_child():
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+                os.kill(os.getpid(), number)
+            status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+            ignored = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")), 16)
+            assert not ignored & 0b111, bin(ignored)
+        """
+    )
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        ["bash", "-c", "trap '' INT HUP QUIT; exec \"$@\"", "bash", *run],
+        cwd=pytester.path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_open_vswitch_forwards_and_answers_a_trace(ovs: Ovs) -> None:
