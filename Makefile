@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything starts from here. No target needs root as such: what does gets it through scripts/as-root.
 BIN := .venv/bin
+# The environment's Python as root, in namespaces that are gone with it.
+ISOLATED := scripts/as-root scripts/isolated-python
 # Runs a command on a kernel that has Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
 GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 # -v and the traceback after five minutes: where one hangs, the last line tells which. Plugins that nothing there needs
 # take long to import under emulation.
-KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 $(BIN)/python -m pytest -v -o faulthandler_timeout=300 \
+KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest -v -o faulthandler_timeout=300 \
 	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
 # As many at once as there are processors, each process in namespaces of its own.
@@ -40,26 +42,26 @@ test-kernel: setup ## the kernel tier of the tests alone, emulated if this host'
 
 test-compose: setup ## docker-compose.yml with a real engine: the image, a journey, killed parts
 	scripts/setup-containers
-	scripts/as-root env HOAFLOW_CONTAINERS=1 $(BIN)/python -m pytest -s tests/containers $(PYTEST)
+	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest -s tests/containers $(PYTEST)
 
 test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/test_deploy_*.py $(PYTEST)
 
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
-	scripts/as-root $(BIN)/python -m benchmarks $(BENCH)
+	$(ISOLATED) -m benchmarks $(BENCH)
 
 bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home agent, side by side; build/bench-dataplane.json
-	$(GUEST) --writable build -- $(BIN)/python -m benchmarks.dataplane $(BENCH)
+	$(GUEST) --writable build -- scripts/isolated-python -m benchmarks.dataplane $(BENCH)
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
 
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
-	scripts/as-root $(BIN)/python -m tests.support.dumps
+	$(ISOLATED) -m tests.support.dumps
 	$(BIN)/python -m manual
 
 screenshots: setup ## those of the dashboard in docs/images, from its test in Mininet
-	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/test_dashboard.py
+	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images scripts/isolated-python -m pytest tests/test_dashboard.py
 
 docs: setup ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -41,6 +41,9 @@ PATIENCE = 10  # how much longer tests wait there
 MEMORY = "3G"  # what programs write outside build/ stays in memory, too
 PASSED_ON = ("CI", "TERM")
 LOG_LINES = 30
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Virtme-ng and qemu, which it starts, end with this process, even if that is killed.
+ENDS_WITH_THIS = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class GuestError(RuntimeError):
@@ -58,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, or in the background
+            signal.signal(number, _terminate)
     if not arguments.vm and has_flow_backend():
         print("kernel: this host's own", file=sys.stderr, flush=True)
         return subprocess.run(arguments.command, cwd=CHECKOUT).returncode
@@ -69,9 +74,10 @@ def main(argv: list[str] | None = None) -> int:
         return 125
 
 
-def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not keep this from ending the guest
-    sys.exit(143)
+def _terminate(number: int, _frame: object) -> None:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)  # a second one must not keep this from ending the guest
+    sys.exit(128 + number)
 
 
 def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
@@ -118,12 +124,12 @@ def _boot(command: Sequence[str], exchange: Path, writable: Sequence[Path]) -> s
     options += [f"--rwdir={directory}" for directory in directories] + ["--rodir=/run/usr=/usr"]
     with open(exchange / LOG.name, "ab") as log:  # qemu opens it anew by its descriptor: both have to append
         return subprocess.Popen(
-            [vng, *options, "--", "bash", str(exchange / "run")],
+            [*ENDS_WITH_THIS, vng, *options, "--", "bash", str(exchange / "run")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PATH": path},
-            start_new_session=True,  # virtme-ng and qemu, which it starts, end together
+            start_new_session=True,  # Ctrl-C is for this process
         )
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.containers.engine import Engine, NoEngineError, running_engine
-from tests.containers.system import System, running_system
+from tests.containers.system import System, build_image, running_system
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """A container engine; where none can be had, the tests are skipped and say why."""
+    """A container engine; where none can be had, the tests are skipped and say why (but see tests/support/skips.py)."""
     try:
-        with running_engine() as found:
+        with running_engine(build_image) as found:
             yield found
     except NoEngineError as error:
         pytest.skip(f"NO CONTAINER TESTS: {error}")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container engine for the tests: the host's, where it answers, else one of their own that leaves nothing behind."""
+"""A container engine for the tests, of their own: it and all that it makes are in the namespaces of
+scripts/isolated-python, and end with them. What the host's engine has is neither used nor touched.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from tests.support.signals import undisturbed
 
 CHECKOUT = Path(__file__).parents[2]
 BASE_TAR = CHECKOUT / "build" / "image" / "base.tar"
 BASE_IMAGE = "hoaflow-test-base:bookworm"
 RELEASED_BASE = "debian:bookworm-slim"
 START_SECONDS = 60.0
+# Into the network that has a way to the packages' registries.
+OUTSIDE = ("nsenter", "--net=/run/netns/outside")
 # Its packet filter rules and default bridge are not needed, and the host's settings none of its affair.
 OPTIONS = ("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
 
@@ -85,7 +91,7 @@ class Engine:
             options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
             options.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
             subprocess.run(
-                ["mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", str(scratch)],
+                [*OUTSIDE, "mmdebstrap", "--quiet", "--variant=minbase", *options, "bookworm", str(scratch)],
                 check=True,
                 timeout=600,
             )
@@ -95,36 +101,37 @@ class Engine:
 
 
 @contextlib.contextmanager
-def running_engine() -> Iterator[Engine]:
-    """The host's engine, or one that is started for this. Raises NoEngineError."""
-    engine = Engine(os.environ)
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        engine.docker("version", "--format", "{{.Server.Version}}", timeout=10)
-        yield engine
-        return
+def running_engine(prepare: Callable[[Engine], None]) -> Iterator[Engine]:
+    """An engine without a way out, for which another one, with the same images, has done what needs a way out.
+
+    Raises NoEngineError.
+    """
     # Outside of build/, whose owner may be changed; not in a memory file system, as images are large.
     home = Path(tempfile.mkdtemp(prefix="hoaflow-test-engine-", dir="/var/tmp"))
     try:
-        with _own_engine(home) as engine:
+        with _engine_in(home, OUTSIDE) as builder:
+            prepare(builder)
+        with _engine_in(home) as engine:
             yield engine
     finally:
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            if (mounted := line.split()[1]).startswith(f"{home}/"):  # namespaces that it leaves behind
-                subprocess.run(["umount", mounted], check=True, timeout=30)
-        shutil.rmtree(home)
+        with undisturbed():
+            for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+                if (mounted := line.split()[1]).startswith(f"{home}/"):  # namespaces that it leaves behind
+                    subprocess.run(["umount", mounted], check=True, timeout=30)
+            shutil.rmtree(home)
 
 
 @contextlib.contextmanager
-def _own_engine(home: Path) -> Iterator[Engine]:
-    program = shutil.which("dockerd")
+def _engine_in(home: Path, enter: Sequence[str] = ()) -> Iterator[Engine]:
+    program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
-        raise NoEngineError("no engine answers, and there is no dockerd: scripts/setup-containers installs one")
+        raise NoEngineError("there is no dockerd: scripts/setup-containers installs one")
     socket, log = f"unix://{home}/socket", home / "log"
     engine = Engine(os.environ | {"DOCKER_HOST": socket})
     places = ("--data-root", f"{home}/data", "--exec-root", f"{home}/run", "--pidfile", f"{home}/pid")
     with log.open("wb") as output:
         daemon = subprocess.Popen(
-            [program, "--host", socket, *places, *OPTIONS], stdout=output, stderr=output, start_new_session=True
+            [*enter, program, "--host", socket, *places, *OPTIONS], stdout=output, stderr=output, start_new_session=True
         )
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -134,9 +141,10 @@ def _own_engine(home: Path) -> Iterator[Engine]:
             time.sleep(0.1)
         yield engine
     finally:
-        daemon.terminate()
-        try:
-            daemon.wait(60)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+        with undisturbed():
+            daemon.terminate()
+            try:
+                daemon.wait(60)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()

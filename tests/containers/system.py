@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.containers.engine import CHECKOUT, Engine
+from tests.support.signals import undisturbed
 from topologies.traffic import Records, Span, lost
 
 PROJECT = "hoaflow-test"
@@ -169,19 +170,24 @@ def wait(condition: Callable[[], object], otherwise: str, seconds: float = WAIT_
         time.sleep(0.2)
 
 
-@contextlib.contextmanager
-def running_system(engine: Engine) -> Iterator[System]:
-    """Builds the image and brings all of it up; takes it down again, with its volumes."""
-    system = System(engine)
+def build_image(engine: Engine) -> None:
+    """Builds the image, which needs a way to the packages' registries."""
     proxy = CHECKOUT / "deploy" / "image" / "ca" / "host.crt"
     if HOST_CERTIFICATES.exists():
         shutil.copy(HOST_CERTIFICATES, proxy)
     try:
-        print(system.compose("build", "controller"))
+        print(System(engine).compose("build", "controller"))
     finally:
         proxy.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def running_system(engine: Engine) -> Iterator[System]:
+    """Brings all of it up; takes it down again, with its volumes."""
+    system = System(engine)
     try:
         system.compose("up", "-d")
         yield system
     finally:
-        system.compose("down", "--volumes", "--timeout", "5")
+        with undisturbed():
+            system.compose("down", "--volumes", "--timeout", "5")
