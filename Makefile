@@ -14,7 +14,7 @@ KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest -v -o
 ALL_TESTS = $(BIN)/python -m pytest --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo pages screenshots docs lock clean
+.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,9 @@ bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home a
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
+
+lab: setup ## the whole system in Mininet, to play with: roam, kill, look; TOPO=single for the small network
+	scripts/as-root $(BIN)/python -m demo.lab $(TOPO) $(LAB)
 
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
 	$(ISOLATED) -m tests.support.dumps

@@ -3,24 +3,22 @@
 
 import argparse
 import contextlib
-import fcntl
 import json
 import math
 import os
 import platform
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import requests
 
+from demo.directory import InUse, of_ones_own
 from demo.figures import Check, checks, figures
+from demo.interruption import Interrupted, raise_interrupted
 from demo.journey import Journey, Observations
 from demo.narration import Narrator
 from demo.page import write_page
@@ -54,21 +52,6 @@ FAILURES = (
     *(guest.GuestError, ProcessError, TopologyError),
     *(OSError, requests.RequestException, subprocess.SubprocessError),
 )
-
-
-class Interrupted(BaseException):
-    """SIGTERM or SIGINT: stop, and clean up."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
-
-
-def interrupt(number: int, _frame: FrameType | None) -> None:
-    """End as soon as possible. From now on signals are ignored: cleaning up takes a few seconds, and is bounded."""
-    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def observe(
@@ -171,14 +154,11 @@ def main(argv: list[str] | None = None) -> int:
     demo = partial(
         run_in_guest if arguments.kernel == VM else run, directory, arguments.delay, arguments.rate, slowdown
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            parser.error(f"another demo is writing to {directory}: wait for it, or give another --output")
-        clear(directory)
-        return guarded(demo, directory)
+    try:
+        with of_ones_own(directory):
+            return guarded(demo, directory)
+    except InUse as error:
+        parser.error(str(error))
 
 
 def positive(text: str) -> float:
@@ -189,16 +169,9 @@ def positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
 
 
-def clear(directory: Path) -> None:
-    """Remove what is in it, of an earlier run. Not itself: a guest has it as a mount."""
-    for path in directory.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def guarded(demo: Callable[[], int], directory: Path) -> int:
     """Run the demo, with signals and failures told in words; returns the exit status."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    raise_interrupted()
     try:
         return demo()
     except Interrupted as interrupted:

@@ -137,9 +137,9 @@ class Journey:
             self._pause(STAY)
 
     def _start_offload(self) -> None:
-        self.narrator.say("starting hoaflow: controller, backends and agents of the routers, bridge")
+        self.narrator.say("starting hoaflow")
         start, before = time.time(), set(self.bed.programs)
-        self.seen.backends = self.deployment.start_offload()
+        self.seen.backends = self.deployment.start_offload(self.narrator.say)
         self.seen.starting = Span(start, time.time())
         started = [process for name, process in self.bed.programs.items() if name not in before]
         priority.give(started, priority.HOAFLOW)

@@ -8,6 +8,7 @@ the root namespace. The management network joins them.
 import re
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -132,13 +133,20 @@ class Deployment:
         command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
         return self.bed.start("bridge", command, node="ha")
 
-    def start_offload(self) -> dict[str, Backend]:
-        """All of hoaflow; returns when the routers are ready and the home agent's bindings known: {router: backend}."""
+    def start_offload(self, tell: Callable[[str], None] = lambda _: None) -> dict[str, Backend]:
+        """All of hoaflow; returns when the routers are ready and the home agent's bindings known: {router: backend}.
+
+        tell: is called with each step before it is done.
+        """
+        tell("starting the controller")
         controller = self.start_controller()
+        tell(f"setting up a tunnel endpoint on {', '.join(self.routers)}")
         reasons = self.set_up_routers()
+        tell("starting the routers' agents, and the bridge beside the home agent")
         for router in self.routers:
             self.start_agent(router)
         self.start_bridge()
+        tell("waiting until the switches are connected and the home agent's bindings known")
         controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
         backends = {}
         for router, reason in reasons.items():

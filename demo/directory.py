@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directory that a run writes to: of one run at a time, and empty when it begins."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class InUse(Exception):
+    """Another run writes to this directory."""
+
+
+@contextmanager
+def of_ones_own(directory: Path) -> Iterator[None]:
+    """Make the directory, or empty it; another run is refused meanwhile. Raises InUse."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(f"another run is writing to {directory}: wait for it, or give another --output") from None
+        for path in directory.iterdir():  # not the directory itself: a guest has it as a mount
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
