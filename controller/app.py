@@ -18,6 +18,7 @@ from controller.changes import ChangeSignal, KeyedSignal
 from controller.core.events import EVENTS, MOVES
 from controller.core.offload import Offload
 from controller.core.router import Timing
+from controller.core.sessions import Sessions
 from controller.events import EventBuffer
 from controller.garbage import spare_full_collections
 from controller.hangup import Hangup
@@ -74,6 +75,7 @@ class HoaflowController(RyuApp):
         self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
         self._events = EventBuffer(settings.event_buffer, first=microseconds)
         self._encoder = Encoder(settings.first_table)
+        self._sessions = Sessions(self._offload)
         self._channels: dict[int, SwitchChannel] = {}
         self._changed = ChangeSignal()
         self._moved = KeyedSignal()
@@ -162,11 +164,9 @@ class HoaflowController(RyuApp):
                 present=datapath.address,
             )
             former.end()
-            if former.router is not None:
-                self._offload.disconnect(datapath.id, time.monotonic())
         channel = SwitchChannel(
             datapath,
-            self._offload,
+            self._sessions.open(datapath.id, time.monotonic()),
             self._encoder,
             self._settings.answer_within,
             self._settings.read_back_every,
@@ -181,9 +181,7 @@ class HoaflowController(RyuApp):
             return  # its switch has connected anew already
         del self._channels[datapath.id]
         channel.end()
-        if channel.router is not None:
-            self._offload.disconnect(datapath.id, time.monotonic())
-        self._notify()
+        self._sessions.close(channel.session, time.monotonic())
 
     def _channel(self, event: ofp_event.EventOFPMsgBase) -> SwitchChannel | None:
         channel = self._channels.get(event.msg.datapath.id)

@@ -28,6 +28,7 @@ from controller.core.events import EVENTS, Event
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.router import Router
+from controller.core.sessions import SessionEnded
 from controller.core.traffic import DIRECTIONS
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.exchange import SwitchSilent
@@ -160,8 +161,8 @@ class Metrics:
 def _observe(channel: SwitchChannel) -> None:
     try:
         channel.observe_traffic()
-    except SwitchSilent:
-        return  # its own greenlet notices that, too, and says so
+    except (SwitchSilent, SessionEnded):
+        return  # its own greenlets notice that, too, and say so
 
 
 class _CoreCollector(Collector):

@@ -220,9 +220,14 @@ class Offload:
         return router
 
     def disconnect(self, dpid: int, now: float) -> None:
-        """A switch's connection is gone."""
-        self.router(dpid).disconnect(now)
-        self._event("router-disconnected", router=f"{dpid:016x}")
+        """A switch's connection is gone. A router of which no agent has ever told anything is not remembered: anybody
+        who reaches the OpenFlow port can make one."""
+        router = self.router(dpid)
+        if router.connected:
+            self._event("router-disconnected", router=f"{dpid:016x}")
+        router.disconnect(now)
+        if router.tunnels.agent_lease_ends is None and not router.gates.draining:
+            del self.routers[dpid]
 
     def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
         """A switch's ports changed."""

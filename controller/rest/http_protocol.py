@@ -45,6 +45,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     """One connection, one request after the other. What it serves may call ``environ[LET_IN]`` once it knows whom."""
 
     application: "WSGIApplication"
+    rfile: Any
 
     def __init__(self, conn_state: list[Any], server: eventlet.wsgi.Server, let_in: Callable[[], None]) -> None:
         self._let_in = let_in

@@ -19,10 +19,10 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.changes import ChangeSignal
 from controller.core.batches import Batch
-from controller.core.flows import FlowKey, Kind
-from controller.core.offload import Offload
+from controller.core.flows import FlowKey
 from controller.core.router import Router
-from controller.core.traffic import DOWNLINK, UPLINK, Counters
+from controller.core.sessions import Session, SessionEnded
+from controller.core.traffic import Counters
 from controller.southbound.conversation import Conversation
 from controller.southbound.decoder import InstalledFlow, removed_key
 from controller.southbound.encoder import EVICTION, Encoder
@@ -58,12 +58,12 @@ LONGEST_SLEEP = 60.0
 
 
 class SwitchChannel:
-    """Keeps one connected switch in step with its ``Router``."""
+    """Keeps one connected switch in step with its ``Router``, of which it has no more than a session."""
 
     def __init__(
         self,
         datapath: "Datapath",
-        offload: Offload,
+        session: Session,
         encoder: Encoder,
         answer_within: float,
         read_back_every: float,
@@ -71,7 +71,7 @@ class SwitchChannel:
     ) -> None:
         self.datapath = datapath
         self.conversation = Conversation(datapath, encoder, answer_within)
-        self._offload = offload
+        self.session = session
         self._names = encoder.names
         self._answer_within = answer_within
         self._read_back_every = read_back_every
@@ -83,10 +83,14 @@ class SwitchChannel:
         self._counted_at = -math.inf
         self._counting_took = 0.0
         self.dpid: int = datapath.id
-        self.router: Router | None = None
         # Since when the switch has lacked something that it should have; None: it has everything.
         self.behind_since: float | None = None
         self._asked = 0  # a mark of the flows: what had to be done then, the switch has lacked since
+
+    @property
+    def router(self) -> Router | None:
+        """The router, for those who only look at it; None before its flows have been read, and after the end."""
+        return self.session.router
 
     # Called by others.
 
@@ -97,24 +101,26 @@ class SwitchChannel:
     def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
         """A flow of ours is gone: by us, by its time, by somebody else, or for want of room."""
         key = removed_key(message, self._names)
-        if key is not None and self.router is not None:
-            now = time.monotonic()
-            evicted = message.reason == EVICTION
-            self._offload.removed(self.router, key, message.packet_count, message.byte_count, now, evicted)
+        if key is not None and not self.session.ended:
+            counted = Counters(message.packet_count, message.byte_count)
+            self.session.removed(key, counted, message.reason == EVICTION, time.monotonic())
             self._notify()
 
     def on_ports(self) -> None:
         """The switch's ports changed."""
-        if self.router is not None:
-            self._offload.set_ports(self.dpid, self._ports(), time.monotonic())
+        if not self.session.ended:
+            self.session.set_ports(self._ports(), time.monotonic())
             self._notify()
 
     def end(self) -> None:
-        """End the exchange: the connection is gone, or has to go, or the switch has connected anew."""
-        if not self._end.ready():
-            self._end.send()
+        """End the exchange: the connection is gone, or has to go, or the switch has connected anew. Idempotent."""
+        if self._end.ready():
+            return
+        self._end.send()
+        self.session.end(time.monotonic())
         self.datapath.close()
         self.wake()
+        self._notify()
 
     def counters(self, fresh: float) -> Mapping[FlowKey, Counters]:
         """Return the counters of the flows in our tables, not older than ``fresh`` seconds, or where there are so many
@@ -134,11 +140,9 @@ class SwitchChannel:
         return self._counted
 
     def observe_traffic(self) -> None:
-        """Have the switch sum up what its flows have counted. Raises SwitchSilent."""
-        if self.router is None:
-            return
-        for direction, kind in ((DOWNLINK, Kind.DOWNLINK), (UPLINK, self.router.uplink_kind)):
-            self.router.traffic.observe(direction, self.conversation.total(kind))
+        """Have the switch sum up what its flows have counted. Raises SwitchSilent, SessionEnded."""
+        for direction, kind in self.session.counting():
+            self.session.observe(direction, self.conversation.total(kind))
 
     def read_flows(self, within: float | None = None) -> list[InstalledFlow]:
         """Return the switch's flows in our tables, with counters, as of now.
@@ -161,10 +165,10 @@ class SwitchChannel:
     def _begin(self) -> None:
         started = time.monotonic()
         self.conversation.ask_for_notices()
-        router = self._read_back()
-        eventlet.spawn(self._serve, self._run_urgent_lane, router)
+        self._read_back()
+        eventlet.spawn(self._serve, self._run_urgent_lane)
         for _ in range(BULK_LANES):
-            eventlet.spawn(self._serve, self._run_bulk_lane, router)
+            eventlet.spawn(self._serve, self._run_bulk_lane)
         while not self._ended:
             took = time.monotonic() - started
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
@@ -178,9 +182,11 @@ class SwitchChannel:
         return self._end.ready()
 
     def _serve(self, part: Callable[..., None], *arguments: object) -> None:
-        """Do a part of the exchange, which ends if that fails."""
+        """Do a part of the exchange, which ends if that fails, or if that finds that the session has ended."""
         try:
             part(*arguments)
+        except SessionEnded:
+            self.end()
         except SwitchSilent as error:
             if not self._ended:
                 LOG.warning("switch-silent", router=f"{self.dpid:016x}", reason=error)
@@ -189,88 +195,77 @@ class SwitchChannel:
             self.end()
             raise
 
-    def _run_urgent_lane(self, router: Router) -> None:
+    def _run_urgent_lane(self) -> None:
         """Send what is urgent, bundle after bundle, a few of them before the first is answered."""
         free = Semaphore(URGENT_AT_A_TIME)
         while not self._ended:
             free.acquire()
-            batches = self._take(router, router.flows.take_urgent, SLICE)
+            batches = self._take(True, SLICE)
             if batches:
-                applying = eventlet.spawn(self._serve, self._apply_urgent, router, batches, free)
+                applying = eventlet.spawn(self._serve, self._apply_urgent, batches, free)
                 with eventlet.Timeout(None if self._bulk_under_way else PROMPT, False):
                     applying.wait()
                 continue
             free.release()
-            if router.flows.has_urgent:
+            if self.session.has_urgent:
                 eventlet.sleep(0)  # it has looked at many things that need nothing
             else:
-                if router.flows.has_bulk:
+                if self.session.has_bulk:
                     self.wake()  # the other lanes: a gate may open, now that nothing urgent is left
                 self._woken.wait(LONGEST_SLEEP)
 
-    def _apply_urgent(self, router: Router, batches: list[Batch], free: Semaphore) -> None:
+    def _apply_urgent(self, batches: list[Batch], free: Semaphore) -> None:
         try:
-            self._apply(router, batches)
+            self._apply(batches)
         finally:
             free.release()
 
-    def _run_bulk_lane(self, router: Router) -> None:
+    def _run_bulk_lane(self) -> None:
         """Send all else, bundle after bundle."""
         while not self._ended:
-            batches = self._take(router, router.flows.take, BUNDLE_SIZE)
+            batches = self._take(False, BUNDLE_SIZE)
             if batches:
                 self._bulk_under_way += 1
-                self._apply(router, batches)
+                self._apply(batches)
                 self._bulk_under_way -= 1
-            elif router.flows.has_bulk:
+            elif self.session.has_bulk:
                 eventlet.sleep(0)
             else:
-                due = router.flows.next_due()
+                due = self.session.next_due()
                 self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 
-    def _take(self, router: Router, take: Callable[[float, int], Batch | None], most: int) -> list[Batch]:
+    def _take(self, urgent: bool, most: int) -> list[Batch]:
         """Take changes, about ``most``; none if there is nothing to do."""
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
-            batch = take(time.monotonic(), SLICE)
+            batch = self.session.take(urgent, time.monotonic(), SLICE)
             if batch is None:
                 break
             batches.append(batch)
             if most > SLICE:
                 eventlet.sleep(0)
-        self._note_settled(router)
+        self._note_settled()
         return batches
 
-    def _note_settled(self, router: Router) -> None:
+    def _note_settled(self) -> None:
         """Take down since when the switch lacks something. Handovers that keep coming do not count as long as it
         follows."""
         now = time.monotonic()
-        if self.behind_since is None or router.flows.is_done(self._asked):
-            self._asked = router.flows.mark()
-            self.behind_since = None if router.flows.is_done(self._asked) else now
+        if self.behind_since is None or self.session.is_done(self._asked):
+            self._asked = self.session.mark()
+            self.behind_since = None if self.session.is_done(self._asked) else now
 
-    def _read_back(self) -> Router:
+    def _read_back(self) -> None:
         """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
-        reading = self._offload.begin_reading(self.dpid, time.monotonic())
-
-        def compare(flow: InstalledFlow) -> None:
-            if flow.entry is None:
-                reading.add_foreign(flow.key)
-            else:
-                reading.add(flow.entry)
-
-        self.conversation.read(compare)
-        self._check_connected()
-        self.router = self._offload.connect(self.dpid, self._ports(), time.monotonic())
+        self.session.begin_reading(time.monotonic())
+        self.conversation.read(lambda flow: self.session.read(flow.key, flow.entry))
+        self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
-        return self.router
 
-    def _apply(self, router: Router, batches: list[Batch]) -> None:
+    def _apply(self, batches: list[Batch]) -> None:
         """Have the switch carry changes out, and record what it made of them."""
         changes = [change for batch in batches for change in batch.changes]
-        added = sum(change.add for change in changes)
-        router.tally.added += added
-        router.tally.deleted += len(changes) - added
+        self.session.sending(changes)
         try:
             sent = self.conversation.carry_out(changes)
         except ChangesRefused as refused:
@@ -278,24 +273,17 @@ class SwitchChannel:
             for batch in batches:
                 places = range(begin, begin + len(batch.changes))
                 reasons = {place - begin: refused.reasons[place] for place in places if place in refused.reasons}
-                self._check_connected()
-                self._offload.refuse(router, batch, reasons, not refused.in_bundle, time.monotonic())
+                self.session.refuse(batch, reasons, not refused.in_bundle, time.monotonic())
                 begin = places.stop
         else:
             answered = time.monotonic()
             for batch in batches:
-                self._check_connected()
-                self._offload.confirm(router, batch, answered, sent)
+                self.session.confirm(batch, answered, sent)
                 if batch is not batches[-1]:
                     self._notify()
                     eventlet.sleep(0)
-        self._note_settled(router)
+        self._note_settled()
         self._notify()
-
-    def _check_connected(self) -> None:
-        """Raise SwitchSilent when the connection is gone, and with it what was known of the switch."""
-        if self._ended:
-            raise SwitchSilent("the connection is closed")
 
     def _ports(self) -> dict[str, int]:
         return {port.name.decode(errors="replace"): number for number, port in self.datapath.ports.items()}
