@@ -27,35 +27,31 @@ from home_agent.cache import (
     StartDad,
 )
 from home_agent.console import Console, render, silence
-from home_agent.home_link import HomeLink, Sysctls, own_address
+from home_agent.declaration import declaration
+from home_agent.home_link import HomeLink
 from home_agent.load import Load
 from home_agent.messages import BindingErrorStatus
 from home_agent.metrics import HomeAgentCollector, Tally
 from home_agent.packet_io import (
-    Guard,
     PacketReceiver,
     addressed_to,
-    home_address_option_for,
-    mobility_header_for,
 )
 from home_agent.persistence import Persistence
 from home_agent.replies import Replies
 from home_agent.tunnels import KERNEL_ERRORS, Tunnels
+from home_agent.upkeep import Upkeep
 from logs import Log
-from metrics.server import MetricsServer, nothing_lacking, registry_of_process
+from metrics.server import MetricsServer, registry_of_process
+from tunnel.declaration import set_up
 from tunnel.error_relay import ErrorRelay
 
-GUARD_TABLE = "hoaflow_ha"
 LOCK = b"\0hoaflow-ha"
 """An abstract Unix domain socket: the kernel keeps their names by network namespace, and frees them with the owner."""
-REPAIR_SECONDS = 30.0
-"""How often the kernel's tunnels are compared with the wanted ones, besides after every change of an interface."""
 RESTORE_SECONDS = 0.02
 """How long messages wait, after a restart, for bindings that go back into the kernel."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
-RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
 
 LOG = Log("home-agent")
 
@@ -85,26 +81,22 @@ class HomeAgent:
         self._tally = Tally()
         self._replies = Replies(settings.policy.home_agent, self._tally)
         self._stopped = False
-        self._repair_at = 0.0
 
     def setup(self) -> None:
-        """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS, OSError."""
+        """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS."""
         address, interface = self._settings.policy.home_agent, self._settings.home_link
         self._lock()
-        self._undo.callback(own_address(address, self._settings.policy.home_prefix.prefixlen, interface))
-        sysctls = Sysctls()
-        self._undo.callback(sysctls.restore)
-        sysctls.set("ipv6/conf/all/forwarding", "1")
-        sysctls.proxy_neighbours(interface)
-        self._tunnels = Tunnels(address, interface)
-        self._undo.callback(self._tunnels.teardown)
+        self._tunnels = Tunnels(address)
+        self._undo.callback(self._tunnels.close)
         self._home_link = HomeLink(interface, address)
         self._undo.callback(self._home_link.close)
-        self._release_all()
-        self._undo.callback(self._release_all)
-        guard = Guard(GUARD_TABLE)
-        guard.setup([mobility_header_for(address), home_address_option_for(address)])
-        self._undo.callback(guard.teardown)
+        load = Load(address) if self._settings.metrics is not None else None
+        wanted = declaration(self._settings.policy, self._tunnels, self._home_link, load, self._rebind)
+        self._upkeep = Upkeep(wanted)
+        self._undo.callback(self._upkeep.close)
+        for declared in wanted:
+            self._undo.callback(declared.remove)
+        set_up(wanted, lambda done: LOG.info("set-up", done=done))
         # Never read, see Guard; but with it /proc/net/raw6 says that Mobility Headers are taken here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, mobility.MOBILITY_HEADER)
         self._undo.callback(listener.close)
@@ -112,17 +104,18 @@ class HomeAgent:
         self._undo.callback(receiver.close)
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
-        self._watch_links()
         if not self._tunnels.relays_errors:
             self._relay_errors(address)
-        lacking: Callable[[], str | None] = nothing_lacking
+        for changes in self._upkeep.changes.sockets:
+            self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.heard())
+        lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
         if self._settings.console is not None:
-            console = Console(*self._settings.console, self._selector, self._render)
+            console = Console(*self._settings.console, self._selector, self._render, lacking)
             self._undo.callback(console.close)
             LOG.info("console-listening", console="{}:{}".format(*console.address))
-            lacking = partial(silence, console.address)
-        if self._settings.metrics is not None:
-            self._serve_metrics(self._settings.metrics, lacking)
+            lacking = partial(self._lacking, console.address)
+        if self._settings.metrics is not None and load is not None:
+            self._serve_metrics(self._settings.metrics, load, lacking)
         # The kernel is told in the loop, so that no message waits for that.
         self._to_install += self._persistence.restore(self._cache)
 
@@ -136,9 +129,9 @@ class HomeAgent:
                 self._execute(self._cache.tick(now))
                 self._answer()
                 self._install_restored()
-                if now >= self._repair_at and not self._to_install:
-                    self._repair(now)
-                due = min(self._repair_at, self._cache.next_due() or self._repair_at)
+                if now >= self._upkeep.due and not self._to_install:
+                    self._upkeep.look()
+                due = min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
                 wait = 0.0 if self._to_install else max(0.0, due - time.monotonic())
                 for key, events in self._selector.select(wait):
                     key.data(events)
@@ -152,14 +145,19 @@ class HomeAgent:
 
     def close(self) -> None:
         """Takes everything of ours out of the kernel. Mobile nodes have to register again (or: the state file)."""
-        if hasattr(self, "_tunnels"):
-            accepted, dropped = self._tunnels.counters()
+        if hasattr(self, "_upkeep"):
             counts = dict(sorted(self._tally.dropped.items()))
-            updates = self._tally.binding_updates
-            LOG.info("counters", reverse_accepted=accepted, reverse_dropped=dropped, binding_updates=updates, **counts)
+            LOG.info("counters", **self._carried(), binding_updates=self._tally.binding_updates, **counts)
         self._undo.close()
         self._selector.close()
         self._persistence.close()
+
+    def _carried(self) -> dict[str, object]:
+        try:
+            accepted, dropped = self._tunnels.counters()
+        except KERNEL_ERRORS:  # never set up, or taken away by somebody a moment ago
+            return {}
+        return {"reverse_accepted": accepted, "reverse_dropped": dropped}
 
     # --- what comes in
 
@@ -229,13 +227,16 @@ class HomeAgent:
                 LOG.warning("dad-not-sent", address=address, reason=error)
 
     def _install(self, binding: Binding, previous: Binding | None, acknowledge: Acknowledge | None) -> None:
-        try:
+        defended = set(binding.defended) - set(previous.defended if previous is not None else ())
+        self._home_link.wanted |= defended
+
+        def install() -> None:
             self._tunnels.tunnel(binding.home_address, binding.care_of_address)
-            new = set(binding.defended) - set(previous.defended if previous is not None else ())
-            for address in sorted(new):
+            for address in sorted(defended):
                 self._home_link.defend(address)
-        except KERNEL_ERRORS as error:
-            LOG.error("binding-failed", home_address=binding.home_address, reason=error)
+
+        if (failure := self._in_kernel(install)) is not None:
+            LOG.error("binding-failed", home_address=binding.home_address, reason=failure)
             self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
             return
         if previous is None or previous.care_of_address != binding.care_of_address:
@@ -251,16 +252,30 @@ class HomeAgent:
             self._answers.append(acknowledge)
 
     def _remove(self, binding: Binding, reason: str) -> None:
-        try:
+        self._home_link.wanted -= set(binding.defended)
+
+        def remove() -> None:
             for address in binding.defended:
                 self._home_link.release(address)
             self._tunnels.untunnel(binding.home_address)
-        except KERNEL_ERRORS as error:
-            LOG.error("removal-failed", home_address=binding.home_address, reason=error, action="retry")
+
+        if (failure := self._in_kernel(remove)) is not None:
+            LOG.error("removal-failed", home_address=binding.home_address, reason=failure, action="retry")
             return
         self._cache.removed(binding.home_address)
         LOG.info("binding-removed", home_address=binding.home_address, reason=reason)
         self._persistence.record(self._cache, binding.home_address)
+
+    def _in_kernel(self, change: Callable[[], None]) -> str | None:
+        """Makes one change of what is wanted. Where the kernel refuses it, something that it needs is gone: all that is
+        wanted is mended, this change with it. Returns why that failed, too."""
+        try:
+            change()
+        except KERNEL_ERRORS as error:
+            LOG.debug("change-refused", reason=error, action="mend")
+            if not self._upkeep.look():
+                return self._upkeep.broken
+        return None
 
     def _answer(self) -> None:
         """Sends the acknowledgements that are due, many after one wait for the disk.
@@ -285,11 +300,8 @@ class HomeAgent:
                 raise
             raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
 
-    def _serve_metrics(self, address: tuple[str, int], lacking: Callable[[], str | None]) -> None:
-        """Raises NftError, OSError."""
-        load = Load(self._settings.policy.home_agent)
-        load.setup()
-        self._undo.callback(load.teardown)
+    def _serve_metrics(self, address: tuple[str, int], load: Load, lacking: Callable[[], str | None]) -> None:
+        """Raises OSError."""
         registry = registry_of_process()
         registry.register(
             HomeAgentCollector(
@@ -304,26 +316,14 @@ class HomeAgent:
         self._undo.callback(server.close)
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
-    def _release_all(self) -> None:
-        for address in self._home_link.defended():
-            self._home_link.release(address)
+    def _rebind(self) -> None:
+        self._selector.unregister(self._home_link.receiver)
+        self._home_link.rebind()
+        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
 
-    def _watch_links(self) -> None:
-        events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        events.bind((0, RTMGRP_LINK | RTMGRP_IPV6_IFADDR))
-        self._undo.callback(events.close)
-
-        def changed(_: int) -> None:
-            try:
-                while events.recv(1 << 16):
-                    pass
-            except BlockingIOError:
-                pass
-            except OSError as error:  # ENOBUFS: events were lost, which says the same: look
-                LOG.debug("link-events-lost", reason=error)
-            self._repair_at = 0.0
-
-        self._selector.register(events, selectors.EVENT_READ, changed)
+    def _lacking(self, console: tuple[str, int]) -> str | None:
+        """What keeps the home agent from being ready; for probes, in a thread of theirs."""
+        return self._upkeep.broken or silence(console)
 
     def _relay_errors(self, address: str) -> None:
         """Tells correspondent nodes of errors for their packets' tunnels (RFC 2473, section 8). Raises OSError."""
@@ -335,14 +335,6 @@ class HomeAgent:
                 LOG.debug("tunnel-error", kind=error.kind, home_address=error.inner_destination, room=error.room)
 
         self._selector.register(relay, selectors.EVENT_READ, take)
-
-    def _repair(self, now: float) -> None:
-        self._repair_at = now + REPAIR_SECONDS
-        try:
-            self._tunnels.repair()
-        except KERNEL_ERRORS as error:
-            self._repair_at = now + 1.0
-            LOG.error("repair-failed", reason=error, action="retry")
 
     def _install_restored(self) -> None:
         """Brings some of what the journal held into the kernel."""

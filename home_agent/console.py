@@ -166,9 +166,13 @@ class Console:
         port: int,
         selector: selectors.BaseSelector,
         binding_cache: Callable[[bool, bool], Iterator[str]],
+        lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Raises OSError when the address is taken."""
-        self._selector, self._binding_cache = selector, binding_cache
+        """Raises OSError when the address is taken.
+
+        While `lacking` says something, clients are hung up on: the kernel does not do what is in the cache.
+        """
+        self._selector, self._binding_cache, self._lacking = selector, binding_cache, lacking
         self._clients: dict[int, _Client] = {}  # in order of connecting
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=MAX_CLIENTS)
@@ -192,6 +196,9 @@ class Console:
         except OSError as error:  # the client went away before it was taken, or no descriptor is left
             LOG.debug("console-accept-failed", reason=error)
             return
+        if self._lacking() is not None:
+            connection.close()
+            return
         connection.setblocking(False)
         if len(self._clients) >= MAX_CLIENTS:
             LOG.warning("console-full", clients=MAX_CLIENTS, action="close-oldest", peer=peer[0])
@@ -202,6 +209,8 @@ class Console:
 
     def _serve(self, client: _Client, events: int) -> None:
         try:
+            if (lacking := self._lacking()) is not None:
+                raise ConnectionAbortedError(lacking)
             if events & selectors.EVENT_READ:
                 client.receive()
             else:

@@ -7,13 +7,13 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
 
 from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
-from logs import Log
+from tunnel.links import LinkError
+from tunnel.look import AF_INET6, Look
 from tunnel.rtnetlink import attributes
 
 OWNER = 16
@@ -24,36 +24,7 @@ RTM_GETNEIGH, NLMSG_ERROR, NLMSG_DONE = 30, 2, 3
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NDA_DST, NDA_PROTOCOL = 1, 12
 NETLINK_TIMEOUT = 5.0
-
-LOG = Log("home-agent")
-
-
-class Sysctls:
-    """Settings under /proc/sys/net that are switched on while we run, and put back as they were found."""
-
-    def __init__(self) -> None:
-        self._before: dict[Path, str] = {}
-
-    def set(self, name: str, value: str) -> None:
-        """Sets `net.NAME` (with slashes), if it is not so. Raises OSError."""
-        path = Path("/proc/sys/net") / name
-        before = path.read_text().strip()
-        if before != value:
-            path.write_text(value)
-            self._before.setdefault(path, before)
-            LOG.info("sysctl-set", name=name, before=before, now=value)
-
-    def proxy_neighbours(self, interface: str) -> None:
-        """Has the kernel answer for proxy entries on an interface; enough if it does on all. Raises OSError."""
-        if Path("/proc/sys/net/ipv6/conf/all/proxy_ndp").read_text().strip() != "1":
-            self.set(f"ipv6/conf/{interface}/proxy_ndp", "1")
-
-    def restore(self) -> None:
-        """Puts back what was changed; an interface that is gone has nothing to put back."""
-        for path, value in self._before.items():
-            if path.exists():
-                path.write_text(value)
-        self._before.clear()
+IFA_F_DADFAILED = 0x08
 
 
 class HomeLink:
@@ -62,10 +33,23 @@ class HomeLink:
     def __init__(self, interface: str, home_agent: str) -> None:
         """Raises OSError when there is no such interface."""
         self.interface, self._home_agent = interface, home_agent
+        self.wanted: set[str] = set()
+        """The addresses that are to be answered for; who calls `defend` and `release` keeps it."""
         self._index = socket.if_nametoindex(interface)
         self._netlink = IPRoute()
         self._sender = LinkSender(interface)
         self.receiver = PacketReceiver(neighbour_discovery(), interface)
+
+    @property
+    def made_anew(self) -> bool:
+        """Whether another interface has the name now: the old one's sockets hear nothing any more."""
+        return socket.if_nametoindex(self.interface) != self._index
+
+    def rebind(self) -> None:
+        """Listen on the interface that has the name now. Raises OSError."""
+        receiver = PacketReceiver(neighbour_discovery(), self.interface)
+        self.receiver.close()
+        self.receiver, self._index = receiver, socket.if_nametoindex(self.interface)
 
     def ask(self, address: str) -> None:
         """Starts duplicate address detection: one solicitation; `claims` tells who answers. Raises OSError."""
@@ -125,18 +109,92 @@ class HomeLink:
             raise OSError(error.code, f"proxy entry for {address} on {self.interface}: {error}") from error
 
 
-def own_address(address: str, length: int, interface: str) -> Callable[[], None]:
-    """Puts the home agent's address on the home link if it is not there; returns what undoes that. Raises OSError."""
-    with IPRoute() as netlink:
-        index = socket.if_nametoindex(interface)
-        present = {a.get("address") for a in netlink.get_addr(family=socket.AF_INET6, index=index)}
-        if address in present:
-            return lambda: None
-        netlink.addr("add", index=index, address=address, prefixlen=length)
-    LOG.info("address-added", home_agent=f"{address}/{length}", interface=interface)
+class Up:
+    """The home link is up. Nobody but its administrator sets it up: that is told, and waited for."""
 
-    def remove() -> None:
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+
+    def __str__(self) -> str:
+        return f"home link {self._interface} up"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        found = look.links(None).get(self._interface)
+        if found is None:
+            return f"home link {self._interface} is missing"
+        return None if found.up else f"home link {self._interface} is down"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        raise LinkError(f"set the home link up: ip link set {self._interface} up")
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class Bound:
+    """Our sockets are on the interface that has the home link's name now."""
+
+    def __init__(self, home_link: HomeLink, rebind: Callable[[], None]) -> None:
+        self._home_link, self._rebind = home_link, rebind
+
+    def __str__(self) -> str:
+        return f"sockets on {self._home_link.interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        look.link(None, self._home_link.interface)
+        return f"home link {self._home_link.interface} was made anew" if self._home_link.made_anew else None
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rebind()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class OwnAddress:
+    """The home agent's address on the home link; if it was there before, it stays when all else goes."""
+
+    def __init__(self, address: str, length: int, interface: str) -> None:
+        self._address, self._length, self._interface = address, length, interface
+        self._ours = False
+
+    def __str__(self) -> str:
+        return f"address {self._address}/{self._length} dev {self._interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        index = look.link(None, self._interface).number
+        found = [a for a in look.addresses(None) if (a.interface, a.address) == (index, self._address)]
+        if not found:
+            return f"address {self._address} is missing on {self._interface}"
+        duplicate = found[0].flags & IFA_F_DADFAILED
+        return f"another node on {self._interface} has {self._address}" if duplicate else None
+
+    def make(self) -> None:
+        """See `Declared`. One that another node has is tried again: that node may be gone."""
         with IPRoute() as netlink:
-            netlink.addr("del", index=index, address=address, prefixlen=length)
+            try:
+                index = socket.if_nametoindex(self._interface)
+                for found in netlink.get_addr(family=AF_INET6, index=index, address=self._address):
+                    netlink.addr("del", index=index, address=self._address, prefixlen=found["prefixlen"])
+                netlink.addr("add", index=index, address=self._address, prefixlen=self._length)
+            except (NetlinkError, OSError) as error:
+                raise LinkError(f"{self}: {error}") from error
+        self._ours = True
 
-    return remove
+    def remove(self) -> None:
+        """See `Declared`."""
+        if not self._ours:
+            return
+        with IPRoute() as netlink:
+            for index in netlink.link_lookup(ifname=self._interface):
+                try:
+                    netlink.addr("del", index=index, address=self._address, prefixlen=self._length)
+                except NetlinkError as error:
+                    if error.code != errno.EADDRNOTAVAIL:
+                        raise
+        self._ours = False

@@ -10,138 +10,218 @@ from __future__ import annotations
 import errno
 import itertools
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
+from home_agent.declared import HostRoute, HostRoutes, off
 from home_agent.home_link import OWNER
+from tunnel.declaration import Declared
+from tunnel.links import LinkError
+from tunnel.look import Look
+from tunnel.seg6 import MAIN_TABLE
 
 PREFIX = "hoatnl"
+PROBE = f"{PREFIX}0"
 ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
+IFF_UP = 0x1
 IP6_TNL_F_IGN_ENCAP_LIMIT, IP6_TNL_F_MIP6_DEV = 0x1, 0x8
-MAIN_TABLE = 254
+SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 
-class Ip6tnlPlane:
-    """Tunnels by devices; the kernel's state is found again by device names and route protocol."""
+def usable(home_agent: str) -> str | None:
+    """Return why the kernel can't make such a device, None if it can: said now, not at the first registration."""
+    devices = Devices(home_agent)
+    try:
+        devices.put(PROBE, "::1")
+    except LinkError as error:
+        return str(error)
+    finally:
+        devices.delete(PROBE)
+        devices.close()
+    return None
 
-    name = "ip6tnl"
-    relays_errors = True
+
+class Devices:
+    """The tunnel devices: those of `remotes`, up, with our parameters, and no others. One declared object."""
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
         self._netlink = IPRoute()
-        self._remotes: dict[str, str] = {}  # device → care-of address
-        self._devices: dict[str, str] = {}  # home address → device
+        self._mtus: dict[str, int] = {}
+        self.remotes: dict[str, str] = {}
+        """{device: care-of address}"""
 
-    def setup(self) -> None:
-        """Takes away what an earlier run left. Raises OSError when the kernel has no ip6tnl."""
-        self._clear()
-        # Made and unmade at once: says now, not at the first registration, whether the kernel can.
-        self._remove_device(self._make_device("::1"))
+    def __str__(self) -> str:
+        return "tunnel devices"
 
-    def tunnels(self) -> Mapping[str, str]:
-        """{home address: care-of address} as the kernel has them."""
-        remotes = {link["index"]: self._remote(link) for link in self._links()}
-        routes = self._netlink.get_routes(family=socket.AF_INET6, table=MAIN_TABLE, proto=OWNER)
-        return {r.get("dst"): remotes[r.get("oif")] for r in routes if r.get("oif") in remotes}
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        links = self._links()
+        wrong = [name for name, link in links.items() if not self._right(link, self.remotes.get(name))]
+        return off("tunnel devices", self.remotes.keys() - links.keys(), wrong)
 
-    def tunnel(self, home_address: str, care_of_address: str) -> None:
-        """Tunnels what comes for a home address; replaces. Raises OSError."""
-        current = self._devices.get(home_address)
-        target = next((name for name, remote in self._remotes.items() if remote == care_of_address), None)
-        if target is None and current is not None and self._users(current) == 1:
-            self._set_remote(current, care_of_address)
-            return
-        device = target or self._make_device(care_of_address)
-        self._route("replace", home_address, device)
-        self._devices[home_address] = device
-        if current is not None and current != device and not self._users(current):
-            self._remove_device(current)
+    def make(self) -> None:
+        """See `Declared`."""
+        links = self._links()
+        for name in links.keys() - self.remotes.keys():
+            self.delete(name)
+        for name, remote in self.remotes.items():
+            if name not in links or not self._right(links[name], remote):
+                self.put(name, remote)
 
-    def untunnel(self, home_address: str) -> None:
-        """Stops tunnelling for a home address; its device goes with the last user. Fine when there was no tunnel."""
-        device = self._devices.get(home_address)
-        if device is None:
-            return
-        self._route("del", home_address, device)
-        del self._devices[home_address]
-        if not self._users(device):
-            self._remove_device(device)
+    def remove(self) -> None:
+        """See `Declared`."""
+        self.remotes.clear()
+        self.make()
 
-    def device(self, home_address: str) -> str:
-        """What the terminal names as the tunnel."""
-        return self._devices.get(home_address, "-")
+    def put(self, name: str, remote: str) -> None:
+        """Make the device, or make the one that is there so. Raises LinkError."""
+        parameters = self._parameters(remote)
+        try:
+            found = self._links().get(name)
+            if found is not None and _data(found) is None:
+                self.delete(name)  # of another kind
+                found = None
+            if found is None:
+                self._netlink.link("add", ifname=name, kind="ip6tnl", **parameters)
+            else:
+                self._netlink.link("set", index=found["index"], kind="ip6tnl", **parameters)
+            mtu = {"mtu": self._mtus[name]} if name in self._mtus else {}
+            self._netlink.link("set", index=socket.if_nametoindex(name), state="up", **mtu)
+            (SETTINGS / name / "forwarding").write_text("1")
+            self._mtus[name] = self._links()[name].get("mtu")
+        except (NetlinkError, OSError) as error:
+            raise LinkError(f"tunnel device {name} to {remote}: {error}") from error
 
-    def teardown(self) -> None:
-        self._clear()
+    def delete(self, name: str) -> None:
+        """Take a device away. Fine when it is not there. Raises LinkError."""
+        self._mtus.pop(name, None)
+        for index in self._netlink.link_lookup(ifname=name):
+            try:
+                self._netlink.link("del", index=index)
+            except NetlinkError as error:
+                raise LinkError(f"removing the tunnel device {name}: {error}") from error
 
     def close(self) -> None:
+        """Close its socket."""
         self._netlink.close()
 
-    def _users(self, device: str) -> int:
-        return list(self._devices.values()).count(device)
+    def _links(self) -> dict[str, Any]:
+        links = {str(link.get("ifname")): link for link in self._netlink.get_links()}
+        return {name: link for name, link in links.items() if name.startswith(PREFIX)}
 
-    def _make_device(self, care_of_address: str) -> str:
-        taken = {link.get("ifname") for link in self._netlink.get_links()}
-        name = next(f"{PREFIX}{n}" for n in itertools.count(1) if f"{PREFIX}{n}" not in taken)
-        try:
-            self._netlink.link("add", ifname=name, **self._parameters(care_of_address))
-            self._netlink.link("set", index=self._index(name), state="up")
-        except NetlinkError as error:
-            raise OSError(error.code, f"tunnel device to {care_of_address}: {error}") from error
-        self._remotes[name] = care_of_address
-        return name
+    def _right(self, link: Any, remote: str | None) -> bool:
+        data, name = _data(link), str(link.get("ifname"))
+        if data is None or remote is None or not link["flags"] & IFF_UP or link.get("mtu") != self._mtus.get(name):
+            return False
+        if any(data.get_attr(f"IFLA_{key.upper()}") != value for key, value in self._parameters(remote).items()):
+            return False
+        return (SETTINGS / name / "forwarding").read_text().strip() == "1"
 
-    def _set_remote(self, device: str, care_of_address: str) -> None:
-        try:
-            self._netlink.link("set", index=self._index(device), **self._parameters(care_of_address))
-        except NetlinkError as error:
-            raise OSError(error.code, f"changing {device}'s remote to {care_of_address}: {error}") from error
-        self._remotes[device] = care_of_address
-
-    def _remove_device(self, device: str) -> None:
-        self._netlink.link("del", index=self._index(device))
-        del self._remotes[device]
-
-    def _parameters(self, care_of_address: str) -> dict[str, object]:
+    def _parameters(self, remote: str) -> dict[str, object]:
         return {
-            "kind": "ip6tnl",
             "ip6tnl_local": self._home_agent,
-            "ip6tnl_remote": care_of_address,
+            "ip6tnl_remote": remote,
             "ip6tnl_proto": socket.IPPROTO_IPV6,
             "ip6tnl_ttl": HOP_LIMIT,
             "ip6tnl_flags": IP6_TNL_F_IGN_ENCAP_LIMIT | IP6_TNL_F_MIP6_DEV,
         }
 
-    def _route(self, verb: str, home_address: str, device: str) -> None:
+
+class Ip6tnlPlane:
+    """Tunnels by devices; the kernel's state is found again by device names and route protocol.
+
+    What is to be is noted before the kernel is told: what it refuses is made up for when the declaration is mended.
+    """
+
+    name = "ip6tnl"
+    relays_errors = True
+
+    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
+        """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
+        self._wanted = wanted
+        self._tunnels = Devices(home_agent)
+        self._netlink = IPRoute()
+        self._devices: dict[str, str] = {}  # home address → device
+
+    def declaration(self) -> list[Declared]:
+        """See `Plane`."""
+        ours = HostRoutes(MAIN_TABLE, self._routes, lambda route: route.protocol == OWNER, self._put_routes)
+        return [self._tunnels, ours]
+
+    def tunnel(self, home_address: str, care_of_address: str) -> None:
+        """See `Plane`."""
+        remotes = self._tunnels.remotes
+        current = self._devices.get(home_address)
+        target = next((name for name, remote in remotes.items() if remote == care_of_address), None)
+        if target is None and current is not None and self._users(current) == 1:
+            remotes[current] = care_of_address
+            self._tunnels.put(current, care_of_address)
+            return
+        device = target or next(f"{PREFIX}{n}" for n in itertools.count(1) if f"{PREFIX}{n}" not in remotes)
+        remotes[device] = care_of_address
+        self._devices[home_address] = device
+        if target is None:
+            self._tunnels.put(device, care_of_address)
+        self._put_routes([f"{home_address}/128"])
+        self._release(current)
+
+    def untunnel(self, home_address: str) -> None:
+        """See `Plane`. The device goes with its last user."""
+        device = self._devices.pop(home_address, None)
+        if device is None:
+            return
+        if self._users(device):
+            self._route("del", f"{home_address}/128", device)
+        self._release(device)
+
+    def device(self, home_address: str) -> str:
+        """See `Plane`."""
+        return self._devices.get(home_address, "-")
+
+    def close(self) -> None:
+        """See `Plane`."""
+        self._tunnels.close()
+        self._netlink.close()
+
+    def _users(self, device: str) -> int:
+        return list(self._devices.values()).count(device)
+
+    def _release(self, device: str | None) -> None:
+        if device is not None and not self._users(device):
+            del self._tunnels.remotes[device]
+            self._tunnels.delete(device)  # its route goes with it
+
+    def _routes(self, look: Look) -> dict[str, HostRoute]:
+        return {
+            f"{home}/128": HostRoute(OWNER, ROUTE_METRIC, look.link(None, device).number)
+            for home, device in self._devices.items()
+        }
+
+    def _put_routes(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            self._route("replace", prefix, self._devices[prefix.removesuffix("/128")])
+
+    def _route(self, verb: str, prefix: str, device: str) -> None:
         try:
             self._netlink.route(
                 verb,
-                dst=f"{home_address}/128",
-                oif=self._index(device),
+                dst=prefix,
+                oif=socket.if_nametoindex(device),
                 proto=OWNER,
                 priority=ROUTE_METRIC,
                 family=socket.AF_INET6,
             )
-        except NetlinkError as error:
-            if (verb, error.code) != ("del", errno.ESRCH):
-                raise OSError(error.code, f"route {home_address} dev {device}: {error}") from error
+        except (NetlinkError, OSError) as error:
+            if (verb, getattr(error, "code", 0)) != ("del", errno.ESRCH):
+                raise LinkError(f"route {prefix} dev {device}: {error}") from error
 
-    def _index(self, device: str) -> int:
-        return int(self._netlink.link_lookup(ifname=device)[0])
 
-    def _links(self) -> list[Any]:
-        return [link for link in self._netlink.get_links() if str(link.get("ifname")).startswith(PREFIX)]
-
-    @staticmethod
-    def _remote(link: Any) -> str:
-        return str(link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA").get_attr("IFLA_IP6TNL_REMOTE"))
-
-    def _clear(self) -> None:
-        for link in self._links():
-            self._netlink.link("del", index=link["index"])
-        self._remotes.clear()
-        self._devices.clear()
+def _data(link: Any) -> Any:
+    """What a link says of itself as an ip6tnl device; None if it is none."""
+    info = link.get_attr("IFLA_LINKINFO")
+    return None if info is None or info.get_attr("IFLA_INFO_KIND") != "ip6tnl" else info.get_attr("IFLA_INFO_DATA")

@@ -14,8 +14,6 @@ FAMILY, TABLE = "ip6", "hoaflow_ha_load"
 UPLINK, DOWNLINK = "uplink", "downlink"
 # -290: behind the pair filter, which drops what it does not accept at priority raw (-300).
 RULESET = """
-table ip6 hoaflow_ha_load
-delete table ip6 hoaflow_ha_load
 table ip6 hoaflow_ha_load {{
     counter uplink {{ }}
     counter downlink {{ }}
@@ -39,21 +37,17 @@ class Carried(NamedTuple):
 
 
 class Load:
-    """The counters, in the current network namespace. All methods raise NftError."""
+    """The counters, in the current network namespace."""
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
 
-    def setup(self) -> None:
-        """Count from now on, and from zero."""
-        nft.load(None, RULESET.format(home_agent=self._home_agent))
-
-    def teardown(self) -> None:
-        """Leave nothing in the kernel."""
-        nft.load(None, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+    def ruleset(self) -> str:
+        """Return the table, in nft's own language; it counts from when it is loaded, from zero."""
+        return RULESET.format(home_agent=self._home_agent)
 
     def carried(self) -> dict[str, Carried]:
-        """What was carried since `setup`, by direction."""
+        """What was carried since the table was loaded, by direction. Raises NftError."""
         return {
             entry["counter"]["name"]: Carried(int(entry["counter"]["packets"]), int(entry["counter"]["bytes"]))
             for entry in nft.listing(None, "counters", "table", FAMILY, TABLE)

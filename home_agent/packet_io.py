@@ -150,8 +150,12 @@ class Guard:
         `local`: on its way to the kernel's own IPv6, when packet sockets have it already. (Not at prerouting: with
         br_netfilter that is run for a bridge's port, before the packet sockets.) `arriving`: before routing.
         """
+        nft.load(None, self._clear() + self.ruleset(local, arriving, leaving))
+
+    def ruleset(self, local: Iterable[str], arriving: Iterable[str] = (), leaving: Iterable[str] = ()) -> str:
+        """Return the table in nft's own language."""
         chains = _chain("input", local) + _chain("prerouting", arriving) + _chain("postrouting", leaving)
-        nft.load(None, f"{self._clear()}table ip6 {self._table} {{\n{chains}}}\n")
+        return f"table ip6 {self._table} {{\n{chains}}}\n"
 
     def teardown(self) -> None:
         """Removes the table, if it is there. Raises NftError."""

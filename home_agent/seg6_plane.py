@@ -8,36 +8,40 @@ pair of veth devices first, the hairpin, whose MTU is the tunnel's: on its way i
     rule 6   not iif hoaflow-in   lookup 42     table 42   HOA dev hoaflow-out          (forwarded: hop limit, MTU)
              from hoaflow-in      table main               HOA encap seg6 ... segs COA  (encapsulated)
 
-The encapsulating routes name the hairpin as their device, which no packet of theirs leaves by: the kernel looks up
-the outer packet anew. So they stay when an uplink goes down and comes back.
+The encapsulating routes and the decapsulating one name the hairpin as their device, which no packet of theirs leaves
+by: the kernel looks up the packet anew. So they stay when an uplink or the home link goes down and comes back.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pyroute2 import IPRoute, NetlinkError
 
+from home_agent.declared import HostRoute, HostRoutes
+from home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from home_agent.home_link import OWNER
-from logs import Log
+from home_agent.objects import Borrowed, LocalRule
 from tunnel import outer_header
-from tunnel.local import decapsulate_local, stop_decapsulating_local
-from tunnel.seg6 import Seg6Routes
+from tunnel.declaration import Declared
+from tunnel.links import AF_INET6, LinkError
+from tunnel.local import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
+from tunnel.look import Look
+from tunnel.objects import Ruleset
+from tunnel.pairs import IPV6_MARK
+from tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource
+from tunnel.seg6 import MAIN_TABLE, Seg6Routes, encapsulation
 
-ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
-EXIT_ADDRESS = "fe80::2"
 HAIRPIN_TABLE = 42
 HAIRPIN_OWNER = 104
 """Not OWNER: who follows the kernel's tunnels (protocol 16) is to see the encapsulating routes only."""
 RULE_PREFERENCE = 6
-FIB_RULE_INVERT = 0x2
-IPV6_HEADER = 40
 ALL_TABLES = 0
 """End.DT6's lookup by the rules of the namespace: inner packets for the home agent itself are delivered, too."""
-
-LOG = Log("home-agent")
+METRIC = 1024
+"""The kernel's for IPv6 routes that are given none."""
 
 
 class Seg6Plane:
@@ -46,106 +50,96 @@ class Seg6Plane:
     name = "seg6"
     relays_errors = False
 
-    def __init__(self, home_agent: str, home_link: str) -> None:
-        self._home_agent, self._home_link = home_agent, home_link
+    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
+        """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
+        self._home_agent, self._wanted = home_agent, wanted
         self._netlink = IPRoute()
         self._routes = Seg6Routes(protocol=OWNER)
-        self._entry = 0  # index of ENTRY
 
-    def setup(self) -> None:
-        """Makes hairpin, rule and decapsulation; what an earlier run left is taken away. Raises OSError, Seg6Error."""
-        self._clear()
-        self._make_hairpin()
-        self._rule("add")
-        self._routes.set_source(self._home_agent)
-        outer_header.set_outer_header(None, self._home_agent)
-        decapsulate_local(None, self._home_agent, self._home_link, lookup_table=ALL_TABLES)
-
-    def tunnels(self) -> Mapping[str, str]:
-        """{home address: care-of address} as the kernel has them."""
-        return self._routes.installed()
+    def declaration(self) -> list[Declared]:
+        """See `Plane`."""
+        hosts = HostRoutes(MAIN_TABLE, self._encapsulating, lambda route: route.protocol == OWNER, self._encapsulate)
+        through = HostRoutes(HAIRPIN_TABLE, self._through_hairpin, lambda _: True, self._lead_through_hairpin)
+        return [
+            *hairpin(),
+            Borrowed(f"{EXIT}.forwarding", "1"),
+            TunnelSource(None, self._home_agent),
+            Ruleset(
+                None,
+                outer_header.FAMILY,
+                outer_header.TABLE,
+                outer_header.ruleset(self._home_agent),
+                "the outer header's rules",
+            ),
+            hosts,
+            through,
+            Rule(None, RULE_PREFERENCE, HAIRPIN_TABLE, iifname=EXIT, invert=True),
+            Decapsulation(None, self._home_agent, EXIT, ALL_TABLES, DECAPSULATION_TABLE),
+            OnlyRoutes(None, AF_INET6, DECAPSULATION_TABLE),
+            LocalRule(LOCAL_RULE_PREFERENCE),
+            # By the mark of accepted pairs: without the check nothing is decapsulated. And by protocol: a packet from
+            # within keeps the mark of the tunnel packet that it came in.
+            Rule(
+                None,
+                TUNNEL_RULE_PREFERENCE,
+                DECAPSULATION_TABLE,
+                dst=f"{self._home_agent}/128",
+                fwmark=IPV6_MARK,
+                ip_proto=socket.IPPROTO_IPV6,
+            ),
+        ]
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
-        """Tunnels what comes for a home address; replaces."""
+        """See `Plane`."""
         self._routes.encapsulate(home_address, care_of_address, None, EXIT)
-        try:
-            self._netlink.route(
-                "replace",
-                dst=f"{home_address}/128",
-                gateway=EXIT_ADDRESS,
-                oif=self._entry,
-                table=HAIRPIN_TABLE,
-                proto=HAIRPIN_OWNER,
-                family=socket.AF_INET6,
-            )
-        except NetlinkError as error:
-            raise OSError(error.code, f"route {home_address} of table {HAIRPIN_TABLE}: {error}") from error
+        self._lead_through_hairpin([f"{home_address}/128"])
 
     def untunnel(self, home_address: str) -> None:
-        """Stops tunnelling for a home address. Fine when there was no tunnel."""
+        """See `Plane`."""
         try:
             self._netlink.route("del", dst=f"{home_address}/128", table=HAIRPIN_TABLE, family=socket.AF_INET6)
         except NetlinkError as error:
             if error.code != errno.ESRCH:
-                raise OSError(error.code, f"removing route {home_address} of table {HAIRPIN_TABLE}") from error
+                raise LinkError(f"removing route {home_address} of table {HAIRPIN_TABLE}: {error}") from error
         self._routes.remove(home_address)
 
     def device(self, home_address: str) -> str:
-        """What the terminal names as the tunnel."""
+        """See `Plane`."""
         return self.name
 
-    def teardown(self) -> None:
-        stop_decapsulating_local(None, self._home_agent)
-        outer_header.clear(None)
-        self._clear()
-
     def close(self) -> None:
+        """See `Plane`."""
         self._routes.close()
         self._netlink.close()
 
-    def _clear(self) -> None:
-        self._rule("del")
-        for index in self._netlink.link_lookup(ifname=ENTRY):
-            self._netlink.link("del", index=index)  # its routes go with it
-        refused = self._routes.remove_all(self._routes.installed())
+    def _encapsulating(self, look: Look) -> dict[str, HostRoute]:
+        number = look.link(None, EXIT).number
+        return {
+            f"{home}/128": HostRoute(OWNER, METRIC, number, encap=encapsulation(care_of))
+            for home, care_of in self._wanted.items()
+        }
+
+    def _encapsulate(self, prefixes: Iterable[str]) -> None:
+        homes = [prefix.removesuffix("/128") for prefix in prefixes]
+        refused = self._routes.encapsulate_all({home: self._wanted[home] for home in homes}, None, EXIT)
         for home_address, reason in refused.items():
-            raise OSError(f"removing route {home_address} left by an earlier run: {reason}")
+            raise LinkError(f"route {home_address} encapsulated to its care-of address: {reason}")
 
-    def _make_hairpin(self) -> None:
-        mtu = min(
-            link.get("mtu")
-            for link in self._netlink.get_links()
-            if link.get("operstate") == "UP" and link.get("ifname") != "lo"
-        )
-        try:
-            self._netlink.link("add", ifname=ENTRY, kind="veth", peer={"ifname": EXIT})
-            indexes = [self._netlink.link_lookup(ifname=name)[0] for name in (ENTRY, EXIT)]
-            for index in indexes:
-                self._netlink.link("set", index=index, mtu=mtu - IPV6_HEADER, state="up")
-            exit_link = self._netlink.link("get", index=indexes[1])[0]
-            self._entry = indexes[0]
-            # A permanent neighbour: nothing has to be resolved on a cable that ends in this very kernel.
-            self._netlink.neigh(
-                "replace", dst=EXIT_ADDRESS, lladdr=exit_link.get("address"), ifindex=indexes[0], family=socket.AF_INET6
-            )
-        except NetlinkError as error:
-            advice = "; with net.ipv6.conf.default.disable_ipv6=1 new devices have no IPv6" * (
-                error.code == errno.EINVAL
-            )
-            raise OSError(error.code, f"veth pair {ENTRY}, {EXIT}: {error}{advice}") from error
-        LOG.info("hairpin-made", mtu=mtu - IPV6_HEADER)
+    def _through_hairpin(self, look: Look) -> dict[str, HostRoute]:
+        route = HostRoute(HAIRPIN_OWNER, METRIC, look.link(None, ENTRY).number, EXIT_ADDRESS)
+        return {f"{home}/128": route for home in self._wanted}
 
-    def _rule(self, verb: str) -> None:
-        try:
-            self._netlink.rule(
-                verb,
-                family=socket.AF_INET6,
-                priority=RULE_PREFERENCE,
-                iifname=EXIT,
-                flags=FIB_RULE_INVERT,
-                table=HAIRPIN_TABLE,
-                protocol=HAIRPIN_OWNER,
-            )
-        except NetlinkError as error:
-            if error.code not in (errno.EEXIST, errno.ENOENT):
-                raise
+    def _lead_through_hairpin(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            try:
+                self._netlink.route(
+                    "replace",
+                    dst=prefix,
+                    gateway=EXIT_ADDRESS,
+                    oif=socket.if_nametoindex(ENTRY),
+                    table=HAIRPIN_TABLE,
+                    proto=HAIRPIN_OWNER,
+                    family=socket.AF_INET6,
+                )
+            except NetlinkError as error:
+                raise LinkError(f"route {prefix} of table {HAIRPIN_TABLE}: {error}") from error

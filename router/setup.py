@@ -245,7 +245,7 @@ def _veth(
         )
     if outer is not None:
         raise RouterError(f"interface {name} exists but does not lead to namespace {inside}: run teardown first")
-    links.add_veth(where, name, inside, peer, ENDS_MTU, mac)
+    links.add_veth(where, name, inside, peer, ENDS_MTU, peer_mac=mac)
     changes.did(f"link {name} - {peer} added, to namespace {inside}", partial(links.remove_link, where, name))
 
 

@@ -478,7 +478,7 @@ def test_a_route_that_somebody_removed_comes_back(lab: Lab) -> None:
     registers(lab, node, "m1", CARE_OF_1)
     lab.run("ha", f"ip -6 route del {HOME_ADDRESS} proto 16")
     lab.run("ha", "ip link set u0 mtu 1400")  # any event of an interface has it look
-    home_agent.logged("event=tunnel-restored", f"home_address={HOME_ADDRESS}")
+    home_agent.logged("event=mended", f"routes of table 254 missing, as {HOME_ADDRESS}")
 
 
 TUNNELLED = """

@@ -67,14 +67,19 @@ def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
 
 
 def add_veth(
-    namespace: Namespace, name: str, peer_namespace: str, peer: str, mtu: int, peer_mac: str | None = None
+    namespace: Namespace,
+    name: str,
+    peer_namespace: Namespace,
+    peer: str,
+    mtu: int,
+    mac: str | None = None,
+    peer_mac: str | None = None,
 ) -> None:
-    """A veth pair across two namespaces, both ends down; no end makes itself a link-local address."""
+    """A veth pair across two namespaces, both ends down."""
     with netlink(namespace) as ipr, open(namespace_path(peer_namespace), "rb") as other:
-        attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu}
-        if peer_mac is not None:
-            attributes["address"] = peer_mac
-        ipr.link("add", ifname=name, kind="veth", mtu=mtu, peer=attributes)
+        own, far = ({} if given is None else {"address": given} for given in (mac, peer_mac))
+        attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu, **far}
+        ipr.link("add", ifname=name, kind="veth", mtu=mtu, peer=attributes, **own)
 
 
 def remove_link(namespace: Namespace, name: str) -> bool:
@@ -85,6 +90,12 @@ def remove_link(namespace: Namespace, name: str) -> bool:
             return False
         ipr.link("del", index=index)
         return True
+
+
+def change(namespace: Namespace, name: str, **attributes: Any) -> None:
+    """Change attributes of an interface: `mtu`, `address`, `master`, `state`."""
+    with netlink(namespace) as ipr:
+        ipr.link("set", index=_need(ipr, name), **attributes)
 
 
 def set_up(namespace: Namespace, name: str) -> bool:
@@ -123,10 +134,15 @@ def add_address(namespace: Namespace, name: str, address: str, length: int, scop
         return True
 
 
-def remove_address(namespace: Namespace, name: str, address: str, length: int) -> None:
-    """Remove an address."""
+def remove_address(namespace: Namespace, name: str, address: str, length: int | None = None) -> None:
+    """Remove an address, whatever its length if none is given; one that is not there is fine."""
+    family = family_of(address)
     with netlink(namespace) as ipr:
-        ipr.addr("del", index=_need(ipr, name), address=address, prefixlen=length, family=family_of(address))
+        index = _need(ipr, name)
+        for message in ipr.get_addr(family=family, index=index):
+            found = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            if found == address and length in (None, message["prefixlen"]):
+                ipr.addr("del", index=index, address=address, prefixlen=message["prefixlen"], family=family)
 
 
 def global_addresses(namespace: Namespace, name: str | None = None, family: int = AF_INET6) -> list[str]:
@@ -177,13 +193,14 @@ def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> Non
         ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=0x80)  # NUD_PERMANENT
 
 
-def add_rule(namespace: Namespace, preference: int, table: int, *, family: int = AF_INET6, **match: Any) -> bool:
-    """A routing rule; one with that preference that is there stays."""
+def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
+    """Forget a neighbour; one that is not there is fine."""
     with netlink(namespace) as ipr:
-        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=family)):
-            return False
-        ipr.rule("add", family=family, priority=preference, table=table, **match)
-        return True
+        try:
+            ipr.neigh("del", family=AF_INET6, ifindex=_need(ipr, dev), dst=address)
+        except NetlinkError as error:
+            if error.code != errno.ENOENT:
+                raise
 
 
 def sysctl(namespace: Namespace, key: str, protocol: str = "ipv6") -> str:
@@ -204,6 +221,20 @@ def family_of(address: str) -> int:
     return AF_INET6 if ":" in address else AF_INET
 
 
+def offloads_on(namespace: Namespace, name: str) -> bool:
+    """Whether an interface has any checksum or segmentation offload on."""
+
+    def look() -> bool:
+        ethtool = IoctlEthtool(name)
+        try:
+            flags = ethtool.get_offload_flags()
+            return any(flags[flag] for flag in OFFLOADS)
+        finally:
+            ethtool.close()
+
+    return in_namespace(namespace, look)
+
+
 def offloads_off(namespace: Namespace, name: str) -> bool:
     """Turn checksum and segmentation offloads of an interface off."""
 
@@ -221,8 +252,13 @@ def offloads_off(namespace: Namespace, name: str) -> bool:
     return in_namespace(namespace, turn_off)
 
 
+def setting_path(key: str, protocol: str) -> Path:
+    """The file of net.PROTOCOL.conf.KEY; it may not be there."""
+    return Path("/proc/sys/net", protocol, "conf", *key.rsplit(".", 1))
+
+
 def _sysctl_path(key: str, protocol: str) -> Path:
-    path = Path("/proc/sys/net", protocol, "conf", *key.rsplit(".", 1))
+    path = setting_path(key, protocol)
     if not path.exists():
         raise LinkError(f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)")
     return path
@@ -252,3 +288,12 @@ def _addresses(ipr: IPRoute, index: int | None, family: int, lasting_global: boo
         address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         found.append((message["index"] != 1, message["index"], address))
     return [address for _, _, address in sorted(found, key=lambda entry: entry[:2])]  # else the kernel's order
+
+
+def add_rule(namespace: Namespace, preference: int, table: int, *, family: int = AF_INET6, **match: Any) -> bool:
+    """A routing rule; one with that preference that is there stays."""
+    with netlink(namespace) as ipr:
+        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=family)):
+            return False
+        ipr.rule("add", family=family, priority=preference, table=table, **match)
+        return True

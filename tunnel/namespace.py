@@ -62,17 +62,26 @@ def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
     if namespace is None:
         return function()
     path = namespace_path(namespace)
+    return _in_thread(lambda: _enter(path), function, f"netns {namespace}")
+
+
+def in_new_namespace(function: Callable[[], T]) -> T:
+    """Run `function` in a network namespace that is made for it and ends with it. Raises NamespaceError."""
+    return _in_thread(_leave, function, "new netns")
+
+
+def _in_thread(enter: Callable[[], None], function: Callable[[], T], name: str) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            _enter(path)
+            enter()
             results.append(function())
         except BaseException as error:  # handed to the caller, whatever it is
             errors.append(error)
 
-    thread = threading.Thread(target=run, name=f"netns {namespace}")
+    thread = threading.Thread(target=run, name=name)
     thread.start()
     thread.join()
     if errors:
@@ -102,3 +111,9 @@ def _enter(path: Path) -> None:
             raise NamespaceError(f"cannot enter network namespace {path}: {os.strerror(code)} (root is needed)")
     finally:
         os.close(descriptor)
+
+
+def _leave() -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise NamespaceError(f"cannot make a network namespace: {os.strerror(code)} (root is needed)")

@@ -13,12 +13,14 @@ import threading
 from typing import Any
 
 from tunnel.errors import TunnelError
-from tunnel.namespace import Namespace, in_namespace
+from tunnel.namespace import Namespace, in_namespace, in_new_namespace
 
 # Contexts share what libnftables keeps of interfaces and the like: one thread at a time.
 _lock = threading.Lock()
 
-OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON, libnftables(3)
+OUTPUT_JSON, OUTPUT_TERSE = 1 << 4, 1 << 11  # NFT_CTX_OUTPUT_*, libnftables(3)
+# Of a listing, what tells when and how often, not what.
+PASSING = {"handle", "packets", "bytes", "index"}
 
 
 class NftError(TunnelError):
@@ -27,17 +29,17 @@ class NftError(TunnelError):
 
 def load(namespace: Namespace, ruleset: str) -> None:
     """Apply a ruleset in nft's own language, as one transaction."""
-    _run(namespace, ruleset, as_json=False)
+    _run(namespace, ruleset)
 
 
 def apply(namespace: Namespace, commands: list[dict[str, Any]]) -> None:
     """Apply commands in nft's JSON (libnftables-json(5)), as one transaction."""
-    _run(namespace, json.dumps({"nftables": commands}), as_json=True)
+    _run(namespace, json.dumps({"nftables": commands}), OUTPUT_JSON)
 
 
-def listing(namespace: Namespace, *what: str) -> list[dict[str, Any]]:
-    """`nft -j list WHAT`: the objects of the answer."""
-    answer = json.loads(_run(namespace, " ".join(["list", *what]), as_json=True))
+def listing(namespace: Namespace, *what: str, terse: bool = False) -> list[dict[str, Any]]:
+    """`nft -j list WHAT`: the objects of the answer; `terse`: without the elements of named sets."""
+    answer = json.loads(_run(namespace, " ".join(["list", *what]), OUTPUT_JSON | terse * OUTPUT_TERSE))
     return [entry for entry in answer["nftables"] if "metainfo" not in entry]
 
 
@@ -46,7 +48,32 @@ def tables(namespace: Namespace) -> set[tuple[str, str]]:
     return {(entry["table"]["family"], entry["table"]["name"]) for entry in listing(namespace, "tables")}
 
 
-def _run(namespace: Namespace, commands: str, as_json: bool) -> str:
+def declared(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A listing without what passes (handles, counts): what a ruleset says."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strip(member) for key, member in value.items() if key not in PASSING}
+        return [strip(member) for member in value] if isinstance(value, list) else value
+
+    return [strip(entry) for entry in objects]
+
+
+@functools.cache
+def meaning(ruleset: str, family: str, table: str, terse: bool) -> list[dict[str, Any]]:
+    """What a table of a ruleset is listed as where it has just been loaded: in a namespace made for that.
+
+    Raises NftError.
+    """
+
+    def read() -> list[dict[str, Any]]:
+        load(None, ruleset)
+        return declared(listing(None, "table", family, table, terse=terse))
+
+    return in_new_namespace(read)
+
+
+def _run(namespace: Namespace, commands: str, output_flags: int = 0) -> str:
     """Run commands in the namespace and return what they print. Raises NftError, NamespaceError."""
     library = _library()
 
@@ -58,7 +85,7 @@ def _run(namespace: Namespace, commands: str, as_json: bool) -> str:
         try:
             library.nft_ctx_buffer_output(context)
             library.nft_ctx_buffer_error(context)
-            library.nft_ctx_output_set_flags(context, OUTPUT_JSON if as_json else 0)
+            library.nft_ctx_output_set_flags(context, output_flags)
             status = library.nft_run_cmd_from_buffer(context, commands.encode())
             output, errors = library.nft_ctx_get_output_buffer(context), library.nft_ctx_get_error_buffer(context)
             return status, output.decode(), errors.decode()

@@ -41,8 +41,13 @@ def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIM
 
     Idempotent. Raises NftError.
     """
+    nft.load(namespace, ruleset(source, hop_limit))
+
+
+def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
+    """The table and its rules, in nft's language. Raises ValueError for a bad address."""
     source = prefix_text(parse_address(source))
-    nft.load(namespace, RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS))
+    return RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS)
 
 
 def clear(namespace: Namespace) -> None:

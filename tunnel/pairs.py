@@ -50,9 +50,9 @@ IPV6, IPV4 = Payload(41, 128, 64), Payload(4, 32, 96)
 PAYLOADS = (IPV6, IPV4)
 SETS = {name: payload for payload in PAYLOADS for name in (payload.pairs, payload.prefix_pairs)}
 
-# On accepted IPv4-in-IPv6 packets: routing has to tell them from IPv6-in-IPv6 and cannot look behind extension
-# headers, so the filter tells it.
-IPV4_MARK = 4
+# On accepted packets: routing has to tell IPv4-in-IPv6 from IPv6-in-IPv6 and cannot look behind extension headers, so
+# the filter tells it. And where only what has the mark is decapsulated, nothing is when the filter is gone.
+IPV4_MARK, IPV6_MARK = 4, 41
 
 # `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does: matching
 # `ip6 nexthdr` would let anybody pass who puts a destination option before the inner packet. The comparison
@@ -106,7 +106,7 @@ class PairFilter:
 
     `destination` limits the check to tunnel packets for that address (the tunnel's end here); without it
     every IPv6-in-IPv6 and IPv4-in-IPv6 packet that enters the namespace is checked, those only passing through as
-    well. Accepted IPv4-in-IPv6 packets get the mark IPV4_MARK.
+    well. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by their payload.
     Every change is one transaction, idempotent, all or nothing. Raises NftError, ValueError for bad
     addresses.
     """
@@ -117,8 +117,13 @@ class PairFilter:
 
     def setup(self) -> None:
         """Make the table and its rules; pairs and counters that are there already stay."""
+        nft.load(self.namespace, self.ruleset)
+
+    @property
+    def ruleset(self) -> str:
+        """The table and its rules, without pairs, in nft's language."""
         condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
-        nft.load(self.namespace, RULESET.format() + "".join(_payload_ruleset(each, condition) for each in PAYLOADS))
+        return RULESET.format() + "".join(_payload_ruleset(each, condition) for each in PAYLOADS)
 
     def teardown(self) -> None:
         """Remove the table; afterwards nothing is checked. Fine when it is not there."""
@@ -198,7 +203,7 @@ def _commands(verb: str, elements: dict[str, list[dict[str, Any]]]) -> list[dict
 
 
 def _payload_ruleset(payload: Payload, condition: str) -> str:
-    mark = f"meta mark set {IPV4_MARK} " if payload is IPV4 else ""
+    mark = f"meta mark set {IPV4_MARK if payload is IPV4 else IPV6_MARK} "
     return PAYLOAD_RULESET.format(
         pairs=payload.pairs,
         prefix_pairs=payload.prefix_pairs,

@@ -227,9 +227,13 @@ def _metric(prefix: Prefix) -> bytes:
 
 
 def _encap_red(segment: Prefix) -> bytes:
+    return attribute(rtnetlink.RTA_ENCAP, encapsulation(prefix_text(segment)))
+
+
+def encapsulation(segment: str) -> bytes:
     """RTA_ENCAP of one segment in reduced mode: the mode, then the routing header that would carry it."""
-    header = struct.pack("=IBBBBBBH", ENCAP_RED, 0, 2, ROUTING_TYPE_SRH, 0, 0, 0, 0) + segment.address
-    return attribute(rtnetlink.RTA_ENCAP, attribute(SEG6_IPTUNNEL_SRH, header))
+    header = struct.pack("=IBBBBBBH", ENCAP_RED, 0, 2, ROUTING_TYPE_SRH, 0, 0, 0, 0) + parse_address(segment).address
+    return attribute(SEG6_IPTUNNEL_SRH, header)
 
 
 def _explain(code: int) -> str:

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a home agent needs of the kernel: made at the start, compared and mended while it runs, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from home_agent import load
+from home_agent.cache import Policy
+from home_agent.declared import ProxyEntries
+from home_agent.home_link import Bound, HomeLink, OwnAddress, Up
+from home_agent.load import Load
+from home_agent.objects import Borrowed
+from home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
+from home_agent.tunnels import Tunnels
+from tunnel.declaration import Declared
+from tunnel.objects import Ruleset
+
+GUARD_TABLE = "hoaflow_ha"
+
+
+def declaration(
+    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: Load | None, rebind: Callable[[], None]
+) -> list[Declared]:
+    """Return it in the order in which it is made. The home link comes last: while it is down, the rest is mended.
+
+    `counted`: what counts the tunnels' load, if anything. `rebind`: moves our sockets to a new home link.
+    """
+    guard = Guard(GUARD_TABLE).ruleset(
+        [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
+    )
+    counters: list[Declared] = []
+    if counted is not None:
+        counters.append(Ruleset(None, load.FAMILY, load.TABLE, counted.ruleset(), "the counters of the tunnels' load"))
+    return [
+        Borrowed("all.forwarding", "1"),
+        *tunnels.declaration(),
+        Ruleset(None, "ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets"),
+        *counters,
+        Up(home_link.interface),
+        Bound(home_link, rebind),
+        Borrowed(f"{home_link.interface}.forwarding", "1"),
+        Borrowed(f"{home_link.interface}.proxy_ndp", "1"),
+        OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
+        ProxyEntries(home_link),
+    ]

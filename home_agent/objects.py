@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of declared objects that only the home agent has; the others are in `tunnel.objects` and `tunnel.routing`."""
+
+from __future__ import annotations
+
+from tunnel.links import setting_path
+from tunnel.look import AF_INET6, Look
+from tunnel.objects import Setting
+from tunnel.routing import Rule
+
+LOCAL_TABLE = 255
+
+
+class Borrowed:
+    """A setting of IPv6 in a namespace that is not ours: taken away, it is what it was before it was made so."""
+
+    def __init__(self, key: str, value: str) -> None:
+        self._setting = Setting(None, "ipv6", key, value)
+        self._path = setting_path(key, "ipv6")
+        self._before: str | None = None
+
+    def __str__(self) -> str:
+        return str(self._setting)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return self._setting.difference(look)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        if self._before is None and self._path.exists():
+            self._before = self._path.read_text().strip()
+        self._setting.make()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        if self._before is not None and self._path.exists():
+            self._path.write_text(self._before)
+        self._before = None
+
+
+class LocalRule:
+    """The rule that looks into table `local` at this preference and no earlier, where the kernel has it at 0.
+
+    The rules that have to come before it are declared after it: local addresses are found at every moment.
+    """
+
+    def __init__(self, preference: int) -> None:
+        self._rule = Rule(None, preference, LOCAL_TABLE)
+
+    def __str__(self) -> str:
+        return str(self._rule)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        early = self._early(look)
+        return self._rule.difference(look) or (f"rule {early[0]} looks into table local first" if early else None)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rule.make()
+        with Look() as look:
+            early = self._early(look)
+        for preference in early:
+            Rule(None, preference, LOCAL_TABLE).remove()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        Rule(None, 0, LOCAL_TABLE).make()
+        self._rule.remove()
+
+    def _early(self, look: Look) -> list[int]:
+        """Preferences of rules that look into table local whatever the packet is."""
+        rules = look.rules(None, AF_INET6)
+        own = [rule.facts for rule in rules if rule.preference == self._rule.preference]
+        return [rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts in own]

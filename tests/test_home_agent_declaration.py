@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home agent's seg6 plane under hands that take away, change and double what it declared; packets are counted."""
+
+from tests.support.mobility import CARE_OF_2, HOME_ADDRESS, HOME_AGENT, Lab
+from tests.support.sabotage import Sabotage
+
+DOUBLE = f"ip -6 route add {HOME_ADDRESS} dev hl proto static metric 1"
+SEG6 = {
+    "link hoaflow-out - hoaflow-in added": ["ip link del hoaflow-out", "ip link del hoaflow-in"],
+    "MAC address of hoaflow-out set to 02:68:6f:61:00:01": ["ip link set hoaflow-out address 02:00:00:00:00:07"],
+    "MAC address of hoaflow-in set to 02:68:6f:61:00:02": ["ip link set hoaflow-in address 02:00:00:00:00:07"],
+    "link hoaflow-out released": ["ip link set hoaflow-out master hl"],
+    "link hoaflow-in released": ["ip link set hoaflow-in master hl"],
+    "MTU of hoaflow-out set to the tunnel's": ["ip link set hoaflow-out mtu 1280"],
+    "MTU of hoaflow-in set to the tunnel's": ["ip link set hoaflow-in mtu 1280"],
+    "link hoaflow-out up": ["ip link set hoaflow-out down"],
+    "link hoaflow-in up": ["ip link set hoaflow-in down"],
+    "neighbour fe80::2 on hoaflow-out is 02:68:6f:61:00:02": [
+        "ip -6 neigh del fe80::2 dev hoaflow-out",
+        "ip -6 neigh replace fe80::2 dev hoaflow-out lladdr 02:00:00:00:00:07 nud permanent",
+    ],
+    "net.ipv6.conf.hoaflow-in.forwarding = 1": ["sysctl -qw net.ipv6.conf.hoaflow-in.forwarding=0"],
+    f"tunnel source {HOME_AGENT}": ["ip sr tunsrc set 2001:db8:10::2"],
+    "the outer header's rules set up": [
+        "nft delete table ip6 hoaflow_outer_header",
+        "nft add rule ip6 hoaflow_outer_header postrouting drop",
+    ],
+    "routes of home addresses in table 254": [
+        f"ip -6 route del {HOME_ADDRESS} proto 16",
+        f"ip -6 route replace {HOME_ADDRESS} encap seg6 mode encap.red segs {CARE_OF_2} dev hoaflow-in proto 16",
+        DOUBLE,
+    ],
+    "routes of home addresses in table 42": [
+        "ip -6 route flush table 42",
+        f"ip -6 route replace {HOME_ADDRESS} dev hl table 42",
+        f"{DOUBLE} table 42",
+        "ip -6 route add 2001:db8:1::/64 dev hl table 42",
+    ],
+    "rule 6 (IPv6) looks into table 42": [
+        "ip -6 rule del pref 6",
+        "ip -6 rule add pref 6 lookup 77",
+    ],
+    f"decapsulation for {HOME_AGENT} to 0": ["ip -6 route flush table 41"],
+    "no other routes of table 41": [f"ip -6 route add {HOME_AGENT} dev hl table 41 proto static metric 1"],
+    "rule 10 (IPv6) looks into table 255": [
+        "ip -6 rule add pref 0 lookup local",
+        "ip -6 rule add pref 3 lookup local",
+        "ip -6 rule del pref 10",
+    ],
+    "rule 5 (IPv6) looks into table 41": [
+        "ip -6 rule del pref 5",
+        f"ip -6 rule add pref 5 to {HOME_AGENT} lookup 77",
+    ],
+}
+
+
+def test_whatever_is_done_to_the_seg6_plane_is_found_and_mended() -> None:
+    with Lab() as lab:
+        assert Sabotage(lab, SEG6).run() == []
