@@ -362,7 +362,7 @@ _hoaflow_completion hoaflow
 def test_bash_completes_what_the_controller_knows(
     bench: Bench, hoaflow: Operator, line: str, completed: list[str]
 ) -> None:
-    post(bench, binding(home_address=OTHER))
+    bench.snapshot(binding(), binding(home_address=OTHER))
     assert hoaflow.shell(COMPLETE.format(line=line)) == (0, "".join(f"{word}\n" for word in completed), "")
 
 

@@ -237,6 +237,28 @@ def test_established_traffic_rides_out_the_home_agents_death(net: Net) -> None:
     assert lost(mobile, correspondent, span) == []
 
 
+def test_established_traffic_rides_out_a_home_agent_that_comes_back_empty(net: Net) -> None:
+    traffic = Traffic(net.bed, net.records)
+    start = time.time()
+    net.bed.kill("home-agent")
+    net.bed.programs["controller"].wait_for(r"event=home-agent-announced .*status=ha-down", 20)
+    net.deployment.start_home_agent()  # without a journal: it knows nobody
+    net.bed.programs["bridge"].wait_for(r"event=home-agent-restarted shows=0 frozen=1", 20)
+    wait_for(
+        "the bridge announces it as up", lambda: net.deployment.rest("GET", "/v1/home-agents?status=up")["home_agents"]
+    )
+    # The mobile node refreshes its binding in time: from then on it is the home agent's own word again.
+    net.bed.programs["home-agent"].wait_for(f"event=binding-registered .*{at.HOME_ADDRESS}", LIFETIME)
+    assert net.goes_direct()
+    correspondent, mobile = traffic.stop()
+    span = Span(start, time.time())
+    assert len(correspondent.sent) > 100
+    assert lost(correspondent, mobile, span) == []
+    assert lost(mobile, correspondent, span) == []
+    net.deployment.attach(HOME)
+    wait_for("what it then ends has ended", lambda: net.deployment.binding() is None)
+
+
 @pytest.mark.parametrize("kind", ["wrong outer source", "wrong inner source"])
 def test_spoofed_packets_do_not_pass(net: Net, kind: str) -> None:
     outer = at.STRANGER if kind == "wrong outer source" else at.care_of_address(1)
