@@ -120,8 +120,17 @@ def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
         if not setup(endpoint, ovsdb, arguments.icmp_source, _say):
             _say(f"bridge {arguments.bridge}, home agent {home_agent}: everything in place, nothing changed")
-        if (reason := what_drops(endpoint)) is not None:
-            _say(f"warning: the router's packet filter drops what leaves the tunnel ({reason}): {ALLOW}")
+        _try_packet_filter(endpoint)
+
+
+def _try_packet_filter(endpoint: Endpoint) -> None:
+    try:
+        reason = what_drops(endpoint)
+    except TunnelError as error:
+        _say(f"warning: not tried whether the router's packet filter lets through what leaves the tunnel: {error}")
+        return
+    if reason is not None:
+        _say(f"warning: the router's packet filter drops what leaves the tunnel ({reason}): {ALLOW}")
 
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:

@@ -20,7 +20,7 @@ import time
 from logs import Log
 from router.endpoint import TOUT, Endpoint
 from router.errors import RouterError
-from router.packet_filter import PROBE_CHAIN, TRACE_CHAIN, kernel_tables
+from router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN, kernel_tables
 from tunnel import links
 from tunnel.errors import TunnelError
 from tunnel.namespace import in_namespace
@@ -120,7 +120,7 @@ def _has_events(events: socket.socket) -> bool:
 
 def _verdict(monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes, endpoint: Endpoint) -> str | None:
     assert monitor.stdout is not None
-    deadline, seen, rest = time.monotonic() + TIMEOUT, False, b""
+    deadline, forwarded, rest = time.monotonic() + TIMEOUT, False, b""
     while time.monotonic() < deadline:
         link.send(frame)
         while select.select([monitor.stdout], [], [], AGAIN)[0]:
@@ -132,13 +132,13 @@ def _verdict(monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes
                 _, _, _, family, table, chain, *what = line.decode(errors="replace").split()
                 if table == endpoint.namespace and chain == PROBE_CHAIN:
                     return None
-                seen = seen or (table == endpoint.namespace and chain == TRACE_CHAIN)
+                forwarded = forwarded or (table == endpoint.namespace and chain == FORWARD_CHAIN)
                 if what[-2:] == ["(verdict", "drop)"] or what[:2] == ["policy", "drop"]:
                     rule = " ".join(what).removesuffix(" (verdict drop)")
                     return f"chain {chain} of table {family} {table}: {rule}"
-    if seen:
-        return "something that nftables does not trace (old iptables rules? no route?)"
-    raise RouterError(f"no packet sent out of {TOUT} of {endpoint.namespace} was seen in the router's kernel")
+    if forwarded:
+        return "something that nftables does not trace (rules of iptables-legacy?)"
+    raise RouterError(f"the router's kernel did not forward a packet to {endpoint.home_agent}: has it a route there?")
 
 
 def _answer(endpoint: Endpoint, mac: str) -> bytes:

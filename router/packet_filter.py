@@ -26,7 +26,7 @@ from tunnel.nft_table import Chain, Rule, Table
 
 RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after anybody's rules
 FLOW_TABLE = "hoaflow_flow"
-TRACE_CHAIN, PROBE_CHAIN = "probe_traced", "probe_passed"
+FORWARD_CHAIN, PROBE_CHAIN = "errors_forwarded", "probe_passed"
 ERRORS = ("destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem")
 COPIED_A_SECOND = 100  # ICMPv6 errors: more than that teach a correspondent nothing new
 
@@ -43,9 +43,9 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
             name,
             (
                 untracked,
-                Chain(TRACE_CHAIN, "prerouting", RAW, ((*_probe(endpoint), _TRACE),)),
+                Chain("probe_traced", "prerouting", RAW, ((*_probe(endpoint), _TRACE),)),
                 Chain(PROBE_CHAIN, "forward", LAST, ((*_probe(endpoint), {"drop": None}),)),
-                Chain("errors_forwarded", "forward", EARLY, ((_interface("!=", ours), *copied),)),
+                Chain(FORWARD_CHAIN, "forward", EARLY, ((_interface("!=", ours), *copied),)),
                 Chain("errors_sent", "output", EARLY, (copied,)),
             ),
         ),
