@@ -341,11 +341,49 @@ def test_a_home_address_that_may_not_be_offloaded_is_refused_and_changes_nothing
 ) -> None:
     world.sent = 0
     with pytest.raises(Refused) as refused:
-        world.post(**{"sequence": 9, **wrong})
+        world.post(**{"sequence": 9, "care_of_address": SECOND, **wrong})
     assert refused.value.field == field
     world.deliver()
     assert world.sent == 0
     assert len(world.offload.bindings) == 1
+
+
+def carried(world: World) -> bool:
+    """Tell whether the mobile node at FIRST has its flows: all of them, or else none."""
+    world.agent_follows()
+    world.deliver()
+    own = [flow for flow in world.flows(Kind.DOWNLINK) if flow.serves == HOME_ADDRESS]
+    path = [flow for flow in world.flows(Kind.UPLINK) if FIRST in flow.addresses]
+    assert len(own) == len(path)
+    assert (world.state() == "active") == bool(own)
+    assert (HOME_ADDRESS in world.offload.activations.unconfirmed) != bool(own)
+    return bool(own)
+
+
+@pytest.mark.parametrize("end", ["deregistered", "moved", "not-in-snapshot", "expired"])
+def test_one_that_is_refused_keeps_others_at_its_care_of_address_on_the_home_agents_path(
+    world: World, end: str
+) -> None:
+    network = parse_prefix("2001:db8:aa:1::/64")
+    with pytest.raises(Refused):
+        world.post(network, lifetime=5)
+    assert not carried(world)
+    assert str(network) in explain(world.offload, HOME_ADDRESS, world.now).reason
+    world.pass_time(5.1 if end == "expired" else 0.1)
+    if end == "not-in-snapshot":
+        world.snapshot(binding(sequence=1, now=world.now))
+    elif end != "expired":
+        with pytest.raises(Refused):
+            world.post(network, SECOND, lifetime=0 if end == "deregistered" else 5)
+    assert carried(world)
+
+
+def test_one_that_is_withheld_keeps_others_at_its_care_of_address_on_the_home_agents_path(world: World) -> None:
+    withheld = Binding(HOME_ADDRESSES[1], FIRST, HOME_AGENT, 60, world.now + 60, withheld="in doubt")
+    world.offload.post(withheld, world.now)
+    assert not carried(world)
+    world.post(HOME_ADDRESSES[1], SECOND)
+    assert carried(world)
 
 
 OTHER_HOME_AGENT = parse_address("2001:db8:99::2")

@@ -11,6 +11,7 @@ from controller.core.flows import Flow, FlowKey
 from controller.core.home_agents import HomeAgents
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
+from controller.core.refused import Unoffloaded
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import Tunnels
 from controller.core.units import SharedUplink, Unit
@@ -28,6 +29,7 @@ class BindingsDemand:
     def __init__(
         self,
         bindings: BindingTable,
+        unoffloaded: Unoffloaded,
         home_agents: HomeAgents,
         tunnel_list: TunnelList,
         tunnels: Tunnels,
@@ -37,6 +39,7 @@ class BindingsDemand:
     ) -> None:
         self.may_delete = may_delete
         self._bindings = bindings
+        self._unoffloaded = unoffloaded
         self._home_agents = home_agents
         self._tunnel_list = tunnel_list
         self._tunnels = tunnels
@@ -127,7 +130,7 @@ class BindingsDemand:
         """Tell whether others may use the same path as a binding: a care-of address may be that of several home
         addresses. Its uplink flow is then looked at by itself."""
         behind = self._bindings.behind(binding.care_of_address)
-        if len(behind) != 1 or binding.home_address not in behind:
+        if len(behind) != 1 or binding.home_address not in behind or self._unoffloaded.any_at(binding.care_of_address):
             return True
         return self._tunnels.flow is None and bool(self._tunnel_list.formers_behind(binding.care_of_address))
 
@@ -142,10 +145,12 @@ class BindingsDemand:
 
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
         """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
-        behind = self._bindings.behind(uplink_source(uplink) or b"")
-        if len(behind) <= 1:
+        care_of_address = uplink_source(uplink) or b""
+        behind = self._bindings.behind(care_of_address)
+        if len(behind) <= 1 and not self._unoffloaded.any_at(care_of_address):
             return None
-        others = (self._bindings.get(each) for each in behind if each not in members)
+        held = (self._bindings.get(each) for each in behind if each not in members)
+        others = (*held, *self._unoffloaded.at(care_of_address))
         return next((each.home_address for each in others if each and keys_of(each).uplink == uplink), None)
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:

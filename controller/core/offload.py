@@ -27,6 +27,7 @@ from controller.core.history import History
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.installed import Reading
 from controller.core.reasons import Reason
+from controller.core.refused import RefusedBindings, Unoffloaded
 from controller.core.router import BindingOnRouter, Router, Timing
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.tunnel_list import TunnelList
@@ -62,8 +63,16 @@ class Offload:
         self._classify_miss = classify_miss
         self._tunnel_list = TunnelList(self.bindings, first_revision, keep=timing.acknowledge_within)
         self._churn = Churn(timing.changes_a_second)
+        self._refused = RefusedBindings()
         self._updates = Updates(
-            self.bindings, self.withheld, self.home_agents, self.routers, self._tunnel_list, self._churn, self._events
+            self.bindings,
+            self.withheld,
+            self._refused,
+            self.home_agents,
+            self.routers,
+            self._tunnel_list,
+            self._churn,
+            self._events,
         )
         self.activations = self._updates.activations
         # How long bindings took that have become active; taken away by the caller.
@@ -119,6 +128,7 @@ class Offload:
             return self._updates.put(binding, "post", now, told, urgent)
         self._snapshots.note_removal(binding.home_address, binding.sequence)
         self._updates.note_departure(binding, held, now)
+        self._updates.free_path(self._refused.remove(binding.home_agent, binding.home_address))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", binding, told)
         return Change.REMOVED if held is not None else Change.UNCHANGED
@@ -345,6 +355,7 @@ class Offload:
             router = self.routers[dpid] = Router(
                 dpid,
                 self.bindings,
+                Unoffloaded(self.withheld, self._refused),
                 self.home_agents,
                 self._tunnel_list,
                 self._churn.holds,
@@ -404,6 +415,7 @@ class Offload:
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
         self._updates.doom(self._updates.held_of(home_agent.address), "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
+        self._refused.outdated(home_agent.address, math.inf)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 
     def _next_forgetting(self) -> float | None:

@@ -317,7 +317,9 @@ class Reconciliation:
             for other in self._settlement.follow(key, change.flow.kind, now):
                 self._work.touch(other)
         elif key in self._lost:
+            # Was it this one that is gone, or the one before? It may stand, but nobody relies on it.
             self._lost.discard(key)
+            self.installed.put(change.flow, now)
         else:
             self.installed.put(change.flow, change.expires_at)
             self.rejections.overcome(key, now)

@@ -16,6 +16,7 @@ from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
+from controller.core.refused import Unoffloaded
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 
@@ -60,14 +61,16 @@ class Tally:
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
-    It reads what is shared by all routers and never writes it: the binding table, the home agents, the tunnel list, and
-    ``is_held``, which tells of a home address whether it is held back. ``now`` is the caller's clock throughout.
+    It reads what is shared by all routers and never writes it: the binding table, the bindings that are left to home
+    agents, the home agents, the tunnel list, and ``is_held``, which tells of a home address whether it is held back.
+    ``now`` is the caller's clock throughout.
     """
 
     def __init__(
         self,
         dpid: int,
         bindings: BindingTable,
+        unoffloaded: Unoffloaded,
         home_agents: HomeAgents,
         tunnel_list: TunnelList,
         is_held: Callable[[Prefix], bool],
@@ -86,7 +89,7 @@ class Router:
         self._tunnel_list = tunnel_list
         self._timing = timing
         self._demand = BindingsDemand(
-            bindings, home_agents, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete
+            bindings, unoffloaded, home_agents, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete
         )
         self.flows = Reconciliation(self._demand)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.

@@ -148,7 +148,7 @@ class Settlement:
                 self._work.touch(member, urgent=at.urgent, since=at.since)
         if barred:
             return False
-        if key not in self._installed:
+        if self._installed.standing(key, at.now) is None:
             for member in uplink.members:
                 for flow in self._demand.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):

@@ -113,6 +113,8 @@ class Snapshot:
         # What is still held of an earlier lease has to go before anything may be offloaded under this one.
         if self._to_compare or self._updates.are_doomed:
             return False
+        for outdated in self._updates.refused.outdated(home_agent.address, self.began):
+            self._updates.free_path(outdated)
         if result.changes > MOST_TOLD:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
         if not home_agent.synced and home_agent.lease_held(now) and home_agent.held_since <= self.began:

@@ -16,6 +16,7 @@ from controller.core.departures import Departures
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.refused import RefusedBindings
 from controller.core.router import Router
 from controller.core.timeouts import refresh_matters
 from controller.core.tunnel_list import TunnelList
@@ -33,6 +34,7 @@ class Updates:
         self,
         bindings: BindingTable,
         withheld: BindingTable,
+        refused: RefusedBindings,
         home_agents: HomeAgents,
         routers: Mapping[int, Router],
         tunnel_list: TunnelList,
@@ -51,6 +53,7 @@ class Updates:
         self._churn = churn
         self._events = events
         self._departures = Departures()
+        self.refused = refused
         # Bindings that have to go, and why, unless something else becomes of them first.
         self._doomed: deque[tuple[Binding, str]] = deque()
 
@@ -85,13 +88,14 @@ class Updates:
         home_address = binding.home_address
         if binding.withheld is not None:
             return self._withhold(binding, source, now, told)
-        self.withheld.remove(home_address)
+        self.free_path(self.withheld.remove(home_address))
         before = self.bindings.get(home_address)
         change = self.bindings.put(binding)
         held = self.bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
         self._departures.forget(home_address)
+        self.free_path(self.refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             if before is None or refresh_matters(before.expires_at, held.expires_at, now):
@@ -124,7 +128,7 @@ class Updates:
     ) -> None:
         """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
         if held.withheld is not None:
-            self.withheld.remove(held.home_address)
+            self.free_path(self.withheld.remove(held.home_address))
             self._tell_removed(held, now, reason, source, update, told)
             return
         self.bindings.remove(held.home_address)
@@ -154,7 +158,24 @@ class Updates:
             self.note_departure(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, told=told)
         self.reject(binding, reason, source, now)
+        if is_deregistration(binding):
+            self.free_path(self.refused.remove(binding.home_agent, binding.home_address))
+        elif self.home_agents.get(binding.home_agent) is not None:
+            self.free_path(self.refused.put(binding, now))
+            self._follow_path(binding.care_of_address)
         return ends
+
+    def free_path(self, binding: Binding | None) -> None:
+        """A binding left to its home agent is there no more: what shares its care-of address may be offloaded."""
+        if binding is not None:
+            self._follow_path(binding.care_of_address)
+
+    def _follow_path(self, care_of_address: bytes) -> None:
+        """Have all routers look at the home addresses at a care-of address."""
+        for home_address in list(self.bindings.behind(care_of_address)):
+            held = self.bindings.get(home_address)
+            if held is not None:
+                self._follow(held, (), urgent=True)
 
     def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
         """An update was not taken; what is held stays."""
@@ -167,7 +188,10 @@ class Updates:
         for binding in self.bindings.expired(now, most=SLICE):
             self._gone(binding, now, "expired", "expiry")
         for binding in self.withheld.expired(now, most=SLICE):
+            self.free_path(binding)
             self._tell_removed(binding, now, "expired", "expiry")
+        for binding in self.refused.ended(now, most=SLICE):
+            self.free_path(binding)
         for _ in range(min(SLICE, len(self._doomed))):
             binding, reason = self._doomed.popleft()
             if self.held(binding.home_address) is binding:
@@ -190,6 +214,7 @@ class Updates:
             self.withheld.next_expiry(),
             self._tunnel_list.next_fading(),
             self._churn.next_release(),
+            self.refused.next_end(),
         )
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -198,7 +223,9 @@ class Updates:
         offloaded = self.bindings.get(binding.home_address)
         if offloaded is not None:
             self.drop(offloaded, now, "withheld", source, binding, told)
+        self.free_path(self.withheld.get(binding.home_address))
         change = self.withheld.put(binding)
+        self._follow_path(binding.care_of_address)
         self._departures.forget(binding.home_address)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)

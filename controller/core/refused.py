@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bindings that a home agent holds and that are refused here: their mobile nodes send packets all the same.
+
+One uplink flow decapsulates for all home addresses at a care-of address, so it has to stay away while one of them is
+not offloaded. Known is the last refused binding of each home address, of 10,000 at the most: the latest.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from controller.core.addresses import Prefix
+from controller.core.agenda import Agenda
+from controller.core.bindings import Binding, BindingTable
+
+MOST = 10_000
+_Key = tuple[bytes, Prefix]  # home agent, home address
+
+
+class RefusedBindings:
+    """The bindings that were refused and have not ended since."""
+
+    def __init__(self) -> None:
+        self._bindings: dict[_Key, tuple[Binding, float]] = {}  # with the moment of the report; oldest first
+        self._at: dict[bytes, dict[_Key, None]] = {}
+        self._ends: Agenda[_Key] = Agenda()
+
+    def __len__(self) -> int:
+        return len(self._bindings)
+
+    def at(self, care_of_address: bytes) -> Iterator[Binding]:
+        """Iterate over those at a care-of address."""
+        return (self._bindings[key][0] for key in self._at.get(care_of_address, ()))
+
+    def any_at(self, care_of_address: bytes) -> bool:
+        """Tell whether there are any at a care-of address."""
+        return care_of_address in self._at
+
+    def put(self, binding: Binding, now: float) -> Binding | None:
+        """Hold a binding in place of an earlier one; return which one has gone for it, None for none."""
+        gone = self.remove(binding.home_agent, binding.home_address)
+        key = (binding.home_agent, binding.home_address)
+        self._bindings[key] = (binding, now)
+        self._at.setdefault(binding.care_of_address, {})[key] = None
+        if binding.expires_at is not None:
+            self._ends.plan(key, binding.expires_at)
+        return self.remove(*next(iter(self._bindings))) if len(self._bindings) > MOST else gone
+
+    def remove(self, home_agent: bytes, home_address: Prefix) -> Binding | None:
+        """Forget a binding and return it, None if it was not held."""
+        key = (home_agent, home_address)
+        held = self._bindings.pop(key, None) if self._bindings else None
+        if held is None:
+            return None
+        others = self._at[held[0].care_of_address]
+        del others[key]
+        if not others:
+            del self._at[held[0].care_of_address]
+        return held[0]
+
+    def ended(self, now: float, most: int) -> list[Binding]:
+        """Forget and return those whose lifetime has ended, ``most`` of them at a time."""
+        found = []
+        for key in self._ends.due(now, most):
+            held = self._bindings.get(key)
+            ends = None if held is None else held[0].expires_at
+            if ends is not None and ends > now:
+                self._ends.plan(key, ends)
+            elif ends is not None and (gone := self.remove(*key)) is not None:
+                found.append(gone)
+        return found
+
+    def next_end(self) -> float | None:
+        """Return a moment no later than the next end."""
+        return self._ends.next()
+
+    def outdated(self, home_agent: bytes, since: float) -> list[Binding]:
+        """Forget and return those of a home agent that have not been reported since a moment."""
+        old = [key for key, (_, told) in self._bindings.items() if key[0] == home_agent and told < since]
+        return [gone for key in old if (gone := self.remove(*key)) is not None]
+
+
+class Unoffloaded(NamedTuple):
+    """The bindings that home agents hold and that are left to them: withheld by a bridge, or refused here."""
+
+    withheld: BindingTable
+    refused: RefusedBindings
+
+    def any_at(self, care_of_address: bytes) -> bool:
+        """Tell whether there are any at a care-of address."""
+        return self.refused.any_at(care_of_address) or bool(self.withheld.behind(care_of_address))
+
+    def at(self, care_of_address: bytes) -> Iterator[Binding]:
+        """Iterate over those at a care-of address."""
+        yield from self.refused.at(care_of_address)
+        for home_address in self.withheld.behind(care_of_address):
+            if (binding := self.withheld.get(home_address)) is not None:
+                yield binding
