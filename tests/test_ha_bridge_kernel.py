@@ -379,6 +379,35 @@ def test_home_agent_without_terminal_is_down_when_nobody_receives_mobility_heade
     assert failed.down
 
 
+@pytest.mark.usefixtures("namespace")
+def test_routes_that_go_with_their_home_agents_process_are_frozen_until_it_is_back() -> None:
+    """On SIGTERM UMIP removes its routes while it still has its sockets."""
+    watched = Watched().start()
+    register(HOA, LINK_1)
+    watched.until(lambda: watched.care_of() == {HOA: LINK_1})
+    process = [frozenset({1})]
+
+    def ends(_seconds: float) -> None:
+        process[0] = frozenset()
+
+    source = KernelSource(watched.watch, listening=lambda: process[0], pause=ends)
+    assert isinstance(source.read(), Reading)
+    ip("route", "del", f"{HOA}/128", "proto", "16")
+    watched.until(lambda: not watched.care_of())
+    failed = source.read()
+    assert isinstance(failed, ReadingFailed)
+    assert failed.down
+    process[0] = frozenset({2})
+    back = source.read()
+    assert isinstance(back, Reading)
+    assert [(binding.home_address, binding.frozen) for binding in back.bindings] == [(HOA, True)]
+    register(HOA, LINK_2)
+    watched.until(lambda: watched.care_of() == {HOA: LINK_2})
+    moved = source.read()
+    assert isinstance(moved, Reading)
+    assert [(binding.care_of_address, binding.frozen) for binding in moved.bindings] == [(LINK_2, False)]
+
+
 THREAD_SOCKETS = RAW_SOCKETS.parents[2] / "thread-self" / "net" / "raw6"
 
 

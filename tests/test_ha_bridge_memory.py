@@ -3,14 +3,17 @@
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from ha_bridge.console import Console
 from ha_bridge.memory import GRACE, WITHOUT_LIFETIME, Memory
-from ha_bridge.model import CacheEntry, Observed, spoken_for
+from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, spoken_for
 from ha_bridge.sockets import terminal_sockets
-from tests.support.bridge import HOME_AGENT
+from ha_bridge.sources import ConsoleSource
+from tests.support.bridge import HOME_AGENT, Terminal, entry
 
 HOA, OTHER, NETWORK = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:aa::/64"
 LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
@@ -88,6 +91,57 @@ def test_a_cache_is_emptied_when_nothing_is_left_of_it() -> None:
     assert memory.is_emptied([])
     assert not memory.is_emptied([BOUND])
     assert not Memory().is_emptied([])
+
+
+def source(terminal: Terminal, pause: Callable[[float], None]) -> ConsoleSource:
+    return ConsoleSource(Console("127.0.0.1", terminal.port), HOME_AGENT, None, pause=pause)
+
+
+def test_a_cache_that_is_emptied_by_a_process_that_ends_is_not_believed() -> None:
+    shown = [entry(HOA, LINK_1)]
+    terminal = Terminal(lambda: "".join(shown))
+    asked = source(terminal, pause=lambda _seconds: terminal.close())
+    assert isinstance(asked.read(), Reading)
+    shown.clear()
+    failed = asked.read()
+    assert isinstance(failed, ReadingFailed)
+    assert failed.down
+    back = Terminal(lambda: "", terminal.port)
+    try:
+        reading = asked.read()
+        assert isinstance(reading, Reading)
+        assert [(binding.home_address, binding.frozen) for binding in reading.bindings] == [(HOA, True)]
+    finally:
+        back.close()
+
+
+def test_a_cache_that_is_emptied_by_a_process_that_goes_on_is_empty() -> None:
+    shown, paused = [entry(HOA, LINK_1)], list[float]()
+    terminal = Terminal(lambda: "".join(shown))
+    try:
+        asked = source(terminal, pause=paused.append)
+        assert isinstance(asked.read(), Reading)
+        shown.clear()
+        reading = asked.read()
+        assert isinstance(reading, Reading)
+        assert reading.bindings == []
+        assert len(paused) == 1
+    finally:
+        terminal.close()
+
+
+def test_a_process_that_is_replaced_between_two_looks_is_noticed() -> None:
+    first = Terminal(lambda: entry(HOA, LINK_1))
+    asked = source(first, pause=lambda _seconds: None)
+    assert isinstance(asked.read(), Reading)
+    first.close()
+    second = Terminal(lambda: "", first.port)
+    try:
+        reading = asked.read()
+        assert isinstance(reading, Reading)
+        assert [binding.frozen for binding in reading.bindings] == [True]
+    finally:
+        second.close()
 
 
 def test_another_process_has_other_listening_sockets() -> None:
