@@ -27,6 +27,7 @@ from controller.core.census import Counts, census
 from controller.core.events import EVENTS, Event
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
+from controller.core.pipeline import DOWNLINK, UPLINK, VERIFY
 from controller.core.router import Router
 from controller.core.sessions import SessionEnded
 from controller.core.traffic import DIRECTIONS
@@ -240,6 +241,16 @@ class _CoreCollector(Collector):
             for dpid, router in routers.items():
                 counter.add_metric([dpid], value(router))
             yield counter
+        left_out = GaugeMetricFamily(
+            "hoaflow_flows_left_out",
+            "Flows that a router's switch has no room for, by table.",
+            labels=["router", "table"],
+        )
+        for dpid, router in routers.items():
+            counts = router.flows.left_out()
+            for table in (DOWNLINK, UPLINK, VERIFY):
+                left_out.add_metric([dpid, table], counts[table])
+        yield left_out
         yield from self._traffic(routers)
         yield self._messages(routers)
         yield self._gates(routers)

@@ -18,6 +18,7 @@ SEQUENCE = "sequence number of the Binding Update, null where the source has non
 LIFETIME = "remaining lifetime in seconds, null where the source has none"
 ROUTER = "datapath id"
 REASON = "why, in words"
+TABLE = "name of the table, as in the pipeline's page"
 
 
 class Event(NamedTuple):
@@ -128,6 +129,17 @@ EVENTS: Mapping[str, EventType] = {
             "reason": "the OpenFlow error",
         },
         trouble=True,
+    ),
+    "table-full": EventType(
+        "A table of a switch has no room for a new flow. Home addresses whose flows find none are left to their home"
+        " agents; one at a time is tried, after 1 s and later each time, up to 60 s."
+        " GET /v1/routers/ROUTER lists what is left out, hoaflow_flows_left_out counts it.",
+        {"router": ROUTER, "table": TABLE},
+        trouble=True,
+    ),
+    "table-has-room": EventType(
+        "A table of a switch that was full has taken a new flow; the others follow.",
+        {"router": ROUTER, "table": TABLE},
     ),
     "drift-repaired": EventType(
         "A switch's flows were not as the controller had left them, and are again.",

@@ -367,6 +367,8 @@ class Offload:
 
     def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
         """A switch has answered: what does that open, and what has become active, or is not any more?"""
+        for table, has_room in router.flows.take_room_news():
+            self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
         if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in batch.changes):
             self.review(router, now)

@@ -12,11 +12,13 @@ uplink flow that leads to it and goes after that; guards come before gates and g
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from controller.core.addresses import Prefix
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flows import Flow, FlowKey
+from controller.core.full_tables import NO_ROOM
 from controller.core.installed import Entry, InstalledFlows, Reading
 from controller.core.queues import LookQueue, Subject
 from controller.core.rejections import EVICTED, Rejections
@@ -43,6 +45,7 @@ class Reconciliation:
         self._settlement = Settlement(demand, self.installed, self.rejections, self._work)
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
+        self._room_news: list[tuple[str, bool]] = []
         self._batches = Batches()
         self._reading: Reading | None = None
 
@@ -252,12 +255,25 @@ class Reconciliation:
         tried again, later each time. ``rest_done`` tells whether it carried out the others."""
         for position, change in enumerate(batch.changes):
             if position in reasons:
+                # Of several at once the switch names the first that finds no room: there may be some for fewer.
+                alone = rest_done or len(batch.subjects) == 1
+                if alone and reasons[position] == NO_ROOM and change.flow.key not in self.installed:
+                    self._note_full(change.flow.table, now)
                 self._reject(change.flow.key, reasons[position], now, deleting=not change.add)
             elif rest_done:
                 self._carry_out(change, now)
             self._lost.discard(change.flow.key)
         self._batches.land(batch)
         self._work.land(batch, undone=True)
+
+    def take_room_news(self) -> list[tuple[str, bool]]:
+        """Return which tables have become full, and which have room again (True), since this was asked last."""
+        news, self._room_news = self._room_news, []
+        return news
+
+    def left_out(self) -> Counter[str]:
+        """Return how many flows are left out of each table that has no room for them."""
+        return Counter(key[0].table for key, each in self.rejections.all().items() if each.reason == NO_ROOM)
 
     # How.
 
@@ -300,6 +316,10 @@ class Reconciliation:
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
                 self._work.start(key, (), [change], batch, self._work.pending.epoch)
 
+    def _note_full(self, table: str, now: float) -> None:
+        if self._settlement.full.refused(table, now):
+            self._room_news.append((table, False))
+
     def _reject(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
         rejection = self.rejections.put(key, reason, now, deleting)
         self._work.later.plan(key, rejection.retry_at)
@@ -321,5 +341,7 @@ class Reconciliation:
             self._lost.discard(key)
             self.installed.put(change.flow, now)
         else:
+            if key not in self.installed and self._settlement.full.took(change.flow.table):
+                self._room_news.append((change.flow.table, True))
             self.installed.put(change.flow, change.expires_at)
             self.rejections.overcome(key, now)

@@ -14,6 +14,7 @@ from controller.core.addresses import Prefix
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.full_tables import NO_ROOM, FullTables
 from controller.core.installed import Entry, InstalledFlows
 from controller.core.queues import Subject
 from controller.core.rejections import Rejections
@@ -23,6 +24,8 @@ from controller.core.worklist import Worklist
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
+# The epoch of a gate that stands and is renewed: it has nothing to wait for.
+NOTHING = -1
 
 
 class Look(NamedTuple):
@@ -48,6 +51,7 @@ class Settlement:
         self.opening: dict[FlowKey, int] = {}
         # Shared uplink flows that would lose the packets of one of their users.
         self.barred: set[FlowKey] = set()
+        self.full = FullTables()
         # When flows of an earlier life that may not be deleted yet are to be looked at again.
         self.sweep_at: float | None = None
         self._kept: set[FlowKey] = set()  # guards that nobody desires any more, but that gates still need
@@ -56,6 +60,7 @@ class Settlement:
         """The switch went away: forget all but what is wanted of it."""
         self.opening.clear()
         self.barred.clear()
+        self.full.clear()
         self._kept.clear()
         self.sweep_at = None
 
@@ -104,9 +109,20 @@ class Settlement:
 
     def _may_stand(self, unit: Unit, now: float) -> bool:
         """Tell whether nothing keeps a flow of a unit away, and so all of them."""
-        if unit.shared in self.barred:
+        if unit.shared in self.barred or (self.full and not self._has_room(unit.flows, now)):
             return False
         return not self._has_obstacles or not any(self._is_obstructed(flow.key, now) for flow in unit.flows)
+
+    def _has_room(self, flows: Iterable[Flow], now: float) -> bool:
+        """Tell whether the switch may have room for those of some flows that are new to it. One that it has not counts
+        as refused, without being sent."""
+        for flow in flows:
+            key = flow.key
+            if key in self._installed or self._rejections.forbids(key, now) or not self.full.holds(flow.table, now):
+                continue
+            self._work.later.plan(key, self._rejections.put(key, NO_ROOM, now).retry_at)
+            return False
+        return True
 
     @property
     def _has_obstacles(self) -> bool:
@@ -137,6 +153,7 @@ class Settlement:
         """Have an uplink flow stand if none of its users loses packets by it, or take it away, and then all of theirs.
         Tell whether that waits for something else."""
         barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
+        barred = barred or (bool(self.full) and not self._has_room([uplink.entry.flow], at.now))
         units = [self._demand.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
         barred = barred or any(self._is_obstructed(flow.key, at.now) for unit in units for flow in unit.flows)
         news = barred != (key in self.barred)
@@ -226,6 +243,9 @@ class Settlement:
                 if again is not None:
                     self._work.later.plan(subject, again)
                 return
-        changes.append(FlowChange(flow, True, span.expires_at, span.timeout))
         if span.expires_at is not None:
             self._work.later.plan(subject, (now + span.expires_at) / 2)
+        if flow.kind is Kind.GATE:
+            self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
+        else:
+            changes.append(FlowChange(flow, True, span.expires_at, span.timeout))

@@ -23,6 +23,7 @@ from controller.core.flows import FlowKey
 from controller.core.router import Router
 from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
+from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
 from controller.southbound.decoder import InstalledFlow, removed_key
 from controller.southbound.encoder import EVICTION, Encoder
@@ -79,6 +80,8 @@ class SwitchChannel:
         self._woken = ChangeSignal()
         self._end = Event()
         self._bulk_under_way = 0  # bundles
+        # Of urgent changes, and of others.
+        self._sizes = {True: BundleSize(SLICE), False: BundleSize(BUNDLE_SIZE)}
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
         self._counting_took = 0.0
@@ -200,7 +203,7 @@ class SwitchChannel:
         free = Semaphore(URGENT_AT_A_TIME)
         while not self._ended:
             free.acquire()
-            batches = self._take(True, SLICE)
+            batches = self._take(True)
             if batches:
                 applying = eventlet.spawn(self._serve, self._apply_urgent, batches, free)
                 with eventlet.Timeout(None if self._bulk_under_way else PROMPT, False):
@@ -216,17 +219,17 @@ class SwitchChannel:
 
     def _apply_urgent(self, batches: list[Batch], free: Semaphore) -> None:
         try:
-            self._apply(batches)
+            self._apply(batches, self._sizes[True])
         finally:
             free.release()
 
     def _run_bulk_lane(self) -> None:
         """Send all else, bundle after bundle."""
         while not self._ended:
-            batches = self._take(False, BUNDLE_SIZE)
+            batches = self._take(False)
             if batches:
                 self._bulk_under_way += 1
-                self._apply(batches)
+                self._apply(batches, self._sizes[False])
                 self._bulk_under_way -= 1
             elif self.session.has_bulk:
                 eventlet.sleep(0)
@@ -234,11 +237,12 @@ class SwitchChannel:
                 due = self.session.next_due()
                 self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 
-    def _take(self, urgent: bool, most: int) -> list[Batch]:
-        """Take changes, about ``most``; none if there is nothing to do."""
+    def _take(self, urgent: bool) -> list[Batch]:
+        """Take the changes of one bundle; none if there is nothing to do."""
+        most = self._sizes[urgent].changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
-            batch = self.session.take(urgent, time.monotonic(), SLICE)
+            batch = self.session.take(urgent, time.monotonic(), min(most, SLICE))
             if batch is None:
                 break
             batches.append(batch)
@@ -262,13 +266,15 @@ class SwitchChannel:
         self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
 
-    def _apply(self, batches: list[Batch]) -> None:
+    def _apply(self, batches: list[Batch], size: BundleSize) -> None:
         """Have the switch carry changes out, and record what it made of them."""
         changes = [change for batch in batches for change in batch.changes]
         self.session.sending(changes)
         try:
             sent = self.conversation.carry_out(changes)
         except ChangesRefused as refused:
+            if refused.in_bundle:
+                size.refused(len(changes))
             begin = 0
             for batch in batches:
                 places = range(begin, begin + len(batch.changes))
@@ -277,6 +283,7 @@ class SwitchChannel:
                 begin = places.stop
         else:
             answered = time.monotonic()
+            size.taken()
             for batch in batches:
                 self.session.confirm(batch, answered, sent)
                 if batch is not batches[-1]:

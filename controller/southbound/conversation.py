@@ -12,6 +12,7 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.core.batches import FlowChange
 from controller.core.flows import Kind
+from controller.core.full_tables import NO_ROOM
 from controller.core.traffic import Counters
 from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow
 from controller.southbound.encoder import Encoder
@@ -182,4 +183,6 @@ class Conversation:
 def _error_text(message: parser.OFPErrorMsg) -> str:
     if message.type == ofp.OFPET_EXPERIMENTER:
         return f"experimenter error {message.exp_type} of {message.experimenter:#x}"
+    if (message.type, message.code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL):
+        return NO_ROOM
     return f"{ofp.ofp_error_type_to_str(message.type)} {ofp.ofp_error_code_to_str(message.type, message.code)}"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a switch that have no room for a new flow, and when one is tried again: later each time.
+
+What has no room is not sent over and over: as long as a table is full, new flows for it are held back without a
+message, but for one at a time that finds out whether there is room again. What stands is changed and renewed all the
+same.
+"""
+
+from typing import NamedTuple
+
+FIRST_TRY = 1.0  # seconds
+LAST_TRY = 60.0
+# What the southbound calls OpenFlow's OFPFMFC_TABLE_FULL.
+NO_ROOM = "its table is full (OFPFMFC_TABLE_FULL)"
+
+
+class _Full(NamedTuple):
+    since: float
+    tries: int
+    next_try: float
+
+
+class FullTables:
+    """Those that have refused a new flow for want of room and have taken none since, by name."""
+
+    def __init__(self) -> None:
+        self._full: dict[str, _Full] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._full)
+
+    def refused(self, table: str, now: float) -> bool:
+        """The switch has no room for a new flow. Tell whether that is news."""
+        before = self._full.get(table)
+        tries = 0 if before is None else before.tries + 1
+        wait = min(LAST_TRY, FIRST_TRY * 2 ** min(tries, 10))
+        self._full[table] = _Full(now if before is None else before.since, tries, now + wait)
+        return before is None
+
+    def took(self, table: str) -> bool:
+        """The switch has taken a new flow. Tell whether that is news."""
+        return bool(self._full) and self._full.pop(table, None) is not None
+
+    def holds(self, table: str, now: float) -> bool:
+        """Tell whether a new flow for a table has to be held back. Who is let through tries for all others."""
+        full = self._full.get(table)
+        if full is None:
+            return False
+        if now < full.next_try:
+            return True
+        self._full[table] = full._replace(next_try=now + FIRST_TRY)  # for the answer to come
+        return False
+
+    def clear(self) -> None:
+        """The switch went away."""
+        self._full.clear()
