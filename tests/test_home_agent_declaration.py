@@ -56,4 +56,4 @@ SEG6 = {
 
 def test_whatever_is_done_to_the_seg6_plane_is_found_and_mended() -> None:
     with Lab() as lab:
-        assert Sabotage(lab, SEG6).run() == []
+        assert Sabotage(lab, SEG6, fails_closed=True).run() == []
