@@ -33,6 +33,7 @@ format: setup ## lay the code out as lint wants it
 
 test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests
+	$(if $(PYTEST),,[ "$$(dpkg --print-architecture)" != amd64 ] || scripts/setup-kernel)
 	scripts/as-root $(if $(PYTEST),scripts/isolated-python -m pytest $(PYTEST),$(ALL_TESTS))
 	$(if $(PYTEST),,$(GUEST) -- $(KERNEL_TIER))
 	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)

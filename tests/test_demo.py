@@ -6,9 +6,7 @@ import io
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from demo.monitor import LoadSample
 from demo.narration import Narrator
 from demo.page import write_page
 from demo.plot import Plot, decades, ticks
+from tests.support.processes import marked
 from topologies.deployment import HOME, Backend
 from topologies.traffic import Records, Rtt, Span
 
@@ -203,18 +202,6 @@ def test_status_line_is_replaced_on_a_terminal_and_rare_in_a_file() -> None:
     assert [line.split("] ")[1].strip() for line in file.getvalue().splitlines()] == ["a long status line", "event"]
 
 
-def processes_with(word: str) -> list[str]:
-    """Command lines of processes that have WORD in their environment."""
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            if word.encode() in (directory / "environ").read_bytes():
-                found.append((directory / "cmdline").read_text().replace("\0", " "))
-        except (OSError, UnicodeDecodeError):
-            continue  # it has just ended
-    return found
-
-
 def test_two_demos_do_not_write_to_one_directory(tmp_path: Path) -> None:
     directory = tmp_path / "demo"
     directory.mkdir()
@@ -244,33 +231,17 @@ def test_wrong_arguments_are_refused(
     assert re.search(said, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    word = f"HOAFLOW_TEST={os.getpid()}-{number}"
+@pytest.mark.parametrize(
+    ("number", "awaited"),
+    [(signal.SIGINT, "mobile_node"), (signal.SIGTERM, "probe.py"), (signal.SIGHUP, "ovs-vswitchd")],
+)
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, awaited: str) -> None:
     before = os.listdir("/sys/class/net")
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "demo", "--output", str(tmp_path / "demo")],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, "HOAFLOW_TEST": word.partition("=")[2]},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert demo.stdout is not None
-    try:
-        for line in demo.stdout:  # bounded by the demo, which fails rather than hangs
-            if "on link 1" in line:
-                break
-        assert len(processes_with(word)) > 5
-        demo.send_signal(number)
-        output, _ = demo.communicate(timeout=60)
-    finally:
-        demo.kill()
-        demo.wait()
-    assert demo.returncode == status, output
-    assert "everything was taken down" in output
-    deadline = time.monotonic() + 10
-    while left := processes_with(word):
-        assert time.monotonic() < deadline, f"still there: {left}"
-        time.sleep(0.05)
+    command = [sys.executable, "-m", "demo", "--output", str(tmp_path / "demo")]
+    with marked(command, f"demo-{number}-{os.getpid()}", tmp_path / "log") as demo:
+        demo.wait_until_running(awaited, seconds=60)
+        demo.send(number, group=False)
+        demo.assert_nothing_is_left()
+        assert demo.process.returncode == 128 + number, demo.log.read_text()
+    assert "everything was taken down" in demo.log.read_text()
     assert os.listdir("/sys/class/net") == before
