@@ -146,10 +146,8 @@ class BindingsDemand:
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
         """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
         care_of_address = uplink_source(uplink) or b""
-        behind = self._bindings.behind(care_of_address)
-        if len(behind) <= 1 and not self._unoffloaded.any_at(care_of_address):
-            return None
-        held = (self._bindings.get(each) for each in behind if each not in members)
+        known = set(members)
+        held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in known)
         others = (*held, *self._unoffloaded.at(care_of_address))
         return next((each.home_address for each in others if each and keys_of(each).uplink == uplink), None)
 

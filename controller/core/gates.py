@@ -5,7 +5,7 @@ A gate sends a home prefix's packets into the offload tables. It ends by itself 
 lease; while all is well it is renewed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from controller.core import pipeline, reasons
@@ -171,9 +171,12 @@ class Gates:
         if self._tunnels.macs == ():
             return reasons.no_mac()
         # What must stay on the home agent's path is kept there before anything is taken off it.
-        if not all(self._flows.is_active(flow.key, now) for flow in guards_of(home_agent, backend)):
+        if not self._are_active(guards_of(home_agent, backend), now):
             return reasons.guards_unconfirmed()
         return None
+
+    def _are_active(self, flows: Iterable[Flow], now: float) -> bool:
+        return all(self._flows.is_active(flow.key, now) for flow in flows)
 
     def _why_waits(self, gate: Flow, now: float) -> Reason | None:
         """Say what one gate has to wait for."""

@@ -312,9 +312,11 @@ class Reconciliation:
             del opening[key]
             gate = self._settlement.wanted[key]
             span = span_until(gate.expires_at, now)
+            if self._work.wait(key, (), [key], self._work.pending.epoch):
+                continue  # it is just being closed
             if span.ends is None or span.timeout >= 1:
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
-                self._work.start(key, (), [change], batch, self._work.pending.epoch)
+                self._work.start(key, [change], batch, self._work.pending.epoch)
 
     def _note_full(self, table: str, now: float) -> None:
         if self._settlement.full.refused(table, now):

@@ -9,8 +9,8 @@ from controller.core import pipeline, reasons, traffic
 from controller.core.addresses import Prefix
 from controller.core.bindings import Binding, BindingTable
 from controller.core.demand import BindingsDemand
-from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
-from controller.core.flows import Action, Flow, FlowKey, Kind
+from controller.core.flow_sets import flows_of, guards_of, home_end, keeps_safe, keys_of, uplink_source
+from controller.core.flows import Action, Flow, FlowKey, Kind, Local
 from controller.core.gates import Gates
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.installed import Entry
@@ -303,7 +303,9 @@ class Router:
         entry = self.flows.installed.entry(key, now)
         if served is None or entry is None or entry.flow.serves is None:
             return True
-        if entry.flow.kind is Kind.GATE and self.gates.draining:
+        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key, now)):
+            return True
+        if entry.flow.kind is Kind.UPLINK and Local() in entry.flow.actions and self._loses_packets(key):
             return True
         home_agent = self._home_agents.covering(served)
         if home_agent is not None and home_agent.synced and self._agent_expected_until is None:
@@ -313,6 +315,22 @@ class Router:
                 return True
         gates = (home_end(gate) for gate in self.flows.installed.gates(now))
         return not any(gate is not None and gate.overlaps(served) for gate in gates)
+
+    def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
+        """Tell whether a guard is missing that has to stand while a gate does."""
+        served = home_end(gate)
+        home_agent = None if served is None else self._home_agents.covering(served)
+        if home_agent is None:
+            return False
+        backend = self._demand.backend(home_agent.address)
+        guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
+        return any(keeps_safe(guard.key, gate) and not self.flows.is_active(guard.key, now) for guard in guards)
+
+    def _loses_packets(self, uplink: FlowKey) -> bool:
+        """Tell whether a home address is bound where an uplink flow comes from whose packets nothing verifies."""
+        behind = (self._bindings.get(each) for each in self._bindings.behind(uplink_source(uplink) or b""))
+        users = (keys_of(binding) for binding in behind if binding is not None)
+        return any(keys.uplink == uplink and keys.verify not in self.flows.installed for keys in users)
 
     def _failure(self, binding: Binding, flows: list[Flow]) -> Reason | None:
         """Say what could not be done for a binding's packets and is tried again, or never."""

@@ -7,7 +7,6 @@ uplink flow that leads to it and goes after that; guards come before gates and g
 """
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.core.addresses import Prefix
@@ -76,20 +75,21 @@ class Settlement:
         if under_way is not None:
             under_way.touch(at.since, leaving)
             return
+        unit = self._demand.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
+        keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
+        if self._work.wait(subject, leaving, keys, at.since):
+            return
         changes: list[FlowChange] = []
-        staying: Iterable[FlowKey] = ()
-        if isinstance(subject, Prefix):
-            unit = self._demand.unit_of(subject, at.now)
+        if isinstance(subject, Prefix) and unit is not None:
             self._look_at_unit(subject, unit, at, changes)
-            staying = {flow.key for flow in unit.flows} if leaving else ()
-        elif self._settle(subject, at, changes):
+        elif not isinstance(subject, Prefix) and self._settle(subject, at, changes):
             return
-        if not changes:
+        if changes:
+            self._work.start(subject, changes, at.batch, at.since)
+        else:
             self._work.pending.done(subject)
-        elif not self._work.start(subject, leaving, changes, at.batch, at.since):
-            return
         for key in leaving:
-            if key not in staying:
+            if unit is None or key not in keys:
                 self.look(key, (), at)  # by itself, as it may be somebody else's as well
 
     def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
@@ -169,7 +169,7 @@ class Settlement:
             for member in uplink.members:
                 for flow in self._demand.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
-                        return self._work.wait(key, flow.key, at.since)
+                        return self._work.wait(key, (), [flow.key], at.since)
         self._bring(uplink.entry.flow, span_until(uplink.entry.expires_at, at.now), key, at.now, changes)
         return False
 
@@ -198,7 +198,7 @@ class Settlement:
                 continue
             if uplink in self.barred or not self._demand.users(uplink, at.now):
                 self.sweep_at = at.now + ADOPTED_REVIEW
-                return self._work.wait(key, uplink, at.since)
+                return self._work.wait(key, (), [uplink], at.since)
         self._take_away(key, at.now, changes)
         return False
 

@@ -88,33 +88,24 @@ class Worklist:
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
-    def wait(self, subject: Subject, key: FlowKey, since: int) -> bool:
-        """Have a subject looked at when what changes the flow with this key is answered. Tell whether anything does."""
-        under_way = self._busy.get(key)
+    def wait(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
+        """Have a subject looked at, and with it the keys in ``leaving``, when what changes the first flow of ``keys``
+        that is being changed is answered. Tell whether any is."""
+        under_way = next((self._busy[key] for key in keys if key in self._busy), None) if self._busy else None
         if under_way is None:
             return False
-        under_way.wait(subject)
+        under_way.wait(subject, leaving)
         self.pending.add(subject, since)
         return True
 
-    def start(
-        self, subject: Subject, leaving: tuple[FlowKey, ...], changes: list[FlowChange], batch: Batch, since: int
-    ) -> bool:
-        """Put all changes about a subject into a batch, or none if one of their flows is being changed already: the
-        subject is then looked at again when the switch has answered. Tell which."""
-        for change in changes:
-            before = self._busy.get(change.flow.key)
-            if before is not None:
-                before.wait(subject, leaving)
-                self.pending.add(subject, since)
-                return False
+    def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: int) -> None:
+        """Put all changes about a subject into a batch. None of their flows may be under way."""
         under_way = UnderWay(batch.number, changes)
         self._in_flight[subject] = under_way
         self._busy.update((change.flow.key, under_way) for change in changes)
         self.pending.add(subject, since)
         batch.changes.extend(changes)
         batch.subjects.append(subject)
-        return True
 
     def land(self, batch: Batch, undone: bool = False) -> None:
         """The switch has answered: look again at what somebody has touched meanwhile and at what has waited, and where
