@@ -7,6 +7,7 @@ uplink flow that leads to it and goes after that; guards come before gates and g
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.core.addresses import Prefix
