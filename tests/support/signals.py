@@ -17,6 +17,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def end_in_order() -> None:
     """Have the signals in ENDING do what Ctrl-C does, once: a second one does not disturb the cleanup."""
+    # pyroute2 opens a namespace's sockets in a fork of this process and ends that by SIGTERM: the fork would take down
+    # what the tests are using.
+    os.register_at_fork(after_in_child=_default)
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (*ENDING, signal.SIGQUIT):
@@ -45,6 +48,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     for each in ENDING:
         signal.signal(each, _nothing)
     raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _default() -> None:
+    for number in (*ENDING, signal.SIGQUIT):
+        if signal.getsignal(number) in (_interrupt, _nothing):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
