@@ -7,11 +7,13 @@ ISOLATED := scripts/as-root scripts/isolated-python
 GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 # -v and the traceback after five minutes: where one hangs, the last line tells which. Plugins that nothing there needs
 # take long to import under emulation.
-KERNEL_TIER := env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest -v -o faulthandler_timeout=300 \
+KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=300 \
 	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
 # As many at once as there are processors, each process in namespaces of its own.
-ALL_TESTS = $(BIN)/python -m pytest --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
+# Each run says where its time went.
+DURATIONS := --durations=15 --durations-min=5
+ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
@@ -43,7 +45,7 @@ test-kernel: setup ## the kernel tier of the tests alone, emulated if this host'
 
 test-compose: setup ## docker-compose.yml with a real engine: the image, a journey, killed parts
 	scripts/setup-containers
-	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest -s tests/containers $(PYTEST)
+	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers $(PYTEST)
 
 test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/test_deploy_*.py $(PYTEST)
