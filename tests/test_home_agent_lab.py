@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Home agent and mobile node in network namespaces: real signalling, real tunnels, real attackers."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -479,6 +481,22 @@ def test_a_route_that_somebody_removed_comes_back(lab: Lab) -> None:
     lab.run("ha", f"ip -6 route del {HOME_ADDRESS} proto 16")
     lab.run("ha", "ip link set u0 mtu 1400")  # any event of an interface has it look
     home_agent.logged("event=mended", f"routes of table 254 missing, as {HOME_ADDRESS}")
+
+
+def test_a_handover_is_taken_just_after_the_ruleset_was_flushed(lab: Lab) -> None:
+    home_agent = lab.home_agent("--insecure")
+    node = lab.mobile_node("--insecure")
+    registers(lab, node, "m1", CARE_OF_1)
+    os.kill(home_agent.process.pid, signal.SIGSTOP)  # so that the Binding Update comes before it can have looked
+    lab.run("ha", "nft flush ruleset")
+    since = len(node.out.lines)
+    lab.link("m1", "down")
+    lab.link("m2", "up")
+    node.event("binding-update-sent", since, care_of_address=CARE_OF_2)
+    os.kill(home_agent.process.pid, signal.SIGCONT)
+    node.event("registered", since, care_of_address=CARE_OF_2)
+    assert not any("event=binding-failed" in line for line in home_agent.log.lines)
+    reachable(lab)
 
 
 TUNNELLED = """

@@ -31,6 +31,7 @@ READY = (
     f"try: print(urllib.request.urlopen('http://{METRICS}/readyz', timeout=20).read().decode().strip())\n"
     "except urllib.error.HTTPError as error: print(error.code, error.read().decode().strip())\n"
 )
+GREETING = "import socket; print(socket.create_connection(('127.0.0.1', 7777), 20).recv(1))"
 # Tunnel packets from the mobile node's care-of address with somebody else's home address inside, without end.
 FORGER = (
     "import socket, time\n"
@@ -123,6 +124,7 @@ class Sabotage:
         """An administrator's doing is not undone: the home agent says that it can't serve, until he undoes it."""
         self._agent.logged("event=not-mended", "home link hl", since=since)
         assert self._lab.python("ha", READY).startswith("503 home link hl is ")
+        assert self._lab.python("ha", GREETING) == "b''\n"
         if "del" in command:
             self._lab.run("ha", "ip link add hl type bridge mcast_snooping 0")
             for port in ("h0", "h1"):
