@@ -28,6 +28,8 @@ PROBE = f"{PREFIX}0"
 ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
 IFF_UP = 0x1
+KERNELS_FLAGS = 0x70000
+"""IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
 IP6_TNL_F_IGN_ENCAP_LIMIT, IP6_TNL_F_MIP6_DEV = 0x1, 0x8
 SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
@@ -82,7 +84,7 @@ class Devices:
         """Make the device, or make the one that is there so. Raises LinkError."""
         parameters = self._parameters(remote)
         try:
-            found = self._links().get(name)
+            found = self._link(name)
             if found is not None and _data(found) is None:
                 self.delete(name)  # of another kind
                 found = None
@@ -90,10 +92,10 @@ class Devices:
                 self._netlink.link("add", ifname=name, kind="ip6tnl", **parameters)
             else:
                 self._netlink.link("set", index=found["index"], kind="ip6tnl", **parameters)
-            mtu = {"mtu": self._mtus[name]} if name in self._mtus else {}
-            self._netlink.link("set", index=socket.if_nametoindex(name), state="up", **mtu)
+            if found is None or not found["flags"] & IFF_UP:
+                self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
             (SETTINGS / name / "forwarding").write_text("1")
-            self._mtus[name] = self._links()[name].get("mtu")
+            self._mtus[name] = self._link(name).get("mtu")  # the kernel's, by its route to the remote
         except (NetlinkError, OSError) as error:
             raise LinkError(f"tunnel device {name} to {remote}: {error}") from error
 
@@ -114,11 +116,17 @@ class Devices:
         links = {str(link.get("ifname")): link for link in self._netlink.get_links()}
         return {name: link for name, link in links.items() if name.startswith(PREFIX)}
 
+    def _link(self, name: str) -> Any:
+        """One link, None when it is not there; the others are not read, for a handover waits for this."""
+        return next((link for n in self._netlink.link_lookup(ifname=name) for link in self._netlink.get_links(n)), None)
+
     def _right(self, link: Any, remote: str | None) -> bool:
         data, name = _data(link), str(link.get("ifname"))
         if data is None or remote is None or not link["flags"] & IFF_UP or link.get("mtu") != self._mtus.get(name):
             return False
-        if any(data.get_attr(f"IFLA_{key.upper()}") != value for key, value in self._parameters(remote).items()):
+        says = {key: data.get_attr(f"IFLA_{key.upper()}") for key in self._parameters(remote)}
+        says["ip6tnl_flags"] &= ~KERNELS_FLAGS
+        if says != self._parameters(remote):
             return False
         return (SETTINGS / name / "forwarding").read_text().strip() == "1"
 
