@@ -36,7 +36,7 @@ from dataclasses import dataclass
 
 from router.errors import RouterError
 from router.ovsdb import EndpointRecord
-from tunnel.namespace import Namespace
+from tunnel.namespace import NETNS_DIRECTORY, Namespace
 
 INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE = 100, 101, 102, 103
 PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE, IPV4_PAYLOAD_RULE, INGRESS_RULE = 90, 91, 92, 93, 95, 100
@@ -93,8 +93,11 @@ class Endpoint:
 
     @property
     def record(self) -> EndpointRecord:
-        """The endpoint as the OVS database has it."""
-        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, self.kernel_namespace or "")
+        """The endpoint as the OVS database has it; a namespace's name and its path are the same there."""
+        kernel = self.kernel_namespace or ""
+        if kernel and "/" not in kernel:
+            kernel = str(NETNS_DIRECTORY / kernel)
+        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, kernel)
 
 
 def tunnel_mtu(link_mtu: int) -> int:
