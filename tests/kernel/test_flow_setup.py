@@ -104,7 +104,7 @@ def test_the_mtu_of_the_links_can_be_given_and_changed(lab: FlowLab) -> None:
     assert lab.status()["flow"]["mtu"] == 1460
     lab.setup("--mtu", "1400")
     assert lab.status()["flow"]["mtu"] == 1360
-    refused(lab, "at least 1320", "--mtu", "1300")
+    refused(lab, "links of 1320", "--mtu", "1300")
     lab.setup("--mtu", "1500")
 
 
