@@ -101,6 +101,8 @@ class Gates:
             for flow in guards_of(home_agent, backend):
                 self._flows.want(flow)
                 wanted.add(flow.key)
+            if not self._are_active(guards_of(home_agent, backend), now):
+                self._flows.recheck_adopted()  # gates of an earlier life may have to go
             gates = gates_of(home_agent, self._tunnels.macs, backend)
             if self._why_none(home_agent, now) is None:
                 for gate in gates:
@@ -109,7 +111,7 @@ class Gates:
                             self._withdraw_formers(home_agent.address)
                         self._flows.want(gate, home_agent.lease_ends)
                         wanted.add(gate.key)
-            if not gates or not all(self._flows.is_active(gate.key, now) for gate in gates):
+            if not gates or not self._are_active(gates, now):
                 self.open_since.pop(home_agent.address, None)
             elif home_agent.address not in self.open_since:
                 self.open_since[home_agent.address] = now
