@@ -136,8 +136,9 @@ class Router:
             if self.tunnels.flow is None and keys.uplink in self.flows.installed:
                 self._last_served[keys.uplink] = each.home_address
         self.flows.touch(binding.home_address, leaving, urgent)
-        if self._demand.shares_uplink(binding):
-            self.flows.touch(keys_of(binding).uplink, urgent=urgent)
+        uplink = keys_of(binding).uplink
+        if self._demand.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
+            self.flows.touch(uplink, urgent=urgent)
 
     def forget(self, home_address: Prefix) -> None:
         """A binding is gone, and with it what was counted for it."""
