@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from controller.core.addresses import Prefix
 from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey
 from controller.core.full_tables import NO_ROOM
 from controller.core.installed import Entry, InstalledFlows, Reading
@@ -91,7 +92,8 @@ class Reconciliation:
             return  # everything will be looked at
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
-            self.rejections.remove(key)  # another flow deserves another try at once
+            if uplink_source(key) is None:  # others may have been withdrawn for the same uplink flow
+                self.rejections.remove(key)  # another flow deserves another try at once
         self._work.touch(subject, leaving, urgent)
 
     def _is_known(self, key: FlowKey) -> bool:
