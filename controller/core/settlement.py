@@ -101,12 +101,16 @@ class Settlement:
                 self._bring(flow, span, home_address, at.now, changes)
         else:
             at.batch.withdrawn.append(home_address)
-            exposed = unit.shared is not None and unit.shared in self._installed  # it goes first
+            exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
             for flow in unit.flows:
                 if not (exposed and flow.kind is Kind.VERIFY):
                     self._take_away(flow.key, at.now, changes)
         if unit.shared is not None:
             self._work.touch(unit.shared, urgent=at.urgent, since=at.since)
+
+    def _may_have(self, key: FlowKey) -> bool:
+        """Tell whether the switch has a flow with this key, or one is on its way."""
+        return key in self._installed or self._work.busy(key) is not None
 
     def _may_stand(self, unit: Unit, now: float) -> bool:
         """Tell whether nothing keeps a flow of a unit away, and so all of them."""
@@ -192,7 +196,7 @@ class Settlement:
             self.sweep_at = at.now + ADOPTED_REVIEW
             return False
         for uplink in self._demand.uplinks_before(key) if held.shape.kind is Kind.VERIFY else ():
-            if uplink not in self._installed or self._work.leaves_with(uplink, at.batch):
+            if not self._may_have(uplink) or self._work.leaves_with(uplink, at.batch):
                 continue
             self.look(uplink, (), at)
             if self._work.leaves_with(uplink, at.batch):
