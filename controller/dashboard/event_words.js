@@ -25,6 +25,8 @@ const WORDS = {
   "agent-changed": (e) => `the tunnel agent of ${router(e.router)} has announced another backend or other endpoints`,
   "tunnel-failed": (e) => `no tunnel for ${e.home_address} on ${router(e.router)}: ${e.reason}`,
   "flow-rejected": (e) => `${router(e.router)} refuses a flow for ${e.serves ?? "itself"}: ${e.reason}`,
+  "table-full": (e) => `${router(e.router)} has no room left in its table ${e.table}`,
+  "table-has-room": (e) => `${router(e.router)} has room again in its table ${e.table}`,
   "drift-repaired": (e) => `${router(e.router)}: ${e.flows} flows were not as they should be, and are again`,
   reset: () => "some events were missed",
 };
@@ -38,6 +40,7 @@ export const TROUBLE = new Set([
   "agent-changed",
   "tunnel-failed",
   "flow-rejected",
+  "table-full",
   "drift-repaired",
 ]);
 
