@@ -77,7 +77,7 @@ def is_deregistration(binding: Binding) -> bool:
 
 def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents: HomeAgents) -> None:
     _check_unicast("home_address", home_address)
-    if not home_agent.covers(home_address):
+    if home_agents.covering(home_address) is not home_agent:
         prefixes = ", ".join(map(str, home_agent.home_prefixes))
         home = format_address(home_agent.address)
         raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")

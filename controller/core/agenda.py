@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 # Moments are kept by slots of this many a second: nothing comes early, and nothing later than by one slot.
 SLOTS_A_SECOND = 8
+# So few entries that are passed over are not worth a look.
+FEW = 1000
 
 T = TypeVar("T", bound=Hashable)
 
@@ -33,6 +35,7 @@ class Agenda(Generic[T]):
         self._planned: dict[T, _Slot[T]] = {}
         self._slots: dict[int, _Slot[T]] = {}
         self._order: list[int] = []  # a heap of the slots' numbers
+        self._passed_over = 0  # entries of slots that are there for nothing any more
 
     def plan(self, thing: T, moment: float) -> None:
         """Have ``thing`` due at ``moment``, unless it is due before that anyway."""
@@ -45,8 +48,17 @@ class Agenda(Generic[T]):
             slot = self._slots[number] = _Slot(number)
             heapq.heappush(self._order, number)
         slot.append(thing)
+        if planned is not None:
+            self._passed_over += 1
         # Where it was planned for later, it stays in that slot's list and is passed over there.
         self._planned[thing] = slot
+        self._tidy()
+
+    def cancel(self, thing: T) -> None:
+        """Have ``thing`` not due any more."""
+        if self._planned.pop(thing, None) is not None:
+            self._passed_over += 1
+            self._tidy()
 
     def due(self, now: float, most: int) -> list[T]:
         """Take off what is due, ``most`` things at the most."""
@@ -58,6 +70,8 @@ class Agenda(Generic[T]):
                 if self._planned.get(thing) is slot:
                     del self._planned[thing]
                     found.append(thing)
+                else:
+                    self._passed_over -= 1
             if not slot:
                 del self._slots[heapq.heappop(self._order)]
         return found
@@ -75,3 +89,19 @@ class Agenda(Generic[T]):
         self._planned.clear()
         self._slots.clear()
         self._order.clear()
+        self._passed_over = 0
+
+    def _tidy(self) -> None:
+        """Drop what is passed over, once that is more than what is planned: each costs one step more than without."""
+        if self._passed_over <= len(self._planned) + FEW:
+            return
+        slots: dict[int, _Slot[T]] = {}
+        for thing, planned in self._planned.items():
+            slot = slots.get(planned.number)
+            if slot is None:
+                slot = slots[planned.number] = _Slot(planned.number)
+            slot.append(thing)
+            self._planned[thing] = slot
+        self._slots = slots
+        self._order = sorted(slots)
+        self._passed_over = 0

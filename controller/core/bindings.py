@@ -185,6 +185,7 @@ class BindingTable:
         binding = self._bindings.pop(home_address, None)
         if binding is not None:
             self._leave(binding.care_of_address, home_address)
+            self._ends.cancel(home_address)
             self._counts[binding.home_agent] -= 1
             size = (len(home_address.packed), home_address.length)
             self._lengths[size] -= 1

@@ -5,6 +5,7 @@ A gate sends a home prefix's packets into the offload tables. It ends by itself 
 lease; while all is well it is renewed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ class Gates:
         self._home_agents = home_agents
         self._backend = backend
         self._withdraw_formers = withdraw_formers
-        self._desired: set[FlowKey] = set()
+        # The guards and gates of each home agent, and how many need each: some guards are there for several.
+        self._desired: dict[bytes, set[FlowKey]] = {}
+        self._needed: Counter[FlowKey] = Counter()
         self._created_at = now
         # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
         self._draining: bool | None = None
@@ -89,37 +92,59 @@ class Gates:
         marked = pipeline.drain_marker().key in self._flows.installed
         return marked == self.draining and not (self.draining and self._flows.installed.gates(now))
 
-    def review(self, now: float) -> list[bytes]:
-        """Bring desired guards and gates in line with what is.
+    def review(self, now: float, home_agents: Iterable[HomeAgent] | None = None) -> list[bytes]:
+        """Bring desired guards and gates in line with what is, for some home agents or for all (None).
 
         Returns the home agents all of whose gates stand now and did not before.
         """
-        wanted: set[FlowKey] = set()
-        opened: list[bytes] = []
-        for home_agent in self._home_agents:
-            backend = self._backend_for(home_agent)
-            for flow in guards_of(home_agent, backend):
-                self._flows.want(flow)
-                wanted.add(flow.key)
-            if not self._are_active(guards_of(home_agent, backend), now):
-                self._flows.recheck_adopted()  # gates of an earlier life may have to go
-            gates = gates_of(home_agent, self._tunnels.macs, backend)
-            if self._why_none(home_agent, now) is None:
-                for gate in gates:
-                    if self._why_waits(gate, now) is None:
-                        if gate.key not in self._desired:
-                            self._withdraw_formers(home_agent.address)
-                        self._flows.want(gate, home_agent.lease_ends)
-                        wanted.add(gate.key)
-            if not gates or not self._are_active(gates, now):
-                self.open_since.pop(home_agent.address, None)
-            elif home_agent.address not in self.open_since:
-                self.open_since[home_agent.address] = now
-                opened.append(home_agent.address)
-        for key in self._desired - wanted:
-            self._flows.unwant(key)
-        self._desired = wanted
+        opened = [
+            home_agent.address
+            for home_agent in (self._home_agents if home_agents is None else home_agents)
+            if self._review_one(home_agent, now)
+        ]
+        if home_agents is None:
+            for address in [address for address in self._desired if self._home_agents.get(address) is None]:
+                self._desire(address, set())
+                self.open_since.pop(address, None)
         return opened
+
+    def _review_one(self, home_agent: HomeAgent, now: float) -> bool:
+        """Do that for one home agent. Tell whether all its gates stand now and did not before."""
+        before, wanted = self._desired.get(home_agent.address, set()), set[FlowKey]()
+        backend = self._backend_for(home_agent)
+        for flow in guards_of(home_agent, backend):
+            self._flows.want(flow)
+            wanted.add(flow.key)
+        if not self._are_active(guards_of(home_agent, backend), now):
+            self._flows.recheck_adopted()  # gates of an earlier life may have to go
+        gates = gates_of(home_agent, self._tunnels.macs, backend)
+        if self._why_none(home_agent, now) is None:
+            for gate in gates:
+                if self._why_waits(gate, now) is None:
+                    if gate.key not in before:
+                        self._withdraw_formers(home_agent.address)
+                    self._flows.want(gate, home_agent.lease_ends)
+                    wanted.add(gate.key)
+        self._desire(home_agent.address, wanted)
+        if not gates or not self._are_active(gates, now):
+            self.open_since.pop(home_agent.address, None)
+            return False
+        if home_agent.address in self.open_since:
+            return False
+        self.open_since[home_agent.address] = now
+        return True
+
+    def _desire(self, home_agent: bytes, wanted: set[FlowKey]) -> None:
+        """Take down what a home agent needs, and give up what nobody does any more."""
+        before = self._desired.pop(home_agent, set())
+        if wanted:
+            self._desired[home_agent] = wanted
+        self._needed.update(wanted - before)
+        for key in before - wanted:
+            self._needed[key] -= 1
+            if not self._needed[key]:
+                del self._needed[key]
+                self._flows.unwant(key)
 
     def disconnect(self) -> None:
         """The switch's connection is gone, and with it what was known of its gates."""

@@ -7,6 +7,7 @@ from enum import Enum
 
 from controller.core import reasons
 from controller.core.addresses import Prefix, format_address, host
+from controller.core.prefix_index import PrefixIndex
 from controller.core.reasons import Reason
 
 
@@ -62,6 +63,7 @@ class HomeAgents:
 
     def __init__(self) -> None:
         self._home_agents: dict[bytes, HomeAgent] = {}
+        self._by_prefix: PrefixIndex[bytes] = PrefixIndex()
 
     def __iter__(self) -> Iterator[HomeAgent]:
         return iter(self._home_agents.values())
@@ -72,7 +74,13 @@ class HomeAgents:
 
     def covering(self, prefix: Prefix) -> HomeAgent | None:
         """Return the home agent in whose home prefixes ``prefix`` lies."""
-        return next((agent for agent in self if agent.covers(prefix)), None)
+        address = next(self._by_prefix.covering(prefix), None)
+        return None if address is None else self.get(address)
+
+    def owner(self, end: Prefix) -> HomeAgent | None:
+        """Return the home agent whose gate or guard serves an address or prefix: its own, or one of its home
+        prefixes."""
+        return (self.get(end.packed) if end.is_host else None) or self.covering(end)
 
     def within(self, prefix: Prefix) -> HomeAgent | None:
         """Return a home agent whose own address is ``prefix``, or lies in it."""
@@ -88,7 +96,10 @@ class HomeAgents:
         After a lapse the home agent counts as not synced until its next snapshot.
         Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
         """
-        for other in self.overlapping(address, home_prefixes):
+        held = self._home_agents.get(address)
+        # Those that are held already are nobody else's.
+        news = held is None or held.home_prefixes != home_prefixes
+        for other in self.overlapping(address, home_prefixes) if news else ():
             if not other.lease_held(now):
                 continue
             taken = ", ".join(map(str, other.home_prefixes))
@@ -96,25 +107,33 @@ class HomeAgents:
                 f"home agent {format_address(other.address)} holds {taken};"
                 " a home prefix belongs to one home agent as long as that one's lease holds"
             )
-        held = self._home_agents.get(address)
         unbroken = held is not None and held.lease_held(now)
         since = held.held_since if held is not None and unbroken else now
         synced = held is not None and unbroken and held.synced
         agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
         self._home_agents[address] = agent
+        if news:
+            for prefix in () if held is None else held.home_prefixes:
+                self._by_prefix.remove(prefix, address)
+            for prefix in home_prefixes:
+                self._by_prefix.put(prefix, address)
         return agent
 
     def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
         """Return the home agents other than ``address`` that hold addresses of ``home_prefixes``."""
-        return [
-            other
-            for other in self
-            if other.address != address and any(p.overlaps(q) for p in home_prefixes for q in other.home_prefixes)
-        ]
+        found = {
+            other: None
+            for prefix in home_prefixes
+            for other in (*self._by_prefix.covering(prefix), *self._by_prefix.within(prefix))
+            if other != address
+        }
+        return [self._home_agents[other] for other in found]
 
     def forget(self, address: bytes) -> None:
         """Forget a home agent."""
-        self._home_agents.pop(address, None)
+        agent = self._home_agents.pop(address, None)
+        for prefix in () if agent is None else agent.home_prefixes:
+            self._by_prefix.remove(prefix, address)
 
     def next_lapse(self) -> float | None:
         """Return when the next lease under which traffic is offloaded ends; in the past if that is overdue."""

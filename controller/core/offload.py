@@ -7,7 +7,7 @@ something to send (``Router.take``).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -90,9 +90,11 @@ class Offload:
         """
         check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
+        moved = before is None or before.home_prefixes != home_prefixes
+        replaced = self.home_agents.overlapping(address, home_prefixes) if moved else []
         home_agent = self.home_agents.announce(address, home_prefixes, lease, status, now)
-        for replaced in self.home_agents.overlapping(address, home_prefixes):
-            self._forget(replaced, now)
+        for each in replaced:
+            self._forget(each, now)
         if before is None or not before.lease_held(now) or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
@@ -101,7 +103,7 @@ class Offload:
         if before is None:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
             self._updates.doom(list(self.bindings.all_covering(host(address))), "home-agent-address")
-        self._review(now)
+        self._review(now, None if replaced else [home_agent])
         return home_agent
 
     def post(self, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
@@ -271,9 +273,10 @@ class Offload:
         if router.flows.wants(key):
             self.review(router, now)
 
-    def review(self, router: Router, now: float) -> None:
-        """Bring a router's gates in line with what is, after anything that may open or close one."""
-        if router.gates.review(now):
+    def review(self, router: Router, now: float, home_agents: Iterable[HomeAgent] | None = None) -> None:
+        """Bring a router's gates in line with what is, after anything that may open or close one. ``home_agents``:
+        those whose gates may be concerned, None for all."""
+        if router.gates.review(now, home_agents):
             self.activations.suspect_all()
 
     # From the clock.
@@ -281,18 +284,24 @@ class Offload:
     def tick(self, now: float) -> None:
         """Time has passed: end lifetimes, leases and waits. What is too much at once is left for the next call."""
         self._updates.tick(now)
-        for home_agent in self.home_agents:
-            if home_agent.synced and not home_agent.lease_held(now):
-                home_agent.synced = False
-                self._event("lease-lapsed", home_agent=home_agent.address)
-                held = self._updates.held_of(home_agent.address)
-                ended = (each for each in held if each.expires_at is None or each.withheld is not None)
-                self._updates.doom(ended, "lease-lapsed")
+        lapsed = [each for each in self.home_agents if each.synced and not each.lease_held(now)]
+        for home_agent in lapsed:
+            home_agent.synced = False
+            self._event("lease-lapsed", home_agent=home_agent.address)
+            held = self._updates.held_of(home_agent.address)
+            ended = (each for each in held if each.expires_at is None or each.withheld is not None)
+            self._updates.doom(ended, "lease-lapsed")
         for router in self.routers.values():
+            due = router.next_deadline()
+            if due is None or due > now:
+                continue
             if router.tick(now):
                 self._event("agent-lost", router=f"{router.dpid:016x}")
-        self._forget_lost(now)
-        self._review(now)
+            self.review(router, now)
+        if self._forget_lost(now):
+            self._review(now)
+        elif lapsed:
+            self._review(now, lapsed)
         for home_address in self.activations.suspects(SLICE):
             self._announce_if_active(home_address, now, None)
 
@@ -370,8 +379,12 @@ class Offload:
         for table, has_room in router.flows.take_room_news():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
-        if any(change.flow.kind in (Kind.GUARD, Kind.GATE) for change in batch.changes):
-            self.review(router, now)
+        served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
+        if served:
+            # A guard that serves nobody in particular is needed by all.
+            owners = [None if each is None else self.home_agents.owner(each) for each in served]
+            known = [owner for owner in owners if owner is not None]
+            self.review(router, now, known if len(known) == len(owners) else None)
         for subject in batch.subjects:
             if isinstance(subject, Prefix):
                 self._announce_if_active(subject, now, sent)
@@ -412,7 +425,7 @@ class Offload:
         for router in self.routers.values():
             router.flows.recheck_adopted()
         self._event("home-agent-synced", home_agent=home_agent.address, bindings=bindings)
-        self._review(now)
+        self._review(now, [home_agent])
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
         self._updates.doom(self._updates.held_of(home_agent.address), "home-agent-replaced")
@@ -425,20 +438,26 @@ class Offload:
         gone += [seen for router in self.routers.values() if (seen := router.last_seen()) is not None]
         return min(gone) + self._timing.forget_after if gone else None
 
-    def _forget_lost(self, now: float) -> None:
-        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while."""
-        for agent in list(self.home_agents):
-            if agent.lease_ends + self._timing.forget_after <= now and not self.bindings.count(agent.address):
-                self._forget(agent, now)
+    def _forget_lost(self, now: float) -> bool:
+        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while. Tell
+        whether there was such a home agent."""
+        lost = [
+            agent
+            for agent in self.home_agents
+            if agent.lease_ends + self._timing.forget_after <= now and not self.bindings.count(agent.address)
+        ]
+        for agent in lost:
+            self._forget(agent, now)
         for router in list(self.routers.values()):
             seen = router.last_seen()
             if seen is not None and seen + self._timing.forget_after <= now:
                 del self.routers[router.dpid]
                 self._event("router-forgotten", router=f"{router.dpid:016x}")
+        return bool(lost)
 
-    def _review(self, now: float) -> None:
+    def _review(self, now: float, home_agents: Collection[HomeAgent] | None = None) -> None:
         for router in self.routers.values():
-            self.review(router, now)
+            self.review(router, now, home_agents)
 
     def _event(self, name: str, **fields: object) -> None:
         self._events.append(Event(name, fields))

@@ -95,6 +95,8 @@ class Settlement:
 
     def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
         """Bring all flows of a home address, or take them all away."""
+        if not unit.flows:
+            self._work.later.cancel(home_address)
         if self._may_stand(unit, at.now):
             span = span_until(unit.ends, at.now)
             for flow in unit.flows:
