@@ -381,10 +381,10 @@ class Offload:
         self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
-            # A guard that serves nobody in particular is needed by all.
             owners = [None if each is None else self.home_agents.owner(each) for each in served]
-            known = [owner for owner in owners if owner is not None]
-            self.review(router, now, known if len(known) == len(owners) else None)
+            concerned = {owner.address: owner for owner in owners if owner is not None}
+            # A guard that serves nobody in particular is needed by all.
+            self.review(router, now, None if None in owners else concerned.values())
         for subject in batch.subjects:
             if isinstance(subject, Prefix):
                 self._announce_if_active(subject, now, sent)
