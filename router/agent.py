@@ -28,19 +28,24 @@ from router.error_relays import ErrorRelays
 from router.errors import RouterError
 from router.firewall import Firewall
 from router.flow.keeper import BrokenTunnel, FlowKeeper
+from router.keeper import EndpointKeeper
+from router.lock import alone
 from router.macs import kernel_macs
 from router.ovsdb import Bridge, Ovsdb
-from router.plan import Wanted, without_endpoint
+from router.plan import TunnelList, Wanted, without_endpoint
+from router.poll import Poll
+from router.watch import Watch
 from tunnel.errors import TunnelError
 
 LOG = Log("router")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
 LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
-REFRESH = 10.0  # seconds between looks into the OVS database for endpoints made or removed
-MACS = 2.0  # seconds between looks at the interfaces of the router's kernel
 MOST_MACS = 64  # that the controller takes
-RESYNC = 600.0  # seconds between comparisons with what the kernel has in fact
+COMPARE = 3.0  # seconds between comparisons of all that is declared, if nothing changes
+GAP = 0.1  # seconds between comparisons at least, however much changes
+# Seconds between readings of all routes and pairs at least, and the share of the time that these may take.
+RESYNC, READING_SHARE = 5.0, 0.02
 
 
 class Stop(BaseException):
@@ -86,17 +91,21 @@ class Agent:
         self._ovsdb = ovsdb
         self._interruption = interruption
         self._bridge_name = bridge
+        self._bridge: Bridge | None = None
         self._controller: Controller | None = None
+        self._poller: Controller | None = None  # polls are under way while something else is said
         self._datapaths: dict[str, Datapath] = {}
         self._wanted = Wanted()
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
-        self._told: tuple[int, dict[str, str]] | None = None  # revision and failures last acknowledged
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
+        self._told: object = None  # what was last acknowledged
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
-        self._refresh_due = self._resync_due = self._macs_due = 0.0
+        self._compared = self._compare_due = self._resync_due = 0.0
         self._states = {"database": "ok", "tunnel": "ok"}
         self._flow = FlowKeeper(ovsdb)
+        self._keeper = EndpointKeeper(ovsdb)
+        self._watch = Watch()
         self._relays = ErrorRelays()
         self._firewalls: dict[Datapath, Firewall] = {}
 
@@ -123,6 +132,7 @@ class Agent:
                     self._state("controller", f"refuses this agent, routes kept ({error})")
                     least = error.retry_after
                 except ControllerError as error:
+                    self._close()  # of its connections none is any good
                     self._state("controller", f"lost, routes kept ({error})")
                 except BrokenTunnel as error:
                     # Without a sign of life the lease ends, and with it the offload here.
@@ -137,24 +147,15 @@ class Agent:
             self._relays.close()
             for firewall in self._firewalls.values():
                 firewall.close()
-            if self._controller is not None:
-                self._controller.close()
+            self._close()
+            self._watch.close()
 
     def _step(self) -> None:
         """Announce if that is due, wait for news, apply it, acknowledge it."""
-        made_anew = [datapath for datapath in self._datapaths.values() if datapath.made_anew()]
-        if made_anew or not self._lease or time.monotonic() >= self._refresh_due:
-            self._refresh()
-        self._flow.keep()
-        self._relays.follow(self._datapaths.values())
-        filtered = self._look_at_firewalls()
-        self._look_at_macs()
-        assert self._controller is not None, "made by _take"
-        if not self._lease or self._told != (self._revision, self._failed):
-            self._acknowledge(self._controller)
-        wait = max(1, min(LONGEST_WAIT, int(self._lease / 3)))
-        with self._interruption.waiting():
-            answer = self._controller.tunnels(self._revision, wait)
+        if not self._lease or time.monotonic() >= self._compare_due:
+            self._compare()
+        self._acknowledge_news()
+        answer = self._poll(max(1, min(LONGEST_WAIT, int(self._lease / 3))))
         news = answer.full or answer.revision != self._revision
         if self._flow.record is not None:
             # OpenFlow has all of it, so there is nothing to apply and to acknowledge. But a whole list in place of what
@@ -162,45 +163,47 @@ class Agent:
             if answer.full and self._revision:
                 self._lease = 0.0
             self._revision = answer.revision
-            self._told = (self._revision, self._failed)
+            self._told = self._news
             return
         if news:
             self._wanted.take(answer)
             self._revision = answer.revision
-        if news or filtered or self._failed or any(map(self._relays.kept_back, self._datapaths.values())):
+        if news or self._failed or any(map(self._relays.kept_back, self._datapaths.values())):
             self._apply()
-        if self._told != (self._revision, self._failed):
-            self._acknowledge(self._controller)
-        for datapath in self._datapaths.values():
-            datapath.tidy()
+        self._acknowledge_news()
+        self._tidy()
 
-    def _look_at_macs(self) -> None:
-        """See whether the router's kernel has the MAC addresses that were announced; others are to be announced."""
-        now = time.monotonic()
-        if self._lease and now < self._macs_due:
+    def _poll(self, wait: int) -> TunnelList:
+        """Wait for news of the controller, and meanwhile for changes on this host: they are mended and told."""
+        assert self._poller is not None, "made by _take"
+        poll = Poll(self._poller, self._revision, wait)
+        while not poll.answered:
+            with self._interruption.waiting():
+                changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
+            if changed:
+                self._resync_due = 0.0
+                self._compare_due = min(self._compare_due, self._compared + GAP)
+            if not poll.answered and time.monotonic() >= self._compare_due:
+                self._compare()
+                if self._lease:
+                    self._acknowledge_news()
+        return poll.answer()
+
+    @property
+    def _news(self) -> object:
+        return self._revision, self._failed, self._macs, self._keeper.broken
+
+    def _acknowledge_news(self) -> None:
+        """Announce and acknowledge, unless the controller knows all of it."""
+        assert self._controller is not None, "made by _take"
+        if self._lease and self._told == self._news:
             return
-        self._macs_due = now + MACS
-        found: set[str] = set()
-        try:
-            if self._flow.record is not None:
-                found.update(kernel_macs())
-            for datapath in self._datapaths.values():
-                found.update(kernel_macs(datapath.record.namespace, TOUT))
-        except TunnelError as error:
-            raise BrokenTunnel(f"the interfaces of the router's kernel cannot be read: {error}") from error
-        macs = tuple(sorted(found)[:MOST_MACS])
-        if macs != self._macs:
-            left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
-            LOG.info("router-macs", bridge=self._bridge_name, macs=",".join(macs) or "none", left_out=left_out or None)
-            self._macs, self._lease = macs, 0.0
-
-    def _acknowledge(self, controller: Controller) -> None:
         records = [datapath.record for datapath in self._datapaths.values()]
         with self._interruption.waiting():
-            self._lease = controller.acknowledge(
-                self._revision, records, self._failed, self._macs, self._flow.announcement()
+            self._lease = self._controller.acknowledge(
+                self._revision, records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken
             )
-            self._told = (self._revision, self._failed)
+            self._told = self._news
 
     def _apply(self) -> None:
         """Bring every endpoint to what is wanted; what could not be done stands in `_failed` afterwards."""
@@ -220,11 +223,60 @@ class Agent:
             LOG.warning("failed", home_address=home_address, reason=failed[home_address])
         self._failed = failed
 
-    def _look_at_firewalls(self) -> bool:
-        """Try whether the packet filter lets through what leaves the tunnels; returns whether that has changed."""
+    def _compare(self) -> None:
+        """Compare all that is declared with what is there, and mend it. Raises BrokenTunnel (flow backend)."""
+        began = time.monotonic()
+        try:
+            with alone():
+                # Within: an endpoint that is being made or taken down is not there yet, or no longer.
+                self._take(self._ovsdb.bridge(self._bridge_name))
+                assert self._bridge is not None, "just taken"
+                mended = self._keeper.keep(self._bridge)
+            self._state("database", "ok")
+            self._follow()
+            self._relays.follow(self._datapaths.values())
+            self._look_at_firewalls()
+            self._apply_anew(mended)
+        except (RouterError, OSError) as error:
+            self._state("database", f"unreadable, endpoints kept ({error})")
+        self._flow.keep()
+        self._look_at_macs()
+        self._watch.ignore()
+        self._compared = time.monotonic()
+        self._compare_due = self._compared + max(COMPARE, 20 * (self._compared - began))
+
+    def _apply_anew(self, mended: set[str]) -> None:
+        """Read routes and pairs anew where they may have changed, or in their turn; bring them to what is wanted."""
+        began = time.monotonic()
+        due = began >= self._resync_due
+        for home_agent, datapath in self._datapaths.items():
+            if datapath.made_anew() or home_agent in mended or due:
+                datapath.forget()
+        self._apply()
+        if due:
+            now = time.monotonic()
+            self._resync_due = now + max(RESYNC, (now - began) / READING_SHARE)
+
+    def _look_at_macs(self) -> None:
+        """See whether the router's kernel has the MAC addresses that were announced; others are announced."""
+        found: set[str] = set()
+        try:
+            if self._flow.record is not None:
+                found.update(kernel_macs())
+            for datapath in self._datapaths.values():
+                found.update(kernel_macs(datapath.record.namespace, TOUT))
+        except TunnelError as error:
+            raise BrokenTunnel(f"the interfaces of the router's kernel cannot be read: {error}") from error
+        macs = tuple(sorted(found)[:MOST_MACS])
+        if macs != self._macs:
+            left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
+            LOG.info("router-macs", bridge=self._bridge_name, macs=",".join(macs) or "none", left_out=left_out or None)
+            self._macs = macs
+
+    def _look_at_firewalls(self) -> None:
+        """Try whether the packet filter lets through what leaves the tunnels."""
         for gone in self._firewalls.keys() - self._datapaths.values():
             self._firewalls.pop(gone).close()
-        before = {datapath: firewall.problem for datapath, firewall in self._firewalls.items()}
         for datapath in self._datapaths.values():
             if datapath not in self._firewalls:
                 record = datapath.record
@@ -235,32 +287,31 @@ class Agent:
                     LOG.warning("firewall-not-tried", home_agent=record.home_agent, reason=error)
                     continue
             self._firewalls[datapath].look(time.monotonic())
-        return before != {datapath: firewall.problem for datapath, firewall in self._firewalls.items()}
 
-    def _refresh(self) -> None:
-        """Look for endpoints made or removed meanwhile; now and then compare with the kernel, too."""
-        now = time.monotonic()
-        self._refresh_due = now + REFRESH
-        try:
-            self._take(self._ovsdb.bridge(self._bridge_name))
-            self._state("database", "ok")
-        except RouterError as error:
-            self._state("database", f"unreadable, endpoints kept ({error})")
-            return
-        if now >= self._resync_due:
-            self._resync_due = now + RESYNC
-            for datapath in self._datapaths.values():
-                datapath.forget()
-        self._apply()
+    def _follow(self) -> None:
+        records = [datapath.record for datapath in self._datapaths.values()]
+        kernels = {record.kernel_namespace or None for record in records}
+        self._watch.follow({None, *kernels}, [record.namespace for record in records])
+
+    def _tidy(self) -> None:
+        for datapath in self._datapaths.values():
+            datapath.tidy()
+        self._watch.ignore()
+
+    def _close(self) -> None:
+        for controller in (self._controller, self._poller):
+            if controller is not None:
+                controller.close()
 
     def _take(self, bridge: Bridge) -> None:
         if not bridge.dpid:
             raise RouterError(f"bridge {bridge.name} has no datapath id yet: is ovs-vswitchd running?")
         if self._controller is None or self._controller.dpid != bridge.dpid:
-            if self._controller is not None:
-                self._controller.close()
+            self._close()
             self._controller = Controller(self._url, bridge.dpid, self._access)
+            self._poller = Controller(self._url, bridge.dpid, self._access)
             self._revision, self._lease = 0, 0.0
+        self._bridge = bridge
         records = {record.home_agent: record for record in bridge.endpoints}
         if records != {home_agent: datapath.record for home_agent, datapath in self._datapaths.items()}:
             self._lease = 0.0

@@ -19,6 +19,7 @@ CONNECT_TIMEOUT = 3.0  # seconds
 ANSWER_TIMEOUT = 10.0  # seconds, on top of the time a long poll may wait
 # Seconds until a controller that has denied access is asked again: a token may have been replaced on either side.
 DENIED_RETRY = 10.0
+LONGEST_PROBLEM = 1000  # characters that the controller takes
 
 
 class ControllerError(Exception):
@@ -66,17 +67,19 @@ class Controller:
         failed: Mapping[str, str],
         macs: Sequence[str],
         flow: Mapping[str, object] | None = None,
+        broken: Mapping[str, str] | None = None,
     ) -> float:
         """Say which endpoints there are, and that all up to `revision` is applied but for `failed`; or, where the
         router has the flow backend, what that is (`FlowKeeper.announcement`).
 
-        `macs`: those of the router's kernel (`kernel_macs`). `failed`: {home address: reason}. Returns the lease, in
-        seconds. Idempotent. Raises ControllerError.
+        `macs`: those of the router's kernel (`kernel_macs`). `failed`: {home address: reason}. `broken`:
+        {home agent: reason} of endpoints that carry nothing.
+        Returns the lease, in seconds. Idempotent. Raises ControllerError.
         """
         body: dict[str, object] = {
             "revision": revision,
             "router_macs": list(macs),
-            "endpoints": [{"home_agent": e.home_agent, "port": e.port, "mac": e.mac} for e in endpoints],
+            "endpoints": [_endpoint(record, (broken or {}).get(record.home_agent)) for record in endpoints],
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }
         if flow is not None:
@@ -127,6 +130,13 @@ class Controller:
             return _typed(answer.json(), dict)
         except (requests.JSONDecodeError, TypeError) as error:
             raise ControllerError(f"{method} {path}: expected a JSON object, got {answer.text[:100]!r}") from error
+
+
+def _endpoint(record: EndpointRecord, problem: str | None) -> dict[str, str]:
+    described = {"home_agent": record.home_agent, "port": record.port, "mac": record.mac}
+    if problem is not None:
+        described["problem"] = problem[:LONGEST_PROBLEM]
+    return described
 
 
 def _typed(value: Any, kind: type) -> Any:

@@ -13,13 +13,13 @@ Packet Too Big where it encapsulates, so the packet is forwarded by ordinary rou
 whose MTU is the tunnel's: that hop does both. The links tin and tout carry whatever the bridge's ports may: a
 packet that is too long has to get as far as that hop to be answered. Routing tables keep the ways apart:
 
-- INGRESS, for what comes from tin: the home agent's address is decapsulated, all else goes to enc0.
+- INGRESS, for what comes from tin: it goes to enc0.
 - main, for what comes from enc1 and for the ICMPv6 errors made here: one encapsulating route per binding; the
   default route leads to the router's kernel and so to the home agent: the fallback.
 - PLAIN, for packets that are in a tunnel already or come out of one: to the router's kernel, never into
   another tunnel from here. A care-of address that is a home address, too, cannot make a loop.
-- IPV4_PAYLOAD, for tunnel packets that the pair filter has marked as carrying IPv4: decapsulated and handed to
-  the router's kernel.
+- IPV6_PAYLOAD and IPV4_PAYLOAD, for tunnel packets that the pair filter has accepted and marked by their payload:
+  decapsulated and handed to the router's kernel. Without the filter nothing has a mark: all goes to the home agent.
 - ERRORS, for ICMPv6 errors about tunnel packets that the router's kernel has copied here (`router.packet_filter`):
   delivered, to the agent's socket.
 
@@ -38,8 +38,10 @@ from router.errors import RouterError
 from router.ovsdb import EndpointRecord
 from tunnel.namespace import NETNS_DIRECTORY, Namespace
 
-INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE = 100, 101, 102, 103
-PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE, IPV4_PAYLOAD_RULE, INGRESS_RULE = 90, 91, 92, 93, 95, 100
+INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE, IPV6_PAYLOAD_TABLE = 100, 101, 102, 103, 104
+# Preferences
+PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE = 90, 91, 92, 93
+IPV4_PAYLOAD_RULE, IPV6_PAYLOAD_RULE, INGRESS_RULE = 95, 96, 100
 KEPT_BACK_MARK = 5  # on packets for the home agent's path
 
 TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
@@ -62,6 +64,12 @@ class Endpoint:
     home_agent: str
     kernel_namespace: Namespace = None
     mtu: int = 1500
+    icmp_sources: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bridge: str, record: EndpointRecord) -> Endpoint:
+        """The endpoint that a bridge's port stands for."""
+        return cls(bridge, record.home_agent, record.kernel_namespace or None, record.mtu, record.icmp_sources)
 
     @property
     def _digest(self) -> bytes:
@@ -91,13 +99,18 @@ class Endpoint:
         """The MAC address of TIN: locally administered, unicast."""
         return ":".join(f"{octet:02x}" for octet in b"\x02" + self._digest[5:10])
 
+    def mac_of(self, end: str) -> str:
+        """The MAC address of another veth end: always the same one, so that neighbours can be fixed."""
+        digest = hashlib.sha256(self._digest + end.encode()).digest()
+        return ":".join(f"{octet:02x}" for octet in b"\x02" + digest[:5])
+
     @property
     def record(self) -> EndpointRecord:
         """The endpoint as the OVS database has it; a namespace's name and its path are the same there."""
         kernel = self.kernel_namespace or ""
         if kernel and "/" not in kernel:
             kernel = str(NETNS_DIRECTORY / kernel)
-        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, kernel)
+        return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, kernel, self.mtu, self.icmp_sources)
 
 
 def tunnel_mtu(link_mtu: int) -> int:

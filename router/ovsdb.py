@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from router.errors import RouterError
 
 TIMEOUT = 10  # seconds
-HOME_AGENT, MAC, NETNS, KERNEL_NETNS = (
-    *("hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns", "hoaflow-kernel-netns"),
-)
+HOME_AGENT, MAC, NETNS = "hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns"
+KERNEL_NETNS, MTU, ICMP_SOURCES = "hoaflow-kernel-netns", "hoaflow-mtu", "hoaflow-icmp-sources"
 
 # Access VLAN of the tunnel ports. NORMAL floods no other VLAN's frames to them; flows that name the port
 # reach it.
@@ -25,13 +24,44 @@ VLAN = 4094
 
 
 class EndpointRecord(NamedTuple):
-    """A tunnel endpoint as the database has it. `kernel_namespace`: the router's kernel's, empty for Open vSwitch's."""
+    """A tunnel endpoint as the database has it: all that its declaration follows from.
+
+    `kernel_namespace`: where the router's kernel is, empty for Open vSwitch's own. `mtu`: 0 where a former version has
+    recorded the endpoint, without these.
+    """
 
     home_agent: str
     port: str
     mac: str
     namespace: str
     kernel_namespace: str = ""
+    mtu: int = 0
+    icmp_sources: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The external_ids of its port."""
+        return {
+            HOME_AGENT: self.home_agent,
+            MAC: self.mac,
+            NETNS: self.namespace,
+            KERNEL_NETNS: self.kernel_namespace,
+            MTU: str(self.mtu),
+            ICMP_SOURCES: " ".join(self.icmp_sources),
+        }
+
+    @classmethod
+    def read(cls, port: str, facts: Mapping[str, str]) -> EndpointRecord:
+        """The record of a port with these external_ids."""
+        return cls(
+            facts[HOME_AGENT],
+            port,
+            facts.get(MAC, ""),
+            facts.get(NETNS, ""),
+            facts.get(KERNEL_NETNS, ""),
+            int(facts.get(MTU, "0")),
+            tuple(facts.get(ICMP_SOURCES, "").split()),
+        )
 
 
 class Bridge(NamedTuple):
@@ -73,8 +103,7 @@ class Ovsdb:
         for port in self.rows("--columns=_uuid,name,external_ids", "list", "Port"):
             facts = dict(port["external_ids"])
             if port["_uuid"] in row["ports"] and HOME_AGENT in facts:
-                known = [facts.get(key, "") for key in (MAC, NETNS, KERNEL_NETNS)]
-                endpoints.append(EndpointRecord(facts[HOME_AGENT], port["name"], *known))
+                endpoints.append(EndpointRecord.read(port["name"], facts))
         dpid = "".join(row["datapath_id"])
         return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints)))
 
@@ -86,12 +115,10 @@ class Ovsdb:
 
     def add_endpoint(self, bridge: str, record: EndpointRecord) -> None:
         """Make the endpoint's port with its facts; one that is there gets the facts. Idempotent."""
-        facts = {HOME_AGENT: record.home_agent, MAC: record.mac, NETNS: record.namespace}
-        facts[KERNEL_NETNS] = record.kernel_namespace
         self.run(
             *["--may-exist", "add-port", bridge, record.port],
             *["--", "set", "Port", record.port, f"tag={VLAN}"],
-            *(f'external_ids:{key}="{value}"' for key, value in facts.items()),
+            *(f'external_ids:{key}="{value}"' for key, value in record.facts.items()),
         )
 
     def remove_port(self, bridge: str, port: str) -> None:

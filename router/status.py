@@ -5,13 +5,17 @@ vSwitch.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from router.datapath import carries_ipv4
-from router.ovsdb import EndpointRecord, Ovsdb
+from router.declaration import declaration
+from router.endpoint import Endpoint
+from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from tunnel import namespace
-from tunnel.nft import NftError
+from tunnel.declaration import compare
+from tunnel.errors import TunnelError
 from tunnel.pairs import PairFilter
 from tunnel.seg6 import Seg6Routes
 
@@ -40,31 +44,35 @@ class EndpointStatus:
 
 def status(bridge: str, ovsdb: Ovsdb) -> list[EndpointStatus]:
     """The endpoints recorded on the bridge. Raises RouterError when there is no such bridge."""
-    return [_endpoint(record, ovsdb) for record in ovsdb.bridge(bridge).endpoints]
+    found = ovsdb.bridge(bridge)
+    return [_endpoint(record, found, ovsdb) for record in found.endpoints]
 
 
-def _endpoint(record: EndpointRecord, ovsdb: Ovsdb) -> EndpointStatus:
+def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
+    """What of an endpoint is not as declared, each with what to do."""
+    if not record.mtu:
+        return ["the endpoint was set up by a former version: run setup again"]
+    try:
+        found = compare(declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
+    except (TunnelError, OSError) as error:
+        return [f"{error}: run setup again"]
+    return [text if ": " in text else f"{text}: run setup again" for _, text in found]
+
+
+def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointStatus:
     port = ovsdb.port_state(record.port)
     there = namespace.exists(record.namespace)
     found = EndpointStatus(
         record.home_agent, record.port, port.number, record.mac, record.namespace, namespace_present=there
     )
-    if port.number is None:
-        found.problems.append(f"OVS port: {port.error}")
-    if not there:
-        found.problems.append("namespace is missing: run setup again")
-        return found
-    found.carries_ipv4 = carries_ipv4(record.namespace)
-    with Seg6Routes(record.namespace) as routes:
-        found.routes = len(routes.installed())
-        if routes.source() != record.home_agent:
-            found.problems.append("tunnel source is not the home agent's address: run setup again")
-    pairs = PairFilter(record.namespace, record.home_agent)
-    try:
+    found.problems += problems(record, bridge, ovsdb)
+    with contextlib.suppress(TunnelError):
+        found.carries_ipv4 = carries_ipv4(record.namespace)
+        with Seg6Routes(record.namespace) as routes:
+            found.routes = len(routes.installed())
+        pairs = PairFilter(record.namespace, record.home_agent)
         found.accepted, found.dropped = pairs.counters()
         found.pairs = len(pairs.installed())
-    except NftError:
-        found.problems.append("pair filter is missing: run setup again")
     return found
 
 

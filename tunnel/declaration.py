@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from tunnel.errors import TunnelError
 from tunnel.look import Look, Missing
+from tunnel.namespace import NamespaceError
 
 Say = Callable[[str], None]
 
@@ -60,7 +61,7 @@ def compare(declaration: Sequence[Declared], look: Look | None = None) -> list[D
     for declared in declaration:
         try:
             difference = declared.difference(look)
-        except Missing as error:
+        except (Missing, NamespaceError) as error:
             unplaced.append(Difference(declared, str(error)))
             continue
         if difference is not None:
@@ -119,7 +120,7 @@ def _make_if_different(declared: Declared, look: Look) -> bool:
     try:
         if declared.difference(look) is None:
             return False
-    except Missing:
+    except (Missing, NamespaceError):
         pass  # said, with the reason, by `make`
     declared.make()
     look.forget()

@@ -24,7 +24,6 @@ from tunnel.namespace import Namespace, in_namespace, namespace_path
 AF_INET, AF_INET6 = 2, 10
 NODAD = 0x02  # IFA_F_NODAD: the addresses are on links with two known ends
 UNIVERSE_SCOPE, LINK_SCOPE = 0, 253
-RTN_LOCAL = 2
 TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
 OFFLOADS = (
     "tcp-segmentation-offload",
@@ -67,19 +66,12 @@ def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
 
 
 def add_veth(
-    namespace: Namespace,
-    name: str,
-    peer_namespace: Namespace,
-    peer: str,
-    mtu: int,
-    mac: str | None = None,
-    peer_mac: str | None = None,
+    namespace: Namespace, name: str, peer_namespace: Namespace, peer: str, mtu: int, mac: str, peer_mac: str
 ) -> None:
     """A veth pair across two namespaces, both ends down."""
     with netlink(namespace) as ipr, open(namespace_path(peer_namespace), "rb") as other:
-        own, far = ({} if given is None else {"address": given} for given in (mac, peer_mac))
-        attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu, **far}
-        ipr.link("add", ifname=name, kind="veth", mtu=mtu, peer=attributes, **own)
+        attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu, "address": peer_mac}
+        ipr.link("add", ifname=name, kind="veth", mtu=mtu, address=mac, peer=attributes)
 
 
 def remove_link(namespace: Namespace, name: str) -> bool:
@@ -156,34 +148,6 @@ def has_address(namespace: Namespace, name: str, address: str) -> bool:
     """Whether an interface has an IPv6 address, whatever its scope and state."""
     with netlink(namespace) as ipr:
         return address in _addresses(ipr, _need(ipr, name), AF_INET6)
-
-
-def add_route(namespace: Namespace, destination: str, via: str, dev: str, table: int = 254) -> bool:
-    """A route by an IPv6 gateway; for IPv4, too (`via inet6`, RFC 8950; Linux >= 5.2)."""
-    address, _, length = destination.partition("/")
-    family = family_of(address)
-    hop: dict[str, Any] = {"gateway": via} if family == AF_INET6 else {"via": {"family": AF_INET6, "addr": via}}
-    with netlink(namespace) as ipr:
-        index = _need(ipr, dev)
-        for route in ipr.get_routes(family=family, table=table):
-            found = (route["dst_len"], route.get_attr("RTA_DST") or address, route.get_attr("RTA_OIF"))
-            if found != (int(length), address, index):
-                continue
-            if all(route.get_attr(f"RTA_{name}".upper()) == value for name, value in hop.items()):
-                return False
-        ipr.route("replace", family=family, dst=destination, oif=index, table=table, **hop)
-        return True
-
-
-def add_local_route(namespace: Namespace, destination: str, table: int) -> bool:
-    """Deliver what looks into `table` for an IPv6 address here, though the address is not the namespace's own."""
-    with netlink(namespace) as ipr:
-        routes = ipr.get_routes(family=AF_INET6, table=table)
-        if any(route.get_attr("RTA_DST") == destination and route["type"] == RTN_LOCAL for route in routes):
-            return False
-        index = _need(ipr, "lo")
-        ipr.route("replace", family=AF_INET6, dst=f"{destination}/128", oif=index, table=table, type="local")
-        return True
 
 
 def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> None:
@@ -288,12 +252,3 @@ def _addresses(ipr: IPRoute, index: int | None, family: int, lasting_global: boo
         address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         found.append((message["index"] != 1, message["index"], address))
     return [address for _, _, address in sorted(found, key=lambda entry: entry[:2])]  # else the kernel's order
-
-
-def add_rule(namespace: Namespace, preference: int, table: int, *, family: int = AF_INET6, **match: Any) -> bool:
-    """A routing rule; one with that preference that is there stays."""
-    with netlink(namespace) as ipr:
-        if any(rule.get_attr("FRA_PRIORITY") == preference for rule in ipr.get_rules(family=family)):
-            return False
-        ipr.rule("add", family=family, priority=preference, table=table, **match)
-        return True

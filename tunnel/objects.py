@@ -15,6 +15,7 @@ from tunnel.errors import TunnelError
 from tunnel.links import LINK_SCOPE, UNIVERSE_SCOPE
 from tunnel.look import Look
 from tunnel.namespace import Namespace, exists
+from tunnel.nft_table import Table
 
 TENTATIVE_OR_DUPLICATE = 0x40 | 0x08
 PERMANENT = 0x80  # NUD_PERMANENT
@@ -345,6 +346,33 @@ class Ruleset:
     @property
     def _meaning(self) -> object:
         return nft.meaning(self.text, self.family, self.table, self.terse)
+
+
+@dataclass(frozen=True)
+class NftTable:
+    """An nftables table that is declared as data (`tunnel.nft_table`)."""
+
+    namespace: Namespace
+    table: Table
+
+    def __str__(self) -> str:
+        return f"nftables {self._name} set up{place(self.namespace)}"
+
+    def difference(self, look: Look) -> str | None:
+        if (self.table.family, self.table.name) not in look.tables(self.namespace):
+            return f"nftables {self._name} is missing{place(self.namespace)}"
+        changed = not self.table.is_there(self.namespace)
+        return f"nftables {self._name} has been changed{place(self.namespace)}" if changed else None
+
+    def make(self) -> None:
+        self.table.put(self.namespace)
+
+    def remove(self) -> None:
+        self.table.remove(self.namespace)
+
+    @property
+    def _name(self) -> str:
+        return f"table {self.table.family} {self.table.name}"
 
 
 @dataclass(frozen=True)

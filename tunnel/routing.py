@@ -34,7 +34,7 @@ from tunnel.seg6 import PROTOCOL as SEG6_PROTOCOL
 PROTOCOL = 105  # of the routes that are declared: what has it is ours
 RTM_NEWRULE, RTM_DELRULE, NLM_F_EXCL = 32, 33, 0x200
 FR_ACT_TO_TBL, FIB_RULE_INVERT = 1, 0x2
-UNICAST = 1
+UNICAST, LOCAL = 1, 2
 # Protocols of the routes that administrators and hosts make: redirect, boot, static, router advertisement. Asked for
 # one by one: the main table may have the routes of 100,000 bindings beside them.
 FOREIGN = (1, 3, 4, 9)
@@ -83,6 +83,36 @@ class Route:
     @property
     def _family(self) -> int:
         return family_of(self.destination)
+
+
+@dataclass(frozen=True)
+class LocalRoute:
+    """A route that delivers what looks into `table` for an IPv6 address here, though no interface has it."""
+
+    namespace: Namespace
+    address: str
+    table: int
+
+    def __str__(self) -> str:
+        return f"route {self.address} of table {self.table}: delivered{place(self.namespace)}"
+
+    def difference(self, look: Look) -> str | None:
+        found = look.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
+        if [(route.prefix, route.kind) for route in found] == [(f"{self.address}/128", LOCAL)]:
+            return None
+        return f"route {self.address} of table {self.table} is missing{place(self.namespace)}"
+
+    def make(self) -> None:
+        self.remove()
+        destination = {"family": AF_INET6, "dst": f"{self.address}/128", "table": self.table}
+        with netlink(self.namespace) as ipr:
+            (lo,) = ipr.link_lookup(ifname="lo")
+            ipr.route("replace", oif=lo, type="local", proto=PROTOCOL, **destination)
+
+    def remove(self) -> None:
+        with Look() as look:
+            found = look.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
+        _remove_routes(self.namespace, AF_INET6, found)
 
 
 @dataclass(frozen=True)

@@ -112,5 +112,7 @@ def backend_of(tunnels: Tunnels, home_agent: bytes, ports: Mapping[str, int]) ->
     endpoint = tunnels.endpoints.get(home_agent)
     if endpoint is None:
         return reasons.no_endpoint(home_agent)
+    if endpoint.problem is not None:
+        return reasons.endpoint_broken(endpoint.problem)
     port = ports.get(endpoint.port)
     return reasons.no_port([endpoint.port]) if port is None else RouteBackend(port, endpoint.mac)

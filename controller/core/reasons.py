@@ -136,12 +136,20 @@ def no_endpoint(home_agent: bytes) -> Reason:
     )
 
 
+def endpoint_broken(problem: str) -> Reason:
+    """The agent compares it with what it should be, and could not mend it."""
+    return Reason(
+        f"its tunnel endpoint is broken: {problem}",
+        "the cause on the router removed: hoaflow-router doctor --bridge BRIDGE; its agent mends the rest",
+    )
+
+
 def no_port(ports: list[str]) -> Reason:
     """The agent announced ports that the switch does not have."""
     names = " and ".join(ports)
     return Reason(
-        f"its agent has announced tunnel port {names}, but the switch has no such port",
-        "hoaflow-router setup, on the router, which puts the port back",
+        f"its agent has announced tunnel port {names}, but the switch has no such port, or it is down",
+        "hoaflow-router setup, on the router, which puts the port back; ip link set up, where it is down",
     )
 
 

@@ -13,10 +13,14 @@ from controller.core.tunnel_list import News, TunnelList
 
 
 class EndpointName(NamedTuple):
-    """A tunnel endpoint as its agent announces it: the OVS port's name and the MAC address behind it."""
+    """A tunnel endpoint as its agent announces it: the OVS port's name and the MAC address behind it.
+
+    ``problem``: why it carries nothing now, None if it does.
+    """
 
     port: str
     mac: str
+    problem: str | None = None
 
 
 class FlowTunnelNames(NamedTuple):

@@ -139,11 +139,12 @@ class SnapshotTaken(Struct):
 
 
 class Endpoint(Struct):
-    """A tunnel endpoint of a router (`route` backend)."""
+    """A tunnel endpoint of a router (`route` backend). `problem`: why it carries nothing now; null if it does."""
 
     home_agent: Ipv6Address
     port: str
     mac: MacAddress
+    problem: str | None
 
 
 class Gate(Struct):

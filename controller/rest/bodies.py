@@ -98,11 +98,12 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
 
 
 class EndpointBody(Struct, forbid_unknown_fields=True):
-    """One tunnel endpoint of a router."""
+    """One tunnel endpoint of a router. ``problem``: why it carries nothing now; it does without."""
 
     home_agent: Ipv6Address
     port: PortName
     mac: MacAddress
+    problem: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
@@ -157,7 +158,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
             if address in endpoints:
                 raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
-            endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower())
+            endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower(), endpoint.problem)
         return endpoints
 
     def core_flow(self) -> FlowTunnelNames | None:

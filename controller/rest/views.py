@@ -80,7 +80,7 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
         backend=backend_name(router),
         agent="unseen" if tunnels.agent_lease_ends is None else "alive" if tunnels.agent_alive(now) else "lost",
         endpoints=[
-            answers.Endpoint(format_address(address), endpoint.port, endpoint.mac)
+            answers.Endpoint(format_address(address), endpoint.port, endpoint.mac, endpoint.problem)
             for address, endpoint in tunnels.endpoints.items()
         ],
         tunnels=answers.TunnelRevisions(tunnels.revision, tunnels.acknowledged),

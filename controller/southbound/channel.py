@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import eventlet
 from eventlet.event import Event
 from eventlet.semaphore import Semaphore
+from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.changes import ChangeSignal
@@ -54,6 +55,8 @@ READING_SHARE = 0.01
 COUNTING_SHARE = 0.05
 # A REST call waits so many seconds, and no longer, for a switch that is silent to tell its counters.
 COUNTERS_WITHIN = 2.0
+# Configurations of a port in which it takes no packets, or gives none.
+UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
 # How long a lane may sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 
@@ -293,4 +296,9 @@ class SwitchChannel:
         self._notify()
 
     def _ports(self) -> dict[str, int]:
-        return {port.name.decode(errors="replace"): number for number, port in self.datapath.ports.items()}
+        """The ports that packets can leave and enter by: numbers by name."""
+        return {
+            port.name.decode(errors="replace"): number
+            for number, port in self.datapath.ports.items()
+            if not (port.config & UNUSABLE or port.state & ofproto.OFPPS_LINK_DOWN)
+        }

@@ -53,8 +53,8 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
         yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, and name one of `ovs-vsctl list-br`")
         return
     flow = record.FlowPorts(ovsdb).record(bridge_name)
-    # What the flow backend needs fails a host only if it is to have it.
-    for finding in kernel_findings():
+    # What the flow backend needs fails a host only if it is to have it, and is no matter where the other one is.
+    for finding in [] if bridge.endpoints else kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
     yield _datapath(bridge, flow)
     if flow is not None:
@@ -80,6 +80,8 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
     kind = bridge.datapath_type or "system"
     if kind == "system":
         return Finding("datapath", OK, "the kernel's (system)")
+    if bridge.endpoints:
+        return Finding("datapath", OK, f"{kind}, which the route backend can do with")
     return Finding(
         "datapath",
         FAILED if flow else WARNING,

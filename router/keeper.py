@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the tunnel endpoints of a bridge as declared while the agent runs."""
+
+from __future__ import annotations
+
+from logs import Log
+from router.declaration import declaration
+from router.endpoint import Endpoint
+from router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from tunnel.declaration import in_words, mend
+from tunnel.errors import TunnelError
+
+LOG = Log("router")
+FORMER = "the endpoint was set up by a former version: run hoaflow-router setup again"
+
+
+class EndpointKeeper:
+    """`broken`: {home agent: reason} of the endpoints that are not as declared and cannot be mended."""
+
+    def __init__(self, ovsdb: Ovsdb) -> None:
+        self.broken: dict[str, str] = {}
+        self._ovsdb = ovsdb
+
+    def keep(self, bridge: Bridge) -> set[str]:
+        """Compare all endpoints with their declarations and mend them; returns the home agents of those mended."""
+        mended: set[str] = set()
+        broken: dict[str, str] = {}
+        for record in bridge.endpoints:
+            home_agent = record.home_agent
+            try:
+                found = self._mend(bridge, record)
+            except (TunnelError, OSError) as error:
+                broken[home_agent] = str(error)
+                if home_agent not in self.broken:
+                    LOG.warning("broken", bridge=bridge.name, home_agent=home_agent, reason=error)
+                mended.add(home_agent)  # some of it may have been
+                continue
+            if found or home_agent in self.broken:
+                LOG.warning("mended", bridge=bridge.name, home_agent=home_agent, found=found)
+                mended.add(home_agent)
+        self.broken = broken
+        return mended
+
+    def _mend(self, bridge: Bridge, record: EndpointRecord) -> str:
+        if not record.mtu:
+            raise TunnelError(FORMER)
+        return in_words(mend(declaration(Endpoint.of(bridge.name, record), bridge.userspace, self._ovsdb)))

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each object of a tunnel endpoint's declaration is taken away, changed and doubled: found, mended, and packets pass.
+
+The tests are made from the declaration itself, so a kind that nobody can break fails here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+
+from router.datapath import Datapath
+from router.declaration import IcmpSource, declaration
+from router.endpoint import Endpoint
+from router.keeper import EndpointKeeper
+from router.ovsdb import Ovsdb
+from router.plan import Desired
+from router.port import EndpointPort, NoOffloads
+from tests.support.ovs import Ovs
+from tests.support.router_lab import CN, COA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
+from tunnel import links, nft
+from tunnel.declaration import Declared, compare
+from tunnel.namespace import Namespace, in_namespace
+from tunnel.objects import (
+    FixedNeighbour,
+    Free,
+    HostSetting,
+    IpAddress,
+    Mac,
+    Mtu,
+    NamedNamespace,
+    NftTable,
+    OnlyAddresses,
+    OnlyTables,
+    Ruleset,
+    Setting,
+    Up,
+    Veth,
+)
+from tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
+
+T = TypeVar("T")
+OTHER_MAC = "02:00:00:00:00:99"
+
+
+def ip(namespace: Namespace, *arguments: str) -> None:
+    """`ip ARGUMENTS` in a namespace."""
+    in_namespace(namespace, lambda: sh("ip", *arguments))
+
+
+def family(number: int) -> str:
+    """The option of `ip` for an address family."""
+    return "-6" if number == links.AF_INET6 else "-4"
+
+
+def other_setting(declared: Setting) -> None:
+    """Another value than the declared one."""
+    links.set_sysctl(declared.namespace, declared.key, "1" if declared.value == "0" else "0", declared.protocol)
+
+
+def rename(declared: Veth) -> None:
+    """Another name for one end."""
+    links.change(declared.namespace, declared.name, state="down")
+    ip(declared.namespace, "link", "set", declared.name, "name", "elsewhere")
+
+
+def change_port(declared: EndpointPort) -> None:
+    """Other facts in the database."""
+    declared.ovsdb.run("set", "Port", declared.record.port, "external_ids:hoaflow-mac=none")
+
+
+def drop_all(declared: Ruleset) -> None:
+    """A rule before all others that drops everything."""
+    (hooked,) = (
+        entry["chain"]["name"]
+        for entry in nft.listing(declared.namespace, "table", declared.family, declared.table)
+        if "hook" in entry.get("chain", {})
+    )
+    nft.load(declared.namespace, f"insert rule {declared.family} {declared.table} {hooked} drop\n")
+
+
+def change_table(declared: NftTable) -> None:
+    """A rule more in each of its chains that drops everything."""
+    family, name, chains = declared.table
+    for chain in chains:
+        nft.load(declared.namespace, f"add rule {family} {name} {chain.name} drop\n")
+
+
+def enslave(declared: Free) -> None:
+    """The interface to a bridge."""
+    thief = f"br-{declared.name}"[:15]
+    ip(declared.namespace, "link", "add", thief, "type", "bridge")
+    ip(declared.namespace, "link", "set", declared.name, "master", thief)
+
+
+def blackhole(declared: Route) -> None:
+    """A better route for the same destination that leads nowhere."""
+    where = ["table", str(declared.table), "metric", "1"]
+    version = family(links.family_of(declared.destination))
+    ip(declared.namespace, version, "route", "add", "blackhole", declared.destination, *where)
+
+
+def shadow(declared: Rule | OnlyRules) -> None:
+    """A rule before it that leads nowhere."""
+    ip(declared.namespace, family(declared.family), "rule", "add", "blackhole", "pref", "7")
+
+
+def second_default(declared: OnlyRoutes) -> None:
+    """A route that is not declared."""
+    number = str(declared.table)
+    destination = "2001:db8::/32" if declared.family == links.AF_INET6 else "10.0.0.0/8"
+    ip(declared.namespace, family(declared.family), "route", "add", "blackhole", destination, "table", number)
+
+
+def second_table(declared: OnlyTables) -> None:
+    """A table that drops everything."""
+    chain = "type filter hook prerouting priority -500; policy drop;"
+    nft.load(declared.namespace, f"table ip6 second {{ chain everything {{ {chain} }} }}\n")
+
+
+# By kind: how it is changed, and how it is doubled; None where there is no such thing.
+Break = Callable[..., object] | None
+BREAKS: dict[type, tuple[Break, Break]] = {
+    NamedNamespace: (None, None),
+    Veth: (rename, None),
+    Mac: (lambda o: links.change(o.namespace, o.name, address=OTHER_MAC), None),
+    Mtu: (lambda o: links.change(o.namespace, o.name, mtu=1290), None),
+    Free: (enslave, None),
+    Up: (lambda o: links.change(o.namespace, o.name, state="down"), None),
+    IpAddress: (lambda o: ip(o.namespace, "addr", "flush", "dev", o.name), None),
+    IcmpSource: (lambda o: ip(o.namespace, "addr", "flush", "dev", o.name), None),
+    OnlyAddresses: (None, lambda o: links.add_address(o.namespace, o.name, "2001:db8:77::7", 128)),
+    FixedNeighbour: (lambda o: links.add_neighbour(o.namespace, o.dev, o.address, OTHER_MAC), None),
+    Setting: (other_setting, None),
+    Ruleset: (drop_all, drop_all),
+    OnlyTables: (None, second_table),
+    NftTable: (change_table, change_table),
+    LocalRoute: (lambda o: o.remove(), None),
+    Route: (lambda o: ip(o.namespace, *change_route(o)), blackhole),
+    OnlyRoutes: (None, second_default),
+    Rule: (lambda o: dataclasses.replace(o, table=77).make(), shadow),
+    OnlyRules: (None, shadow),
+    TunnelSource: (lambda o: dataclasses.replace(o, address="2001:db8:77::7").make(), None),
+    Decapsulation: (lambda o: o.remove(), None),
+    NoOffloads: (
+        lambda o: in_namespace(o.namespace, lambda: sh("ethtool", "-K", o.name, "tx", "on", "rx", "on")),
+        None,
+    ),
+    EndpointPort: (change_port, None),
+}
+
+
+def change_route(declared: Route) -> list[str]:
+    """The arguments of `ip` that make it lead nowhere."""
+    version = family(links.family_of(declared.destination))
+    metric = ["metric", "1024"] if version == "-6" else []
+    return [version, "route", "replace", "blackhole", declared.destination, "table", str(declared.table), *metric]
+
+
+class World:
+    """A lab with an endpoint and two bindings, whose agent is this process."""
+
+    def __init__(self, lab: RouterLab) -> None:
+        self.lab = lab
+        self.ovsdb = Ovsdb(f"unix:{lab.ovs.database}")
+        self.keeper = EndpointKeeper(self.ovsdb)
+        self.desired = Desired({HOA: COA, HOA4: COA}, complete=True, changed=None)
+        (record,) = self.inside(lambda: self.ovsdb.bridge(lab.bridge)).endpoints
+        self.datapath = Datapath(record)
+        self.endpoint = Endpoint.of(lab.bridge, record)
+        self.steered: int | None = None
+
+    def inside(self, function: Callable[[], T]) -> T:
+        """Run in Open vSwitch's namespace, as the agent does."""
+        return in_namespace(self.lab.ovs.netns, function)
+
+    def objects(self) -> list[Declared]:
+        return self.inside(lambda: declaration(self.endpoint, True, self.ovsdb))
+
+    def mend(self) -> str:
+        """Compare and mend, as the agent does; returns what was found."""
+
+        def run() -> str:
+            found = "; ".join(text for _, text in compare(declaration(self.endpoint, True, self.ovsdb)))
+            if self.keeper.keep(self.ovsdb.bridge(self.lab.bridge)):
+                self.datapath.forget()
+            assert self.keeper.broken == {}
+            assert self.datapath.apply(self.desired) == {}
+            return found
+
+        return self.inside(run)
+
+    def passes(self) -> bool:
+        """Whether both ways are direct: the home agent eats what comes to it."""
+        number = self.ovsdb.port_state(self.endpoint.port).number
+        if number != self.steered:  # as the controller would, when the switch has the port under another number
+            self.lab.steer()
+            self.steered = number
+        pings = [
+            subprocess.Popen(
+                ["ip", "netns", "exec", self.lab.names[node], "ping", "-n", "-c1", "-W1", *arguments],
+                stdout=subprocess.DEVNULL,
+            )
+            for node, *arguments in (("cn", HOA), ("cn", HOA4), ("mn", "-I", HOA, CN))
+        ]
+        return [ping.wait(TIMEOUT) for ping in pings] == [0, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with Ovs(tmp_path_factory.mktemp("ovs")) as ovs, RouterLab(ovs) as lab:
+        lab.setup()
+        lab.ip("rt", "address", "add", "2001:db8:1::7/64", "dev", "lan", "nodad")
+        running = World(lab)
+        running.mend()
+        until(running.passes, "packets go direct")
+        yield running
+
+
+def kinds(world: World) -> dict[type, list[Declared]]:
+    found: dict[type, list[Declared]] = {}
+    for declared in world.objects():
+        found.setdefault(type(declared), []).append(declared)
+    return found
+
+
+@pytest.mark.parametrize("how", ["taken away", "changed", "doubled"])
+@pytest.mark.parametrize("kind", list(BREAKS), ids=lambda kind: kind.__name__)
+def test_what_is_broken_is_found_and_mended_and_packets_pass(world: World, kind: type, how: str) -> None:
+    change, double = BREAKS[kind]
+    for declared in kinds(world)[kind]:
+        if kind is EndpointPort and how == "taken away":
+            continue  # that is what teardown does: nothing is declared any more
+        action: Break = {"taken away": declared.remove, "changed": change, "doubled": double}[how]
+        if action is None:
+            continue
+        world.inside(action if how == "taken away" else lambda: action(declared))  # noqa: B023
+        found = world.mend()
+        if (how == "taken away" and change is None and double is not None) or (kind in WITHOUT_REMOVAL and not found):
+            continue  # taking it away is nothing
+        assert found, f"{declared} {how}: nothing was found"
+        assert world.mend() == "", f"{declared} {how}"
+        until(world.passes, f"packets after {declared} {how}: {found}")
+
+
+# They go with the interface or the namespace: `remove` does nothing.
+WITHOUT_REMOVAL = {Mac, Mtu, Free, Setting, OnlyAddresses, OnlyTables, OnlyRoutes, OnlyRules, NoOffloads}
+
+
+def test_every_kind_of_the_declaration_can_be_broken_here(world: World) -> None:
+    assert kinds(world).keys() - {HostSetting} == BREAKS.keys()
