@@ -234,9 +234,9 @@ class Agent:
                 mended = self._keeper.keep(self._bridge)
             self._state("database", "ok")
             self._follow()
-            self._relays.follow(self._datapaths.values())
             self._look_at_firewalls()
             self._apply_anew(mended)
+            self._relays.follow(self._datapaths.values())
         except (RouterError, OSError) as error:
             self._state("database", f"unreadable, endpoints kept ({error})")
         self._flow.keep()
