@@ -111,6 +111,8 @@ class Ovs:
             *["add-port", bridge, name, "--", "set", "interface", name, "type=internal"],
             f"ofport_request={number}",
         )
+        self.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")  # it sends nothing of its own
+        self.run("ip", "link", "set", "dev", name, "up")  # down, it would be no tunnel port to the controller
 
     def assert_log_clean(self, allow: Sequence[str] = ()) -> None:
         """Fails when either log has an error that no regular expression of `allow` expects."""
