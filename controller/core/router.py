@@ -304,9 +304,10 @@ class Router:
         entry = self.flows.installed.entry(key, now)
         if served is None or entry is None or entry.flow.serves is None:
             return True
-        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key, now)):
+        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key)):
             return True
-        if entry.flow.kind is Kind.UPLINK and Local() in entry.flow.actions and self._loses_packets(key):
+        verified = any(isinstance(action, Local) for action in entry.flow.actions)  # by OpenFlow, as `flow` does
+        if entry.flow.kind is Kind.UPLINK and verified and self._loses_packets(key):
             return True
         home_agent = self._home_agents.covering(served)
         if home_agent is not None and home_agent.synced and self._agent_expected_until is None:
@@ -317,7 +318,7 @@ class Router:
         gates = (home_end(gate) for gate in self.flows.installed.gates(now))
         return not any(gate is not None and gate.overlaps(served) for gate in gates)
 
-    def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
+    def _lacks_guard(self, gate: FlowKey) -> bool:
         """Tell whether a guard is missing that has to stand while a gate does."""
         served = home_end(gate)
         home_agent = None if served is None else self._home_agents.covering(served)
@@ -325,7 +326,7 @@ class Router:
             return False
         backend = self._demand.backend(home_agent.address)
         guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
-        return any(keeps_safe(guard.key, gate) and not self.flows.is_active(guard.key, now) for guard in guards)
+        return any(keeps_safe(guard.key, gate) and guard.key not in self.flows.installed for guard in guards)
 
     def _loses_packets(self, uplink: FlowKey) -> bool:
         """Tell whether a home address is bound where an uplink flow comes from whose packets nothing verifies."""
