@@ -119,7 +119,7 @@ def second_default(declared: OnlyRoutes) -> None:
 def second_table(declared: OnlyTables) -> None:
     """A table that drops everything."""
     chain = "type filter hook prerouting priority -500; policy drop;"
-    nft.load(declared.namespace, f"table ip6 second {{ chain everything {{ {chain} }} }}\n")
+    nft.load(declared.namespace, f"table ip6 second {{\nchain everything {{\n{chain}\n}}\n}}\n")
 
 
 # By kind: how it is changed, and how it is doubled; None where there is no such thing.
