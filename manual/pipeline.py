@@ -85,6 +85,14 @@ WORDS: dict[tuple[str | int, ...], str] = {
         " and come back by port `rx`."
     ),
     (pipeline.UPLINK, pipeline.MISS_PRIORITY): "An unknown care-of address: the home agent decides.",
+    (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "in_port=LOCAL"): (
+        "Tunnel packets that the router's own kernel sends to the home agent have been here already."
+    ),
+    (pipeline.VERIFY, pipeline.LEFT_PRIORITY): (
+        "What the home agent itself has to see or to pass on goes there in a tunnel again, from the care-of address"
+        " that it came from: Mobility Headers such as Home Test Init, multicast, and packets for the home link. The"
+        " home agent verifies it, as if it had not been here."
+    ),
     (pipeline.VERIFY, pipeline.BINDING_PRIORITY): (
         "What came out of the tunnel from this care-of address and has this home address as its source is genuine: to"
         " the router's kernel, which routes it on."

@@ -23,6 +23,7 @@ from router.endpoint import (
     KEPT_BACK_RULE,
     KERNEL_SIDE,
     KERNEL_SIDE_IPV4,
+    LEFT_RULE,
     MINIMUM_MTU,
     PLAIN_IPV4_RULE,
     PLAIN_RULE,
@@ -219,6 +220,8 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
         Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
         Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
         Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
+        # What is within some tunnel packets is the home agent's: they go on as they are.
+        Rule(inside, LEFT_RULE, PLAIN_TABLE, iifname=TIN, fwmark=KEPT_BACK_MARK),
         Rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK),
         Rule(inside, IPV6_PAYLOAD_RULE, IPV6_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV6_MARK),
     ]
@@ -243,7 +246,7 @@ def _filters(endpoint: Endpoint) -> list[Declared]:
     check, header = (pairs.FAMILY, pairs.TABLE), (outer_header.FAMILY, outer_header.TABLE)
     tables = endpoint_tables(endpoint)
     return [
-        Ruleset(inside, *check, PairFilter(inside, home_agent).ruleset, "pair filter"),
+        Ruleset(inside, *check, PairFilter(inside, home_agent, KEPT_BACK_MARK).ruleset, "pair filter"),
         Ruleset(inside, *header, outer_header.ruleset(home_agent), "outer header's filter", terse=False),
         *(NftTable(inside, table) for table in tables),
         OnlyTables(inside, frozenset((check, header, *((table.family, table.name) for table in tables)))),

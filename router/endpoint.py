@@ -7,6 +7,7 @@ One per bridge and home agent, because the outer source address of seg6 encapsul
                      │  enc0 ── enc1               │
     for a home address: tin → enc0 → enc1, encapsulated → tout
     from a care-of address: tin, pair checked, decapsulated → tout
+    from a care-of address, with what is the home agent's in it: tin → tout, as it is
 
 The link enc0-enc1 leads back into the same namespace. seg6 neither decrements the hop limit nor answers
 Packet Too Big where it encapsulates, so the packet is forwarded by ordinary routing first, over a link
@@ -16,7 +17,8 @@ packet that is too long has to get as far as that hop to be answered. Routing ta
 - INGRESS, for what comes from tin: it goes to enc0.
 - main, for what comes from enc1 and for the ICMPv6 errors made here: one encapsulating route per binding; the
   default route leads to the router's kernel and so to the home agent: the fallback.
-- PLAIN, for packets that are in a tunnel already or come out of one: to the router's kernel, never into
+- PLAIN, for packets that are in a tunnel already or come out of one, and for tunnel packets that the pair filter leaves
+  to the home agent (signalling, multicast, link-local): to the router's kernel, never into
   another tunnel from here. A care-of address that is a home address, too, cannot make a loop.
 - IPV6_PAYLOAD and IPV4_PAYLOAD, for tunnel packets that the pair filter has accepted and marked by their payload:
   decapsulated and handed to the router's kernel. Without the filter nothing has a mark: all goes to the home agent.
@@ -40,7 +42,7 @@ from tunnel.namespace import NETNS_DIRECTORY, Namespace
 
 INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE, IPV6_PAYLOAD_TABLE = 100, 101, 102, 103, 104
 # Preferences
-PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE = 90, 91, 92, 93
+PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE, LEFT_RULE = 90, 91, 92, 93, 94
 IPV4_PAYLOAD_RULE, IPV6_PAYLOAD_RULE, INGRESS_RULE = 95, 96, 100
 KEPT_BACK_MARK = 5  # on packets for the home agent's path
 

@@ -45,9 +45,10 @@ FEATURES = {
     "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
     + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-6:],
     "home-agent-ipv4-flow": [
-        *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[-4:],
+        *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[3:],
         *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), MACS, FLOW),
     ],
+    "home-agent-flow": guards_of(HomeAgent(HOME_AGENT, (HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[9:],
     "binding-route": flows_of(BINDING, ROUTE),
     "binding-flow": flows_of(BINDING, FLOW),
     "binding-flow-ipv4": flows_of(IPV4_BINDING, FLOW),

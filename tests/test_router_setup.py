@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Packet
 
 from router.cli import main
 from router.endpoint import KERNEL_SIDE, TOUT
+from tests.support.frames import LEFT_TO_THE_HOME_AGENT
 from tests.support.ovs import Ovs
 from tests.support.router_lab import (
     CN,
@@ -386,3 +388,17 @@ def test_the_source_of_icmp_errors_can_be_chosen_and_stays(lab: RouterLab) -> No
     assert "From 10.7.0.7 icmp_seq=1 Time to live exceeded" in lab.ping("cn", HOA4, "-t", "1")
     with pytest.raises(RuntimeError, match="one IPv6 and one IPv4 address at most"):
         lab.setup("--icmp-source", "10.7.0.7", "--icmp-source", "10.7.0.8")
+
+
+@pytest.mark.parametrize("inner", LEFT_TO_THE_HOME_AGENT.values(), ids=LEFT_TO_THE_HOME_AGENT)
+def test_what_is_the_home_agents_reaches_it_in_its_tunnel(bound: RouterLab, inner: Packet) -> None:
+    """As if the router had not been there: with its outer header, and whatever its source is."""
+    outer = IPv6(src=COA, dst=HA, hlim=64) / inner
+    frame = Ether(dst=bound.mac("rt", "acc"), src=bound.mac("mn", "m0")) / outer
+    with bound.tap("ha", "h0") as tap:
+        bound.inject("mn", "m0", bytes(frame))
+        (arrived,) = tap.await_frames(bytes(inner), count=1)
+    header = IPv6(arrived[14:])
+    assert (header.src, header.dst, header.nh, bytes(header.payload)) == (COA, HA, outer.nh, bytes(inner))
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (0, 0)

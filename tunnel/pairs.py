@@ -41,6 +41,11 @@ class Payload(NamedTuple):
         return f"prefix_pairs_{self.next_header}"
 
     @property
+    def left(self) -> str:
+        """The chain that lets pass what is the home agent's, whoever sent it."""
+        return f"left_{self.next_header}"
+
+    @property
     def check(self) -> str:
         """The chain that compares."""
         return f"check_{self.next_header}"
@@ -49,6 +54,13 @@ class Payload(NamedTuple):
 IPV6, IPV4 = Payload(41, 128, 64), Payload(4, 32, 96)
 PAYLOADS = (IPV6, IPV4)
 SETS = {name: payload for payload in PAYLOADS for name in (payload.pairs, payload.prefix_pairs)}
+
+# Of what a tunnel packet carries: an IPv6 header whose next header is the Mobility Header's (135) or whose destination
+# is multicast or link-local, an IPv4 header with a multicast, link-local or broadcast destination.
+LEFT = {
+    IPV6: ("@th,48,8 135", "@th,192,8 0xff", "@th,192,16 & 0xffc0 == 0xfe80"),
+    IPV4: ("@th,128,8 & 0xf0 == 0xe0", "@th,128,16 0xa9fe", "@th,128,32 0xffffffff"),
+}
 
 # On accepted packets: routing has to tell IPv4-in-IPv6 from IPv6-in-IPv6 and cannot look behind extension headers, so
 # the filter tells it. And where only what has the mark is decapsulated, nothing is when the filter is gone.
@@ -71,11 +83,17 @@ table ip6 hoaflow {{
     set {pairs} {{ typeof ip6 saddr . {source}; }}
     set {prefix_pairs} {{ typeof ip6 saddr . {source}; flags interval; }}
     chain {check} {{ }}
+    chain {left} {{ }}
 }}
 flush chain ip6 hoaflow {check}
+flush chain ip6 hoaflow {left}
 table ip6 hoaflow {{
+    chain {left} {{
+        {left_rules}
+    }}
     chain {check} {{
         frag more-fragments 1 counter name dropped drop
+        jump {left}
         ip6 saddr . {source} @{pairs} {accept}
         ip6 saddr . {source} @{prefix_pairs} {accept}
         counter name dropped drop
@@ -107,12 +125,17 @@ class PairFilter:
     `destination` limits the check to tunnel packets for that address (the tunnel's end here); without it
     every IPv6-in-IPv6 and IPv4-in-IPv6 packet that enters the namespace is checked, those only passing through as
     well. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by their payload.
+    `left_mark`: given to tunnel packets that carry what is the home agent's (Mobility Headers, multicast, link-local
+    destinations), which are not compared; without it they are as all others.
     Every change is one transaction, idempotent, all or nothing. Raises NftError, ValueError for bad
     addresses.
     """
 
-    def __init__(self, namespace: Namespace = None, destination: str | None = None) -> None:
+    def __init__(
+        self, namespace: Namespace = None, destination: str | None = None, left_mark: int | None = None
+    ) -> None:
         self.namespace = namespace
+        self._left_mark = left_mark
         self.destination = None if destination is None else prefix_text(parse_address(destination))
 
     def setup(self) -> None:
@@ -123,7 +146,7 @@ class PairFilter:
     def ruleset(self) -> str:
         """The table and its rules, without pairs, in nft's language."""
         condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
-        return RULESET.format() + "".join(_payload_ruleset(each, condition) for each in PAYLOADS)
+        return RULESET.format() + "".join(_payload_ruleset(each, condition, self._left_mark) for each in PAYLOADS)
 
     def teardown(self) -> None:
         """Remove the table; afterwards nothing is checked. Fine when it is not there."""
@@ -136,7 +159,7 @@ class PairFilter:
             for entry in nft.listing(self.namespace, "chains", FAMILY)
             if entry.get("chain", {}).get("table") == TABLE
         }
-        return {payload.check for payload in PAYLOADS} <= found
+        return {chain for payload in PAYLOADS for chain in (payload.check, payload.left)} <= found
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept these (outer source, inner source) pairs too."""
@@ -202,12 +225,15 @@ def _commands(verb: str, elements: dict[str, list[dict[str, Any]]]) -> list[dict
     ]
 
 
-def _payload_ruleset(payload: Payload, condition: str) -> str:
+def _payload_ruleset(payload: Payload, condition: str, left_mark: int | None) -> str:
+    left = () if left_mark is None else (f"{each} meta mark set {left_mark} accept" for each in LEFT[payload])
     mark = f"meta mark set {IPV4_MARK if payload is IPV4 else IPV6_MARK} "
     return PAYLOAD_RULESET.format(
         pairs=payload.pairs,
         prefix_pairs=payload.prefix_pairs,
         check=payload.check,
+        left=payload.left,
+        left_rules="\n        ".join(left),
         source=f"@th,{payload.source},{payload.bits}",
         accept=f"{mark}counter name accepted accept",
         next_header=payload.next_header,

@@ -95,6 +95,10 @@ class FlowBackend(NamedTuple):
             Local(),
         )
 
+    def left(self, home_agent: bytes) -> tuple[Action, ...]:
+        """Send what has come out of a tunnel on to the home agent as it came: its outer source is still known."""
+        return (SetField(TUNNEL_DESTINATION, home_agent), Output(self.transmit))
+
     def verified(self) -> tuple[Action, ...]:
         """Hand to the router's kernel, which routes it on."""
         return (SetField("eth_dst", self.router_mac), Local())

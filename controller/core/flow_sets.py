@@ -35,7 +35,7 @@ def gates_of(home_agent: HomeAgent, macs: MacAddresses | None, backend: Backend 
 
 def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
     """Return what has to stand before one of the home agent's gates may open."""
-    return _guards(home_agent.home_prefixes, backend.receive if isinstance(backend, FlowBackend) else None)
+    return _guards(home_agent.address, home_agent.home_prefixes, backend if isinstance(backend, FlowBackend) else None)
 
 
 # A binding's state depends on its home agent's gates and guards, on each router: they are asked for all the time.
@@ -43,7 +43,7 @@ def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...
 def _gates(
     home_agent: bytes, home_prefixes: tuple[Prefix, ...], macs: MacAddresses | None, ipv4_limit: int | None
 ) -> tuple[Flow, ...]:
-    payloads = sorted({pipeline.payload_protocol(prefix) for prefix in home_prefixes}, reverse=True)
+    payloads = _payloads(home_prefixes)
     # What its kernel sends is taken, too: a mobile node's packets for another one leave their first tunnel there. But
     # no tunnel packets: they are on their way to the home agent because they have been here.
     to_router: list[pipeline.Frame] = [pipeline.ANY_FRAME] if macs is None else [(("eth_dst", mac),) for mac in macs]
@@ -58,11 +58,18 @@ def _gates(
     )
 
 
+def _payloads(home_prefixes: tuple[Prefix, ...]) -> list[int]:
+    return sorted({pipeline.payload_protocol(prefix) for prefix in home_prefixes}, reverse=True)
+
+
 @lru_cache(maxsize=256)
-def _guards(home_prefixes: tuple[Prefix, ...], receive_port: int | None) -> tuple[Flow, ...]:
+def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowBackend | None) -> tuple[Flow, ...]:
     guards = [flow for prefix in home_prefixes for flow in pipeline.guard_flows(prefix)]
-    if receive_port is not None:
-        guards.append(pipeline.receive_flow(receive_port))
+    if backend is not None:
+        guards.append(pipeline.receive_flow(backend.receive))
+        guards += (pipeline.own_tunnel_guard(home_agent, payload) for payload in _payloads(home_prefixes))
+        for prefix in home_prefixes:
+            guards += pipeline.left_flows(prefix, backend.left(home_agent))
         if any(prefix.is_ipv4 for prefix in home_prefixes):
             guards += pipeline.length_guards()
     return tuple(guards)
@@ -160,7 +167,8 @@ def uplink_source(key: FlowKey) -> bytes | None:
 def verified_source(key: FlowKey) -> bytes | None:
     """Return the care-of address of a verifying flow with this key; None if no such flow has it."""
     pattern, *addresses = key
-    return addresses[1] if pattern.table == pipeline.VERIFY and len(addresses) == 2 else None
+    verifies = pattern.table == pipeline.VERIFY and bool(addresses) and pattern.fields[-1][0] == pipeline.TUNNEL_SOURCE
+    return addresses[-1] if verifies else None
 
 
 def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
@@ -173,4 +181,5 @@ def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
 def home_end(key: FlowKey) -> Prefix | None:
     """Return what lies in a home prefix of what a flow with this key matches: of an uplink flow, the home agent's
     address. None: such a flow serves no one in particular."""
-    return next((value for _, value in match_of(key) if isinstance(value, Prefix)), None)
+    ends = ("ipv6_src", "ipv4_src") if key[0].table == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
+    return next((value for name, value in match_of(key) if name in ends and isinstance(value, Prefix)), None)

@@ -250,8 +250,10 @@ _pattern = lru_cache(maxsize=4096)(Pattern)
 
 @lru_cache(maxsize=4096)
 def _shape(kind: Kind, pattern: Pattern, actions: tuple[Action, ...]) -> Shape:
-    served = () if kind is Kind.DRAIN else _SOURCES if kind in (Kind.UPLINK, Kind.VERIFY) else _DESTINATIONS
     holes = [name for name, value in pattern.fields if isinstance(value, Hole)]
+    # Where a guard looks at sources, these are the home prefix's: it is about what comes out of a tunnel.
+    sources = kind in (Kind.UPLINK, Kind.VERIFY) or (kind is Kind.GUARD and not set(_SOURCES).isdisjoint(holes))
+    served = () if kind is Kind.DRAIN else _SOURCES if sources else _DESTINATIONS
     return Shape(kind, pattern, actions, next((place for place, name in enumerate(holes) if name in served), None))
 
 

@@ -57,9 +57,15 @@ HOP_LIMIT_PRIORITY = 290
 UPLINK_GATE_PRIORITY = 210
 DOWNLINK_GATE_PRIORITY = 200
 LENGTH_PRIORITY = 110
+LEFT_PRIORITY = 110
 BINDING_PRIORITY = 100
 DRAIN_PRIORITY = 1
 MISS_PRIORITY = 0
+
+# Destinations of packets that mobile nodes send through their tunnels for the home agent, or the home link: multicast,
+# link-local, limited broadcast.
+IPV6_NOT_ROUTED = tuple(map(parse_prefix, ("ff00::/8", "fe80::/10")))
+IPV4_NOT_ROUTED = tuple(map(parse_prefix, ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255")))
 
 # No packet has such a destination (RFC 6666), and no home address lies there.
 DISCARD_ONLY = parse_prefix("100::/64")
@@ -67,6 +73,8 @@ DISCARD_ONLY = parse_prefix("100::/64")
 # What a gate asks of an Ethernet frame: nothing, its destination, or its source.
 Frame = tuple[()] | tuple[tuple[Literal["eth_dst", "eth_src"], str]]
 ANY_FRAME: Frame = ()
+
+LOCAL_PORT = 0xFFFFFFFE  # OFPP_LOCAL: the kernel of the switch's own host
 
 # Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
 TUNNEL_SOURCE = "tun_ipv6_src"
@@ -116,8 +124,8 @@ TABLES = (
     ),
     Table(
         VERIFY,
-        matches=frozenset({"eth_type", TUNNEL_SOURCE, "ipv6_src", "ipv4_src"}),
-        actions=(SetField, Local),
+        matches=frozenset({"eth_type", TUNNEL_SOURCE, "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto"}),
+        actions=(SetField, Local, Output),
         leads_to=frozenset(),
         miss=(),  # dropped, and counted by the flow
     ),
@@ -212,6 +220,31 @@ def length_guards() -> list[Flow]:
     too_long = match(eth_type=ETH_TYPE_IPV4, **{TOO_LONG: 1})
     fragments = [match(eth_type=ETH_TYPE_IPV4, ip_frag=which) for which in (FIRST_FRAGMENT, LATER_FRAGMENT)]
     return [_flow(Kind.GUARD, DOWNLINK, LENGTH_PRIORITY, wanted, (Normal(),)) for wanted in (too_long, *fragments)]
+
+
+def own_tunnel_guard(home_agent: bytes, payload: int) -> Flow:
+    """Tunnel packets for the home agent that the router's kernel sends have been here already: no circle.
+
+    Those are what ``left_flows`` sends on, for one.
+    """
+    wanted = match(**_towards(host(home_agent)), in_port=LOCAL_PORT, ip_proto=payload)
+    return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
+
+
+def left_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
+    """What a mobile node sends the home agent itself through its tunnel goes there, in a tunnel again: Mobility Headers
+    (Home Test Init, RFC 6275 section 11.6.1), multicast and what is for neighbours on the home link.
+
+    Whether it comes from the right care-of address is then the home agent's to verify, as if it had not been here.
+    """
+    source: dict[str, int | Prefix]
+    if home_prefix.is_ipv4:
+        source = {"eth_type": ETH_TYPE_IPV4, "ipv4_src": home_prefix}
+        wanted = [match(**source, ipv4_dst=each) for each in IPV4_NOT_ROUTED]
+    else:
+        source = {"eth_type": ETH_TYPE_IPV6, "ipv6_src": home_prefix}
+        wanted = [match(**source, ip_proto=IPPROTO_MOBILITY), *(match(**source, ipv6_dst=to) for to in IPV6_NOT_ROUTED)]
+    return [_flow(Kind.GUARD, VERIFY, LEFT_PRIORITY, each, actions) for each in wanted]
 
 
 def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | None = None) -> Flow:

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from tests.kernel.lab import (
     BRIDGE,
@@ -28,6 +31,7 @@ from tests.kernel.lab import (
     STRANGER,
     FlowLab,
 )
+from tests.support.frames import LEFT_TO_THE_HOME_AGENT, Tap, packet_socket
 from tests.support.router_lab import CN4, HOA4, capture, until
 
 TUNNEL = "(ip6 proto 41 or ip6 proto 4)"
@@ -107,6 +111,18 @@ def test_a_handover_in_place_loses_nothing_and_the_old_address_gets_nothing(lab:
     finally:
         lab.ip("mn", "link", "set", "t6", "type", "ip6tnl", "local", COA, "remote", HA, "encaplimit", "none")
         lab.ip("mn", "-6", "address", "del", f"{COA_2}/64", "dev", "e0")
+
+
+@pytest.mark.parametrize("inner", LEFT_TO_THE_HOME_AGENT.values(), ids=LEFT_TO_THE_HOME_AGENT)
+def test_what_is_the_home_agents_reaches_it_in_its_tunnel(lab: FlowLab, inner: Packet) -> None:
+    """As if the router had not been there: from the care-of address to the home agent, nothing within changed."""
+    outer = IPv6(src=COA, dst=HA, hlim=64) / inner
+    frame = Ether(dst=lab.mac(BRIDGE), src="02:00:00:00:00:c4") / outer
+    with packet_socket(lab.names["ha"], "e0") as at_home_agent, packet_socket(lab.names["mn"], "e0") as at_node:
+        at_node.send(bytes(frame))
+        (arrived,) = Tap(at_home_agent).await_frames(bytes(inner), count=1)
+    header = IPv6(arrived[14:])
+    assert (header.src, header.dst, header.nh, bytes(header.payload)) == (COA, HA, outer.nh, bytes(inner))
 
 
 def test_a_wrong_inner_source_is_dropped_and_counted(lab: FlowLab) -> None:

@@ -15,7 +15,6 @@ import contextlib
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -33,14 +32,13 @@ from controller.core.home_agents import HomeAgent, Status
 from router.endpoint import TOUT, Endpoint
 from router.macs import kernel_macs
 from tests.support.flow_text import ofctl_text
+from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient
 from tunnel.local import decapsulate_local
-from tunnel.namespace import in_namespace
 from tunnel.seg6 import Seg6Routes
 
 TIMEOUT = patient(30)  # seconds
-ETH_P_ALL = 0x0003
 CHECKOUT = Path(__file__).parents[2]
 DPID = 0xABC
 HA_2 = "2001:db8:88::1"
@@ -77,32 +75,6 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
             return value
         time.sleep(0.02)
     raise TimeoutError(f"not within {patient(seconds):g} s: {what}")
-
-
-class Tap:
-    """An interface that is listened to."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-
-    def await_frames(self, content: bytes, count: int) -> list[bytes]:
-        """Return the first `count` frames from the network that contain `content`. Raises TimeoutError."""
-        found: list[bytes] = []
-        self._listener.settimeout(patient(20))
-        while len(found) < count:
-            frame, (_, _, kind, *_) = self._listener.recvfrom(1 << 16)
-            if kind != socket.PACKET_OUTGOING and content in frame:
-                found.append(frame)
-        return found
-
-
-def _packet_socket(namespace: str, interface: str) -> socket.socket:
-    def make() -> socket.socket:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        made.bind((interface, ETH_P_ALL))
-        return made
-
-    return in_namespace(namespace, make)
 
 
 class RouterLab:
@@ -185,14 +157,14 @@ class RouterLab:
 
     def inject(self, node: str, interface: str, frame: bytes, count: int = 1) -> None:
         """Send an Ethernet frame out of an interface, as it is."""
-        with _packet_socket(self.names[node], interface) as sender:
+        with packet_socket(self.names[node], interface) as sender:
             for _ in range(count):
                 sender.send(frame)
 
     @contextlib.contextmanager
     def tap(self, node: str, interface: str) -> Iterator[Tap]:
         """Listen to an interface from the moment in which the context is entered."""
-        with _packet_socket(self.names[node], interface) as listener:
+        with packet_socket(self.names[node], interface) as listener:
             yield Tap(listener)
 
     def setup(self, *options: str, home_agent: str = HA) -> str:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ethernet frames, sent and seen as they are on the wire."""
+
+from __future__ import annotations
+
+import socket
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6, MIP6MH_HoTI
+
+from tests.support.waiting import patient
+from tunnel.namespace import Namespace, in_namespace
+
+ETH_P_ALL = 0x0003
+HOA, CN, HOA4 = "2001:db8:99::100", "2001:db8:1::2", "10.99.0.100"
+
+# What a mobile node sends through its tunnel that is for the home agent itself to take, or to pass on.
+LEFT_TO_THE_HOME_AGENT = {
+    "Home Test Init": IPv6(src=HOA, dst=CN) / MIP6MH_HoTI(cookie=b"testcook"),
+    "multicast": IPv6(src=HOA, dst="ff0e::1") / UDP(dport=5004) / b"to a group",
+    "link-local": IPv6(src=HOA, dst="fe80::1:2") / UDP(dport=547) / b"to a neighbour of the home link",
+    "IPv4 multicast": IP(src=HOA4, dst="239.1.2.3") / UDP(dport=5004) / b"to an IPv4 group",
+    "IPv4 link-local": IP(src=HOA4, dst="169.254.0.9") / UDP(dport=5004) / b"to a neighbour",
+    "IPv4 broadcast": IP(src=HOA4, dst="255.255.255.255") / UDP(dport=67) / b"to the home link",
+}
+
+
+class Tap:
+    """An interface that is listened to."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def await_frames(self, content: bytes, count: int) -> list[bytes]:
+        """Return the first `count` frames from the network that contain `content`. Raises TimeoutError."""
+        found: list[bytes] = []
+        self._listener.settimeout(patient(20))
+        while len(found) < count:
+            frame, (_, _, kind, *_) = self._listener.recvfrom(1 << 16)
+            if kind != socket.PACKET_OUTGOING and content in frame:
+                found.append(frame)
+        return found
+
+
+def packet_socket(namespace: Namespace, interface: str) -> socket.socket:
+    """Return a packet socket on an interface of a namespace."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        made.bind((interface, ETH_P_ALL))
+        return made
+
+    return in_namespace(namespace, make)
