@@ -183,11 +183,11 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Benc
         "table=1, priority=110,ip,reg0=0x1/0x1 actions=NORMAL",
         "table=1, priority=110,ip,nw_frag=first actions=NORMAL",
         "table=1, priority=110,ip,nw_frag=later actions=NORMAL",
-        f"table=1, priority=100,ipv6,ipv6_dst={HOME_ADDRESS} actions=dec_ttl,set_field:{HOME_AGENT}->tun_ipv6_src,"
-        f"set_field:{FIRST}->tun_ipv6_dst,output:5",
-        f"table=1, priority=100,ip,nw_dst={IPV4_HOME_ADDRESS} actions=dec_ttl,set_field:",
+        f"table=1, priority=100,ipv6,ipv6_dst={HOME_ADDRESS} actions=set_field:0->vlan_tci,dec_ttl,"
+        f"set_field:{HOME_AGENT}->tun_ipv6_src,set_field:{FIRST}->tun_ipv6_dst,output:5",
+        f"table=1, priority=100,ip,nw_dst={IPV4_HOME_ADDRESS} actions=set_field:0->vlan_tci,dec_ttl,set_field:",
         f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=41 "
-        f"actions=set_field:2001:db8:2::f1->ipv6_dst,set_field:{MAC}->eth_dst,LOCAL",
+        f"actions=set_field:0->vlan_tci,set_field:2001:db8:2::f1->ipv6_dst,set_field:{MAC}->eth_dst,LOCAL",
         f"table=2, priority=100,ipv6,ipv6_src={FIRST},ipv6_dst={HOME_AGENT},nw_proto=4 ",
         f"table=3, priority=100,ipv6,tun_ipv6_src={FIRST},ipv6_src={HOME_ADDRESS} "
         "actions=set_field:02:00:00:00:00:0c->eth_dst,LOCAL",

@@ -57,7 +57,7 @@ def test_metrics_are_named_as_prometheus_wants_them(promtool: Path) -> None:
 def test_no_metric_has_an_address_of_a_subscriber() -> None:
     labels = {label for registry in registries().values() for metric in declared(registry) for label in metric.labels}
     assert labels == {
-        *("home_agent", "state", "router", "kind", "direction", "stage", "reason", "name"),
+        *("home_agent", "state", "router", "kind", "direction", "stage", "reason", "name", "table"),
         *("at", "request", "result", "status"),
     }
 
