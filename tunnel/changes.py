@@ -1,43 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word that something in a network namespace has changed: links, addresses, routes, rules, settings, nftables.
+"""Word that something in a network namespace has changed: links, addresses, settings, routing, nftables.
 
 What has changed is not told: whoever hears of it compares everything that he declared (`tunnel.declaration`). Not all
-of it makes itself heard (proxy entries and some settings don't), so he does that now and then without a word, too.
+of it makes itself heard (proxy entries and most settings don't, and a full buffer loses words), so he does that every
+few seconds without a word, too.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from types import TracebackType
 
 from tunnel.namespace import Namespace, in_namespace
 
-NETLINK_NETFILTER = 12
-NFNLGRP_NFTABLES = 7
-RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE = 1, 7, 8
-RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV6_NETCONF = 9, 11, 19, 25
-ROUTE_GROUPS = (
-    RTNLGRP_LINK,
-    RTNLGRP_IPV4_ROUTE,
-    RTNLGRP_IPV4_RULE,
-    RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_IPV6_ROUTE,
-    RTNLGRP_IPV6_RULE,
-    RTNLGRP_IPV6_NETCONF,
-)
+NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
+# RTNLGRP_* of linux/rtnetlink.h: LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_NETCONF, IPV6_NETCONF
+LINKS = (1, 5, 9, 24, 25)
+# TC, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE
+ROUTING = (4, 7, 8, 11, 19)
+LONGEST_DRAIN = 1.0
+"""Seconds: somebody may change things faster than they are read."""
 
 
 class Changes:
     """What the kernel tells of one namespace. A context manager."""
 
-    def __init__(self, namespace: Namespace = None) -> None:
-        """Listen from now on. Raises NamespaceError, OSError."""
+    def __init__(self, namespace: Namespace = None, links_only: bool = False) -> None:
+        """Listen from now on. Raises NamespaceError, OSError.
+
+        ``links_only``: not to what changes routes, rules, traffic control and nftables, where others have business.
+        """
 
         def listen() -> list[socket.socket]:
-            return [
-                _listen(socket.NETLINK_ROUTE, sum(1 << (group - 1) for group in ROUTE_GROUPS)),
-                _listen(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1)),
-            ]
+            if links_only:
+                return [_listen(socket.NETLINK_ROUTE, LINKS)]
+            return [_listen(socket.NETLINK_ROUTE, LINKS + ROUTING), _listen(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))]
 
         self.sockets = in_namespace(namespace, listen)
         """To be waited for; one that is readable has something to tell."""
@@ -52,10 +50,10 @@ class Changes:
 
     def drain(self) -> bool:
         """Return whether something has changed since the last call."""
-        changed = False
+        changed, deadline = False, time.monotonic() + LONGEST_DRAIN
         for each in self.sockets:
             try:
-                while each.recv(1 << 16):
+                while each.recv(1 << 16) and time.monotonic() < deadline:
                     changed = True
             except BlockingIOError:
                 pass
@@ -69,7 +67,7 @@ class Changes:
             each.close()
 
 
-def _listen(family: int, groups: int) -> socket.socket:
+def _listen(family: int, groups: tuple[int, ...]) -> socket.socket:
     listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
-    listener.bind((0, groups))
+    listener.bind((0, sum(1 << (group - 1) for group in groups)))
     return listener
