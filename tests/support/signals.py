@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-RUN = os.getpid()
 
 
 def end_in_order() -> None:
@@ -46,8 +45,6 @@ def undisturbed() -> Iterator[None]:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if os.getpid() != RUN:
-        os._exit(128 + number)  # a fork of pyroute2's, which it ends by SIGTERM: nothing of the run is its to clean up
     for each in ENDING:
         signal.signal(each, _nothing)
     raise KeyboardInterrupt(signal.Signals(number).name)
