@@ -17,6 +17,7 @@ from home_agent.cache import BindingCache, Policy
 from home_agent.messages import BindingUpdate
 from home_agent.moment import Moment
 from home_agent.persistence import Persistence
+from logs.events import ROOT
 
 HOME_AGENT, CARE_OF, LIFETIME = "2001:db8:99::1", "2001:db8:2::2", 600
 POLICY = Policy(HOME_AGENT, IPv6Network("2001:db8:99::/64"), 3600, 1000, None)
@@ -61,7 +62,7 @@ CLOCKS = {
 
 @pytest.fixture(autouse=True)
 def every_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger=ROOT)  # which tests of the log's settings leave as they like
 
 
 @pytest.mark.parametrize("name", CLOCKS)
