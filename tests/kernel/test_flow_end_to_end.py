@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.flows import COOKIE_OWNER, Kind
 from tests.kernel.lab import BRIDGE, DPID, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, STRANGER, FlowLab
 from tests.kernel.lab import CN as CORRESPONDENT
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
@@ -174,8 +175,9 @@ class System:
         return self.lab.ovs.ofctl("dump-flows", BRIDGE).count("goto_table:1")
 
     def binding_flows(self) -> int:
-        """How many flows there are for bindings."""
-        return sum("tun_ipv6" in flow for flow in self.lab.ovs.ofctl("dump-flows", BRIDGE).splitlines())
+        """How many flows encapsulate or verify for bindings."""
+        cookies = tuple(f"cookie={COOKIE_OWNER | kind:#x}," for kind in (Kind.DOWNLINK, Kind.VERIFY))
+        return sum(flow.lstrip().startswith(cookies) for flow in self.lab.ovs.ofctl("dump-flows", BRIDGE).splitlines())
 
 
 @pytest.fixture(scope="module")
