@@ -368,3 +368,43 @@ def test_whatever_happens_the_flows_stay_safe(flow_backend: bool) -> None:
             raise AssertionError(f"seed {seed}, step {len(run.log)}: {error}\n" + "\n".join(run.log[-30:])) from error
         rests += run.rests
     assert rests > RUNS, "it came to rest often enough for something to be seen"
+
+
+@pytest.mark.parametrize("heard", ["before the refusal", "after it", "read"])
+def test_what_verifies_goes_when_somebody_else_deletes_the_uplink_flow_first(heard: str) -> None:
+    run = Run(0, flow_backend=True)
+    run.offload.announce(HOME_AGENT, PREFIXES, LEASE, Status.UP, run.now)
+    run.agent()
+    held = [Binding(each, CARE_OF_ADDRESSES[0], HOME_AGENT, None, None) for each in HOME_ADDRESSES[:2]]
+    with run.offload.snapshot(HOME_AGENT, run.now) as snapshot:
+        snapshot.take_in(enumerate(held), run.now)
+        while not snapshot.complete(run.now):
+            run.offload.tick(run.now)
+    run.settle()
+    uplink = keys_of(held[0]).uplink
+    assert {*keys_of(held[0]), *keys_of(held[1])} <= run.switch.flows.keys()
+
+    # For want of room for one flow all have to go, but the switch refuses the batch with the uplink flow they share.
+    run.switch.room = {"downlink": run.switch.count("downlink") - 1}
+    run.switch.lose(keys_of(held[1]).downlink, evicted=True)
+    run.hear()
+    while not run.router.flows.is_barred(uplink):
+        batch = run.router.flows.take_urgent(run.now, 1)
+        assert batch is not None
+        if run.router.flows.is_barred(uplink):
+            if heard == "before the refusal":
+                run.switch.lose(uplink)
+                run.hear()
+            run.offload.refuse(run.router, batch, {0: "busy"}, False, run.now)
+        else:
+            run.offload.confirm(run.router, batch, run.now)
+    if heard != "before the refusal":
+        run.switch.lose(uplink)
+    if heard == "after it":
+        run.hear()
+    elif heard == "read":
+        run.switch.says.clear()
+        run.read()
+
+    run.settle()
+    assert not {*keys_of(held[0]), *keys_of(held[1])} & run.switch.flows.keys()

@@ -51,6 +51,8 @@ class Settlement:
         self.opening: dict[FlowKey, int] = {}
         # Shared uplink flows that would lose the packets of one of their users.
         self.barred: set[FlowKey] = set()
+        # Those of them that were told to go: what they lead to goes once they are gone, whoever took them away.
+        self._going: set[FlowKey] = set()
         self.full = FullTables()
         # When flows of an earlier life that may not be deleted yet are to be looked at again.
         self.sweep_at: float | None = None
@@ -60,6 +62,7 @@ class Settlement:
         """The switch went away: forget all but what is wanted of it."""
         self.opening.clear()
         self.barred.clear()
+        self._going.clear()
         self.full.clear()
         self._kept.clear()
         self.sweep_at = None
@@ -149,6 +152,7 @@ class Settlement:
             if uplink is not None and uplink.sole is None:
                 return self._settle_shared(key, uplink, at, changes)
             self.barred.discard(key)
+            self._going.discard(key)
             users = [] if uplink is None or uplink.sole is None else [uplink.sole]
         else:
             users = self._demand.users(key, at.now)
@@ -167,7 +171,10 @@ class Settlement:
         (self.barred.add if barred else self.barred.discard)(key)
         if barred:
             self._take_away(key, at.now, changes)
-        if news and not changes:  # else when it is gone: what it leads to goes after it
+        if changes:
+            self._going.add(key)  # what it leads to goes after it
+        elif news or key in self._going:
+            self._going.discard(key)
             for member in uplink.members:
                 self._work.touch(member, urgent=at.urgent, since=at.since)
         if barred:
