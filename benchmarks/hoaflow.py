@@ -30,7 +30,8 @@ APPLY_TIMEOUT = 300.0  # seconds, for a snapshot to be applied
 MAC = "02:00:00:00:00:01"
 DECAPSULATION = "fdb1:b792:6c09::41"
 TRANSMIT, RECEIVE = 1, 2  # OpenFlow numbers of a router's tunnel ports
-MISSES = 3  # flows in the tables after the first that no binding is behind
+# Flows in the tables after the first that no binding is behind, of all and of each home agent with its one prefix.
+MISSES, LEFT_TO_HOME_AGENT = 3, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ class Hoaflow:
         """Wait until each switch has the flows of so many bindings of a home agent (None: all), and of those of others
         that were waited for before. Raises TimeoutError."""
         self._held[population] = len(population) if bindings is None else bindings
-        expected = MISSES + FLOWS_PER_BINDING * sum(self._held.values())
+        common = MISSES + LEFT_TO_HOME_AGENT * len(self.populations)
+        expected = common + FLOWS_PER_BINDING * sum(self._held.values())
         wait_for_flows(self._counters, expected, APPLY_TIMEOUT)
 
     def _answers(self) -> bool:
