@@ -65,11 +65,6 @@ def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
     return _in_thread(lambda: _enter(path), function, f"netns {namespace}")
 
 
-def in_new_namespace(function: Callable[[], T]) -> T:
-    """Run `function` in a network namespace that is made for it and ends with it. Raises NamespaceError."""
-    return _in_thread(_leave, function, "new netns")
-
-
 def _in_thread(enter: Callable[[], None], function: Callable[[], T], name: str) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
@@ -111,9 +106,3 @@ def _enter(path: Path) -> None:
             raise NamespaceError(f"cannot enter network namespace {path}: {os.strerror(code)} (root is needed)")
     finally:
         os.close(descriptor)
-
-
-def _leave() -> None:
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise NamespaceError(f"cannot make a network namespace: {os.strerror(code)} (root is needed)")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
+import os
+import re
 import threading
 from typing import Any
 
 from tunnel.errors import TunnelError
-from tunnel.namespace import Namespace, in_namespace, in_new_namespace
+from tunnel.namespace import Namespace, in_namespace
 
 # Contexts share what libnftables keeps of interfaces and the like: one thread at a time.
 _lock = threading.Lock()
@@ -61,16 +63,23 @@ def declared(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @functools.cache
 def meaning(ruleset: str, family: str, table: str, terse: bool) -> list[dict[str, Any]]:
-    """What a table of a ruleset is listed as where it has just been loaded: in a namespace made for that.
+    """Return what a ruleset's table is listed as where it has just been loaded. Raises NftError.
 
-    Raises NftError.
+    It is loaded under another name and dormant (nft(8)), so that no packet meets it: a namespace of its own would need
+    more than CAP_NET_ADMIN, which is all that a home agent has in its unit or container.
     """
-
-    def read() -> list[dict[str, Any]]:
-        load(None, ruleset)
-        return declared(listing(None, "table", family, table, terse=terse))
-
-    return in_new_namespace(read)
+    copy = f"{table}_copy_{os.getpid()}"
+    copied = re.sub(rf"\b{family} {table}(?=\s)", f"{family} {copy}", ruleset)
+    load(None, copied.replace(f"table {family} {copy} {{", f"table {family} {copy} {{ flags dormant;"))
+    try:
+        objects = declared(listing(None, "table", family, copy, terse=terse))
+    finally:
+        load(None, f"delete table {family} {copy}")
+    for ((kind, members),) in (entry.items() for entry in objects):
+        members["name" if kind == "table" else "table"] = table
+        if kind == "table":
+            del members["flags"]
+    return objects
 
 
 def _run(namespace: Namespace, commands: str, output_flags: int = 0) -> str:

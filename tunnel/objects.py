@@ -166,7 +166,8 @@ class Up:
         links.change(self.namespace, self.name, state="up")
 
     def remove(self) -> None:
-        links.change(self.namespace, self.name, state="down")
+        if links.link(self.namespace, self.name) is not None:
+            links.change(self.namespace, self.name, state="down")
 
 
 @dataclass(frozen=True)
