@@ -76,7 +76,7 @@ class Net:
 
     def binding_flows(self) -> int:
         """How many bindings' flows there are, on all switches."""
-        return sum(self.flows(router).count("set_field") for router in self.deployment.routers)
+        return sum(self.flows(router).count("->eth_dst") for router in self.deployment.routers)
 
     def count_packets_to(self, link: int) -> Callable[[], int]:
         """Count, from now on, tunnel packets that reach link's router for the care-of address there."""
