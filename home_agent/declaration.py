@@ -10,7 +10,7 @@ from home_agent.cache import Policy
 from home_agent.declared import ProxyEntries
 from home_agent.home_link import Bound, HomeLink, OwnAddress, Up
 from home_agent.load import Load
-from home_agent.objects import Borrowed
+from home_agent.objects import Borrowed, ProxyNeighbours
 from home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
 from home_agent.tunnels import Tunnels
 from tunnel.declaration import Declared
@@ -40,7 +40,7 @@ def declaration(
         Up(home_link.interface),
         Bound(home_link, rebind),
         Borrowed(f"{home_link.interface}.forwarding", "1"),
-        Borrowed(f"{home_link.interface}.proxy_ndp", "1"),
+        ProxyNeighbours(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
         ProxyEntries(home_link),
     ]

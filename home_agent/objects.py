@@ -39,6 +39,19 @@ class Borrowed:
         self._before = None
 
 
+class ProxyNeighbours(Borrowed):
+    """The kernel answers for proxy entries on an interface; it is enough if it does on all, as in a container whose
+    settings can't be written."""
+
+    def __init__(self, interface: str) -> None:
+        super().__init__(f"{interface}.proxy_ndp", "1")
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        on_all = look.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
+        return None if on_all else super().difference(look)
+
+
 class LocalRule:
     """The rule that looks into table `local` at this preference and no earlier, where the kernel has it at 0.
 
