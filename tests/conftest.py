@@ -12,6 +12,7 @@ import eventlet.wsgi  # noqa: F401
 import pytest
 from hypothesis import configuration, settings
 
+from logs.events import ROOT
 from tests.support.logs import ErrorRecords
 from tests.support.ovs import Ovs
 from tests.support.signals import end_in_order
@@ -81,6 +82,18 @@ def logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
     assert not handler.unexpected, "unexpected errors logged:\n" + "\n".join(handler.unexpected)
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Log at the programs' default level in each test, whatever the tests before it set in the same process."""
+    root = logging.getLogger(ROOT)
+    before = root.level
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 @pytest.fixture
