@@ -13,10 +13,10 @@ from typing import NamedTuple
 import msgspec
 from oslo_config import cfg
 
-import controller.ryu_compat  # noqa: F401, what Ryu's own modules need to be imported
 from controller.access.exposure import exposure
-from controller.openflow_tls import openflow_tls
 from controller.settings import GROUP, OPTIONS, Settings, WrongSettings, load
+from controller.southbound.manager import options
+from controller.southbound.tls import openflow_tls
 
 
 class Finding(NamedTuple):
@@ -29,12 +29,7 @@ class Finding(NamedTuple):
 
 def check(path: Path) -> Iterator[Finding]:
     """Check the file that is to be given as ``--config-file``, and the files that it names."""
-    # Importing them declares Ryu's options; with its command come those of logging.
-    from ryu import cfg as ryu_options
-    from ryu.app import wsgi  # noqa: F401
-    from ryu.cmd import manager  # noqa: F401
-
-    conf = ryu_options.CONF
+    conf = options()
     try:
         conf(args=["--config-file", str(path)], project="ryu")
         settings = load(conf)

@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-import controller.ryu_compat  # noqa: F401, imports eventlet without its word on itself
+import controller.southbound.manager  # noqa: F401, imports eventlet without its word on itself
 from manual import commands, events, metrics, pipeline, settings
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -73,4 +73,16 @@ def test_one_module_builds_openflow() -> None:
         or "ofproto_v1_3_parser" in path.read_text()
     }
     # Three name the parser's types for what Ryu hands to them; the guard repairs the parser itself.
-    assert builders - {"openflow_guard.py"} == {"encoder.py", "channel.py", "conversation.py", "decoder.py"}
+    assert builders - {"guard.py"} == {"encoder.py", "channel.py", "conversation.py", "decoder.py"}
+
+
+def test_only_the_southbound_and_the_application_know_ryu() -> None:
+    """So that Ryu's maintained fork can take its place by a change there alone."""
+    knowing = {
+        path.relative_to(CHECKOUT)
+        for part in sorted(PARTS)
+        for path in files(part)
+        if any(module.partition(".")[0] == "ryu" for module in imported(path))
+    }
+    assert Path("controller/app.py") in knowing
+    assert {path for path in knowing if path.parent != Path("controller/southbound")} == {Path("controller/app.py")}

@@ -167,7 +167,7 @@ def _parse_unknown_property(cls: Any, buf: bytes) -> Any:
 
 
 def install() -> None:
-    """Puts the guard into Ryu. Idempotent. `controller.ryu_compat` must have been imported before."""
+    """Put the guard into Ryu. Idempotent. `controller.southbound.manager.repair` comes before."""
     from ryu.base import app_manager  # noqa: F401  before the next, for the two import each other
     from ryu.controller import controller
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ryu.ofproto import ofproto_parser, ofproto_protocol
 
-from controller import openflow_guard, ryu_compat
+from controller.southbound import guard, manager
 from tests.support.openflow import VERSIONS, message, prepare, record, record_controller
 from tests.support.ovs import Ovs
 
@@ -54,8 +54,8 @@ def parses(version: int, data: bytes) -> Any:
     """The parsed message, or None when it is refused; nothing else may come out."""
     datapath = ofproto_protocol.ProtocolDesc(version=version)
     sent_version, msg_type, length, xid = HEADER.unpack_from(data)
-    with bounded(data), contextlib.suppress(openflow_guard.MalformedMessage):
-        return openflow_guard.parse(datapath, sent_version, msg_type, length, xid, data)
+    with bounded(data), contextlib.suppress(guard.MalformedMessage):
+        return guard.parse(datapath, sent_version, msg_type, length, xid, data)
     return None
 
 
@@ -77,10 +77,10 @@ def mutations(data: bytes) -> Iterator[bytes]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def guard() -> None:
+def installed() -> None:
     """The guard as `ryu-manager` puts it in."""
-    assert hasattr(ryu_compat.eventlet.wsgi, "ALREADY_HANDLED")
-    openflow_guard.install()
+    manager.repair()
+    guard.install()
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_every_loop_of_the_parsers_unpacks() -> None:
     loops = 0
     for name in PARSER_MODULES:
         module = importlib.import_module(f"ryu.ofproto.{name}")
-        assert module.struct is openflow_guard._bounded_struct
+        assert module.struct is guard._bounded_struct
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.While):
                 loops += 1
@@ -175,5 +175,5 @@ def test_every_loop_of_the_parsers_unpacks() -> None:
 
 def test_a_length_below_the_header_is_refused() -> None:
     datapath = ofproto_protocol.ProtocolDesc(version=4)
-    with pytest.raises(openflow_guard.MalformedMessage, match="says 2 bytes, the header alone has 8"):
-        openflow_guard.parse(datapath, 4, 0, 8, 1, bytes.fromhex("0400000200000001"))
+    with pytest.raises(guard.MalformedMessage, match="says 2 bytes, the header alone has 8"):
+        guard.parse(datapath, 4, 0, 8, 1, bytes.fromhex("0400000200000001"))

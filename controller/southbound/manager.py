@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ryu 4.34 on a current eventlet and on peers that may send anything. The console script `ryu-manager`.
 
-Importing it makes `ryu.app.wsgi` importable and has no other effect. hoaflow's console script has the name of Ryu's
-and takes its place, as that one cannot start; `hoaflow-controller` is the same with hoaflow named already.
+hoaflow's console script has the name of Ryu's and takes its place, as that one cannot start; `hoaflow-controller` is
+the same with hoaflow named already. Importing this changes nothing; `repair` is to be called before Ryu is imported.
 """
 
 import os
@@ -20,11 +20,6 @@ with warnings.catch_warnings():
     # That eventlet is in maintenance mode concerns those who choose a framework. Ryu has chosen.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     import eventlet.wsgi
-
-# Gone from eventlet, imported by `ryu.app.wsgi`: what a response answers that follows a WebSocket. Eventlet itself is
-# now told by its WebSocket class.
-eventlet.wsgi.ALREADY_HANDLED = []
-
 
 LOG = Log()
 
@@ -50,21 +45,30 @@ exit status: 0 after SIGTERM or SIGINT, 1 if it can't start or go on, 2 for wron
 """
 
 
+def repair() -> None:
+    """Give eventlet back what `ryu.app.wsgi` imports from it. Idempotent.
+
+    ALREADY_HANDLED was the answer of a call that has become a WebSocket; today eventlet's WebSocket class says so itself.
+    """
+    eventlet.wsgi.ALREADY_HANDLED = []
+
+
 def main(argv: list[str] | None = None) -> int:
     """`ryu-manager`: Ryu's own, with the parsers guarded and the log in hoaflow's form. A wrong setting is told
     in one line, with exit status 2."""
+    repair()
     eventlet.monkey_patch()  # before Ryu is imported and makes locks, which could not be made green any more
 
     # What Python says of Ryu's source where that was not compiled before would stand in the log, in no form of ours.
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*/ryu/")
     from ryu.cmd import manager
 
-    from controller import log_setup, openflow_guard
     from controller.settings import WrongSettings
+    from controller.southbound import guard, log_setup
 
     if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
         print(ABOUT)
-    openflow_guard.install()
+    guard.install()
     log_setup.install()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
@@ -77,6 +81,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"hoaflow: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def options() -> cfg.ConfigOpts:
+    """Return Ryu's options, all of them declared, for somebody who checks settings and starts nothing."""
+    repair()
+    # Importing them declares the options; with Ryu's command come those of logging.
+    from ryu import cfg as ryu_options
+    from ryu.app import wsgi  # noqa: F401
+    from ryu.cmd import manager  # noqa: F401
+
+    return ryu_options.CONF
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -209,9 +209,10 @@ def test_a_signal_ends_the_controller_at_once_and_is_no_failure(number: signal.S
 
 def test_a_part_that_fails_ends_the_controller_as_a_failure() -> None:
     program = (
-        "import sys; from controller import ryu_compat, app\n"
-        "app.HoaflowController._run_clock = lambda self: 1 / 0\n"
-        "sys.exit(ryu_compat.controller([]))"
+        "import sys; from controller.southbound import manager; manager.repair()\n"
+        "from controller import runtime\n"
+        "runtime.Runtime._run_clock = lambda self: 1 / 0\n"
+        "sys.exit(manager.controller([]))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

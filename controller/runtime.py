@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the controller together and run it: core, channels to switches, REST API, clock, metrics. Knows no Ryu."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+import eventlet
+from oslo_config import cfg
+
+from controller.access.exposure import exposure
+from controller.changes import ChangeSignal, KeyedSignal
+from controller.core.events import EVENTS, MOVES
+from controller.core.offload import Offload
+from controller.core.router import Timing
+from controller.core.sessions import Sessions
+from controller.events import EventBuffer
+from controller.garbage import spare_full_collections
+from controller.hangup import Hangup
+from controller.metrics import Metrics
+from controller.rest.api import RestApi
+from controller.rest.calls import Controlled
+from controller.rest.gate import Gate
+from controller.rest.server import RestServer
+from controller.settings import load
+from controller.southbound.channels import Channels
+from controller.tls import ServerTls
+from controller.traffic_history import EVERY, TrafficHistory
+from logs import Log
+
+LOG = Log("controller")
+
+# How long the clock may sleep when nothing is planned, in seconds.
+LONGEST_SLEEP = 60.0
+# How long it sleeps at least, however much happens.
+SHORTEST_SLEEP = 0.01
+
+
+class Runtime:
+    """The controller without the framework that brings its switches: `channels` is what that talks to."""
+
+    def __init__(self, conf: cfg.ConfigOpts, switch_tls: ServerTls | None) -> None:
+        """Listen for REST; `start` serves it. ``switch_tls`` is for its certificates to be read anew on SIGHUP.
+
+        Raises WrongSettings, CannotListen.
+        """
+        settings = load(conf)
+        self._exposure = exposure(conf, settings)
+        self._server = RestServer(self._exposure, settings.request_timeout, settings.connections_per_client)
+        read = {
+            "tokens": self._exposure.tokens,
+            "rest-certificates": self._exposure.tls,
+            "openflow-certificates": switch_tls,
+        }
+        self._hangup = Hangup({what: files.reload for what, files in read.items() if files is not None})
+        timing = Timing(
+            settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
+        )
+        # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
+        # monotonic clock.
+        microseconds = int(time.time() * 1e6)
+        self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
+        self._events = EventBuffer(settings.event_buffer, first=microseconds)
+        self.channels = Channels(Sessions(self._offload), settings, self._notify)
+        self._changed = ChangeSignal()
+        self._moved = KeyedSignal()
+        self._metrics = Metrics(self._offload, self.channels)
+        self._traffic = TrafficHistory(self._offload)
+        self._api = RestApi(
+            Controlled(
+                self._offload,
+                settings,
+                self.channels,
+                self._changed,
+                self._moved,
+                self._notify,
+                self._events,
+                self._metrics,
+                self._traffic,
+            ),
+            Gate(self._exposure.tokens, settings),
+        )
+
+    def start(self, spawn: Callable[..., object]) -> list[object]:
+        """Start REST API, clock, signals and sampling; return the greenlets, made by ``spawn``."""
+        spare_full_collections()
+        LOG.info("started", rest=self._exposure.url)
+        if self._exposure.tokens is None:
+            LOG.warning("no-tokens", reason="no tokens_file is set: the REST API answers on this host alone")
+        elif self._exposure.in_clear:
+            LOG.warning("tokens-in-clear", reason="without rest_certificate others can read the tokens")
+        return [
+            spawn(self.vital, self._hangup.serve),
+            spawn(self.vital, self._run_clock),
+            spawn(self.vital, self._server.serve, self._api),
+            spawn(self._sample_traffic),
+        ]
+
+    def vital(self, loop: Callable[..., None], *arguments: object) -> None:
+        """Run what the controller can't do without; if it fails, so does the process, and the gates close."""
+        try:
+            loop(*arguments)
+        except Exception:
+            LOG.exception("failed", loop=loop.__name__)
+            os._exit(1)  # a failure, which who supervises it answers by a new start
+
+    def _notify(self) -> None:
+        """Publish what has changed in the core: log its events, and wake whom it may concern."""
+        events = self._offload.take_events()
+        activated, self._offload.activated = self._offload.activated, []
+        self._metrics.activated(activated)
+        self._metrics.happened(events)
+        self._events.add(events, time.time())
+        for event in events:
+            level = logging.WARNING if EVENTS[event.name].trouble else logging.INFO
+            if LOG.wants(level, event.name):
+                LOG.write(level, event.name, event.shown())
+        for channel in self.channels.values():
+            if channel.router is not None and channel.router.flows.dirty:
+                channel.wake()
+        self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
+        self._changed.notify()
+
+    def _run_clock(self) -> None:
+        """Tell the core the time when it matters."""
+        while True:
+            now = time.monotonic()
+            deadline = self._offload.next_deadline()
+            if deadline is not None and deadline <= now:
+                self._offload.tick(now)
+                self._notify()
+                eventlet.sleep(0)
+            else:
+                self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
+                eventlet.sleep(SHORTEST_SLEEP)
+
+    def _sample_traffic(self) -> None:
+        """Record what the routers carry, for those who look later."""
+        while True:
+            self._metrics.observe_traffic()
+            self._traffic.take(time.time())
+            eventlet.sleep(EVERY)

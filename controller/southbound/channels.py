@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The channels of all connected switches: one for each datapath id, that of its latest connection."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from controller.core.sessions import Sessions
+from controller.settings import Settings
+from controller.southbound.channel import SwitchChannel
+from controller.southbound.encoder import Encoder
+from logs import Log
+
+if TYPE_CHECKING:
+    from ryu.controller.controller import Datapath
+
+LOG = Log("southbound")
+
+
+class Channels(Mapping[int, SwitchChannel]):
+    """Channels by datapath id."""
+
+    def __init__(self, sessions: Sessions, settings: Settings, notify: Callable[[], None]) -> None:
+        """``notify`` is called whenever a switch may have changed something in the core."""
+        self._sessions = sessions
+        self._settings = settings
+        self._notify = notify
+        self._encoder = Encoder(settings.first_table)
+        self._open: dict[int, SwitchChannel] = {}
+
+    def __getitem__(self, dpid: int) -> SwitchChannel:
+        return self._open[dpid]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def of(self, datapath: "Datapath") -> SwitchChannel | None:
+        """Return the channel of a connection; None once its switch has connected anew."""
+        channel = self._open.get(datapath.id)
+        return channel if channel is not None and channel.datapath is datapath else None
+
+    def open(self, datapath: "Datapath") -> SwitchChannel:
+        """Open the channel of a connection whose handshake is complete, and end that of a former connection.
+
+        The caller runs it (`SwitchChannel.run`).
+        """
+        if (former := self._open.get(datapath.id)) is not None:
+            router, before = f"{datapath.id:016x}", former.datapath.address
+            LOG.warning("switch-replaced", router=router, former=before, present=datapath.address)
+            former.end()
+        settings, session = self._settings, self._sessions.open(datapath.id, time.monotonic())
+        times = settings.answer_within, settings.read_back_every
+        channel = SwitchChannel(datapath, session, self._encoder, *times, self._notify)
+        self._open[datapath.id] = channel
+        return channel
+
+    def close(self, datapath: "Datapath") -> None:
+        """End the channel of a connection that is gone. Idempotent."""
+        if (channel := self.of(datapath)) is not None:
+            del self._open[datapath.id]
+            channel.end()
+            self._sessions.close(channel.session, time.monotonic())
