@@ -48,7 +48,7 @@ exit status: 0 after SIGTERM or SIGINT, 1 if it can't start or go on, 2 for wron
 def repair() -> None:
     """Give eventlet back what `ryu.app.wsgi` imports from it. Idempotent.
 
-    ALREADY_HANDLED was the answer of a call that has become a WebSocket; today eventlet's WebSocket class says so itself.
+    ALREADY_HANDLED was the answer of a call that became a WebSocket; eventlet's WebSocket class says so itself today.
     """
     eventlet.wsgi.ALREADY_HANDLED = []
 
