@@ -6,9 +6,7 @@ from __future__ import annotations
 from tunnel.links import setting_path
 from tunnel.look import AF_INET6, Look
 from tunnel.objects import Setting
-from tunnel.routing import Rule
-
-LOCAL_TABLE = 255
+from tunnel.routing import LOCAL_TABLE, Rule
 
 
 class Borrowed:

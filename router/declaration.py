@@ -59,7 +59,7 @@ from tunnel.objects import (
     Veth,
 )
 from tunnel.pairs import IPV4, IPV4_MARK, IPV6, IPV6_MARK, PairFilter
-from tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
+from tunnel.routing import KERNELS_RULES, Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
 from tunnel.seg6 import MAIN_TABLE
 
 FAMILIES = {links.AF_INET6: "v6", links.AF_INET: "v4"}
@@ -214,6 +214,7 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
         Route(inside, f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
     ]
     rules = [
+        *(Rule(inside, kernels, table, family) for kernels, table in KERNELS_RULES.items() for family in FAMILIES),
         *(Rule(inside, INGRESS_RULE, INGRESS_TABLE, family, iifname=TIN) for family in FAMILIES),
         # What is too long for a tunnel packet goes to the home agent.
         *(Rule(inside, KEPT_BACK_RULE, PLAIN_TABLE, f, iifname=ENC_OUT, fwmark=KEPT_BACK_MARK) for f in FAMILIES),

@@ -247,6 +247,24 @@ def test_what_is_broken_is_found_and_mended_and_packets_pass(world: World, kind:
         until(world.passes, f"packets after {declared} {how}: {found}")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip -6 rule flush",
+        "ip -4 rule flush",
+        "ip -6 route flush table all",
+        "nft flush ruleset",
+        "sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
+    ],
+)
+def test_what_one_command_sweeps_away_comes_back(world: World, command: str) -> None:
+    """The kernel's own routing rules, too."""
+    in_namespace(world.endpoint.namespace, lambda: sh(*command.split()))
+    assert world.mend() != ""
+    assert world.mend() == ""
+    until(world.passes, f"packets after {command}")
+
+
 # They go with the interface or the namespace: `remove` does nothing.
 WITHOUT_REMOVAL = {Mac, Mtu, Free, Setting, OnlyAddresses, OnlyTables, OnlyRoutes, OnlyRules, NoOffloads}
 

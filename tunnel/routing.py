@@ -38,7 +38,10 @@ UNICAST, LOCAL = 1, 2
 # Protocols of the routes that administrators and hosts make: redirect, boot, static, router advertisement. Asked for
 # one by one: the main table may have the routes of 100,000 bindings beside them.
 FOREIGN = (1, 3, 4, 9)
-KERNELS_RULES = {0, 32766, 32767}
+LOCAL_TABLE, DEFAULT_RULE = 255, 32767
+# By preference, the table that the kernel's own rules look into; IPv4 has DEFAULT_RULE besides, whose table is empty.
+# `ip rule flush` takes them away.
+KERNELS_RULES = {0: LOCAL_TABLE, 32766: MAIN_TABLE}
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ class OnlyRules:
         """Nothing of it is there."""
 
     def _others(self, look: Look) -> list[FoundRule]:
-        allowed = self.preferences | KERNELS_RULES
+        allowed = {*self.preferences, *KERNELS_RULES, DEFAULT_RULE}
         return [rule for rule in look.rules(self.namespace, self.family) if rule.preference not in allowed]
 
 
