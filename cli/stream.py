@@ -12,6 +12,7 @@ import urllib3
 
 from cli.client import Client, Json
 from cli.errors import CliError, Unauthorised
+from hoaflow.backoff import Backoff
 
 # The controller says something every 30 s or more often (event_heartbeat), if only that it lives.
 SILENCE = 45.0  # seconds
@@ -45,14 +46,15 @@ def follow(
     ``names``: those wanted, with commas between, None for all. A connection that breaks is made anew; ``say`` hears of
     it. Raises CliError when the first connection can't be made, and Unauthorised at any time.
     """
-    connected, pause = False, FIRST_RETRY
+    connected, retry = False, Backoff(FIRST_RETRY, LAST_RETRY)
     while True:
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
         try:
             with client.stream(("v1", "events"), headers, SILENCE, name=names) as answer:
                 if connected:
                     say("connected again")
-                connected, pause = True, FIRST_RETRY
+                connected = True
+                retry.succeeded()
                 for item in parse(_lines(answer)):
                     after = item.id
                     yield item
@@ -66,8 +68,7 @@ def follow(
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = f"{client.url}: {error}"
         say(f"{reason}; trying again")
-        time.sleep(pause)
-        pause = min(LAST_RETRY, 2 * pause)
+        time.sleep(retry.failed())
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event | Position]:

@@ -22,7 +22,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from controller.core.activation import Activation
-from controller.core.addresses import format_address
 from controller.core.census import Counts, census
 from controller.core.events import EVENTS, Event
 from controller.core.home_agents import Status
@@ -33,6 +32,7 @@ from controller.core.sessions import SessionEnded
 from controller.core.traffic import DIRECTIONS
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.exchange import SwitchSilent
+from hoaflow.addresses import format_address
 
 STATES = ("active", "partial", "pending", "held", "withheld")
 # The parts of an activation in their order.

@@ -12,17 +12,16 @@ from ipaddress import IPv6Address, IPv6Network
 
 import logs
 import metrics
+from ha_bridge.client import ControllerClient
+from ha_bridge.console import Console
+from ha_bridge.core import Core, Settings
+from ha_bridge.daemon import Daemon
+from ha_bridge.kernel import KernelWatch
+from ha_bridge.metrics import BridgeCollector
+from ha_bridge.sources import ConsoleSource, KernelSource, Source
 from metrics.server import MetricsServer, registry_of_process
 from northbound.access import Access, add_options, from_arguments, url_argument
 from northbound.errors import AccessError
-
-from .client import ControllerClient
-from .console import Console
-from .core import Core, Settings
-from .daemon import Daemon
-from .kernel import KernelWatch
-from .metrics import BridgeCollector
-from .sources import ConsoleSource, KernelSource, Source
 
 LOG = logs.Log("bridge")
 

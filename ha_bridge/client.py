@@ -8,12 +8,11 @@ from typing import Any
 
 import requests
 
+from ha_bridge.exchange import Announced, Failed, Replaced, Verdict
+from ha_bridge.ledger import Report
 from northbound.access import Access
 from northbound.client import Northbound
 from northbound.errors import Denied, NorthboundError, TooBusy
-
-from .exchange import Announced, Failed, Replaced, Verdict
-from .ledger import Report
 
 # (connect, read) in seconds. An announcement must not wait longer than a lease can spare.
 ANNOUNCE_TIMEOUT = (1.0, 2.0)

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .model import CacheEntry
-from .restoration import Refusal, add_command, refusal
-from .sockets import terminal_sockets
-from .terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
+from ha_bridge.model import CacheEntry
+from ha_bridge.restoration import Refusal, add_command, refusal
+from ha_bridge.sockets import terminal_sockets
+from ha_bridge.terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
 
 CHUNK = 1 << 18
 ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown

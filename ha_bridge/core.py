@@ -25,13 +25,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import tally
-from .exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
-from .ledger import Ledger, Report
-from .memory import WITHOUT_LIFETIME
-from .model import Reading, ReadingFailed
-from .schedule import FOLLOW_UPS, Backoff, ReadSchedule
-from .tally import Condition, Tally
+from ha_bridge import tally
+from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
+from ha_bridge.ledger import Ledger, Report
+from ha_bridge.memory import WITHOUT_LIFETIME
+from ha_bridge.model import Reading, ReadingFailed
+from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule
+from ha_bridge.tally import Condition, Tally
+from hoaflow.backoff import Backoff
 
 BATCH = 1000  # bindings in one POST
 DOUBT = "in doubt: the kernel has changed it since the terminal showed it last, and the terminal does not answer"

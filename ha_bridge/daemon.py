@@ -14,13 +14,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from ha_bridge.client import ControllerClient
+from ha_bridge.core import Core
+from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
+from ha_bridge.model import Reading, ReadingFailed
+from ha_bridge.sources import Source
 from logs import Log
-
-from .client import ControllerClient
-from .core import Core
-from .exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
-from .model import Reading, ReadingFailed
-from .sources import Source
 
 FAREWELL = 1.0  # seconds that a request under way is given at the end
 

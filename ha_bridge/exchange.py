@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ledger import Report
+from ha_bridge.ledger import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
+from ha_bridge.model import Observed
+from ha_bridge.policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
+from ha_bridge.tunnels import PROTOCOL, KernelView
 from logs import Log
-
-from .model import Observed
-from .policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
-from .tunnels import PROTOCOL, KernelView
 
 LOG = Log("bridge")
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from .model import Observed
+from ha_bridge.model import Observed
 
 # A refresh of an unchanged binding is passed on when it has moved the end by this part of the lifetime...
 REFRESH_PART = 4

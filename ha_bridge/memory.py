@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from .model import Observed
+from ha_bridge.model import Observed
 
 # Seconds for which a binding without lifetime is believed when its home agent can't be asked any more.
 WITHOUT_LIFETIME = 60.0

@@ -3,22 +3,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from socket import AF_INET6, inet_ntop, inet_pton
-
-
-def canonical_address(text: str) -> str:
-    """Return the IPv6 address `text` in RFC 5952 form; OSError when it is none."""
-    # inet_pton costs a tenth of ipaddress; a cache may hold 100,000 entries.
-    return inet_ntop(AF_INET6, inet_pton(AF_INET6, text))
-
-
-def canonical_prefix(text: str) -> str:
-    """Return `address/length` in RFC 5952 form, a /128 as an address; ValueError when it is neither."""
-    network = ipaddress.IPv6Network(text, strict=False)
-    return str(network.network_address) if network.prefixlen == 128 else str(network)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .model import CacheEntry, spoken_for
+from ha_bridge.model import CacheEntry, spoken_for
 
 UNIT = 4  # seconds per unit of a Binding Update's Lifetime field (RFC 6275 section 6.1.7), which `bc add` fills
 

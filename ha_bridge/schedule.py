@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to do things again: look at the source, retry a request. Pure: times are arguments, in seconds."""
 
-from __future__ import annotations
-
-import random
+from hoaflow.backoff import Backoff
 
 # After a change in the kernel the terminal is asked at once, and again: the home agent may change its cache
 # after, or its state (dad) some time later.
@@ -16,24 +14,6 @@ MIN_GAP = 0.25
 # entries is thus read less often, not without a pause.
 BUSY_AFTER_CHANGE = 1 / 2
 BUSY = 1 / 10
-
-
-class Backoff:
-    """Waits that double from `first` to `most` seconds, each shortened by a random part, half at most."""
-
-    def __init__(self, first: float, most: float, rng: random.Random) -> None:
-        self._first, self._most, self._rng = first, most, rng
-        self._failures = 0
-
-    def failed(self) -> float:
-        """Return the time to wait after one more failure."""
-        wait = min(self._most, self._first * 2 ** min(self._failures, 30))
-        self._failures += 1
-        return wait * self._rng.uniform(0.5, 1.0)
-
-    def succeeded(self) -> None:
-        """Start anew from `first` after the next failure."""
-        self._failures = 0
 
 
 class ReadSchedule:

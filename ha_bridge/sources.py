@@ -8,15 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from ha_bridge.console import Console, ConsoleRefused, ConsoleUnreadable
+from ha_bridge.kernel import KernelWatch
+from ha_bridge.memory import Memory
+from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, offloadable, spoken_for
+from ha_bridge.policies import Protection
+from ha_bridge.restoration import Restoration
+from ha_bridge.sockets import mobility_header_sockets
 from logs import Log
-
-from .console import Console, ConsoleRefused, ConsoleUnreadable
-from .kernel import KernelWatch
-from .memory import Memory
-from .model import CacheEntry, Observed, Reading, ReadingFailed, offloadable, spoken_for
-from .policies import Protection
-from .restoration import Restoration
-from .sockets import mobility_header_sockets
 
 LOG = Log("bridge")
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 
-from .model import CacheEntry, canonical_address, canonical_prefix
+from ha_bridge.model import CacheEntry
+from hoaflow.addresses import canonical_address, canonical_prefix
 
 PROMPT = b"mip6d> "
 
@@ -83,7 +84,7 @@ def parse_binding_cache(answer: bytes) -> list[CacheEntry]:
             raise UnreadableAnswer(f"expected a binding cache entry at byte {position}, found {line!r}")
         try:
             entries.append(_entry(match))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise UnreadableAnswer(f"binding cache entry {match[0]!r}: {error}") from error
         position = match.end()
     return entries
@@ -107,5 +108,5 @@ def _entry(match: re.Match[bytes]) -> CacheEntry:
         overdue=seconds is not None and left.startswith(b"-"),
         total=int(total),
         sequence=int(sequence),
-        prefixes=tuple(canonical_prefix(found.decode()) for found in _PREFIX.findall(more)) if more else (),
+        prefixes=tuple(canonical_prefix(prefix.decode(), strict=False) for prefix in _PREFIX.findall(more)),
     )

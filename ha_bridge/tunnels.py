@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Network
 from typing import Any
 
-from .model import Observed, canonical_address, canonical_prefix
+from ha_bridge.model import Observed
+from hoaflow.addresses import canonical_address, canonical_prefix, parse_prefix
 
 PROTOCOL = 16  # of a home agent's routes
 LWTUNNEL_SEG6 = 5
@@ -36,7 +36,7 @@ class KernelView:
 
     def __init__(self, home_agent: str, home_prefixes: Iterable[str]) -> None:
         self._home_agent = home_agent
-        self._home_prefixes = [IPv6Network(prefix) for prefix in home_prefixes]
+        self._home_prefixes = [parse_prefix(prefix) for prefix in home_prefixes]
         self._remotes: dict[int, str] = {}
         # by table, prefix and metric: what tells routes to the same destination apart
         self._routes: dict[tuple[int, str, int], _Route] = {}
@@ -69,7 +69,7 @@ class KernelView:
         if message["proto"] != PROTOCOL or destination is None or ":" not in destination:
             return False
         table = message.get_attr("RTA_TABLE") or message["table"]
-        prefix = canonical_prefix(f"{destination}/{message['dst_len']}")
+        prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)
         key = (table, prefix, message.get_attr("RTA_PRIORITY") or 0)
         if message["src_len"]:
             return True  # UMIP's own packets to the home address: on the home link, through no tunnel
@@ -94,8 +94,8 @@ class KernelView:
         return list(found.values())
 
     def _in_home_prefix(self, address: str) -> bool:
-        network = IPv6Network(address)
-        return any(network.subnet_of(prefix) for prefix in self._home_prefixes)
+        wanted = parse_prefix(address)
+        return any(prefix.contains(wanted) for prefix in self._home_prefixes)
 
 
 def _precedence(item: tuple[tuple[int, str, int], _Route]) -> tuple[bool, int, int]:

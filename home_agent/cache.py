@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
 
+from hoaflow.sequence import is_newer
 from home_agent.authentication import SecurityAssociation
-from home_agent.messages import LIFETIME_UNIT, BindingUpdate, Status, newer
+from home_agent.messages import LIFETIME_UNIT, BindingUpdate, Status
 
 DAD_SECONDS = 1.0
 """RetransTimer (RFC 4861, section 10) times DupAddrDetectTransmits (RFC 4862, section 5.1)."""
@@ -154,7 +155,7 @@ class BindingCache:
             if not association.vouches_for(update.authentication, update.care_of_address, update.home_address):
                 return [Acknowledge(update, Status.AUTHENTICATION_FAILED, update.sequence, 0, association)]
         known = self._known_sequence(update.home_address)
-        if known is not None and not newer(update.sequence, than=known):
+        if known is not None and not is_newer(update.sequence, than=known):
             return [Acknowledge(update, Status.SEQUENCE_OUT_OF_WINDOW, known, 0, association)]
         if association is not None:
             self._authenticated[update.home_address] = update.sequence

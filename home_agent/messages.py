@@ -104,12 +104,3 @@ class BindingError:
     destination: str
     home_address: str
     status: int
-
-
-def newer(sequence: int, than: int) -> bool:
-    """Whether a sequence number is greater than another, modulo 2^16 (RFC 6275, section 9.5.1).
-
-    >>> newer(0, than=0xFFFF), newer(7, than=7), newer(0x8000, than=0)
-    (True, False, False)
-    """
-    return 0 < (sequence - than) % 0x10000 < 0x8000

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from controller.core.addresses import parse_address, parse_prefix
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.metrics import Metrics
 from ha_bridge.core import Core, Settings
 from ha_bridge.metrics import BridgeCollector
+from hoaflow.addresses import parse_address, parse_prefix
 from home_agent.load import DOWNLINK, UPLINK, Carried
 from home_agent.metrics import HomeAgentCollector, Tally
 

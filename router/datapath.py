@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hoaflow.addresses import parse_prefix
 from logs import Log
 from router.endpoint import KERNEL_SIDE, TOUT
 from router.ovsdb import EndpointRecord
@@ -14,7 +15,6 @@ from tunnel.errors import TunnelError
 from tunnel.namespace import cookie
 from tunnel.nft import NftError
 from tunnel.pairs import Pair, PairFilter
-from tunnel.rtnetlink import parse_prefix
 from tunnel.seg6 import Seg6Error, Seg6Routes
 
 LOG = Log("router")

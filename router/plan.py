@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hoaflow.addresses import canonical_address, canonical_prefix
 from tunnel.pairs import Pair
-from tunnel.rtnetlink import parse_address, parse_prefix, prefix_text
 
 
 class Tunnel(NamedTuple):
@@ -101,9 +101,9 @@ class Wanted:
     def _put(self, tunnel: Tunnel) -> None:
         self.unreadable.pop(tunnel.home_address, None)
         try:
-            home_address = prefix_text(parse_prefix(tunnel.home_address))
-            care_of_address = prefix_text(parse_address(tunnel.care_of_address))
-            home_agent = prefix_text(parse_address(tunnel.home_agent))
+            home_address = canonical_prefix(tunnel.home_address)
+            care_of_address = canonical_address(tunnel.care_of_address)
+            home_agent = canonical_address(tunnel.home_agent)
         except ValueError as error:
             self.unreadable[tunnel.home_address] = str(error)
             return
@@ -200,6 +200,6 @@ def without_endpoint(wanted: Wanted, endpoints: Mapping[str, object]) -> dict[st
 def _or_same(text: str) -> str:
     """The RFC 5952 form, or the text itself where it is no address: then nothing is found by it."""
     try:
-        return prefix_text(parse_prefix(text))
+        return canonical_prefix(text)
     except ValueError:
         return text

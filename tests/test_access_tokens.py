@@ -8,7 +8,7 @@ import pytest
 
 from controller.access.roles import Role
 from controller.access.tokens import Tokens, WrongTokens
-from controller.core.addresses import parse_ipv6_address, parse_prefix
+from hoaflow.addresses import parse_ipv6_address, parse_prefix
 from tests.support.tokens import HOME_AGENT, TOKENS, write_tokens
 
 SECRET = "very-secret-token-of-somebody"

@@ -3,10 +3,10 @@
 
 import pytest
 
-from controller.core.addresses import parse_address, parse_prefix
 from controller.core.churn import PERIOD, Churn
 from controller.core.explanation import explain
 from controller.core.flows import Kind
+from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import FIRST, HOME_ADDRESS, HOME_ADDRESSES, SECOND, TIMING, World, binding, established
 
 LIMIT = TIMING.changes_a_second

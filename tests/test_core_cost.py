@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.agenda import FEW, Agenda
 from controller.core.flows import Flow
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.prefix_index import PrefixIndex
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
 from tests.support.world import DPID, FIRST, HOME_AGENT, LEASE, World, established
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.addresses import parse_prefix
 from controller.core.bindings import StaleSequence
 from controller.core.explanation import Explanation, NotCovered, explain
 from controller.core.flows import Kind
 from controller.core.history import HOME_ADDRESSES_KEPT, UPDATES_KEPT, History, Update
 from controller.core.home_agents import Status
+from hoaflow.addresses import parse_prefix
 from tests.support.world import (
     DPID,
     ENDPOINTS,

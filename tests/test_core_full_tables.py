@@ -3,11 +3,11 @@
 
 import pytest
 
-from controller.core.addresses import parse_address, parse_prefix
 from controller.core.batches import Batch
 from controller.core.flows import Kind
 from controller.core.full_tables import LAST_TRY, NO_ROOM
 from controller.southbound.bundle_size import BundleSize
+from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import DPID, HOME_ADDRESS, SECOND, World, binding, established
 
 MANY = [parse_prefix(f"2001:db8:99::1:{number:x}") for number in range(300)]

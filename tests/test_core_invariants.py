@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding
 from controller.core.flow_sets import guards_of, keeps_safe, keys_of, uplink_source
@@ -21,6 +20,7 @@ from controller.core.installed import Entry
 from controller.core.offload import Offload
 from controller.core.router import Router, Timing
 from controller.core.tunnels import EndpointName, FlowTunnelNames
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
 
 RUNS, STEPS = map(int, os.environ.get("HOAFLOW_INVARIANTS", "30x300").split("x"))
 

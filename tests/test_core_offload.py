@@ -9,7 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controller.core.addresses import Prefix, format_address, host, parse_address, parse_prefix
 from controller.core.admission import MOST_NESTED, NotAnnounced, Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.departures import UNDER_WAY
@@ -19,6 +18,7 @@ from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.settlement import ADOPTED_REVIEW
 from controller.core.tunnels import EndpointName, FlowTunnelNames
+from hoaflow.addresses import Prefix, format_address, host, parse_address, parse_prefix
 from tests.support.world import (
     CARE_OF_ADDRESSES,
     DPID,

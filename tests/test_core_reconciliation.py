@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.core import pipeline
-from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import RouteBackend
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import home_end, uplink_source
@@ -21,6 +20,7 @@ from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import LONGEST_TIMEOUT, hard_timeout, refresh_matters
 from controller.core.units import SharedUplink, Unit
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")

@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.core.addresses import Prefix, format_address, parse_address, parse_prefix
 from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, StaleSequence
 from controller.core.home_agents import Status
 from controller.core.snapshots import Snapshot, Superseded
 from controller.core.updates import MOST_TOLD, SLICE
+from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
 from tests.support.world import (
     DPID,
     ENDPOINTS,

@@ -6,7 +6,6 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.addresses import host
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of
@@ -14,6 +13,7 @@ from controller.core.flows import Flow
 from controller.core.home_agents import HomeAgent, Status
 from controller.southbound.decoder import Decoder, FlowStatistics
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
+from hoaflow.addresses import host
 from tests.test_encoder import addresses, backends, macs, prefixes
 
 ENCODER = Encoder(first_table=3)

@@ -9,7 +9,6 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core import pipeline
-from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
@@ -18,6 +17,7 @@ from controller.core.flows import Flow, Goto, Normal
 from controller.core.home_agents import HomeAgent, Status
 from controller.southbound.encoder import BUNDLE_FLAGS, Encoder
 from controller.southbound.templates import Template, TemplateMismatch
+from hoaflow.addresses import Prefix
 
 ENCODER = Encoder(first_table=3)  # one for all examples, as its templates are what is tested
 

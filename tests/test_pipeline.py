@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from controller.core import pipeline
-from controller.core.addresses import Prefix, parse_address, parse_prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of, path_of
 from controller.core.flows import Flow, Goto, Kind, Normal, Output, match
 from controller.core.home_agents import HomeAgent, Status
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
 
 GOLDEN = Path(__file__).parent / "golden"
 HOME_AGENT = parse_address("2001:db8:99::1")

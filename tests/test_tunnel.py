@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from hoaflow.addresses import canonical_prefix, parse_prefix
 from tunnel import nft
 from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.namespace import NamespaceError, in_namespace
 from tunnel.pairs import Counters, Pair, PairFilter
-from tunnel.rtnetlink import parse_prefix, prefix_text
 from tunnel.seg6 import Seg6Error, Seg6Routes
 
 NEAR, FAR = "httnear", "httfar"  # the two ends of one link: fe80::1 / 2001:db8::1 and fe80::2 / 2001:db8::2
@@ -38,12 +38,12 @@ def ping(namespace: str, source: str, target: str) -> bool:
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
     header = struct.pack("!IHBB", 6 << 28, len(payload), next_header, 64)
-    return header + parse_prefix(source).address + parse_prefix(destination).address + payload
+    return header + parse_prefix(source).packed + parse_prefix(destination).packed + payload
 
 
 def ipv4(source: str) -> bytes:
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 64, 59, 0)
-    return header + parse_prefix(source).address + parse_prefix("10.1.0.2").address
+    return header + parse_prefix(source).packed + parse_prefix("10.1.0.2").packed
 
 
 def send_tunnel_packet(next_header: int, payload: bytes) -> None:
@@ -105,7 +105,7 @@ def near(link: None) -> Iterator[Seg6Routes]:
     ],
 )
 def test_prefixes_come_back_in_rfc_5952_form(text: str, expected: str) -> None:
-    assert prefix_text(parse_prefix(text)) == expected
+    assert canonical_prefix(text) == expected
 
 
 @pytest.mark.parametrize(

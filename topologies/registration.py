@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+from hoaflow.sequence import is_newer, next_sequence
 from home_agent.authentication import SecurityAssociation
-from home_agent.messages import BindingAcknowledgement, BindingUpdate, Status, newer
+from home_agent.messages import BindingAcknowledgement, BindingUpdate, Status
 
 INITIAL_TIMEOUT = 1.0
 INITIAL_TIMEOUT_FIRST_REGISTRATION = 1.5
@@ -77,7 +78,7 @@ class Registration:
             return None
         if self._outstanding is not None:
             self._timeout = min(2 * self._timeout, MAX_TIMEOUT)
-        self._sequence = (self._sequence + 1) % 0x10000
+        self._sequence = next_sequence(self._sequence)
         self._outstanding = BindingUpdate(
             source=self._care_of_address,
             destination=self._home_agent,
@@ -101,7 +102,7 @@ class Registration:
             return Outcome.IGNORED
         told = acknowledgement.sequence
         if acknowledgement.status == Status.SEQUENCE_OUT_OF_WINDOW:
-            if newer(update.sequence, than=told):
+            if is_newer(update.sequence, than=told):
                 return Outcome.IGNORED  # an answer to an older update
             self._sequence = told
             self._corrections += 1

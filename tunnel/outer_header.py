@@ -9,9 +9,9 @@ writes the tunnel's own hop limit, and the type of service of IPv4.
 
 from __future__ import annotations
 
+from hoaflow.addresses import canonical_address
 from tunnel import nft
 from tunnel.namespace import Namespace
-from tunnel.rtnetlink import parse_address, prefix_text
 
 FAMILY, TABLE = "ip6", "hoaflow_outer_header"
 HOP_LIMIT = 64
@@ -46,7 +46,7 @@ def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIM
 
 def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
     """The table and its rules, in nft's language. Raises ValueError for a bad address."""
-    source = prefix_text(parse_address(source))
+    source = canonical_address(source)
     return RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from hoaflow.addresses import Prefix, canonical_address, parse_prefix
 from tunnel import nft
 from tunnel.namespace import Namespace
-from tunnel.rtnetlink import Prefix, parse_address, parse_prefix, prefix_text
 
 FAMILY, TABLE = "ip6", "hoaflow"
 
@@ -136,7 +136,7 @@ class PairFilter:
     ) -> None:
         self.namespace = namespace
         self._left_mark = left_mark
-        self.destination = None if destination is None else prefix_text(parse_address(destination))
+        self.destination = None if destination is None else canonical_address(destination)
 
     def setup(self) -> None:
         """Make the table and its rules; pairs and counters that are there already stay."""
@@ -189,7 +189,7 @@ class PairFilter:
             for entry in nft.listing(self.namespace, "set", FAMILY, TABLE, name):
                 for element in entry["set"].get("elem", []):
                     outer, inner = element["concat"]
-                    found.add(Pair(prefix_text(parse_address(outer)), _inner_text(inner, payload)))
+                    found.add(Pair(canonical_address(outer), _inner_text(inner, payload)))
         return found
 
     def counters(self) -> Counters:
@@ -206,8 +206,8 @@ def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[dict[str, Any]
     for outer, inner in pairs:
         prefix = parse_prefix(inner)
         payload = IPV6 if prefix.bits == IPV6.bits else IPV4
-        source = prefix_text(parse_address(outer))
-        first = int.from_bytes(prefix.address, "big")
+        source = canonical_address(outer)
+        first = int.from_bytes(prefix.packed, "big")
         if prefix.length == prefix.bits:
             elements[payload.pairs].append({"concat": [source, _hex(first, payload)]})
         else:
@@ -249,7 +249,7 @@ def _inner_text(value: Any, payload: Payload) -> str:
     """nft's form of an inner source → text: a number, or a range of numbers that is a prefix."""
     first, last = value["range"] if isinstance(value, dict) else (value, value)
     low, high = _number(first), _number(last)
-    return prefix_text(Prefix(low.to_bytes(payload.bits // 8, "big"), payload.bits - (low ^ high).bit_length()))
+    return str(Prefix(low.to_bytes(payload.bits // 8, "big"), payload.bits - (low ^ high).bit_length()))
 
 
 def _number(value: Any) -> int:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hoaflow.addresses import parse_prefix
 from tunnel.links import AF_INET6, LinkError, family_of, netlink
 from tunnel.look import (
     FRA_DST,
@@ -27,7 +28,7 @@ from tunnel.look import (
 )
 from tunnel.namespace import Namespace
 from tunnel.objects import place
-from tunnel.rtnetlink import NLM_F_CREATE, RTM_DELROUTE, RouteSocket, attribute, parse_prefix
+from tunnel.rtnetlink import NLM_F_CREATE, RTM_DELROUTE, RouteSocket, attribute
 from tunnel.seg6 import MAIN_TABLE, Seg6Routes
 from tunnel.seg6 import PROTOCOL as SEG6_PROTOCOL
 
@@ -217,7 +218,7 @@ class Rule:
             message += attribute(FRA_IIFNAME, self.iifname.encode() + b"\0")
         for kind, prefix in ((FRA_SRC, source), (FRA_DST, destination)):
             if prefix is not None:
-                message += attribute(kind, prefix.address)
+                message += attribute(kind, prefix.packed)
         if self.ip_proto:
             message += attribute(FRA_IP_PROTO, bytes((self.ip_proto,)))
         return message

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from hoaflow.addresses import Prefix
 from tunnel.namespace import Namespace, in_namespace
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -38,22 +39,6 @@ TIMEOUT = 10.0  # seconds
 MEMORY_RETRIES, MEMORY_PAUSE = 50, 0.02  # times, seconds
 
 
-class Prefix(NamedTuple):
-    """An IPv6 or IPv4 prefix in network byte order."""
-
-    address: bytes
-    length: int
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if len(self.address) == 16 else socket.AF_INET
-
-    @property
-    def bits(self) -> int:
-        """The length of its family's addresses, in bits."""
-        return 8 * len(self.address)
-
-
 class Route(NamedTuple):
     """A route as the kernel lists it; `encap` is the raw RTA_ENCAP, of the kind `encap_type` says."""
 
@@ -61,38 +46,6 @@ class Route(NamedTuple):
     table: int
     encap_type: int
     encap: bytes
-
-
-def parse_prefix(text: str) -> Prefix:
-    """`2001:db8::1`, `2001:db8::/64`, `192.0.2.0/24` → Prefix. Raises ValueError, also for host bits that are set."""
-    address, slash, length_text = text.partition("/")
-    try:
-        packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-        length = int(length_text) if slash else 8 * len(packed)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"expected an IPv6 or IPv4 address or prefix, got {text!r}") from error
-    bits = 8 * len(packed)
-    if not 0 <= length <= bits:
-        raise ValueError(f"expected a prefix length of 0 to {bits}, got {text!r}")
-    if length < bits and int.from_bytes(packed, "big") & ((1 << (bits - length)) - 1):
-        raise ValueError(f"expected a prefix, got {text!r}, which has bits set beyond its length")
-    return Prefix(packed, length)
-
-
-def parse_address(text: str) -> Prefix:
-    """An IPv6 address, what tunnels run between, as a Prefix of full length. Raises ValueError."""
-    try:
-        return Prefix(socket.inet_pton(socket.AF_INET6, text), 128)
-    except OSError as error:
-        raise ValueError(f"expected an IPv6 address, got {text!r}") from error
-
-
-def prefix_text(prefix: Prefix) -> str:
-    """Prefix → text in RFC 5952 form; a single address goes without its length, as in a binding's home
-    address.
-    """
-    text = socket.inet_ntop(prefix.family, prefix.address)
-    return text if prefix.length == prefix.bits else f"{text}/{prefix.length}"
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -117,7 +70,7 @@ def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
     """
     in_header = table if table < 256 else 0
     message = ROUTE.pack(prefix.family, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
-    return message + attribute(RTA_DST, prefix.address) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
+    return message + attribute(RTA_DST, prefix.packed) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
 
 
 def interface_index(namespace: Namespace, name: str) -> int | None:

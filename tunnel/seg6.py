@@ -24,10 +24,11 @@ from pyroute2 import GenericNetlinkSocket
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
+from hoaflow.addresses import Prefix, canonical_prefix, parse_ipv6_address, parse_prefix
 from tunnel import rtnetlink
 from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, namespace_path
-from tunnel.rtnetlink import Prefix, attribute, attributes, parse_address, parse_prefix, prefix_text
+from tunnel.rtnetlink import attribute, attributes
 
 PROTOCOL = 104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
 MAIN_TABLE = 254
@@ -76,7 +77,7 @@ class Seg6Routes:
 
     def set_source(self, address: str) -> None:
         """Outer source address of all encapsulation in this namespace (`ip sr tunsrc set`); `::`: none."""
-        parse_address(address)
+        parse_ipv6_address(address)
         self._generic(SEG6_CMD_SET_TUNSRC, NLM_F_REQUEST | NLM_F_ACK, address)
 
     def source(self) -> str:
@@ -84,7 +85,7 @@ class Seg6Routes:
         for answer in self._generic(SEG6_CMD_GET_TUNSRC, NLM_F_REQUEST, None):
             found = answer.get_attr("SEG6_ATTR_DST")
             if found is not None:
-                return prefix_text(parse_prefix(found))
+                return canonical_prefix(found)
         raise Seg6Error(f"the kernel did not say the tunnel source of namespace {self.namespace or 'current'}")
 
     def encapsulate(
@@ -105,7 +106,7 @@ class Seg6Routes:
         bodies = []
         for text, segment in segments.items():
             prefix = parse_prefix(text)
-            rest = hop[prefix.family] + _metric(prefix) + _encap_red(parse_address(segment))
+            rest = hop[prefix.family] + _metric(prefix) + _encap_red(segment)
             bodies.append(rtnetlink.route_body(prefix, table, self.protocol, rest))
         flags = rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_REPLACE
         return self._refused(segments, self._routes.request(rtnetlink.RTM_NEWROUTE, flags, bodies))
@@ -161,7 +162,7 @@ class Seg6Routes:
             for route in self._routes.dump(family, self.protocol, table):
                 if route.encap_type == rtnetlink.ENCAP_SEG6:
                     header = dict(attributes(route.encap))[SEG6_IPTUNNEL_SRH]
-                    found[prefix_text(route.prefix)] = socket.inet_ntop(socket.AF_INET6, header[12:28])
+                    found[str(route.prefix)] = socket.inet_ntop(socket.AF_INET6, header[12:28])
         return found
 
     def decapsulated(self, table: int = MAIN_TABLE) -> dict[str, int | str]:
@@ -174,9 +175,9 @@ class Seg6Routes:
                 local = dict(attributes(route.encap))
                 action = struct.unpack("=I", local[SEG6_LOCAL_ACTION])[0]
                 if action == END_DT6 and SEG6_LOCAL_TABLE in local:
-                    found[prefix_text(route.prefix)] = struct.unpack("=I", local[SEG6_LOCAL_TABLE])[0]
+                    found[str(route.prefix)] = struct.unpack("=I", local[SEG6_LOCAL_TABLE])[0]
                 elif action == END_DX4:
-                    found[prefix_text(route.prefix)] = socket.inet_ntop(socket.AF_INET, local[SEG6_LOCAL_NH4])
+                    found[str(route.prefix)] = socket.inet_ntop(socket.AF_INET, local[SEG6_LOCAL_NH4])
         return found
 
     def _refused(self, prefixes: Iterable[str], codes: list[int]) -> dict[str, str]:
@@ -208,7 +209,7 @@ def _next_hop(interface: int, via: str | None) -> dict[int, bytes]:
     """By a route's family: its interface, its IPv6 gateway, and that it encapsulates."""
     of_ipv6 = of_ipv4 = attribute(rtnetlink.RTA_OIF, struct.pack("=I", interface))
     if via is not None:
-        gateway = parse_address(via).address
+        gateway = parse_ipv6_address(via)
         of_ipv6 += attribute(rtnetlink.RTA_GATEWAY, gateway)
         of_ipv4 += attribute(rtnetlink.RTA_VIA, struct.pack("=H", socket.AF_INET6) + gateway)
     kind = attribute(rtnetlink.RTA_ENCAP_TYPE, struct.pack("=H", rtnetlink.ENCAP_SEG6))
@@ -223,16 +224,16 @@ def _metric(prefix: Prefix) -> bytes:
     """
     if prefix.family == socket.AF_INET6:
         return b""
-    return attribute(rtnetlink.RTA_PRIORITY, struct.pack("=I", int.from_bytes(prefix.address, "big")))
+    return attribute(rtnetlink.RTA_PRIORITY, struct.pack("=I", int.from_bytes(prefix.packed, "big")))
 
 
-def _encap_red(segment: Prefix) -> bytes:
-    return attribute(rtnetlink.RTA_ENCAP, encapsulation(prefix_text(segment)))
+def _encap_red(segment: str) -> bytes:
+    return attribute(rtnetlink.RTA_ENCAP, encapsulation(segment))
 
 
 def encapsulation(segment: str) -> bytes:
     """RTA_ENCAP of one segment in reduced mode: the mode, then the routing header that would carry it."""
-    header = struct.pack("=IBBBBBBH", ENCAP_RED, 0, 2, ROUTING_TYPE_SRH, 0, 0, 0, 0) + parse_address(segment).address
+    header = struct.pack("=IBBBBBBH", ENCAP_RED, 0, 2, ROUTING_TYPE_SRH, 0, 0, 0, 0) + parse_ipv6_address(segment)
     return attribute(SEG6_IPTUNNEL_SRH, header)
 
 

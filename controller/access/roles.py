@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from controller.core.addresses import Prefix, format_address
+from hoaflow.addresses import Prefix, format_address
 
 
 class Role(Enum):

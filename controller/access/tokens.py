@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
-from controller.core.addresses import Prefix, parse_ipv6_address, parse_prefix
 from controller.settings import WrongSettings
+from hoaflow.addresses import Prefix, parse_ipv6_address, parse_prefix
 
 SHORTEST_TOKEN = 20  # characters; `openssl rand -hex 32` makes 64
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750, section 2.1

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
+from hoaflow.addresses import Prefix
 
 # Of so many bindings it is remembered since when they have been active: those that became so last.
 REMEMBERED = 10_000

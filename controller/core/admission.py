@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which home agents and bindings may be offloaded at all: their addresses, and how they fit together."""
 
-from controller.core.addresses import Prefix, format_address, host, why_not_global_unicast
 from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.pipeline import MISS_PRIORITY, downlink_priority
+from hoaflow.addresses import Prefix, format_address, host, why_not_global_unicast
 
 # How many bindings one after the other the packets for a home address may take: mobile nodes in mobile networks. Each
 # adds a header; RFC 2473 has four of these by default (section 6.6). It bounds what a report costs as well.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from controller.core.addresses import Prefix
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.queues import Subject
+from hoaflow.addresses import Prefix
 
 
 class FlowChange(Struct, frozen=True, gc=False):

@@ -7,10 +7,10 @@ from enum import Enum
 
 from msgspec import Struct
 
-from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
+from hoaflow.addresses import Prefix
+from hoaflow.sequence import is_newer
 
-SEQUENCE_SPACE = 1 << 16
 # Lifetimes are reported in whole seconds and take time to arrive: moments of expiry this close are the same one.
 EXPIRY_JITTER = 2.0
 
@@ -68,11 +68,6 @@ class StaleSequence(Exception):
         )
         self.offered = offered
         self.held = held
-
-
-def is_newer(candidate: int, held: int) -> bool:
-    """Compare sequence numbers modulo 2**16: the 32767 numbers after ``held`` are newer (RFC 6275 section 9.5.1)."""
-    return 0 < (candidate - held) % SEQUENCE_SPACE < SEQUENCE_SPACE // 2
 
 
 def may_follow(held: Binding, sequence: int | None, care_of_address: bytes | None) -> bool:

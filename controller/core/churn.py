@@ -5,8 +5,8 @@ While it is held its packets take the home agent's path, which has the newest ca
 the newest one is applied.
 """
 
-from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
+from hoaflow.addresses import Prefix
 
 # How long changes count, in seconds.
 PERIOD = 1.0

@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from controller.core.addresses import Prefix
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding, BindingTable
 from controller.core.flow_sets import UPLINK, flows_of, home_end, keys_of, uplink_source, verified_source
@@ -15,6 +14,7 @@ from controller.core.refused import Unoffloaded
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import Tunnels
 from controller.core.units import SharedUplink, Unit
+from hoaflow.addresses import Prefix
 
 NOTHING = Unit((), None, None)
 

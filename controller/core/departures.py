@@ -11,8 +11,8 @@ bridge asks the home agent anew and sends a snapshot, which is taken as it is.
 
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
-from controller.core.bindings import SEQUENCE_SPACE
+from hoaflow.addresses import Prefix
+from hoaflow.sequence import SEQUENCE_SPACE
 
 # How long a report may be under way, in seconds: a body may take so long to come (`request_timeout`).
 UNDER_WAY = 30.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controller.core.addresses import format_address
+from hoaflow.addresses import format_address
 
 HOME_ADDRESS = "home address, or mobile network prefix"
 CARE_OF_ADDRESS = "its care-of address"

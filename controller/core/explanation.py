@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import reasons
-from controller.core.addresses import Prefix, format_address
 from controller.core.bindings import Binding
 from controller.core.gates import OpenGate
 from controller.core.history import Update
@@ -17,6 +16,7 @@ from controller.core.home_agents import HomeAgent, Status
 from controller.core.offload import Offload
 from controller.core.reasons import no_binding
 from controller.core.router import BindingOnRouter, Router
+from hoaflow.addresses import Prefix, format_address
 
 Path = Literal["direct", "home-agent", "mixed", "home"]
 

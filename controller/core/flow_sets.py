@@ -5,11 +5,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from controller.core import pipeline
-from controller.core.addresses import Prefix
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
 from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of
 from controller.core.home_agents import HomeAgent
+from hoaflow.addresses import Prefix
 
 # In lower case, with colons.
 MacAddresses = tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeGuard
 
 from msgspec import Struct
 
-from controller.core.addresses import Prefix, format_address
+from hoaflow.addresses import Prefix, format_address
 
 ETH_TYPE_IPV4 = 0x0800
 ETH_TYPE_IPV6 = 0x86DD

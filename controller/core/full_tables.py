@@ -8,6 +8,8 @@ same.
 
 from typing import NamedTuple
 
+from hoaflow.backoff import delay
+
 FIRST_TRY = 1.0  # seconds
 LAST_TRY = 60.0
 # What the southbound calls OpenFlow's OFPFMFC_TABLE_FULL.
@@ -33,7 +35,7 @@ class FullTables:
         """The switch has no room for a new flow. Tell whether that is news."""
         before = self._full.get(table)
         tries = 0 if before is None else before.tries + 1
-        wait = min(LAST_TRY, FIRST_TRY * 2 ** min(tries, 10))
+        wait = delay(tries + 1, FIRST_TRY, LAST_TRY)
         self._full[table] = _Full(now if before is None else before.since, tries, now + wait)
         return before is None
 

@@ -8,7 +8,7 @@ and keeps nothing alive, or a hundred thousand mobile nodes that stay where they
 from collections import OrderedDict
 from typing import Literal, NamedTuple
 
-from controller.core.addresses import Prefix
+from hoaflow.addresses import Prefix
 
 UPDATES_KEPT = 8
 HOME_ADDRESSES_KEPT = 10_000

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controller.core import reasons
-from controller.core.addresses import Prefix, format_address, host
 from controller.core.prefix_index import PrefixIndex
 from controller.core.reasons import Reason
+from hoaflow.addresses import Prefix, format_address, host
 
 
 class Status(Enum):

@@ -15,7 +15,6 @@ from typing import Literal
 
 from controller.core import reasons
 from controller.core.activation import Activation
-from controller.core.addresses import Prefix, host
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
@@ -33,6 +32,7 @@ from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import MOST_TOLD, SLICE, Updates
+from hoaflow.addresses import Prefix, host
 
 
 class UnknownRouter(Exception):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from controller.core.addresses import Prefix, host, parse_prefix
 from controller.core.flows import (
     ETH_TYPE_IPV4,
     ETH_TYPE_IPV6,
@@ -30,6 +29,7 @@ from controller.core.flows import (
     make_flow,
     match,
 )
+from hoaflow.addresses import Prefix, host, parse_prefix
 
 CLASSIFY = "classify"
 DOWNLINK = "downlink"

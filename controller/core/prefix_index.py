@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from controller.core.addresses import Prefix
+from hoaflow.addresses import Prefix
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@
 from collections import deque
 from collections.abc import Iterable
 
-from controller.core.addresses import Prefix
 from controller.core.flows import FlowKey
+from hoaflow.addresses import Prefix
 
 # What a look is about: all flows of a home address, or the one flow of a key.
 Subject = Prefix | FlowKey

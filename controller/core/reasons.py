@@ -6,8 +6,8 @@ The functions that decide return these; nobody works out a reason afterwards.
 
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix, format_address
 from controller.core.history import Update
+from hoaflow.addresses import Prefix, format_address
 
 # Results of an update after which no binding is there.
 _ENDS = ("removed", "refused")

@@ -15,7 +15,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from controller.core.addresses import Prefix
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey
@@ -27,6 +26,7 @@ from controller.core.settlement import Look, Settlement
 from controller.core.timeouts import span_until
 from controller.core.units import Demand
 from controller.core.worklist import SWEEP, Worklist
+from hoaflow.addresses import Prefix
 
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
 LOOKED_AT_ONCE = 300

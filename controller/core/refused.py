@@ -8,9 +8,9 @@ not offloaded. Known is the last refused binding of each home address, of 10,000
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
 from controller.core.agenda import Agenda
 from controller.core.bindings import Binding, BindingTable
+from hoaflow.addresses import Prefix
 
 MOST = 10_000
 _Key = tuple[bytes, Prefix]  # home agent, home address

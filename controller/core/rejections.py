@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.core.flows import FlowKey
+from hoaflow.backoff import delay
 
 FIRST_RETRY = 1.0  # seconds
 LAST_RETRY = 60.0
@@ -39,7 +40,7 @@ class Rejections:
         before = self._rejected.get(key)
         times, until = (before.times, now) if before else self._overcome.pop(key, (0, now))
         times = times + 1 if until >= now else 1
-        retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+        retry_at = now + delay(times, FIRST_RETRY, LAST_RETRY)
         rejection = Rejection(reason, times, before.since if before else now, retry_at, deleting)
         self._rejected[key] = rejection
         return rejection

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import pipeline, reasons, traffic
-from controller.core.addresses import Prefix
 from controller.core.bindings import Binding, BindingTable
 from controller.core.demand import BindingsDemand
 from controller.core.flow_sets import flows_of, guards_of, home_end, keeps_safe, keys_of, uplink_source
@@ -19,6 +18,7 @@ from controller.core.reconciliation import Reconciliation
 from controller.core.refused import Unoffloaded
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
+from hoaflow.addresses import Prefix
 
 # So many bindings at a time are looked at one by one, and before others that are waiting.
 FEW = 100

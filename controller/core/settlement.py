@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind
@@ -21,6 +20,7 @@ from controller.core.rejections import Rejections
 from controller.core.timeouts import Span, gate_renewal, renewal, span_until
 from controller.core.units import Demand, SharedUplink, Unit
 from controller.core.worklist import Worklist
+from hoaflow.addresses import Prefix
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from controller.core.addresses import Prefix, format_address
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
 from controller.core.bindings import Binding, Change, may_follow
 from controller.core.home_agents import HomeAgent
 from controller.core.updates import MOST_TOLD, SLICE, Updates
+from hoaflow.addresses import Prefix, format_address
 
 
 class Superseded(Exception):

@@ -9,8 +9,8 @@ from collections import deque
 from itertools import islice, takewhile
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
 from controller.core.bindings import Binding, BindingTable
+from hoaflow.addresses import Prefix
 
 # How many removals are remembered for agents that ask for what is new; who asks for older gets the whole list.
 REMEMBERED_REMOVALS = 100_000

@@ -7,9 +7,9 @@ for the binding stay away: packets take the home agent's path. With the `flow` b
 
 from typing import NamedTuple
 
-from controller.core.addresses import Prefix
 from controller.core.bindings import Binding
 from controller.core.tunnel_list import News, TunnelList
+from hoaflow.addresses import Prefix
 
 
 class EndpointName(NamedTuple):

@@ -4,9 +4,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from controller.core.addresses import Prefix
 from controller.core.flows import Flow, FlowKey
 from controller.core.installed import Entry
+from hoaflow.addresses import Prefix
 
 
 class Unit(NamedTuple):

@@ -8,7 +8,6 @@ from itertools import chain
 
 from controller.core import reasons
 from controller.core.activation import Activations
-from controller.core.addresses import Prefix
 from controller.core.admission import check_binding, check_nesting, is_deregistration
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.churn import Churn
@@ -20,6 +19,7 @@ from controller.core.refused import RefusedBindings
 from controller.core.router import Router
 from controller.core.timeouts import refresh_matters
 from controller.core.tunnel_list import TunnelList
+from hoaflow.addresses import Prefix
 
 # How many bindings are worked off in one go: others wait meanwhile.
 SLICE = 500

@@ -11,10 +11,10 @@ from werkzeug.wrappers import Request, Response
 
 from controller.access.roles import ANONYMOUS
 from controller.access.seldom import Seldom
-from controller.core.addresses import format_address
 from controller.rest import bodies
 from controller.rest.gate import CALLER
 from controller.rest.problems import Problem
+from hoaflow.addresses import format_address
 from logs import Log
 
 # Each line counts: none is left out however many there are.

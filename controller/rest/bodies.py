@@ -9,14 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from controller.core.addresses import (
-    Prefix,
-    host,
-    parse_address,
-    parse_ipv6_address,
-    parse_prefix,
-    why_not_global_unicast,
-)
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
@@ -34,6 +26,14 @@ from controller.rest.fields import (
     Withheld,
 )
 from controller.rest.problems import Problem, wrong_field
+from hoaflow.addresses import (
+    Prefix,
+    host,
+    parse_address,
+    parse_ipv6_address,
+    parse_prefix,
+    why_not_global_unicast,
+)
 
 # Shorter ones would be gone between two renewals: switches count whole seconds.
 SHORTEST_LEASE = 2

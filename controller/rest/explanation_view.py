@@ -3,13 +3,13 @@
 
 import time
 
-from controller.core.addresses import Prefix, format_address
 from controller.core.explanation import Explanation, OnRouter
 from controller.core.history import Update
 from controller.core.offload import Offload
 from controller.core.traffic import Counters
 from controller.events import rfc3339
 from controller.rest import answers, views
+from hoaflow.addresses import Prefix, format_address
 
 
 def explanation_view(

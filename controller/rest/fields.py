@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from controller.core.bindings import SEQUENCE_SPACE
+from hoaflow.sequence import SEQUENCE_SPACE
 
 # RFC 6275 counts lifetimes in 16 bits of 4 seconds.
 LONGEST_LIFETIME = 0xFFFF * 4

@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 from werkzeug.wrappers import Request, Response
 
-from controller.core.addresses import format_address
 from controller.core.readiness import Missing, readiness
 from controller.rest import answers, views
 from controller.rest.answers import FieldError
 from controller.rest.calls import Controlled, json_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
+from hoaflow.addresses import format_address
 
 
 class ProbeCalls:

@@ -4,7 +4,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, overload
 
-from controller.core.addresses import format_address
 from controller.core.bindings import Binding
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
@@ -14,6 +13,7 @@ from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.core.tunnels import News
 from controller.rest import answers
+from hoaflow.addresses import format_address
 
 
 class FlowCounters(Protocol):

@@ -14,7 +14,6 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID
 
-from controller.core.addresses import Prefix
 from controller.core.flows import (
     Action,
     CheckLength,
@@ -37,6 +36,7 @@ from controller.core.flows import (
 )
 from controller.core.installed import Entry
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
+from hoaflow.addresses import Prefix
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath

@@ -11,7 +11,6 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID, ONF_EXPERIMENTER_ID
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.core.addresses import Prefix, format_address
 from controller.core.batches import FlowChange
 from controller.core.flows import (
     COOKIE_MASK,
@@ -31,6 +30,7 @@ from controller.core.flows import (
 )
 from controller.core.pipeline import TABLES
 from controller.southbound.templates import Templates
+from hoaflow.addresses import Prefix, format_address
 
 # ONF bundle flags, EXT-230: all or nothing, in the order given.
 BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED

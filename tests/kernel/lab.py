@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from controller.core import pipeline
-from controller.core.addresses import parse_address, parse_prefix
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Normal
 from controller.core.home_agents import HomeAgent, Status
+from hoaflow.addresses import parse_address, parse_prefix
 from router.cli import main
 from router.macs import kernel_macs
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from controller.core import pipeline
-from controller.core.addresses import parse_address, parse_prefix
 from controller.core.backends import RouteBackend
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.home_agents import HomeAgent, Status
+from hoaflow.addresses import parse_address, parse_prefix
 from router.endpoint import TOUT, Endpoint
 from router.macs import kernel_macs
 from tests.support.flow_text import ofctl_text

@@ -4,7 +4,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.core.addresses import Prefix, format_address, parse_address, parse_prefix
 from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding, Change
 from controller.core.flows import Flow, FlowKey, Kind, Normal, Output
@@ -14,6 +13,7 @@ from controller.core.offload import Offload
 from controller.core.router import Router, Timing
 from controller.core.snapshots import SnapshotResult
 from controller.core.tunnels import EndpointName
+from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")

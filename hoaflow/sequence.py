@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Order the sequence numbers of Binding Updates (RFC 6275 section 9.5.1)."""
+
+SEQUENCE_SPACE = 1 << 16
+
+
+def is_newer(candidate: int, than: int) -> bool:
+    """Tell whether a sequence number is greater than another, modulo 2**16.
+
+    The 32767 numbers after `than` are newer.
+
+    >>> is_newer(0, than=0xFFFF), is_newer(7, than=7), is_newer(0x8000, than=0)
+    (True, False, False)
+    """
+    return 0 < (candidate - than) % SEQUENCE_SPACE < SEQUENCE_SPACE // 2
+
+
+def next_sequence(sequence: int) -> int:
+    """Return the sequence number after this one."""
+    return (sequence + 1) % SEQUENCE_SPACE
