@@ -20,9 +20,9 @@ from controller.garbage import spare_full_collections
 from controller.hangup import Hangup
 from controller.metrics import Metrics
 from controller.rest.api import RestApi
-from controller.rest.calls import Controlled
-from controller.rest.gate import Gate
-from controller.rest.server import RestServer
+from controller.rest.authorization import Authorization
+from controller.rest.context import ApiContext
+from controller.rest.http.server import RestServer
 from controller.settings import load
 from controller.southbound.channels import Channels
 from controller.tls import ServerTls
@@ -68,7 +68,7 @@ class Runtime:
         self._metrics = Metrics(self._offload, self.channels)
         self._traffic = TrafficHistory(self._offload)
         self._api = RestApi(
-            Controlled(
+            ApiContext(
                 self._offload,
                 settings,
                 self.channels,
@@ -79,7 +79,7 @@ class Runtime:
                 self._metrics,
                 self._traffic,
             ),
-            Gate(self._exposure.tokens, settings),
+            Authorization(self._exposure.tokens, settings),
         )
 
     def start(self, spawn: Callable[..., object]) -> list[object]:

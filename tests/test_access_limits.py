@@ -5,8 +5,8 @@ import pytest
 
 from controller.access import limits as module
 from controller.access.limits import Allowance, Limits, TooMuch
-from controller.access.seldom import MOST_SUBJECTS, Seldom
-from controller.rest.connections import Connection, Connections, TooManyConnections
+from controller.access.log_throttle import MOST_SUBJECTS, LogThrottle
+from controller.rest.http.connections import Connection, Connections, TooManyConnections
 
 
 def test_a_client_has_its_rate_and_others_have_theirs() -> None:
@@ -55,13 +55,13 @@ def test_clients_are_forgotten_but_not_while_they_ask(monkeypatch: pytest.Monkey
         limits.enter("busy", 0, now=10.0)
 
 
-def test_what_happens_often_is_told_seldom() -> None:
-    seldom = Seldom(60.0)
-    assert [seldom.due("a", now) for now in (0.0, 1.0, 59.0, 60.0)] == [0, None, None, 2]
-    assert seldom.due("b", 1.0) == 0
+def test_what_happens_often_is_logged_once_in_a_while() -> None:
+    throttle = LogThrottle(60.0)
+    assert [throttle.due("a", now) for now in (0.0, 1.0, 59.0, 60.0)] == [0, None, None, 2]
+    assert throttle.due("b", 1.0) == 0
     for number in range(2 * MOST_SUBJECTS):
-        seldom.due(str(number), 100.0)
-    assert len(seldom._told) <= MOST_SUBJECTS
+        throttle.due(str(number), 100.0)
+    assert len(throttle._logged) <= MOST_SUBJECTS
 
 
 class Opened:

@@ -20,8 +20,8 @@ from controller.core.updates import MOST_TOLD
 from controller.events import EventBuffer
 from controller.metrics import Metrics
 from controller.rest.api import RestApi
-from controller.rest.calls import Controlled
-from controller.rest.gate import Gate
+from controller.rest.authorization import Authorization
+from controller.rest.context import ApiContext
 from controller.traffic_history import KEPT, TrafficHistory
 from tests.support.conformance import assert_declared
 from tests.support.settings import defaults
@@ -55,10 +55,8 @@ class Api:
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
         metrics = Metrics(self.offload, {})
         self.traffic = TrafficHistory(self.offload)
-        controlled = Controlled(
-            self.offload, SETTINGS, {}, changed, KeyedSignal(), notify, events, metrics, self.traffic
-        )
-        self._client = Client(RestApi(controlled, Gate(None, SETTINGS)))
+        context = ApiContext(self.offload, SETTINGS, {}, changed, KeyedSignal(), notify, events, metrics, self.traffic)
+        self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
         """One call; `body` goes as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""

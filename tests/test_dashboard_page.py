@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from controller.core.events import EVENTS
-from controller.rest.dashboard_calls import PAGE
+from controller.rest.calls.pages import PAGE
 from tests.support.bench import HOME_ADDRESS, HOME_PREFIX, Bench, binding, registered
 from tests.support.browser import Browser
 from tests.support.controller import Controller

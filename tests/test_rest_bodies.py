@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from controller.rest.bodies import AcknowledgementBody, decode
 from controller.rest.problems import Problem
+from controller.rest.schemas.bodies import AcknowledgementBody, decode
 
 FLOW = (
     '{"revision": 0, "flow": {"transmit_port": "tx", "receive_port": "rx", "router_mac": "02:00:00:00:00:0c",'

@@ -17,24 +17,24 @@ from controller.core.bindings import StaleSequence
 from controller.core.home_agents import PrefixesOverlap
 from controller.core.offload import UnknownRouter
 from controller.core.snapshots import Superseded
-from controller.rest.answers import FieldError
 from controller.rest.audit import Audit, note_subject
-from controller.rest.binding_calls import BindingCalls
-from controller.rest.bodies import decode_either
-from controller.rest.calls import ARRIVED, Controlled, forbidden_problem, stale_problem
-from controller.rest.dashboard_calls import DashboardCalls
-from controller.rest.docs_calls import DocsCalls
-from controller.rest.event_calls import EventCalls
-from controller.rest.gate import Gate
-from controller.rest.home_agent_calls import HomeAgentCalls
-from controller.rest.metrics_calls import MetricsCalls
+from controller.rest.authorization import Authorization
+from controller.rest.calls.bindings import BindingCalls
+from controller.rest.calls.docs import DocsCalls
+from controller.rest.calls.events import EventCalls
+from controller.rest.calls.home_agents import HomeAgentCalls
+from controller.rest.calls.metrics import MetricsCalls
+from controller.rest.calls.pages import DashboardCalls
+from controller.rest.calls.routers import RouterCalls
+from controller.rest.calls.system import ProbeCalls
+from controller.rest.calls.traffic import TrafficCalls
+from controller.rest.context import ARRIVED, ApiContext, forbidden_problem, stale_problem
 from controller.rest.openapi import document
 from controller.rest.operations import CONVERTERS, Operation, operations_of
-from controller.rest.probe_calls import ProbeCalls
 from controller.rest.problems import Problem, wrong_field
-from controller.rest.queries import decode_query
-from controller.rest.router_calls import RouterCalls
-from controller.rest.traffic_calls import TrafficCalls
+from controller.rest.schemas.answers import FieldError
+from controller.rest.schemas.bodies import decode_either
+from controller.rest.schemas.queries import decode_query
 from logs import Log
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ OPERATIONS = [operation for group in (*GROUPS, DocsCalls, DashboardCalls) for op
 class RestApi:
     """A WSGI application."""
 
-    def __init__(self, controlled: Controlled, gate: Gate) -> None:
-        docs = DocsCalls(document(OPERATIONS, gate.needs_tokens))
-        calls = [*(group(controlled) for group in GROUPS), docs, DashboardCalls()]
+    def __init__(self, context: ApiContext, authorization: Authorization) -> None:
+        docs = DocsCalls(document(OPERATIONS, authorization.needs_tokens))
+        calls = [*(group(context) for group in GROUPS), docs, DashboardCalls()]
         rules = [operation.rule(group) for group in calls for operation in operations_of(type(group))]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False, converters=CONVERTERS)
-        self._controlled = controlled
-        self._gate = gate
+        self._context = context
+        self._authorization = authorization
         self._audit = Audit()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -122,10 +122,10 @@ class RestApi:
         try:
             (operation, handler), in_path = self._urls.bind_to_environ(request.environ).match()
         except HTTPException:
-            self._gate.count(request)
+            self._authorization.count(request)
             raise
         note_subject(request, in_path)
-        visit = self._gate.admit(request, operation, in_path)
+        visit = self._authorization.admit(request, operation, in_path)
         response: Response | None = None
         try:
             arguments: dict[str, Any] = dict(in_path)
@@ -143,10 +143,10 @@ class RestApi:
                 visit.leave()
 
     def _body(self, request: Request, operation: Operation) -> Any:
-        return decode_either(self._controlled.body(request), operation.body)
+        return decode_either(self._context.body(request), operation.body)
 
     def _refuse(self, problem: Problem, stale: bool = False) -> Response:
-        self._controlled.metrics.refused(problem.status, stale)
+        self._context.metrics.refused(problem.status, stale)
         return problem.response()
 
     def _other_method(self, request: Request, allowed: list[str]) -> Response:

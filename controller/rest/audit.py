@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Request, Response
 
+from controller.access.log_throttle import LogThrottle
 from controller.access.roles import ANONYMOUS
-from controller.access.seldom import Seldom
-from controller.rest import bodies
-from controller.rest.gate import CALLER
+from controller.rest.authorization import CALLER
 from controller.rest.problems import Problem
+from controller.rest.schemas import bodies
 from hoaflow.addresses import format_address
 from logs import Log
 
@@ -24,7 +24,7 @@ EVENT = "audit"
 NOTED, SUBJECT = "hoaflow.noted", "hoaflow.subject"
 CHANGING = frozenset({"POST", "PUT", "DELETE"})
 # Seconds in which what an address without a token tries to change is told once.
-STRANGERS_EVERY = 60.0
+ANONYMOUS_EVERY = 60.0
 
 
 def note(request: Request, fields: Mapping[str, object], changed: bool = True) -> None:
@@ -45,7 +45,7 @@ class Audit:
     """Writes the lines. Calls that changed nothing are told at level DEBUG."""
 
     def __init__(self) -> None:
-        self._strangers = Seldom(STRANGERS_EVERY)
+        self._anonymous = LogThrottle(ANONYMOUS_EVERY)
 
     def tell(self, request: Request, response: Response) -> None:
         """A call that may change something has been answered."""
@@ -58,7 +58,7 @@ class Audit:
         told = {"who": caller.name, "client": address, "method": request.method, "path": request.path}
         told |= {**request.environ.get(SUBJECT, {}), **fields}
         if caller is ANONYMOUS:
-            quiet = self._strangers.due(str(address), time.monotonic())
+            quiet = self._anonymous.due(str(address), time.monotonic())
             if quiet is None:
                 return
             told["more"] = quiet

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from controller.rest import problems
-from controller.rest.answers import ProblemDetails
 from controller.rest.operations import JSON, Content, Operation, PathParameters, Role
+from controller.rest.schemas.answers import ProblemDetails
 
 SCHEMES = {"token": {"type": "http", "scheme": "bearer", "description": "A token of the tokens file."}}
 DESCRIPTION = (

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from werkzeug.routing import BaseConverter, Rule
 
 from controller.access.roles import Role
-from controller.rest.fields import DatapathId, HomeAddress, Ipv6Address
+from controller.rest.schemas.fields import DatapathId, HomeAddress, Ipv6Address
 
 JSON = "application/json"
 _PARAMETER = re.compile(r"\{(\w+)\}")

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 from werkzeug.wrappers import Response
 
-from controller.rest.answers import FieldError, ProblemDetails
+from controller.rest.schemas.answers import FieldError, ProblemDetails
 
 MEDIA_TYPE = "application/problem+json"
 

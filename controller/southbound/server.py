@@ -17,7 +17,7 @@ from ryu.controller import controller
 from ryu.controller.handler import MAIN_DISPATCHER
 from ryu.ofproto import ofproto_common
 
-from controller.access.seldom import Seldom
+from controller.access.log_throttle import LogThrottle
 from controller.listening import connections, listen
 from controller.tls import HandshakeFailed, ServerTls
 from logs import Log
@@ -55,7 +55,7 @@ class OpenFlowServer:
         self._tls = tls
         # Each one's peer, and what ends it; the oldest first.
         self._in_handshake: OrderedDict[object, tuple[Any, Callable[[], None]]] = OrderedDict()
-        self._told = Seldom(TOLD_EVERY)
+        self._throttle = LogThrottle(TOLD_EVERY)
 
     def serve(self) -> None:
         """Listen, until the greenlet is ended. Raises CannotListen."""
@@ -103,7 +103,7 @@ class OpenFlowServer:
             handshake.cancel()
 
     def _refuse(self, peer: Any, reason: str) -> None:
-        more = self._told.due(str(peer[0]), time.monotonic())
+        more = self._throttle.due(str(peer[0]), time.monotonic())
         if more is not None:
             LOG.warning("switch-refused", peer=peer[0], reason=reason, more=more)
 

@@ -11,28 +11,29 @@ from werkzeug.wrappers import Request, Response
 
 from controller.access.roles import Forbidden
 from controller.core.bindings import Binding
-from controller.rest import answers, bodies, views
 from controller.rest.audit import note
-from controller.rest.calls import Controlled, forbidden_problem, json_answer, page_answer
-from controller.rest.gate import caller_of
+from controller.rest.authorization import caller_of
+from controller.rest.context import ApiContext, forbidden_problem, json_answer, page_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
-from controller.rest.queries import HomeAgentsQuery
+from controller.rest.schemas import answers, bodies
+from controller.rest.schemas.queries import HomeAgentsQuery
+from controller.rest.views.bindings import home_agent_view
 
 
 class HomeAgentCalls:
     """What a bridge calls, and the list of home agents."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery, own=True)
     def list_home_agents(self, request: Request, query: HomeAgentsQuery) -> Response:
         """List the home agents, by page, filtered."""
         own = caller_of(request).home_agent
         now = time.monotonic()
-        visible = (agent for agent in self._at.offload.home_agents if own in (None, agent.address))
-        shown = (views.home_agent_view(agent, self._at.offload, now) for agent in visible)
+        visible = (agent for agent in self._context.offload.home_agents if own in (None, agent.address))
+        shown = (home_agent_view(agent, self._context.offload, now) for agent in visible)
         found = ((each.home_agent, each) for each in shown if query.status in (UNSET, each.status))
         return page_answer(answers.HomeAgents, query, found, lambda each: each)
 
@@ -46,24 +47,24 @@ class HomeAgentCalls:
     )
     def put_home_agent(self, request: Request, body: bodies.HomeAgentBody, address: str) -> Response:
         """Announce a home agent, or renew its bridge's lease. Idempotent."""
-        if body.lease > self._at.settings.longest_lease:
-            longest = self._at.settings.longest_lease
+        if body.lease > self._context.settings.longest_lease:
+            longest = self._context.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
         packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.core_status()
         caller = caller_of(request)
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
-        before = self._at.offload.home_agents.get(packed)
-        home_agent = self._at.offload.announce(packed, prefixes, body.lease, status, now)
+        before = self._context.offload.home_agents.get(packed)
+        home_agent = self._context.offload.announce(packed, prefixes, body.lease, status, now)
         renewed = (
             before is not None
             and before.lease_held(now)
             and (before.home_prefixes, before.status) == (prefixes, status)
         )
         note(request, {"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, changed=not renewed)
-        self._at.notify()
-        return json_answer(views.home_agent_view(home_agent, self._at.offload, now))
+        self._context.notify()
+        return json_answer(home_agent_view(home_agent, self._context.offload, now))
 
     @operation(
         "PUT",
@@ -81,8 +82,8 @@ class HomeAgentCalls:
         home_agent = bodies.address_in_path(address)
         caller, began = caller_of(request), time.monotonic()
         refused: list[answers.RefusedItem] = []
-        with self._at.offload.snapshot(home_agent, began) as snapshot:
-            for items in self._at.slices(body().bindings):
+        with self._context.offload.snapshot(home_agent, began) as snapshot:
+            for items in self._context.slices(body().bindings):
                 bindings: list[tuple[int, Binding]] = []
                 for index, raw in items:
                     try:
@@ -98,8 +99,8 @@ class HomeAgentCalls:
                         bindings.append((index, binding))
                 snapshot.take_in(bindings, time.monotonic())
             while not snapshot.complete(time.monotonic()):
-                self._at.pause()
-        self._at.notify()
+                self._context.pause()
+        self._context.notify()
         result = snapshot.result
         for index, binding, error in result.refused:
             refusal = wrong_field(error.field, error.reason)

@@ -10,13 +10,15 @@ from werkzeug.wrappers import Request, Response
 from controller.core.differences import compare
 from controller.core.router import Router
 from controller.core.traffic import Counters
-from controller.rest import answers, bodies, views
 from controller.rest.audit import note
-from controller.rest.calls import Controlled, json_answer, page_answer
-from controller.rest.difference_view import difference_view
+from controller.rest.context import ApiContext, json_answer, page_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
-from controller.rest.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
+from controller.rest.schemas import answers, bodies
+from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
+from controller.rest.views.flows import difference_view, flow_view
+from controller.rest.views.routers import news_view, router_view
+from controller.rest.views.values import dpid_text
 from controller.southbound.decoder import InstalledFlow
 from controller.southbound.exchange import SwitchSilent
 
@@ -27,15 +29,15 @@ NOT_CONNECTED = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 class RouterCalls:
     """Routers, their live flows, and what their tunnel agents call."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=RoutersQuery)
     def list_routers(self, request: Request, query: RoutersQuery) -> Response:
         """List the routers, by page, filtered."""
         found = (
-            (views.dpid_text(dpid), router)
-            for dpid, router in self._at.offload.routers.items()
+            (dpid_text(dpid), router)
+            for dpid, router in self._context.offload.routers.items()
             if query.connected in (UNSET, _yes_or_no(router.connected))
             and query.draining in (UNSET, _yes_or_no(router.gates.draining))
         )
@@ -66,26 +68,26 @@ class RouterCalls:
         served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
         found = (
             (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
-            for flow in self._at.by_turns(self._installed(router))
+            for flow in self._context.by_turns(self._installed(router))
             if flow.entry is not None
             and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
             and (served is None or served in router.served_by(flow.entry.flow, now))
         )
-        return page_answer(answers.Flows, query, found, lambda flow: views.flow_view(*flow, router, now))
+        return page_answer(answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
 
     @operation("GET", "/v1/routers/{dpid}/diff", Role.READ, answers.Difference, NOT_CONNECTED, query=DifferenceQuery)
     def compare_flows(self, request: Request, query: DifferenceQuery, dpid: str) -> Response:
         """Compare the flows that a router should have with those that its switch has right now. Changes nothing."""
         router = self._router(dpid)
-        deadline = time.monotonic() + self._at.settings.answer_within
+        deadline = time.monotonic() + self._context.settings.answer_within
         while True:
             installed, now = self._installed(router), time.monotonic()
             entries = [flow.entry for flow in installed if flow.entry is not None]
-            *_, difference = self._at.unhurried(compare(router.flows, entries, now))
+            *_, difference = self._context.unhurried(compare(router.flows, entries, now))
             # What is on its way to the switch at this moment is no difference.
             if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
                 return json_answer(difference_view(difference, installed, router, query.limit, now))
-            self._at.changed.wait(deadline - time.monotonic())
+            self._context.changed.wait(deadline - time.monotonic())
 
     @operation("GET", "/v1/routers/{dpid}/tunnels", Role.ROUTER, answers.TunnelList, UNKNOWN, query=TunnelsQuery)
     def get_tunnels(self, request: Request, query: TunnelsQuery, dpid: str) -> Response:
@@ -93,14 +95,14 @@ class RouterCalls:
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
         # Once only: while the answer is held back, nobody knows whether the agent still lives.
-        router = self._at.offload.hear_agent(bodies.dpid_in_path(dpid), now)
-        self._at.notify()
+        router = self._context.offload.hear_agent(bodies.dpid_in_path(dpid), now)
+        self._context.notify()
         news = router.tunnels.news(query.after)
         while not news.full and news.revision == query.after and now < deadline:
-            self._at.changed.wait(deadline - now)
+            self._context.changed.wait(deadline - now)
             news, now = router.tunnels.news(query.after), time.monotonic()
-        synced = [agent for agent in self._at.offload.home_agents if agent.synced]
-        return json_answer(views.news_view(news, synced))
+        synced = [agent for agent in self._context.offload.home_agents if agent.synced]
+        return json_answer(news_view(news, synced))
 
     @operation(
         "PUT",
@@ -112,42 +114,42 @@ class RouterCalls:
     def put_acknowledgement(self, request: Request, body: bodies.AcknowledgementBody, dpid: str) -> Response:
         """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
         endpoints, flow, macs = body.core_endpoints(), body.core_flow(), body.core_macs()
-        failures = dict(map(body.failure, self._at.by_turns(range(len(body.failed)))))
+        failures = dict(map(body.failure, self._context.by_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
         was = None
-        if (router := self._at.offload.routers.get(number)) is not None:
+        if (router := self._context.offload.routers.get(number)) is not None:
             was = router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs, router.tunnels.failures
-        self._at.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
+        self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
         backend = "route" if endpoints else "none" if flow is None else "flow"
         note(request, {"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, macs, failures))
-        self._at.notify()
-        return json_answer(answers.AgentLease(self._at.settings.agent_lease))
+        self._context.notify()
+        return json_answer(answers.AgentLease(self._context.settings.agent_lease))
 
     def _drain(self, router: Router, draining: bool) -> Response:
         if not router.connected:
             reason = "is not connected, and it is the switch that remembers; try again when it is back"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
         now = time.monotonic()
-        deadline = now + self._at.settings.request_timeout
-        self._at.offload.drain(router.dpid, draining, now)
-        self._at.notify()
+        deadline = now + self._context.settings.request_timeout
+        self._context.offload.drain(router.dpid, draining, now)
+        self._context.notify()
         while router.connected and not router.gates.drain_confirmed(now) and now < deadline:
-            self._at.changed.wait(deadline - now)
+            self._context.changed.wait(deadline - now)
             now = time.monotonic()
         if not router.gates.drain_confirmed(now):
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
         return json_answer(self._view(router))
 
     def _router(self, dpid: str) -> Router:
-        return self._at.offload.router(bodies.dpid_in_path(dpid))
+        return self._context.offload.router(bodies.dpid_in_path(dpid))
 
     def _view(self, router: Router) -> answers.Router:
-        return views.router_view(router, self._at.offload, time.monotonic())
+        return router_view(router, self._context.offload, time.monotonic())
 
     def _installed(self, router: Router) -> list[InstalledFlow]:
         """Read a router's flows from its switch. Raises Problem when that does not answer."""
-        channel = self._at.channels.get(router.dpid)
+        channel = self._context.channels.get(router.dpid)
         if channel is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} is not connected")
         try:
@@ -161,4 +163,4 @@ def _yes_or_no(truth: bool) -> str:
 
 
 def _switch(router: Router) -> str:
-    return f"the switch of router {views.dpid_text(router.dpid)}"
+    return f"the switch of router {dpid_text(router.dpid)}"

@@ -14,16 +14,16 @@ from werkzeug.wrappers import Request
 from controller.access.limits import Allowance, Limits, TooMuch
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
 from controller.access.tokens import Tokens
-from controller.rest import bodies
-from controller.rest.connections import LET_IN
+from controller.rest.http.connections import LET_IN
 from controller.rest.operations import Operation
 from controller.rest.problems import Problem
+from controller.rest.schemas import bodies
 from controller.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-CALLER, GATE = "hoaflow.caller", "hoaflow.gate"
+CALLER, AUTHORIZATION = "hoaflow.caller", "hoaflow.authorization"
 # What browsers say of a request that a page of another origin makes (Fetch Metadata).
 OTHER_SITES = {"cross-site", "same-site"}
 
@@ -44,7 +44,7 @@ class Visit:
         self._limits.leave(self._client, self._body_bytes)
 
 
-class Gate:
+class Authorization:
     """Knows who may call. Without ``tokens`` that is everybody who is on this host, and no page of a foreign site."""
 
     def __init__(self, tokens: Tokens | None, settings: Settings) -> None:
@@ -60,7 +60,7 @@ class Gate:
         visit = self._enter(request, operation)
         environ, caller = request.environ, visit.caller
         try:
-            environ[CALLER], environ[GATE] = caller, self
+            environ[CALLER], environ[AUTHORIZATION] = caller, self
             _check_role(caller, operation, "HTTP_AUTHORIZATION" in environ)
             _check_scope(caller, in_path)
         except Exception:
@@ -119,8 +119,8 @@ def caller_of(request: Request) -> Caller:
 
 def may_go_on(request: Request) -> bool:
     """Tell whether who makes a request that has been let in would be so again: an answer without an end has to ask."""
-    gate: Gate = request.environ[GATE]
-    return gate.still_knows(caller_of(request))
+    authorization: Authorization = request.environ[AUTHORIZATION]
+    return authorization.still_knows(caller_of(request))
 
 
 def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:

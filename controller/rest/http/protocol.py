@@ -13,8 +13,8 @@ import eventlet
 import eventlet.wsgi
 
 from controller.linger import linger
-from controller.rest.chunks import ChunkFraming
-from controller.rest.connections import LET_IN
+from controller.rest.http.chunks import ChunkFraming
+from controller.rest.http.connections import LET_IN
 from controller.rest.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:

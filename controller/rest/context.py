@@ -19,10 +19,10 @@ from controller.core.bindings import StaleSequence
 from controller.core.offload import Offload
 from controller.events import EventBuffer
 from controller.metrics import Metrics
-from controller.rest.answers import FieldError
 from controller.rest.operations import JSON
 from controller.rest.problems import Problem
-from controller.rest.queries import PageQuery
+from controller.rest.schemas.answers import FieldError
+from controller.rest.schemas.queries import PageQuery
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 from controller.traffic_history import TrafficHistory
@@ -40,7 +40,7 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
-class Controlled:
+class ApiContext:
     """What calls act on. ``channels`` are the connected switches by datapath id; ``notify`` tells all that something
     in the core may have changed, ``changed`` waits for that, and ``moved`` for what happens to one home address;
     ``events`` are those that happened of late, ``metrics`` what is measured, ``traffic`` what was carried over the last

@@ -18,21 +18,22 @@ from controller.core.flows import FlowKey
 from controller.core.router import FEW
 from controller.core.traffic import Counters
 from controller.core.updates import MOST_TOLD
-from controller.rest import answers, bodies, views
 from controller.rest.audit import note
-from controller.rest.calls import (
+from controller.rest.authorization import caller_of
+from controller.rest.context import (
     ARRIVED,
-    Controlled,
+    ApiContext,
     forbidden_problem,
     json_answer,
     page_answer,
     stale_problem,
 )
-from controller.rest.explanation_view import explanation_view
-from controller.rest.gate import caller_of
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem, wrong_field
-from controller.rest.queries import BindingsQuery, PostQuery
+from controller.rest.schemas import answers, bodies
+from controller.rest.schemas.queries import BindingsQuery, PostQuery
+from controller.rest.views.bindings import FlowCounters, binding_view
+from controller.rest.views.explanation import explanation_view
 
 # Counters asked for again within this time, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
@@ -47,8 +48,8 @@ AUDITED = frozenset({change.value for change in CHANGES} | {REFUSED})
 class BindingCalls:
     """Post, list, show and remove bindings."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @operation(
         "POST",
@@ -76,28 +77,28 @@ class BindingCalls:
         try:
             change = self._post(caller_of(request), binding, now)
         except Refused:
-            self._at.notify()  # what was held may have been withdrawn
+            self._context.notify()  # what was held may have been withdrawn
             raise
         self._measure(request, body, change, now)
-        self._at.notify()
+        self._context.notify()
         note(request, {"subject": binding.home_address, "change": change.value}, change in CHANGES)
-        if self._at.offload.held(binding.home_address) is None:
+        if self._context.offload.held(binding.home_address) is None:
             return json_answer(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
-        held = self._at.offload.held(binding.home_address) or binding
+        held = self._context.offload.held(binding.home_address) or binding
         return json_answer(self._binding_view(held, self._no_counters), status)
 
     def _post_several(self, request: Request, body: bodies.BindingsBody, now: float) -> Response:
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         urgent = len(body.bindings) <= FEW
-        for items in self._at.slices(body.bindings):
+        for items in self._context.slices(body.bindings):
             told = sum(changes[change.value] for change in CHANGES) < MOST_TOLD
             results += [self._post_item(request, index, raw, now, changes, told, urgent) for index, raw in items]
-        self._at.offload.updated(sum(changes[change.value] for change in CHANGES))
-        self._at.notify()
+        self._context.offload.updated(sum(changes[change.value] for change in CHANGES))
+        self._context.notify()
         note(request, changes, any(changes[name] for name in AUDITED))
         return json_answer(answers.BatchResults(results))
 
@@ -130,37 +131,37 @@ class BindingCalls:
             self._measure(request, body, change, now)
             return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
         changes[REFUSED] += 1
-        self._at.metrics.refused(problem.status, stale)
+        self._context.metrics.refused(problem.status, stale)
         return answers.BatchResult(index, problem.status, problem.errors or UNSET)
 
     def _post(self, caller: Caller, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
         """Take one binding. Raises Forbidden, and what ``Offload.post`` raises."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
-        return self._at.offload.post(binding, now, told, urgent)
+        return self._context.offload.post(binding, now, told, urgent)
 
     def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
         if change in (Change.ADDED, Change.CHANGED) and body.withheld is None:
-            self._at.metrics.taken(now - request.environ[ARRIVED])
+            self._context.metrics.taken(now - request.environ[ARRIVED])
             if body.detected_ago is not None:
-                self._at.metrics.detected(body.detected_ago)
+                self._context.metrics.detected(body.detected_ago)
 
     def _wait_active(self, binding: Binding) -> bool:
         """Wait until the switches have confirmed a binding; give up with the request's time-out or a newer one."""
-        deadline = time.monotonic() + self._at.settings.request_timeout
-        self._at.offload.activations.tell(binding.home_address)
+        deadline = time.monotonic() + self._context.settings.request_timeout
+        self._context.offload.activations.tell(binding.home_address)
         while True:
             now = time.monotonic()
-            held = self._at.offload.bindings.get(binding.home_address)
+            held = self._context.offload.bindings.get(binding.home_address)
             if held is None or not held.same_path(binding):
                 return False
-            if self._at.offload.state_of(held, now).state == "active":
+            if self._context.offload.state_of(held, now).state == "active":
                 return True
             if now >= deadline:
                 return False
             # Most is told of the home address itself; a gate that opens is not, and comes seldom.
-            self._at.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
+            self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
     @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
     def list_bindings(self, request: Request, query: BindingsQuery) -> Response:
@@ -172,10 +173,12 @@ class BindingCalls:
             caller.check_home_agent(home_agent)
         care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         within = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
-        offload = self._at.offload
+        offload = self._context.offload
         found = (
             (str(home_address), binding)
-            for home_address in self._at.by_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
+            for home_address in self._context.by_turns(
+                offload.bindings.home_addresses() + offload.withheld.home_addresses()
+            )
             if (within is None or within.contains(home_address))
             and (binding := offload.held(home_address)) is not None
             and home_agent in (None, binding.home_agent)
@@ -202,10 +205,10 @@ class BindingCalls:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""
         prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
         try:
-            found = explain(self._at.offload, prefix, now)
+            found = explain(self._context.offload, prefix, now)
         except NotCovered as error:
             raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
-        return json_answer(explanation_view(prefix, found, self._at.offload, self._counters(), now))
+        return json_answer(explanation_view(prefix, found, self._context.offload, self._counters(), now))
 
     @operation(
         "DELETE",
@@ -218,26 +221,26 @@ class BindingCalls:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
         binding = self._held(home_address)
         note(request, {"subject": binding.home_address})
-        self._at.offload.remove(binding.home_address, time.monotonic())
-        self._at.notify()
+        self._context.offload.remove(binding.home_address, time.monotonic())
+        self._context.notify()
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _held(self, home_address: str) -> Binding:
-        binding = self._at.offload.held(bodies.prefix_in_path(home_address))
+        binding = self._context.offload.held(bodies.prefix_in_path(home_address))
         if binding is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")
         return binding
 
-    def _binding_view(self, binding: Binding, counters: views.FlowCounters) -> answers.Binding:
-        return views.binding_view(binding, self._at.offload, counters, time.monotonic())
+    def _binding_view(self, binding: Binding, counters: FlowCounters) -> answers.Binding:
+        return binding_view(binding, self._context.offload, counters, time.monotonic())
 
-    def _counters(self) -> views.FlowCounters:
+    def _counters(self) -> FlowCounters:
         """Return the switches' counters, each switch asked once."""
         read: dict[int, Mapping[FlowKey, Counters]] = {}
 
         def counters(dpid: int) -> Mapping[FlowKey, Counters]:
             if dpid not in read:
-                channel = self._at.channels.get(dpid)
+                channel = self._context.channels.get(dpid)
                 read[dpid] = channel.counters(COUNTERS_FRESH) if channel else {}
             return read[dpid]
 

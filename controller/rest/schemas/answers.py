@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.events import EVENTS
 from controller.events import RESET
-from controller.rest.fields import (
+from controller.rest.schemas.fields import (
     Count,
     DatapathId,
     FlowKind,

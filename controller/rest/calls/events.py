@@ -11,13 +11,13 @@ from werkzeug.wrappers import Request, Response
 
 from controller.core.events import EVENTS
 from controller.events import Lost, Part, Recorded
-from controller.rest import answers
-from controller.rest.calls import Controlled, json_answer
-from controller.rest.gate import may_go_on
+from controller.rest.authorization import may_go_on
+from controller.rest.context import ApiContext, json_answer
+from controller.rest.http.stream_reader import StreamReader
 from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem, wrong_field
-from controller.rest.queries import EventsQuery
-from controller.rest.stream_reader import StreamReader
+from controller.rest.schemas import answers
+from controller.rest.schemas.queries import EventsQuery
 from logs import Log
 
 LOG = Log("rest")
@@ -34,8 +34,8 @@ RETRY = 1000
 class EventCalls:
     """Follow events, or read those of late."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
         self._streams = 0
 
     @operation(
@@ -53,7 +53,7 @@ class EventCalls:
         return self._stream(request, query, names) if query.follow == "yes" else self._page(query, names)
 
     def _page(self, query: EventsQuery, names: Collection[str] | None) -> Response:
-        buffer = self._at.events
+        buffer = self._context.events
         named = query.after if query.cursor is UNSET else query.cursor
         after = 0 if named is UNSET else named
         try:
@@ -65,9 +65,9 @@ class EventCalls:
         return json_answer(answers.Events(list(map(_item, part.events)), str(part.position) if more else None))
 
     def _stream(self, request: Request, query: EventsQuery, names: Collection[str] | None) -> Response:
-        buffer = self._at.events
+        buffer = self._context.events
         position = _position(request, query, buffer.last)
-        most = self._at.settings.event_streams
+        most = self._context.settings.event_streams
         if self._streams >= most:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -81,16 +81,16 @@ class EventCalls:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._streams += 1
-        self._at.metrics.streams.inc()
+        self._context.metrics.streams.inc()
 
         def ended() -> None:
             self._streams -= 1
-            self._at.metrics.streams.dec()
+            self._context.metrics.streams.dec()
             reader.release()
             if not may_go_on(request):
                 LOG.info("event-stream-ended", reason="token withdrawn", streams=self._streams)
             elif not reader.has_left:  # a stream has no end of its own
-                self._at.metrics.streams_dropped.inc()
+                self._context.metrics.streams_dropped.inc()
                 LOG.info("event-stream-dropped", reason="slow", streams=self._streams)
 
         response.call_on_close(ended)
@@ -100,7 +100,7 @@ class EventCalls:
         self, position: int, names: Collection[str] | None, reader: StreamReader, allowed: Callable[[], bool]
     ) -> Iterator[bytes]:
         """Return what is written to one client, until it has left, is too slow or is not ``allowed`` any more."""
-        buffer, heartbeat = self._at.events, self._at.settings.event_heartbeat
+        buffer, heartbeat = self._context.events, self._context.settings.event_heartbeat
         yield b"retry: %d\n\n" % RETRY
         written = -heartbeat  # at once: a client that gets no event at all shall know where to resume
         up_to_date = True

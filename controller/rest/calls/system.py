@@ -7,19 +7,20 @@ from http import HTTPStatus
 from werkzeug.wrappers import Request, Response
 
 from controller.core.readiness import Missing, readiness
-from controller.rest import answers, views
-from controller.rest.answers import FieldError
-from controller.rest.calls import Controlled, json_answer
+from controller.rest.context import ApiContext, json_answer
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
+from controller.rest.schemas import answers
+from controller.rest.schemas.answers import FieldError
+from controller.rest.views.values import dpid_text
 from hoaflow.addresses import format_address
 
 
 class ProbeCalls:
     """Liveness and readiness."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @operation("GET", "/healthz", Role.ANYONE, answers.Health)
     def get_health(self, request: Request) -> Response:
@@ -32,8 +33,8 @@ class ProbeCalls:
         open; if not, what is missing. A controller that is not ready still has to be reached by those who can change
         that."""
         now = time.monotonic()
-        behind = {dpid: ch.behind_since for dpid, ch in self._at.channels.items() if ch.behind_since is not None}
-        found = readiness(self._at.offload, behind, self._at.settings.answer_within, now)
+        behind = {dpid: ch.behind_since for dpid, ch in self._context.channels.items() if ch.behind_since is not None}
+        found = readiness(self._context.offload, behind, self._context.settings.answer_within, now)
         if found.missing:
             errors = tuple(FieldError(_subject(each), each.reason.text) for each in found.missing)
             detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
@@ -45,4 +46,4 @@ def _subject(missing: Missing) -> str:
     """What is missing something, as the path of its call says it."""
     if isinstance(missing.subject, bytes):
         return f"home-agents/{format_address(missing.subject)}"
-    return "routers" if missing.subject is None else f"routers/{views.dpid_text(missing.subject)}"
+    return "routers" if missing.subject is None else f"routers/{dpid_text(missing.subject)}"

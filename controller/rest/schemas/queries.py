@@ -7,9 +7,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.datastructures import MultiDict
 
-from controller.rest.bodies import split_error
-from controller.rest.fields import FlowKind, HomeAddress, Ipv6Address, Revision
 from controller.rest.problems import wrong_field
+from controller.rest.schemas.bodies import split_error
+from controller.rest.schemas.fields import FlowKind, HomeAddress, Ipv6Address, Revision
 
 LARGEST_LIMIT = 1000
 # An agent's long poll holds a connection; no longer than this, in seconds.

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from werkzeug.wrappers import Request, Response
 
+from controller.rest.calls.static_files import CONDITIONAL, StaticFiles
 from controller.rest.operations import JSON, Content, Role, operation
-from controller.rest.static_files import CONDITIONAL, StaticFiles
 
-PAGE = Path(__file__).parent / "docs"
+PAGE = Path(__file__).parents[1] / "docs"
 FILES = (
     PAGE / "index.html",
     PAGE / "start.js",

@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName, FlowTunnelNames
-from controller.rest.fields import (
+from controller.rest.problems import Problem, wrong_field
+from controller.rest.schemas.fields import (
     DATAPATH_ID,
     DetectedAgo,
     HomeAddress,
@@ -25,7 +26,6 @@ from controller.rest.fields import (
     Sequence,
     Withheld,
 )
-from controller.rest.problems import Problem, wrong_field
 from hoaflow.addresses import (
     Prefix,
     host,

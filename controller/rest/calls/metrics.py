@@ -5,15 +5,15 @@ from http import HTTPStatus
 
 from werkzeug.wrappers import Request, Response
 
-from controller.rest.calls import Controlled
+from controller.rest.context import ApiContext
 from controller.rest.operations import Content, Role, operation
 
 
 class MetricsCalls:
     """Metrics."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._at = controlled
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @operation(
         "GET",
@@ -23,5 +23,5 @@ class MetricsCalls:
     )
     def get_metrics(self, request: Request) -> Response:
         """Show the metrics, as text for Prometheus."""
-        content, media_type = self._at.metrics.text(request.headers.get("Accept", ""))
+        content, media_type = self._context.metrics.text(request.headers.get("Accept", ""))
         return Response(content, content_type=media_type)

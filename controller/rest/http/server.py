@@ -9,11 +9,11 @@ import eventlet
 import eventlet.wsgi
 
 from controller.access.exposure import Exposure
-from controller.access.seldom import Seldom
+from controller.access.log_throttle import LogThrottle
 from controller.listening import connections, listen
 from controller.rest.api import RestApi
-from controller.rest.connections import Connection, Connections, TooManyConnections
-from controller.rest.http_protocol import HttpProtocol
+from controller.rest.http.connections import Connection, Connections, TooManyConnections
+from controller.rest.http.protocol import HttpProtocol
 from controller.tls import HandshakeFailed
 from logs import Log
 
@@ -33,7 +33,7 @@ class RestServer:
         self._tls = exposure.tls
         self._idle_timeout = idle_timeout
         self._connections = Connections(_most_connections(), connections_per_client)
-        self._told = Seldom(TOLD_EVERY)
+        self._throttle = LogThrottle(TOLD_EVERY)
         self._socket = listen(exposure.host, exposure.port)
 
     def serve(self, api: RestApi) -> None:
@@ -79,7 +79,7 @@ class RestServer:
             connection.close()
 
     def _tell(self, event: str, peer: str, reason: str) -> None:
-        more = self._told.due(f"{event} {peer}", time.monotonic())
+        more = self._throttle.due(f"{event} {peer}", time.monotonic())
         if more is not None:
             LOG.warning(event, peer=peer, reason=reason, more=more)
 

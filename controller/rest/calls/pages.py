@@ -6,10 +6,10 @@ from pathlib import Path
 
 from werkzeug.wrappers import Request, Response
 
+from controller.rest.calls.static_files import CONDITIONAL, StaticFiles
 from controller.rest.operations import Content, Role, operation
-from controller.rest.static_files import CONDITIONAL, StaticFiles
 
-PAGE = Path(__file__).parents[1] / "dashboard"
+PAGE = Path(__file__).parents[2] / "dashboard"
 FILES = tuple(path for folder in (PAGE, PAGE / "uplot") for path in sorted(folder.glob("*.*")))
 MEDIA_TYPES = ("text/javascript", "text/css", "text/html", "image/svg+xml")
 

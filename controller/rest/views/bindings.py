@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How bindings and home agents look in answers."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from controller.core.bindings import Binding
+from controller.core.flows import FlowKey
+from controller.core.home_agents import HomeAgent
+from controller.core.offload import Offload
+from controller.core.router import Router
+from controller.core.traffic import Counters
+from controller.rest.schemas import answers
+from controller.rest.views.values import dpid_text, seconds_left
+from hoaflow.addresses import format_address
+
+
+class FlowCounters(Protocol):
+    """Where counters come from: the switches' own, by datapath id; empty where a switch does not answer."""
+
+    def __call__(self, dpid: int) -> Mapping[FlowKey, Counters]: ...
+
+
+def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answers.HomeAgent:
+    """A home agent."""
+    held = home_agent.lease_held(now)
+    return answers.HomeAgent(
+        home_agent=format_address(home_agent.address),
+        home_prefixes=[f"{format_address(p.packed)}/{p.length}" for p in home_agent.home_prefixes],
+        lease=home_agent.lease,
+        expires_in=seconds_left(home_agent.lease_ends, now),
+        status=home_agent.status.value if held else "expired",
+        snapshot="held" if home_agent.may_offload(now) else "wanted",
+        bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
+    )
+
+
+def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now: float) -> answers.Binding:
+    """A binding, with its state on each router that is prepared for its home agent."""
+    state = offload.state_of(binding, now)
+    routers = {}
+    for dpid, on_router in state.routers.items():
+        packets, octets = counted(binding, offload.router(dpid), counters)
+        reason = on_router.reason.text if on_router.reason else None
+        routers[dpid_text(dpid)] = answers.BindingOnRouter(on_router.state, packets, octets, reason)
+    return answers.Binding(
+        home_address=str(binding.home_address),
+        care_of_address=format_address(binding.care_of_address),
+        home_agent=format_address(binding.home_agent),
+        lifetime=binding.lifetime,
+        sequence=binding.sequence,
+        expires_in=seconds_left(binding.expires_at, now),
+        state=state.state,
+        routers=routers,
+        withheld=binding.withheld,
+    )
+
+
+def counted(binding: Binding, router: Router, counters: FlowCounters) -> Counters:
+    """Return what a router's flows have counted for a binding, also those that have been replaced since."""
+    by_key = counters(router.dpid)
+    found = [by_key[key] for key in router.counted_keys(binding) if key in by_key]
+    found.append(Counters(*router.retired(binding.home_address)))
+    return Counters(sum(each.packets for each in found), sum(each.bytes for each in found))

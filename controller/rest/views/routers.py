@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How routers and their tunnel lists look in answers."""
+
+from collections.abc import Sequence
+
+from controller.core.home_agents import HomeAgent
+from controller.core.offload import Offload
+from controller.core.router import Router
+from controller.core.tunnels import News
+from controller.rest.schemas import answers
+from controller.rest.views.values import dpid_text, seconds_left
+from hoaflow.addresses import format_address
+
+
+def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
+    """A router: its switch, its tunnel agent, and what they refused."""
+    tunnels = router.tunnels
+    return answers.Router(
+        dpid=dpid_text(router.dpid),
+        connected=router.connected,
+        draining=router.gates.draining,
+        backend=backend_name(router),
+        agent="unseen" if tunnels.agent_lease_ends is None else "alive" if tunnels.agent_alive(now) else "lost",
+        endpoints=[
+            answers.Endpoint(format_address(address), endpoint.port, endpoint.mac, endpoint.problem)
+            for address, endpoint in tunnels.endpoints.items()
+        ],
+        tunnels=answers.TunnelRevisions(tunnels.revision, tunnels.acknowledged),
+        gates=[
+            answers.Gate(str(gate.flow.serves), format_address(gate.home_agent), seconds_left(gate.expires_at, now))
+            for home_agent in offload.home_agents
+            for gate in router.gates.open(home_agent, now)
+        ],
+        refused_flows=[
+            answers.RefusedFlow(key[0].table, key[0].priority, rejection.reason, rejection.times)
+            for key, rejection in router.flows.rejections.all().items()
+        ],
+        refused_tunnels=[
+            answers.RefusedTunnel(str(home_address), reason) for home_address, reason in tunnels.failures.items()
+        ],
+    )
+
+
+def backend_name(router: Router) -> answers.Backend:
+    """Return which backend a router has."""
+    return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
+
+
+def news_view(news: News, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
+    """What a tunnel agent is told; ``home_agents`` are those whose snapshot has come."""
+    return answers.TunnelList(
+        revision=news.revision,
+        full=news.full,
+        home_agents=[format_address(agent.address) for agent in home_agents],
+        tunnels=[
+            answers.Tunnel(
+                str(binding.home_address), format_address(binding.care_of_address), format_address(binding.home_agent)
+            )
+            for binding in news.tunnels
+        ],
+        removed=[str(home_address) for home_address in news.removed],
+    )
