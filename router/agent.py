@@ -42,7 +42,8 @@ LOG = Log("router")
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
 LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
 MOST_MACS = 64  # that the controller takes
-COMPARE = 3.0  # seconds between comparisons of all that is declared, if nothing changes
+COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of all that is declared, if nothing changes
+COMPARE_SHARE = 0.05  # of the time, that these may take, up to LONGEST_COMPARE between them
 GAP = 0.1  # seconds between comparisons at least, however much changes
 # Seconds between readings of all routes and pairs at least, and the share of the time that these may take.
 RESYNC, READING_SHARE = 5.0, 0.02
@@ -144,11 +145,15 @@ class Agent:
         except Stop:
             LOG.info("stopped", bridge=self._bridge_name, routes="kept")
         finally:
-            self._relays.close()
-            for firewall in self._firewalls.values():
-                firewall.close()
-            self._close()
-            self._watch.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of all that it listens to."""
+        self._relays.close()
+        for firewall in self._firewalls.values():
+            firewall.close()
+        self._close()
+        self._watch.close()
 
     def _step(self) -> None:
         """Announce if that is due, wait for news, apply it, acknowledge it."""
@@ -241,9 +246,11 @@ class Agent:
             self._state("database", f"unreadable, endpoints kept ({error})")
         self._flow.keep()
         self._look_at_macs()
-        self._watch.ignore()
+        # Our own mending, or somebody's doing after his object was looked at: only another look can tell.
+        changed = self._watch.ignore()
         self._compared = time.monotonic()
-        self._compare_due = self._compared + max(COMPARE, 20 * (self._compared - began))
+        pause = max(COMPARE, min(LONGEST_COMPARE, (self._compared - began) / COMPARE_SHARE))
+        self._compare_due = self._compared + (GAP if changed else pause)
 
     def _apply_anew(self, mended: set[str]) -> None:
         """Read routes and pairs anew where they may have changed, or in their turn; bring them to what is wanted."""

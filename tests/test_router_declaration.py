@@ -6,6 +6,7 @@ The tests are made from the declaration itself, so a kind that nobody can break 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ from typing import TypeVar
 
 import pytest
 
+from northbound.access import Access
+from router.agent import COMPARE, Agent, Interruption
 from router.datapath import Datapath
 from router.declaration import IcmpSource, declaration
 from router.endpoint import Endpoint
 from router.keeper import EndpointKeeper
-from router.ovsdb import Ovsdb
+from router.ovsdb import Bridge, Ovsdb
 from router.plan import Desired
 from router.port import EndpointPort, NoOffloads
 from tests.support.ovs import Ovs
@@ -263,6 +266,33 @@ def test_what_one_command_sweeps_away_comes_back(world: World, command: str) -> 
     assert world.mend() != ""
     assert world.mend() == ""
     until(world.passes, f"packets after {command}")
+
+
+def test_what_changes_while_all_is_compared_is_compared_again_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the agent may have looked at it before."""
+    agent = Agent("http://127.0.0.1:1", Access(), world.lab.bridge, world.ovsdb, Interruption())
+    keep = EndpointKeeper.keep
+
+    def changed_at_the_end(keeper: EndpointKeeper, bridge: Bridge) -> set[str]:
+        kept = keep(keeper, bridge)
+        sh("ip", "-n", world.endpoint.namespace, "-6", "rule", "flush")
+        return kept
+
+    def pause() -> float:
+        world.inside(agent._compare)
+        return agent._compare_due - agent._compared
+
+    with contextlib.closing(agent):
+        pause()  # from now on it listens
+        assert pause() >= COMPARE
+        with monkeypatch.context() as patched:
+            patched.setattr(EndpointKeeper, "keep", changed_at_the_end)
+            assert pause() < COMPARE
+        assert pause() < COMPARE, "its own mending is compared, too"
+        assert pause() >= COMPARE
+    until(world.passes, "packets go direct again")
 
 
 # They go with the interface or the namespace: `remove` does nothing.
