@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from home_agent import load
 from home_agent.cache import Policy
 from home_agent.declared import ProxyEntries
 from home_agent.home_link import Bound, HomeLink, OwnAddress, Up
@@ -14,7 +13,8 @@ from home_agent.objects import Borrowed, ProxyNeighbours
 from home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
 from home_agent.tunnels import Tunnels
 from tunnel.declaration import Declared
-from tunnel.objects import Ruleset
+from tunnel.nft_table import Table
+from tunnel.objects import NftTable
 
 GUARD_TABLE = "hoaflow_ha"
 
@@ -31,11 +31,11 @@ def declaration(
     )
     counters: list[Declared] = []
     if counted is not None:
-        counters.append(Ruleset(None, load.FAMILY, load.TABLE, counted.ruleset(), "the counters of the tunnels' load"))
+        counters.append(NftTable(None, counted.table))
     return [
         Borrowed("all.forwarding", "1"),
         *tunnels.declaration(),
-        Ruleset(None, "ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets"),
+        NftTable(None, Table("ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets")),
         *counters,
         Up(home_link.interface),
         Bound(home_link, rebind),

@@ -6,9 +6,8 @@ Uplink: what mobile nodes send in tunnels, once it has passed the pair filter. D
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from tunnel import nft
+from tunnel.nfnetlink import Count, NftSocket
+from tunnel.nft_table import Table
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_load"
 UPLINK, DOWNLINK = "uplink", "downlink"
@@ -29,26 +28,19 @@ table ip6 hoaflow_ha_load {{
 """
 
 
-class Carried(NamedTuple):
-    """Packets, and bytes with the tunnel's header."""
-
-    packets: int
-    bytes: int
-
-
 class Load:
     """The counters, in the current network namespace."""
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
 
-    def ruleset(self) -> str:
-        """Return the table, in nft's own language; it counts from when it is loaded, from zero."""
-        return RULESET.format(home_agent=self._home_agent)
+    @property
+    def table(self) -> Table:
+        """The table; it counts from when it is loaded, from zero."""
+        ruleset = RULESET.format(home_agent=self._home_agent)
+        return Table(FAMILY, TABLE, ruleset, "the counters of the tunnels' load")
 
-    def carried(self) -> dict[str, Carried]:
-        """What was carried since the table was loaded, by direction. Raises NftError."""
-        return {
-            entry["counter"]["name"]: Carried(int(entry["counter"]["packets"]), int(entry["counter"]["bytes"]))
-            for entry in nft.listing(None, "counters", "table", FAMILY, TABLE)
-        }
+    def carried(self) -> dict[str, Count]:
+        """Packets, and bytes with the tunnel's header, since the table was loaded, by direction. Raises NftError."""
+        with NftSocket() as opened:
+            return opened.counters(FAMILY, TABLE)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from home_agent.load import Carried
 from logs import Log
+from tunnel.nfnetlink import Count
 
 LOG = Log("home-agent")
 
@@ -42,7 +42,7 @@ class HomeAgentCollector(Collector):
         self,
         tally: Tally,
         bindings: Callable[[], int],
-        carried: Callable[[], dict[str, Carried]],
+        carried: Callable[[], dict[str, Count]],
         spoofed: Callable[[], int],
         unwritten: Callable[[], int],
     ) -> None:

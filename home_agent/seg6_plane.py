@@ -29,7 +29,7 @@ from tunnel.declaration import Declared
 from tunnel.links import AF_INET6, LinkError
 from tunnel.local import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
 from tunnel.look import Look
-from tunnel.objects import Ruleset
+from tunnel.objects import NftTable
 from tunnel.pairs import IPV6_MARK
 from tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource
 from tunnel.seg6 import MAIN_TABLE, Seg6Routes, encapsulation
@@ -64,13 +64,7 @@ class Seg6Plane:
             *hairpin(),
             Borrowed(f"{EXIT}.forwarding", "1"),
             TunnelSource(None, self._home_agent),
-            Ruleset(
-                None,
-                outer_header.FAMILY,
-                outer_header.TABLE,
-                outer_header.ruleset(self._home_agent),
-                "the outer header's rules",
-            ),
+            NftTable(None, outer_header.table(self._home_agent)),
             hosts,
             through,
             Rule(None, RULE_PREFERENCE, HAIRPIN_TABLE, iifname=EXIT, invert=True),

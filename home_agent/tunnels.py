@@ -13,10 +13,9 @@ from home_agent.declared import AcceptedPairs
 from home_agent.ip6tnl_plane import Ip6tnlPlane, usable
 from home_agent.seg6_plane import Seg6Plane
 from logs import Log
-from tunnel import pairs
 from tunnel.declaration import Declared
 from tunnel.errors import TunnelError
-from tunnel.objects import Ruleset
+from tunnel.objects import NftTable
 from tunnel.pairs import Counters, PairFilter
 
 KERNEL_ERRORS = (OSError, TunnelError)
@@ -68,7 +67,7 @@ class Tunnels:
     def declaration(self) -> list[Declared]:
         """Return what the kernel has to have. The filter comes first: nothing is decapsulated without it."""
         return [
-            Ruleset(None, pairs.FAMILY, pairs.TABLE, self._pairs.ruleset, "the check against spoofing"),
+            NftTable(None, self._pairs.table),
             AcceptedPairs(self._pairs, self._wanted),
             *self._plane.declaration(),
         ]

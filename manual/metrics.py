@@ -15,8 +15,9 @@ from controller.metrics import Metrics
 from ha_bridge.core import Core, Settings
 from ha_bridge.metrics import BridgeCollector
 from hoaflow.addresses import parse_address, parse_prefix
-from home_agent.load import DOWNLINK, UPLINK, Carried
+from home_agent.load import DOWNLINK, UPLINK
 from home_agent.metrics import HomeAgentCollector, Tally
+from tunnel.nfnetlink import Count
 
 HEAD = """\
 <!-- Made by `make pages` from the metrics that the parts declare. -->
@@ -87,7 +88,7 @@ def registries() -> dict[str, CollectorRegistry]:
     core.changed(0.0)
     bridge, home_agent = CollectorRegistry(), CollectorRegistry()
     bridge.register(BridgeCollector(core))
-    carried = dict.fromkeys((UPLINK, DOWNLINK), Carried(0, 0))
+    carried = dict.fromkeys((UPLINK, DOWNLINK), Count(0, 0))
     home_agent.register(
         HomeAgentCollector(Tally(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0, unwritten=lambda: 0)
     )

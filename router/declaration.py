@@ -38,7 +38,7 @@ from router.errors import RouterError
 from router.ovsdb import Ovsdb
 from router.packet_filter import endpoint_tables, kernel_tables
 from router.port import EndpointPort, NoOffloads
-from tunnel import links, outer_header, pairs
+from tunnel import links, outer_header
 from tunnel.declaration import Declared
 from tunnel.look import Look
 from tunnel.namespace import Namespace
@@ -53,7 +53,6 @@ from tunnel.objects import (
     NftTable,
     OnlyAddresses,
     OnlyTables,
-    Ruleset,
     Setting,
     Up,
     Veth,
@@ -244,12 +243,13 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
 
 def _filters(endpoint: Endpoint) -> list[Declared]:
     inside, home_agent = endpoint.namespace, endpoint.home_agent
-    check, header = (pairs.FAMILY, pairs.TABLE), (outer_header.FAMILY, outer_header.TABLE)
-    tables = endpoint_tables(endpoint)
+    tables = (
+        PairFilter(inside, home_agent, KEPT_BACK_MARK).table,
+        outer_header.table(home_agent),
+        *endpoint_tables(endpoint),
+    )
     return [
-        Ruleset(inside, *check, PairFilter(inside, home_agent, KEPT_BACK_MARK).ruleset, "pair filter"),
-        Ruleset(inside, *header, outer_header.ruleset(home_agent), "outer header's filter", terse=False),
         *(NftTable(inside, table) for table in tables),
-        OnlyTables(inside, frozenset((check, header, *((table.family, table.name) for table in tables)))),
+        OnlyTables(inside, frozenset((table.family, table.name) for table in tables)),
         *(NftTable(endpoint.kernel_namespace, table) for table in kernel_tables(endpoint)),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -39,7 +40,6 @@ from tunnel.objects import (
     NftTable,
     OnlyAddresses,
     OnlyTables,
-    Ruleset,
     Setting,
     Up,
     Veth,
@@ -76,21 +76,13 @@ def change_port(declared: EndpointPort) -> None:
     declared.ovsdb.run("set", "Port", declared.record.port, "external_ids:hoaflow-mac=none")
 
 
-def drop_all(declared: Ruleset) -> None:
-    """A rule before all others that drops everything."""
-    (hooked,) = (
-        entry["chain"]["name"]
-        for entry in nft.listing(declared.namespace, "table", declared.family, declared.table)
-        if "hook" in entry.get("chain", {})
-    )
-    nft.load(declared.namespace, f"insert rule {declared.family} {declared.table} {hooked} drop\n")
-
-
-def change_table(declared: NftTable) -> None:
-    """A rule more in each of its chains that drops everything."""
-    family, name, chains = declared.table
-    for chain in chains:
-        nft.load(declared.namespace, f"add rule {family} {name} {chain.name} drop\n")
+def drop_all(declared: NftTable) -> None:
+    """A rule before all others that drops everything, in each of its hooked chains."""
+    family, name = declared.table.family, declared.table.name
+    command = ("nft", "-j", "list", "table", family, name)
+    listed = json.loads(in_namespace(declared.namespace, lambda: sh(*command)))
+    for chain in [entry["chain"]["name"] for entry in listed["nftables"] if "hook" in entry.get("chain", {})]:
+        nft.load(declared.namespace, f"insert rule {family} {name} {chain} drop\n")
 
 
 def enslave(declared: Free) -> None:
@@ -139,9 +131,8 @@ BREAKS: dict[type, tuple[Break, Break]] = {
     OnlyAddresses: (None, lambda o: links.add_address(o.namespace, o.name, "2001:db8:77::7", 128)),
     FixedNeighbour: (lambda o: links.add_neighbour(o.namespace, o.dev, o.address, OTHER_MAC), None),
     Setting: (other_setting, None),
-    Ruleset: (drop_all, drop_all),
     OnlyTables: (None, second_table),
-    NftTable: (change_table, change_table),
+    NftTable: (drop_all, drop_all),
     LocalRoute: (lambda o: o.remove(), None),
     Route: (lambda o: ip(o.namespace, *change_route(o)), blackhole),
     OnlyRoutes: (None, second_default),

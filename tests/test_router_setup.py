@@ -360,7 +360,8 @@ def test_status_says_what_is_missing(bound: RouterLab) -> None:
     for fact in (HA, endpoint.port, endpoint.mac, endpoint.namespace):
         assert fact in said
     PairFilter(endpoint.namespace).teardown()
-    assert any("pair filter is missing" in problem for problem in bound.status()["endpoints"][0]["problems"])
+    problems = bound.status()["endpoints"][0]["problems"]
+    assert any("the check against spoofing is missing" in problem for problem in problems)
     bound.setup()
     sh("ip", "netns", "del", endpoint.namespace)
     (broken,) = bound.status()["endpoints"]

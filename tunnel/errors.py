@@ -4,10 +4,14 @@
 TunnelError
 ├── LinkError: the kernel refused a link, address, route, rule or setting, or an interface is missing (tunnel.links)
 ├── NamespaceError: a network namespace does not exist or cannot be entered (tunnel.namespace)
-├── NftError: libnftables is missing, or refused its input (tunnel.nft)
+├── NftError: libnftables is missing, or nftables refused something
 └── Seg6Error: the kernel refused a seg6 route or setting (tunnel.seg6)
 """
 
 
 class TunnelError(Exception):
     """The message says what was expected, what came, and what to do."""
+
+
+class NftError(TunnelError):
+    """nftables refused something, or libnftables is missing. The ruleset is as it was: nftables is transactional."""

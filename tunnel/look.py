@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from tunnel import nft, rtnetlink
+from tunnel import rtnetlink
 from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, NamespaceError, in_namespace
+from tunnel.nfnetlink import Contents, NftSocket
 from tunnel.rtnetlink import RouteSocket, attributes
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ class Look:
 
     def __init__(self) -> None:
         self._sockets: dict[Namespace, RouteSocket] = {}
+        self._nft_sockets: dict[Namespace, NftSocket] = {}
         self._seen: dict[tuple[object, ...], Any] = {}
 
     def __enter__(self) -> Look:
@@ -116,7 +118,10 @@ class Look:
         """Look again: something has been changed."""
         for opened in self._sockets.values():
             opened.close()
+        for each in self._nft_sockets.values():
+            each.close()
         self._sockets.clear()
+        self._nft_sockets.clear()
         self._seen.clear()
 
     def once(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
@@ -180,19 +185,21 @@ class Look:
 
         return self.once(("setting", namespace, path), functools.partial(self._inside, namespace, read))
 
-    def ruleset(self, namespace: Namespace, family: str, table: str, terse: bool) -> list[dict[str, Any]] | None:
-        """Return an nftables table, None when it is not there. `terse`: without the elements of its sets."""
-
-        def read() -> list[dict[str, Any]] | None:
-            if (family, table) not in self.tables(namespace):
-                return None
-            return nft.declared(nft.listing(namespace, "table", family, table, terse=terse))
-
-        return self.once(("ruleset", namespace, family, table, terse), read)
+    def nft_table(self, namespace: Namespace, family: str, table: str, terse: bool) -> Contents | None:
+        """Return what an nftables table says, None when it is not there. `terse`: without its sets' elements."""
+        return self.once(
+            ("nft", namespace, family, table, terse), lambda: self._nft(namespace).table(family, table, terse)
+        )
 
     def tables(self, namespace: Namespace) -> set[tuple[str, str]]:
         """Return (family, name) of a namespace's nftables tables."""
-        return self.once(("tables", namespace), lambda: self._inside(namespace, lambda: nft.tables(None)))
+        return self.once(("tables", namespace), self._nft(namespace).tables)
+
+    def _nft(self, namespace: Namespace) -> NftSocket:
+        opened = self._nft_sockets.get(namespace)
+        if opened is None:
+            opened = self._nft_sockets[namespace] = self._inside(namespace, NftSocket)
+        return opened
 
     def _listing(self, namespace: Namespace, kind: int, body: bytes | int) -> list[bytes]:
         opened = self._sockets.get(namespace)

@@ -1,70 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An nftables table that is wholly ours, declared as data: made, compared rule by rule, and removed."""
+"""An nftables table that is wholly ours, declared in nft's own language: made, compared as a whole, and removed."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tunnel import nft
+from tunnel.look import Look
 from tunnel.namespace import Namespace
-
-Rule = tuple[dict[str, Any], ...]
-"""A rule's expressions, written as nft lists them (libnftables-json(5)): what is listed is compared with it."""
-
-
-class Chain(NamedTuple):
-    """A base chain of type filter that accepts what its rules say nothing about."""
-
-    name: str
-    hook: str
-    priority: int
-    rules: tuple[Rule, ...]
 
 
 class Table(NamedTuple):
-    """A table. Nothing in it but these chains; calls are idempotent and raise NftError."""
+    """A table. Nothing in it but what `text` says; calls are idempotent and raise NftError.
+
+    `text`: a ruleset that makes the table where there is none. `what` names it for operators. `terse`: the elements of
+    its sets are not part of the declaration; `text` may then be loaded into the table that is there, which keeps them.
+    """
 
     family: str
     name: str
-    chains: tuple[Chain, ...]
+    text: str
+    what: str = ""
+    terse: bool = False
+
+    def __str__(self) -> str:
+        return self.what or f"nftables table {self.family} {self.name}"
 
     def put(self, namespace: Namespace) -> bool:
-        """Make the table what it is to be, in one transaction; False if it is so already."""
+        """Make the table what it is to be; False if it is so already."""
         if self.is_there(namespace):
             return False
-        commands: list[dict[str, Any]] = [{"add": {"table": self._own}}, {"delete": {"table": self._own}}]
-        nft.apply(namespace, commands + [{"add": each} for each in self._objects()])
+        if self.terse:
+            try:
+                nft.load(namespace, self.text)
+                if self.is_there(namespace):
+                    return True
+            except nft.NftError:
+                pass  # it does not fit into what is there
+        nft.load(namespace, f"{self._deletion}{self.text}")
         return True
 
     def remove(self, namespace: Namespace) -> bool:
         """Remove the table; False if there is none."""
         if (self.family, self.name) not in nft.tables(namespace):
             return False
-        nft.apply(namespace, [{"delete": {"table": self._own}}])
+        nft.load(namespace, self._deletion)
         return True
 
     def is_there(self, namespace: Namespace) -> bool:
-        """Whether the table is there, with these chains and rules and no others."""
-        if (self.family, self.name) not in nft.tables(namespace):
-            return False
-        listed = nft.listing(namespace, "table", self.family, self.name)
-        return [_without_handles(each) for each in listed] == self._objects()
+        """Whether the table is there and says what it is to say, no more and no less."""
+        with Look() as look:
+            return self.difference(namespace, look) is None
+
+    def difference(self, namespace: Namespace, look: Look) -> str | None:
+        """Say how the table that is there differs, in one word or two; None when it doesn't."""
+        found = look.nft_table(namespace, self.family, self.name, self.terse)
+        if found is None:
+            return "missing"
+        try:
+            wanted = nft.meaning(namespace, self.family, self.name, self.text, self.terse)
+        except nft.NftError as error:  # an interface that it names is missing, too: so it is not as declared either
+            return f"not as declared, nor can be ({error})"
+        return None if found == wanted else "not as declared"
 
     @property
-    def _own(self) -> dict[str, Any]:
-        return {"family": self.family, "name": self.name}
-
-    def _objects(self) -> list[dict[str, Any]]:
-        """What the table consists of, as nft lists it."""
-        within = {"family": self.family, "table": self.name}
-        objects: list[dict[str, Any]] = [{"table": self._own}]
-        for name, hook, priority, _ in self.chains:
-            base = {"type": "filter", "hook": hook, "prio": priority, "policy": "accept"}
-            objects.append({"chain": within | {"name": name} | base})
-        for chain in self.chains:
-            objects += [{"rule": within | {"chain": chain.name, "expr": list(rule)}} for rule in chain.rules]
-        return objects
-
-
-def _without_handles(listed: dict[str, Any]) -> dict[str, Any]:
-    return {kind: {key: value for key, value in facts.items() if key != "handle"} for kind, facts in listed.items()}
+    def _deletion(self) -> str:
+        # Made first, as nft refuses to delete what is not there.
+        return f"table {self.family} {self.name}\ndelete table {self.family} {self.name}\n"

@@ -304,76 +304,24 @@ class HostSetting(Setting):
 
 
 @dataclass(frozen=True)
-class Ruleset:
-    """An nftables table that says exactly what `text` says.
-
-    `text` makes the table and may be loaded again; `what` names it. `terse`: the elements of its sets are not part of
-    the declaration. Made anew, it keeps them if it can.
-    """
-
-    namespace: Namespace
-    family: str
-    table: str
-    text: str
-    what: str
-    terse: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.what} set up{place(self.namespace)}"
-
-    def difference(self, look: Look) -> str | None:
-        found = look.ruleset(self.namespace, self.family, self.table, self.terse)
-        if found is None:
-            return f"{self.what} is missing"
-        return None if found == self._meaning else f"{self.what} has been changed"
-
-    def make(self) -> None:
-        try:
-            nft.load(self.namespace, self.text)
-            with Look() as look:
-                if self.difference(look) is None:
-                    return
-        except nft.NftError:
-            pass  # it does not fit into what is there
-        nft.load(self.namespace, f"{self._deletion}{self.text}")
-
-    def remove(self) -> None:
-        nft.load(self.namespace, self._deletion)
-
-    @property
-    def _deletion(self) -> str:
-        return f"table {self.family} {self.table}\ndelete table {self.family} {self.table}\n"
-
-    @property
-    def _meaning(self) -> object:
-        return nft.meaning(self.text, self.family, self.table, self.terse)
-
-
-@dataclass(frozen=True)
 class NftTable:
-    """An nftables table that is declared as data (`tunnel.nft_table`)."""
+    """An nftables table (`tunnel.nft_table`) that says exactly what it is to say."""
 
     namespace: Namespace
     table: Table
 
     def __str__(self) -> str:
-        return f"nftables {self._name} set up{place(self.namespace)}"
+        return f"{self.table} set up{place(self.namespace)}"
 
     def difference(self, look: Look) -> str | None:
-        if (self.table.family, self.table.name) not in look.tables(self.namespace):
-            return f"nftables {self._name} is missing{place(self.namespace)}"
-        changed = not self.table.is_there(self.namespace)
-        return f"nftables {self._name} has been changed{place(self.namespace)}" if changed else None
+        state = self.table.difference(self.namespace, look)
+        return state and f"{self.table} is {state}{place(self.namespace)}"
 
     def make(self) -> None:
         self.table.put(self.namespace)
 
     def remove(self) -> None:
         self.table.remove(self.namespace)
-
-    @property
-    def _name(self) -> str:
-        return f"table {self.table.family} {self.table.name}"
 
 
 @dataclass(frozen=True)

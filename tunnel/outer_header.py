@@ -12,6 +12,7 @@ from __future__ import annotations
 from hoaflow.addresses import canonical_address
 from tunnel import nft
 from tunnel.namespace import Namespace
+from tunnel.nft_table import Table
 
 FAMILY, TABLE = "ip6", "hoaflow_outer_header"
 HOP_LIMIT = 64
@@ -48,6 +49,11 @@ def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
     """The table and its rules, in nft's language. Raises ValueError for a bad address."""
     source = canonical_address(source)
     return RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS)
+
+
+def table(source: str) -> Table:
+    """The table for a declaration. Raises ValueError for a bad address."""
+    return Table(FAMILY, TABLE, ruleset(source), "the outer header's rules")
 
 
 def clear(namespace: Namespace) -> None:

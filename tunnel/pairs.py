@@ -8,14 +8,20 @@ else is dropped and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
-from hoaflow.addresses import Prefix, canonical_address, parse_prefix
+from hoaflow.addresses import Prefix, canonical_address, format_address, parse_ipv6_address, parse_prefix
 from tunnel import nft
+from tunnel.errors import NftError
 from tunnel.namespace import Namespace
+from tunnel.nfnetlink import Element, NftSocket, parsed
+from tunnel.nft_table import Table
 
 FAMILY, TABLE = "ip6", "hoaflow"
+OUTER = 16  # octets of an outer source, before the inner one in an element's key
 
 
 class Payload(NamedTuple):
@@ -135,6 +141,7 @@ class PairFilter:
         self, namespace: Namespace = None, destination: str | None = None, left_mark: int | None = None
     ) -> None:
         self.namespace = namespace
+        self._kept: NftSocket | None = None
         self._left_mark = left_mark
         self.destination = None if destination is None else canonical_address(destination)
 
@@ -148,18 +155,14 @@ class PairFilter:
         condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
         return RULESET.format() + "".join(_payload_ruleset(each, condition, self._left_mark) for each in PAYLOADS)
 
+    @property
+    def table(self) -> Table:
+        """The table for a declaration; its pairs are not part of it."""
+        return Table(FAMILY, TABLE, self.ruleset, "the check against spoofing", terse=True)
+
     def teardown(self) -> None:
         """Remove the table; afterwards nothing is checked. Fine when it is not there."""
         nft.load(self.namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
-
-    def present(self) -> bool:
-        """Whether the table is there, with all its chains."""
-        found = {
-            entry["chain"]["name"]
-            for entry in nft.listing(self.namespace, "chains", FAMILY)
-            if entry.get("chain", {}).get("table") == TABLE
-        }
-        return {chain for payload in PAYLOADS for chain in (payload.check, payload.left)} <= found
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept these (outer source, inner source) pairs too."""
@@ -171,58 +174,86 @@ class PairFilter:
 
     def change(self, add: Iterable[tuple[str, str]] = (), remove: Iterable[tuple[str, str]] = ()) -> None:
         """Remove and add in one transaction; a pair in both is accepted afterwards."""
-        removed, added = _elements(remove), _elements(add)
-        # nft fails on deleting what is not there, so it is added first, in the same transaction
-        commands = _commands("add", removed) + _commands("delete", removed) + _commands("add", added)
-        if commands:
-            nft.apply(self.namespace, commands)
+        added, removed = _elements(add), _elements(remove)
+        changes = [(name, added[name], removed[name]) for name in SETS if added[name] or removed[name]]
+        with self._opened() as opened:
+            opened.change_elements(FAMILY, TABLE, changes)
 
     def replace(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept exactly these pairs."""
-        flush = [{"flush": {"set": {"family": FAMILY, "table": TABLE, "name": name}}} for name in SETS]
-        nft.apply(self.namespace, flush + _commands("add", _elements(pairs)))
+        added = _elements(pairs)
+        with self._opened() as opened:
+            opened.change_elements(FAMILY, TABLE, [(name, added[name], None) for name in SETS])
 
     def installed(self) -> set[Pair]:
         """The pairs accepted now, read from the kernel."""
-        found = set()
-        for name, payload in SETS.items():
-            for entry in nft.listing(self.namespace, "set", FAMILY, TABLE, name):
-                for element in entry["set"].get("elem", []):
-                    outer, inner = element["concat"]
-                    found.add(Pair(canonical_address(outer), _inner_text(inner, payload)))
-        return found
+        return {pair for part in self.listed() for pair in part()}
+
+    def listed(self) -> list[Callable[[], Iterator[Pair]]]:
+        """The same, read at one go, in parts: each tells its pairs when it is called, which takes the most time."""
+        with self._opened() as opened:
+            return [
+                partial(_pairs_of, payload, message)
+                for name, payload in SETS.items()
+                for message in opened.elements(FAMILY, TABLE, name)
+            ]
 
     def counters(self) -> Counters:
-        """(accepted, dropped) packets."""
-        packets = {
-            entry["counter"]["name"]: int(entry["counter"]["packets"])
-            for entry in nft.listing(self.namespace, "counters", "table", FAMILY, TABLE)
-        }
-        return Counters(packets["accepted"], packets["dropped"])
+        """(accepted, dropped) packets. Raises NftError, also where the table is not there."""
+        with NftSocket(self.namespace) as opened:
+            counts = opened.counters(FAMILY, TABLE)
+        if not counts.keys() >= {"accepted", "dropped"}:
+            raise NftError(f"the counters of {self.table} are missing")
+        return Counters(counts["accepted"].packets, counts["dropped"].packets)
+
+    @property
+    def port(self) -> int:
+        """The netlink port of changes to the pairs, as long as they are made in the current namespace."""
+        with self._opened() as opened:
+            return opened.port
+
+    def close(self) -> None:
+        """Close its socket; it is opened anew when it is needed."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[NftSocket]:
+        """A socket in the namespace: one that is kept, if it is ours, which stays the same as long as we run."""
+        if self.namespace is not None:
+            with NftSocket(self.namespace) as opened:
+                yield opened
+            return
+        if self._kept is None:
+            self._kept = NftSocket()
+        try:
+            yield self._kept
+        except OSError:
+            self.close()  # an answer that comes too late would be taken for another one's
+            raise
 
 
-def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
-    elements: dict[str, list[dict[str, Any]]] = {name: [] for name in SETS}
+def _pairs_of(payload: Payload, message: bytes) -> Iterator[Pair]:
+    for element in parsed(message):
+        outer, inner, last = element.key[:OUTER], element.key[OUTER:], element.end[OUTER:]
+        low = int.from_bytes(inner, "big")
+        length = payload.bits - (low ^ int.from_bytes(last or inner, "big")).bit_length()
+        yield Pair(format_address(outer), str(Prefix(inner, length)))
+
+
+def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
+    elements: dict[str, list[Element]] = {name: [] for name in SETS}
     for outer, inner in pairs:
-        prefix = parse_prefix(inner)
+        prefix, source = parse_prefix(inner), parse_ipv6_address(outer)
         payload = IPV6 if prefix.bits == IPV6.bits else IPV4
-        source = canonical_address(outer)
-        first = int.from_bytes(prefix.packed, "big")
-        if prefix.length == prefix.bits:
-            elements[payload.pairs].append({"concat": [source, _hex(first, payload)]})
+        if prefix.is_host:
+            elements[payload.pairs].append(Element(source + prefix.packed))
         else:
-            last = first | ((1 << (prefix.bits - prefix.length)) - 1)
-            span = {"range": [_hex(first, payload), _hex(last, payload)]}
-            elements[payload.prefix_pairs].append({"concat": [source, span]})
+            span = (1 << (prefix.bits - prefix.length)) - 1
+            last = (int.from_bytes(prefix.packed, "big") | span).to_bytes(prefix.bits // 8, "big")
+            elements[payload.prefix_pairs].append(Element(source + prefix.packed, source + last))
     return elements
-
-
-def _commands(verb: str, elements: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [
-        {verb: {"element": {"family": FAMILY, "table": TABLE, "name": name, "elem": members}}}
-        for name, members in elements.items()
-        if members
-    ]
 
 
 def _payload_ruleset(payload: Payload, condition: str, left_mark: int | None) -> str:
@@ -239,18 +270,3 @@ def _payload_ruleset(payload: Payload, condition: str, left_mark: int | None) ->
         next_header=payload.next_header,
         condition=condition,
     )
-
-
-def _hex(number: int, payload: Payload) -> str:
-    return f"{number:#0{2 + payload.bits // 4}x}"
-
-
-def _inner_text(value: Any, payload: Payload) -> str:
-    """nft's form of an inner source → text: a number, or a range of numbers that is a prefix."""
-    first, last = value["range"] if isinstance(value, dict) else (value, value)
-    low, high = _number(first), _number(last)
-    return str(Prefix(low.to_bytes(payload.bits // 8, "big"), payload.bits - (low ^ high).bit_length()))
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) else int(value, 0)
