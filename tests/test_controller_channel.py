@@ -35,6 +35,7 @@ FLOW: dict[str, object] = {
     "router_mac": "02:00:00:00:00:0c",
     "mtu": 1400,
 }
+TABLE_OF_FLOW_MOD = 24  # where it stands in the message
 IPV4_HOME_ADDRESS, BOTH_PREFIXES = "10.99.0.100", [HOME_PREFIX, "10.99.0.0/24"]
 
 
@@ -56,6 +57,11 @@ def proxy(ovs: Ovs) -> Iterator[Proxy]:
 @pytest.fixture
 def flow_bench(ovs: Ovs, controller: Controller, proxy: Proxy) -> Bench:
     """A switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
+    return carrying_by_flow(ovs, controller)
+
+
+def carrying_by_flow(ovs: Ovs, controller: Controller) -> Bench:
+    """What `flow_bench` is, behind a proxy that is there."""
     ovs.add_bridge("br0", 1, 6654)
     ovs.add_port("br0", "cn", CN)
     for name, number, udp_port in (("tx", 5, 6941), ("rx", 6, 6943)):
@@ -91,6 +97,34 @@ def test_a_switch_without_bundles_is_served_as_well(ovs: Ovs, controller: Contro
         wait_for("the binding is active", bench.is_active)
         assert proxy.refused > 0
         assert INTO_TUNNEL in bench.trace()
+
+
+def test_a_switch_without_bundles_gets_no_uplink_flow_before_it_has_taken_what_verifies(
+    ovs: Ovs, controller: Controller, proxy: Proxy
+) -> None:
+    proxy.bundles = False
+    bench = carrying_by_flow(ovs, controller)
+    limit = ovs.ofctl("dump-flows", "br0", "table=3").count("table=3")
+    create = ["--", "--id=@full", "create", "Flow_Table", f"flow_limit={limit}", "overflow_policy=refuse"]
+    ovs.vsctl(*create, "--", "set", "bridge", "br0", "flow_tables:3=@full")
+    other, care_of_address = "2001:db8:99::200", "2001:db8:5::2"
+
+    def tables() -> list[int]:
+        packed = ipaddress.IPv6Address(care_of_address).packed
+        return [message[TABLE_OF_FLOW_MOD] for message in proxy.plain if packed in message]
+
+    def failed() -> bool:
+        flow_states(bench)
+        (on_router,) = controller.get(f"/v1/bindings/{other}")["routers"].values()
+        return bool(on_router["state"] == "failed")
+
+    assert controller.call("POST", "/v1/bindings", binding(care_of_address, home_address=other)).status == 201
+    wait_for("what verifies is refused", failed)
+    assert set(tables()) == {3}, "nothing else of the binding is sent"
+    ovs.vsctl("clear", "bridge", "br0", "flow_tables")
+    wait_for("it is active", lambda: flow_states(bench) and bench.state(other) == "active")
+    assert sorted(tables()[-3:]) == [1, 2, 3]
+    assert tables()[-3] == 3, "what verifies comes first"
 
 
 @pytest.mark.expected_ovs_log(r"no response to inactivity probe", r"connection .*(closed|dropped|timed out)")

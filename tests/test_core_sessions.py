@@ -55,7 +55,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "read": lambda: former.read(flow.key, None),
         "end_reading": lambda: former.end_reading({}, world.now),
         "take": lambda: former.take(True, world.now, 100),
-        "sending": lambda: former.sending(taken.changes),
+        "sent": lambda: former.sent(taken.changes),
         "confirm": lambda: former.confirm(taken, world.now, world.now),
         "refuse": lambda: former.refuse(taken, {0: "table full"}, False, world.now),
         "has_urgent": lambda: former.has_urgent,

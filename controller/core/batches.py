@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flow changes on their way to a switch: several at a time, until it has answered."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -114,6 +114,26 @@ def _order(change: FlowChange) -> int:
     if kind is Kind.GATE:
         return 200 if change.add else 0
     return _PLACES[kind] if change.add else 200 - _PLACES[kind]
+
+
+def stages(changes: Sequence[FlowChange]) -> list[list[int]]:
+    """Return the places of changes in the order in which a switch that takes them one by one gets them: those of a
+    stage must all be done before the next one may begin.
+
+    An uplink flow alone would lose its packets, so what verifies them has to stand before it comes, and stays until it
+    is gone; and so do guards for gates.
+    """
+    found: dict[int, list[int]] = {}
+    for place, change in enumerate(changes):
+        found.setdefault(_stage(change), []).append(place)
+    return [found[stage] for stage in sorted(found)]
+
+
+def _stage(change: FlowChange) -> int:
+    if change.flow.kind is Kind.GATE:
+        return 4 if change.add else 0
+    leads_on = change.flow.kind in (Kind.UPLINK, Kind.DOWNLINK)
+    return (1 if leads_on else 0) if change.add else (2 if leads_on else 3)
 
 
 _COMING = (Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)

@@ -255,9 +255,17 @@ class Offload:
             self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
         self._landed(router, batch, now, sent)
 
-    def refuse(self, router: Router, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
+    def refuse(
+        self,
+        router: Router,
+        batch: Batch,
+        reasons: Mapping[int, str],
+        rest_done: bool,
+        now: float,
+        unsent: Collection[int] = (),
+    ) -> None:
         """A switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
-        router.flows.refuse(batch, reasons, rest_done, now)
+        router.flows.refuse(batch, reasons, rest_done, now, unsent)
         router.tally.refused += len(reasons)
         for position, reason in reasons.items():
             flow = batch.changes[position].flow

@@ -13,7 +13,7 @@ uplink flow that leads to it and goes after that; guards come before gates and g
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flow_sets import uplink_source
@@ -252,9 +252,12 @@ class Reconciliation:
         self._work.land(batch)
         return drifted - len(self._drifted)
 
-    def refuse(self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
+    def refuse(
+        self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float, unsent: Collection[int] = ()
+    ) -> None:
         """Record that the switch refused changes of a batch: ``reasons`` by their position. They stay undone and are
-        tried again, later each time. ``rest_done`` tells whether it carried out the others."""
+        tried again, later each time. ``rest_done`` tells whether it carried out the others, but for those at positions
+        in ``unsent``, which it has not been given."""
         for position, change in enumerate(batch.changes):
             if position in reasons:
                 # Of several at once the switch names the first that finds no room: there may be some for fewer.
@@ -262,7 +265,7 @@ class Reconciliation:
                 if alone and reasons[position] == NO_ROOM and change.flow.key not in self.installed:
                     self._note_full(change.flow.table, now)
                 self._reject(change.flow.key, reasons[position], now, deleting=not change.add)
-            elif rest_done:
+            elif rest_done and position not in unsent:
                 self._carry_out(change, now)
             self._lost.discard(change.flow.key)
         self._batches.land(batch)

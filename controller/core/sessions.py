@@ -6,7 +6,7 @@ business any more: the switch may be back on another connection, with its flows 
 router or the core; each has the session, which lets go of both when it ends, and raises SessionEnded from then on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.flows import FlowKey, Kind
@@ -86,8 +86,8 @@ class Session:
         flows = self._present.flows
         return flows.take_urgent(now, limit) if urgent else flows.take(now, limit)
 
-    def sending(self, changes: Sequence[FlowChange]) -> None:
-        """Count what is about to be sent."""
+    def sent(self, changes: Sequence[FlowChange]) -> None:
+        """Count what was sent and has been answered."""
         tally, added = self._present.tally, sum(change.add for change in changes)
         tally.added += added
         tally.deleted += len(changes) - added
@@ -96,9 +96,11 @@ class Session:
         """The switch has carried a batch out, which was sent at ``sent``."""
         self._core.confirm(self._present, batch, now, sent)
 
-    def refuse(self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float) -> None:
+    def refuse(
+        self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float, unsent: Collection[int] = ()
+    ) -> None:
         """The switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
-        self._core.refuse(self._present, batch, reasons, rest_done, now)
+        self._core.refuse(self._present, batch, reasons, rest_done, now, unsent)
 
     # What there is to do.
 

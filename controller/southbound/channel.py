@@ -272,20 +272,22 @@ class SwitchChannel:
     def _apply(self, batches: list[Batch], size: BundleSize) -> None:
         """Have the switch carry changes out, and record what it made of them."""
         changes = [change for batch in batches for change in batch.changes]
-        self.session.sending(changes)
         try:
             sent = self.conversation.carry_out(changes)
         except ChangesRefused as refused:
+            self.session.sent([change for place, change in enumerate(changes) if place not in refused.unsent])
             if refused.in_bundle:
                 size.refused(len(changes))
             begin = 0
             for batch in batches:
                 places = range(begin, begin + len(batch.changes))
                 reasons = {place - begin: refused.reasons[place] for place in places if place in refused.reasons}
-                self.session.refuse(batch, reasons, not refused.in_bundle, time.monotonic())
+                unsent = {place - begin for place in places if place in refused.unsent}
+                self.session.refuse(batch, reasons, not refused.in_bundle, time.monotonic(), unsent)
                 begin = places.stop
         else:
             answered = time.monotonic()
+            self.session.sent(changes)
             size.taken()
             for batch in batches:
                 self.session.confirm(batch, answered, sent)

@@ -10,7 +10,7 @@ import eventlet
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
-from controller.core.batches import FlowChange
+from controller.core.batches import FlowChange, stages
 from controller.core.flows import Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.traffic import Counters
@@ -82,7 +82,8 @@ class Conversation:
     # What is asked for.
 
     def carry_out(self, changes: list[FlowChange]) -> float:
-        """Have changes carried out, in order. Returns when they were sent. Raises ChangesRefused, SwitchSilent."""
+        """Have changes carried out, in order. Returns when they were sent, or the last of them. Raises ChangesRefused,
+        SwitchSilent."""
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
     def read(self, take: Callable[[InstalledFlow], None], within: float | None = None) -> None:
@@ -137,13 +138,17 @@ class Conversation:
         return sent
 
     def _send_plainly(self, changes: list[FlowChange]) -> float:
-        """Send changes one by one. Returns when. Raises ChangesRefused; what it does not name was carried out."""
-        xids = [self._next_xid() for _ in changes]
-        messages = [self._encoder.flow_mod(change, xid) for change, xid in zip(changes, xids, strict=True)]
-        sent, errors = self._send_and_wait(xids, messages)
-        if errors:
-            reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
-            raise ChangesRefused(reasons, in_bundle=False)
+        """Send changes one by one, stage by stage: one begins when all of those before it is done. Returns when the
+        last of them was sent. Raises ChangesRefused, and sends no more then."""
+        sent, following = 0.0, stages(changes)
+        while following:
+            xids = {self._next_xid(): place for place in following.pop(0)}
+            messages = [self._encoder.flow_mod(changes[place], xid) for xid, place in xids.items()]
+            sent, errors = self._send_and_wait(list(xids), messages)
+            if errors:
+                reasons = {place: errors[xid] for xid, place in xids.items() if xid in errors}
+                unsent = {place for stage in following for place in stage}
+                raise ChangesRefused(reasons, in_bundle=False, unsent=unsent)
         return sent
 
     def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> tuple[float, dict[int, str]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked of a switch, what comes back for it, and how that may go wrong."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from eventlet.event import Event
 
@@ -14,12 +14,17 @@ class SwitchSilent(Exception):
 
 
 class ChangesRefused(Exception):
-    """A switch refused some changes: ``reasons`` by their position. Of a bundle, nothing was carried out then."""
+    """A switch refused some changes: ``reasons`` by their position.
 
-    def __init__(self, reasons: dict[int, str], in_bundle: bool) -> None:
+    Of a bundle, nothing was carried out then. Of others, those at positions in ``unsent`` were not sent for it, and all
+    else was carried out.
+    """
+
+    def __init__(self, reasons: dict[int, str], in_bundle: bool, unsent: Collection[int] = ()) -> None:
         super().__init__("; ".join(reasons.values()))
         self.reasons = reasons
         self.in_bundle = in_bundle
+        self.unsent = unsent
 
 
 class Exchange:

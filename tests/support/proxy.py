@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tests.support.ovs import Ovs
 
 HEADER = struct.Struct("!BBHI")
-OFPT_ERROR, OFPT_EXPERIMENTER, OFPT_MULTIPART_REPLY = 1, 4, 19
+OFPT_ERROR, OFPT_EXPERIMENTER, OFPT_FLOW_MOD, OFPT_MULTIPART_REPLY = 1, 4, 14, 19
 MULTIPART = struct.Struct("!H")  # after the header of a multipart message: its type
 OFPMP_FLOW = 1
 # After the header of an experimenter message: experimenter, type, bundle, and of a control message its type (EXT-230).
@@ -24,8 +24,8 @@ BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXP
 class Proxy:
     """Takes the switch's connection on `port` and makes its own to the controller. A context manager.
 
-    `committed`: the messages of each bundle that the controller has committed. `late`: seconds
-    that each part of what the switch tells of its flows takes.
+    `committed`: the messages of each bundle that the controller has committed; `plain`: flow messages outside of any.
+    `late`: seconds that each part of what the switch tells of its flows takes.
     """
 
     def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
@@ -35,6 +35,7 @@ class Proxy:
         self.late = 0.0
         self.refused = 0
         self.committed: list[list[bytes]] = []
+        self.plain: list[bytes] = []
         self._bundles: dict[int, list[bytes]] = {}
         self._ovs = ovs
         self._controller_port = controller_port
@@ -93,6 +94,8 @@ class Proxy:
 
     def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
         version, kind, _, xid = HEADER.unpack_from(message)
+        if kind == OFPT_FLOW_MOD:
+            self.plain.append(message)
         if kind != OFPT_EXPERIMENTER:
             return message
         if self.bundles:
