@@ -75,6 +75,10 @@ class Bindings:
     def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
         return []
 
+    def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
+        held = self.held.get(home_end(key) or HOME_PREFIX)
+        return [] if held is None else [uplink(held[0]).key]
+
     def all_flows(self, now: float) -> Iterator[Entry]:
         for home_address, (_, backend, ends) in self.held.items():
             yield Entry(downlink(home_address, backend), ends)
@@ -525,6 +529,22 @@ def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     assert rejection.reason == "table full"
     apply(flows, now)
     assert flows.rejections.get(downlink().key) is None
+
+
+def test_who_waited_for_another_at_its_care_of_address_is_brought_when_that_is_gone() -> None:
+    flows, bindings = reconciliation()
+    other, home_address = HOME_ADDRESSES[:2]
+    load(flows, (), [downlink(other).key], 0.0)  # somebody else has a flow there
+    for each in (other, home_address):
+        bindings.held[each] = (CARE_OF_ADDRESSES[0], 0, None)
+        flows.touch(each)
+    path = uplink(CARE_OF_ADDRESSES[0])
+    apply(flows, 0.0)
+    assert flows.is_barred(path.key)
+    assert flows.count == 0
+    del bindings.held[other]
+    flows.touch(other, (downlink(other).key, path.key))
+    assert {change.flow for change in apply(flows, 0.0)} == {downlink(home_address), path}
 
 
 def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:

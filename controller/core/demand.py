@@ -22,8 +22,8 @@ NOTHING = Unit((), None, None)
 class BindingsDemand:
     """The `Demand` of one router. It keeps the switch's ports, and of the rest nothing: it looks when it is asked.
 
-    ``is_held`` tells of a home address whether it is held back, ``stands`` of a home agent whether a gate of it stands
-    here, and ``may_delete`` decides on a flow of an earlier life that nobody desires.
+    ``is_held`` tells of a home address whether it is held back, ``serves`` of a binding whether its packets are being
+    carried here, and ``may_delete`` decides on a flow of an earlier life that nobody desires.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class BindingsDemand:
         tunnel_list: TunnelList,
         tunnels: Tunnels,
         is_held: Callable[[Prefix], bool],
-        stands: Callable[[bytes, float], bool],
+        serves: Callable[[Binding, float], bool],
         may_delete: Callable[[FlowKey, float], bool],
     ) -> None:
         self.may_delete = may_delete
@@ -44,7 +44,7 @@ class BindingsDemand:
         self._tunnel_list = tunnel_list
         self._tunnels = tunnels
         self._is_held = is_held
-        self._stands = stands
+        self._serves = serves
         self._ports: dict[str, int] = {}
         # What encapsulates for each home agent, as far as anybody has asked.
         self._backends: dict[bytes, Backend | Reason] = {}
@@ -111,6 +111,16 @@ class BindingsDemand:
             return []
         return [keys_of(Binding(home_address, care_of_address, each.address)).uplink for each in self._home_agents]
 
+    def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
+        """Return the keys of the uplink flows that may take the packets of a home address for which another flow
+        stands: of its binding, and of former ones."""
+        home_address = home_end(key)
+        binding = None if home_address is None else self._bindings.get(home_address)
+        if home_address is None or binding is None:
+            return []
+        formers = self._tunnel_list.formers(home_address) if self._tunnels.flow is None else ()
+        return [keys_of(each).uplink for each in (binding, *(former.binding for former in formers))]
+
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return another home address at a binding's care-of address that is not carried here, None if all are."""
         key = keys_of(binding).uplink
@@ -143,13 +153,17 @@ class BindingsDemand:
         carried = (self._carried(home_address, now) for home_address in candidates)
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 
+    def bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
+        """Iterate over the bindings whose mobile nodes send packets along a path, offloaded or left to home agents,
+        ``but`` those of some home addresses."""
+        care_of_address = uplink_source(uplink) or b""
+        held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in but)
+        others = (each for each in self._unoffloaded.at(care_of_address) if each.home_address not in but)
+        return (each for each in (*held, *others) if each is not None and keys_of(each).uplink == uplink)
+
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
         """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
-        care_of_address = uplink_source(uplink) or b""
-        known = set(members)
-        held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in known)
-        others = (*held, *self._unoffloaded.at(care_of_address))
-        return next((each.home_address for each in others if each and keys_of(each).uplink == uplink), None)
+        return next((each.home_address for each in self.bound_at(uplink, set(members))), None)
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:
         """Return the binding whose flows there should be for a home address: that which is held, or a former one while
@@ -159,9 +173,9 @@ class BindingsDemand:
             return None
         if self._tunnels.is_applied(home_address):
             return binding
-        # Where no gate stands, nothing is lost with what is of before; and none may open onto it.
-        serving = self._tunnels.serving(binding, now)
-        return serving if serving is not None and self._stands(serving.home_agent, now) else None
+        # What serves, stays. Where no gate stands, nothing is lost with what is of before; and none may open onto it.
+        former = self._tunnels.serving(binding, now)
+        return former if former is not None and self._serves(former, now) else None
 
     def _flows(self, binding: Binding) -> list[Flow]:
         backend = self.backend(binding.home_agent)

@@ -51,7 +51,7 @@ class Gates:
         self._backend = backend
         self._withdraw_formers = withdraw_formers
         # The guards and gates of each home agent, and how many need each: some guards are there for several.
-        self._desired: dict[bytes, set[FlowKey]] = {}
+        self._desired: dict[bytes, dict[FlowKey, None]] = {}
         self._needed: Counter[FlowKey] = Counter()
         self._created_at = now
         # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
@@ -104,17 +104,17 @@ class Gates:
         ]
         if home_agents is None:
             for address in [address for address in self._desired if self._home_agents.get(address) is None]:
-                self._desire(address, set())
+                self._desire(address, {})
                 self.open_since.pop(address, None)
         return opened
 
     def _review_one(self, home_agent: HomeAgent, now: float) -> bool:
         """Do that for one home agent. Tell whether all its gates stand now and did not before."""
-        before, wanted = self._desired.get(home_agent.address, set()), set[FlowKey]()
+        before, wanted = self._desired.get(home_agent.address, {}), dict[FlowKey, None]()
         backend = self._backend_for(home_agent)
         for flow in guards_of(home_agent, backend):
             self._flows.want(flow)
-            wanted.add(flow.key)
+            wanted[flow.key] = None
         if not self._are_active(guards_of(home_agent, backend), now):
             self._flows.recheck_adopted()  # gates of an earlier life may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
@@ -124,7 +124,7 @@ class Gates:
                     if gate.key not in before:
                         self._withdraw_formers(home_agent.address)
                     self._flows.want(gate, home_agent.lease_ends)
-                    wanted.add(gate.key)
+                    wanted[gate.key] = None
         self._desire(home_agent.address, wanted)
         if not gates or not self._are_active(gates, now):
             self.open_since.pop(home_agent.address, None)
@@ -134,13 +134,15 @@ class Gates:
         self.open_since[home_agent.address] = now
         return True
 
-    def _desire(self, home_agent: bytes, wanted: set[FlowKey]) -> None:
+    def _desire(self, home_agent: bytes, wanted: dict[FlowKey, None]) -> None:
         """Take down what a home agent needs, and give up what nobody does any more."""
-        before = self._desired.pop(home_agent, set())
+        before = self._desired.pop(home_agent, {})
         if wanted:
             self._desired[home_agent] = wanted
-        self._needed.update(wanted - before)
-        for key in before - wanted:
+        self._needed.update(key for key in wanted if key not in before)
+        for key in before:
+            if key in wanted:
+                continue
             self._needed[key] -= 1
             if not self._needed[key]:
                 del self._needed[key]

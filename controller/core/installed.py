@@ -2,7 +2,7 @@
 """The flows that a switch is known to have: those that it confirmed, or was read to have."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from msgspec import Struct
 
@@ -41,14 +41,14 @@ class InstalledFlows:
         self._gates: set[FlowKey] = set()
         # Flows that were read back and that nobody has asked for since: an earlier life's, perhaps still needed.
         self._adopted: dict[FlowKey, None] = {}
-        self.foreign: set[FlowKey] = set()
+        self.foreign: dict[FlowKey, None] = {}
 
     def clear(self) -> None:
         """Know nothing."""
         self._standing.clear()
         self._gates.clear()
         self._adopted.clear()
-        self.foreign = set()
+        self.foreign = {}
 
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """A flow stands."""
@@ -70,9 +70,9 @@ class InstalledFlows:
     def __len__(self) -> int:
         return len(self._standing)
 
-    def keys(self) -> set[FlowKey]:
-        """Return all keys under which something stands."""
-        return set(self._standing)
+    def keys(self) -> KeysView[FlowKey]:
+        """Return all keys under which something stands, as they are at any time."""
+        return self._standing.keys()
 
     def __contains__(self, key: FlowKey) -> bool:
         return key in self._standing
@@ -125,6 +125,11 @@ class InstalledFlows:
         """Tell whether what stands under this key is of an earlier life, as far as anybody knows."""
         return key in self._adopted
 
+    @property
+    def has_adopted(self) -> bool:
+        """Tell whether there is any such flow."""
+        return bool(self._adopted)
+
     def adopted(self) -> list[FlowKey]:
         """Return the keys of all such flows."""
         return list(self._adopted)
@@ -140,9 +145,9 @@ class Reading:
         """``first``: nothing is believed yet, so that there is nothing to compare with."""
         self._installed = installed
         self._first = first
-        self._missing = set() if first else installed.keys()
+        self._missing: dict[FlowKey, None] = {} if first else dict.fromkeys(installed.keys())
         self._different: dict[FlowKey, Entry] = {}
-        self._foreign: set[FlowKey] = set()
+        self._foreign: dict[FlowKey, None] = {}
         self._passed: set[FlowKey] = set()
 
     def add(self, entry: Entry) -> None:
@@ -151,41 +156,42 @@ class Reading:
         if self._first:
             self._installed.put(entry.flow, entry.expires_at)
             return
-        self._missing.discard(key)
+        self._missing.pop(key, None)
         held = self._installed.get(key)
         if held is None or not held.does(entry.flow) or not _same_end(held.expires_at, entry.expires_at):
             self._different[key] = entry
 
     def add_foreign(self, key: FlowKey) -> None:
         """The switch has another application's flow with this key."""
-        self._foreign.add(key)
+        self._foreign[key] = None
 
     def pass_by(self, keys: Iterable[FlowKey]) -> None:
         """These have been changed, or are just being changed, since it began."""
         self._passed.update(keys)
 
-    def end(self, now: float) -> tuple[set[FlowKey], set[FlowKey]]:
+    def end(self, now: float) -> tuple[list[FlowKey], list[FlowKey]]:
         """Believe what was read. Returns the keys under which that changed something, or that another application has
         taken or left; and those of them under which somebody has changed our flows: what ends about now may or may not
         be there."""
-        changed = self._installed.foreign ^ self._foreign
-        self._installed.foreign = self._foreign
-        drifted = set()
+        foreign, former = self._foreign, self._installed.foreign
+        changed = dict.fromkeys(key for key in (*former, *foreign) if key not in former or key not in foreign)
+        self._installed.foreign = foreign
+        drifted = []
         for key, entry in self._different.items():
             if key not in self._passed:
                 held = self._installed.get(key)
                 if _lasts(entry.expires_at, now) if held is None else not held.does(entry.flow):
-                    drifted.add(key)
+                    drifted.append(key)
                 self._installed.put(entry.flow, entry.expires_at)
-                changed.add(key)
-        for key in self._missing - self._passed:
-            held = self._installed.get(key)
+                changed[key] = None
+        for key in self._missing:
+            held = None if key in self._passed else self._installed.get(key)
             if held is not None:
                 if _lasts(held.expires_at, now):
-                    drifted.add(key)
+                    drifted.append(key)
                 self._installed.remove(key)
-                changed.add(key)
-        return changed, drifted
+                changed[key] = None
+        return list(changed), drifted
 
 
 def _same_end(one: float | None, other: float | None) -> bool:

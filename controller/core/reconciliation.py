@@ -97,9 +97,11 @@ class Reconciliation:
         self._work.touch(subject, leaving, urgent)
 
     def _is_known(self, key: FlowKey) -> bool:
-        """Tell whether the switch has or may get a flow with a key that is left, or has refused it: only then is there
-        something to look at. What came and went while the switch was busy leaves no trace."""
-        return key in self.installed or self._work.busy(key) is not None or self.rejections.get(key) is not None
+        """Tell whether the switch has or may get a flow with a key that is left, or has refused it, or others wait for
+        it: only then is there something to look at. What came and went while the switch was busy leaves no trace."""
+        if key in self.installed or self._work.busy(key) is not None or self.is_barred(key):
+            return True
+        return self.rejections.get(key) is not None
 
     # What is.
 
@@ -129,6 +131,8 @@ class Reconciliation:
         for key in changed:
             self.installed.adopt(key)
             self.touch(key, urgent=False)
+            if key not in self.installed:
+                self._touch_deserted(key)
 
     def forget_installed(self) -> None:
         """Know nothing of the switch any more: it went away."""
@@ -169,6 +173,7 @@ class Reconciliation:
         if evicted and (users or key in self._settlement.wanted):
             self._reject(key, EVICTED, now)
         self.touch(key)
+        self._touch_deserted(key)
         return users
 
     @property
@@ -323,6 +328,10 @@ class Reconciliation:
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
                 self._work.start(key, [change], batch, self._work.pending.epoch)
 
+    def _touch_deserted(self, gone: FlowKey) -> None:
+        for uplink in self._settlement.deserted(gone):
+            self.touch(uplink)
+
     def _note_full(self, table: str, now: float) -> None:
         if self._settlement.full.refused(table, now):
             self._room_news.append((table, False))
@@ -343,6 +352,7 @@ class Reconciliation:
                 self.rejections.remove(key)
             for other in self._settlement.follow(key, change.flow.kind, now):
                 self._work.touch(other)
+            self._touch_deserted(key)
         elif key in self._lost:
             # Was it this one that is gone, or the one before? It may stand, but nobody relies on it.
             self._lost.discard(key)

@@ -89,7 +89,7 @@ class Router:
         self._tunnel_list = tunnel_list
         self._timing = timing
         self._demand = BindingsDemand(
-            bindings, unoffloaded, home_agents, tunnel_list, self.tunnels, is_held, self._stands, self._may_delete
+            bindings, unoffloaded, home_agents, tunnel_list, self.tunnels, is_held, self._is_served, self._may_delete
         )
         self.flows = Reconciliation(self._demand)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
@@ -172,7 +172,7 @@ class Router:
         if moved or (flow is None and len(news) > FEW):
             self.flows.recheck()
         elif flow is None:
-            for home_address in news:
+            for home_address in sorted(news):
                 self._look_at(home_address)
         self.flows.recheck_adopted()
         return set(self._bindings.home_addresses()) if moved else news
@@ -306,8 +306,7 @@ class Router:
             return True
         if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key)):
             return True
-        verified = any(isinstance(action, Local) for action in entry.flow.actions)  # by OpenFlow, as `flow` does
-        if entry.flow.kind is Kind.UPLINK and verified and self._loses_packets(key):
+        if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow):
             return True
         home_agent = self._home_agents.covering(served)
         if home_agent is not None and home_agent.synced and self._agent_expected_until is None:
@@ -328,11 +327,18 @@ class Router:
         guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
         return any(keeps_safe(guard.key, gate) and guard.key not in self.flows.installed for guard in guards)
 
-    def _loses_packets(self, uplink: FlowKey) -> bool:
-        """Tell whether a home address is bound where an uplink flow comes from whose packets nothing verifies."""
-        behind = (self._bindings.get(each) for each in self._bindings.behind(uplink_source(uplink) or b""))
-        users = (keys_of(binding) for binding in behind if binding is not None)
-        return any(keys.uplink == uplink and keys.verify not in self.flows.installed for keys in users)
+    def _loses_packets(self, uplink: Flow) -> bool:
+        """Tell whether a home address is bound where an uplink flow of an earlier life comes from that was not carried
+        then: its packets would be decapsulated, too, and dropped, as nothing verifies them.
+
+        By OpenFlow, as `flow` does, its verifying flow does. Of what a kernel verifies only the downlink flow tells.
+        """
+        by_openflow = any(isinstance(action, Local) for action in uplink.actions)
+        for binding in self._demand.bound_at(uplink.key):
+            keys = keys_of(binding)
+            if (keys.verify if by_openflow else keys.downlink) not in self.flows.installed:
+                return True
+        return False
 
     def _failure(self, binding: Binding, flows: list[Flow]) -> Reason | None:
         """Say what could not be done for a binding's packets and is tried again, or never."""
@@ -366,11 +372,13 @@ class Router:
                 return home_address
         return found
 
-    def _stands(self, address: bytes, now: float) -> bool:
-        """Tell whether a gate of this home agent stands and its packets can be taken: only then does it matter to
-        keep the flows of a binding while its tunnel changes."""
-        home_agent = self._home_agents.get(address)
-        return home_agent is not None and self.prepared_for(address) and bool(self.gates.open(home_agent, now))
+    def _is_served(self, binding: Binding, now: float) -> bool:
+        """Tell whether a flow takes a binding's packets that a gate leads to it: only then does it matter to keep its
+        flows while its tunnel changes."""
+        home_agent = self._home_agents.get(binding.home_agent)
+        if home_agent is None or not self.prepared_for(home_agent.address):
+            return False
+        return keys_of(binding).downlink in self.flows.installed and bool(self.gates.open(home_agent, now))
 
     def _withdraw_formers(self, home_agent: bytes) -> None:
         """A gate of a home agent is to open: no former flow of its bindings may serve from now on."""

@@ -15,6 +15,7 @@ from controller.core.flow_sets import keeps_safe, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.full_tables import NO_ROOM, FullTables
 from controller.core.installed import Entry, InstalledFlows
+from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.queues import Subject
 from controller.core.rejections import Rejections
 from controller.core.timeouts import Span, gate_renewal, renewal, span_until
@@ -56,7 +57,7 @@ class Settlement:
         self.full = FullTables()
         # When flows of an earlier life that may not be deleted yet are to be looked at again.
         self.sweep_at: float | None = None
-        self._kept: set[FlowKey] = set()  # guards that nobody desires any more, but that gates still need
+        self._kept: dict[FlowKey, None] = {}  # guards that nobody desires any more, but that gates still need
 
     def clear(self) -> None:
         """The switch went away: forget all but what is wanted of it."""
@@ -68,10 +69,21 @@ class Settlement:
         self.sweep_at = None
 
     def follow(self, gone: FlowKey, kind: Kind, now: float) -> list[Subject]:
-        """Return what has waited for a flow to be gone: guards for a gate, flows that verify for an uplink flow."""
+        """Return what has waited for a flow to be gone, after the controller's own deletion: guards for a gate, flows
+        that verify for an uplink flow."""
         if kind is Kind.GATE:
             return list(self._kept)
         return list(self._demand.users(gone, now)) if gone in self.barred else []
+
+    def deserted(self, gone: FlowKey) -> list[FlowKey]:
+        """Return the keys of uplink flows that may have to follow a flow that is gone, whoever took it away: one that
+        stands for as long as what it leads to serves, or that of an earlier life."""
+        table = gone[0].table
+        if table == DOWNLINK:
+            return [key for key in self._demand.uplinks_beside(gone) if key in self._installed]
+        if table == VERIFY and self._installed.has_adopted:
+            return [key for key in self._demand.uplinks_beside(gone) if self._installed.is_adopted(key)]
+        return []
 
     def look(self, subject: Subject, leaving: tuple[FlowKey, ...], at: Look) -> None:
         """Add to a batch what is to be done about a subject, and plan when to look at it again."""
@@ -224,9 +236,9 @@ class Settlement:
     def _is_needed(self, guard: FlowKey, now: float) -> bool:
         """Tell whether a gate stands that needs a guard, which is then looked at again when that gate is gone."""
         gates = [gate for gate in self._installed.gates(now) if keeps_safe(guard, gate)]
-        self._kept.discard(guard)
+        self._kept.pop(guard, None)
         if gates:
-            self._kept.add(guard)
+            self._kept[guard] = None
             ends = max(self._installed.ends(gate, now) for gate in gates)
             if ends < math.inf:
                 self._work.later.plan(guard, ends)

@@ -52,6 +52,10 @@ class Demand(Protocol):
     def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may lead packets to a flow that verifies them."""
 
+    def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
+        """Return the keys of the uplink flows that may take the packets of a home address for which another flow
+        stands."""
+
     def all_flows(self, now: float) -> Iterator[Entry]:
         """Iterate over the flows of all home addresses."""
 
