@@ -2,9 +2,7 @@
 """`python -m demo`: a mobile node roams, and its traffic leaves the home agent. Needs root; `make demo` sees to it."""
 
 import argparse
-import contextlib
 import json
-import math
 import os
 import platform
 import statistics
@@ -22,6 +20,7 @@ from demo.interruption import Interrupted, raise_interrupted
 from demo.journey import Journey, Observations
 from demo.narration import Narrator
 from demo.page import write_page
+from hoaflow.arguments import positive
 from topologies import guest
 from topologies.deployment import Deployment
 from topologies.kernel import has_flow_backend
@@ -159,14 +158,6 @@ def main(argv: list[str] | None = None) -> int:
             return guarded(demo, directory)
     except InUse as error:
         parser.error(str(error))
-
-
-def positive(text: str) -> float:
-    """A number above 0. Raises: argparse.ArgumentTypeError."""
-    with contextlib.suppress(ValueError):
-        if 0 < (number := float(text)) < math.inf:
-            return number
-    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
 
 
 def guarded(demo: Callable[[], int], directory: Path) -> int:

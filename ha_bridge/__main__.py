@@ -8,7 +8,6 @@ import random
 import sys
 import time
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
 
 import logs
 import metrics
@@ -19,6 +18,7 @@ from ha_bridge.daemon import Daemon
 from ha_bridge.kernel import KernelWatch
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.sources import ConsoleSource, KernelSource, Source
+from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, seconds, whole_seconds
 from metrics.server import MetricsServer, registry_of_process
 from northbound.access import Access, add_options, from_arguments, url_argument
 from northbound.errors import AccessError
@@ -47,45 +47,6 @@ exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for wrong options
 POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
 
 
-def _address(text: str) -> str:
-    try:
-        return str(IPv6Address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected an IPv6 address, found {text!r}") from error
-
-
-def _prefix(text: str) -> str:
-    try:
-        return str(IPv6Network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"expected an IPv6 prefix without host bits, found {text!r}: {error}"
-        ) from error
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, found {text!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected seconds, found {text!r}") from error
-    if not 0 < seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0 and up to 86400, found {text!r}")
-    return seconds
-
-
-def _lease(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 86400:
-        raise argparse.ArgumentTypeError(f"expected whole seconds from 1 to 86400, found {text!r}")
-    return int(text)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The options, with their help."""
     parser = argparse.ArgumentParser(
@@ -97,10 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--controller", type=url_argument, required=True, metavar="URL", help="its REST API, e.g. http://127.0.0.1:8080"
     )
-    parser.add_argument("--home-agent", type=_address, required=True, metavar="ADDR", help="the home agent's address")
+    parser.add_argument(
+        "--home-agent", type=ipv6_address, required=True, metavar="ADDR", help="the home agent's address"
+    )
     parser.add_argument(
         "--home-prefix",
-        type=_prefix,
+        type=ipv6_prefix,
         required=True,
         action="append",
         metavar="PREFIX",
@@ -109,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     console = parser.add_mutually_exclusive_group()
     console.add_argument(
         "--console",
-        type=_host_port,
+        type=host_port,
         default=("127.0.0.1", 7777),
         metavar="HOST:PORT",
         help="the home agent's virtual terminal (default: 127.0.0.1:7777); connected to only while it is asked",
@@ -122,28 +85,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--lease",
-        type=_lease,
+        type=whole_seconds(1),
         default=10,
         metavar="SECONDS",
         help="how long routers take traffic off after the last sign of life of this bridge (default: %(default)s)",
     )
     parser.add_argument(
         "--renew",
-        type=_seconds,
+        type=seconds,
         default=3.0,
         metavar="SECONDS",
         help="how often the lease is renewed, at most half of it (default: %(default)s)",
     )
     parser.add_argument(
         "--snapshot",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how often the whole binding cache is sent, which mends what was missed (default: %(default)s)",
     )
     parser.add_argument(
         "--poll",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="the longest time between two looks at the binding cache, besides those that the kernel's events cause"
         f" (default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE})",

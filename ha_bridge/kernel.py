@@ -20,12 +20,13 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from ha_bridge.model import Observed
 from ha_bridge.policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
 from ha_bridge.tunnels import PROTOCOL, KernelView
+from hoaflow.linux import RTMGRP_LINK
 from logs import Log
 
 LOG = Log("bridge")
 
 NETLINK_XFRM = 6
-RTMGRP_LINK, RTMGRP_IPV6_ROUTE = 0x1, 0x400
+RTMGRP_IPV6_ROUTE = 0x400
 XFRMGRP_POLICY = 1 << 3
 RECEIVE_BUFFER = 4 << 20
 CHUNK = 1 << 18

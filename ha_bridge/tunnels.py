@@ -16,10 +16,9 @@ from typing import Any
 
 from ha_bridge.model import Observed
 from hoaflow.addresses import canonical_address, canonical_prefix, parse_prefix
+from hoaflow.linux import LWTUNNEL_ENCAP_SEG6, MAIN_TABLE
 
 PROTOCOL = 16  # of a home agent's routes
-LWTUNNEL_SEG6 = 5
-MAIN_TABLE = 254
 
 # A message as pyroute2 decodes it: fields by name, `get_attr` for attributes.
 Message = Any
@@ -104,7 +103,7 @@ def _precedence(item: tuple[tuple[int, str, int], _Route]) -> tuple[bool, int, i
 
 
 def _single_segment(message: Message) -> str | None:
-    if message.get_attr("RTA_ENCAP_TYPE") != LWTUNNEL_SEG6:
+    if message.get_attr("RTA_ENCAP_TYPE") != LWTUNNEL_ENCAP_SEG6:
         return None
     # pyroute2 has no name for the reduced mode (3), but reads its segments.
     header = message.get_attr("RTA_ENCAP").get_attr("SEG6_IPTUNNEL_SRH")

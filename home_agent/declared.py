@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.linux import RTA_ENCAP, RTN_UNICAST
 from tunnel.links import LinkError
 from tunnel.look import FoundRoute, Look, Missing
 from tunnel.pairs import FAMILY, TABLE, Pair, PairFilter
-from tunnel.routing import UNICAST
-from tunnel.rtnetlink import ROUTE, RTA_ENCAP, attributes
+from tunnel.rtnetlink import ROUTE, attributes
 
 
 def _encap(route: FoundRoute) -> bytes:
@@ -94,7 +94,7 @@ class HostRoutes:
         surplus = []
         for route in look.routes(None, socket.AF_INET6, self._table, 0):
             says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route))
-            if route.kind == UNICAST and wanted.get(route.prefix) == says:
+            if route.kind == RTN_UNICAST and wanted.get(route.prefix) == says:
                 right.add(route.prefix)
             elif route.prefix in wanted or self._ours(route):
                 surplus.append(route)

@@ -10,19 +10,18 @@ from collections.abc import Callable, Iterator
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.linux import AF_INET6, NDA_DST, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_GETNEIGH
 from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
 from tunnel.links import LinkError
-from tunnel.look import AF_INET6, Look
+from tunnel.look import Look
 from tunnel.rtnetlink import attributes
 
 OWNER = 16
 """Protocol number of our proxy entries and routes: the one UMIP's have."""
 
 NTF_PROXY = 0x08
-RTM_GETNEIGH, NLMSG_ERROR, NLMSG_DONE = 30, 2, 3
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-NDA_DST, NDA_PROTOCOL = 1, 12
+NDA_PROTOCOL = 12
 NETLINK_TIMEOUT = 5.0
 IFA_F_DADFAILED = 0x08
 

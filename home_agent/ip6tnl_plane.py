@@ -16,21 +16,20 @@ from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.linux import IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, MAIN_TABLE
 from home_agent.declared import HostRoute, HostRoutes, off
 from home_agent.home_link import OWNER
 from tunnel.declaration import Declared
 from tunnel.links import LinkError
 from tunnel.look import Look
-from tunnel.seg6 import MAIN_TABLE
 
 PREFIX = "hoatnl"
 PROBE = f"{PREFIX}0"
 ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
-IFF_UP = 0x1
 KERNELS_FLAGS = 0x70000
 """IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
-IP6_TNL_F_IGN_ENCAP_LIMIT, IP6_TNL_F_MIP6_DEV = 0x1, 0x8
+IP6_TNL_F_MIP6_DEV = 0x8
 SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from hoaflow.linux import AF_INET6, LOCAL_TABLE
 from tunnel.links import setting_path
-from tunnel.look import AF_INET6, Look
+from tunnel.look import Look
 from tunnel.objects import Setting
-from tunnel.routing import LOCAL_TABLE, Rule
+from tunnel.routing import Rule
 
 
 class Borrowed:

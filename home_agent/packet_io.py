@@ -16,12 +16,12 @@ import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 
+from hoaflow.linux import ETH_P_IPV6, SOL_PACKET
 from tunnel import nft
 
-ETH_P_IPV6 = 0x86DD
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST = 0, 1, 2
 SO_ATTACH_FILTER = 26
-SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_ALLMULTI = 263, 1, 2
+PACKET_ADD_MEMBERSHIP, PACKET_MR_ALLMULTI = 1, 2
 MAX_PACKET = 65575
 GUARD_PRIORITY = -310
 BATCH = 64

@@ -20,19 +20,20 @@ from collections.abc import Iterable, Mapping
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.linux import AF_INET6, MAIN_TABLE
 from home_agent.declared import HostRoute, HostRoutes
 from home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from home_agent.home_link import OWNER
 from home_agent.objects import Borrowed, LocalRule
 from tunnel import outer_header
 from tunnel.declaration import Declared
-from tunnel.links import AF_INET6, LinkError
+from tunnel.links import LinkError
 from tunnel.local import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
 from tunnel.look import Look
 from tunnel.objects import NftTable
 from tunnel.pairs import IPV6_MARK
 from tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource
-from tunnel.seg6 import MAIN_TABLE, Seg6Routes, encapsulation
+from tunnel.seg6 import Seg6Routes, encapsulation
 
 HAIRPIN_TABLE = 42
 HAIRPIN_OWNER = 104

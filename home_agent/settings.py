@@ -10,6 +10,7 @@ from pathlib import Path
 
 import logs
 import metrics
+from hoaflow.arguments import listen_address
 from home_agent.agent import Settings
 from home_agent.authentication import KeyFileError, load_keys
 from home_agent.cache import Policy
@@ -150,7 +151,7 @@ def _home_agent(text: str, prefix: IPv6Network) -> str:
 
 
 def _console(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise SettingsError(f"--console: expected HOST:PORT such as {DEFAULT_CONSOLE}, got {text!r}")
-    return host.strip("[]"), int(port)
+    try:
+        return listen_address(text)
+    except argparse.ArgumentTypeError as error:
+        raise SettingsError(f"--console: {error}") from None

@@ -13,6 +13,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 
+from hoaflow.arguments import listen_address
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # Requests at a time; further connections are closed. Prometheus, a spare one and a curious operator take three.
@@ -109,14 +111,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where metrics are served."""
     parser.add_argument(
         "--metrics",
-        type=_host_port,
+        type=listen_address,
         metavar="HOST:PORT",
         help="serve metrics for Prometheus, and probes at /healthz and /readyz, to whoever asks; default: not at all",
     )
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hoaflow.arguments import argument
 from northbound.errors import AccessError
 from northbound.token_file import read_token
 
@@ -91,12 +92,7 @@ def controller_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def url_argument(text: str) -> str:
-    """``controller_url`` as the type of an argument."""
-    try:
-        return controller_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+url_argument = argument(controller_url)
 
 
 def _no_password() -> str:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import json
 import sys
 from dataclasses import asdict
 
 import logs
+from hoaflow.arguments import address, argument, port
 from northbound.access import add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 from router.agent import Agent, Interruption
@@ -224,7 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
     for option, default in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
         making.add_argument(
             option,
-            type=_udp,
+            type=port,
             default=default,
             metavar="PORT",
             help="flow backend: UDP port number that no other Geneve port of the host has (default: %(default)s)",
@@ -245,7 +245,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--icmp-source",
         action="append",
         default=[],
-        type=_address,
+        type=address,
         metavar="ADDRESS",
         help="the router's address that ICMPv6 errors come from, and once more for ICMP and IPv4 (default: the first "
         "global one of its kernel)",
@@ -286,24 +286,6 @@ def _database(parser: argparse.ArgumentParser) -> None:
 
 
 def _home_agents(parser: argparse.ArgumentParser, help: str) -> None:
-    parser.add_argument("--home-agent", action="append", default=[], type=_home_agent, metavar="ADDRESS", help=help)
-
-
-def _udp(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"expected a UDP port number from 1 to 65535, got {text!r}")
-    return int(text)
-
-
-def _home_agent(text: str) -> str:
-    try:
-        return home_agent_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected an IPv6 or IPv4 address, got {text!r}") from error
+    parser.add_argument(
+        "--home-agent", action="append", default=[], type=argument(home_agent_address), metavar="ADDRESS", help=help
+    )

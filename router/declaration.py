@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE
 from router.endpoint import (
     ENC_IN,
     ENC_IN_SIDE,
@@ -59,9 +60,8 @@ from tunnel.objects import (
 )
 from tunnel.pairs import IPV4, IPV4_MARK, IPV6, IPV6_MARK, PairFilter
 from tunnel.routing import KERNELS_RULES, Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
-from tunnel.seg6 import MAIN_TABLE
 
-FAMILIES = {links.AF_INET6: "v6", links.AF_INET: "v4"}
+FAMILIES = {AF_INET6: "v6", AF_INET: "v4"}
 ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
 IPPROTO_ICMPV6 = 58
 NO_FORWARDING = "the router's kernel does not forward IPv6, so what leaves the tunnel is lost"

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import time
 
+from hoaflow.linux import ETH_P_IPV6, NETLINK_NETFILTER, NFNLGRP_NFTABLES
 from logs import Log
 from router.endpoint import TOUT, Endpoint
 from router.errors import RouterError
@@ -30,8 +31,6 @@ LOG = Log("router")
 TIMEOUT = 3.0  # seconds
 AGAIN = 0.2  # seconds between packets: the first may come before the trace is listened to
 LOOK = 30.0  # seconds between tries while the rules stay
-NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
-ETH_P_IPV6 = 0x86DD
 ALLOW = 'let through what comes from hfk-*, e.g. nft insert rule inet filter forward iifname "hfk-*" accept'
 TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hoaflow.linux import IFF_UP
 from tunnel.links import LinkError, netlink
 from tunnel.namespace import Namespace
 
 ETHERNET = 1  # ARPHRD_ETHER
-IFF_UP = 0x1
 # The ports of these are no interfaces of the kernel's own: what arrives there is the switch's.
 SWITCHES = frozenset({"openvswitch", "bridge"})
 

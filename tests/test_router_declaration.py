@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 
+from hoaflow.linux import AF_INET6
 from northbound.access import Access
 from router.agent import COMPARE, Agent, Interruption
 from router.datapath import Datapath
@@ -57,7 +58,7 @@ def ip(namespace: Namespace, *arguments: str) -> None:
 
 def family(number: int) -> str:
     """The option of `ip` for an address family."""
-    return "-6" if number == links.AF_INET6 else "-4"
+    return "-6" if number == AF_INET6 else "-4"
 
 
 def other_setting(declared: Setting) -> None:
@@ -107,7 +108,7 @@ def shadow(declared: Rule | OnlyRules) -> None:
 def second_default(declared: OnlyRoutes) -> None:
     """A route that is not declared."""
     number = str(declared.table)
-    destination = "2001:db8::/32" if declared.family == links.AF_INET6 else "10.0.0.0/8"
+    destination = "2001:db8::/32" if declared.family == AF_INET6 else "10.0.0.0/8"
     ip(declared.namespace, family(declared.family), "route", "add", "blackhole", destination, "table", number)
 
 

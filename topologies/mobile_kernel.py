@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.linux import IFA_F_NODAD, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
 from home_agent.packet_io import Guard, mobility_header_for
 from tunnel.local import decapsulate_local, stop_decapsulating_local
 from tunnel.seg6 import Seg6Routes
@@ -25,12 +26,10 @@ from tunnel.seg6 import Seg6Routes
 GUARD_TABLE = "hoaflow_mn"
 CARE_OF_TABLE = 78
 CARE_OF_RULE = 78
-LOCAL_TABLE = 255
 LAST_RESORT_METRIC = 4096
 OWNER = 16
-IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
+IFA_F_NOPREFIXROUTE = 0x200
 TUNNEL_DEVICE = "hoamn"
-IP6_TNL_F_IGN_ENCAP_LIMIT = 0x1
 GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 
 

@@ -17,9 +17,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import AddressValueError, IPv6Address, IPv6Interface
+from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
+from hoaflow.arguments import argument, ipv6_address, whole_seconds
+from hoaflow.linux import RTMGRP_LINK
 from home_agent import mobility
 from home_agent.authentication import KeyFileError, SecurityAssociation, load_keys
 from home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
@@ -30,7 +32,6 @@ from topologies.registration import Outcome, Registration
 from tunnel.nft import NftError
 from tunnel.seg6 import Seg6Error
 
-RTMGRP_LINK = 0x1
 KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 
 
@@ -216,15 +217,15 @@ class MobileNode:
 def parser() -> argparse.ArgumentParser:
     """The options, with their help."""
     options = argparse.ArgumentParser(prog="python -m topologies.mobile_node", description=__doc__)
-    options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=_home_address)
-    options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=_address)
+    options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=argument(_home_address))
+    options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=ipv6_address)
     options.add_argument("--home-link", required=True, metavar="IFACE")
     options.add_argument(
         "--foreign-link",
         action="append",
         required=True,
         metavar="IFACE=COA/LENGTH,GATEWAY",
-        type=_foreign_link,
+        type=argument(_foreign_link),
         help="repeatable",
     )
     how = options.add_mutually_exclusive_group(required=True)
@@ -234,18 +235,8 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _address(text: str) -> str:
-    try:
-        return str(IPv6Address(text))
-    except AddressValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _home_address(text: str) -> IPv6Interface:
-    try:
-        return IPv6Interface(text if "/" in text else f"{text}/64")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return IPv6Interface(text if "/" in text else f"{text}/64")
 
 
 def _foreign_link(text: str) -> ForeignLink:
@@ -255,13 +246,11 @@ def _foreign_link(text: str) -> ForeignLink:
         address = IPv6Interface(care_of)
         return ForeignLink(interface, str(address.ip), address.network.prefixlen, str(IPv6Address(gateway)))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected IFACE=COA/LENGTH,GATEWAY, got {text!r} ({error})") from error
+        raise ValueError(f"expected IFACE=COA/LENGTH,GATEWAY, got {text!r} ({error})") from error
 
 
 def _lifetime(text: str) -> int:
-    if not text.isdecimal() or not LIFETIME_UNIT <= int(text) <= MAX_LIFETIME:
-        raise argparse.ArgumentTypeError(f"expected {LIFETIME_UNIT} to {MAX_LIFETIME} seconds, got {text!r}")
-    return int(text) // LIFETIME_UNIT * LIFETIME_UNIT
+    return whole_seconds(LIFETIME_UNIT, MAX_LIFETIME)(text) // LIFETIME_UNIT * LIFETIME_UNIT
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,9 +11,10 @@ import os
 import subprocess
 from types import TracebackType
 
+from hoaflow.linux import CLONE_NEWNET
+
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
-CLONE_NEWNET = 0x40000000
 PREPARE = (
     ("mount", "--make-rprivate", "/"),
     ("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"),

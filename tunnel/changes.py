@@ -12,9 +12,9 @@ import socket
 import time
 from types import TracebackType
 
+from hoaflow.linux import NETLINK_NETFILTER, NFNLGRP_NFTABLES
 from tunnel.namespace import Namespace, in_namespace
 
-NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7
 # RTNLGRP_* of linux/rtnetlink.h: LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_NETCONF, IPV6_NETCONF
 LINKS = (1, 5, 9, 24, 25)
 # TC, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE

@@ -18,12 +18,11 @@ from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
+from hoaflow.linux import AF_INET, AF_INET6, IFA_F_NODAD, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, in_namespace, namespace_path
 
-AF_INET, AF_INET6 = 2, 10
-NODAD = 0x02  # IFA_F_NODAD: the addresses are on links with two known ends
-UNIVERSE_SCOPE, LINK_SCOPE = 0, 253
+LINK_SCOPE = 253
 TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
 OFFLOADS = (
     "tcp-segmentation-offload",
@@ -116,13 +115,13 @@ def set_mtu(namespace: Namespace, name: str, mtu: int) -> bool:
         return True
 
 
-def add_address(namespace: Namespace, name: str, address: str, length: int, scope: int = UNIVERSE_SCOPE) -> bool:
+def add_address(namespace: Namespace, name: str, address: str, length: int, scope: int = RT_SCOPE_UNIVERSE) -> bool:
     """Add an address, usable at once (no duplicate address detection). `scope`: of an IPv4 address."""
     with netlink(namespace) as ipr:
         index, family = _need(ipr, name), family_of(address)
         if address in _addresses(ipr, index, family):
             return False
-        ipr.addr("add", index=index, address=address, prefixlen=length, family=family, flags=NODAD, scope=scope)
+        ipr.addr("add", index=index, address=address, prefixlen=length, family=family, flags=IFA_F_NODAD, scope=scope)
         return True
 
 
@@ -154,7 +153,7 @@ def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> Non
     """A neighbour's link-layer address, fixed."""
     with netlink(namespace) as ipr:
         index = _need(ipr, dev)
-        ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=0x80)  # NUD_PERMANENT
+        ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=NUD_PERMANENT)
 
 
 def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
@@ -246,7 +245,7 @@ def _addresses(ipr: IPRoute, index: int | None, family: int, lasting_global: boo
         if index is not None and message["index"] != index:
             continue
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
-        if lasting_global and (message["scope"] != UNIVERSE_SCOPE or flags & TENTATIVE_DEPRECATED_OR_TEMPORARY):
+        if lasting_global and (message["scope"] != RT_SCOPE_UNIVERSE or flags & TENTATIVE_DEPRECATED_OR_TEMPORARY):
             continue
         # of an IPv4 address on a point-to-point link IFA_ADDRESS is the other end
         address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")

@@ -14,15 +14,14 @@ import errno
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
 from tunnel.namespace import Namespace, namespace_path
-from tunnel.seg6 import MAIN_TABLE, Seg6Routes
+from tunnel.seg6 import Seg6Routes
 
 DECAPSULATION_TABLE = 41
 TUNNEL_RULE_PREFERENCE = 5
 LOCAL_RULE_PREFERENCE = 10
-LOCAL_TABLE = 255
 IPPROTO_IPV6 = 41
-AF_INET6 = 10
 
 
 def decapsulate_local(

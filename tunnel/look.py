@@ -16,6 +16,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
+from hoaflow.linux import (
+    AF_INET6,
+    IFF_UP,
+    NDA_DST,
+    RTA_DST,
+    RTA_ENCAP_TYPE,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTA_VIA,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+)
 from tunnel import rtnetlink
 from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, NamespaceError, in_namespace
@@ -24,17 +41,14 @@ from tunnel.rtnetlink import RouteSocket, attributes
 
 T = TypeVar("T")
 
-AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
 IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 RULE = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
 IFLA_INFO_KIND = 1
-IFF_UP = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
-NDA_DST, NDA_LLADDR = 1, 2
+NDA_LLADDR = 2
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = (
     *(1, 2, 3, 6, 10, 14, 15, 16),
 )
@@ -169,7 +183,7 @@ class Look:
 
         def read() -> list[FoundRoute]:
             body = rtnetlink.ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
-            body += rtnetlink.attribute(rtnetlink.RTA_TABLE, struct.pack("=I", table))
+            body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
             found = map(_found_route, self._listing(namespace, RTM_GETROUTE, body))
             return [route for route in found if route.table == table and protocol in (0, route.protocol)]
 
@@ -251,19 +265,19 @@ def _found_route(payload: bytes) -> FoundRoute:
     found = dict(attributes(payload[rtnetlink.ROUTE.size :]))
     unspecified = bytes(16 if family == AF_INET6 else 4)
     hop = ""
-    if rtnetlink.RTA_GATEWAY in found:
-        hop = socket.inet_ntop(family, found[rtnetlink.RTA_GATEWAY])
-    elif rtnetlink.RTA_VIA in found:
-        via = found[rtnetlink.RTA_VIA]
+    if RTA_GATEWAY in found:
+        hop = socket.inet_ntop(family, found[RTA_GATEWAY])
+    elif RTA_VIA in found:
+        via = found[RTA_VIA]
         hop = socket.inet_ntop(struct.unpack_from("=H", via)[0], via[2:])
-    encap_type = found.get(rtnetlink.RTA_ENCAP_TYPE)
+    encap_type = found.get(RTA_ENCAP_TYPE)
     return FoundRoute(
-        f"{socket.inet_ntop(family, found.get(rtnetlink.RTA_DST, unspecified))}/{length}",
-        _number(found.get(rtnetlink.RTA_TABLE)) or table,
+        f"{socket.inet_ntop(family, found.get(RTA_DST, unspecified))}/{length}",
+        _number(found.get(RTA_TABLE)) or table,
         kind,
         protocol,
-        _number(found.get(rtnetlink.RTA_PRIORITY)),
-        _number(found.get(rtnetlink.RTA_OIF)),
+        _number(found.get(RTA_PRIORITY)),
+        _number(found.get(RTA_OIF)),
         hop,
         struct.unpack_from("=H", encap_type)[0] if encap_type else 0,
         payload,

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hoaflow.linux import CLONE_NEWNET
 from tunnel.errors import TunnelError
 
 Namespace = str | None
 T = TypeVar("T")
 
 NETNS_DIRECTORY = Path("/run/netns")
-CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71  # Linux 5.14
 
 

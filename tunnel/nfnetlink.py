@@ -15,24 +15,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from tunnel.errors import NftError
-from tunnel.namespace import Namespace, in_namespace
-from tunnel.rtnetlink import (
-    ERROR,
-    HEADER,
+from hoaflow.linux import (
+    NETLINK_NETFILTER,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
-    RECEIVE_BYTES,
-    TIMEOUT,
-    attribute,
-    attributes,
 )
+from tunnel.errors import NftError
+from tunnel.namespace import Namespace, in_namespace
+from tunnel.rtnetlink import ERROR, HEADER, RECEIVE_BYTES, TIMEOUT, attribute, attributes
 
-NETLINK_NETFILTER, SUBSYSTEM = 12, 10
+SUBSYSTEM = 10
 FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 GET_TABLE, GET_CHAIN, GET_RULE, GET_SET, NEW_ELEMENTS, GET_ELEMENTS, DELETE_ELEMENTS, GET_GENERATION, GET_OBJECT = (

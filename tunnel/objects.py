@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from pyroute2 import netns
 
+from hoaflow.linux import AF_INET, AF_INET6, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from tunnel import links, nft
 from tunnel.errors import TunnelError
-from tunnel.links import LINK_SCOPE, UNIVERSE_SCOPE
+from tunnel.links import LINK_SCOPE
 from tunnel.look import Look
 from tunnel.namespace import Namespace, exists
 from tunnel.nft_table import Table
 
 TENTATIVE_OR_DUPLICATE = 0x40 | 0x08
-PERMANENT = 0x80  # NUD_PERMANENT
 
 
 def place(namespace: Namespace) -> str:
@@ -194,7 +194,7 @@ class IpAddress:
 
     def make(self) -> None:
         self.remove()
-        scope = LINK_SCOPE if self.link_scope else UNIVERSE_SCOPE
+        scope = LINK_SCOPE if self.link_scope else RT_SCOPE_UNIVERSE
         links.add_address(self.namespace, self.name, self.address, self.length, scope)
 
     def remove(self) -> None:
@@ -217,12 +217,12 @@ class OnlyAddresses:
         others = [
             found.address
             for found in look.addresses(self.namespace)
-            if (found.interface, found.scope) == (number, UNIVERSE_SCOPE) and found.address not in self.addresses
+            if (found.interface, found.scope) == (number, RT_SCOPE_UNIVERSE) and found.address not in self.addresses
         ]
         return f"{self.name} has {' and '.join(others)}, too" if others else None
 
     def make(self) -> None:
-        for family in (links.AF_INET6, links.AF_INET):
+        for family in (AF_INET6, AF_INET):
             for address in links.global_addresses(self.namespace, self.name, family):
                 if address not in self.addresses:
                     links.remove_address(self.namespace, self.name, address)
@@ -247,7 +247,7 @@ class FixedNeighbour:
         number = look.link(self.namespace, self.dev).number
         for found in look.neighbours(self.namespace):
             if (found.interface, found.address) == (number, self.address):
-                if found.mac == self.mac and found.state & PERMANENT:
+                if found.mac == self.mac and found.state & NUD_PERMANENT:
                     return None
                 return f"neighbour {self.address} on {self.dev} is {found.mac or 'unknown'}, not {self.mac} for good"
         return f"neighbour {self.address} on {self.dev} is missing"

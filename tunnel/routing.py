@@ -11,7 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hoaflow.addresses import parse_prefix
-from tunnel.links import AF_INET6, LinkError, family_of, netlink
+from hoaflow.linux import (
+    AF_INET6,
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_NEWRULE,
+    RTN_LOCAL,
+    RTN_UNICAST,
+)
+from tunnel.links import LinkError, family_of, netlink
 from tunnel.look import (
     FRA_DST,
     FRA_FWMARK,
@@ -28,18 +40,16 @@ from tunnel.look import (
 )
 from tunnel.namespace import Namespace
 from tunnel.objects import place
-from tunnel.rtnetlink import NLM_F_CREATE, RTM_DELROUTE, RouteSocket, attribute
-from tunnel.seg6 import MAIN_TABLE, Seg6Routes
+from tunnel.rtnetlink import RouteSocket, attribute
 from tunnel.seg6 import PROTOCOL as SEG6_PROTOCOL
+from tunnel.seg6 import Seg6Routes
 
 PROTOCOL = 105  # of the routes that are declared: what has it is ours
-RTM_NEWRULE, RTM_DELRULE, NLM_F_EXCL = 32, 33, 0x200
 FR_ACT_TO_TBL, FIB_RULE_INVERT = 1, 0x2
-UNICAST, LOCAL = 1, 2
 # Protocols of the routes that administrators and hosts make: redirect, boot, static, router advertisement. Asked for
 # one by one: the main table may have the routes of 100,000 bindings beside them.
 FOREIGN = (1, 3, 4, 9)
-LOCAL_TABLE, DEFAULT_RULE = 255, 32767
+DEFAULT_RULE = 32767
 # By preference, the table that the kernel's own rules look into; IPv4 has DEFAULT_RULE besides, whose table is empty.
 # `ip rule flush` takes them away.
 KERNELS_RULES = {0: LOCAL_TABLE, 32766: MAIN_TABLE}
@@ -61,7 +71,12 @@ class Route:
     def difference(self, look: Look) -> str | None:
         number = look.link(self.namespace, self.dev).number
         for found in look.routes(self.namespace, self._family, self.table, PROTOCOL):
-            if (found.prefix, found.kind, found.interface, found.hop) == (self.destination, UNICAST, number, self.via):
+            if (found.prefix, found.kind, found.interface, found.hop) == (
+                self.destination,
+                RTN_UNICAST,
+                number,
+                self.via,
+            ):
                 return None
         return f"route {self.destination} of table {self.table} via {self.via} is missing{place(self.namespace)}"
 
@@ -102,7 +117,7 @@ class LocalRoute:
 
     def difference(self, look: Look) -> str | None:
         found = look.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
-        if [(route.prefix, route.kind) for route in found] == [(f"{self.address}/128", LOCAL)]:
+        if [(route.prefix, route.kind) for route in found] == [(f"{self.address}/128", RTN_LOCAL)]:
             return None
         return f"route {self.address} of table {self.table} is missing{place(self.namespace)}"
 

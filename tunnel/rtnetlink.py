@@ -18,15 +18,23 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hoaflow.addresses import Prefix
+from hoaflow.linux import (
+    NETLINK_GET_STRICT_CHK,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    RT_SCOPE_UNIVERSE,
+    RTA_DST,
+    RTA_ENCAP,
+    RTA_ENCAP_TYPE,
+    RTA_TABLE,
+    RTM_GETROUTE,
+    RTN_UNICAST,
+    SOL_NETLINK,
+)
 from tunnel.namespace import Namespace, in_namespace
-
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x100, 0x400, 0x300
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP = 1, 4, 5, 6, 15, 18, 21, 22
-ENCAP_SEG6, ENCAP_SEG6_LOCAL = 5, 7
-RTN_UNICAST, RT_SCOPE_UNIVERSE = 1, 0
-SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags

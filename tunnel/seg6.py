@@ -21,17 +21,33 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from pyroute2 import GenericNetlinkSocket
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg
+from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.addresses import Prefix, canonical_prefix, parse_ipv6_address, parse_prefix
+from hoaflow.linux import (
+    LWTUNNEL_ENCAP_SEG6,
+    LWTUNNEL_ENCAP_SEG6_LOCAL,
+    MAIN_TABLE,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    RTA_ENCAP,
+    RTA_ENCAP_TYPE,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_VIA,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+)
 from tunnel import rtnetlink
 from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, namespace_path
 from tunnel.rtnetlink import attribute, attributes
 
 PROTOCOL = 104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
-MAIN_TABLE = 254
 
 ENCAP_RED = 3  # SEG6_IPTUN_MODE_ENCAP_RED of linux/seg6_iptunnel.h
 SEG6_IPTUNNEL_SRH = 1
@@ -108,8 +124,8 @@ class Seg6Routes:
             prefix = parse_prefix(text)
             rest = hop[prefix.family] + _metric(prefix) + _encap_red(segment)
             bodies.append(rtnetlink.route_body(prefix, table, self.protocol, rest))
-        flags = rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_REPLACE
-        return self._refused(segments, self._routes.request(rtnetlink.RTM_NEWROUTE, flags, bodies))
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        return self._refused(segments, self._routes.request(RTM_NEWROUTE, flags, bodies))
 
     def decapsulate(
         self, destination_prefix: str, dev: str, lookup_table: int = MAIN_TABLE, table: int = MAIN_TABLE
@@ -134,12 +150,12 @@ class Seg6Routes:
 
     def _decapsulate(self, destination_prefix: str, action: int, parameter: bytes, dev: str, table: int) -> None:
         local = attribute(SEG6_LOCAL_ACTION, struct.pack("=I", action)) + parameter
-        rest = attribute(rtnetlink.RTA_OIF, struct.pack("=I", self._index(dev)))
-        rest += attribute(rtnetlink.RTA_ENCAP_TYPE, struct.pack("=H", rtnetlink.ENCAP_SEG6_LOCAL))
-        rest += attribute(rtnetlink.RTA_ENCAP, local)
+        rest = attribute(RTA_OIF, struct.pack("=I", self._index(dev)))
+        rest += attribute(RTA_ENCAP_TYPE, struct.pack("=H", LWTUNNEL_ENCAP_SEG6_LOCAL))
+        rest += attribute(RTA_ENCAP, local)
         body = rtnetlink.route_body(parse_prefix(destination_prefix), table, self.protocol, rest)
-        flags = rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_REPLACE
-        codes = self._routes.request(rtnetlink.RTM_NEWROUTE, flags, [body])
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        codes = self._routes.request(RTM_NEWROUTE, flags, [body])
         for prefix, reason in self._refused([destination_prefix], codes).items():
             raise Seg6Error(f"route {prefix} seg6local action {action} dev {dev} table {table}: {reason}")
 
@@ -152,7 +168,7 @@ class Seg6Routes:
         """`remove` for many; returns {prefix: reason} of the refused."""
         wanted = list(prefixes)
         bodies = [rtnetlink.route_body(parse_prefix(prefix), table, self.protocol, b"") for prefix in wanted]
-        codes = self._routes.request(rtnetlink.RTM_DELROUTE, 0, bodies)
+        codes = self._routes.request(RTM_DELROUTE, 0, bodies)
         return self._refused(wanted, [0 if code == errno.ESRCH else code for code in codes])
 
     def installed(self, table: int = MAIN_TABLE) -> dict[str, str]:
@@ -160,7 +176,7 @@ class Seg6Routes:
         found = {}
         for family in (socket.AF_INET6, socket.AF_INET):
             for route in self._routes.dump(family, self.protocol, table):
-                if route.encap_type == rtnetlink.ENCAP_SEG6:
+                if route.encap_type == LWTUNNEL_ENCAP_SEG6:
                     header = dict(attributes(route.encap))[SEG6_IPTUNNEL_SRH]
                     found[str(route.prefix)] = socket.inet_ntop(socket.AF_INET6, header[12:28])
         return found
@@ -171,7 +187,7 @@ class Seg6Routes:
         """
         found: dict[str, int | str] = {}
         for route in self._routes.dump(socket.AF_INET6, self.protocol, table):
-            if route.encap_type == rtnetlink.ENCAP_SEG6_LOCAL:
+            if route.encap_type == LWTUNNEL_ENCAP_SEG6_LOCAL:
                 local = dict(attributes(route.encap))
                 action = struct.unpack("=I", local[SEG6_LOCAL_ACTION])[0]
                 if action == END_DT6 and SEG6_LOCAL_TABLE in local:
@@ -207,12 +223,12 @@ class Seg6Routes:
 
 def _next_hop(interface: int, via: str | None) -> dict[int, bytes]:
     """By a route's family: its interface, its IPv6 gateway, and that it encapsulates."""
-    of_ipv6 = of_ipv4 = attribute(rtnetlink.RTA_OIF, struct.pack("=I", interface))
+    of_ipv6 = of_ipv4 = attribute(RTA_OIF, struct.pack("=I", interface))
     if via is not None:
         gateway = parse_ipv6_address(via)
-        of_ipv6 += attribute(rtnetlink.RTA_GATEWAY, gateway)
-        of_ipv4 += attribute(rtnetlink.RTA_VIA, struct.pack("=H", socket.AF_INET6) + gateway)
-    kind = attribute(rtnetlink.RTA_ENCAP_TYPE, struct.pack("=H", rtnetlink.ENCAP_SEG6))
+        of_ipv6 += attribute(RTA_GATEWAY, gateway)
+        of_ipv4 += attribute(RTA_VIA, struct.pack("=H", socket.AF_INET6) + gateway)
+    kind = attribute(RTA_ENCAP_TYPE, struct.pack("=H", LWTUNNEL_ENCAP_SEG6))
     return {socket.AF_INET6: of_ipv6 + kind, socket.AF_INET: of_ipv4 + kind}
 
 
@@ -224,11 +240,11 @@ def _metric(prefix: Prefix) -> bytes:
     """
     if prefix.family == socket.AF_INET6:
         return b""
-    return attribute(rtnetlink.RTA_PRIORITY, struct.pack("=I", int.from_bytes(prefix.packed, "big")))
+    return attribute(RTA_PRIORITY, struct.pack("=I", int.from_bytes(prefix.packed, "big")))
 
 
 def _encap_red(segment: str) -> bytes:
-    return attribute(rtnetlink.RTA_ENCAP, encapsulation(segment))
+    return attribute(RTA_ENCAP, encapsulation(segment))
 
 
 def encapsulation(segment: str) -> bytes:

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from hoaflow.linux import AF_INET6, IFA_F_NODAD
 from router.errors import RouterError
 from router.flow.kernel import add_tunnel
 from router.flow.record import DEVICE
 from tunnel import links
-
-AF_INET6 = 10
-IFA_F_NODAD = 0x02
 
 
 class Device(NamedTuple):

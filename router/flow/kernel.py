@@ -19,9 +19,9 @@ from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
+from hoaflow.linux import CLONE_NEWNET
 from router.errors import RouterError
 from router.flow.tc import Diversion, Ethernet, Hook, divert
-from tunnel.namespace import CLONE_NEWNET
 
 TUNNEL_MAC = "02:00:00:00:00:01"  # where nothing looks at it
 

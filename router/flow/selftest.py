@@ -17,11 +17,11 @@ import struct
 import subprocess
 import time
 
+from hoaflow.linux import ETH_P_ALL, ETH_P_IPV6
 from router.errors import RouterError
 from router.flow.record import FlowRecord
 
 TIMEOUT = 5.0  # seconds
-ETH_P_ALL, ETH_P_IPV6 = 0x0003, 0x86DD
 UDP = 17
 DISCARD = 9  # RFC 863
 TOKEN_BYTES = 16

@@ -17,14 +17,21 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from hoaflow.linux import (
+    ETH_P_ALL,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_DELTFILTER,
+    RTM_GETQDISC,
+    RTM_GETTFILTER,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+)
 from router.errors import RouterError
-from tunnel.rtnetlink import NLM_F_CREATE, RouteSocket
+from tunnel.rtnetlink import RouteSocket
 from tunnel.rtnetlink import attribute as nla
 from tunnel.rtnetlink import attributes as nlas
 
-RTM_NEWQDISC, RTM_GETQDISC = 36, 38
-RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
-NLM_F_EXCL = 0x200
 TCMSG = struct.Struct("=BxxxiIII")  # family, interface index, handle, parent, info
 CLSACT_HANDLE, CLSACT_PARENT = 0xFFFF0000, 0xFFFFFFF1
 TCA_KIND, TCA_OPTIONS = 1, 2
@@ -37,7 +44,6 @@ MIRRED = struct.Struct("=iI")  # eaction, interface index
 EGRESS_REDIRECT, INGRESS_REDIRECT = 1, 3
 VLAN_PUSH_ETH = struct.pack("=i", 5)
 TCA_VLAN_PUSH_ETH_DST, TCA_VLAN_PUSH_ETH_SRC = 7, 8
-ETH_P_ALL = 3
 
 PREFERENCE = 6941  # of our filters, by which `tc filter show` and we know them
 

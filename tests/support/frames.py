@@ -8,10 +8,10 @@ import socket
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, MIP6MH_HoTI
 
+from hoaflow.linux import ETH_P_ALL
 from tests.support.waiting import patient
 from tunnel.namespace import Namespace, in_namespace
 
-ETH_P_ALL = 0x0003
 HOA, CN, HOA4 = "2001:db8:99::100", "2001:db8:1::2", "10.99.0.100"
 
 # What a mobile node sends through its tunnel that is for the home agent itself to take, or to pass on.
