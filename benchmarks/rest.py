@@ -6,13 +6,14 @@ import json
 import time
 from typing import Any
 
+from hoaflow.errors import HoaflowError
 from tests.support.ovs import Ovs
 
 TIMEOUT = 300.0  # seconds; a controller that is busy for minutes shall show in the figures, not end them
 IDLE = 5.0  # seconds after which a connection is not used again
 
 
-class Unexpected(Exception):
+class Unexpected(HoaflowError):
     """The controller's answer is not the one that the benchmark is about."""
 
 

@@ -3,6 +3,8 @@
 
 from enum import IntEnum
 
+from hoaflow.errors import HoaflowError
+
 
 class Status(IntEnum):
     """Exit statuses, the same for every command."""
@@ -17,7 +19,7 @@ class Status(IntEnum):
     BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-class CliError(Exception):
+class CliError(HoaflowError):
     """A command can't do what was asked. The message says what was expected, what came and what to do.
 
     ├── WrongUsage: an argument is not of the expected form

@@ -13,12 +13,13 @@ import msgspec
 
 from controller.changes import ChangeSignal
 from controller.core.events import Event
+from hoaflow.errors import HoaflowError
 
 # Told in place of events that are no longer there: load by GET what they were about.
 RESET = "reset"
 
 
-class Lost(Exception):
+class Lost(HoaflowError):
     """The events after a position are no longer held, or never were."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import eventlet
 
+from hoaflow.errors import HoaflowError
 from logs import Log
 
 # What accept() may fail with without being at fault: the client was gone first, or the host is short of something.
@@ -16,7 +17,7 @@ SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE = 0.1  # seconds until the next attempt when the host is short of something
 
 
-class CannotListen(Exception):
+class CannotListen(HoaflowError):
     """An address can't be listened to; the message says which, and why."""
 
 

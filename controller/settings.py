@@ -12,6 +12,7 @@ from oslo_config import cfg
 
 from controller.core.flows import Action, Goto, Normal
 from controller.core.pipeline import TABLES
+from hoaflow.errors import HoaflowError
 from logs import LogSettings
 from logs.options import FORMATS, LEVELS
 
@@ -181,7 +182,7 @@ OPTIONS = (
 )
 
 
-class WrongSettings(Exception):
+class WrongSettings(HoaflowError):
     """The configuration can't be used; the message says which setting, what was expected and what came."""
 
 

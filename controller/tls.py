@@ -10,6 +10,7 @@ from eventlet.green import ssl
 
 from controller.linger import linger
 from controller.settings import WrongSettings
+from hoaflow.errors import HoaflowError
 
 # Seconds that a client has for its handshake; it takes milliseconds.
 HANDSHAKE_TIMEOUT = 10.0
@@ -19,7 +20,7 @@ class WrongCertificates(WrongSettings):
     """Certificates or keys can't be used; the message names the file and says what was expected."""
 
 
-class HandshakeFailed(Exception):
+class HandshakeFailed(HoaflowError):
     """A client did not complete the handshake, or has no certificate that is believed; the message says why."""
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hoaflow.errors import HoaflowError
 
-class InUse(Exception):
+
+class InUse(HoaflowError):
     """Another run writes to this directory."""
 
 

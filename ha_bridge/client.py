@@ -10,6 +10,7 @@ import requests
 
 from ha_bridge.exchange import Announced, Failed, Replaced, Verdict
 from ha_bridge.ledger import Report
+from hoaflow.errors import HoaflowError
 from northbound.access import Access
 from northbound.client import Northbound
 from northbound.errors import Denied, NorthboundError, TooBusy
@@ -24,7 +25,7 @@ DENIED_RETRY = 10.0
 Json = dict[str, Any]
 
 
-class _Unexpected(Exception):
+class _Unexpected(HoaflowError):
     """The controller answered something else than what was asked for."""
 
     def __init__(self, detail: str, status: int = 0) -> None:

@@ -16,13 +16,14 @@ from ha_bridge.model import CacheEntry
 from ha_bridge.restoration import Refusal, add_command, refusal
 from ha_bridge.sockets import terminal_sockets
 from ha_bridge.terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
+from hoaflow.errors import HoaflowError
 
 CHUNK = 1 << 18
 ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
-class ConsoleError(Exception):
+class ConsoleError(HoaflowError):
     """The binding cache could not be read from the terminal; says why."""
 
 

@@ -14,6 +14,7 @@ import re
 
 from ha_bridge.model import CacheEntry
 from hoaflow.addresses import canonical_address, canonical_prefix
+from hoaflow.errors import HoaflowError
 
 PROMPT = b"mip6d> "
 
@@ -31,7 +32,7 @@ _LEFT = re.compile(rb"-?\d+")
 _LEFT_UNKNOWN = (b"-", b"(error)", b"(broken)")
 
 
-class UnreadableAnswer(ValueError):
+class UnreadableAnswer(HoaflowError, ValueError):
     """The terminal answered something that is not what was asked for."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 
+from hoaflow.errors import HoaflowError
 from home_agent.messages import MnHaAuthentication
 
 MINIMUM_SPI = 256
@@ -21,7 +22,7 @@ MINIMUM_KEY_LENGTH = 16
 AUTHENTICATOR_LENGTH = 12
 
 
-class KeyFileError(ValueError):
+class KeyFileError(HoaflowError, ValueError):
     """The key file cannot be used; the text says what is wrong and what was expected."""
 
 

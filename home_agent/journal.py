@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hoaflow.errors import HoaflowError
 from home_agent.messages import BindingUpdate
 from home_agent.moment import Moment
 
@@ -23,7 +24,7 @@ SLACK = 1024
 """The file is written anew when it has so many records more than twice what it began with."""
 
 
-class JournalError(ValueError):
+class JournalError(HoaflowError, ValueError):
     """The file is no journal of ours; the text says what to do."""
 
 

@@ -28,6 +28,7 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet
 from scapy.utils import checksum
 
+from hoaflow.errors import HoaflowError
 from home_agent.messages import (
     LIFETIME_UNIT,
     BindingAcknowledgement,
@@ -47,7 +48,7 @@ HOP_LIMIT = 64
 _ACKNOWLEDGE, _HOME_REGISTRATION, _LINK_LOCAL, _KEY_MANAGEMENT = 0x40, 0x20, 0x10, 0x08
 
 
-class MalformedPacketError(ValueError):
+class MalformedPacketError(HoaflowError, ValueError):
     """A packet that is no well-formed Mobile IPv6 message; the text says what is wrong with it."""
 
 

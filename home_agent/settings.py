@@ -11,6 +11,7 @@ from pathlib import Path
 import logs
 import metrics
 from hoaflow.arguments import listen_address
+from hoaflow.errors import HoaflowError
 from home_agent.agent import Settings
 from home_agent.authentication import KeyFileError, load_keys
 from home_agent.cache import Policy
@@ -41,7 +42,7 @@ or an unusable file
 """
 
 
-class SettingsError(ValueError):
+class SettingsError(HoaflowError, ValueError):
     """A setting is wrong; the text says what was expected and what came."""
 
 

@@ -17,6 +17,8 @@ from hashlib import blake2s
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
 
+from hoaflow.errors import HoaflowError
+
 # Fields with addresses of the operator's own network, which say nothing of a subscriber.
 PUBLIC = frozenset(
     {"time", "level", "event", "home_agent", "home_agents", "home_prefix", "home_prefixes", "controller", "rest", "url"}
@@ -34,7 +36,7 @@ _CANDIDATE = re.compile(
 )
 
 
-class KeyUnreadable(Exception):
+class KeyUnreadable(HoaflowError):
     """The file with the key can't be used; the message says why."""
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hoaflow.errors import HoaflowError
 
-class AccessError(ValueError):
+
+class AccessError(HoaflowError, ValueError):
     """The token, a certificate or a key can't be used; the text names the file and what was expected."""
 
 
-class NorthboundError(Exception):
+class NorthboundError(HoaflowError):
     """A call came to nothing. The text says what was asked, what came and what to do.
 
     ├── Unreachable: no connection, no answer in time, or the other side's certificate is not believed

@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 
+from hoaflow.errors import HoaflowError
 from northbound.access import Access
 from northbound.client import Northbound, problem_detail
 from northbound.errors import Denied, NorthboundError, TooBusy
@@ -22,7 +23,7 @@ DENIED_RETRY = 10.0
 LONGEST_PROBLEM = 1000  # characters that the controller takes
 
 
-class ControllerError(Exception):
+class ControllerError(HoaflowError):
     """The controller did not do what was asked. The message says what it answered.
 
     ├── UnknownRouter: it does not know this router (it restarted): announce the endpoints

@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hoaflow.errors import HoaflowError
 from topologies.kernel import has_flow_backend
 
 CHECKOUT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ENDS_WITH_THIS = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-class GuestError(RuntimeError):
+class GuestError(HoaflowError):
     """The guest did not come up, or ended or went on without the command's end. The message has its last lines."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from mininet.link import Intf, Link
 from mininet.node import Node, RemoteController, Switch
 
+from hoaflow.errors import HoaflowError
 from topologies.processes import Process
 
 OFFLOADS = ("tx", "rx", "tso", "gso", "gro")
@@ -28,7 +29,7 @@ RETRANSMIT_MILLISECONDS = 100
 START_TIMEOUT = 60.0  # seconds
 
 
-class TopologyError(RuntimeError):
+class TopologyError(HoaflowError):
     """A command that sets a node or bridge up failed; the message has the command and what it said."""
 
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from hoaflow.errors import HoaflowError
+
 END_GRACE = 30.0  # seconds; an emulated kernel is slow
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
-class ProcessError(RuntimeError):
+class ProcessError(HoaflowError):
     """A program ended early, or did not say in time what was awaited; the message has its last lines."""
 
 

@@ -8,8 +8,10 @@ TunnelError
 └── Seg6Error: the kernel refused a seg6 route or setting (tunnel.seg6)
 """
 
+from hoaflow.errors import HoaflowError
 
-class TunnelError(Exception):
+
+class TunnelError(HoaflowError):
     """The message says what was expected, what came, and what to do."""
 
 

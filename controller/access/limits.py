@@ -4,13 +4,15 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from hoaflow.errors import HoaflowError
+
 # Clients that are kept in mind; those that have asked nothing for longest are forgotten first.
 MOST_CLIENTS = 10_000
 # Seconds after which a client that has too much under way already should ask again.
 RETRY_BUSY = 1.0
 
 
-class TooMuch(Exception):
+class TooMuch(HoaflowError):
     """A client has asked too much; it may ask again in ``retry_after`` seconds."""
 
     def __init__(self, reason: str, retry_after: float) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hoaflow.addresses import Prefix, format_address
+from hoaflow.errors import HoaflowError
 
 
 class Role(Enum):
@@ -17,7 +18,7 @@ class Role(Enum):
     ADMIN = "admin"
 
 
-class Forbidden(Exception):
+class Forbidden(HoaflowError):
     """A caller may not do this; ``field`` of the request says it, ``reason`` why."""
 
     def __init__(self, field: str, reason: str) -> None:

@@ -5,13 +5,14 @@ from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.pipeline import MISS_PRIORITY, downlink_priority
 from hoaflow.addresses import Prefix, format_address, host, why_not_global_unicast
+from hoaflow.errors import HoaflowError
 
 # How many bindings one after the other the packets for a home address may take: mobile nodes in mobile networks. Each
 # adds a header; RFC 2473 has four of these by default (section 6.6). It bounds what a report costs as well.
 MOST_NESTED = 8
 
 
-class Refused(Exception):
+class Refused(HoaflowError):
     """A field of a request has a value that can't be taken."""
 
     def __init__(self, field: str, reason: str) -> None:
@@ -20,7 +21,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-class NotAnnounced(Exception):
+class NotAnnounced(HoaflowError):
     """No bridge has announced this home agent."""
 
     def __init__(self, home_agent: bytes) -> None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from controller.core.agenda import Agenda
 from hoaflow.addresses import Prefix
+from hoaflow.errors import HoaflowError
 from hoaflow.sequence import is_newer
 
 # Lifetimes are reported in whole seconds and take time to arrive: moments of expiry this close are the same one.
@@ -56,7 +57,7 @@ class Change(Enum):
     REMOVED = "removed"
 
 
-class StaleSequence(Exception):
+class StaleSequence(HoaflowError):
     """An update is older than what is held, or than what has just been removed (RFC 6275 section 9.5.1)."""
 
     def __init__(self, home_address: Prefix, offered: int, held: int, gone: bool = False) -> None:

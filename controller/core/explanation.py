@@ -17,6 +17,7 @@ from controller.core.offload import Offload
 from controller.core.reasons import no_binding
 from controller.core.router import BindingOnRouter, Router
 from hoaflow.addresses import Prefix, format_address
+from hoaflow.errors import HoaflowError
 
 Path = Literal["direct", "home-agent", "mixed", "home"]
 
@@ -48,7 +49,7 @@ class Explanation:
     would_change: list[str]
 
 
-class NotCovered(Exception):
+class NotCovered(HoaflowError):
     """No announced home agent has this address in its home prefixes."""
 
     def __init__(self, home_address: Prefix) -> None:

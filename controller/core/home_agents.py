@@ -9,6 +9,7 @@ from controller.core import reasons
 from controller.core.prefix_index import PrefixIndex
 from controller.core.reasons import Reason
 from hoaflow.addresses import Prefix, format_address, host
+from hoaflow.errors import HoaflowError
 
 
 class Status(Enum):
@@ -19,7 +20,7 @@ class Status(Enum):
     DOWN = "ha-down"
 
 
-class PrefixesOverlap(Exception):
+class PrefixesOverlap(HoaflowError):
     """Two home agents claim the same addresses."""
 
 

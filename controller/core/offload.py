@@ -33,9 +33,10 @@ from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import MOST_TOLD, SLICE, Updates
 from hoaflow.addresses import Prefix, host
+from hoaflow.errors import HoaflowError
 
 
-class UnknownRouter(Exception):
+class UnknownRouter(HoaflowError):
     """Neither a switch nor a tunnel agent with this datapath id has been heard of."""
 
     def __init__(self, dpid: int) -> None:

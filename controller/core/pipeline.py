@@ -30,6 +30,7 @@ from controller.core.flows import (
     match,
 )
 from hoaflow.addresses import Prefix, host, parse_prefix
+from hoaflow.errors import HoaflowError
 
 CLASSIFY = "classify"
 DOWNLINK = "downlink"
@@ -133,7 +134,7 @@ TABLES = (
 _DECLARED = {table.name: table for table in TABLES}
 
 
-class WrongFlow(Exception):
+class WrongFlow(HoaflowError):
     """A flow does not fit its table's declaration: an error in this program."""
 
 

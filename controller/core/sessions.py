@@ -14,9 +14,10 @@ from controller.core.installed import Entry, Reading
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
+from hoaflow.errors import HoaflowError
 
 
-class SessionEnded(Exception):
+class SessionEnded(HoaflowError):
     """The connection is gone, and with it what was known of the switch."""
 
 

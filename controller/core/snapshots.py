@@ -16,9 +16,10 @@ from controller.core.bindings import Binding, Change, may_follow
 from controller.core.home_agents import HomeAgent
 from controller.core.updates import MOST_TOLD, SLICE, Updates
 from hoaflow.addresses import Prefix, format_address
+from hoaflow.errors import HoaflowError
 
 
-class Superseded(Exception):
+class Superseded(HoaflowError):
     """A newer snapshot of the same home agent has come while this one was being taken in."""
 
     def __init__(self) -> None:

@@ -9,11 +9,12 @@ from msgspec import UNSET
 from werkzeug.wrappers import Response
 
 from controller.rest.schemas.answers import FieldError, ProblemDetails
+from hoaflow.errors import HoaflowError
 
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
+class Problem(HoaflowError):
     """A request that is answered with ``status`` and a problem+json body."""
 
     def __init__(

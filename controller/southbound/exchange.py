@@ -7,13 +7,14 @@ from eventlet.event import Event
 
 from controller.core.traffic import Counters
 from controller.southbound.decoder import FlowStatistics
+from hoaflow.errors import HoaflowError
 
 
-class SwitchSilent(Exception):
+class SwitchSilent(HoaflowError):
     """A switch did not answer in time."""
 
 
-class ChangesRefused(Exception):
+class ChangesRefused(HoaflowError):
     """A switch refused some changes: ``reasons`` by their position.
 
     Of a bundle, nothing was carried out then. Of others, those at positions in ``unsent`` were not sent for it, and all

@@ -26,6 +26,7 @@ import eventlet
 # All parsers, for `install` to find them.
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
 
+from hoaflow.errors import HoaflowError
 from logs import Log
 
 LOG = Log("southbound")
@@ -38,7 +39,7 @@ UNPACKINGS_PER_MESSAGE = 64
 BYTES_PER_TURN = 1 << 15
 
 
-class MalformedMessage(Exception):
+class MalformedMessage(HoaflowError):
     """An OpenFlow message that cannot be parsed. The text tells its version, type, length and what is wrong."""
 
 

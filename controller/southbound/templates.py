@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from controller.core.batches import FlowChange
 from controller.core.flows import Flow, Hole, Pattern, SetField, Shape
+from hoaflow.errors import HoaflowError
 
 # Offsets in ofp_header and ofp_flow_mod (OpenFlow 1.3.5, section 7.3.4.1).
 XID_OFFSET = 4
@@ -20,7 +21,7 @@ _XID = struct.Struct("!I")
 _HARD_TIMEOUT = struct.Struct("!H")
 
 
-class TemplateMismatch(Exception):
+class TemplateMismatch(HoaflowError):
     """An address does not stand in its message exactly once: an error in this program."""
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from hoaflow.errors import HoaflowError
 from logs import Log
 from router.flow import setup
 from router.flow.record import FlowPorts, FlowRecord
@@ -14,7 +15,7 @@ from tunnel.errors import TunnelError
 LOG = Log("router")
 
 
-class BrokenTunnel(Exception):
+class BrokenTunnel(HoaflowError):
     """The backend is not whole and could not be mended. The message says what is missing, and why it stays so."""
 
 

@@ -4,11 +4,13 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
+from hoaflow.errors import HoaflowError
+
 # Where a request's environment has the ``let_in`` of its connection.
 LET_IN = "hoaflow.let_in"
 
 
-class TooManyConnections(Exception):
+class TooManyConnections(HoaflowError):
     """There is no room for a connection of this address."""
 
 
