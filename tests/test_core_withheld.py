@@ -106,6 +106,15 @@ def test_an_older_report_does_not_withhold(world: World) -> None:
     assert world.state() == "active"
 
 
+def test_it_ends_what_is_remembered_of_a_deregistration(world: World) -> None:
+    world.post(lifetime=0, sequence=12)
+    with pytest.raises(StaleSequence):
+        world.post(sequence=11)
+    world.post(sequence=40000, withheld=IPSEC)
+    assert world.offload.remove(HOME_ADDRESS, world.now)
+    assert world.post(sequence=11) is Change.ADDED, "a mobile node that has started anew since"
+
+
 def test_it_is_removed_as_others_are(world: World) -> None:
     world.post(sequence=1, withheld=IPSEC)
     world.event_names()

@@ -79,7 +79,8 @@ def test_a_word_that_it_is_not_to_be_offloaded_counts_too() -> None:
 
 
 def test_a_mobile_router_that_is_back_is_back_with_its_networks() -> None:
-    router, network, other = BOUND, replace(BOUND, home_address=NETWORK), replace(BOUND, home_address=OTHER, sequence=9)
+    # The other one has its care-of address and its number by chance.
+    router, network, other = (replace(BOUND, home_address=home) for home in (HOA, NETWORK, OTHER))
     memory = remembered(router, network, other)
     assert len(memory.seen([], set(), ANOTHER, 1010.0)) == 3
     moved = replace(router, care_of_address=LINK_2, sequence=8)
