@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from home_agent.cache import Policy
 from home_agent.declared import ProxyEntries
-from home_agent.home_link import Bound, HomeLink, OwnAddress, Up
+from home_agent.home_link import Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
 from home_agent.load import Load
-from home_agent.objects import Borrowed, ProxyNeighbours
+from home_agent.objects import Borrowed, MainRule, ProxyNeighbours
 from home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
 from home_agent.tunnels import Tunnels
 from tunnel.declaration import Declared
@@ -34,6 +34,7 @@ def declaration(
         counters.append(NftTable(None, counted.table))
     return [
         Borrowed("all.forwarding", "1"),
+        MainRule(),
         *tunnels.declaration(),
         NftTable(None, Table("ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets")),
         *counters,
@@ -41,6 +42,7 @@ def declaration(
         Bound(home_link, rebind),
         Borrowed(f"{home_link.interface}.forwarding", "1"),
         ProxyNeighbours(home_link.interface),
+        LinkLocalAddress(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
         ProxyEntries(home_link),
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from tunnel import links
 from tunnel.declaration import Declared
 from tunnel.look import Look
-from tunnel.objects import FixedNeighbour, Free, Mac, Up, Veth
+from tunnel.objects import FixedNeighbour, Free, Mac, Setting, Up, Veth
 
 ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
 ENTRY_MAC, EXIT_MAC = "02:68:6f:61:00:01", "02:68:6f:61:00:02"
@@ -30,6 +30,8 @@ def hairpin() -> list[Declared]:
         Free(None, EXIT),
         TunnelMtu(ENTRY),
         TunnelMtu(EXIT),
+        # A host may have IPv6 off on whatever interface is new.
+        *(Setting(None, "ipv6", f"{name}.disable_ipv6", "0") for name in (ENTRY, EXIT)),
         Up(None, ENTRY),
         Up(None, EXIT),
         FixedNeighbour(None, ENTRY, EXIT_ADDRESS, EXIT_MAC),

@@ -13,6 +13,7 @@ from pyroute2 import IPRoute, NetlinkError
 from hoaflow.linux import AF_INET6, NDA_DST, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_GETNEIGH
 from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
+from tunnel import links
 from tunnel.links import LinkError
 from tunnel.look import Look
 from tunnel.rtnetlink import attributes
@@ -149,6 +150,36 @@ class Bound:
     def make(self) -> None:
         """See `Declared`."""
         self._rebind()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class LinkLocalAddress:
+    """Some link-local address on the home link, from which the kernel solicits neighbours and answers for others.
+
+    The kernel gives one when a link goes up, and none in its place when it is taken away (`ip addr flush`).
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+
+    def __str__(self) -> str:
+        return f"link-local address on {self._interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        index = look.link(None, self._interface).number
+        found = [a for a in look.addresses(None) if a.interface == index and a.address.startswith("fe80:")]
+        return None if found else f"{self._interface} has no link-local address"
+
+    def make(self) -> None:
+        """See `Declared`. The one that the kernel gives: from the MAC address (RFC 4291, appendix A)."""
+        with Look() as look:
+            mac = bytes.fromhex(look.link(None, self._interface).mac.replace(":", ""))
+        identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+        address = socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + identifier)
+        links.add_address(None, self._interface, address, 64)
 
     def remove(self) -> None:
         """See `Declared`."""

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from hoaflow.linux import AF_INET6, LOCAL_TABLE
+import struct
+
+from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
 from tunnel.links import setting_path
-from tunnel.look import Look
+from tunnel.look import FRA_TABLE, Look
 from tunnel.objects import Setting
-from tunnel.routing import Rule
+from tunnel.routing import MAIN_RULE, Rule
 
 
 class Borrowed:
@@ -49,6 +51,31 @@ class ProxyNeighbours(Borrowed):
         """See `Declared`."""
         on_all = look.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
         return None if on_all else super().difference(look)
+
+
+class MainRule:
+    """Some rule looks into table main: without one the host routes nothing, and `ip -6 rule flush` takes it away.
+
+    It is the host's: an administrator may have it elsewhere, and it is not taken away with the others.
+    """
+
+    _rule = Rule(None, MAIN_RULE, MAIN_TABLE)
+
+    def __str__(self) -> str:
+        return str(self._rule)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        leads_there = (FRA_TABLE, struct.pack("=I", MAIN_TABLE))
+        there = any(leads_there in rule.facts for rule in look.rules(None, AF_INET6))
+        return None if there else "no rule looks into table main"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rule.make()
+
+    def remove(self) -> None:
+        """See `Declared`."""
 
 
 class LocalRule:

@@ -13,6 +13,8 @@ SEG6 = {
     "link hoaflow-in released": ["ip link set hoaflow-in master hl"],
     "MTU of hoaflow-out set to the tunnel's": ["ip link set hoaflow-out mtu 1280"],
     "MTU of hoaflow-in set to the tunnel's": ["ip link set hoaflow-in mtu 1280"],
+    "net.ipv6.conf.hoaflow-out.disable_ipv6 = 0": ["sysctl -qw net.ipv6.conf.hoaflow-out.disable_ipv6=1"],
+    "net.ipv6.conf.hoaflow-in.disable_ipv6 = 0": ["sysctl -qw net.ipv6.conf.hoaflow-in.disable_ipv6=1"],
     "link hoaflow-out up": ["ip link set hoaflow-out down"],
     "link hoaflow-in up": ["ip link set hoaflow-in down"],
     "neighbour fe80::2 on hoaflow-out is 02:68:6f:61:00:02": [

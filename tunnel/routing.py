@@ -49,10 +49,10 @@ FR_ACT_TO_TBL, FIB_RULE_INVERT = 1, 0x2
 # Protocols of the routes that administrators and hosts make: redirect, boot, static, router advertisement. Asked for
 # one by one: the main table may have the routes of 100,000 bindings beside them.
 FOREIGN = (1, 3, 4, 9)
-DEFAULT_RULE = 32767
+MAIN_RULE, DEFAULT_RULE = 32766, 32767
 # By preference, the table that the kernel's own rules look into; IPv4 has DEFAULT_RULE besides, whose table is empty.
 # `ip rule flush` takes them away.
-KERNELS_RULES = {0: LOCAL_TABLE, 32766: MAIN_TABLE}
+KERNELS_RULES = {0: LOCAL_TABLE, MAIN_RULE: MAIN_TABLE}
 
 
 @dataclass(frozen=True)

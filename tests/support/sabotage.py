@@ -47,6 +47,7 @@ FORGER = (
 # Both planes have these.
 COMMON: dict[str, Sequence[str]] = {
     "net.ipv6.conf.all.forwarding = 1": ["sysctl -qw net.ipv6.conf.all.forwarding=0"],
+    "rule 32766 (IPv6) looks into table 254": ["ip -6 rule flush"],
     "the check against spoofing set up": [
         "nft flush ruleset",
         "nft delete table ip6 hoaflow",
@@ -68,6 +69,7 @@ COMMON: dict[str, Sequence[str]] = {
     ],
     "net.ipv6.conf.hl.forwarding = 1": ["sysctl -qw net.ipv6.conf.hl.forwarding=0"],
     "net.ipv6.conf.hl.proxy_ndp = 1": ["sysctl -qw net.ipv6.conf.hl.proxy_ndp=0"],
+    "link-local address on hl": ["ip -6 address flush dev hl", "ip -6 address flush dev hl scope link"],
     f"address {HOME_AGENT}/64 dev hl": [f"ip address del {HOME_AGENT}/64 dev hl"],
     "proxy entries on the home link": [
         f"ip -6 neigh del proxy {HOME_ADDRESS} dev hl",
