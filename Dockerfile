@@ -34,7 +34,7 @@ COPY --from=build /opt/hoaflow /opt/hoaflow
 COPY deploy/image/bin /usr/lib/hoaflow
 ENV PATH=/opt/hoaflow/bin:/usr/lib/hoaflow:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Last, as they differ from build to build.
-ARG VERSION=0.1.0 REVISION=unknown SOURCE=unknown
+ARG VERSION=0.2.0 REVISION=unknown SOURCE=unknown
 LABEL org.opencontainers.image.title="hoaflow" \
       org.opencontainers.image.description="Takes the data traffic of Mobile IPv6 off the home agent, with OpenFlow" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -69,20 +69,25 @@ def around_table(path: Path) -> tuple[str, str]:
 
 
 def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence[Figure]) -> None:
-    """Put the table, with when and where it was measured, between the markers in a Markdown file.
+    """Put the table between the markers of a Markdown file, and what explains its figures into a JSON file beside it.
 
-    Raises ValueError when the file has none.
+    Raises ValueError if the file has no markers.
     """
     before, after = around_table(path)
+    notes = path.with_suffix(".json")
     lines = [
         f"Measured on {facts['date']}: {facts['cores']} cores of {facts['model']}, load before {facts['load'][0]:.1f},",
         f"Linux {facts['kernel']}, Open vSwitch {facts['open_vswitch']}, Python {facts['python']},",
         f"eventlet {facts['eventlet']}; {bindings} bindings.",
         "",
         *(f"| {' | '.join(cells)} |" for cells in (HEADINGS, ("---",) * len(HEADINGS), *rows(figures))),
-        *(line for figure in figures if figure.reason for line in ("", f"`{figure.name}`: {figure.reason}.")),
+        "",
+        f"How each figure came about is in [{notes.name}]({notes.name}).",
     ]
     path.write_text(before + "\n".join(lines) + "\n" + after)
+    reasons = {figure.name: figure.reason for figure in figures if figure.reason}
+    content = {"machine": facts, "bindings": bindings, "notes": reasons}
+    notes.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write(path: Path, content: dict[str, Any], figures: Sequence[Figure]) -> None:

@@ -90,7 +90,8 @@ def test_the_table_is_put_between_the_markers_of_a_document(tmp_path: Path) -> N
     assert text.startswith("before\n<!-- table: how -->\nMeasured on 20")
     assert "| fast | second |  | ≤ 2 | yes |\n" in text
     assert "first" not in text
-    assert text.endswith("\n`fast`: why.\n<!-- end of table -->\nafter\n")
+    assert text.endswith("is in [performance.json](performance.json).\n<!-- end of table -->\nafter\n")
+    assert json.loads((tmp_path / "performance.json").read_text())["notes"] == {"fast": "why"}
     path.write_text("nothing\n")
     with pytest.raises(ValueError, match="end of table"):
         document(path, machine(), 100, [])
