@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from controller.core.events import EVENTS
-from controller.rest.calls.pages import PAGE
+from controller.rest.calls.pages import DASHBOARD
 from tests.support.bench import HOME_ADDRESS, HOME_PREFIX, Bench, binding, registered
 from tests.support.browser import Browser
 from tests.support.controller import Controller
@@ -177,7 +177,7 @@ def test_files_are_kept_until_they_change_and_nothing_else_is_served(ovs: Ovs, t
 
 
 def test_every_event_has_words_and_trouble_is_what_the_controller_calls_so() -> None:
-    text = (PAGE / "event_words.js").read_text()
+    text = (DASHBOARD / "event_words.js").read_text()
     words, _, trouble = text.partition("export const TROUBLE")
     assert set(re.findall(r'^  "?([\w-]+)"?: \(', words, re.MULTILINE)) == {*EVENTS, "reset"}
     trouble = trouble.partition("]")[0]

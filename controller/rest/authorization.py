@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets a request in, or answers 401, 403 or 429 before anything of it is carried out or its body is read."""
+"""Let a request in, or answer 401, 403 or 429 before anything of it is carried out and before its body is read.
+
+Ours because no library here knows roles bound to a home agent or a router, limits per client, or the browser of an
+operator that a foreign page misuses.
+"""
 
 import ipaddress
 import math
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-from werkzeug.wrappers import Request
 
 from controller.access.limits import Allowance, Limits, TooMuch
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
@@ -17,19 +19,19 @@ from controller.access.tokens import Tokens
 from controller.rest.http.connections import LET_IN
 from controller.rest.operations import Operation
 from controller.rest.problems import Problem
+from controller.rest.request import ApiRequest
 from controller.rest.schemas import bodies
 from controller.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-CALLER, AUTHORIZATION = "hoaflow.caller", "hoaflow.authorization"
 # What browsers say of a request that a page of another origin makes (Fetch Metadata).
 OTHER_SITES = {"cross-site", "same-site"}
 
 
-class Visit:
-    """A request that has been let in, and whose it is; ``leave`` has to be called when it has been answered."""
+class Admission:
+    """A request that counts against its client's limits until ``end`` is called, when it has been answered."""
 
     __slots__ = ("_body_bytes", "_client", "_limits", "caller")
 
@@ -39,55 +41,56 @@ class Visit:
         self._client = client
         self._body_bytes = body_bytes
 
-    def leave(self) -> None:
-        """The request has been answered."""
+    def end(self) -> None:
+        """Give back what the request has taken of its client's limits."""
         self._limits.leave(self._client, self._body_bytes)
 
 
 class Authorization:
-    """Knows who may call. Without ``tokens`` that is everybody who is on this host, and no page of a foreign site."""
+    """Knows who may call: with ``tokens`` who has one, else everybody on this host, but no page of a foreign site."""
 
     def __init__(self, tokens: Tokens | None, settings: Settings) -> None:
-        """``settings`` say how much each token may ask, or each address without tokens, and how much strangers may."""
+        """Take the limits of each token, of each address without tokens, and of strangers from ``settings``."""
         in_flight, self._largest_body = settings.requests_in_flight, settings.largest_body
         self._tokens = tokens
         # Two of the largest bodies: a snapshot, and what happens meanwhile.
         self._known = Limits(Allowance(settings.requests_per_second, in_flight, 2 * self._largest_body))
         self._strangers = Limits(Allowance(settings.anonymous_requests_per_second, in_flight, body_bytes=0))
 
-    def admit(self, request: Request, operation: Operation, in_path: Mapping[str, str]) -> Visit:
+    def admit(self, request: ApiRequest, operation: Operation, in_path: Mapping[str, str]) -> Admission:
         """Let a request in. Raises Problem, and Forbidden for what a token is not for."""
-        visit = self._enter(request, operation)
-        environ, caller = request.environ, visit.caller
+        admission = self._enter(request, operation)
+        caller = request.known_caller = admission.caller
+        request.still_authorized = partial(self._still_knows, caller)
         try:
-            environ[CALLER], environ[AUTHORIZATION] = caller, self
-            _check_role(caller, operation, "HTTP_AUTHORIZATION" in environ)
+            _check_role(caller, operation, "HTTP_AUTHORIZATION" in request.environ)
             _check_scope(caller, in_path)
         except Exception:
-            visit.leave()
+            admission.end()
             raise
-        if caller is not ANONYMOUS and LET_IN in environ:
-            environ[LET_IN]()
-        return visit
+        if caller is not ANONYMOUS and LET_IN in request.environ:
+            request.environ[LET_IN]()
+        return admission
 
-    def count(self, request: Request) -> None:
-        """Count a request that is for no call as any other. Raises Problem if it is one too many, or a foreign page's
-        where there are no tokens."""
-        self._enter(request, None).leave()
+    def count(self, request: ApiRequest) -> None:
+        """Count a request that is for no call as any other.
+
+        Raises Problem if it is one too many, or, where there are no tokens, that of a foreign page.
+        """
+        self._enter(request, None).end()
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether calls need a token."""
+        """Tell whether calls need a token."""
         return self._tokens is not None
 
-    def still_knows(self, caller: Caller) -> bool:
-        """Tell whether a caller that was let in would be so again."""
+    def _still_knows(self, caller: Caller) -> bool:
         return self._tokens is None or caller is ANONYMOUS or self._tokens.holds(caller)
 
-    def _enter(self, request: Request, operation: Operation | None) -> Visit:
-        """Begin a visit, for no call if there is no ``operation``. Raises Problem."""
-        caller = self._caller(request.environ, operation)
-        address = str(request.environ.get("REMOTE_ADDR", ""))
+    def _enter(self, request: ApiRequest, operation: Operation | None) -> Admission:
+        """Count a request, which is for no call if there is no ``operation``. Raises Problem."""
+        caller = self._caller(request, operation)
+        address = request.remote_addr or ""
         if caller is ANONYMOUS:
             limits, client, body_bytes = self._strangers, address, 0
         else:
@@ -100,36 +103,26 @@ class Authorization:
         except TooMuch as error:
             wait = {"Retry-After": str(math.ceil(error.retry_after))}
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{client} may make {error}", headers=wait) from None
-        return Visit(caller, limits, client, body_bytes)
+        return Admission(caller, limits, client, body_bytes)
 
-    def _caller(self, environ: "WSGIEnvironment", operation: Operation | None) -> Caller:
+    def _caller(self, request: ApiRequest, operation: Operation | None) -> Caller:
         if self._tokens is None:
-            _check_on_this_host(environ, operation)
+            _check_on_this_host(request.environ, operation)
             return LOCAL
-        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        found = self._tokens.find(token.strip()) if scheme.lower() == "bearer" else None
-        return ANONYMOUS if found is None else found
-
-
-def caller_of(request: Request) -> Caller:
-    """Return who makes a request that has been let in."""
-    caller: Caller = request.environ[CALLER]
-    return caller
-
-
-def may_go_on(request: Request) -> bool:
-    """Tell whether who makes a request that has been let in would be so again: an answer without an end has to ask."""
-    authorization: Authorization = request.environ[AUTHORIZATION]
-    return authorization.still_knows(caller_of(request))
+        given = request.authorization
+        if given is None or given.type != "bearer" or given.token is None:
+            return ANONYMOUS
+        return self._tokens.find(given.token) or ANONYMOUS
 
 
 def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:
+    """Raise Problem for a call that the caller's role may not make."""
     if operation.needs is Role.ANYONE or caller.role in (Role.ADMIN, operation.needs):
         return
     if caller.role is Role.BRIDGE and operation.own:
         return
     if caller is ANONYMOUS:
-        # RFC 6750, section 3.
+        # RFC 6750 section 3. Not by werkzeug, which leaves out the quotes that RFC 9110 section 11.5 demands of realm.
         challenge = 'Bearer realm="hoaflow"' + (', error="invalid_token"' if has_token else "")
         detail = "this token is not known here" if has_token else "this call needs a token (Authorization: Bearer)"
         raise Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
@@ -141,7 +134,7 @@ def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:
 
 
 def _check_scope(caller: Caller, in_path: Mapping[str, str]) -> None:
-    """Raise Forbidden for a path that names another's home agent, home address or router."""
+    """Raise Forbidden for a path that names a home agent, home address or router of another."""
     if caller.role is Role.BRIDGE:
         if "address" in in_path:
             caller.check_home_agent(bodies.address_in_path(in_path["address"]), "address")

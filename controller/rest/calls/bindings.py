@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 import msgspec
 from msgspec import UNSET
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
-from controller.access.roles import Caller, Forbidden
+from controller.access.roles import Caller
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
@@ -18,18 +18,11 @@ from controller.core.flows import FlowKey
 from controller.core.router import FEW
 from controller.core.traffic import Counters
 from controller.core.updates import MOST_TOLD
-from controller.rest.audit import note
-from controller.rest.authorization import caller_of
-from controller.rest.context import (
-    ARRIVED,
-    ApiContext,
-    forbidden_problem,
-    json_answer,
-    page_answer,
-    stale_problem,
-)
+from controller.rest.context import ApiContext, in_turns
 from controller.rest.operations import Role, operation
-from controller.rest.problems import Problem, wrong_field
+from controller.rest.problems import REFUSALS, Problem, problem_of
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
@@ -65,7 +58,7 @@ class BindingCalls:
         query=PostQuery,
     )
     def post_bindings(
-        self, request: Request, query: PostQuery, body: bodies.BindingsBody | bodies.BindingBody
+        self, request: ApiRequest, query: PostQuery, body: bodies.BindingsBody | bodies.BindingBody
     ) -> Response:
         """Report one binding, or several with a result for each. Idempotent. Lifetime 0, or the home address as
         care-of address, removes."""
@@ -73,38 +66,38 @@ class BindingCalls:
         if isinstance(body, bodies.BindingsBody):
             return self._post_several(request, body, now)
         binding = body.binding(now)
-        note(request, {"subject": binding.home_address})
+        request.note({"subject": binding.home_address})
         try:
-            change = self._post(caller_of(request), binding, now)
+            change = self._post(request.caller, binding, now)
         except Refused:
             self._context.notify()  # what was held may have been withdrawn
             raise
         self._measure(request, body, change, now)
         self._context.notify()
-        note(request, {"subject": binding.home_address, "change": change.value}, change in CHANGES)
+        request.note({"subject": binding.home_address, "change": change.value}, change in CHANGES)
         if self._context.offload.held(binding.home_address) is None:
-            return json_answer(answers.BindingRemoved(str(binding.home_address)))
+            return json_response(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
         held = self._context.offload.held(binding.home_address) or binding
-        return json_answer(self._binding_view(held, self._no_counters), status)
+        return json_response(self._binding_view(held, self._no_counters), status)
 
-    def _post_several(self, request: Request, body: bodies.BindingsBody, now: float) -> Response:
+    def _post_several(self, request: ApiRequest, body: bodies.BindingsBody, now: float) -> Response:
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         urgent = len(body.bindings) <= FEW
-        for items in self._context.slices(body.bindings):
+        for items in self._context.batches(body.bindings):
             told = sum(changes[change.value] for change in CHANGES) < MOST_TOLD
             results += [self._post_item(request, index, raw, now, changes, told, urgent) for index, raw in items]
         self._context.offload.updated(sum(changes[change.value] for change in CHANGES))
         self._context.notify()
-        note(request, changes, any(changes[name] for name in AUDITED))
-        return json_answer(answers.BatchResults(results))
+        request.note(changes, any(changes[name] for name in AUDITED))
+        return json_response(answers.BatchResults(results))
 
     def _post_item(
         self,
-        request: Request,
+        request: ApiRequest,
         index: int,
         raw: msgspec.Raw,
         received: float,
@@ -114,25 +107,17 @@ class BindingCalls:
     ) -> answers.BatchResult:
         """Take one of several; ``changes`` counts what became of them."""
         now = time.monotonic()
-        stale = False
         try:
             body = bodies.decode(raw, bodies.BindingBody)
-            change = self._post(caller_of(request), body.binding(received), now, told, urgent)
-        except Problem as error:
-            problem = error
-        except Forbidden as forbidden:
-            problem = forbidden_problem(forbidden)
-        except Refused as refused:
-            problem = wrong_field(refused.field, refused.reason)
-        except StaleSequence as error:
-            problem, stale = stale_problem(error), True
-        else:
-            changes[change.value] += 1
-            self._measure(request, body, change, now)
-            return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
-        changes[REFUSED] += 1
-        self._context.metrics.refused(problem.status, stale)
-        return answers.BatchResult(index, problem.status, problem.errors or UNSET)
+            change = self._post(request.caller, body.binding(received), now, told, urgent)
+        except REFUSALS as error:
+            problem = problem_of(error)
+            changes[REFUSED] += 1
+            self._context.metrics.refused(problem.status, isinstance(error, StaleSequence))
+            return answers.BatchResult(index, problem.status, problem.errors or UNSET)
+        changes[change.value] += 1
+        self._measure(request, body, change, now)
+        return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
 
     def _post(self, caller: Caller, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
         """Take one binding. Raises Forbidden, and what ``Offload.post`` raises."""
@@ -140,10 +125,10 @@ class BindingCalls:
         caller.check_home_address(binding.home_address)
         return self._context.offload.post(binding, now, told, urgent)
 
-    def _measure(self, request: Request, body: bodies.BindingBody, change: Change, now: float) -> None:
+    def _measure(self, request: ApiRequest, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
         if change in (Change.ADDED, Change.CHANGED) and body.withheld is None:
-            self._context.metrics.taken(now - request.environ[ARRIVED])
+            self._context.metrics.taken(now - request.arrived)
             if body.detected_ago is not None:
                 self._context.metrics.detected(body.detected_ago)
 
@@ -164,10 +149,10 @@ class BindingCalls:
             self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
     @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
-    def list_bindings(self, request: Request, query: BindingsQuery) -> Response:
+    def list_bindings(self, request: ApiRequest, query: BindingsQuery) -> Response:
         """List the bindings, by page, filtered."""
         now = time.monotonic()
-        caller = caller_of(request)
+        caller = request.caller
         home_agent = bodies.address_filter("home_agent", query.home_agent) or caller.home_agent
         if home_agent is not None:
             caller.check_home_agent(home_agent)
@@ -176,9 +161,7 @@ class BindingCalls:
         offload = self._context.offload
         found = (
             (str(home_address), binding)
-            for home_address in self._context.by_turns(
-                offload.bindings.home_addresses() + offload.withheld.home_addresses()
-            )
+            for home_address in in_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
             if (within is None or within.contains(home_address))
             and (binding := offload.held(home_address)) is not None
             and home_agent in (None, binding.home_agent)
@@ -186,12 +169,12 @@ class BindingCalls:
             and (query.state is UNSET or offload.state_of(binding, now).state == query.state)
         )
         counters = self._counters()
-        return page_answer(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
+        return page_response(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
 
     @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,), own=True)
-    def get_binding(self, request: Request, home_address: str) -> Response:
+    def get_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Show one binding."""
-        return json_answer(self._binding_view(self._held(home_address), self._counters()))
+        return json_response(self._binding_view(self._held(home_address), self._counters()))
 
     @operation(
         "GET",
@@ -201,14 +184,14 @@ class BindingCalls:
         (HTTPStatus.NOT_FOUND,),
         own=True,
     )
-    def explain_binding(self, request: Request, home_address: str) -> Response:
+    def explain_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""
         prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
         try:
             found = explain(self._context.offload, prefix, now)
         except NotCovered as error:
             raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
-        return json_answer(explanation_view(prefix, found, self._context.offload, self._counters(), now))
+        return json_response(explanation_view(prefix, found, self._context.offload, self._counters(), now))
 
     @operation(
         "DELETE",
@@ -217,10 +200,10 @@ class BindingCalls:
         {HTTPStatus.NO_CONTENT: ()},
         (HTTPStatus.NOT_FOUND,),
     )
-    def delete_binding(self, request: Request, home_address: str) -> Response:
+    def delete_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
         binding = self._held(home_address)
-        note(request, {"subject": binding.home_address})
+        request.note({"subject": binding.home_address})
         self._context.offload.remove(binding.home_address, time.monotonic())
         self._context.notify()
         return Response(status=HTTPStatus.NO_CONTENT)

@@ -7,22 +7,22 @@ from http import HTTPStatus
 
 import eventlet
 from msgspec import UNSET, UnsetType
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from controller.core.events import EVENTS
 from controller.events import Lost, Part, Recorded
-from controller.rest.authorization import may_go_on
-from controller.rest.context import ApiContext, json_answer
+from controller.rest.context import ApiContext
 from controller.rest.http.stream_reader import StreamReader
 from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem, wrong_field
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response
 from controller.rest.schemas import answers
 from controller.rest.schemas.queries import EventsQuery
 from logs import Log
 
 LOG = Log("rest")
 
-LONGEST_NUMBER = 18  # digits
 # How many events are written at once.
 CHUNK = 200
 # Two writes to one client are this many seconds apart, so that many events cost it, and the controller, one write.
@@ -46,7 +46,7 @@ class EventCalls:
         problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
         query=EventsQuery,
     )
-    def get_events(self, request: Request, query: EventsQuery) -> Response:
+    def get_events(self, request: ApiRequest, query: EventsQuery) -> Response:
         """Follow what happens, as server-sent events, from now on or after the event that ``after`` or the header
         ``Last-Event-ID`` names. With ``follow=no``: list what is buffered, by page."""
         names = _names(query.name)
@@ -62,9 +62,9 @@ class EventCalls:
             reset = buffer.reset(after or buffer.begin, time.time())
             part = Part([reset], reset.id)
         more = part.position < buffer.last
-        return json_answer(answers.Events(list(map(_item, part.events)), str(part.position) if more else None))
+        return json_response(answers.Events(list(map(_item, part.events)), str(part.position) if more else None))
 
-    def _stream(self, request: Request, query: EventsQuery, names: Collection[str] | None) -> Response:
+    def _stream(self, request: ApiRequest, query: EventsQuery, names: Collection[str] | None) -> Response:
         buffer = self._context.events
         position = _position(request, query, buffer.last)
         most = self._context.settings.event_streams
@@ -76,7 +76,7 @@ class EventCalls:
             )
         reader = StreamReader(request.environ, left=buffer.wake)
         response = Response(
-            self._blocks(position or buffer.begin, names, reader, lambda: may_go_on(request)),
+            self._blocks(position or buffer.begin, names, reader, request.still_authorized),
             content_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -87,7 +87,7 @@ class EventCalls:
             self._streams -= 1
             self._context.metrics.streams.dec()
             reader.release()
-            if not may_go_on(request):
+            if not request.still_authorized():
                 LOG.info("event-stream-ended", reason="token withdrawn", streams=self._streams)
             elif not reader.has_left:  # a stream has no end of its own
                 self._context.metrics.streams_dropped.inc()
@@ -137,13 +137,12 @@ def _names(text: str | UnsetType) -> Collection[str] | None:
     return names
 
 
-def _position(request: Request, query: EventsQuery, last: int) -> int:
+def _position(request: ApiRequest, query: EventsQuery, last: int) -> int:
     """Return after which event a client wants to go on: ``last`` if it names none, 0 for all that are held."""
-    resumed = request.headers.get("Last-Event-ID", "")
-    if query.after is not UNSET or not resumed:
-        return last if query.after is UNSET else query.after
+    if query.after is not UNSET:
+        return query.after
     # A client can't choose this one, so nothing is refused: what was never an id is one that is not held.
-    return int(resumed) if resumed.isascii() and resumed.isdigit() and len(resumed) <= LONGEST_NUMBER else -1
+    return request.headers.get("Last-Event-ID", -1, type=int) if request.headers.get("Last-Event-ID") else last
 
 
 def _item(recorded: Recorded) -> answers.EventItem:

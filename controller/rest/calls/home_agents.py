@@ -7,15 +7,15 @@ from http import HTTPStatus
 from operator import attrgetter
 
 from msgspec import UNSET
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from controller.access.roles import Forbidden
 from controller.core.bindings import Binding
-from controller.rest.audit import note
-from controller.rest.authorization import caller_of
-from controller.rest.context import ApiContext, forbidden_problem, json_answer, page_answer
+from controller.rest.context import ApiContext
 from controller.rest.operations import Role, operation
-from controller.rest.problems import Problem, wrong_field
+from controller.rest.problems import Problem, problem_of, wrong_field
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import HomeAgentsQuery
 from controller.rest.views.bindings import home_agent_view
@@ -28,14 +28,14 @@ class HomeAgentCalls:
         self._context = context
 
     @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery, own=True)
-    def list_home_agents(self, request: Request, query: HomeAgentsQuery) -> Response:
+    def list_home_agents(self, request: ApiRequest, query: HomeAgentsQuery) -> Response:
         """List the home agents, by page, filtered."""
-        own = caller_of(request).home_agent
+        own = request.caller.home_agent
         now = time.monotonic()
         visible = (agent for agent in self._context.offload.home_agents if own in (None, agent.address))
         shown = (home_agent_view(agent, self._context.offload, now) for agent in visible)
         found = ((each.home_agent, each) for each in shown if query.status in (UNSET, each.status))
-        return page_answer(answers.HomeAgents, query, found, lambda each: each)
+        return page_response(answers.HomeAgents, query, found, lambda each: each)
 
     @operation(
         "PUT",
@@ -45,14 +45,14 @@ class HomeAgentCalls:
         problems=(HTTPStatus.CONFLICT,),
         body=bodies.HomeAgentBody,
     )
-    def put_home_agent(self, request: Request, body: bodies.HomeAgentBody, address: str) -> Response:
+    def put_home_agent(self, request: ApiRequest, body: bodies.HomeAgentBody, address: str) -> Response:
         """Announce a home agent, or renew its bridge's lease. Idempotent."""
         if body.lease > self._context.settings.longest_lease:
             longest = self._context.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
         packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.core_status()
-        caller = caller_of(request)
+        caller = request.caller
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
         before = self._context.offload.home_agents.get(packed)
@@ -62,9 +62,9 @@ class HomeAgentCalls:
             and before.lease_held(now)
             and (before.home_prefixes, before.status) == (prefixes, status)
         )
-        note(request, {"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, changed=not renewed)
+        request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, changed=not renewed)
         self._context.notify()
-        return json_answer(home_agent_view(home_agent, self._context.offload, now))
+        return json_response(home_agent_view(home_agent, self._context.offload, now))
 
     @operation(
         "PUT",
@@ -75,15 +75,15 @@ class HomeAgentCalls:
         body=bodies.BindingsBody,
         late_body=True,
     )
-    def put_snapshot(self, request: Request, body: Callable[[], bodies.BindingsBody], address: str) -> Response:
+    def put_snapshot(self, request: ApiRequest, body: Callable[[], bodies.BindingsBody], address: str) -> Response:
         """Take the whole binding cache of one home agent: the truth of the moment at which the request began. What is
         reported of a home address while it is under way is newer, and stays. Idempotent. 409 if a newer one of the same
         home agent came meanwhile, which counts instead."""
         home_agent = bodies.address_in_path(address)
-        caller, began = caller_of(request), time.monotonic()
+        caller, began = request.caller, time.monotonic()
         refused: list[answers.RefusedItem] = []
         with self._context.offload.snapshot(home_agent, began) as snapshot:
-            for items in self._context.slices(body().bindings):
+            for items in self._context.batches(body().bindings):
                 bindings: list[tuple[int, Binding]] = []
                 for index, raw in items:
                     try:
@@ -93,7 +93,7 @@ class HomeAgentCalls:
                     except Problem as problem:
                         refused.append(answers.RefusedItem(index, problem.status, problem.errors))
                     except Forbidden as forbidden:
-                        refusal, place = forbidden_problem(forbidden), str(binding.home_address)
+                        refusal, place = problem_of(forbidden), str(binding.home_address)
                         refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, place))
                     else:
                         bindings.append((index, binding))
@@ -106,8 +106,8 @@ class HomeAgentCalls:
             refusal = wrong_field(error.field, error.reason)
             refused.append(answers.RefusedItem(index, refusal.status, refusal.errors, str(binding.home_address)))
         counts = {"added": result.added, "changed": result.changed, "removed": result.removed, "refused": len(refused)}
-        note(request, counts, any(counts.values()))
-        return json_answer(
+        request.note(counts, any(counts.values()))
+        return json_response(
             answers.SnapshotTaken(
                 result.added,
                 result.changed,

@@ -1,37 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls that give the dashboard: a page, and the files that it is made of. What it shows, it asks by the others."""
+"""The pages for people, the dashboard and the API's documentation, and the files that they are made of.
 
+Files are read once and served from memory: werkzeug's ``send_file`` would read them anew for each request, and mix
+those of two versions while the program is upgraded. Their media types are declared here, as those of Python's
+``mimetypes`` depend on the host.
+"""
+
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
-from werkzeug.wrappers import Request, Response
+import msgspec
+from werkzeug.http import generate_etag
+from werkzeug.wrappers import Response
 
-from controller.rest.calls.static_files import CONDITIONAL, StaticFiles
-from controller.rest.operations import Content, Role, operation
+from controller.rest.operations import JSON, Content, Role, operation
+from controller.rest.problems import Problem
+from controller.rest.request import ApiRequest
 
-PAGE = Path(__file__).parents[2] / "dashboard"
-FILES = tuple(path for folder in (PAGE, PAGE / "uplot") for path in sorted(folder.glob("*.*")))
-MEDIA_TYPES = ("text/javascript", "text/css", "text/html", "image/svg+xml")
+DASHBOARD = Path(__file__).parents[2] / "dashboard"
+DOCS = Path(__file__).parents[1] / "docs"
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+HTML: Mapping[HTTPStatus, tuple[Content, ...]] = {
+    HTTPStatus.OK: (Content(str, "text/html"),),
+    HTTPStatus.NOT_MODIFIED: (),
+}
 
 
-class DashboardCalls:
-    """The dashboard."""
+def _answers(*suffixes: str) -> Mapping[HTTPStatus, tuple[Content, ...]]:
+    """Return the answers of a call that gives files of several kinds."""
+    contents = tuple(Content(str, MEDIA_TYPES[suffix]) for suffix in suffixes)
+    return {HTTPStatus.OK: contents, HTTPStatus.NOT_MODIFIED: ()}
 
-    def __init__(self) -> None:
-        self._files = StaticFiles(FILES)
 
-    @operation("GET", "/", Role.ANYONE, {HTTPStatus.OK: (Content(str, "text/html"),), **CONDITIONAL})
-    def get_dashboard(self, request: Request) -> Response:
+class Files:
+    """Files by name, held in memory."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Read the files. Raises OSError when the installation is not whole."""
+        self._files = {path.name: (path.read_bytes(), MEDIA_TYPES[path.suffix]) for path in paths}
+        self._tags = {name: generate_etag(content) for name, (content, _) in self._files.items()}
+
+    def response(self, request: ApiRequest, name: str) -> Response:
+        """Return a file as an answer. Raises Problem for a name that is none of them.
+
+        Clients may keep it, but have to ask whether it is still the same: the files of a page go together, and a new
+        version of the program changes several (RFC 9110 section 13.1.2).
+        """
+        if name not in self._files:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no file {name[:100]!r}")
+        content, media_type = self._files[name]
+        response = Response(content, mimetype=media_type, headers={"Cache-Control": "no-cache"})
+        response.set_etag(self._tags[name])
+        response.make_conditional(request)
+        return response
+
+
+class PageCalls:
+    """The OpenAPI document, a page to read and try it, and the dashboard."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        """Serve ``document``, which is OpenAPI's."""
+        self._document = msgspec.json.encode(document)
+        swagger_ui = [DOCS / "swagger-ui" / f"swagger-ui{rest}" for rest in (".css", "-bundle.js")]
+        icon = DOCS / "swagger-ui" / "favicon-32x32.png"
+        self._docs = Files([DOCS / "index.html", DOCS / "start.js", *swagger_ui, icon])
+        self._dashboard = Files([*DASHBOARD.glob("*.*"), *(DASHBOARD / "uplot").glob("*.*")])
+
+    @operation("GET", "/openapi.json", Role.ANYONE, dict)
+    def get_openapi(self, request: ApiRequest) -> Response:
+        """Show this document."""
+        return Response(self._document, content_type=JSON)
+
+    @operation("GET", "/docs", Role.ANYONE, HTML)
+    def get_docs(self, request: ApiRequest) -> Response:
+        """Show this document as a page, where calls can be tried."""
+        return self._docs.response(request, "index.html")
+
+    @operation("GET", "/docs/{file}", Role.ANYONE, _answers(".html", ".js", ".css", ".png"), (HTTPStatus.NOT_FOUND,))
+    def get_docs_file(self, request: ApiRequest, file: str) -> Response:
+        """Get a file of that page."""
+        return self._docs.response(request, file)
+
+    @operation("GET", "/", Role.ANYONE, HTML)
+    def get_dashboard(self, request: ApiRequest) -> Response:
         """Show the dashboard."""
-        return self._files.answer(request, "index.html")
+        return self._dashboard.response(request, "index.html")
 
     @operation(
-        "GET",
-        "/dashboard/{file}",
-        Role.ANYONE,
-        {HTTPStatus.OK: tuple(Content(str, media_type) for media_type in MEDIA_TYPES), **CONDITIONAL},
-        (HTTPStatus.NOT_FOUND,),
+        "GET", "/dashboard/{file}", Role.ANYONE, _answers(".js", ".css", ".html", ".svg"), (HTTPStatus.NOT_FOUND,)
     )
-    def get_dashboard_file(self, request: Request, file: str) -> Response:
+    def get_dashboard_file(self, request: ApiRequest, file: str) -> Response:
         """Get a file of the dashboard."""
-        return self._files.answer(request, file)
+        return self._dashboard.response(request, file)

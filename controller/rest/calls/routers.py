@@ -5,15 +5,16 @@ import time
 from http import HTTPStatus
 
 from msgspec import UNSET
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from controller.core.differences import compare
 from controller.core.router import Router
 from controller.core.traffic import Counters
-from controller.rest.audit import note
-from controller.rest.context import ApiContext, json_answer, page_answer
+from controller.rest.context import ApiContext, in_turns
 from controller.rest.operations import Role, operation
 from controller.rest.problems import Problem
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.flows import difference_view, flow_view
@@ -33,7 +34,7 @@ class RouterCalls:
         self._context = context
 
     @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=RoutersQuery)
-    def list_routers(self, request: Request, query: RoutersQuery) -> Response:
+    def list_routers(self, request: ApiRequest, query: RoutersQuery) -> Response:
         """List the routers, by page, filtered."""
         found = (
             (dpid_text(dpid), router)
@@ -41,26 +42,26 @@ class RouterCalls:
             if query.connected in (UNSET, _yes_or_no(router.connected))
             and query.draining in (UNSET, _yes_or_no(router.gates.draining))
         )
-        return page_answer(answers.Routers, query, found, self._view)
+        return page_response(answers.Routers, query, found, self._view)
 
     @operation("GET", "/v1/routers/{dpid}", Role.READ, answers.Router, UNKNOWN)
-    def get_router(self, request: Request, dpid: str) -> Response:
+    def get_router(self, request: ApiRequest, dpid: str) -> Response:
         """Show one router."""
-        return json_answer(self._view(self._router(dpid)))
+        return json_response(self._view(self._router(dpid)))
 
     @operation("PUT", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
-    def drain_router(self, request: Request, dpid: str) -> Response:
+    def drain_router(self, request: ApiRequest, dpid: str) -> Response:
         """Take a router out of service: all its traffic goes back to the home agents, without loss. Idempotent. It is
         answered when the switch has confirmed that; the switch remembers it, also over restarts of the controller."""
         return self._drain(self._router(dpid), True)
 
     @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
-    def undrain_router(self, request: Request, dpid: str) -> Response:
+    def undrain_router(self, request: ApiRequest, dpid: str) -> Response:
         """Take a router back into service. Idempotent. It is answered when the switch has confirmed that."""
         return self._drain(self._router(dpid), False)
 
     @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery)
-    def list_flows(self, request: Request, query: FlowsQuery, dpid: str) -> Response:
+    def list_flows(self, request: ApiRequest, query: FlowsQuery, dpid: str) -> Response:
         """List the flows of ours that a router's switch has at this moment, by page, filtered, each with what it
         serves."""
         router = self._router(dpid)
@@ -68,29 +69,29 @@ class RouterCalls:
         served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
         found = (
             (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
-            for flow in self._context.by_turns(self._installed(router))
+            for flow in in_turns(self._installed(router))
             if flow.entry is not None
             and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
             and (served is None or served in router.served_by(flow.entry.flow, now))
         )
-        return page_answer(answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
+        return page_response(answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
 
     @operation("GET", "/v1/routers/{dpid}/diff", Role.READ, answers.Difference, NOT_CONNECTED, query=DifferenceQuery)
-    def compare_flows(self, request: Request, query: DifferenceQuery, dpid: str) -> Response:
+    def compare_flows(self, request: ApiRequest, query: DifferenceQuery, dpid: str) -> Response:
         """Compare the flows that a router should have with those that its switch has right now. Changes nothing."""
         router = self._router(dpid)
         deadline = time.monotonic() + self._context.settings.answer_within
         while True:
             installed, now = self._installed(router), time.monotonic()
             entries = [flow.entry for flow in installed if flow.entry is not None]
-            *_, difference = self._context.unhurried(compare(router.flows, entries, now))
+            *_, difference = in_turns(compare(router.flows, entries, now), every=1)
             # What is on its way to the switch at this moment is no difference.
             if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
-                return json_answer(difference_view(difference, installed, router, query.limit, now))
+                return json_response(difference_view(difference, installed, router, query.limit, now))
             self._context.changed.wait(deadline - time.monotonic())
 
     @operation("GET", "/v1/routers/{dpid}/tunnels", Role.ROUTER, answers.TunnelList, UNKNOWN, query=TunnelsQuery)
-    def get_tunnels(self, request: Request, query: TunnelsQuery, dpid: str) -> Response:
+    def get_tunnels(self, request: ApiRequest, query: TunnelsQuery, dpid: str) -> Response:
         """Follow a router's tunnel list, by long poll: all of it, or what is new since a revision."""
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
@@ -102,7 +103,7 @@ class RouterCalls:
             self._context.changed.wait(deadline - now)
             news, now = router.tunnels.news(query.after), time.monotonic()
         synced = [agent for agent in self._context.offload.home_agents if agent.synced]
-        return json_answer(news_view(news, synced))
+        return json_response(news_view(news, synced))
 
     @operation(
         "PUT",
@@ -111,10 +112,10 @@ class RouterCalls:
         answers.AgentLease,
         body=bodies.AcknowledgementBody,
     )
-    def put_acknowledgement(self, request: Request, body: bodies.AcknowledgementBody, dpid: str) -> Response:
+    def put_acknowledgement(self, request: ApiRequest, body: bodies.AcknowledgementBody, dpid: str) -> Response:
         """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
         endpoints, flow, macs = body.core_endpoints(), body.core_flow(), body.core_macs()
-        failures = dict(map(body.failure, self._context.by_turns(range(len(body.failed)))))
+        failures = dict(map(body.failure, in_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
         was = None
@@ -122,9 +123,9 @@ class RouterCalls:
             was = router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs, router.tunnels.failures
         self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
         backend = "route" if endpoints else "none" if flow is None else "flow"
-        note(request, {"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, macs, failures))
+        request.note({"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, macs, failures))
         self._context.notify()
-        return json_answer(answers.AgentLease(self._context.settings.agent_lease))
+        return json_response(answers.AgentLease(self._context.settings.agent_lease))
 
     def _drain(self, router: Router, draining: bool) -> Response:
         if not router.connected:
@@ -139,7 +140,7 @@ class RouterCalls:
             now = time.monotonic()
         if not router.gates.drain_confirmed(now):
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
-        return json_answer(self._view(router))
+        return json_response(self._view(router))
 
     def _router(self, dpid: str) -> Router:
         return self._context.offload.router(bodies.dpid_in_path(dpid))

@@ -1,49 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls that ask for the controller itself."""
+"""The calls on the controller itself: whether it lives and is ready, what it measures, and what it has saved."""
 
 import time
 from http import HTTPStatus
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from controller.core.readiness import Missing, readiness
-from controller.rest.context import ApiContext, json_answer
-from controller.rest.operations import Role, operation
+from controller.core.traffic import DOWNLINK, UPLINK
+from controller.events import rfc3339
+from controller.rest.context import ApiContext
+from controller.rest.operations import Content, Role, operation
 from controller.rest.problems import Problem
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers
-from controller.rest.schemas.answers import FieldError
+from controller.rest.schemas.queries import PageQuery
 from controller.rest.views.values import dpid_text
+from controller.traffic_history import Sample
 from hoaflow.addresses import format_address
 
+PROMETHEUS = (Content(str, "text/plain"), Content(str, "application/openmetrics-text"))
 
-class ProbeCalls:
-    """Liveness and readiness."""
+
+class SystemCalls:
+    """Probes, metrics and traffic over time."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
     @operation("GET", "/healthz", Role.ANYONE, answers.Health)
-    def get_health(self, request: Request) -> Response:
+    def get_health(self, request: ApiRequest) -> Response:
         """Tell that the process lives."""
-        return json_answer(answers.Health())
+        return json_response(answers.Health())
 
     @operation("GET", "/readyz", Role.ANYONE, answers.Readiness, problems=(HTTPStatus.SERVICE_UNAVAILABLE,))
-    def get_readiness(self, request: Request) -> Response:
-        """Tell whether every lease is held, and every switch that is not drained connected, in step and its gates
-        open; if not, what is missing. A controller that is not ready still has to be reached by those who can change
-        that."""
+    def get_readiness(self, request: ApiRequest) -> Response:
+        """Tell whether the controller does all its work, and what is missing if it does not.
+
+        It does when every lease is held, and every switch that is not drained is connected, in step and has its gates
+        open. A controller that is not ready still has to be reached by those who can change that.
+        """
         now = time.monotonic()
-        behind = {dpid: ch.behind_since for dpid, ch in self._context.channels.items() if ch.behind_since is not None}
+        behind = {
+            dpid: channel.behind_since
+            for dpid, channel in self._context.channels.items()
+            if channel.behind_since is not None
+        }
         found = readiness(self._context.offload, behind, self._context.settings.answer_within, now)
         if found.missing:
-            errors = tuple(FieldError(_subject(each), each.reason.text) for each in found.missing)
+            errors = tuple(answers.FieldError(_subject(each), each.reason.text) for each in found.missing)
             detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors)
-        return json_answer(answers.Readiness("ready", found.home_agents, found.routers))
+        return json_response(answers.Readiness("ready", found.home_agents, found.routers))
+
+    @operation("GET", "/metrics", Role.READ, {HTTPStatus.OK: PROMETHEUS})
+    def get_metrics(self, request: ApiRequest) -> Response:
+        """Show the metrics, as text for Prometheus."""
+        content, media_type = self._context.metrics.text(request.headers.get("Accept", ""))
+        return Response(content, content_type=media_type)
+
+    @operation("GET", "/v1/traffic", Role.READ, answers.TrafficSamples, query=PageQuery)
+    def list_traffic(self, request: ApiRequest, query: PageQuery) -> Response:
+        """List the bytes that all routers had carried past the home agents, by page, oldest first.
+
+        There is a sample for every 10 seconds of the last hour.
+        """
+        found = ((rfc3339(sample.time), sample) for sample in self._context.traffic)
+        return page_response(answers.TrafficSamples, query, found, _sample_view)
 
 
 def _subject(missing: Missing) -> str:
-    """What is missing something, as the path of its call says it."""
+    """Return what is missing something, as the path of its call names it."""
     if isinstance(missing.subject, bytes):
         return f"home-agents/{format_address(missing.subject)}"
     return "routers" if missing.subject is None else f"routers/{dpid_text(missing.subject)}"
+
+
+def _sample_view(sample: Sample) -> answers.TrafficSample:
+    return answers.TrafficSample(rfc3339(sample.time), sample.bytes[DOWNLINK], sample.bytes[UPLINK])

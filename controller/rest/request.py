@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request, and what the API learns of it on the way to its answer.
+
+The body is read here because werkzeug's ``max_content_length`` cuts a chunked body off at the limit instead of refusing
+it, and sets no limit to the time that a body takes.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import eventlet
+from werkzeug.wrappers import Request
+
+from controller.access.roles import Caller
+from controller.rest.problems import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+class ApiRequest(Request):
+    """A request with its caller, once that is known, and with what the audit is to say of it."""
+
+    def __init__(self, environ: "WSGIEnvironment") -> None:
+        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+            environ["wsgi.input_terminated"] = True  # by eventlet's input
+        super().__init__(environ)
+        self.arrived = time.monotonic()
+        self.known_caller: Caller | None = None
+        # Whether a caller that was let in would be let in again: an answer without an end has to ask.
+        self.still_authorized: Callable[[], bool] = lambda: False
+        # What the audit says: the home agent of the path, what came of the call, and whether it changed anything.
+        self.home_agent: str | None = None
+        self.outcome: Mapping[str, object] = {}
+        self.changed = True
+
+    @property
+    def caller(self) -> Caller:
+        """Return who makes a request that has been let in."""
+        assert self.known_caller is not None, "set before the call is carried out"
+        return self.known_caller
+
+    def note(self, outcome: Mapping[str, object], changed: bool = True) -> None:
+        """Say for the audit what the call did; ``changed`` is false for a renewal that found all as it was."""
+        self.outcome, self.changed = outcome, changed
+
+    def body(self, largest: int, seconds: float) -> bytes:
+        """Return the body. Raises Problem when it is too large, or does not come in time or as announced."""
+        if (self.content_length or 0) > largest:
+            raise _too_large(largest)
+        try:
+            with eventlet.Timeout(seconds):
+                # One byte more than allowed shows that a body of unknown length is too large.
+                body = self.stream.read(largest + 1)
+        except (eventlet.Timeout, TimeoutError):
+            raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {seconds} s") from None
+        except (OSError, ValueError) as error:  # of eventlet, for a wrong chunk or a connection that ends in one
+            raise Problem(HTTPStatus.BAD_REQUEST, f"the body can't be read: {error}") from None
+        if len(body) > largest:
+            raise _too_large(largest)
+        return body
+
+
+def _too_large(largest: int) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {largest} bytes (largest_body)")
