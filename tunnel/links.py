@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.linux import AF_INET, AF_INET6, IFA_F_NODAD, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from tunnel.errors import TunnelError
-from tunnel.namespace import Namespace, in_namespace, namespace_path
+from tunnel.namespace import Namespace, in_namespace, namespace_path, netlink_descriptor
 
 LINK_SCOPE = 253
 TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
@@ -37,12 +38,15 @@ class LinkError(TunnelError):
     """The kernel refused it, or an interface or setting is missing."""
 
 
+class MissingInterface(LinkError):
+    """An interface that something belongs to is not there."""
+
+
 @contextmanager
 def netlink(namespace: Namespace) -> Iterator[IPRoute]:
     """A route netlink socket in the namespace; what the kernel refuses there becomes a LinkError."""
-    path = None if namespace is None else str(namespace_path(namespace))
     try:
-        with IPRoute(netns=path, flags=0) as ipr:  # flags=0: do not create a missing namespace
+        with IPRoute(fileno=netlink_descriptor(namespace, socket.NETLINK_ROUTE)) as ipr:
             yield ipr
     except NetlinkError as error:
         hint = " (root is needed)" if error.code == errno.EPERM else ""
@@ -81,6 +85,17 @@ def remove_link(namespace: Namespace, name: str) -> bool:
             return False
         ipr.link("del", index=index)
         return True
+
+
+def remove_veths(namespace: Namespace) -> bool:
+    """Remove all veth pairs that have an end in the namespace, whatever their names are now."""
+    with netlink(namespace) as ipr:
+        kinds = {each["index"]: each.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") for each in ipr.get_links()}
+        ends = [index for index, kind in kinds.items() if kind == "veth"]
+        for index in ends:
+            with suppress(NetlinkError):  # it went with its other end
+                ipr.link("del", index=index)
+        return bool(ends)
 
 
 def change(namespace: Namespace, name: str, **attributes: Any) -> None:
@@ -235,7 +250,7 @@ def _index(ipr: IPRoute, name: str) -> int | None:
 def _need(ipr: IPRoute, name: str) -> int:
     index = _index(ipr, name)
     if index is None:
-        raise LinkError(f"interface {name} is missing")
+        raise MissingInterface(f"interface {name} is missing")
     return index
 
 

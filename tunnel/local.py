@@ -10,12 +10,13 @@ Needs Linux >= 4.17.
 from __future__ import annotations
 
 import errno
+import socket
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
-from tunnel.namespace import Namespace, namespace_path
+from tunnel.namespace import Namespace, netlink_descriptor
 from tunnel.seg6 import Seg6Routes
 
 DECAPSULATION_TABLE = 41
@@ -41,7 +42,7 @@ def decapsulate_local(
     """
     with Seg6Routes(namespace) as routes:
         routes.decapsulate(address, dev, lookup_table, table)
-    with IPRoute(netns=_path(namespace), flags=0) as ipr:
+    with IPRoute(fileno=netlink_descriptor(namespace, socket.NETLINK_ROUTE)) as ipr:
         _rule(ipr, "add", priority=LOCAL_RULE_PREFERENCE, table=LOCAL_TABLE)
         _rule(ipr, "add", **_tunnel_rule(address, table))
         _rule(ipr, "del", priority=0, table=LOCAL_TABLE)
@@ -49,7 +50,7 @@ def decapsulate_local(
 
 def stop_decapsulating_local(namespace: Namespace, address: str, table: int = DECAPSULATION_TABLE) -> None:
     """Undo `decapsulate_local` for one address; with the last one the `local` rule goes back to 0."""
-    with IPRoute(netns=_path(namespace), flags=0) as ipr:
+    with IPRoute(fileno=netlink_descriptor(namespace, socket.NETLINK_ROUTE)) as ipr:
         _rule(ipr, "del", **_tunnel_rule(address, table))
         left = [rule for rule in ipr.get_rules(family=AF_INET6) if _preference(rule) == TUNNEL_RULE_PREFERENCE]
         if not left:
@@ -79,7 +80,3 @@ def _rule(ipr: IPRoute, verb: str, **rule: object) -> None:
 
 def _preference(rule: object) -> int:
     return rule.get_attr("FRA_PRIORITY") or 0  # type: ignore[attr-defined]
-
-
-def _path(namespace: Namespace) -> str | None:
-    return None if namespace is None else str(namespace_path(namespace))

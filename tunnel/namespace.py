@@ -84,6 +84,14 @@ def _in_thread(enter: Callable[[], None], function: Callable[[], T], name: str) 
     return results[0]
 
 
+def netlink_descriptor(namespace: Namespace, protocol: int) -> int:
+    """Open a netlink socket of a protocol in the namespace, for pyroute2's `fileno`. Raises NamespaceError, OSError.
+
+    pyroute2's own way into a namespace is a process for each socket, which takes longer than all that it does there.
+    """
+    return in_namespace(namespace, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol).detach())
+
+
 def cookie(namespace: Namespace) -> int:
     """The kernel's number for the namespace, never used twice: tells whether one of that name was made anew.
 

@@ -44,7 +44,7 @@ from hoaflow.linux import (
 )
 from tunnel import rtnetlink
 from tunnel.errors import TunnelError
-from tunnel.namespace import Namespace, namespace_path
+from tunnel.namespace import Namespace, netlink_descriptor
 from tunnel.rtnetlink import attribute, attributes
 
 PROTOCOL = 104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
@@ -54,6 +54,7 @@ SEG6_IPTUNNEL_SRH = 1
 ROUTING_TYPE_SRH = 4
 SEG6_LOCAL_ACTION, SEG6_LOCAL_TABLE, SEG6_LOCAL_NH4 = 1, 3, 4
 END_DX4, END_DT6 = 6, 7
+NETLINK_GENERIC = 16
 SEG6_CMD_SET_TUNSRC, SEG6_CMD_GET_TUNSRC = 3, 4
 
 
@@ -77,7 +78,6 @@ class Seg6Routes:
     def __init__(self, namespace: Namespace = None, protocol: int = PROTOCOL) -> None:
         self.namespace = namespace
         self.protocol = protocol
-        self._path = None if namespace is None else str(namespace_path(namespace))
         self._routes = rtnetlink.RouteSocket(namespace)
 
     def __enter__(self) -> Seg6Routes:
@@ -211,7 +211,7 @@ class Seg6Routes:
         message["version"] = 1
         if address is not None:
             message["attrs"] = [("SEG6_ATTR_DST", address)]
-        with GenericNetlinkSocket(netns=self._path, flags=0) as generic:
+        with GenericNetlinkSocket(fileno=netlink_descriptor(self.namespace, NETLINK_GENERIC)) as generic:
             try:
                 generic.bind("SEG6", _Seg6Message)
                 return tuple(generic.nlm_request(message, msg_type=generic.prid, msg_flags=flags))
