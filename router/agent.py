@@ -22,12 +22,14 @@ from types import FrameType
 from logs import Log
 from northbound.access import Access
 from router.client import Controller, ControllerError, Refused, UnknownRouter
+from router.database_changes import DatabaseChanges
 from router.datapath import Datapath, KernelError
 from router.endpoint import TOUT, Endpoint
 from router.error_relays import ErrorRelays
-from router.errors import RouterError
+from router.errors import NoBridge, RouterError
 from router.firewall import Firewall
 from router.flow.keeper import BrokenTunnel, FlowKeeper
+from router.former import completed
 from router.keeper import EndpointKeeper
 from router.lock import alone
 from router.macs import kernel_macs
@@ -43,10 +45,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the con
 LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
 MOST_MACS = 64  # that the controller takes
 COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of all that is declared, if nothing changes
-COMPARE_SHARE = 0.05  # of the time, that these may take, up to LONGEST_COMPARE between them
-GAP = 0.1  # seconds between comparisons at least, however much changes
-# Seconds between readings of all routes and pairs at least, and the share of the time that these may take.
-RESYNC, READING_SHARE = 5.0, 0.02
+# Seconds between comparisons at least, however much changes, and the shares of the time that they may take: with
+# changes and without.
+GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
+# Seconds between readings of all routes and pairs, and the shares of the time that these may take: if nothing changes,
+# and however much does.
+RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
 
 
 class Stop(BaseException):
@@ -102,17 +106,24 @@ class Agent:
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
         self._told: object = None  # what was last acknowledged
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
-        self._compared = self._compare_due = self._resync_due = 0.0
+        self._compare_due = self._resync_due = 0.0
+        self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
         self._states = {"database": "ok", "tunnel": "ok"}
         self._flow = FlowKeeper(ovsdb)
         self._keeper = EndpointKeeper(ovsdb)
-        self._watch = Watch()
+        self._database = DatabaseChanges(ovsdb.db)
+        self._watch = Watch(self._database)
         self._relays = ErrorRelays()
         self._firewalls: dict[Datapath, Firewall] = {}
 
     def run(self) -> None:
         """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
-        self._take(self._ovsdb.bridge(self._bridge_name))
+        self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+        try:
+            self._database.follow()
+        except RouterError as error:  # ovs-vsctl has just reached it
+            self._database.give_up()
+            LOG.info("database-not-followed", reason=error, effect=f"changes in it are seen within {COMPARE:g} s")
         pause = FIRST_PAUSE
         try:
             while True:
@@ -186,8 +197,8 @@ class Agent:
             with self._interruption.waiting():
                 changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
             if changed:
-                self._resync_due = 0.0
-                self._compare_due = min(self._compare_due, self._compared + GAP)
+                self._resync_due = min(self._resync_due, self._resync_after)
+                self._compare_due = min(self._compare_due, self._compare_after)
             if not poll.answered and time.monotonic() >= self._compare_due:
                 self._compare()
                 if self._lease:
@@ -230,14 +241,15 @@ class Agent:
 
     def _compare(self) -> None:
         """Compare all that is declared with what is there, and mend it. Raises BrokenTunnel (flow backend)."""
-        began = time.monotonic()
+        began = time.process_time()  # on a busy host it would else wait longest when most happens
+        # What changes from now on is looked at once more, what is mended here among it.
+        self._watch.drain()
         try:
             with alone():
                 # Within: an endpoint that is being made or taken down is not there yet, or no longer.
-                self._take(self._ovsdb.bridge(self._bridge_name))
-                assert self._bridge is not None, "just taken"
-                mended = self._keeper.keep(self._bridge)
-            self._state("database", "ok")
+                readable = self._read_database()
+                assert self._bridge is not None, "taken at the start"
+                mended = self._keeper.keep(self._bridge, readable)
             self._follow()
             self._look_at_firewalls()
             self._apply_anew(mended)
@@ -246,23 +258,36 @@ class Agent:
             self._state("database", f"unreadable, endpoints kept ({error})")
         self._flow.keep()
         self._look_at_macs()
-        # Our own mending, or somebody's doing after his object was looked at: only another look can tell.
-        changed = self._watch.ignore()
-        self._compared = time.monotonic()
-        pause = max(COMPARE, min(LONGEST_COMPARE, (self._compared - began) / COMPARE_SHARE))
-        self._compare_due = self._compared + (GAP if changed else pause)
+        now, cost = time.monotonic(), time.process_time() - began
+        self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
+        self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
+
+    def _read_database(self) -> bool:
+        """Take what the database has of the bridge; returns whether it can be read. Without it the last one counts."""
+        try:
+            self._database.follow()
+            self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+        except NoBridge as error:
+            self._state("database", f"without the bridge, endpoints kept ({error})")
+            return True
+        except RouterError as error:
+            self._state("database", f"unreadable, endpoints kept ({error})")
+            return False
+        self._state("database", "ok")
+        return True
 
     def _apply_anew(self, mended: set[str]) -> None:
         """Read routes and pairs anew where they may have changed, or in their turn; bring them to what is wanted."""
-        began = time.monotonic()
-        due = began >= self._resync_due
+        began = time.process_time()
+        due = time.monotonic() >= self._resync_due
         for home_agent, datapath in self._datapaths.items():
             if datapath.made_anew() or home_agent in mended or due:
                 datapath.forget()
         self._apply()
         if due:
-            now = time.monotonic()
-            self._resync_due = now + max(RESYNC, (now - began) / READING_SHARE)
+            now, cost = time.monotonic(), time.process_time() - began
+            self._resync_due = now + max(RESYNC, cost / READING_SHARE)
+            self._resync_after = now + cost / READING_SHARE_OF_CHANGES
 
     def _look_at_macs(self) -> None:
         """See whether the router's kernel has the MAC addresses that were announced; others are announced."""
@@ -289,7 +314,7 @@ class Agent:
                 record = datapath.record
                 endpoint = Endpoint(self._bridge_name, record.home_agent, record.kernel_namespace or None)
                 try:
-                    self._firewalls[datapath] = Firewall(endpoint)
+                    self._firewalls[datapath] = Firewall(endpoint, self._watch.wake)
                 except KernelError as error:
                     LOG.warning("firewall-not-tried", home_agent=record.home_agent, reason=error)
                     continue
@@ -303,7 +328,6 @@ class Agent:
     def _tidy(self) -> None:
         for datapath in self._datapaths.values():
             datapath.tidy()
-        self._watch.ignore()
 
     def _close(self) -> None:
         for controller in (self._controller, self._poller):

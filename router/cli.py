@@ -14,7 +14,7 @@ from northbound.access import add_options, from_arguments, url_argument
 from northbound.errors import AccessError
 from router.agent import Agent, Interruption
 from router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
-from router.errors import RouterError
+from router.errors import NoBridge, RouterError
 from router.firewall import ALLOW, what_drops
 from router.flow import doctor
 from router.flow import setup as flow_setup
@@ -40,8 +40,8 @@ examples:
   hoaflow-router teardown --bridge br0      undo setup
 
 All need root. Nothing is kept in files: what setup made is recorded in Open
-vSwitch's database, in external_ids of the ports it added. docs/backends.md
-explains the two backends.
+vSwitch's database, in external_ids of the ports it added and of row
+Open_vSwitch. docs/backends.md explains the two backends.
 
 exit status: 0 done, 1 failed or not well (it says why), 2 for wrong options
 """
@@ -134,13 +134,19 @@ def _try_packet_filter(endpoint: Endpoint) -> None:
 
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
-    recorded = {record.home_agent: record for record in ovsdb.bridge(arguments.bridge).endpoints}
+    try:
+        endpoints = list(ovsdb.bridge(arguments.bridge).endpoints)
+    except NoBridge:  # removed with its ports, but not what else an endpoint consists of
+        endpoints = ovsdb.recorded(arguments.bridge)
+        if not endpoints:
+            raise
+    recorded = {record.home_agent: record for record in endpoints}
     if arguments.home_agent and FlowPorts(ovsdb).names(arguments.bridge):
         raise RouterError(
             f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
             f"removes it"
         )
-    # A home agent that is named but not recorded may be left over from a setup that was killed.
+    # A home agent that is named but not recorded may be left over from a former version's setup that was killed.
     wanted: list[EndpointRecord] = [
         recorded.get(home_agent) or Endpoint(arguments.bridge, home_agent).record
         for home_agent in arguments.home_agent or recorded

@@ -38,7 +38,7 @@ from router.endpoint import (
 from router.errors import RouterError
 from router.ovsdb import Ovsdb
 from router.packet_filter import endpoint_tables, kernel_tables
-from router.port import EndpointPort, NoOffloads
+from router.port import EndpointPort, NoOffloads, Recorded
 from tunnel import links, outer_header
 from tunnel.declaration import Declared
 from tunnel.look import Look
@@ -96,12 +96,14 @@ class SomeIcmpSource:
 
 
 def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Declared]:
-    """The objects of an endpoint, in the order in which they are made; the OVS port last: what it leads to is ready.
+    """The objects of an endpoint, in the order in which they are made: the record first, so that teardown finds what
+    was half made; the OVS port last: what it leads to is ready.
 
     `userspace`: whether the bridge's datapath is. Raises TunnelError when the router's kernel cannot be read.
     """
     return [
         HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
+        Recorded(endpoint.bridge, endpoint.record, ovsdb),
         *_namespace(endpoint),
         *_links(endpoint),
         *_icmp_sources(endpoint),

@@ -6,3 +6,7 @@ from tunnel.errors import TunnelError
 
 class RouterError(TunnelError):
     """Something the operator has to know or do; nothing was left half done."""
+
+
+class NoBridge(RouterError):
+    """The database has no bridge of that name."""

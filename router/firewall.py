@@ -9,20 +9,22 @@ after everybody's rules, so it leaves nowhere.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import socket
 import struct
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 
-from hoaflow.linux import ETH_P_IPV6, NETLINK_NETFILTER, NFNLGRP_NFTABLES
+from hoaflow.linux import ETH_P_IPV6
 from logs import Log
 from router.endpoint import TOUT, Endpoint
 from router.errors import RouterError
-from router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN, kernel_tables
+from router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN
 from tunnel import links
+from tunnel.changes import Changes, Of
 from tunnel.errors import TunnelError
 from tunnel.namespace import in_namespace
 
@@ -35,10 +37,10 @@ ALLOW = 'let through what comes from hfk-*, e.g. nft insert rule inet filter for
 TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
 
 
-def what_drops(endpoint: Endpoint) -> str | None:
+def what_drops(endpoint: Endpoint, ended: threading.Event | None = None) -> str | None:
     """Say what drops packets that leave the tunnel, None if they get through. Only IPv6 is tried.
 
-    Raises TunnelError when that cannot be told.
+    Raises TunnelError when that cannot be told, and when it is `ended`.
     """
     kernel_side = links.link(endpoint.kernel_namespace, endpoint.kernel_port)
     if kernel_side is None:
@@ -59,68 +61,65 @@ def what_drops(endpoint: Endpoint) -> str | None:
         raise RouterError("nft was not found: install Debian's package nftables") from error
     try:
         with in_namespace(endpoint.namespace, open_link) as link:
-            return _verdict(monitor, link, frame, endpoint)
+            return _verdict(monitor, link, frame, endpoint, ended or threading.Event())
     finally:
         monitor.kill()
         monitor.communicate()
 
 
 class Firewall:
-    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds; our
-    own tables there are put back first.
+    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds.
 
-    `problem`: what drops the packets that leave the tunnel, as last seen; None where they get through. Raises OSError
+    `problem`: what drops the packets that leave the tunnel, as last seen; None where they get through. Tried at once,
+    and later in a thread, as a try may take seconds: `tell` is called there when `problem` has changed. Raises OSError
     and NamespaceError when its rules cannot be followed.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, tell: Callable[[], None]) -> None:
         self.problem: str | None = None
         self._endpoint = endpoint
-        self._due = 0.0
-        self._changes = in_namespace(endpoint.kernel_namespace, _rule_changes)
+        self._tell = tell
+        self._changes = Changes(endpoint.kernel_namespace, Of.RULESETS)
+        self._closed = threading.Event()
+        self._trying = threading.Thread()
+        self._due = time.monotonic() + LOOK
+        self._try()
 
     def look(self, now: float) -> None:
-        """Try if that is due."""
-        if _has_events(self._changes) or now >= self._due:
+        """Have it tried if that is due."""
+        if self._trying.is_alive():
+            return  # what has changed meanwhile is there the next time
+        if self._changes.drain() or now >= self._due:
             self._due = now + LOOK
-            try:
-                # Who loads new rules often flushes all others first (`flush ruleset`), ours among them.
-                for table in kernel_tables(self._endpoint):
-                    if table.put(self._endpoint.kernel_namespace):
-                        LOG.info("mended", what=f"nftables table {table.family} {table.name} of the router's kernel")
-                self.problem = what_drops(self._endpoint)
-            except TunnelError as error:
-                LOG.warning("firewall-not-tried", home_agent=self._endpoint.home_agent, reason=error)
-            _has_events(self._changes)  # the trace makes some itself
+            self._trying = threading.Thread(target=self._try, daemon=True, name=f"filter {self._endpoint.home_agent}")
+            self._trying.start()
 
     def close(self) -> None:
+        """End what is being tried."""
+        self._closed.set()
+        if self._trying.is_alive():
+            self._trying.join()
         self._changes.close()
 
-
-def _rule_changes() -> socket.socket:
-    events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
-    events.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
-    return events
-
-
-def _has_events(events: socket.socket) -> bool:
-    found = False
-    try:
-        while events.recv(1 << 16):
-            found = True
-    except BlockingIOError:
-        return found
-    except OSError as error:
-        if error.errno != errno.ENOBUFS:  # some were lost: there were some
-            raise
-        return True
-    return found
+    def _try(self) -> None:
+        before = self.problem
+        try:
+            self.problem = what_drops(self._endpoint, self._closed)
+        except (TunnelError, OSError) as error:
+            if not self._closed.is_set():
+                LOG.warning("firewall-not-tried", home_agent=self._endpoint.home_agent, reason=error)
+        if self.problem != before:
+            self._tell()
 
 
-def _verdict(monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes, endpoint: Endpoint) -> str | None:
+def _verdict(
+    monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes, endpoint: Endpoint, ended: threading.Event
+) -> str | None:
     assert monitor.stdout is not None
     deadline, forwarded, rest = time.monotonic() + TIMEOUT, False, b""
     while time.monotonic() < deadline:
+        if ended.is_set():
+            raise RouterError("the packet filter was not tried to the end")
         link.send(frame)
         while select.select([monitor.stdout], [], [], AGAIN)[0]:
             part = os.read(monitor.stdout.fileno(), 1 << 16)

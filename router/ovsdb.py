@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router's Open vSwitch database, through ovs-vsctl(8): idempotent verbs, one transaction per change.
 
-What a tunnel endpoint is (home agent, MAC, namespace) stands in the external_ids of its OVS port, so there
-is no state file: the port and what is known of it come and go together.
+What a tunnel endpoint is (home agent, MAC, namespace) stands in the external_ids of its OVS port, so there is no state
+file. The same stands in those of the database's root, row Open_vSwitch, written before anything of an endpoint is made
+and removed after everything else: a port that somebody deletes, alone or with its bridge, is told apart from teardown.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from router.errors import RouterError
+from router.errors import NoBridge, RouterError
 
 TIMEOUT = 10  # seconds
 HOME_AGENT, MAC, NETNS = "hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns"
 KERNEL_NETNS, MTU, ICMP_SOURCES = "hoaflow-kernel-netns", "hoaflow-mtu", "hoaflow-icmp-sources"
+
+RECORDED = "hoaflow-endpoint-"  # and the port's name: key of a record in row Open_vSwitch
+BRIDGE = "bridge"
 
 # Access VLAN of the tunnel ports. NORMAL floods no other VLAN's frames to them; flows that name the port
 # reach it.
@@ -94,18 +98,38 @@ class Ovsdb:
         self.db = db
 
     def bridge(self, name: str) -> Bridge:
-        """Read a bridge. Raises RouterError when there is none of that name or the database does not
+        """Read a bridge. Raises NoBridge when there is none of that name, RouterError when the database does not
         answer.
         """
-        columns = "--columns=name,datapath_id,datapath_type,ports"
-        (row,) = self.rows(columns, "list", "Bridge", name)
-        endpoints = []
-        for port in self.rows("--columns=_uuid,name,external_ids", "list", "Port"):
-            facts = dict(port["external_ids"])
-            if port["_uuid"] in row["ports"] and HOME_AGENT in facts:
-                endpoints.append(EndpointRecord.read(port["name"], facts))
+        roots, bridges, ports = self.tables(
+            ["--columns=external_ids", "list", "Open_vSwitch"],
+            ["--columns=name,datapath_id,datapath_type,ports", "find", "Bridge", f"name={name}"],
+            ["--columns=_uuid,name,external_ids", "list", "Port"],
+        )
+        if not bridges:
+            raise NoBridge(f"there is no bridge {name} (ovs-vsctl list-br shows those that there are)")
+        (row,) = bridges
+        endpoints = {
+            port["name"]: EndpointRecord.read(port["name"], facts)
+            for port in ports
+            if port["_uuid"] in row["ports"] and HOME_AGENT in (facts := dict(port["external_ids"]))
+        }
+        endpoints |= {record.port: record for record in _recorded(roots, name)}
         dpid = "".join(row["datapath_id"])
-        return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints)))
+        return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints.values())))
+
+    def recorded(self, bridge: str) -> list[EndpointRecord]:
+        """The endpoints that are recorded for a bridge, also for one that is not there."""
+        return _recorded(self.rows("--columns=external_ids", "list", "Open_vSwitch"), bridge)
+
+    def record(self, bridge: str, record: EndpointRecord) -> None:
+        """Write an endpoint down, or again. Idempotent."""
+        text = json.dumps({BRIDGE: bridge, **record.facts})
+        self.run("--no-wait", "set", "Open_vSwitch", ".", f"external_ids:{RECORDED}{record.port}={json.dumps(text)}")
+
+    def forget(self, record: EndpointRecord) -> None:
+        """Remove an endpoint's record; one that is not there is fine."""
+        self.run("--no-wait", "remove", "Open_vSwitch", ".", "external_ids", f"{RECORDED}{record.port}")
 
     def bridge_of_port(self, port: str) -> str | None:
         """The bridge that has a port of that name, None when none has."""
@@ -174,6 +198,19 @@ class Ovsdb:
                 reason = f"no answer within {TIMEOUT} s (are ovsdb-server and ovs-vswitchd running?)"
             raise RouterError(f"ovs-vsctl {' '.join(arguments)}: {reason}")
         return done.stdout
+
+
+def _recorded(roots: Sequence[Mapping[str, Any]], bridge: str) -> list[EndpointRecord]:
+    """The records for a bridge of the rows of table Open_vSwitch. What nobody here has written is passed over."""
+    found = []
+    for key, text in (entry for root in roots for entry in root["external_ids"]):
+        try:
+            facts = json.loads(text) if key.startswith(RECORDED) else {}
+            if facts[BRIDGE] == bridge:
+                found.append(EndpointRecord.read(key.removeprefix(RECORDED), facts))
+        except (ValueError, LookupError, TypeError):
+            continue
+    return found
 
 
 def _value(cell: Any) -> Any:

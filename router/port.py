@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OVS port of a tunnel endpoint, as an object of its declaration."""
+"""What of a tunnel endpoint is in Open vSwitch's database, as objects of its declaration."""
 
 from __future__ import annotations
 
@@ -13,8 +13,39 @@ from tunnel.look import Look
 from tunnel.namespace import Namespace
 
 
+class InDatabase:
+    """An object that is in Open vSwitch's database: it cannot be compared while that is away."""
+
+
 @dataclass(frozen=True)
-class EndpointPort:
+class Recorded(InDatabase):
+    """The database's record of an endpoint. Declared before all else, so that what was half made is known, too."""
+
+    bridge: str
+    record: EndpointRecord
+    ovsdb: Ovsdb
+
+    def __str__(self) -> str:
+        return f"endpoint for home agent {self.record.home_agent} recorded in the database"
+
+    def difference(self, look: Look) -> str | None:
+        recorded = look.once(("recorded", id(self.ovsdb), self.bridge), lambda: self.ovsdb.recorded(self.bridge))
+        found = next((record for record in recorded if record.port == self.record.port), None)
+        if found is None:
+            return f"the database's record of the endpoint for home agent {self.record.home_agent} is missing"
+        return None if found == self.record else f"the database's record of port {self.record.port} has been changed"
+
+    def make(self) -> None:
+        self.ovsdb.record(self.bridge, self.record)
+
+    def remove(self) -> bool:
+        there = any(record.port == self.record.port for record in self.ovsdb.recorded(self.bridge))
+        self.ovsdb.forget(self.record)
+        return there
+
+
+@dataclass(frozen=True)
+class EndpointPort(InDatabase):
     """The bridge's port, with the facts of the endpoint, taken by Open vSwitch."""
 
     bridge: str
@@ -52,8 +83,11 @@ class EndpointPort:
         if state.number is None:
             raise RouterError(f"Open vSwitch did not take port {self.record.port}: {state.error}")
 
-    def remove(self) -> None:
-        self.ovsdb.remove_port(self.bridge, self.record.port)
+    def remove(self) -> bool:
+        there = self.ovsdb.bridge_of_port(self.record.port) == self.bridge
+        if there:
+            self.ovsdb.remove_port(self.bridge, self.record.port)
+        return there
 
     def _tables(self) -> list[list[dict[str, Any]]]:
         return self.ovsdb.tables(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hoaflow-router setup` and `teardown`: make a tunnel endpoint, and leave nothing of it.
 
-Setup looks at each thing and makes what is missing, so it may be run again at any time; it says what it
-did. If it fails it undoes what it did itself. The OVS port comes last: what the database names is ready for
-use.
+Both follow from the declaration (`router.declaration`). Setup looks at each thing and makes what is missing, so it may
+be run again at any time; it says what it did. If it fails it undoes what it did itself; if it is killed, the database's
+record, which it makes first, tells teardown what to remove.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from pyroute2 import netns
-
 from router.declaration import FAMILIES, declaration
-from router.endpoint import TOUT, Endpoint, tunnel_mtu
+from router.endpoint import MINIMUM_MTU, Endpoint, tunnel_mtu
 from router.errors import RouterError
 from router.lock import alone
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
-from router.packet_filter import kernel_tables
 from tunnel import links, namespace
-from tunnel.declaration import Say, set_up
+from tunnel.declaration import Say, set_up, tear_down
 
 
 class Changes:
@@ -82,37 +79,24 @@ def _set_up(endpoint: Endpoint, ovsdb: Ovsdb, wanted: Mapping[int, str], say: Sa
 
 
 def teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
-    """Remove an endpoint's port, links and namespace; False when nothing of it was there. Raises
-    RouterError.
+    """Remove all that an endpoint consists of, its record last; False when nothing of it was there.
+
+    Raises TunnelError: what could be removed has been, and it says what is left.
     """
     with alone():
         return _teardown(record, bridge, ovsdb, say)
 
 
 def _teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
-    before = ovsdb.bridge_of_port(record.port)
-    if before not in (None, bridge):
-        raise RouterError(f"port {record.port} belongs to bridge {before}, not {bridge}: nothing removed")
+    owner = ovsdb.bridge_of_port(record.port)
+    if owner not in (None, bridge):
+        raise RouterError(f"port {record.port} belongs to bridge {owner}, not {bridge}: nothing removed")
     kernel = record.kernel_namespace or None
-    changed = before is not None
-    ovsdb.remove_port(bridge, record.port)
-    if changed:
-        say(f"port {record.port} removed from bridge {bridge}")
-    # The links go first and by name: the kernel removes a namespace's links later, when it finds the time.
-    if namespace.exists(record.namespace) and links.remove_link(record.namespace, TOUT):
-        say(f"link {TOUT} of namespace {record.namespace} removed, with its peer in the router's kernel")
-    for table in kernel_tables(Endpoint(bridge, record.home_agent)):
-        if namespace.exists(kernel) and table.remove(kernel):
-            changed = True
-            say(f"nftables table {table.family} {table.name} of the router's kernel removed")
-    if links.remove_link(None, record.port):
-        changed = True
-        say(f"link {record.port} removed")
-    if namespace.exists(record.namespace):
-        changed = True
-        netns.remove(record.namespace)
-        say(f"namespace {record.namespace} removed, with its routes and pair filter")
-    return changed
+    # What was in a kernel namespace that is gone went with it.
+    there = kernel if kernel is None or namespace.exists(kernel) else None
+    # A former version has recorded no MTU; none of what is removed depends on it.
+    endpoint = replace(Endpoint.of(bridge, record), kernel_namespace=there, mtu=record.mtu or MINIMUM_MTU)
+    return tear_down(declaration(endpoint, userspace=False, ovsdb=ovsdb), say) > 0
 
 
 def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:

@@ -51,7 +51,7 @@ def status(bridge: str, ovsdb: Ovsdb) -> list[EndpointStatus]:
 def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
     """What of an endpoint is not as declared, each with what to do."""
     if not record.mtu:
-        return ["the endpoint was set up by a former version: run setup again"]
+        return ["the endpoint was set up by version 0.1: hoaflow-router run mends it, or run setup again"]
     try:
         found = compare(declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
     except (TunnelError, OSError) as error:

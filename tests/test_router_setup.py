@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
@@ -13,10 +15,11 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
 from router.cli import main
-from router.endpoint import KERNEL_SIDE, TOUT
+from router.endpoint import KERNEL_SIDE, TOUT, Endpoint
 from tests.support.frames import LEFT_TO_THE_HOME_AGENT
 from tests.support.ovs import Ovs
 from tests.support.router_lab import (
+    CHECKOUT,
     CN,
     CN4,
     COA,
@@ -71,6 +74,64 @@ def test_teardown_leaves_what_was_there_before_setup(lab: RouterLab) -> None:
     lab.router("teardown", "--bridge", lab.bridge)
     assert lab.snapshot() == before
     assert "nothing changed" in lab.router("teardown", "--bridge", lab.bridge)
+
+
+def flush_rules(lab: RouterLab, endpoint: Endpoint) -> None:
+    for namespace in (endpoint.namespace, lab.names["rt"]):
+        sh("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
+
+
+def rename_links(lab: RouterLab, endpoint: Endpoint) -> None:
+    for namespace, link in ((endpoint.namespace, TOUT), (lab.names["rt"], endpoint.kernel_port)):
+        sh("ip", "-n", namespace, "link", "set", link, "down")
+        sh("ip", "-n", namespace, "link", "set", link, "name", "elsewhere")
+
+
+# What somebody did to an endpoint by hand before it is taken down.
+BY_HAND: dict[str, Callable[[RouterLab, Endpoint], object]] = {
+    "port deleted": lambda lab, e: lab.ovs.vsctl("del-port", e.port),
+    "port's facts removed": lambda lab, e: lab.ovs.vsctl("clear", "Port", e.port, "external_ids"),
+    "record removed": lambda lab, _: lab.ovs.vsctl("clear", "Open_vSwitch", ".", "external_ids"),
+    "namespace deleted": lambda _, e: sh("ip", "netns", "del", e.namespace),
+    "links renamed": rename_links,
+    "link to the kernel deleted": lambda lab, e: lab.ip("rt", "link", "del", e.kernel_port),
+    "link into another namespace": lambda lab, e: lab.ip("rt", "link", "set", e.kernel_port, "netns", lab.names["ha"]),
+    "rules flushed": flush_rules,
+}
+
+
+@pytest.mark.expected_ovs_log("Network is down", "No such device")
+def test_teardown_leaves_nothing_of_what_was_changed_by_hand(lab: RouterLab) -> None:
+    before = lab.snapshot(), lab.ip("ha", "-br", "link")
+    for done, by_hand in BY_HAND.items():
+        lab.setup()
+        by_hand(lab, lab.endpoint())
+        lab.router("teardown", "--bridge", lab.bridge)
+        assert (lab.snapshot(), lab.ip("ha", "-br", "link")) == before, done
+
+
+def test_teardown_leaves_nothing_of_a_setup_that_was_killed(lab: RouterLab) -> None:
+    before = lab.snapshot()
+    arguments = ["--bridge", lab.bridge, "--home-agent", HA, "--kernel-namespace", lab.names["rt"]]
+    steps = lab.setup().count("\n")
+    lab.router("teardown", "--bridge", lab.bridge)
+    for step in range(1, steps + 1, 9):
+        with subprocess.Popen(lab.router_command("setup", *arguments), stdout=subprocess.PIPE, cwd=CHECKOUT) as setup:
+            assert setup.stdout is not None
+            said = [setup.stdout.readline() for _ in range(step)]
+            setup.kill()
+        lab.router("teardown", "--bridge", lab.bridge)
+        assert lab.snapshot() == before, said[-1]
+
+
+def test_what_a_bridge_that_was_deleted_has_left_can_be_taken_down(lab: RouterLab) -> None:
+    lab.setup()
+    lab.ovs.vsctl("del-br", lab.bridge)
+    assert f"removed: namespace {lab.endpoint().namespace}" in lab.router("teardown", "--bridge", lab.bridge)
+    assert not Path(f"/run/netns/{lab.endpoint().namespace}").exists()
+    assert lab.endpoint().kernel_port not in lab.ip("rt", "-br", "link")
+    with pytest.raises(RuntimeError, match="there is no bridge"):
+        lab.router("teardown", "--bridge", lab.bridge)
 
 
 def test_a_second_setup_changes_nothing_and_says_so(lab: RouterLab) -> None:

@@ -4,12 +4,22 @@
 What has changed is not told: whoever hears of it compares everything that he declared (`tunnel.declaration`). Not all
 of it makes itself heard (proxy entries and most settings don't, and a full buffer loses words), so he does that every
 few seconds without a word, too.
+
+Who changes much himself may leave that out. The kernel says which socket asked for a change, and gives a process's
+first socket of a kind the number of the process: `RouteSocket` and libnftables have it, as the listeners here do not.
+A change whose socket had another number is taken for somebody else's, which costs a comparison.
 """
 
 from __future__ import annotations
 
+import enum
+import errno
+import itertools
+import os
 import socket
+import struct
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from hoaflow.linux import NETLINK_NETFILTER, NFNLGRP_NFTABLES
@@ -21,22 +31,33 @@ LINKS = (1, 5, 9, 24, 25)
 ROUTING = (4, 7, 8, 11, 19)
 LONGEST_DRAIN = 1.0
 """Seconds: somebody may change things faster than they are read."""
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, number of the socket
+OTHER_NUMBER_BITS = 22  # numbers of sockets above those of processes
+
+
+class Of(enum.Flag):
+    """What a change is of: links with their addresses and settings, routes with rules and traffic control, nftables."""
+
+    LINKS = enum.auto()
+    ROUTING = enum.auto()
+    RULESETS = enum.auto()
 
 
 class Changes:
     """What the kernel tells of one namespace. A context manager."""
 
-    def __init__(self, namespace: Namespace = None, links_only: bool = False) -> None:
-        """Listen from now on. Raises NamespaceError, OSError.
-
-        ``links_only``: not to what changes routes, rules, traffic control and nftables, where others have business.
-        """
+    def __init__(
+        self, namespace: Namespace = None, of: Of = Of.LINKS | Of.ROUTING | Of.RULESETS, own: bool = True
+    ) -> None:
+        """Listen from now on. ``own``: also to what this process changes. Raises NamespaceError, OSError."""
+        groups = LINKS * (Of.LINKS in of) + ROUTING * (Of.ROUTING in of)
+        rulesets = (NFNLGRP_NFTABLES,) * (Of.RULESETS in of)
 
         def listen() -> list[socket.socket]:
-            if links_only:
-                return [_listen(socket.NETLINK_ROUTE, LINKS)]
-            return [_listen(socket.NETLINK_ROUTE, LINKS + ROUTING), _listen(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))]
+            families = ((socket.NETLINK_ROUTE, groups), (NETLINK_NETFILTER, rulesets))
+            return [_listen(family, wanted) for family, wanted in families if wanted]
 
+        self._own = own
         self.sockets = in_namespace(namespace, listen)
         """To be waited for; one that is readable has something to tell."""
 
@@ -53,8 +74,8 @@ class Changes:
         changed, deadline = False, time.monotonic() + LONGEST_DRAIN
         for each in self.sockets:
             try:
-                while each.recv(1 << 16) and time.monotonic() < deadline:
-                    changed = True
+                while (heard := each.recv(1 << 16)) and time.monotonic() < deadline:
+                    changed = changed or self._own or not all(number == os.getpid() for number in _numbers(heard))
             except BlockingIOError:
                 pass
             except OSError:  # ENOBUFS: words were lost, which says the same
@@ -69,5 +90,22 @@ class Changes:
 
 def _listen(family: int, groups: tuple[int, ...]) -> socket.socket:
     listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
-    listener.bind((0, sum(1 << (group - 1) for group in groups)))
-    return listener
+    for other in itertools.count(1):
+        try:
+            number = other << OTHER_NUMBER_BITS | os.getpid()
+            listener.bind((number, sum(1 << (group - 1) for group in groups)))
+            return listener
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or number >> 31:
+                listener.close()
+                raise
+    raise AssertionError("counts for ever")
+
+
+def _numbers(heard: bytes) -> Iterator[int]:
+    """Yield the number of the socket that asked for each of these changes."""
+    start = 0
+    while start + HEADER.size <= len(heard):
+        length, _, _, _, number = HEADER.unpack_from(heard, start)
+        yield number
+        start += max(HEADER.size, length + 3 & ~3)

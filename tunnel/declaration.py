@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from tunnel.errors import TunnelError
+from tunnel.links import MissingInterface
 from tunnel.look import Look, Missing
 from tunnel.namespace import NamespaceError
+from tunnel.objects import NamedNamespace
 
 Say = Callable[[str], None]
 
@@ -37,8 +39,11 @@ class Declared(Protocol):
     def make(self) -> None:
         """Make it as declared, whatever is there. Idempotent. Raises TunnelError."""
 
-    def remove(self) -> None:
-        """Take it away; fine when it is not there, and when it goes with another object. Raises TunnelError."""
+    def remove(self) -> bool | None:
+        """Take it away; fine when it is not there, and when it goes with another object. Raises TunnelError.
+
+        True where it was there; None where that is not looked at, as it goes with another object.
+        """
 
 
 class Difference(NamedTuple):
@@ -109,6 +114,30 @@ def set_up(declaration: Sequence[Declared], say: Say) -> int:
                     say(f"could not undo: {declared}: {failure}")
             raise
     return len(made)
+
+
+def tear_down(declaration: Sequence[Declared], say: Say) -> int:
+    """Remove everything that is declared, the last first, whatever state it is in; returns how many were there.
+
+    What is within a namespace of the declaration goes with it. What cannot be removed keeps nothing else from it.
+    Raises TunnelError, which says what is left.
+    """
+    removed, left = 0, []
+    namespaces = [declared.name for declared in declaration if isinstance(declared, NamedNamespace)]
+    for declared in reversed(declaration):
+        if getattr(declared, "namespace", None) in namespaces:
+            continue
+        try:
+            if declared.remove():
+                say(f"removed: {declared}")
+                removed += 1
+        except (Missing, NamespaceError, MissingInterface):
+            continue  # so is what belongs to it
+        except (TunnelError, OSError) as error:
+            left.append(f"{declared}: {error}")
+    if left:
+        raise TunnelError(f"not removed: {'; '.join(left)}")
+    return removed
 
 
 def in_words(found: Sequence[Difference]) -> str:

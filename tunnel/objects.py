@@ -42,9 +42,14 @@ class NamedNamespace:
         if not exists(self.name):
             netns.create(self.name)
 
-    def remove(self) -> None:
-        if exists(self.name):
-            netns.remove(self.name)
+    def remove(self) -> bool:
+        if not exists(self.name):
+            return False
+        # At once, and by what they are: the kernel removes a namespace's links later, when it finds the time, and
+        # somebody may have renamed them.
+        links.remove_veths(self.name)
+        netns.remove(self.name)
+        return True
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,11 @@ class Veth:
         self.remove()
         links.add_veth(self.namespace, self.name, self.peer_namespace, self.peer, self.mtu, self.mac, self.peer_mac)
 
-    def remove(self) -> None:
+    def remove(self) -> bool:
         # Whichever end is there takes the other along, wherever that has been moved or renamed to.
-        for namespace, name in ((self.peer_namespace, self.peer), (self.namespace, self.name)):
-            if namespace is None or exists(namespace):
-                links.remove_link(namespace, name)
+        ends = ((self.peer_namespace, self.peer), (self.namespace, self.name))
+        removed = [links.remove_link(*end) for end in ends if end[0] is None or exists(end[0])]
+        return any(removed)
 
 
 @dataclass(frozen=True)
@@ -320,8 +325,8 @@ class NftTable:
     def make(self) -> None:
         self.table.put(self.namespace)
 
-    def remove(self) -> None:
-        self.table.remove(self.namespace)
+    def remove(self) -> bool:
+        return self.table.remove(self.namespace)
 
 
 @dataclass(frozen=True)

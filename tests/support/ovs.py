@@ -138,11 +138,23 @@ class Ovs:
         _run(["ip", "netns", "add", self.netns])
         _run(["ip", "-n", self.netns, "link", "set", "lo", "up"])
         _run(["ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA)])
-        self._daemon("ovsdb-server", f"--remote=punix:{self.database}", str(self.directory / "conf.db"))
+        self.start_database()
         self.vsctl("--no-wait", "init")
+        self.start_switch()
+
+    def start_database(self) -> None:
+        """Starts ovsdb-server, again after it was killed."""
+        self._daemon("ovsdb-server", f"--remote=punix:{self.database}", str(self.directory / "conf.db"))
+
+    def start_switch(self) -> None:
+        """Starts ovs-vswitchd, again after it was killed."""
         control = f"--unixctl={self.directory / 'vswitchd.ctl'}"
         kind = ["--disable-system"] if self.datapath == "netdev" else []
         self._daemon("ovs-vswitchd", *kind, control, f"unix:{self.database}")
+
+    def kill(self, daemon: str) -> None:
+        """Kills ovsdb-server or ovs-vswitchd, and waits for its end."""
+        _end(int((self.directory / f"{daemon}.pid").read_text()), signal.SIGKILL)
 
     def _daemon(self, name: str, *args: str) -> None:
         # With --detach the command returns when the daemon is ready.
@@ -164,14 +176,14 @@ def _setns(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def _end(pid: int) -> None:
+def _end(pid: int, first: signal.Signals = signal.SIGTERM) -> None:
     """Terminates a process and waits for its end; kills it when that takes longer than TIMEOUT seconds."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (first, signal.SIGKILL):
             signal.pidfd_send_signal(process, number)
             if select.select([process], [], [], TIMEOUT)[0]:
                 return

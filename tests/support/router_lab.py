@@ -31,6 +31,7 @@ from controller.core.home_agents import HomeAgent, Status
 from hoaflow.addresses import parse_address, parse_prefix
 from router.endpoint import TOUT, Endpoint
 from router.macs import kernel_macs
+from router.ovsdb import Ovsdb
 from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
@@ -85,6 +86,7 @@ class RouterLab:
         # the names of an endpoint follow from the bridge's: another one in every run
         self.bridge = "b" + ovs.netns.removeprefix("hf-ovs-")
         self.names = {node: f"{ovs.netns}-{node}" for node in ("cn", "mn", "rt", "ha")}
+        self._steered: int | None = None  # the number of the endpoint's port, to which flows lead
 
     def __enter__(self) -> RouterLab:
         try:
@@ -202,6 +204,36 @@ class RouterLab:
         file.write_text(ofctl_text({flow.key: flow for flow in flows}.values()))
         self.ovs.ofctl("--bundle", "add-flows", self.bridge, str(file))
 
+    def goes_direct(self) -> bool:
+        """Whether HOA and HOA4 reach and are reached directly: the home agent eats what comes to it.
+
+        The flows follow when the switch has the endpoint's port under another number, as the controller's would.
+        """
+        number = Ovsdb(f"unix:{self.ovs.database}").port_state(self.endpoint().port).number
+        if number is None:
+            return False
+        if number != self._steered:
+            self.steer()
+            self._steered = number
+        pings = [
+            subprocess.Popen(
+                ["ip", "netns", "exec", self.names[node], "ping", "-n", "-c1", "-W1", *arguments],
+                stdout=subprocess.DEVNULL,
+            )
+            for node, *arguments in (("cn", HOA), ("cn", HOA4), ("mn", "-I", HOA, CN))
+        ]
+        return [ping.wait(TIMEOUT) for ping in pings] == [0, 0, 0]
+
+    def connect(self) -> None:
+        """Put the nodes on the bridge, each with its number, and join them."""
+        for number in (1, 2, 4, 5):
+            request = ["set", "interface", f"s{number}", f"ofport_request={number}"]
+            self.ovs.vsctl("add-port", self.bridge, f"s{number}", "--", *request)
+        for one, other in ((1, 2), (4, 5)):
+            for entry, exit_ in ((one, other), (other, one)):
+                self.ovs.ofctl("add-flow", self.bridge, f"priority=1,in_port={entry},actions={exit_}")
+        self._steered = None
+
     def roam(self, care_of_address: str) -> None:
         """The mobile node sends and takes its tunnel by this care-of address."""
         decapsulate_local(self.names["mn"], care_of_address, "m0", lookup_table=255)
@@ -238,7 +270,7 @@ class RouterLab:
         # of this lab only: others may run at the same time
         ours = {self.endpoint(home_agent).namespace for home_agent in (HA, HA_2)}
         taken["namespaces"] = sorted(ours & set(os.listdir("/run/netns")))
-        taken["database"] = self.ovs.vsctl("show")
+        taken["database"] = self.ovs.vsctl("show") + self.ovs.vsctl("get", "Open_vSwitch", ".", "external_ids")
         return taken
 
     def _build(self) -> None:
@@ -300,9 +332,7 @@ class RouterLab:
         for home_address in (HOA, OTHER_HOA, HOA4, OTHER_HOA4, MNP4_HOST):
             rule = f"from {home_address} lookup {MN_TABLE} pref {MN_UPLINK_RULE}"
             self.ip("mn", "-6" if ":" in home_address else "-4", "rule", "add", *rule.split())
-        for one, other in ((1, 2), (4, 5)):
-            for entry, exit_ in ((one, other), (other, one)):
-                self.ovs.ofctl("add-flow", self.bridge, f"priority=1,in_port={entry},actions={exit_}")
+        self.connect()
         self.roam(COA)
 
     def _port(self, number: int, node: str, interface: str) -> None:
@@ -313,8 +343,6 @@ class RouterLab:
         off = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"]
         self.ovs.run("ethtool", "-K", port, *off)
         self.run(node, "ethtool", "-K", interface, *off)
-        request = f"ofport_request={number}"
-        self.ovs.vsctl("add-port", self.bridge, port, "--", "set", "interface", port, request)
 
 
 @contextlib.contextmanager
