@@ -17,6 +17,7 @@ from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.tunnels import Tunnels
+from hoaflow.addresses import Prefix
 
 
 class OpenGate(NamedTuple):
@@ -121,10 +122,11 @@ class Gates:
         if self._why_none(home_agent, now) is None:
             for gate in gates:
                 if self._why_waits(gate, now) is None:
-                    if gate.key not in before:
-                        self._withdraw_formers(home_agent.address)
                     self._flows.want(gate, home_agent.lease_ends)
                     wanted[gate.key] = None
+            if any(gate.key in wanted and gate.key not in before for gate in gates):
+                self._withdraw_formers(home_agent.address)
+                self._flows.recheck_adopted()  # nothing stale of an earlier life may be there when it opens
         self._desire(home_agent.address, wanted)
         if not gates or not self._are_active(gates, now):
             self.open_since.pop(home_agent.address, None)
@@ -161,6 +163,14 @@ class Gates:
                 packets = tuple((name, value) for name, value in gate.match if name not in ("eth_dst", "eth_src"))
                 found.setdefault(packets, OpenGate(home_agent.address, entry.flow, entry.expires_at))
         return list(found.values())
+
+    def stays(self, home_agent: HomeAgent, home_address: Prefix, now: float) -> bool:
+        """Tell whether a gate for a home address stands and is not about to go: one that goes may open anew."""
+        for gate in gates_of(home_agent, self._tunnels.macs):
+            served = gate.serves
+            if served is not None and served.contains(home_address) and self._flows.is_active(gate.key, now):
+                return True
+        return False
 
     def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
         """Say why not all gates of ``home_agent`` stand, None if they do."""

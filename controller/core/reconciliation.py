@@ -81,9 +81,13 @@ class Reconciliation:
 
     def is_active(self, key: FlowKey, now: float) -> bool:
         """Tell whether the flow that was wanted with this key stands, and is not about to go."""
-        wanted, under_way = self._settlement.wanted.get(key), self._work.busy(key)
-        going = under_way is not None and not under_way.adds(key)
-        return wanted is not None and not going and self.installed.has(wanted.flow, now)
+        wanted = self._settlement.wanted.get(key)
+        return wanted is not None and not self.is_going(key) and self.installed.has(wanted.flow, now)
+
+    def is_going(self, key: FlowKey) -> bool:
+        """Tell whether the end of the flow with this key is on its way."""
+        under_way = self._work.busy(key)
+        return under_way is not None and not under_way.adds(key)
 
     def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True) -> None:
         """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of

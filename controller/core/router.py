@@ -304,9 +304,9 @@ class Router:
         entry = self.flows.installed.entry(key, now)
         if served is None or entry is None or entry.flow.serves is None:
             return True
-        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key)):
+        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key, now)):
             return True
-        if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow):
+        if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow, now):
             return True
         home_agent = self._home_agents.covering(served)
         if home_agent is not None and home_agent.synced and self._agent_expected_until is None:
@@ -314,20 +314,24 @@ class Router:
             waits = self.tunnels.flow is None and revision > self.tunnels.acknowledged
             if not waits or now >= changed_at + self._timing.acknowledge_within:
                 return True
-        gates = (home_end(gate) for gate in self.flows.installed.gates(now))
+        gates = (home_end(gate) for gate in self.flows.installed.gates(now) if not self.flows.is_going(gate))
         return not any(gate is not None and gate.overlaps(served) for gate in gates)
 
-    def _lacks_guard(self, gate: FlowKey) -> bool:
-        """Tell whether a guard is missing that has to stand while a gate does."""
+    def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
+        """Tell whether a guard is missing that has to stand while a gate does, or was evicted as it came, perhaps."""
         served = home_end(gate)
         home_agent = None if served is None else self._home_agents.covering(served)
         if home_agent is None:
             return False
         backend = self._demand.backend(home_agent.address)
         guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
-        return any(keeps_safe(guard.key, gate) and guard.key not in self.flows.installed for guard in guards)
+        return any(keeps_safe(guard.key, gate) and not self._surely_stands(guard.key, now) for guard in guards)
 
-    def _loses_packets(self, uplink: Flow) -> bool:
+    def _surely_stands(self, key: FlowKey, now: float) -> bool:
+        """Tell whether a flow with this key stands, rather than that it may."""
+        return self.flows.installed.standing(key, now) is not None
+
+    def _loses_packets(self, uplink: Flow, now: float) -> bool:
         """Tell whether a home address is bound where an uplink flow of an earlier life comes from that was not carried
         then: its packets would be decapsulated, too, and dropped, as nothing verifies them.
 
@@ -336,7 +340,7 @@ class Router:
         by_openflow = any(isinstance(action, Local) for action in uplink.actions)
         for binding in self._demand.bound_at(uplink.key):
             keys = keys_of(binding)
-            if (keys.verify if by_openflow else keys.downlink) not in self.flows.installed:
+            if not self._surely_stands(keys.verify if by_openflow else keys.downlink, now):
                 return True
         return False
 
@@ -373,12 +377,13 @@ class Router:
         return found
 
     def _is_served(self, binding: Binding, now: float) -> bool:
-        """Tell whether a flow takes a binding's packets that a gate leads to it: only then does it matter to keep its
+        """Tell whether a binding's packets are taken off, by a gate and a flow: only then does it matter to keep its
         flows while its tunnel changes."""
         home_agent = self._home_agents.get(binding.home_agent)
         if home_agent is None or not self.prepared_for(home_agent.address):
             return False
-        return keys_of(binding).downlink in self.flows.installed and bool(self.gates.open(home_agent, now))
+        stands = self._surely_stands(keys_of(binding).downlink, now)
+        return stands and self.gates.stays(home_agent, binding.home_address, now)
 
     def _withdraw_formers(self, home_agent: bytes) -> None:
         """A gate of a home agent is to open: no former flow of its bindings may serve from now on."""

@@ -7,7 +7,6 @@ from collections import deque
 from controller.core.batches import Batch, FlowChange, stages
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import Entry
-from hoaflow.addresses import Prefix
 
 FULL = "table full"
 
@@ -20,26 +19,26 @@ class Answer:
 
 
 class Coming:
-    """A batch on its way, and where bindings were when it was made.
+    """A batch on its way, in which step it was made, and in which each gate in it was asked for.
 
-    In a bundle it comes as a whole. Otherwise each of its stages is sent when the one before is done, so that those of
-    several batches come in any order.
+    In a bundle it comes as a whole. Otherwise each of its stages is sent when the one before has been answered.
     """
 
-    def __init__(self, batch: Batch, where: dict[Prefix, bytes], bundle: bool) -> None:
-        self.batch, self.where = batch, where
+    def __init__(self, batch: Batch, made: int, asked: dict[FlowKey, int], bundle: bool) -> None:
+        self.batch, self.made, self.asked = batch, made, asked
         self.stages = [list(range(len(batch.changes)))] if bundle else stages(batch.changes)
 
 
 class Switch:
-    """It speaks in order: ``says`` are answers, and flows that are gone, each with whether it was evicted."""
+    """It takes what comes in order, and speaks in order: ``says`` are answers, batches of which a stage is done and the
+    next may come, and flows that are gone, each with whether it was evicted."""
 
     def __init__(self, chance: random.Random, bundles: bool) -> None:
         self.chance = chance
         self.bundles = bundles
         self.flows: dict[FlowKey, Entry] = {}
-        self.coming: list[Coming] = []
-        self.says: deque[Answer | tuple[FlowKey, bool]] = deque()
+        self.coming: deque[Coming] = deque()
+        self.says: deque[Answer | Coming | tuple[FlowKey, bool]] = deque()
         self.room: dict[str, int] = {}
         self.evicts = False
         # Gone without the controller's doing, which may not have heard of it when it did what comes next.
@@ -49,12 +48,9 @@ class Switch:
         """Count a table's flows."""
         return sum(key[0].table == table for key in self.flows)
 
-    def next(self) -> Coming:
-        """Return the batch of which something comes next."""
-        return self.coming[0] if self.bundles else self.chance.choice(self.coming)
-
-    def work(self, coming: Coming) -> list[FlowChange]:
-        """Take the next of a batch; return what was done."""
+    def work(self) -> list[FlowChange]:
+        """Take what comes next; return what was done."""
+        coming = self.coming.popleft()
         batch, places = coming.batch, coming.stages.pop(0)
         before, said, done, reasons = dict(self.flows), list(self.says), [], {}
         for place in places:
@@ -66,9 +62,10 @@ class Switch:
                 self.flows, self.says, done = before, deque(said), []
                 break
         if reasons or not coming.stages:
-            self.coming.remove(coming)
             unsent = {place for stage in coming.stages for place in stage}
             self.says.append(Answer(batch, reasons, not self.bundles, unsent))
+        else:
+            self.says.append(coming)
         return done
 
     def _take(self, change: FlowChange) -> bool:
