@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hoaflow-router run`: follows the controller's tunnel list and keeps routes and pairs as it says.
 
-With the flow backend there is nothing to keep per binding: the agent announces the backend, mends it if the kernel has
-lost part of it, and gives signs of life while it is whole.
+With the flow backend there is nothing to keep per binding: the agent announces the backend, mends what is not as
+declared, and says so to the controller where it cannot.
 
 The agent only connects outwards. While the controller is away it keeps what it has: the controller's leases
 and the switch's gates decide whether packets come here at all. It stores nothing: what is there it reads
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from hoaflow.errors import HoaflowError
 from logs import Log
 from northbound.access import Access
 from router.client import Controller, ControllerError, Refused, UnknownRouter
@@ -28,7 +29,7 @@ from router.endpoint import TOUT, Endpoint
 from router.error_relays import ErrorRelays
 from router.errors import NoBridge, RouterError
 from router.firewall import Firewall
-from router.flow.keeper import BrokenTunnel, FlowKeeper
+from router.flow.keeper import FlowKeeper
 from router.former import completed
 from router.keeper import EndpointKeeper
 from router.lock import alone
@@ -51,6 +52,10 @@ GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
 # Seconds between readings of all routes and pairs, and the shares of the time that these may take: if nothing changes,
 # and however much does.
 RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
+
+
+class Unreadable(HoaflowError):
+    """The interfaces of the router's kernel cannot be read, so the controller cannot be told of them."""
 
 
 class Stop(BaseException):
@@ -108,7 +113,7 @@ class Agent:
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
         self._compare_due = self._resync_due = 0.0
         self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
-        self._states = {"database": "ok", "tunnel": "ok"}
+        self._states = {"database": "ok", "comparison": "ok", "kernel": "ok"}
         self._flow = FlowKeeper(ovsdb)
         self._keeper = EndpointKeeper(ovsdb)
         self._database = DatabaseChanges(ovsdb.db)
@@ -131,7 +136,7 @@ class Agent:
                 try:
                     self._step()
                     self._state("controller", "ok")
-                    self._state("tunnel", "ok")
+                    self._state("kernel", "ok")
                     pause = FIRST_PAUSE
                     continue
                 except UnknownRouter as error:
@@ -146,10 +151,10 @@ class Agent:
                 except ControllerError as error:
                     self._close()  # of its connections none is any good
                     self._state("controller", f"lost, routes kept ({error})")
-                except BrokenTunnel as error:
+                except Unreadable as error:
                     # Without a sign of life the lease ends, and with it the offload here.
                     self._lease = 0.0
-                    self._state("tunnel", f"broken, the controller is not called ({error})")
+                    self._state("kernel", f"unreadable, the controller is not called ({error})")
                 with self._interruption.waiting():
                     time.sleep(max(random.uniform(0.5, 1) * pause, least))
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -207,7 +212,7 @@ class Agent:
 
     @property
     def _news(self) -> object:
-        return self._revision, self._failed, self._macs, self._keeper.broken
+        return self._revision, self._failed, self._macs, self._keeper.broken, self._flow.announcement()
 
     def _acknowledge_news(self) -> None:
         """Announce and acknowledge, unless the controller knows all of it."""
@@ -240,23 +245,25 @@ class Agent:
         self._failed = failed
 
     def _compare(self) -> None:
-        """Compare all that is declared with what is there, and mend it. Raises BrokenTunnel (flow backend)."""
+        """Compare all that is declared with what is there, and mend it. Raises Unreadable."""
         began = time.process_time()  # on a busy host it would else wait longest when most happens
         # What changes from now on is looked at once more, what is mended here among it.
         self._watch.drain()
         try:
             with alone():
-                # Within: an endpoint that is being made or taken down is not there yet, or no longer.
+                # Within: what is being made or taken down is not there yet, or no longer.
                 readable = self._read_database()
                 assert self._bridge is not None, "taken at the start"
                 mended = self._keeper.keep(self._bridge, readable)
+                self._flow.keep(self._bridge_name, readable)
             self._follow()
             self._look_at_firewalls()
             self._apply_anew(mended)
             self._relays.follow(self._datapaths.values())
         except (RouterError, OSError) as error:
-            self._state("database", f"unreadable, endpoints kept ({error})")
-        self._flow.keep()
+            self._state("comparison", f"incomplete, all kept ({error})")
+        else:
+            self._state("comparison", "ok")
         self._look_at_macs()
         now, cost = time.monotonic(), time.process_time() - began
         self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
@@ -298,7 +305,7 @@ class Agent:
             for datapath in self._datapaths.values():
                 found.update(kernel_macs(datapath.record.namespace, TOUT))
         except TunnelError as error:
-            raise BrokenTunnel(f"the interfaces of the router's kernel cannot be read: {error}") from error
+            raise Unreadable(f"the interfaces of the router's kernel cannot be read: {error}") from error
         macs = tuple(sorted(found)[:MOST_MACS])
         if macs != self._macs:
             left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
@@ -353,7 +360,7 @@ class Agent:
                 for home_agent, record in records.items()
             }
             LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")
-        if self._flow.take(bridge):
+        if self._flow.take(bridge.name):
             self._revision, self._lease, self._failed, self._wanted = 0, 0.0, {}, Wanted()
             record = self._flow.record
             LOG.info(

@@ -21,9 +21,9 @@ DATABASE = "Open_vSwitch"
 # Not all columns: statistics change all the time.
 COLUMNS = {
     "Open_vSwitch": ["bridges", "external_ids"],
-    "Bridge": ["name", "ports", "datapath_id", "datapath_type"],
+    "Bridge": ["name", "ports", "datapath_id", "datapath_type", "other_config"],
     "Port": ["name", "interfaces", "tag", "external_ids"],
-    "Interface": ["name", "type", "ofport", "error"],
+    "Interface": ["name", "type", "options", "ofport", "error"],
 }
 
 

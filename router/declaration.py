@@ -38,7 +38,7 @@ from router.endpoint import (
 from router.errors import RouterError
 from router.ovsdb import Ovsdb
 from router.packet_filter import endpoint_tables, kernel_tables
-from router.port import EndpointPort, NoOffloads, Recorded
+from router.port import BridgePort, NoOffloads, Recorded
 from tunnel import links, outer_header
 from tunnel.declaration import Declared
 from tunnel.look import Look
@@ -103,14 +103,14 @@ def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Decla
     """
     return [
         HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
-        Recorded(endpoint.bridge, endpoint.record, ovsdb),
+        Recorded(ovsdb, endpoint.bridge, endpoint.record),
         *_namespace(endpoint),
         *_links(endpoint),
         *_icmp_sources(endpoint),
         *_routing(endpoint),
         *_filters(endpoint),
         *((NoOffloads(where, name) for where, name in _ends(endpoint)[:2]) if userspace else ()),
-        EndpointPort(endpoint.bridge, endpoint.record, ovsdb),
+        BridgePort(ovsdb, endpoint.bridge, endpoint.port, endpoint.record.facts),
     ]
 
 
@@ -188,7 +188,7 @@ def _links(endpoint: Endpoint) -> list[Declared]:
         IpAddress(inside, ENC_IN, ENC_IN_SIDE, 64),
         IpAddress(inside, ENC_OUT, ENC_OUT_SIDE, 64),
         # The loose check takes nothing in by an interface without IPv4 address. Of link scope: never a source.
-        IpAddress(kernel, endpoint.kernel_port, KERNEL_SIDE_IPV4, 32, link_scope=True),
+        IpAddress(kernel, endpoint.kernel_port, KERNEL_SIDE_IPV4, 32, no_source=True),
         FixedNeighbour(inside, ENC_IN, ENC_OUT_SIDE, macs[ENC_OUT]),
         FixedNeighbour(inside, TOUT, KERNEL_SIDE, macs[endpoint.kernel_port]),
     ]

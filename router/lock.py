@@ -8,12 +8,21 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from router.errors import RouterError
+
 LOCK = Path("/run/hoaflow-router.lock")
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Within this context no other hoaflow-router of the host changes anything: waits for its end."""
-    with LOCK.open("w") as opened:
+    """Within this context no other hoaflow-router of the host changes anything: waits for its end.
+
+    Raises RouterError without root.
+    """
+    try:
+        opened = LOCK.open("w")
+    except PermissionError as error:
+        raise RouterError(f"root is needed ({error})") from error
+    with opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield

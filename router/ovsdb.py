@@ -137,18 +137,6 @@ class Ovsdb:
             return None
         return self.run("port-to-br", port).strip()
 
-    def add_endpoint(self, bridge: str, record: EndpointRecord) -> None:
-        """Make the endpoint's port with its facts; one that is there gets the facts. Idempotent."""
-        self.run(
-            *["--may-exist", "add-port", bridge, record.port],
-            *["--", "set", "Port", record.port, f"tag={VLAN}"],
-            *(f'external_ids:{key}="{value}"' for key, value in record.facts.items()),
-        )
-
-    def remove_port(self, bridge: str, port: str) -> None:
-        """Remove a port of the bridge; one that is not there is fine."""
-        self.run("--if-exists", "del-port", bridge, port)
-
     def port_state(self, port: str) -> PortState:
         """Whether Open vSwitch took the port's interface."""
         rows = self.rows("--columns=ofport,error", "find", "Interface", f"name={port}")

@@ -8,10 +8,8 @@ record, which it makes first, tells teardown what to remove.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
 
 from router.declaration import FAMILIES, declaration
 from router.endpoint import MINIMUM_MTU, Endpoint, tunnel_mtu
@@ -20,37 +18,6 @@ from router.lock import alone
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from tunnel import links, namespace
 from tunnel.declaration import Say, set_up, tear_down
-
-
-class Changes:
-    """What setup changed, in order, with how to undo it. Leaving the context by an exception undoes it all."""
-
-    def __init__(self, say: Say) -> None:
-        self.say = say
-        self.count = 0
-        self._undo: list[tuple[str, Callable[[], object]]] = []
-
-    def __enter__(self) -> Changes:
-        return self
-
-    def did(self, what: str, undo: Callable[[], object] | None = None) -> None:
-        """Say what was done; `undo` None where another change's undo covers it."""
-        self.say(what)
-        self.count += 1
-        if undo is not None:
-            self._undo.append((what, undo))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            return
-        for what, undo in reversed(self._undo):
-            try:
-                undo()
-                self.say(f"undone: {what}")
-            except Exception as failure:  # undo the rest all the same; the operator must know what is left
-                self.say(f"could not undo: {what}: {failure}")
 
 
 def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_sources: Sequence[str], say: Say) -> bool:
@@ -101,8 +68,6 @@ def _teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bo
 
 def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
     """Refuse, before anything is touched, what could not work."""
-    if os.geteuid() != 0:
-        raise RouterError("setup needs root")
     tunnel_mtu(endpoint.mtu)
     if links.sysctl(endpoint.kernel_namespace, "all.forwarding") != "1":
         raise RouterError(

@@ -6,7 +6,7 @@ vSwitch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from router.datapath import carries_ipv4
@@ -14,7 +14,7 @@ from router.declaration import declaration
 from router.endpoint import Endpoint
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from tunnel import namespace
-from tunnel.declaration import compare
+from tunnel.declaration import Declared, compare
 from tunnel.errors import TunnelError
 from tunnel.pairs import PairFilter
 from tunnel.seg6 import Seg6Routes
@@ -52,8 +52,13 @@ def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
     """What of an endpoint is not as declared, each with what to do."""
     if not record.mtu:
         return ["the endpoint was set up by version 0.1: hoaflow-router run mends it, or run setup again"]
+    return not_as_declared(lambda: declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
+
+
+def not_as_declared(declare: Callable[[], Sequence[Declared]]) -> list[str]:
+    """What is not as declared, each with what to do."""
     try:
-        found = compare(declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
+        found = compare(declare())
     except (TunnelError, OSError) as error:
         return [f"{error}: run setup again"]
     return [text if ": " in text else f"{text}: run setup again" for _, text in found]

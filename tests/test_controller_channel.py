@@ -288,6 +288,15 @@ def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_be
     wait_for("it is offloaded again", lambda: flow_states(bench) == ["active", "active"])
 
 
+def test_a_broken_flow_backend_carries_nothing_until_its_agent_has_mended_it(flow_bench: Bench) -> None:
+    bench, problem = flow_bench, "link hoaflow6 is missing"
+    wait_for("both are active", lambda: flow_states(bench) == ["active", "active"])
+    wait_for("neither is", lambda: flow_states(bench, problem=problem) == ["pending", "pending"])
+    assert problem in str(bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}/explain"))
+    wait_for("the gates are closed", lambda: not any("goto_table:" in flow for flow in bench.flows()))
+    wait_for("both are active again", lambda: flow_states(bench) == ["active", "active"])
+
+
 def test_an_agent_of_the_flow_backend_is_told_of_no_tunnels(flow_bench: Bench) -> None:
     controller, path = flow_bench.controller, "/v1/routers/1/tunnels"
     first = controller.get(path)

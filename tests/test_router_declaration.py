@@ -23,7 +23,7 @@ from router.endpoint import Endpoint
 from router.keeper import EndpointKeeper
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Desired
-from router.port import EndpointPort, NoOffloads, Recorded
+from router.port import BridgePort, NoOffloads, Recorded
 from tests.support.ovs import Ovs
 from tests.support.router_lab import COA, HOA, HOA4, RouterLab, sh, until
 from tunnel import links, nft
@@ -71,9 +71,9 @@ def rename(declared: Veth) -> None:
     ip(declared.namespace, "link", "set", declared.name, "name", "elsewhere")
 
 
-def change_port(declared: EndpointPort) -> None:
+def change_port(declared: BridgePort) -> None:
     """Other facts in the database."""
-    declared.ovsdb.run("set", "Port", declared.record.port, "external_ids:hoaflow-mac=none")
+    declared.ovsdb.run("set", "Port", declared.name, "external_ids:hoaflow-mac=none")
 
 
 def change_record(declared: Recorded) -> None:
@@ -149,7 +149,7 @@ BREAKS: dict[type, tuple[Break, Break]] = {
         lambda o: in_namespace(o.namespace, lambda: sh("ethtool", "-K", o.name, "tx", "on", "rx", "on")),
         None,
     ),
-    EndpointPort: (change_port, None),
+    BridgePort: (change_port, None),
     Recorded: (change_record, None),
 }
 

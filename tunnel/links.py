@@ -24,7 +24,8 @@ from tunnel.errors import TunnelError
 from tunnel.namespace import Namespace, in_namespace, namespace_path, netlink_descriptor
 
 LINK_SCOPE = 253
-TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | 0x20 | 0x01
+DEPRECATED, FOREVER = 0x20, 0xFFFFFFFF
+TENTATIVE_DEPRECATED_OR_TEMPORARY = 0x40 | DEPRECATED | 0x01
 OFFLOADS = (
     "tcp-segmentation-offload",
     "generic-segmentation-offload",
@@ -104,39 +105,16 @@ def change(namespace: Namespace, name: str, **attributes: Any) -> None:
         ipr.link("set", index=_need(ipr, name), **attributes)
 
 
-def set_up(namespace: Namespace, name: str) -> bool:
-    """Set an interface up."""
-    with netlink(namespace) as ipr:
-        index = _need(ipr, name)
-        if ipr.get_links(index)[0]["flags"] & 1:
-            return False
-        ipr.link("set", index=index, state="up")
-        return True
-
-
-def set_down(namespace: Namespace, name: str) -> None:
-    """Set an interface down."""
-    with netlink(namespace) as ipr:
-        ipr.link("set", index=_need(ipr, name), state="down")
-
-
-def set_mtu(namespace: Namespace, name: str, mtu: int) -> bool:
-    """Set an interface's MTU, in bytes."""
-    with netlink(namespace) as ipr:
-        index = _need(ipr, name)
-        if ipr.get_links(index)[0].get_attr("IFLA_MTU") == mtu:
-            return False
-        ipr.link("set", index=index, mtu=mtu)
-        return True
-
-
-def add_address(namespace: Namespace, name: str, address: str, length: int, scope: int = RT_SCOPE_UNIVERSE) -> bool:
-    """Add an address, usable at once (no duplicate address detection). `scope`: of an IPv4 address."""
+def add_address(namespace: Namespace, name: str, address: str, length: int, no_source: bool = False) -> bool:
+    """Add an address, usable at once (no duplicate address detection). `no_source`: of link scope, or deprecated."""
     with netlink(namespace) as ipr:
         index, family = _need(ipr, name), family_of(address)
         if address in _addresses(ipr, index, family):
             return False
-        ipr.addr("add", index=index, address=address, prefixlen=length, family=family, flags=IFA_F_NODAD, scope=scope)
+        marked: dict[str, Any] = {"scope": LINK_SCOPE if no_source and family == AF_INET else RT_SCOPE_UNIVERSE}
+        if no_source and family == AF_INET6:
+            marked = {"preferred_lft": 0, "valid_lft": FOREVER}
+        ipr.addr("add", index=index, address=address, prefixlen=length, family=family, flags=IFA_F_NODAD, **marked)
         return True
 
 
@@ -156,12 +134,6 @@ def global_addresses(namespace: Namespace, name: str | None = None, family: int 
     with netlink(namespace) as ipr:
         index = None if name is None else _need(ipr, name)
         return _addresses(ipr, index, family, lasting_global=True)
-
-
-def has_address(namespace: Namespace, name: str, address: str) -> bool:
-    """Whether an interface has an IPv6 address, whatever its scope and state."""
-    with netlink(namespace) as ipr:
-        return address in _addresses(ipr, _need(ipr, name), AF_INET6)
 
 
 def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> None:

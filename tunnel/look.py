@@ -46,7 +46,7 @@ IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 RULE = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
-IFLA_INFO_KIND = 1
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 NDA_LLADDR = 2
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = (
@@ -60,7 +60,10 @@ class Missing(TunnelError):
 
 
 class Link(NamedTuple):
-    """An interface; `number`: its index, `peer`: that of a veth's other end, `master`: of its master, 0 without."""
+    """An interface; `number`: its index, `peer`: that of a veth's other end, `master`: of its master, 0 without.
+
+    `data`: what its kind says of it (IFLA_INFO_DATA).
+    """
 
     number: int
     mac: str
@@ -69,6 +72,7 @@ class Link(NamedTuple):
     kind: str
     peer: int
     master: int
+    data: bytes = b""
 
 
 class Address(NamedTuple):
@@ -232,15 +236,16 @@ class Look:
 def _link(payload: bytes) -> tuple[str, Link]:
     _, _, index, flags, _ = IFINFO.unpack_from(payload)
     found = dict(attributes(payload[IFINFO.size :]))
-    kind = dict(attributes(found.get(IFLA_LINKINFO, b""))).get(IFLA_INFO_KIND, b"")
+    info = dict(attributes(found.get(IFLA_LINKINFO, b"")))
     return _text(found[IFLA_IFNAME]), Link(
         index,
         found.get(IFLA_ADDRESS, b"").hex(":"),
         _number(found.get(IFLA_MTU)),
         bool(flags & IFF_UP),
-        _text(kind),
+        _text(info.get(IFLA_INFO_KIND, b"")),
         _number(found.get(IFLA_LINK)),
         _number(found.get(IFLA_MASTER)),
+        info.get(IFLA_INFO_DATA, b""),
     )
 
 

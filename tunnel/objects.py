@@ -13,7 +13,7 @@ from pyroute2 import netns
 from hoaflow.linux import AF_INET, AF_INET6, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from tunnel import links, nft
 from tunnel.errors import TunnelError
-from tunnel.links import LINK_SCOPE
+from tunnel.links import DEPRECATED, LINK_SCOPE
 from tunnel.look import Look
 from tunnel.namespace import Namespace, exists
 from tunnel.nft_table import Table
@@ -177,13 +177,15 @@ class Up:
 
 @dataclass(frozen=True)
 class IpAddress:
-    """An address on an interface, usable at once. `link_scope`: never chosen as a source (IPv4)."""
+    """An address on an interface, usable at once. `no_source`: never chosen as a source where there is another one, as
+    it is of link scope (IPv4) or deprecated (IPv6; RFC 6724, rule 3).
+    """
 
     namespace: Namespace
     name: str
     address: str
     length: int
-    link_scope: bool = False
+    no_source: bool = False
 
     def __str__(self) -> str:
         return f"address {self.address}/{self.length} on {self.name}"
@@ -194,13 +196,15 @@ class IpAddress:
             if (found.interface, found.address, found.length) == (number, self.address, self.length):
                 if found.flags & TENTATIVE_OR_DUPLICATE:
                     return f"address {self.address} on {self.name} is tentative"
+                marked = found.flags & DEPRECATED if ":" in self.address else found.scope == LINK_SCOPE
+                if bool(marked) != self.no_source:
+                    return f"address {self.address} on {self.name} {'may' if self.no_source else 'cannot'} be a source"
                 return None
         return f"address {self.address}/{self.length} on {self.name} is missing"
 
     def make(self) -> None:
         self.remove()
-        scope = LINK_SCOPE if self.link_scope else RT_SCOPE_UNIVERSE
-        links.add_address(self.namespace, self.name, self.address, self.length, scope)
+        links.add_address(self.namespace, self.name, self.address, self.length, self.no_source)
 
     def remove(self) -> None:
         links.remove_address(self.namespace, self.name, self.address, self.length)
@@ -280,6 +284,8 @@ class Setting:
         found = look.setting(self.namespace, links.setting_path(self.key, self.protocol))
         if found == self.value:
             return None
+        if (interface := self.key.rpartition(".")[0]) not in ("all", "default"):
+            look.link(self.namespace, interface)
         return f"net.{self.protocol}.conf.{self.key} is {found}, not {self.value}{place(self.namespace)}"
 
     def make(self) -> None:

@@ -108,6 +108,8 @@ def backend_of(tunnels: Tunnels, home_agent: bytes, ports: Mapping[str, int]) ->
     """Return what encapsulates for a home agent on a router with these ports (numbers by name), or why nothing does."""
     names = tunnels.flow
     if names is not None:
+        if names.problem is not None:
+            return reasons.endpoint_broken(names.problem)
         transmit, receive = ports.get(names.transmit_port), ports.get(names.receive_port)
         if transmit is None or receive is None:
             return reasons.no_port([name for name in (names.transmit_port, names.receive_port) if name not in ports])

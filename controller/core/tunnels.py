@@ -27,6 +27,7 @@ class FlowTunnelNames(NamedTuple):
     """A router's `flow` backend as its agent announces it: names of OVS ports, and what ``FlowBackend`` has.
 
     ``ipv4_problem``: why the router's kernel can't carry IPv4 home addresses, None if it can.
+    ``problem``: why it carries nothing now, None if it does.
     """
 
     transmit_port: str
@@ -36,6 +37,7 @@ class FlowTunnelNames(NamedTuple):
     router_mac: str
     mtu: int
     ipv4_problem: str | None
+    problem: str | None = None
 
 
 class Tunnels:

@@ -58,20 +58,12 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
     yield _datapath(bridge, flow)
     if flow is not None:
-        yield from _forwarding("all", bridge_name)
         yield from _ipv4(bridge_name)
         yield from _flow_backend(flow, bridge, ovsdb)
     elif bridge.endpoints:
-        # The router's kernel may be in a network namespace of its own, which the database does not name.
-        if any(_leads_here(bridge_name, endpoint.home_agent) for endpoint in bridge.endpoints):
-            yield from _forwarding("all")
         yield from _route_backend(bridge_name, ovsdb)
     else:
         yield Finding("backend", FAILED, "not set up", f"run hoaflow-router setup --bridge {bridge_name}")
-
-
-def _leads_here(bridge: str, home_agent: str) -> bool:
-    return links.link(None, Endpoint(bridge, home_agent).kernel_port) is not None
 
 
 def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
@@ -88,21 +80,6 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
         f"{kind}: good for the route backend only",
         f"for the flow backend: ovs-vsctl set bridge {bridge.name} datapath_type=system",
     )
-
-
-def _forwarding(*interfaces: str) -> Iterator[Finding]:
-    for name in interfaces:
-        if name != "all" and links.link(None, name) is None:
-            continue  # said elsewhere
-        if links.sysctl(None, f"{name}.forwarding") == "1":
-            yield Finding(f"IPv6 forwarding ({name})", OK, "on")
-        else:
-            yield Finding(
-                f"IPv6 forwarding ({name})",
-                FAILED,
-                "off: what leaves a tunnel is lost",
-                f"sysctl -w net.ipv6.conf.{name}.forwarding=1",
-            )
 
 
 def _ipv4(bridge: str) -> Iterator[Finding]:
@@ -127,18 +104,12 @@ def _ipv4(bridge: str) -> Iterator[Finding]:
 
 
 def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
-    for port in (flow.transmit_port, flow.receive_port):
-        state = ovsdb.port_state(port)
-        if state.number is None:
-            yield Finding(f"port {port}", FAILED, state.error, f"run hoaflow-router setup --bridge {bridge.name}")
-        else:
-            yield Finding(f"port {port}", OK, f"OpenFlow port {state.number}")
-    broken = problems(flow, bridge.name)
+    broken = problems(flow, bridge.name, ovsdb)
     for problem in broken:
         what, _, remedy = problem.partition(": ")
         yield Finding("tunnel", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
     if not broken:
-        yield Finding("tunnel", OK, "device, address and diversions are in place")
+        yield Finding("tunnel", OK, "ports, device, address, diversions and packet filter are as set up")
     yield _mtu(bridge.name, ovsdb)
     yield _tunnel_mtu(flow, bridge.name)
     if not broken:

@@ -7,18 +7,18 @@ import hashlib
 import ipaddress
 from typing import NamedTuple
 
-from router.ovsdb import MAC, VLAN, Ovsdb
+from router.ovsdb import MAC, MTU, Ovsdb
 
-BACKEND, ROLE, DECAPSULATION_ADDRESS, MTU, CHANGED = (
+BACKEND, ROLE, DECAPSULATION_ADDRESS, UDP, CHANGED = (
     "hoaflow-backend",
     "hoaflow-role",
     "hoaflow-decapsulation-address",
-    "hoaflow-mtu",
+    "hoaflow-udp",
     "hoaflow-changed",
 )
 FLOW, TRANSMIT, RECEIVE = "flow", "transmit", "receive"
 TRANSMIT_UDP, RECEIVE_UDP = 6941, 6943  # defaults
-GENEVE_UDP = 6081  # where a Geneve port names none (IANA)
+GENEVE_UDP = "6081"  # where a Geneve port names none (IANA)
 DEVICE = "hoaflow6"  # the collect-metadata ip6tnl
 
 # What setup may have changed of the bridge itself, for teardown to take back.
@@ -52,13 +52,27 @@ class FlowRecord(NamedTuple):
         """The system device of the receive port."""
         return system_device(self.receive_udp)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The external_ids of both ports, so that either of them is enough to know the other one from."""
+        return {
+            BACKEND: FLOW,
+            DECAPSULATION_ADDRESS: self.decapsulation_address,
+            UDP: f"{self.transmit_udp} {self.receive_udp}",
+            MAC: self.mac,
+            MTU: str(self.mtu),
+            CHANGED: " ".join(sorted(self.changed)),
+        }
+
 
 def system_device(udp: int) -> str:
     """The device that Open vSwitch makes for all Geneve ports of a UDP port number."""
     return f"genev_sys_{udp}"
 
 
-def plan(bridge: str, transmit_udp: int, receive_udp: int, mtu: int, mac: str, changed: frozenset[str]) -> FlowRecord:
+def plan(
+    bridge: str, transmit_udp: int, receive_udp: int, mtu: int, mac: str, changed: frozenset[str] = frozenset()
+) -> FlowRecord:
     """The record for a bridge: the same names and address each time.
 
     The decapsulation address is a unique local one (RFC 4193): nothing outside the router needs to know it, as flows
@@ -88,7 +102,7 @@ class FlowPorts:
             ["--columns=_uuid,name,external_ids", "find", "Port", f"external_ids:{BACKEND}={FLOW}"],
             ["--columns=name,options", "find", "Interface", "type=geneve"],
         )
-        self._geneve = {row["name"]: int(dict(row["options"]).get("dst_port", GENEVE_UDP)) for row in interfaces}
+        self._geneve = {row["name"]: dict(row["options"]).get("dst_port", GENEVE_UDP) for row in interfaces}
         self._fixed_macs = {row["name"]: dict(row["other_config"]).get("hwaddr") for row in bridges}
         owners = {uuid: row["name"] for row in bridges for uuid in row["ports"]}
         self._ports: dict[str, dict[str, dict[str, str]]] = {}  # external_ids by bridge and port
@@ -99,25 +113,31 @@ class FlowPorts:
         """The bridge's ports that belong to a flow backend, even to half of one."""
         return list(self._ports.get(bridge, {}))
 
-    def record(self, bridge: str) -> FlowRecord | None:
-        """The bridge's backend; None without one, or with half of one, as a setup that was killed may leave it."""
-        facts: dict[str, str] = {}
-        names: dict[str, str] = {}
-        for name, external_ids in self._ports.get(bridge, {}).items():
-            facts |= external_ids
-            names[external_ids.get(ROLE, "")] = name
-        if names.keys() != {TRANSMIT, RECEIVE}:
+    def record(self, bridge: str, known: FlowRecord | None = None) -> FlowRecord | None:
+        """The bridge's backend, of which one port is enough; None without one.
+
+        Where the two ports' facts differ, those count that are `known`, else the transmit port's.
+        """
+        ports = sorted(self._ports.get(bridge, {}).values(), key=lambda facts: facts.get(ROLE) != TRANSMIT)
+        found = [record for facts in ports if (record := self._read(bridge, facts)) is not None]
+        return known if known in found else next(iter(found), None)
+
+    def _read(self, bridge: str, facts: dict[str, str]) -> FlowRecord | None:
+        """The record that a port's facts tell of; None where they are not all there."""
+        try:
+            names = plan(bridge, 0, 0, 0, "")
+            # A former version has the numbers in the ports' options only.
+            udp = facts.get(UDP) or f"{self._geneve[names.transmit_port]} {self._geneve[names.receive_port]}"
+            mac, changed = facts[MAC], frozenset(facts[CHANGED].split())
+            transmit_udp, receive_udp = map(int, udp.split())
+            record = plan(bridge, transmit_udp, receive_udp, int(facts[MTU]), mac, changed)
+        except (KeyError, ValueError):
             return None
-        return FlowRecord(
-            names[TRANSMIT],
-            names[RECEIVE],
-            self._geneve[names[TRANSMIT]],
-            self._geneve[names[RECEIVE]],
-            facts[DECAPSULATION_ADDRESS],
-            facts[MAC],
-            int(facts[MTU]),
-            frozenset(facts[CHANGED].split()),
-        )
+        if HWADDR in changed:
+            return record
+        # The operator's own configuration fixes the address; without it, we do.
+        fixed = self.fixed_mac(bridge)
+        return record._replace(mac=fixed) if fixed else record._replace(changed=changed | {HWADDR})
 
     def other_bridge(self, bridge: str) -> str | None:
         """Another bridge that has the flow backend."""
@@ -125,45 +145,8 @@ class FlowPorts:
 
     def geneve_ports(self, udp: int) -> list[str]:
         """The names of all Geneve ports with this UDP port number, ours or not."""
-        return [name for name, number in self._geneve.items() if number == udp]
+        return [name for name, number in self._geneve.items() if number == str(udp)]
 
     def fixed_mac(self, bridge: str) -> str | None:
         """The MAC address that the bridge's configuration fixes, None if Open vSwitch chooses it."""
         return self._fixed_macs.get(bridge)
-
-
-def add(ovsdb: Ovsdb, bridge: str, record: FlowRecord) -> None:
-    """Make both ports, with what is known of them, in one transaction. Idempotent. Raises RouterError.
-
-    tos=inherit: the outer header gets the inner one's traffic class (RFC 2473 section 6.4), ECN included.
-    """
-    command: list[str] = []
-    for role, port, udp in (
-        (TRANSMIT, record.transmit_port, record.transmit_udp),
-        (RECEIVE, record.receive_port, record.receive_udp),
-    ):
-        options = {"remote_ip": "flow", "local_ip": "flow", "key": "0", "dst_port": str(udp), "tos": "inherit"}
-        facts = {
-            BACKEND: FLOW,
-            ROLE: role,
-            DECAPSULATION_ADDRESS: record.decapsulation_address,
-            MAC: record.mac,
-            MTU: str(record.mtu),
-            CHANGED: " ".join(sorted(record.changed)),
-        }
-        command += ["--", "--may-exist", "add-port", bridge, port, "--", "set", "Port", port, f"tag={VLAN}"]
-        command += [f'external_ids:{key}="{value}"' for key, value in facts.items()]
-        command += ["--", "set", "Interface", port, "type=geneve"]
-        command += [f"options:{key}={value}" for key, value in options.items()]
-    if HWADDR in record.changed:
-        command += ["--", "set", "Bridge", bridge, f'other_config:hwaddr="{record.mac}"']
-    ovsdb.run(*command[1:])
-
-
-def remove(ovsdb: Ovsdb, bridge: str, ports: list[str], release_mac: bool) -> None:
-    """Remove the ports, and let Open vSwitch choose the bridge's MAC address again if it was fixed. Idempotent."""
-    command = [word for port in ports for word in ("--", "--if-exists", "del-port", bridge, port)]
-    if release_mac:
-        command += ["--", "remove", "Bridge", bridge, "other_config", "hwaddr"]
-    if command:
-        ovsdb.run(*command[1:])

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from router.flow import device, tc
+from router.flow.declaration import declaration
 from router.flow.record import DEVICE, FlowRecord
-from router.flow.setup import diversions
 from router.ovsdb import Ovsdb
-from router.packet_filter import flow_tables
+from router.status import not_as_declared
 from tunnel import links
-from tunnel.errors import TunnelError
 
 
 @dataclass
@@ -47,49 +45,16 @@ def status(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> FlowStatus:
         record.mac,
         record.mtu,
     )
-    for port in (transmit, receive):
-        if port.number is None:
-            found.problems.append(f"OVS port: {port.error}")
-    found.problems += problems(record, bridge)
+    found.problems += problems(record, bridge, ovsdb)
     if links.link(None, bridge) is not None:
         found.ipv4_problem = ipv4_problem(bridge)
-    if (tunnel := _device()) is not None:
-        found.transmitted, found.received, found.dropped = tunnel.transmitted, tunnel.received, tunnel.dropped
+    found.transmitted, found.received, found.dropped = _counters()
     return found
 
 
-def problems(record: FlowRecord, bridge: str) -> list[str]:
-    """What of the kernel's part is missing or wrong; quick, for it is asked before each call to the controller."""
-    found = []
-    interface = links.link(None, bridge)
-    if interface is None:
-        found.append(f"the bridge's own interface {bridge} is missing (is ovs-vswitchd running?)")
-    else:
-        if not interface["up"]:
-            found.append(f"the bridge's own interface {bridge} is down: ip link set {bridge} up")
-        if interface["mac"] != record.mac:
-            found.append(f"the MAC address of {bridge} is {interface['mac']}, not {record.mac}: run setup again")
-        for key in ("all.forwarding", f"{bridge}.forwarding"):
-            if links.sysctl(None, key) != "1":
-                found.append(f"the kernel does not forward IPv6: sysctl -w net.ipv6.conf.{key}=1")
-    for table in flow_tables(bridge):
-        if not table.is_there(None):
-            found.append(f"nftables table {table.family} {table.name} is missing or changed: run setup again")
-    tunnel = _device()
-    if tunnel is None:
-        found.append(f"link {DEVICE} is missing: run setup again")
-        return found
-    if not tunnel.up:
-        found.append(f"link {DEVICE} is down: run setup again")
-    if not links.has_address(None, DEVICE, record.decapsulation_address):
-        found.append(f"address {record.decapsulation_address} is not on {DEVICE}: run setup again")
-    try:
-        for wanted in diversions(record):
-            if wanted not in [filter_.diversion for filter_ in tc.installed(wanted.interface, wanted.hook)]:
-                found.append(f"the tc {wanted.hook.name.lower()} diversion is missing: run setup again")
-    except TunnelError as error:
-        found.append(f"{error}: run setup again")
-    return found
+def problems(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> list[str]:
+    """What of the backend is not as declared, each with what to do."""
+    return not_as_declared(lambda: declaration(bridge, record, ovsdb))
 
 
 def forwards_ipv4(bridge: str) -> bool:
@@ -129,11 +94,15 @@ def table(found: FlowStatus) -> str:
     return "\n".join([*lines, *(f"problem: {problem}" for problem in found.problems)])
 
 
-def _device() -> device.Device | None:
-    try:
-        return device.find()
-    except TunnelError:
-        return None  # something else has the name: for setup to say
+def _counters() -> tuple[int, int, int] | tuple[None, None, None]:
+    """Packets that the tunnel device has sent, received and dropped."""
+    with links.netlink(None) as ipr:
+        index = next(iter(ipr.link_lookup(ifname=DEVICE)), None)
+        if index is None:
+            return None, None, None
+        found = ipr.get_links(index)[0].get_attr("IFLA_STATS64")
+        dropped = sum(found[name] for name in ("tx_dropped", "tx_errors", "rx_dropped", "rx_errors"))
+        return found["tx_packets"], found["rx_packets"], dropped
 
 
 def _cell(value: int | None) -> str:

@@ -83,32 +83,27 @@ class Filter(NamedTuple):
     diversion: Diversion | None
 
 
-def divert(wanted: Diversion) -> bool:
-    """Make the diversion, False when it is there already. A stale one of ours is replaced.
-
-    Raises RouterError when tc at that hook belongs to someone else.
-    """
+def divert(wanted: Diversion) -> None:
+    """Make the diversion in place of a stale one. Raises RouterError when tc at that hook belongs to someone else."""
     filters = installed(wanted.interface, wanted.hook)
-    ours = [found for found in filters if found.preference == PREFERENCE and found.kind == "matchall"]
-    if len(filters) > len(ours):
+    if not all(map(_is_ours, filters)):
         raise RouterError(
             f"tc at {wanted.hook.name.lower()} of interface {_name(wanted.interface)} belongs to someone else "
             f"(`tc filter show dev {_name(wanted.interface)} {wanted.hook.name.lower()}`): remove it, or use "
             f"--backend route"
         )
-    if [found.diversion for found in ours] == [wanted]:
-        return False
-    if ours:
-        undivert(wanted.interface, wanted.hook)
+    undivert(wanted.interface, wanted.hook)
     _add_clsact(wanted.interface)
     _request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, _message(wanted), "tc filter")
-    return True
 
 
-def undivert(interface: int, hook: Hook) -> None:
-    """Remove our diversion from the hook."""
-    message = TCMSG.pack(0, interface, 0, hook, PREFERENCE << 16 | socket.htons(ETH_P_ALL))
-    _request(RTM_DELTFILTER, 0, message + nla(TCA_KIND, b"matchall\0"), "tc filter")
+def undivert(interface: int, hook: Hook) -> bool:
+    """Remove our diversion from the hook, False if there is none."""
+    there = any(map(_is_ours, installed(interface, hook)))
+    if there:
+        message = TCMSG.pack(0, interface, 0, hook, PREFERENCE << 16 | socket.htons(ETH_P_ALL))
+        _request(RTM_DELTFILTER, 0, message + nla(TCA_KIND, b"matchall\0"), "tc filter")
+    return there
 
 
 def installed(interface: int, hook: Hook) -> list[Filter]:
@@ -124,6 +119,10 @@ def installed(interface: int, hook: Hook) -> list[Filter]:
         diversion = _diversion(interface, hook, options.get(TCA_OPTIONS, b"")) if kind == "matchall" else None
         found.append(Filter(info >> 16, kind, diversion))
     return found
+
+
+def _is_ours(found: Filter) -> bool:
+    return found.preference == PREFERENCE and found.kind == "matchall"
 
 
 def _add_clsact(interface: int) -> None:

@@ -225,10 +225,9 @@ class FlowLab:
         ports = flow["transmit_ofport"], flow["receive_ofport"]
         return FlowBackend(*ports, decapsulation, flow["mac"], flow["mac"], flow["mtu"])
 
-    def offload(self, care_of_address: str = COA) -> None:
-        """Both ways direct for HOA and HOA4 at a care-of address; other flows go."""
-        if self._backend is None:
-            self._backend = self.backend()
+    def offload(self, care_of_address: str = COA, backend: Backend | None = None) -> None:
+        """Both ways direct for HOA and HOA4 at a care-of address, by the backend that is set up; other flows go."""
+        self._backend = backend or self._backend or self.backend()
         home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
         flows = [
             *pipeline.miss_flows((Normal(),)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router run` with the `flow` backend: what it announces, how it mends, and when it falls silent."""
+"""`hoaflow-router run` with the `flow` backend: what it announces, how it mends, and what it says where it cannot."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_it_mends_what_the_kernel_has_lost(lab: FlowLab, controller: FakeControl
     before = log.read_text()
     lab.ip("rt", "link", "del", DEVICE)
     until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back")
-    assert "event=mending" in log.read_text().removeprefix(before)
+    mended = [line for line in log.read_text().removeprefix(before).splitlines() if "event=mended" in line]
+    assert any(f"link {DEVICE} is missing" in line for line in mended)
 
 
 def test_it_says_when_the_kernel_stops_to_forward_ipv4(
@@ -106,15 +107,20 @@ def test_it_says_when_the_kernel_stops_to_forward_ipv4(
     until(lambda: controller.last()["flow"] == facts, "the announcement that it does")
 
 
-def test_it_falls_silent_while_the_tunnel_cannot_be_mended(lab: FlowLab, controller: FakeController, log: Path) -> None:
+def test_a_port_that_is_gone_from_the_database_comes_back(lab: FlowLab, facts: dict[str, Any], log: Path) -> None:
+    lab.ovs.vsctl("del-port", facts["receive_port"])
+    until(lambda: f"port {facts['receive_port']} is not on bridge {BRIDGE}" in log.read_text(), "the agent's word")
+    until(lambda: lab.status()["flow"]["problems"] == [], "the port is back")
+
+
+def test_it_tells_the_controller_while_the_tunnel_cannot_be_mended(
+    lab: FlowLab, facts: dict[str, Any], controller: FakeController, log: Path
+) -> None:
     lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
     try:
-        until(lambda: "the controller is not called" in log.read_text(), "the agent's word")
-        calls, announced = len(controller.calls), len(controller.acknowledged)
-        # Longer than the lease, measured by the agent's own attempts: it does not call.
-        lines = log.read_text().count("event=mending")
-        until(lambda: log.read_text().count("event=mending") > lines + 3, "more attempts")
-        assert len(controller.calls) == calls
+        until(lambda: controller.last()["flow"] != facts, "a new announcement")
+        assert "sysctl -w net.ipv6.conf.all.forwarding=1" in controller.last()["flow"]["problem"]
+        assert log.read_text().count("event=broken") == 1
     finally:
         lab.run("rt", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-    until(lambda: len(controller.acknowledged) > announced, "a new announcement")
+    until(lambda: controller.last()["flow"] == facts, "the announcement that it carries packets again")

@@ -57,7 +57,7 @@ def test_the_kernel_alone_can_be_checked(lab: FlowLab) -> None:
         (
             "sysctl -qw net.ipv6.conf.all.forwarding=0",
             f"sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.{BRIDGE}.forwarding=1",
-            "IPv6 forwarding (all)",
+            "tunnel",
             "sysctl -w net.ipv6.conf.all.forwarding=1",
         ),
     ],

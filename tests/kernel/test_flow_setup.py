@@ -55,10 +55,18 @@ def test_a_second_setup_changes_nothing_and_says_so(lab: FlowLab) -> None:
     [
         (f"ip link del {DEVICE}", f"link {DEVICE} is missing", f"link {DEVICE} added"),
         (f"ip link set {DEVICE} down", f"link {DEVICE} is down", f"link {DEVICE} up"),
-        (f"tc qdisc del dev {TRANSMIT} clsact", "egress diversion is missing", f"what leaves {TRANSMIT}"),
-        (f"tc filter del dev {DEVICE} ingress", "ingress diversion is missing", f"comes in at {RECEIVE}"),
-        ("nft flush ruleset", "table ip6 hoaflow_flow is missing", "nftables table ip6 hoaflow_flow"),
-        (f"ip link set {BRIDGE} down", f"interface {BRIDGE} is down", f"link {BRIDGE} up"),
+        (
+            f"tc qdisc del dev {TRANSMIT} clsact",
+            "egress diversion of",
+            f"what leaves {TRANSMIT}",
+        ),
+        (
+            f"tc filter del dev {DEVICE} ingress",
+            "ingress diversion of",
+            f"comes in at {RECEIVE}",
+        ),
+        ("nft flush ruleset", "table ip6 hoaflow_flow is missing", "nftables table ip6 hoaflow_flow set up"),
+        (f"ip link set {BRIDGE} down", f"link {BRIDGE} is down", f"link {BRIDGE} up"),
     ],
 )
 def test_status_says_what_is_missing_and_setup_makes_it(lab: FlowLab, damage: str, problem: str, repaired: str) -> None:

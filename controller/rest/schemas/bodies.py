@@ -111,6 +111,7 @@ class FlowTunnelBody(Struct, forbid_unknown_fields=True):
 
     The default MTU is that of links of 1500 octets, less the outer header; the highest is what Open vSwitch's
     check_pkt_larger can compare with. ``ipv4_problem``: why the router can't carry IPv4 home addresses; it can without.
+    ``problem``: why it carries nothing now; it does without.
     """
 
     transmit_port: PortName
@@ -120,6 +121,7 @@ class FlowTunnelBody(Struct, forbid_unknown_fields=True):
     router_mac: MacAddress
     mtu: Annotated[int, Meta(ge=1280, le=65521)] = 1460
     ipv4_problem: Annotated[str, Meta(max_length=1000)] | None = None
+    problem: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
@@ -173,6 +175,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             self.flow.router_mac.lower(),
             self.flow.mtu,
             self.flow.ipv4_problem,
+            self.flow.problem,
         )
 
     def failure(self, index: int) -> tuple[Prefix, str]:
