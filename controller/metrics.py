@@ -103,25 +103,25 @@ class Metrics:
         self.registry.register(_CoreCollector(offload, lambda: self._counts))
 
     def detected(self, ago: float) -> None:
-        """A bridge's request tells of a change that it noticed so many seconds ago."""
+        """Measure the seconds from a change at the home agent to the bridge's request."""
         self._stages["bridge_detect"].observe(ago)
 
     def taken(self, seconds: float) -> None:
-        """A new or moved binding is in the core, so many seconds after its request came."""
+        """Measure the seconds from a request to its new or moved binding in the core."""
         self._stages["rest"].observe(seconds)
 
     def activated(self, activations: Iterable[Activation]) -> None:
-        """Bindings have become active."""
+        """Measure the activation of bindings."""
         for activation in activations:
             self._stages["flow"].observe(activation.flow)
             self._stages["barrier"].observe(activation.barrier)
 
     def refused(self, status: int, stale: bool = False) -> None:
-        """A request, or an item of one, was refused; ``stale`` for its sequence number."""
+        """Count a refused request, or item of one; ``stale`` if it was for its sequence number."""
         self._refused[STALE_SEQUENCE if stale else REASONS.get(status, OTHER)].inc()
 
     def happened(self, events: Iterable[Event]) -> None:
-        """Events have happened."""
+        """Count events."""
         for event in events:
             self._events[event.name].inc()
 

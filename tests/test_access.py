@@ -144,6 +144,12 @@ def test_each_call_with_each_token(controller: Controller, call: tuple[str, str]
             assert answer.status == 403, (name, answer)
 
 
+@pytest.mark.parametrize(("scheme", "status"), [("bearer", 200), ("BEARER ", 200), ("Basic", 401), ("Token", 401)])
+def test_a_token_is_taken_as_a_bearers_only(controller: Controller, scheme: str, status: int) -> None:
+    header = {"Authorization": f"{scheme} {TOKENS['reader']}"}
+    assert controller.call("GET", "/v1/bindings", token="", headers=header).status == status
+
+
 def binding(home_address: str, home_agent: str, care_of_address: str = "2001:db8:66::66") -> dict[str, object]:
     """What an attacker would like to have held."""
     return {"home_address": home_address, "care_of_address": care_of_address, "home_agent": home_agent}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the REST API listens, and what protects it there."""
+"""Decide where the REST API listens and what protects it there."""
 
 import ipaddress
 import socket
@@ -17,7 +17,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """``host`` and ``port`` to listen at; None for no tokens, and for no TLS."""
+    """The address to listen on, with tokens and TLS where there are any."""
 
     host: str
     port: int
@@ -26,21 +26,21 @@ class Exposure:
 
     @property
     def url(self) -> str:
-        """The API's base URL, as far as it is known here."""
+        """Return the API's base URL, with the host that is listened on."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
     @property
     def in_clear(self) -> bool:
-        """Whether tokens come over a network without TLS."""
+        """Tell whether tokens come over a network without TLS."""
         return self.tokens is not None and self.tls is None and not _is_loopback(self.host)
 
 
 def exposure(conf: cfg.ConfigOpts, settings: Settings) -> Exposure:
-    """Return what ``settings`` and Ryu's ``wsapi_host`` and ``wsapi_port`` say.
+    """Return the exposure that ``settings`` and Ryu's ``wsapi_host`` and ``wsapi_port`` ask for.
 
-    Without tokens it is loopback, also where Ryu's default is every address of the host.
-    Raises WrongSettings, also for another address without tokens, and for files that can't be used.
+    Without tokens it is loopback, although Ryu's default is every address of the host. Raises WrongSettings, also for
+    another address without tokens and for files that can't be used.
     """
     tokens = None if settings.tokens_file is None else Tokens(Path(settings.tokens_file))
     tls = None
@@ -60,7 +60,7 @@ def exposure(conf: cfg.ConfigOpts, settings: Settings) -> Exposure:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a name or an address leads to this host alone. Raises WrongSettings for one that leads nowhere."""
+    """Tell whether a name or an address leads to this host alone. Raises WrongSettings if it leads nowhere."""
     try:
         found = socket.getaddrinfo(host or "::", None, type=socket.SOCK_STREAM)
     except OSError as error:

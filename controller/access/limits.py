@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much one client may ask of the controller, so that the others get their turn. Pure: time is an argument."""
+"""Limits of what one client may ask of the controller, so that the others get their turn. Pure: time is an argument."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from hoaflow.errors import HoaflowError
 
-# Clients that are kept in mind; those that have asked nothing for longest are forgotten first.
+# Clients that are remembered; who has asked nothing for longest is forgotten first.
 MOST_CLIENTS = 10_000
-# Seconds after which a client that has too much under way already should ask again.
+# Seconds after which a client with too much under way should ask again.
 RETRY_BUSY = 1.0
 
 
@@ -22,8 +22,10 @@ class TooMuch(HoaflowError):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What each client may have: requests per second (as many at once), requests under way at a time, and bytes of
-    bodies of these."""
+    """What each client may have: requests per second, requests under way at a time, and the bytes of their bodies.
+
+    As many requests as it may make in a second it may also make at once.
+    """
 
     rate: float
     in_flight: int
@@ -46,7 +48,7 @@ class Limits:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
 
     def enter(self, name: str, body_bytes: int, now: float) -> None:
-        """A client's request with a body of so many bytes begins; ``leave`` has to follow. Raises TooMuch."""
+        """Count a request with a body of ``body_bytes`` that begins; ``leave`` has to follow. Raises TooMuch."""
         allowed, client = self._allowance, self._client(name, now)
         client.left = min(allowed.rate, client.left + (now - client.at) * allowed.rate)
         client.at = now
@@ -61,7 +63,7 @@ class Limits:
         client.body_bytes += body_bytes
 
     def leave(self, name: str, body_bytes: int) -> None:
-        """A request that ``enter`` has let in has ended."""
+        """Count the end of a request that ``enter`` has let in."""
         client = self._clients[name]
         client.in_flight -= 1
         client.body_bytes -= body_bytes
@@ -76,7 +78,7 @@ class Limits:
         return client
 
     def _forget_idle(self) -> None:
-        """Make room. Who has a request under way is kept: there are as many of these as connections at most."""
+        """Forget idle clients to make room; of the others there are no more than connections."""
         while len(self._clients) >= MOST_CLIENTS:
             for name, client in self._clients.items():
                 if not client.in_flight:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokens file: TOML, one table for each token, named after who has it.
+"""Read the tokens file: TOML, with one table for each token, named after who has it.
 
-Tokens are kept as their SHA-256 only, and appear in no message.
+Only the SHA-256 of tokens is kept, and they appear in no message.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 DATAPATH_ID = re.compile(r"[0-9a-fA-F]{1,16}", re.ASCII)
 NOT_TOKENS = {LOCAL.name, ANONYMOUS.name}
-# What a table has besides its token, by what that may.
+# What a table has besides its token, by role.
 MEMBERS = {
     Role.READ: frozenset[str](),
     Role.BRIDGE: frozenset({"home_agent", "home_prefixes"}),
@@ -34,20 +34,21 @@ MEMBERS = {
 
 
 class WrongTokens(WrongSettings):
-    """The tokens file can't be used; the message names the table and says what was expected, but no token."""
+    """The tokens file can't be used; the message names the table and what was expected, but no token."""
 
 
 class Tokens:
-    """The tokens in ``path``. Raises WrongTokens when made."""
+    """The tokens of a file."""
 
     def __init__(self, path: Path) -> None:
+        """Read the file. Raises WrongTokens."""
         self._path = path
         self._callers = read_tokens(path)
 
     def reload(self) -> None:
-        """Read the file again. Raises WrongTokens, changing nothing."""
+        """Read the file again. Raises WrongTokens, and keeps the former tokens then."""
         former = self._callers
-        # A caller stays the same object as long as its token and what that may stay the same.
+        # A caller stays the same object as long as its table says the same: ``holds`` compares objects.
         self._callers = {
             digest: former[digest] if former.get(digest) == caller else caller
             for digest, caller in read_tokens(self._path).items()
@@ -55,13 +56,13 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Return how many tokens there are."""
         return len(self._callers)
 
     def find(self, token: str) -> Caller | None:
-        """Return whose token this is.
+        """Return whose token this is, None if it is nobody's.
 
-        It takes as long for any token, known or not: about 0.05 microseconds for each in the file.
+        Takes the same time for any token, known or not: about 0.05 microseconds for each in the file.
         """
         digest = hashlib.sha256(token.encode()).digest()
         found = None
@@ -71,12 +72,12 @@ class Tokens:
         return found
 
     def holds(self, caller: Caller) -> bool:
-        """Tell whether a caller's token is still there, unchanged in what it may."""
+        """Tell whether a caller's token is still there, with the same rights."""
         return any(held is caller for held in self._callers.values())
 
 
 def read_tokens(path: Path) -> Mapping[bytes, Caller]:
-    """Return who may call, by SHA-256 of the token. Raises WrongTokens, also for a file that others may read."""
+    """Return the callers by SHA-256 of their tokens. Raises WrongTokens, also for a file that others may read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OpenAPI 3.1 document, made from the calls' declarations and the structs that validate and encode."""
+"""Make the OpenAPI 3.1 document from the calls' declarations and the structs that validate and encode.
+
+Ours because msgspec makes the schemas, but not the document around them.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ Json = dict[str, Any]
 
 
 def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
-    """Return the OpenAPI document of these calls, ready for JSON. ``tokens``: whether calls need them."""
+    """Return the OpenAPI document of these calls, ready for JSON; ``tokens`` says whether calls need them."""
     listed = list(operations)
     types = list(dict.fromkeys(_types(listed)))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -33,7 +36,7 @@ def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
     paths: dict[str, Json] = {}
     for operation in listed:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known, tokens)
-    # What only says how parameters are decoded is shown where the parameters are.
+    # Structs of parameters are shown where the parameters are.
     parameters = {PathParameters.__name__, *(each.query.__name__ for each in listed if each.query)}
     shown = {name: schema for name, schema in components.items() if name not in parameters}
     return {
@@ -52,25 +55,25 @@ def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """The schemas of all types, as they are referred to, and what the references lead to."""
+    """The schemas of all types: ``references`` by type, and the ``components`` that they lead to."""
 
     references: Mapping[type, Json]
     components: Mapping[str, Json]
 
     def of(self, type_: Any) -> Json:
-        """The schema of a type, or of a union of types."""
+        """Return the schema of a type, or of a union of types."""
         schemas = [self.references[alternative] for alternative in _alternatives(type_)]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
     def members(self, struct: type[Struct]) -> Iterable[tuple[str, bool, Json]]:
-        """The members of a struct: name, whether it is required, and schema."""
+        """Yield the members of a struct: name, whether it is required, and schema."""
         component = self.components[struct.__name__]
         for name, schema in component["properties"].items():
             yield name, name in component.get("required", ()), schema
 
 
 def _types(operations: list[Operation]) -> Iterable[type]:
-    """Every type that a schema is needed of."""
+    """Yield every type that needs a schema."""
     yield from (ProblemDetails, PathParameters)
     for operation in operations:
         yield from () if operation.query is None else (operation.query,)
@@ -81,7 +84,7 @@ def _types(operations: list[Operation]) -> Iterable[type]:
 
 
 def _alternatives(type_: Any) -> tuple[type, ...]:
-    """The types of a union; any other type by itself."""
+    """Return the types of a union, or any other type by itself."""
     return get_args(type_) if isinstance(type_, UnionType) else (type_,)
 
 
@@ -107,7 +110,7 @@ def _operation(operation: Operation, known: Schemas, tokens: bool) -> Json:
 
 
 def _roles(operation: Operation) -> Iterable[Role]:
-    """Which tokens may make a call, each by itself, none for one that needs no token; an admin's may make any."""
+    """Yield the roles that may make a call besides an admin's; none if it needs no token."""
     if operation.needs is not Role.ANYONE:
         yield operation.needs
     if operation.own:
@@ -115,7 +118,7 @@ def _roles(operation: Operation) -> Iterable[Role]:
 
 
 def _tag(path: str) -> str:
-    """What a call is about: `bindings` of `/v1/bindings/…`; those outside of the API's version are `controller`'s."""
+    """Return what a call is about: ``bindings`` for ``/v1/bindings/…``, ``controller`` outside of the API's version."""
     _, first, *rest = path.split("/")
     return rest[0] if first == "v1" and rest else "controller"
 

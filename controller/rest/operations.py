@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a call is declared: once, where it is carried out. Routing, access control and OpenAPI are made from that.
+"""Declare a call once, where it is carried out: routing, access control and OpenAPI are made from that.
 
-``{name}`` in a path is one of ``PathParameters``; the handler gets its text by name, after the request.
+Ours because werkzeug's rules know nothing of roles, bodies and answers, and no library here makes OpenAPI. ``{name}``
+in a path is one of ``PathParameters``; the handler gets its text by name, after the request.
 """
 
 import re
@@ -23,14 +24,14 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class HomeAddressConverter(BaseConverter):
-    """A home address, or a prefix with its slash as it is or as %2F, which WSGI does not tell apart."""
+    """Matches a home address, or a prefix with its slash as it is or as %2F, which WSGI does not tell apart."""
 
     regex = r"[^/]+(?:/[0-9]+)?"
     part_isolating = False
 
 
 class PathParameters(Struct):
-    """The parameters that paths have, each with its type."""
+    """The parameters of paths and their types."""
 
     address: Ipv6Address
     home_address: HomeAddress
@@ -44,7 +45,7 @@ CONVERTERS: Mapping[str, type[BaseConverter]] = {"home_address": HomeAddressConv
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An answer's content: a type that is encoded as JSON (several: one of them), or text of another media type."""
+    """The content of an answer: a type that is encoded as JSON, or text of another media type."""
 
     type: Any
     media_type: str = JSON
@@ -54,11 +55,11 @@ class Content:
 class Operation:
     """One call: what it takes, what it answers, and who may make it.
 
-    With ``own``, a bridge may make it, too, and gets what is its own. ``answers`` by status: one of these contents, no
-    content if there are none. ``problems`` are the refusals of its own; those that follow from the rest of the
-    declaration are in ``refusals``. ``body`` is a struct, or a union of structs, told apart by their required members.
-    ``handler`` is the name of the method that carries it out; its docstring is the description. With ``late_body``, it
-    gets a function that reads the body.
+    ``own``: a bridge may make it, too, and gets what is its own. ``answers`` has the possible contents by status, none
+    for an empty body. ``problems`` are its own refusals; ``refusals`` adds those that follow from the rest of the
+    declaration. ``body`` is a struct, or a union of structs that differ in their required members. ``handler`` names
+    the method that carries it out, whose docstring is the description. ``late_body``: the handler gets a function that
+    reads the body.
     """
 
     method: str
@@ -75,12 +76,12 @@ class Operation:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters in its path."""
+        """Return the names of the parameters in the path."""
         return tuple(_PARAMETER.findall(self.path))
 
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
-        """Every status that it is refused with."""
+        """Return every status that the call is refused with."""
         refusals = {*self.problems, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
         if self.needs is not Role.ANYONE:
             refusals.add(HTTPStatus.UNAUTHORIZED)
@@ -96,7 +97,7 @@ class Operation:
         return frozenset(refusals)
 
     def rule(self, group: object) -> Rule:
-        """Return where it is. The endpoint: this declaration, and the method of ``group`` that carries it out."""
+        """Return werkzeug's rule; its endpoint is this declaration and the method of ``group`` that carries it out."""
 
         def variable(match: re.Match[str]) -> str:
             converter = match[1] if match[1] in CONVERTERS else "default"
@@ -119,7 +120,7 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
 
-    ``answers`` by status: a type that is encoded as JSON, or contents; a type alone is that of 200.
+    ``answers`` has types that are encoded as JSON, or contents, by status; a type alone is the answer of 200.
     """
     by_status = answers if isinstance(answers, Mapping) else {HTTPStatus.OK: answers}
     contents = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of calls in docs/rest.md, made from their declarations: ``python -m controller.rest.reference FILE``."""
+"""Write the table of calls in docs/rest.md from their declarations: ``python -m controller.rest.reference FILE``."""
 
 import re
 import sys

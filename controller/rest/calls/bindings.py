@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls on bindings."""
+"""The calls on bindings: report, list, show, explain and remove them."""
 
 import time
 from collections import Counter
@@ -28,18 +28,18 @@ from controller.rest.schemas.queries import BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
 from controller.rest.views.explanation import explanation_view
 
-# Counters asked for again within this time, in seconds, are not read from the switch again.
+# Counters younger than this, in seconds, are not read from the switch again.
 COUNTERS_FRESH = 1.0
-# Who waits for a binding to become active looks at it again after so many seconds, even if nothing is told of it.
+# Seconds after which a call that waits for a binding looks at it again, even if no event named it.
 LOOK_AGAIN = 0.25
-# What is a change, and not just a sign of life.
+# Changes; the rest are signs of life.
 CHANGES = frozenset({Change.ADDED, Change.CHANGED, Change.REMOVED})
 REFUSED = "refused"
 AUDITED = frozenset({change.value for change in CHANGES} | {REFUSED})
 
 
 class BindingCalls:
-    """Post, list, show and remove bindings."""
+    """Everything below ``/v1/bindings``."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -60,8 +60,10 @@ class BindingCalls:
     def post_bindings(
         self, request: ApiRequest, query: PostQuery, body: bodies.BindingsBody | bodies.BindingBody
     ) -> Response:
-        """Report one binding, or several with a result for each. Idempotent. Lifetime 0, or the home address as
-        care-of address, removes."""
+        """Report one binding, or several with a result for each.
+
+        Idempotent. Lifetime 0, or the home address as care-of address, removes.
+        """
         now = time.monotonic()
         if isinstance(body, bodies.BindingsBody):
             return self._post_several(request, body, now)
@@ -70,7 +72,7 @@ class BindingCalls:
         try:
             change = self._post(request.caller, binding, now)
         except Refused:
-            self._context.notify()  # what was held may have been withdrawn
+            self._context.notify()  # the binding held so far may have been withdrawn
             raise
         self._measure(request, body, change, now)
         self._context.notify()
@@ -105,7 +107,7 @@ class BindingCalls:
         told: bool,
         urgent: bool,
     ) -> answers.BatchResult:
-        """Take one of several; ``changes`` counts what became of them."""
+        """Apply one binding of several, and count in ``changes`` what became of it."""
         now = time.monotonic()
         try:
             body = bodies.decode(raw, bodies.BindingBody)
@@ -120,20 +122,20 @@ class BindingCalls:
         return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
 
     def _post(self, caller: Caller, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
-        """Take one binding. Raises Forbidden, and what ``Offload.post`` raises."""
+        """Apply one binding. Raises Forbidden, and what ``Offload.post`` raises."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
         return self._context.offload.post(binding, now, told, urgent)
 
     def _measure(self, request: ApiRequest, body: bodies.BindingBody, change: Change, now: float) -> None:
-        """Time the first stages of what becomes an activation; the next one begins ``now``, with the report."""
+        """Measure the stages of an activation up to ``now``, when the report is applied."""
         if change in (Change.ADDED, Change.CHANGED) and body.withheld is None:
             self._context.metrics.taken(now - request.arrived)
             if body.detected_ago is not None:
                 self._context.metrics.detected(body.detected_ago)
 
     def _wait_active(self, binding: Binding) -> bool:
-        """Wait until the switches have confirmed a binding; give up with the request's time-out or a newer one."""
+        """Wait until the switches confirm a binding; return False at the time-out or if a newer one replaces it."""
         deadline = time.monotonic() + self._context.settings.request_timeout
         self._context.offload.activations.tell(binding.home_address)
         while True:
@@ -145,7 +147,7 @@ class BindingCalls:
                 return True
             if now >= deadline:
                 return False
-            # Most is told of the home address itself; a gate that opens is not, and comes seldom.
+            # Most changes name the home address; a gate that opens does not, and is rare.
             self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
     @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
@@ -218,7 +220,7 @@ class BindingCalls:
         return binding_view(binding, self._context.offload, counters, time.monotonic())
 
     def _counters(self) -> FlowCounters:
-        """Return the switches' counters, each switch asked once."""
+        """Return a function that gives a switch's counters and asks each switch once."""
         read: dict[int, Mapping[FlowKey, Counters]] = {}
 
         def counters(dpid: int) -> Mapping[FlowKey, Counters]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call that tells what happens: as server-sent events (HTML Living Standard section 9.2), or as a page of JSON."""
+"""The call on events: a stream of server-sent events (HTML Living Standard section 9.2), or a page in JSON.
+
+The stream is made here because no library here makes one that gives up on slow readers.
+"""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -23,16 +26,16 @@ from logs import Log
 
 LOG = Log("rest")
 
-# How many events are written at once.
-CHUNK = 200
-# Two writes to one client are this many seconds apart, so that many events cost it, and the controller, one write.
+# How many events one write has at most.
+EVENTS_PER_WRITE = 200
+# Seconds between two writes to one client, so that many events at once cost one write.
 PACE = 0.05
 # How long a client should wait before it connects again, in milliseconds.
 RETRY = 1000
 
 
 class EventCalls:
-    """Follow events, or read those of late."""
+    """``/v1/events``, and how many clients follow it."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -47,8 +50,11 @@ class EventCalls:
         query=EventsQuery,
     )
     def get_events(self, request: ApiRequest, query: EventsQuery) -> Response:
-        """Follow what happens, as server-sent events, from now on or after the event that ``after`` or the header
-        ``Last-Event-ID`` names. With ``follow=no``: list what is buffered, by page."""
+        """Follow events as server-sent events, or list those that are buffered.
+
+        The stream begins now, or after the event that ``after`` or the header ``Last-Event-ID`` names. With
+        ``follow=no``, the buffered events come by page.
+        """
         names = _names(query.name)
         return self._stream(request, query, names) if query.follow == "yes" else self._page(query, names)
 
@@ -99,18 +105,18 @@ class EventCalls:
     def _blocks(
         self, position: int, names: Collection[str] | None, reader: StreamReader, allowed: Callable[[], bool]
     ) -> Iterator[bytes]:
-        """Return what is written to one client, until it has left, is too slow or is not ``allowed`` any more."""
+        """Yield what one client is written, until it has left, is too slow or is not ``allowed`` any more."""
         buffer, heartbeat = self._context.events, self._context.settings.event_heartbeat
         yield b"retry: %d\n\n" % RETRY
-        written = -heartbeat  # at once: a client that gets no event at all shall know where to resume
+        written = -heartbeat  # at once: a client that gets no event still has to know where to resume
         up_to_date = True
         while not reader.has_left and allowed():
             try:
-                part = buffer.read(position, names, CHUNK)
+                part = buffer.read(position, names, EVENTS_PER_WRITE)
             except Lost:
                 if not up_to_date:
                     return
-                # Too much at once, or too long ago: no fault of the client's.
+                # Too many events at once, or too long ago: not the client's fault.
                 reset = buffer.reset(position, time.time())
                 position = reset.id
                 yield reset.block()
@@ -119,8 +125,8 @@ class EventCalls:
             if part.events or now - written >= heartbeat:
                 yield b"".join([recorded.block() for recorded in part.events]) or b":\nid: %d\n\n" % position
                 written = now
-            # Asked after the write, which lasts as long as the client takes for it. Who is behind because so much
-            # happens in so short a time is not slow.
+            # Checked after the write, which takes as long as the client does. A client that is behind because much
+            # happens in a short time is not slow.
             up_to_date = position == buffer.last or time.monotonic() - now <= PACE
             eventlet.sleep(PACE)
             if position == buffer.last and not reader.has_left:
@@ -138,10 +144,10 @@ def _names(text: str | UnsetType) -> Collection[str] | None:
 
 
 def _position(request: ApiRequest, query: EventsQuery, last: int) -> int:
-    """Return after which event a client wants to go on: ``last`` if it names none, 0 for all that are held."""
+    """Return the event that a client wants to go on after: ``last`` if it names none, 0 for all that are buffered."""
     if query.after is not UNSET:
         return query.after
-    # A client can't choose this one, so nothing is refused: what was never an id is one that is not held.
+    # A browser sends this by itself, so nothing is refused: what never was an id counts as one that is gone.
     return request.headers.get("Last-Event-ID", -1, type=int) if request.headers.get("Last-Event-ID") else last
 
 

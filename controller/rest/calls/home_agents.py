@@ -22,7 +22,7 @@ from controller.rest.views.bindings import home_agent_view
 
 
 class HomeAgentCalls:
-    """What a bridge calls, and the list of home agents."""
+    """Everything below ``/v1/home-agents``."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -46,12 +46,15 @@ class HomeAgentCalls:
         body=bodies.HomeAgentBody,
     )
     def put_home_agent(self, request: ApiRequest, body: bodies.HomeAgentBody, address: str) -> Response:
-        """Announce a home agent, or renew its bridge's lease. Idempotent."""
+        """Announce a home agent, or renew its bridge's lease.
+
+        Idempotent.
+        """
         if body.lease > self._context.settings.longest_lease:
             longest = self._context.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
-        packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.core_status()
+        packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.status
         caller = request.caller
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
@@ -76,9 +79,11 @@ class HomeAgentCalls:
         late_body=True,
     )
     def put_snapshot(self, request: ApiRequest, body: Callable[[], bodies.BindingsBody], address: str) -> Response:
-        """Take the whole binding cache of one home agent: the truth of the moment at which the request began. What is
-        reported of a home address while it is under way is newer, and stays. Idempotent. 409 if a newer one of the same
-        home agent came meanwhile, which counts instead."""
+        """Replace the bindings of a home agent by its whole binding cache as of when the request began.
+
+        What is reported of a home address meanwhile is newer, and stays. Idempotent. 409 if a newer snapshot of the
+        same home agent came meanwhile, which counts instead.
+        """
         home_agent = bodies.address_in_path(address)
         caller, began = request.caller, time.monotonic()
         refused: list[answers.RefusedItem] = []

@@ -28,14 +28,10 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-HTML: Mapping[HTTPStatus, tuple[Content, ...]] = {
-    HTTPStatus.OK: (Content(str, "text/html"),),
-    HTTPStatus.NOT_MODIFIED: (),
-}
 
 
 def _answers(*suffixes: str) -> Mapping[HTTPStatus, tuple[Content, ...]]:
-    """Return the answers of a call that gives files of several kinds."""
+    """Return the answers of a call that gives files of these kinds."""
     contents = tuple(Content(str, MEDIA_TYPES[suffix]) for suffix in suffixes)
     return {HTTPStatus.OK: contents, HTTPStatus.NOT_MODIFIED: ()}
 
@@ -79,7 +75,7 @@ class PageCalls:
         """Show this document."""
         return Response(self._document, content_type=JSON)
 
-    @operation("GET", "/docs", Role.ANYONE, HTML)
+    @operation("GET", "/docs", Role.ANYONE, _answers(".html"))
     def get_docs(self, request: ApiRequest) -> Response:
         """Show this document as a page, where calls can be tried."""
         return self._docs.response(request, "index.html")
@@ -89,7 +85,7 @@ class PageCalls:
         """Get a file of that page."""
         return self._docs.response(request, file)
 
-    @operation("GET", "/", Role.ANYONE, HTML)
+    @operation("GET", "/", Role.ANYONE, _answers(".html"))
     def get_dashboard(self, request: ApiRequest) -> Response:
         """Show the dashboard."""
         return self._dashboard.response(request, "index.html")

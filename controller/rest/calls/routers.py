@@ -28,7 +28,7 @@ NOT_CONNECTED = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class RouterCalls:
-    """Routers, their live flows, and what their tunnel agents call."""
+    """Everything below ``/v1/routers``."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -51,19 +51,27 @@ class RouterCalls:
 
     @operation("PUT", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
     def drain_router(self, request: ApiRequest, dpid: str) -> Response:
-        """Take a router out of service: all its traffic goes back to the home agents, without loss. Idempotent. It is
-        answered when the switch has confirmed that; the switch remembers it, also over restarts of the controller."""
+        """Take a router out of service: all its traffic goes back to the home agents, without loss.
+
+        Idempotent. It is answered when the switch has confirmed; the switch remembers it, also when the controller
+        restarts.
+        """
         return self._drain(self._router(dpid), True)
 
     @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
     def undrain_router(self, request: ApiRequest, dpid: str) -> Response:
-        """Take a router back into service. Idempotent. It is answered when the switch has confirmed that."""
+        """Take a router back into service.
+
+        Idempotent. It is answered when the switch has confirmed.
+        """
         return self._drain(self._router(dpid), False)
 
     @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery)
     def list_flows(self, request: ApiRequest, query: FlowsQuery, dpid: str) -> Response:
-        """List the flows of ours that a router's switch has at this moment, by page, filtered, each with what it
-        serves."""
+        """List the controller's flows that a router's switch has now, by page, filtered.
+
+        Each comes with the bindings that it serves.
+        """
         router = self._router(dpid)
         now = time.monotonic()
         served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
@@ -78,14 +86,17 @@ class RouterCalls:
 
     @operation("GET", "/v1/routers/{dpid}/diff", Role.READ, answers.Difference, NOT_CONNECTED, query=DifferenceQuery)
     def compare_flows(self, request: ApiRequest, query: DifferenceQuery, dpid: str) -> Response:
-        """Compare the flows that a router should have with those that its switch has right now. Changes nothing."""
+        """Compare the flows that a router should have with those that its switch has now.
+
+        Changes nothing.
+        """
         router = self._router(dpid)
         deadline = time.monotonic() + self._context.settings.answer_within
         while True:
             installed, now = self._installed(router), time.monotonic()
             entries = [flow.entry for flow in installed if flow.entry is not None]
             *_, difference = in_turns(compare(router.flows, entries, now), every=1)
-            # What is on its way to the switch at this moment is no difference.
+            # What is on its way to the switch is no difference.
             if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
                 return json_response(difference_view(difference, installed, router, query.limit, now))
             self._context.changed.wait(deadline - time.monotonic())
@@ -95,7 +106,7 @@ class RouterCalls:
         """Follow a router's tunnel list, by long poll: all of it, or what is new since a revision."""
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
-        # Once only: while the answer is held back, nobody knows whether the agent still lives.
+        # Once only: while the answer waits, nobody knows whether the agent still lives.
         router = self._context.offload.hear_agent(bodies.dpid_in_path(dpid), now)
         self._context.notify()
         news = router.tunnels.news(query.after)
@@ -113,7 +124,10 @@ class RouterCalls:
         body=bodies.AcknowledgementBody,
     )
     def put_acknowledgement(self, request: ApiRequest, body: bodies.AcknowledgementBody, dpid: str) -> Response:
-        """Announce a router's tunnel agent and its endpoints, and say what its kernel holds. Idempotent."""
+        """Announce a router's tunnel agent and its endpoints, and say what its kernel holds.
+
+        Idempotent.
+        """
         endpoints, flow, macs = body.core_endpoints(), body.core_flow(), body.core_macs()
         failures = dict(map(body.failure, in_turns(range(len(body.failed)))))
         now = time.monotonic()
@@ -149,7 +163,7 @@ class RouterCalls:
         return router_view(router, self._context.offload, time.monotonic())
 
     def _installed(self, router: Router) -> list[InstalledFlow]:
-        """Read a router's flows from its switch. Raises Problem when that does not answer."""
+        """Read a router's flows from its switch. Raises Problem when it does not answer."""
         channel = self._context.channels.get(router.dpid)
         if channel is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} is not connected")

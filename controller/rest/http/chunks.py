@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framing of a chunked body (RFC 9112 section 7.1), bounded: eventlet takes lines of any length, and almost any."""
+"""Check the framing of a chunked body (RFC 9112 section 7.1).
+
+Ours because eventlet takes lines of any length between chunks, and takes almost anything for one.
+"""
 
 import re
 from typing import BinaryIO
@@ -8,14 +11,14 @@ import eventlet
 
 LONGEST_LINE = 1024  # bytes, of a chunk's size with its extensions, or of one trailer
 LONGEST_TRAILERS = 8 * 1024  # bytes, all together
-# Lines after which others may go on: a client that sends fast would else keep the controller to itself.
-LINES_A_TURN = 256
+# Lines after which others run: a client that sends fast would otherwise keep the controller to itself.
+LINES_PER_TURN = 256
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class ChunkFraming:
-    """What eventlet's input reads a chunked body from. Raises ValueError for what is none."""
+    """A file that eventlet's input reads a chunked body from; raises ValueError for what is none."""
 
     def __init__(self, received: BinaryIO) -> None:
         self._received = received
@@ -26,14 +29,14 @@ class ChunkFraming:
         self.complete = False
 
     def read(self, size: int) -> bytes:
-        """Return data of a chunk, so many bytes at most."""
+        """Return data of a chunk, at most ``size`` bytes."""
         self._within_chunk = True
         return self._received.read(size)
 
     def readline(self) -> bytes:
         """Return the line that ends a chunk, begins one, or is a trailer."""
         self._lines += 1
-        if self._lines % LINES_A_TURN == 0:
+        if self._lines % LINES_PER_TURN == 0:
             eventlet.sleep(0)
         line = self._received.readline(LONGEST_LINE)
         if not line.endswith(b"\n"):

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The open connections of the REST server: how many there may be, in all and of one address, and who makes room."""
+"""Bound the open connections of the REST server, in all and from one address, and choose which one makes room.
+
+Ours because eventlet bounds connections in all and nothing more: one client could have them all.
+"""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from hoaflow.errors import HoaflowError
 
-# Where a request's environment has the ``let_in`` of its connection.
+# Key of a request's WSGI environment for the ``let_in`` of its connection.
 LET_IN = "hoaflow.let_in"
 
 
 class TooManyConnections(HoaflowError):
-    """There is no room for a connection of this address."""
+    """There is no room for another connection from this address."""
 
 
 class Connection:
-    """One connection. It is a stranger's until something that came over it has been let in (``let_in``)."""
+    """One connection, which is a stranger's until a request that came over it has been let in."""
 
     __slots__ = ("_all", "address", "end")
 
@@ -25,19 +28,19 @@ class Connection:
         self.end: Callable[[], None] = lambda: None
 
     def let_in(self) -> None:
-        """A request over it has been let in: it is nobody's to be ended for another's sake any more."""
+        """Keep the connection from being ended to make room for another."""
         self._all.strangers.pop(self, None)
 
     def close(self) -> None:
-        """It has ended."""
+        """Give up the place of the connection, which has ended."""
         self._all.remove(self)
 
 
 class Connections:
-    """All of them, at most ``most``, and ``most_of_one`` of one address.
+    """All connections: at most ``most``, and at most ``most_of_one`` from one address.
 
-    When there are too many, the oldest of the strangers has to go: so nobody keeps others out by opening connections
-    and saying little or nothing.
+    When there are too many, the stranger that has been there longest is ended. So nobody keeps others out by opening
+    connections and saying little or nothing.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -48,7 +51,7 @@ class Connections:
         self.strangers: OrderedDict[Connection, None] = OrderedDict()
 
     def add(self, address: str) -> Connection:
-        """Return a new connection; its ``end`` is to be set to what ends it. Raises TooManyConnections."""
+        """Return a new connection, whose ``end`` the caller sets to what ends it. Raises TooManyConnections."""
         if self._of_address[address] >= self._most_of_one:
             raise TooManyConnections(f"{address} has {self._most_of_one} connections already (connections_per_client)")
         if self._count >= self._most:
@@ -62,7 +65,7 @@ class Connections:
         return connection
 
     def remove(self, connection: Connection) -> None:
-        """A connection has ended."""
+        """Forget a connection that has ended."""
         self.strangers.pop(connection, None)
         self._count -= 1
         self._of_address[connection.address] -= 1

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP as eventlet speaks it, with an end to what a client may take its time for."""
+"""HTTP as eventlet speaks it, made strict and bounded in time.
+
+Ours is what eventlet lacks: an end to slow heads and to bodies that nobody reads, refusals as problem details, and the
+refusal of heads that another server would read otherwise, such as with a bare CR: a proxy in front then sees as many
+requests as there are.
+"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,15 +25,17 @@ from controller.rest.problems import MEDIA_TYPE, Problem
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Seconds that a new connection has for the head of its first request. A later one has the server's time-out from the
-# answer before it, so that a connection may be idle for a while.
+# Seconds that a new connection has for the head of its first request. Later heads have the server's time-out, counted
+# from the answer before, so that a connection may be idle for a while.
 FIRST_HEAD_TIMEOUT = 10.0
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
 class HeadLines:
-    """The lines of a head, of which the first that is wrong is remembered, before the parser takes it apart: that ends
-    a line at a bare CR, where others see one line."""
+    """The lines of a head, with the ``fault`` of the first wrong one.
+
+    They are checked before Python's parser sees them, as that ends a line at a bare CR.
+    """
 
     def __init__(self, lines: Any, request_line: bytes) -> None:
         self._lines = lines
@@ -42,7 +49,7 @@ class HeadLines:
 
 
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
-    """One connection, one request after the other. What it serves may call ``environ[LET_IN]`` once it knows whom."""
+    """One connection, request by request; the application may call ``environ[LET_IN]`` once it knows the client."""
 
     application: "WSGIApplication"
     rfile: Any
@@ -55,7 +62,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         super().__init__(conn_state, server)
 
     def handle_one_request(self) -> None:
-        """One request, whose head has to come in time."""
+        """Serve one request, whose head has to come in time."""
         self._head = eventlet.Timeout(self._head_timeout)
         try:
             super().handle_one_request()
@@ -75,7 +82,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return b""
 
     def parse_request(self) -> bool:
-        """The head has come when it has been parsed. Refuses one that leaves in doubt where the request ends."""
+        """Parse the head, stop its clock, and refuse it if it leaves in doubt where the request ends."""
         self.rfile = lines = HeadLines(self.rfile, self.raw_requestline)  # put back by handle_one_request
         try:
             parsed: bool = super().parse_request()
@@ -90,7 +97,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return parsed and fault is None
 
     def get_environ(self) -> "WSGIEnvironment":
-        """What the application is given of the request."""
+        """Return what the application is given of the request."""
         environ: WSGIEnvironment = super().get_environ()
         environ[LET_IN] = self._let_in
         body = environ["eventlet.input"]
@@ -99,7 +106,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return environ
 
     def handle_one_response(self) -> None:
-        """The answer to the request that has just been read."""
+        """Answer the request that has just been read."""
         self.application = partial(self._answer, self.application)
         super().handle_one_response()
 
@@ -108,21 +115,21 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     ) -> Iterable[bytes]:
         answer = application(environ, start_response)
         body = environ["eventlet.input"]
-        left = not body.rfile.complete if body.chunked_input else body.position < (body.content_length or 0)
-        if left:
-            # eventlet would read the rest, however long it takes, to use the connection once more.
+        unread = not body.rfile.complete if body.chunked_input else body.position < (body.content_length or 0)
+        if unread:
+            # eventlet would read the rest, however long that takes, to use the connection again.
             self._unread = True
             self.close_connection = 1
         return answer
 
     def finish(self) -> None:
-        """The connection ends."""
+        """End the connection so that the client still reads why."""
         if self._unread:
             linger(self.connection)
         super().finish()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no HTTP; the connection ends."""
+        """Refuse what is no HTTP, and end the connection."""
         self.close_connection = 1
         status = HTTPStatus(code)
         body = Problem(status, message or status.phrase).get_body().encode()
@@ -132,12 +139,14 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         self._unread = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: what strangers send is not for the log."""
+        """Log nothing: what strangers send is not for the log."""
 
 
 def _line_fault(line: bytes) -> str | None:
-    """Say what is wrong with a line that others might take for two, or for part of the one before (RFC 9112 sections
-    2.2 and 5.2, RFC 9110 section 5.5)."""
+    """Return what is wrong with a line that others might take for two, or for part of the line before.
+
+    RFC 9112 sections 2.2 and 5.2, RFC 9110 section 5.5.
+    """
     content = line.removesuffix(b"\n").removesuffix(b"\r")
     if b"\r" in content or b"\0" in content:
         return "expected no CR but before the LF that ends a line, and no NUL"
@@ -147,8 +156,10 @@ def _line_fault(line: bytes) -> str | None:
 
 
 def _fault(headers: HTTPMessage, version: str) -> str | None:
-    """Say what is wrong with a head that another server might take otherwise: a proxy in front of this one would then
-    see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3)."""
+    """Return what is wrong with a head that another server might read otherwise.
+
+    A proxy in front of this one would then see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3).
+    """
     hosts = headers.get_all("Host", [])
     codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
     lengths = {length.strip() for length in headers.get_all("Content-Length", [])}

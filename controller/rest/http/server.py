@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server of the northbound API: eventlet's, with bounds that it does not set itself."""
+"""The HTTP server of the API: eventlet's, behind an accept loop of our own.
+
+Ours because eventlet's loop makes everybody wait when there are too many connections; this one ends those of strangers.
+It also bounds the connections of one address, and makes the TLS handshake where it holds nobody up.
+"""
 
 import resource
 import socket
@@ -19,21 +23,21 @@ from logs import Log
 
 LOG = Log("rest")
 
-# Connections at a time, if the host allows so many files. Beyond, those go that have not been let in.
+# Connections at a time, if the host allows so many files. Beyond, those end that have not been let in.
 MOST_CONNECTIONS = 10_000
 OTHER_FILES = 500  # switches, logs, and what else is open
-TOLD_EVERY = 60.0  # seconds in which a refused address is told of once
+LOGGED_EVERY = 60.0  # seconds in which a refused address is logged once
 
 
 class RestServer:
-    """Serves the API at one address, over TLS where there are certificates."""
+    """Serves the API on one address, over TLS where there are certificates."""
 
     def __init__(self, exposure: Exposure, idle_timeout: float, connections_per_client: int) -> None:
-        """Listen. ``idle_timeout``: seconds that a connection may be silent. Raises CannotListen."""
+        """Listen; a connection may be silent for ``idle_timeout`` seconds. Raises CannotListen."""
         self._tls = exposure.tls
         self._idle_timeout = idle_timeout
         self._connections = Connections(_most_connections(), connections_per_client)
-        self._throttle = LogThrottle(TOLD_EVERY)
+        self._throttle = LogThrottle(LOGGED_EVERY)
         self._socket = listen(exposure.host, exposure.port)
 
     def serve(self, api: RestApi) -> None:
@@ -52,24 +56,24 @@ class RestServer:
             try:
                 connection = self._connections.add(address[0])
             except TooManyConnections as error:
-                self._tell("connection-refused", address[0], str(error))
+                self._warn("connection-refused", address[0], str(error))
                 accepted.close()
                 continue
-            connection.end = eventlet.spawn(self._converse, http, connection, accepted, address).kill
+            connection.end = eventlet.spawn(self._serve_connection, http, connection, accepted, address).kill
 
-    def _converse(
+    def _serve_connection(
         self, http: eventlet.wsgi.Server, connection: Connection, accepted: socket.socket, address: tuple[str, int]
     ) -> None:
-        """One connection, from the handshake on until it ends."""
+        """Serve one connection from the handshake to its end."""
         try:
             accepted.settimeout(self._idle_timeout)
-            # Else an answer of several parts waits for the client's delayed acknowledgement.
+            # Otherwise an answer of several parts waits for the client's delayed acknowledgement.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 accepted = self._tls.accept(accepted)
             HttpProtocol([address, accepted, eventlet.wsgi.STATE_IDLE], http, connection.let_in)
         except HandshakeFailed as error:
-            self._tell("client-refused", address[0], str(error))
+            self._warn("client-refused", address[0], str(error))
         except OSError:
             pass  # the client is gone, or silent for too long
         except Exception:
@@ -78,14 +82,14 @@ class RestServer:
             accepted.close()
             connection.close()
 
-    def _tell(self, event: str, peer: str, reason: str) -> None:
-        more = self._throttle.due(f"{event} {peer}", time.monotonic())
-        if more is not None:
-            LOG.warning(event, peer=peer, reason=reason, more=more)
+    def _warn(self, event: str, peer: str, reason: str) -> None:
+        left_out = self._throttle.due(f"{event} {peer}", time.monotonic())
+        if left_out is not None:
+            LOG.warning(event, peer=peer, reason=reason, more=left_out)
 
 
 def _most_connections() -> int:
-    """Have this process open as many files as it may; return for how many connections that will do."""
+    """Raise the limit of open files as far as it goes; return how many connections that allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

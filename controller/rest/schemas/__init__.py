@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What requests and answers look like: the structs that msgspec decodes, validates and encodes."""
+"""The structs of requests and answers, which msgspec decodes, validates and encodes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls answer: one declaration per answer, from which it is encoded and OpenAPI's schemas are made.
+"""What calls answer: one struct per answer, which is encoded and makes OpenAPI's schemas.
 
 Addresses are in RFC 5952 form, times are seconds from now.
 """
@@ -33,14 +33,14 @@ Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=
 
 
 class FieldError(Struct, frozen=True):
-    """One field of a request and what is wrong with it."""
+    """A field of a request, and what is wrong with it."""
 
     field: str
     reason: str
 
 
 class ProblemDetails(Struct, frozen=True):
-    """A refusal (RFC 9457). ``errors`` says which fields were wrong, where it was fields."""
+    """A refusal (RFC 9457); ``errors`` says which fields were wrong, if any."""
 
     title: str
     status: Annotated[int, Meta(ge=400, le=599)]
@@ -50,7 +50,7 @@ class ProblemDetails(Struct, frozen=True):
 
 
 class BindingOnRouter(Struct):
-    """How a binding stands on one router, why it does not go direct there, and what its flows have counted."""
+    """The state of a binding on one router, why it is not active there, and what its flows have counted."""
 
     state: Literal["active", "pending", "failed"]
     packets: Count
@@ -59,7 +59,7 @@ class BindingOnRouter(Struct):
 
 
 class Binding(Struct):
-    """A binding as held, with its state on each router that is prepared for its home agent."""
+    """A binding, with its state on each router that is prepared for its home agent."""
 
     home_address: HomeAddress
     care_of_address: Ipv6Address
@@ -73,14 +73,14 @@ class Binding(Struct):
 
 
 class BindingRemoved(Struct):
-    """A binding that was removed, or of which none is held."""
+    """A binding that is gone, or never was."""
 
     home_address: HomeAddress
     state: Literal["removed"] = "removed"
 
 
 class BatchResult(Struct, omit_defaults=True):
-    """What became of one item of a batch."""
+    """The result of one item of a batch."""
 
     index: Index
     status: Annotated[int, Meta(ge=200, le=599)]
@@ -88,7 +88,7 @@ class BatchResult(Struct, omit_defaults=True):
 
 
 class BatchResults(Struct):
-    """What became of each item of a batch."""
+    """The results of a batch, item by item."""
 
     results: list[BatchResult]
 
@@ -101,7 +101,7 @@ class Bindings(Struct):
 
 
 class HomeAgent(Struct):
-    """A home agent. ``snapshot`` is ``wanted`` while the controller has none from it under its present lease."""
+    """A home agent; ``snapshot`` is ``wanted`` until it has sent one under its present lease."""
 
     home_agent: Ipv6Address
     home_prefixes: list[HomePrefix]
@@ -120,7 +120,7 @@ class HomeAgents(Struct):
 
 
 class RefusedItem(Struct, omit_defaults=True):
-    """A binding of a snapshot that could not be taken."""
+    """A binding of a snapshot that was refused."""
 
     index: Index
     status: Annotated[int, Meta(ge=400, le=599)]
@@ -129,7 +129,7 @@ class RefusedItem(Struct, omit_defaults=True):
 
 
 class SnapshotTaken(Struct):
-    """What a snapshot did. ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``."""
+    """The effect of a snapshot; ``changed`` counts new paths, ``unchanged`` mere refreshes."""
 
     added: Count
     changed: Count
@@ -139,7 +139,7 @@ class SnapshotTaken(Struct):
 
 
 class Endpoint(Struct):
-    """A tunnel endpoint of a router (`route` backend). `problem`: why it carries nothing now; null if it does."""
+    """A tunnel endpoint of a router (`route` backend); `problem` says why it carries nothing, null if it does."""
 
     home_agent: Ipv6Address
     port: str
@@ -148,7 +148,7 @@ class Endpoint(Struct):
 
 
 class Gate(Struct):
-    """A gate that stands on a switch: while it does, the prefix's packets may be taken off here."""
+    """An open gate on a switch: the prefix's packets may be offloaded there."""
 
     prefix: HomePrefix
     home_agent: Ipv6Address
@@ -156,14 +156,14 @@ class Gate(Struct):
 
 
 class TunnelRevisions(Struct):
-    """How far the tunnel list has come, and how far the router's agent."""
+    """The newest revision of a tunnel list, and the one that the router's agent has applied."""
 
     revision: Revision
     acknowledged: Revision
 
 
 class RefusedFlow(Struct):
-    """A flow that a switch refuses, and how often it has."""
+    """A flow that a switch refuses, and how often it has refused it."""
 
     table: str
     priority: Count
@@ -179,7 +179,7 @@ class RefusedTunnel(Struct):
 
 
 class Router(Struct):
-    """A router: its switch, its tunnel agent, and what they refused."""
+    """A router: its switch, its tunnel agent, and what these have refused."""
 
     dpid: DatapathId
     connected: bool
@@ -201,7 +201,7 @@ class Routers(Struct):
 
 
 class DesiredFlow(Struct):
-    """A flow of ours. ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
+    """A flow of the controller's; ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
 
     table: str
     priority: Count
@@ -214,7 +214,7 @@ class DesiredFlow(Struct):
 
 
 class Flow(DesiredFlow):
-    """A flow of ours on a switch."""
+    """A flow of the controller's on a switch."""
 
     packets: Count
     bytes: Count
@@ -228,26 +228,26 @@ class Flows(Struct):
 
 
 class MissingFlow(DesiredFlow):
-    """A flow that the switch should have and has not, with why it is not sent, if it is not."""
+    """A flow that the switch lacks; ``reason`` says why it is not sent, if so."""
 
     reason: str | None
 
 
 class UnexpectedFlow(Flow):
-    """A flow of ours that the switch should not have, with why it stays, if it does."""
+    """A flow of the controller's that the switch should not have; ``reason`` says why it stays, if so."""
 
     reason: str | None
 
 
 class DifferentFlow(Struct):
-    """A flow that does something else than it should, or would stay for too long."""
+    """A flow that does not do what it should, or would stay for too long."""
 
     desired: DesiredFlow
     installed: Flow
 
 
 class DifferenceTotals(Struct):
-    """How many there are, listed or not."""
+    """How many flows differ, listed or not."""
 
     missing: Count
     unexpected: Count
@@ -255,7 +255,7 @@ class DifferenceTotals(Struct):
 
 
 class Difference(Struct):
-    """What the switch has at this moment against what it should have."""
+    """How the flows that a switch has differ from those that it should have."""
 
     in_sync: bool
     missing: list[MissingFlow]
@@ -265,14 +265,14 @@ class Difference(Struct):
 
 
 class GateForHomeAddress(Struct):
-    """Whether a router's gate for a home address stands, and when it ends if it is not renewed."""
+    """Whether a router's gate for a home address is open, and when it closes if it is not renewed."""
 
     open: bool
     expires_in: SecondsLeft | None
 
 
 class ExplanationOnRouter(Struct):
-    """How things stand on one router, and why; its flows for the binding as the switch confirmed them."""
+    """The state of a binding on one router, and why; its flows there as the switch has confirmed them."""
 
     backend: Backend
     connected: bool
@@ -286,7 +286,7 @@ class ExplanationOnRouter(Struct):
 
 
 class BindingUpdate(Struct):
-    """An update and its fate."""
+    """An update of a binding, and its result."""
 
     time: Time
     care_of_address: Ipv6Address | None
@@ -324,7 +324,7 @@ class Tunnel(Struct):
 
 
 class TunnelList(Struct):
-    """A router's tunnel list: complete for ``home_agents`` if ``full``, else what is new."""
+    """A router's tunnel list: all of it for ``home_agents`` if ``full``, else what is new."""
 
     revision: Revision
     full: bool
@@ -356,14 +356,17 @@ EventItem = Annotated[
 
 
 class Events(Struct):
-    """Events, by page. One named `reset` stands for all that are not held any more."""
+    """Events, by page; one named `reset` stands for all that are not buffered any more."""
 
     events: list[EventItem]
     next: Cursor
 
 
 class TrafficSample(Struct):
-    """Bytes that all routers had carried past the home agents at a moment. Less than before: a router is forgotten."""
+    """The bytes that all routers had carried past the home agents at a moment.
+
+    They are fewer than before when a router has been forgotten.
+    """
 
     time: Time
     downlink: Count
@@ -371,7 +374,7 @@ class TrafficSample(Struct):
 
 
 class TrafficSamples(Struct):
-    """Samples, by page, oldest first."""
+    """Samples of traffic, by page, oldest first."""
 
     samples: list[TrafficSample]
     next: Cursor
@@ -384,7 +387,7 @@ class Health(Struct):
 
 
 class Readiness(Struct):
-    """Every lease is held, every switch that is not drained connected, in step, its gates open. How many there are."""
+    """The controller does all its work; how many home agents and routers it has."""
 
     status: Literal["ready"]
     home_agents: Count

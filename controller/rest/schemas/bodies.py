@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients may send: one declaration per request body, and its translation into the core's values."""
+"""What clients may send: one struct per request body, with its translation into the core's values.
+
+msgspec checks types and bounds; what is ours is which of several structs a body is, as msgspec tells only tagged ones
+apart, and addresses, of which it has no type.
+"""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -35,10 +40,10 @@ from hoaflow.addresses import (
     why_not_global_unicast,
 )
 
-# Shorter ones would be gone between two renewals: switches count whole seconds.
+# A shorter lease would end between two renewals: switches count whole seconds.
 SHORTEST_LEASE = 2
 
-# Home prefixes of a home agent, and home agents that a router has endpoints for.
+# Home prefixes of one home agent, and home agents that one router has endpoints for.
 MOST_PREFIXES = MOST_ENDPOINTS = 256
 
 # MAC addresses of a router: each costs gates of its own.
@@ -48,7 +53,7 @@ T = TypeVar("T")
 
 
 class BindingBody(Struct, forbid_unknown_fields=True):
-    """One binding as a bridge reports it. ``lifetime`` in seconds left."""
+    """One binding as a bridge reports it; ``lifetime`` is in seconds left."""
 
     home_address: HomeAddress
     care_of_address: Ipv6Address
@@ -59,14 +64,15 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     withheld: Withheld | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
-        """Return the core's value. ``home_agent`` is the one meant where the body names none. Raises Problem."""
+        """Return the core's value, with ``home_agent`` where the body names none. Raises Problem."""
         if self.home_agent is not None:
-            home_agent = _address("home_agent", self.home_agent)
+            home_agent = _parsed("home_agent", self.home_agent, parse_ipv6_address)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         return Binding(
-            home_address=_prefix("home_address", self.home_address),
-            care_of_address=_care_of_address(self.care_of_address),
+            home_address=_parsed("home_address", self.home_address, parse_prefix),
+            # Of any family: only the core knows which binding a care-of address that it refuses replaces.
+            care_of_address=_parsed("care_of_address", self.care_of_address, parse_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
             expires_at=None if self.lifetime is None else now + self.lifetime,
@@ -76,29 +82,25 @@ class BindingBody(Struct, forbid_unknown_fields=True):
 
 
 class BindingsBody(Struct, forbid_unknown_fields=True):
-    """Several bindings; each is decoded by itself, so that one that is wrong does not hold up the others."""
+    """Several bindings, each decoded by itself so that a wrong one does not hold up the others."""
 
     bindings: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BindingBody"})]]
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
-    """A bridge's announcement of its home agent. ``lease`` in seconds."""
+    """A bridge's announcement of its home agent; ``lease`` is in seconds."""
 
     home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]
     lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
-    status: Literal["up", "ha-down"] = "up"
+    status: Status = Status.UP
 
     def prefixes(self) -> tuple[Prefix, ...]:
         """Return the home prefixes. Raises Problem."""
-        return tuple(_prefix(f"home_prefixes[{i}]", text) for i, text in enumerate(self.home_prefixes))
-
-    def core_status(self) -> Status:
-        """Return the status as the core knows it."""
-        return Status(self.status)
+        return tuple(_parsed(f"home_prefixes[{i}]", text, parse_prefix) for i, text in enumerate(self.home_prefixes))
 
 
 class EndpointBody(Struct, forbid_unknown_fields=True):
-    """One tunnel endpoint of a router. ``problem``: why it carries nothing now; it does without."""
+    """One tunnel endpoint of a router; ``problem`` says why it carries nothing, if so."""
 
     home_agent: Ipv6Address
     port: PortName
@@ -107,11 +109,11 @@ class EndpointBody(Struct, forbid_unknown_fields=True):
 
 
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
-    """A router's `flow` backend: its OVS ports by name, what its kernel listens to, and the MTU within its tunnels.
+    """A router's `flow` backend: its OVS ports, the addresses that its kernel listens to, and the MTU of its tunnels.
 
     The default MTU is that of links of 1500 octets, less the outer header; the highest is what Open vSwitch's
-    check_pkt_larger can compare with. ``ipv4_problem``: why the router can't carry IPv4 home addresses; it can without.
-    ``problem``: why it carries nothing now; it does without.
+    check_pkt_larger can compare with. ``problem`` says why it carries nothing,
+    ``ipv4_problem`` why it can't carry IPv4 home addresses, if so.
     """
 
     transmit_port: PortName
@@ -125,7 +127,7 @@ class FlowTunnelBody(Struct, forbid_unknown_fields=True):
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
-    """One tunnel that the agent could not apply."""
+    """One tunnel that a router's agent could not apply."""
 
     home_address: HomeAddress
     reason: Annotated[str, Meta(max_length=1000)]
@@ -145,19 +147,19 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     failed: list[FailureBody] = []
 
     def core_macs(self) -> tuple[str, ...] | None:
-        """Return the MAC addresses, each once. Raises Problem."""
+        """Return the MAC addresses without repetition. Raises Problem."""
         if self.router_macs is None:
             return None
         found = (_unicast_mac(f"router_macs[{index}]", mac) for index, mac in enumerate(self.router_macs))
         return tuple(dict.fromkeys(found))
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
-        """Return the endpoints by home agent. Raises Problem, also where the `flow` backend is told as well."""
+        """Return the endpoints by home agent. Raises Problem, also where the `flow` backend is announced, too."""
         if self.endpoints and self.flow is not None:
             raise wrong_field("endpoints", "expected none with the flow backend: a router has one backend")
         endpoints: dict[bytes, EndpointName] = {}
         for index, endpoint in enumerate(self.endpoints):
-            address = _address(f"endpoints[{index}].home_agent", endpoint.home_agent)
+            address = _parsed(f"endpoints[{index}].home_agent", endpoint.home_agent, parse_ipv6_address)
             if address in endpoints:
                 raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
             endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower(), endpoint.problem)
@@ -179,14 +181,16 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
         )
 
     def failure(self, index: int) -> tuple[Prefix, str]:
-        """Return one home address and the reason. Raises Problem."""
+        """Return the home address and the reason of one failure. Raises Problem."""
         failed = self.failed[index]
-        return _prefix(f"failed[{index}].home_address", failed.home_address), failed.reason
+        return _parsed(f"failed[{index}].home_address", failed.home_address, parse_prefix), failed.reason
 
 
 def decode_either(body: bytes, union: Any) -> Any:
-    """Decode a request body that is one of several structs: the first whose required members are all there, else the
-    last. Raises Problem as ``decode`` does."""
+    """Decode a request body that is one of several structs. Raises Problem as ``decode`` does.
+
+    It is the first whose required members are all there, else the last.
+    """
     *first, last = get_args(union) or (union,)
     if first:
         members = decode(body, dict[str, msgspec.Raw])
@@ -200,7 +204,7 @@ def _required(type_: type[Struct]) -> frozenset[str]:
 
 
 def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
-    """Decode a request body. Raises Problem: 400 for what is not JSON, 422 for a wrong type, value or field."""
+    """Decode a request body. Raises Problem: 400 if it is not JSON, 422 for a wrong type, value or field."""
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
@@ -211,12 +215,12 @@ def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
 
 def address_in_path(text: str) -> bytes:
     """Return the address in a request's path. Raises Problem."""
-    return _address("address", text)
+    return _parsed("address", text, parse_ipv6_address)
 
 
 def prefix_in_path(text: str) -> Prefix:
     """Return the home address or mobile network prefix in a request's path or query. Raises Problem."""
-    return _prefix("home_address", text)
+    return _parsed("home_address", text, parse_prefix)
 
 
 def dpid_in_path(text: str) -> int:
@@ -227,8 +231,8 @@ def dpid_in_path(text: str) -> int:
 
 
 def address_filter(name: str, text: str | UnsetType) -> bytes | None:
-    """Return the address that a list is filtered by, None for no filter. Raises Problem."""
-    return None if text is UNSET else _address(name, text)
+    """Return the address that a list is filtered by, None if it is not. Raises Problem."""
+    return None if text is UNSET else _parsed(name, text, parse_ipv6_address)
 
 
 def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -242,23 +246,16 @@ def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
     return field or "body", reason
 
 
-def _address(field: str, text: str) -> bytes:
+def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:
+    """Return the value of a field's text. Raises Problem where ``parse`` raises ValueError."""
     try:
-        return parse_ipv6_address(text)
+        return parse(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
 
 
-def _care_of_address(text: str) -> bytes:
-    """Return an address of any family: what can't be a care-of address is refused where what it replaces is known."""
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise wrong_field("care_of_address", str(error)) from None
-
-
 def _unicast_address(field: str, text: str) -> bytes:
-    address = _address(field, text)
+    address = _parsed(field, text, parse_ipv6_address)
     reason = why_not_global_unicast(host(address))
     if reason is not None:
         raise wrong_field(field, f"expected an address that mobile nodes can reach: {reason}")
@@ -270,10 +267,3 @@ def _unicast_mac(field: str, text: str) -> str:
     if octets[0] & 1 or not any(octets):
         raise wrong_field(field, f"expected a unicast MAC address, got {text}")
     return text.lower()
-
-
-def _prefix(field: str, text: str) -> Prefix:
-    try:
-        return parse_prefix(text)
-    except ValueError as error:
-        raise wrong_field(field, str(error)) from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The types of the fields that requests and answers share, each declared once with its bounds and what it means."""
+"""The types of the fields that requests and answers share, each with its bounds and its meaning."""
 
 import re
 from typing import Annotated, Literal

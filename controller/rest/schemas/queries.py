@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls take in their query: one declaration per query. What is left out is UNSET: as text there is no null."""
+"""What calls take in their query: one struct per query. What is left out is UNSET, as text has no null."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from controller.rest.schemas.bodies import split_error
 from controller.rest.schemas.fields import FlowKind, HomeAddress, Ipv6Address, Revision
 
 LARGEST_LIMIT = 1000
-# An agent's long poll holds a connection; no longer than this, in seconds.
+# Seconds that an agent's long poll may hold a connection.
 LONGEST_POLL = 30
 
 Limit = Annotated[int, Meta(description="Most items on the page.", ge=1, le=LARGEST_LIMIT)]
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class PageQuery(Struct, forbid_unknown_fields=True):
-    """Which part of a list."""
+    """Which part of a list to show."""
 
     limit: Limit = 100
     cursor: Annotated[str, Meta(description="`next` of the page before.")] | UnsetType = UNSET
 
 
 class BindingsQuery(PageQuery):
-    """Which bindings."""
+    """Which bindings to list."""
 
     home_address: Annotated[HomeAddress, Meta(description="Of a prefix, all that lie in it.")] | UnsetType = UNSET
     home_agent: Ipv6Address | UnsetType = UNSET
@@ -38,27 +38,27 @@ class BindingsQuery(PageQuery):
 
 
 class HomeAgentsQuery(PageQuery):
-    """Which home agents."""
+    """Which home agents to list."""
 
     status: Literal["up", "ha-down", "expired"] | UnsetType = UNSET
 
 
 class RoutersQuery(PageQuery):
-    """Which routers."""
+    """Which routers to list."""
 
     connected: Literal["yes", "no"] | UnsetType = UNSET
     draining: Literal["yes", "no"] | UnsetType = UNSET
 
 
 class FlowsQuery(PageQuery):
-    """Which flows of a router."""
+    """Which flows of a router to list."""
 
     kind: FlowKind | UnsetType = UNSET
     home_address: HomeAddress | UnsetType = UNSET
 
 
 class PostQuery(Struct, forbid_unknown_fields=True):
-    """When to answer."""
+    """When to answer a report."""
 
     wait: (
         Annotated[
@@ -70,20 +70,20 @@ class PostQuery(Struct, forbid_unknown_fields=True):
 
 
 class DifferenceQuery(Struct, forbid_unknown_fields=True):
-    """How much to show."""
+    """How much of a difference to show."""
 
     limit: Annotated[int, Meta(description="Most flows of each kind.", ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT
 
 
 class TunnelsQuery(Struct, forbid_unknown_fields=True):
-    """What is new since when, and how long to wait for it."""
+    """After which revision to go on, and how long to wait for news."""
 
     after: Revision = 0
     wait: Annotated[int, Meta(description=f"Seconds, {LONGEST_POLL} at the most.", ge=0, lt=10**18)] = 0
 
 
 class EventsQuery(Struct, forbid_unknown_fields=True):
-    """Which events, from where on, and whether to follow those that come."""
+    """Which events to show, where to begin, and whether to follow."""
 
     name: Annotated[str, Meta(description="Names of events, separated by commas.")] | UnsetType = UNSET
     follow: Literal["yes", "no"] = "yes"
@@ -95,7 +95,7 @@ class EventsQuery(Struct, forbid_unknown_fields=True):
 
 
 def decode_query(query: MultiDict[str, str], type_: type[T]) -> T:
-    """Return a request's query. Raises Problem: 422 for an unknown parameter, one given twice, or a wrong value."""
+    """Return a query as a struct. Raises Problem: 422 for an unknown parameter, one given twice, or a wrong value."""
     for name, values in query.lists():
         if len(values) > 1:
             raise wrong_field(name[:40], f"expected one value, got {len(values)}")

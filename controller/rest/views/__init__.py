@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the core's values look in answers: pure functions from core objects to the structs of ``schemas``."""
+"""Pure functions from the core's values to the structs of answers.
+
+Addresses come in RFC 5952 form, times as seconds left.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How bindings and home agents look in answers."""
+"""Show bindings and home agents in answers."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,13 +16,14 @@ from hoaflow.addresses import format_address
 
 
 class FlowCounters(Protocol):
-    """Where counters come from: the switches' own, by datapath id; empty where a switch does not answer."""
+    """A function that returns a switch's counters, by flow."""
 
-    def __call__(self, dpid: int) -> Mapping[FlowKey, Counters]: ...
+    def __call__(self, dpid: int) -> Mapping[FlowKey, Counters]:
+        """Return the counters of a switch, none if it does not answer."""
 
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answers.HomeAgent:
-    """A home agent."""
+    """Return how a home agent looks."""
     held = home_agent.lease_held(now)
     return answers.HomeAgent(
         home_agent=format_address(home_agent.address),
@@ -36,7 +37,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
 
 
 def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now: float) -> answers.Binding:
-    """A binding, with its state on each router that is prepared for its home agent."""
+    """Return how a binding looks, with its state on each router that is prepared for its home agent."""
     state = offload.state_of(binding, now)
     routers = {}
     for dpid, on_router in state.routers.items():
@@ -57,7 +58,7 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
 
 
 def counted(binding: Binding, router: Router, counters: FlowCounters) -> Counters:
-    """Return what a router's flows have counted for a binding, also those that have been replaced since."""
+    """Return what a router's flows have counted for a binding, replaced ones included."""
     by_key = counters(router.dpid)
     found = [by_key[key] for key in router.counted_keys(binding) if key in by_key]
     found.append(Counters(*router.retired(binding.home_address)))

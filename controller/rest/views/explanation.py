@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an explanation looks in an answer."""
+"""Show in an answer which path packets take, and why."""
 
 from controller.core.explanation import Explanation, OnRouter
 from controller.core.history import Update
@@ -16,7 +16,7 @@ from hoaflow.addresses import Prefix, format_address
 def explanation_view(
     home_address: Prefix, found: Explanation, offload: Offload, counters: FlowCounters, now: float
 ) -> answers.Explanation:
-    """An explanation, with the counters of the moment."""
+    """Return how an explanation looks, with the current counters."""
     return answers.Explanation(
         home_address=str(home_address),
         path=found.path,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How flows look in answers, and the difference between those a switch has and those it should have."""
+"""Show flows in answers, and how those that a switch has differ from those that it should have."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from controller.southbound.decoder import InstalledFlow
 
 
 def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
-    """The members that all views of a flow have."""
+    """Return the members that all views of a flow have."""
     flow = entry.flow
     return {
         "table": flow.table,
@@ -30,14 +30,14 @@ def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
 
 
 def flow_view(entry: Entry, counters: Counters, router: Router, now: float) -> answers.Flow:
-    """A flow of ours on a switch."""
+    """Return how a flow on a switch looks."""
     return answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
 
 
 def difference_view(
     found: Difference, installed: Sequence[InstalledFlow], router: Router, limit: int, now: float
 ) -> answers.Difference:
-    """Show what a switch has at this moment and what it should have; of each kind ``limit`` flows."""
+    """Return how a difference looks, with at most ``limit`` flows of each kind."""
     counters: dict[FlowKey, Counters] = {flow.key: Counters(flow.packets, flow.bytes) for flow in installed}
     return answers.Difference(
         in_sync=found.in_sync,

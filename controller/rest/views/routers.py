@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How routers and their tunnel lists look in answers."""
+"""Show routers and their tunnel lists in answers."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from hoaflow.addresses import format_address
 
 
 def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
-    """A router: its switch, its tunnel agent, and what they refused."""
+    """Return how a router looks: its switch, its tunnel agent, and what they refused."""
     tunnels = router.tunnels
     return answers.Router(
         dpid=dpid_text(router.dpid),
@@ -42,12 +42,12 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
 
 
 def backend_name(router: Router) -> answers.Backend:
-    """Return which backend a router has."""
+    """Return the name of a router's backend, None if it has none."""
     return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
 
 
 def news_view(news: News, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
-    """What a tunnel agent is told; ``home_agents`` are those whose snapshot has come."""
+    """Return what a tunnel agent is told; ``home_agents`` are those whose snapshot has come."""
     return answers.TunnelList(
         revision=news.revision,
         full=news.full,

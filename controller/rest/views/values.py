@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How single values look in answers: datapath ids and times."""
+"""Show single values in answers: datapath ids and times."""
 
 import time
 from typing import overload
@@ -8,7 +8,7 @@ from controller.events import rfc3339
 
 
 def dpid_text(dpid: int) -> str:
-    """Return a datapath id as all calls show it."""
+    """Return a datapath id as 16 hexadecimal digits."""
     return f"{dpid:016x}"
 
 
@@ -17,10 +17,10 @@ def seconds_left(moment: float, now: float) -> float: ...
 @overload
 def seconds_left(moment: None, now: float) -> None: ...
 def seconds_left(moment: float | None, now: float) -> float | None:
-    """Return the seconds until ``moment``, 0 if it is past; None if there is no such moment."""
+    """Return the seconds until ``moment``, 0 if it has passed, None if there is no such moment."""
     return None if moment is None else max(0.0, round(moment - now, 3))
 
 
 def time_of_day(moment: float, now: float) -> str:
-    """Return a moment of the monotonic clock, which shows ``now``, as time of day."""
+    """Return the time of day of a moment of the monotonic clock, which shows ``now``."""
     return rfc3339(time.time() - (now - moment))
