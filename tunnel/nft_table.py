@@ -59,8 +59,8 @@ class Table(NamedTuple):
             return "missing"
         try:
             wanted = nft.meaning(namespace, self.family, self.name, self.text, self.terse)
-        except nft.NftError as error:  # an interface that it names is missing, too: so it is not as declared either
-            return f"not as declared, nor can be ({error})"
+        except nft.NftError:  # an interface that it names is missing, too: so it is not as declared either
+            return "not as declared"
         return None if found == wanted else "not as declared"
 
     @property
