@@ -477,23 +477,6 @@ def test_a_namespace_made_anew_gets_its_bindings_back(
     until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {Pair(COA, HOA)}, "it is applied again")
 
 
-def test_what_the_kernel_has_lost_is_mended_also_while_the_database_does_not_answer(
-    lab: RouterLab, controller: FakeController, agent: AgentProcess
-) -> None:
-    controller.know(HA)
-    until(controller.up_to_date, "the agent is there")
-    elsewhere = lab.ovs.database.with_name("away.sock")
-    lab.ovs.database.rename(elsewhere)
-    try:
-        until(lambda: "event=database" in agent.log(), "the agent notices")
-        lab.ip("rt", "link", "set", lab.endpoint().kernel_port, "down")
-        until(lambda: "event=mended" in agent.log(), "the link is mended")
-    finally:
-        elsewhere.rename(lab.ovs.database)
-    until(lambda: agent.log().count("event=database") == 2, "the database is back")
-    assert "event=broken" not in agent.log()
-
-
 def test_ten_thousand_bindings_are_applied_in_bulk(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
