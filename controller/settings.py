@@ -56,6 +56,13 @@ OPTIONS = (
         max=300.0,
         help="Seconds that a switch has to answer before its connection is closed.",
     ),
+    cfg.IntOpt(
+        "switches_without_agent",
+        default=256,
+        min=1,
+        help="Switches connected at a time for which no tunnel agent has reported since the controller runs. Of more,"
+        " the one that has been connected longest is disconnected; it may come back.",
+    ),
     cfg.FloatOpt(
         "read_back_every",
         default=60.0,
@@ -195,6 +202,7 @@ class Settings:
     agent_lease: float
     acknowledge_within: float
     answer_within: float
+    switches_without_agent: int
     read_back_every: float
     forget_after: float
     changes_a_second: int

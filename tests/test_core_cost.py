@@ -12,8 +12,9 @@ from controller.core.agenda import FEW, Agenda
 from controller.core.flows import Flow
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.prefix_index import PrefixIndex
+from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
-from tests.support.world import DPID, FIRST, HOME_AGENT, LEASE, World, established
+from tests.support.world import DPID, FIRST, HOME_ADDRESSES, HOME_AGENT, LEASE, SECOND, World, established
 
 
 def prefixes(place: int, count: int) -> tuple[Prefix, ...]:
@@ -138,3 +139,15 @@ def test_an_agenda_keeps_what_is_planned_whatever_is_cancelled() -> None:
             assert all(planned.pop(each) <= step for each in due)
         assert len(agenda) <= 2 * len(planned) + FEW
     assert set(agenda.due(1e9, 10_000)) == planned.keys()
+
+
+def test_a_report_gives_a_switch_that_no_agent_knows_nothing_to_do() -> None:
+    world = established()
+    stranger = world.connect(2, {"tin": 4}, (), ())
+    while (batch := stranger.flows.take_urgent(world.now, 1000) or stranger.flows.take(world.now, 1000)) is not None:
+        world.offload.confirm(stranger, batch, world.now)
+    assert not stranger.flows.dirty
+    world.post(HOME_ADDRESSES[1], SECOND)
+    assert not stranger.flows.dirty
+    world.offload.acknowledge(2, 0, {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0b")}, None, {}, world.now)
+    assert stranger.flows.dirty, "its agent makes it one that carries packets"

@@ -2,6 +2,7 @@
 """Strangers at the OpenFlow port who say nothing, in whatever numbers: they are sent away, and keep no switch out."""
 
 import contextlib
+import re
 import resource
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bench import Bench
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient, wait_for
@@ -65,6 +67,28 @@ def test_a_shortage_of_files_passes(ovs: Ovs, controller: Controller) -> None:
         wait_for("it is short of files", lambda: "event=accept-failed" in controller.log)
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     wait_for("the switch is connected", lambda: connected(controller) == [f"{1:016x}"])
+
+
+@pytest.mark.expected_ovs_log(r"connection (closed|dropped|timed out)")
+def test_of_switches_that_no_agent_knows_only_some_are_let_in(ovs: Ovs, tmp_path: Path) -> None:
+    with Controller(ovs, tmp_path, "switches_without_agent = 1\nagent_lease = 300") as controller:
+        bench = Bench(ovs, controller)
+        bench.agent(1)
+        for number in (1, 2, 3):
+            ovs.add_bridge(f"br{number}", number, OPENFLOW_PORT)
+            wait_for(
+                f"switch {number} was connected",
+                lambda: f"event=router-connected router={number:016x}" in controller.log,  # noqa: B023
+            )
+        wait_for("a stranger had to go", lambda: "event=switch-turned-away" in controller.log)
+        assert len(connected(controller)) <= 2
+        metrics = controller.text("/metrics").body
+        assert re.search(r'^hoaflow_events_total{name="switch-turned-away"} [1-9]', metrics, re.MULTILINE)
+        for number in (2, 3):
+            bench.agent(number)
+        wait_for("all are connected whose agents have reported", lambda: len(connected(controller)) == 3)
+        assert f"event=router-disconnected router={1:016x}" not in controller.log
+    controller.assert_log_clean()
 
 
 def test_many_who_say_nothing_keep_no_switch_out(ovs: Ovs, controller: Controller) -> None:

@@ -68,9 +68,14 @@ class BindingsDemand:
             found = self._backends[home_agent] = backend_of(self._tunnels, home_agent, self._ports)
         return found
 
+    @property
+    def takes_any(self) -> bool:
+        """Tell whether the agent has announced that packets of any home agent are carried here."""
+        return self._tunnels.flow is not None or bool(self._tunnels.endpoints)
+
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
-        return self._bindings.home_addresses()
+        return self._bindings.home_addresses() if self.takes_any else []
 
     def unit_of(self, home_address: Prefix, now: float) -> Unit:
         """Return what should stand for a home address."""

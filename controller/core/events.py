@@ -103,6 +103,12 @@ EVENTS: Mapping[str, EventType] = {
     "home-agent-forgotten": EventType("A home agent is not known any more.", {"home_agent": HOME_AGENT}),
     "router-connected": EventType("A switch has connected, and its flows have been read.", _ROUTER),
     "router-disconnected": EventType("A switch's connection is gone.", _ROUTER, trouble=True),
+    "switch-turned-away": EventType(
+        "A switch was disconnected, as more are connected than switches_without_agent allows for which no tunnel agent"
+        " has reported: strangers reach the OpenFlow port, or agents are missing.",
+        _ROUTER,
+        trouble=True,
+    ),
     "router-drained": EventType("A router has been taken out of service; its gates close.", _ROUTER),
     "router-undrained": EventType("A router is back in service.", _ROUTER),
     "router-forgotten": EventType("A router is not known any more.", _ROUTER),

@@ -239,8 +239,18 @@ class Offload:
         if router.connected:
             self._event("router-disconnected", router=f"{dpid:016x}")
         router.disconnect(now)
-        if router.tunnels.agent_lease_ends is None and not router.gates.draining:
+        if not self.is_known(dpid):
             del self.routers[dpid]
+
+    def is_known(self, dpid: int) -> bool:
+        """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it: a switch alone may
+        be anybody's who reaches the OpenFlow port."""
+        router = self.routers.get(dpid)
+        return router is not None and (router.tunnels.agent_lease_ends is not None or router.gates.draining)
+
+    def turned_away(self, dpid: int) -> None:
+        """A switch was disconnected, as too many are connected that nobody knows."""
+        self._event("switch-turned-away", router=f"{dpid:016x}")
 
     def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
         """A switch's ports changed."""

@@ -129,6 +129,8 @@ class Router:
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
         """A binding is to be looked at, for which there may be flows of ``former`` ones of the same home address."""
+        if not (self._demand.takes_any or self.flows.installed.has_adopted):
+            return  # anybody can connect such a switch: no binding's flows are there, and none comes
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
             keys = keys_of(each)

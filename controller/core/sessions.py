@@ -163,6 +163,14 @@ class Sessions:
         self._present[dpid] = session = Session(self._offload, dpid)
         return session
 
+    def is_known(self, dpid: int) -> bool:
+        """Tell whether anybody but the switch itself has said that there is this router (see ``Offload.is_known``)."""
+        return self._offload.is_known(dpid)
+
+    def turned_away(self, dpid: int) -> None:
+        """A switch was disconnected, as too many are connected that nobody knows."""
+        self._offload.turned_away(dpid)
+
     def close(self, session: Session, now: float) -> None:
         """A connection is gone. Idempotent."""
         session.end(now)

@@ -54,8 +54,20 @@ class Channels(Mapping[int, SwitchChannel]):
         settings, session = self._settings, self._sessions.open(datapath.id, time.monotonic())
         times = settings.answer_within, settings.read_back_every
         channel = SwitchChannel(datapath, session, self._encoder, *times, self._notify)
+        self._open.pop(datapath.id, None)  # to have the latest connection last
         self._open[datapath.id] = channel
+        self._make_room()
         return channel
+
+    def _make_room(self) -> None:
+        """End the oldest channels of switches that nobody knows, if there are too many: anybody who reaches the port of
+        switches can connect one, and each costs every report and renewal."""
+        known = self._sessions.is_known
+        unknown = [each for dpid, each in self._open.items() if not (each.session.ended or known(dpid))]
+        for channel in unknown[: max(0, len(unknown) - self._settings.switches_without_agent)]:
+            channel.end()
+            self._sessions.turned_away(channel.dpid)
+            self._notify()
 
     def close(self, datapath: "Datapath") -> None:
         """End the channel of a connection that is gone. Idempotent."""
