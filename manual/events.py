@@ -45,6 +45,80 @@ is about. The controller's log has a line for each event.
 | event | what it tells | fields |
 | --- | --- | --- |
 """
+AGENT_HEAD = """
+### What `hoaflow-router run` says
+
+| event | what it tells | fields |
+| --- | --- | --- |
+"""
+AGENT_TAIL = """
+All have `bridge` or `home_agent`. Those in bold are warnings (`database`, `kernel` and `comparison` with `ok` are not).
+"""
+# Of the agent's log: the event, what it tells, its fields.
+AGENT = {
+    "`backend`": (
+        "The backend that the bridge has been found with.",
+        "`backend`: flow or route; `dpid`, `ports`",
+    ),
+    "`endpoints`": (
+        "The tunnel endpoints (`route`) that the database records for the bridge, at the start and when they change.",
+        "`home_agents`, `dpid`",
+    ),
+    "`router-macs`": (
+        "The MAC addresses of the router's kernel: frames for these are for the router. At the start and when "
+        "they change.",
+        "`macs`; `left_out`: how many more there are than the controller takes (64)",
+    ),
+    "`controller`": (
+        "The controller can be reached (`ok`), or not and why: routes are kept.",
+        "`state`, `url`",
+    ),
+    "**`database`**": (
+        "The Open vSwitch database can't be read, or has no such bridge, and why: endpoints are kept, the "
+        "kernel's part is compared all the same. `ok` when it is back.",
+        "`state`",
+    ),
+    "`database-not-followed`": (
+        "ovs-vsctl reaches the database, the agent's own connection does not (a name or `ssl:` in `--db`): "
+        "changes are seen within 3 s instead of at once.",
+        "`reason`",
+    ),
+    "**`mended`**": (
+        "Something of an endpoint, or of the `flow` backend, was not as declared, and is again.",
+        "`home_agent`, `found`: all that was different",
+    ),
+    "**`broken`**": (
+        "Something of an endpoint, or of the `flow` backend, is not as declared and can't be put right. "
+        "It is announced with "
+        "the reason as its `problem`, so the controller closes its gates; `mended` follows when it is whole.",
+        "`home_agent`, `reason`",
+    ),
+    "**`kernel`**": (
+        "The interfaces of the router's kernel can't be read, and why: no sign of life is given, so the controller "
+        "closes the router's gates. `ok` when they can.",
+        "`state`",
+    ),
+    "**`comparison`**": (
+        "Not all could be compared, and why; all is kept. `ok` when it is through.",
+        "`state`",
+    ),
+    "**`failed`**": (
+        "A home address can't be carried; its home agent does.",
+        "`home_address`, `reason`",
+    ),
+    "**`firewall-not-tried`**": (
+        "It could not be told whether the router's packet filter drops what leaves the tunnel.",
+        "`home_agent`, `reason`",
+    ),
+    "**`leftovers`**": (
+        "Routes or pairs that are not wanted any more could not be removed; they are, later.",
+        "`home_agent`, `reason`",
+    ),
+    "`stopped`": (
+        "The agent ends; routes are kept.",
+        "`bridge`",
+    ),
+}
 LOGS = f"""
 All have `time`, in UTC. Those in bold are logged as warnings.
 
@@ -85,4 +159,5 @@ def page() -> str:
         fields = "<br>".join(f"`{field}`: {meaning}" for field, meaning in event.fields.items())
         rows.append(f"| {f'**`{name}`**' if event.trouble else f'`{name}`'} | {event.help} | {fields} |\n")
     rows.append("| `reset` | Events are missing here: load by GET what they were about. | |\n")
-    return HEAD + "".join(rows) + LOGS
+    of_agent = [f"| {event} | {told} | {fields} |\n" for event, (told, fields) in AGENT.items()]
+    return HEAD + "".join(rows) + LOGS + AGENT_HEAD + "".join(of_agent) + AGENT_TAIL

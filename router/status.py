@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from router.datapath import carries_ipv4
-from router.declaration import declaration
+from router.declaration import SomeIcmpSource, declaration
 from router.endpoint import Endpoint
+from router.lock import alone
 from router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from tunnel import namespace
 from tunnel.declaration import Declared, compare
 from tunnel.errors import TunnelError
+from tunnel.objects import HostSetting
 from tunnel.pairs import PairFilter
 from tunnel.seg6 import Seg6Routes
 
@@ -58,10 +60,14 @@ def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
 def not_as_declared(declare: Callable[[], Sequence[Declared]]) -> list[str]:
     """What is not as declared, each with what to do."""
     try:
-        found = compare(declare())
+        with alone():  # the tables that nftables is asked about on the way are no one's but this comparison's
+            found = compare(declare())
     except (TunnelError, OSError) as error:
         return [f"{error}: run setup again"]
-    return [text if ": " in text else f"{text}: run setup again" for _, text in found]
+    return [
+        text if isinstance(declared, HostSetting | SomeIcmpSource) else f"{text}: run setup again"
+        for declared, text in found
+    ]
 
 
 def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointStatus:

@@ -19,13 +19,14 @@ from northbound.access import Access
 from router.agent import Agent, Interruption
 from router.datapath import Datapath
 from router.declaration import IcmpSource, declaration
-from router.endpoint import Endpoint
+from router.endpoint import ENDS_MTU, Endpoint
+from router.former import completed
 from router.keeper import EndpointKeeper
 from router.ovsdb import Bridge, Ovsdb
 from router.plan import Desired
 from router.port import BridgePort, NoOffloads, Recorded
 from tests.support.ovs import Ovs
-from tests.support.router_lab import COA, HOA, HOA4, RouterLab, sh, until
+from tests.support.router_lab import COA, HA, HOA, HOA4, RouterLab, sh, until
 from tunnel import links, nft
 from tunnel.declaration import Declared, compare
 from tunnel.namespace import Namespace, in_namespace
@@ -271,6 +272,42 @@ def test_what_changes_while_all_is_compared_is_compared_again_soon(
             assert heard()
         until(lambda: not heard(), "it is mended")
     until(world.lab.goes_direct, "packets go direct again")
+
+
+def recorded_as_by_version_0_1(world: World) -> None:
+    """Home agent, MAC address and namespace alone, and links as it made them."""
+    record = world.endpoint.record
+    world.ovsdb.forget(record)
+    new = ["hoaflow-kernel-netns", "hoaflow-mtu", "hoaflow-icmp-sources"]
+    world.ovsdb.run("remove", "Port", record.port, "external_ids", *new)
+    for declared in kinds(world)[Mtu]:
+        assert isinstance(declared, Mtu)
+        if declared.mtu == ENDS_MTU:
+            world.inside(lambda: links.change(declared.namespace, declared.name, mtu=1500))  # noqa: B023
+
+
+def test_what_version_0_1_has_set_up_is_completed_and_mended(world: World) -> None:
+    before = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
+    recorded_as_by_version_0_1(world)
+    former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
+    assert [record.mtu for record in former.endpoints] == [0]
+    assert world.inside(lambda: completed(former)) == before
+    assert world.inside(lambda: world.keeper.keep(completed(former))) == {HA}
+    assert world.keeper.broken == {}
+    assert world.inside(lambda: world.ovsdb.bridge(world.lab.bridge)) == before
+    assert world.mend() == ""
+    until(world.lab.goes_direct, "packets go direct")
+
+
+def test_what_version_0_1_has_set_up_and_lost_is_said_with_what_to_do(world: World) -> None:
+    recorded_as_by_version_0_1(world)
+    world.lab.ip("rt", "link", "del", world.endpoint.kernel_port)
+    former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
+    world.inside(lambda: world.keeper.keep(completed(former)))
+    assert "run hoaflow-router setup again" in world.keeper.broken[HA]
+    world.lab.setup()
+    world.mend()
+    until(world.lab.goes_direct, "packets go direct")
 
 
 # They go with the interface or the namespace: `remove` does nothing.

@@ -229,6 +229,10 @@ class RouterLab:
         for number in (1, 2, 4, 5):
             request = ["set", "interface", f"s{number}", f"ofport_request={number}"]
             self.ovs.vsctl("add-port", self.bridge, f"s{number}", "--", *request)
+        self.join()
+
+    def join(self) -> None:
+        """Join the nodes on the bridge, as two links would."""
         for one, other in ((1, 2), (4, 5)):
             for entry, exit_ in ((one, other), (other, one)):
                 self.ovs.ofctl("add-flow", self.bridge, f"priority=1,in_port={entry},actions={exit_}")
