@@ -2,9 +2,9 @@
 """Whether the packet filter of the router's kernel lets through what leaves a tunnel, tried with a real packet.
 
 Rules can be read, but what they come to is for the kernel to say: whoever wrote them (nft, iptables, firewalld, ufw),
-a packet like an answer of an offloaded connection goes the way that all of them go, and the kernel traces which rule
-drops it. Source and destination are the home agent's address, which no packet has; `router.packet_filter` drops it
-after everybody's rules, so it leaves nowhere.
+a packet like an answer of an offloaded connection goes the way that all of them go, then one like a tunnel packet to a
+care-of address, and the kernel traces which rule drops them. Source and destination are the home agent's address, which
+no packet has; `router.packet_filter` drops them after everybody's rules, so they leave nowhere.
 """
 
 from __future__ import annotations
@@ -35,18 +35,28 @@ AGAIN = 0.2  # seconds between packets: the first may come before the trace is l
 LOOK = 30.0  # seconds between tries while the rules stay
 ALLOW = 'let through what comes from hfk-*, e.g. nft insert rule inet filter forward iifname "hfk-*" accept'
 TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
+HEADERS = 14 + 40  # octets, Ethernet's and IPv6's
 
 
 def what_drops(endpoint: Endpoint, ended: threading.Event | None = None) -> str | None:
-    """Say what drops packets that leave the tunnel, None if they get through. Only IPv6 is tried.
+    """Say what drops packets that leave the endpoint, None if they get through. Only IPv6 is tried.
 
     Raises TunnelError when that cannot be told, and when it is `ended`.
     """
     kernel_side = links.link(endpoint.kernel_namespace, endpoint.kernel_port)
     if kernel_side is None:
         raise RouterError(f"interface {endpoint.kernel_port} is missing")
-    frame = _answer(endpoint, kernel_side["mac"])
+    for said, payload in (
+        ("", _answer(endpoint)),
+        (" (tunnel packets, IPv6 next header 41)", _tunnel_packet(endpoint)),
+    ):
+        reason = _try(endpoint, _frame(kernel_side["mac"], payload), ended or threading.Event())
+        if reason is not None:
+            return reason + said
+    return None
 
+
+def _try(endpoint: Endpoint, frame: bytes, ended: threading.Event) -> str | None:
     def listen() -> subprocess.Popen[bytes]:
         return subprocess.Popen(["nft", "monitor", "trace"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
@@ -61,7 +71,7 @@ def what_drops(endpoint: Endpoint, ended: threading.Event | None = None) -> str 
         raise RouterError("nft was not found: install Debian's package nftables") from error
     try:
         with in_namespace(endpoint.namespace, open_link) as link:
-            return _verdict(monitor, link, frame, endpoint, ended or threading.Event())
+            return _verdict(monitor, link, frame, endpoint, ended)
     finally:
         monitor.kill()
         monitor.communicate()
@@ -117,6 +127,8 @@ def _verdict(
 ) -> str | None:
     assert monitor.stdout is not None
     deadline, forwarded, rest = time.monotonic() + TIMEOUT, False, b""
+    # Others may try at the same time, and what was tried before may be late: known by the length in its IPv6 header.
+    length, ours = f" ip6 length {len(frame) - HEADERS} ", set[str]()
     while time.monotonic() < deadline:
         if ended.is_set():
             raise RouterError("the packet filter was not tried to the end")
@@ -127,7 +139,12 @@ def _verdict(
                 raise RouterError("`nft monitor trace` ended: is this root?")
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
-                _, _, _, family, table, chain, *what = line.decode(errors="replace").split()
+                text = line.decode(errors="replace")
+                _, _, trace, family, table, chain, *what = text.split()
+                if what[0] == "packet:" and length in f"{text} ":
+                    ours.add(trace)
+                if trace not in ours:
+                    continue
                 if table == endpoint.namespace and chain == PROBE_CHAIN:
                     return None
                 forwarded = forwarded or (table == endpoint.namespace and chain == FORWARD_CHAIN)
@@ -139,15 +156,21 @@ def _verdict(
     raise RouterError(f"the router's kernel did not forward a packet to {endpoint.home_agent}: has it a route there?")
 
 
-def _answer(endpoint: Endpoint, mac: str) -> bytes:
-    """An Ethernet frame as it leaves the tunnel: the second packet of a TCP connection's beginning."""
-    address = socket.inet_pton(socket.AF_INET6, endpoint.home_agent)
+def _answer(endpoint: Endpoint) -> bytes:
+    """An IPv6 packet as it leaves the tunnel: the second packet of a TCP connection's beginning."""
     tcp = struct.pack("!HHIIBBHHH", 443, 50000, 1, 1, 5 << 4, SYN_ACK, 1024, 0, 0)
-    header = struct.pack("!IHBB", 6 << 28, len(tcp), TCP, HOP_LIMIT) + address + address
-    return (
-        bytes.fromhex(mac.replace(":", ""))
-        + bytes.fromhex("020000000001")
-        + struct.pack("!H", ETH_P_IPV6)
-        + header
-        + tcp
-    )
+    return _ipv6(endpoint, TCP, tcp)
+
+
+def _tunnel_packet(endpoint: Endpoint) -> bytes:
+    """An IPv6 packet as it enters the tunnel, with an empty one inside."""
+    return _ipv6(endpoint, socket.IPPROTO_IPV6, _ipv6(endpoint, socket.IPPROTO_NONE, b""))
+
+
+def _ipv6(endpoint: Endpoint, next_header: int, payload: bytes) -> bytes:
+    address = socket.inet_pton(socket.AF_INET6, endpoint.home_agent)
+    return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + address + address + payload
+
+
+def _frame(mac: str, packet: bytes) -> bytes:
+    return bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("020000000001") + struct.pack("!H", ETH_P_IPV6) + packet

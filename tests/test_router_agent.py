@@ -301,6 +301,10 @@ def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
     assert "warning" not in lab.setup()
     doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
     assert "what leaves the tunnel gets through" in doctor
+    lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "ip6", "nexthdr", "41", "drop")
+    failed = until(lambda: controller.last()["failed"], "the agent notices that no tunnel packet gets to a mobile node")
+    assert "ip6 nexthdr ipv6 drop (tunnel packets, IPv6 next header 41)" in failed[0]["reason"]
+    assert "next header 41" in lab.setup()
 
 
 def test_ipv4_bindings_fail_alone_where_the_router_does_not_forward_ipv4(
