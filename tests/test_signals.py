@@ -11,14 +11,17 @@ from tests.support.processes import marked
 WORKER = "popen//python={}/scripts/isolated-python"
 # A test that holds what tests hold: a namespace, an Open vSwitch in it, and a process in a session of its own.
 TEST = """
-import subprocess, time
+import pathlib, subprocess, time
 from tests.support.ovs import Ovs
 
 def test_that_goes_on(tmp_path):
     with Ovs(tmp_path) as ovs:
         ovs.add_bridge("br0", 1)
         subprocess.Popen(["sleep", "601"], start_new_session=True)
-        time.sleep(600)
+        try:
+            time.sleep(600)
+        finally:
+            pathlib.Path(__file__).with_name("ended").touch()
 """
 CHECKOUT = Path(__file__).parents[1]
 RUNS = {
@@ -56,4 +59,6 @@ def test_nothing_is_left_of_a_run(pending_test: Path, run: str, number: signal.S
         started.send(number, group=number in (signal.SIGINT, signal.SIGHUP))
         started.assert_nothing_is_left()
     assert started.process.returncode not in (0, 1)
+    in_order = awaited == "sleep" and number is not signal.SIGKILL
+    assert (pending_test / "ended").exists() == in_order, started.log.read_text()
     assert (set(Path("/run/netns").iterdir()), set(Path("/sys/class/net").iterdir())) == before
