@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.logs import assert_log_clean, errors_in
 from tests.support.ovs import Ovs
+from tests.support.skips import why_not_skipped
 
 pytest_plugins = ["pytester"]
 
@@ -82,10 +83,21 @@ def test_what_cannot_run_fails_in_continuous_integration(
     )
     result = pytester.runpytest_subprocess("--continue-on-collection-errors")
     assert (result.ret == 0) == (status == 0)
+    assert result.parseoutcomes()["xfailed"] == 1, "a known failure is no skip"
     if status:
         result.stdout.fnmatch_lines_random(["*test_with_an_engine cannot be skipped*no engine*", "*no such host*"])
     else:
         result.assert_outcomes(skipped=2, xfailed=1)
+
+
+@pytest.mark.parametrize(("machine", "may"), [("x86_64", False), ("aarch64", True)])
+def test_what_needs_another_machine_may_be_skipped_in_continuous_integration(
+    monkeypatch: pytest.MonkeyPatch, machine: str, may: bool
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert (why_not_skipped("tests/test_guest.py::test_x", "no emulator") is None) == may
+    assert why_not_skipped("tests/test_cli.py::test_x", "no emulator") is not None
 
 
 def test_what_tests_start_has_default_signals_whatever_this_run_ignores(
