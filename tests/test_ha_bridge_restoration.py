@@ -244,6 +244,18 @@ def test_nothing_is_put_back_unless_asked_for_but_what_was_frozen_is_kept(contro
     assert after.added == []
 
 
+def test_what_the_home_agent_ends_by_itself_is_not_put_back(controller: Controller) -> None:
+    home_agent = VolatileHomeAgent({HOA: LINK, MOVING: LINK})
+    try:
+        with bridge(*command(controller, home_agent.terminal.port, "--restore")) as process:
+            process.wait("snapshot-sent")
+            del home_agent.bindings[MOVING]
+            controller.wait(lambda: controller.care_of() == {HOA: LINK})
+    finally:
+        home_agent.terminal.close()
+    assert home_agent.added == []
+
+
 def test_restoring_needs_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--controller", "http://127.0.0.1:1", "--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX]
     with pytest.raises(SystemExit):
