@@ -217,7 +217,7 @@ class RouterLab:
             self._steered = number
         pings = [
             subprocess.Popen(
-                ["ip", "netns", "exec", self.names[node], "ping", "-n", "-c1", "-W1", *arguments],
+                ["nsenter", f"--net=/run/netns/{self.names[node]}", "ping", "-n", "-c1", "-W1", *arguments],
                 stdout=subprocess.DEVNULL,
             )
             for node, *arguments in (("cn", HOA), ("cn", HOA4), ("mn", "-I", HOA, CN))
