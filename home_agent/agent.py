@@ -92,7 +92,7 @@ class HomeAgent:
         self._undo.callback(self._home_link.close)
         load = Load(address) if self._settings.metrics is not None else None
         wanted = declaration(self._settings.policy, self._tunnels, self._home_link, load, self._rebind)
-        self._upkeep = Upkeep(wanted)
+        self._upkeep = Upkeep(wanted, lambda: self._tunnels.ports)
         self._undo.callback(self._upkeep.close)
         for declared in wanted:
             self._undo.callback(declared.remove)
@@ -130,7 +130,7 @@ class HomeAgent:
                 self._answer()
                 self._install_restored()
                 if now >= self._upkeep.due and not self._to_install:
-                    self._upkeep.look()
+                    self._upkeep.work()
                 due = min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
                 wait = 0.0 if self._to_install else max(0.0, due - time.monotonic())
                 for key, events in self._selector.select(wait):
@@ -270,7 +270,8 @@ class HomeAgent:
         """Makes one change of what is wanted. Where the kernel refuses it, something that it needs is gone: all that is
         wanted is mended, this change with it. Returns why that failed, too."""
         try:
-            change()
+            with self._upkeep.own_change():
+                change()
         except KERNEL_ERRORS as error:
             LOG.debug("change-refused", reason=error, action="mend")
             if not self._upkeep.look():

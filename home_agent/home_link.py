@@ -3,27 +3,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterator
 
 from pyroute2 import IPRoute, NetlinkError
 
-from hoaflow.linux import AF_INET6, NDA_DST, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_GETNEIGH
+from hoaflow.linux import AF_INET6, NDA_DST, RTM_GETNEIGH
 from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
 from tunnel import links
 from tunnel.links import LinkError
+from tunnel.look import NDMSG as NEIGHBOUR
 from tunnel.look import Look
-from tunnel.rtnetlink import attributes
+from tunnel.rtnetlink import RouteSocket, attributes
 
 OWNER = 16
 """Protocol number of our proxy entries and routes: the one UMIP's have."""
 
 NTF_PROXY = 0x08
 NDA_PROTOCOL = 12
-NETLINK_TIMEOUT = 5.0
 IFA_F_DADFAILED = 0x08
 
 
@@ -77,23 +77,20 @@ class HomeLink:
 
     def defended(self) -> set[str]:
         """The addresses that our proxy entries are for, as the kernel has them. Raises OSError."""
+        return {address for entry in self.listed() if (address := self.proxied(entry)) is not None}
+
+    def listed(self) -> list[bytes]:
+        """All proxy entries as the kernel has them, for `proxied`: to parse many takes much longer. Raises OSError."""
         # pyroute2's dump of neighbours leaves the flag out that asks for proxy entries.
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-            netlink.settimeout(NETLINK_TIMEOUT)
-            body = struct.pack("=BxxxiHBB", socket.AF_INET6, 0, 0, NTF_PROXY, 0)
-            head = struct.pack("=IHHII", 16 + len(body), RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-            netlink.send(head + body)
-            found: set[str] = set()
-            while True:
-                data = netlink.recv(1 << 16)
-                while data:
-                    length, kind = struct.unpack_from("=IH", data)
-                    if kind in (NLMSG_DONE, NLMSG_ERROR):
-                        return found
-                    entry = dict(attributes(data[28:length]))
-                    if data[20:24] == struct.pack("=i", self._index) and entry.get(NDA_PROTOCOL) == bytes([OWNER]):
-                        found.add(socket.inet_ntop(socket.AF_INET6, entry[NDA_DST]))
-                    data = data[(length + 3) & ~3 :]
+        with contextlib.closing(RouteSocket()) as netlink:
+            return list(netlink.listing(RTM_GETNEIGH, NEIGHBOUR.pack(AF_INET6, 0, 0, NTF_PROXY, 0)))
+
+    def proxied(self, entry: bytes) -> str | None:
+        """The address that an entry of ours is for; None for those of others and of other links."""
+        facts = dict(attributes(entry[NEIGHBOUR.size :]))
+        if NEIGHBOUR.unpack_from(entry)[1] != self._index or facts.get(NDA_PROTOCOL) != bytes([OWNER]):
+            return None
+        return socket.inet_ntop(socket.AF_INET6, facts[NDA_DST])
 
     def close(self) -> None:
         self.receiver.close()

@@ -3,30 +3,44 @@
 
 Several home addresses behind one care-of address share a device. A handover of the only one changes the device's
 remote and leaves the route alone, so that whoever follows the kernel sees one event.
+
+    rule 5    to HA, protocol 41, mark of accepted pairs     lookup local    (delivered to its tunnel device)
+    rule 10   not (to HA, protocol 41)                       lookup local
+
+The kernel's rule for table local is gone, so a tunnel packet without the mark is delivered to no device: without the
+check against spoofing, which gives the mark, nothing comes out of a tunnel.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute, NetlinkError
 
-from hoaflow.linux import IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, MAIN_TABLE
-from home_agent.declared import HostRoute, HostRoutes, off
+from hoaflow.addresses import format_address
+from hoaflow.linux import IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
+from home_agent.declared import HostRoute, HostRoutes, RouteMaker, off, paused
 from home_agent.home_link import OWNER
-from tunnel.declaration import Declared
+from home_agent.objects import LocalRule
+from tunnel.declaration import Declared, Steps, at_once
 from tunnel.links import LinkError
-from tunnel.look import Look
+from tunnel.local import LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
+from tunnel.look import IFINFO, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, Look
+from tunnel.pairs import IPV6_MARK
+from tunnel.routing import Rule
+from tunnel.rtnetlink import attributes
 
+KIND = "ip6tnl"
 PREFIX = "hoatnl"
 PROBE = f"{PREFIX}0"
 ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
+IFLA_IPTUN_LOCAL, IFLA_IPTUN_REMOTE, IFLA_IPTUN_TTL, IFLA_IPTUN_FLAGS, IFLA_IPTUN_PROTO = 2, 3, 4, 8, 9
 KERNELS_FLAGS = 0x70000
 """IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
 IP6_TNL_F_MIP6_DEV = 0x8
@@ -61,17 +75,29 @@ class Devices:
 
     def difference(self, look: Look) -> str | None:
         """See `Declared`."""
-        links = self._links()
-        wrong = [name for name, link in links.items() if not self._right(link, self.remotes.get(name))]
-        return off("tunnel devices", self.remotes.keys() - links.keys(), wrong)
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        read, remotes, mtus = look.listed_links(None), dict(self.remotes), dict(self._mtus)
+        found, wrong = set(), []
+        for message in paused(read):
+            if message is None:
+                yield
+            elif (device := _device(message)) is not None:
+                found.add(device.name)
+                if not self._right(device, remotes.get(device.name), mtus.get(device.name)):
+                    wrong.append(device.name)
+        return off("tunnel devices", remotes.keys() - found, wrong)
 
     def make(self) -> None:
         """See `Declared`."""
-        links = self._links()
-        for name in links.keys() - self.remotes.keys():
+        with Look() as look:
+            devices = {each.name: each for message in look.listed_links(None) if (each := _device(message)) is not None}
+        for name in devices.keys() - self.remotes.keys():
             self.delete(name)
         for name, remote in self.remotes.items():
-            if name not in links or not self._right(links[name], remote):
+            if name not in devices or not self._right(devices[name], remote, self._mtus.get(name)):
                 self.put(name, remote)
 
     def remove(self) -> None:
@@ -84,13 +110,13 @@ class Devices:
         parameters = self._parameters(remote)
         try:
             found = self._link(name)
-            if found is not None and _data(found) is None:
-                self.delete(name)  # of another kind
+            if found is not None and _kind(found) != KIND:
+                self.delete(name)
                 found = None
             if found is None:
-                self._netlink.link("add", ifname=name, kind="ip6tnl", **parameters)
+                self._netlink.link("add", ifname=name, kind=KIND, **parameters)
             else:
-                self._netlink.link("set", index=found["index"], kind="ip6tnl", **parameters)
+                self._netlink.link("set", index=found["index"], kind=KIND, **parameters)
             if found is None or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
             (SETTINGS / name / "forwarding").write_text("1")
@@ -111,23 +137,17 @@ class Devices:
         """Close its socket."""
         self._netlink.close()
 
-    def _links(self) -> dict[str, Any]:
-        links = {str(link.get("ifname")): link for link in self._netlink.get_links()}
-        return {name: link for name, link in links.items() if name.startswith(PREFIX)}
-
     def _link(self, name: str) -> Any:
         """One link, None when it is not there; the others are not read, for a handover waits for this."""
         return next((link for n in self._netlink.link_lookup(ifname=name) for link in self._netlink.get_links(n)), None)
 
-    def _right(self, link: Any, remote: str | None) -> bool:
-        data, name = _data(link), str(link.get("ifname"))
-        if data is None or remote is None or not link["flags"] & IFF_UP or link.get("mtu") != self._mtus.get(name):
+    def _right(self, device: Device, remote: str | None, mtu: int | None) -> bool:
+        if remote is None or not device.up or device.mtu != mtu or device.parameters != self._parameters(remote):
             return False
-        says = {key: data.get_attr(f"IFLA_{key.upper()}") for key in self._parameters(remote)}
-        says["ip6tnl_flags"] &= ~KERNELS_FLAGS
-        if says != self._parameters(remote):
+        try:
+            return (SETTINGS / device.name / "forwarding").read_text().strip() == "1"
+        except FileNotFoundError:
             return False
-        return (SETTINGS / name / "forwarding").read_text().strip() == "1"
 
     def _parameters(self, remote: str) -> dict[str, object]:
         return {
@@ -150,15 +170,27 @@ class Ip6tnlPlane:
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
         """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
-        self._wanted = wanted
+        self._home_agent, self._wanted = home_agent, wanted
         self._tunnels = Devices(home_agent)
-        self._netlink = IPRoute()
+        self._routes = RouteMaker(MAIN_TABLE, OWNER)
         self._devices: dict[str, str] = {}  # home address → device
 
     def declaration(self) -> list[Declared]:
         """See `Plane`."""
-        ours = HostRoutes(MAIN_TABLE, self._routes, lambda route: route.protocol == OWNER, self._put_routes)
-        return [self._tunnels, ours]
+        marked = Rule(
+            None,
+            TUNNEL_RULE_PREFERENCE,
+            LOCAL_TABLE,
+            dst=f"{self._home_agent}/128",
+            fwmark=IPV6_MARK,
+            ip_proto=socket.IPPROTO_IPV6,
+        )
+        return [
+            self._tunnels,
+            HostRoutes(MAIN_TABLE, self._devices, _leading_to, lambda route: route.protocol == OWNER, self._put_routes),
+            marked,
+            LocalRule(LOCAL_RULE_PREFERENCE, not_tunnelled_to=self._home_agent),
+        ]
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """See `Plane`."""
@@ -174,7 +206,7 @@ class Ip6tnlPlane:
         self._devices[home_address] = device
         if target is None:
             self._tunnels.put(device, care_of_address)
-        self._put_routes([f"{home_address}/128"])
+        self._put_routes([home_address])
         self._release(current)
 
     def untunnel(self, home_address: str) -> None:
@@ -183,17 +215,22 @@ class Ip6tnlPlane:
         if device is None:
             return
         if self._users(device):
-            self._route("del", f"{home_address}/128", device)
+            self._routes.delete(home_address)
         self._release(device)
 
     def device(self, home_address: str) -> str:
         """See `Plane`."""
         return self._devices.get(home_address, "-")
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """See `Plane`."""
+        return frozenset((self._routes.port,))
+
     def close(self) -> None:
         """See `Plane`."""
         self._tunnels.close()
-        self._netlink.close()
+        self._routes.close()
 
     def _users(self, device: str) -> int:
         return list(self._devices.values()).count(device)
@@ -203,32 +240,49 @@ class Ip6tnlPlane:
             del self._tunnels.remotes[device]
             self._tunnels.delete(device)  # its route goes with it
 
-    def _routes(self, look: Look) -> dict[str, HostRoute]:
-        return {
-            f"{home}/128": HostRoute(OWNER, ROUTE_METRIC, look.link(None, device).number)
-            for home, device in self._devices.items()
+    def _put_routes(self, home_addresses: Iterable[str]) -> None:
+        interfaces = {home: socket.if_nametoindex(self._devices[home]) for home in home_addresses}
+        self._routes.put(interfaces, ROUTE_METRIC)
+
+
+class Device(NamedTuple):
+    """A tunnel device as the kernel lists it; `parameters`: as it was asked for, None when it is of another kind."""
+
+    name: str
+    up: bool
+    mtu: int
+    parameters: dict[str, object] | None
+
+
+def _device(message: bytes) -> Device | None:
+    """A device whose name is one of ours."""
+    facts = dict(attributes(message[IFINFO.size :]))
+    name = facts[IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
+    if not name.startswith(PREFIX):
+        return None
+    info = dict(attributes(facts.get(IFLA_LINKINFO, b"")))
+    parameters: dict[str, object] | None = None
+    if info.get(IFLA_INFO_KIND, b"").rstrip(b"\0") == KIND.encode():
+        data = dict(attributes(info[IFLA_INFO_DATA]))
+        parameters = {
+            "ip6tnl_local": format_address(data[IFLA_IPTUN_LOCAL]),
+            "ip6tnl_remote": format_address(data[IFLA_IPTUN_REMOTE]),
+            "ip6tnl_proto": data[IFLA_IPTUN_PROTO][0],
+            "ip6tnl_ttl": data[IFLA_IPTUN_TTL][0],
+            "ip6tnl_flags": struct.unpack("=I", data[IFLA_IPTUN_FLAGS])[0] & ~KERNELS_FLAGS,
         }
-
-    def _put_routes(self, prefixes: Iterable[str]) -> None:
-        for prefix in prefixes:
-            self._route("replace", prefix, self._devices[prefix.removesuffix("/128")])
-
-    def _route(self, verb: str, prefix: str, device: str) -> None:
-        try:
-            self._netlink.route(
-                verb,
-                dst=prefix,
-                oif=socket.if_nametoindex(device),
-                proto=OWNER,
-                priority=ROUTE_METRIC,
-                family=socket.AF_INET6,
-            )
-        except (NetlinkError, OSError) as error:
-            if (verb, getattr(error, "code", 0)) != ("del", errno.ESRCH):
-                raise LinkError(f"route {prefix} dev {device}: {error}") from error
+    flags = IFINFO.unpack_from(message)[3]
+    return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters)
 
 
-def _data(link: Any) -> Any:
-    """What a link says of itself as an ip6tnl device; None if it is none."""
+def _leading_to(_: Look, device: str) -> HostRoute:
+    # Looked up now: the device may be younger than what the look has seen.
+    try:
+        return HostRoute(OWNER, ROUTE_METRIC, socket.if_nametoindex(device))
+    except OSError:
+        return HostRoute(OWNER, ROUTE_METRIC, 0)  # there is none, which is said of the devices
+
+
+def _kind(link: Any) -> str | None:
     info = link.get_attr("IFLA_LINKINFO")
-    return None if info is None or info.get_attr("IFLA_INFO_KIND") != "ip6tnl" else info.get_attr("IFLA_INFO_DATA")
+    return None if info is None else info.get_attr("IFLA_INFO_KIND")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
@@ -81,11 +82,15 @@ class MainRule:
 class LocalRule:
     """The rule that looks into table `local` at this preference and no earlier, where the kernel has it at 0.
 
-    The rules that have to come before it are declared after it: local addresses are found at every moment.
+    The rules that have to come before it are declared where no moment is without what they do.
     """
 
-    def __init__(self, preference: int) -> None:
+    def __init__(self, preference: int, not_tunnelled_to: str = "") -> None:
+        """`not_tunnelled_to`: an address whose IPv6-in-IPv6 packets it does not apply to."""
         self._rule = Rule(None, preference, LOCAL_TABLE)
+        if not_tunnelled_to:
+            condition = f"{not_tunnelled_to}/128"
+            self._rule = Rule(None, preference, LOCAL_TABLE, dst=condition, ip_proto=socket.IPPROTO_IPV6, invert=True)
 
     def __str__(self) -> str:
         return str(self._rule)
@@ -110,6 +115,8 @@ class LocalRule:
 
     def _early(self, look: Look) -> list[int]:
         """Preferences of rules that look into table local whatever the packet is."""
+        all_packets = Rule(None, 0, LOCAL_TABLE).facts
         rules = look.rules(None, AF_INET6)
-        own = [rule.facts for rule in rules if rule.preference == self._rule.preference]
-        return [rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts in own]
+        return [
+            rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts == all_packets
+        ]

@@ -14,14 +14,12 @@ by: the kernel looks up the packet anew. So they stay when an uplink or the home
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Iterable, Mapping
 
-from pyroute2 import IPRoute, NetlinkError
-
+from hoaflow.addresses import parse_ipv6_address
 from hoaflow.linux import AF_INET6, MAIN_TABLE
-from home_agent.declared import HostRoute, HostRoutes
+from home_agent.declared import HostRoute, HostRoutes, RouteMaker
 from home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from home_agent.home_link import OWNER
 from home_agent.objects import Borrowed, LocalRule
@@ -54,13 +52,15 @@ class Seg6Plane:
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
         """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
         self._home_agent, self._wanted = home_agent, wanted
-        self._netlink = IPRoute()
         self._routes = Seg6Routes(protocol=OWNER)
+        self._through = RouteMaker(HAIRPIN_TABLE, HAIRPIN_OWNER)
 
     def declaration(self) -> list[Declared]:
         """See `Plane`."""
-        hosts = HostRoutes(MAIN_TABLE, self._encapsulating, lambda route: route.protocol == OWNER, self._encapsulate)
-        through = HostRoutes(HAIRPIN_TABLE, self._through_hairpin, lambda _: True, self._lead_through_hairpin)
+        hosts = HostRoutes(
+            MAIN_TABLE, self._wanted, _encapsulating, lambda route: route.protocol == OWNER, self._encapsulate
+        )
+        through = HostRoutes(HAIRPIN_TABLE, self._wanted, _through_hairpin, lambda _: True, self._lead_through_hairpin)
         return [
             *hairpin(),
             Borrowed(f"{EXIT}.forwarding", "1"),
@@ -87,16 +87,17 @@ class Seg6Plane:
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """See `Plane`."""
         self._routes.encapsulate(home_address, care_of_address, None, EXIT)
-        self._lead_through_hairpin([f"{home_address}/128"])
+        self._lead_through_hairpin([home_address])
 
     def untunnel(self, home_address: str) -> None:
         """See `Plane`."""
-        try:
-            self._netlink.route("del", dst=f"{home_address}/128", table=HAIRPIN_TABLE, family=socket.AF_INET6)
-        except NetlinkError as error:
-            if error.code != errno.ESRCH:
-                raise LinkError(f"removing route {home_address} of table {HAIRPIN_TABLE}: {error}") from error
+        self._through.delete(home_address)
         self._routes.remove(home_address)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """See `Plane`."""
+        return frozenset((self._routes.port, self._through.port))
 
     def device(self, home_address: str) -> str:
         """See `Plane`."""
@@ -105,36 +106,22 @@ class Seg6Plane:
     def close(self) -> None:
         """See `Plane`."""
         self._routes.close()
-        self._netlink.close()
+        self._through.close()
 
-    def _encapsulating(self, look: Look) -> dict[str, HostRoute]:
-        number = look.link(None, EXIT).number
-        return {
-            f"{home}/128": HostRoute(OWNER, METRIC, number, encap=encapsulation(care_of))
-            for home, care_of in self._wanted.items()
-        }
-
-    def _encapsulate(self, prefixes: Iterable[str]) -> None:
-        homes = [prefix.removesuffix("/128") for prefix in prefixes]
-        refused = self._routes.encapsulate_all({home: self._wanted[home] for home in homes}, None, EXIT)
+    def _encapsulate(self, home_addresses: Iterable[str]) -> None:
+        refused = self._routes.encapsulate_all({home: self._wanted[home] for home in home_addresses}, None, EXIT)
         for home_address, reason in refused.items():
             raise LinkError(f"route {home_address} encapsulated to its care-of address: {reason}")
 
-    def _through_hairpin(self, look: Look) -> dict[str, HostRoute]:
-        route = HostRoute(HAIRPIN_OWNER, METRIC, look.link(None, ENTRY).number, EXIT_ADDRESS)
-        return {f"{home}/128": route for home in self._wanted}
+    def _lead_through_hairpin(self, home_addresses: Iterable[str]) -> None:
+        entry = socket.if_nametoindex(ENTRY)
+        gateway = parse_ipv6_address(EXIT_ADDRESS)
+        self._through.put(dict.fromkeys(home_addresses, entry), METRIC, gateway)
 
-    def _lead_through_hairpin(self, prefixes: Iterable[str]) -> None:
-        for prefix in prefixes:
-            try:
-                self._netlink.route(
-                    "replace",
-                    dst=prefix,
-                    gateway=EXIT_ADDRESS,
-                    oif=socket.if_nametoindex(ENTRY),
-                    table=HAIRPIN_TABLE,
-                    proto=HAIRPIN_OWNER,
-                    family=socket.AF_INET6,
-                )
-            except NetlinkError as error:
-                raise LinkError(f"route {prefix} of table {HAIRPIN_TABLE}: {error}") from error
+
+def _encapsulating(look: Look, care_of_address: str) -> HostRoute:
+    return HostRoute(OWNER, METRIC, look.link(None, EXIT).number, encap=encapsulation(care_of_address))
+
+
+def _through_hairpin(look: Look, _: str) -> HostRoute:
+    return HostRoute(HAIRPIN_OWNER, METRIC, look.link(None, ENTRY).number, EXIT_ADDRESS)

@@ -43,6 +43,10 @@ class Plane(Protocol):
     def device(self, home_address: str) -> str:
         """Return what the terminal names as the tunnel."""
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """The netlink ports of its changes to routes."""
+
     def close(self) -> None:
         """Close its sockets; what is declared stays."""
 
@@ -111,6 +115,12 @@ class Tunnels:
         """Reverse-tunnelled packets (accepted, dropped)."""
         return self._pairs.counters()
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """The netlink ports of changes made by `tunnel` and `untunnel`, as far as they are known."""
+        return self._plane.ports | {self._pairs.port}
+
     def close(self) -> None:
         """Close its sockets."""
         self._plane.close()
+        self._pairs.close()

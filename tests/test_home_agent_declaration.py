@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The home agent's seg6 plane under hands that take away, change and double what it declared; packets are counted."""
 
-from tests.support.mobility import CARE_OF_2, HOME_ADDRESS, HOME_AGENT, Lab
-from tests.support.sabotage import Sabotage
+from collections.abc import Sequence
 
-DOUBLE = f"ip -6 route add {HOME_ADDRESS} dev hl proto static metric 1"
-SEG6 = {
+from tests.support.mobility import CARE_OF_2, HOME_ADDRESS, HOME_AGENT, Lab
+from tests.support.sabotage import DOUBLE, LOCAL_RULES, Sabotage
+
+SEG6: dict[str, Sequence[str]] = {
     "link hoaflow-out - hoaflow-in added": ["ip link del hoaflow-out", "ip link del hoaflow-in"],
     "MAC address of hoaflow-out set to 02:68:6f:61:00:01": ["ip link set hoaflow-out address 02:00:00:00:00:07"],
     "MAC address of hoaflow-in set to 02:68:6f:61:00:02": ["ip link set hoaflow-in address 02:00:00:00:00:07"],
@@ -44,11 +45,7 @@ SEG6 = {
     ],
     f"decapsulation for {HOME_AGENT} to 0": ["ip -6 route flush table 41"],
     "no other routes of table 41": [f"ip -6 route add {HOME_AGENT} dev hl table 41 proto static metric 1"],
-    "rule 10 (IPv6) looks into table 255": [
-        "ip -6 rule add pref 0 lookup local",
-        "ip -6 rule add pref 3 lookup local",
-        "ip -6 rule del pref 10",
-    ],
+    "rule 10 (IPv6) looks into table 255": LOCAL_RULES,
     "rule 5 (IPv6) looks into table 41": [
         "ip -6 rule del pref 5",
         f"ip -6 rule add pref 5 to {HOME_AGENT} lookup 77",
@@ -58,4 +55,4 @@ SEG6 = {
 
 def test_whatever_is_done_to_the_seg6_plane_is_found_and_mended() -> None:
     with Lab() as lab:
-        assert Sabotage(lab, SEG6, fails_closed=True).run() == []
+        assert Sabotage(lab, "seg6", SEG6).run() == []

@@ -19,7 +19,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 
 from hoaflow.linux import NETLINK_NETFILTER, NFNLGRP_NFTABLES
@@ -69,13 +69,18 @@ class Changes:
     ) -> None:
         self.close()
 
-    def drain(self) -> bool:
-        """Return whether something has changed since the last call."""
+    def drain(self, own: Collection[int] = (), by_kernel: bool = True) -> bool:
+        """Return whether something has changed since the last call.
+
+        `own`: numbers of sockets of whoever asks, whose changes do not count. `by_kernel`: whether those count that no
+        socket asked for, as the kernel made them by itself or doesn't say for whom (many of links).
+        """
+        silent = {*own} | ({0} if not by_kernel else set()) | ({os.getpid()} if not self._own else set())
         changed, deadline = False, time.monotonic() + LONGEST_DRAIN
         for each in self.sockets:
             try:
                 while (heard := each.recv(1 << 16)) and time.monotonic() < deadline:
-                    changed = changed or self._own or not all(number == os.getpid() for number in _numbers(heard))
+                    changed = changed or any(number not in silent for number in _numbers(heard))
             except BlockingIOError:
                 pass
             except OSError:  # ENOBUFS: words were lost, which says the same

@@ -8,8 +8,8 @@ and taking down are the functions below, so nothing can be set up that is not co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from tunnel.errors import TunnelError
 from tunnel.links import MissingInterface
@@ -17,7 +17,10 @@ from tunnel.look import Look, Missing
 from tunnel.namespace import NamespaceError
 from tunnel.objects import NamedNamespace
 
+T = TypeVar("T")
 Say = Callable[[str], None]
+Steps = Generator[None, None, T]
+"""Something that takes long, done step by step; it returns its result."""
 
 
 class Unmendable(TunnelError):
@@ -46,6 +49,14 @@ class Declared(Protocol):
         """
 
 
+@runtime_checkable
+class Sliced(Protocol):
+    """A declared object of many parts: where something else has to be done meanwhile, it is looked at in slices."""
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """Say the same as `difference`, with a pause every few milliseconds. What is there is read before the first."""
+
+
 class Difference(NamedTuple):
     """An object that is not as declared, and what is there instead."""
 
@@ -61,17 +72,36 @@ def compare(declaration: Sequence[Declared], look: Look | None = None) -> list[D
     if look is None:
         with Look() as fresh:
             return compare(declaration, fresh)
+    return at_once(compared(declaration, look))
+
+
+def compared(declaration: Sequence[Declared], look: Look) -> Steps[list[Difference]]:
+    """`compare` with pauses: after each object, and within those that are `Sliced`."""
     found: list[Difference] = []
     unplaced: list[Difference] = []
     for declared in declaration:
         try:
-            difference = declared.difference(look)
+            if isinstance(declared, Sliced):
+                difference = yield from declared.slices(look)
+            else:
+                difference = declared.difference(look)
         except (Missing, NamespaceError) as error:
             unplaced.append(Difference(declared, str(error)))
             continue
         if difference is not None:
             found.append(Difference(declared, difference))
+        yield
     return found or unplaced[:1]
+
+
+def at_once(steps: Steps[T]) -> T:
+    """Take all steps without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def mend(declaration: Sequence[Declared]) -> list[Difference]:

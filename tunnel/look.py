@@ -186,12 +186,20 @@ class Look:
         """Return a family's routes of one table and one protocol number (0: of all)."""
 
         def read() -> list[FoundRoute]:
-            body = rtnetlink.ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
-            body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
-            found = map(_found_route, self._listing(namespace, RTM_GETROUTE, body))
+            found = map(found_route, self.listed_routes(namespace, family, table, protocol))
             return [route for route in found if route.table == table and protocol in (0, route.protocol)]
 
         return self.once(("routes", namespace, family, table, protocol), read)
+
+    def listed_routes(self, namespace: Namespace, family: int, table: int, protocol: int) -> list[bytes]:
+        """Return the same as the kernel has them now, for `found_route`: to parse many takes much longer."""
+        body = rtnetlink.ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+        body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
+        return self._listing(namespace, RTM_GETROUTE, body)
+
+    def listed_links(self, namespace: Namespace) -> list[bytes]:
+        """Return the interfaces as the kernel has them now: their messages without netlink headers."""
+        return self._listing(namespace, RTM_GETLINK, 16)
 
     def setting(self, namespace: Namespace, path: Path) -> str | None:
         """Return what a file below /proc/sys/net says, None when it is not there."""
@@ -265,7 +273,8 @@ def _neighbour(payload: bytes) -> Neighbour | None:
     return Neighbour(index, socket.inet_ntop(family, found[NDA_DST]), found.get(NDA_LLADDR, b"").hex(":"), state)
 
 
-def _found_route(payload: bytes) -> FoundRoute:
+def found_route(payload: bytes) -> FoundRoute:
+    """Return a route of a message without its netlink header."""
     family, length, _, _, table, protocol, _, kind, _ = rtnetlink.ROUTE.unpack_from(payload)
     found = dict(attributes(payload[rtnetlink.ROUTE.size :]))
     unspecified = bytes(16 if family == AF_INET6 else 4)

@@ -192,14 +192,13 @@ class Rule:
 
     def difference(self, look: Look) -> str | None:
         found = [rule.facts for rule in look.rules(self.namespace, self.family) if rule.preference == self.preference]
-        if found == [found_rule(self._message).facts]:
+        if found == [self.facts]:
             return None
         state = "has been changed" if len(found) == 1 else "is there more than once" if found else "is missing"
         return f"rule {self.preference} to table {self.table} {state}{place(self.namespace)}"
 
     def make(self) -> None:
-        wanted = found_rule(self._message).facts
-        found = self._found()
+        wanted, found = self.facts, self._found()
         # Added before others are taken away: no packet is without a rule. One of the same content cannot be added.
         if wanted not in [rule.facts for rule in found]:
             with _socket(self.namespace) as opened:
@@ -208,6 +207,11 @@ class Rule:
 
     def remove(self) -> None:
         _remove_rules(self.namespace, self._found())
+
+    @property
+    def facts(self) -> tuple[tuple[int, bytes], ...]:
+        """All that it says besides its preference, comparable with `look.FoundRule`."""
+        return found_rule(self._message).facts
 
     def _found(self) -> list[FoundRule]:
         with Look() as look:

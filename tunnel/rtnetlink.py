@@ -103,6 +103,7 @@ class RouteSocket:
     def __init__(self, namespace: Namespace = None) -> None:
         # Not by pyroute2, which starts a process for each socket in another namespace: a handover waits for this.
         self.socket = in_namespace(namespace, _open)
+        self.socket.bind((0, 0))
         self.socket.settimeout(TIMEOUT)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         # without strict checking the kernel ignores the table and the protocol asked for in a dump

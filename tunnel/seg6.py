@@ -91,6 +91,11 @@ class Seg6Routes:
     def close(self) -> None:
         self._routes.close()
 
+    @property
+    def port(self) -> int:
+        """The netlink port of its changes."""
+        return int(self._routes.socket.getsockname()[0])
+
     def set_source(self, address: str) -> None:
         """Outer source address of all encapsulation in this namespace (`ip sr tunsrc set`); `::`: none."""
         parse_ipv6_address(address)

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import patient
+
 PREFIX = "hah-"
 HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2001:db8:99::100"
 CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
 ROOT = Path(__file__).parents[2]
 NAMES = ("cn", "rt", "ha", "hh", "mn")
-TIMEOUT = 20.0
+TIMEOUT = patient(20.0)
 
 
 class Lines:
@@ -118,7 +120,7 @@ class Lab:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=3 * TIMEOUT,
             check=False,
         )
         if check and done.returncode:
@@ -132,7 +134,7 @@ class Lab:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=3 * TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, done.stderr

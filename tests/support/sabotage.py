@@ -5,13 +5,20 @@ What is done to each object stands in a table by the object's own text: one that
 the test, so nothing can be added without its sabotage.
 """
 
+import socket
 import time
-from collections.abc import Mapping, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from tests.support.mobility import CARE_OF_1, CN, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Lab, Node
+from tests.support.mobility import CARE_OF_1, CN, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, TIMEOUT, Lab, Node
 from tests.support.waiting import wait_for
+from tunnel.namespace import in_namespace
 
-FORGED, METRICS = "2001:db8:99::bad", "127.0.0.1:9109"
+T = TypeVar("T")
+
+FORGED, METRICS, CONSOLE = "2001:db8:99::bad", "127.0.0.1:9109", ("127.0.0.1", 7777)
 OPTIONS = ("--insecure", "--metrics", METRICS)
 
 DECLARED = f"""
@@ -26,12 +33,6 @@ link = HomeLink("hl", policy.home_agent)
 for each in declaration(policy, Tunnels(policy.home_agent), link, Load(policy.home_agent), lambda: None):
     print(each)
 """
-READY = (
-    "import urllib.error, urllib.request\n"
-    f"try: print(urllib.request.urlopen('http://{METRICS}/readyz', timeout=20).read().decode().strip())\n"
-    "except urllib.error.HTTPError as error: print(error.code, error.read().decode().strip())\n"
-)
-GREETING = "import socket; print(socket.create_connection(('127.0.0.1', 7777), 20).recv(1))"
 # Tunnel packets from the mobile node's care-of address with somebody else's home address inside, without end.
 FORGER = (
     "import socket, time\n"
@@ -78,6 +79,13 @@ COMMON: dict[str, Sequence[str]] = {
     "home link hl up": ["ip link set hl down"],
     "sockets on hl": ["ip link del hl"],
 }
+# In the tables of both planes.
+DOUBLE = f"ip -6 route add {HOME_ADDRESS} dev hl proto static metric 1"
+LOCAL_RULES = (
+    "ip -6 rule add pref 0 lookup local",
+    "ip -6 rule add pref 3 lookup local",
+    "ip -6 rule del pref 10",
+)
 # What a forged packet passes by its nature until it is mended: it is told to.
 OPENING = ("meta mark set 41 accept", "nft add element")
 
@@ -85,12 +93,13 @@ OPENING = ("meta mark set 41 accept", "nft add element")
 class Sabotage:
     """A registered mobile node, a host on the home link and a forger, and a home agent to be done things to."""
 
-    def __init__(self, lab: Lab, things: Mapping[str, Sequence[str]], fails_closed: bool) -> None:
-        """`things`: what is done to the plane's objects. `fails_closed`: it decapsulates nothing without the check."""
-        self._lab, self._things, self._fails_closed = lab, COMMON | dict(things), fails_closed
+    def __init__(self, lab: Lab, plane: str, things: Mapping[str, Sequence[str]]) -> None:
+        """`things`: what is done to the objects of the plane of that name."""
+        self._lab, self._things = lab, COMMON | dict(things)
         declared = lab.python("ha", DECLARED).splitlines()
         assert sorted(declared) == sorted(self._things), "each declared object needs what is done to it, and no other"
         self._agent: Node = lab.home_agent(*OPTIONS)
+        self._agent.logged(f"chosen={plane}")
         node = lab.mobile_node("--insecure", "--lifetime", "600")
         lab.link("m1", "up")
         node.event("registered", care_of_address=CARE_OF_1)
@@ -117,21 +126,27 @@ class Sabotage:
         if "link set hl down" in command or "link del hl" in command:
             self._home_link_back(command, since)
         self._agent.logged("event=mended", since=since)
-        wait_for(f"ready after {command}", lambda: self._lab.python("ha", READY).strip() == "ok" or None)
-        opened = not self._fails_closed or any(text in command for text in OPENING)
+        wait_for(f"ready after {command}", lambda: self._readiness() == "ok" or None)
+        opened = any(text in command for text in OPENING)
         passed = [] if opened or self._forged() == forged else ["forged packets passed"]
         return passed + self._wrong()
 
     def _home_link_back(self, command: str, since: int) -> None:
         """An administrator's doing is not undone: the home agent says that it can't serve, until he undoes it."""
         self._agent.logged("event=not-mended", "home link hl", since=since)
-        assert self._lab.python("ha", READY).startswith("503 home link hl is ")
-        assert self._lab.python("ha", GREETING) == "b''\n"
+        assert self._readiness().startswith("503 home link hl is ")
+        assert self._within(_greeting) == b""
         if "del" in command:
             self._lab.run("ha", "ip link add hl type bridge mcast_snooping 0")
             for port in ("h0", "h1"):
                 self._lab.run("ha", f"ip link set {port} master hl")
         self._lab.run("ha", "ip link set hl up")
+
+    def _readiness(self) -> str:
+        return self._within(_readiness)
+
+    def _within(self, ask: Callable[[], T]) -> T:
+        return in_namespace(self._lab.namespace("ha"), ask)
 
     def _wrong(self) -> list[str]:
         forged = self._forged()
@@ -140,7 +155,7 @@ class Sabotage:
         return deaf + ["forged packets pass"] * (self._forged() != forged)
 
     def _answered(self, name: str, to: str) -> bool:
-        deadline = time.monotonic() + 10  # neighbours may have to be asked again
+        deadline = time.monotonic() + TIMEOUT  # neighbours may have to be asked again
         while time.monotonic() < deadline:
             if self._lab.ping(name, to, count=2) == 2:
                 return True
@@ -148,3 +163,19 @@ class Sabotage:
 
     def _forged(self) -> int:
         return int(self._lab.run("cn", "nft list counter ip6 t forged").partition("packets ")[2].split()[0])
+
+
+def _readiness() -> str:
+    """What /readyz says, with the status before it where it is not 200."""
+    try:
+        with urllib.request.urlopen(f"http://{METRICS}/readyz", timeout=TIMEOUT) as answer:
+            return str(answer.read().decode().strip())
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"{error.code} {error.read().decode().strip()}"
+
+
+def _greeting() -> bytes:
+    """The first octet that the home agent's terminal sends."""
+    with socket.create_connection(CONSOLE, TIMEOUT) as terminal:
+        return terminal.recv(1)

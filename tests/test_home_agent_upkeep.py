@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comparing the home agent's declaration costs signalling: slices, and no comparison for its own changes."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from home_agent.declaration import declaration
+from home_agent.home_link import HomeLink
+from home_agent.settings import check, parser
+from home_agent.tunnels import Tunnels
+from home_agent.upkeep import Upkeep
+from tests.support.waiting import patient
+from tunnel.declaration import Declared, compared, set_up
+from tunnel.look import Look
+from tunnel.namespace import in_namespace
+from tunnel.pairs import PairFilter
+
+NAMESPACE, BINDINGS = "hoaflow-upkeep", 400
+OPTIONS = ["--insecure", "--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64", "--home-link", "hl"]
+
+
+class Kept(NamedTuple):
+    """A home agent's part of the kernel, made and found to be as declared."""
+
+    declaration: list[Declared]
+    tunnels: Tunnels
+    upkeep: Upkeep
+
+
+def run(*command: str) -> None:
+    """Run a command."""
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace with a home link and a way out."""
+    run("ip", "netns", "add", NAMESPACE)
+    try:
+        for one, other, address in (("hl", "h0", "2001:db8:99::1/64"), ("u0", "u1", "2001:db8:10::2/64")):
+            run("ip", "-n", NAMESPACE, "link", "add", one, "type", "veth", "peer", "name", other)
+            for each in (one, other):
+                run("ip", "-n", NAMESPACE, "link", "set", each, "up")
+            run("ip", "-n", NAMESPACE, "address", "add", address, "dev", one, "nodad")
+        run("ip", "-n", NAMESPACE, "-6", "route", "add", "default", "via", "2001:db8:10::1")
+        yield NAMESPACE
+    finally:
+        run("ip", "netns", "del", NAMESPACE)
+
+
+def kept(use: Callable[[Kept], None]) -> None:
+    """Call `use` with a home agent's part of the current namespace."""
+    policy = check(parser().parse_args(OPTIONS)).policy
+    tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
+    wanted = declaration(policy, tunnels, link, None, lambda: None)
+    set_up(wanted, lambda _: None)
+    for number in range(1, BINDINGS + 1):
+        tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:2::{number:x}")
+    upkeep = Upkeep(wanted, lambda: tunnels.ports)
+    try:
+        use(Kept(wanted, tunnels, upkeep))
+    finally:
+        upkeep.close()
+        tunnels.close()
+        link.close()
+
+
+def work_off(upkeep: Upkeep) -> int:
+    """Work until the comparison is over; returns in how many slices."""
+    upkeep.heard()
+    upkeep.due, slices = 0.0, 0
+    while upkeep.due == 0.0:
+        upkeep.work()
+        slices += 1
+    assert upkeep.broken is None
+    return slices
+
+
+def test_a_comparison_of_many_bindings_stops_again_and_again(namespace: str) -> None:
+    def use(home_agent: Kept) -> None:
+        with Look() as look:
+            few = len(home_agent.declaration)
+            pauses = sum(1 for _ in compared(home_agent.declaration, look))
+        assert pauses >= few + 3 * BINDINGS / 100  # pairs and two kinds of routes, or devices
+
+    in_namespace(namespace, lambda: kept(use))
+
+
+def test_own_changes_cause_no_comparison_but_those_of_others_do(namespace: str) -> None:
+    def use(home_agent: Kept) -> None:
+        upkeep, tunnels = home_agent.upkeep, home_agent.tunnels
+        work_off(upkeep)
+        due = upkeep.due
+        for number in range(1, BINDINGS + 1):
+            with upkeep.own_change():
+                tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:3::{number:x}")
+        with upkeep.own_change():
+            tunnels.untunnel("2001:db8:99::1:1")
+        upkeep.heard()
+        assert upkeep.due == due
+        for command in (
+            ("ip", "-6", "route", "del", "2001:db8:99::1:2", "proto", "16"),
+            ("nft", "flush", "set", "ip6", "hoaflow", "pairs_41"),
+        ):
+            work_off(upkeep)
+            due = upkeep.due
+            run(*command)
+            assert select.select(upkeep.changes.sockets, [], [], patient(10))[0]
+            upkeep.heard()
+            assert upkeep.due < due
+        work_off(upkeep)
+        assert len(PairFilter().installed()) == BINDINGS - 1
+
+    in_namespace(namespace, lambda: kept(use))
