@@ -1,301 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Desired versus installed: whatever happens, the switch ends with what is desired, and nothing is sent twice."""
 
-import copy
-from collections import deque
-from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.core import pipeline
-from controller.core.backends import RouteBackend
-from controller.core.batches import Batch, FlowChange
-from controller.core.flow_sets import home_end, uplink_source
-from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.batches import Batch
+from controller.core.flows import FlowKey, Kind
 from controller.core.installed import Entry
-from controller.core.reconciliation import Reconciliation
-from controller.core.timeouts import LONGEST_TIMEOUT, hard_timeout, refresh_matters
-from controller.core.units import SharedUplink, Unit
-from hoaflow.addresses import Prefix, parse_address, parse_prefix
-
-HOME_AGENT = parse_address("2001:db8:99::1")
-HOME_PREFIX = parse_prefix("2001:db8:99::/64")
-HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(1, 6)]
-CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
-BACKENDS = [RouteBackend(3, "02:00:00:00:00:0a"), RouteBackend(4, "02:00:00:00:00:0b")]
-LIFETIMES = st.one_of(st.none(), st.integers(2, 200_000))
-
-
-def downlink(home_address: Prefix = HOME_ADDRESSES[0], backend: int = 0) -> Flow:
-    """A binding's flow."""
-    return pipeline.downlink_flow(home_address, BACKENDS[backend].uplink())
-
-
-def uplink(care_of_address: bytes) -> Flow:
-    """A flow that all home addresses behind a care-of address share."""
-    return pipeline.uplink_flow(care_of_address, HOME_AGENT, pipeline.IPPROTO_IPV6, BACKENDS[0].uplink())
-
-
-class Bindings:
-    """What is desired: by home address where to, how, and until when."""
-
-    def __init__(self) -> None:
-        self.held: dict[Prefix, tuple[bytes, int, float | None]] = {}
-
-    def home_addresses(self) -> list[Prefix]:
-        return list(self.held)
-
-    def at(self, care_of_address: bytes) -> list[Prefix]:
-        return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
-
-    def unit_of(self, home_address: Prefix, now: float) -> Unit:
-        if home_address not in self.held:
-            return Unit((), None, None)
-        care_of_address, backend, ends = self.held[home_address]
-        own, path = downlink(home_address, backend), uplink(care_of_address)
-        shared = len(self.at(care_of_address)) > 1
-        return Unit([own], ends, path.key) if shared else Unit([own, path], ends, None)
-
-    def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
-        care_of_address = uplink_source(key) or b""
-        users = self.at(care_of_address)
-        entry = next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
-        return None if entry is None else SharedUplink(entry, users, None, users[0] if len(users) == 1 else None)
-
-    def users(self, key: FlowKey, now: float) -> list[Prefix]:
-        care_of_address, home_address = uplink_source(key), home_end(key)
-        if care_of_address is not None:
-            return self.at(care_of_address)
-        return [home_address] if home_address is not None and home_address in self.held else []
-
-    def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
-        return []
-
-    def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
-        held = self.held.get(home_end(key) or HOME_PREFIX)
-        return [] if held is None else [uplink(held[0]).key]
-
-    def all_flows(self, now: float) -> Iterator[Entry]:
-        for home_address, (_, backend, ends) in self.held.items():
-            yield Entry(downlink(home_address, backend), ends)
-        for care_of_address in CARE_OF_ADDRESSES:
-            users = [self.held[home_address][2] for home_address in self.at(care_of_address)]
-            if users:
-                last = None if None in users else max(ends for ends in users if ends is not None)
-                yield Entry(uplink(care_of_address), last)
-
-    def may_delete(self, key: FlowKey, now: float) -> bool:
-        return True
-
-
-def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
-    """One whose switch has been read."""
-    bindings = Bindings()
-    flows = Reconciliation(bindings)
-    load(flows, entries, [], 0.0)
-    return flows, bindings
-
-
-def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
-    """The switch is read."""
-    reading = flows.begin_reading()
-    for entry in entries:
-        reading.add(entry)
-    for key in foreign:
-        reading.add_foreign(key)
-    flows.end_reading(now)
-
-
-def take(flows: Reconciliation, now: float) -> Batch | None:
-    """What is due, after as many looks as it takes."""
-    while (batch := flows.take_urgent(now, limit=4) or flows.take(now, limit=4)) is None and flows.dirty:
-        pass
-    return batch
-
-
-def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
-    """Sends what is due to a switch that takes everything."""
-    sent: list[FlowChange] = []
-    while (batch := take(flows, now)) is not None:
-        sent += batch.changes
-        flows.confirm(batch, now)
-        assert len(sent) < 100, "it never comes to rest"
-    return sent
-
-
-class Reconciled(RuleBasedStateMachine):
-    """A switch that answers late and sometimes refuses, that forgets, is changed behind our back or goes away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flows, self.bindings = reconciliation()
-        self.now = 0.0
-        self.switch: dict[FlowKey, Entry] = {}
-        self.foreign: set[FlowKey] = set()
-        self.under_way: deque[Batch] = deque()
-
-    @rule(
-        home_address=st.sampled_from(HOME_ADDRESSES),
-        care_of_address=st.sampled_from(CARE_OF_ADDRESSES),
-        lifetime=LIFETIMES,
-        urgent=st.booleans(),
-    )
-    def put(self, home_address: Prefix, care_of_address: bytes, lifetime: int | None, urgent: bool) -> None:
-        ends = None if lifetime is None else self.now + lifetime
-        before = self.bindings.held.get(home_address)
-        backend = before[1] if before else 0
-        self.bindings.held[home_address] = (care_of_address, backend, ends)
-        if before is None or before[0] != care_of_address or refresh_matters(before[2], ends, self.now):
-            leaving = () if before is None else (downlink(home_address).key, uplink(before[0]).key)
-            self.flows.touch(home_address, leaving, urgent)
-            self.flows.touch(uplink(care_of_address).key, urgent=urgent)
-
-    @rule(home_address=st.sampled_from(HOME_ADDRESSES))
-    def remove(self, home_address: Prefix) -> None:
-        held = self.bindings.held.pop(home_address, None)
-        if held is not None:
-            self.flows.touch(home_address, (downlink(home_address).key, uplink(held[0]).key))
-
-    @rule(backend=st.integers(0, 1))
-    def move_backend(self, backend: int) -> None:
-        for home_address, (care_of_address, _, ends) in self.bindings.held.items():
-            self.bindings.held[home_address] = (care_of_address, backend, ends)
-        self.flows.recheck()
-
-    @rule(seconds=st.floats(0.1, 100_000.0))
-    def pass_time(self, seconds: float) -> None:
-        """The controller looks whenever it said that it would: flows of a binding that lives stand without a gap."""
-        end = self.now + seconds
-        while (due := self.flows.next_due()) is not None and due <= end and not self.under_way:
-            self.now = max(self.now, due)
-            self._end_lifetimes()
-            self.send()
-            while self.under_way:
-                self.answer(set(), False)
-        self.now = end
-        self._end_lifetimes()
-
-    @rule()
-    def send(self) -> None:
-        batch = take(self.flows, self.now)
-        if batch is not None:
-            assert not {change.flow.key for change in batch.changes} & self.foreign
-            self.under_way.append(batch)
-
-    @precondition(lambda self: self.under_way)
-    @rule(refuse=st.sets(st.integers(0, 4)), bundles=st.booleans())
-    def answer(self, refuse: set[int], bundles: bool) -> None:
-        batch = self.under_way.popleft()
-        reasons = {position: "refused" for position in refuse if position < len(batch.changes)}
-        if reasons:
-            self.flows.refuse(batch, reasons, not bundles, self.now)
-        else:
-            self.flows.confirm(batch, self.now)
-        for position, change in enumerate(batch.changes):
-            if not (position in reasons or (reasons and bundles)):
-                carry_out(self.switch, change)
-
-    @rule(taken=st.sets(st.sampled_from(HOME_ADDRESSES), max_size=2))
-    def reconnect(self, taken: set[Prefix]) -> None:
-        self.foreign = {downlink(home_address).key for home_address in taken}
-        for key in self.foreign:
-            self.switch.pop(key, None)
-        self.under_way.clear()
-        self.flows.forget_installed()
-        load(self.flows, self.switch.values(), self.foreign, self.now)
-
-    @rule(before=st.integers(0, 2), after=st.integers(0, 2), done=st.booleans())
-    def read_again(self, before: int, after: int, done: bool) -> None:
-        """All goes on while the switch tells its flows, of which it may have just changed some unconfirmed."""
-        reading = self.flows.begin_reading()
-        for turn in range(before):
-            self.send() if turn else self._answer_next()
-        told = dict(self.switch)
-        for batch in self.under_way if done else ():
-            for change in batch.changes:
-                carry_out(told, change)
-        for entry in told.values():
-            reading.add(entry)
-        for turn in range(after):
-            self._answer_next() if turn else self.send()
-        for key in self.foreign:
-            reading.add_foreign(key)
-        self.flows.end_reading(self.now)
-
-    def _answer_next(self) -> None:
-        if self.under_way:
-            self.answer(set(), True)
-
-    @precondition(lambda self: self.switch and not self.under_way)
-    @rule(data=st.data(), tells=st.booleans())
-    def somebody_deletes(self, data: st.DataObject, tells: bool) -> None:
-        key = data.draw(st.sampled_from(sorted(self.switch)))
-        del self.switch[key]
-        if tells:
-            self.flows.removed(key, self.now)
-        else:
-            load(self.flows, self.switch.values(), self.foreign, self.now)  # as it is when the switch comes back
-
-    @invariant()
-    def settles(self) -> None:
-        """Once the switch takes everything, it has what is desired, no longer than desired, and peace returns."""
-        flows, switch = copy.deepcopy(self.flows), dict(self.switch)
-        batches = copy.deepcopy(self.under_way)
-        while (batch := batches.popleft() if batches else take(flows, self.now)) is not None:
-            flows.confirm(batch, self.now)
-            for change in batch.changes:
-                carry_out(switch, change)
-        assert flows.settled
-        desired = {entry.flow.key: entry for entry in self.bindings.all_flows(self.now)}
-        not_yet: set[FlowKey] = set()
-        for care_of_address in CARE_OF_ADDRESSES:  # of who shares a care-of address, all flows stand or none
-            users = self.bindings.at(care_of_address)
-            together = {uplink(care_of_address).key, *(downlink(home_address).key for home_address in users)}
-            if users and any(key in self.foreign or flows.rejections.forbids(key, self.now) for key in together):
-                for key in together:
-                    del desired[key]
-                if flows.rejections.forbids_deletion(uplink(care_of_address).key, self.now):
-                    not_yet |= together  # the uplink flow goes first
-        for key, (flow, ends) in ((key, (entry.flow, entry.expires_at)) for key, entry in desired.items()):
-            if ends is not None and ends - self.now < 1:
-                continue
-            assert switch[key].flow == flow
-            if ends is None:
-                assert switch[key].expires_at is None
-            else:
-                installed_until = switch[key].expires_at
-                assert installed_until is not None
-                # The thousandth of what was left when it was looked at last: half of that is gone at the most.
-                assert installed_until <= ends + 2.2 + min(4.0, (ends - self.now) / 500)
-                assert installed_until > self.now
-        standing = {key for key, entry in switch.items() if entry.expires_at is None or entry.expires_at > self.now}
-        extra = standing - set(desired) - self.foreign - not_yet
-        assert all(flows.rejections.forbids_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
-
-    def _end_lifetimes(self) -> None:
-        for home_address, (_, _, ends) in list(self.bindings.held.items()):
-            if ends is not None and ends <= self.now:
-                self.remove(home_address)
-        self.switch = {
-            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > self.now
-        }
-
-
-def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
-    """What a switch does."""
-    if change.add:
-        assert 0 <= change.hard_timeout <= LONGEST_TIMEOUT
-        switch[change.flow.key] = Entry(change.flow, change.expires_at)
-    else:
-        switch.pop(change.flow.key, None)
-
-
-Reconciled.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestReconciled = Reconciled.TestCase
+from controller.core.timeouts import hard_timeout, refresh_matters
+from hoaflow.addresses import parse_address
+from tests.support.reconciliation import (
+    CARE_OF_ADDRESSES,
+    HOME_ADDRESSES,
+    HOME_AGENT,
+    HOME_PREFIX,
+    apply,
+    carry_out,
+    downlink,
+    load,
+    reconciliation,
+    take,
+    uplink,
+)
 
 
 @given(st.floats(1.0, 1e6), st.floats(0, 1e6))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desired flows of a few bindings for a reconciliation, and a switch that takes everything."""
+
+from collections.abc import Iterable, Iterator
+
+from controller.core import pipeline
+from controller.core.backends import RouteBackend
+from controller.core.batches import Batch, FlowChange
+from controller.core.flow_sets import home_end, uplink_source
+from controller.core.flows import Flow, FlowKey
+from controller.core.installed import Entry
+from controller.core.reconciliation import Reconciliation
+from controller.core.timeouts import LONGEST_TIMEOUT
+from controller.core.units import SharedUplink, Unit
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
+
+HOME_AGENT = parse_address("2001:db8:99::1")
+HOME_PREFIX = parse_prefix("2001:db8:99::/64")
+HOME_ADDRESSES = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(1, 6)]
+CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3)]
+BACKENDS = [RouteBackend(3, "02:00:00:00:00:0a"), RouteBackend(4, "02:00:00:00:00:0b")]
+
+
+def downlink(home_address: Prefix = HOME_ADDRESSES[0], backend: int = 0) -> Flow:
+    """A binding's flow."""
+    return pipeline.downlink_flow(home_address, BACKENDS[backend].uplink())
+
+
+def uplink(care_of_address: bytes) -> Flow:
+    """A flow that all home addresses behind a care-of address share."""
+    return pipeline.uplink_flow(care_of_address, HOME_AGENT, pipeline.IPPROTO_IPV6, BACKENDS[0].uplink())
+
+
+class Bindings:
+    """What is desired: by home address where to, how, and until when."""
+
+    def __init__(self) -> None:
+        self.held: dict[Prefix, tuple[bytes, int, float | None]] = {}
+
+    def home_addresses(self) -> list[Prefix]:
+        return list(self.held)
+
+    def at(self, care_of_address: bytes) -> list[Prefix]:
+        return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
+
+    def unit_of(self, home_address: Prefix, now: float) -> Unit:
+        if home_address not in self.held:
+            return Unit((), None, None)
+        care_of_address, backend, ends = self.held[home_address]
+        own, path = downlink(home_address, backend), uplink(care_of_address)
+        shared = len(self.at(care_of_address)) > 1
+        return Unit([own], ends, path.key) if shared else Unit([own, path], ends, None)
+
+    def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
+        care_of_address = uplink_source(key) or b""
+        users = self.at(care_of_address)
+        entry = next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
+        return None if entry is None else SharedUplink(entry, users, None, users[0] if len(users) == 1 else None)
+
+    def users(self, key: FlowKey, now: float) -> list[Prefix]:
+        care_of_address, home_address = uplink_source(key), home_end(key)
+        if care_of_address is not None:
+            return self.at(care_of_address)
+        return [home_address] if home_address is not None and home_address in self.held else []
+
+    def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
+        return []
+
+    def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
+        held = self.held.get(home_end(key) or HOME_PREFIX)
+        return [] if held is None else [uplink(held[0]).key]
+
+    def all_flows(self, now: float) -> Iterator[Entry]:
+        for home_address, (_, backend, ends) in self.held.items():
+            yield Entry(downlink(home_address, backend), ends)
+        for care_of_address in CARE_OF_ADDRESSES:
+            users = [self.held[home_address][2] for home_address in self.at(care_of_address)]
+            if users:
+                last = None if None in users else max(ends for ends in users if ends is not None)
+                yield Entry(uplink(care_of_address), last)
+
+    def may_delete(self, key: FlowKey, now: float) -> bool:
+        return True
+
+
+def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
+    """One whose switch has been read."""
+    bindings = Bindings()
+    flows = Reconciliation(bindings)
+    load(flows, entries, [], 0.0)
+    return flows, bindings
+
+
+def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
+    """The switch is read."""
+    reading = flows.begin_reading()
+    for entry in entries:
+        reading.add(entry)
+    for key in foreign:
+        reading.add_foreign(key)
+    flows.end_reading(now)
+
+
+def take(flows: Reconciliation, now: float) -> Batch | None:
+    """What is due, after as many looks as it takes."""
+    while (batch := flows.take_urgent(now, limit=4) or flows.take(now, limit=4)) is None and flows.dirty:
+        pass
+    return batch
+
+
+def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
+    """Sends what is due to a switch that takes everything."""
+    sent: list[FlowChange] = []
+    while (batch := take(flows, now)) is not None:
+        sent += batch.changes
+        flows.confirm(batch, now)
+        assert len(sent) < 100, "it never comes to rest"
+    return sent
+
+
+def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
+    """What a switch does."""
+    if change.add:
+        assert 0 <= change.hard_timeout <= LONGEST_TIMEOUT
+        switch[change.flow.key] = Entry(change.flow, change.expires_at)
+    else:
+        switch.pop(change.flow.key, None)
