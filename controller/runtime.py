@@ -108,8 +108,7 @@ class Runtime:
     def _notify(self) -> None:
         """Publish what has changed in the core: log its events, and wake whom it may concern."""
         events = self._offload.take_events()
-        activated, self._offload.activated = self._offload.activated, []
-        self._metrics.activated(activated)
+        self._metrics.activated(self._offload.activation_news.take())
         self._metrics.happened(events)
         self._events.add(events, time.time())
         for event in events:

@@ -9,46 +9,27 @@ something to send (``Router.take``).
 import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
-from controller.core import reasons
-from controller.core.activation import Activation
+from controller.core.activation_news import ActivationNews
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
+from controller.core.binding_states import BindingState, BindingStates
 from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
 from controller.core.churn import Churn
 from controller.core.events import Event
-from controller.core.flow_sets import uplink_source
 from controller.core.flows import Action, FlowKey, Kind
-from controller.core.history import History
 from controller.core.home_agents import HomeAgent, HomeAgents, Status
 from controller.core.installed import Reading
 from controller.core.reasons import Reason
 from controller.core.refused import RefusedBindings, Unoffloaded
-from controller.core.router import BindingOnRouter, Router, Timing
+from controller.core.router import Router, Timing
+from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import MOST_TOLD, SLICE, Updates
 from hoaflow.addresses import Prefix, host
-from hoaflow.errors import HoaflowError
-
-
-class UnknownRouter(HoaflowError):
-    """Neither a switch nor a tunnel agent with this datapath id has been heard of."""
-
-    def __init__(self, dpid: int) -> None:
-        super().__init__(f"no router {dpid:016x} is known; its switch or its tunnel agent has to announce it first")
-
-
-@dataclass(frozen=True, slots=True)
-class BindingState:
-    """How a binding stands, and on each router prepared for it."""
-
-    state: Literal["active", "partial", "pending", "held", "withheld"]
-    routers: Mapping[int, BindingOnRouter]
 
 
 class Offload:
@@ -58,7 +39,7 @@ class Offload:
         self.bindings = BindingTable()
         self.withheld = BindingTable()  # nothing is installed for these
         self.home_agents = HomeAgents()
-        self.routers: dict[int, Router] = {}
+        self.routers = Routers(self._make_router, timing.forget_after)
         self._events: list[Event] = []
         self._timing = timing
         self._classify_miss = classify_miss
@@ -75,9 +56,10 @@ class Offload:
             self._churn,
             self._events,
         )
+        self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
-        # How long bindings took that have become active; taken away by the caller.
-        self.activated: list[Activation] = []
+        self._states = BindingStates(self.home_agents, self.routers, self._churn)
+        self.activation_news = ActivationNews(self.bindings, self._states, self.activations, self._events)
         self._snapshots = Snapshots(self._updates, self._synced)
 
     # From the bridges.
@@ -174,7 +156,7 @@ class Offload:
         Failures of home addresses that have no binding are passed over: they are gone by now. Of many new ones not all
         are told."""
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
-        router = self._router(dpid, now)
+        router = self.routers.heard_of(dpid, now)
         before, was = router.tunnels.failures, (router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs)
         if router.tunnels.agent_alive(now) and any(was) and was != (endpoints, flow, macs):
             self._event("agent-changed", router=f"{dpid:016x}")
@@ -197,10 +179,7 @@ class Offload:
 
     def router(self, dpid: int) -> Router:
         """Return a router. Raises UnknownRouter."""
-        try:
-            return self.routers[dpid]
-        except KeyError:
-            raise UnknownRouter(dpid) from None
+        return self.routers.known(dpid)
 
     # From the operator.
 
@@ -220,11 +199,11 @@ class Offload:
 
     def begin_reading(self, dpid: int, now: float) -> Reading:
         """A switch is about to be asked for its flows, which the caller adds; ``connect`` follows."""
-        return self._router(dpid, now).flows.begin_reading()
+        return self.routers.heard_of(dpid, now).flows.begin_reading()
 
     def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
         """A switch is connected, with these ports, and its flows have been read; or they have been read again."""
-        router = self._router(dpid, now)
+        router = self.routers.heard_of(dpid, now)
         news = not router.connected
         router.connect(ports, now)
         self.review(router, now)
@@ -239,14 +218,8 @@ class Offload:
         if router.connected:
             self._event("router-disconnected", router=f"{dpid:016x}")
         router.disconnect(now)
-        if not self.is_known(dpid):
+        if not self.routers.is_vouched_for(dpid):
             del self.routers[dpid]
-
-    def is_known(self, dpid: int) -> bool:
-        """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it: a switch alone may
-        be anybody's who reaches the OpenFlow port."""
-        router = self.routers.get(dpid)
-        return router is not None and (router.tunnels.agent_lease_ends is not None or router.gates.draining)
 
     def turned_away(self, dpid: int) -> None:
         """A switch was disconnected, as too many are connected that nobody knows."""
@@ -322,7 +295,7 @@ class Offload:
         elif lapsed:
             self._review(now, lapsed)
         for home_address in self.activations.suspects(SLICE):
-            self._announce_if_active(home_address, now, None)
+            self.activation_news.look_at(home_address, now, None)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
@@ -334,11 +307,6 @@ class Offload:
 
     # What is.
 
-    @property
-    def history(self) -> History:
-        """The last updates of each home address."""
-        return self._updates.history
-
     def take_events(self) -> list[Event]:
         """Return what has happened since this was asked last."""
         events = list(self._events)
@@ -348,50 +316,30 @@ class Offload:
     def state_of(self, binding: Binding, now: float) -> BindingState:
         """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it.
         ``withheld``: its bridge leaves it to the home agent."""
-        if binding.withheld is not None:
-            return BindingState("withheld", {})
-        routers = {
-            dpid: router.state_of(binding, now)
-            for dpid, router in self.routers.items()
-            if router.prepared_for(binding.home_agent)
-        }
-        home_agent = self.home_agents.get(binding.home_agent)
-        if home_agent is None or not home_agent.may_offload(now) or self._churn.holds(binding.home_address):
-            return BindingState("held", routers)
-        active = sum(router.state == "active" for router in routers.values())
-        if active == 0:
-            return BindingState("pending", routers)
-        return BindingState("active" if active == len(routers) else "partial", routers)
+        return self._states.of(binding, now)
 
     def held(self, home_address: Prefix) -> Binding | None:
         """Return what is known of a home address, be it offloaded or withheld."""
         return self._updates.held(home_address)
 
-    def active_since(self, home_address: Prefix) -> float | None:
-        """Return when a binding became active at its care-of address, None if it never was."""
-        return self.activations.since(home_address)
-
     def why_held_back(self, home_address: Prefix) -> Reason | None:
         """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
-        return reasons.flapping(self._churn.limit) if self._churn.holds(home_address) else None
+        return self._states.why_held_back(home_address)
 
     # How.
 
-    def _router(self, dpid: int, now: float) -> Router:
-        router = self.routers.get(dpid)
-        if router is None:
-            router = self.routers[dpid] = Router(
-                dpid,
-                self.bindings,
-                Unoffloaded(self.withheld, self._refused),
-                self.home_agents,
-                self._tunnel_list,
-                self._churn.holds,
-                self._timing,
-                self._classify_miss,
-                now,
-            )
-        return router
+    def _make_router(self, dpid: int, now: float) -> Router:
+        return Router(
+            dpid,
+            self.bindings,
+            Unoffloaded(self.withheld, self._refused),
+            self.home_agents,
+            self._tunnel_list,
+            self._churn.holds,
+            self._timing,
+            self._classify_miss,
+            now,
+        )
 
     def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
         """A switch has answered: what does that open, and what has become active, or is not any more?"""
@@ -404,38 +352,7 @@ class Offload:
             concerned = {owner.address: owner for owner in owners if owner is not None}
             # A guard that serves nobody in particular is needed by all.
             self.review(router, now, None if None in owners else concerned.values())
-        for subject in batch.subjects:
-            if isinstance(subject, Prefix):
-                self._announce_if_active(subject, now, sent)
-            elif (source := uplink_source(subject)) is not None:
-                for home_address in list(self.bindings.behind(source)):
-                    self._announce_if_active(home_address, now, sent)
-
-    def _announce_if_active(self, home_address: Prefix, now: float, sent: float | None) -> None:
-        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
-        if home_address not in self.activations.unconfirmed:
-            return
-        binding = self.bindings.get(home_address)
-        if binding is None or not self._is_active(binding, now):
-            return
-        told, took = self.activations.confirm(home_address, sent, now)
-        if took is not None:
-            self.activated.append(took)
-        if told:
-            self._event(
-                "binding-active",
-                home_address=home_address,
-                care_of_address=binding.care_of_address,
-                sequence=binding.sequence,
-            )
-
-    def _is_active(self, binding: Binding, now: float) -> bool:
-        """Tell whether ``state_of`` would say so, without a look at reasons."""
-        home_agent = self.home_agents.get(binding.home_agent)
-        if home_agent is None or not home_agent.may_offload(now) or self._churn.holds(binding.home_address):
-            return False
-        prepared = [router for router in self.routers.values() if router.prepared_for(binding.home_agent)]
-        return bool(prepared) and all(router.serves(binding, now) for router in prepared)
+        self.activation_news.look_at_all(batch.subjects, now, sent)
 
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
         """The first snapshot under a lease has been taken in."""
@@ -453,26 +370,21 @@ class Offload:
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 
     def _next_forgetting(self) -> float | None:
-        gone = [agent.lease_ends for agent in self.home_agents if not self.bindings.count(agent.address)]
-        gone += [seen for router in self.routers.values() if (seen := router.last_seen()) is not None]
-        return min(gone) + self._timing.forget_after if gone else None
+        lost = (agent.lease_ends + self._timing.forget_after for agent in self._without_bindings())
+        return min((moment for moment in (*lost, self.routers.next_forgetting()) if moment is not None), default=None)
 
     def _forget_lost(self, now: float) -> bool:
         """Forget home agents without bridge and bindings, and routers without switch and agent, after a while. Tell
         whether there was such a home agent."""
-        lost = [
-            agent
-            for agent in self.home_agents
-            if agent.lease_ends + self._timing.forget_after <= now and not self.bindings.count(agent.address)
-        ]
+        lost = [each for each in self._without_bindings() if each.lease_ends + self._timing.forget_after <= now]
         for agent in lost:
             self._forget(agent, now)
-        for router in list(self.routers.values()):
-            seen = router.last_seen()
-            if seen is not None and seen + self._timing.forget_after <= now:
-                del self.routers[router.dpid]
-                self._event("router-forgotten", router=f"{router.dpid:016x}")
+        for router in self.routers.forget_lost(now):
+            self._event("router-forgotten", router=f"{router.dpid:016x}")
         return bool(lost)
+
+    def _without_bindings(self) -> list[HomeAgent]:
+        return [agent for agent in self.home_agents if not self.bindings.count(agent.address)]
 
     def _review(self, now: float, home_agents: Collection[HomeAgent] | None = None) -> None:
         for router in self.routers.values():

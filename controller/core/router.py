@@ -47,17 +47,6 @@ class BindingOnRouter:
     reason: Reason | None = None
 
 
-@dataclass(slots=True)
-class Tally:
-    """What has passed between controller and switch: flow messages sent, flows that the switch refused, and flows that
-    were repaired because somebody else had changed them."""
-
-    added: int = 0
-    deleted: int = 0
-    refused: int = 0
-    repaired: int = 0
-
-
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
@@ -82,7 +71,7 @@ class Router:
         self.connected = False
         self._disconnected_at = now
         self.traffic = traffic.Traffic()
-        self.tally = Tally()
+        self.tally = traffic.Tally()
         self.tunnels = Tunnels(tunnel_list)
         self._bindings = bindings
         self._home_agents = home_agents

@@ -164,8 +164,8 @@ class Sessions:
         return session
 
     def is_known(self, dpid: int) -> bool:
-        """Tell whether anybody but the switch itself has said that there is this router (see ``Offload.is_known``)."""
-        return self._offload.is_known(dpid)
+        """Tell whether anybody but its switch has said that there is a router (see ``Routers.is_vouched_for``)."""
+        return self._offload.routers.is_vouched_for(dpid)
 
     def turned_away(self, dpid: int) -> None:
         """A switch was disconnected, as too many are connected that nobody knows."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a router has carried past the home agents, while flows come and go."""
+"""How much a router has carried past the home agents, while flows come and go, and what that took in messages."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 DOWNLINK, UPLINK = "downlink", "uplink"
@@ -51,3 +52,14 @@ class Traffic:
     def total(self, direction: str) -> Counters:
         """Return all that was carried in a direction, as last observed."""
         return self._totals[direction]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has passed between controller and switch: flow messages sent, flows that the switch refused, and flows that
+    were repaired because somebody else had changed them."""
+
+    added: int = 0
+    deleted: int = 0
+    refused: int = 0
+    repaired: int = 0

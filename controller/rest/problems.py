@@ -13,7 +13,7 @@ from controller.access.roles import Forbidden
 from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import StaleSequence
 from controller.core.home_agents import PrefixesOverlap
-from controller.core.offload import UnknownRouter
+from controller.core.routers import UnknownRouter
 from controller.core.snapshots import Superseded
 from controller.rest.schemas.answers import FieldError, ProblemDetails
 from hoaflow.errors import HoaflowError

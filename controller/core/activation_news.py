@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which bindings have become active, and whom that is told."""
+
+from collections.abc import Iterable
+
+from controller.core.activation import Activation, Activations
+from controller.core.binding_states import BindingStates
+from controller.core.bindings import BindingTable
+from controller.core.events import Event
+from controller.core.flow_sets import uplink_source
+from controller.core.queues import Subject
+from hoaflow.addresses import Prefix
+
+
+class ActivationNews:
+    """Looks at bindings whenever they may have become active, and reports those that have to ``events``."""
+
+    def __init__(
+        self, bindings: BindingTable, states: BindingStates, activations: Activations, events: list[Event]
+    ) -> None:
+        self._bindings = bindings
+        self._states = states
+        self._activations = activations
+        self._events = events
+        self._took: list[Activation] = []
+
+    def take(self) -> list[Activation]:
+        """Return how long bindings took that have become active since this was asked last."""
+        took, self._took = self._took, []
+        return took
+
+    def look_at(self, home_address: Prefix, now: float, sent: float | None) -> None:
+        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
+        if home_address not in self._activations.unconfirmed:
+            return
+        binding = self._bindings.get(home_address)
+        if binding is None or not self._states.is_active(binding, now):
+            return
+        told, took = self._activations.confirm(home_address, sent, now)
+        if took is not None:
+            self._took.append(took)
+        if told:
+            fields = {"care_of_address": binding.care_of_address, "sequence": binding.sequence}
+            self._events.append(Event("binding-active", {"home_address": home_address, **fields}))
+
+    def look_at_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
+        """Do that for home addresses, and for all that share an uplink flow."""
+        for subject in subjects:
+            if isinstance(subject, Prefix):
+                self.look_at(subject, now, sent)
+            elif (source := uplink_source(subject)) is not None:
+                for home_address in list(self._bindings.behind(source)):
+                    self.look_at(home_address, now, sent)

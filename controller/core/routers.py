@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routers that the controller knows of, and for how long it remembers one."""
+
+from collections.abc import Callable
+
+from controller.core.router import Router
+from hoaflow.errors import HoaflowError
+
+
+class UnknownRouter(HoaflowError):
+    """Neither a switch nor a tunnel agent with this datapath id has been heard of."""
+
+    def __init__(self, dpid: int) -> None:
+        super().__init__(f"no router {dpid:016x} is known; its switch or its tunnel agent has to announce it first")
+
+
+class Routers(dict[int, Router]):
+    """Routers by datapath id. ``make`` makes one that is heard of for the first time, at a moment."""
+
+    def __init__(self, make: Callable[[int, float], Router], forget_after: float) -> None:
+        """``forget_after``: how long one without switch and agent is remembered, in seconds."""
+        super().__init__()
+        self._make = make
+        self._forget_after = forget_after
+
+    def known(self, dpid: int) -> Router:
+        """Return a router. Raises UnknownRouter."""
+        try:
+            return self[dpid]
+        except KeyError:
+            raise UnknownRouter(dpid) from None
+
+    def heard_of(self, dpid: int, now: float) -> Router:
+        """Return a router of which something is heard, perhaps for the first time."""
+        router = self.get(dpid)
+        if router is None:
+            router = self[dpid] = self._make(dpid, now)
+        return router
+
+    def is_vouched_for(self, dpid: int) -> bool:
+        """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it: a switch alone may
+        be anybody's who reaches the OpenFlow port."""
+        router = self.get(dpid)
+        return router is not None and (router.tunnels.agent_lease_ends is not None or router.gates.draining)
+
+    def forget_lost(self, now: float) -> list[Router]:
+        """Forget, and return, those whose switch and agent have been away for long."""
+        lost = [router for router in self.values() if (ends := self._ends(router)) is not None and ends <= now]
+        for router in lost:
+            del self[router.dpid]
+        return lost
+
+    def next_forgetting(self) -> float | None:
+        """Return when ``forget_lost`` has something next."""
+        return min((ends for router in self.values() if (ends := self._ends(router)) is not None), default=None)
+
+    def _ends(self, router: Router) -> float | None:
+        seen = router.last_seen()
+        return None if seen is None else seen + self._forget_after
