@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import controller.southbound.manager  # noqa: F401, imports eventlet without its word on itself
-from manual import commands, events, metrics, pipeline, settings
+from manual import calls, commands, events, metrics, pipeline, settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -14,6 +14,7 @@ def pages() -> dict[Path, str]:
     """Return what each generated page should say."""
     return {
         DOCS / "cli.md": commands.page(),
+        DOCS / "rest.md": calls.page(DOCS / "rest.md"),
         DOCS / "settings.md": settings.page(),
         DOCS / "pipeline.md": pipeline.page(DOCS / "dumps"),
         DOCS / "metrics.md": metrics.page(),

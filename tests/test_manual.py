@@ -16,6 +16,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
     written = pages()
     assert {path.name for path in written} == {
         "cli.md",
+        "rest.md",
         "settings.md",
         "pipeline.md",
         "metrics.md",

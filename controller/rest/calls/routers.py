@@ -17,8 +17,7 @@ from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
-from controller.rest.views.flows import difference_view, flow_view
-from controller.rest.views.routers import news_view, router_view
+from controller.rest.views.routers import difference_view, flow_view, news_view, router_view
 from controller.rest.views.values import dpid_text
 from controller.southbound.decoder import InstalledFlow
 from controller.southbound.exchange import SwitchSilent

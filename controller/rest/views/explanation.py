@@ -7,8 +7,7 @@ from controller.core.offload import Offload
 from controller.core.traffic import Counters
 from controller.rest.schemas import answers
 from controller.rest.views.bindings import FlowCounters, binding_view, counted, home_agent_view
-from controller.rest.views.flows import flow_view
-from controller.rest.views.routers import backend_name
+from controller.rest.views.routers import backend_name, flow_view
 from controller.rest.views.values import dpid_text, seconds_left, time_of_day
 from hoaflow.addresses import Prefix, format_address
 
