@@ -38,7 +38,7 @@ class Load:
     def table(self) -> Table:
         """The table; it counts from when it is loaded, from zero."""
         ruleset = RULESET.format(home_agent=self._home_agent)
-        return Table(FAMILY, TABLE, ruleset, "the counters of the tunnels' load")
+        return Table(FAMILY, TABLE, ruleset, "the counter of the tunnels' load")
 
     def carried(self) -> dict[str, Count]:
         """Packets, and bytes with the tunnel's header, since the table was loaded, by direction. Raises NftError."""

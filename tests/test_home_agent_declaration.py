@@ -24,7 +24,7 @@ SEG6: dict[str, Sequence[str]] = {
     ],
     "net.ipv6.conf.hoaflow-in.forwarding = 1": ["sysctl -qw net.ipv6.conf.hoaflow-in.forwarding=0"],
     f"tunnel source {HOME_AGENT}": ["ip sr tunsrc set 2001:db8:10::2"],
-    "the outer header's rules set up": [
+    "the outer header's filter set up": [
         "nft delete table ip6 hoaflow_outer_header",
         "nft add rule ip6 hoaflow_outer_header postrouting drop",
     ],

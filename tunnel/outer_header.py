@@ -53,7 +53,7 @@ def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
 
 def table(source: str) -> Table:
     """The table for a declaration. Raises ValueError for a bad address."""
-    return Table(FAMILY, TABLE, ruleset(source), "the outer header's rules")
+    return Table(FAMILY, TABLE, ruleset(source), "the outer header's filter")
 
 
 def clear(namespace: Namespace) -> None:

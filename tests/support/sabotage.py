@@ -64,7 +64,7 @@ COMMON: dict[str, Sequence[str]] = {
         "nft delete table ip6 hoaflow_ha",
         "nft add rule ip6 hoaflow_ha input drop",
     ],
-    "the counters of the tunnels' load set up": [
+    "the counter of the tunnels' load set up": [
         "nft delete table ip6 hoaflow_ha_load",
         "nft add rule ip6 hoaflow_ha_load downlink drop",
     ],
