@@ -19,17 +19,9 @@ from router.endpoint import TIN
 from tests.support.fake_controller import FakeController
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
-from tests.support.router_lab import CHECKOUT, COA, DPID, HA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
+from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, COA, DPID, HA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
 from tunnel.changes import Changes
 from tunnel.seg6 import Seg6Routes
-
-NEVER = 3600.0  # seconds
-AGENT = f"""
-import sys
-import router.agent, router.cli, router.firewall
-router.agent.COMPARE = router.agent.RESYNC = router.firewall.LOOK = {NEVER}
-sys.exit(router.cli.main(sys.argv[1:]))
-"""
 
 
 class Bound:
@@ -43,7 +35,7 @@ class Bound:
     def __enter__(self) -> Bound:
         arguments = ["run", "--bridge", self.lab.bridge, "--controller", f"http://127.0.0.1:{self.controller.port}"]
         options = [f"--db=unix:{self.lab.ovs.database}", "--log-addresses"]
-        command = [sys.executable, "-c", AGENT, *arguments, *options]
+        command = [sys.executable, "-c", AGENT_BY_EVENTS, *arguments, *options]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self.lab.ovs.command(*command), stderr=log, stdout=log, cwd=CHECKOUT)
         self.controller.know(HA)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word that something in a network namespace has changed: links, addresses, settings, routing, nftables.
+"""Word that something in a network namespace has changed: links, addresses, settings, tc, routing, nftables.
 
 What has changed is not told: whoever hears of it compares everything that he declared (`tunnel.declaration`). Not all
 of it makes itself heard (proxy entries and most settings don't, and a full buffer loses words), so he does that every
@@ -25,10 +25,10 @@ from types import TracebackType
 from hoaflow.linux import NETLINK_NETFILTER, NFNLGRP_NFTABLES
 from tunnel.namespace import Namespace, in_namespace
 
-# RTNLGRP_* of linux/rtnetlink.h: LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_NETCONF, IPV6_NETCONF
-LINKS = (1, 5, 9, 24, 25)
-# TC, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE
-ROUTING = (4, 7, 8, 11, 19)
+# RTNLGRP_* of linux/rtnetlink.h: LINK, TC, IPV4_IFADDR, IPV6_IFADDR, IPV4_NETCONF, IPV6_NETCONF
+LINKS = (1, 4, 5, 9, 24, 25)
+# IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE
+ROUTING = (7, 8, 11, 19)
 LONGEST_DRAIN = 1.0
 """Seconds: somebody may change things faster than they are read."""
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, number of the socket
@@ -36,7 +36,7 @@ OTHER_NUMBER_BITS = 22  # numbers of sockets above those of processes
 
 
 class Of(enum.Flag):
-    """What a change is of: links with their addresses and settings, routes with rules and traffic control, nftables."""
+    """What a change is of: links with their addresses, settings and traffic control, routes with rules, nftables."""
 
     LINKS = enum.auto()
     ROUTING = enum.auto()

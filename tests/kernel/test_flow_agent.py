@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router run` with the `flow` backend: what it announces, how it mends, and what it says where it cannot."""
+"""`hoaflow-router run` with the `flow` backend: what it announces, how it mends, and what it says where it cannot.
+
+It compares nothing unless something makes itself heard.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import pytest
 from router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.fake_controller import FakeController
-from tests.support.router_lab import CHECKOUT, until
+from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, until
 from tests.support.waiting import patient
 
 
@@ -51,7 +54,7 @@ def log(
     """The log of a running agent, one for all tests, as it takes long to start under emulation."""
     path = tmp_path_factory.mktemp("agent") / "agent.log"
     arguments = ["run", "--bridge", BRIDGE, "--controller", f"http://127.0.0.1:{controller.port}"]
-    command = [sys.executable, "-m", "router", *arguments, f"--db=unix:{lab.ovs.database}"]
+    command = [sys.executable, "-c", AGENT_BY_EVENTS, *arguments, f"--db=unix:{lab.ovs.database}"]
     with path.open("wb") as output:
         process = subprocess.Popen(lab.ovs.command(*command), stderr=output, stdout=output, cwd=CHECKOUT)
     try:
@@ -93,6 +96,12 @@ def test_it_mends_what_the_kernel_has_lost(lab: FlowLab, controller: FakeControl
     until(lambda: lab.status()["flow"]["problems"] == [], "the tunnel device is back")
     mended = [line for line in log.read_text().removeprefix(before).splitlines() if "event=mended" in line]
     assert any(f"link {DEVICE} is missing" in line for line in mended)
+
+
+def test_it_hears_of_a_diversion_that_is_gone(lab: FlowLab, log: Path) -> None:
+    lab.run("rt", *f"tc filter del dev {DEVICE} ingress".split())
+    until(lambda: f"ingress diversion of {DEVICE}" in log.read_text(), "the agent's word")
+    until(lambda: lab.status()["flow"]["problems"] == [], "the diversion is back")
 
 
 def test_it_says_when_the_kernel_stops_to_forward_ipv4(

@@ -41,6 +41,13 @@ from tunnel.seg6 import Seg6Routes
 
 TIMEOUT = patient(30)  # seconds
 CHECKOUT = Path(__file__).parents[2]
+# `hoaflow-router` whose agent compares nothing unless something makes itself heard.
+AGENT_BY_EVENTS = """
+import sys
+import router.agent, router.cli, router.firewall
+router.agent.COMPARE = router.agent.RESYNC = router.firewall.LOOK = 3600.0
+sys.exit(router.cli.main(sys.argv[1:]))
+"""
 DPID = 0xABC
 HA_2 = "2001:db8:88::1"
 HA, HOA, COA, CN, ROUTER = "2001:db8:99::1", "2001:db8:99::100", "2001:db8:2::2", "2001:db8:1::2", "2001:db8:1::1"
