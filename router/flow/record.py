@@ -92,6 +92,12 @@ def plan(
     )
 
 
+def port_names(bridge: str) -> set[str]:
+    """The names of the bridge's two ports, wherever somebody may have moved them."""
+    names = plan(bridge, 0, 0, 0, "")
+    return {names.transmit_port, names.receive_port}
+
+
 class FlowPorts:
     """All flow backends that the OVS database holds, of the moment in which this was made."""
 
@@ -141,7 +147,8 @@ class FlowPorts:
 
     def other_bridge(self, bridge: str) -> str | None:
         """Another bridge that has the flow backend."""
-        return next((owner for owner in sorted(self._ports) if owner not in ("", bridge)), None)
+        owners = sorted(owner for owner, ports in self._ports.items() if not ports.keys() <= port_names(bridge))
+        return next((owner for owner in owners if owner not in ("", bridge)), None)
 
     def geneve_ports(self, udp: int) -> list[str]:
         """The names of all Geneve ports with this UDP port number, ours or not."""

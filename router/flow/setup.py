@@ -94,7 +94,7 @@ def _check(bridge: Bridge, ports: FlowPorts, transmit_udp: int, receive_udp: int
             f"{present.receive_udp}, not {transmit_udp} and {receive_udp}: run teardown first"
         )
     for option, udp in (("--transmit-udp", transmit_udp), ("--receive-udp", receive_udp)):
-        others = [port for port in ports.geneve_ports(udp) if port not in mine]
+        others = [port for port in ports.geneve_ports(udp) if port not in record.port_names(bridge.name)]
         if others:
             raise RouterError(
                 f"UDP port {udp} is taken by Geneve port {others[0]}, which shares its system device "

@@ -50,6 +50,20 @@ def test_a_second_setup_changes_nothing_and_says_so(lab: FlowLab) -> None:
     assert lab.snapshot() == before
 
 
+def test_a_second_setup_brings_a_port_back_that_somebody_has_moved(lab: FlowLab) -> None:
+    lab.setup()
+    port = lab.status()["flow"]["transmit_port"]
+    facts = "external_ids:hoaflow-backend=flow external_ids:hoaflow-role=transmit"
+    tunnel = "type=geneve options:remote_ip=flow options:local_ip=flow options:key=0 options:dst_port=6941"
+    moved = f"-- add-br br2 -- add-port br2 {port} -- set Port {port} {facts} -- set Interface {port} {tunnel}"
+    lab.ovs.vsctl("del-port", port, *moved.split())
+    try:
+        assert f"port {port} added to bridge {BRIDGE}" in lab.setup()
+        assert lab.status()["flow"]["problems"] == []
+    finally:
+        lab.ovs.vsctl("del-br", "br2")
+
+
 @pytest.mark.parametrize(
     ("damage", "problem", "repaired"),
     [
