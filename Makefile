@@ -16,7 +16,7 @@ DURATIONS := --durations=15 --durations-min=5
 ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +32,10 @@ lint: setup ## ruff and mypy
 format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+unit: setup ## the tests that need neither root nor another program, as any user; with coverage
+	scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/pytest -n "$(shell nproc)" -m unit \
+		--hypothesis-profile=unit --cov $(PYTEST)
 
 test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests

@@ -54,7 +54,7 @@ def interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 when all goals are met, else MISSED, or FAILED; for a signal, what a shell makes of it."""
+    """Run the benchmarks and return the exit status: 0, `MISSED`, `FAILED`, or 128 + N after signal N."""
     arguments = _arguments(argv)
     if os.geteuid() != 0:
         print("make bench makes a network namespace: run it as root", file=sys.stderr)
@@ -86,8 +86,10 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """A directory that is removed in the end, even if a command that was interrupted while it was started still makes a
-    file there."""
+    """Return a new directory that is removed in the end.
+
+    It goes even if a command that was interrupted at its start still makes a file there.
+    """
     directory = Path(tempfile.mkdtemp(prefix="hoaflow-bench-"))
     try:
         yield directory
@@ -123,7 +125,7 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
 
 
 def _told(lab: Lab, name: str, measure: Callable[[Lab], list[Figure]]) -> list[Figure]:
-    """What an experiment found. One that fails is a figure of its own, and costs none of the others."""
+    """Run an experiment and return its figures; a failure becomes a figure of its own."""
     print(f"{name} ...", end=" ", flush=True)
     started = time.monotonic()
     try:
@@ -155,7 +157,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _with_table(text: str) -> Path:
-    """A file that has a place for the table, which is better known before ten minutes have passed."""
+    """Check, before ten minutes have passed, that a file has a place for the table."""
     try:
         report.around_table(Path(text))
     except (OSError, ValueError) as error:
@@ -164,7 +166,7 @@ def _with_table(text: str) -> Path:
 
 
 def _at_least(least: float) -> Callable[[str], float]:
-    """What reads a number of the same type as `least`, and not below it."""
+    """Return a type for numbers like `least` that are not below it."""
 
     def number(text: str) -> float:
         value = type(least)(text)

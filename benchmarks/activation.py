@@ -42,7 +42,7 @@ def activate(lab: Lab, hoaflow: Hoaflow, population: Population, turn: int) -> A
 
 
 def check(result: Result) -> None:
-    """Raises Unexpected unless all requests were answered as a binding that is active, or not within its time."""
+    """Raise Unexpected unless each answer is an active binding, or one that was not active in time."""
     wrong = [status for status in result.statuses if status not in (200, 201, 202)]
     if wrong:
         raise Unexpected(f"{len(wrong)} of {len(result.statuses)} POSTs were refused, the first with {wrong[0]}")

@@ -33,7 +33,7 @@ class Reference:
         add_router(ovs, REFERENCE)
 
     def counter(self) -> switch.FlowCounter:
-        """What counts its flows."""
+        """Return the counter of the bridge's flows."""
         return switch.FlowCounter(self._ovs, self.bridge)
 
     def clear(self) -> None:
@@ -86,11 +86,11 @@ class BareRyu(Baseline):
     APP = "benchmarks.bare_app"
 
     def listens(self) -> bool:
-        """It has begun to listen."""
+        """Tell whether it listens."""
         return f":{ports.BARE_TRIGGER} " in self._ovs.run("ss", "-ltnH")
 
     def connected(self) -> bool:
-        """It can change a flow."""
+        """Tell whether it can change a flow."""
         return len(self.latencies(1, 1.0)) == 1
 
     def latencies(self, count: int, rate: float) -> list[float]:
@@ -111,16 +111,16 @@ class OfctlRest(Baseline):
     PATH = "/stats/flowentry/add"
 
     def listens(self) -> bool:
-        """It answers."""
+        """Tell whether it answers."""
         return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[0] == 200
 
     def connected(self) -> bool:
-        """It knows the switch."""
+        """Tell whether it knows the switch."""
         return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1] == [REFERENCE]
 
     @staticmethod
     def body(flow: str) -> dict[str, Any]:
-        """A flow, as `switch.dump` has it, in the form that `ofctl_rest` takes. Raises ValueError."""
+        """Return a flow, as `switch.dump` has it, in the form that `ofctl_rest` takes. Raises ValueError."""
         found = re.fullmatch(
             r"cookie=(\w+),table=(\d+),hard_timeout=(\d+), send_flow_rem priority=(\d+),ipv6,(.*) actions=(.*)", flow
         )

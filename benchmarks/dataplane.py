@@ -11,8 +11,6 @@ The paths take turns within each round, in another order each time, and each rou
 machine does meanwhile slows neighbours alike. The medians of all rounds are compared.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -43,7 +41,7 @@ Rates = dict[str, dict[str, list[float]]]  # Mbit/s by way, path and round
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 if all goals are met, else 1."""
+    """Run the benchmark and return 0 if all goals are met, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dataplane", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
     parser.add_argument("--megabytes", type=int, default=MEGABYTES, help="of one stream (default: %(default)s)")
@@ -115,7 +113,7 @@ def taking(lab: FlowLab, path: str) -> Iterator[Callable[[], None]]:
 
 
 def packets(lab: FlowLab, node: str, device: str) -> int:
-    """The packets that a device has seen, both ways."""
+    """Return the packets that a device has seen, both ways."""
     shown = lab.ip(node, "-s", "link", "show", device)
     return sum(int(count) for count in re.findall(r"[RT]X:.*\n +\d+ +(\d+)", shown))
 
@@ -137,7 +135,7 @@ def met(ratios: dict[str, dict[str, float]]) -> bool:
 
 
 def table(rates: Rates, ratios: dict[str, dict[str, float]]) -> str:
-    """The three paths side by side, and whether the goals are met."""
+    """Return the three paths side by side, and whether the goals are met."""
     rounds = len(next(iter(rates.values()))[DIRECT])
     lines = [
         f"TCP throughput in Mbit/s, medians of {rounds} rounds",

@@ -29,17 +29,17 @@ class Figure:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median."""
+    """Return the median."""
     return float(statistics.median(values))
 
 
 def paired_ratio(values: Sequence[float], baselines: Sequence[float]) -> float:
-    """The median of the ratios of measurements that were taken one right after the other."""
+    """Return the median of the ratios of measurements that were taken one right after the other."""
     return median([value / baseline for value, baseline in zip(values, baselines, strict=True)])
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` of the values do not exceed (nearest rank)."""
+    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank)."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(percent / 100 * len(ranked)) - 1)]
 

@@ -147,7 +147,7 @@ class Pace:
         return Result(started, elapsed, cpu, due[:sent], latencies[:sent], statuses[:sent])
 
     def _take(self) -> socket.socket | None:
-        """A connection that is free; None when there are as many as may be and none is."""
+        """Return a free connection, None if all are in use and no more are allowed."""
         if self._idle:
             return self._idle.pop()  # the one used last: as few as will do
         return self._new_connection() if self._open < CONNECTIONS else None

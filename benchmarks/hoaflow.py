@@ -36,8 +36,10 @@ MISSES, LEFT_TO_HOME_AGENT = 3, 3
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A snapshot: when it began (CLOCK_MONOTONIC), seconds until it was answered and until all was confirmed, and who
-    took how much processor time."""
+    """A snapshot: when it began (CLOCK_MONOTONIC), and the seconds until its answer and until all was confirmed.
+
+    `cpu` is the processor time by process, in seconds.
+    """
 
     started: float
     answered: float
@@ -46,7 +48,7 @@ class Bulk:
 
 
 def bridge(dpid: int) -> str:
-    """The name of a router's bridge."""
+    """Return the name of a router's bridge."""
     return f"br{dpid}"
 
 
@@ -61,8 +63,11 @@ def add_router(ovs: Ovs, dpid: int) -> None:
 
 
 def set_controller(ovs: Ovs, dpids: Iterable[int], openflow_port: int) -> None:
-    """Have bridges connect to their controller, at once: without one before, they have not waited in vain yet, after
-    which Open vSwitch waits up to 8 s (3.1 whatever its `max_backoff` says). Their flows are gone with that."""
+    """Connect bridges to their controller at once.
+
+    A bridge that had one before has waited in vain, after which Open vSwitch waits up to 8 s (3.1 whatever its
+    `max_backoff` says). The bridges' flows are gone with that.
+    """
     target = f"tcp:127.0.0.1:{openflow_port}"
     ovs.vsctl(*(word for dpid in dpids for word in ("--", "set-controller", bridge(dpid), target)))
 
@@ -73,7 +78,7 @@ def unset_controller(ovs: Ovs, dpids: Iterable[int]) -> None:
 
 
 def switches(ovs: Ovs) -> dict[str, int]:
-    """The process that all bridges are in."""
+    """Return the process of `ovs-vswitchd`."""
     return {"ovs-vswitchd": int((ovs.directory / "ovs-vswitchd.pid").read_text())}
 
 
@@ -183,8 +188,10 @@ class Hoaflow:
         return {each: count for each, count in self._held.items() if count} == {population: len(population)}
 
     def wait_for_flows(self, population: Population, bindings: int | None = None) -> None:
-        """Wait until each switch has the flows of so many bindings of a home agent (None: all), and of those of others
-        that were waited for before. Raises TimeoutError."""
+        """Wait until each switch has the flows of that many bindings of a home agent (None: all).
+
+        Flows of other home agents that were waited for before count as well. Raises TimeoutError.
+        """
         self._held[population] = len(population) if bindings is None else bindings
         common = MISSES + LEFT_TO_HOME_AGENT * len(self.populations)
         expected = common + FLOWS_PER_BINDING * sum(self._held.values())

@@ -89,7 +89,7 @@ class Lab:
             self._stack.close()
 
     def fresh(self, routers: int = 1) -> Hoaflow:
-        """A controller just started, without home agents, and with so many switches without flows."""
+        """Return a controller just started, without home agents, and its switches without flows."""
         self.end()
         dpids = list(range(ROUTER, ROUTER + routers))
         for dpid in dpids:
@@ -105,7 +105,7 @@ class Lab:
         return started
 
     def holding(self, bindings: int) -> tuple[Hoaflow, Population]:
-        """A controller with one router that holds so many bindings of one home agent: the running one, if it does."""
+        """Return a controller with one router and that many bindings of one home agent: the running one if it fits."""
         hoaflow = self._hoaflow
         if hoaflow is not None and hoaflow.dpids == [ROUTER]:
             population = hoaflow.populations[0]
@@ -130,10 +130,10 @@ class Lab:
             self.lapses += [line for line in ending.controller.log.splitlines() if _LAPSE.search(line)]
 
     def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], object]) -> list[Figure]:
-        """Repeat a measurement once more under the profiler if one of its figures misses its goal, or if the plan wants
-        it; the profile is kept, and those figures get its summary as a reason.
+        """Repeat a measurement under the profiler if one of its figures misses its goal, or the plan wants it.
 
-        repeat: gets the controller ready, then measures with the controller in the context that it is given.
+        The profile is kept, and those figures get its summary as a reason. `repeat` gets the controller ready, then
+        measures with the controller in the context that it is given.
         """
         if not self.plan.profile and all(figure.met for figure in figures):
             return figures
@@ -168,7 +168,7 @@ class Lab:
             generator.end()
 
     def null_result(self, requests: list[str], rate: float | None) -> Result:
-        """What the generator measures of a server that does nothing."""
+        """Return what the generator measures of a server that does nothing."""
         command = self.ovs.command(sys.executable, "-m", "benchmarks.null_server", str(NULL_SERVER))
         process = subprocess.Popen(command, cwd=CHECKOUT)
         try:
@@ -213,12 +213,12 @@ class Generator:
 
 
 def new_population(bindings: int, number: int = HOME_AGENT) -> Population:
-    """A home agent's mobile nodes, whose lifetimes outlast the benchmark."""
+    """Return a home agent's mobile nodes, whose lifetimes outlast the benchmark."""
     return Population(number, bindings, time.monotonic() + LIFETIME)
 
 
 def posts(population: Population, nodes: list[int], rate: float | None, query: str = "") -> Load:
-    """A POST for each of these mobile nodes, to be sent now."""
+    """Return a POST for each of these mobile nodes, to be sent now."""
     now = time.monotonic()
     bodies = [population.binding(node, now + (index / rate if rate else 0)) for index, node in enumerate(nodes)]
     return Load(REST, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)

@@ -36,7 +36,7 @@ class Step:
 
 
 def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
-    """The figures of `bulk`, `activation` and `growth`, as far as `wanted`.
+    """Return the figures of `bulk`, `activation` and `growth`, as far as `wanted`.
 
     Each repetition goes from the smallest size to the largest and ends with the baselines, so that what else the
     machine does meets all of them alike.

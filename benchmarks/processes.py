@@ -23,7 +23,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def peak_resident_bytes(pid: int) -> int:
-    """The most memory that was ever resident, in bytes. Raises FileNotFoundError when it is gone."""
+    """Return the most memory that was ever resident, in bytes. Raises FileNotFoundError when it is gone."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

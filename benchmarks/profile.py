@@ -35,7 +35,7 @@ class Profile:
     def of(self, pid: int) -> Iterator[None]:
         """Look at a process while in this context.
 
-        Raises: FileNotFoundError without py-spy, RuntimeError with what it says when it fails.
+        Raises FileNotFoundError without py-spy, RuntimeError with what it says when it fails.
         """
         with tempfile.NamedTemporaryFile() as raw:
             spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--function"]
@@ -60,7 +60,7 @@ class Profile:
             self.stacks[tuple(stack.split(";"))] += int(count)
 
     def summary(self) -> str:
-        """The files in whose functions most of the time was spent, not counting what they called."""
+        """Return the files in whose functions most of the time was spent, not counting what they called."""
         files: Counter[str] = Counter()
         for stack, count in self.stacks.items():
             files[stack[-1].rpartition("(")[2].rstrip(")").partition(":")[0]] += count
@@ -68,7 +68,7 @@ class Profile:
         return ", ".join(f"{100 * count / total:.0f} % {name}" for name, count in files.most_common(FILES))
 
     def text(self) -> str:
-        """The call tree, with the percentage of the time of each function with all that it called."""
+        """Return the call tree, with the percentage of the time of each function with all that it called."""
         root = Node()
         for stack, count in self.stacks.items():
             node = root

@@ -23,7 +23,7 @@ HEADINGS = ("figure", "value", "baseline in the same run", "goal", "met")
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on: processors, load, kernel, versions."""
+    """Return what was measured on: processors, load, kernel, versions."""
     models = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -44,12 +44,12 @@ def machine() -> dict[str, Any]:
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
-    """The table's cells."""
+    """Return the table's cells."""
     return [(figure.name, figure.value, figure.baseline, figure.goal, MARKS[figure.met]) for figure in figures]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The table, and below it what explains each figure that misses its goal."""
+    """Return the table, and below it what explains each figure that misses its goal."""
     lines = [HEADINGS, *rows(figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -61,7 +61,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def around_table(path: Path) -> tuple[str, str]:
-    """What a Markdown file has before and after its table, markers included. Raises ValueError without, OSError."""
+    """Return the text before and after a Markdown file's table, with the markers. Raises ValueError, OSError."""
     found = re.fullmatch(f"(.*<!-- table:[^\n]*\n).*({END_OF_TABLE}\n.*)", path.read_text(), re.DOTALL)
     if not found:
         raise ValueError(f"{path}: expected a line '<!-- table: … -->' and a line '{END_OF_TABLE}'")

@@ -46,7 +46,7 @@ class RestClient:
         return response.status, json.loads(content) if content else None
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The body of an answer 200 or 201; `body` is sent as it is if these are bytes. Raises Unexpected."""
+        """Return the body of an answer 200 or 201; `body` is sent as it is if these are bytes. Raises Unexpected."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         status, answer = self.call(method, path, data)
         if status not in (200, 201):
@@ -59,7 +59,7 @@ class RestClient:
 
 
 def prepared(method: str, path: str, body: object) -> str:
-    """A whole request for the load generator."""
+    """Return a whole request for the load generator."""
     text = json.dumps(body)
     return (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -66,7 +66,7 @@ def _size(lab: Lab) -> int:
 
 
 def _ready(lab: Lab, count: int) -> tuple[Hoaflow, Population]:
-    """A controller of so many switches, whose home agent's bindings are not known yet."""
+    """Return a controller of so many switches, whose home agent's bindings are not known yet."""
     hoaflow, population = lab.fresh(count), new_population(_size(lab))
     hoaflow.add(population)
     return hoaflow, population

@@ -62,7 +62,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _ready(lab: Lab) -> tuple[Hoaflow, Population]:
-    """A controller whose home agent has no bindings yet."""
+    """Return a controller whose home agent has no bindings yet."""
     hoaflow, population = lab.fresh(), new_population(lab.plan.singles)
     hoaflow.add(population)
     hoaflow.clear(population)

@@ -44,7 +44,7 @@ class FlowCounter:
         self._connection.close()
 
     def count(self) -> int:
-        """The number of flows in all tables but the first, whose gates and guards come and go by themselves.
+        """Return the number of flows in all tables but the first, whose gates and guards come and go by themselves.
 
         Raises TimeoutError, ConnectionError.
         """
@@ -88,8 +88,10 @@ class Dump:
     flows: dict[str, float]
 
     def changed_since(self, before: "Dump", moment: float) -> list[str]:
-        """The flows that are in one of two dumps only, or were sent again after `moment`; but for the gates, which are
-        renewed all the time."""
+        """Return the flows in only one of two dumps, and those sent again after `moment`, but for gates.
+
+        Gates are renewed all the time.
+        """
         differing = self.flows.keys() ^ before.flows.keys()
         sent_again = {flow for flow, at in self.flows.items() if at > moment + _SAME_MOMENT}
         return [flow for flow in differing | sent_again if not _is_gate(flow)]
@@ -107,7 +109,7 @@ def dump(ovs: Ovs, bridge: str) -> Dump:
 
 
 def ofctl(ovs: Ovs, bridge: str, command: str, *arguments: str) -> str:
-    """What `ovs-ofctl` prints; it may take longer than a test's commands. Raises subprocess.CalledProcessError."""
+    """Return what `ovs-ofctl` prints, with a long timeout. Raises subprocess.CalledProcessError."""
     target = f"unix:{ovs.directory / bridge}.mgmt"
     argv = ["ovs-ofctl", "-O", "OpenFlow13", command, target, *arguments]
     if command == "add-flows":

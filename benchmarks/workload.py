@@ -26,7 +26,7 @@ class Population:
         return len(self._links)
 
     def binding(self, node: int, now: float) -> dict[str, object]:
-        """What a bridge reports of a mobile node at the time `now`."""
+        """Return what a bridge reports of a mobile node at the time `now`."""
         words = f"{node >> 16:x}:{node & 0xFFFF:x}"
         return {
             "home_address": f"2001:db8:{self.number:x}::1:{words}",
@@ -37,7 +37,7 @@ class Population:
         }
 
     def report(self, now: float, nodes: Iterable[int] | None = None) -> bytes:
-        """The request body that reports these mobile nodes' bindings, or all: a batch's, or a snapshot's."""
+        """Return the request body that reports these mobile nodes' bindings, or all: a batch's, or a snapshot's."""
         chosen = range(len(self)) if nodes is None else nodes
         return json.dumps({"bindings": [self.binding(node, now) for node in chosen]}).encode()
 
@@ -48,7 +48,7 @@ class Population:
             self._sequences[node] += 1
 
     def stay(self, nodes: Iterable[int]) -> None:
-        """These did not move after all."""
+        """Undo the move of these mobile nodes."""
         for node in nodes:
             self._links[node] -= 1
             self._sequences[node] -= 1

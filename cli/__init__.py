@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line ``hoaflow``: asks a controller's REST API, and says it in words or in JSON."""
+"""Ask a controller's REST API from the command line, and print the answer in words or JSON."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow`, also `python -m cli`."""
+"""Start the command line `hoaflow`."""
 
 import io
 import sys
@@ -10,7 +10,7 @@ from cli.session import drop_output
 
 
 def main() -> int:
-    """Run a command; returns its exit status (`cli.errors.Status`)."""
+    """Run a command and return its exit status (`cli.errors.Status`)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know every letter

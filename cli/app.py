@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a whole: which commands there are, and how each ends."""
+"""Assemble the command line from its commands."""
 
 from importlib import metadata
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ Exit status:
 
 
 class InOrder(TyperGroup):
-    """Lists the commands by what is asked first."""
+    """List the commands in the order of their use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow bindings`: the bindings that the controller holds, and what becomes of each."""
+"""Show and remove the controller's bindings: `hoaflow bindings`."""
 
 from typing import Annotated, Any, Literal
 
@@ -101,7 +101,7 @@ def delete_bindings(at: Session, home_addresses: list[HomeAddress]) -> None:
 
 
 def chosen(home_agent: str | None, care_of_address: str | None) -> dict[str, str | None]:
-    """Return filters as the API takes them. Raises WrongUsage."""
+    """Return filters in the API's form. Raises WrongUsage."""
     return {
         "home_agent": home_agent and spelling.address(home_agent),
         "care_of_address": care_of_address and spelling.address(care_of_address),

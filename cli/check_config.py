@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow check-config`: is everything configured as it has to be, and does the controller answer?"""
+"""Check the configuration, and whether the controller answers: `hoaflow check-config`."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ NoConnect = Annotated[bool, typer.Option("--no-connect", help="Do not ask the co
 
 
 class Finding(NamedTuple):
-    """What was looked at, how it is, and what was found or what to do."""
+    """A check, its result, and what was found or what to do."""
 
     what: str
     result: str
@@ -63,7 +63,7 @@ def _findings(at: Session, config_file: Path | None, no_connect: bool) -> Iterat
 
 
 def _configuration(path: Path) -> Iterator[Finding]:
-    """Have the controller's own code look, which is not on every host."""
+    """Check a file with the controller's own code, which is not on every host."""
     # -P: else Python would look for it in the caller's directory first, and run what happens to lie there.
     command = [sys.executable, "-P", "-m", "controller.check", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
@@ -77,7 +77,7 @@ def _configuration(path: Path) -> Iterator[Finding]:
 
 
 def _connection(at: Session) -> Iterator[Finding]:
-    """Ask first what needs no token, then what does, then whether all is well, and at last whether it is of use."""
+    """Check what needs no token, then what does, then readiness, and last whether traffic is offloaded."""
     steps = (
         ("controller", ("healthz",), "it answers"),
         ("access", ("v1", "home-agents"), "it lets this command read"),
@@ -99,7 +99,7 @@ def _connection(at: Session) -> Iterator[Finding]:
 
 
 def _offload(at: Session) -> Finding:
-    """Find out whether packets of every home agent go direct anywhere: the controller is ready without any, too."""
+    """Check that packets of every home agent go direct somewhere: a controller without any is ready, too."""
     agents = [agent["home_agent"] for agent in at.controller.everything("home_agents", "v1", "home-agents")]
     routers = at.controller.everything("routers", "v1", "routers")
     if not agents:

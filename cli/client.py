@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's REST API, as the command line uses it: every call has time-outs, every list is read to its end."""
+"""Call the controller's REST API for the command line: every call has a timeout, every list is read to its end."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class NotFound(CliError):
 
 
 class Client:
-    """The controller. A context manager. Not thread safe."""
+    """Call the controller. A context manager. Not thread safe."""
 
     def __init__(self, controller: Northbound, answer_timeout: float = ANSWER_TIMEOUT) -> None:
         self._controller = controller
@@ -43,20 +43,20 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where the controller is."""
+        """The controller's URL."""
         return self._controller.url
 
     def get(self, *path: str, **query: str | int | None) -> Json:
-        """Return the answer to a GET. ``path``: its segments, unquoted. Raises CliError."""
+        """Return the answer to a GET of `path`, its segments unquoted. Raises CliError."""
         return self._json(self._request("GET", path, query))
 
     def change(self, method: str, *path: str) -> Json | None:
-        """Carry out a call that changes something; returns its answer, None where there is none. Raises CliError."""
+        """Make a call that changes something; return its answer, None if it is empty. Raises CliError."""
         answer = self._request(method, path, {})
         return None if answer.status_code == 204 else self._json(answer)
 
     def pages(self, name: str, /, *path: str, **query: str | int | None) -> Iterator[list[Json]]:
-        """Return a list page by page; ``name`` is the member that has its items. Raises CliError."""
+        """Return a list page by page; `name` is the member with its items. Raises CliError."""
         cursor: str | None = None
         while True:
             page = self.get(*path, **query, limit=PAGE, cursor=cursor)
@@ -73,7 +73,7 @@ class Client:
         return [item for page in self.pages(name, *path, **query) for item in page]
 
     def stream(self, path: tuple[str, ...], headers: dict[str, str], silence: float, **query: Any) -> requests.Response:
-        """Return an answer that goes on; more than ``silence`` seconds without a byte end it. Raises CliError."""
+        """Return an endless answer; `silence` seconds without a byte end it. Raises CliError."""
         return self._request("GET", path, query, headers, stream=True, timeout=(CONNECT_TIMEOUT, silence))
 
     def _url(self, path: tuple[str, ...]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a support bundle is made of: versions, the controller's state, and the router that this host may be."""
+"""Collect the contents of a support bundle: versions, the controller's state, and the router on this host."""
 
 import importlib.metadata
 import json
@@ -35,14 +35,14 @@ OF_BRIDGE = (
 
 
 class Said(NamedTuple):
-    """How a command ended, and all that it said."""
+    """The exit status and output of a command."""
 
     status: int
     said: str
 
 
 class File(NamedTuple):
-    """A file of the bundle. ``trouble``: what keeps it from being whole."""
+    """A file of the bundle. `trouble` says why it is incomplete."""
 
     name: str
     text: str
@@ -50,7 +50,7 @@ class File(NamedTuple):
 
 
 def versions() -> File:
-    """What runs here."""
+    """Return the versions of what is installed here."""
     found: dict[str, object] = {"python": platform.python_version(), "kernel": platform.release()}
     found |= {"system": _system(), "machine": platform.machine(), "cpus": os.cpu_count()}
     for name in LIBRARIES:
@@ -64,7 +64,7 @@ def versions() -> File:
 
 
 def controller(client: Client) -> Iterator[File]:
-    """The controller's state; one file for each call, with the refusal in it where there is one."""
+    """Return the controller's state as one file per call, which holds the refusal if there is one."""
     for probe in ("healthz", "readyz"):
         yield _asked(probe, partial(client.get, probe))
     for resource, member in LISTS.items():
@@ -80,7 +80,7 @@ def controller(client: Client) -> Iterator[File]:
 
 
 def router() -> Iterator[File]:
-    """Open vSwitch and hoaflow's tunnels, if this host is a router; nothing where no Open vSwitch answers."""
+    """Return the state of Open vSwitch and hoaflow's tunnels, if Open vSwitch answers on this host."""
     bridges = _run(("ovs-vsctl", "--timeout=10", "list-br"))
     if bridges.status != 0:
         return
@@ -91,7 +91,7 @@ def router() -> Iterator[File]:
 
 
 def log(path: Path, lines: int) -> File:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     name = f"logs/{str(path).strip('/').replace('/', '-')}"
     try:
         with path.open(errors="replace") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell completion of what only the controller knows. It answers soon or not at all, and never complains."""
+"""Complete in the shell what only the controller knows, soon or not at all, and without errors."""
 
 import time
 from collections.abc import Iterator
@@ -33,6 +33,7 @@ _completion_shared._completion_scripts["bash"] = _BASH
 
 
 def home_addresses(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the home addresses that can follow what has been typed."""
     return list(_asked(context, "bindings", "home_address"))
 
 
@@ -45,7 +46,7 @@ def _routers(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _asked(context: typer.Context, resource: str, member: str) -> Iterator[str]:
-    """Return a member of all items of a list, or of as many as come in time."""
+    """Return one member of all items of a list, or of as many as come in time."""
     deadline = time.monotonic() + PATIENCE
     try:
         with Session(_shared(context)).client(PATIENCE) as controller:
@@ -58,7 +59,7 @@ def _asked(context: typer.Context, resource: str, member: str) -> Iterator[str]:
 
 
 def _shared(context: typer.Context) -> Shared:
-    """Return the shared options as far as they have been typed."""
+    """Return the shared options typed so far."""
     shared = {field.name for field in fields(Shared)}
     typed: dict[str, object] = {}
     level: Any = context

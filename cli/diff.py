@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow diff`: what a switch should have, against what it has."""
+"""Compare a switch's flows with those it should have: `hoaflow diff`."""
 
 import typer
 

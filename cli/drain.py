@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow drain` and `undrain`: take a router out of service, and back."""
+"""Take a router out of service and back: `hoaflow drain` and `undrain`."""
 
 from cli.completion import Router
 from cli.session import Session, with_session

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command ends: its exit status, and the errors that lead there. Scripts may rely on the numbers."""
+"""Define the exit statuses and errors of commands. Scripts may rely on the numbers."""
 
 from enum import IntEnum
 
@@ -20,25 +20,19 @@ class Status(IntEnum):
 
 
 class CliError(HoaflowError):
-    """A command can't do what was asked. The message says what was expected, what came and what to do.
-
-    ├── WrongUsage: an argument is not of the expected form
-    ├── Unreachable: no connection, no answer in time, or what answers is no controller
-    ├── Unauthorised: the controller wants another token
-    └── Unhealthy: the controller, or a switch behind it, is in trouble
-    """
+    """A command can't do what was asked. The message says what was expected, what came and what to do."""
 
     status = Status.FAILED
 
 
 class WrongUsage(CliError):
-    """An argument is not of the expected form."""
+    """An argument does not have the expected form."""
 
     status = Status.USAGE
 
 
 class Unreachable(CliError):
-    """No connection, no answer in time, or what answers is no controller."""
+    """There was no connection, no answer in time, or no controller at the other end."""
 
     status = Status.UNREACHABLE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow events`: what happens, as it happens."""
+"""Print events as they happen: `hoaflow events`."""
 
 import sys
 from typing import Annotated, Any
@@ -46,7 +46,7 @@ def events(at: Session, name: Names = None, after: After = None, no_follow: NoFo
 
 
 def say(text: str) -> None:
-    """Tell the user something that is no output."""
+    """Print a message that is no output."""
     print(f"hoaflow: {text}", file=sys.stderr, flush=True)
 
 

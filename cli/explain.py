@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow explain`: which path the packets for one home address take, and why."""
+"""Explain which path the packets of a home address take: `hoaflow explain`."""
 
 from cli import spelling
 from cli.bindings import lifetime

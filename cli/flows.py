@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow flows`: what the switches have of hoaflow's flows at this moment."""
+"""Show hoaflow's flows in the switches: `hoaflow flows`."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -57,7 +57,7 @@ def flows(at: Session, router: AnyRouter = None, home_address: ForHomeAddress = 
 
 
 def show_flow(out: Output, flow: Json, indent: str) -> None:
-    """Print one flow: its figures, and below them what it matches and does."""
+    """Print a flow: its counters, and below them its match and actions."""
     ends = "" if flow["expires_in"] is None else f", ends in {seconds(flow['expires_in'])}"
     counted = f"{flow['packets']} packets, {bytes_(flow['bytes'])}"
     out.line(f"{indent}{flow['kind']}, {counted}{ends}")
@@ -65,7 +65,7 @@ def show_flow(out: Output, flow: Json, indent: str) -> None:
 
 
 def chosen_routers(at: Session, router: str | None) -> Iterator[str]:
-    """Return the datapath ids that a command is about: one, or all."""
+    """Return the datapath ids that a command concerns: one, or all."""
     if router is not None:
         yield at.router(router)
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow home-agents`: the home agents that bridges have announced, and their leases."""
+"""Show the home agents that bridges announced, and their leases: `hoaflow home-agents`."""
 
 from cli.output import seconds
 from cli.session import Session, with_session

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands print: JSON for programs, else words and columns; with colours on a terminal only."""
+"""Print JSON for programs, else words and columns, with colours only on a terminal."""
 
 import datetime
 import json
@@ -27,7 +27,7 @@ Row = Sequence[object]
 
 
 class Output:
-    """Standard output."""
+    """Print to standard output."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -37,7 +37,7 @@ class Output:
         print(json.dumps(content, indent=2))
 
     def record(self, content: object) -> None:
-        """Print one line of JSON, at once: an item of a stream."""
+        """Print one line of JSON at once: an item of a stream."""
         print(json.dumps(content, separators=(",", ":")), flush=True)
 
     def line(self, text: str = "") -> None:
@@ -45,7 +45,7 @@ class Output:
         print(printable(text), flush=True)
 
     def heading(self, text: str, state: str | None = None) -> None:
-        """Print a line that stands out, in the colour of a state."""
+        """Print a prominent line in the colour of a state."""
         self._console.print(Text(printable(text), style=f"bold {COLOURS.get(state or '', '')}".strip()), soft_wrap=True)
 
     def paragraph(self, text: str, indent: str = "", first: str | None = None) -> None:
@@ -69,9 +69,9 @@ class Output:
             self.paragraph(_cell(value), indent=indent + " " * width, first=f"{indent}{name.ljust(width)}")
 
     def table(self, columns: Sequence[str], pages: Iterable[Iterable[Row]], empty: str) -> None:
-        """Print columns, page by page as they come; ``empty`` is said where there is nothing.
+        """Print columns page by page as they arrive, or `empty` if there are no rows.
 
-        On a terminal cells fold where it is too narrow. Into a pipe no cell is ever cut or folded.
+        On a narrow terminal cells are folded. In a pipe no cell is cut or folded.
         """
         widths = [len(column) for column in columns]
         said = False
@@ -104,7 +104,7 @@ class Output:
 
 
 def printable(text: str) -> str:
-    """Return text without what a terminal would take for commands: some of it comes from other hosts."""
+    """Return text without terminal control sequences: some of it comes from other hosts."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -121,7 +121,7 @@ def seconds(value: float | None, never: str = "-") -> str:
 
 
 def bytes_(value: int) -> str:
-    """Return an amount of bytes in words, in steps of 1000."""
+    """Return a number of bytes in words, in steps of 1000."""
     amount = float(value)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
@@ -131,7 +131,7 @@ def bytes_(value: int) -> str:
 
 
 def moment(text: str) -> str:
-    """Return an RFC 3339 time as this computer's clock shows it, with the date if that is not today's."""
+    """Return an RFC 3339 time in local time, with the date if it is not today's."""
     try:
         at = datetime.datetime.fromisoformat(text).astimezone()
     except ValueError:
@@ -141,13 +141,13 @@ def moment(text: str) -> str:
 
 
 def ago(text: str) -> str:
-    """Return how long an RFC 3339 time is past."""
+    """Return how long ago an RFC 3339 time was."""
     past = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(text)
     return f"{seconds(max(0.0, past.total_seconds()))} ago"
 
 
 def fields(content: Mapping[str, Any]) -> str:
-    """Return members as ``key=value``, quoted where they have spaces."""
+    """Return members as `key=value`, quoted if they contain spaces."""
     shown = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in content.items())
     return " ".join(f"{key}={json.dumps(value) if ' ' in value else value}" for key, value in shown)
 

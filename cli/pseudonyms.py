@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses replaced by labels, the same label for the same address, so that a text still tells who is who but not who
-it is."""
+"""Replace addresses by labels, the same label for the same address.
+
+The text still tells which addresses are the same, but not whose they are.
+"""
 
 import ipaddress
 import re
@@ -17,7 +19,7 @@ Address = ipaddress.IPv6Address | ipaddress.IPv4Address
 
 
 class Pseudonyms:
-    """Labels by address. Those of no subscriber may be kept as they are: all others are replaced, known or not."""
+    """Assign labels to addresses. All addresses are replaced but those that are kept."""
 
     def __init__(self) -> None:
         self._kept: set[Address] = set()
@@ -32,7 +34,7 @@ class Pseudonyms:
                 self._kept.add(address)
 
     def label(self, text: str, kind: str) -> str:
-        """Return the label of an address, made of ``kind`` and a number if it is new."""
+        """Return the label of an address, made of `kind` and a number if it is new."""
         address = _parsed(text.partition("/")[0])
         if address is None:
             return text
@@ -54,8 +56,10 @@ class Pseudonyms:
         return self._in_run(match[0])
 
     def _in_run(self, run: str) -> str:
-        """Replace the address in a run of hexadecimal digits and colons: it may have a colon before it, as in
-        ``set_field:2001:db8::1``, or behind it."""
+        """Replace the address in a run of hexadecimal digits and colons.
+
+        It may have a colon before it, as in `set_field:2001:db8::1`, or behind it.
+        """
         groups = run.split(":")
         for length in range(len(groups), 2, -1):
             for start in range(len(groups) - length + 1):

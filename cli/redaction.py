@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps secrets out of what leaves the host: those that are known, and whatever looks like one."""
+"""Keep secrets out of what leaves the host: known ones, and whatever looks like one."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ _LOOKS_SECRET = (
 
 
 class Redaction:
-    """Replaces ``secrets``, and what looks like others, by a word that says so."""
+    """Replace `secrets`, and what looks like others, by a word that says so."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
@@ -34,8 +34,10 @@ class Redaction:
 
 
 def secrets_in(path: Path) -> Iterator[str]:
-    """Return the secrets in a file that this host may read: of a tokens file in TOML its tokens, of any other its
-    content. Nothing for one that can't be read: then it can't have got anywhere from here, either."""
+    """Return the secrets in a file: of a tokens file in TOML its tokens, of any other its content.
+
+    Empty for a file that this host may not read: nothing here can have shown its secrets.
+    """
     try:
         content = path.read_text(errors="replace")
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow routers`: the switches and their tunnel agents."""
+"""Show the switches and their tunnel agents: `hoaflow routers`."""
 
 import typer
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command has in common: the options that say where the controller is and how to print, before or behind
-the command's name."""
+"""Share among all commands the options that say where the controller is and how to print.
+
+They may stand before or behind the command's name.
+"""
 
 import functools
 import inspect
@@ -27,7 +29,7 @@ DEFAULT_CONTROLLER = "http://127.0.0.1:8080"
 
 @dataclass(frozen=True)
 class Shared:
-    """The options of all commands; None or False where one was not given."""
+    """Options of all commands; None or False if not given."""
 
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False
     controller: Annotated[
@@ -54,17 +56,17 @@ class Shared:
     ] = None
 
     def but(self, given: dict[str, Any]) -> "Shared":
-        """Return these options, with those that were given once more, nearer to the command, in their place."""
+        """Return these options, overridden by those given nearer to the command."""
         return replace(self, **{name: value for name, value in given.items() if value})
 
     def setting(self, name: str) -> str | None:
-        """Return an option, or what the environment says of it; None where neither does."""
+        """Return an option or its environment variable, None if neither is set."""
         value = getattr(self, name)
         return str(value) if value is not None else os.environ.get(f"HOAFLOW_{name.upper()}") or None
 
 
 class Session:
-    """One run of a command: its options, the controller, and standard output."""
+    """Hold what one run of a command needs: its options, the controller, and standard output."""
 
     def __init__(self, shared: Shared, subcommand: str | None = None) -> None:
         self.shared = shared
@@ -88,7 +90,7 @@ class Session:
         return Client(controller, answer_timeout)
 
     def router(self, text: str) -> str:
-        """Return the datapath id of the router that ``text`` means; where it may mean two, the one that exists."""
+        """Return the datapath id that `text` means; if it may mean two, the one that exists."""
         meant = datapath_ids(text)
         if len(meant) == 1:
             return meant[0]
@@ -102,12 +104,12 @@ class Session:
 
 
 def drop_output() -> None:
-    """Send what is still to be printed nowhere: the interpreter tries once more at its end, which must not fail."""
+    """Discard pending output: the interpreter writes it again at its end, which must not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def with_session(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options, and in their stead a Session as its first argument."""
+    """Give a command the shared options, and pass them to it as a `Session`, its first argument."""
     own = list(inspect.signature(function).parameters.values())[1:]
     shared = [
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, annotation=field.type, default=field.default)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses and datapath ids in all the ways in which people and other tools write them."""
+"""Accept addresses and datapath ids in every form that people and other tools write."""
 
 import ipaddress
 import re
@@ -47,10 +47,10 @@ def address(text: str) -> str:
 
 
 def datapath_ids(text: str) -> list[str]:
-    """Return the datapath ids, as 16 hexadecimal digits, that ``text`` may mean.
+    """Return the datapath ids, as 16 hexadecimal digits, that `text` may mean.
 
-    Colons, ``0x`` and 16 digits say hexadecimal. Of a short number made of decimal digits alone nobody can tell, as
-    Open vSwitch shows datapath ids in one and others in the other base: then there are two. Raises WrongUsage.
+    Colons, `0x` and 16 digits mean hexadecimal. A short number of decimal digits is ambiguous, as Open vSwitch shows
+    datapath ids in either base: then there are two. Raises WrongUsage.
     """
     bare = text.strip().removeprefix("dpid:").lower()
     digits = bare.replace(":", "").removeprefix("0x")
@@ -66,7 +66,7 @@ def datapath_ids(text: str) -> list[str]:
 
 
 def _length(text: str, mapped: bool) -> str:
-    """Return a prefix length, that of a mapped prefix as IPv4 counts it."""
+    """Return a prefix length, that of a mapped prefix as counted in IPv4."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError(text)
     return str(int(text) - 96) if mapped else text

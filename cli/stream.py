@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's events as they come: server-sent events (HTML Living Standard section 9.2), resumed where they broke
-off when the connection or the controller has gone."""
+"""Follow the controller's events: server-sent events (HTML Living Standard section 9.2).
+
+A stream is resumed where it broke off when the connection or the controller has gone.
+"""
 
 import json
 import time
@@ -24,7 +26,7 @@ RESET = "reset"  # what was missed can't be told any more: look at everything an
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; ``fields`` are its data, ``time`` among them."""
+    """An event; `fields` are its data, `time` among them."""
 
     id: int
     name: str
@@ -33,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a stream stands without any event: what to resume after."""
+    """A position in a stream without any event, to resume after."""
 
     id: int
 
@@ -41,10 +43,10 @@ class Position:
 def follow(
     client: Client, names: str | None, after: int | None, say: Callable[[str], None]
 ) -> Iterator[Event | Position]:
-    """Return events for ever, those behind number ``after`` (None: from now on), and the position where none came.
+    """Return events without end, those after number `after` (None: from now on), and positions between them.
 
-    ``names``: those wanted, with commas between, None for all. A connection that breaks is made anew; ``say`` hears of
-    it. Raises CliError when the first connection can't be made, and Unauthorised at any time.
+    `names`: those wanted, separated by commas, None for all. A broken connection is made again, and `say` is told.
+    Raises CliError if the first connection fails, and Unauthorised at any time.
     """
     connected, retry = False, Backoff(FIRST_RETRY, LAST_RETRY)
     while True:
@@ -72,7 +74,7 @@ def follow(
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event | Position]:
-    """Return the events in the lines of a stream. Raises CliError for what is none."""
+    """Return the events in the lines of a stream. Raises CliError for a malformed one."""
     id_, name, data = 0, "", ""
     for line in lines:
         if not line:
@@ -102,7 +104,7 @@ def _object(data: str) -> Json:
 
 
 def _lines(answer: requests.Response) -> Iterator[str]:
-    """Return the lines of an answer, each when it is there."""
+    """Return the lines of an answer as they arrive."""
     rest = b""
     while chunk := answer.raw.read1(65536):
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow support-bundle`: all that somebody needs who is to find out what is wrong, in one file."""
+"""Pack into one file what helps to find a fault: `hoaflow support-bundle`."""
 
 import contextlib
 import io
@@ -83,7 +83,7 @@ def support_bundle(
 
 @contextlib.contextmanager
 def _made(path: Path) -> Iterator[BinaryIO]:
-    """Make a file that nobody else may read, and that is not there if anything fails. Raises CliError."""
+    """Create a file that nobody else may read, and remove it if anything fails. Raises CliError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -107,7 +107,7 @@ def _files(at: Session, config_file: Path | None, logs: list[Path], lines: int) 
 
 
 def _secrets(at: Session, config_file: Path | None) -> Iterator[str]:
-    """Return what must not get out: this command's own token, and those in the files that the settings name."""
+    """Return what must not leave the host: this command's token, and those in files that the settings name."""
     for name in ("token_file", "key"):
         file = at.shared.setting(name)
         if file is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow bindings watch`: a line for each binding, and another whenever it stands differently."""
+"""Print a line for each binding, and another whenever it changes: `hoaflow bindings watch`."""
 
 import datetime
 import queue
@@ -42,7 +42,7 @@ def watch_bindings(
 
 
 class Watch:
-    """The bindings as last shown, and what tells that they may stand differently."""
+    """Hold the bindings as last shown, and follow the events that may change them."""
 
     def __init__(self, at: Session, filters: dict[str, str | None]) -> None:
         self._at = at
@@ -51,7 +51,7 @@ class Watch:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
 
     def run(self) -> None:
-        """Watch for ever. Raises CliError."""
+        """Watch without end. Raises CliError."""
         threading.Thread(target=self._listen, daemon=True).start()
         self._next()  # the stream has begun: from here on nothing happens unseen
         self._look_at_all({}, "present")
@@ -79,7 +79,7 @@ class Watch:
         return item
 
     def _settled(self) -> list[Event | Position]:
-        """Return the next item, and what comes with it."""
+        """Return the next item with all that follow at once."""
         items = [self._next()]
         deadline = time.monotonic() + SETTLE
         while (left := deadline - time.monotonic()) > 0:
@@ -106,7 +106,7 @@ class Watch:
         self._compare(home_address, binding, reasons, "added")
 
     def _compare(self, home_address: str, binding: Json | None, reasons: Mapping[str, str | None], change: str) -> None:
-        """Tell of a binding if it stands differently than shown."""
+        """Print a binding if it differs from what was shown."""
         shown = self._shown.pop(home_address, None)
         if binding is not None and self._wanted(binding):
             self._shown[home_address] = binding

@@ -71,7 +71,7 @@ def observe(
 
 
 def table(found: dict[str, object], made: list[Check]) -> str:
-    """The figures and the promises, as text."""
+    """Return the figures and the promises, as text."""
     lines = ["", f"{'':50}{'via home agent':>16}{'with hoaflow':>16}"]
     for title, via, direct, unit in ROWS:
         lines.append(f"{title:50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
@@ -89,7 +89,7 @@ def table(found: dict[str, object], made: list[Check]) -> str:
 
 
 def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
-    """The whole demo with its report; returns the exit status. DELAY, RATE: without the slowdown."""
+    """Run the whole demo with its report and return the exit status. DELAY, RATE: without the slowdown."""
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
     seen, errors = observe(narrator, directory, delay, rate, slowdown)
@@ -116,7 +116,7 @@ def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
 
 
 def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) -> int:
-    """The same on Debian's stock kernel under emulation, which writes to the same directory."""
+    """Run the demo on Debian's stock kernel under emulation, with the same output directory."""
     # Without real-time priorities: nothing else runs there, and what starts would get no time beside a slow network.
     command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
     command += [sys.executable, "-m", "demo", "--output", str(directory)]
@@ -125,7 +125,7 @@ def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 when every promise was kept, 1 when not or when something failed, 128 + N after signal N."""
+    """Run the demo: 0 if every promise was kept, 1 if not or after a failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
     parser.add_argument("--delay", type=positive, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")

@@ -33,7 +33,7 @@ def move_spans(seen: Observations) -> list[Span]:
 
 
 def figures(seen: Observations) -> dict[str, Any]:
-    """The figures of report.json.
+    """Return the figures of report.json.
 
     rtt_…_ms: medians, of steady traffic away from home; via_ha: without hoaflow, direct: with it.
     ha_data_packets_…: data packets that reached the home agent, per 100 sent in each direction.
@@ -77,7 +77,7 @@ def figures(seen: Observations) -> dict[str, Any]:
 
 
 def handover_losses(seen: Observations, losses: list[int], offload: bool) -> list[int]:
-    """What each handover from one foreign link to another lost, of LOSSES, those of all moves.
+    """Return what each handover from one foreign link to another lost, of LOSSES, those of all moves.
 
     Leaving home is none: the home agent then takes a second for duplicate address detection, on either path.
     """
@@ -91,7 +91,7 @@ def handover_losses(seen: Observations, losses: list[int], offload: bool) -> lis
 def per_hundred(seen: Observations, span: Span, packets: int) -> float:
     """PACKETS counted in SPAN, per 100 sent in each direction.
 
-    Raises: ValueError when nothing was sent.
+    Raises ValueError when nothing was sent.
     """
     sent = sum(span.start <= at < span.end for end in (seen.correspondent, seen.mobile) for at in end.sent.values())
     if not sent:
@@ -100,7 +100,7 @@ def per_hundred(seen: Observations, span: Span, packets: int) -> float:
 
 
 def checks(found: dict[str, Any], log_errors: list[str]) -> list[Check]:
-    """The promises, and whether they were kept."""
+    """Return the promises, and whether they were kept."""
 
     def check(promise: str, figure: object, kept: bool) -> Check:
         return Check(promise, str(figure), kept)

@@ -87,8 +87,10 @@ class Journey:
     def __init__(
         self, deployment: Deployment, narrator: Narrator, directory: Path, rate: float, slowdown: float
     ) -> None:
-        """directory: for records and state, which exists. rate: packets a second in each direction.
-        slowdown: see `Observations`; RATE has it in it.
+        """Run the journey on a deployment that is up.
+
+        `directory` is for records and state, and exists. `rate`: packets a second in each direction, with the slowdown.
+        `slowdown`: see `Observations`.
         """
         self.deployment = deployment
         self.bed = deployment.bed
@@ -99,7 +101,7 @@ class Journey:
         self.offload = False
 
     def run(self) -> Observations:
-        """Do everything. Raises: ProcessError, requests.RequestException."""
+        """Do everything. Raises ProcessError, requests.RequestException."""
         self.narrator.say("starting home agent and mobile node")
         priority.give(self.bed.devices, priority.NETWORK)
         self._start_home_agent()
@@ -190,7 +192,7 @@ class Journey:
         return event_time(controller.wait_for(f"event=binding-{wanted}", EVENT_TIMEOUT, after))
 
     def _measure(self) -> tuple[Span, int]:
-        """The home agent's load over a steady while."""
+        """Measure the home agent's load over a steady interval."""
         self._pause(SETTLE)
         with priority.held(priority.NETWORK):
             start, packets = time.time(), self.load.packets()
@@ -214,7 +216,7 @@ class Journey:
         self._where("on link 2")
 
     def _send_spoofed(self) -> None:
-        """A stranger on link 1 forges packets of the reverse tunnel; the correspondent node tells what arrives."""
+        """Forge packets of the reverse tunnel on link 1, and count those that reach the correspondent node."""
         listener = self.bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
         listener.wait_for("event=ready", EVENT_TIMEOUT)
         care_of, other_home_address = at.care_of_address(1), "2001:db8:99::200"
@@ -243,7 +245,7 @@ class Journey:
 
 
 def alike(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
-    """The routers that took the same backend for the same reason, by it."""
+    """Return the routers that took the same backend for the same reason, by it."""
     found: dict[Backend, list[str]] = {}
     for router, backend in backends.items():
         found.setdefault(backend, []).append(router)

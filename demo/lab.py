@@ -71,7 +71,7 @@ class Shell(CLI):
         super().__init__(self._bed.network)
 
     def do_roam(self, line: str) -> None:
-        """roam home, or the number of a foreign link: move the mobile node there."""
+        """Move the mobile node: `roam home`, or `roam` and the number of a foreign link."""
         links = {HOME: HOME} | {str(number): number for number in self._bed.topology.foreign_links}
         if line not in links:
             print(f"roam: expected {', '.join(links)}, got {line!r}")
@@ -79,30 +79,30 @@ class Shell(CLI):
         self._deployment.attach(links[line])
 
     def do_look(self, _line: str) -> None:
-        """look: which path the mobile node's packets take, why, and what would change it."""
+        """Show which path the mobile node's packets take, why, and what would change it: `look`."""
         self.do_hoaflow(f"explain {at.HOME_ADDRESS}")
 
     def do_hoaflow(self, line: str) -> None:
-        """hoaflow COMMAND: the command line of hoaflow, as the operator. Ctrl-C ends what goes on."""
+        """Run hoaflow's command line as the operator: `hoaflow COMMAND`. Ctrl-C ends what goes on."""
         environment = {"HOAFLOW_CONTROLLER": REST, "HOAFLOW_TOKEN_FILE": str(self._deployment.tokens.file(OPERATOR))}
         subprocess.run([HOAFLOW, *line.split()], env=os.environ | environment)
 
     def do_programs(self, _line: str) -> None:
-        """programs: what runs, what does not, and where each one's log is."""
+        """Show which programs run, which do not, and where their logs are: `programs`."""
         for name in self.starts:
             program = self._bed.programs.get(name)
             runs = program is not None and program.running
             print(f"{name:<12} {'runs' if runs else 'does not run':<14} {self._bed.logs / f'{name}.log'}")
 
     def do_kill(self, line: str) -> None:
-        """kill PROGRAM: end it at once (kill -9), as a crash would."""
+        """End a program at once (kill -9), as a crash would: `kill PROGRAM`."""
         if line not in self._bed.programs:
             print(f"kill: expected one of {', '.join(self._bed.programs)}, got {line!r}")
             return
         self._bed.kill(line)
 
     def do_start(self, line: str) -> None:
-        """start PROGRAM: start one that was killed."""
+        """Start a program that was killed: `start PROGRAM`."""
         if line not in self.starts or line in self._bed.programs:
             stopped = ", ".join(name for name in self.starts if name not in self._bed.programs)
             print(f"start: expected one that was killed ({stopped or 'none was'}), got {line!r}")
@@ -114,7 +114,7 @@ class Shell(CLI):
 
 
 def listening(port: int) -> socket.socket:
-    """A socket at that port of this host, or, where that is taken, at any free one."""
+    """Return a socket at that port of this host or, if that is taken, at any free one."""
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError:
@@ -149,7 +149,7 @@ def run(topology: str, directory: Path, port: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 after Ctrl-D, 1 when something failed, 128 + N after signal N."""
+    """Run the lab: 0 after Ctrl-D, 1 after a failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m demo.lab", description=__doc__)
     parser.add_argument("topology", nargs="?", choices=TOPOLOGIES, default="roaming", help="(default: roaming)")
     parser.add_argument("--output", type=Path, default=Path("build/lab"), help="(default: build/lab)")

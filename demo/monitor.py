@@ -24,7 +24,7 @@ class Monitor(threading.Thread):
     """Takes a sample every `interval` seconds, and shows it on the status line, until `stop`. A context manager."""
 
     def __init__(self, load: HomeAgentLoad, records: Path, narrator: Narrator, interval: float) -> None:
-        """records: of the correspondent node's end of the traffic. interval: seconds between samples."""
+        """Watch `records` of the correspondent node's end every `interval` seconds."""
         super().__init__(name="monitor")
         self.samples: list[LoadSample] = []
         self.where = ""
@@ -71,7 +71,7 @@ class Monitor(threading.Thread):
         self._narrator.status(f"{self.where}   round trip {shown}   home agent {rate:4.0f} data packets/s")
 
     def _new_round_trips(self) -> list[float]:
-        """The round-trip times recorded since the last look, in milliseconds."""
+        """Return the round-trip times recorded since the last call, in milliseconds."""
         with open(self._records) as records:
             records.seek(self._position)
             text = records.read()

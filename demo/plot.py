@@ -52,8 +52,9 @@ class Plot:
         self._parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>')
 
     def phase(self, start: float, end: float, text: str, kind: str | None) -> None:
-        """Name the time from second START to END, and shade it if it has a KIND: here and below, a class for the page's
-        style sheet.
+        """Name the time from second START to END, and shade it if it has a KIND.
+
+        KIND is a class for the page's style sheet, here and below.
         """
         x, width = self._x(start), self._x(end) - self._x(start)
         if kind is not None:
@@ -62,18 +63,18 @@ class Plot:
         self._text(x + width / 2, TOP - 26, text, "middle", "phase")
 
     def mark(self, second: float, text: str, kind: str) -> None:
-        """A line down the plot at a SECOND, with TEXT on top."""
+        """Draw a line down the plot at a SECOND, with TEXT on top."""
         x = self._x(second)
         self._parts.append(f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         self._text(x, TOP - 4, text, "middle", "mark")
 
     def points(self, points: Iterable[Point], kind: str) -> None:
-        """A dot for each (second, value): one path of lines without length, which round ends make dots."""
+        """Draw a dot for each (second, value): a path of lines without length, which round ends make dots."""
         path = "".join(f"M{self._x(second):.1f} {self._y(value):.1f}h0" for second, value in points)
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
     def steps(self, points: Sequence[Point], kind: str) -> None:
-        """A line that, for each (second, value), has had that value since the second before."""
+        """Draw a line that, for each (second, value), has had that value since the second before."""
         path = ""
         for second, value in points:
             y = f"{self._y(value):.1f}"
@@ -81,12 +82,12 @@ class Plot:
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
     def strokes(self, seconds: Iterable[float], kind: str) -> None:
-        """A short stroke on the x axis at each of these seconds."""
+        """Draw a short stroke on the x axis at each of these seconds."""
         path = "".join(f"M{self._x(second):.1f} {HEIGHT - BOTTOM - 5}v10" for second in seconds)
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
     def svg(self, title: str) -> str:
-        """The plot as an SVG element. TITLE: for who cannot see it."""
+        """Return the plot as an SVG element; TITLE describes it to readers who cannot see it."""
         frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}"'
         return f"<svg {frame}>{''.join(self._parts)}</svg>"
 
@@ -101,5 +102,5 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """The powers of ten from LOW to HIGH."""
+    """Return the powers of ten from LOW to HIGH."""
     return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ha-bridge`: follows a home agent's binding cache and keeps the controller in step with it."""
-
-from __future__ import annotations
+"""Start `ha-bridge`, which keeps the controller in step with a home agent's binding cache."""
 
 import argparse
 import random
@@ -48,7 +46,7 @@ POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options, with their help."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="ha-bridge",
         description=DESCRIPTION,
@@ -124,7 +122,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the bridge until SIGTERM or SIGINT; 0 then, 1 after a failure (2: arguments)."""
+    """Run the bridge until SIGTERM or SIGINT and return its exit status.
+
+    0 after a signal, 1 after a failure, 2 for wrong arguments.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.no_console and args.no_netlink:

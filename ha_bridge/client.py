@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's northbound REST API, as far as a bridge needs it. Every request has time-outs."""
-
-from __future__ import annotations
+"""Call the controller's REST API on behalf of one home agent, with a timeout for every request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +24,7 @@ Json = dict[str, Any]
 
 
 class _Unexpected(HoaflowError):
-    """The controller answered something else than what was asked for."""
+    """The controller gave an unexpected answer."""
 
     def __init__(self, detail: str, status: int = 0) -> None:
         super().__init__(detail)
@@ -34,7 +32,7 @@ class _Unexpected(HoaflowError):
 
 
 class ControllerClient:
-    """A connection to the controller at `url`, on behalf of one home agent. `lease` is in seconds."""
+    """Connect to the controller at `url` on behalf of one home agent. `lease` is in seconds."""
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class ControllerClient:
         return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
 
     def send(self, reports: Sequence[Report], now: float) -> list[Verdict] | Failed:
-        """Tell of `reports`, with lifetimes as at `now`; the verdicts come in the same order."""
+        """Report bindings, with lifetimes as of `now`, and return the verdicts in the same order."""
         bodies = [report.as_json(self._home_agent, now) for report in reports]
         single = len(bodies) == 1
         try:
@@ -77,7 +75,7 @@ class ControllerClient:
             return _failed(error)
 
     def replace(self, reports: Sequence[Report], now: float) -> Replaced | Failed:
-        """Tell of all bindings, with lifetimes as at `now`: what is not among them is removed."""
+        """Report all bindings, with lifetimes as of `now`; the controller removes all others."""
         body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
         path = f"/v1/home-agents/{self._home_agent}/bindings"
         try:

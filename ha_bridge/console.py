@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a home agent's virtual terminal for its binding cache.
+"""Ask a home agent's virtual terminal for its binding cache.
 
-The terminal serves one client at a time, so the connection is open only while it is asked. A second client is
-connected and never answered (or is cut off, in other versions): every wait has an end.
+The terminal serves one client at a time, so the connection is open only during a query. A second client is connected
+but never answered, or cut off in other versions: every wait has a timeout.
 """
-
-from __future__ import annotations
 
 import socket
 import time
@@ -24,7 +22,7 @@ FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
 class ConsoleError(HoaflowError):
-    """The binding cache could not be read from the terminal; says why."""
+    """The binding cache could not be read from the terminal; the message says why."""
 
 
 class ConsoleRefused(ConsoleError):
@@ -32,14 +30,13 @@ class ConsoleRefused(ConsoleError):
 
 
 class ConsoleUnreadable(ConsoleError):
-    """Somebody listens but gave no complete answer: busy with another client, hung, or cut off."""
+    """The terminal gave no complete answer: it is busy with another client, hangs, or cut the connection."""
 
 
 class Console:
-    """The virtual terminal at `host`:`port`.
+    """Talk to the virtual terminal at `host`:`port`.
 
-    `silence` is how long (seconds) it may say nothing, `whole` how long one look at the cache may take in
-    all.
+    `silence` limits the wait for the next bytes and `whole` that for the entire cache, in seconds.
     """
 
     def __init__(self, host: str, port: int, silence: float = 2.0, whole: float = 60.0) -> None:
@@ -48,16 +45,16 @@ class Console:
         self._whole = whole
 
     def read(self) -> list[CacheEntry]:
-        """Return the whole binding cache; ConsoleRefused or ConsoleUnreadable when that was not to be had."""
+        """Return the whole binding cache. Raises ConsoleRefused or ConsoleUnreadable."""
         with self._session() as dialogue:
             return _read(dialogue)
 
     def add(self, entries: list[CacheEntry]) -> tuple[list[str], dict[str, Refusal]]:
-        """Put entries into the binding cache, each for what it has `left`.
+        """Add entries to the binding cache, each for the lifetime it has `left`.
 
-        Returns the home addresses that were added, and those that were refused, with why. Where nothing has been added
-        when the first is refused for the time being, the others are not tried. Raises as `read`, with some entries
-        added or none.
+        Returns the home addresses added, and those refused with the reason. If nothing has been added when the first
+        entry is refused for the time being, the others are not tried. Raises the errors of `read`, possibly with some
+        entries added.
         """
         added: list[str] = []
         refused: dict[str, Refusal] = {}
@@ -73,7 +70,7 @@ class Console:
         return added, refused
 
     def sockets(self) -> frozenset[int]:
-        """Return the inodes of the terminal's listening sockets, as far as they are to be seen from here."""
+        """Return the inodes of the terminal's listening sockets, as far as they are visible from here."""
         return terminal_sockets(*self._address)
 
     @property
@@ -81,7 +78,7 @@ class Console:
         return f"{self._address[0]}:{self._address[1]}"
 
     @contextmanager
-    def _session(self) -> Iterator[_Dialogue]:
+    def _session(self) -> Iterator["_Dialogue"]:
         try:
             with socket.create_connection(self._address, timeout=self._silence) as connection:
                 dialogue = _Dialogue(connection, time.monotonic() + self._whole)
@@ -99,7 +96,7 @@ class Console:
             raise ConsoleUnreadable(f"no binding cache from {self._name}: {error}") from error
 
 
-def _read(dialogue: _Dialogue) -> list[CacheEntry]:
+def _read(dialogue: "_Dialogue") -> list[CacheEntry]:
     for _ in range(ASK_AGAIN):
         answer = dialogue.ask("bc")
         if not is_unknown_command(answer):
@@ -108,7 +105,7 @@ def _read(dialogue: _Dialogue) -> list[CacheEntry]:
 
 
 class _Dialogue:
-    """Commands and answers on one connection: never a command before the last one's answer is complete."""
+    """Exchange commands and answers on one connection, one command at a time."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
@@ -130,7 +127,7 @@ class _Dialogue:
         return answer
 
     def quit(self) -> None:
-        """Take leave, and wait for the terminal to hang up: a client that comes earlier finds it taken."""
+        """Say goodbye and wait for the terminal to hang up: until then it is busy for the next client."""
         self._connection.sendall(b"quit\n")
         self._connection.settimeout(FAREWELL)
         try:

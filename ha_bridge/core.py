@@ -1,37 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides what the bridge does next, from what its source shows and what the controller answers. Pure.
+"""Decide what the bridge does next, from what its source shows and the controller answers. Pure.
 
-Input comes through the methods; `next` returns the commands that are due, at most one at a time for each of
-the three workers (source, lease, bindings), and each command's outcome comes back through a method. Times are
-seconds of one monotonic clock.
+Input comes through the methods. `next` returns the commands that are due, at most one at a time for each of the three
+workers (source, lease, bindings); each command's outcome comes back through a method. Times are seconds of one
+monotonic clock.
 
-When the lease is renewed. The lease keeps traffic off the home agent, so it is renewed only as long as what
-the controller holds can be believed:
+The lease keeps traffic off the home agent. It is renewed only while the controller's bindings can be trusted:
 
-- The home agent answers: renewed, `up`.
-- Its process is certainly gone (nobody listens): renewed, `ha-down`; bindings are frozen, nothing else is
-  sent. Where the source knows no lifetimes there is nothing to end frozen bindings, so for
-  WITHOUT_LIFETIME at most.
-- It listens but does not answer (an operator's session, a hang): with the kernel in view and no change there
-  since the last look, what is held is still right: renewed. After a change, only what the kernel confirms is
-  kept, the rest doubted and withheld. Without the kernel in view, renewed until the next look is overdue by as much
-  as the lease is long, then no more: the gates close within another lease and traffic takes the home agent's path.
+- The home agent answers: the lease is renewed, `up`.
+- Its process is certainly gone (nobody listens): the lease is renewed, `ha-down`; bindings are frozen and nothing else
+  is sent. If the source knows no lifetimes, nothing would end frozen bindings: this holds for `WITHOUT_LIFETIME` at
+  most.
+- It listens but does not answer (an operator's session, a hang), and the bridge sees the kernel: without a change
+  there, the lease is renewed. After a change, only what the kernel confirms is kept; the rest is withheld.
+- It listens but does not answer, and the bridge does not see the kernel: the lease is renewed until the next reading is
+  overdue by the length of the lease. Then the gates close within another lease, and traffic takes the home agent's
+  path.
 """
-
-from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ha_bridge import tally
+from ha_bridge import statistics
 from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
 from ha_bridge.ledger import Ledger, Report
 from ha_bridge.memory import WITHOUT_LIFETIME
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule
-from ha_bridge.tally import Condition, Tally
+from ha_bridge.statistics import Condition, Statistics
 from hoaflow.backoff import Backoff
 
 BATCH = 1000  # bindings in one POST
@@ -40,16 +38,16 @@ UP, DOWN = "up", "ha-down"
 READ_RETRY = 0.25, 1.0  # first and longest wait (seconds) before an unanswering source is asked again
 ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval
 SEND_RETRY = 0.25, 5.0
-FOLLOWING = 0.5  # seconds after which the last of the looks that follow a change has begun
+FOLLOWING = 0.5  # seconds after which the last of the readings that follow a change has begun
 
 Log = Callable[..., None]
 
-_VERDICTS = {200: tally.ACCEPTED, 201: tally.ACCEPTED, 409: tally.STALE, 422: tally.REFUSED}
+_VERDICTS = {200: statistics.ACCEPTED, 201: statistics.ACCEPTED, 409: statistics.STALE, 422: statistics.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times in seconds. `kernel`: changes in the kernel are seen as events."""
+    """Intervals of the bridge, in seconds. `kernel`: changes in the kernel arrive as events."""
 
     lease: int
     renew: float
@@ -59,7 +57,10 @@ class Settings:
 
 
 class Core:
-    """The bridge's state. `log(level, event, **fields)` is told what an operator would want to know."""
+    """Hold the bridge's state and decide what is due.
+
+    `log(level, event, **fields)` receives what an operator should know.
+    """
 
     def __init__(self, settings: Settings, log: Log, rng: random.Random) -> None:
         self.ledger = Ledger()
@@ -85,25 +86,25 @@ class Core:
         self._failing_since: float | None = None
         self._failing_how = ""
         self._suspended = False
-        self.tally = Tally()
+        self.statistics = Statistics()
 
     # What the source says
 
     def changed(self, now: float) -> None:
-        """The kernel has changed something that may be a binding."""
+        """Record that the kernel changed something that may be a binding."""
         self._changed = now
         if self._unread is None:
             self._unread = now
         self._reads.changed(now)
 
     def read(self, reading: Reading | ReadingFailed, now: float) -> None:
-        """A look at the source has ended."""
+        """Take the outcome of a reading of the source."""
         self._reads.finish(now, isinstance(reading, Reading))
         if isinstance(reading, ReadingFailed):
-            self.tally.looks[tally.DOWN if reading.down else tally.UNREADABLE] += 1
+            self.statistics.readings[statistics.DOWN if reading.down else statistics.UNREADABLE] += 1
             self._not_read(reading, now)
             return
-        self.tally.looks[tally.OK] += 1
+        self.statistics.readings[statistics.OK] += 1
         self._seen = reading.started
         detected = self._first_sign(reading.started)
         self._unread = self._changed if self._changed > reading.started else None
@@ -124,8 +125,10 @@ class Core:
         self._withheld = withheld
 
     def _first_sign(self, started: float) -> float:
-        """Return when the change may have happened that a look beginning at `started` shows: with the kernel's word
-        that led to it, which may be some looks ago; else nobody knows of an earlier moment."""
+        """Return when the change first showed that a reading begun at `started` found.
+
+        That is the kernel's event that led to the reading, possibly some readings ago, else `started` itself.
+        """
         if self._unread is not None and self._unread <= started:
             return self._unread
         return self._changed if 0 <= started - self._changed <= FOLLOW_UPS[-1] + FOLLOWING else started
@@ -156,9 +159,9 @@ class Core:
     # What the controller says
 
     def announced(self, command: Announce, outcome: Announced | Failed, now: float) -> None:
-        """An announcement has ended."""
+        """Take the outcome of an announcement."""
         self._announcing = False
-        self._count_request(tally.LEASE, outcome)
+        self._count_request(statistics.LEASE, outcome)
         if isinstance(outcome, Failed):
             self._announced = None
             self._announce_at = now + max(self._announce_retry.failed(), outcome.retry_after)
@@ -182,9 +185,9 @@ class Core:
             self._snapshot_due = True
 
     def sent(self, command: Send, outcome: list[Verdict] | Failed, now: float) -> None:
-        """A request that told of some bindings has ended."""
+        """Take the outcome of a request that reported some bindings."""
         self._sending = False
-        self._count_request(tally.BINDINGS, outcome)
+        self._count_request(statistics.BINDINGS, outcome)
         if isinstance(outcome, Failed):
             self._send_failed(outcome, now)
             return
@@ -199,7 +202,7 @@ class Core:
             fields["sequence"] = str(report.binding.sequence)
         if report.binding is not None and report.binding.withheld is not None:
             fields["withheld"] = report.binding.withheld
-        self.tally.reports[_VERDICTS.get(verdict.status, tally.FAILED)] += 1
+        self.statistics.reports[_VERDICTS.get(verdict.status, statistics.FAILED)] += 1
         if verdict.status in (200, 201):
             self.ledger.acknowledged(report, sent)
             event = "binding-removed" if report.binding is None else "binding-sent"
@@ -218,9 +221,9 @@ class Core:
             self._send_failed(Failed(f"status {verdict.status}: {verdict.errors}", reached=True), now)
 
     def replaced(self, command: Snapshot, outcome: Replaced | Failed, now: float) -> None:
-        """A snapshot has ended."""
+        """Take the outcome of a snapshot."""
         self._sending = False
-        self._count_request(tally.SNAPSHOT, outcome)
+        self._count_request(statistics.SNAPSHOT, outcome)
         if isinstance(outcome, Failed):
             self._send_failed(outcome, now)
             return
@@ -273,7 +276,7 @@ class Core:
     # What is
 
     def condition(self, now: float) -> Condition:
-        """Return how the bridge stands. May be called from any thread."""
+        """Return the bridge's condition. May be called from any thread."""
         return Condition(
             home_agent_up=self._status == UP,
             announced=self._announced is not None,
@@ -288,15 +291,18 @@ class Core:
         )
 
     def _count_request(self, request: str, outcome: object) -> None:
-        result = tally.OK
+        result = statistics.OK
         if isinstance(outcome, Failed):
-            result = tally.REFUSED if outcome.reached else tally.UNREACHABLE
-        self.tally.requests[request, result] += 1
+            result = statistics.REFUSED if outcome.reached else statistics.UNREACHABLE
+        self.statistics.requests[request, result] += 1
 
     # What is to be done
 
     def next(self, now: float) -> list[Command]:
-        """Return the commands that are due; each one's outcome is to be given back before it comes again."""
+        """Return the commands that are due.
+
+        The outcome of each must be given back before a command of its kind is returned again.
+        """
         commands: list[Command] = []
         if not self._reads.reading and self._reads.due(self._expiry) <= now:
             self._reads.start(now)
@@ -312,7 +318,7 @@ class Core:
         return commands
 
     def wait(self, now: float) -> float:
-        """Return how many seconds from `now` nothing is due unless something happens."""
+        """Return the seconds from `now` until something is due, unless something happens before."""
         ends = [now + 1.0, self._announce_at, self._send_at]
         if not self._reads.reading:
             ends.append(self._reads.due(self._expiry))

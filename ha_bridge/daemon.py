@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running bridge: one loop that owns the core, and a thread for each thing that may take its time.
+"""Run the bridge: one loop that owns the core, and a thread for each task that may block.
 
-The lease has a thread and a connection of its own, so neither a slow terminal nor a long snapshot delays it.
+The lease has a thread and a connection of its own, so that neither a slow terminal nor a long snapshot delays it.
 """
-
-from __future__ import annotations
 
 import queue
 import signal
@@ -29,7 +27,7 @@ LOG = Log("bridge")
 
 
 class Daemon:
-    """Runs `core` with `source` and two connections to the controller until `stop` or a signal."""
+    """Run `core` with `source` and two connections to the controller until `stop` or a signal."""
 
     def __init__(self, core: Core, source: Source, lease: ControllerClient, bindings: ControllerClient) -> None:
         self._core = core
@@ -47,7 +45,7 @@ class Daemon:
         self._crash: BaseException | None = None
 
     def changed(self) -> None:
-        """The kernel has changed something in question. May be called from any thread."""
+        """Pass on that the kernel changed something relevant. May be called from any thread."""
         self._events.put(self._on_change)
 
     def stop(self) -> None:
@@ -55,11 +53,11 @@ class Daemon:
         self._events.put(None)
 
     def follow(self, watch: Callable[[], None]) -> None:
-        """Run `watch`, which never ends, in a thread; its failure ends the bridge."""
+        """Run `watch`, which never returns, in a thread; its failure ends the bridge."""
         _Worker("kernel", lambda _command: watch(), self._crashed).submit(None)
 
     def stop_on_signals(self) -> None:
-        """Make SIGTERM and SIGINT end `run`. To be called from the main thread."""
+        """Make SIGTERM and SIGINT end `run`. Must be called from the main thread."""
 
         def handler(_number: int, _frame: FrameType | None) -> None:
             self.stop()
@@ -68,7 +66,7 @@ class Daemon:
             signal.signal(number, handler)
 
     def run(self) -> None:
-        """Keep the controller in step until told to stop; raises what a thread has failed with."""
+        """Keep the controller in step until told to stop. Raises whatever a thread failed with."""
         while True:
             now = time.monotonic()
             for command in self._core.next(now):
@@ -113,7 +111,7 @@ class Daemon:
 
 
 class _Worker:
-    """A thread that does one command after the other."""
+    """Execute commands in a thread, one after the other."""
 
     def __init__(self, name: str, do: Callable[[Any], None], crashed: Callable[[BaseException], None]) -> None:
         self._do = do

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bridge's decisions command, and what came of each command. Times are seconds of one monotonic clock."""
-
-from __future__ import annotations
+"""Define the bridge's commands and their outcomes. Times are seconds of one monotonic clock."""
 
 from dataclasses import dataclass
 
@@ -10,7 +8,7 @@ from ha_bridge.ledger import Report
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Look at the source."""
+    """Read the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Tell the controller of some bindings."""
+    """Report some bindings to the controller."""
 
     reports: list[Report]
     started: float
@@ -31,7 +29,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Tell the controller all bindings."""
+    """Report all bindings to the controller."""
 
     reports: list[Report]
     started: float
@@ -42,10 +40,10 @@ Command = Read | Announce | Send | Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request came to nothing. `reached`: the controller answered, but not with what was asked for.
+    """A request failed. `reached`: the controller answered, but not as expected.
 
-    `unknown`: it does not know the home agent (404) and wants it announced first. `retry_after`: seconds in which
-    asking again is of no use, as it does not accept this bridge's token, or has been asked too often.
+    `unknown`: it does not know the home agent (404), which must be announced first. `retry_after`: seconds to wait
+    before asking again, as it refuses this bridge's token or was asked too often.
     """
 
     detail: str
@@ -56,7 +54,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The lease is renewed; `snapshot_wanted`: the controller asks for all bindings."""
+    """The lease is renewed. `snapshot_wanted`: the controller asks for all bindings."""
 
     snapshot_wanted: bool
     bindings: int
@@ -64,7 +62,7 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The controller's answer to one report: HTTP status and, where it refused, why."""
+    """The controller's answer to one report: the HTTP status and, for a refusal, the reason."""
 
     status: int
     errors: str = ""
@@ -73,7 +71,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The controller has taken a snapshot, but for `refused`: home address and reason."""
+    """The controller took a snapshot. `refused` maps the home addresses it refused to the reasons."""
 
     counts: dict[str, int]
     refused: dict[str, str]

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows the kernel of the home agent's network namespace: rtnetlink for tunnels, xfrm for IPsec policies.
+"""Follow the kernel in the home agent's network namespace: rtnetlink for tunnels, xfrm for IPsec policies.
 
-pyroute2 decodes the messages. The sockets are plain ones: an overrun (ENOBUFS) must not go unnoticed, and
-when it comes, everything is read anew.
+pyroute2 decodes the messages. The sockets are plain ones, so that an overrun (ENOBUFS) does not go unnoticed:
+everything is read again after one.
 """
-
-from __future__ import annotations
 
 import errno
 import selectors
@@ -51,7 +49,7 @@ def multicast_socket(family: int, groups: int) -> socket.socket:
 
 
 def read_view(home_agent: str, home_prefixes: list[str]) -> KernelView:
-    """Return all tunnels of `home_agent` as the kernel has them now."""
+    """Return all tunnels of `home_agent` that the kernel has now."""
     view = KernelView(home_agent, home_prefixes)
     with IPRoute() as route:
         for message in route.get_links():
@@ -64,7 +62,7 @@ def read_view(home_agent: str, home_prefixes: list[str]) -> KernelView:
 def read_policies() -> list[Policy]:
     """Return the policies of this network namespace that encrypt or authenticate.
 
-    PermissionError without CAP_NET_ADMIN. A kernel without xfrm has no such policies.
+    A kernel without xfrm has none. Raises PermissionError without CAP_NET_ADMIN.
     """
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_XFRM)
@@ -93,10 +91,9 @@ def _dumped(sock: socket.socket) -> Iterator[Policy]:
 
 
 class KernelWatch:
-    """Follows the kernel in a thread and calls `changed` when something in question has happened.
+    """Follow the kernel in a thread and call `changed` for each relevant event.
 
-    With `keep_view`, the tunnels are kept as the events tell, for `bindings`; else an event is a trigger
-    only.
+    With `keep_view`, the tunnels are kept up to date for `bindings`; without, an event is only a trigger.
     """
 
     def __init__(self, home_agent: str, home_prefixes: list[str], changed: Callable[[], None], keep_view: bool) -> None:
@@ -133,22 +130,22 @@ class KernelWatch:
             self._protection = Protection(policies, self._home_agent)
 
     def bindings(self) -> list[Observed]:
-        """Return the bindings that the kernel shows; `keep_view` only."""
+        """Return the bindings that the kernel shows. Needs `keep_view`."""
         with self._lock:
             return self._view.bindings()
 
     def confirmed(self) -> dict[str, str]:
-        """Read from the kernel, now, the care-of address of each home address."""
+        """Read the care-of address of each home address from the kernel."""
         found = read_view(self._home_agent, self._home_prefixes).bindings()
         return {binding.home_address: binding.care_of_address for binding in found}
 
     def protection(self) -> Protection:
-        """Return the IPsec protection as it is now."""
+        """Return the current IPsec protection."""
         with self._lock:
             return self._protection
 
     def run(self) -> None:
-        """Follow the kernel for good."""
+        """Follow the kernel and never return."""
         while True:
             for key, _events in self._selector.select():
                 key.data(key.fileobj)
@@ -188,7 +185,7 @@ class KernelWatch:
             self._protection = Protection(policies, self._home_agent)
 
     def _receive(self, sock: socket.socket) -> bytes | None:
-        """Return the next datagram; None after an overrun, with everything read anew."""
+        """Return the next datagram, or None after an overrun, when everything has been read again."""
         try:
             return sock.recv(CHUNK)
         except BlockingIOError:

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the home agent holds against what the controller was told: the difference is what is to be sent. Pure.
+"""Compare the home agent's bindings with those the controller was told; the difference is to be sent. Pure.
 
 All times are seconds of one monotonic clock, given by the caller.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterable
@@ -25,8 +23,11 @@ LONGEST_DETECTION = 3600.0  # seconds, the longest that the controller takes
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A binding and when it ends. `expires` and `total` are None where the source has no lifetimes. `detected` is the
-    time of the first sign that its packets take this path. `withheld`, `frozen`: as in `Observed`."""
+    """A binding with the time of its end.
+
+    `expires` and `total` are None if the source has no lifetimes. `detected` is the time of the first sign that packets
+    take this path. `withheld` and `frozen` are as in `Observed`.
+    """
 
     care_of_address: str
     sequence: int | None
@@ -38,15 +39,15 @@ class Held:
 
     @property
     def path(self) -> tuple[str, str | None]:
-        """What tells one way of its packets from another."""
+        """What identifies the path of the binding's packets."""
         return self.care_of_address, self.withheld
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the controller is to be told of one home address; `binding` is None for a removal.
+    """A report on one home address for the controller; `binding` is None for a removal.
 
-    `news`: it has not been told of this path before.
+    `news`: the controller has not been told of this path before.
     """
 
     home_address: str
@@ -55,7 +56,7 @@ class Report:
     news: bool = False
 
     def as_json(self, home_agent: str, now: float) -> dict[str, object]:
-        """Return the northbound API's form of it, its lifetime as it is at `now`."""
+        """Return the report as the REST API takes it, with the lifetime as of `now`."""
         body: dict[str, object] = {
             "home_address": self.home_address,
             "care_of_address": self.care_of_address,
@@ -75,12 +76,12 @@ class Report:
 
 
 def lifetime_left(expires: float, now: float) -> int:
-    """Return the whole seconds until `expires`, at least 1: in its last second it is still a binding."""
+    """Return the whole seconds until `expires`, at least 1: a binding lives through its last second."""
     return max(1, math.ceil(expires - now))
 
 
 class Ledger:
-    """The home agent's bindings (`wanted`) and the controller's (`told`), by home address."""
+    """Hold the home agent's bindings (`wanted`) and the controller's (`told`), by home address."""
 
     def __init__(self) -> None:
         self.wanted: dict[str, Held] = {}
@@ -89,15 +90,18 @@ class Ledger:
         self._stale: set[str] = set()
 
     def observe(self, bindings: Iterable[Observed], now: float, detected: float | None = None) -> None:
-        """Take a complete look at the home agent's bindings, made at `now`, in place of the last one. `detected`: when
-        the first sign came of what is new in it."""
+        """Replace the home agent's bindings by those of a complete reading at `now`.
+
+        `detected` is the time of the first sign of what is new in it.
+        """
         seen = ((binding.home_address, self._held(binding, now, detected)) for binding in bindings)
         self.wanted = {home: held for home, held in seen if held is not None}
 
     def doubt(self, confirmed: dict[str, str], reason: str) -> list[str]:
-        """Withhold the bindings whose care-of address is not as in `confirmed`, and return them.
+        """Withhold and return the bindings whose care-of address differs from `confirmed`.
 
-        What a home agent forgot, it does not confirm: that is doubted only where it is known to be elsewhere.
+        Bindings that the home agent forgot are not in `confirmed`: they are doubted only if it shows another address
+        for them.
         """
         doubted = [
             home
@@ -110,15 +114,15 @@ class Ledger:
         return doubted
 
     def count_withheld(self) -> int:
-        """Return how many bindings are withheld. May be called from any thread."""
+        """Return the number of withheld bindings. May be called from any thread."""
         return sum(held.withheld is not None for held in dict(self.wanted).values())
 
     def count_frozen(self) -> int:
-        """Return how many bindings the home agent forgot in a restart. May be called from any thread."""
+        """Return the number of bindings that the home agent forgot in a restart. May be called from any thread."""
         return sum(held.frozen for held in dict(self.wanted).values())
 
     def changes(self, now: float) -> list[Report]:
-        """Return what the controller has to be told now, but for what it refused or found stale."""
+        """Return the reports that are due, without what the controller refused or found stale."""
         reports = []
         for home, held in self.wanted.items():
             if home in self._stale or _over(held, now):
@@ -137,20 +141,20 @@ class Ledger:
         return reports
 
     def unsent(self) -> int:
-        """Return how many bindings the controller has otherwise than the home agent, but for those that it refused.
+        """Return the number of bindings that differ between home agent and controller, without those it refused.
 
-        May be called from any thread: both sides are copied at once.
+        May be called from any thread: both sides are copied atomically.
         """
         wanted, told, refused = dict(self.wanted), dict(self.told), dict(self._refused)
         sent = sum((home in told and told[home].path == held.path) or home in refused for home, held in wanted.items())
         return len(wanted) - sent + sum(home not in wanted for home in told)
 
     def snapshot(self, now: float) -> list[Report]:
-        """Return all bindings, also those refused before: the controller's settings may have changed."""
+        """Return all bindings, including those refused before: the controller's settings may have changed."""
         return [Report(home, held.care_of_address, held) for home, held in self.wanted.items() if not _over(held, now)]
 
     def acknowledged(self, report: Report, sent: float) -> None:
-        """The controller has taken `report`, sent at `sent`."""
+        """Record that the controller took `report`, sent at time `sent`."""
         self._stale.discard(report.home_address)
         if report.binding is None:
             self.told.pop(report.home_address, None)
@@ -159,7 +163,7 @@ class Ledger:
             self.told[report.home_address] = _as_sent(report.binding, sent)
 
     def refused(self, report: Report) -> bool:
-        """The controller will not have `report` (422): not to be sent again. True when that is news."""
+        """Record that the controller refused `report` (422), and tell whether that is news. It is not sent again."""
         if report.binding is None:
             self.told.pop(report.home_address, None)
             return True
@@ -168,16 +172,16 @@ class Ledger:
         return not known
 
     def found_stale(self, report: Report) -> None:
-        """The controller holds something newer (409): not to be sent until the home agent was asked again."""
+        """Record that the controller has something newer (409), and hold the report back until the next reading."""
         self._stale.add(report.home_address)
 
     def take_stale(self, now: float) -> bool:
-        """After a fresh look: forget what was found stale; True when some of it has still to be told."""
+        """Release what was found stale, after a new reading; tell whether some of it is still to be sent."""
         stale, self._stale = self._stale, set()
         return bool(stale) and any(report.home_address in stale for report in self.changes(now))
 
     def replaced(self, reports: Iterable[Report], refused: set[str], sent: float) -> list[Report]:
-        """The controller has taken a snapshot but for `refused`; return those whose refusal is news."""
+        """Record a snapshot that the controller took; return those home addresses in `refused` that are news."""
         before = self._refused
         self.told, self._refused, news = {}, {}, []
         self._stale.clear()
@@ -193,7 +197,7 @@ class Ledger:
         return news
 
     def next_expiry(self, now: float) -> float | None:
-        """Return when the controller's copy of a binding that the home agent holds runs out first."""
+        """Return the earliest end of the controller's bindings that the home agent still has."""
         ends = (held.expires for home, held in self.told.items() if home in self.wanted)
         return min((end for end in ends if end is not None and end > now), default=None)
 
@@ -232,7 +236,7 @@ def _as_sent(held: Held, sent: float) -> Held:
 
 
 def _over(held: Held, now: float) -> bool:
-    """Tell whether a binding has ended since the last look, and no new one could be had."""
+    """Tell whether a binding ended since the last reading and no new one could be read."""
     return held.expires is not None and held.expires + ROUNDING <= now
 
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a home agent forgot in a restart. Pure.
+"""Remember what a home agent forgot in a restart. Pure.
 
-A home agent that comes back with an empty binding cache has not ended its mobile nodes' registrations: they still are
-where they were, and routers still send to them direct, while the home agent could do nothing but drop their packets. So
-what it showed before counts on, until it has a word of its own on that home address again, or the lifetime ends.
+A home agent that returns with an empty binding cache has not ended its mobile nodes' registrations. They are where they
+were, and routers still send to them directly, while the home agent could only drop their packets. So what it showed
+before stays valid until it has an entry for the home address again, or the lifetime ends.
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -20,7 +18,7 @@ GRACE = 2.0
 
 
 class Memory:
-    """The bindings that a home agent showed last, and those that it forgot. Times are monotonic seconds."""
+    """Hold the bindings that a home agent showed last, and those that it forgot. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._gone = False
@@ -31,32 +29,31 @@ class Memory:
         self._forgotten: dict[str, tuple[Observed, float]] = {}
 
     def gone(self) -> None:
-        """Its process is not there."""
+        """Record that the home agent's process is gone."""
         self._gone = True
 
     def is_restarted(self, sockets: frozenset[int]) -> bool:
-        """Tell whether the home agent that has these sockets is another process than the one seen last.
+        """Tell whether the home agent with these sockets is another process than the last one.
 
-        It is known by having been seen to be gone, or by other sockets, however quickly it was started. `sockets` is
-        empty where they can't be seen.
+        It is if it was gone in between, or has other sockets. `sockets` is empty if they are not visible.
         """
         return self._gone or bool(self._sockets and sockets and not self._sockets & sockets)
 
     def is_emptied(self, shown: Iterable[Observed]) -> bool:
-        """Tell whether nothing is left of all that it showed last."""
+        """Tell whether nothing is left of what the home agent showed last."""
         return bool(self._shown) and not self._shown.keys() & {binding.home_address for binding in shown}
 
     def is_news(self, shown: Iterable[Observed]) -> bool:
-        """Tell whether a mobile node has registered since, as it is elsewhere or was not known."""
+        """Tell whether a mobile node has registered since: it is new, or somewhere else."""
         known = {home: binding.care_of_address for home, binding in self._shown.items()}
         return any(known.get(binding.home_address) != binding.care_of_address for binding in shown)
 
     def seen(
         self, shown: Iterable[Observed], present: Collection[str], sockets: frozenset[int], now: float
     ) -> list[Observed]:
-        """Take down what the home agent shows; return what it forgot and its mobile nodes may still rely on.
+        """Remember what the home agent shows; return what it forgot and mobile nodes may still rely on.
 
-        `present` are the home addresses on which it has a word of its own, whether they are to be offloaded or not.
+        `present` are the home addresses for which it has an entry, whether they may be offloaded or not.
         """
         if self.is_restarted(sockets):
             self._forgotten |= {home: (binding, self._end(binding, now)) for home, binding in self._shown.items()}
@@ -82,5 +79,5 @@ class Memory:
 
 
 def _registration(binding: Observed) -> tuple[str, int | None]:
-    """What a mobile router's home address and its networks have in common."""
+    """Return what a mobile router's home address and its networks have in common."""
     return binding.care_of_address, binding.sequence

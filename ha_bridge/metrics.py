@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bridge's metrics for Prometheus (`--metrics`). None has a label per home address."""
-
-from __future__ import annotations
+"""Export the bridge's metrics to Prometheus (`--metrics`). None has a label per home address."""
 
 import time
 from collections.abc import Iterator
@@ -13,19 +11,19 @@ from ha_bridge.core import Core
 
 
 class BridgeCollector(Collector):
-    """Reads the bridge's core when somebody asks, from another thread than the loop's: numbers only."""
+    """Read numbers from the bridge's core on each scrape, in another thread than the core's loop."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: so that registering does not collect."""
+        """Return nothing, so that registering does not collect."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Return what is now."""
+        """Return the current metrics."""
         yield from self._condition()
-        yield from self._tally()
+        yield from self._statistics()
 
     def _condition(self) -> Iterator[Metric]:
         now = self._core.condition(time.monotonic())
@@ -68,25 +66,25 @@ class BridgeCollector(Collector):
             value=now.frozen,
         )
 
-    def _tally(self) -> Iterator[Metric]:
-        tally = self._core.tally
+    def _statistics(self) -> Iterator[Metric]:
+        statistics = self._core.statistics
         requests = CounterMetricFamily(
             "hoaflow_bridge_requests_total",
             "Requests to the controller: lease (one for each renewal), bindings (changes) and snapshot.",
             labels=["request", "result"],
         )
-        for labels, count in sorted(dict(tally.requests).items()):
+        for labels, count in sorted(dict(statistics.requests).items()):
             requests.add_metric(list(labels), count)
         reports = CounterMetricFamily(
             "hoaflow_bridge_reports_total",
             "Changes of single bindings, by the controller's verdict.",
             labels=["result"],
         )
-        for result, count in sorted(dict(tally.reports).items()):
+        for result, count in sorted(dict(statistics.reports).items()):
             reports.add_metric([result], count)
-        looks = CounterMetricFamily(
-            "hoaflow_bridge_looks_total", "Looks at the home agent's binding cache.", labels=["result"]
+        readings = CounterMetricFamily(
+            "hoaflow_bridge_looks_total", "Readings of the home agent's binding cache.", labels=["result"]
         )
-        for result, count in sorted(dict(tally.looks).items()):
-            looks.add_metric([result], count)
-        yield from (requests, reports, looks)
+        for result, count in sorted(dict(statistics.readings).items()):
+            readings.add_metric([result], count)
+        yield from (requests, reports, readings)

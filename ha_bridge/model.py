@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bridge knows of a binding, and which entries of a binding cache are bindings to offload."""
-
-from __future__ import annotations
+"""Model what sources show of bindings, and select the entries that may be offloaded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One entry of a home agent's binding cache, as the virtual terminal shows it.
+    """An entry of a home agent's binding cache, as the virtual terminal shows it.
 
-    Addresses are in RFC 5952 form. `left` is in seconds, None where the terminal cannot tell (`-`, `(error)`,
-    `(broken)`); an entry past its lifetime has `overdue` set, even by less than a second (`-0`). `total` is
-    the lifetime granted, in seconds. `prefixes` are the mobile network prefixes (RFC 3963).
+    Addresses are in RFC 5952 form. `left` is in seconds, None if the terminal cannot tell (`-`, `(error)`, `(broken)`).
+    An entry past its lifetime has `overdue` set, even by less than a second (`-0`). `total` is the lifetime granted, in
+    seconds. `prefixes` are the mobile network prefixes (RFC 3963).
     """
 
     home_address: str
@@ -30,12 +28,11 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A binding as a source shows it at one moment. `home_address` may be a prefix (a mobile network's).
+    """A binding as a source shows it at one moment. `home_address` may be a mobile network prefix.
 
-    `total` is None where the source knows no lifetimes at all (kernel only). With `total` set, `left` is None
-    when the source could not tell what is left of it. `sequence` is None where there is none. `withheld`: why it is
-    left to the home agent although it is registered there, None if it is to be offloaded. `frozen`: the home agent
-    forgot it in a restart.
+    `total` is None if the source knows no lifetimes (kernel only). With `total`, `left` is None if the source could not
+    tell what is left. `sequence` is None if there is none. `withheld` is the reason to leave a registered binding to
+    the home agent, None if it may be offloaded. `frozen`: the home agent forgot it in a restart.
     """
 
     home_address: str
@@ -49,7 +46,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A complete look at the source. `started` is the (monotonic) time at which the looking began."""
+    """A complete reading of the source. `started` is the monotonic time at which it began."""
 
     started: float
     bindings: list[Observed]
@@ -57,10 +54,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadingFailed:
-    """A look at the source that gave nothing. `down`: the home agent's process is certainly not there.
+    """A failed reading of the source. `down`: the home agent's process is certainly gone.
 
-    `confirmed` is what the kernel alone shows meanwhile, home address to care-of address; None where it is
-    not to be seen.
+    `confirmed` is what the kernel alone shows, home address to care-of address, None if the kernel is not visible.
     """
 
     started: float
@@ -72,8 +68,8 @@ class ReadingFailed:
 def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed]:
     """Return the bindings among `entries` that may be offloaded: accepted home registrations at `home_agent`.
 
-    Registered and with flag H; not cached, dad, dying or nonce-block; not past their lifetime; not at home
-    (care-of address = home address). Each mobile network prefix becomes a binding of its own.
+    Registered and with flag H; not cached, dad, dying or nonce-block; not past their lifetime; not at home (care-of
+    address = home address). Each mobile network prefix becomes a binding of its own.
     """
     found: list[Observed] = []
     for entry in entries:
@@ -89,9 +85,9 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
 
 
 def spoken_for(entries: Iterable[CacheEntry], home_agent: str) -> set[str]:
-    """Return the home addresses and prefixes on which `home_agent` has a word of its own: accepted, refused or at home.
+    """Return the home addresses and prefixes on which `home_agent` has decided: accepted, refused or at home.
 
-    Duplicate address detection is none yet: nobody knows how it ends.
+    An entry in duplicate address detection is undecided.
     """
     return {
         home

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the kernel's IPsec policies protect a home registration's payload. Pure: bytes as arguments.
+"""Find the IPsec policies of the kernel that protect a home registration's payload. Pure: bytes as arguments.
 
-Encryption between home agent and mobile node must not be removed silently, so such a binding is never
-offloaded. What Mobile IPv6 itself puts among the policies protects nothing: home address option and type 2
-routing header (templates `hao` and `route2`). Nor do policies for Mobility Headers or ICMPv6 protect the
-payload: both stay on the home agent's path in any case. pyroute2 knows no xfrm messages, so the kernel's
-structures (linux/xfrm.h) are read here.
+Encryption between home agent and mobile node must not be removed silently, so such a binding is never offloaded. What
+Mobile IPv6 itself puts among the policies protects nothing: home address option and type 2 routing header (templates
+`hao` and `route2`). Policies for Mobility Headers or ICMPv6 do not protect the payload either: both stay on the home
+agent's path. pyroute2 knows no xfrm messages, so the kernel's structures (linux/xfrm.h) are parsed here.
 """
-
-from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -60,7 +57,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def protecting_policy(kind: int, payload: bytes) -> Policy | None:
-    """Return the policy of an xfrm message when it is an IPv6 policy with ESP or AH; None for all others."""
+    """Return the policy of an xfrm message if it is an IPv6 policy with ESP or AH, else None."""
     if kind not in (XFRM_MSG_NEWPOLICY, XFRM_MSG_UPDPOLICY):
         return None
     fields = _SELECTOR.unpack_from(payload)
@@ -91,7 +88,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class _Networks:
-    """A set of networks, quick for the many that are single hosts."""
+    """A set of networks, optimised for single hosts."""
 
     def __init__(self) -> None:
         self._hosts: set[IPv6Address] = set()
@@ -115,7 +112,7 @@ class _Networks:
 
 
 class Protection:
-    """The protecting policies of a home agent's kernel, asked for one binding after the other."""
+    """The policies of a home agent's kernel that protect payload."""
 
     def __init__(self, policies: Iterable[Policy], home_agent: str) -> None:
         self._agent = IPv6Address(home_agent)

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes back into a restarted home agent's binding cache, through its terminal. Pure.
+"""Restore a restarted home agent's binding cache through its terminal. Pure.
 
-UMIP keeps its binding cache in memory alone. Its terminal takes entries back (`bc add`), which it then treats as
-Binding Updates that need no acknowledgement: its tunnels are there again before the mobile nodes ask. Just started, it
-refuses all of them (status 132): it knows its home prefix only from its own router advertisement, seconds later.
+UMIP keeps its binding cache in memory alone. Its terminal takes entries back (`bc add`) and treats them as Binding
+Updates that need no acknowledgement, so that its tunnels return before the mobile nodes ask. Just after its start it
+refuses all (status 132): it learns its home prefix only from its own router advertisement, seconds later.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable
@@ -40,14 +38,14 @@ _PASSING = frozenset({128, 130, 132})
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an entry was not taken back. `passing`: it may be taken later."""
+    """The reason why an entry was refused. `passing`: it may be accepted later."""
 
     reason: str
     passing: bool
 
 
 def refusal(answer: bytes) -> Refusal | None:
-    """Return what the terminal's answer to `bc add` says against the entry; None when it was taken."""
+    """Return the refusal in the terminal's answer to `bc add`, None if the entry was added."""
     match = _ANSWER.fullmatch(answer)
     if match is None:
         return Refusal(answer.strip().decode(errors="replace")[:200], passing=False)
@@ -58,7 +56,7 @@ def refusal(answer: bytes) -> Refusal | None:
 
 
 class Restoration:
-    """The entries that a restarted home agent is to get back, each until it is there, refused for good, or over.
+    """Track the entries to restore, each until it is restored, refused for good, or expired.
 
     Times are monotonic seconds.
     """
@@ -72,11 +70,11 @@ class Restoration:
         self._given_up: dict[str, str] = {}
 
     def seen(self, entries: Iterable[CacheEntry], now: float) -> None:
-        """The home agent shows `entries`: what may have to go back some day."""
+        """Record the entries that the home agent shows, which may have to be restored later."""
         self._entries, self._seen = list(entries), now
 
     def restarted(self) -> None:
-        """It is another process now. Idempotent until the next `seen`."""
+        """Record that the home agent is another process now. Idempotent until the next `seen`."""
         for entry in self._entries:
             if entry.status != "registered" or "H" not in entry.flags or entry.local != self._home_agent:
                 continue
@@ -89,7 +87,10 @@ class Restoration:
         self._entries = []
 
     def due(self, entries: Iterable[CacheEntry], now: float) -> list[CacheEntry]:
-        """Return what has to go back while the home agent shows `entries`, each with what is `left` of its lifetime."""
+        """Return the entries to restore while the home agent shows `entries`.
+
+        Each has its remaining lifetime in `left`.
+        """
         there = spoken_for(entries, self._home_agent)
         due = []
         for home, (entry, end, reason) in list(self._pending.items()):
@@ -102,12 +103,12 @@ class Restoration:
         return due
 
     def added(self, home_addresses: Iterable[str]) -> None:
-        """The home agent has taken these back."""
+        """Record the home addresses that the home agent took back."""
         for home in home_addresses:
             self._pending.pop(home, None)
 
     def refused(self, refusals: dict[str, Refusal]) -> None:
-        """The home agent has not taken these, by home address."""
+        """Record the home addresses that the home agent refused."""
         for home, why in refusals.items():
             if why.passing and home in self._pending:
                 self._pending[home] = (*self._pending[home][:2], why.reason)
@@ -116,14 +117,14 @@ class Restoration:
 
     @property
     def waits_for(self) -> str | None:
-        """Why entries are still to be put back, None when none is."""
+        """Return why entries are still to be restored, None if there are none."""
         if not self._pending:
             return None
         reasons = {reason for _entry, _end, reason in self._pending.values() if reason}
         return f"{len(self._pending)} bindings are yet to be restored ({', '.join(sorted(reasons)) or 'not tried yet'})"
 
     def take_given_up(self) -> dict[str, str]:
-        """Return, once, what does not go back: home address and reason."""
+        """Return, once, the home addresses that are given up, with the reasons."""
         given_up, self._given_up = self._given_up, {}
         return given_up
 
@@ -133,10 +134,10 @@ class Restoration:
 
 
 def add_command(entry: CacheEntry) -> str:
-    """Return the terminal's command that puts an entry back; `left` is what it is granted.
+    """Return the terminal's command that restores an entry with the lifetime in `left`.
 
-    Each word ends with a blank, the last one too: the terminal knows them by that. Without duplicate address detection,
-    because the mobile node has had the address all the while.
+    Each word ends with a blank, the last one too: the terminal requires it. Duplicate address detection is left out, as
+    the mobile node has had the address all the while.
     """
     # The number 65535 is refused as an overflow; `auto` takes the next Binding Update's, whatever it is.
     sequence = "auto" if entry.sequence >= 0xFFFF else str(entry.sequence)

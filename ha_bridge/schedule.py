@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to do things again: look at the source, retry a request. Pure: times are arguments, in seconds."""
+"""Schedule readings of the source. Pure: times are arguments, in seconds."""
 
 from hoaflow.backoff import Backoff
 
@@ -17,11 +17,11 @@ BUSY = 1 / 10
 
 
 class ReadSchedule:
-    """Says when the source is to be looked at next; one look at a time."""
+    """Decide when to read the source next; one reading at a time."""
 
     def __init__(self, interval: float, retry: Backoff) -> None:
         self._least = interval
-        self.interval = interval  # between two regular looks, as far as their cost allows
+        self.interval = interval  # between two regular readings, as far as their cost allows
         self._retry = retry
         self._changed: float | None = None
         self._asked = False
@@ -32,19 +32,19 @@ class ReadSchedule:
         self.reading = False
 
     def changed(self, now: float) -> None:
-        """Something has changed in the kernel: look now, and follow up."""
+        """Record a change in the kernel: read now, and follow up."""
         self._changed = now
 
     def ask(self) -> None:
-        """A fresh look is wanted as soon as possible, without follow-ups."""
+        """Request a new reading as soon as possible, without follow-ups."""
         self._asked = True
 
     def start(self, now: float) -> None:
-        """A look begins."""
+        """Record that a reading begins."""
         self.reading, self._asked, self._started = True, False, now
 
     def finish(self, now: float, ok: bool) -> None:
-        """The look that began last has ended, with a result or without."""
+        """Record that the current reading ended, with a result (`ok`) or without."""
         self.reading, self._finished, self._cost = False, now, now - self._started
         if ok:
             self._retry.succeeded()
@@ -54,7 +54,7 @@ class ReadSchedule:
             self._regular = now + min(self._least, self._retry.failed())
 
     def due(self, expiry: float | None) -> float:
-        """Return when to look next. `expiry` is when the first binding ends that the controller knows."""
+        """Return when to read next. `expiry` is the earliest end of a binding that the controller has."""
         due = self._regular
         if expiry is not None:
             pause = max(MIN_GAP, self._cost * (1 / BUSY - 1))

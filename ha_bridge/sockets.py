@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which process is the home agent: told by its sockets, as another process has other ones."""
-
-from __future__ import annotations
+"""Identify the home agent's process by its sockets: another process has other ones."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -17,8 +15,10 @@ _MOBILITY_HEADER = 135
 
 
 def mobility_header_sockets(raw_sockets: Path = RAW_SOCKETS) -> frozenset[int]:
-    """Return the inodes of the sockets of this network namespace that receive Mobility Headers: every home agent has
-    one."""
+    """Return the inodes of this network namespace's sockets that receive Mobility Headers.
+
+    Every home agent has one.
+    """
     # Where TCP has the port, a raw socket has its protocol number.
     return frozenset(int(row[_INODE]) for row in _rows(raw_sockets) if _port(row) == _MOBILITY_HEADER)
 
@@ -26,7 +26,7 @@ def mobility_header_sockets(raw_sockets: Path = RAW_SOCKETS) -> frozenset[int]:
 def terminal_sockets(host: str, port: int, files: tuple[Path, ...] = TCP_SOCKETS) -> frozenset[int]:
     """Return the inodes of the sockets on which the terminal at `host` listens.
 
-    None but for a loopback address: only that surely lies in this network namespace.
+    Empty unless `host` is a loopback address: only that certainly lies in this network namespace.
     """
     if not _is_loopback(host):
         return frozenset()

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the bindings come from: the virtual terminal, or the kernel alone. For one thread."""
-
-from __future__ import annotations
+"""Read bindings from the virtual terminal, or from the kernel alone. For use in one thread."""
 
 import time
 from collections.abc import Callable
@@ -25,17 +23,18 @@ STILL_THERE = 0.15
 
 
 class Source(Protocol):
-    """A way to look at the home agent's bindings."""
+    """A source of the home agent's bindings."""
 
     def read(self) -> Reading | ReadingFailed:
-        """Look once, in bounded time."""
+        """Read the bindings, in bounded time."""
         ...
 
 
 class ConsoleSource:
-    """The virtual terminal; with the kernel in view, its IPsec policies and tunnels are heeded as well.
+    """Read bindings from the virtual terminal; with the kernel in view, use its IPsec policies and tunnels too.
 
-    With `restore`, what the home agent forgot in a restart is put back through the terminal. `pause` waits (seconds).
+    With `restore`, bindings that the home agent forgot in a restart are restored through the terminal. `pause` waits
+    for that many seconds.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class ConsoleSource:
         return _reading(started, shown, frozen, restarted, self._kernel.protection() if self._kernel else None)
 
     def _sockets(self) -> frozenset[int]:
-        """Return what tells the home agent's process from another one."""
+        """Return the sockets that identify the home agent's process."""
         return self._console.sockets() or (mobility_header_sockets() if self._kernel else frozenset())
 
     def _offloadable(self, entries: list[CacheEntry]) -> list[Observed]:
         return offloadable(entries, self._home_agent)
 
     def _restored(self, restoration: Restoration, entries: list[CacheEntry], restarted: bool) -> list[CacheEntry]:
-        """Have the home agent know again what it forgot in a restart; return what it then shows."""
+        """Restore what the home agent forgot in a restart; return the entries it then shows."""
         if restarted:
             restoration.restarted()
         if due := restoration.due(entries, time.monotonic()):
@@ -107,10 +106,10 @@ class ConsoleSource:
 
 
 class KernelSource:
-    """The kernel alone: no lifetimes, no sequence numbers.
+    """Read bindings from the kernel alone: without lifetimes and sequence numbers.
 
-    Its tunnels outlive the home agent's process, so that is looked for by its raw socket for Mobility
-    Headers. A home agent that was never seen to have one (it may receive in another way) is taken as running.
+    Tunnels outlive the home agent's process, so the process is recognised by its raw socket for Mobility Headers. A
+    home agent that never had one (it may receive by other means) counts as running.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class KernelSource:
         self._pause = pause
 
     def read(self) -> Reading | ReadingFailed:
-        """Take what the kernel's events have told so far."""
+        """Return the bindings known from the kernel's events so far."""
         started = time.monotonic()
         shown, sockets = self._kernel.bindings(), self._listening()
         restarted = self._memory.is_restarted(sockets)

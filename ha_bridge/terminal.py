@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The language of UMIP's virtual terminal, as bytes: no socket, no clock.
+"""Parse the language of UMIP's virtual terminal, as bytes: no socket, no clock.
 
-The terminal takes one command per TCP segment: two that arrive together are taken for one command with
-arguments (and answered `unknown command: "(null)"`). It ends every answer with the prompt, unless that is
-switched off, and a NUL byte. The NUL is the one mark by which a complete answer is known from one that was
-cut, so nothing counts before it: a cut answer would look like a smaller cache, and live bindings would be
-withdrawn.
+The terminal takes one command per TCP segment: two that arrive together are taken for one command with arguments, and
+answered `unknown command: "(null)"`. It ends every answer with the prompt, unless that is switched off, and a NUL byte.
+Only the NUL distinguishes a complete answer from a truncated one. Nothing counts before it: a truncated answer would
+look like a smaller cache, and live bindings would be withdrawn.
 """
-
-from __future__ import annotations
 
 import re
 
@@ -33,11 +30,11 @@ _LEFT_UNKNOWN = (b"-", b"(error)", b"(broken)")
 
 
 class UnreadableAnswer(HoaflowError, ValueError):
-    """The terminal answered something that is not what was asked for."""
+    """The terminal gave an unexpected answer."""
 
 
 class AnswerReader:
-    """Cuts the terminal's byte stream into complete answers, however TCP has segmented it."""
+    """Split the terminal's byte stream into complete answers, however TCP segmented it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -58,7 +55,7 @@ class AnswerReader:
 
 
 def plain(answer: bytes) -> bytes:
-    """Strip escape sequences, the greeting's prompt before and the answer's own prompt after."""
+    """Strip escape sequences, and prompts before and after the answer."""
     text = _ESCAPE.sub(b"", answer) if b"\x1b" in answer else answer
     while text.startswith(PROMPT):
         text = text[len(PROMPT) :]
@@ -73,8 +70,7 @@ def is_unknown_command(answer: bytes) -> bool:
 def parse_binding_cache(answer: bytes) -> list[CacheEntry]:
     """Parse the plain, complete answer to `bc`.
 
-    Every byte of it must be understood: UnreadableAnswer, with the line in question, rather than an entry
-    less.
+    Every byte must be understood. Raises UnreadableAnswer, with the line in question, rather than drop an entry.
     """
     entries = []
     position = 0

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bindings as a home agent's kernel shows them: ip6tnl devices or seg6 routes. Pure: messages as arguments.
+"""Derive bindings from a home agent's kernel: ip6tnl devices or seg6 routes. Pure: messages as arguments.
 
-A home agent with ip6tnl (UMIP) has one device per (home agent, care-of address) and a route of protocol 16
-for each home address or mobile network prefix through it, the latter in table 252; a handover changes the
-device alone, and on the return home the device's remote becomes the home address itself. Without ip6tnl, each
-route itself encapsulates (seg6 with a single segment, the care-of address) and is replaced at a handover.
-Lifetime and sequence are not to be had from the kernel.
+A home agent with ip6tnl (UMIP) has one device per pair of home agent and care-of address, and a route of protocol 16
+through it for each home address or mobile network prefix, the latter in table 252. A handover changes only the device;
+on the return home its remote becomes the home address itself. Without ip6tnl, each route encapsulates by itself (seg6
+with the care-of address as the single segment) and is replaced at a handover. The kernel knows neither lifetime nor
+sequence number.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ class _Route:
 
 
 class KernelView:
-    """The tunnels of one home agent, kept up to date message by message."""
+    """Hold the tunnels of one home agent, updated message by message."""
 
     def __init__(self, home_agent: str, home_prefixes: Iterable[str]) -> None:
         self._home_agent = home_agent
@@ -41,7 +39,7 @@ class KernelView:
         self._routes: dict[tuple[int, str, int], _Route] = {}
 
     def apply(self, message: Message) -> bool:
-        """Take a link or route message; True when it was one in question, for a tunnel of a home agent."""
+        """Apply a link or route message; tell whether it concerned a tunnel of a home agent."""
         event = message["event"]
         if event in ("RTM_NEWLINK", "RTM_DELLINK"):
             return self._link(message, gone=event == "RTM_DELLINK")
@@ -79,7 +77,7 @@ class KernelView:
         return True
 
     def bindings(self) -> list[Observed]:
-        """Return the bindings that the kernel shows now, without lifetime and sequence."""
+        """Return the bindings that the kernel shows, without lifetimes and sequence numbers."""
         found: dict[str, Observed] = {}
         # The main table's routes first, then by metric: of several routes to one destination the first one
         # counts.

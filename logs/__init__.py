@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line per event, the same way in every part: as ``key=value`` or as JSON, without subscribers' addresses.
+"""Log one line per event, the same way in every part: as `key=value` or JSON, without subscribers' addresses.
 
-Of the standard library alone, for each part brings it along.
+Needs only the standard library, as every part brings it along.
 """
 
 from logs.events import Log

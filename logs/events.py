@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a part of hoaflow logs: an event's name and its fields."""
-
-from __future__ import annotations
+"""Log events with their fields."""
 
 import atexit
 import logging
@@ -17,14 +15,14 @@ LINES_PER_SECOND = 100
 
 
 class Log:
-    """A logger of the standard library, below ``hoaflow``, that takes events.
+    """Log events through a logger of the standard library below `hoaflow`.
 
-    Names and keys are written as they are; values may be anything and come from anybody. A hundred lines of each event
-    are written within a second. How many were left out is told with the first line, of whatever event, a second later.
+    Names and keys are written as they are; values may be anything and come from anybody. At most a hundred lines of
+    each event are written per second. How many were left out is logged with the first line of any event a second later.
     """
 
     def __init__(self, part: str = "", lines_per_second: float = LINES_PER_SECOND) -> None:
-        """``lines_per_second``: infinite where each line counts, as in an audit."""
+        """Name the part. `lines_per_second` is infinite where each line counts, as in an audit."""
         self._logger = logging.getLogger(f"{ROOT}.{part}" if part else ROOT)
         self._most = lines_per_second
         self._seconds: dict[str, _Second] = {}
@@ -36,7 +34,7 @@ class Log:
         self.log(logging.DEBUG, event, **fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Log what happens as it should."""
+        """Log normal operation."""
         self.log(logging.INFO, event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
@@ -44,11 +42,11 @@ class Log:
         self.log(logging.WARNING, event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Log what has failed."""
+        """Log a failure."""
         self.log(logging.ERROR, event, **fields)
 
     def exception(self, event: str, **fields: object) -> None:
-        """Log what has failed, with the traceback of the exception being handled."""
+        """Log a failure with the traceback of the exception being handled."""
         if self.wants(logging.ERROR, event):
             self.write(logging.ERROR, event, fields, exc_info=True)
 
@@ -58,7 +56,7 @@ class Log:
             self.write(level, event, fields)
 
     def wants(self, level: int, event: str) -> bool:
-        """Count a line, and tell whether it is to be written: for those whose fields cost something to make."""
+        """Count a line and tell whether to write it, for callers whose fields are costly to make."""
         if not self._logger.isEnabledFor(level):
             return False
         now = time.monotonic()
@@ -75,11 +73,11 @@ class Log:
         return False
 
     def write(self, level: int, event: str, fields: Mapping[str, object], exc_info: bool = False) -> None:
-        """Log an event that ``wants`` has counted."""
+        """Log an event that `wants` has counted."""
         self._logger.log(level, Line(event, fields), exc_info=exc_info)
 
     def tell_left_out(self, before: float | None = None) -> None:
-        """Log how many lines were left out in seconds that began before a moment (None: in all)."""
+        """Log how many lines were left out in seconds that began before a moment (None: all)."""
         over = [name for name, second in self._seconds.items() if before is None or second.begin <= before]
         for name in over:
             second = self._seconds.pop(name)

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an event becomes a line: ``time=… level=… event=… key=value …``, or the same as a JSON object.
+"""Format an event as a line: `time=… level=… event=… key=value …`, or the same as a JSON object.
 
-Nothing that comes from outside can end a line or begin a field: a value that is not plain ASCII without blanks, quotes,
+Nothing that comes from outside can end a line or begin a field: a value other than plain ASCII without blanks, quotes,
 backslashes and equals signs is written as a JSON string, which escapes line ends, terminal sequences and all that is
 not ASCII.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -23,7 +21,7 @@ LIBRARY = "library"
 
 
 class Line:
-    """The message of a log record. Its text is for those who do not know of fields."""
+    """The message of a log record. Its text serves handlers that do not know of fields."""
 
     __slots__ = ("event", "fields")
 
@@ -53,21 +51,23 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """Lines of ``key=value``."""
+    """Format records as `key=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line."""
         return _joined(dict(self._members(record)))
 
 
 class JsonFormatter(_Formatter):
-    """Lines that are JSON objects; numbers, true, false and null stay what they are."""
+    """Format records as JSON objects; numbers, true, false and null keep their types."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a JSON object on one line."""
         return json.dumps({name: _json(value) for name, value in self._members(record)}, separators=(",", ":"))
 
 
 def moment(time: float) -> str:
-    """Return a moment (seconds since the epoch) in RFC 3339 form, UTC, with milliseconds."""
+    """Return seconds since the epoch in RFC 3339 form, UTC, with milliseconds."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator chooses about logs: the options of the command lines, and where lines go."""
-
-from __future__ import annotations
+"""Add the options on logs to command lines, and set logging up."""
 
 import argparse
 import logging
@@ -20,7 +18,10 @@ LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """``format`` and ``level`` as in FORMATS and LEVELS; ``addresses``: subscribers' may be logged; ``key``: a file."""
+    """Choices of an operator: `format` of `FORMATS`, `level` of `LEVELS`.
+
+    `addresses`: show subscribers' addresses. `key`: file with the key of their hashes.
+    """
 
     format: str = "text"
     level: str = "info"
@@ -28,7 +29,7 @@ class LogSettings:
     key: Path | None = None
 
     def formatter(self, public: Iterable[str] = ()) -> logging.Formatter:
-        """Return what makes the lines; ``public`` as for AddressHider. Raises KeyUnreadable."""
+        """Return the formatter of these settings; `public` as for `AddressHider`. Raises KeyUnreadable."""
         return FORMATS[self.format](AddressHider(read_key(self.key) if self.key else None, self.addresses, public))
 
 
@@ -51,9 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def set_up(arguments: argparse.Namespace, public: Iterable[str] = ()) -> None:
-    """Send the log to standard error, as the options of ``add_options`` say; ends the program for an unusable key.
+    """Log to standard error as the options of `add_options` say; exit if the key is unusable.
 
-    ``public``: texts with addresses that are no subscriber's, such as the controller's.
+    `public`: texts with addresses that are no subscriber's, such as the controller's.
     """
     settings = LogSettings(arguments.log_format, arguments.log_level, arguments.log_addresses, arguments.log_key)
     handler = logging.StreamHandler(sys.stderr)

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps subscribers' addresses out of logs.
+"""Keep subscribers' addresses out of logs.
 
-A home address tells who somebody is and a care-of address where; a log of both, where somebody was and when. Each is
-replaced by a short keyed hash of it, so that lines on the same one can still be found together. Every address that
-stands anywhere in a line counts as a subscriber's, in free text as well, but for those in the fields that name a part
-of the network.
+A home address says who somebody is and a care-of address where; a log of both, where somebody was and when. Each is
+replaced by a short keyed hash, so that lines on the same address can still be found together. Every address anywhere in
+a line counts as a subscriber's, in free text too, except in fields that name a part of the network.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import os
@@ -37,24 +34,24 @@ _CANDIDATE = re.compile(
 
 
 class KeyUnreadable(HoaflowError):
-    """The file with the key can't be used; the message says why."""
+    """The file with the key is unusable; the message says why."""
 
 
 class AddressHider:
-    """Replaces addresses by ``#`` and ten hexadecimal digits, the same for the same address and key."""
+    """Replace addresses by `#` and ten hexadecimal digits, the same for the same address and key."""
 
     def __init__(self, key: bytes | None = None, allowed: bool = False, public: Iterable[str] = ()) -> None:
-        """``key``: shared by those whose lines shall match; by default one that ends with the process.
+        """Share `key` among parts whose lines shall match; by default it is random.
 
-        ``allowed``: addresses may be logged as they are. ``public``: texts with addresses of the operator's own, which
-        may stand anywhere.
+        `allowed`: show addresses as they are. `public`: texts with addresses of the operator's own, which may be shown
+        anywhere.
         """
         self._key = blake2s(key).digest() if key is not None else os.urandom(KEY_SIZE)
         self._allowed = allowed
         self._public = {_packed(found) for text in public for found in _CANDIDATE.findall(text)} - {None}
 
     def hidden(self, fields: Mapping[str, object]) -> Mapping[str, object]:
-        """Return fields without subscribers' addresses. Numbers, true, false and null stay what they are."""
+        """Return fields with subscribers' addresses replaced. Numbers, true, false and null keep their types."""
         if self._allowed:
             return fields
         return {
@@ -80,7 +77,7 @@ class AddressHider:
 
 
 def _packed(text: str) -> bytes | None:
-    """Return the address that a candidate is, None if it is none."""
+    """Return the packed address of a candidate, None if it is none."""
     if text[:2].lower() == "0x":
         return bytes.fromhex(text[2:])
     for candidate in (text, text.rstrip(":"), text.lstrip(":")):
@@ -92,7 +89,7 @@ def _packed(text: str) -> bytes | None:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key in a file. Raises KeyUnreadable, also for one of less than 16 bytes, which could be guessed."""
+    """Return the key in a file. Raises KeyUnreadable, also for less than 16 bytes, which could be guessed."""
     try:
         key = path.read_bytes().strip()
     except OSError as error:

@@ -102,7 +102,7 @@ WORDS: dict[tuple[str | int, ...], str] = {
 
 
 def page(dumps: Path) -> str:
-    """Return the page. ``dumps``: where the flows read off a switch are, one file for each backend."""
+    """Return the page. `dumps`: where the flows read off a switch are, one file for each backend."""
     parts = [HEAD, *map(_declaration, TABLES), COOKIES]
     for backend, head in BACKENDS.items():
         parts += [f"\n{head}", *_explained((dumps / f"{backend}.txt").read_text().splitlines(), backend)]

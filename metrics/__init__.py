@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of the parts that are no web server themselves: bridge and home agent serve them with ``--metrics``."""
+"""Serve the metrics of parts that are not web servers themselves, bridge and home agent, with `--metrics`."""
 
 from metrics.server import MetricsServer, add_option
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small HTTP server for Prometheus and probes, in threads of its own, that costs bounded memory whoever connects."""
-
-from __future__ import annotations
+"""Serve metrics to Prometheus and answer probes, in threads of its own and with bounded memory."""
 
 import argparse
 import socket
@@ -23,7 +21,7 @@ PATIENCE = 10.0  # seconds that a client may be silent
 
 
 def registry_of_process() -> CollectorRegistry:
-    """Return a registry with what Prometheus' clients tell of a process: memory, processor time, open files."""
+    """Return a registry with Prometheus' own process metrics: memory, processor time, open files."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -31,14 +29,14 @@ def registry_of_process() -> CollectorRegistry:
 
 
 def nothing_lacking() -> str | None:
-    """Of a part that is ready as soon as it serves."""
+    """Report a part as ready as soon as it serves."""
     return None
 
 
 class MetricsServer:
-    """Serves what is in a registry until ``close``, and answers probes at ``/healthz`` and ``/readyz``.
+    """Serve a registry until `close`, and answer probes at `/healthz` and `/readyz`.
 
-    Raises OSError when it can't listen.
+    Raises OSError if it can't listen.
     """
 
     def __init__(
@@ -47,7 +45,10 @@ class MetricsServer:
         registry: CollectorRegistry,
         lacking: Callable[[], str | None] = nothing_lacking,
     ) -> None:
-        """``address``: host and port; port 0 takes a free one. ``lacking``: what keeps the part from being ready."""
+        """Listen at `address`, a host and a port; port 0 takes a free one.
+
+        `lacking` returns what keeps the part from being ready, or None.
+        """
         host, port = address
         server = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
         self._server: _Server = make_server(host, port, _application(registry, lacking), server, handler_class=_Handler)
@@ -78,7 +79,7 @@ def _application(registry: CollectorRegistry, lacking: Callable[[], str | None])
 
 
 class _Server(ThreadingWSGIServer):
-    """Turns connections away when there are too many, instead of starting a thread for each."""
+    """Close connections beyond the limit instead of starting a thread for each."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,18 +98,18 @@ class _Server(ThreadingWSGIServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away or fell silent is none of our errors."""
+        """Ignore clients that went away or fell silent."""
 
 
 class _Handler(WSGIRequestHandler):
     timeout = PATIENCE
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a scrape is no event."""
+        """Log nothing: a scrape is no event."""
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where metrics are served."""
+    """Add the option `--metrics`."""
     parser.add_argument(
         "--metrics",
         type=listen_address,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every client of the controller's REST API shares: token, certificates, time-outs, and errors in plain words."""
+"""Share among all clients of the REST API: token, certificates, timeouts, and errors in plain words."""

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With what a client shows the controller who it is, and knows the controller: options of every command line."""
-
-from __future__ import annotations
+"""Configure how a client and the controller prove who they are: options of every command line."""
 
 import argparse
 import os
@@ -25,8 +23,11 @@ TOKEN_FILE, CA, CERTIFICATE, KEY = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Files, or None where there is none. ``ca``: who has signed the controller's certificate (default: the public
-    certification authorities). ``certificate`` and ``key``: the client's own, where the controller wants one."""
+    """Files with the client's credentials, None where there is none.
+
+    `ca`: certificates of who signed the controller's (default: the public certification authorities). `certificate` and
+    `key`: the client's own, if the controller requires one.
+    """
 
     token_file: Path | None = None
     ca: Path | None = None
@@ -34,7 +35,7 @@ class Access:
     key: Path | None = None
 
     def check(self) -> None:
-        """Look at all files once, before anything is done with them. Raises AccessError."""
+        """Check all files before anything is done with them. Raises AccessError."""
         if self.token_file is not None:
             read_token(self.token_file)
         if (self.certificate is None) != (self.key is None):
@@ -56,7 +57,7 @@ class Access:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--token-file``, ``--ca``, ``--certificate`` and ``--key``."""
+    """Add `--token-file`, `--ca`, `--certificate` and `--key`."""
     group = parser.add_argument_group("access to the controller (docs/security.md)")
     for option, variable, help in (
         ("--token-file", TOKEN_FILE, "the token that the controller knows this program by, alone in a file"),
@@ -74,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(arguments: argparse.Namespace) -> Access:
-    """Return what the options of ``add_options`` say, checked. Raises AccessError."""
+    """Return the checked values of the options of `add_options`. Raises AccessError."""
     access = Access(arguments.token_file, arguments.ca, arguments.certificate, arguments.key)
     access.check()
     return access

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection to the controller's REST API. Every call has time-outs; redirects and proxies are not followed."""
-
-from __future__ import annotations
+"""Connect to the controller's REST API. Every call has a timeout; redirects and proxies are not followed."""
 
 import ipaddress
 import json
@@ -37,7 +35,7 @@ VERIFY_HINTS = {
 
 
 class _FromAddress(HTTPAdapter):
-    """Connects from one source address: that of the management network."""
+    """Connect from one source address, that of the management network."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -50,9 +48,9 @@ class _FromAddress(HTTPAdapter):
 
 
 class Northbound:
-    """The controller at ``url``. Not thread safe: one for each thread. A context manager.
+    """Call the controller at `url`. A context manager. Not thread safe: use one per thread.
 
-    Raises ValueError for a wrong URL, AccessError for a token file that can't be used.
+    Raises ValueError for a wrong URL, AccessError for an unusable token file.
     """
 
     def __init__(self, url: str, access: Access | None = None, source_address: str | None = None) -> None:
@@ -71,7 +69,7 @@ class Northbound:
         if self._token_file is not None and not _private(self.url):
             LOG.warning("token-in-clear", controller=self.url, reason="use https, see docs/security.md")
 
-    def __enter__(self) -> Northbound:
+    def __enter__(self) -> "Northbound":
         return self
 
     def __exit__(
@@ -80,7 +78,7 @@ class Northbound:
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._session.close()
 
     def request(
@@ -93,10 +91,10 @@ class Northbound:
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
-        """Make one call and return its answer, whatever its status but 401, 403 and 429.
+        """Make one call and return its answer, whatever its status except 401, 403 and 429.
 
-        ``timeout``: seconds to connect, and between two pieces of the answer. ``body`` goes as JSON. With ``stream``
-        the answer's content is read by the caller. Raises Unreachable, Denied, TooBusy.
+        `timeout`: seconds to connect, and between two pieces of the answer. `body` is sent as JSON. With `stream` the
+        caller reads the answer's content. Raises Unreachable, Denied, TooBusy.
         """
         sent = dict(headers or {})
         if body is not None:
@@ -150,7 +148,7 @@ class Northbound:
 
 
 def problem_detail(answer: requests.Response) -> str:
-    """Return in one line what a refusal says (RFC 9457), or the beginning of what came instead."""
+    """Return a refusal's detail (RFC 9457) in one line, or the beginning of what came instead."""
     problem = _problem(answer)
     if problem is None:
         return " ".join(answer.text[:SHOWN].split()) or answer.reason or ""
@@ -171,7 +169,7 @@ def _problem(answer: requests.Response) -> dict[str, Any] | None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the error at the bottom of requests' and urllib3's nested ones, which repeat each other."""
+    """Return the innermost of requests' and urllib3's nested errors, which repeat each other."""
     while True:
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):
@@ -182,7 +180,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _root(error: BaseException) -> str:
-    """Return what the innermost error says."""
+    """Return the message of the innermost error."""
     error = _innermost(error)
     text = str(error) or type(error).__name__
     # urllib3 begins with the connection's name, which tells no more than the URL does.
@@ -190,7 +188,7 @@ def _root(error: BaseException) -> str:
 
 
 def _private(url: str) -> bool:
-    """Whether nobody else can read what goes to ``url``: it is encrypted, or stays on this host."""
+    """Tell whether nobody else can read what is sent to `url`: it is encrypted or stays on this host."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True

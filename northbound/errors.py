@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call of the controller's REST API may come to instead of an answer."""
-
-from __future__ import annotations
+"""Define how a call of the controller's REST API fails."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,24 +8,19 @@ from hoaflow.errors import HoaflowError
 
 
 class AccessError(HoaflowError, ValueError):
-    """The token, a certificate or a key can't be used; the text names the file and what was expected."""
+    """The token, a certificate or a key is unusable; the message names the file and what was expected."""
 
 
 class NorthboundError(HoaflowError):
-    """A call came to nothing. The text says what was asked, what came and what to do.
-
-    ├── Unreachable: no connection, no answer in time, or the other side's certificate is not believed
-    ├── Denied: 401 or 403, calling again with the same token is of no use
-    └── TooBusy: 429, to be called again after a while
-    """
+    """A call failed. The message says what was asked, what came and what to do."""
 
 
 class Unreachable(NorthboundError):
-    """No connection, no answer in time, or a certificate that is not believed."""
+    """There was no connection, no answer in time, or no trusted certificate."""
 
 
 class Denied(NorthboundError):
-    """The controller answered 401 (who are you?) or 403 (you may not). ``errors``: the fields it names, if any."""
+    """The controller answered 401 (unknown caller) or 403 (not allowed). `errors` lists the fields it names."""
 
     def __init__(self, text: str, status: int, errors: Sequence[Any] = ()) -> None:
         super().__init__(text)
@@ -36,7 +29,7 @@ class Denied(NorthboundError):
 
 
 class TooBusy(NorthboundError):
-    """The controller answered 429: more than this client may ask. ``retry_after`` is in seconds."""
+    """The controller answered 429: too many requests. `retry_after` is in seconds."""
 
     def __init__(self, text: str, retry_after: float) -> None:
         super().__init__(text)

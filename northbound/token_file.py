@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bearer token in a file, read again when the file has changed: tokens are replaced without a restart."""
-
-from __future__ import annotations
+"""Read a bearer token from a file, again when the file changes: a token is replaced without a restart."""
 
 import os
 import re
@@ -19,9 +17,9 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
 class TokenFile:
-    """The token in ``path``, alone on its line. Raises AccessError when made, for a file that can't be used.
+    """Hold the token in `path`, alone on its line. Raises AccessError for a file that is unusable at first.
 
-    A file that becomes unusable later leaves the former token in use, with one warning.
+    If the file becomes unusable later, the former token stays in use and one warning is logged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +28,7 @@ class TokenFile:
         self._read: object = self._state()
 
     def token(self) -> str:
-        """Return the token as the file has it now."""
+        """Return the token that the file has now."""
         state = self._state()
         if state != self._read:
             self._read = state
@@ -42,7 +40,7 @@ class TokenFile:
         return self._token
 
     def _state(self) -> object:
-        """What changes when the file does, also when another one takes its place; None without one."""
+        """Return what changes when the file does, even if another one takes its place; None without a file."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -51,7 +49,10 @@ class TokenFile:
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file. Raises AccessError, also for a file that others may read; never shows the token."""
+    """Return the token in a file, never shown in errors.
+
+    Raises AccessError, also for a file that others can read.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import configuration, settings
 
 from logs.events import ROOT
+from tests.support import needs
 from tests.support.logs import ErrorRecords
 from tests.support.ovs import Ovs
 from tests.support.signals import end_in_order
@@ -24,11 +25,15 @@ collect_ignore = [] if os.environ.get("HOAFLOW_KERNEL_TIER") else ["kernel"]
 collect_ignore += [] if os.environ.get("HOAFLOW_CONTAINERS") else ["containers"]
 
 # Everything that a run leaves behind lies in build/.
-configuration.set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
+OUTPUT = Path(__file__).parents[1] / "build"
+OUTPUT = OUTPUT if os.access(OUTPUT, os.W_OK) else OUTPUT / "unit"  # as `make unit` where root calls it
+configuration.set_hypothesis_home_dir(OUTPUT / "hypothesis")
 
 # Tests assert no timing: an example may take as long as a busy machine makes it.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# For `make unit`, which is run after each change: fewer examples of each property.
+settings.register_profile("unit", deadline=None, max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +45,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "expected_ovs_log(regex, ...): errors that Open vSwitch logs in this test on purpose"
     )
+    config.addinivalue_line("markers", "programs: starts programs through the code under test: no unit test")
+    config.addinivalue_line("markers", "unit: needs nothing but this process; given by tests/support/needs.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark unit tests, before any are chosen by marker."""
+    needs.mark_unit_tests(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have a unit test fail if it starts a program."""
+    needs.watch(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -494,7 +494,7 @@ def test_kernel_alone(near_controller: Controller) -> None:
     ("wrong", "message"),
     [
         (["--home-agent", "192.0.2.1"], "expected an IPv6 address"),
-        (["--home-prefix", "2001:db8:99::1/64"], "without host bits"),
+        (["--home-prefix", "2001:db8:99::1/64"], "which has bits set"),
         (["--console", "7777"], "expected HOST:PORT"),
         (["--controller", "localhost:8080"], "expected http"),
         (["--lease", "0"], "whole seconds"),

@@ -200,6 +200,7 @@ def test_what_cannot_work_is_refused_in_one_line(lab: RouterLab, options: list[s
     assert lab.snapshot() == before
 
 
+@pytest.mark.programs
 def test_a_database_that_does_not_answer_is_named(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
     assert main(["status", "--bridge", "br0", "--db", f"unix:{tmp_path}/none.sock"]) == 1
     assert "none.sock" in capsys.readouterr().err

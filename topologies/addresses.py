@@ -19,35 +19,35 @@ OPENFLOW_PORT = 6653
 
 
 def management_router(number: int) -> str:
-    """The address of router NUMBER on the management network."""
+    """Return the address of router NUMBER on the management network."""
     return f"192.0.2.{10 + number}"
 
 
 def foreign_link(number: int) -> str:
-    """The /64 of foreign link NUMBER (1, 2, …)."""
+    """Return the /64 of foreign link NUMBER (1, 2, …)."""
     return f"2001:db8:{number + 1:x}::/64"
 
 
 def foreign_gateway(number: int) -> str:
-    """The router's address on foreign link NUMBER."""
+    """Return the router's address on foreign link NUMBER."""
     return f"2001:db8:{number + 1:x}::1"
 
 
 def care_of_address(number: int) -> str:
-    """The mobile node's care-of address on foreign link NUMBER."""
+    """Return the mobile node's care-of address on foreign link NUMBER."""
     return f"2001:db8:{number + 1:x}::100"
 
 
 def core_link(number: int) -> str:
-    """The /64 between the core router and router NUMBER; number 9 is the home agent's."""
+    """Return the /64 between the core router and router NUMBER; number 9 is the home agent's."""
     return f"2001:db8:c{number:x}::/64"
 
 
 def core_side(number: int) -> str:
-    """The core router's address on `core_link(number)`."""
+    """Return the core router's address on `core_link(number)`."""
     return f"2001:db8:c{number:x}::1"
 
 
 def router_side(number: int) -> str:
-    """The address of router NUMBER on `core_link(number)`."""
+    """Return the address of router NUMBER on `core_link(number)`."""
     return f"2001:db8:c{number:x}::2"

@@ -28,10 +28,10 @@ class Segment:
 
 
 class MobilityTopo(Topo):
-    """Base class. What a user of a built topology needs to know of it, beside `addresses`:
+    """Base class of the topologies.
 
-    routers: names of the routers, `rN`; each has its bridge, `ovs_router.BRIDGE`.
-    foreign_links: numbers of the foreign links; the mobile node's interface on link N is `mn-fN`.
+    `routers`: names of the routers, `rN`; each has its bridge, `ovs_router.BRIDGE`. `foreign_links`: numbers of the
+    foreign links; the mobile node's interface on link N is `mn-fN`.
     """
 
     routers: ClassVar[tuple[str, ...]]
@@ -43,7 +43,7 @@ class MobilityTopo(Topo):
         self.add_end_nodes()
 
     def link(self, node1: str, interface1: str, node2: str, interface2: str) -> None:
-        """A veth pair, its ends named INTERFACE1 and INTERFACE2."""
+        """Add a veth pair with ends named INTERFACE1 and INTERFACE2."""
         self.addLink(node1, node2, cls=DataLink, intfName1=interface1, intfName2=interface2, intf=DataIntf)
 
     def add_router(self, number: int, segments: list[Segment], routes: dict[str, str] | None = None) -> None:

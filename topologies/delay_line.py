@@ -75,9 +75,9 @@ class Direction:
 
 
 def open_interface(name: str) -> socket.socket:
-    """A packet socket on the interface NAME that sees every frame arriving there, and none that leaves there.
+    """Return a packet socket on the interface NAME that sees every frame arriving there, and none that leaves there.
 
-    Raises: OSError when there is no such interface or no permission (CAP_NET_RAW).
+    Raises OSError when there is no such interface or no permission (CAP_NET_RAW).
     """
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)

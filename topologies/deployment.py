@@ -62,7 +62,7 @@ class Deployment:
     # Starting
 
     def start_home_agent(self, journal: Path | None = None) -> Process:
-        """The home agent; returns when it serves. JOURNAL: file in which it keeps its bindings over a restart."""
+        """Start the home agent and return when it serves. JOURNAL: its file of bindings."""
         command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
         command.append("--log-addresses")
@@ -72,7 +72,7 @@ class Deployment:
         return process
 
     def start_mobile_node(self) -> Process:
-        """The mobile node; returns when it is ready to register."""
+        """Start the mobile node and return when it is ready to register."""
         command = [sys.executable, "-m", "topologies.mobile_node", "--home-address", at.HOME_ADDRESS]
         command += ["--home-agent", at.HOME_AGENT, "--home-link", "mn-home", "--lifetime", str(self.lifetime)]
         for link in self.bed.topology.foreign_links:
@@ -83,7 +83,7 @@ class Deployment:
         return process
 
     def start_controller(self) -> Process:
-        """The controller; returns when its REST API answers."""
+        """Start the controller and return when its REST API answers."""
         settings = self.bed.logs.parent / "controller.conf"
         lines = ["[hoaflow]", "log_addresses = true", f"tokens_file = {self.tokens.controllers}"]
         settings.write_text("\n".join([*lines, f"agent_lease = {self.lease}", ""]))
@@ -102,7 +102,7 @@ class Deployment:
                 time.sleep(0.05)
 
     def set_up_routers(self) -> dict[str, str]:
-        """The backend of every router, as `auto` takes it, of all at once; returns {router: why it took that}."""
+        """Set up the backend of all routers as `auto` chooses it; return the reason by router."""
         with ThreadPoolExecutor() as pool:
             return dict(zip(self.routers, pool.map(self._set_up_router, self.routers), strict=True))
 
@@ -121,13 +121,13 @@ class Deployment:
             list(pool.map(lambda router: self.bed.run(*command, node=router), self.routers))
 
     def start_agent(self, router: str) -> Process:
-        """The agent of one router."""
+        """Start the agent of one router."""
         command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST, "--log-addresses"]
         command += ["--token-file", str(self.tokens.file(router))]
         return self.bed.start(f"agent-{router}", command, node=router)
 
     def start_bridge(self) -> Process:
-        """The bridge at the home agent."""
+        """Start the bridge at the home agent."""
         command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
         command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
@@ -156,7 +156,7 @@ class Deployment:
         return backends
 
     def _announced_backend(self, dpid: str) -> str:
-        """The backend that a router's agent has told the controller of, which is the one that is used."""
+        """Return the backend in use, as the router's agent has told the controller."""
         deadline = time.monotonic() + EVENT_TIMEOUT
         while (backend := self.rest("GET", f"/v1/routers/{dpid}")["backend"]) is None:
             if time.monotonic() > deadline:
@@ -179,24 +179,26 @@ class Deployment:
         return moment
 
     def set_home_agent_link(self, up: bool) -> None:
-        """Connect the home agent with the core, or cut it off. The kernel forgets the routes of a link that is
-        down, so they are set anew."""
+        """Connect the home agent with the core, or cut it off.
+
+        The kernel forgets the routes of a link that is down, so they are set again.
+        """
         self.bed.set_link("ha", "ha-core", up)
         if up:
             self.bed.run("ip", "-6", "addr", "replace", f"{at.router_side(9)}/64", "dev", "ha-core", node="ha")
             self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node="ha")
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
-        """A call of the controller's REST API; returns the answer's JSON.
+        """Call the controller's REST API and return the answer's JSON.
 
-        Raises: NorthboundError; requests.HTTPError for any other answer that is an error.
+        Raises NorthboundError; requests.HTTPError for any other answer that is an error.
         """
         answer = self.client.request(method, path, (REST_TIMEOUT, REST_TIMEOUT), body)
         answer.raise_for_status()
         return answer.json()
 
     def binding(self) -> dict[str, Any] | None:
-        """The mobile node's binding as the controller has it, None without one."""
+        """Return the mobile node's binding as the controller has it, None without one."""
         answer = self.client.request("GET", f"/v1/bindings/{at.HOME_ADDRESS}", (REST_TIMEOUT, REST_TIMEOUT))
         if answer.status_code == 404:
             return None
@@ -206,7 +208,7 @@ class Deployment:
 
 
 def event_time(match: re.Match[str]) -> float:
-    """The `time=` of a log line that was waited for, seconds since the epoch. Raises: ValueError without one."""
+    """Return the `time=` of a log line that was waited for, seconds since the epoch. Raises ValueError without one."""
     found = re.search(r"\btime=(\S+)", match.string)
     if found is None:
         raise ValueError(f"no time= in {match.string!r}")

@@ -52,7 +52,7 @@ class GuestError(HoaflowError):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the command's exit status; 125 when the guest failed it."""
+    """Run a command in the guest and return its exit status, 125 if the guest failed."""
     parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vm", action="store_true", help="in the guest even if this host's kernel would do")
     parser.add_argument("--time-limit", type=float, default=2400, help="seconds for the command (default: %(default)s)")
@@ -85,7 +85,7 @@ def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> 
     """Run the command in a guest, copy its output to standard output, return its exit status. Several may run at once.
 
     time_limit: seconds, after the boot. writable: directories below build/.
-    Raises: GuestError, OSError, subprocess.CalledProcessError when the guest's parts cannot be made.
+    Raises GuestError, OSError, subprocess.CalledProcessError when the guest's parts cannot be made.
     """
     subprocess.run([CHECKOUT / "scripts" / "setup-kernel"], check=True)
     package = (IMAGE.parent / "package").read_text().strip()
@@ -135,7 +135,7 @@ def _boot(command: Sequence[str], exchange: Path, writable: Sequence[Path]) -> s
 
 
 def _script(command: Sequence[str], exchange: Path, kept: Sequence[Path]) -> str:
-    """What runs in the guest. The status file is renamed into place: when it is there, it is whole.
+    """Return the script for the guest; the status file is renamed into place, so it is never half written.
 
     The guest's view of the host's files, over 9p, is slow. So the checkout is copied into memory, its environment
     comes from a disk (scripts/setup-kernel), and programs and libraries by a mount that caches: they do not change.
@@ -205,7 +205,7 @@ def _follow(guest: subprocess.Popen[bytes], exchange: Path, time_limit: float) -
 
 
 def _end(guest: subprocess.Popen[bytes]) -> None:
-    """A guest that has done its work is not asked to shut down: nothing in it is worth the time."""
+    """End a guest without a shutdown: nothing in it is worth the time."""
     try:
         os.killpg(guest.pid, signal.SIGKILL)
     except ProcessLookupError:

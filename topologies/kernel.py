@@ -13,7 +13,7 @@ DOCTOR_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
 
 
 def has_flow_backend() -> bool:
-    """Tries it; needs root. Raises: ProcessError when that fails, subprocess.TimeoutExpired."""
+    """Try it; needs root. Raises ProcessError when that fails, subprocess.TimeoutExpired."""
     command = [sys.executable, "-m", "router", "doctor", "--json"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=DOCTOR_TIMEOUT)
     if not done.stdout:

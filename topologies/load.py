@@ -27,11 +27,11 @@ class HomeAgentLoad:
     """The counter; made when this is, and gone with the namespace."""
 
     def __init__(self, bed: Testbed) -> None:
-        """Raises: ProcessError."""
+        """Load the counter into the kernel. Raises ProcessError."""
         self._bed = bed
         bed.run("nft", "-f", "-", node="ha", stdin=RULES)
 
     def packets(self) -> int:
-        """Data packets that have reached the home agent so far. Raises: ProcessError."""
+        """Return the number of data packets that have reached the home agent. Raises ProcessError."""
         answer = json.loads(self._bed.run("nft", "--json", "list", "counter", "ip6", TABLE, "data", node="ha"))
         return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

@@ -6,8 +6,6 @@ care-of address as source (Binding Updates, the tunnel itself) uses the foreign 
 nftables lets nothing with the home address as source leave by a foreign link untunnelled.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
 from collections.abc import Iterator, Sequence
@@ -44,6 +42,7 @@ class ForeignLink:
 
     @property
     def network(self) -> str:
+        """The link's prefix."""
         return str(IPv6Network((self.care_of_address, self.prefix_length), strict=False))
 
 
@@ -64,7 +63,7 @@ class MobileKernel:
         return self._tunnel.name
 
     def setup(self, links: Sequence[ForeignLink]) -> None:
-        """The home address on `lo`, where it stays wherever the node is; no way out yet."""
+        """Add the home address to `lo`, where it stays wherever the node is, without any route."""
         for interface in (self._home_link, *(link.interface for link in links)):
             # Addresses and routers of an emulated node are given: neither tried out first nor learnt.
             for name in ("accept_dad", "accept_ra"):
@@ -182,6 +181,7 @@ class Seg6Tunnel:
         self._home_agent = home_agent
 
     def open(self, link: ForeignLink) -> None:
+        """Encapsulate and decapsulate by routes on this link."""
         decapsulate_local(None, link.care_of_address, link.interface, lookup_table=LOCAL_TABLE)
         with Seg6Routes(protocol=OWNER) as routes:
             routes.set_source(link.care_of_address)
@@ -189,6 +189,7 @@ class Seg6Tunnel:
             routes.encapsulate("::/0", self._home_agent, None, link.interface)
 
     def close(self, link: ForeignLink) -> None:
+        """Remove the routes of this link."""
         with Seg6Routes(protocol=OWNER) as routes:
             if "::/0" in routes.installed():
                 routes.remove("::/0")
@@ -211,6 +212,7 @@ class Ip6tnlTunnel:
         self._home_agent = home_agent
 
     def open(self, link: ForeignLink) -> None:
+        """Create the device for this link, and route everything through it."""
         with IPRoute() as netlink:
             netlink.link(
                 "add",
@@ -227,6 +229,7 @@ class Ip6tnlTunnel:
             netlink.route("replace", dst="::/0", oif=index, proto=OWNER, family=socket.AF_INET6)
 
     def close(self, link: ForeignLink) -> None:
+        """Delete the device."""
         with IPRoute() as netlink:
             for index in netlink.link_lookup(ifname=TUNNEL_DEVICE):
                 netlink.link("del", index=index)
@@ -245,7 +248,7 @@ def kernel_has_ip6tnl() -> bool:
 
 @contextmanager
 def _tolerant(verb: str) -> Iterator[None]:
-    """What is there need not be added, what is gone need not be deleted; all else is an OSError."""
+    """Ignore errors about what is there already or gone already; turn all others into an OSError."""
     try:
         yield
     except NetlinkError as error:

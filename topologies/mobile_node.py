@@ -5,8 +5,6 @@ It is moved as a real one is: by its interfaces going up and down. It prefers th
 long as that link is up, else takes the first foreign link that is. Every event is one JSON object on stdout.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random
@@ -36,7 +34,7 @@ KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 
 
 def report(event: str, **facts: object) -> None:
-    """Prints an event."""
+    """Print an event."""
     print(json.dumps({"event": event, "time": round(time.time(), 3), **facts}), flush=True)
 
 
@@ -80,7 +78,7 @@ class MobileNode:
         report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel=self._kernel.tunnel)
 
     def run(self) -> None:
-        """Serves until `stop` is called (from a signal handler)."""
+        """Serve until `stop` is called (from a signal handler)."""
         wake, self._wake = socket.socketpair()
         with wake, self._wake:
             self._selector.register(wake, selectors.EVENT_READ, None)
@@ -98,12 +96,12 @@ class MobileNode:
             self._selector.unregister(wake)
 
     def stop(self) -> None:
-        """Ends `run`; may be called from a signal handler."""
+        """End `run`; may be called from a signal handler."""
         self._stopped = True
         self._wake.send(b"\0")
 
     def close(self) -> None:
-        """Takes everything of ours out of the kernel; the binding stays until it expires."""
+        """Take everything of ours out of the kernel; the binding stays until it expires."""
         self._undo.close()
         self._selector.close()
 
@@ -160,7 +158,7 @@ class MobileNode:
         )
 
     def _advertise(self) -> None:
-        """Takes the home address back from the home agent, its proxy (RFC 6275, section 11.5.5)."""
+        """Take the home address back from the home agent, its proxy (RFC 6275, section 11.5.5)."""
         sender = LinkSender(self._home_link)
         try:
             mac = sender.link_layer_address
@@ -215,7 +213,7 @@ class MobileNode:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, with their help."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(prog="python -m topologies.mobile_node", description=__doc__)
     options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=argument(_home_address))
     options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=ipv6_address)
@@ -254,7 +252,7 @@ def _lifetime(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the mobile node until SIGTERM or SIGINT. Returns 0, 1 when it could not start, 2 for wrong settings."""
+    """Run the mobile node until a signal: 0, 1 if it could not start, 2 for wrong settings."""
     arguments = parser().parse_args(argv)
     home_address = str(arguments.home_address.ip)
     association = None

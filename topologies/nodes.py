@@ -36,7 +36,7 @@ class TopologyError(HoaflowError):
 def checked(node: Node, *command: str) -> str:
     """Run COMMAND in NODE, return its standard output.
 
-    Raises: TopologyError when it fails.
+    Raises TopologyError when it fails.
     """
     out, err, status = node.pexec(*command)
     if status:
@@ -45,7 +45,7 @@ def checked(node: Node, *command: str) -> str:
 
 
 def prepare_ipv6(node: Node, forwarding: bool) -> None:
-    """Settings that the interfaces of NODE's namespace start with; before it has any. Raises: TopologyError."""
+    """Set the defaults of the interfaces that NODE's namespace gets later. Raises TopologyError."""
     settings = [f"net.ipv6.conf.default.{setting}" for setting in IPV6_DEFAULTS]
     # Of `all`, as it sets `default` as well.
     checked(node, "sysctl", "-qw", *settings, f"net.ipv6.conf.all.forwarding={forwarding:d}")
@@ -55,7 +55,7 @@ def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mappin
     """Addresses and static routes of NODE, whose interfaces are there.
 
     addresses: interface → addresses with prefix length. routes: IPv6 destination (prefix or "default") → next hop.
-    Raises: TopologyError.
+    Raises TopologyError.
     """
     checked(node, "ip", "link", "set", "dev", "lo", "up")
     wait = f"retrans_time_ms={RETRANSMIT_MILLISECONDS}"
@@ -87,7 +87,7 @@ class DataIntf(Intf):
         return result
 
     def updateIP(self) -> str | None:
-        """The address that Mininet's CLI puts in the place of the node's name."""
+        """Return the address that Mininet's CLI substitutes for the node's name."""
         address: str | None = self.node.IP()
         return address
 
@@ -105,7 +105,7 @@ class DataLink(Link):
     def makeIntfPair(
         cls, intfname1: str, intfname2: str, addr1: str, addr2: str, node1: Node, node2: Node, **_params: Any
     ) -> None:
-        """Make the pair, with Ethernet addresses ADDR1 and ADDR2; called by Mininet. Raises: TopologyError."""
+        """Make the pair, with Ethernet addresses ADDR1 and ADDR2; called by Mininet. Raises TopologyError."""
         # The root namespace has indexes of its own. Its end comes second, for only then the other may have one.
         ends = [(node1, intfname1, addr1), (node2, intfname2, addr2)]
         ends.sort(key=lambda end: not end[0].inNamespace)
@@ -121,7 +121,7 @@ class Ipv6Node(Node):
     """A host or Linux router with IPv6 addresses and static routes."""
 
     def __init__(self, name: str, forwarding: bool = False, **params: Any) -> None:
-        """forwarding: it is a router. Raises: TopologyError."""
+        """Set the node up, with `forwarding` as a router. Raises TopologyError."""
         super().__init__(name, **params)
         prepare_ipv6(self, forwarding)
 
@@ -135,7 +135,7 @@ class Ipv6Node(Node):
         """Configure the node; called by Mininet once its interfaces are there.
 
         addresses, routes: see `configure`. down: interfaces to leave down.
-        Raises: TopologyError.
+        Raises TopologyError.
         """
         configure(self, addresses or {}, routes or {})
         for interface in down:
@@ -143,7 +143,7 @@ class Ipv6Node(Node):
         return {}
 
     def IP(self, intf: Intf | None = None) -> str | None:
-        """The node's own IPv6 address, which `pingall` and Mininet's CLI use."""
+        """Return the node's own IPv6 address, which `pingall` and Mininet's CLI use."""
         address = self.params.get("address")
         return None if address is None else str(address)
 
@@ -155,17 +155,17 @@ class Device(Switch):
     controlIntf: Intf | None = None
 
     def __init__(self, name: str, logs: Path | None = None, **params: Any) -> None:
-        """logs: existing directory for its programs' log files; without one, nothing is logged."""
+        """Log what its programs print to the existing directory `logs`, if given."""
         super().__init__(name, **params)
         self.logs = logs
         self.processes: list[Process] = []
 
     def data_interfaces(self) -> list[str]:
-        """The names of its ends of links."""
+        """Return the names of its ends of links."""
         return [intf.name for intf in self.intfList() if intf.name != "lo"]
 
     def run(self, program: str, command: Sequence[str]) -> Process:
-        """Start a program that goes on until `stop`, in the node. PROGRAM: for its log file's name. Raises: OSError."""
+        """Start a program that goes on until `stop`, in the node. PROGRAM: for its log file's name. Raises OSError."""
         name = f"{self.name}-{program}"
         log = Path(os.devnull) if self.logs is None else self.logs / f"{name}.log"
         process = Process(name, command, log, ["mnexec", "-a", str(self.pid)])
@@ -173,7 +173,7 @@ class Device(Switch):
         return process
 
     def stop(self, deleteIntfs: bool = True) -> None:
-        """End its programs, the last one first, and remove its interfaces. Raises: ProcessError."""
+        """End its programs, the last one first, and remove its interfaces. Raises ProcessError."""
         while self.processes:
             self.processes.pop().stop()
         super().stop(deleteIntfs)
@@ -188,7 +188,7 @@ class LinkBridge(Device):
         self.address = address
 
     def start(self, _controllers: Sequence[Node]) -> None:
-        """Make the bridge. Raises: TopologyError."""
+        """Make the bridge. Raises TopologyError."""
         # Without snooping: no querier is there, and neighbour discovery is multicast.
         checked(self, *f"ip link add dev {self.name} type bridge mcast_snooping 0".split())
         checked(self, *f"ip link set dev {self.name} addrgenmode none up".split())
@@ -213,7 +213,7 @@ class DelayLine(Device):
         checked(self, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
 
     def start(self, _controllers: Sequence[Node]) -> None:
-        """Start carrying frames; returns when it does. Raises: OSError, ProcessError."""
+        """Start carrying frames; returns when it does. Raises OSError, ProcessError."""
         script = str(Path(__file__).with_name("delay_line.py"))
         command = [sys.executable, script, *self.data_interfaces(), "--delay", str(self.delay)]
         line = self.run("delay-line", command)
@@ -221,8 +221,9 @@ class DelayLine(Device):
 
 
 class LaterController(RemoteController):
-    """A controller that may start later, and again. The bridges must know it from the beginning, though: the
-    first time that a bridge is given one, Open vSwitch removes all its flows.
+    """A controller that may start later, and again.
+
+    The bridges must know it from the beginning: when a bridge is first given one, Open vSwitch removes all its flows.
     """
 
     def checkListening(self) -> None:

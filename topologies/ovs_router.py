@@ -43,12 +43,11 @@ class OvsRouter(Device):
         datapath: str = USER,
         **params: Any,
     ) -> None:
-        """segments: name → interfaces of the node that are attached to it.
-        addresses, routes: see `configure`; a segment is an interface.
-        management: address with prefix length of the interface NAME-mgmt, by which controllers are reached.
-        datapath: KERNEL, if the host's kernel has Open vSwitch's, or USER, which is for any.
+        """Set the router up with its bridge. Raises TopologyError.
 
-        Raises: TopologyError.
+        `segments`: name → interfaces of the node that are attached to it. `addresses`, `routes`: see `configure`; a
+        segment is an interface. `management`: address with prefix length of the interface NAME-mgmt, by which
+        controllers are reached. `datapath`: KERNEL, if the host's kernel has Open vSwitch's, or USER, which is for any.
         """
         if datapath not in (KERNEL, USER):
             raise TopologyError(f"datapath: expected {KERNEL} or {USER}, got {datapath!r}")
@@ -63,7 +62,7 @@ class OvsRouter(Device):
         prepare_ipv6(self, forwarding=True)
 
     def start(self, controllers: Sequence[Node]) -> None:
-        """Start Open vSwitch, make the bridge, configure the kernel. Raises: OSError, ProcessError, TopologyError."""
+        """Start Open vSwitch, make the bridge, configure the kernel. Raises OSError, ProcessError, TopologyError."""
         configure(self, {f"{self.name}-mgmt": [self.management]}, {})
         self._start_daemons()
         # Only a remote controller is taken: what Mininet picks by default is a learning switch, whose flows know no
@@ -77,7 +76,7 @@ class OvsRouter(Device):
         return "false" not in checked(self, "ovs-vsctl", "--columns=is_connected", "list", "controller")
 
     def IP(self, intf: object = None) -> str:
-        """The router's address on its first segment, which Mininet's CLI uses."""
+        """Return the router's address on its first segment, which Mininet's CLI uses."""
         return self.addresses[next(iter(self.segments))][0].partition("/")[0]
 
     def _start_daemons(self) -> None:
@@ -109,6 +108,6 @@ class OvsRouter(Device):
 
 
 def _target(controller: RemoteController) -> str:
-    """The controller as a router reaches it: what listens in the root namespace, by the management network."""
+    """Return the controller as a router reaches it: what listens in the root namespace, by the management network."""
     address = str(controller.IP())
     return f"{controller.protocol}:{at.MANAGEMENT_ROOT if address == '127.0.0.1' else address}:{controller.port}"

@@ -31,7 +31,7 @@ class Probe:
     """Sends from and receives on one socket. The address need not be there (all the time): a home address."""
 
     def __init__(self, bind: str, peer: str, port: int, records: TextIO) -> None:
-        """Raises: OSError when the port is taken."""
+        """Bind the socket. Raises OSError if the port is taken."""
         self.peer = (peer, port)
         self.records = records
         self.socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)

@@ -41,10 +41,10 @@ class Process:
         enter: Sequence[str] = (),
         directory: Path | None = None,
     ) -> None:
-        """name: for messages. log: file to append to. enter: command prefix that enters the node to run in.
-        directory: to run it in.
+        """Start the program. Raises OSError if it cannot be started.
 
-        Raises: OSError when it cannot be started.
+        `name`: for messages. `log`: file to append to. `enter`: command prefix that enters the node to run in.
+        `directory`: to run it in.
         """
         self.name = name
         self.log = log
@@ -86,15 +86,15 @@ class Process:
             self._changed.notify_all()
 
     def mark(self) -> int:
-        """A place in the output, for `wait_for(after=…)`."""
+        """Return a place in the output, for `wait_for(after=…)`."""
         return len(self.lines)
 
     def wait_for(self, pattern: str, timeout: float, after: int = 0) -> re.Match[str]:
-        """The first line from `after` on in which the regular expression PATTERN is found.
+        """Return the first line from `after` on in which the regular expression PATTERN is found.
 
         Waits for it up to TIMEOUT seconds; `match.string` is the Line.
 
-        Raises: ProcessError when the program ends or the time passes without one.
+        Raises ProcessError when the program ends or the time passes without one.
         """
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout
@@ -113,7 +113,7 @@ class Process:
                 self._changed.wait(min(remaining, 0.5))
 
     def last_lines(self, count: int = 5) -> str:
-        """The last lines of output, to go into a message."""
+        """Return the last lines of output, to go into a message."""
         return "".join(f"\n    {line}" for line in self.lines[-count:]) or " It said nothing."
 
     def send(self, number: signal.Signals) -> None:
@@ -124,7 +124,7 @@ class Process:
     def wait(self) -> int:
         """Wait for its end, after a signal; returns its exit status, negative for the signal that killed it.
 
-        Raises: ProcessError when it goes on for END_GRACE seconds.
+        Raises ProcessError when it goes on for END_GRACE seconds.
         """
         try:
             status = self._popen.wait(END_GRACE)
@@ -136,7 +136,7 @@ class Process:
     def stop(self) -> int:
         """End it in its own way (SIGTERM); returns its exit status.
 
-        Raises: ProcessError when it does not end in END_GRACE seconds; it is killed then.
+        Raises ProcessError when it does not end in END_GRACE seconds; it is killed then.
         """
         if not self.expected_end:
             self.send(signal.SIGTERM)

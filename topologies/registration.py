@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mobile node's home registration (RFC 6275, sections 11.7 and 11.8): pure, time is an argument, updates come out."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 from hoaflow.sequence import is_newer, next_sequence
@@ -58,18 +56,18 @@ class Registration:
         return self.expires is not None
 
     def attach(self, care_of_address: str, now: float) -> None:
-        """It is on a link, by this address; the home address stands for the home link."""
+        """Record the address on the current link; the home address stands for the home link."""
         self._care_of_address = care_of_address
         self._outstanding, self._corrections = None, 0
         self._timeout = INITIAL_TIMEOUT if self.bound else INITIAL_TIMEOUT_FIRST_REGISTRATION
         self._due = None if self._at_home() and not self.bound else now
 
     def detach(self) -> None:
-        """It is on no link: nothing can be sent. The binding at the home agent goes on."""
+        """Record that there is no link: nothing can be sent, and the binding at the home agent continues."""
         self._care_of_address, self._outstanding, self._due = None, None, None
 
     def tick(self, now: float) -> BindingUpdate | None:
-        """The Binding Update to send now, if any. Each has a new sequence number (RFC 6275, section 11.8)."""
+        """Return the Binding Update to send now, if any. Each has a new sequence number (RFC 6275, section 11.8)."""
         if self.expires is not None and self.expires <= now:
             self.expires = None
             if self._at_home():  # nothing left to deregister
@@ -91,7 +89,7 @@ class Registration:
         return self._outstanding
 
     def acknowledged(self, acknowledgement: BindingAcknowledgement, now: float) -> Outcome:
-        """Takes an acknowledgement (RFC 6275, section 11.7.3; RFC 4285: one that is not authenticated is no answer)."""
+        """Take an acknowledgement (RFC 6275, section 11.7.3; RFC 4285: one that is not authenticated is no answer)."""
         update = self._outstanding
         if (
             update is None

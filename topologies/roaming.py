@@ -42,7 +42,7 @@ class RoamingTopo(MobilityTopo):
         self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"))
 
     def add_core(self, delay: float) -> None:
-        """The core router, and the slow line between it and the home agent."""
+        """Add the core router, and the slow line between it and the home agent."""
         self.addHost(
             "core",
             cls=Ipv6Node,

@@ -26,7 +26,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _call(function: str, *arguments: int) -> None:
-    """Call libc's FUNCTION. Raises: OSError."""
+    """Call libc's FUNCTION. Raises OSError."""
     if getattr(libc, function)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, f"{function}{arguments}: {os.strerror(number)}; this needs root")
@@ -35,7 +35,7 @@ def _call(function: str, *arguments: int) -> None:
 class Sandbox:
     """Context manager: inside it, this thread and all processes and threads it starts have a private network.
 
-    Raises: OSError when not permitted, subprocess.CalledProcessError when the namespaces cannot be prepared.
+    Raises OSError when not permitted, subprocess.CalledProcessError when the namespaces cannot be prepared.
     """
 
     def __enter__(self) -> "Sandbox":

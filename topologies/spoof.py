@@ -19,13 +19,13 @@ HOP_LIMIT = 64
 
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
-    """An IPv6 packet."""
+    """Return an IPv6 packet."""
     addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
     return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
+    """Return the Internet checksum (RFC 1071)."""
     data += bytes(len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -34,7 +34,7 @@ def checksum(data: bytes) -> int:
 
 
 def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
-    """An IPv6 packet with a UDP datagram (RFC 8200 section 8.1: the checksum is not optional)."""
+    """Return an IPv6 packet with a UDP datagram (RFC 8200 section 8.1: the checksum is not optional)."""
     length = 8 + len(payload)
     pseudo = b"".join(socket.inet_pton(socket.AF_INET6, end) for end in (source, destination))
     pseudo += struct.pack("!II", length, socket.IPPROTO_UDP)

@@ -34,7 +34,7 @@ class Testbed:
     __test__ = False  # pytest: a class called Test… that is none
 
     def __init__(self, topology: MobilityTopo, logs: Path) -> None:
-        """logs: directory for the log files of all programs; made when missing."""
+        """Keep the log files of all programs in the directory `logs`, made if missing."""
         self.topology = topology
         self.logs = logs
         self.programs: dict[str, Process] = {}
@@ -42,7 +42,7 @@ class Testbed:
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> "Testbed":
-        """Raises: OSError when not root, ProcessError, TopologyError, subprocess.CalledProcessError."""
+        """Bring the network up. Raises OSError, ProcessError, TopologyError, subprocess.CalledProcessError."""
         self.logs.mkdir(parents=True, exist_ok=True)
         lg.setLogLevel("error")
         with contextlib.ExitStack() as stack:
@@ -64,7 +64,7 @@ class Testbed:
         self._exit.__exit__(kind, error, trace)
 
     def namespace(self, node: str) -> str:
-        """The path of NODE's network namespace."""
+        """Return the path of NODE's network namespace."""
         return f"/proc/{self.network[node].pid}/ns/net"
 
     def _enter(self, node: str | None) -> list[str]:
@@ -79,7 +79,7 @@ class Testbed:
     def start(self, name: str, command: Sequence[str], node: str | None = None) -> Process:
         """Start a program that goes on, in NODE (default: the root namespace, where the controller is).
 
-        Raises: OSError when it cannot be started, ValueError when one of that name runs already.
+        Raises OSError when it cannot be started, ValueError when one of that name runs already.
         """
         if name in self.programs:
             raise ValueError(f"{name} runs already; stop it first")
@@ -90,7 +90,7 @@ class Testbed:
     def run(self, *command: str, node: str | None = None, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> str:
         """Run a command to its end in NODE (default: the root namespace), return its standard output.
 
-        Raises: ProcessError when it fails, with what it said; subprocess.TimeoutExpired.
+        Raises ProcessError when it fails, with what it said; subprocess.TimeoutExpired.
         """
         result = subprocess.run(
             [*self._enter(node), *command],
@@ -106,7 +106,7 @@ class Testbed:
         return result.stdout
 
     def stop(self, name: str) -> None:
-        """End a program by SIGTERM. Raises: ProcessError when it does not end, or ends with an error."""
+        """End a program by SIGTERM. Raises ProcessError when it does not end, or ends with an error."""
         process = self.programs.pop(name)
         self._ended.append(process)
         if (status := process.stop()) not in (0, -signal.SIGTERM):
@@ -119,7 +119,7 @@ class Testbed:
         process.kill()
 
     def stop_all(self) -> None:
-        """End all programs that still run. Raises: ProcessError."""
+        """End all programs that still run. Raises ProcessError."""
         for process in self.programs.values():
             process.send(signal.SIGTERM)
         with contextlib.ExitStack() as stack:  # one that fails to end does not keep the others from it
@@ -127,12 +127,14 @@ class Testbed:
                 stack.callback(self.stop, name)
 
     def set_link(self, node: str, interface: str, up: bool) -> None:
-        """Set an interface up or down. Raises: ProcessError."""
+        """Set an interface up or down. Raises ProcessError."""
         self.run("ip", "link", "set", "dev", interface, "up" if up else "down", node=node)
 
     def errors(self, allow: Iterable[str] = ()) -> list[str]:
-        """Lines in any program's log that report an error and match no regular expression of ALLOW; and programs
-        that ended by themselves."""
+        """Return lines in the programs' logs that report an error, and programs that ended by themselves.
+
+        Lines that match a regular expression of ALLOW are left out.
+        """
         allowed = [re.compile(pattern) for pattern in allow]
         found = []
         for process in [*self.devices, *self.programs.values(), *self._ended]:

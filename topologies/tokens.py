@@ -28,7 +28,7 @@ class Tokens:
         _write(self.controllers, "\n".join(f'[{name}]\ntoken = "{tokens[name]}"\n{tables[name]}' for name in tables))
 
     def file(self, name: str) -> Path:
-        """The file that has somebody's token alone."""
+        """Return the file that has somebody's token alone."""
         return self._directory / f"{name}.token"
 
 

@@ -44,7 +44,7 @@ class Records:
 
     @classmethod
     def read(cls, path: Path) -> "Records":
-        """Raises: OSError, ValueError for a line that is none of `probe`'s (an unfinished last one is left out)."""
+        """Read the records, without an unfinished last line. Raises OSError, ValueError for other lines."""
         records = cls()
         text = path.read_text()
         for line in text[: text.rfind("\n") + 1].splitlines():
@@ -70,9 +70,9 @@ def lost(sender: Records, receiver: Records, span: Span) -> list[float]:
 
 
 def median_rtt(records: Records, span: Span) -> float:
-    """The median of the round-trip times measured in SPAN, in milliseconds.
+    """Return the median of the round-trip times measured in SPAN, in milliseconds.
 
-    Raises: ValueError when there is none.
+    Raises ValueError when there is none.
     """
     values = [rtt.milliseconds for rtt in records.rtts if span.start <= rtt.at < span.end]
     if not values:
@@ -84,10 +84,10 @@ class Traffic:
     """Constant traffic between the correspondent node and the home address, both ways, from construction on."""
 
     def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0, drain: float = 1.0) -> None:
-        """directory: for the records. rate: packets a second in each direction. drain: seconds, longer than any packet
-        is under way.
+        """Start the traffic. Raises ProcessError.
 
-        Raises: ProcessError.
+        `directory`: for the records. `rate`: packets a second in each direction. `drain`: seconds, longer than any
+        packet is under way.
         """
         self.drain = drain
         self.bed = bed
@@ -110,7 +110,7 @@ class Traffic:
         return [self.bed.programs[f"traffic-{node}"] for node in self.files]
 
     def records(self) -> tuple[Records, Records]:
-        """What the correspondent node's end and the mobile node's wrote so far."""
+        """Return what the correspondent node's end and the mobile node's wrote so far."""
         return Records.read(self.files["cn"]), Records.read(self.files["mn"])
 
     def stop(self) -> tuple[Records, Records]:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bridge has done and how it stands, in numbers. Pure."""
-
-from __future__ import annotations
+"""Count what the bridge does, and describe its condition. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,23 +11,22 @@ UNREADABLE, DOWN = "unreadable", "down"
 
 
 @dataclass(slots=True)
-class Tally:
-    """Requests by what for and how they ended, reports of single bindings by the controller's verdict, and looks at the
-    source by what they showed."""
+class Statistics:
+    """Counters of requests by purpose and result, of reports by verdict, and of readings by result."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     reports: Counter[str] = field(default_factory=Counter)
-    looks: Counter[str] = field(default_factory=Counter)
+    readings: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the bridge stands.
+    """The bridge's condition.
 
-    `announced`: the controller has confirmed the lease's last renewal. `since_change`: seconds since the kernel last
-    told of a change, None if it never did.
-    `registered` bindings at the home agent, `told` ones that the controller has accepted, `unsent` changes that it has
-    not, `withheld` bindings that are left to the home agent, `frozen` ones that it forgot in a restart.
+    `announced`: the controller has confirmed the last renewal of the lease. `since_change`: seconds since the kernel's
+    last event, None if there was none. `registered`: bindings at the home agent; `told`: bindings that the controller
+    has taken; `unsent`: changes that it has not; `withheld`: bindings left to the home agent; `frozen`: bindings that
+    it forgot in a restart.
     """
 
     home_agent_up: bool
