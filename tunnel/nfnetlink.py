@@ -26,7 +26,7 @@ from hoaflow.linux import (
 )
 from tunnel.errors import NftError
 from tunnel.namespace import Namespace, in_namespace
-from tunnel.rtnetlink import ERROR, HEADER, RECEIVE_BYTES, TIMEOUT, attribute, attributes
+from tunnel.rtnetlink import ERROR, HEADER, RECEIVE_BYTES, TIMEOUT, attribute, attributes, unpacked
 
 SUBSYSTEM = 10
 FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
@@ -249,12 +249,7 @@ class NftSocket:
         self._socket.send(b"".join(packed))
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        data = self._socket.recv(RECEIVE_BYTES)
-        offset = 0
-        while offset + 16 <= len(data):
-            length, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
-            yield kind, sequence, data[offset + 16 : offset + length]
-            offset += max((length + 3) & ~3, 16)
+        return unpacked(self._socket.recv(RECEIVE_BYTES))
 
 
 def parsed(payload: bytes) -> Iterator[Element]:

@@ -93,6 +93,15 @@ def interface_index(namespace: Namespace, name: str) -> int | None:
     return in_namespace(namespace, find)
 
 
+def unpacked(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The netlink messages in `data`: type, sequence number, and what follows the header."""
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
+        yield kind, sequence, data[offset + 16 : offset + length]
+        offset += max((length + 3) & ~3, 16)
+
+
 def _open() -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
@@ -180,12 +189,7 @@ class RouteSocket:
                 yield payload
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        data = self.socket.recv(RECEIVE_BYTES)
-        offset = 0
-        while offset + 16 <= len(data):
-            length, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
-            yield kind, sequence, data[offset + 16 : offset + length]
-            offset += max((length + 3) & ~3, 16)
+        return unpacked(self.socket.recv(RECEIVE_BYTES))
 
 
 def _route(payload: bytes) -> Route:
