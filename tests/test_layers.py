@@ -15,7 +15,9 @@ IMPURE = {"asyncio", "eventlet", "http", "logging", "os", "requests", "ryu", "se
     "werkzeug",
 }
 # Of what is impure otherwise: conversions that do nothing but compute.
-COMPUTING = {"socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton"}}
+COMPUTING = {"socket": {"AF_INET", "AF_INET6", "AddressFamily", "inet_ntop", "inet_pton"}}
+# What the core may use of the modules that all parts share.
+PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "sequence")}
 PARTS = {"cli", "controller", "demo", "ha_bridge", "home_agent", "router", "topologies"}
 # Besides itself and tunnel/, a part may use: the emulated mobile node speaks the home agent's protocol.
 ALLOWED = {"topologies": {"home_agent"}, "demo": {"topologies"}}
@@ -49,6 +51,20 @@ def test_the_core_is_pure(path: Path) -> None:
     modules = imported(path)
     assert not {module.partition(".")[0] for module in modules} & IMPURE
     assert all(module.startswith("controller.core") for module in modules if module.startswith("controller"))
+    assert {module for module in modules if module.startswith("hoaflow")} <= PURE_SHARED
+
+
+@pytest.mark.parametrize("module", sorted(PURE_SHARED))
+def test_what_the_core_shares_is_pure_as_well(module: str) -> None:
+    modules = imported(CHECKOUT / f"{module.replace('.', '/')}.py")
+    assert not {module.partition(".")[0] for module in modules} & IMPURE
+    assert {module for module in modules if module.partition(".")[0] not in sys.stdlib_module_names} <= PURE_SHARED
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "hoaflow").glob("*.py")), ids=lambda path: path.name)
+def test_shared_modules_need_the_standard_library_only(path: Path) -> None:
+    others = {module for module in imported(path) if module.partition(".")[0] not in sys.stdlib_module_names}
+    assert all(module.count(".") == 1 and module.startswith("hoaflow.") for module in others)
 
 
 @pytest.mark.parametrize("part", sorted(PARTS))
