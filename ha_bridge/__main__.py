@@ -27,17 +27,17 @@ DESCRIPTION = """\
 Follows a home agent's binding cache and keeps the controller in step with it:
 announces the home agent, renews its lease, and reports each home registration,
 handover and deregistration. Runs beside the home agent, in its network namespace.
-While it does not run, or reaches nobody, all traffic takes the home agent's path
-again within the lease.
+If it stops or loses the controller, all traffic returns to the home agent's path
+within the lease.
 """
 EPILOG = """\
 examples:
   ha-bridge --controller http://192.0.2.1:8080 --token-file bridge-1.token \\
       --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64
   ha-bridge ... --no-console      where the home agent has no virtual terminal
-  ha-bridge ... --no-netlink      where its network namespace can't be entered
+  ha-bridge ... --no-netlink      outside the home agent's network namespace
 
-It needs CAP_NET_ADMIN to see the kernel's IPsec policies, but for --no-netlink.
+It needs CAP_NET_ADMIN to read the kernel's IPsec policies, except with --no-netlink.
 
 exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for wrong options
 """
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         action="append",
         metavar="PREFIX",
-        help="where its home addresses lie; also for mobile network prefixes outside of it (repeatable)",
+        help="a home prefix, or a mobile network prefix outside of it (repeatable)",
     )
     console = parser.add_mutually_exclusive_group()
     console.add_argument(
@@ -73,46 +73,46 @@ def build_parser() -> argparse.ArgumentParser:
         type=host_port,
         default=("127.0.0.1", 7777),
         metavar="HOST:PORT",
-        help="the home agent's virtual terminal (default: 127.0.0.1:7777); connected to only while it is asked",
+        help="the home agent's virtual terminal, connected only during a query (default: 127.0.0.1:7777)",
     )
-    console.add_argument("--no-console", action="store_true", help="there is no terminal: follow the kernel alone")
+    console.add_argument("--no-console", action="store_true", help="follow the kernel alone, without a terminal")
     parser.add_argument(
         "--no-netlink",
         action="store_true",
-        help="not in the home agent's network namespace: poll the terminal alone",
+        help="poll the terminal alone, outside the home agent's network namespace",
     )
     parser.add_argument(
         "--lease",
         type=whole_seconds(1),
         default=10,
         metavar="SECONDS",
-        help="how long routers take traffic off after the last sign of life of this bridge (default: %(default)s)",
+        help="how long routers offload traffic after the bridge's last renewal (default: %(default)s)",
     )
     parser.add_argument(
         "--renew",
         type=seconds,
         default=3.0,
         metavar="SECONDS",
-        help="how often the lease is renewed, at most half of it (default: %(default)s)",
+        help="interval between renewals of the lease, at most half of it (default: %(default)s)",
     )
     parser.add_argument(
         "--snapshot",
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how often the whole binding cache is sent, which mends what was missed (default: %(default)s)",
+        help="interval between reports of the whole binding cache, which repair missed changes (default: %(default)s)",
     )
     parser.add_argument(
         "--poll",
         type=seconds,
         metavar="SECONDS",
-        help="the longest time between two looks at the binding cache, besides those that the kernel's events cause"
+        help="longest interval between readings of the binding cache; the kernel's events cause more"
         f" (default: {POLL_WITH_EVENTS} with netlink, else {POLL_ALONE})",
     )
     parser.add_argument(
         "--restore",
         action="store_true",
-        help="after a restart of the home agent, put the bindings that it forgot back through the terminal (`bc add`)",
+        help="after a restart of the home agent, restore the bindings it forgot through the terminal (`bc add`)",
     )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
     add_options(parser)

@@ -41,13 +41,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--log-addresses",
         action="store_true",
-        help="show subscribers' addresses; without it, above level debug each is replaced by a keyed hash",
+        help="show subscribers' addresses, which are otherwise replaced by keyed hashes above level debug",
     )
     options.add_argument(
         "--log-key",
         type=Path,
         metavar="FILE",
-        help="a secret for these hashes, the same for all parts whose lines shall match; default: a new one each time",
+        help="secret for these hashes, shared by all parts whose lines must match (default: a new one at each start)",
     )
 
 

@@ -114,5 +114,5 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=listen_address,
         metavar="HOST:PORT",
-        help="serve metrics for Prometheus, and probes at /healthz and /readyz, to whoever asks; default: not at all",
+        help="serve Prometheus metrics, and probes at /healthz and /readyz, to everybody (default: off)",
     )

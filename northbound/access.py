@@ -60,9 +60,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add `--token-file`, `--ca`, `--certificate` and `--key`."""
     group = parser.add_argument_group("access to the controller (docs/security.md)")
     for option, variable, help in (
-        ("--token-file", TOKEN_FILE, "the token that the controller knows this program by, alone in a file"),
-        ("--ca", CA, "certificates of who has signed the controller's, in PEM"),
-        ("--certificate", CERTIFICATE, "this program's certificate, where the controller wants one"),
+        ("--token-file", TOKEN_FILE, "file with this program's token alone"),
+        ("--ca", CA, "certificates that the controller's is signed with, in PEM"),
+        ("--certificate", CERTIFICATE, "this program's certificate, if the controller requires one"),
         ("--key", KEY, "the key of --certificate"),
     ):
         group.add_argument(
