@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.linux import AF_INET, AF_INET6, IFA_F_NODAD, NUD_PERMANENT, RT_SCOPE_UNIVERSE
@@ -172,34 +172,41 @@ def family_of(address: str) -> int:
 
 
 def offloads_on(namespace: Namespace, name: str) -> bool:
-    """Whether an interface has any checksum or segmentation offload on."""
+    """Tell whether an interface has any checksum or segmentation offload on. Raises LinkError."""
 
     def look() -> bool:
-        ethtool = IoctlEthtool(name)
-        try:
+        with _ethtool(name) as ethtool:
             flags = ethtool.get_offload_flags()
             return any(flags[flag] for flag in OFFLOADS)
-        finally:
-            ethtool.close()
 
     return in_namespace(namespace, look)
 
 
 def offloads_off(namespace: Namespace, name: str) -> bool:
-    """Turn checksum and segmentation offloads of an interface off."""
+    """Turn checksum and segmentation offloads of an interface off; return whether any was on. Raises LinkError."""
 
     def turn_off() -> bool:
-        ethtool = IoctlEthtool(name)
-        try:
+        with _ethtool(name) as ethtool:
             flags = ethtool.get_offload_flags()
             on = [flag for flag in OFFLOADS if flags[flag]]
             for flag in on:
                 ethtool.set_offload_flag(flag, 0)
             return bool(on)
-        finally:
-            ethtool.close()
 
     return in_namespace(namespace, turn_off)
+
+
+@contextmanager
+def _ethtool(name: str) -> Iterator[IoctlEthtool]:
+    ethtool = None
+    try:
+        ethtool = IoctlEthtool(name)
+        yield ethtool
+    except EthtoolError as error:  # the interface may just have gone
+        raise LinkError(f"the offloads of {name} can't be read or set: {error or type(error).__name__}") from error
+    finally:
+        if ethtool is not None:
+            ethtool.close()
 
 
 def setting_path(key: str, protocol: str) -> Path:
