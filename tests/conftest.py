@@ -104,10 +104,14 @@ def logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def log_level() -> Iterator[None]:
-    """Log at the programs' default level in each test, whatever the tests before it set in the same process."""
+    """Log at the programs' default level in each test, whatever has been set before in the same process."""
     root = logging.getLogger(ROOT)
     before = root.level
     root.setLevel(logging.INFO)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(f"{ROOT}."):
+            # Mininet, once imported, gives each new logger a level of its own.
+            logging.getLogger(name).setLevel(logging.NOTSET)
     try:
         yield
     finally:

@@ -40,8 +40,12 @@ class ActivationNews:
         if took is not None:
             self._took.append(took)
         if told:
-            fields = {"care_of_address": binding.care_of_address, "sequence": binding.sequence}
-            self._events.append(Event("binding-active", {"home_address": home_address, **fields}))
+            self._event(
+                "binding-active",
+                home_address=home_address,
+                care_of_address=binding.care_of_address,
+                sequence=binding.sequence,
+            )
 
     def look_at_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
         """Do that for home addresses, and for all that share an uplink flow."""
@@ -51,3 +55,6 @@ class ActivationNews:
             elif (source := uplink_source(subject)) is not None:
                 for home_address in list(self._bindings.behind(source)):
                     self.look_at(home_address, now, sent)
+
+    def _event(self, name: str, **fields: object) -> None:
+        self._events.append(Event(name, fields))
