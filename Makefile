@@ -55,20 +55,20 @@ test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/test_deploy_*.py $(PYTEST)
 
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
-	$(ISOLATED) -m benchmarks $(BENCH)
+	$(ISOLATED) -m tools.benchmarks $(BENCH)
 
 bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home agent, side by side; build/bench-dataplane.json
-	$(GUEST) --writable build -- scripts/isolated-python -m benchmarks.dataplane $(BENCH)
+	$(GUEST) --writable build -- scripts/isolated-python -m tools.benchmarks.dataplane $(BENCH)
 
 demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
-	scripts/as-root $(BIN)/python -m demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
+	scripts/as-root $(BIN)/python -m tools.demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
 
 lab: setup ## the whole system in Mininet, to play with: roam, kill, look; TOPO=single for the small network
-	scripts/as-root $(BIN)/python -m demo.lab $(TOPO) $(LAB)
+	scripts/as-root $(BIN)/python -m tools.demo.lab $(TOPO) $(LAB)
 
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
 	$(ISOLATED) -m tests.support.dumps
-	$(BIN)/python -m manual
+	$(BIN)/python -m tools.manual
 
 screenshots: setup ## those of the dashboard in docs/images, from its test in Mininet
 	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images scripts/isolated-python -m pytest tests/test_dashboard.py

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from eventlet import hubs
 
 from controller.settings import WrongSettings
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("controller")
 

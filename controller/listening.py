@@ -9,7 +9,7 @@ from typing import Any
 import eventlet
 
 from hoaflow.errors import HoaflowError
-from logs import Log
+from hoaflow.logs import Log
 
 # What accept() may fail with without being at fault: the client was gone first, or the host is short of something.
 GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM})

@@ -27,7 +27,7 @@ from controller.settings import load
 from controller.southbound.channels import Channels
 from controller.tls import ServerTls
 from controller.traffic_history import EVERY, TrafficHistory
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("controller")
 

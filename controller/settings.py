@@ -13,8 +13,8 @@ from oslo_config import cfg
 from controller.core.flows import Action, Goto, Normal
 from controller.core.pipeline import TABLES
 from hoaflow.errors import HoaflowError
-from logs import LogSettings
-from logs.options import FORMATS, LEVELS
+from hoaflow.logs import LogSettings
+from hoaflow.logs.options import FORMATS, LEVELS
 
 GROUP = "hoaflow"
 LAST_TABLE = 254  # OFPTT_MAX

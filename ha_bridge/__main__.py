@@ -7,8 +7,6 @@ import sys
 import time
 from functools import partial
 
-import logs
-import metrics
 from ha_bridge.client import ControllerClient
 from ha_bridge.console import Console
 from ha_bridge.core import Core, Settings
@@ -16,10 +14,11 @@ from ha_bridge.daemon import Daemon
 from ha_bridge.kernel import KernelWatch
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.sources import ConsoleSource, KernelSource, Source
+from hoaflow import logs, metrics
 from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, seconds, whole_seconds
-from metrics.server import MetricsServer, registry_of_process
-from northbound.access import Access, add_options, from_arguments, url_argument
-from northbound.errors import AccessError
+from hoaflow.client.access import Access, add_options, from_arguments, url_argument
+from hoaflow.client.errors import AccessError
+from hoaflow.metrics.server import MetricsServer, registry_of_process
 
 LOG = logs.Log("bridge")
 

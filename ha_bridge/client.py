@@ -8,10 +8,10 @@ import requests
 
 from ha_bridge.exchange import Announced, Failed, Replaced, Verdict
 from ha_bridge.ledger import Report
+from hoaflow.client.access import Access
+from hoaflow.client.client import Northbound
+from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.errors import HoaflowError
-from northbound.access import Access
-from northbound.client import Northbound
-from northbound.errors import Denied, NorthboundError, TooBusy
 
 # (connect, read) in seconds. An announcement must not wait longer than a lease can spare.
 ANNOUNCE_TIMEOUT = (1.0, 2.0)

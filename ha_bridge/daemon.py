@@ -17,7 +17,7 @@ from ha_bridge.core import Core
 from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.sources import Source
-from logs import Log
+from hoaflow.logs import Log
 
 FAREWELL = 1.0  # seconds that a request under way is given at the end
 

@@ -19,7 +19,7 @@ from ha_bridge.model import Observed
 from ha_bridge.policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
 from ha_bridge.tunnels import PROTOCOL, KernelView
 from hoaflow.linux import RTMGRP_LINK
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("bridge")
 

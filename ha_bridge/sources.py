@@ -13,7 +13,7 @@ from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, offloa
 from ha_bridge.policies import Protection
 from ha_bridge.restoration import Restoration
 from ha_bridge.sockets import mobility_header_sockets
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("bridge")
 

@@ -1,6 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offloads Mobile IPv6 data traffic from the home agent with OpenFlow.
-
-The modules directly below this package are shared by all parts and need only the standard library. Those that
-`controller.core` imports are pure: no clock, no randomness of their own, no I/O.
-"""
+"""Takes the data traffic of Mobile IPv6 off the home agent, with OpenFlow."""

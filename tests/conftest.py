@@ -12,7 +12,7 @@ import eventlet.wsgi  # noqa: F401
 import pytest
 from hypothesis import configuration, settings
 
-from logs.events import ROOT
+from hoaflow.logs.events import ROOT
 from tests.support import needs
 from tests.support.logs import ErrorRecords
 from tests.support.ovs import Ovs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make bench-dataplane` makes of what it has measured."""
 
-from benchmarks.dataplane import DIRECT, HOME_AGENT, PLAIN, WAYS, met, result, table
+from tools.benchmarks.dataplane import DIRECT, HOME_AGENT, PLAIN, WAYS, met, result, table
 
 
 def rates(direct: list[float]) -> dict[str, dict[str, list[float]]]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.baselines import OfctlRest
-from benchmarks.figures import Figure, paired_ratio, percentile
-from benchmarks.generator import Answers
-from benchmarks.report import document, machine, table
-from benchmarks.ryu import CHECKOUT
-from benchmarks.switch import Dump
 from tests.support.waiting import wait_for
+from tools.benchmarks.baselines import OfctlRest
+from tools.benchmarks.figures import Figure, paired_ratio, percentile
+from tools.benchmarks.generator import Answers
+from tools.benchmarks.report import document, machine, table
+from tools.benchmarks.ryu import CHECKOUT
+from tools.benchmarks.switch import Dump
 
 FIGURES = {
     "bulk_ratio",
@@ -33,7 +33,7 @@ TINY = ("--bindings", "200", "--repetitions", "1", "--seconds", "0.2", "--period
 
 
 def bench(output: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks", *TINY, "--output", str(output), *arguments]
+    command = [sys.executable, "-m", "tools.benchmarks", *TINY, "--output", str(output), *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=CHECKOUT, stdout=pipe, stderr=pipe, text=True)
 

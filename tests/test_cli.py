@@ -479,7 +479,7 @@ def test_check_config_is_not_content_with_an_idle_controller(own_bench: Bench, o
 def test_nothing_of_the_callers_directory_is_run(bench: Bench, hoaflow: Operator, tmp_path: Path, command: str) -> None:
     """An operator, root perhaps, may stand in a directory that is somebody else's."""
     ran = tmp_path / "ran"
-    for module in ("controller", "router", "json", "typer"):
+    for module in ("controller", "hoaflow", "router", "json", "typer"):
         (tmp_path / f"{module}.py").write_text(f"open({str(ran)!r}, 'a').write('{module}\\n')\n")
     (tmp_path / "c.conf").write_text("[hoaflow]\n")
     arguments = command.format(config=tmp_path / "c.conf", bundle=tmp_path / "bundle.tar.gz")

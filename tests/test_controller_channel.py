@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import resident_bytes
 from tests.support.bench import (
     CN,
     FIRST,
@@ -26,6 +25,7 @@ from tests.support.bench import (
 from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
 from tests.support.ovs import Ovs
 from tests.support.proxy import Proxy
+from tools.benchmarks.processes import resident_bytes
 
 FLOW: dict[str, object] = {
     "transmit_port": "tx",

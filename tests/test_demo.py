@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import main, table
-from demo.figures import checks, figures
-from demo.journey import CONTROLS, Move, Observations
-from demo.monitor import LoadSample
-from demo.narration import Narrator
-from demo.page import write_page
-from demo.plot import Plot, decades, ticks
 from tests.support.processes import marked
+from tools.demo.__main__ import main, table
+from tools.demo.figures import checks, figures
+from tools.demo.journey import CONTROLS, Move, Observations
+from tools.demo.monitor import LoadSample
+from tools.demo.narration import Narrator
+from tools.demo.page import write_page
+from tools.demo.plot import Plot, decades, ticks
 from topologies.deployment import HOME, Backend
 from topologies.traffic import Records, Rtt, Span
 
@@ -237,7 +237,7 @@ def test_wrong_arguments_are_refused(
 )
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, awaited: str) -> None:
     before = os.listdir("/sys/class/net")
-    command = [sys.executable, "-m", "demo", "--output", str(tmp_path / "demo")]
+    command = [sys.executable, "-m", "tools.demo", "--output", str(tmp_path / "demo")]
     with marked(command, f"demo-{number}-{os.getpid()}", tmp_path / "log") as demo:
         demo.wait_until_running(awaited, seconds=60)
         demo.send(number, group=False)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from home_agent import mobility
-from home_agent.authentication import SecurityAssociation
-from home_agent.cache import (
+from hoaflow.home_agent import mobility
+from hoaflow.home_agent.authentication import SecurityAssociation
+from hoaflow.home_agent.cache import (
     DAD_SECONDS,
     Acknowledge,
     Action,
@@ -24,8 +24,8 @@ from home_agent.cache import (
     StartDad,
     State,
 )
-from home_agent.messages import BindingUpdate, MnHaAuthentication, Status
-from tunnel.rate import RateLimit
+from hoaflow.home_agent.messages import BindingUpdate, MnHaAuthentication, Status
+from hoaflow.tunnel.rate import RateLimit
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
 CARE_OF_1, CARE_OF_2 = "2001:db8:2::2", "2001:db8:3::2"

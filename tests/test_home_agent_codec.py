@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import MIP6MH_BU, IPv6, IPv6ExtHdrRouting, MIP6OptMsgAuth, Pad1
 from scapy.utils import rdpcap
 
-from home_agent import mobility
-from home_agent.authentication import SecurityAssociation
-from home_agent.messages import BindingAcknowledgement, BindingError, BindingUpdate
-from home_agent.mobility import MalformedPacketError
-from home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
+from hoaflow.home_agent import mobility
+from hoaflow.home_agent.authentication import SecurityAssociation
+from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, BindingUpdate
+from hoaflow.home_agent.mobility import MalformedPacketError
+from hoaflow.home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from tests.support.bridge import DATA
 
 ETHERNET = 14

@@ -12,10 +12,10 @@ from itertools import repeat
 import pytest
 
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
-from home_agent import console
-from home_agent.cache import Binding, State
-from home_agent.console import MAX_CLIENTS, Console, Session, render, silence
-from home_agent.messages import BindingUpdate
+from hoaflow.home_agent import console
+from hoaflow.home_agent.cache import Binding, State
+from hoaflow.home_agent.console import MAX_CLIENTS, Console, Session, render, silence
+from hoaflow.home_agent.messages import BindingUpdate
 from tests.support.bridge import DATA, HOME_AGENT
 
 CARE_OF = "2001:db8:2:0:f4a9:63ff:fe44:404e"

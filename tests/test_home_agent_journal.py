@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from home_agent.journal import HEADER, SLACK, Journal, JournalError, Record
-from home_agent.messages import BindingUpdate
-from home_agent.moment import Moment
+from hoaflow.home_agent.journal import HEADER, SLACK, Journal, JournalError, Record
+from hoaflow.home_agent.messages import BindingUpdate
+from hoaflow.home_agent.moment import Moment
 
 
 def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db8:2::2") -> Record:

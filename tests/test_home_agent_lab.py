@@ -296,7 +296,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
 
 RECORD = """
 import socket
-from home_agent.packet_io import ETH_P_IPV6
+from hoaflow.home_agent.packet_io import ETH_P_IPV6
 with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IPV6)) as tap:
     tap.settimeout(20)
     print("ready", flush=True)
@@ -501,7 +501,7 @@ def test_a_handover_is_taken_just_after_the_ruleset_was_flushed(lab: Lab) -> Non
 
 TUNNELLED = """
 import select
-from home_agent.packet_io import PacketReceiver, addressed_to
+from hoaflow.home_agent.packet_io import PacketReceiver, addressed_to
 receiver = PacketReceiver(addressed_to("2001:db8:2::2", (41,)))
 print("ready", flush=True)
 while True:
@@ -514,7 +514,7 @@ ERRORS = (
     "import select, socket, sys, time\n"
     "from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, HAO, ICMPv6EchoRequest, MIP6MH_HoTI\n"
     "from home_agent import mobility\n"
-    "from home_agent.packet_io import PacketReceiver, addressed_to\n"
+    "from hoaflow.home_agent.packet_io import PacketReceiver, addressed_to\n"
     "receiver = PacketReceiver(addressed_to('2001:db8:10::1', (135, 58)))\n"
     "base = IPv6(src='2001:db8:10::1', dst='2001:db8:99::1')\n"
     "option = base / IPv6ExtHdrDestOpt(options=[HAO(hoa='2001:db8:99::100')]) / ICMPv6EchoRequest()\n"

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import pytest
 
-from home_agent import persistence
-from home_agent.cache import BindingCache, Policy
-from home_agent.messages import BindingUpdate
-from home_agent.moment import Moment
-from home_agent.persistence import Persistence
-from logs.events import ROOT
+from hoaflow.home_agent import persistence
+from hoaflow.home_agent.cache import BindingCache, Policy
+from hoaflow.home_agent.messages import BindingUpdate
+from hoaflow.home_agent.moment import Moment
+from hoaflow.home_agent.persistence import Persistence
+from hoaflow.logs.events import ROOT
 
 HOME_AGENT, CARE_OF, LIFETIME = "2001:db8:99::1", "2001:db8:2::2", 600
 POLICY = Policy(HOME_AGENT, IPv6Network("2001:db8:99::/64"), 3600, 1000, None)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from home_agent.__main__ import main
-from home_agent.authentication import KeyFileError, load_keys
-from home_agent.settings import check, parser
+from hoaflow.home_agent.__main__ import main
+from hoaflow.home_agent.authentication import KeyFileError, load_keys
+from hoaflow.home_agent.settings import check, parser
 
 GOOD = '["2001:db8:99:0::100"]\nspi = 256\nkey = "000102030405060708090a0b0c0d0e0f"\n'
 COMMAND = ["--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64", "--home-link", "lo", "--insecure"]

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import pytest
 
-from home_agent.declaration import declaration
-from home_agent.home_link import HomeLink
-from home_agent.settings import check, parser
-from home_agent.tunnels import Tunnels
-from home_agent.upkeep import Upkeep
+from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.settings import check, parser
+from hoaflow.home_agent.tunnels import Tunnels
+from hoaflow.home_agent.upkeep import Upkeep
+from hoaflow.tunnel.declaration import Declared, compared, set_up
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.namespace import in_namespace
+from hoaflow.tunnel.pairs import PairFilter
 from tests.support.waiting import patient
-from tunnel.declaration import Declared, compared, set_up
-from tunnel.look import Look
-from tunnel.namespace import in_namespace
-from tunnel.pairs import PairFilter
 
 NAMESPACE, BINDINGS = "hoaflow-upkeep", 400
 OPTIONS = ["--insecure", "--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64", "--home-link", "hl"]

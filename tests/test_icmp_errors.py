@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tunnel.icmp_errors import Answer, TunnelPacketError, answer, cannot_shrink, parse
+from hoaflow.tunnel.icmp_errors import Answer, TunnelPacketError, answer, cannot_shrink, parse
 
 HA, COA, HOA, CN = "2001:db8:99::1", "2001:db8:2::2", "2001:db8:99::100", "2001:db8:1::2"
 HOA4, CN4 = "10.9.0.1", "10.1.0.2"

@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import CHECKOUT, marked
 from tests.support.waiting import wait_for
 
-COMMAND = [sys.executable, "-m", "demo.lab", "single", "--port", "8099"]
+COMMAND = [sys.executable, "-m", "tools.demo.lab", "single", "--port", "8099"]
 
 
 class Player:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logs import AddressHider, JsonFormatter, Log, LogSettings, TextFormatter, add_options, set_up
-from logs.events import LINES_PER_SECOND
+from hoaflow.logs import AddressHider, JsonFormatter, Log, LogSettings, TextFormatter, add_options, set_up
+from hoaflow.logs.events import LINES_PER_SECOND
 
 HOME_ADDRESS = "2001:db8:99::100"
 KEY = b"a secret of sixteen bytes or more"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from manual.__main__ import DOCS, pages
-from manual.pipeline import explanation
 from tests.support.controller import Controller
 from tests.support.dumps import BACKENDS, DUMPS, record
 from tests.support.ovs import Ovs
+from tools.manual.__main__ import DOCS, pages
+from tools.manual.pipeline import explanation
 
 
 def test_the_generated_pages_are_up_to_date() -> None:

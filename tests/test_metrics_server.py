@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from metrics import MetricsServer, add_option
-from metrics.server import MOST_REQUESTS
+from hoaflow.metrics import MetricsServer, add_option
+from hoaflow.metrics.server import MOST_REQUESTS
 from tests.support.scrape import scrape
 from tests.support.waiting import wait_for
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from home_agent import mobility
-from home_agent.authentication import SecurityAssociation
-from home_agent.messages import BindingAcknowledgement, BindingUpdate, MnHaAuthentication, Status
+from hoaflow.home_agent import mobility
+from hoaflow.home_agent.authentication import SecurityAssociation
+from hoaflow.home_agent.messages import BindingAcknowledgement, BindingUpdate, MnHaAuthentication, Status
 from topologies.registration import Outcome, Registration
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from northbound.access import Access, controller_url
-from northbound.client import Northbound
-from northbound.errors import AccessError, Denied, TooBusy, Unreachable
+from hoaflow.client.access import Access, controller_url
+from hoaflow.client.client import Northbound
+from hoaflow.client.errors import AccessError, Denied, TooBusy, Unreachable
 from tests.support.pki import Authority, Pair
 
 TIMEOUT = (5.0, 20.0)

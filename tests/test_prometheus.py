@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from manual.metrics import declared, exposition, registries
 from tests.support.controller import CHECKOUT
+from tools.manual.metrics import declared, exposition, registries
 
 PROMETHEUS = CHECKOUT / "deploy" / "prometheus"
 RULES = PROMETHEUS / "hoaflow.rules.yml"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hoaflow.tunnel.pairs import Pair, PairFilter
+from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.fake_controller import FakeController
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
@@ -37,8 +39,6 @@ from tests.support.router_lab import (
     sh,
     until,
 )
-from tunnel.pairs import Pair, PairFilter
-from tunnel.seg6 import Seg6Routes
 
 MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 

@@ -14,23 +14,21 @@ from typing import TypeVar
 
 import pytest
 
+from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
-from northbound.access import Access
-from router.agent import Agent, Interruption
-from router.datapath import Datapath
-from router.declaration import IcmpSource, declaration
-from router.endpoint import ENDS_MTU, Endpoint
-from router.former import completed
-from router.keeper import EndpointKeeper
-from router.ovsdb import Bridge, Ovsdb
-from router.plan import Desired
-from router.port import BridgePort, NoOffloads, Recorded
-from tests.support.ovs import Ovs
-from tests.support.router_lab import COA, HA, HOA, HOA4, RouterLab, sh, until
-from tunnel import links, nft
-from tunnel.declaration import Declared, compare
-from tunnel.namespace import Namespace, in_namespace
-from tunnel.objects import (
+from hoaflow.router.agent import Agent, Interruption
+from hoaflow.router.datapath import Datapath
+from hoaflow.router.declaration import IcmpSource, declaration
+from hoaflow.router.endpoint import ENDS_MTU, Endpoint
+from hoaflow.router.former import completed
+from hoaflow.router.keeper import EndpointKeeper
+from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.router.plan import Desired
+from hoaflow.router.port import BridgePort, NoOffloads, Recorded
+from hoaflow.tunnel import links, nft
+from hoaflow.tunnel.declaration import Declared, compare
+from hoaflow.tunnel.namespace import Namespace, in_namespace
+from hoaflow.tunnel.objects import (
     FixedNeighbour,
     Free,
     HostSetting,
@@ -45,7 +43,9 @@ from tunnel.objects import (
     Up,
     Veth,
 )
-from tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
+from hoaflow.tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
+from tests.support.ovs import Ovs
+from tests.support.router_lab import COA, HA, HOA, HOA4, RouterLab, sh, until
 
 T = TypeVar("T")
 OTHER_MAC = "02:00:00:00:00:99"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
+from hoaflow.router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
 from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, HA, TIMEOUT, RouterLab, sh
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from router.database_changes import DatabaseChanges
-from router.endpoint import TIN
+from hoaflow.router.database_changes import DatabaseChanges
+from hoaflow.router.endpoint import TIN
+from hoaflow.tunnel.changes import Changes
+from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.fake_controller import FakeController
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
 from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, COA, DPID, HA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
-from tunnel.changes import Changes
-from tunnel.seg6 import Seg6Routes
 
 
 class Bound:

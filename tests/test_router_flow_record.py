@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from router.flow.declaration import declaration
-from router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
-from router.ovsdb import Ovsdb
-from router.port import BridgePort
+from hoaflow.router.flow.declaration import declaration
+from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
+from hoaflow.router.ovsdb import Ovsdb
+from hoaflow.router.port import BridgePort
 from tests.support.ovs import Ovs
 
 BRIDGE = "br0"

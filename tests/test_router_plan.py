@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.endpoint import Endpoint, home_agent_address
-from router.plan import Desired, Installed, Tunnel, TunnelList, Wanted, plan, without_endpoint
-from tunnel.pairs import Pair
+from hoaflow.router.endpoint import Endpoint, home_agent_address
+from hoaflow.router.plan import Desired, Installed, Tunnel, TunnelList, Wanted, plan, without_endpoint
+from hoaflow.tunnel.pairs import Pair
 
 HA, HA_2 = "2001:db8:99::1", "2001:db8:88::1"
 HOA, HOA_2, COA, COA_2 = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::3"

@@ -14,8 +14,11 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
-from router.cli import main
-from router.endpoint import KERNEL_SIDE, TOUT, Endpoint
+from hoaflow.router.cli import main
+from hoaflow.router.endpoint import KERNEL_SIDE, TOUT, Endpoint
+from hoaflow.tunnel.outer_header import set_outer_header
+from hoaflow.tunnel.pairs import PairFilter
+from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.frames import LEFT_TO_THE_HOME_AGENT
 from tests.support.ovs import Ovs
 from tests.support.router_lab import (
@@ -38,9 +41,6 @@ from tests.support.router_lab import (
     capture,
     sh,
 )
-from tunnel.outer_header import set_outer_header
-from tunnel.pairs import PairFilter
-from tunnel.seg6 import Seg6Routes
 
 
 @pytest.fixture

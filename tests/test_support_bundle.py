@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.pseudonyms import Pseudonyms
-from cli.redaction import HIDDEN, Redaction, secrets_in
+from hoaflow.cli.pseudonyms import Pseudonyms
+from hoaflow.cli.redaction import HIDDEN, Redaction, secrets_in
 from tests.support.bench import FIRST, HOME_ADDRESS, HOME_AGENT, Bench, binding
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.operator import Operator

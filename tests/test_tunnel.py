@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from hoaflow.addresses import canonical_prefix, parse_prefix
-from tunnel import nft
-from tunnel.local import decapsulate_local, stop_decapsulating_local
-from tunnel.namespace import NamespaceError, in_namespace
-from tunnel.pairs import Counters, Pair, PairFilter
-from tunnel.seg6 import Seg6Error, Seg6Routes
+from hoaflow.tunnel import nft
+from hoaflow.tunnel.local import decapsulate_local, stop_decapsulating_local
+from hoaflow.tunnel.namespace import NamespaceError, in_namespace
+from hoaflow.tunnel.pairs import Counters, Pair, PairFilter
+from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
 
 NEAR, FAR = "httnear", "httfar"  # the two ends of one link: fe80::1 / 2001:db8::1 and fe80::2 / 2001:db8::2
 HOA, HOA_2, PREFIX = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:98::/64"

@@ -15,9 +15,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 # All that an installation puts into site-packages, besides its metadata.
-PACKAGES = {"controller", "ha_bridge", "hoaflow", "topologies"} | {
-    *("cli", "demo", "home_agent", "logs", "metrics", "northbound", "router", "tunnel")
-}
+PACKAGES = {"controller", "ha_bridge", "hoaflow", "topologies"}
 # What a command needs besides modules: pages of the controller's HTTP front, and the types' marker.
 FILES = {"controller/dashboard/index.html", "controller/rest/docs/index.html", "hoaflow/py.typed"}
 TIMEOUT = 300.0  # seconds, for a build

@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from northbound.access import Access
-from northbound.client import Northbound
-from northbound.errors import Unreachable
+from hoaflow.client.access import Access
+from hoaflow.client.client import Northbound
+from hoaflow.client.errors import Unreachable
 from topologies import addresses as at
 from topologies.ovs_router import BRIDGE
 from topologies.processes import Process, ProcessError
@@ -63,7 +63,7 @@ class Deployment:
 
     def start_home_agent(self, journal: Path | None = None) -> Process:
         """Start the home agent and return when it serves. JOURNAL: its file of bindings."""
-        command = [sys.executable, "-m", "home_agent", "--home-agent", at.HOME_AGENT]
+        command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
         command.append("--log-addresses")
         command += [] if journal is None else ["--journal", str(journal)]
@@ -107,7 +107,7 @@ class Deployment:
             return dict(zip(self.routers, pool.map(self._set_up_router, self.routers), strict=True))
 
     def _set_up_router(self, router: str) -> str:
-        command = [sys.executable, "-m", "router", "setup", "--bridge", BRIDGE, "--home-agent", at.HOME_AGENT]
+        command = [sys.executable, "-m", "hoaflow.router", "setup", "--bridge", BRIDGE, "--home-agent", at.HOME_AGENT]
         said = self.bed.run(*command, node=router)
         found = re.search(r"^backend (?:flow|route), because: (.*)$", said, re.MULTILINE)
         if found is None:
@@ -116,13 +116,23 @@ class Deployment:
 
     def tear_down_routers(self) -> None:
         """Remove the backends again."""
-        command = [sys.executable, "-m", "router", "teardown", "--bridge", BRIDGE]
+        command = [sys.executable, "-m", "hoaflow.router", "teardown", "--bridge", BRIDGE]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda router: self.bed.run(*command, node=router), self.routers))
 
     def start_agent(self, router: str) -> Process:
         """Start the agent of one router."""
-        command = [sys.executable, "-m", "router", "run", "--bridge", BRIDGE, "--controller", REST, "--log-addresses"]
+        command = [
+            sys.executable,
+            "-m",
+            "hoaflow.router",
+            "run",
+            "--bridge",
+            BRIDGE,
+            "--controller",
+            REST,
+            "--log-addresses",
+        ]
         command += ["--token-file", str(self.tokens.file(router))]
         return self.bed.start(f"agent-{router}", command, node=router)
 

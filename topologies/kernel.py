@@ -14,7 +14,7 @@ DOCTOR_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
 
 def has_flow_backend() -> bool:
     """Try it; needs root. Raises ProcessError when that fails, subprocess.TimeoutExpired."""
-    command = [sys.executable, "-m", "router", "doctor", "--json"]
+    command = [sys.executable, "-m", "hoaflow.router", "doctor", "--json"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=DOCTOR_TIMEOUT)
     if not done.stdout:
         raise ProcessError(f"hoaflow-router doctor: exit status {done.returncode}: {done.stderr.strip()}")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
 
+from hoaflow.home_agent.packet_io import Guard, mobility_header_for
 from hoaflow.linux import IFA_F_NODAD, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
-from home_agent.packet_io import Guard, mobility_header_for
-from tunnel.local import decapsulate_local, stop_decapsulating_local
-from tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.local import decapsulate_local, stop_decapsulating_local
+from hoaflow.tunnel.seg6 import Seg6Routes
 
 GUARD_TABLE = "hoaflow_mn"
 CARE_OF_TABLE = 78

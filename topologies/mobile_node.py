@@ -19,16 +19,16 @@ from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, whole_seconds
+from hoaflow.home_agent import mobility
+from hoaflow.home_agent.authentication import KeyFileError, SecurityAssociation, load_keys
+from hoaflow.home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
+from hoaflow.home_agent.neighbours import unsolicited_advertisement
+from hoaflow.home_agent.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
 from hoaflow.linux import RTMGRP_LINK
-from home_agent import mobility
-from home_agent.authentication import KeyFileError, SecurityAssociation, load_keys
-from home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
-from home_agent.neighbours import unsolicited_advertisement
-from home_agent.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
+from hoaflow.tunnel.nft import NftError
+from hoaflow.tunnel.seg6 import Seg6Error
 from topologies.mobile_kernel import ForeignLink, MobileKernel
 from topologies.registration import Outcome, Registration
-from tunnel.nft import NftError
-from tunnel.seg6 import Seg6Error
 
 KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 

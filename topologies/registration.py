@@ -3,9 +3,9 @@
 
 from enum import Enum
 
+from hoaflow.home_agent.authentication import SecurityAssociation
+from hoaflow.home_agent.messages import BindingAcknowledgement, BindingUpdate, Status
 from hoaflow.sequence import is_newer, next_sequence
-from home_agent.authentication import SecurityAssociation
-from home_agent.messages import BindingAcknowledgement, BindingUpdate, Status
 
 INITIAL_TIMEOUT = 1.0
 INITIAL_TIMEOUT_FIRST_REGISTRATION = 1.5

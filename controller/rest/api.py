@@ -28,7 +28,7 @@ from controller.rest.request import ApiRequest
 from controller.rest.schemas.bodies import address_in_path, decode_either
 from controller.rest.schemas.queries import decode_query
 from hoaflow.addresses import format_address
-from logs import Log
+from hoaflow.logs import Log
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

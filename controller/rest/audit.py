@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from controller.access.log_throttle import LogThrottle
 from controller.access.roles import ANONYMOUS
 from controller.rest.request import ApiRequest
-from logs import Log
+from hoaflow.logs import Log
 
 # Each line counts: none is left out however many there are.
 LOG = Log("audit", lines_per_second=math.inf)

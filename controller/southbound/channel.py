@@ -29,7 +29,7 @@ from controller.southbound.conversation import Conversation
 from controller.southbound.decoder import InstalledFlow, removed_key
 from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, SwitchSilent
-from logs import Log
+from hoaflow.logs import Log
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath

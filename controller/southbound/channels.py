@@ -9,7 +9,7 @@ from controller.core.sessions import Sessions
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
-from logs import Log
+from hoaflow.logs import Log
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath

@@ -17,7 +17,7 @@ from controller.core.traffic import Counters
 from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow
 from controller.southbound.encoder import Encoder
 from controller.southbound.exchange import ChangesRefused, Exchange, SwitchSilent
-from logs import Log
+from hoaflow.logs import Log
 
 if TYPE_CHECKING:
     from ryu.controller.controller import Datapath

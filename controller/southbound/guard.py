@@ -27,7 +27,7 @@ import eventlet
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
 
 from hoaflow.errors import HoaflowError
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("southbound")
 

@@ -6,9 +6,9 @@ import logging
 from ryu import cfg, log
 
 from controller.settings import WrongSettings, load
-from logs import LogSettings
-from logs.events import ROOT
-from logs.privacy import KeyUnreadable
+from hoaflow.logs import LogSettings
+from hoaflow.logs.events import ROOT
+from hoaflow.logs.privacy import KeyUnreadable
 
 
 def install() -> None:

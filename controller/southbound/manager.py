@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from oslo_config import cfg
 
-from logs import Log
+from hoaflow.logs import Log
 
 with warnings.catch_warnings():
     # That eventlet is in maintenance mode concerns those who choose a framework. Ryu has chosen.

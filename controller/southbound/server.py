@@ -20,7 +20,7 @@ from ryu.ofproto import ofproto_common
 from controller.access.log_throttle import LogThrottle
 from controller.listening import connections, listen
 from controller.tls import HandshakeFailed, ServerTls
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("southbound")
 

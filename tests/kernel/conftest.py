@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.flow.kernel import features
+from hoaflow.router.flow.kernel import features
 from tests.kernel.lab import FlowLab
 from tests.support.ovs import Ovs
 

@@ -30,12 +30,12 @@ from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Normal
 from controller.core.home_agents import HomeAgent, Status
 from hoaflow.addresses import parse_address, parse_prefix
-from router.cli import main
-from router.macs import kernel_macs
+from hoaflow.router.cli import main
+from hoaflow.router.macs import kernel_macs
+from hoaflow.tunnel.namespace import in_namespace
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh, until
-from tunnel.namespace import in_namespace
 
 BRIDGE = "br0"
 DPID = 0xF10

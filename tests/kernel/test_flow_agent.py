@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from router.flow.record import DEVICE
+from hoaflow.router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.fake_controller import FakeController
 from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, until

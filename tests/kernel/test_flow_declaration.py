@@ -17,18 +17,18 @@ import pytest
 
 from controller.core.backends import FlowBackend
 from hoaflow.addresses import parse_address
-from router.flow.declaration import declaration
-from router.flow.keeper import FlowKeeper
-from router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
-from router.flow.record import DEVICE, FlowRecord
-from router.ovsdb import Ovsdb
-from router.port import BridgePort, FixedMac
+from hoaflow.router.flow.declaration import declaration
+from hoaflow.router.flow.keeper import FlowKeeper
+from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
+from hoaflow.router.flow.record import DEVICE, FlowRecord
+from hoaflow.router.ovsdb import Ovsdb
+from hoaflow.router.port import BridgePort, FixedMac
+from hoaflow.tunnel import links, nft
+from hoaflow.tunnel.declaration import Declared, Difference, compare
+from hoaflow.tunnel.namespace import in_namespace
+from hoaflow.tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
 from tests.kernel.lab import BRIDGE, HOA, TIMEOUT, FlowLab
 from tests.support.router_lab import HOA4, sh, until
-from tunnel import links, nft
-from tunnel.declaration import Declared, Difference, compare
-from tunnel.namespace import in_namespace
-from tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
 
 T = TypeVar("T")
 OTHER_MAC, OTHER_BRIDGE = "02:00:00:00:00:99", "other"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.flow.record import DEVICE
+from hoaflow.router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
 
 

@@ -116,7 +116,7 @@ class System:
         self.directory = directory
         self.programs: dict[str, Process] = {}
         self.start_mobile_node(LIFETIME)
-        self.start("rt", "agent", "-m", "router", "run", "--bridge", BRIDGE, "--controller", controller.url,
+        self.start("rt", "agent", "-m", "hoaflow.router", "run", "--bridge", BRIDGE, "--controller", controller.url,
                    "--token-file", str(tokens.file("rt")), f"--db=unix:{lab.ovs.database}")  # fmt: skip
         self.start("ha", "bridge", "-m", "ha_bridge", "--controller", controller.url, "--home-agent", HA,
                    "--home-prefix", "2001:db8:99::/64", "--lease", str(LEASE),
@@ -127,7 +127,7 @@ class System:
         """Start the home agent."""
         command = ["--home-agent", HA, "--home-prefix", "2001:db8:99::/64", "--home-link", "home0", "--insecure"]
         journal = str(self.directory / "home-agent.journal")
-        return self.start("ha", "home-agent", "-m", "home_agent", *command, "--journal", journal)
+        return self.start("ha", "home-agent", "-m", "hoaflow.home_agent", *command, "--journal", journal)
 
     def start_mobile_node(self, lifetime: int) -> Process:
         """Start the mobile node, to register for `lifetime` seconds."""

@@ -9,8 +9,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, MIP6MH_HoTI
 
 from hoaflow.linux import ETH_P_ALL
+from hoaflow.tunnel.namespace import Namespace, in_namespace
 from tests.support.waiting import patient
-from tunnel.namespace import Namespace, in_namespace
 
 HOA, CN, HOA4 = "2001:db8:99::100", "2001:db8:1::2", "10.99.0.100"
 

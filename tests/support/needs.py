@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 # Modules that start programs, or reach into namespaces and the kernel's state.
-BEYOND_THIS_PROCESS = {"subprocess", "multiprocessing", "pyroute2", "tunnel.namespace", "tunnel.links", "mininet"}
+BEYOND_THIS_PROCESS = {"subprocess", "multiprocessing", "pyroute2", "mininet"} | {
+    "hoaflow.tunnel.namespace",
+    "hoaflow.tunnel.links",
+}
 # Whose code is followed; of the product, only calls of the modules above count.
-FOLLOWED = ("tests", "topologies", "benchmarks", "demo", "manual")
+FOLLOWED = ("tests", "tools", "topologies")
 PROGRAM_STARTED = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"}
 
 _running: list[str] = []

@@ -29,15 +29,15 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.home_agents import HomeAgent, Status
 from hoaflow.addresses import parse_address, parse_prefix
-from router.endpoint import TOUT, Endpoint
-from router.macs import kernel_macs
-from router.ovsdb import Ovsdb
+from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.router.macs import kernel_macs
+from hoaflow.router.ovsdb import Ovsdb
+from hoaflow.tunnel.local import decapsulate_local
+from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient
-from tunnel.local import decapsulate_local
-from tunnel.seg6 import Seg6Routes
 
 TIMEOUT = patient(30)  # seconds
 CHECKOUT = Path(__file__).parents[2]
@@ -154,7 +154,7 @@ class RouterLab:
 
     def router_command(self, *arguments: str) -> list[str]:
         """The command line of `hoaflow-router ARGUMENTS`, in Open vSwitch's namespace."""
-        return self.ovs.command(sys.executable, "-m", "router", *arguments, f"--db=unix:{self.ovs.database}")
+        return self.ovs.command(sys.executable, "-m", "hoaflow.router", *arguments, f"--db=unix:{self.ovs.database}")
 
     def router(self, *arguments: str) -> str:
         """`hoaflow-router ARGUMENTS`; returns its output. Raises RuntimeError with it when it fails."""

@@ -12,9 +12,9 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from hoaflow.tunnel.namespace import in_namespace
 from tests.support.mobility import CARE_OF_1, CN, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, TIMEOUT, Lab, Node
 from tests.support.waiting import wait_for
-from tunnel.namespace import in_namespace
 
 T = TypeVar("T")
 
@@ -22,11 +22,11 @@ FORGED, METRICS, CONSOLE = "2001:db8:99::bad", "127.0.0.1:9109", ("127.0.0.1", 7
 OPTIONS = ("--insecure", "--metrics", METRICS)
 
 DECLARED = f"""
-from home_agent.declaration import declaration
-from home_agent.home_link import HomeLink
-from home_agent.load import Load
-from home_agent.settings import check, parser
-from home_agent.tunnels import Tunnels
+from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.load import Load
+from hoaflow.home_agent.settings import check, parser
+from hoaflow.home_agent.tunnels import Tunnels
 own = ["--home-agent", "{HOME_AGENT}", "--home-prefix", "{HOME_PREFIX}", "--home-link", "hl"]
 policy = check(parser().parse_args([*own, *{OPTIONS!r}])).policy
 link = HomeLink("hl", policy.home_agent)

@@ -22,7 +22,7 @@ from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response
 from controller.rest.schemas import answers
 from controller.rest.schemas.queries import EventsQuery
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("rest")
 

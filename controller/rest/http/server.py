@@ -19,7 +19,7 @@ from controller.rest.api import RestApi
 from controller.rest.http.connections import Connection, Connections, TooManyConnections
 from controller.rest.http.protocol import HttpProtocol
 from controller.tls import HandshakeFailed
-from logs import Log
+from hoaflow.logs import Log
 
 LOG = Log("rest")
 

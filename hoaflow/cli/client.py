@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Call the controller's REST API for the command line: every call has a timeout, every list is read to its end."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+import hoaflow.client.errors as northbound_errors
+from hoaflow.cli.errors import CliError, Unauthorised, Unhealthy, Unreachable
+from hoaflow.client.client import Northbound, problem_detail
+
+CONNECT_TIMEOUT = 5.0  # seconds
+ANSWER_TIMEOUT = 30.0  # seconds; a controller that asks its switches may take its time
+PAGE = 1000  # the largest that the API gives
+# How often, and for how many seconds at the longest, a controller is waited for that is asked too much at once.
+PATIENCE, LONGEST_WAIT = 10, 5.0
+
+Json = dict[str, Any]
+
+
+class NotFound(CliError):
+    """The controller answered 404."""
+
+
+class Client:
+    """Call the controller. A context manager. Not thread safe."""
+
+    def __init__(self, controller: Northbound, answer_timeout: float = ANSWER_TIMEOUT) -> None:
+        self._controller = controller
+        self._timeout = (min(CONNECT_TIMEOUT, answer_timeout), answer_timeout)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._controller.close()
+
+    @property
+    def url(self) -> str:
+        """The controller's URL."""
+        return self._controller.url
+
+    def get(self, *path: str, **query: str | int | None) -> Json:
+        """Return the answer to a GET of `path`, its segments unquoted. Raises CliError."""
+        return self._json(self._request("GET", path, query))
+
+    def change(self, method: str, *path: str) -> Json | None:
+        """Make a call that changes something; return its answer, None if it is empty. Raises CliError."""
+        answer = self._request(method, path, {})
+        return None if answer.status_code == 204 else self._json(answer)
+
+    def pages(self, name: str, /, *path: str, **query: str | int | None) -> Iterator[list[Json]]:
+        """Return a list page by page; `name` is the member with its items. Raises CliError."""
+        cursor: str | None = None
+        while True:
+            page = self.get(*path, **query, limit=PAGE, cursor=cursor)
+            items, following = page.get(name), page.get("next")
+            if not isinstance(items, list) or (following is not None and following == cursor):
+                raise Unreachable(f"{self._url(path)}: expected a page with {name!r} and a new cursor, got {page}")
+            yield items
+            if following is None:
+                return
+            cursor = following
+
+    def everything(self, name: str, /, *path: str, **query: str | int | None) -> list[Json]:
+        """Return a whole list. Raises CliError."""
+        return [item for page in self.pages(name, *path, **query) for item in page]
+
+    def stream(self, path: tuple[str, ...], headers: dict[str, str], silence: float, **query: Any) -> requests.Response:
+        """Return an endless answer; `silence` seconds without a byte end it. Raises CliError."""
+        return self._request("GET", path, query, headers, stream=True, timeout=(CONNECT_TIMEOUT, silence))
+
+    def _url(self, path: tuple[str, ...]) -> str:
+        return f"{self.url}/{_joined(path)}"
+
+    def _request(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+        timeout: tuple[float, float] | None = None,
+    ) -> requests.Response:
+        for _ in range(PATIENCE):
+            try:
+                answer = self._controller.request(
+                    method, f"/{_joined(path)}", timeout or self._timeout, params=query, headers=headers, stream=stream
+                )
+            except northbound_errors.TooBusy as error:
+                refusal: CliError = Unhealthy(str(error))
+                time.sleep(min(error.retry_after, LONGEST_WAIT))
+                continue
+            except northbound_errors.Denied as error:
+                raise Unauthorised(str(error)) from error
+            except northbound_errors.NorthboundError as error:
+                raise Unreachable(f"{error} (--controller or HOAFLOW_CONTROLLER says where it is)") from error
+            if answer.status_code < 300:
+                return answer
+            raise self._refusal(f"{method} {self._url(path)}", answer)
+        raise refusal
+
+    def _refusal(self, call: str, answer: requests.Response) -> CliError:
+        detail = problem_detail(answer)
+        if "json" not in answer.headers.get("Content-Type", ""):
+            said = f"{answer.status_code} {answer.reason}"
+            return Unreachable(f"{call}: what answers there is no hoaflow controller of this version: {said}")
+        if answer.status_code == 404:
+            return NotFound(detail)
+        if answer.status_code >= 500:
+            return Unhealthy(f"{call}: {answer.status_code} {detail}")
+        return CliError(f"{call}: {answer.status_code} {detail}")
+
+    @staticmethod
+    def _json(answer: requests.Response) -> Json:
+        try:
+            content = answer.json()
+        except requests.RequestException:
+            content = None
+        if not isinstance(content, dict):
+            raise Unreachable(
+                f"{answer.url}: expected a JSON object, got {answer.text[:100]!r}; is that a hoaflow controller?"
+            )
+        return content
+
+
+def _joined(path: tuple[str, ...]) -> str:
+    return "/".join(quote(segment, safe=":/") for segment in path)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Print events as they happen: `hoaflow events`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from hoaflow.cli.client import Json
+from hoaflow.cli.output import fields, moment
+from hoaflow.cli.session import Session, with_session
+from hoaflow.cli.stream import Position, follow
+
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="NAME", help="Only events of this name; repeatable, or with commas between."),
+]
+After = Annotated[
+    int | None, typer.Option(min=0, metavar="ID", help="Begin behind the event of this number; 0: oldest.")
+]
+NoFollow = Annotated[bool, typer.Option("--no-follow", help="Print what the controller still holds, and leave.")]
+
+
+@with_session
+def events(at: Session, name: Names = None, after: After = None, no_follow: NoFollow = False) -> None:
+    """Follow what happens: bindings, leases, routers, refusals. Ctrl-C ends it.
+
+    After a loss of the connection, or a restart of the controller, it goes on where it was; an event `reset` says that
+    some could not be had any more. With --json each event is one line.
+
+    \b
+    Examples:
+      hoaflow events --no-follow                     what was of late
+      hoaflow events --name binding-refused,flow-rejected
+      hoaflow events --json | jq -r 'select(.home_address) | .home_address'
+    """
+    names = ",".join(name) if name else None
+    if no_follow:
+        for page in at.controller.pages("events", "v1", "events", follow="no", name=names, after=after):
+            for event in page:
+                _show(at, event)
+        return
+    for item in follow(at.controller, names, after, say):
+        if not isinstance(item, Position):
+            _show(at, {"id": item.id, "name": item.name, **item.fields})
+
+
+def say(text: str) -> None:
+    """Print a message that is no output."""
+    print(f"hoaflow: {text}", file=sys.stderr, flush=True)
+
+
+def _show(at: Session, event: Json) -> None:
+    if at.output.as_json:
+        at.output.record(event)
+        return
+    told: dict[str, Any] = {key: value for key, value in event.items() if key not in ("id", "name", "time")}
+    at.output.line(f"{moment(str(event.get('time', '')))}  {event['name']:<20} {fields(told)}".rstrip())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configure how a client and the controller prove who they are: options of every command line."""
+
+import argparse
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hoaflow.arguments import argument
+from hoaflow.client.errors import AccessError
+from hoaflow.client.token_file import read_token
+
+# The environment says what no option does.
+TOKEN_FILE, CA, CERTIFICATE, KEY = (
+    "HOAFLOW_TOKEN_FILE",
+    "HOAFLOW_CA",
+    "HOAFLOW_CERTIFICATE",
+    "HOAFLOW_KEY",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Files with the client's credentials, None where there is none.
+
+    `ca`: certificates of who signed the controller's (default: the public certification authorities). `certificate` and
+    `key`: the client's own, if the controller requires one.
+    """
+
+    token_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def check(self) -> None:
+        """Check all files before anything is done with them. Raises AccessError."""
+        if self.token_file is not None:
+            read_token(self.token_file)
+        if (self.certificate is None) != (self.key is None):
+            raise AccessError("a client certificate and its key go together: expected --certificate and --key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise AccessError(f"--ca {self.ca}: expected certificates in PEM: {_reason(error)}") from None
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, password=_no_password)
+            except (OSError, ssl.SSLError, ValueError) as error:
+                raise AccessError(
+                    f"--certificate {self.certificate} --key {self.key}: expected a certificate and its unencrypted key"
+                    f" in PEM: {_reason(error)}"
+                ) from None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--token-file`, `--ca`, `--certificate` and `--key`."""
+    group = parser.add_argument_group("access to the controller (docs/security.md)")
+    for option, variable, help in (
+        ("--token-file", TOKEN_FILE, "file with this program's token alone"),
+        ("--ca", CA, "certificates that the controller's is signed with, in PEM"),
+        ("--certificate", CERTIFICATE, "this program's certificate, if the controller requires one"),
+        ("--key", KEY, "the key of --certificate"),
+    ):
+        group.add_argument(
+            option,
+            type=Path,
+            default=os.environ.get(variable) or None,
+            metavar="FILE",
+            help=f"{help} (or {variable})",
+        )
+
+
+def from_arguments(arguments: argparse.Namespace) -> Access:
+    """Return the checked values of the options of `add_options`. Raises AccessError."""
+    access = Access(arguments.token_file, arguments.ca, arguments.certificate, arguments.key)
+    access.check()
+    return access
+
+
+def controller_url(text: str) -> str:
+    """Return a controller's base URL without a slash at its end. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        valid = False
+    if not valid or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"expected http://HOST:PORT or https://HOST:PORT, got {text!r}")
+    return text.rstrip("/")
+
+
+url_argument = argument(controller_url)
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connect to the controller's REST API. Every call has a timeout; redirects and proxies are not followed."""
+
+import ipaddress
+import json
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
+
+from hoaflow.client.access import Access, controller_url
+from hoaflow.client.errors import Denied, TooBusy, Unreachable
+from hoaflow.client.token_file import TokenFile
+from hoaflow.logs import Log
+
+LOG = Log("northbound")
+
+RETRY_AFTER = 1.0  # seconds, where a 429 does not say
+SHOWN = 500  # characters of an answer that an error's text shows
+# What to do, by why a certificate is not believed: OpenSSL's X509_V_ERR_*, see x509_vfy.h.
+UNKNOWN_ISSUER = (2, 7, 18, 19, 20, 21)
+MISMATCH = "the controller's certificate is of another address than --controller has: one of the two has to change"
+VERIFY_HINTS = {
+    9: "a certificate is not valid yet: the controller's, or one of --ca; is this host's clock right?",
+    10: "a certificate has expired: the controller's, or one of --ca; renew it",
+    26: "what answers there shows a certificate that is no server's: scripts/pki DIRECTORY server makes one",
+    62: MISMATCH,  # host name
+    64: MISMATCH,  # IP address
+}
+
+
+class _FromAddress(HTTPAdapter):
+    """Connect from one source address, that of the management network."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        self.poolmanager = PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, source_address=(self._address, 0), **kwargs
+        )
+
+
+class Northbound:
+    """Call the controller at `url`. A context manager. Not thread safe: use one per thread.
+
+    Raises ValueError for a wrong URL, AccessError for an unusable token file.
+    """
+
+    def __init__(self, url: str, access: Access | None = None, source_address: str | None = None) -> None:
+        access = access or Access()
+        self.url = controller_url(url)
+        self._token_file = None if access.token_file is None else TokenFile(access.token_file)
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxies, no .netrc: the controller is in one's own network
+        if access.ca is not None:
+            self._session.verify = str(access.ca)
+        if access.certificate is not None:
+            self._session.cert = (str(access.certificate), str(access.key))
+        if source_address is not None:
+            self._session.mount("http://", _FromAddress(source_address))
+            self._session.mount("https://", _FromAddress(source_address))
+        if self._token_file is not None and not _private(self.url):
+            LOG.warning("token-in-clear", controller=self.url, reason="use https, see docs/security.md")
+
+    def __enter__(self) -> "Northbound":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        timeout: tuple[float, float],
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Make one call and return its answer, whatever its status except 401, 403 and 429.
+
+        `timeout`: seconds to connect, and between two pieces of the answer. `body` is sent as JSON. With `stream` the
+        caller reads the answer's content. Raises Unreachable, Denied, TooBusy.
+        """
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        if self._token_file is not None:
+            sent["Authorization"] = f"Bearer {self._token_file.token()}"
+        try:
+            answer = self._session.request(
+                method,
+                self.url + path,
+                data=None if body is None else json.dumps(body, separators=(",", ":")),
+                params=params,
+                headers=sent,
+                timeout=timeout,
+                allow_redirects=False,
+                stream=stream,
+            )
+            if answer.status_code in (401, 403, 429):
+                raise self._refusal(f"{method} {self.url}{path}", answer)
+        except requests.exceptions.SSLError as error:
+            raise Unreachable(f"{method} {self.url}{path}: TLS failed: {_root(error)}{self._tls_hint(error)}") from None
+        except requests.RequestException as error:
+            raise Unreachable(f"{method} {self.url}{path}: {_root(error)}") from None
+        return answer
+
+    def _refusal(self, what: str, answer: requests.Response) -> Denied | TooBusy:
+        detail = problem_detail(answer)
+        if answer.status_code == 429:
+            wait = answer.headers.get("Retry-After", "")
+            return TooBusy(f"{what}: 429 {detail}", float(wait) if wait.isdecimal() else RETRY_AFTER)
+        if answer.status_code == 403:
+            hint = ""
+        elif self._token_file is None:
+            hint = " (it wants a token: give --token-file)"
+        else:
+            hint = f" (it does not know the token in {self._token_file.path})"
+        return Denied(f"{what}: {answer.status_code} {detail}{hint}", answer.status_code, _errors(answer))
+
+    def _tls_hint(self, error: Exception) -> str:
+        if "CERTIFICATE_REQUIRED" in str(error):
+            return " (the controller wants a certificate: give --certificate and --key)"
+        cause = _innermost(error)
+        if not isinstance(cause, ssl.SSLCertVerificationError):
+            return ""
+        if cause.verify_code not in UNKNOWN_ISSUER:
+            hint = VERIFY_HINTS.get(cause.verify_code)
+            return "" if hint is None else f" ({hint})"
+        if self._session.verify is True:
+            return " (give --ca with the certificate of who has signed the controller's)"
+        return " (the controller's certificate is not signed by --ca)"
+
+
+def problem_detail(answer: requests.Response) -> str:
+    """Return a refusal's detail (RFC 9457) in one line, or the beginning of what came instead."""
+    problem = _problem(answer)
+    if problem is None:
+        return " ".join(answer.text[:SHOWN].split()) or answer.reason or ""
+    return " ".join(str(problem.get("detail") or problem.get("title") or "").split())
+
+
+def _errors(answer: requests.Response) -> list[Any]:
+    errors = (_problem(answer) or {}).get("errors")
+    return errors if isinstance(errors, list) else []
+
+
+def _problem(answer: requests.Response) -> dict[str, Any] | None:
+    try:
+        content = answer.json()
+    except requests.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the innermost of requests' and urllib3's nested errors, which repeat each other."""
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _root(error: BaseException) -> str:
+    """Return the message of the innermost error."""
+    error = _innermost(error)
+    text = str(error) or type(error).__name__
+    # urllib3 begins with the connection's name, which tells no more than the URL does.
+    return text.partition("): ")[2] if text.startswith("HTTP") and "): " in text else text
+
+
+def _private(url: str) -> bool:
+    """Tell whether nobody else can read what is sent to `url`: it is encrypted or stays on this host."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False

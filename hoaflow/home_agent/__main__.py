@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-ha`, also `python -m hoaflow.home_agent`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from hoaflow import logs
+from hoaflow.home_agent.agent import HomeAgent
+from hoaflow.home_agent.authentication import KeyFileError
+from hoaflow.home_agent.journal import JournalError
+from hoaflow.home_agent.settings import SettingsError, check, parser
+from hoaflow.home_agent.tunnels import KERNEL_ERRORS
+
+LOG = logs.Log("home-agent")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the home agent until SIGTERM or SIGINT. Returns 0, or 1 when it could not start, 2 for wrong settings."""
+    arguments = parser().parse_args(argv)
+    logs.set_up(arguments, public=[arguments.home_agent])
+    try:
+        settings = check(arguments)
+        agent = HomeAgent(settings)
+    except (SettingsError, KeyFileError, JournalError) as error:
+        print(f"hoaflow-ha: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"hoaflow-ha: --journal: {error}", file=sys.stderr)
+        return 2
+    if os.geteuid() != 0:
+        print("hoaflow-ha: root is needed (routes, packet sockets, nftables)", file=sys.stderr)
+        return 1
+    if settings.policy.keys is None:
+        LOG.warning("insecure", text="Binding Updates are not authenticated: anybody can divert a home address")
+    try:
+        try:
+            agent.setup()
+        except KERNEL_ERRORS as error:
+            print(f"hoaflow-ha: cannot start: {error}", file=sys.stderr)
+            return 1
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        policy = settings.policy
+        LOG.info(
+            "started",
+            home_agent=policy.home_agent,
+            home_prefix=policy.home_prefix,
+            home_link=settings.home_link,
+            max_lifetime=policy.max_lifetime,
+            mobile_nodes="any" if policy.keys is None else len(policy.keys),
+        )
+        agent.run()
+        return 0
+    finally:
+        agent.close()
+        LOG.info("ended")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MN-HA mobility message authentication option (RFC 4285): keys, and who vouches for a message."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv6Address
+from pathlib import Path
+
+from hoaflow.errors import HoaflowError
+from hoaflow.home_agent.messages import MnHaAuthentication
+
+MINIMUM_SPI = 256
+"""Lower SPIs are reserved (RFC 4285, section 5.1)."""
+MINIMUM_KEY_LENGTH = 16
+AUTHENTICATOR_LENGTH = 12
+
+
+class KeyFileError(HoaflowError, ValueError):
+    """The key file cannot be used; the text says what is wrong and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityAssociation:
+    """A mobile node's shared key with its home agent."""
+
+    spi: int
+    key: bytes = field(repr=False)
+
+    def authenticator(self, care_of_address: str, home_address: str, covered: bytes) -> bytes:
+        """First 96 bits of HMAC-SHA1 over care-of address | home address | MH data (RFC 4285, section 5.1)."""
+        data = IPv6Address(care_of_address).packed + IPv6Address(home_address).packed + covered
+        return hmac.digest(self.key, data, hashlib.sha1)[:AUTHENTICATOR_LENGTH]
+
+    def vouches_for(self, option: MnHaAuthentication, care_of_address: str, home_address: str) -> bool:
+        """Whether a received option is this association's and its authenticator is right (constant time)."""
+        expected = self.authenticator(care_of_address, home_address, option.covered)
+        return option.spi == self.spi and hmac.compare_digest(option.authenticator, expected)
+
+
+def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
+    """Reads a key file: TOML, one table per home address, with `spi` and `key` (hexadecimal, 16 bytes or more).
+
+    Returns associations by home address (RFC 5952). Raises KeyFileError, also for a file that others may read.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & (stat.S_IROTH | stat.S_IWOTH):
+                raise KeyFileError(f"{path}: others can read or write it (mode {mode & 0o777:o}): chmod 600 {path}")
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise KeyFileError(f"{path}: not TOML: {error}") from error
+    return {_address(path, name): _association(f'{path}: ["{name}"]', table) for name, table in tables.items()}
+
+
+def _address(path: Path, text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except AddressValueError as error:
+        raise KeyFileError(f'{path}: ["{text}"]: expected a home address: {error}') from error
+
+
+def _association(where: str, table: object) -> SecurityAssociation:
+    if not isinstance(table, dict) or set(table) != {"spi", "key"}:
+        raise KeyFileError(f"{where}: expected a table with exactly spi and key")
+    spi, text = table["spi"], table["key"]
+    if not isinstance(spi, int) or not MINIMUM_SPI <= spi <= 0xFFFFFFFF:
+        raise KeyFileError(f"{where}: spi: expected an integer of {MINIMUM_SPI} to 4294967295, got {spi!r}")
+    try:
+        key = bytes.fromhex(text)
+    except (TypeError, ValueError) as error:
+        raise KeyFileError(f"{where}: key: expected hexadecimal digits in a string") from error
+    if len(key) < MINIMUM_KEY_LENGTH:
+        raise KeyFileError(f"{where}: key: expected {MINIMUM_KEY_LENGTH} bytes or more, got {len(key)}")
+    return SecurityAssociation(spi, key)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The virtual terminal: UMIP's commands and answers (its captures are the tests' reference), for any number of clients.
+
+A client that does not read, or says nothing, costs a buffer of bounded size and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
+from itertools import chain, islice
+
+from hoaflow.home_agent.cache import Binding, State
+from hoaflow.logs import Log
+
+PROMPT = "mip6d> "
+MAX_CLIENTS = 16
+MAX_LINE = 1024
+"""Bytes; a longer line is no command of ours, the client is closed."""
+PATIENCE = 3.0
+"""Seconds that the terminal may take to greet before a probe takes it for dead."""
+ENTRIES_AT_ONCE = 256
+"""Entries rendered between two looks at everything else."""
+
+LOG = Log("home-agent")
+
+
+def silence(address: tuple[str, int]) -> str | None:
+    """What is wrong with the terminal at an address, as a client of its sees it; None when it greets.
+
+    For probes, in a thread of theirs: only a loop that turns gives an answer.
+    """
+    try:
+        with socket.create_connection(address, timeout=PATIENCE) as client:
+            greeting = client.recv(1)
+    except OSError as error:
+        return f"the terminal does not answer: {error}"
+    return None if greeting else "the terminal closes the connection"
+
+
+def unshortened(address: str) -> str:
+    """Eight groups, neither padded nor shortened, as UMIP prints addresses.
+
+    >>> unshortened("2001:db8:99::1")
+    '2001:db8:99:0:0:0:0:1'
+    """
+    value = int(IPv6Address(address))
+    return ":".join(f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
+
+
+def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float, verbose: bool, fancy: bool) -> str:
+    """One entry of the binding cache in UMIP's form."""
+    update, nonce = binding.update, " nonce 0" if verbose else ""
+    underline, bold, plain = ("\x1b[1;4m", "\x1b[1m", "\x1b[0m") if fancy else ("", "", "")
+    flags = "".join(
+        letter if flag else "-"
+        for letter, flag in zip(
+            "AHLK",
+            (update.acknowledge, update.home_registration, update.link_local, update.key_management),
+            strict=True,
+        )
+    )
+    left = str(math.floor(binding.due - now)) if binding.state is State.REGISTERED else "-"
+    extra = f" tunnel {tunnel} link {link}" if verbose else ""
+    # No Mobile Prefix Advertisements are sent here: mpa says so as UMIP does before it has sent one.
+    return (
+        f"{underline}hoa {unshortened(binding.home_address)}{plain}{nonce}{bold} status {binding.state}{plain}\n"
+        f" coa {unshortened(binding.care_of_address)}{nonce} flags {flags}\n"
+        f" local {unshortened(home_agent)}{extra}\n"
+        f" lifetime {left} / {binding.lifetime} seq {update.sequence} unreach 0 mpa - / 0 retry 0\n"
+    )
+
+
+class Session:
+    """One client's settings and its side of the dialogue: text lines in, text out. Pure."""
+
+    def __init__(self, binding_cache: Callable[[bool, bool], Iterator[str]]) -> None:
+        """`binding_cache(verbose, fancy)` renders the entries, one by one, as of the call."""
+        self._binding_cache = binding_cache
+        self._settings = {"verbose": False, "fancy": True, "prompt": True}
+        self.closed = False
+
+    def greeting(self) -> str:
+        return PROMPT
+
+    def answer(self, line: str) -> Iterator[str]:
+        """The answer to one line, in pieces. Sets `closed` on `quit`."""
+        command, *arguments = line.split() or [""]
+        if command == "quit":
+            self.closed = True
+            return iter(())
+        body = self._execute(command, arguments)
+        return chain(body, [f"{PROMPT if self._settings['prompt'] else ''}\0"])
+
+    def _execute(self, command: str, arguments: list[str]) -> Iterator[str]:
+        if command == "bc":
+            if arguments:  # UMIP's `bc add` and `bc del`: bindings come from mobile nodes only
+                return iter(["unknown args\n"])
+            return self._binding_cache(self._settings["verbose"], self._settings["fancy"])
+        if command in self._settings:
+            if arguments in (["yes"], ["no"]):
+                self._settings[command] = arguments == ["yes"]
+            elif arguments:
+                return iter(["unknown args\n"])
+            return iter(["yes\n" if self._settings[command] else "no\n"])
+        return iter([f'unknown command: "{command}"\n'] if command else [])
+
+
+class _Client:
+    """A client with what it has yet to be sent: the rest of an answer, and as many bytes of it as one send takes."""
+
+    def __init__(self, connection: socket.socket, session: Session) -> None:
+        self.connection, self._session = connection, session
+        self._received, self._ready = b"", session.greeting().encode()
+        self._rest: Iterator[str] = iter(())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be sent now."""
+        return bool(self._ready)
+
+    def receive(self) -> None:
+        """Takes what came. Raises ConnectionError when the client has gone, or sends no commands."""
+        try:
+            data = self.connection.recv(MAX_LINE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionAbortedError("closed by the client")
+        self._received += data
+        if len(self._received) > MAX_LINE and b"\n" not in self._received:
+            raise ConnectionAbortedError("a line without end")
+        self._fill()
+
+    def send(self) -> None:
+        """Sends one piece. The next command is answered when this answer is gone. Raises OSError."""
+        with contextlib.suppress(BlockingIOError):
+            self._ready = self._ready[self.connection.send(self._ready) :]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Makes bytes ready, if there are none. Raises ConnectionError when all is said after `quit`."""
+        while not self._ready:
+            if piece := "".join(islice(self._rest, ENTRIES_AT_ONCE)):
+                self._ready = piece.encode()
+                return
+            if self._session.closed:
+                raise ConnectionAbortedError("quit")
+            line, newline, rest = self._received.partition(b"\n")
+            if not newline:
+                return
+            self._received = rest
+            self._rest = self._session.answer(line.decode(errors="replace"))
+
+
+class Console:
+    """The listening socket and its clients, driven by the home agent's selector."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        selector: selectors.BaseSelector,
+        binding_cache: Callable[[bool, bool], Iterator[str]],
+        lacking: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Raises OSError when the address is taken.
+
+        While `lacking` says something, clients are hung up on: the kernel does not do what is in the cache.
+        """
+        self._selector, self._binding_cache, self._lacking = selector, binding_cache, lacking
+        self._clients: dict[int, _Client] = {}  # in order of connecting
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=MAX_CLIENTS)
+        self._listener.setblocking(False)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    def close(self) -> None:
+        for client in list(self._clients.values()):
+            self._drop(client)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, peer = self._listener.accept()
+        except OSError as error:  # the client went away before it was taken, or no descriptor is left
+            LOG.debug("console-accept-failed", reason=error)
+            return
+        if self._lacking() is not None:
+            connection.close()
+            return
+        connection.setblocking(False)
+        if len(self._clients) >= MAX_CLIENTS:
+            LOG.warning("console-full", clients=MAX_CLIENTS, action="close-oldest", peer=peer[0])
+            self._drop(next(iter(self._clients.values())))
+        client = _Client(connection, Session(self._binding_cache))
+        self._clients[connection.fileno()] = client
+        self._selector.register(connection, selectors.EVENT_WRITE, lambda events: self._serve(client, events))
+
+    def _serve(self, client: _Client, events: int) -> None:
+        try:
+            if (lacking := self._lacking()) is not None:
+                raise ConnectionAbortedError(lacking)
+            if events & selectors.EVENT_READ:
+                client.receive()
+            else:
+                client.send()
+        except OSError as error:
+            LOG.debug("console-client-left", reason=error)
+            self._drop(client)
+            return
+        # Nothing more is read from a client that has yet to take an answer.
+        interest = selectors.EVENT_WRITE if client.waiting else selectors.EVENT_READ
+        self._selector.modify(client.connection, interest, lambda events: self._serve(client, events))
+
+    def _drop(self, client: _Client) -> None:
+        self._clients.pop(client.connection.fileno(), None)
+        self._selector.unregister(client.connection)
+        client.connection.close()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a home agent needs of the kernel: made at the start, compared and mended while it runs, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hoaflow.home_agent.cache import Policy
+from hoaflow.home_agent.declared import ProxyEntries
+from hoaflow.home_agent.home_link import Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
+from hoaflow.home_agent.load import Load
+from hoaflow.home_agent.objects import Borrowed, MainRule, ProxyNeighbours
+from hoaflow.home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
+from hoaflow.home_agent.tunnels import Tunnels
+from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.nft_table import Table
+from hoaflow.tunnel.objects import NftTable
+
+GUARD_TABLE = "hoaflow_ha"
+
+
+def declaration(
+    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: Load | None, rebind: Callable[[], None]
+) -> list[Declared]:
+    """Return it in the order in which it is made. The home link comes last: while it is down, the rest is mended.
+
+    `counted`: what counts the tunnels' load, if anything. `rebind`: moves our sockets to a new home link.
+    """
+    guard = Guard(GUARD_TABLE).ruleset(
+        [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
+    )
+    counters: list[Declared] = []
+    if counted is not None:
+        counters.append(NftTable(None, counted.table))
+    return [
+        Borrowed("all.forwarding", "1"),
+        MainRule(),
+        *tunnels.declaration(),
+        NftTable(None, Table("ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets")),
+        *counters,
+        Up(home_link.interface),
+        Bound(home_link, rebind),
+        Borrowed(f"{home_link.interface}.forwarding", "1"),
+        ProxyNeighbours(home_link.interface),
+        LinkLocalAddress(home_link.interface),
+        OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
+        ProxyEntries(home_link),
+    ]

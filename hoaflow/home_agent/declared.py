@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a home agent's kernel has for each binding: routes, accepted pairs, proxy entries.
+
+One declared object holds a whole kind, as there may be 100,000 bindings: it is read at one go, compared in slices, as
+signalling does not wait for that, and mended in one batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
+
+from hoaflow.addresses import parse_prefix
+from hoaflow.linux import (
+    AF_INET6,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTA_ENCAP,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+    RTN_UNICAST,
+)
+from hoaflow.tunnel.declaration import Steps, at_once
+from hoaflow.tunnel.links import LinkError
+from hoaflow.tunnel.look import FoundRoute, Look, Missing, found_route
+from hoaflow.tunnel.pairs import FAMILY, TABLE, Pair, PairFilter
+from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
+
+T = TypeVar("T")
+SLICE = 100
+"""Of what is compared from one pause to the next: a few milliseconds of work."""
+
+
+def off(what: str, missing: Collection[object], surplus: Collection[object]) -> str | None:
+    """Return in one clause how a kind is off, with an example; None when it is not."""
+    parts = [
+        f"{len(which)} {what} {how}, as {next(iter(which))}"
+        for which, how in ((missing, "missing"), (surplus, "wrong or nobody's"))
+        if which
+    ]
+    return "; ".join(parts) or None
+
+
+def paused(things: Iterable[T]) -> Iterator[T | None]:
+    """Return things one by one, and None where it is time for a pause."""
+    for number, thing in enumerate(things):
+        if number % SLICE == 0:
+            yield None
+        yield thing
+
+
+class HostRoute(NamedTuple):
+    """What a route for one home address says; `encap` as the kernel lists it (RTA_ENCAP)."""
+
+    protocol: int
+    metric: int
+    interface: int
+    hop: str = ""
+    encap: bytes = b""
+
+
+class HostRoutes:
+    """The routes of one table for home addresses: these, and no other ones for the same addresses."""
+
+    def __init__(
+        self,
+        table: int,
+        wanted: Mapping[str, str],
+        route: Callable[[Look, str], HostRoute],
+        ours: Callable[[FoundRoute], bool],
+        put: Callable[[Iterable[str]], None],
+    ) -> None:
+        """`wanted`: {home address: what its route leads to}, as it changes. `route`: how the route there looks.
+
+        `ours`: whether another route is of ours; `put`: makes those of some home addresses.
+        """
+        self._table, self._wanted, self._route, self._ours, self._put = table, wanted, route, ours, put
+
+    def __str__(self) -> str:
+        return f"routes of home addresses in table {self._table}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        missing, surplus = yield from self._compared(look)
+        return off(f"routes of table {self._table}", sorted(missing), [route.prefix for route in surplus])
+
+    def make(self) -> None:
+        """See `Declared`."""
+        with Look() as look:
+            missing, surplus = at_once(self._compared(look))
+        with contextlib.closing(RouteSocket()) as opened:
+            codes = opened.request(RTM_DELROUTE, 0, [route.message for route in surplus])
+        for route, code in zip(surplus, codes, strict=True):
+            if code not in (0, errno.ESRCH):
+                raise LinkError(f"removing the route {route.prefix} of table {self._table}: {os.strerror(code)}")
+        self._put(missing)
+
+    def remove(self) -> None:
+        """Take all of them away."""
+        self._wanted = {}
+        self.make()
+
+    def _compared(self, look: Look) -> Steps[tuple[set[str], list[FoundRoute]]]:
+        read, wanted = look.listed_routes(None, AF_INET6, self._table, 0), dict(self._wanted)
+        right: set[str] = set()
+        surplus = []
+        for message in paused(read):
+            if message is None:
+                yield
+                continue
+            route = found_route(message)
+            if route.table != self._table:
+                continue
+            home_address = route.prefix.removesuffix("/128")
+            leads_to = wanted.get(home_address)
+            says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route))
+            if leads_to is not None and route.kind == RTN_UNICAST and self._route(look, leads_to) == says:
+                right.add(home_address)
+            elif leads_to is not None or self._ours(route):
+                surplus.append(route)
+        return wanted.keys() - right, surplus
+
+
+class RouteMaker:
+    """Makes and removes routes for home addresses, by a socket of its own. Raises LinkError, OSError."""
+
+    def __init__(self, table: int, protocol: int) -> None:
+        self._table, self._protocol = table, protocol
+        self._socket = RouteSocket()
+
+    @property
+    def port(self) -> int:
+        """Its netlink port, which what the kernel tells of its changes carries."""
+        return int(self._socket.socket.getsockname()[0])
+
+    def put(self, interfaces: Mapping[str, int], metric: int, hop: bytes = b"") -> None:
+        """Make routes; replaces. `interfaces`: by home address, the number of that which its route leads out of."""
+        common = attribute(RTA_PRIORITY, struct.pack("=I", metric))
+        common += attribute(RTA_GATEWAY, hop) if hop else b""
+        bodies = {
+            home: self._body(home, common + attribute(RTA_OIF, struct.pack("=I", number)))
+            for home, number in interfaces.items()
+        }
+        self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, bodies)
+
+    def delete(self, home_address: str) -> None:
+        """Remove a route. Fine when it is not there."""
+        self._request(RTM_DELROUTE, 0, {home_address: self._body(home_address, b"")})
+
+    def close(self) -> None:
+        """Close its socket."""
+        self._socket.close()
+
+    def _body(self, home_address: str, rest: bytes) -> bytes:
+        return route_body(parse_prefix(home_address), self._table, self._protocol, rest)
+
+    def _request(self, kind: int, flags: int, bodies: Mapping[str, bytes]) -> None:
+        for home_address, code in zip(bodies, self._socket.request(kind, flags, bodies.values()), strict=True):
+            if code and (kind, code) != (RTM_DELROUTE, errno.ESRCH):
+                verb = "removing" if kind == RTM_DELROUTE else "making"
+                raise LinkError(f"{verb} route {home_address} of table {self._table}: {os.strerror(code)}")
+
+
+class AcceptedPairs:
+    """The pairs that the filter lets pass: exactly those of the bindings. They go with the filter's table."""
+
+    def __init__(self, pairs: PairFilter, wanted: Mapping[str, str]) -> None:
+        """`wanted`: {home address: care-of address}."""
+        self._pairs, self._wanted = pairs, wanted
+
+    def __str__(self) -> str:
+        return "accepted pairs of care-of and home address"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        if (FAMILY, TABLE) not in look.tables(None):
+            raise Missing("nftables table of pairs is missing")
+        parts, wanted = self._pairs.listed(), dict(self._wanted)
+        right: set[str] = set()
+        surplus = []
+        for pair in paused(pair for part in parts for pair in part()):
+            if pair is None:
+                yield
+            elif wanted.get(pair.inner_source) == pair.outer_source:
+                right.add(pair.inner_source)
+            else:
+                surplus.append(pair)
+        return off("accepted pairs", [Pair(wanted[home], home) for home in wanted.keys() - right], surplus)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._pairs.replace((care_of_address, home_address) for home_address, care_of_address in self._wanted.items())
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class Proxy(Protocol):
+    """What `ProxyEntries` needs of `home_link.HomeLink`."""
+
+    wanted: set[str]
+
+    def defended(self) -> set[str]: ...
+    def listed(self) -> list[bytes]: ...
+    def proxied(self, entry: bytes) -> str | None: ...
+    def defend(self, address: str) -> None: ...
+    def release(self, address: str) -> None: ...
+
+
+class ProxyEntries:
+    """The addresses for which the kernel answers on the home link (RFC 6275, section 10.4.1)."""
+
+    def __init__(self, home_link: Proxy) -> None:
+        self._home_link = home_link
+
+    def __str__(self) -> str:
+        return "proxy entries on the home link"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        entries, wanted = self._home_link.listed(), set(self._home_link.wanted)
+        found: set[str] = set()
+        for entry in paused(entries):
+            if entry is None:
+                yield
+            elif (address := self._home_link.proxied(entry)) is not None:
+                found.add(address)
+        return off("proxy entries", wanted - found, found - wanted)
+
+    def make(self) -> None:
+        """Answer for all of them, and tell the link so: it may have asked while nobody answered."""
+        found = self._home_link.defended()
+        for address in self._home_link.wanted - found:
+            self._home_link.defend(address)
+        for address in found - self._home_link.wanted:
+            self._home_link.release(address)
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        self._home_link.wanted.clear()
+        self.make()
+
+
+def _encap(route: FoundRoute) -> bytes:
+    return dict(attributes(route.message[ROUTE.size :])).get(RTA_ENCAP, b"") if route.encap_type else b""

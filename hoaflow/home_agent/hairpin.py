@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hairpin of the seg6 plane: a pair of veth devices whose ends are both here, with nothing to be resolved between.
+
+Its MAC addresses are given when it is made: else the host's link policy would change them a moment later (systemd's
+MACAddressPolicy), and the fixed neighbour, which stands for the far end, would name one that nobody has.
+"""
+
+from __future__ import annotations
+
+from hoaflow.tunnel import links
+from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.objects import FixedNeighbour, Free, Mac, Setting, Up, Veth
+
+ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
+ENTRY_MAC, EXIT_MAC = "02:68:6f:61:00:01", "02:68:6f:61:00:02"
+"""Locally administered: the pair's two ends see no others."""
+EXIT_ADDRESS = "fe80::2"
+IPV6_HEADER = 40
+LEAST_MTU, USUAL_MTU = 1280, 1500
+
+
+def hairpin() -> list[Declared]:
+    """Return the pair, up, with its MTU, and the neighbour at the far end."""
+    return [
+        Veth(None, ENTRY, ENTRY_MAC, None, EXIT, EXIT_MAC, USUAL_MTU - IPV6_HEADER),
+        Mac(None, ENTRY, ENTRY_MAC),
+        Mac(None, EXIT, EXIT_MAC),
+        Free(None, ENTRY),
+        Free(None, EXIT),
+        TunnelMtu(ENTRY),
+        TunnelMtu(EXIT),
+        # A host may have IPv6 off on whatever interface is new.
+        *(Setting(None, "ipv6", f"{name}.disable_ipv6", "0") for name in (ENTRY, EXIT)),
+        Up(None, ENTRY),
+        Up(None, EXIT),
+        FixedNeighbour(None, ENTRY, EXIT_ADDRESS, EXIT_MAC),
+    ]
+
+
+class TunnelMtu:
+    """An end's MTU is the tunnel's: what every link that is up carries now, less the outer header."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"MTU of {self._name} set to the tunnel's"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        found, wanted = look.link(None, self._name).mtu, self._wanted(look)
+        return None if found == wanted else f"the MTU of {self._name} is {found}, not {wanted}"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        with Look() as look:
+            wanted = self._wanted(look)
+        links.change(None, self._name, mtu=wanted)
+
+    def remove(self) -> None:
+        """It goes with the interface."""
+
+    @staticmethod
+    def _wanted(look: Look) -> int:
+        mtus = [link.mtu for name, link in look.links(None).items() if link.up and name not in ("lo", ENTRY, EXIT)]
+        return max(LEAST_MTU, min(mtus, default=USUAL_MTU) - IPV6_HEADER)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On the home link: duplicate address detection and proxy neighbour discovery (RFC 6275, section 10.4.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator
+
+from pyroute2 import IPRoute, NetlinkError
+
+from hoaflow.home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
+from hoaflow.home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
+from hoaflow.linux import AF_INET6, NDA_DST, RTM_GETNEIGH
+from hoaflow.tunnel import links
+from hoaflow.tunnel.links import LinkError
+from hoaflow.tunnel.look import NDMSG as NEIGHBOUR
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
+
+OWNER = 16
+"""Protocol number of our proxy entries and routes: the one UMIP's have."""
+
+NTF_PROXY = 0x08
+NDA_PROTOCOL = 12
+IFA_F_DADFAILED = 0x08
+
+
+class HomeLink:
+    """The home link's interface. Everything that it leaves in the kernel carries protocol number OWNER."""
+
+    def __init__(self, interface: str, home_agent: str) -> None:
+        """Raises OSError when there is no such interface."""
+        self.interface, self._home_agent = interface, home_agent
+        self.wanted: set[str] = set()
+        """The addresses that are to be answered for; who calls `defend` and `release` keeps it."""
+        self._index = socket.if_nametoindex(interface)
+        self._netlink = IPRoute()
+        self._sender = LinkSender(interface)
+        self.receiver = PacketReceiver(neighbour_discovery(), interface)
+
+    @property
+    def made_anew(self) -> bool:
+        """Whether another interface has the name now: the old one's sockets hear nothing any more."""
+        return socket.if_nametoindex(self.interface) != self._index
+
+    def rebind(self) -> None:
+        """Listen on the interface that has the name now. Raises OSError."""
+        receiver = PacketReceiver(neighbour_discovery(), self.interface)
+        self.receiver.close()
+        self.receiver, self._index = receiver, socket.if_nametoindex(self.interface)
+
+    def ask(self, address: str) -> None:
+        """Starts duplicate address detection: one solicitation; `claims` tells who answers. Raises OSError."""
+        self._sender.multicast(dad_solicitation(address))
+
+    def claims(self) -> Iterator[str]:
+        """Addresses that neighbours have, or are about to take, by what has come in since."""
+        for packet in self.receiver.packets():
+            if (address := claimed_address(packet)) is not None:
+                yield address
+
+    def defend(self, address: str) -> None:
+        """Answers for an address from now on, and tells every node on the link. Idempotent. Raises OSError."""
+        self._proxy("replace", address)
+        mac = self._sender.link_layer_address
+        self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
+
+    def release(self, address: str) -> None:
+        """Answers for an address no longer. Fine when it did not. Raises OSError."""
+        try:
+            self._proxy("del", address)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def defended(self) -> set[str]:
+        """The addresses that our proxy entries are for, as the kernel has them. Raises OSError."""
+        return {address for entry in self.listed() if (address := self.proxied(entry)) is not None}
+
+    def listed(self) -> list[bytes]:
+        """All proxy entries as the kernel has them, for `proxied`: to parse many takes much longer. Raises OSError."""
+        # pyroute2's dump of neighbours leaves the flag out that asks for proxy entries.
+        with contextlib.closing(RouteSocket()) as netlink:
+            return list(netlink.listing(RTM_GETNEIGH, NEIGHBOUR.pack(AF_INET6, 0, 0, NTF_PROXY, 0)))
+
+    def proxied(self, entry: bytes) -> str | None:
+        """The address that an entry of ours is for; None for those of others and of other links."""
+        facts = dict(attributes(entry[NEIGHBOUR.size :]))
+        if NEIGHBOUR.unpack_from(entry)[1] != self._index or facts.get(NDA_PROTOCOL) != bytes([OWNER]):
+            return None
+        return socket.inet_ntop(socket.AF_INET6, facts[NDA_DST])
+
+    def close(self) -> None:
+        self.receiver.close()
+        self._sender.close()
+        self._netlink.close()
+
+    def _proxy(self, verb: str, address: str) -> None:
+        try:
+            self._netlink.neigh(
+                verb, dst=address, ifindex=self._index, flags=NTF_PROXY, protocol=OWNER, family=socket.AF_INET6
+            )
+        except NetlinkError as error:
+            raise OSError(error.code, f"proxy entry for {address} on {self.interface}: {error}") from error
+
+
+class Up:
+    """The home link is up. Nobody but its administrator sets it up: that is told, and waited for."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+
+    def __str__(self) -> str:
+        return f"home link {self._interface} up"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        found = look.links(None).get(self._interface)
+        if found is None:
+            return f"home link {self._interface} is missing"
+        return None if found.up else f"home link {self._interface} is down"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        raise LinkError(f"set the home link up: ip link set {self._interface} up")
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class Bound:
+    """Our sockets are on the interface that has the home link's name now."""
+
+    def __init__(self, home_link: HomeLink, rebind: Callable[[], None]) -> None:
+        self._home_link, self._rebind = home_link, rebind
+
+    def __str__(self) -> str:
+        return f"sockets on {self._home_link.interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        look.link(None, self._home_link.interface)
+        return f"home link {self._home_link.interface} was made anew" if self._home_link.made_anew else None
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rebind()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class LinkLocalAddress:
+    """Some link-local address on the home link, from which the kernel solicits neighbours and answers for others.
+
+    The kernel gives one when a link goes up, and none in its place when it is taken away (`ip addr flush`).
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+
+    def __str__(self) -> str:
+        return f"link-local address on {self._interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        index = look.link(None, self._interface).number
+        found = [a for a in look.addresses(None) if a.interface == index and a.address.startswith("fe80:")]
+        return None if found else f"{self._interface} has no link-local address"
+
+    def make(self) -> None:
+        """See `Declared`. The one that the kernel gives: from the MAC address (RFC 4291, appendix A)."""
+        with Look() as look:
+            mac = bytes.fromhex(look.link(None, self._interface).mac.replace(":", ""))
+        identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+        address = socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + identifier)
+        links.add_address(None, self._interface, address, 64)
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class OwnAddress:
+    """The home agent's address on the home link; if it was there before, it stays when all else goes."""
+
+    def __init__(self, address: str, length: int, interface: str) -> None:
+        self._address, self._length, self._interface = address, length, interface
+        self._ours = False
+
+    def __str__(self) -> str:
+        return f"address {self._address}/{self._length} dev {self._interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        index = look.link(None, self._interface).number
+        found = [a for a in look.addresses(None) if (a.interface, a.address) == (index, self._address)]
+        if not found:
+            return f"address {self._address} is missing on {self._interface}"
+        duplicate = found[0].flags & IFA_F_DADFAILED
+        return f"another node on {self._interface} has {self._address}" if duplicate else None
+
+    def make(self) -> None:
+        """See `Declared`. One that another node has is tried again: that node may be gone."""
+        with IPRoute() as netlink:
+            try:
+                index = socket.if_nametoindex(self._interface)
+                for found in netlink.get_addr(family=AF_INET6, index=index, address=self._address):
+                    netlink.addr("del", index=index, address=self._address, prefixlen=found["prefixlen"])
+                netlink.addr("add", index=index, address=self._address, prefixlen=self._length)
+            except (NetlinkError, OSError) as error:
+                raise LinkError(f"{self}: {error}") from error
+        self._ours = True
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        if not self._ours:
+            return
+        with IPRoute() as netlink:
+            for index in netlink.link_lookup(ifname=self._interface):
+                try:
+                    netlink.addr("del", index=index, address=self._address, prefixlen=self._length)
+                except NetlinkError as error:
+                    if error.code != errno.EADDRNOTAVAIL:
+                        raise
+        self._ours = False

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home agent's tunnels where the kernel has ip6_tunnel: one device per care-of address, as UMIP has them.
+
+Several home addresses behind one care-of address share a device. A handover of the only one changes the device's
+remote and leaves the route alone, so that whoever follows the kernel sees one event.
+
+    rule 5    to HA, protocol 41, mark of accepted pairs     lookup local    (delivered to its tunnel device)
+    rule 10   not (to HA, protocol 41)                       lookup local
+
+The kernel's rule for table local is gone, so a tunnel packet without the mark is delivered to no device: without the
+check against spoofing, which gives the mark, nothing comes out of a tunnel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyroute2 import IPRoute, NetlinkError
+
+from hoaflow.addresses import format_address
+from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker, off, paused
+from hoaflow.home_agent.home_link import OWNER
+from hoaflow.home_agent.objects import LocalRule
+from hoaflow.linux import IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.tunnel.declaration import Declared, Steps, at_once
+from hoaflow.tunnel.links import LinkError
+from hoaflow.tunnel.local import LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
+from hoaflow.tunnel.look import IFINFO, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, Look
+from hoaflow.tunnel.pairs import IPV6_MARK
+from hoaflow.tunnel.routing import Rule
+from hoaflow.tunnel.rtnetlink import attributes
+
+KIND = "ip6tnl"
+PREFIX = "hoatnl"
+PROBE = f"{PREFIX}0"
+ROUTE_METRIC = 192  # UMIP's
+HOP_LIMIT = 64
+IFLA_IPTUN_LOCAL, IFLA_IPTUN_REMOTE, IFLA_IPTUN_TTL, IFLA_IPTUN_FLAGS, IFLA_IPTUN_PROTO = 2, 3, 4, 8, 9
+KERNELS_FLAGS = 0x70000
+"""IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
+IP6_TNL_F_MIP6_DEV = 0x8
+SETTINGS = Path("/proc/sys/net/ipv6/conf")
+
+
+def usable(home_agent: str) -> str | None:
+    """Return why the kernel can't make such a device, None if it can: said now, not at the first registration."""
+    devices = Devices(home_agent)
+    try:
+        devices.put(PROBE, "::1")
+    except LinkError as error:
+        return str(error)
+    finally:
+        devices.delete(PROBE)
+        devices.close()
+    return None
+
+
+class Devices:
+    """The tunnel devices: those of `remotes`, up, with our parameters, and no others. One declared object."""
+
+    def __init__(self, home_agent: str) -> None:
+        self._home_agent = home_agent
+        self._netlink = IPRoute()
+        self._mtus: dict[str, int] = {}
+        self.remotes: dict[str, str] = {}
+        """{device: care-of address}"""
+
+    def __str__(self) -> str:
+        return "tunnel devices"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        read, remotes, mtus = look.listed_links(None), dict(self.remotes), dict(self._mtus)
+        found, wrong = set(), []
+        for message in paused(read):
+            if message is None:
+                yield
+            elif (device := _device(message)) is not None:
+                found.add(device.name)
+                if not self._right(device, remotes.get(device.name), mtus.get(device.name)):
+                    wrong.append(device.name)
+        return off("tunnel devices", remotes.keys() - found, wrong)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        with Look() as look:
+            devices = {each.name: each for message in look.listed_links(None) if (each := _device(message)) is not None}
+        for name in devices.keys() - self.remotes.keys():
+            self.delete(name)
+        for name, remote in self.remotes.items():
+            if name not in devices or not self._right(devices[name], remote, self._mtus.get(name)):
+                self.put(name, remote)
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        self.remotes.clear()
+        self.make()
+
+    def put(self, name: str, remote: str) -> None:
+        """Make the device, or make the one that is there so. Raises LinkError."""
+        parameters = self._parameters(remote)
+        try:
+            found = self._link(name)
+            if found is not None and _kind(found) != KIND:
+                self.delete(name)
+                found = None
+            if found is None:
+                self._netlink.link("add", ifname=name, kind=KIND, **parameters)
+            else:
+                self._netlink.link("set", index=found["index"], kind=KIND, **parameters)
+            if found is None or not found["flags"] & IFF_UP:
+                self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
+            (SETTINGS / name / "forwarding").write_text("1")
+            self._mtus[name] = self._link(name).get("mtu")  # the kernel's, by its route to the remote
+        except (NetlinkError, OSError) as error:
+            raise LinkError(f"tunnel device {name} to {remote}: {error}") from error
+
+    def delete(self, name: str) -> None:
+        """Take a device away. Fine when it is not there. Raises LinkError."""
+        self._mtus.pop(name, None)
+        for index in self._netlink.link_lookup(ifname=name):
+            try:
+                self._netlink.link("del", index=index)
+            except NetlinkError as error:
+                raise LinkError(f"removing the tunnel device {name}: {error}") from error
+
+    def close(self) -> None:
+        """Close its socket."""
+        self._netlink.close()
+
+    def _link(self, name: str) -> Any:
+        """One link, None when it is not there; the others are not read, for a handover waits for this."""
+        return next((link for n in self._netlink.link_lookup(ifname=name) for link in self._netlink.get_links(n)), None)
+
+    def _right(self, device: Device, remote: str | None, mtu: int | None) -> bool:
+        if remote is None or not device.up or device.mtu != mtu or device.parameters != self._parameters(remote):
+            return False
+        try:
+            return (SETTINGS / device.name / "forwarding").read_text().strip() == "1"
+        except FileNotFoundError:
+            return False
+
+    def _parameters(self, remote: str) -> dict[str, object]:
+        return {
+            "ip6tnl_local": self._home_agent,
+            "ip6tnl_remote": remote,
+            "ip6tnl_proto": socket.IPPROTO_IPV6,
+            "ip6tnl_ttl": HOP_LIMIT,
+            "ip6tnl_flags": IP6_TNL_F_IGN_ENCAP_LIMIT | IP6_TNL_F_MIP6_DEV,
+        }
+
+
+class Ip6tnlPlane:
+    """Tunnels by devices; the kernel's state is found again by device names and route protocol.
+
+    What is to be is noted before the kernel is told: what it refuses is made up for when the declaration is mended.
+    """
+
+    name = "ip6tnl"
+    relays_errors = True
+
+    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
+        """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
+        self._home_agent, self._wanted = home_agent, wanted
+        self._tunnels = Devices(home_agent)
+        self._routes = RouteMaker(MAIN_TABLE, OWNER)
+        self._devices: dict[str, str] = {}  # home address → device
+
+    def declaration(self) -> list[Declared]:
+        """See `Plane`."""
+        marked = Rule(
+            None,
+            TUNNEL_RULE_PREFERENCE,
+            LOCAL_TABLE,
+            dst=f"{self._home_agent}/128",
+            fwmark=IPV6_MARK,
+            ip_proto=socket.IPPROTO_IPV6,
+        )
+        return [
+            self._tunnels,
+            HostRoutes(MAIN_TABLE, self._devices, _leading_to, lambda route: route.protocol == OWNER, self._put_routes),
+            marked,
+            LocalRule(LOCAL_RULE_PREFERENCE, not_tunnelled_to=self._home_agent),
+        ]
+
+    def tunnel(self, home_address: str, care_of_address: str) -> None:
+        """See `Plane`."""
+        remotes = self._tunnels.remotes
+        current = self._devices.get(home_address)
+        target = next((name for name, remote in remotes.items() if remote == care_of_address), None)
+        if target is None and current is not None and self._users(current) == 1:
+            remotes[current] = care_of_address
+            self._tunnels.put(current, care_of_address)
+            return
+        device = target or next(f"{PREFIX}{n}" for n in itertools.count(1) if f"{PREFIX}{n}" not in remotes)
+        remotes[device] = care_of_address
+        self._devices[home_address] = device
+        if target is None:
+            self._tunnels.put(device, care_of_address)
+        self._put_routes([home_address])
+        self._release(current)
+
+    def untunnel(self, home_address: str) -> None:
+        """See `Plane`. The device goes with its last user."""
+        device = self._devices.pop(home_address, None)
+        if device is None:
+            return
+        if self._users(device):
+            self._routes.delete(home_address)
+        self._release(device)
+
+    def device(self, home_address: str) -> str:
+        """See `Plane`."""
+        return self._devices.get(home_address, "-")
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """See `Plane`."""
+        return frozenset((self._routes.port,))
+
+    def close(self) -> None:
+        """See `Plane`."""
+        self._tunnels.close()
+        self._routes.close()
+
+    def _users(self, device: str) -> int:
+        return list(self._devices.values()).count(device)
+
+    def _release(self, device: str | None) -> None:
+        if device is not None and not self._users(device):
+            del self._tunnels.remotes[device]
+            self._tunnels.delete(device)  # its route goes with it
+
+    def _put_routes(self, home_addresses: Iterable[str]) -> None:
+        interfaces = {home: socket.if_nametoindex(self._devices[home]) for home in home_addresses}
+        self._routes.put(interfaces, ROUTE_METRIC)
+
+
+class Device(NamedTuple):
+    """A tunnel device as the kernel lists it; `parameters`: as it was asked for, None when it is of another kind."""
+
+    name: str
+    up: bool
+    mtu: int
+    parameters: dict[str, object] | None
+
+
+def _device(message: bytes) -> Device | None:
+    """A device whose name is one of ours."""
+    facts = dict(attributes(message[IFINFO.size :]))
+    name = facts[IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
+    if not name.startswith(PREFIX):
+        return None
+    info = dict(attributes(facts.get(IFLA_LINKINFO, b"")))
+    parameters: dict[str, object] | None = None
+    if info.get(IFLA_INFO_KIND, b"").rstrip(b"\0") == KIND.encode():
+        data = dict(attributes(info[IFLA_INFO_DATA]))
+        parameters = {
+            "ip6tnl_local": format_address(data[IFLA_IPTUN_LOCAL]),
+            "ip6tnl_remote": format_address(data[IFLA_IPTUN_REMOTE]),
+            "ip6tnl_proto": data[IFLA_IPTUN_PROTO][0],
+            "ip6tnl_ttl": data[IFLA_IPTUN_TTL][0],
+            "ip6tnl_flags": struct.unpack("=I", data[IFLA_IPTUN_FLAGS])[0] & ~KERNELS_FLAGS,
+        }
+    flags = IFINFO.unpack_from(message)[3]
+    return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters)
+
+
+def _leading_to(_: Look, device: str) -> HostRoute:
+    # Looked up now: the device may be younger than what the look has seen.
+    try:
+        return HostRoute(OWNER, ROUTE_METRIC, socket.if_nametoindex(device))
+    except OSError:
+        return HostRoute(OWNER, ROUTE_METRIC, 0)  # there is none, which is said of the devices
+
+
+def _kind(link: Any) -> str | None:
+    info = link.get_attr("IFLA_LINKINFO")
+    return None if info is None else info.get_attr("IFLA_INFO_KIND")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home agent's metrics for Prometheus (`--metrics`). None has a label per home address.
+
+Everything is read when somebody asks, in a thread of the server's: the loop only counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hoaflow.logs import Log
+from hoaflow.tunnel.nfnetlink import Count
+
+LOG = Log("home-agent")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the loop counts: Binding Updates, acknowledgements and Binding Errors sent by status, and what was not
+    answered or not taken, by reason.
+    """
+
+    binding_updates: int = 0
+    acknowledgements: Counter[int] = field(default_factory=Counter)
+    binding_errors: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, detail: str, *arguments: object) -> None:
+        """Count a packet that is not taken or not answered, and say so at debug level."""
+        self.dropped[reason] += 1
+        LOG.debug("packet-dropped", reason=reason, detail=detail % arguments)
+
+
+class HomeAgentCollector(Collector):
+    """Reads the home agent. Nothing is described, so that registering does not collect."""
+
+    def __init__(
+        self,
+        tally: Tally,
+        bindings: Callable[[], int],
+        carried: Callable[[], dict[str, Count]],
+        spoofed: Callable[[], int],
+        unwritten: Callable[[], int],
+    ) -> None:
+        """`carried` as `Load.carried`; `spoofed`: tunnel packets whose addresses are no binding's; `unwritten` as
+        `Persistence.unwritten`.
+        """
+        self._tally = tally
+        self._bindings = bindings
+        self._carried = carried
+        self._spoofed = spoofed
+        self._unwritten = unwritten
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what is now. Raises NftError."""
+        yield GaugeMetricFamily("hoaflow_ha_bindings", "Bindings in the cache.", value=self._bindings())
+        yield GaugeMetricFamily(
+            "hoaflow_ha_unwritten_records",
+            "Home addresses whose last change is not in the journal: its disk fails, and a restart would forget it.",
+            value=self._unwritten(),
+        )
+        yield CounterMetricFamily(
+            "hoaflow_ha_binding_updates_total", "Binding Updates received.", value=self._tally.binding_updates
+        )
+        yield _by_label(
+            "hoaflow_ha_binding_acknowledgements_total",
+            "Binding Acknowledgements sent, by status: below 128, the registration was accepted.",
+            "status",
+            self._tally.acknowledgements,
+        )
+        yield _by_label("hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._tally.binding_errors)
+        yield _by_label(
+            "hoaflow_ha_dropped_messages_total", "Messages not taken or not answered.", "reason", self._tally.dropped
+        )
+        yield from self._load()
+
+    def _load(self) -> Iterator[Metric]:
+        packets = CounterMetricFamily(
+            "hoaflow_ha_tunnel_packets_total", "Packets carried in tunnels.", labels=["direction"]
+        )
+        bytes_ = CounterMetricFamily(
+            "hoaflow_ha_tunnel_bytes_total", "Bytes of these packets, with the tunnel's header.", labels=["direction"]
+        )
+        for direction, carried in self._carried().items():
+            packets.add_metric([direction], carried.packets)
+            bytes_.add_metric([direction], carried.bytes)
+        yield packets
+        yield bytes_
+        yield CounterMetricFamily(
+            "hoaflow_ha_spoofed_packets_total",
+            "Tunnel packets dropped because their addresses are no binding's.",
+            value=self._spoofed(),
+        )
+
+
+def _by_label(name: str, help_: str, label: str, counts: Counter[int] | Counter[str]) -> Metric:
+    family = CounterMetricFamily(name, help_, labels=[label])
+    for value, count in sorted(dict(counts).items()):
+        family.add_metric([str(value)], count)
+    return family

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of declared objects that only the home agent has; `hoaflow.tunnel` has the others."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.tunnel.links import setting_path
+from hoaflow.tunnel.look import FRA_TABLE, Look
+from hoaflow.tunnel.objects import Setting
+from hoaflow.tunnel.routing import MAIN_RULE, Rule
+
+
+class Borrowed:
+    """A setting of IPv6 in a namespace that is not ours: taken away, it is what it was before it was made so."""
+
+    def __init__(self, key: str, value: str) -> None:
+        self._setting = Setting(None, "ipv6", key, value)
+        self._path = setting_path(key, "ipv6")
+        self._before: str | None = None
+
+    def __str__(self) -> str:
+        return str(self._setting)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return self._setting.difference(look)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        if self._before is None and self._path.exists():
+            self._before = self._path.read_text().strip()
+        self._setting.make()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        if self._before is not None and self._path.exists():
+            self._path.write_text(self._before)
+        self._before = None
+
+
+class ProxyNeighbours(Borrowed):
+    """The kernel answers for proxy entries on an interface; it is enough if it does on all, as in a container whose
+    settings can't be written.
+    """
+
+    def __init__(self, interface: str) -> None:
+        super().__init__(f"{interface}.proxy_ndp", "1")
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        on_all = look.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
+        return None if on_all else super().difference(look)
+
+
+class MainRule:
+    """Some rule looks into table main: without one the host routes nothing, and `ip -6 rule flush` takes it away.
+
+    It is the host's: an administrator may have it elsewhere, and it is not taken away with the others.
+    """
+
+    _rule = Rule(None, MAIN_RULE, MAIN_TABLE)
+
+    def __str__(self) -> str:
+        return str(self._rule)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        leads_there = (FRA_TABLE, struct.pack("=I", MAIN_TABLE))
+        there = any(leads_there in rule.facts for rule in look.rules(None, AF_INET6))
+        return None if there else "no rule looks into table main"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rule.make()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class LocalRule:
+    """The rule that looks into table `local` at this preference and no earlier, where the kernel has it at 0.
+
+    The rules that have to come before it are declared where no moment is without what they do.
+    """
+
+    def __init__(self, preference: int, not_tunnelled_to: str = "") -> None:
+        """`not_tunnelled_to`: an address whose IPv6-in-IPv6 packets it does not apply to."""
+        self._rule = Rule(None, preference, LOCAL_TABLE)
+        if not_tunnelled_to:
+            condition = f"{not_tunnelled_to}/128"
+            self._rule = Rule(None, preference, LOCAL_TABLE, dst=condition, ip_proto=socket.IPPROTO_IPV6, invert=True)
+
+    def __str__(self) -> str:
+        return str(self._rule)
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        early = self._early(look)
+        return self._rule.difference(look) or (f"rule {early[0]} looks into table local first" if early else None)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        self._rule.make()
+        with Look() as look:
+            early = self._early(look)
+        for preference in early:
+            Rule(None, preference, LOCAL_TABLE).remove()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        Rule(None, 0, LOCAL_TABLE).make()
+        self._rule.remove()
+
+    def _early(self, look: Look) -> list[int]:
+        """Preferences of rules that look into table local whatever the packet is."""
+        all_packets = Rule(None, 0, LOCAL_TABLE).facts
+        rules = look.rules(None, AF_INET6)
+        return [
+            rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts == all_packets
+        ]

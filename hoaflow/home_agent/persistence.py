@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the binding cache in the journal, and brings it back after a restart."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from hoaflow.home_agent.cache import BindingCache, Install, State
+from hoaflow.home_agent.journal import Journal, Record
+from hoaflow.home_agent.moment import Moment
+from hoaflow.logs import Log
+
+RETRY_SECONDS, RETRY_SHARE = 1.0, 20
+"""A disk that fails is tried again after so long, or after so many times what the failure took: 5 % of the time."""
+CLOCK_SET_SECONDS = 2.0
+"""What two clocks may drift apart without one of them having been set."""
+
+LOG = Log("home-agent")
+
+
+class Persistence:
+    """The journal at `path`; without one, nothing outlives the process. Raises JournalError, OSError."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._journal = None if path is None else Journal(path)
+        self._failing = False
+        self._retry_at = 0.0
+        found = self._journal.records.values() if self._journal is not None else ()
+        self.sequences = {r.home_address: r.sequence for r in found if r.sequence is not None}
+        """Last authenticated sequence numbers of an earlier life, by home address."""
+
+    @property
+    def unwritten(self) -> int:
+        """Home addresses whose state is not on the disk: a restart would forget it."""
+        return 0 if self._journal is None else self._journal.unwritten
+
+    def restore(self, cache: BindingCache) -> list[Install]:
+        """Has the cache know again what the journal holds; what is due in the kernel is returned.
+
+        What is not taken as it stood is told, with the reason.
+        """
+        if self._journal is None:
+            return []
+        for damage in self._journal.damages:
+            LOG.error("journal-damaged", file=self._path, line=damage.line, reason=damage.reason)
+        installs: list[Install] = []
+        remarks: Counter[str] = Counter()
+        clock_set = [0.0]
+        now = Moment.now()
+        while self._journal.records:
+            _, record = self._journal.records.popitem()
+            if record.update is None:
+                continue
+            clock_set.append(now.clock_set_since(record.expiry))
+            left = record.expiry.seconds_since(now)
+            if left <= 0:
+                certain = record.expiry.same_boot(now)
+                remarks["left out: expired" + ("" if certain else " by the host's clock, of another boot")] += 1
+                continue
+            if left > record.lifetime:
+                remarks["kept for a whole lifetime: the host's clock was set back"] += 1
+                left = record.lifetime
+            actions = cache.restore(record.update, record.lifetime, left, time.monotonic())
+            taken = [action for action in actions if isinstance(action, Install)]
+            remarks["left out: the settings do not cover them any more"] += not taken
+            installs += taken
+        if abs(step := max(clock_set, key=abs)) > CLOCK_SET_SECONDS:
+            LOG.warning("clock-set", seconds=round(step), lifetimes="by the time since the host's boot")
+        for remark, bindings in (+remarks).items():
+            LOG.warning("journal-bindings", remark=remark, bindings=bindings)
+        LOG.info("journal-read", file=self._path, bindings=len(installs))
+        return installs
+
+    def record(self, cache: BindingCache, home_address: str) -> None:
+        """Notes how a home address stands; `commit` brings it to the disk."""
+        if self._journal is not None:
+            self._journal.record(_known(cache, home_address, Moment.now()))
+
+    def commit(self, cache: BindingCache) -> None:
+        """Returns when what was noted is on the disk, or the disk fails: then all is written once it works.
+
+        A failure is told once, and its end.
+        """
+        if self._journal is None or not self.unwritten or (self._failing and time.monotonic() < self._retry_at):
+            return
+
+        def everything() -> list[Record]:
+            now = Moment.now()
+            return [_known(cache, a, now) for a in {b.home_address for b in cache} | cache.sequences.keys()]
+
+        begun = time.monotonic()
+        try:
+            self._journal.commit(everything)
+        except OSError as error:
+            ended = time.monotonic()
+            self._retry_at = ended + max(RETRY_SECONDS, RETRY_SHARE * (ended - begun))
+            if not self._failing:
+                effect = "a restart would forget what has changed since"
+                LOG.error("journal-not-written", file=self._path, reason=error, effect=effect, action="retry")
+            self._failing = True
+            return
+        if self._failing:
+            LOG.info("journal-written-again", file=self._path)
+        self._failing = False
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+
+def _known(cache: BindingCache, home_address: str, now: Moment) -> Record:
+    binding, sequence = cache.get(home_address), cache.sequences.get(home_address)
+    if binding is None or binding.state is not State.REGISTERED:
+        return Record(home_address, sequence)
+    return Record(home_address, sequence, binding.update, binding.lifetime, now.plus(binding.due - time.monotonic()))

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the home agent sends in answer to mobile nodes: Binding Acknowledgements and Binding Errors (RFC 6275)."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import IPv6Address
+
+from hoaflow.home_agent import mobility
+from hoaflow.home_agent.cache import Acknowledge
+from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
+from hoaflow.home_agent.metrics import Tally
+from hoaflow.home_agent.packet_io import send_packet
+from hoaflow.logs import Log
+from hoaflow.tunnel.rate import RateLimit
+
+LOG = Log("home-agent")
+
+
+class Replies:
+    """Sends them and counts them in a tally; those that a stranger may provoke at a bounded rate (section 9.3.3)."""
+
+    def __init__(self, home_agent: str, tally: Tally) -> None:
+        self._home_agent = home_agent
+        self._tally = tally
+        self._errors_allowed = RateLimit(rate=10.0, burst=20)
+
+    def acknowledge(self, action: Acknowledge) -> None:
+        """Send a Binding Acknowledgement."""
+        update, association = action.update, action.association
+        acknowledgement = BindingAcknowledgement(
+            source=self._home_agent,
+            destination=update.source,
+            home_address=update.home_address,
+            sequence=action.sequence,
+            status=action.status,
+            lifetime=action.lifetime,
+        )
+        if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
+            self._tally.drop("acknowledgements_suppressed", "to %s", update.source)
+            return
+        header = mobility.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
+        if association is not None:
+            covered = mobility.authenticated_part(header)
+            authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
+            header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
+        if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
+            return
+        self._tally.acknowledgements[int(action.status)] += 1
+        LOG.info(
+            "binding-ack-sent",
+            home_address=update.home_address,
+            care_of_address=update.care_of_address,
+            status=int(action.status),
+            sequence=action.sequence,
+            lifetime=action.lifetime,
+        )
+
+    def report_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
+        """Send a Binding Error to where a packet came from, unless nobody can be reached there."""
+        source = IPv6Address(packet.source)
+        if source.is_unspecified or source.is_multicast or source.is_link_local:
+            self._tally.drop("unanswerable", "from %s", packet.source)
+            return
+        if not self._errors_allowed.take(time.monotonic()):  # RFC 6275, section 9.3.3
+            self._tally.drop("binding_errors_suppressed", "to %s", packet.source)
+            return
+        error = BindingError(self._home_agent, packet.source, packet.home_address or "::", status)
+        if self._send(mobility.binding_error_packet(error)):
+            self._tally.binding_errors[int(status)] += 1
+            LOG.info(
+                "binding-error-sent",
+                destination=error.destination,
+                home_address=error.home_address,
+                status=int(status),
+            )
+
+    def _send(self, packet: bytes) -> bool:
+        try:
+            send_packet(packet)
+        except OSError as error:  # no route, or buffers full: the mobile node asks again
+            LOG.warning("send-failed", destination=IPv6Address(packet[24:40]), reason=error)
+            return False
+        return True

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `hoaflow-ha`, checked before anything is done."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from ipaddress import AddressValueError, IPv6Address, IPv6Network, NetmaskValueError
+from pathlib import Path
+
+from hoaflow import logs, metrics
+from hoaflow.arguments import listen_address
+from hoaflow.errors import HoaflowError
+from hoaflow.home_agent.agent import Settings
+from hoaflow.home_agent.authentication import KeyFileError, load_keys
+from hoaflow.home_agent.cache import Policy
+from hoaflow.home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME
+
+DEFAULT_CONSOLE = "127.0.0.1:7777"
+DEFAULT_MAX_LIFETIME = 3600
+DEFAULT_MAX_BINDINGS = 100_000
+
+
+EPILOG = """\
+The home agent's address is given to the interface if it has not got it. The
+virtual terminal speaks as UMIP's: bc, verbose, fancy and prompt yes|no, quit.
+
+examples:
+  hoaflow-ha --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64 \\
+      --home-link eth1 --keys /etc/hoaflow/keys.toml \\
+      --journal /var/lib/hoaflow-ha/bindings
+  nc 127.0.0.1 7777          the virtual terminal; `bc` shows the binding cache
+
+The file of --keys, mode 600:
+  ["2001:db8:99::100"]
+  spi = 256
+  key = "00112233445566778899aabbccddeeff"
+
+exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 for wrong options
+or an unusable file
+"""
+
+
+class SettingsError(HoaflowError, ValueError):
+    """A setting is wrong; the text says what was expected and what came."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with their help."""
+    options = argparse.ArgumentParser(
+        prog="hoaflow-ha",
+        description="A home agent (RFC 6275) for one home link. Runs as root, in the current network namespace, "
+        "and forwards between the home link and everything else.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--home-agent", required=True, metavar="ADDRESS", help="the home agent's address")
+    options.add_argument("--home-prefix", required=True, metavar="PREFIX", help="prefix of the home link")
+    options.add_argument("--home-link", required=True, metavar="IFACE", help="interface on the home link")
+    how = options.add_mutually_exclusive_group(required=True)
+    how.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help='keys of the mobile nodes (RFC 4285), TOML: ["HOME ADDRESS"] spi = 256 key = "hexadecimal"; '
+        "chmod 600. Mobile nodes without a key are ignored",
+    )
+    how.add_argument(
+        "--insecure",
+        action="store_true",
+        help="believe every Binding Update: anybody can divert any home address (laboratories only)",
+    )
+    options.add_argument(
+        "--console",
+        default=DEFAULT_CONSOLE,
+        metavar="HOST:PORT",
+        help="where the virtual terminal listens; it asks nobody for a password (default: %(default)s)",
+    )
+    options.add_argument("--no-console", action="store_true", help="no virtual terminal")
+    options.add_argument(
+        "--max-lifetime",
+        type=int,
+        default=DEFAULT_MAX_LIFETIME,
+        metavar="SECONDS",
+        help="longest lifetime granted, rounded down to 4 s (default: %(default)s)",
+    )
+    options.add_argument(
+        "--max-bindings",
+        type=int,
+        default=DEFAULT_MAX_BINDINGS,
+        metavar="N",
+        help="more are refused with status 130 (default: %(default)s)",
+    )
+    options.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="keep bindings and sequence numbers here over a restart; without it, Binding Updates recorded "
+        "before a restart could be replayed after it",
+    )
+    metrics.add_option(options)
+    logs.add_options(options)
+    return options
+
+
+def check(arguments: argparse.Namespace) -> Settings:
+    """Turns options into settings. Raises SettingsError, KeyFileError."""
+    prefix = _prefix(arguments.home_prefix)
+    home_agent = _home_agent(arguments.home_agent, prefix)
+    if not LIFETIME_UNIT <= arguments.max_lifetime <= MAX_LIFETIME:
+        raise SettingsError(
+            f"--max-lifetime: expected {LIFETIME_UNIT} to {MAX_LIFETIME} seconds, got {arguments.max_lifetime}"
+        )
+    if arguments.max_bindings < 1:
+        raise SettingsError(f"--max-bindings: expected 1 or more, got {arguments.max_bindings}")
+    if arguments.home_link not in (names := [name for _, name in socket.if_nameindex()]):
+        raise SettingsError(
+            f"--home-link: no interface {arguments.home_link!r} here; there are: {', '.join(sorted(names))}"
+        )
+    keys = None if arguments.keys is None else load_keys(arguments.keys)
+    for address in keys or ():
+        if IPv6Address(address) not in prefix:
+            raise KeyFileError(f'{arguments.keys}: ["{address}"]: not in the home prefix {prefix}')
+    return Settings(
+        policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys),
+        home_link=arguments.home_link,
+        console=None if arguments.no_console else _console(arguments.console),
+        journal=arguments.journal,
+        metrics=arguments.metrics,
+    )
+
+
+def _prefix(text: str) -> IPv6Network:
+    try:
+        prefix = IPv6Network(text)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise SettingsError(f"--home-prefix: expected an IPv6 prefix such as 2001:db8:99::/64: {error}") from error
+    if not 3 <= prefix.prefixlen <= 126 or prefix.is_multicast or prefix.is_link_local:
+        raise SettingsError(f"--home-prefix: expected the prefix of a link, unicast, got {prefix}")
+    return prefix
+
+
+def _home_agent(text: str, prefix: IPv6Network) -> str:
+    try:
+        address = IPv6Address(text)
+    except AddressValueError as error:
+        raise SettingsError(f"--home-agent: expected an IPv6 address: {error}") from error
+    if address not in prefix or address == prefix.network_address:
+        raise SettingsError(f"--home-agent: {address} is no host address in the home prefix {prefix}")
+    return str(address)
+
+
+def _console(text: str) -> tuple[str, int]:
+    try:
+        return listen_address(text)
+    except argparse.ArgumentTypeError as error:
+        raise SettingsError(f"--console: {error}") from None

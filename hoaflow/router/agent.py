@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router run`: follows the controller's tunnel list and keeps routes and pairs as it says.
+
+With the flow backend there is nothing to keep per binding: the agent announces the backend, mends what is not as
+declared, and says so to the controller where it cannot.
+
+The agent only connects outwards. While the controller is away it keeps what it has: the controller's leases
+and the switch's gates decide whether packets come here at all. It stores nothing: what is there it reads
+from the kernel, so it may be killed and started again at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hoaflow.client.access import Access
+from hoaflow.errors import HoaflowError
+from hoaflow.logs import Log
+from hoaflow.router.client import Controller, ControllerError, Refused, UnknownRouter
+from hoaflow.router.database_changes import DatabaseChanges
+from hoaflow.router.datapath import Datapath, KernelError
+from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.router.error_relays import ErrorRelays
+from hoaflow.router.errors import NoBridge, RouterError
+from hoaflow.router.firewall import Firewall
+from hoaflow.router.flow.keeper import FlowKeeper
+from hoaflow.router.former import completed
+from hoaflow.router.keeper import EndpointKeeper
+from hoaflow.router.lock import alone
+from hoaflow.router.macs import kernel_macs
+from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.router.plan import TunnelList, Wanted, without_endpoint
+from hoaflow.router.poll import Poll
+from hoaflow.router.watch import Watch
+from hoaflow.tunnel.errors import TunnelError
+
+LOG = Log("router")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
+LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
+MOST_MACS = 64  # that the controller takes
+COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of all that is declared, if nothing changes
+# Seconds between comparisons at least, however much changes, and the shares of the time that they may take: with
+# changes and without.
+GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
+# Seconds between readings of all routes and pairs, and the shares of the time that these may take: if nothing changes,
+# and however much does.
+RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
+
+
+class Unreadable(HoaflowError):
+    """The interfaces of the router's kernel cannot be read, so the controller cannot be told of them."""
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came: end, leaving the routes as they are."""
+
+
+class Interruption:
+    """Turns SIGTERM and SIGINT into Stop, but only while the agent waits: never in the middle of a change."""
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._waiting = False
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this context a signal ends the agent at once. Raises Stop if one came before."""
+        self._waiting = True
+        try:
+            if self._stopping:
+                raise Stop
+            yield
+        finally:
+            self._waiting = False
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._waiting:
+            raise Stop
+
+
+class Agent:
+    """The agent of one bridge. `run` returns when a signal asks it to end."""
+
+    def __init__(
+        self, controller_url: str, access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
+    ) -> None:
+        self._url = controller_url
+        self._access = access
+        self._ovsdb = ovsdb
+        self._interruption = interruption
+        self._bridge_name = bridge
+        self._bridge: Bridge | None = None
+        self._controller: Controller | None = None
+        self._poller: Controller | None = None  # polls are under way while something else is said
+        self._datapaths: dict[str, Datapath] = {}
+        self._wanted = Wanted()
+        self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
+        self._failed: dict[str, str] = {}
+        self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
+        self._told: object = None  # what was last acknowledged
+        self._lease = 0.0  # seconds; 0: the endpoints are to be announced
+        self._compare_due = self._resync_due = 0.0
+        self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
+        self._states = {"database": "ok", "comparison": "ok", "kernel": "ok"}
+        self._flow = FlowKeeper(ovsdb)
+        self._keeper = EndpointKeeper(ovsdb)
+        self._database = DatabaseChanges(ovsdb.db)
+        self._watch = Watch(self._database)
+        self._relays = ErrorRelays()
+        self._firewalls: dict[Datapath, Firewall] = {}
+
+    def run(self) -> None:
+        """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
+        self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+        try:
+            self._database.follow()
+        except RouterError as error:  # ovs-vsctl has just reached it
+            self._database.give_up()
+            LOG.info("database-not-followed", reason=error, effect=f"changes in it are seen within {COMPARE:g} s")
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                least = 0.0
+                try:
+                    self._step()
+                    self._state("controller", "ok")
+                    self._state("kernel", "ok")
+                    pause = FIRST_PAUSE
+                    continue
+                except UnknownRouter as error:
+                    # It restarted, or lost sight of this router for long: it starts from nothing, and so
+                    # does the list; what the kernel has stays until the controller names the home agents it
+                    # knows.
+                    self._state("controller", f"announcing again, routes kept ({error})")
+                    self._revision, self._lease = 0, 0.0
+                except Refused as error:
+                    self._state("controller", f"refuses this agent, routes kept ({error})")
+                    least = error.retry_after
+                except ControllerError as error:
+                    self._close()  # of its connections none is any good
+                    self._state("controller", f"lost, routes kept ({error})")
+                except Unreadable as error:
+                    # Without a sign of life the lease ends, and with it the offload here.
+                    self._lease = 0.0
+                    self._state("kernel", f"unreadable, the controller is not called ({error})")
+                with self._interruption.waiting():
+                    time.sleep(max(random.uniform(0.5, 1) * pause, least))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        except Stop:
+            LOG.info("stopped", bridge=self._bridge_name, routes="kept")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of all that it listens to."""
+        self._relays.close()
+        for firewall in self._firewalls.values():
+            firewall.close()
+        self._close()
+        self._watch.close()
+
+    def _step(self) -> None:
+        """Announce if that is due, wait for news, apply it, acknowledge it."""
+        if not self._lease or time.monotonic() >= self._compare_due:
+            self._compare()
+        self._acknowledge_news()
+        answer = self._poll(max(1, min(LONGEST_WAIT, int(self._lease / 3))))
+        news = answer.full or answer.revision != self._revision
+        if self._flow.record is not None:
+            # OpenFlow has all of it, so there is nothing to apply and to acknowledge. But a whole list in place of what
+            # is new comes from a controller that has restarted, and knows the router from its switch only.
+            if answer.full and self._revision:
+                self._lease = 0.0
+            self._revision = answer.revision
+            self._told = self._news
+            return
+        if news:
+            self._wanted.take(answer)
+            self._revision = answer.revision
+        if news or self._failed or any(map(self._relays.kept_back, self._datapaths.values())):
+            self._apply()
+        self._acknowledge_news()
+        self._tidy()
+
+    def _poll(self, wait: int) -> TunnelList:
+        """Wait for news of the controller, and meanwhile for changes on this host: they are mended and told."""
+        assert self._poller is not None, "made by _take"
+        poll = Poll(self._poller, self._revision, wait)
+        while not poll.answered:
+            with self._interruption.waiting():
+                changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
+            if changed:
+                self._resync_due = min(self._resync_due, self._resync_after)
+                self._compare_due = min(self._compare_due, self._compare_after)
+            if not poll.answered and time.monotonic() >= self._compare_due:
+                self._compare()
+                if self._lease:
+                    self._acknowledge_news()
+        return poll.answer()
+
+    @property
+    def _news(self) -> object:
+        return self._revision, self._failed, self._macs, self._keeper.broken, self._flow.announcement()
+
+    def _acknowledge_news(self) -> None:
+        """Announce and acknowledge, unless the controller knows all of it."""
+        assert self._controller is not None, "made by _take"
+        if self._lease and self._told == self._news:
+            return
+        records = [datapath.record for datapath in self._datapaths.values()]
+        with self._interruption.waiting():
+            self._lease = self._controller.acknowledge(
+                self._revision, records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken
+            )
+            self._told = self._news
+
+    def _apply(self) -> None:
+        """Bring every endpoint to what is wanted; what could not be done stands in `_failed` afterwards."""
+        if self._flow.record is not None:
+            return
+        failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
+        for home_agent, desired in self._wanted.by_home_agent.items():
+            if home_agent in self._datapaths:
+                datapath = self._datapaths[home_agent]
+                failed |= datapath.apply(desired) | self._relays.kept_back(datapath)
+                firewall = self._firewalls.get(datapath)
+                if firewall is not None and (problem := firewall.problem) is not None:
+                    # It all stays with the home agent, whose packets come by another interface.
+                    reason = f"the router's packet filter drops what leaves the tunnel: {problem}"
+                    failed |= dict.fromkeys(desired.tunnels, reason)
+        for home_address in failed.keys() - self._failed.keys():
+            LOG.warning("failed", home_address=home_address, reason=failed[home_address])
+        self._failed = failed
+
+    def _compare(self) -> None:
+        """Compare all that is declared with what is there, and mend it. Raises Unreadable."""
+        began = time.process_time()  # on a busy host it would else wait longest when most happens
+        # What changes from now on is looked at once more, what is mended here among it.
+        self._watch.drain()
+        try:
+            with alone():
+                # Within: what is being made or taken down is not there yet, or no longer.
+                readable = self._read_database()
+                assert self._bridge is not None, "taken at the start"
+                mended = self._keeper.keep(self._bridge, readable)
+                self._flow.keep(self._bridge_name, readable)
+            self._follow()
+            self._look_at_firewalls()
+            self._apply_anew(mended)
+            self._relays.follow(self._datapaths.values())
+        except (RouterError, OSError) as error:
+            self._state("comparison", f"incomplete, all kept ({error})")
+        else:
+            self._state("comparison", "ok")
+        self._look_at_macs()
+        now, cost = time.monotonic(), time.process_time() - began
+        self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
+        self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
+
+    def _read_database(self) -> bool:
+        """Take what the database has of the bridge; returns whether it can be read. Without it the last one counts."""
+        try:
+            self._database.follow()
+            self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+        except NoBridge as error:
+            self._state("database", f"without the bridge, endpoints kept ({error})")
+            return True
+        except RouterError as error:
+            self._state("database", f"unreadable, endpoints kept ({error})")
+            return False
+        self._state("database", "ok")
+        return True
+
+    def _apply_anew(self, mended: set[str]) -> None:
+        """Read routes and pairs anew where they may have changed, or in their turn; bring them to what is wanted."""
+        began = time.process_time()
+        due = time.monotonic() >= self._resync_due
+        for home_agent, datapath in self._datapaths.items():
+            if datapath.made_anew() or home_agent in mended or due:
+                datapath.forget()
+        self._apply()
+        if due:
+            now, cost = time.monotonic(), time.process_time() - began
+            self._resync_due = now + max(RESYNC, cost / READING_SHARE)
+            self._resync_after = now + cost / READING_SHARE_OF_CHANGES
+
+    def _look_at_macs(self) -> None:
+        """See whether the router's kernel has the MAC addresses that were announced; others are announced."""
+        found: set[str] = set()
+        try:
+            if self._flow.record is not None:
+                found.update(kernel_macs())
+            for datapath in self._datapaths.values():
+                found.update(kernel_macs(datapath.record.namespace, TOUT))
+        except TunnelError as error:
+            raise Unreadable(f"the interfaces of the router's kernel cannot be read: {error}") from error
+        macs = tuple(sorted(found)[:MOST_MACS])
+        if macs != self._macs:
+            left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
+            LOG.info("router-macs", bridge=self._bridge_name, macs=",".join(macs) or "none", left_out=left_out or None)
+            self._macs = macs
+
+    def _look_at_firewalls(self) -> None:
+        """Try whether the packet filter lets through what leaves the tunnels."""
+        for gone in self._firewalls.keys() - self._datapaths.values():
+            self._firewalls.pop(gone).close()
+        for datapath in self._datapaths.values():
+            if datapath not in self._firewalls:
+                record = datapath.record
+                endpoint = Endpoint(self._bridge_name, record.home_agent, record.kernel_namespace or None)
+                try:
+                    self._firewalls[datapath] = Firewall(endpoint, self._watch.wake)
+                except KernelError as error:
+                    LOG.warning("firewall-not-tried", home_agent=record.home_agent, reason=error)
+                    continue
+            self._firewalls[datapath].look(time.monotonic())
+
+    def _follow(self) -> None:
+        records = [datapath.record for datapath in self._datapaths.values()]
+        kernels = {record.kernel_namespace or None for record in records}
+        self._watch.follow({None, *kernels}, [record.namespace for record in records])
+
+    def _tidy(self) -> None:
+        for datapath in self._datapaths.values():
+            datapath.tidy()
+
+    def _close(self) -> None:
+        for controller in (self._controller, self._poller):
+            if controller is not None:
+                controller.close()
+
+    def _take(self, bridge: Bridge) -> None:
+        if not bridge.dpid:
+            raise RouterError(f"bridge {bridge.name} has no datapath id yet: is ovs-vswitchd running?")
+        if self._controller is None or self._controller.dpid != bridge.dpid:
+            self._close()
+            self._controller = Controller(self._url, bridge.dpid, self._access)
+            self._poller = Controller(self._url, bridge.dpid, self._access)
+            self._revision, self._lease = 0, 0.0
+        self._bridge = bridge
+        records = {record.home_agent: record for record in bridge.endpoints}
+        if records != {home_agent: datapath.record for home_agent, datapath in self._datapaths.items()}:
+            self._lease = 0.0
+            self._datapaths = {
+                home_agent: self._datapaths[home_agent]
+                if home_agent in self._datapaths and self._datapaths[home_agent].record == record
+                else Datapath(record)
+                for home_agent, record in records.items()
+            }
+            LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")
+        if self._flow.take(bridge.name):
+            self._revision, self._lease, self._failed, self._wanted = 0, 0.0, {}, Wanted()
+            record = self._flow.record
+            LOG.info(
+                "backend",
+                bridge=bridge.name,
+                dpid=bridge.dpid,
+                backend="route" if record is None else "flow",
+                ports=None if record is None else f"{record.transmit_port},{record.receive_port}",
+            )
+
+    def _state(self, of: str, state: str) -> None:
+        """Log a change of state, not every attempt."""
+        before = self._states.get(of)
+        if (before or "").partition(",")[0] == state.partition(",")[0]:
+            return
+        self._states[of] = state
+        level = logging.INFO if state == "ok" else logging.WARNING
+        LOG.log(level, of, bridge=self._bridge_name, url=self._url, state=state)

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `hoaflow-router`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from hoaflow import logs
+from hoaflow.arguments import address, argument, port
+from hoaflow.client.access import add_options, from_arguments, url_argument
+from hoaflow.client.errors import AccessError
+from hoaflow.router.agent import Agent, Interruption
+from hoaflow.router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
+from hoaflow.router.errors import NoBridge, RouterError
+from hoaflow.router.firewall import ALLOW, what_drops
+from hoaflow.router.flow import doctor
+from hoaflow.router.flow import setup as flow_setup
+from hoaflow.router.flow import status as flow_status
+from hoaflow.router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts
+from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from hoaflow.router.setup import setup, teardown
+from hoaflow.router.status import as_json, status, table
+from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.namespace import cookie
+
+ROUTE, AUTO = "route", "auto"
+
+
+DESCRIPTION = "The tunnels of an Open vSwitch router, and the agent that keeps them."
+EPILOG = """\
+examples:
+  hoaflow-router doctor                     can this host do it, and how?
+  hoaflow-router setup --bridge br0 --home-agent 2001:db8:99::1
+  hoaflow-router run --bridge br0 --controller http://192.0.2.1:8080 \\
+      --token-file router-1.token
+  hoaflow-router status --bridge br0
+  hoaflow-router teardown --bridge br0      undo setup
+
+All need root. Nothing is kept in files: what setup made is recorded in Open
+vSwitch's database, in external_ids of the ports it added and of row
+Open_vSwitch. docs/backends.md explains the two backends.
+
+exit status: 0 done, 1 failed or not well (it says why), 2 for wrong options
+"""
+SETUP = """\
+Makes what the router needs to encapsulate and decapsulate: with the flow backend
+two tunnel ports and a kernel device, with the route backend a network namespace
+for each home agent. It says what it did, undoes it if it fails half-way, and does
+nothing twice. Traffic goes direct only once `hoaflow-router run` runs, too.
+"""
+RUN = """\
+Follows the controller's list of tunnels and has the kernel carry them. It only
+connects outwards. If it dies, or the controller does not hear of it for longer
+than its lease (10 s, the controller's setting agent_lease), this router's traffic
+takes the home agents' path. SIGTERM ends it and leaves tunnels and flows in place.
+"""
+TEARDOWN = """\
+Removes what setup made. Stop `run` first: the controller then sends the traffic
+to the home agents.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `hoaflow-router`; returns the exit status: 0 done, 1 failed (said why on stderr), 2 usage."""
+    arguments = build_parser().parse_args(argv)
+    ovsdb = Ovsdb(arguments.db)
+    try:
+        commands = {"setup": _setup, "teardown": _teardown, "status": _status, "run": _run, "doctor": _doctor}
+        return commands[arguments.command](arguments, ovsdb)
+    except (TunnelError, AccessError) as error:
+        print(f"hoaflow-router {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    bridge = ovsdb.bridge(arguments.bridge)
+    backend = arguments.backend
+    if backend == AUTO:
+        # What is there stays; a change of backend is the operator's decision.
+        backend = FLOW if FlowPorts(ovsdb).names(bridge.name) else ROUTE if bridge.endpoints else AUTO
+    if backend != ROUTE:
+        try:
+            _setup_flow(arguments, bridge, ovsdb)
+            return 0
+        except TunnelError as error:
+            if backend != AUTO:
+                raise
+            _say(f"backend route, because: {error}")
+    _setup_route(arguments, ovsdb)
+    return 0
+
+
+def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> None:
+    if cookie(arguments.kernel_namespace) != cookie(None):
+        raise RouterError(
+            f"the flow backend is not possible here: it needs the router's kernel in Open vSwitch's own network "
+            f"namespace, not in {arguments.kernel_namespace}"
+        )
+    mtu = tunnel_mtu(arguments.mtu)
+    if mtu < MINIMUM_MTU:
+        raise RouterError(
+            f"--mtu {arguments.mtu}: the flow backend needs links of {MINIMUM_MTU + OUTER_HEADER} octets, as nothing "
+            f"there keeps IPv6 packets of {mtu + 1} to {MINIMUM_MTU} from the tunnel; take --backend route"
+        )
+    if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, mtu, _say):
+        _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
+    elif arguments.backend == AUTO:
+        _say("backend flow, because: Open vSwitch's kernel datapath and the kernel's ip6_tunnel are there")
+
+
+def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
+    if not arguments.home_agent:
+        raise RouterError("the route backend needs the home agents: name them with --home-agent")
+    if FlowPorts(ovsdb).names(arguments.bridge):
+        raise RouterError(f"bridge {arguments.bridge} has the flow backend: run teardown first")
+    for home_agent in arguments.home_agent:
+        endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
+        if not setup(endpoint, ovsdb, arguments.icmp_source, _say):
+            _say(f"bridge {arguments.bridge}, home agent {home_agent}: everything in place, nothing changed")
+        _try_packet_filter(endpoint)
+
+
+def _try_packet_filter(endpoint: Endpoint) -> None:
+    try:
+        reason = what_drops(endpoint)
+    except TunnelError as error:
+        _say(f"warning: not tried whether the router's packet filter lets through what leaves the tunnel: {error}")
+        return
+    if reason is not None:
+        _say(f"warning: the router's packet filter drops what leaves the tunnel ({reason}): {ALLOW}")
+
+
+def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    try:
+        endpoints = list(ovsdb.bridge(arguments.bridge).endpoints)
+    except NoBridge:  # removed with its ports, but not what else an endpoint consists of
+        endpoints = ovsdb.recorded(arguments.bridge)
+        if not endpoints:
+            raise
+    recorded = {record.home_agent: record for record in endpoints}
+    if arguments.home_agent and FlowPorts(ovsdb).names(arguments.bridge):
+        raise RouterError(
+            f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
+            f"removes it"
+        )
+    # A home agent that is named but not recorded may be left over from a former version's setup that was killed.
+    wanted: list[EndpointRecord] = [
+        recorded.get(home_agent) or Endpoint(arguments.bridge, home_agent).record
+        for home_agent in arguments.home_agent or recorded
+    ]
+    removed = [record for record in wanted if teardown(record, arguments.bridge, ovsdb, _say)]
+    flow = not arguments.home_agent and flow_setup.teardown(arguments.bridge, ovsdb, _say)
+    if not removed and not flow:
+        _say(f"bridge {arguments.bridge}: nothing there, nothing changed")
+    return 0
+
+
+def _status(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    bridge = ovsdb.bridge(arguments.bridge)
+    endpoints = status(bridge.name, ovsdb)
+    record = FlowPorts(ovsdb).record(bridge.name)
+    flow = None if record is None else flow_status.status(record, bridge.name, ovsdb)
+    if arguments.json:
+        described = as_json(bridge.name, bridge.dpid, endpoints)
+        described["backend"] = FLOW if flow else ROUTE if endpoints else None
+        described["flow"] = asdict(flow) if flow else None
+        print(json.dumps(described, indent=2))
+    elif flow is not None:
+        print(flow_status.table(flow))
+    elif endpoints:
+        print(table(endpoints))
+    else:
+        print(f"bridge {arguments.bridge}: no backend (hoaflow-router setup makes one)")
+    problems = [problem for endpoint in endpoints for problem in endpoint.problems] + (flow.problems if flow else [])
+    return 1 if problems else 0
+
+
+def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    found = doctor.kernel_findings() if arguments.bridge is None else list(doctor.findings(arguments.bridge, ovsdb))
+    healthy = all(finding.result != doctor.FAILED for finding in found)
+    if arguments.json:
+        lines = [finding._asdict() for finding in found]
+        print(json.dumps({"bridge": arguments.bridge, "healthy": healthy, "findings": lines}, indent=2))
+    else:
+        print(doctor.table(found), doctor.verdict(found, arguments.bridge), sep="\n\n")
+    return 0 if healthy else 1
+
+
+def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
+    logs.set_up(arguments, public=[arguments.controller])
+    access = from_arguments(arguments)
+    interruption = Interruption()
+    interruption.install()
+    Agent(arguments.controller, access, arguments.bridge, ovsdb, interruption).run()
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options, with their help."""
+    parser = argparse.ArgumentParser(
+        prog="hoaflow-router",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    metavar = "setup | teardown | status | run | doctor"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=metavar)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--bridge", required=True, help="the router's Open vSwitch bridge")
+    _database(common)
+
+    making = commands.add_parser(
+        "setup", parents=[common], help="make the router's backend; may be run again", description=SETUP
+    )
+    making.add_argument(
+        "--backend",
+        choices=[AUTO, FLOW, ROUTE],
+        default=AUTO,
+        help="flow: OpenFlow sets the tunnel, in the kernel datapath; route: one kernel route per binding, with any "
+        "datapath; auto (default): what is there, else flow, else route",
+    )
+    _home_agents(making, help="home agent's address, for the route backend; repeatable")
+    for option, default in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
+        making.add_argument(
+            option,
+            type=port,
+            default=default,
+            metavar="PORT",
+            help="flow backend: UDP port number that no other Geneve port of the host has (default: %(default)s)",
+        )
+    making.add_argument(
+        "--kernel-namespace",
+        metavar="NAME|PATH",
+        help="network namespace of the router's kernel side (default: the current one)",
+    )
+    making.add_argument(
+        "--mtu",
+        type=int,
+        default=1500,
+        metavar="BYTES",
+        help="MTU of the links towards care-of addresses (default: %(default)s)",
+    )
+    making.add_argument(
+        "--icmp-source",
+        action="append",
+        default=[],
+        type=address,
+        metavar="ADDRESS",
+        help="the router's address that ICMPv6 errors come from, and once more for ICMP and IPv4 (default: the first "
+        "global one of its kernel)",
+    )
+
+    removing = commands.add_parser(
+        "teardown", parents=[common], help="remove the router's backend", description=TEARDOWN
+    )
+    _home_agents(removing, help="only this home agent's endpoint; repeatable (default: all of the bridge)")
+
+    showing = commands.add_parser(
+        "status", parents=[common], help="show the router's backend; exit status 1 if something is missing"
+    )
+    showing.add_argument("--json", action="store_true", help="as JSON")
+
+    running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM", description=RUN)
+    running.add_argument(
+        "--controller",
+        required=True,
+        type=url_argument,
+        metavar="URL",
+        help="the controller's REST API, http://HOST:PORT",
+    )
+    add_options(running)
+    logs.add_options(running)
+
+    checking = commands.add_parser(
+        "doctor", help="check this host end to end, and say what to do; exit status 1 if something does not work"
+    )
+    checking.add_argument("--bridge", help="the router's Open vSwitch bridge (default: check the kernel only)")
+    _database(checking)
+    checking.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--db", help="Open vSwitch database, as for ovs-vsctl (default: the system's)")
+
+
+def _home_agents(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument(
+        "--home-agent", action="append", default=[], type=argument(home_agent_address), metavar="ADDRESS", help=help
+    )

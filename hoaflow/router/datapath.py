@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tunnel endpoint's kernel state: read it, bring it to what is desired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hoaflow.addresses import parse_prefix
+from hoaflow.logs import Log
+from hoaflow.router.endpoint import KERNEL_SIDE, TOUT
+from hoaflow.router.ovsdb import EndpointRecord
+from hoaflow.router.plan import Desired, Installed, Plan, plan
+from hoaflow.tunnel import links
+from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.namespace import cookie
+from hoaflow.tunnel.nft import NftError
+from hoaflow.tunnel.pairs import Pair, PairFilter
+from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
+
+LOG = Log("router")
+
+KernelError = (TunnelError, OSError)
+
+NO_IPV4 = (
+    "the router's kernel did not forward IPv4 when its tunnel endpoint was set up: sysctl -w net.ipv4.ip_forward=1, "
+    "then hoaflow-router setup again"
+)
+
+
+def carries_ipv4(namespace: str) -> bool:
+    """Whether an endpoint was set up for IPv4 home addresses. Raises NamespaceError."""
+    return links.sysctl(namespace, "all.forwarding", "ipv4") == "1"
+
+
+class Datapath:
+    """The routes and pairs of one endpoint. What it last read and did is remembered; `forget` has it read
+    anew. `cookie`: of its namespace, when `made_anew` last looked; 0 when there was none.
+    """
+
+    def __init__(self, record: EndpointRecord) -> None:
+        self.record = record
+        self._installed: Installed | None = None
+        self._leftover: Plan | None = None
+        self._failed: set[str] = set()
+        self.cookie = 0
+
+    def forget(self) -> None:
+        """Read the kernel before the next change: what is remembered may be wrong."""
+        self._installed = None
+
+    def made_anew(self) -> bool:
+        """Whether the namespace is another one than at the last call (setup was run again, or teardown)."""
+        try:
+            found = cookie(self.record.namespace)
+        except KernelError:
+            found = 0
+        if found == self.cookie:
+            return False
+        self.cookie = found
+        self.forget()
+        return True
+
+    def care_of_address(self, home_address: str) -> str | None:
+        """Where the endpoint tunnels a home address (or prefix), as last read or done; None for nowhere."""
+        installed = self._installed
+        return None if installed is None else installed.routes.get(home_address)
+
+    def apply(self, desired: Desired) -> dict[str, str]:
+        """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
+
+        Changes nothing that is right already, and tries again what has failed. What is not desired any more stays
+        until `tidy`: packets for it may still be under way, and nobody waits for its end.
+        """
+        changed = desired.take_changed()
+        try:
+            if self._installed is None:
+                self._installed, changed = self._read(), None
+            if changed is not None:
+                changed |= self._failed | (self._leftover.dropped if self._leftover else set())
+            todo = plan(desired, self._installed, changed)
+            failed = self._add(todo, self._installed) if todo else {}
+        except KernelError as error:
+            self.forget()
+            return dict.fromkeys(desired.tunnels, str(error))
+        self._leftover, self._failed = todo, set(failed)
+        return failed
+
+    def tidy(self) -> None:
+        """Remove what the last `apply` found there and not desired; what fails is found again by the next."""
+        todo, self._leftover = self._leftover, None
+        if todo is None or not (todo.drop_routes or todo.drop_pairs):
+            return
+        try:
+            self._drop(todo)
+        except KernelError as error:
+            LOG.warning("leftovers", home_agent=self.record.home_agent, reason=error)
+            self.forget()
+
+    def _pairs(self) -> PairFilter:
+        return PairFilter(self.record.namespace, self.record.home_agent)
+
+    def _read(self) -> Installed:
+        with Seg6Routes(self.record.namespace) as routes:
+            return Installed(routes.installed(), self._pairs().installed())
+
+    def _add(self, todo: Plan, installed: Installed) -> dict[str, str]:
+        failed = dict.fromkeys((home for home in todo.set_routes if ":" not in home), NO_IPV4)
+        if failed and carries_ipv4(self.record.namespace):
+            failed = {}
+        pairs = [pair for pair in todo.add_pairs if pair.inner_source not in failed]
+        failed |= self._accept(self._pairs(), pairs)
+        installed.accept(pair for pair in pairs if pair.inner_source not in failed)
+        segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
+        if segments:
+            with Seg6Routes(self.record.namespace) as routes:
+                refused = routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
+            installed.routes.update((home, care_of) for home, care_of in segments.items() if home not in refused)
+            failed |= refused
+        return failed
+
+    def _drop(self, todo: Plan) -> None:
+        if todo.drop_routes:
+            with Seg6Routes(self.record.namespace) as routes:
+                refused = routes.remove_all(todo.drop_routes)
+            if refused:
+                raise Seg6Error("; ".join(f"{home}: {reason}" for home, reason in refused.items()))
+        self._pairs().remove(todo.drop_pairs)
+        if self._installed is not None:
+            for home in todo.drop_routes:
+                del self._installed.routes[home]
+            self._installed.refuse(todo.drop_pairs)
+
+    @staticmethod
+    def _accept(filter_: PairFilter, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Add pairs; prefixes one at a time if together they are refused.
+
+        nft takes a prefix around those that are there, but none inside them: so the longest come first.
+        """
+        prefixes = [pair for pair in pairs if "/" in pair.inner_source]
+        prefixes.sort(key=lambda pair: parse_prefix(pair.inner_source).length, reverse=True)
+        filter_.add(pair for pair in pairs if "/" not in pair.inner_source)
+        try:
+            filter_.add(prefixes)
+            return {}
+        except NftError:
+            failed = {}
+            for pair in prefixes:
+                try:
+                    filter_.add([pair])
+                except NftError as error:
+                    failed[pair.inner_source] = str(error)
+            return failed

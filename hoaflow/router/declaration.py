@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tunnel endpoint consists of, declared: setup, status, doctor and the agent's comparison follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE
+from hoaflow.router.endpoint import (
+    ENC_IN,
+    ENC_IN_SIDE,
+    ENC_OUT,
+    ENC_OUT_SIDE,
+    ENDS_MTU,
+    ERRORS_RULE,
+    ERRORS_TABLE,
+    INGRESS_RULE,
+    INGRESS_TABLE,
+    IPV4_PAYLOAD_RULE,
+    IPV4_PAYLOAD_TABLE,
+    IPV6_PAYLOAD_RULE,
+    IPV6_PAYLOAD_TABLE,
+    KEPT_BACK_MARK,
+    KEPT_BACK_RULE,
+    KERNEL_SIDE,
+    KERNEL_SIDE_IPV4,
+    LEFT_RULE,
+    MINIMUM_MTU,
+    PLAIN_IPV4_RULE,
+    PLAIN_RULE,
+    PLAIN_TABLE,
+    TIN,
+    TOUT,
+    TOUT_SIDE,
+    Endpoint,
+    tunnel_mtu,
+)
+from hoaflow.router.errors import RouterError
+from hoaflow.router.ovsdb import Ovsdb
+from hoaflow.router.packet_filter import endpoint_tables, kernel_tables
+from hoaflow.router.port import BridgePort, NoOffloads, Recorded
+from hoaflow.tunnel import links, outer_header
+from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.namespace import Namespace
+from hoaflow.tunnel.objects import (
+    FixedNeighbour,
+    Free,
+    HostSetting,
+    IpAddress,
+    Mac,
+    Mtu,
+    NamedNamespace,
+    NftTable,
+    OnlyAddresses,
+    OnlyTables,
+    Setting,
+    Up,
+    Veth,
+)
+from hoaflow.tunnel.pairs import IPV4, IPV4_MARK, IPV6, IPV6_MARK, PairFilter
+from hoaflow.tunnel.routing import (
+    KERNELS_RULES,
+    Decapsulation,
+    LocalRoute,
+    OnlyRoutes,
+    OnlyRules,
+    Route,
+    Rule,
+    TunnelSource,
+)
+
+FAMILIES = {AF_INET6: "v6", AF_INET: "v4"}
+ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
+IPPROTO_ICMPV6 = 58
+NO_FORWARDING = "the router's kernel does not forward IPv6, so what leaves the tunnel is lost"
+
+
+@dataclass(frozen=True)
+class IcmpSource(IpAddress):
+    """An address that the endpoint's ICMP errors come from, of the router's own."""
+
+    def __str__(self) -> str:
+        return f"ICMP{FAMILIES[links.family_of(self.address)]} errors from {self.address}"
+
+
+@dataclass(frozen=True)
+class SomeIcmpSource:
+    """That there is an IPv6 address for ICMPv6 errors: never as declared, as it stands where none was found."""
+
+    def __str__(self) -> str:
+        return "an address for ICMPv6 errors"
+
+    def difference(self, look: Look) -> str | None:
+        return (
+            "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
+            "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
+        )
+
+    def make(self) -> None:
+        raise RouterError(str(self.difference(Look())))
+
+    def remove(self) -> None:
+        """Nothing of it is there."""
+
+
+def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Declared]:
+    """The objects of an endpoint, in the order in which they are made: the record first, so that teardown finds what
+    was half made; the OVS port last: what it leads to is ready.
+
+    `userspace`: whether the bridge's datapath is. Raises TunnelError when the router's kernel cannot be read.
+    """
+    return [
+        HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
+        Recorded(ovsdb, endpoint.bridge, endpoint.record),
+        *_namespace(endpoint),
+        *_links(endpoint),
+        *_icmp_sources(endpoint),
+        *_routing(endpoint),
+        *_filters(endpoint),
+        *((NoOffloads(where, name) for where, name in _ends(endpoint)[:2]) if userspace else ()),
+        BridgePort(ovsdb, endpoint.bridge, endpoint.port, endpoint.record.facts),
+    ]
+
+
+def forwards_ipv4(endpoint: Endpoint) -> bool:
+    """Whether the router's kernel forwards IPv4. Raises TunnelError."""
+    return links.sysctl(endpoint.kernel_namespace, "all.forwarding", "ipv4") == "1"
+
+
+def _namespace(endpoint: Endpoint) -> list[Declared]:
+    name = endpoint.namespace
+    settings = [
+        ("ipv6", "all.disable_ipv6", "0"),
+        ("ipv6", "all.forwarding", "1"),
+        ("ipv6", "default.addr_gen_mode", "1"),
+        # IPv4 is carried where the router's kernel forwards it.
+        ("ipv4", "all.forwarding", str(int(forwards_ipv4(endpoint)))),
+        # Whence packets may come is OpenFlow's and the pair filter's to say. A new namespace has the settings of the
+        # host, and an interface the stricter one of `all` and its own.
+        ("ipv4", "all.rp_filter", "0"),
+        ("ipv4", "default.rp_filter", "0"),
+        # What the router itself sends has the address that errors are sent from here.
+        ("ipv4", "all.accept_local", "1"),
+    ]
+    return [NamedNamespace(name), *(Setting(name, *setting) for setting in settings), Up(name, "lo")]
+
+
+def _ends(endpoint: Endpoint) -> list[tuple[Namespace, str]]:
+    """All ends of the veth pairs; those that a datapath looks at first."""
+    inside = endpoint.namespace
+    ends: list[tuple[Namespace, str]] = [(None, endpoint.port), (inside, TIN)]
+    ends += [(endpoint.kernel_namespace, endpoint.kernel_port)]
+    return ends + [(inside, name) for name in (TOUT, ENC_IN, ENC_OUT)]
+
+
+def _links(endpoint: Endpoint) -> list[Declared]:
+    inside, kernel = endpoint.namespace, endpoint.kernel_namespace
+    mtu, mtu_inside = ENDS_MTU, max(tunnel_mtu(endpoint.mtu), MINIMUM_MTU)
+    macs = {name: endpoint.mac if name == TIN else endpoint.mac_of(name) for _, name in _ends(endpoint)}
+    pairs_of_ends: list[tuple[Namespace, str, str, int]] = [
+        (None, endpoint.port, TIN, mtu),
+        (kernel, endpoint.kernel_port, TOUT, mtu),
+        (inside, ENC_IN, ENC_OUT, mtu_inside),
+    ]
+    found: list[Declared] = [
+        Veth(where, name, macs[name], inside, peer, macs[peer], size) for where, name, peer, size in pairs_of_ends
+    ]
+    for where, name in _ends(endpoint):
+        size = mtu_inside if name in (ENC_IN, ENC_OUT) else mtu
+        found += [Mac(where, name, macs[name]), Mtu(where, name, size)]
+        if name != endpoint.port:
+            found.append(Free(where, name))  # the port is Open vSwitch's
+    forwarding = str(int(forwards_ipv4(endpoint)))
+    # Open vSwitch's end is no interface of the host's own IPv6; the other ends have fixed addresses.
+    settings: list[tuple[Namespace, str, str, str]] = [
+        (None, "ipv6", f"{endpoint.port}.disable_ipv6", "1"),
+        (kernel, "ipv6", f"{endpoint.kernel_port}.disable_ipv6", "0"),
+        (kernel, "ipv6", f"{endpoint.kernel_port}.addr_gen_mode", "1"),
+        # Home addresses are routed elsewhere, so the strict check would drop what comes out of the tunnel. Of `all` and
+        # the interface the greater value counts: loose, not off. And errors come from an address of the router's own.
+        (kernel, "ipv4", f"{endpoint.kernel_port}.rp_filter", "2"),
+        (kernel, "ipv4", f"{endpoint.kernel_port}.accept_local", "1"),
+        (kernel, "ipv4", f"{endpoint.kernel_port}.forwarding", forwarding),
+    ]
+    for name in (TIN, TOUT, ENC_IN, ENC_OUT):
+        settings += [
+            (inside, "ipv6", f"{name}.disable_ipv6", "0"),
+            (inside, "ipv4", f"{name}.rp_filter", "0"),
+            (inside, "ipv4", f"{name}.forwarding", forwarding),
+        ]
+    found += [Setting(*setting) for setting in settings]
+    found += [Up(where, name) for where, name in _ends(endpoint)]
+    found += [
+        IpAddress(kernel, endpoint.kernel_port, KERNEL_SIDE, 64),
+        IpAddress(inside, TOUT, TOUT_SIDE, 64),
+        IpAddress(inside, ENC_IN, ENC_IN_SIDE, 64),
+        IpAddress(inside, ENC_OUT, ENC_OUT_SIDE, 64),
+        # The loose check takes nothing in by an interface without IPv4 address. Of link scope: never a source.
+        IpAddress(kernel, endpoint.kernel_port, KERNEL_SIDE_IPV4, 32, no_source=True),
+        FixedNeighbour(inside, ENC_IN, ENC_OUT_SIDE, macs[ENC_OUT]),
+        FixedNeighbour(inside, TOUT, KERNEL_SIDE, macs[endpoint.kernel_port]),
+    ]
+    return found
+
+
+def _icmp_sources(endpoint: Endpoint) -> list[Declared]:
+    inside, sources = endpoint.namespace, endpoint.icmp_sources
+    found: list[Declared] = [IcmpSource(inside, "lo", address, 128 if ":" in address else 32) for address in sources]
+    if not any(":" in address for address in sources):
+        found.append(SomeIcmpSource())
+    return [*found, OnlyAddresses(inside, "lo", sources)]
+
+
+def _routing(endpoint: Endpoint) -> list[Declared]:
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    routes = [
+        Route(inside, ANY_IPV6, KERNEL_SIDE, TOUT),
+        Route(inside, ANY_IPV4, KERNEL_SIDE, TOUT),
+        Route(inside, ANY_IPV6, KERNEL_SIDE, TOUT, PLAIN_TABLE),
+        Route(inside, ANY_IPV4, KERNEL_SIDE, TOUT, PLAIN_TABLE),
+        Route(inside, ANY_IPV6, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
+        Route(inside, ANY_IPV4, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
+        Route(inside, f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
+    ]
+    rules = [
+        *(Rule(inside, kernels, table, family) for kernels, table in KERNELS_RULES.items() for family in FAMILIES),
+        *(Rule(inside, INGRESS_RULE, INGRESS_TABLE, family, iifname=TIN) for family in FAMILIES),
+        # What is too long for a tunnel packet goes to the home agent.
+        *(Rule(inside, KEPT_BACK_RULE, PLAIN_TABLE, f, iifname=ENC_OUT, fwmark=KEPT_BACK_MARK) for f in FAMILIES),
+        Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
+        Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
+        Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
+        # What is within some tunnel packets is the home agent's: they go on as they are.
+        Rule(inside, LEFT_RULE, PLAIN_TABLE, iifname=TIN, fwmark=KEPT_BACK_MARK),
+        Rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK),
+        Rule(inside, IPV6_PAYLOAD_RULE, IPV6_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV6_MARK),
+    ]
+    tables = (MAIN_TABLE, INGRESS_TABLE, PLAIN_TABLE, ERRORS_TABLE, IPV6_PAYLOAD_TABLE, IPV4_PAYLOAD_TABLE)
+    return [
+        *routes,
+        *rules,
+        LocalRoute(inside, home_agent, ERRORS_TABLE),
+        TunnelSource(inside, home_agent),
+        Decapsulation(inside, home_agent, TOUT, PLAIN_TABLE, IPV6_PAYLOAD_TABLE),
+        Decapsulation(inside, home_agent, TOUT, KERNEL_SIDE_IPV4, IPV4_PAYLOAD_TABLE),
+        *(OnlyRoutes(inside, family, table) for family in FAMILIES for table in tables),
+        *(
+            OnlyRules(inside, family, frozenset(rule.preference for rule in rules if rule.family == family))
+            for family in FAMILIES
+        ),
+    ]
+
+
+def _filters(endpoint: Endpoint) -> list[Declared]:
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    tables = (
+        PairFilter(inside, home_agent, KEPT_BACK_MARK).table,
+        outer_header.table(home_agent),
+        *endpoint_tables(endpoint),
+    )
+    return [
+        *(NftTable(inside, table) for table in tables),
+        OnlyTables(inside, frozenset((table.family, table.name) for table in tables)),
+        *(NftTable(endpoint.kernel_namespace, table) for table in kernel_tables(endpoint)),
+    ]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell correspondents of ICMPv6 errors within the endpoints' tunnels (RFC 2473 §8), while the agent waits elsewhere.
+
+`hoaflow.router.packet_filter` has the router's kernel copy the errors into the endpoint that their packets came from.
+Errors that no answer helps against (`hoaflow.tunnel.icmp_errors.cannot_shrink`) take the home address off the tunnel
+for a while: the home agent, which can send fragments, carries it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from hoaflow.logs import Log
+from hoaflow.router.datapath import Datapath
+from hoaflow.router.ovsdb import EndpointRecord
+from hoaflow.tunnel.error_relay import ErrorRelay
+from hoaflow.tunnel.icmp_errors import cannot_shrink
+from hoaflow.tunnel.namespace import NamespaceError
+
+LOG = Log("router")
+
+KEPT_BACK = 600.0  # seconds: after that a path may be taken for wider (RFC 8201 §4)
+
+
+class ErrorRelays:
+    """One relay, with a thread of its own, for each endpoint; `follow` before the agent waits, `close` at its end."""
+
+    def __init__(self) -> None:
+        self._running: dict[Datapath, _Running] = {}
+
+    def follow(self, datapaths: Iterable[Datapath]) -> None:
+        """Relay for these endpoints and no others; for one whose namespace was made anew, begin anew."""
+        wanted = list(datapaths)
+        for datapath, running in list(self._running.items()):
+            if datapath not in wanted or running.cookie != datapath.cookie:
+                running.close()
+                del self._running[datapath]
+        for datapath in wanted:
+            if datapath not in self._running and datapath.cookie:
+                try:
+                    self._running[datapath] = _Running(datapath)
+                except (NamespaceError, OSError) as error:
+                    LOG.warning("error-relay", home_agent=datapath.record.home_agent, problem=error)
+
+    def kept_back(self, datapath: Datapath) -> dict[str, str]:
+        """Return {home address: reason} of what cannot be carried because its path is too narrow."""
+        running = self._running.get(datapath)
+        return {} if running is None else running.kept_back(time.monotonic())
+
+    def close(self) -> None:
+        """End all threads."""
+        self.follow(())
+
+
+class _Running:
+    """A relay at work."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self.cookie = datapath.cookie
+        self._record: EndpointRecord = datapath.record
+        self._carried: Callable[[str], str | None] = datapath.care_of_address
+        # home address or prefix: (care-of address, until when, octets that fit)
+        self._narrow: dict[str, tuple[str, float, int]] = {}
+        self._relay = ErrorRelay(self._record.home_agent, self._bound, self._record.namespace)
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=f"errors {self._record.home_agent}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._wake.close()
+        self._thread.join()
+        self._woken.close()
+        self._relay.close()
+
+    def kept_back(self, now: float) -> dict[str, str]:
+        for home, (care_of_address, until, _) in list(self._narrow.items()):
+            if now >= until or self._carried(home) != care_of_address:
+                del self._narrow[home]
+        return {
+            home: f"the path to care-of address {care_of_address} carries {room} octets within the tunnel, and no "
+            f"smaller packets can be asked for: the home agent can send fragments"
+            for home, (care_of_address, _, room) in list(self._narrow.items())
+        }
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._relay, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while all(key.fileobj is self._relay for key, _ in selector.select()):
+                for error in self._relay.relay():
+                    LOG.debug("tunnel-error", kind=error.kind, home_address=error.inner_destination, room=error.room)
+                    home = self._home(error.inner_destination)
+                    if home is not None and cannot_shrink(error):
+                        until = time.monotonic() + KEPT_BACK
+                        self._narrow[home] = (error.outer_destination, until, error.room)
+
+    def _bound(self, address: str, care_of_address: str) -> bool:
+        home = self._home(address)
+        return home is not None and self._carried(home) == care_of_address
+
+    def _home(self, address: str) -> str | None:
+        """The home address, or the longest mobile network prefix, that the endpoint carries and that covers ADDRESS."""
+        if self._carried(address) is not None:
+            return address
+        packed = ipaddress.ip_address(address)
+        for length in range(packed.max_prefixlen - 1, 0, -1):
+            prefix = str(ipaddress.ip_network((packed, length), strict=False))
+            if self._carried(prefix) is not None:
+                return prefix
+        return None

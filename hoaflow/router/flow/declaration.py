@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the `flow` backend consists of, declared: setup, teardown, status, doctor and the agent's comparison follow."""
+
+from __future__ import annotations
+
+from hoaflow.router.declaration import NO_FORWARDING
+from hoaflow.router.flow.kernel import TUNNEL_MAC
+from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
+from hoaflow.router.flow.record import DEVICE, HWADDR, LINK, RECEIVE, ROLE, TRANSMIT, FlowRecord
+from hoaflow.router.flow.tc import Ethernet, Hook
+from hoaflow.router.ovsdb import Ovsdb
+from hoaflow.router.packet_filter import flow_tables
+from hoaflow.router.port import BridgePort, FixedMac
+from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
+
+SYSTEM_MTU = 65000  # octets, what Open vSwitch gives its system devices
+NO_IPV6 = "the bridge's own interface has no IPv6"
+
+
+def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]:
+    """The objects of a bridge's backend, in the order in which they are made.
+
+    The ports are the first of it that is changed: they tell what else there is, and what the bridge was like before.
+    """
+    settings = [(f"{name}.forwarding", "1", NO_FORWARDING) for name in ("all", bridge)]
+    settings.append((f"{bridge}.disable_ipv6", "0", NO_IPV6))
+    return [
+        BridgeInterface(bridge),
+        *(HostSetting(None, "ipv6", *setting) for setting in settings),
+        *_ports(bridge, record, ovsdb),
+        *([FixedMac(ovsdb, bridge, record.mac)] if HWADDR in record.changed else []),
+        Mac(None, bridge, record.mac),
+        BridgeUp(None, bridge, LINK in record.changed),
+        TunnelDevice(DEVICE),
+        Free(None, DEVICE),
+        Setting(None, "ipv6", f"{DEVICE}.disable_ipv6", "0"),
+        Setting(None, "ipv6", f"{DEVICE}.addr_gen_mode", "1"),
+        *(Up(None, name) for name in (DEVICE, record.transmit_device, record.receive_device)),
+        *(Roomy(None, name, SYSTEM_MTU) for name in (record.transmit_device, record.receive_device)),
+        IpAddress(None, DEVICE, record.decapsulation_address, 128, no_source=True),
+        # mirred takes the Ethernet header off, as the tunnel device carries none.
+        Diverted(record.transmit_device, Hook.EGRESS, DEVICE, receive=False),
+        Diverted(DEVICE, Hook.INGRESS, record.receive_device, receive=True, header=Ethernet(TUNNEL_MAC, TUNNEL_MAC)),
+        *(NftTable(None, table) for table in flow_tables(bridge)),
+    ]
+
+
+def _ports(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]:
+    """The two flow-based Geneve ports.
+
+    tos=inherit: the outer header gets the inner one's traffic class (RFC 2473 §6.4), ECN included.
+    """
+    return [
+        BridgePort(
+            ovsdb,
+            bridge,
+            name,
+            record.facts | {ROLE: role},
+            "geneve",
+            {"remote_ip": "flow", "local_ip": "flow", "key": "0", "dst_port": str(udp), "tos": "inherit"},
+            device,
+        )
+        for role, name, udp, device in (
+            (TRANSMIT, record.transmit_port, record.transmit_udp, record.transmit_device),
+            (RECEIVE, record.receive_port, record.receive_udp, record.receive_device),
+        )
+    ]

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router doctor`: what a host can do for hoaflow and whether it does, each line with what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hoaflow.router.endpoint import OUTER_HEADER, Endpoint
+from hoaflow.router.errors import RouterError
+from hoaflow.router.firewall import ALLOW, what_drops
+from hoaflow.router.flow import record, selftest
+from hoaflow.router.flow.kernel import features
+from hoaflow.router.flow.record import FlowRecord
+from hoaflow.router.flow.status import checks_sources_strictly, forwards_ipv4, problems
+from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.router.status import status as route_status
+from hoaflow.tunnel import links
+from hoaflow.tunnel.errors import TunnelError
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+PROGRAMS = {"ovs-vsctl": "openvswitch-switch", "ovs-ofctl": "openvswitch-switch", "nft": "nftables"}
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, how it is (OK, WARNING, FAILED), and what to do (empty when it is fine)."""
+
+    check: str
+    result: str
+    detail: str
+    help: str = ""
+
+
+def kernel_findings() -> list[Finding]:
+    """Whether this host's kernel can run the flow backend. Raises RouterError without root."""
+    return [
+        Finding(feature.what, FAILED, feature.problem, feature.help)
+        if feature.problem
+        else Finding(feature.what, OK, "works")
+        for feature in features()
+    ]
+
+
+def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
+    """Everything about a bridge, end to end. Raises RouterError without root."""
+    for program, package in PROGRAMS.items():
+        if shutil.which(program) is None:
+            yield Finding(program, FAILED, "not found", f"install Debian's package {package}")
+    try:
+        bridge = ovsdb.bridge(bridge_name)
+    except RouterError as error:
+        yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, and name one of `ovs-vsctl list-br`")
+        return
+    flow = record.FlowPorts(ovsdb).record(bridge_name)
+    # What the flow backend needs fails a host only if it is to have it, and is no matter where the other one is.
+    for finding in [] if bridge.endpoints else kernel_findings():
+        yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
+    yield _datapath(bridge, flow)
+    if flow is not None:
+        yield from _ipv4(bridge_name)
+        yield from _flow_backend(flow, bridge, ovsdb)
+    elif bridge.endpoints:
+        yield from _route_backend(bridge_name, ovsdb)
+    else:
+        yield Finding("backend", FAILED, "not set up", f"run hoaflow-router setup --bridge {bridge_name}")
+
+
+def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
+    if not bridge.dpid:
+        return Finding("datapath", FAILED, "the bridge has no datapath yet", "start ovs-vswitchd")
+    kind = bridge.datapath_type or "system"
+    if kind == "system":
+        return Finding("datapath", OK, "the kernel's (system)")
+    if bridge.endpoints:
+        return Finding("datapath", OK, f"{kind}, which the route backend can do with")
+    return Finding(
+        "datapath",
+        FAILED if flow else WARNING,
+        f"{kind}: good for the route backend only",
+        f"for the flow backend: ovs-vsctl set bridge {bridge.name} datapath_type=system",
+    )
+
+
+def _ipv4(bridge: str) -> Iterator[Finding]:
+    if links.link(None, bridge) is None:
+        return  # said elsewhere
+    without = "IPv4 home addresses stay with the home agent"
+    yield (
+        Finding(f"IPv4 forwarding ({bridge})", OK, "on")
+        if forwards_ipv4(bridge)
+        else Finding(
+            f"IPv4 forwarding ({bridge})",
+            WARNING,
+            f"off: {without}",
+            "sysctl -w net.ipv4.ip_forward=1",
+        )
+    )
+    yield (
+        Finding("rp_filter", WARNING, f"strict: {without}", f"sysctl -w net.ipv4.conf.{bridge}.rp_filter=2")
+        if checks_sources_strictly(bridge)
+        else Finding("rp_filter", OK, "not strict")
+    )
+
+
+def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
+    broken = problems(flow, bridge.name, ovsdb)
+    for problem in broken:
+        what, _, remedy = problem.partition(": ")
+        yield Finding("tunnel", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
+    if not broken:
+        yield Finding("tunnel", OK, "ports, device, address, diversions and packet filter are as set up")
+    yield _mtu(bridge.name, ovsdb)
+    yield _tunnel_mtu(flow, bridge.name)
+    if not broken:
+        reason = selftest.round_trip(flow, bridge.name, ovsdb.db)
+        yield (
+            Finding("self-test packet", OK, "went through the tunnel and came back")
+            if reason is None
+            else Finding(
+                "self-test packet",
+                FAILED,
+                reason,
+                f"look for a packet filter that drops next header 41 (`nft list ruleset`), and for errors of the "
+                f"tunnel device (`ip -s link show {record.DEVICE}`)",
+            )
+        )
+
+
+def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
+    for endpoint in route_status(bridge, ovsdb):
+        for problem in endpoint.problems:
+            what, _, remedy = problem.partition(": ")
+            yield Finding(f"endpoint for {endpoint.home_agent}", FAILED, what, remedy)
+        if not endpoint.problems:
+            yield Finding(
+                f"endpoint for {endpoint.home_agent}", OK, f"{endpoint.routes} routes, {endpoint.pairs} pairs"
+            )
+    for record_ in ovsdb.bridge(bridge).endpoints:
+        yield _firewall(Endpoint(bridge, record_.home_agent, record_.kernel_namespace or None))
+
+
+def _firewall(endpoint: Endpoint) -> Finding:
+    check = f"firewall, from {endpoint.kernel_port}"
+    try:
+        reason = what_drops(endpoint)
+    except TunnelError as error:
+        return Finding(check, WARNING, f"not tried: {error}", "look for a packet filter: `nft list ruleset`")
+    if reason is None:
+        return Finding(check, OK, "what leaves the tunnel gets through")
+    return Finding(check, FAILED, f"what leaves the tunnel is dropped: {reason}", ALLOW)
+
+
+def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
+    """A packet out of the tunnel, or on its way there, must fit through the bridge's own interface."""
+    own = links.link(None, bridge)
+    mtus = {}
+    for port in ovsdb.run("list-ports", bridge).split():
+        if (found := links.link(None, port)) is not None:
+            mtus[port] = found["mtu"]
+    if own is None or not mtus or own["mtu"] >= max(mtus.values()):
+        return Finding("MTU", OK, f"{own['mtu'] if own else '-'} on {bridge}, no port has more")
+    widest = max(mtus, key=lambda port: mtus[port])
+    return Finding(
+        "MTU",
+        WARNING,
+        f"{own['mtu']} on {bridge}, {mtus[widest]} on its port {widest}: full-sized tunnel packets are dropped",
+        f"ovs-vsctl set interface {bridge} mtu_request={mtus[widest]}",
+    )
+
+
+def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
+    """A packet that fits into a tunnel must fit through the links with the tunnel's header, too."""
+    own, needed = links.link(None, bridge), flow.mtu + OUTER_HEADER
+    if own is None or own["mtu"] >= needed:
+        return Finding("MTU in tunnels", OK, str(flow.mtu))
+    return Finding(
+        "MTU in tunnels",
+        WARNING,
+        f"{flow.mtu} needs links of {needed}, and {bridge} has {own['mtu']}: IPv4 packets between the two are lost",
+        f"hoaflow-router setup --bridge {bridge} --mtu {own['mtu']}",
+    )
+
+
+def verdict(found: list[Finding], bridge: str | None) -> str:
+    """What all findings come to, and what to do next."""
+    failed, warnings = (sum(finding.result == result for finding in found) for result in (FAILED, WARNING))
+    if failed:
+        told = f"{failed} of {len(found)} checks failed: do what stands below each, then run the doctor again"
+        other = "hoaflow-router setup --bridge BRIDGE --backend route --home-agent ADDRESS"
+        return told if bridge else f"{told}, or take the other backend: {other}"
+    if bridge is None:
+        return "this kernel can run the flow backend. Next: hoaflow-router setup --bridge BRIDGE"
+    works = f"bridge {bridge} can take traffic off its home agents"
+    if warnings:
+        works += f", with {warnings} warning{'s' * (warnings > 1)}"
+    return f"{works}. Next, unless it runs: hoaflow-router run --bridge {bridge} --controller URL"
+
+
+def table(found: list[Finding]) -> str:
+    """The findings for people: one line each, what to do below it."""
+    width = max(len(finding.check) for finding in found)
+    lines = []
+    for finding in found:
+        lines.append(f"{finding.result:7}  {finding.check:{width}}  {finding.detail}")
+        if finding.result != OK and finding.help:
+            lines.append(f"{'':9}{'':{width}}  → {finding.help}")
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether this kernel can do what the `flow` backend needs: each thing is tried in a network namespace made for it.
+
+A look for modules would not do: they may be built in, not loaded yet, or there and blocked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pyroute2 import IPRoute
+from pyroute2.netlink import genlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import GenericNetlinkSocket
+
+from hoaflow.linux import CLONE_NEWNET
+from hoaflow.router.errors import RouterError
+from hoaflow.router.flow.tc import Diversion, Ethernet, Hook, divert
+
+TUNNEL_MAC = "02:00:00:00:00:01"  # where nothing looks at it
+
+
+class Feature(NamedTuple):
+    """Something of the kernel: the modules that bring it, and why it is not there (empty: it is)."""
+
+    what: str
+    modules: str
+    problem: str
+
+    @property
+    def help(self) -> str:
+        """What the operator can do."""
+        return (
+            f"load it (`modprobe -a {self.modules}`); if the kernel has no such module, run a stock distribution "
+            f"kernel, or take --backend route, which needs none of this"
+        )
+
+
+def features() -> list[Feature]:
+    """Try everything that the `flow` backend needs. Raises RouterError without root."""
+    tries = {
+        ("Open vSwitch's kernel datapath", "openvswitch"): _openvswitch,
+        ("Geneve devices", "geneve"): _geneve,
+        ("collect-metadata ip6tnl devices", "ip6_tunnel"): _ip6tnl,
+        ("tc diversions", "sch_ingress cls_matchall act_mirred act_vlan"): _diversions,
+    }
+    problems = _in_new_namespace(lambda: [_problem(action) for action in tries.values()])
+    return [Feature(what, modules, problem) for (what, modules), problem in zip(tries, problems, strict=True)]
+
+
+def add_tunnel(netlink: IPRoute, name: str) -> None:
+    """A collect-metadata ip6tnl device that takes IPv4 and IPv6 payload (`type ip6tnl external mode any`)."""
+    netlink.link("add", ifname=name, kind="ip6tnl", ip6tnl_collect_metadata=True, ip6tnl_proto=0)
+
+
+def _openvswitch() -> None:
+    with GenericNetlinkSocket() as netlink:
+        netlink.bind("ovs_datapath", genlmsg)
+
+
+def _geneve() -> None:
+    with IPRoute() as netlink:
+        try:
+            netlink.link("add", ifname="probe", kind="geneve")
+        except NetlinkError as error:
+            # Known, but not without an identifier.
+            if error.code != errno.EINVAL:
+                raise
+
+
+def _ip6tnl() -> None:
+    with IPRoute() as netlink:
+        add_tunnel(netlink, "probe")
+
+
+def _diversions() -> None:
+    index = socket.if_nametoindex("lo")
+    header = Ethernet(TUNNEL_MAC, TUNNEL_MAC)
+    divert(Diversion(index, Hook.EGRESS, index, receive=False))
+    divert(Diversion(index, Hook.INGRESS, index, receive=True, header=header))
+
+
+def _problem(action: Callable[[], None]) -> str:
+    """Why the kernel refuses ACTION, empty if it does not."""
+    try:
+        action()
+    except NetlinkError as error:
+        return os.strerror(error.code)
+    except (OSError, RouterError) as error:
+        return str(error)
+    return ""
+
+
+def _in_new_namespace(function: Callable[[], list[str]]) -> list[str]:
+    """What FUNCTION returns in a network namespace of its own. Raises RouterError without root."""
+    results: list[list[str]] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "no network namespace to try the kernel in")
+            results.append(function())
+        except Exception as error:  # handed to the caller, whatever it is
+            errors.append(error)
+
+    if os.geteuid() != 0:
+        raise RouterError("root is needed to try what the kernel can do")
+    # A network namespace belongs to a thread: it, and what was tried in it, ends with the thread.
+    thread = threading.Thread(target=run, name="kernel features")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

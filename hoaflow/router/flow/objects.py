@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declare what the `flow` backend alone has; `hoaflow.tunnel` and `hoaflow.router.port` have all other kinds."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from hoaflow.router.errors import RouterError
+from hoaflow.router.flow import tc
+from hoaflow.router.flow.kernel import add_tunnel
+from hoaflow.router.flow.tc import Diversion, Ethernet, Hook
+from hoaflow.tunnel import links
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.objects import Mtu, Up
+from hoaflow.tunnel.rtnetlink import attributes
+
+IFLA_IPTUN_PROTO, IFLA_IPTUN_COLLECT_METADATA = 9, 19  # linux/if_tunnel.h
+
+
+@dataclass(frozen=True)
+class BridgeInterface:
+    """The bridge's own interface, between OpenFlow and the router's kernel: Open vSwitch's to make."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"the bridge's own interface {self.name}"
+
+    def difference(self, look: Look) -> str | None:
+        return None if self.name in look.links(None) else f"{self} is missing (is ovs-vswitchd running?)"
+
+    def make(self) -> None:
+        raise RouterError(f"{self} is missing (is ovs-vswitchd running?)")
+
+    def remove(self) -> None:
+        """It is not ours."""
+
+
+@dataclass(frozen=True)
+class BridgeUp(Up):
+    """That interface, up. `ours`: whether setup has found it down, and teardown is to leave it so."""
+
+    ours: bool = False
+
+    def remove(self) -> None:
+        if self.ours:
+            super().remove()
+
+
+@dataclass(frozen=True)
+class Roomy(Mtu):
+    """An interface's MTU, or more: Open vSwitch drops what is longer than its system devices' before tc gets it."""
+
+    def difference(self, look: Look) -> str | None:
+        return None if look.link(self.namespace, self.name).mtu >= self.mtu else super().difference(look)
+
+
+@dataclass(frozen=True)
+class TunnelDevice:
+    """The collect-metadata ip6tnl device: OpenFlow gives it each packet's tunnel, and is told it of those received."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"link {self.name} added (ip6tnl, collect-metadata)"
+
+    def difference(self, look: Look) -> str | None:
+        found = look.links(None).get(self.name)
+        if found is None:
+            return f"link {self.name} is missing"
+        data = dict(attributes(found.data)) if found.kind == "ip6tnl" else {}
+        if IFLA_IPTUN_COLLECT_METADATA in data and data.get(IFLA_IPTUN_PROTO) == b"\0":
+            return None
+        return f"link {self.name} is no collect-metadata ip6tnl device for IPv6 and IPv4"
+
+    def make(self) -> None:
+        self.remove()
+        with links.netlink(None) as ipr:
+            try:
+                add_tunnel(ipr, self.name)
+            except NetlinkError as error:
+                if error.code != errno.EEXIST:
+                    raise
+                raise RouterError(
+                    "the kernel has a collect-metadata ip6tnl device already (`ip -d link show type ip6tnl`), and "
+                    "room for one only: remove it, or use --backend route"
+                ) from error
+
+    def remove(self) -> bool:
+        return links.remove_link(None, self.name)
+
+
+@dataclass(frozen=True)
+class Diverted:
+    """All packets of an interface, at one of its tc hooks, go into another one; no other filter is at that hook.
+
+    `receive`: as if received there; else they are sent there. `header`: the Ethernet header put before them.
+    """
+
+    name: str
+    hook: Hook
+    to: str
+    receive: bool
+    header: Ethernet | None = None
+
+    def __str__(self) -> str:
+        if self.receive:
+            return f"tc: what {self.name} gets comes in at {self.to}"
+        return f"tc: what leaves {self.name} goes to {self.to}"
+
+    def difference(self, look: Look) -> str | None:
+        wanted = self._wanted(look)
+        found = tc.installed(wanted.interface, self.hook)
+        if [filter_.diversion for filter_ in found] == [wanted]:
+            return None
+        state = "is missing" if not found else "has been changed" if len(found) == 1 else "is not alone"
+        return f"the tc {self.hook.name.lower()} diversion of {self.name} to {self.to} {state}"
+
+    def make(self) -> None:
+        with Look() as look:
+            tc.divert(self._wanted(look))
+
+    def remove(self) -> bool:
+        with Look() as look:
+            return tc.undivert(look.link(None, self.name).number, self.hook)
+
+    def _wanted(self, look: Look) -> Diversion:
+        interface, to = look.link(None, self.name).number, look.link(None, self.to).number
+        return Diversion(interface, self.hook, to, self.receive, self.header)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the `flow` backend on a bridge, and leave nothing of it. Idempotent; undone when it fails."""
+
+from __future__ import annotations
+
+from hoaflow.router.errors import RouterError
+from hoaflow.router.flow import record
+from hoaflow.router.flow.declaration import declaration
+from hoaflow.router.flow.kernel import features
+from hoaflow.router.flow.record import HWADDR, LINK, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts, FlowRecord
+from hoaflow.router.lock import alone
+from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.router.port import InDatabase
+from hoaflow.tunnel import links
+from hoaflow.tunnel.declaration import Say, set_up, tear_down
+
+
+def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
+    """Why this host cannot have the flow backend on this bridge, with what would help; None if it can."""
+    # First: no use in asking for a datapath that this kernel has not.
+    for feature in features():
+        if feature.problem:
+            return f"this kernel lacks {feature.what} ({feature.problem}): {feature.help}"
+    if bridge.datapath_type not in ("", "system"):
+        return (
+            f"bridge {bridge.name} has the {bridge.datapath_type} datapath, and the tunnel needs the kernel's "
+            f"(`ovs-vsctl set bridge {bridge.name} datapath_type=system`)"
+        )
+    if links.link(None, bridge.name) is None:
+        return (
+            f"bridge {bridge.name} has no interface in this network namespace: Open vSwitch and the router's kernel "
+            f"have to be in one, and hoaflow-router run there"
+        )
+    owner = ports.other_bridge(bridge.name)
+    if owner is not None:
+        return f"bridge {owner} has the flow backend already, and a host has it once"
+    return None
+
+
+def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, mtu: int, say: Say) -> bool:
+    """Make what is missing; False when all was there already. Raises TunnelError after undoing what it did.
+
+    `mtu`: what a packet within the tunnels may have, in octets.
+    """
+    with alone():
+        ports = FlowPorts(ovsdb)
+        _check(bridge, ports, transmit_udp, receive_udp)
+        present = ports.record(bridge.name)
+        if present is None:
+            wanted = _new(bridge.name, ports, transmit_udp, receive_udp, mtu)
+        else:
+            wanted = present._replace(mtu=mtu)
+        return set_up(declaration(bridge.name, wanted, ovsdb), say) > 0
+
+
+def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
+    """Remove the flow backend of a bridge; False when nothing of it was there. Raises TunnelError."""
+    with alone():
+        ports = FlowPorts(ovsdb)
+        if not ports.names(bridge) and ports.other_bridge(bridge) is not None:
+            return False
+        # Without a record the names are known all the same, but not what the bridge was like before.
+        present = ports.record(bridge) or record.plan(bridge, TRANSMIT_UDP, RECEIVE_UDP, 0, "")
+        declared = declaration(bridge, present, ovsdb)
+        if not ports.names(bridge):
+            declared = [each for each in declared if not isinstance(each, InDatabase)]
+        return tear_down(declared, say) > 0
+
+
+def _new(bridge: str, ports: FlowPorts, transmit_udp: int, receive_udp: int, mtu: int) -> FlowRecord:
+    """The record of a bridge that has no flow backend yet: flows will name its MAC address, so it has to stay."""
+    interface, fixed = links.link(None, bridge), ports.fixed_mac(bridge)
+    assert interface is not None, "checked before"
+    changed = {what for what, missing in ((LINK, not interface["up"]), (HWADDR, fixed is None)) if missing}
+    return record.plan(bridge, transmit_udp, receive_udp, mtu, fixed or interface["mac"], frozenset(changed))
+
+
+def _check(bridge: Bridge, ports: FlowPorts, transmit_udp: int, receive_udp: int) -> None:
+    """Refuse, before anything is touched, what could not work."""
+    present, mine = ports.record(bridge.name), ports.names(bridge.name)
+    if bridge.endpoints:
+        raise RouterError(
+            f"bridge {bridge.name} has the route backend (endpoints for "
+            f"{', '.join(endpoint.home_agent for endpoint in bridge.endpoints)}): run teardown first"
+        )
+    reason = why_not(bridge, ports)
+    if reason is not None:
+        raise RouterError(f"the flow backend is not possible here: {reason}")
+    if transmit_udp == receive_udp:
+        raise RouterError(f"--transmit-udp and --receive-udp are both {transmit_udp}: two ports need two numbers")
+    if present is not None and (present.transmit_udp, present.receive_udp) != (transmit_udp, receive_udp):
+        raise RouterError(
+            f"bridge {bridge.name} has the flow backend with UDP ports {present.transmit_udp} and "
+            f"{present.receive_udp}, not {transmit_udp} and {receive_udp}: run teardown first"
+        )
+    for option, udp in (("--transmit-udp", transmit_udp), ("--receive-udp", receive_udp)):
+        others = [port for port in ports.geneve_ports(udp) if port not in record.port_names(bridge.name)]
+        if others:
+            raise RouterError(
+                f"UDP port {udp} is taken by Geneve port {others[0]}, which shares its system device "
+                f"{record.system_device(udp)}: choose another number with {option}"
+            )
+        if not mine and links.link(None, record.system_device(udp)) is not None:
+            raise RouterError(
+                f"interface {record.system_device(udp)} exists although no Geneve port of Open vSwitch has UDP port "
+                f"{udp}: remove it, or choose another number with {option}"
+            )

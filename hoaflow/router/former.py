@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoints that version 0.1 set up: what it did not record is read from what it made, so that the agent can mend them.
+
+Version 0.1 recorded home agent, MAC address and namespace. Where the router's kernel is, the MTU and the addresses that
+ICMP errors come from are told by the endpoint's links. What else has changed since is a difference like any other.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hoaflow.router.endpoint import ENC_IN, OUTER_HEADER, Endpoint
+from hoaflow.router.ovsdb import Bridge, EndpointRecord
+from hoaflow.tunnel import links
+from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.namespace import NETNS_DIRECTORY, Namespace
+
+RUN_SETUP = (
+    "version 0.1 set up the endpoint, and not all can be told from what is there: run hoaflow-router setup again"
+)
+
+
+def completed(bridge: Bridge) -> Bridge:
+    """Return the bridge with what version 0.1 did not record of its endpoints, as far as it can be told."""
+    return bridge._replace(endpoints=tuple(_completed(bridge.name, record) for record in bridge.endpoints))
+
+
+def _completed(bridge: str, record: EndpointRecord) -> EndpointRecord:
+    if record.mtu:
+        return record
+    endpoint = Endpoint(bridge, record.home_agent)
+    try:
+        kernel = _whereabouts(endpoint.kernel_port)
+        way_in = links.link(record.namespace, ENC_IN)
+        sources = [
+            links.global_addresses(record.namespace, "lo", family)[:1] for family in (links.AF_INET6, links.AF_INET)
+        ]
+    except (TunnelError, OSError):
+        return record
+    if way_in is None:
+        return record
+    mtu = way_in["mtu"] + OUTER_HEADER
+    return Endpoint(bridge, record.home_agent, kernel, mtu, tuple(each for found in sources for each in found)).record
+
+
+def _whereabouts(interface: str) -> Namespace:
+    """The namespace that has an interface: the current one, or one that `ip netns` lists. Raises TunnelError."""
+    names = sorted(os.listdir(NETNS_DIRECTORY)) if NETNS_DIRECTORY.exists() else []
+    for namespace in (None, *names):
+        if links.link(namespace, interface) is not None:
+            return namespace
+    raise TunnelError(f"no network namespace has interface {interface}")

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps what the backends of a bridge consist of as declared while the agent runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hoaflow.logs import Log
+from hoaflow.router.declaration import declaration
+from hoaflow.router.endpoint import Endpoint
+from hoaflow.router.former import RUN_SETUP
+from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from hoaflow.router.port import InDatabase
+from hoaflow.tunnel.declaration import Declared, in_words, mend
+from hoaflow.tunnel.errors import TunnelError
+
+LOG = Log("router")
+
+
+class Keeper:
+    """One declaration of a bridge. `problem`: what is not as declared and cannot be mended; None where all is."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+
+    def keep(self, declare: Callable[[], Sequence[Declared]], database: bool, **place: str) -> bool:
+        """Compare and mend, and say so with `place`; returns whether anything may have been changed.
+
+        `database`: also what is in the database; without, as the bridge's datapath goes on, the kernel's part alone.
+        """
+        try:
+            declared = [each for each in declare() if database or not isinstance(each, InDatabase)]
+            found = in_words(mend(declared))
+        except (TunnelError, OSError) as error:
+            if self.problem is None:
+                LOG.warning("broken", **place, reason=error)
+            self.problem = str(error)
+            return True
+        whole_again, self.problem = self.problem is not None, None
+        if found or whole_again:
+            LOG.warning("mended", **place, found=found)
+        return bool(found) or whole_again
+
+
+class EndpointKeeper:
+    """The tunnel endpoints of a bridge (`route` backend)."""
+
+    def __init__(self, ovsdb: Ovsdb) -> None:
+        self._ovsdb = ovsdb
+        self._keepers: dict[str, Keeper] = {}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """{home agent: reason} of the endpoints that are not as declared and cannot be mended."""
+        return {home: keeper.problem for home, keeper in self._keepers.items() if keeper.problem is not None}
+
+    def keep(self, bridge: Bridge, database: bool = True) -> set[str]:
+        """Compare all endpoints with their declarations and mend them; returns the home agents of those mended."""
+        self._keepers = {each.home_agent: self._keepers.get(each.home_agent, Keeper()) for each in bridge.endpoints}
+        return {
+            record.home_agent
+            for record in bridge.endpoints
+            if self._keepers[record.home_agent].keep(
+                lambda: self._declare(bridge, record),  # noqa: B023
+                database,
+                bridge=bridge.name,
+                home_agent=record.home_agent,
+            )
+        }
+
+    def _declare(self, bridge: Bridge, record: EndpointRecord) -> list[Declared]:
+        if not record.mtu:
+            raise TunnelError(RUN_SETUP)
+        return declaration(Endpoint.of(bridge.name, record), bridge.userspace, self._ovsdb)

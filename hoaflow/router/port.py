@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both backends have in the OVS database, as objects of their declarations: ports, and a bridge's MAC address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hoaflow.router.errors import RouterError
+from hoaflow.router.ovsdb import VLAN, EndpointRecord, Ovsdb
+from hoaflow.tunnel.links import offloads_off, offloads_on
+from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.namespace import Namespace
+
+Rows = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class InDatabase:
+    """An object that is in Open vSwitch's database: it cannot be compared while that is away."""
+
+    ovsdb: Ovsdb
+    bridge: str
+
+    def rows(self, look: Look) -> tuple[Rows, Rows, Rows]:
+        """Return all bridges, ports and interfaces by name. Raises RouterError."""
+
+        def read() -> list[Rows]:
+            tables = self.ovsdb.tables(
+                ["--columns=name,ports,other_config", "list", "Bridge"],
+                ["--columns=_uuid,name,tag,external_ids", "list", "Port"],
+                ["--columns=name,type,options,ofport,error", "list", "Interface"],
+            )
+            return [{row["name"]: row for row in table} for table in tables]
+
+        bridges, ports, interfaces = look.once(("ovsdb", self.ovsdb.db), read)
+        return bridges, ports, interfaces
+
+
+@dataclass(frozen=True)
+class Recorded(InDatabase):
+    """The database's record of an endpoint. Declared before all else, so that what was half made is known, too."""
+
+    record: EndpointRecord
+
+    def __str__(self) -> str:
+        return f"endpoint for home agent {self.record.home_agent} recorded in the database"
+
+    def difference(self, look: Look) -> str | None:
+        recorded = look.once(("recorded", id(self.ovsdb), self.bridge), lambda: self.ovsdb.recorded(self.bridge))
+        found = next((record for record in recorded if record.port == self.record.port), None)
+        if found is None:
+            return f"the database's record of the endpoint for home agent {self.record.home_agent} is missing"
+        return None if found == self.record else f"the database's record of port {self.record.port} has been changed"
+
+    def make(self) -> None:
+        self.ovsdb.record(self.bridge, self.record)
+
+    def remove(self) -> bool:
+        there = any(record.port == self.record.port for record in self.ovsdb.recorded(self.bridge))
+        self.ovsdb.forget(self.record)
+        return there
+
+
+@dataclass(frozen=True)
+class BridgePort(InDatabase):
+    """A port of the bridge, with `facts` among its external_ids, taken by Open vSwitch.
+
+    `kind`: its interface's type, empty for an interface that is there without Open vSwitch; else `options` are its
+    options, all of them, and `device` is what Open vSwitch makes of it in the current network namespace.
+    """
+
+    name: str
+    facts: Mapping[str, str]
+    kind: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+
+    def __str__(self) -> str:
+        return f"port {self.name} added to bridge {self.bridge}"
+
+    def difference(self, look: Look) -> str | None:
+        port, interface = self._found(look)
+        if port is None:
+            return f"port {self.name} is not on bridge {self.bridge}"
+        if changed := self._changed(port, interface):
+            return f"port {self.name} has been changed in the database ({' and '.join(changed)})"
+        assert interface is not None
+        if not isinstance(interface["ofport"], int) or interface["ofport"] <= 0:
+            return f"OVS port: {''.join(interface['error']) or f'Open vSwitch has not taken port {self.name}'}"
+        if self.device and self.device not in look.links(None):
+            return (
+                f"port {self.name} is there, but its system device {self.device} is not in this network namespace: run "
+                f"hoaflow-router where Open vSwitch runs"
+            )
+        return None
+
+    def make(self) -> None:
+        with Look() as look:
+            there, _ = self._found(look)
+        # In place, if that helps: the port keeps its OpenFlow number, which flows name.
+        if there is None or self._put() is not None:
+            self.remove()
+            if (left := self._put()) is not None:
+                raise RouterError(left)
+
+    def remove(self) -> bool:
+        there = self.ovsdb.bridge_of_port(self.name) is not None
+        if there:
+            self.ovsdb.run("--if-exists", "del-port", self.name)
+        return there
+
+    def _found(self, look: Look) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """The rows of the port, if it is on the bridge, and of its interface."""
+        bridges, ports, interfaces = self.rows(look)
+        port, on_bridge = ports.get(self.name), _several(bridges.get(self.bridge, {}).get("ports", []))
+        return port if port and port["_uuid"] in on_bridge else None, interfaces.get(self.name)
+
+    def _put(self) -> str | None:
+        """Write all columns; returns what is different all the same."""
+        self.ovsdb.run(
+            *["--may-exist", "add-port", self.bridge, self.name, "--", "set", "Port", self.name, f"tag={VLAN}"],
+            *(f'external_ids:{key}="{value}"' for key, value in self.facts.items()),
+            *["--", "set", "Interface", self.name, f'type="{self.kind}"'],
+            "options={" + ",".join(f'{key}="{value}"' for key, value in self.options.items()) + "}",
+        )
+        with Look() as look:
+            return self.difference(look)
+
+    def _changed(self, port: dict[str, Any], interface: dict[str, Any] | None) -> list[str]:
+        """The columns that are not as declared."""
+        kind = "" if interface is None or interface["type"] == "system" else interface["type"]
+        as_declared = {
+            "tag": port["tag"] == VLAN,
+            "external_ids": self.facts.items() <= dict(port["external_ids"]).items(),
+            "interface": interface is not None,
+            "type": kind == self.kind,
+            "options": interface is None or not self.kind or dict(interface["options"]) == self.options,
+        }
+        return [column for column, right in as_declared.items() if not right]
+
+
+@dataclass(frozen=True)
+class FixedMac(InDatabase):
+    """The MAC address of the bridge's own interface, in the bridge's configuration.
+
+    Without, Open vSwitch takes another one when ports come and go. Flows name it.
+    """
+
+    mac: str
+
+    def __str__(self) -> str:
+        return f"other_config:hwaddr of bridge {self.bridge} = {self.mac}"
+
+    def difference(self, look: Look) -> str | None:
+        bridges, _, _ = self.rows(look)
+        found = dict(bridges.get(self.bridge, {}).get("other_config", [])).get("hwaddr")
+        return None if found == self.mac else f"other_config:hwaddr of bridge {self.bridge} is {found}, not {self.mac}"
+
+    def make(self) -> None:
+        self.ovsdb.run("set", "Bridge", self.bridge, f'other_config:hwaddr="{self.mac}"')
+
+    def remove(self) -> bool:
+        with Look() as look:
+            there = self.difference(look) is None
+        self.ovsdb.run("--if-exists", "remove", "Bridge", self.bridge, "other_config", f'hwaddr="{self.mac}"')
+        return there
+
+
+@dataclass(frozen=True)
+class NoOffloads:
+    """An interface without checksum and segmentation offloads: a userspace datapath takes packets as they are."""
+
+    namespace: Namespace
+    name: str
+
+    def __str__(self) -> str:
+        return f"checksum and segmentation offloads of {self.name} off (userspace datapath)"
+
+    def difference(self, look: Look) -> str | None:
+        look.link(self.namespace, self.name)
+        return f"offloads of {self.name} are on" if offloads_on(self.namespace, self.name) else None
+
+    def make(self) -> None:
+        offloads_off(self.namespace, self.name)
+
+    def remove(self) -> None:
+        """It goes with the interface."""
+
+
+def _several(cell: Any) -> list[str]:
+    return cell if isinstance(cell, list) else [cell]

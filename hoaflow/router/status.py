@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router status`: what is there of each tunnel endpoint, read from the kernel and from Open
+vSwitch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from hoaflow.router.datapath import carries_ipv4
+from hoaflow.router.declaration import SomeIcmpSource, declaration
+from hoaflow.router.endpoint import Endpoint
+from hoaflow.router.lock import alone
+from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from hoaflow.tunnel import namespace
+from hoaflow.tunnel.declaration import Declared, compare
+from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.objects import HostSetting
+from hoaflow.tunnel.pairs import PairFilter
+from hoaflow.tunnel.seg6 import Seg6Routes
+
+
+@dataclass
+class EndpointStatus:
+    """One endpoint. `ofport`: OpenFlow port number. `accepted`, `dropped`: packets of the pair filter.
+    `carries_ipv4`: whether IPv4 home addresses, too, can be carried (the router's kernel forwarded IPv4 at setup).
+
+    What cannot be read because a part is missing is None, and `problems` says so.
+    """
+
+    home_agent: str
+    port: str
+    ofport: int | None
+    mac: str
+    namespace: str
+    namespace_present: bool
+    routes: int | None = None
+    pairs: int | None = None
+    accepted: int | None = None
+    dropped: int | None = None
+    carries_ipv4: bool | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def status(bridge: str, ovsdb: Ovsdb) -> list[EndpointStatus]:
+    """The endpoints recorded on the bridge. Raises RouterError when there is no such bridge."""
+    found = ovsdb.bridge(bridge)
+    return [_endpoint(record, found, ovsdb) for record in found.endpoints]
+
+
+def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
+    """What of an endpoint is not as declared, each with what to do."""
+    if not record.mtu:
+        return ["the endpoint was set up by version 0.1: hoaflow-router run mends it, or run setup again"]
+    return not_as_declared(lambda: declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
+
+
+def not_as_declared(declare: Callable[[], Sequence[Declared]]) -> list[str]:
+    """What is not as declared, each with what to do."""
+    try:
+        with alone():  # the tables that nftables is asked about on the way are no one's but this comparison's
+            found = compare(declare())
+    except (TunnelError, OSError) as error:
+        return [f"{error}: run setup again"]
+    return [
+        text if isinstance(declared, HostSetting | SomeIcmpSource) else f"{text}: run setup again"
+        for declared, text in found
+    ]
+
+
+def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointStatus:
+    port = ovsdb.port_state(record.port)
+    there = namespace.exists(record.namespace)
+    found = EndpointStatus(
+        record.home_agent, record.port, port.number, record.mac, record.namespace, namespace_present=there
+    )
+    found.problems += problems(record, bridge, ovsdb)
+    with contextlib.suppress(TunnelError):
+        found.carries_ipv4 = carries_ipv4(record.namespace)
+        with Seg6Routes(record.namespace) as routes:
+            found.routes = len(routes.installed())
+        pairs = PairFilter(record.namespace, record.home_agent)
+        found.accepted, found.dropped = pairs.counters()
+        found.pairs = len(pairs.installed())
+    return found
+
+
+def table(endpoints: Sequence[EndpointStatus]) -> str:
+    """The endpoints as a table for people."""
+    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "IPV4", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
+    rows = [
+        [
+            *(e.home_agent, e.port, _cell(e.ofport), e.mac),
+            e.namespace if e.namespace_present else f"{e.namespace} (missing)",
+            {None: "-", True: "yes", False: "no"}[e.carries_ipv4],
+            *map(_cell, (e.routes, e.pairs, e.accepted, e.dropped)),
+        ]
+        for e in endpoints
+    ]
+    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [headings, *rows]
+    ]
+    lines += [f"problem: {e.home_agent}: {problem}" for e in endpoints for problem in e.problems]
+    return "\n".join(lines)
+
+
+def as_json(bridge: str, dpid: str, endpoints: Sequence[EndpointStatus]) -> dict[str, object]:
+    """The endpoints as a JSON object."""
+    return {"bridge": bridge, "dpid": dpid, "endpoints": [asdict(endpoint) for endpoint in endpoints]}
+
+
+def _cell(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is in network namespaces: links, addresses, routes, rules, neighbours, settings; each read at most once.
+
+A comparison of a whole declaration asks for the same things again and again. Formats: linux/if_link.h,
+linux/if_addr.h, linux/fib_rules.h, linux/neighbour.h, linux/rtnetlink.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from hoaflow.linux import (
+    AF_INET6,
+    IFF_UP,
+    NDA_DST,
+    RTA_DST,
+    RTA_ENCAP_TYPE,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTA_VIA,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+)
+from hoaflow.tunnel import rtnetlink
+from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.namespace import Namespace, NamespaceError, in_namespace
+from hoaflow.tunnel.nfnetlink import Contents, NftSocket
+from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
+
+T = TypeVar("T")
+
+IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
+NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+RULE = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+NDA_LLADDR = 2
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = (
+    *(1, 2, 3, 6, 10, 14, 15, 16),
+)
+FRA_OIFNAME, FRA_PROTOCOL, FRA_IP_PROTO = 17, 21, 22
+
+
+class Missing(TunnelError):
+    """A namespace or an interface that something belongs to is not there."""
+
+
+class Link(NamedTuple):
+    """An interface; `number`: its index, `peer`: that of a veth's other end, `master`: of its master, 0 without.
+
+    `data`: what its kind says of it (IFLA_INFO_DATA).
+    """
+
+    number: int
+    mac: str
+    mtu: int
+    up: bool
+    kind: str
+    peer: int
+    master: int
+    data: bytes = b""
+
+
+class Address(NamedTuple):
+    """An address on an interface, as text."""
+
+    interface: int
+    address: str
+    length: int
+    flags: int
+    scope: int
+
+
+class Neighbour(NamedTuple):
+    """A neighbour's link-layer address."""
+
+    interface: int
+    address: str
+    mac: str
+    state: int
+
+
+class FoundRoute(NamedTuple):
+    """A route. `kind`: unicast (1), blackhole (6) and so on; `hop`: its gateway as text, empty without."""
+
+    prefix: str
+    table: int
+    kind: int
+    protocol: int
+    metric: int
+    interface: int
+    hop: str
+    encap_type: int
+    message: bytes
+
+
+class FoundRule(NamedTuple):
+    """A routing rule: its preference, all that it says, in order and comparable, and the kernel's message."""
+
+    preference: int
+    facts: tuple[tuple[int, bytes], ...]
+    message: bytes
+
+
+class Look:
+    """A look into network namespaces. A context manager. Not thread safe."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Namespace, RouteSocket] = {}
+        self._nft_sockets: dict[Namespace, NftSocket] = {}
+        self._seen: dict[tuple[object, ...], Any] = {}
+
+    def __enter__(self) -> Look:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Look again: something has been changed."""
+        for opened in self._sockets.values():
+            opened.close()
+        for each in self._nft_sockets.values():
+            each.close()
+        self._sockets.clear()
+        self._nft_sockets.clear()
+        self._seen.clear()
+
+    def once(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
+        """Return what `read` returned the first time for this key."""
+        if key not in self._seen:
+            self._seen[key] = read()
+        found: T = self._seen[key]
+        return found
+
+    def links(self, namespace: Namespace) -> dict[str, Link]:
+        """Return the interfaces of a namespace by name. Raises Missing."""
+        return self.once(("links", namespace), lambda: dict(map(_link, self._listing(namespace, RTM_GETLINK, 16))))
+
+    def link(self, namespace: Namespace, name: str) -> Link:
+        """Return an interface. Raises Missing."""
+        found = self.links(namespace).get(name)
+        if found is None:
+            raise Missing(f"link {name} is missing")
+        return found
+
+    def addresses(self, namespace: Namespace) -> list[Address]:
+        """Return all addresses of a namespace."""
+        return self.once(
+            ("addresses", namespace), lambda: list(map(_address, self._listing(namespace, RTM_GETADDR, 8)))
+        )
+
+    def neighbours(self, namespace: Namespace) -> list[Neighbour]:
+        """Return all IPv6 neighbours of a namespace."""
+        body = NDMSG.pack(AF_INET6, 0, 0, 0, 0)
+        return self.once(
+            ("neighbours", namespace),
+            lambda: [n for p in self._listing(namespace, RTM_GETNEIGH, body) if (n := _neighbour(p)) is not None],
+        )
+
+    def rules(self, namespace: Namespace, family: int) -> list[FoundRule]:
+        """Return a family's routing rules, in order."""
+        body = RULE.pack(family, 0, 0, 0, 0, 0, 0)
+        return self.once(
+            ("rules", namespace, family),
+            lambda: sorted(map(found_rule, self._listing(namespace, RTM_GETRULE, body))),
+        )
+
+    def routes(self, namespace: Namespace, family: int, table: int, protocol: int) -> list[FoundRoute]:
+        """Return a family's routes of one table and one protocol number (0: of all)."""
+
+        def read() -> list[FoundRoute]:
+            found = map(found_route, self.listed_routes(namespace, family, table, protocol))
+            return [route for route in found if route.table == table and protocol in (0, route.protocol)]
+
+        return self.once(("routes", namespace, family, table, protocol), read)
+
+    def listed_routes(self, namespace: Namespace, family: int, table: int, protocol: int) -> list[bytes]:
+        """Return the same as the kernel has them now, for `found_route`: to parse many takes much longer."""
+        body = rtnetlink.ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+        body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
+        return self._listing(namespace, RTM_GETROUTE, body)
+
+    def listed_links(self, namespace: Namespace) -> list[bytes]:
+        """Return the interfaces as the kernel has them now: their messages without netlink headers."""
+        return self._listing(namespace, RTM_GETLINK, 16)
+
+    def setting(self, namespace: Namespace, path: Path) -> str | None:
+        """Return what a file below /proc/sys/net says, None when it is not there."""
+
+        def read() -> str | None:
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_text().strip()
+            return None
+
+        return self.once(("setting", namespace, path), functools.partial(self._inside, namespace, read))
+
+    def nft_table(self, namespace: Namespace, family: str, table: str, terse: bool) -> Contents | None:
+        """Return what an nftables table says, None when it is not there. `terse`: without its sets' elements."""
+        return self.once(
+            ("nft", namespace, family, table, terse), lambda: self._nft(namespace).table(family, table, terse)
+        )
+
+    def tables(self, namespace: Namespace) -> set[tuple[str, str]]:
+        """Return (family, name) of a namespace's nftables tables."""
+        return self.once(("tables", namespace), self._nft(namespace).tables)
+
+    def _nft(self, namespace: Namespace) -> NftSocket:
+        opened = self._nft_sockets.get(namespace)
+        if opened is None:
+            opened = self._nft_sockets[namespace] = self._inside(namespace, NftSocket)
+        return opened
+
+    def _listing(self, namespace: Namespace, kind: int, body: bytes | int) -> list[bytes]:
+        opened = self._sockets.get(namespace)
+        if opened is None:
+            opened = self._sockets[namespace] = self._inside(namespace, RouteSocket)
+        return list(opened.listing(kind, bytes(body) if isinstance(body, int) else body))
+
+    @staticmethod
+    def _inside(namespace: Namespace, read: Callable[[], T]) -> T:
+        try:
+            return in_namespace(namespace, read)
+        except NamespaceError as error:
+            raise Missing(str(error)) from error
+
+
+def _link(payload: bytes) -> tuple[str, Link]:
+    _, _, index, flags, _ = IFINFO.unpack_from(payload)
+    found = dict(attributes(payload[IFINFO.size :]))
+    info = dict(attributes(found.get(IFLA_LINKINFO, b"")))
+    return _text(found[IFLA_IFNAME]), Link(
+        index,
+        found.get(IFLA_ADDRESS, b"").hex(":"),
+        _number(found.get(IFLA_MTU)),
+        bool(flags & IFF_UP),
+        _text(info.get(IFLA_INFO_KIND, b"")),
+        _number(found.get(IFLA_LINK)),
+        _number(found.get(IFLA_MASTER)),
+        info.get(IFLA_INFO_DATA, b""),
+    )
+
+
+def _address(payload: bytes) -> Address:
+    family, length, flags, scope, index = IFADDR.unpack_from(payload)
+    found = dict(attributes(payload[IFADDR.size :]))
+    # of an IPv4 address on a point-to-point link IFA_ADDRESS is the other end
+    address = socket.inet_ntop(family, found.get(IFA_LOCAL) or found[IFA_ADDRESS])
+    return Address(index, address, length, _number(found.get(IFA_FLAGS)) or flags, scope)
+
+
+def _neighbour(payload: bytes) -> Neighbour | None:
+    family, index, state, _, _ = NDMSG.unpack_from(payload)
+    found = dict(attributes(payload[NDMSG.size :]))
+    if family != AF_INET6 or NDA_DST not in found:
+        return None
+    return Neighbour(index, socket.inet_ntop(family, found[NDA_DST]), found.get(NDA_LLADDR, b"").hex(":"), state)
+
+
+def found_route(payload: bytes) -> FoundRoute:
+    """Return a route of a message without its netlink header."""
+    family, length, _, _, table, protocol, _, kind, _ = rtnetlink.ROUTE.unpack_from(payload)
+    found = dict(attributes(payload[rtnetlink.ROUTE.size :]))
+    unspecified = bytes(16 if family == AF_INET6 else 4)
+    hop = ""
+    if RTA_GATEWAY in found:
+        hop = socket.inet_ntop(family, found[RTA_GATEWAY])
+    elif RTA_VIA in found:
+        via = found[RTA_VIA]
+        hop = socket.inet_ntop(struct.unpack_from("=H", via)[0], via[2:])
+    encap_type = found.get(RTA_ENCAP_TYPE)
+    return FoundRoute(
+        f"{socket.inet_ntop(family, found.get(RTA_DST, unspecified))}/{length}",
+        _number(found.get(RTA_TABLE)) or table,
+        kind,
+        protocol,
+        _number(found.get(RTA_PRIORITY)),
+        _number(found.get(RTA_OIF)),
+        hop,
+        struct.unpack_from("=H", encap_type)[0] if encap_type else 0,
+        payload,
+    )
+
+
+def found_rule(payload: bytes) -> FoundRule:
+    """Return a rule of a message without its netlink header, as the kernel lists it or as it is asked for."""
+    _, _, _, tos, table, action, flags = RULE.unpack_from(payload)
+    found = dict(attributes(payload[RULE.size :]))
+    preference = _number(found.pop(FRA_PRIORITY, None))
+    # What the kernel adds by itself, and who made the rule, are not what it says.
+    for silent in (FRA_PROTOCOL, FRA_SUPPRESS_PREFIXLEN):
+        if silent == FRA_PROTOCOL or found.get(silent) == b"\xff" * 4:
+            found.pop(silent, None)
+    if found.get(FRA_FWMASK) == b"\xff" * 4:
+        del found[FRA_FWMASK]  # the default
+    found[FRA_TABLE] = found.get(FRA_TABLE) or struct.pack("=I", table)
+    # FIB_RULE_INVERT is the only flag that says something; others are the kernel's notes.
+    lengths = payload[1:3]
+    header = lengths + bytes((tos, action, flags & 0x2))
+    return FoundRule(preference, ((0, header), *sorted(found.items())), payload)
+
+
+def _number(value: bytes | None) -> int:
+    return 0 if not value else int(struct.unpack_from("=I", value)[0])
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")

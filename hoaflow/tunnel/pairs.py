@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The check against spoofing on a tunnel's way back: only known pairs of outer and inner source are accepted.
+
+A mobile node's tunnel packet carries its care-of address as outer and its home address as inner source (RFC
+6275 §11.3.1, §10.4.5). nftables compares the pair with the bindings before the kernel decapsulates; all
+else is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from hoaflow.addresses import Prefix, canonical_address, format_address, parse_ipv6_address, parse_prefix
+from hoaflow.tunnel import nft
+from hoaflow.tunnel.errors import NftError
+from hoaflow.tunnel.namespace import Namespace
+from hoaflow.tunnel.nfnetlink import Element, NftSocket, parsed
+from hoaflow.tunnel.nft_table import Table
+
+FAMILY, TABLE = "ip6", "hoaflow"
+OUTER = 16  # octets of an outer source, before the inner one in an element's key
+
+
+class Payload(NamedTuple):
+    """What a tunnel packet carries (RFC 2473 §5.1): its next header, its address length in bits, and where its source
+    address stands, in bits from its beginning.
+    """
+
+    next_header: int
+    bits: int
+    source: int
+
+    @property
+    def pairs(self) -> str:
+        """The set of pairs whose inner source is one address."""
+        return f"pairs_{self.next_header}"
+
+    @property
+    def prefix_pairs(self) -> str:
+        """The set of pairs whose inner source is a prefix (a mobile network prefix).
+
+        A set of its own: an interval set finds by ranges but grows slowly.
+        """
+        return f"prefix_pairs_{self.next_header}"
+
+    @property
+    def left(self) -> str:
+        """The chain that lets pass what is the home agent's, whoever sent it."""
+        return f"left_{self.next_header}"
+
+    @property
+    def check(self) -> str:
+        """The chain that compares."""
+        return f"check_{self.next_header}"
+
+
+IPV6, IPV4 = Payload(41, 128, 64), Payload(4, 32, 96)
+PAYLOADS = (IPV6, IPV4)
+SETS = {name: payload for payload in PAYLOADS for name in (payload.pairs, payload.prefix_pairs)}
+
+# Of what a tunnel packet carries: an IPv6 header whose next header is the Mobility Header's (135) or whose destination
+# is multicast or link-local, an IPv4 header with a multicast, link-local or broadcast destination.
+LEFT = {
+    IPV6: ("@th,48,8 135", "@th,192,8 0xff", "@th,192,16 & 0xffc0 == 0xfe80"),
+    IPV4: ("@th,128,8 & 0xf0 == 0xe0", "@th,128,16 0xa9fe", "@th,128,32 0xffffffff"),
+}
+
+# On accepted packets: routing has to tell IPv4-in-IPv6 from IPv6-in-IPv6 and cannot look behind extension headers, so
+# the filter tells it. And where only what has the mark is decapsulated, nothing is when the filter is gone.
+IPV4_MARK, IPV6_MARK = 4, 41
+
+# `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does: matching
+# `ip6 nexthdr` would let anybody pass who puts a destination option before the inner packet. The comparison
+# stands in a chain of its own because nft 1.0.6 cannot list it behind l4proto in one rule (it aborts). A
+# fragment is dropped: only the first has an inner source to compare, and no end gets it whole.
+RULESET = """
+table ip6 hoaflow {{
+    counter accepted {{ }}
+    counter dropped {{ }}
+    chain prerouting {{ type filter hook prerouting priority raw; policy accept; }}
+}}
+flush chain ip6 hoaflow prerouting
+"""
+PAYLOAD_RULESET = """
+table ip6 hoaflow {{
+    set {pairs} {{ typeof ip6 saddr . {source}; }}
+    set {prefix_pairs} {{ typeof ip6 saddr . {source}; flags interval; }}
+    chain {check} {{ }}
+    chain {left} {{ }}
+}}
+flush chain ip6 hoaflow {check}
+flush chain ip6 hoaflow {left}
+table ip6 hoaflow {{
+    chain {left} {{
+        {left_rules}
+    }}
+    chain {check} {{
+        frag more-fragments 1 counter name dropped drop
+        jump {left}
+        ip6 saddr . {source} @{pairs} {accept}
+        ip6 saddr . {source} @{prefix_pairs} {accept}
+        counter name dropped drop
+    }}
+    chain prerouting {{
+        {condition}meta l4proto {next_header} jump {check}
+    }}
+}}
+"""
+
+
+class Pair(NamedTuple):
+    """An accepted outer source (care-of address) and inner source (home address or prefix), RFC 5952 text."""
+
+    outer_source: str
+    inner_source: str
+
+
+class Counters(NamedTuple):
+    """Packets seen by the filter since its setup."""
+
+    accepted: int
+    dropped: int
+
+
+class PairFilter:
+    """The nftables table `ip6 hoaflow` of one network namespace (a name, a path, None = the current).
+
+    `destination` limits the check to tunnel packets for that address (the tunnel's end here); without it
+    every IPv6-in-IPv6 and IPv4-in-IPv6 packet that enters the namespace is checked, those only passing through as
+    well. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by their payload.
+    `left_mark`: given to tunnel packets that carry what is the home agent's (Mobility Headers, multicast, link-local
+    destinations), which are not compared; without it they are as all others.
+    Every change is one transaction, idempotent, all or nothing. Raises NftError, ValueError for bad
+    addresses.
+    """
+
+    def __init__(
+        self, namespace: Namespace = None, destination: str | None = None, left_mark: int | None = None
+    ) -> None:
+        self.namespace = namespace
+        self._kept: NftSocket | None = None
+        self._left_mark = left_mark
+        self.destination = None if destination is None else canonical_address(destination)
+
+    def setup(self) -> None:
+        """Make the table and its rules; pairs and counters that are there already stay."""
+        nft.load(self.namespace, self.ruleset)
+
+    @property
+    def ruleset(self) -> str:
+        """The table and its rules, without pairs, in nft's language."""
+        condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
+        return RULESET.format() + "".join(_payload_ruleset(each, condition, self._left_mark) for each in PAYLOADS)
+
+    @property
+    def table(self) -> Table:
+        """The table for a declaration; its pairs are not part of it."""
+        return Table(FAMILY, TABLE, self.ruleset, "the check against spoofing", terse=True)
+
+    def teardown(self) -> None:
+        """Remove the table; afterwards nothing is checked. Fine when it is not there."""
+        nft.load(self.namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+
+    def add(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Accept these (outer source, inner source) pairs too."""
+        self.change(add=pairs)
+
+    def remove(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """No longer accept these; those that are not there are fine."""
+        self.change(remove=pairs)
+
+    def change(self, add: Iterable[tuple[str, str]] = (), remove: Iterable[tuple[str, str]] = ()) -> None:
+        """Remove and add in one transaction; a pair in both is accepted afterwards."""
+        added, removed = _elements(add), _elements(remove)
+        changes = [(name, added[name], removed[name]) for name in SETS if added[name] or removed[name]]
+        with self._opened() as opened:
+            opened.change_elements(FAMILY, TABLE, changes)
+
+    def replace(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Accept exactly these pairs."""
+        added = _elements(pairs)
+        with self._opened() as opened:
+            opened.change_elements(FAMILY, TABLE, [(name, added[name], None) for name in SETS])
+
+    def installed(self) -> set[Pair]:
+        """The pairs accepted now, read from the kernel."""
+        return {pair for part in self.listed() for pair in part()}
+
+    def listed(self) -> list[Callable[[], Iterator[Pair]]]:
+        """The same, read at one go, in parts: each tells its pairs when it is called, which takes the most time."""
+        with self._opened() as opened:
+            return [
+                partial(_pairs_of, payload, message)
+                for name, payload in SETS.items()
+                for message in opened.elements(FAMILY, TABLE, name)
+            ]
+
+    def counters(self) -> Counters:
+        """(accepted, dropped) packets. Raises NftError, also where the table is not there."""
+        with NftSocket(self.namespace) as opened:
+            counts = opened.counters(FAMILY, TABLE)
+        if not counts.keys() >= {"accepted", "dropped"}:
+            raise NftError(f"the counters of {self.table} are missing")
+        return Counters(counts["accepted"].packets, counts["dropped"].packets)
+
+    @property
+    def port(self) -> int:
+        """The netlink port of changes to the pairs, as long as they are made in the current namespace."""
+        with self._opened() as opened:
+            return opened.port
+
+    def close(self) -> None:
+        """Close its socket; it is opened anew when it is needed."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[NftSocket]:
+        """A socket in the namespace: one that is kept, if it is ours, which stays the same as long as we run."""
+        if self.namespace is not None:
+            with NftSocket(self.namespace) as opened:
+                yield opened
+            return
+        if self._kept is None:
+            self._kept = NftSocket()
+        try:
+            yield self._kept
+        except OSError:
+            self.close()  # an answer that comes too late would be taken for another one's
+            raise
+
+
+def _pairs_of(payload: Payload, message: bytes) -> Iterator[Pair]:
+    for element in parsed(message):
+        outer, inner, last = element.key[:OUTER], element.key[OUTER:], element.end[OUTER:]
+        low = int.from_bytes(inner, "big")
+        length = payload.bits - (low ^ int.from_bytes(last or inner, "big")).bit_length()
+        yield Pair(format_address(outer), str(Prefix(inner, length)))
+
+
+def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
+    elements: dict[str, list[Element]] = {name: [] for name in SETS}
+    for outer, inner in pairs:
+        prefix, source = parse_prefix(inner), parse_ipv6_address(outer)
+        payload = IPV6 if prefix.bits == IPV6.bits else IPV4
+        if prefix.is_host:
+            elements[payload.pairs].append(Element(source + prefix.packed))
+        else:
+            span = (1 << (prefix.bits - prefix.length)) - 1
+            last = (int.from_bytes(prefix.packed, "big") | span).to_bytes(prefix.bits // 8, "big")
+            elements[payload.prefix_pairs].append(Element(source + prefix.packed, source + last))
+    return elements
+
+
+def _payload_ruleset(payload: Payload, condition: str, left_mark: int | None) -> str:
+    left = () if left_mark is None else (f"{each} meta mark set {left_mark} accept" for each in LEFT[payload])
+    mark = f"meta mark set {IPV4_MARK if payload is IPV4 else IPV6_MARK} "
+    return PAYLOAD_RULESET.format(
+        pairs=payload.pairs,
+        prefix_pairs=payload.prefix_pairs,
+        check=payload.check,
+        left=payload.left,
+        left_rules="\n        ".join(left),
+        source=f"@th,{payload.source},{payload.bits}",
+        accept=f"{mark}counter name accepted accept",
+        next_header=payload.next_header,
+        condition=condition,
+    )

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hoaflow is compared with, in the same run: `ovs-ofctl`, and Ryu without hoaflow.
+
+They work on a bridge of their own in the same Open vSwitch, with flows that were dumped from hoaflow's.
+"""
+
+import json
+import re
+import socket
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
+from tools.benchmarks import ports, switch
+from tools.benchmarks.hoaflow import add_router, bridge, set_controller, unset_controller
+from tools.benchmarks.rest import RestClient
+from tools.benchmarks.ryu import RyuManager
+
+REFERENCE = 0x100  # datapath id
+TIMEOUT = 60.0  # seconds
+
+
+class Reference:
+    """The bridge that the baselines work on. It has a controller only while a `Baseline` runs."""
+
+    def __init__(self, ovs: Ovs, directory: Path) -> None:
+        self._ovs = ovs
+        self.bridge = bridge(REFERENCE)
+        self.flows = directory / "flows.txt"
+        add_router(ovs, REFERENCE)
+
+    def counter(self) -> switch.FlowCounter:
+        """Return the counter of the bridge's flows."""
+        return switch.FlowCounter(self._ovs, self.bridge)
+
+    def clear(self) -> None:
+        """Remove all flows."""
+        switch.ofctl(self._ovs, self.bridge, "del-flows")
+
+    def fill(self) -> float:
+        """`ovs-ofctl --bundle add-flows` of the file `flows`; returns how long it took, in seconds."""
+        started = time.monotonic()
+        switch.ofctl(self._ovs, self.bridge, "add-flows", str(self.flows))
+        return time.monotonic() - started
+
+
+class Baseline(ABC):
+    """A Ryu app that is not hoaflow's, with the switch of the `Reference`. A context manager."""
+
+    APP: str
+
+    def __init__(self, ovs: Ovs, directory: Path) -> None:
+        self._ovs = ovs
+        log = directory / "baseline.log"
+        self._ryu = RyuManager(ovs, log, self.APP, ports.REFERENCE_OPENFLOW, ports.REFERENCE_REST, self.listens)
+
+    def __enter__(self) -> Self:
+        try:
+            self._ryu.start()
+            set_controller(self._ovs, [REFERENCE], ports.REFERENCE_OPENFLOW)
+            wait_for(f"the switch is connected to {self.APP}", self.connected, TIMEOUT)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ryu.kill()
+        unset_controller(self._ovs, [REFERENCE])
+
+    @abstractmethod
+    def listens(self) -> bool:
+        """Tell whether it listens to us."""
+
+    @abstractmethod
+    def connected(self) -> bool:
+        """Tell whether its switch is connected."""
+
+
+class BareRyu(Baseline):
+    """A FlowMod with a barrier from the smallest Ryu app."""
+
+    APP = "tools.benchmarks.bare_app"
+
+    def listens(self) -> bool:
+        """Tell whether it listens."""
+        return f":{ports.BARE_TRIGGER} " in self._ovs.run("ss", "-ltnH")
+
+    def connected(self) -> bool:
+        """Tell whether it can change a flow."""
+        return len(self.latencies(1, 1.0)) == 1
+
+    def latencies(self, count: int, rate: float) -> list[float]:
+        """Seconds from FlowMod to barrier reply, of `count` changes at `rate` a second."""
+        with self._ovs.inside():
+            connection = socket.create_connection(("127.0.0.1", ports.BARE_TRIGGER), TIMEOUT)
+        with connection, connection.makefile("rw") as stream:
+            connection.settimeout(count / rate + TIMEOUT)
+            stream.write(f"{count}\n{rate}\n")
+            stream.flush()
+            return [float(latency) for latency in json.load(stream)]
+
+
+class OfctlRest(Baseline):
+    """Ryu's own REST API for flows. It knows no matches on tunnel fields, as `verify` flows have."""
+
+    APP = "ryu.app.ofctl_rest"
+    PATH = "/stats/flowentry/add"
+
+    def listens(self) -> bool:
+        """Tell whether it answers."""
+        return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[0] == 200
+
+    def connected(self) -> bool:
+        """Tell whether it knows the switch."""
+        return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1] == [REFERENCE]
+
+    @staticmethod
+    def body(flow: str) -> dict[str, Any]:
+        """Return a flow, as `switch.dump` has it, in the form that `ofctl_rest` takes. Raises ValueError."""
+        found = re.fullmatch(
+            r"cookie=(\w+),table=(\d+),hard_timeout=(\d+), send_flow_rem priority=(\d+),ipv6,(.*) actions=(.*)", flow
+        )
+        if not found:
+            raise ValueError(f"expected a binding's flow, got {flow}")
+        cookie, table, timeout, priority, matches, actions = found.groups()
+        pairs = dict(pair.split("=") for pair in matches.split(","))
+        match = {_MATCHES.get(name, name): value for name, value in pairs.items()}
+        return {
+            "dpid": REFERENCE,
+            "cookie": int(cookie, 0),
+            "table_id": int(table),
+            "hard_timeout": int(timeout),
+            "priority": int(priority),
+            "flags": 1,  # OFPFF_SEND_FLOW_REM
+            "match": {"eth_type": 0x86DD} | {name: _number(value) for name, value in match.items()},
+            "actions": [_action(action) for action in actions.split(",")],
+        }
+
+
+_MATCHES = {"nw_proto": "ip_proto"}
+_LOCAL = 0xFFFFFFFE  # OFPP_LOCAL
+
+
+def _number(value: str) -> int | str:
+    return int(value) if value.isdigit() else value
+
+
+def _action(text: str) -> dict[str, Any]:
+    name, _, value = text.partition(":")
+    if name == "dec_ttl":
+        return {"type": "DEC_NW_TTL"}
+    if name == "output":
+        return {"type": "OUTPUT", "port": int(value)}
+    if name == "LOCAL":
+        return {"type": "OUTPUT", "port": _LOCAL}
+    if name == "set_field":
+        new, _, field = value.partition("->")
+        return {"type": "SET_FIELD", "field": field, "value": new}
+    raise ValueError(f"expected an action of a binding's flow, got {text}")

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The load generator, a process of its own: sends prepared HTTP requests over keep-alive connections and times them.
+
+`python -m tools.benchmarks.generator`: reads a `Load` as JSON from its standard input, prints a line when it starts to
+send, and a `Result` as JSON in another. What it can send at most, and how fast, is measured against
+`tools.benchmarks.null_server`.
+"""
+
+import gc
+import json
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+TIMEOUT = 60.0  # seconds, for any one answer
+CONNECTIONS = 64  # at most, when requests are sent at a pace
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests (whole HTTP messages) to 127.0.0.1:`port`.
+
+    `rate`: requests a second, each sent when it is due, on another connection while earlier ones are unanswered; None:
+    one after the other on a single connection.
+    """
+
+    port: int
+    requests: list[str]
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a load, in seconds; `due` and `started` by CLOCK_MONOTONIC, `latencies` from when each was due.
+
+    `statuses` are the HTTP statuses in the order of the requests, `cpu` is the generator's own processor time.
+    """
+
+    started: float
+    elapsed: float
+    cpu: float
+    due: list[float]
+    latencies: list[float]
+    statuses: list[int]
+
+
+class Answers:
+    """Cuts the bytes of one connection into answers."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> int | None:
+        """Take what has come; return the status when an answer is complete.
+
+        Raises ConnectionError at the end of the stream, ValueError for an answer without Content-Length.
+        """
+        if not data:
+            raise ConnectionError(f"the server closed the connection; it had sent {bytes(self._buffer)!r}")
+        self._buffer += data
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        before, name, after = bytes(head).lower().partition(b"content-length:")
+        if not name:
+            raise ValueError(f"expected an answer with Content-Length, got {bytes(head)!r}")
+        if len(rest) < int(after.partition(b"\r\n")[0]):
+            return None
+        self._buffer.clear()
+        return int(before.split(b" ", 2)[1])
+
+
+def one_after_the_other(load: Load) -> Result:
+    """Send each request when the one before has been answered."""
+    due, latencies, statuses = [], [], []
+    requests = [request.encode() for request in load.requests]
+    with _connect(load.port) as connection:
+        answers = Answers()
+        print("started", flush=True)
+        started, cpu = time.monotonic(), time.process_time()
+        for request in requests:
+            sent = time.monotonic()
+            connection.sendall(request)
+            while (status := answers.feed(connection.recv(65536))) is None:
+                pass
+            due.append(sent)
+            latencies.append(time.monotonic() - sent)
+            statuses.append(status)
+    return Result(started, time.monotonic() - started, time.process_time() - cpu, due, latencies, statuses)
+
+
+class Pace:
+    """Sends requests at a steady rate, whatever the answers do; `stop` ends it early, answers awaited."""
+
+    def __init__(self, load: Load, rate: float) -> None:
+        self._load = load
+        self._interval = 1 / rate
+        self._selector = selectors.DefaultSelector()
+        self._idle: deque[socket.socket] = deque()
+        self._open = 0
+        self._stopped = False
+
+    def stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Send no more."""
+        self._stopped = True
+
+    def run(self) -> Result:
+        """Send all requests. Raises TimeoutError when nothing is answered for long."""
+        requests = deque(request.encode() for request in self._load.requests)
+        count = len(requests)
+        due, latencies, statuses = [0.0] * count, [0.0] * count, [0] * count
+        sent = 0
+        unanswered: dict[socket.socket, int] = {}
+        self._idle.append(self._new_connection())
+        print("started", flush=True)
+        started, cpu = time.monotonic(), time.process_time()
+        while unanswered or (requests and not self._stopped):
+            wait = TIMEOUT
+            if requests and not self._stopped:
+                wait = started + sent * self._interval - time.monotonic()
+                if wait <= 0:
+                    connection = self._take()
+                    if connection is not None:
+                        due[sent] = started + sent * self._interval
+                        connection.sendall(requests.popleft())
+                        unanswered[connection] = sent
+                        sent += 1
+                        continue
+                    wait = TIMEOUT
+            events = self._selector.select(wait)
+            if not events and wait == TIMEOUT:
+                raise TimeoutError(f"{len(unanswered)} requests were not answered for {TIMEOUT:g} s")
+            for key, _ in events:
+                answered: Any = key.fileobj
+                status = key.data.feed(answered.recv(65536))
+                if status is not None:
+                    index = unanswered.pop(answered)
+                    latencies[index] = time.monotonic() - due[index]
+                    statuses[index] = status
+                    self._idle.append(answered)
+        elapsed, cpu = time.monotonic() - started, time.process_time() - cpu
+        return Result(started, elapsed, cpu, due[:sent], latencies[:sent], statuses[:sent])
+
+    def _take(self) -> socket.socket | None:
+        """Return a free connection, None if all are in use and no more are allowed."""
+        if self._idle:
+            return self._idle.pop()  # the one used last: as few as will do
+        return self._new_connection() if self._open < CONNECTIONS else None
+
+    def _new_connection(self) -> socket.socket:
+        connection = _connect(self._load.port)
+        self._selector.register(connection, selectors.EVENT_READ, Answers())
+        self._open += 1
+        return connection
+
+
+def _connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def main() -> int:
+    """Run the load on standard input."""
+    load = Load(**json.load(sys.stdin))
+    gc.disable()  # no pause of our own among the latencies
+    if load.rate is None:
+        result = one_after_the_other(load)
+    else:
+        pace = Pace(load, load.rate)
+        signal.signal(signal.SIGTERM, pace.stop)
+        result = pace.run()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the result is all there: what comes now comes too late
+    print(json.dumps(asdict(result)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

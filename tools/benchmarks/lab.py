@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where all measurements are taken: one Open vSwitch with the product's and the baselines' bridges, and who runs there.
+
+Nothing is measured here; what is, asks for what it needs, and finds left from before what can be used again.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
+from tools.benchmarks import processes
+from tools.benchmarks.baselines import Reference
+from tools.benchmarks.figures import Figure
+from tools.benchmarks.generator import Load, Result
+from tools.benchmarks.hoaflow import Hoaflow, add_router, switches
+from tools.benchmarks.ports import NULL_SERVER, REST
+from tools.benchmarks.profile import Profile
+from tools.benchmarks.rest import prepared
+from tools.benchmarks.ryu import CHECKOUT
+from tools.benchmarks.workload import Population
+
+ROUTER = 1  # datapath id of the first router
+HOME_AGENT = 0x99  # number of the home agent whose bindings are held
+LIFETIME = 3600.0  # seconds: none ends, and none is refreshed but where that is measured
+GENERATOR_TIMEOUT = 300.0  # seconds
+Profiling = Callable[[], AbstractContextManager[None]]  # profiles the controller that runs then
+_LAPSE = re.compile(r"event=(lease-lapsed|agent-lost|switch-silent)")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. bindings: held at most. repetitions: of each measurement.
+
+    rate: changes a second. seconds: how long they go on in one repetition. singles: POSTs in one repetition.
+    period: seconds in which all bindings are refreshed. profile: also what meets its goals.
+    """
+
+    bindings: int = 100_000
+    repetitions: int = 5
+    rate: float = 100.0
+    seconds: float = 5.0
+    singles: int = 1000
+    period: float = 60.0
+    profile: bool = False
+
+    @property
+    def changes(self) -> int:
+        """Changes in one repetition."""
+        return int(self.rate * self.seconds)
+
+
+class Lab:
+    """A context manager; all that it started ends with it."""
+
+    def __init__(self, directory: Path, plan: Plan, results: Path) -> None:
+        """directory: for what is needed meanwhile. results: a folder for what shall stay."""
+        self.directory = directory
+        self.plan = plan
+        self._results = results
+        self.lapses: list[str] = []  # of leases and agents, and renewals that failed
+        self._stack = ExitStack()
+        self._hoaflow: Hoaflow | None = None
+        self._starts = 0
+        self._routers: set[int] = set()
+
+    def __enter__(self) -> "Lab":
+        try:
+            (self.directory / "ovs").mkdir()
+            self.ovs = self._stack.enter_context(Ovs(self.directory / "ovs"))
+            self.reference = Reference(self.ovs, self.directory)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.end()
+        finally:
+            self._stack.close()
+
+    def fresh(self, routers: int = 1) -> Hoaflow:
+        """Return a controller just started, without home agents, and its switches without flows."""
+        self.end()
+        dpids = list(range(ROUTER, ROUTER + routers))
+        for dpid in dpids:
+            if dpid not in self._routers:
+                add_router(self.ovs, dpid)
+                self._routers.add(dpid)
+        self._starts += 1
+        logs = self.directory / f"controller-{self._starts}"
+        logs.mkdir()
+        started = Hoaflow(self.ovs, logs, dpids)
+        self._hoaflow = started.__enter__()
+        self.settle()
+        return started
+
+    def holding(self, bindings: int) -> tuple[Hoaflow, Population]:
+        """Return a controller with one router and that many bindings of one home agent: the running one if it fits."""
+        hoaflow = self._hoaflow
+        if hoaflow is not None and hoaflow.dpids == [ROUTER]:
+            population = hoaflow.populations[0]
+            if len(population) == bindings and hoaflow.holds(population):
+                return hoaflow, population
+        hoaflow, population = self.fresh(), new_population(bindings)
+        hoaflow.add(population)
+        hoaflow.apply(population)
+        self.settle()
+        return hoaflow, population
+
+    def settle(self) -> None:
+        """Wait until controller and switches have next to nothing to do."""
+        processes.settle(switches(self.ovs) if self._hoaflow is None else self._hoaflow.pids)
+
+    def end(self) -> None:
+        """End the controller."""
+        if self._hoaflow is not None:
+            ending, self._hoaflow = self._hoaflow, None
+            ending.__exit__()
+            self.lapses += ending.missed_renewals
+            self.lapses += [line for line in ending.controller.log.splitlines() if _LAPSE.search(line)]
+
+    def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], object]) -> list[Figure]:
+        """Repeat a measurement under the profiler if one of its figures misses its goal, or the plan wants it.
+
+        The profile is kept, and those figures get its summary as a reason. `repeat` gets the controller ready, then
+        measures with the controller in the context that it is given.
+        """
+        if not self.plan.profile and all(figure.met for figure in figures):
+            return figures
+        profile = Profile()
+
+        @contextmanager
+        def profiling() -> Iterator[None]:
+            assert self._hoaflow is not None
+            with profile.of(self._hoaflow.controller.pid):
+                yield
+
+        repeat(profiling)
+        profile.save(self._results / f"profile-{name}.txt")
+        summary = f"the controller's time by file: {profile.summary()}"
+        return [
+            replace(figure, reason=f"{figure.reason}; {summary}") if figure.met is False else figure
+            for figure in figures
+        ]
+
+    def generate(self, load: Load) -> Result:
+        """Send a load."""
+        with self.generating(load) as generator:
+            return generator.result()
+
+    @contextmanager
+    def generating(self, load: Load) -> Iterator["Generator"]:
+        """Send a load while something else is done."""
+        generator = Generator(self.ovs, load)
+        try:
+            yield generator
+        finally:
+            generator.end()
+
+    def null_result(self, requests: list[str], rate: float | None) -> Result:
+        """Return what the generator measures of a server that does nothing."""
+        command = self.ovs.command(sys.executable, "-m", "tools.benchmarks.null_server", str(NULL_SERVER))
+        process = subprocess.Popen(command, cwd=CHECKOUT)
+        try:
+            wait_for("the null server listens", lambda: f":{NULL_SERVER} " in self.ovs.run("ss", "-ltnH"))
+            return self.generate(Load(NULL_SERVER, requests, rate))
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Generator:
+    """The load generator's process."""
+
+    def __init__(self, ovs: Ovs, load: Load) -> None:
+        command = ovs.command(sys.executable, "-m", "tools.benchmarks.generator")
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert self._process.stdin is not None
+        json.dump(asdict(load), self._process.stdin)
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def wait_started(self) -> None:
+        """Wait until the first request is about to be sent."""
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def result(self, stop: bool = False) -> Result:
+        """Wait until all is answered; with `stop`, send no more. Raises RuntimeError when it failed."""
+        if stop:
+            self._process.send_signal(signal.SIGTERM)
+        output, errors = self._process.communicate(timeout=GENERATOR_TIMEOUT)
+        if self._process.returncode != 0:
+            raise RuntimeError(f"the load generator ended with {self._process.returncode}:\n{errors}")
+        return Result(**json.loads(output.splitlines()[-1]))
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def new_population(bindings: int, number: int = HOME_AGENT) -> Population:
+    """Return a home agent's mobile nodes, whose lifetimes outlast the benchmark."""
+    return Population(number, bindings, time.monotonic() + LIFETIME)
+
+
+def posts(population: Population, nodes: list[int], rate: float | None, query: str = "") -> Load:
+    """Return a POST for each of these mobile nodes, to be sent now."""
+    now = time.monotonic()
+    bodies = [population.binding(node, now + (index / rate if rate else 0)) for index, node in enumerate(nodes)]
+    return Load(REST, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)

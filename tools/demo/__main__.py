@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tools.demo`: a mobile node roams, its traffic leaves the home agent. Needs root (`make demo`)."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import requests
+
+from hoaflow.arguments import positive
+from tools.demo.directory import InUse, of_ones_own
+from tools.demo.figures import Check, checks, figures
+from tools.demo.interruption import Interrupted, raise_interrupted
+from tools.demo.journey import Journey, Observations
+from tools.demo.narration import Narrator
+from tools.demo.page import write_page
+from topologies import guest
+from topologies.deployment import Deployment
+from topologies.kernel import has_flow_backend
+from topologies.nodes import TopologyError
+from topologies.ovs_router import KERNEL, USER
+from topologies.processes import ProcessError
+from topologies.roaming import RoamingTopo
+from topologies.testbed import Testbed
+
+DELAY = 50.0  # milliseconds between core and home agent, one way: across an ocean
+RATE = 100.0  # packets a second, in each direction
+HOST, VM = "host", "vm"
+# Core, pauses, lifetimes and time between packets are slow where all else is, so that figures stay comparable.
+SLOWDOWN = {HOST: 1.0, VM: 6.0}
+LEASE = 10  # seconds, of the bridge; longer with a slowdown, up to what the controller grants
+LONGEST_LEASE = 60
+LIFETIME = 60  # seconds, of bindings; longer with a slowdown
+GUEST_TIME_LIMIT = 3600.0  # seconds
+
+ROWS = (
+    ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
+    ("data packets at the home agent, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
+    ("packets lost in a handover (median)", "lost_packets_handover_via_ha", "lost_packets_handover_direct", ""),
+)
+
+
+FAILURES = (
+    *(guest.GuestError, ProcessError, TopologyError),
+    *(OSError, requests.RequestException, subprocess.SubprocessError),
+)
+
+
+def observe(
+    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float
+) -> tuple[Observations, list[str]]:
+    """Run the demo; returns what was seen, and unexpected errors in logs."""
+    datapath = KERNEL if has_flow_backend() else USER
+    narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
+    narrator.say("three routers, a core, home agent, mobile and correspondent node")
+    with Testbed(RoamingTopo(datapath=datapath, delay=delay), directory / "logs") as bed:
+        lease = min(round(LEASE * slowdown), LONGEST_LEASE)
+        deployment = Deployment(bed, lifetime=4 * round(LIFETIME / 4 * slowdown), lease=lease)  # RFC 6275: units of 4 s
+        seen = Journey(deployment, narrator, directory, rate, slowdown).run()
+        errors = bed.errors()
+        narrator.say("taking everything down")
+    # What Open vSwitch says while its interfaces are taken away is no longer looked at, what programs say is.
+    return seen, errors + [error for error in bed.errors() if error not in errors]
+
+
+def table(found: dict[str, object], made: list[Check]) -> str:
+    """Return the figures and the promises, as text."""
+    lines = ["", f"{'':50}{'via home agent':>16}{'with hoaflow':>16}"]
+    for title, via, direct, unit in ROWS:
+        lines.append(f"{title:50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
+    activation = found["activation_ms"]
+    assert isinstance(activation, list)
+    alone = (
+        ("packets lost while the home agent was dead", found["lost_packets_ha_killed"]),
+        ("spoofed packets sent / passed", f"{found['spoofed_sent']} / {found['spoofed_passed']}"),
+        ("flows confirmed after the acknowledgement (median)", f"{statistics.median(activation):.0f} ms"),
+    )
+    lines += [f"{title:50}{figure!s:>32}" for title, figure in alone]
+    lines.append("")
+    lines += [f"{'kept  ' if check.kept else 'BROKEN'}  {check.promise}: {check.figure}" for check in made]
+    return "\n".join(lines)
+
+
+def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+    """Run the whole demo with its report and return the exit status. DELAY, RATE: without the slowdown."""
+    narrator = Narrator()
+    delay, rate = delay * slowdown, rate / slowdown
+    seen, errors = observe(narrator, directory, delay, rate, slowdown)
+    found = figures(seen)
+    made = checks(found, errors)
+    report = {
+        **found,
+        "linux": platform.release(),
+        "backends": {router: backend._asdict() for router, backend in seen.backends.items()},
+        "slowdown": slowdown,
+        "core_delay_ms": delay,
+        "packets_per_second": rate,
+        "seconds": round(narrator.elapsed(), 1),
+        "log_errors": errors,
+        "checks": [check._asdict() for check in made],
+    }
+    (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_page(directory / "report.html", seen, report)
+    narrator.text(table(found, made))
+    for error in errors:
+        narrator.text(f"        {error}")
+    narrator.text(f"\n{directory / 'report.html'}, {directory / 'report.json'}; logs in {directory / 'logs'}")
+    return 0 if all(check.kept for check in made) else 1
+
+
+def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+    """Run the demo on Debian's stock kernel under emulation, with the same output directory."""
+    # Without real-time priorities: nothing else runs there, and what starts would get no time beside a slow network.
+    command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
+    command += [sys.executable, "-m", "tools.demo", "--output", str(directory)]
+    command += ["--delay", str(delay), "--rate", str(rate), "--slowdown", str(slowdown)]
+    return guest.run(command, GUEST_TIME_LIMIT, [directory])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo: 0 if every promise was kept, 1 if not or after a failure, 128 + N after signal N."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
+    parser.add_argument("--delay", type=positive, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
+    parser.add_argument("--rate", type=positive, default=RATE, help=f"packets/s each way (default: {RATE:g})")
+    parser.add_argument(
+        "--kernel",
+        choices=(HOST, VM),
+        default=HOST,
+        help="this host's, or Debian's stock kernel under emulation, which has the flow backend (default: host)",
+    )
+    parser.add_argument(
+        "--slowdown",
+        type=positive,
+        metavar="FACTOR",
+        help="for slow machines: delay and pauses are this many times as long, the rate is that much lower (default: "
+        f"{SLOWDOWN[HOST]:g}, with --kernel vm {SLOWDOWN[VM]:g})",
+    )
+    arguments = parser.parse_args(argv)
+    if os.geteuid():
+        parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
+    directory = arguments.output.resolve()
+    if arguments.kernel == VM and guest.BUILD not in directory.parents:
+        parser.error(f"--output: with --kernel vm, expected a directory below {guest.BUILD}, got {directory}")
+    slowdown = SLOWDOWN[arguments.kernel] if arguments.slowdown is None else arguments.slowdown
+    demo = partial(
+        run_in_guest if arguments.kernel == VM else run, directory, arguments.delay, arguments.rate, slowdown
+    )
+    try:
+        with of_ones_own(directory):
+            return guarded(demo, directory)
+    except InUse as error:
+        parser.error(str(error))
+
+
+def guarded(demo: Callable[[], int], directory: Path) -> int:
+    """Run the demo, with signals and failures told in words; returns the exit status."""
+    raise_interrupted()
+    try:
+        return demo()
+    except Interrupted as interrupted:
+        print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
+        return interrupted.status
+    except FAILURES as error:
+        print(f"\nthe demo failed: {error}\nlogs are in {directory / 'logs'}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

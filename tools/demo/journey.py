@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens in the demo: the mobile node's journey without and with hoaflow, and what is done to it on the way."""
+
+import math
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.demo import priority
+from tools.demo.monitor import LoadSample, Monitor
+from tools.demo.narration import Narrator
+from topologies import addresses as at
+from topologies.deployment import EVENT_TIMEOUT, HOME, Backend, Deployment, event_time
+from topologies.load import HomeAgentLoad
+from topologies.processes import Process
+from topologies.traffic import Records, Span, Traffic, lost
+
+# Back and forth between the foreign links, so that what a handover costs does not hang on one chance figure.
+JOURNEY: tuple[str | int, ...] = (1, 2, 1, 2, 1, 2, 1, 2, 1, 2, HOME)
+# Seconds, of a machine that need not be slowed down.
+MEASURED_STAY = 4.0  # on a link, the last foreign one, over which the home agent's load is counted
+STAY = 1.5  # on the others: until all that the handover disturbed is over
+SETTLE = 0.5  # after a change, until packets sent before it are no longer under way
+DRAIN = 1.0  # in the end: longer than any packet is under way
+MONITORED = 0.5  # between looks at how the traffic fares
+OUTAGE = 12.0  # of the home agent; longer than the bridge's lease, and shorter than the lifetime of bindings
+SPOOFED_EACH = 50
+CONTROLS = 10
+SPOOF = Path(__file__).parents[2] / "topologies/spoof.py"
+WRONG_OUTER, WRONG_INNER, CONTROL = "wrong-outer-source", "wrong-inner-source", "control"
+
+
+NEVER, ALWAYS = Span(0, 0), Span(0, math.inf)
+
+
+@dataclass(frozen=True)
+class Move:
+    """The mobile node moved to a link. Times in seconds since the epoch."""
+
+    link: str | int
+    offload: bool
+    left: float
+    acknowledged: float
+    confirmed: float | None  # when the controller had the flows for it confirmed, or withdrawn; None without it
+
+    @property
+    def name(self) -> str:
+        """Where it went."""
+        return "home" if self.link == HOME else f"link {self.link}"
+
+
+@dataclass
+class Observations:
+    """All that was seen; figures are made of it afterwards.
+
+    slowdown: how many times as long as on a fast machine the core's delay, pauses and the time between packets were.
+    """
+
+    slowdown: float = 1.0
+    starting: Span = NEVER  # hoaflow is started → it is ready
+    backends: dict[str, Backend] = field(default_factory=dict)  # of each router
+    moves: list[Move] = field(default_factory=list)
+    load: list[LoadSample] = field(default_factory=list)
+    via_ha: Span = NEVER  # steady, away from home, everything through the home agent
+    direct: Span = NEVER  # the same with hoaflow
+    via_ha_load: int = 0  # data packets at the home agent in these spans
+    direct_load: int = 0
+    outage: Span = NEVER  # home agent killed and cut off → brought back
+    spoofed_at: float = 0.0
+    spoofed_sent: int = 0
+    spoofed_passed: int = 0
+    controls_passed: int = 0
+    correspondent: Records = field(default_factory=Records)
+    mobile: Records = field(default_factory=Records)
+
+    def lost_at(self, span: Span = ALWAYS) -> list[float]:
+        """When the packets were sent, in SPAN and in either direction, that never arrived."""
+        ways = ((self.correspondent, self.mobile), (self.mobile, self.correspondent))
+        return [at for sender, receiver in ways for at in lost(sender, receiver, span)]
+
+
+class Journey:
+    """The demo on a testbed that is up. `run` does all of it."""
+
+    def __init__(
+        self, deployment: Deployment, narrator: Narrator, directory: Path, rate: float, slowdown: float
+    ) -> None:
+        """Run the journey on a deployment that is up.
+
+        `directory` is for records and state, and exists. `rate`: packets a second in each direction, with the slowdown.
+        `slowdown`: see `Observations`.
+        """
+        self.deployment = deployment
+        self.bed = deployment.bed
+        self.narrator = narrator
+        self.directory = directory
+        self.rate = rate
+        self.seen = Observations(slowdown)
+        self.offload = False
+
+    def run(self) -> Observations:
+        """Do everything. Raises ProcessError, requests.RequestException."""
+        self.narrator.say("starting home agent and mobile node")
+        priority.give(self.bed.devices, priority.NETWORK)
+        self._start_home_agent()
+        priority.give([self.deployment.start_mobile_node()], priority.NETWORK)
+        self.load = HomeAgentLoad(self.bed)
+        traffic = Traffic(self.bed, self.directory, self.rate, DRAIN * self.seen.slowdown)
+        priority.give(traffic.ends, priority.NETWORK)
+        interval = MONITORED * self.seen.slowdown
+        with Monitor(self.load, traffic.files["cn"], self.narrator, interval) as self.monitor:
+            self._where("at home")
+            self._pause(STAY)
+            self._travel_via_home_agent()
+            self._start_offload()
+            self._travel_with_offload()
+            self.seen.correspondent, self.seen.mobile = traffic.stop()
+            self.seen.load = self.monitor.samples
+        return self.seen
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(self.seen.slowdown * seconds)
+
+    def _start_home_agent(self) -> None:
+        home_agent = self.deployment.start_home_agent(journal=self.directory / "home-agent.journal")
+        priority.give([home_agent], priority.NETWORK)
+
+    def _where(self, text: str) -> None:
+        self.monitor.where = f"{text}, {'with hoaflow' if self.offload else 'without hoaflow'}"
+
+    def _travel_via_home_agent(self) -> None:
+        self.narrator.say("the journey without hoaflow: all traffic goes through the home agent")
+        for number, link in enumerate(JOURNEY):
+            self._move(link)
+            if number == len(JOURNEY) - 2:
+                self.seen.via_ha, self.seen.via_ha_load = self._measure()
+            self._pause(STAY)
+
+    def _start_offload(self) -> None:
+        self.narrator.say("starting hoaflow")
+        start, before = time.time(), set(self.bed.programs)
+        self.seen.backends = self.deployment.start_offload(self.narrator.say)
+        self.seen.starting = Span(start, time.time())
+        started = [process for name, process in self.bed.programs.items() if name not in before]
+        priority.give(started, priority.HOAFLOW)
+        for backend, routers in alike(self.seen.backends).items():
+            self.narrator.say(f"backend {backend.name} on {', '.join(routers)}, because: {backend.reason}")
+        self.offload = True
+        self._where("at home")
+        self._pause(STAY)
+
+    def _travel_with_offload(self) -> None:
+        self.narrator.say("the same journey with hoaflow")
+        for number, link in enumerate(JOURNEY):
+            self._move(link)
+            if number == 0:
+                self._pause(STAY)
+                self._send_spoofed()
+            if number == len(JOURNEY) - 2:
+                self.seen.direct, self.seen.direct_load = self._measure()
+                self._pause(STAY)
+                self._kill_home_agent()
+            self._pause(STAY)
+
+    def _move(self, link: str | int) -> None:
+        """Move, and wait until the home agent has acknowledged it and, with hoaflow, the flows are confirmed."""
+        home_agent = self.bed.programs["home-agent"]
+        controller = self.bed.programs.get("controller")
+        care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
+        acknowledgements = home_agent.mark()
+        events = controller.mark() if controller else 0
+        with priority.held(priority.NETWORK):
+            left = self.deployment.attach(link)
+        ended = f"home_address={at.HOME_ADDRESS} care_of_address={care_of} status=0 "
+        found = home_agent.wait_for(f"event=binding-ack-sent {re.escape(ended)}", EVENT_TIMEOUT, acknowledgements)
+        confirmed = self._confirmed(controller, events, care_of) if controller else None
+        move = Move(link, self.offload, left, event_time(found), confirmed)
+        self.seen.moves.append(move)
+        self._where("at home" if link == HOME else f"on {move.name}")
+        told = f"mobile node {'back home' if link == HOME else f'on {move.name}'}:"
+        told += f" acknowledged after {1000 * (move.acknowledged - left):.0f} ms"
+        if confirmed is not None:
+            told += f", flows {'withdrawn' if link == HOME else 'confirmed'}"
+            told += f" {1000 * (confirmed - move.acknowledged):.0f} ms later"
+        self.narrator.say(told)
+
+    @staticmethod
+    def _confirmed(controller: Process, after: int, care_of: str) -> float:
+        wanted = "removed .*reason=deregistered" if care_of == at.HOME_ADDRESS else f"active .*={care_of} "
+        return event_time(controller.wait_for(f"event=binding-{wanted}", EVENT_TIMEOUT, after))
+
+    def _measure(self) -> tuple[Span, int]:
+        """Measure the home agent's load over a steady interval."""
+        self._pause(SETTLE)
+        with priority.held(priority.NETWORK):
+            start, packets = time.time(), self.load.packets()
+            self._pause(MEASURED_STAY)
+            counted = self.load.packets() - packets
+            span = Span(start, time.time())
+        self.narrator.say(f"the home agent got {counted} data packets in {span.end - span.start:.1f} s")
+        return span, counted
+
+    def _kill_home_agent(self) -> None:
+        self.narrator.say("killing the home agent (kill -9) and cutting its link to the core")
+        start = time.time()
+        self.bed.kill("home-agent")
+        self.deployment.set_home_agent_link(up=False)
+        self.monitor.where = "home agent dead, with hoaflow"
+        self._pause(OUTAGE)
+        self.seen.outage = Span(start, time.time())
+        self.narrator.say("bringing the home agent back")
+        self.deployment.set_home_agent_link(up=True)
+        self._start_home_agent()
+        self._where("on link 2")
+
+    def _send_spoofed(self) -> None:
+        """Forge packets of the reverse tunnel on link 1, and count those that reach the correspondent node."""
+        listener = self.bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
+        listener.wait_for("event=ready", EVENT_TIMEOUT)
+        care_of, other_home_address = at.care_of_address(1), "2001:db8:99::200"
+        forged = (
+            (WRONG_OUTER, at.STRANGER, at.HOME_ADDRESS, SPOOFED_EACH),
+            (WRONG_INNER, care_of, other_home_address, SPOOFED_EACH),
+            # Neither is wrong: to show that what is forged well enough gets to where it is counted.
+            (CONTROL, care_of, at.HOME_ADDRESS, CONTROLS),
+        )
+        self.seen.spoofed_at = time.time()
+        for label, outer, inner, count in forged:
+            ends = ["--outer", outer, at.HOME_AGENT, "--inner", inner, at.CORRESPONDENT]
+            command = [sys.executable, str(SPOOF), "send", *ends, "--label", label, "--count", str(count)]
+            self.bed.run(*command, node="stranger")
+        listener.wait_for(f"label={CONTROL}", EVENT_TIMEOUT)
+        self._pause(STAY)  # those that the flows do not take go by the home agent, which is slower
+        arrived = [match[1] for line in listener.lines if (match := re.search(r"label=(\S+)", line))]
+        self.bed.stop("listener")
+        self.seen.spoofed_sent = 2 * SPOOFED_EACH
+        self.seen.controls_passed = arrived.count(CONTROL)
+        self.seen.spoofed_passed = len(arrived) - self.seen.controls_passed
+        self.narrator.say(
+            f"{self.seen.spoofed_sent} spoofed packets sent from link 1: {self.seen.spoofed_passed} passed"
+            f" (and {self.seen.controls_passed} of {CONTROLS} with both sources right)"
+        )
+
+
+def alike(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
+    """Return the routers that took the same backend for the same reason, by it."""
+    found: dict[Backend, list[str]] = {}
+    for router, backend in backends.items():
+        found.setdefault(backend, []).append(router)
+    return found

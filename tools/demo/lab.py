@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tools.demo.lab`: the whole system in Mininet, to play with. Needs root; `make lab` sees to it."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import requests
+from mininet.cli import CLI
+from mininet.log import lg
+
+from hoaflow.client.errors import NorthboundError
+from tools.demo.directory import InUse, of_ones_own
+from tools.demo.interruption import Interrupted, raise_interrupted
+from tools.demo.narration import Narrator
+from tools.demo.relay import Relay
+from topologies import addresses as at
+from topologies.base import MobilityTopo
+from topologies.deployment import HOME, REST, REST_PORT, Deployment
+from topologies.kernel import has_flow_backend
+from topologies.nodes import TopologyError
+from topologies.ovs_router import KERNEL, USER
+from topologies.processes import Process, ProcessError
+from topologies.roaming import RoamingTopo
+from topologies.single import SingleTopo
+from topologies.testbed import Testbed
+from topologies.tokens import OPERATOR
+
+TOPOLOGIES: dict[str, type[MobilityTopo]] = {"roaming": RoamingTopo, "single": SingleTopo}
+HOAFLOW = Path(sys.executable).with_name("hoaflow")
+FAILURES = (
+    ProcessError,
+    TopologyError,
+    NorthboundError,
+    OSError,
+    requests.RequestException,
+    subprocess.SubprocessError,
+)
+HELP = """
+    roam 1          move the mobile node to foreign link 1 (or another, or home)
+    look            which path its packets take, and why
+    mn ping cn      a command in a node: mn, cn, ha, {routers}; names become addresses
+    programs        what runs, and each one's log
+    kill home-agent kill -9; also controller, bridge, mobile-node, agent-r1 ...
+    start home-agent
+    hoaflow events  the command line, with the operator's token
+    Ctrl-D          ends it, and leaves nothing
+"""
+
+
+class Shell(CLI):
+    """Mininet's own command line with commands for the mobile node and the programs."""
+
+    def __init__(self, deployment: Deployment, state: Path) -> None:
+        """state: directory for the home agent's journal. Returns at the end of input."""
+        self._deployment, self._bed = deployment, deployment.bed
+        self.starts: dict[str, Callable[[], Process]] = {
+            "home-agent": partial(deployment.start_home_agent, state / "home-agent.journal"),
+            "mobile-node": deployment.start_mobile_node,
+            "controller": deployment.start_controller,
+            "bridge": deployment.start_bridge,
+        }
+        for router in deployment.routers:
+            self.starts[f"agent-{router}"] = partial(deployment.start_agent, router)
+        super().__init__(self._bed.network)
+
+    def do_roam(self, line: str) -> None:
+        """Move the mobile node: `roam home`, or `roam` and the number of a foreign link."""
+        links = {HOME: HOME} | {str(number): number for number in self._bed.topology.foreign_links}
+        if line not in links:
+            print(f"roam: expected {', '.join(links)}, got {line!r}")
+            return
+        self._deployment.attach(links[line])
+
+    def do_look(self, _line: str) -> None:
+        """Show which path the mobile node's packets take, why, and what would change it: `look`."""
+        self.do_hoaflow(f"explain {at.HOME_ADDRESS}")
+
+    def do_hoaflow(self, line: str) -> None:
+        """Run hoaflow's command line as the operator: `hoaflow COMMAND`. Ctrl-C ends what goes on."""
+        environment = {"HOAFLOW_CONTROLLER": REST, "HOAFLOW_TOKEN_FILE": str(self._deployment.tokens.file(OPERATOR))}
+        subprocess.run([HOAFLOW, *line.split()], env=os.environ | environment)
+
+    def do_programs(self, _line: str) -> None:
+        """Show which programs run, which do not, and where their logs are: `programs`."""
+        for name in self.starts:
+            program = self._bed.programs.get(name)
+            runs = program is not None and program.running
+            print(f"{name:<12} {'runs' if runs else 'does not run':<14} {self._bed.logs / f'{name}.log'}")
+
+    def do_kill(self, line: str) -> None:
+        """End a program at once (kill -9), as a crash would: `kill PROGRAM`."""
+        if line not in self._bed.programs:
+            print(f"kill: expected one of {', '.join(self._bed.programs)}, got {line!r}")
+            return
+        self._bed.kill(line)
+
+    def do_start(self, line: str) -> None:
+        """Start a program that was killed: `start PROGRAM`."""
+        if line not in self.starts or line in self._bed.programs:
+            stopped = ", ".join(name for name in self.starts if name not in self._bed.programs)
+            print(f"start: expected one that was killed ({stopped or 'none was'}), got {line!r}")
+            return
+        try:
+            self.starts[line]()
+        except FAILURES as error:
+            print(f"start: {error}")
+
+
+def listening(port: int) -> socket.socket:
+    """Return a socket at that port of this host or, if that is taken, at any free one."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
+
+
+def run(topology: str, directory: Path, port: int) -> None:
+    """Bring everything up, give the shell to whoever is there, and take everything down.
+
+    port: of the dashboard on this host. Raises FAILURES, Interrupted.
+    """
+    narrator = Narrator()
+    datapath = KERNEL if has_flow_backend() else USER
+    listener = listening(port)  # before this process is in the private network
+    narrator.say(f"building the network {topology}, Open vSwitch with the {datapath} datapath")
+    with Testbed(TOPOLOGIES[topology](datapath=datapath), directory / "logs") as bed:
+        deployment = Deployment(bed)
+        narrator.say("starting home agent and mobile node")
+        deployment.start_home_agent(directory / "home-agent.journal")
+        deployment.start_mobile_node()
+        deployment.start_offload(narrator.say)
+        with Relay(listener, at.MANAGEMENT_ROOT, REST_PORT):
+            token = deployment.tokens.file(OPERATOR).read_text().strip()
+            narrator.text(f"\ndashboard: http://127.0.0.1:{listener.getsockname()[1]}/   token: {token}")
+            narrator.text(HELP.format(routers=", ".join(deployment.routers)))
+            if sys.stdin.isatty():
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # ends a command, as in every shell
+            lg.setLogLevel("output")  # of commands in nodes, which a testbed does not show
+            Shell(deployment, directory)
+            raise_interrupted()
+        narrator.say("taking everything down")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the lab: 0 after Ctrl-D, 1 after a failure, 128 + N after signal N."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.lab", description=__doc__)
+    parser.add_argument("topology", nargs="?", choices=TOPOLOGIES, default="roaming", help="(default: roaming)")
+    parser.add_argument("--output", type=Path, default=Path("build/lab"), help="(default: build/lab)")
+    parser.add_argument("--port", type=int, default=REST_PORT, help="of the dashboard, if free (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    if os.geteuid():
+        parser.error("root is needed, for namespaces and a switch of its own: use `make lab`, or sudo")
+    directory = arguments.output.resolve()
+    raise_interrupted()
+    try:
+        with of_ones_own(directory):
+            run(arguments.topology, directory, arguments.port)
+    except Interrupted as interrupted:
+        print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
+        return interrupted.status
+    except InUse as error:
+        parser.error(str(error))
+    except FAILURES as error:
+        print(f"\nthe lab failed: {error}\nlogs are in {directory / 'logs'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

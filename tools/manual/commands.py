@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/cli.md: the `--help` of every command."""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from typer.testing import CliRunner
+
+import ha_bridge.__main__
+import hoaflow.home_agent.settings
+import hoaflow.router.cli
+from hoaflow.cli.app import app
+
+WIDTH = "80"  # characters
+HEAD = """\
+<!-- Made by `make pages` from the commands themselves. -->
+# Commands
+
+What each command says of itself when it is asked by `--help`.
+
+| command | what it is |
+| --- | --- |
+| [`hoaflow`](#hoaflow) | asks the controller: which path each mobile node's traffic takes, and why |
+| [`hoaflow-controller`](#hoaflow-controller) | the controller |
+| [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache |
+| [`hoaflow-router`](#hoaflow-router) | the tunnels of a router, and the agent that keeps them |
+| [`hoaflow-ha`](#hoaflow-ha) | a small home agent |
+
+Shell completion of `hoaflow`, in bash, zsh and fish: `hoaflow --install-completion`, once. It also completes home
+addresses and routers, which it asks the controller for.
+"""
+# Options of Ryu's that lead to other applications of its.
+FOREIGN = "\nzapi options:"
+
+
+def page() -> str:
+    """Return the page."""
+    with _width():
+        parts = [
+            HEAD,
+            *_typer("hoaflow", typer.main.get_command(app)),
+            _section(2, "hoaflow-controller", _controller()),
+        ]
+        for parser in (
+            ha_bridge.__main__.build_parser(),
+            hoaflow.router.cli.build_parser(),
+            hoaflow.home_agent.settings.parser(),
+        ):
+            parts += _argparse(parser)
+    return "\n".join(parts)
+
+
+def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return a parser's subcommands by name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    return {}
+
+
+def _typer(name: str, command: Any) -> Iterator[str]:
+    path = name.split()[1:]
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="hoaflow")
+    if shown.exit_code != 0:
+        raise RuntimeError(f"{name} --help: {shown.output}")
+    yield _section(2 if not path else 3, name, shown.output)
+    for child, subcommand in sorted(getattr(command, "commands", {}).items()):
+        yield from _typer(f"{name} {child}", subcommand)
+
+
+def _argparse(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield _section(2 if " " not in parser.prog else 3, parser.prog, parser.format_help())
+    for subcommand in subcommands(parser).values():
+        yield from _argparse(subcommand)
+
+
+def _controller() -> str:
+    """Ryu makes its options where it runs; of these, what has nothing to do with the controller is left out."""
+    command = Path(sys.executable).with_name("hoaflow-controller")
+    said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+    about, _, options = said.partition("usage: ")
+    described = options[options.index("\n\n") :].partition(FOREIGN)[0]
+    return f"{about}usage: hoaflow-controller [options]{described}"
+
+
+def _section(level: int, name: str, text: str) -> str:
+    return f"{'#' * level} {name}\n\n```text\n{text.strip()}\n```\n"
+
+
+@contextlib.contextmanager
+def _width() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ["COLUMNS"] = WIDTH
+    for name in [name for name in os.environ if name.startswith("HOAFLOW_")]:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/settings.md: the controller's settings and the options of the other programs, with type, default and bounds."""
+
+import argparse
+from collections.abc import Iterator
+
+from oslo_config import cfg
+
+import ha_bridge.__main__
+import hoaflow.home_agent.settings
+import hoaflow.router.cli
+from controller.settings import GROUP, OPTIONS
+from tools.manual.commands import subcommands
+
+HEAD = f"""\
+<!-- Made by `make pages` from the declarations in the code. -->
+# Settings
+
+## The controller
+
+In section `[{GROUP}]` of the file that `hoaflow-controller --config-file FILE` is given; an unknown or wrong one keeps
+the controller from starting. `hoaflow check-config --config-file FILE` checks such a file. An example:
+`deploy/etc/controller.conf`.
+
+| setting | type | default | meaning |
+| --- | --- | --- | --- |
+"""
+RYU = """
+Ryu's own, in section `[DEFAULT]` of the same file, or as options (`--wsapi-host` and so on):
+
+| setting | default | meaning |
+| --- | --- | --- |
+| `wsapi_host`, `wsapi_port` | every address, without tokens loopback; 8080 | where the REST API is served |
+| `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 | where switches connect to |
+| `ofp_ssl_listen_port` | 6653 | where switches connect to over TLS, if the next three are set |
+| `ctl_cert`, `ctl_privkey` | | OpenFlow over TLS: certificate and key, in PEM |
+| `ca_certs` | | OpenFlow over TLS: who signs the switches' certificates, in PEM |
+"""
+OTHERS = """
+## {name}
+
+| option | default | meaning |
+| --- | --- | --- |
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEAD, *map(_setting, sorted(OPTIONS, key=lambda option: option.dest)), RYU]
+    for parser in (
+        ha_bridge.__main__.build_parser(),
+        hoaflow.router.cli.build_parser(),
+        hoaflow.home_agent.settings.parser(),
+    ):
+        for each in [parser, *subcommands(parser).values()]:
+            rows = list(_options(each))
+            if rows:
+                parts += [OTHERS.format(name=each.prog), *rows]
+    return "".join(parts)
+
+
+def _setting(option: cfg.Opt) -> str:
+    default = "" if option.default is None else f"`{_number(option.default)}`"
+    return f"| `{option.dest}` | {_type(option)} | {default} | {_cell(option.help)} |\n"
+
+
+def _type(option: cfg.Opt) -> str:
+    kind, least, most = option.type, getattr(option.type, "min", None), getattr(option.type, "max", None)
+    name = {"IntOpt": "whole number", "FloatOpt": "number", "BoolOpt": "true or false", "StrOpt": "text"}[
+        type(option).__name__
+    ]
+    choices = getattr(kind, "choices", None)
+    if choices:
+        return " or ".join(f"`{choice}`" for choice in choices)
+    bounds = [f"from {_number(least)}"] * (least is not None) + [f"to {_number(most)}"] * (most is not None)
+    return " ".join([name, *bounds])
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if not action.option_strings or isinstance(action, argparse._HelpAction):
+            continue
+        value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(action.choices or [action.dest.upper()])}"
+        name = _cell(f"`{action.option_strings[-1]}{value}`{' (needed)' if action.required else ''}")
+        yield f"| {name} | {_default(action)} | {_cell(_help(action))} |\n"
+
+
+def _default(action: argparse.Action) -> str:
+    # Those that the environment may say are the environment's, not the program's.
+    if action.nargs == 0 or action.default in (None, []) or "HOAFLOW_" in (action.help or ""):
+        return ""
+    default = action.default
+    shown = ":".join(map(str, default)) if isinstance(default, tuple) else _number(default)
+    return f"`{shown}`"
+
+
+def _help(action: argparse.Action) -> str:
+    text = (action.help or "") % vars(action)
+    return text.replace(f" (default: {action.default})", "").replace(" (default: 127.0.0.1:7777)", "")
+
+
+def _number(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
