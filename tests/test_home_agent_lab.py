@@ -513,7 +513,7 @@ while True:
 ERRORS = (
     "import select, socket, sys, time\n"
     "from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, HAO, ICMPv6EchoRequest, MIP6MH_HoTI\n"
-    "from home_agent import mobility\n"
+    "from hoaflow.home_agent import mobility\n"
     "from hoaflow.home_agent.packet_io import PacketReceiver, addressed_to\n"
     "receiver = PacketReceiver(addressed_to('2001:db8:10::1', (135, 58)))\n"
     "base = IPv6(src='2001:db8:10::1', dst='2001:db8:99::1')\n"

@@ -150,7 +150,7 @@ class Lab:
         """Starts a home agent."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
         own += ["--log-level", "debug", "--log-addresses"]
-        return self._start("ha", "home_agent", [*own, *arguments])
+        return self._start("ha", "hoaflow.home_agent", [*own, *arguments])
 
     def mobile_node(self, *arguments: str) -> Node:
         """Starts the mobile node."""

@@ -44,9 +44,9 @@ CHECKOUT = Path(__file__).parents[2]
 # `hoaflow-router` whose agent compares nothing unless something makes itself heard.
 AGENT_BY_EVENTS = """
 import sys
-import router.agent, router.cli, router.firewall
-router.agent.COMPARE = router.agent.RESYNC = router.firewall.LOOK = 3600.0
-sys.exit(router.cli.main(sys.argv[1:]))
+from hoaflow.router import agent, cli, firewall
+agent.COMPARE = agent.RESYNC = firewall.LOOK = 3600.0
+sys.exit(cli.main(sys.argv[1:]))
 """
 DPID = 0xABC
 HA_2 = "2001:db8:88::1"
