@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controller.southbound": {"controller.core", "controller.access", *GROUND, *SHARED},
     "controller.rest": {"controller.core", "controller.access", "controller.southbound", *GROUND, *SHARED}
     | {"controller.metrics", "controller.traffic_history"},
-    "ha_bridge": {"hoaflow"},
+    "ha_bridge": {"hoaflow.client", "hoaflow.metrics", *SHARED},
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.home_agent": {"hoaflow.tunnel", "hoaflow.metrics", *SHARED},
