@@ -26,9 +26,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         # Not to be shared: a controller that was forgotten would have every other connection.
-        return eventlet.listen((host, port), family, backlog=512, reuse_port=False)
+        listening: socket.socket = eventlet.listen((host, port), family, backlog=512, reuse_port=False)
     except OSError as error:
         raise CannotListen(f"can't listen on {host} port {port}: {error.strerror}") from None
+    return listening
 
 
 def connections(listening: socket.socket, log: Log) -> Iterator[tuple[socket.socket, Any]]:

@@ -12,7 +12,7 @@ def delay(failures: int, first: float, longest: float) -> float:
     >>> [delay(failures, first=1.0, longest=5.0) for failures in (1, 2, 3, 4)]
     [1.0, 2.0, 4.0, 5.0]
     """
-    return min(longest, first * 2 ** min(failures - 1, MOST_DOUBLINGS))
+    return min(longest, first * 2.0 ** min(failures - 1, MOST_DOUBLINGS))
 
 
 class Backoff:

@@ -4,6 +4,7 @@ come back, none of them a 500, and what is against the description is refused.""
 
 import ipaddress
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -50,7 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ovs, Con
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_only_what_is_declared_is_answered(running: tuple[Ovs, Controller], case: Case) -> None:
+def test_only_what_is_declared_is_answered(running: tuple[Ovs, Controller], case: Case[Any]) -> None:
     ovs, controller = running
     if case.path == "/v1/events":
         case.query["follow"] = "no"  # else the answer has no end

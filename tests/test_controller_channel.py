@@ -22,9 +22,10 @@ from tests.support.bench import (
     binding,
     sent_again,
 )
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_for
 from tools.benchmarks.processes import resident_bytes
 
 FLOW: dict[str, object] = {

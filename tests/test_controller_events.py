@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from controller.core.events import EVENTS
-from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller, wait_for
+from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 HOME_AGENT = "2001:db8:99::1"
 FIRST, SECOND = "2001:db8:2::2", "2001:db8:3::2"

@@ -12,9 +12,10 @@ from scapy.layers.l2 import Ether
 from controller.core.census import STEP, census
 from controller.core.traffic import DOWNLINK, Counters, Traffic
 from tests.support.bench import FIRST, HOME_ADDRESS, HOME_AGENT, SECOND, Bench, binding, registered
-from tests.support.controller import Controller, wait_for
+from tests.support.controller import Controller
 from tests.support.ovs import Ovs
 from tests.support.scrape import Scrape
+from tests.support.waiting import wait_for
 from tests.support.world import HOME_AGENT as PACKED
 from tests.support.world import World
 from tests.support.world import binding as core_binding

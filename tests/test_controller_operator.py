@@ -18,8 +18,9 @@ from tests.support.bench import (
     Bench,
     registered,
 )
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 ROUTER = "0000000000000001"
 

@@ -27,8 +27,9 @@ from tests.support.bench import (
     registered,
     sent_again,
 )
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

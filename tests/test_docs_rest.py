@@ -14,8 +14,9 @@ import pytest
 from controller.rest.api import OPERATIONS
 from tests.support.bench import Bench, registered
 from tests.support.conformance import assert_declared
-from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller, wait_for
+from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 PAGE = CHECKOUT / "docs" / "rest.md"
 URL = "http://127.0.0.1:8080"

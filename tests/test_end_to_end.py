@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support.conformance import assert_declared
-from tests.support.controller import wait_for
+from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
 from topologies.load import HomeAgentLoad

@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from ha_bridge import kernel
 from ha_bridge.kernel import KernelWatch, read_policies, read_view
 from ha_bridge.model import Reading, ReadingFailed
-from ha_bridge.policies import Protection
+from ha_bridge.policies import Protection, messages
 from ha_bridge.sockets import RAW_SOCKETS, mobility_header_sockets
 from ha_bridge.sources import IPSEC, KernelSource
 from ha_bridge.tunnels import KernelView
@@ -413,4 +413,4 @@ THREAD_SOCKETS = RAW_SOCKETS.parents[2] / "thread-self" / "net" / "raw6"
 
 def test_netlink_messages_that_lie_about_their_length_are_refused() -> None:
     with pytest.raises(ValueError, match="netlink message"):
-        list(kernel.messages(struct.pack("=IHHII", 8, 24, 0, 0, 0)))
+        list(messages(struct.pack("=IHHII", 8, 24, 0, 0, 0)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet6 import MIP6MH_BU, IPv6, IPv6ExtHdrRouting, MIP6OptMsgAuth, Pad1
+from scapy.layers.inet6 import MIP6MH_BU, IPv6, IPv6ExtHdrRouting, MIP6OptAltCoA, MIP6OptMsgAuth, Pad1
 from scapy.utils import rdpcap
 
 from hoaflow.home_agent import mobility
@@ -178,7 +178,7 @@ def test_padding_may_follow_the_authentication_option() -> None:
 
 def test_an_authentication_option_that_is_not_the_last_one_does_not_count() -> None:
     option = MIP6OptMsgAuth(subtype=1, mspi=256, authdata=b"B" * 12)
-    other = mobility.MIP6OptAltCoA(acoa="2001:db8:3::3")
+    other = MIP6OptAltCoA(acoa="2001:db8:3::3")
     header = MIP6MH_BU(cksum=0, seq=1, flags=0x60, mhtime=15, options=[option, other])
     assert read_update(mobility.binding_update_packet(HOME_UPDATE, header)).authentication is None
 

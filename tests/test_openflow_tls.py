@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,14 +96,15 @@ def test_a_switch_believes_only_a_controller_of_the_authority(tls: Tls) -> None:
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 @pytest.mark.parametrize("who", ["nobody", "stranger", "server", "expired", "plain", "old"])
 def test_who_has_no_certificate_of_a_client_gets_no_hello(tls: Tls, who: str) -> None:
-    pair = {
+    pairs: dict[str, Callable[[], Pair | None]] = {
         "nobody": lambda: None,
         "stranger": lambda: tls.stranger.client("switch"),
         "server": lambda: tls.authority.server("another", "127.0.0.1"),
         "expired": lambda: tls.authority.client("expired", days=-1),
         "plain": lambda: None,
         "old": lambda: tls.authority.client("old"),
-    }[who]()
+    }
+    pair = pairs[who]()
     received = b""
     with tls.socket() as connection:
         if who == "plain":

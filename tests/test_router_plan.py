@@ -42,19 +42,19 @@ def test_what_is_right_is_left_alone() -> None:
 
 def test_a_new_binding_gets_its_pair_and_its_route() -> None:
     todo = plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], Installed())
-    assert (todo.add_pairs, todo.set_routes) == ({Pair(COA, HOA)}, {HOA: COA})
+    assert (todo.add_pairs, todo.set_routes) == (frozenset({Pair(COA, HOA)}), {HOA: COA})
     assert not todo.drop_pairs | todo.drop_routes
 
 
 def test_a_handover_replaces_the_route_and_drops_the_old_pair() -> None:
     todo = plan(wanted(full((HOA, COA, HA)), news((HOA, COA_2, HA))).by_home_agent[HA], installed())
-    assert (todo.add_pairs, todo.set_routes) == ({Pair(COA_2, HOA)}, {HOA: COA_2})
-    assert (todo.drop_pairs, todo.drop_routes) == ({Pair(COA, HOA)}, set())
+    assert (todo.add_pairs, todo.set_routes) == (frozenset({Pair(COA_2, HOA)}), {HOA: COA_2})
+    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({Pair(COA, HOA)}), frozenset())
 
 
 def test_a_removed_binding_loses_route_and_pair() -> None:
     todo = plan(wanted(full((HOA, COA, HA)), news(removed=(HOA,))).by_home_agent[HA], installed())
-    assert (todo.drop_routes, todo.drop_pairs) == ({HOA}, {Pair(COA, HOA)})
+    assert (todo.drop_routes, todo.drop_pairs) == (frozenset({HOA}), frozenset({Pair(COA, HOA)}))
 
 
 def test_what_a_full_list_lacks_goes_if_the_home_agent_is_known() -> None:
@@ -74,7 +74,7 @@ def test_nothing_goes_before_the_controller_knows_the_home_agent() -> None:
 def test_a_handover_before_the_snapshot_drops_the_old_pair_of_that_binding_only() -> None:
     both = Installed({HOA: COA, HOA_2: COA}, {Pair(COA, HOA), Pair(COA, HOA_2)})
     todo = plan(wanted(full((HOA, COA_2, HA), home_agents=())).by_home_agent[HA], both)
-    assert (todo.drop_pairs, todo.drop_routes) == ({Pair(COA, HOA)}, set())
+    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({Pair(COA, HOA)}), frozenset())
 
 
 def test_a_removal_before_the_snapshot_is_obeyed() -> None:

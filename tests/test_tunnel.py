@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,9 @@ def send_frame(namespace: str, interface: str, frame: bytes) -> None:
     in_namespace(namespace, send)
 
 
-def routes(namespace: str, *arguments: str) -> list[dict]:
-    return json.loads(run("ip", "-n", namespace, "-6", "-j", "-d", "route", "show", *arguments))
+def routes(namespace: str, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("ip", "-n", namespace, "-6", "-j", "-d", "route", "show", *arguments))
+    return found
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ def kernel_has_ip6tnl() -> bool:
         try:
             netlink.link("add", ifname=TUNNEL_DEVICE, kind="ip6tnl", ip6tnl_remote="::1")
         except NetlinkError as error:
-            return error.code == errno.EEXIST
+            return bool(error.code == errno.EEXIST)
         netlink.link("del", index=socket.if_nametoindex(TUNNEL_DEVICE))
         return True
 

@@ -27,7 +27,7 @@ def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> byt
 def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071)."""
     data += bytes(len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

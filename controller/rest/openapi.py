@@ -13,8 +13,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from controller.access.roles import Role
 from controller.rest import problems
-from controller.rest.operations import JSON, Content, Operation, PathParameters, Role
+from controller.rest.operations import JSON, Content, Operation, PathParameters
 from controller.rest.schemas.answers import ProblemDetails
 
 SCHEMES = {"token": {"type": "http", "scheme": "bearer", "description": "A token of the tokens file."}}

@@ -185,7 +185,8 @@ class SwitchChannel:
 
     @property
     def _ended(self) -> bool:
-        return self._end.ready()
+        ended: bool = self._end.ready()
+        return ended
 
     def _serve(self, part: Callable[..., None], *arguments: object) -> None:
         """Do a part of the exchange, which ends if that fails, or if that finds that the session has ended."""

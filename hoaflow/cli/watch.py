@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Mapping
 
-from hoaflow.cli.bindings import OfCareOfAddress, OfHomeAgent, OfState, chosen
+from hoaflow.cli.bindings import OfCareOfAddress, OfState, chosen
 from hoaflow.cli.client import Json, NotFound
+from hoaflow.cli.completion import OfHomeAgent
 from hoaflow.cli.errors import CliError
 from hoaflow.cli.events import say
 from hoaflow.cli.output import moment

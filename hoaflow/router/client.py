@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -15,6 +15,8 @@ from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.errors import HoaflowError
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.router.plan import Tunnel, TunnelList
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  # seconds
 ANSWER_TIMEOUT = 10.0  # seconds, on top of the time a long poll may wait
@@ -140,7 +142,7 @@ def _endpoint(record: EndpointRecord, problem: str | None) -> dict[str, str]:
     return described
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _typed(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"expected {kind.__name__}, got {value!r}")
     return value

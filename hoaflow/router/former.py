@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from hoaflow.linux import AF_INET, AF_INET6
 from hoaflow.router.endpoint import ENC_IN, OUTER_HEADER, Endpoint
 from hoaflow.router.ovsdb import Bridge, EndpointRecord
 from hoaflow.tunnel import links
@@ -32,9 +33,7 @@ def _completed(bridge: str, record: EndpointRecord) -> EndpointRecord:
     try:
         kernel = _whereabouts(endpoint.kernel_port)
         way_in = links.link(record.namespace, ENC_IN)
-        sources = [
-            links.global_addresses(record.namespace, "lo", family)[:1] for family in (links.AF_INET6, links.AF_INET)
-        ]
+        sources = [links.global_addresses(record.namespace, "lo", family)[:1] for family in (AF_INET6, AF_INET)]
     except (TunnelError, OSError):
         return record
     if way_in is None:

@@ -18,10 +18,10 @@ import pytest
 from controller.core.flows import COOKIE_OWNER, Kind
 from tests.kernel.lab import BRIDGE, DPID, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, STRANGER, FlowLab
 from tests.kernel.lab import CN as CORRESPONDENT
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.router_lab import until
-from tests.support.waiting import patient
+from tests.support.waiting import patient, wait_for
 from topologies.processes import Process
 from topologies.tokens import OPERATOR, Tokens
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.controller import wait_for
+from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
 from topologies.load import HomeAgentLoad

@@ -7,8 +7,9 @@ The agent acknowledges at once whatever the controller lists.
 import re
 from typing import Any
 
-from tests.support.controller import OPENFLOW_PORT, Controller, wait_for
+from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 
 HOME_AGENT = "2001:db8:99::1"
 HOME_PREFIX = "2001:db8:99::/64"

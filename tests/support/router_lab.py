@@ -195,7 +195,8 @@ class RouterLab:
             check=False,
             cwd=CHECKOUT,
         )
-        return json.loads(done.stdout)
+        status: dict[str, Any] = json.loads(done.stdout)
+        return status
 
     def steer(self) -> None:
         """The flows that the controller would install: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""

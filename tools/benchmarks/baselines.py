@@ -116,7 +116,8 @@ class OfctlRest(Baseline):
 
     def connected(self) -> bool:
         """Tell whether it knows the switch."""
-        return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1] == [REFERENCE]
+        switches: list[int] = RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1]
+        return switches == [REFERENCE]
 
     @staticmethod
     def body(flow: str) -> dict[str, Any]:

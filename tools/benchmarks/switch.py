@@ -49,7 +49,7 @@ class FlowCounter:
         Raises TimeoutError, ConnectionError.
         """
         self._send(_MULTIPART_REQUEST, struct.pack("!HH4x", _TABLE_STATISTICS, 0))
-        total = 0
+        total: int = 0
         while True:
             kind, body = self._receive()
             if kind == _ECHO_REQUEST:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 from werkzeug.wrappers import Response
 
-from controller.access.roles import Caller
+from controller.access.roles import Caller, Role
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
@@ -19,7 +19,7 @@ from controller.core.router import FEW
 from controller.core.traffic import Counters
 from controller.core.updates import MOST_TOLD
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.operations import Role, operation
+from controller.rest.operations import operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response

@@ -12,11 +12,12 @@ import eventlet
 from msgspec import UNSET, UnsetType
 from werkzeug.wrappers import Response
 
+from controller.access.roles import Role
 from controller.core.events import EVENTS
 from controller.events import Lost, Part, Recorded
 from controller.rest.context import ApiContext
 from controller.rest.http.stream_reader import StreamReader
-from controller.rest.operations import Content, Role, operation
+from controller.rest.operations import Content, operation
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response

@@ -9,10 +9,10 @@ from operator import attrgetter
 from msgspec import UNSET
 from werkzeug.wrappers import Response
 
-from controller.access.roles import Forbidden
+from controller.access.roles import Forbidden, Role
 from controller.core.bindings import Binding
 from controller.rest.context import ApiContext
-from controller.rest.operations import Role, operation
+from controller.rest.operations import operation
 from controller.rest.problems import Problem, problem_of, wrong_field
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response

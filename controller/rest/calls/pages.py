@@ -15,7 +15,8 @@ import msgspec
 from werkzeug.http import generate_etag
 from werkzeug.wrappers import Response
 
-from controller.rest.operations import JSON, Content, Role, operation
+from controller.access.roles import Role
+from controller.rest.operations import JSON, Content, operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 

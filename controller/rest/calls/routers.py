@@ -7,11 +7,12 @@ from http import HTTPStatus
 from msgspec import UNSET
 from werkzeug.wrappers import Response
 
+from controller.access.roles import Role
 from controller.core.differences import compare
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.operations import Role, operation
+from controller.rest.operations import operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response

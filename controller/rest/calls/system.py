@@ -6,11 +6,12 @@ from http import HTTPStatus
 
 from werkzeug.wrappers import Response
 
+from controller.access.roles import Role
 from controller.core.readiness import Missing, readiness
 from controller.core.traffic import DOWNLINK, UPLINK
 from controller.events import rfc3339
 from controller.rest.context import ApiContext
-from controller.rest.operations import Content, Role, operation
+from controller.rest.operations import Content, operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response

@@ -7,11 +7,11 @@ from typing import Any
 from controller.core.differences import Difference
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
+from controller.core.installed import Entry
 from controller.core.offload import Offload
-from controller.core.reconciliation import Entry
 from controller.core.router import Router
 from controller.core.traffic import Counters
-from controller.core.tunnels import News
+from controller.core.tunnel_list import News
 from controller.rest.schemas import answers
 from controller.rest.views.values import dpid_text, seconds_left
 from controller.southbound.decoder import InstalledFlow
