@@ -52,7 +52,7 @@ test-compose: setup ## docker-compose.yml with a real engine: the image, a journ
 	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers $(PYTEST)
 
 test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
-	$(BIN)/python -m pytest tests/test_deploy_*.py $(PYTEST)
+	$(BIN)/python -m pytest tests/project/deploy $(PYTEST)
 
 bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
 	$(ISOLATED) -m tools.benchmarks $(BENCH)
@@ -71,7 +71,7 @@ pages: setup ## write the pages of docs/ that are made from the programs, after 
 	$(BIN)/python -m tools.manual
 
 screenshots: setup ## those of the dashboard in docs/images, from its test in Mininet
-	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images scripts/isolated-python -m pytest tests/test_dashboard.py
+	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images scripts/isolated-python -m pytest tests/end_to_end/test_dashboard.py
 
 docs: setup ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

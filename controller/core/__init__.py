@@ -2,5 +2,5 @@
 """The pure core of the controller.
 
 Nothing here knows Ryu, eventlet, sockets or the clock: time and what the switches say come in as arguments, and what is
-to be sent goes out as return values. ``tests/test_layers.py`` enforces it.
+to be sent goes out as return values. ``tests/project/test_layers.py`` enforces it.
 """

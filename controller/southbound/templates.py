@@ -2,7 +2,7 @@
 """FlowMods from templates: Ryu serialises one flow of each shape, the rest is patched in.
 
 Flows of a shape differ in nothing but addresses, timeout and the numbers of the exchange. Ryu encodes some 14,000 flows
-a second, a template over a million. The bytes are the same: ``tests/test_encoder.py``.
+a second, a template over a million. The bytes are the same: ``tests/controller/southbound/test_encoder.py``.
 """
 
 import struct

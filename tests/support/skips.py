@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 
 # What may be skipped there all the same: the beginning of the test's id, and the one machine type on which it may not.
-NEEDS_MACHINE: Mapping[str, str] = {"tests/test_guest.py": "x86_64"}  # has a stock kernel and its emulator
+NEEDS_MACHINE: Mapping[str, str] = {"tests/topologies/test_guest.py": "x86_64"}  # has a stock kernel and its emulator
 
 
 def why_not_skipped(test: str, reason: str) -> str | None:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions: who works on a connection that is gone has nothing left to work with."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controller.core.flows import Kind
+from controller.core.sessions import Session, SessionEnded, Sessions
+from controller.core.traffic import DOWNLINK, Counters
+from tests.support.world import DPID, HOME_ADDRESSES, PORTS, SECOND, World, established
+
+SOUTHBOUND = Path(__file__).parents[3] / "controller" / "southbound"
+
+
+def connected(world: World, sessions: Sessions) -> Session:
+    """A session on a new connection, whose flows have been read."""
+    session = sessions.open(DPID, world.now)
+    session.begin_reading(world.now)
+    for entry in world.switch.values():
+        session.read(entry.flow.key, entry)
+    session.end_reading(PORTS, world.now)
+    return session
+
+
+def state(world: World) -> tuple[object, ...]:
+    """What is believed of the router, and what is to be sent to it."""
+    router = world.offload.router(DPID)
+    return router, router.connected, router.flows.count, router.flows.has_urgent, router.tally.added
+
+
+@pytest.fixture
+def world() -> World:
+    """One mobile node, whose traffic goes direct."""
+    return established()
+
+
+def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new_ones(world: World) -> None:
+    sessions = Sessions(world.offload)
+    former = connected(world, sessions)
+    world.post(HOME_ADDRESSES[1], SECOND)
+    world.agent_follows()
+    taken = former.take(True, world.now, 100)
+    assert taken is not None
+    flow = taken.changes[0].flow
+    former.begin_reading(world.now)
+    present = connected(world, sessions)
+    world.post(HOME_ADDRESSES[2], SECOND)
+    world.agent_follows()
+    before = state(world)
+    uses: dict[str, Callable[[], object]] = {
+        "begin_reading": lambda: former.begin_reading(world.now),
+        "read": lambda: former.read(flow.key, None),
+        "end_reading": lambda: former.end_reading({}, world.now),
+        "take": lambda: former.take(True, world.now, 100),
+        "sent": lambda: former.sent(taken.changes),
+        "confirm": lambda: former.confirm(taken, world.now, world.now),
+        "refuse": lambda: former.refuse(taken, {0: "table full"}, False, world.now),
+        "has_urgent": lambda: former.has_urgent,
+        "has_bulk": lambda: former.has_bulk,
+        "next_due": former.next_due,
+        "mark": former.mark,
+        "is_done": lambda: former.is_done(0),
+        "counting": former.counting,
+        "observe": lambda: former.observe(DOWNLINK, Counters(9, 9)),
+    }
+    harmless: dict[str, Callable[[], object]] = {
+        "removed": lambda: former.removed(flow.key, Counters(9, 9), False, world.now),
+        "set_ports": lambda: former.set_ports({}, world.now),
+        "end": lambda: former.end(world.now),
+        "ended": lambda: former.ended,
+        "router": lambda: former.router,
+        "dpid": lambda: former.dpid,
+    }
+    public = {name for name in (*vars(Session), *vars(former)) if not name.startswith("_")}
+    assert public == uses.keys() | harmless.keys(), "a use that this test does not know"
+    for use in uses.values():
+        with pytest.raises(SessionEnded):
+            use()
+    for use in harmless.values():
+        use()
+    sessions.close(former, world.now)
+    assert former.router is None
+    assert state(world) == before
+    # And what was under way then is sent again on the present one.
+    sent = []
+    for urgent in (True, False, True, False):
+        while batch := present.take(urgent, world.now, 100):
+            sent += [change.flow.serves for change in batch.changes if change.flow.kind is Kind.DOWNLINK]
+            present.confirm(batch, world.now, world.now)
+    assert set(sent) == set(HOME_ADDRESSES[1:])
+
+
+def test_a_reading_that_another_connection_cut_short_leaves_nothing(world: World) -> None:
+    sessions = Sessions(world.offload)
+    connected(world, sessions)
+    former = sessions.open(DPID, world.now)
+    former.begin_reading(world.now)
+    for entry in list(world.switch.values())[:2]:
+        former.read(entry.flow.key, entry)
+    present = sessions.open(DPID, world.now)
+    present.begin_reading(world.now)
+    present.end_reading(PORTS, world.now)
+    assert world.offload.router(DPID).flows.count == 0
+
+
+def test_connections_have_nothing_of_the_core_that_outlives_them() -> None:
+    for module in SOUTHBOUND.glob("*.py"):
+        imported = {node.module for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not imported & {"controller.core.offload", "controller.core.reconciliation"}, module
+
+
+def test_who_only_connects_is_not_remembered() -> None:
+    """Anybody who reaches the OpenFlow port can name any router."""
+    world = World()
+    world.announce()
+    sessions = Sessions(world.offload)
+    for dpid in range(100, 1100):
+        session = sessions.open(dpid, world.now)
+        session.begin_reading(world.now)
+        if dpid % 2:
+            session.end_reading({}, world.now)
+        sessions.close(session, world.now)
+    assert list(world.offload.routers) == [DPID]

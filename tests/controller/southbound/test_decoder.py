@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read back from a switch is what was sent to it, whatever was read before."""
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.core.batches import FlowChange
+from controller.core.bindings import Binding
+from controller.core.flow_sets import flows_of, gates_of
+from controller.core.flows import Flow
+from controller.core.home_agents import HomeAgent, Status
+from controller.southbound.decoder import Decoder, FlowStatistics
+from controller.southbound.encoder import NICIRA_FIELDS, Encoder
+from hoaflow.addresses import host
+from tests.controller.southbound.test_encoder import addresses, backends, macs, prefixes
+
+ENCODER = Encoder(first_table=3)
+
+# ofp_flow_mod and ofp_flow_stats, each up to its match (OpenFlow 1.3.5, sections 7.3.4.1 and 7.3.5.2).
+FLOW_MOD = 48
+STATISTICS = struct.Struct("!HBxIIHHHH4xQQQ")
+
+# With so few to choose from, a flow has the same address twice, or one that stands elsewhere in its bytes as well.
+similar = st.sampled_from([bytes(16), bytes(15) + b"\1", b"\1" * 16])
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> list[Flow]:
+    """Flows of bindings, and gates, that a switch tells with the fields with which they were sent."""
+    backend = draw(backends)
+    made: list[Flow] = []
+    for _ in range(draw(st.integers(1, 4))):
+        home_agent = HomeAgent(draw(similar | addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
+        home_address = draw(prefixes() | similar.map(host))
+        binding = Binding(home_address, draw(similar | addresses), home_agent.address)
+        made += (*flows_of(binding, backend), *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend))
+    return draw(st.permutations([flow for flow in made if NICIRA_FIELDS.isdisjoint(name for name, _ in flow.match)]))
+
+
+def told(flow: Flow, timeout: int = 0, seconds: int = 0) -> FlowStatistics:
+    """A flow as a switch tells it."""
+    rest = ENCODER.serialise(FlowChange(flow, add=True), 0)[FLOW_MOD:]
+    table = next(number for number, name in ENCODER.names.items() if name == flow.table)
+    length = STATISTICS.size + len(rest)
+    head = STATISTICS.pack(length, table, seconds, 0, flow.priority, 0, timeout, 0, flow.cookie, 7, 700)
+    return FlowStatistics(head + rest, 0)
+
+
+@given(flows())
+def test_what_is_read_back_is_what_was_sent(sent: list[Flow]) -> None:
+    found = Decoder(ENCODER.names).decode(map(told, sent), 0.0)
+    assert [each.entry and each.entry.flow for each in found] == sent
+    assert [each.key for each in found] == [flow.key for flow in sent]
+    assert {(each.packets, each.bytes) for each in found} <= {(7, 700)}
+
+
+@given(flows().map(lambda found: found[0]), st.integers(1, 0xFFFF), st.integers(0, 100))
+def test_what_is_left_of_its_time_is_read_as_well(flow: Flow, timeout: int, seconds: int) -> None:
+    for found in Decoder(ENCODER.names).decode([told(flow, timeout, seconds)] * 2, 1000.0):
+        assert found.entry is not None
+        assert found.entry.expires_at == 1000.0 + timeout - seconds

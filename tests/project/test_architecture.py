@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/architecture.md names modules, functions and tests: each of them is there."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PAGE = (CHECKOUT / "docs/architecture.md").read_text()
+PACKAGES = ("controller", "ha_bridge", "hoaflow", "topologies", "tools")
+DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
+FILES = re.compile(r"`((?:\w+/)+(?:\w+\.(?:py|md))?)(?:::(\w+))?`")
+
+
+@cache
+def definitions(path: Path) -> set[str]:
+    """The dotted names that a module defines: classes, their methods, functions and constants."""
+    return set(_defined(ast.parse(path.read_text()).body, ""))
+
+
+def _defined(body: list[ast.stmt], within: str) -> list[str]:
+    found = []
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.append(within + node.name)
+            if isinstance(node, ast.ClassDef):
+                found += _defined(node.body, f"{within}{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [within + target.id for target in targets if isinstance(target, ast.Name)]
+    return found
+
+
+def is_there(dotted: str) -> bool:
+    """Tell whether a package, a module or something that a module defines has this name."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        place = CHECKOUT.joinpath(*parts[:length])
+        rest = ".".join(parts[length:])
+        if place.with_suffix(".py").is_file():
+            return not rest or rest in definitions(place.with_suffix(".py"))
+        if place.is_dir():
+            return not rest
+    return False
+
+
+@pytest.mark.parametrize("dotted", sorted(set(DOTTED.findall(PAGE))))
+def test_what_the_page_names_is_there(dotted: str) -> None:
+    assert is_there(dotted), f"docs/architecture.md names {dotted}, which is not there: name what has taken its place"
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(set(FILES.findall(PAGE))))
+def test_the_files_and_tests_that_the_page_names_are_there(path: str, name: str) -> None:
+    assert (CHECKOUT / path).exists()
+    assert not name or name in definitions(CHECKOUT / path), f"{path} has no {name}"
+
+
+def test_a_name_that_is_not_there_is_noticed() -> None:
+    assert is_there("controller.core.offload.Offload.post")
+    assert not is_there("controller.core.offload.Offload.pots")
+    assert not is_there("controller.core.offloads")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation builds without a warning, its links lead somewhere, and no page needs another host."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+# What a browser fetches by itself to show a page; a link that a reader may follow is none.
+FETCHED = {
+    "img": "src",
+    "script": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+}
+ELSEWHERE = re.compile(r"^(https?:)?//")
+
+
+class Fetched(HTMLParser):
+    """Collects what a page has the browser fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """One element."""
+        given = dict(attrs)
+        if tag == "link" and given.get("rel") not in ("canonical", "alternate"):
+            self.urls.append(given.get("href") or "")
+        elif tag in FETCHED:
+            self.urls.append(given.get(FETCHED[tag]) or "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    directory = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", directory],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return directory
+
+
+def test_no_page_has_a_browser_fetch_anything_from_elsewhere(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        parser = Fetched()
+        parser.feed(page.read_text())
+        assert parser.urls, page
+        assert not [url for url in parser.urls if ELSEWHERE.match(url)], page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), sheet
+
+
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    navigation = (CHECKOUT / "mkdocs.yml").read_text()
+    missing = [page.name for page in (CHECKOUT / "docs").glob("*.md") if page.name not in navigation]
+    assert not missing, "add them to nav in mkdocs.yml"
+
+
+@pytest.mark.parametrize("page", ["index.md", "umip.md", "troubleshooting.md", "install.md"])
+def test_commands_named_in_the_docs_exist(page: str) -> None:
+    """Every option that a page shows of our commands is one that the command has."""
+    text = (CHECKOUT / "docs" / page).read_text()
+    known = (CHECKOUT / "docs/cli.md").read_text()
+    for line in re.findall(r"(?:hoaflow|ha-bridge|hoaflow-router|hoaflow-ha|hoaflow-controller) [^`|\n]*", text):
+        for option in re.findall(r"--[a-z-]+", line):
+            assert re.search(rf"{option}\b", known), f"{page}: {line!r} has {option}, which no command knows"

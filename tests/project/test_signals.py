@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM, SIGINT and SIGHUP to a run of the tests, at any time, leave nothing. For containers: tests/containers."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import marked
+
+WORKER = "popen//python={}/scripts/isolated-python"
+# A test that holds what tests hold: a namespace, an Open vSwitch in it, and a process in a session of its own.
+TEST = """
+import pathlib, subprocess, time
+from tests.support.ovs import Ovs
+
+def test_that_goes_on(tmp_path):
+    with Ovs(tmp_path) as ovs:
+        ovs.add_bridge("br0", 1)
+        subprocess.Popen(["sleep", "601"], start_new_session=True)
+        try:
+            time.sleep(600)
+        finally:
+            pathlib.Path(__file__).with_name("ended").touch()
+"""
+CHECKOUT = Path(__file__).parents[2]
+RUNS = {
+    "alone": ["scripts/isolated-python", "-m", "pytest"],
+    "at once": [f"{CHECKOUT}/.venv/bin/python", "-m", "pytest", "--dist=load", "--tx", WORKER.format(CHECKOUT)],
+}
+
+
+@pytest.fixture
+def pending_test(tmp_path: Path) -> Path:
+    """A directory of tests, with one that never ends."""
+    (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
+    (tmp_path / "test_pending.py").write_text(TEST)
+    return tmp_path
+
+
+# "setpriv": as soon as there is a process; "sleep": in the middle of a test.
+@pytest.mark.parametrize(
+    ("run", "number", "awaited"),
+    [
+        ("alone", signal.SIGTERM, "setpriv"),
+        ("alone", signal.SIGTERM, "sleep"),
+        ("alone", signal.SIGHUP, "sleep"),
+        ("alone", signal.SIGKILL, "sleep"),
+        ("at once", signal.SIGTERM, "sleep"),
+        ("at once", signal.SIGINT, "setpriv"),
+    ],
+)
+def test_nothing_is_left_of_a_run(pending_test: Path, run: str, number: signal.Signals, awaited: str) -> None:
+    command = [*RUNS[run], "-p", "no:cacheprovider", f"--rootdir={pending_test}", str(pending_test)]
+    before = set(Path("/run/netns").iterdir()), set(Path("/sys/class/net").iterdir())
+    with marked(command, f"run-{run}-{number}-{awaited}", pending_test / "log") as started:
+        started.wait_until_running(awaited, seconds=60)
+        # SIGTERM as `kill` and make send it, the others as a terminal does.
+        started.send(number, group=number in (signal.SIGINT, signal.SIGHUP))
+        started.assert_nothing_is_left()
+    assert started.process.returncode not in (0, 1)
+    in_order = awaited == "sleep" and number is not signal.SIGKILL
+    assert (pending_test / "ended").exists() == in_order, started.log.read_text()
+    assert (set(Path("/run/netns").iterdir()), set(Path("/sys/class/net").iterdir())) == before
