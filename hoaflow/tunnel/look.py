@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hoaflow.linux import (
     AF_INET6,
+    IFF_RUNNING,
     IFF_UP,
     NDA_DST,
     RTA_DST,
@@ -25,6 +26,7 @@ from hoaflow.linux import (
     RTA_GATEWAY,
     RTA_OIF,
     RTA_PRIORITY,
+    RTA_SRC,
     RTA_TABLE,
     RTA_VIA,
     RTM_GETADDR,
@@ -62,13 +64,14 @@ class Missing(TunnelError):
 class Link(NamedTuple):
     """An interface; `number`: its index, `peer`: that of a veth's other end, `master`: of its master, 0 without.
 
-    `data`: what its kind says of it (IFLA_INFO_DATA).
+    `data`: what its kind says of it (IFLA_INFO_DATA). `running`: it is up and has a carrier.
     """
 
     number: int
     mac: str
     mtu: int
     up: bool
+    running: bool
     kind: str
     peer: int
     master: int
@@ -197,6 +200,13 @@ class Look:
         body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
         return self._listing(namespace, RTM_GETROUTE, body)
 
+    def route_to(self, namespace: Namespace, destination: bytes, source: bytes) -> FoundRoute | None:
+        """Return the route that an IPv6 packet of this namespace's own takes now; None where it can't be sent."""
+        body = rtnetlink.ROUTE.pack(AF_INET6, 128, 128, 0, 0, 0, 0, 0, 0)
+        body += rtnetlink.attribute(RTA_DST, destination) + rtnetlink.attribute(RTA_SRC, source)
+        answer = self._socket(namespace).get(RTM_GETROUTE, body)
+        return None if answer is None else found_route(answer)
+
     def listed_links(self, namespace: Namespace) -> list[bytes]:
         """Return the interfaces as the kernel has them now: their messages without netlink headers."""
         return self._listing(namespace, RTM_GETLINK, 16)
@@ -227,11 +237,14 @@ class Look:
             opened = self._nft_sockets[namespace] = self._inside(namespace, NftSocket)
         return opened
 
-    def _listing(self, namespace: Namespace, kind: int, body: bytes | int) -> list[bytes]:
+    def _socket(self, namespace: Namespace) -> RouteSocket:
         opened = self._sockets.get(namespace)
         if opened is None:
             opened = self._sockets[namespace] = self._inside(namespace, RouteSocket)
-        return list(opened.listing(kind, bytes(body) if isinstance(body, int) else body))
+        return opened
+
+    def _listing(self, namespace: Namespace, kind: int, body: bytes | int) -> list[bytes]:
+        return list(self._socket(namespace).listing(kind, bytes(body) if isinstance(body, int) else body))
 
     @staticmethod
     def _inside(namespace: Namespace, read: Callable[[], T]) -> T:
@@ -250,6 +263,7 @@ def _link(payload: bytes) -> tuple[str, Link]:
         found.get(IFLA_ADDRESS, b"").hex(":"),
         _number(found.get(IFLA_MTU)),
         bool(flags & IFF_UP),
+        bool(flags & IFF_RUNNING),
         _text(info.get(IFLA_INFO_KIND, b"")),
         _number(found.get(IFLA_LINK)),
         _number(found.get(IFLA_MASTER)),

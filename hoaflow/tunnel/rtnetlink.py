@@ -188,6 +188,18 @@ class RouteSocket:
                     return
                 yield payload
 
+    def get(self, kind: int, body: bytes) -> bytes | None:
+        """Ask for one thing; return the answer without its netlink header, None where there is none.
+
+        Raises OSError if the socket fails.
+        """
+        self.sequence += 1
+        self.socket.send(HEADER.pack(16 + len(body), kind, NLM_F_REQUEST, self.sequence, 0) + body)
+        while True:
+            for answer, sequence, payload in self._receive():
+                if sequence == self.sequence:
+                    return None if answer == NLMSG_ERROR else payload
+
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
         return unpacked(self.socket.recv(RECEIVE_BYTES))
 
