@@ -19,35 +19,35 @@ OPENFLOW_PORT = 6653
 
 
 def management_router(number: int) -> str:
-    """Return the address of router NUMBER on the management network."""
+    """Return the IPv4 address of router rNUMBER on the management network."""
     return f"192.0.2.{10 + number}"
 
 
 def foreign_link(number: int) -> str:
-    """Return the /64 of foreign link NUMBER (1, 2, …)."""
+    """Return the prefix (/64) that foreign link NUMBER advertises, counted from 1."""
     return f"2001:db8:{number + 1:x}::/64"
 
 
 def foreign_gateway(number: int) -> str:
-    """Return the router's address on foreign link NUMBER."""
+    """Return the default router's address on foreign link NUMBER."""
     return f"2001:db8:{number + 1:x}::1"
 
 
 def care_of_address(number: int) -> str:
-    """Return the mobile node's care-of address on foreign link NUMBER."""
+    """Return the address that the mobile node configures when it visits foreign link NUMBER."""
     return f"2001:db8:{number + 1:x}::100"
 
 
 def core_link(number: int) -> str:
-    """Return the /64 between the core router and router NUMBER; number 9 is the home agent's."""
+    """Return the prefix (/64) between the core and router NUMBER, or between the core and the home agent (9)."""
     return f"2001:db8:c{number:x}::/64"
 
 
 def core_side(number: int) -> str:
-    """Return the core router's address on `core_link(number)`."""
+    """Return the core's address on `core_link(number)`, the next hop of that router."""
     return f"2001:db8:c{number:x}::1"
 
 
 def router_side(number: int) -> str:
-    """Return the address of router NUMBER on `core_link(number)`."""
+    """Return the address of router NUMBER, or of the home agent (9), on `core_link(number)`."""
     return f"2001:db8:c{number:x}::2"

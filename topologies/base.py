@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the topologies have in common: routers with their segments, end nodes, home link, management network."""
+"""Build what all topologies share: routers with their segments, end nodes, the home link, the management network."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -12,7 +12,7 @@ from topologies.ovs_router import USER, OvsRouter
 
 
 class Attachment(NamedTuple):
-    """A node's interface on a segment."""
+    """Name the interface by which a node is attached to a segment."""
 
     node: str
     interface: str
@@ -20,7 +20,7 @@ class Attachment(NamedTuple):
 
 @dataclass(frozen=True)
 class Segment:
-    """One side of a router: a link (/64), its kernel's address there, and who else is on it."""
+    """Describe one side of a router: its link (/64), the router's address there, and the nodes attached to it."""
 
     name: str
     address: str
@@ -28,7 +28,7 @@ class Segment:
 
 
 class MobilityTopo(Topo):
-    """Base class of the topologies.
+    """Base class of the topologies: adds the end nodes, and routers on request.
 
     `routers`: names of the routers, `rN`; each has its bridge, `ovs_router.BRIDGE`. `foreign_links`: numbers of the
     foreign links; the mobile node's interface on link N is `mn-fN`.
@@ -38,16 +38,16 @@ class MobilityTopo(Topo):
     foreign_links: ClassVar[tuple[int, ...]]
 
     def build(self, datapath: str = USER) -> None:
-        """datapath: of the routers' Open vSwitch, as `OvsRouter` has it."""
+        """Add the end nodes; `datapath` is that of the routers' Open vSwitch, as in `OvsRouter`."""
         self.datapath = datapath
         self.add_end_nodes()
 
     def link(self, node1: str, interface1: str, node2: str, interface2: str) -> None:
-        """Add a veth pair with ends named INTERFACE1 and INTERFACE2."""
+        """Join two nodes by a veth pair whose ends are INTERFACE1 and INTERFACE2."""
         self.addLink(node1, node2, cls=DataLink, intfName1=interface1, intfName2=interface2, intf=DataIntf)
 
     def add_router(self, number: int, segments: list[Segment], routes: dict[str, str] | None = None) -> None:
-        """Router `rNUMBER`, with its interface on the management network.
+        """Add router `rNUMBER` and attach it to its segments and to the management network.
 
         The nodes at the other ends of its segments must be there already. ROUTES: destination → next hop.
         """
@@ -68,7 +68,7 @@ class MobilityTopo(Topo):
         self.link("mgmt", f"mgmt-{router}", router, f"{router}-mgmt")
 
     def add_end_nodes(self) -> None:
-        """Correspondent node, home agent, mobile node, and a stranger; the home link and the management network.
+        """Add correspondent node, home agent, mobile node and a stranger, home link and management network.
 
         The stranger is a host on foreign link 1 that nobody has reason to trust.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A delay line: joins two Ethernet interfaces and carries every frame across after a fixed delay, in order.
+"""Join two Ethernet interfaces and carry every frame across in order, after a fixed delay.
 
 It stands in for tc-netem where the kernel has none. Standard library only: Mininet's Python starts it.
 
@@ -28,7 +28,7 @@ LINK_DOWN = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)  # set down, or gone
 
 
 class Direction:
-    """Frames under way from one interface to the other; a FIFO, for the delay is the same for all."""
+    """Queue the frames on their way from one interface to the other, in order, as all have the same delay."""
 
     def __init__(self, source: socket.socket, target: socket.socket, delay: float) -> None:
         self.source = source
@@ -38,7 +38,7 @@ class Direction:
         self.dropped = 0
 
     def take(self, now: float) -> None:
-        """Take every frame that has arrived, at time NOW."""
+        """Queue every frame that has arrived, each due `delay` seconds after NOW."""
         while True:
             try:
                 frame = self.source.recv(LARGEST_FRAME)
@@ -54,7 +54,7 @@ class Direction:
                 self.drop("queue full")
 
     def deliver(self, now: float) -> None:
-        """Send on every frame that is due at time NOW."""
+        """Send every frame whose delay has passed at time NOW."""
         while self.frames and self.frames[0][0] <= now:
             frame = self.frames.popleft()[1]
             try:
@@ -64,18 +64,18 @@ class Direction:
                     self.drop(f"send: {error}")
 
     def drop(self, reason: str) -> None:
-        """Count a frame that is lost; says so the first time."""
+        """Count a lost frame, and print the reason of the first."""
         if not self.dropped:
             print(f"event=frames-dropped reason={reason!r}", file=sys.stderr, flush=True)
         self.dropped += 1
 
     def due(self) -> float | None:
-        """When the first frame is due, or None."""
+        """Return the monotonic time at which the next frame is to be sent, None if no frame is under way."""
         return self.frames[0][0] if self.frames else None
 
 
 def open_interface(name: str) -> socket.socket:
-    """Return a packet socket on the interface NAME that sees every frame arriving there, and none that leaves there.
+    """Open a packet socket that receives the frames arriving on an interface, but not those leaving it.
 
     Raises OSError when there is no such interface or no permission (CAP_NET_RAW).
     """
@@ -88,7 +88,7 @@ def open_interface(name: str) -> socket.socket:
 
 
 def run(first: socket.socket, second: socket.socket, delay: float) -> None:
-    """Carry frames between FIRST and SECOND, each DELAY seconds late, until interrupted."""
+    """Carry frames between two interfaces, each delayed by DELAY seconds, until a signal arrives."""
     directions = (Direction(first, second, delay), Direction(second, first, delay))
     while True:
         due = [at for direction in directions if (at := direction.due()) is not None]
@@ -101,12 +101,12 @@ def run(first: socket.socket, second: socket.socket, delay: float) -> None:
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
-    """End on a signal."""
+    """Exit with status 0 on SIGTERM, SIGINT or SIGHUP."""
     raise SystemExit(0)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the delay line; prints one line once it carries frames."""
+    """Run the delay line from the command line; print `event=ready` as soon as it carries frames."""
     parser = argparse.ArgumentParser(description="join two interfaces with a delay")
     parser.add_argument("interfaces", nargs=2, metavar="INTERFACE")
     parser.add_argument("--delay", type=float, default=5.0, help="one way, in milliseconds (default: 5)")

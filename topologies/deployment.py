@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hoaflow and Mobile IPv6 deployed on a testbed: which program runs where and how, and what can be done to it.
+"""Deploy hoaflow and Mobile IPv6 on a testbed: start each program where it belongs, and do what an operator would.
 
 Home agent and bridge run in node `ha`, the mobile node in `mn`, the routers' agents on the routers, the controller in
 the root namespace. The management network joins them.
@@ -37,17 +37,17 @@ HOME = "home"
 
 
 class Backend(NamedTuple):
-    """How a router encapsulates: `name` is flow or route; and why it took that."""
+    """Record the backend that a router uses (flow or route), and the reason that `setup` gave."""
 
     name: str
     reason: str
 
 
 class Deployment:
-    """The programs, by what an operator would do with them. All waits are bounded, and raise ProcessError."""
+    """Start, stop and drive the programs of a testbed; each wait is bounded and raises ProcessError."""
 
     def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
-        """lifetime: of bindings, in seconds. lease: of the bridge and of the routers' agents, in seconds."""
+        """Write keys and tokens; `lifetime` of bindings, `lease` of bridge and agents, both in seconds."""
         self.bed = bed
         self.lifetime = lifetime
         self.lease = lease
@@ -62,7 +62,7 @@ class Deployment:
     # Starting
 
     def start_home_agent(self, journal: Path | None = None) -> Process:
-        """Start the home agent and return when it serves. JOURNAL: its file of bindings."""
+        """Start `hoaflow-ha` and wait until it serves; bindings outlive it in the file JOURNAL."""
         command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
         command.append("--log-addresses")
@@ -72,7 +72,7 @@ class Deployment:
         return process
 
     def start_mobile_node(self) -> Process:
-        """Start the mobile node and return when it is ready to register."""
+        """Start the emulated mobile node and wait until it can register."""
         command = [sys.executable, "-m", "topologies.mobile_node", "--home-address", at.HOME_ADDRESS]
         command += ["--home-agent", at.HOME_AGENT, "--home-link", "mn-home", "--lifetime", str(self.lifetime)]
         for link in self.bed.topology.foreign_links:
@@ -83,7 +83,7 @@ class Deployment:
         return process
 
     def start_controller(self) -> Process:
-        """Start the controller and return when its REST API answers."""
+        """Start the controller and wait until its REST API answers."""
         settings = self.bed.logs.parent / "controller.conf"
         lines = ["[hoaflow]", "log_addresses = true", f"tokens_file = {self.tokens.controllers}"]
         settings.write_text("\n".join([*lines, f"agent_lease = {self.lease}", ""]))
@@ -102,7 +102,7 @@ class Deployment:
                 time.sleep(0.05)
 
     def set_up_routers(self) -> dict[str, str]:
-        """Set up the backend of all routers as `auto` chooses it; return the reason by router."""
+        """Run `hoaflow-router setup` on all routers at once; return by router why it chose its backend."""
         with ThreadPoolExecutor() as pool:
             return dict(zip(self.routers, pool.map(self._set_up_router, self.routers), strict=True))
 
@@ -115,13 +115,13 @@ class Deployment:
         return found[1]
 
     def tear_down_routers(self) -> None:
-        """Remove the backends again."""
+        """Run `hoaflow-router teardown` on all routers at once."""
         command = [sys.executable, "-m", "hoaflow.router", "teardown", "--bridge", BRIDGE]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda router: self.bed.run(*command, node=router), self.routers))
 
     def start_agent(self, router: str) -> Process:
-        """Start the agent of one router."""
+        """Start `hoaflow-router run` on a router, without waiting until it is connected."""
         command = [
             sys.executable,
             "-m",
@@ -137,14 +137,14 @@ class Deployment:
         return self.bed.start(f"agent-{router}", command, node=router)
 
     def start_bridge(self) -> Process:
-        """Start the bridge at the home agent."""
+        """Start `ha-bridge` beside the home agent, without waiting for its first announcement."""
         command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
         command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
         return self.bed.start("bridge", command, node="ha")
 
     def start_offload(self, tell: Callable[[str], None] = lambda _: None) -> dict[str, Backend]:
-        """All of hoaflow; returns when the routers are ready and the home agent's bindings known: {router: backend}.
+        """Start all of hoaflow; return each router's backend once bindings are known and routers ready.
 
         tell: is called with each step before it is done.
         """
@@ -166,7 +166,7 @@ class Deployment:
         return backends
 
     def _announced_backend(self, dpid: str) -> str:
-        """Return the backend in use, as the router's agent has told the controller."""
+        """Return the backend that the router's agent has announced to the controller."""
         deadline = time.monotonic() + EVENT_TIMEOUT
         while (backend := self.rest("GET", f"/v1/routers/{dpid}")["backend"]) is None:
             if time.monotonic() > deadline:
@@ -177,7 +177,7 @@ class Deployment:
     # What happens
 
     def attach(self, link: str | int) -> float:
-        """Move the mobile node to a link (HOME, or a foreign link's number), off the one it is on first.
+        """Take the mobile node off its link, then attach it to HOME or to a foreign link by number.
 
         Returns when it left, in seconds since the epoch.
         """
@@ -189,7 +189,7 @@ class Deployment:
         return moment
 
     def set_home_agent_link(self, up: bool) -> None:
-        """Connect the home agent with the core, or cut it off.
+        """Connect the home agent's link to the core, or cut it.
 
         The kernel forgets the routes of a link that is down, so they are set again.
         """
@@ -199,7 +199,7 @@ class Deployment:
             self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node="ha")
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the controller's REST API and return the answer's JSON.
+        """Call the controller's REST API as the operator and return the decoded JSON body.
 
         Raises NorthboundError; requests.HTTPError for any other answer that is an error.
         """
@@ -208,7 +208,7 @@ class Deployment:
         return answer.json()
 
     def binding(self) -> dict[str, Any] | None:
-        """Return the mobile node's binding as the controller has it, None without one."""
+        """Return the mobile node's binding as the controller reports it, None if it has none."""
         answer = self.client.request("GET", f"/v1/bindings/{at.HOME_ADDRESS}", (REST_TIMEOUT, REST_TIMEOUT))
         if answer.status_code == 404:
             return None
@@ -218,7 +218,7 @@ class Deployment:
 
 
 def event_time(match: re.Match[str]) -> float:
-    """Return the `time=` of a log line that was waited for, seconds since the epoch. Raises ValueError without one."""
+    """Return the `time=` of a matched log line in seconds since the epoch. Raises ValueError if it has none."""
     found = re.search(r"\btime=(\S+)", match.string)
     if found is None:
         raise ValueError(f"no time= in {match.string!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a command on a kernel that has Open vSwitch's datapath and ip6_tunnel, wherever this is called.
+"""Run a command on a kernel with Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
 
     python -m topologies.guest [--vm] [--time-limit SECONDS] [--writable DIRECTORY] -- COMMAND
 
@@ -48,11 +48,11 @@ ENDS_WITH_THIS = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork"
 
 
 class GuestError(HoaflowError):
-    """The guest did not come up, or ended or went on without the command's end. The message has its last lines."""
+    """The guest did not boot, ended before the command, or exceeded the time limit; the message ends with its log."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command in the guest and return its exit status, 125 if the guest failed."""
+    """Run a command in the guest and return its exit status, 125 if the guest itself failed."""
     parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vm", action="store_true", help="in the guest even if this host's kernel would do")
     parser.add_argument("--time-limit", type=float, default=2400, help="seconds for the command (default: %(default)s)")
@@ -82,7 +82,7 @@ def _terminate(number: int, _frame: object) -> None:
 
 
 def run(command: Sequence[str], time_limit: float, writable: Sequence[Path]) -> int:
-    """Run the command in a guest, copy its output to standard output, return its exit status. Several may run at once.
+    """Boot a guest of its own, run the command in it, copy its output to stdout and return its exit status.
 
     time_limit: seconds, after the boot. writable: directories below build/.
     Raises GuestError, OSError, subprocess.CalledProcessError when the guest's parts cannot be made.
@@ -135,7 +135,7 @@ def _boot(command: Sequence[str], exchange: Path, writable: Sequence[Path]) -> s
 
 
 def _script(command: Sequence[str], exchange: Path, kept: Sequence[Path]) -> str:
-    """Return the script for the guest; the status file is renamed into place, so it is never half written.
+    """Return the script that the guest runs; it renames the status file into place, so nobody reads half of it.
 
     The guest's view of the host's files, over 9p, is slow. So the checkout is copied into memory, its environment
     comes from a disk (scripts/setup-kernel), and programs and libraries by a mount that caches: they do not change.
@@ -173,7 +173,7 @@ mv {exchange}/status.new {exchange}/status
 
 
 def _follow(guest: subprocess.Popen[bytes], exchange: Path, time_limit: float) -> int:
-    """Copy the command's output until its end."""
+    """Copy the command's output to stdout until the command ends; return its exit status."""
     log = exchange / LOG.name
     started, status, output = (exchange / name for name in ("started", "status", "output"))
     deadline = time.monotonic() + BOOT_LIMIT
@@ -205,7 +205,7 @@ def _follow(guest: subprocess.Popen[bytes], exchange: Path, time_limit: float) -
 
 
 def _end(guest: subprocess.Popen[bytes]) -> None:
-    """End a guest without a shutdown: nothing in it is worth the time."""
+    """Kill the guest without a shutdown, as it holds nothing worth saving."""
     try:
         os.killpg(guest.pid, signal.SIGKILL)
     except ProcessLookupError:

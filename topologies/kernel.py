@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this host's kernel can run the `flow` backend, by `hoaflow-router doctor`."""
+"""Ask `hoaflow-router doctor` whether this host's kernel can run the `flow` backend."""
 
 import json
 import subprocess
@@ -13,7 +13,10 @@ DOCTOR_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
 
 
 def has_flow_backend() -> bool:
-    """Try it; needs root. Raises ProcessError when that fails, subprocess.TimeoutExpired."""
+    """Return whether the kernel has Open vSwitch's datapath and ip6_tunnel. Needs root.
+
+    Raises ProcessError when doctor fails, subprocess.TimeoutExpired.
+    """
     command = [sys.executable, "-m", "hoaflow.router", "doctor", "--json"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=DOCTOR_TIMEOUT)
     if not done.stdout:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts, in the home agent's namespace, the data packets that reach it from the core; signalling is not data.
+"""Count, in the home agent's namespace, the data packets that reach it from the core; signalling is not data.
 
 Data is: packets for the home address, and packets in a tunnel to the home agent. Neither counts when a Mobility
 Header (next header 135) is what it carries.
@@ -24,14 +24,14 @@ table ip6 {TABLE} {{
 
 
 class HomeAgentLoad:
-    """The counter; made when this is, and gone with the namespace."""
+    """Count data packets by an nftables counter, from construction until the namespace is gone."""
 
     def __init__(self, bed: Testbed) -> None:
-        """Load the counter into the kernel. Raises ProcessError."""
+        """Load the counter's rules into the home agent's kernel. Raises ProcessError."""
         self._bed = bed
         bed.run("nft", "-f", "-", node="ha", stdin=RULES)
 
     def packets(self) -> int:
-        """Return the number of data packets that have reached the home agent. Raises ProcessError."""
+        """Return how many data packets reached the home agent since construction. Raises ProcessError."""
         answer = json.loads(self._bed.run("nft", "--json", "list", "counter", "ip6", TABLE, "data", node="ha"))
         return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

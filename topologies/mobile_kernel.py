@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An emulated mobile node's addresses, routes and tunnel in its network namespace.
+"""Configure addresses, routes and the tunnel of an emulated mobile node in its network namespace.
 
 Away from home everything leaves by the tunnel to the home agent, with the home address as source. Only what has the
 care-of address as source (Binding Updates, the tunnel itself) uses the foreign link, by a table of its own; and
@@ -33,7 +33,7 @@ GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 
 @dataclass(frozen=True, slots=True)
 class ForeignLink:
-    """A link away from home: the care-of address it gives, with its prefix length, and its router."""
+    """Describe a foreign link: its interface, the care-of address there with prefix length, and the default router."""
 
     interface: str
     care_of_address: str
@@ -42,12 +42,12 @@ class ForeignLink:
 
     @property
     def network(self) -> str:
-        """The link's prefix."""
+        """Return the on-link prefix, such as 2001:db8:2::/64."""
         return str(IPv6Network((self.care_of_address, self.prefix_length), strict=False))
 
 
 class MobileKernel:
-    """The kernel side of the mobile node. Raises OSError, Seg6Error, NftError when the kernel refuses."""
+    """Configure a mobile node's kernel. Raises OSError, Seg6Error or NftError when the kernel refuses."""
 
     def __init__(self, home_address: str, prefix_length: int, home_agent: str, home_link: str) -> None:
         self._home_address, self._prefix_length = home_address, prefix_length
@@ -59,11 +59,11 @@ class MobileKernel:
 
     @property
     def tunnel(self) -> str:
-        """Which way the kernel tunnels here."""
+        """Return how this kernel tunnels: `ip6tnl` or `seg6`."""
         return self._tunnel.name
 
     def setup(self, links: Sequence[ForeignLink]) -> None:
-        """Add the home address to `lo`, where it stays wherever the node is, without any route."""
+        """Put the home address on `lo`, where it stays wherever the node is, and load the packet filter."""
         for interface in (self._home_link, *(link.interface for link in links)):
             # Addresses and routers of an emulated node are given: neither tried out first nor learnt.
             for name in ("accept_dad", "accept_ra"):
@@ -87,7 +87,7 @@ class MobileKernel:
             self.leave()  # what an earlier run may have left
 
     def leave(self) -> None:
-        """On no link: nothing of the home address's goes anywhere. Fine when interfaces took their routes along."""
+        """Detach from the current link; safe if the kernel has removed its routes with the interface."""
         self._address("del", self._home_link, self._home_address, self._prefix_length)
         self._route("del", dst="::/0", oif=self._index(self._home_link))
         if self._foreign is None:
@@ -101,13 +101,13 @@ class MobileKernel:
         self._address("del", link.interface, link.care_of_address, link.prefix_length)
 
     def come_home(self) -> None:
-        """On the home link: the home address on it, the home agent as router, no tunnel."""
+        """Move to the home link: home address on it, home agent as default router, no tunnel."""
         self.leave()
         self._address("replace", self._home_link, self._home_address, self._prefix_length)
         self._route("replace", dst="::/0", gateway=self._home_agent, oif=self._index(self._home_link))
 
     def visit(self, link: ForeignLink) -> None:
-        """On a foreign link: the care-of address on it, and everything else by the tunnel from there."""
+        """Move to a foreign link: care-of address on it, everything else through the tunnel."""
         self.leave()
         self._foreign = link
         index = self._index(link.interface)
@@ -121,7 +121,7 @@ class MobileKernel:
         self._tunnel.open(link)
 
     def in_place(self) -> bool:
-        """Whether the address by which it is reached is still there: an interface that was down has lost it."""
+        """Return whether the current link still has its address: an interface loses it when it goes down."""
         link, address = self._home_link, self._home_address
         if self._foreign is not None:
             link, address = self._foreign.interface, self._foreign.care_of_address
@@ -129,12 +129,12 @@ class MobileKernel:
         return any(entry.get("address") == address for entry in addresses)
 
     def up(self) -> set[str]:
-        """Interfaces that carry packets now."""
+        """Return the names of the interfaces that carry packets now."""
         links = self._netlink.get_links()
         return {str(link.get("ifname")) for link in links if link.get("operstate") == "UP"}
 
     def teardown(self) -> None:
-        """Leaves nothing behind, and nothing leaks then either: the home address goes with it."""
+        """Remove all that was configured, the home address included, so that nothing leaks untunnelled."""
         self.leave()
         self._route("del", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
         self._address("del", "lo", self._home_address, 128)
@@ -173,7 +173,7 @@ class MobileKernel:
 
 
 class Seg6Tunnel:
-    """The tunnel to the home agent by routes; decapsulates while the care-of address stays an ordinary address."""
+    """Tunnel to the home agent by seg6 routes, where the kernel has no ip6_tunnel."""
 
     name = "seg6"
 
@@ -181,7 +181,7 @@ class Seg6Tunnel:
         self._home_agent = home_agent
 
     def open(self, link: ForeignLink) -> None:
-        """Encapsulate and decapsulate by routes on this link."""
+        """Route everything into the tunnel from this link's care-of address, and decapsulate what it receives."""
         decapsulate_local(None, link.care_of_address, link.interface, lookup_table=LOCAL_TABLE)
         with Seg6Routes(protocol=OWNER) as routes:
             routes.set_source(link.care_of_address)
@@ -189,7 +189,7 @@ class Seg6Tunnel:
             routes.encapsulate("::/0", self._home_agent, None, link.interface)
 
     def close(self, link: ForeignLink) -> None:
-        """Remove the routes of this link."""
+        """Remove the tunnel's routes and its decapsulation; safe if they are gone."""
         with Seg6Routes(protocol=OWNER) as routes:
             if "::/0" in routes.installed():
                 routes.remove("::/0")
@@ -204,7 +204,7 @@ class Seg6Tunnel:
 
 
 class Ip6tnlTunnel:
-    """The tunnel to the home agent by a device with local = care-of address, remote = home agent, as UMIP's."""
+    """Tunnel to the home agent by an ip6tnl device (local = care-of address, remote = home agent), as UMIP does."""
 
     name = "ip6tnl"
 
@@ -212,7 +212,7 @@ class Ip6tnlTunnel:
         self._home_agent = home_agent
 
     def open(self, link: ForeignLink) -> None:
-        """Create the device for this link, and route everything through it."""
+        """Create the device with this link's care-of address and route everything into it."""
         with IPRoute() as netlink:
             netlink.link(
                 "add",
@@ -229,14 +229,14 @@ class Ip6tnlTunnel:
             netlink.route("replace", dst="::/0", oif=index, proto=OWNER, family=socket.AF_INET6)
 
     def close(self, link: ForeignLink) -> None:
-        """Delete the device."""
+        """Delete the device; safe if it is gone."""
         with IPRoute() as netlink:
             for index in netlink.link_lookup(ifname=TUNNEL_DEVICE):
                 netlink.link("del", index=index)
 
 
 def kernel_has_ip6tnl() -> bool:
-    """Whether tunnel devices can be made here: one is, and removed."""
+    """Return whether this kernel can create ip6tnl devices, found out by creating one and removing it."""
     with IPRoute() as netlink:
         try:
             netlink.link("add", ifname=TUNNEL_DEVICE, kind="ip6tnl", ip6tnl_remote="::1")
@@ -248,7 +248,7 @@ def kernel_has_ip6tnl() -> bool:
 
 @contextmanager
 def _tolerant(verb: str) -> Iterator[None]:
-    """Ignore errors about what is there already or gone already; turn all others into an OSError."""
+    """Ignore "exists" when adding and "not found" when deleting; raise every other error as OSError."""
     try:
         yield
     except NetlinkError as error:

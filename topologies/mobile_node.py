@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An emulated mobile node: `python -m topologies.mobile_node`, in a network namespace of its own.
+"""Emulate a mobile node in a network namespace of its own: `python -m topologies.mobile_node`.
 
 It is moved as a real one is: by its interfaces going up and down. It prefers the home link, else stays where it is as
 long as that link is up, else takes the first foreign link that is. Every event is one JSON object on stdout.
@@ -34,12 +34,12 @@ KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 
 
 def report(event: str, **facts: object) -> None:
-    """Print an event."""
+    """Print an event as one JSON object, with the time in seconds since the epoch."""
     print(json.dumps({"event": event, "time": round(time.time(), 3), **facts}), flush=True)
 
 
 class MobileNode:
-    """The mobile node. `setup`, then `run`; `close` undoes `setup`, also half-done."""
+    """Register at the home agent from whichever link is up; `close` undoes `setup`, even a failed one."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class MobileNode:
         self._stopped = False
 
     def setup(self) -> None:
-        """Readies kernel and sockets. Raises one of KERNEL_ERRORS."""
+        """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
         self._undo.callback(self._kernel.teardown)
         self._kernel.setup(self._foreign_links)
         headers = (mobility.ROUTING, mobility.MOBILITY_HEADER)
@@ -78,7 +78,7 @@ class MobileNode:
         report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel=self._kernel.tunnel)
 
     def run(self) -> None:
-        """Serve until `stop` is called (from a signal handler)."""
+        """Follow the links and keep the binding registered until `stop` is called."""
         wake, self._wake = socket.socketpair()
         with wake, self._wake:
             self._selector.register(wake, selectors.EVENT_READ, None)
@@ -96,12 +96,12 @@ class MobileNode:
             self._selector.unregister(wake)
 
     def stop(self) -> None:
-        """End `run`; may be called from a signal handler."""
+        """Make `run` return; safe to call from a signal handler."""
         self._stopped = True
         self._wake.send(b"\0")
 
     def close(self) -> None:
-        """Take everything of ours out of the kernel; the binding stays until it expires."""
+        """Remove all that `setup` configured; the home agent keeps the binding until its lifetime ends."""
         self._undo.close()
         self._selector.close()
 
@@ -158,7 +158,7 @@ class MobileNode:
         )
 
     def _advertise(self) -> None:
-        """Take the home address back from the home agent, its proxy (RFC 6275, section 11.5.5)."""
+        """Advertise the home address on the home link, taking it back from the proxy (RFC 6275, 11.5.5)."""
         sender = LinkSender(self._home_link)
         try:
             mac = sender.link_layer_address
@@ -213,7 +213,7 @@ class MobileNode:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the command line's parser, with every address checked when it is parsed."""
     options = argparse.ArgumentParser(prog="python -m topologies.mobile_node", description=__doc__)
     options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=argument(_home_address))
     options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=ipv6_address)
@@ -252,7 +252,7 @@ def _lifetime(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the mobile node until a signal: 0, 1 if it could not start, 2 for wrong settings."""
+    """Run the mobile node until a signal; return 0, 1 if it could not start, 2 for wrong settings."""
     arguments = parser().parse_args(argv)
     home_address = str(arguments.home_address.ip)
     association = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mininet nodes, links and interfaces that the topologies are made of; routers are in `ovs_router`.
+"""Define the Mininet nodes, links and interfaces of the topologies; the routers are in `ovs_router`.
 
 They configure themselves (`config`, `start`), so that a topology is complete under plain `mn`, which only
 builds it.
@@ -30,11 +30,11 @@ START_TIMEOUT = 60.0  # seconds
 
 
 class TopologyError(HoaflowError):
-    """A command that sets a node or bridge up failed; the message has the command and what it said."""
+    """A command that sets up a node or bridge failed; the message has the command and its output."""
 
 
 def checked(node: Node, *command: str) -> str:
-    """Run COMMAND in NODE, return its standard output.
+    """Run COMMAND in NODE and return its standard output, or raise what it printed.
 
     Raises TopologyError when it fails.
     """
@@ -45,14 +45,14 @@ def checked(node: Node, *command: str) -> str:
 
 
 def prepare_ipv6(node: Node, forwarding: bool) -> None:
-    """Set the defaults of the interfaces that NODE's namespace gets later. Raises TopologyError."""
+    """Set the IPv6 defaults that NODE's future interfaces inherit. Raises TopologyError."""
     settings = [f"net.ipv6.conf.default.{setting}" for setting in IPV6_DEFAULTS]
     # Of `all`, as it sets `default` as well.
     checked(node, "sysctl", "-qw", *settings, f"net.ipv6.conf.all.forwarding={forwarding:d}")
 
 
 def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mapping[str, str]) -> None:
-    """Addresses and static routes of NODE, whose interfaces are there.
+    """Set the addresses and static routes of NODE, whose interfaces must exist.
 
     addresses: interface → addresses with prefix length. routes: IPv6 destination (prefix or "default") → next hop.
     Raises TopologyError.
@@ -71,14 +71,14 @@ def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mappin
 
 
 class DataIntf(Intf):
-    """An end of a veth pair without offloads.
+    """Configure an end of a veth pair without offloads.
 
     A userspace datapath sees what the kernel hands over: with offloads on, checksums that nobody has computed
     and segments longer than the MTU.
     """
 
     def config(self, **params: Any) -> dict[str, Any]:
-        """Turn the offloads off, then bring the interface up."""
+        """Turn the offloads off, then bring the interface up; Mininet calls this."""
         checked(self.node, "ethtool", "-K", self.name, *(word for name in OFFLOADS for word in (name, "off")))
         if isinstance(self.node, Switch):
             # A bridge's port has no business with addresses: the kernel's own IPv6 must not speak on the links.
@@ -93,7 +93,7 @@ class DataIntf(Intf):
 
 
 class DataLink(Link):
-    """A veth pair whose ends have interface indexes of their own.
+    """Join two nodes by a veth pair whose ends have interface indexes of their own.
 
     Where both ends, in two namespaces, have the same index, the kernel does not see a pair, and may announce a second
     late that an end has come up (linkwatch_urgent_event in Linux's net/core/link_watch.c).
@@ -105,7 +105,7 @@ class DataLink(Link):
     def makeIntfPair(
         cls, intfname1: str, intfname2: str, addr1: str, addr2: str, node1: Node, node2: Node, **_params: Any
     ) -> None:
-        """Make the pair, with Ethernet addresses ADDR1 and ADDR2; called by Mininet. Raises TopologyError."""
+        """Create the pair with Ethernet addresses ADDR1 and ADDR2; Mininet calls this. Raises TopologyError."""
         # The root namespace has indexes of its own. Its end comes second, for only then the other may have one.
         ends = [(node1, intfname1, addr1), (node2, intfname2, addr2)]
         ends.sort(key=lambda end: not end[0].inNamespace)
@@ -118,10 +118,10 @@ class DataLink(Link):
 
 
 class Ipv6Node(Node):
-    """A host or Linux router with IPv6 addresses and static routes."""
+    """Run a host or Linux router with IPv6 addresses and static routes."""
 
     def __init__(self, name: str, forwarding: bool = False, **params: Any) -> None:
-        """Set the node up, with `forwarding` as a router. Raises TopologyError."""
+        """Create the node, as a router if `forwarding`. Raises TopologyError."""
         super().__init__(name, **params)
         prepare_ipv6(self, forwarding)
 
@@ -132,7 +132,7 @@ class Ipv6Node(Node):
         down: Sequence[str] = (),
         **_params: Any,
     ) -> dict[str, Any]:
-        """Configure the node; called by Mininet once its interfaces are there.
+        """Set addresses and routes; Mininet calls this once the node's interfaces exist.
 
         addresses, routes: see `configure`. down: interfaces to leave down.
         Raises TopologyError.
@@ -143,29 +143,29 @@ class Ipv6Node(Node):
         return {}
 
     def IP(self, intf: Intf | None = None) -> str | None:
-        """Return the node's own IPv6 address, which `pingall` and Mininet's CLI use."""
+        """Return the node's IPv6 address, for `pingall` and Mininet's CLI."""
         address = self.params.get("address")
         return None if address is None else str(address)
 
 
 class Device(Switch):
-    """What joins links. Mininet starts it as a switch, and stops it, with the programs it has started."""
+    """Join links, as a switch that Mininet starts and stops together with the programs that it runs."""
 
     # Of a switch in a network namespace, Mininet asks for it without ever having set it.
     controlIntf: Intf | None = None
 
     def __init__(self, name: str, logs: Path | None = None, **params: Any) -> None:
-        """Log what its programs print to the existing directory `logs`, if given."""
+        """Create the node; its programs log into the directory `logs`, if given, which must exist."""
         super().__init__(name, **params)
         self.logs = logs
         self.processes: list[Process] = []
 
     def data_interfaces(self) -> list[str]:
-        """Return the names of its ends of links."""
+        """Return the names of all interfaces but `lo`, in the order in which links were added."""
         return [intf.name for intf in self.intfList() if intf.name != "lo"]
 
     def run(self, program: str, command: Sequence[str]) -> Process:
-        """Start a program that goes on until `stop`, in the node. PROGRAM: for its log file's name. Raises OSError."""
+        """Start a program in the node that runs until `stop`; PROGRAM names its log file. Raises OSError."""
         name = f"{self.name}-{program}"
         log = Path(os.devnull) if self.logs is None else self.logs / f"{name}.log"
         process = Process(name, command, log, ["mnexec", "-a", str(self.pid)])
@@ -173,22 +173,22 @@ class Device(Switch):
         return process
 
     def stop(self, deleteIntfs: bool = True) -> None:
-        """End its programs, the last one first, and remove its interfaces. Raises ProcessError."""
+        """End the programs, the last one first, and remove the interfaces. Raises ProcessError."""
         while self.processes:
             self.processes.pop().stop()
         super().stop(deleteIntfs)
 
 
 class LinkBridge(Device):
-    """An Ethernet segment: a Linux bridge. It knows of no controller."""
+    """Connect all nodes of an Ethernet segment by a Linux bridge, which knows no controller."""
 
     def __init__(self, name: str, address: str | None = None, **params: Any) -> None:
-        """address: of its node on the segment, with prefix length."""
+        """Create the node; `address`, with prefix length, is the bridge's own on the segment."""
         super().__init__(name, **params)
         self.address = address
 
     def start(self, _controllers: Sequence[Node]) -> None:
-        """Make the bridge. Raises TopologyError."""
+        """Create the bridge and attach its ports, with multicast snooping off. Raises TopologyError."""
         # Without snooping: no querier is there, and neighbour discovery is multicast.
         checked(self, *f"ip link add dev {self.name} type bridge mcast_snooping 0".split())
         checked(self, *f"ip link set dev {self.name} addrgenmode none up".split())
@@ -198,22 +198,22 @@ class LinkBridge(Device):
             checked(self, "ip", "addr", "add", self.address, "dev", self.name)
 
     def stop(self, deleteIntfs: bool = True) -> None:
-        """Remove the bridge."""
+        """Delete the bridge and its interfaces."""
         self.pexec("ip", "link", "del", "dev", self.name)
         super().stop(deleteIntfs)
 
 
 class DelayLine(Device):
-    """A wire on which every frame takes the same while; `delay_line.py` carries the frames."""
+    """Delay every frame between two nodes by the same time; `delay_line.py` carries the frames."""
 
     def __init__(self, name: str, delay: float, **params: Any) -> None:
-        """delay: one way, in milliseconds."""
+        """Create the node; `delay` is one way, in milliseconds."""
         super().__init__(name, **params)
         self.delay = delay
         checked(self, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
 
     def start(self, _controllers: Sequence[Node]) -> None:
-        """Start carrying frames; returns when it does. Raises OSError, ProcessError."""
+        """Start `delay_line.py` and wait until it carries frames. Raises OSError, ProcessError."""
         script = str(Path(__file__).with_name("delay_line.py"))
         command = [sys.executable, script, *self.data_interfaces(), "--delay", str(self.delay)]
         line = self.run("delay-line", command)
@@ -221,10 +221,10 @@ class DelayLine(Device):
 
 
 class LaterController(RemoteController):
-    """A controller that may start later, and again.
+    """Name a controller that may start later, and again.
 
     The bridges must know it from the beginning: when a bridge is first given one, Open vSwitch removes all its flows.
     """
 
     def checkListening(self) -> None:
-        """Not warned about when it is not there yet."""
+        """Skip Mininet's check and its warning: the controller starts later."""

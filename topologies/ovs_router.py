@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A router as a Mininet node: a Linux kernel and an Open vSwitch in a network namespace of their own.
+"""Run a router as a Mininet node: a Linux kernel and an Open vSwitch in a network namespace of their own.
 
 The namespace is what a router's host is elsewhere. Open vSwitch has its kernel datapath there once, and the kernel one
 collect-metadata ip6tnl device: so each router can have either of hoaflow's backends.
@@ -25,7 +25,7 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
 class OvsRouter(Device):
-    """A router with the bridge BRIDGE: all that it forwards passes the bridge, on both sides.
+    """Run a router all of whose traffic passes the bridge BRIDGE, both on its way in and on its way out.
 
     Each segment of the router (access link, uplink) is a VLAN of the bridge: access ports for those who are attached,
     and an internal port of the segment's name, which is the kernel's interface there. So a packet meets the OpenFlow
@@ -43,7 +43,7 @@ class OvsRouter(Device):
         datapath: str = USER,
         **params: Any,
     ) -> None:
-        """Set the router up with its bridge. Raises TopologyError.
+        """Create the node and check its settings; `start` makes the bridge. Raises TopologyError.
 
         `segments`: name → interfaces of the node that are attached to it. `addresses`, `routes`: see `configure`; a
         segment is an interface. `management`: address with prefix length of the interface NAME-mgmt, by which
@@ -72,11 +72,11 @@ class OvsRouter(Device):
         configure(self, self.addresses, self.routes)
 
     def connected(self) -> bool:
-        """Whether it is as connected as it shall be: without a controller it forwards by its base flow."""
+        """Return whether no controller connection is down; without any controller, the base flow forwards."""
         return "false" not in checked(self, "ovs-vsctl", "--columns=is_connected", "list", "controller")
 
     def IP(self, intf: object = None) -> str:
-        """Return the router's address on its first segment, which Mininet's CLI uses."""
+        """Return the router's address on its first segment, for Mininet's CLI."""
         return self.addresses[next(iter(self.segments))][0].partition("/")[0]
 
     def _start_daemons(self) -> None:
@@ -93,7 +93,7 @@ class OvsRouter(Device):
         return self.run(program, [program, *arguments, "--pidfile"])
 
     def _add_bridge(self, controllers: Sequence[str]) -> None:
-        """In one transaction."""
+        """Create the bridge with its ports and controllers in one OVSDB transaction."""
         kind = "system" if self.datapath == KERNEL else "netdev"
         command = f"add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type={kind} protocols=OpenFlow13 fail_mode=secure"
         command += f" other_config:datapath-id={self.dpid} other_config:disable-in-band=true"
@@ -108,6 +108,6 @@ class OvsRouter(Device):
 
 
 def _target(controller: RemoteController) -> str:
-    """Return the controller as a router reaches it: what listens in the root namespace, by the management network."""
+    """Return the controller's address as routers reach it; 127.0.0.1 becomes the root's management address."""
     address = str(controller.IP())
     return f"{controller.protocol}:{at.MANAGEMENT_ROOT if address == '127.0.0.1' else address}:{controller.port}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One end of constant traffic: sends numbered UDP packets at a fixed rate, and records what it sends and receives.
+"""Send numbered UDP packets at a fixed rate from one end, and record what this end sends and receives.
 
 Two of them, each the other's peer, give a flow in each direction. Every packet also carries when the last one of
 the other side was sent and how long ago it came, from which the receiver has the round-trip time (as RTCP does,
@@ -28,10 +28,10 @@ FLUSH_SECONDS = 0.2
 
 
 class Probe:
-    """Sends from and receives on one socket. The address need not be there (all the time): a home address."""
+    """Send and receive on one UDP socket, even while its address, a mobile node's, is not configured."""
 
     def __init__(self, bind: str, peer: str, port: int, records: TextIO) -> None:
-        """Bind the socket. Raises OSError if the port is taken."""
+        """Bind the socket, with IPV6_FREEBIND. Raises OSError if the port is taken."""
         self.peer = (peer, port)
         self.records = records
         self.socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -43,7 +43,7 @@ class Probe:
         self.sending = False
 
     def send(self) -> None:
-        """Send the next packet; one that cannot be sent (no route just now) is recorded and counts as lost."""
+        """Send the next packet; record one that cannot be sent, for lack of a route, as lost."""
         now = time.monotonic_ns()
         sent, came = self.heard
         packet = PACKET.pack(MAGIC, self.number, now, sent, now - came if came else 0)
@@ -56,7 +56,7 @@ class Probe:
         self.number += 1
 
     def receive(self) -> None:
-        """Take what has arrived."""
+        """Record every packet that has arrived from the peer, with its round-trip time."""
         while True:
             try:
                 packet, source = self.socket.recvfrom(2048)
@@ -71,7 +71,7 @@ class Probe:
             self.records.write(f"R {number} {time.time_ns()} {rtt}\n")
 
     def run(self, rate: float) -> None:
-        """Receive, and while `sending` is true send RATE packets a second, until interrupted."""
+        """Receive, and send RATE packets a second while `sending` is true, until a signal ends the process."""
         due = flushed = time.monotonic()
         while True:
             if not self.sending:
@@ -88,7 +88,7 @@ class Probe:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one end. SIGUSR1 starts the sending, SIGUSR2 stops it, SIGTERM ends it."""
+    """Run one end: SIGUSR1 starts sending, SIGUSR2 stops it, SIGTERM ends the program."""
     parser = argparse.ArgumentParser(description="one end of constant UDP traffic")
     parser.add_argument("--bind", required=True, metavar="ADDRESS", help="own address")
     parser.add_argument("--peer", required=True, metavar="ADDRESS", help="address of the other end")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long-running programs of an emulation: started in a node, logged, watched for events, and ended."""
+"""Run the long-lived programs of an emulation: start them in nodes, log them, await their events, end them."""
 
 import re
 import signal
@@ -17,17 +17,17 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
 class ProcessError(HoaflowError):
-    """A program ended early, or did not say in time what was awaited; the message has its last lines."""
+    """A program ended early, or did not print what was awaited in time; the message has its last lines."""
 
 
 class Line(str):
-    """A line of output, without its end. `at`: when it came, as time.time()."""
+    """Hold a line of output without its newline; `at` is when it arrived, as time.time()."""
 
     at: float
 
 
 class Process:
-    """A running program. Its output (both streams) goes line by line to a log file, and can be waited for.
+    """Run a program, log its stdout and stderr line by line, and wait for lines that match a pattern.
 
     It must be started from the main thread: it is killed when the thread that started it ends, so that
     nothing is left behind even where this process is killed itself.
@@ -65,12 +65,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id of the program itself."""
+        """Return the process id, which is the program's own: what precedes it in the command replaces itself."""
         return self._popen.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether the program has not ended."""
         return self._popen.poll() is None
 
     def _read(self, output: IO[bytes]) -> None:
@@ -86,11 +86,11 @@ class Process:
             self._changed.notify_all()
 
     def mark(self) -> int:
-        """Return a place in the output, for `wait_for(after=…)`."""
+        """Return the number of lines so far; `wait_for(after=…)` then ignores them."""
         return len(self.lines)
 
     def wait_for(self, pattern: str, timeout: float, after: int = 0) -> re.Match[str]:
-        """Return the first line from `after` on in which the regular expression PATTERN is found.
+        """Return the first match of PATTERN in the output from line `after` on.
 
         Waits for it up to TIMEOUT seconds; `match.string` is the Line.
 
@@ -113,16 +113,16 @@ class Process:
                 self._changed.wait(min(remaining, 0.5))
 
     def last_lines(self, count: int = 5) -> str:
-        """Return the last lines of output, to go into a message."""
+        """Return the last lines of output, indented, to append to an error message."""
         return "".join(f"\n    {line}" for line in self.lines[-count:]) or " It said nothing."
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal; to a program that has ended, nothing."""
+        """Send a signal; does nothing if the program has ended."""
         self.expected_end |= number in ENDING
         self._popen.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for its end, after a signal; returns its exit status, negative for the signal that killed it.
+        """Wait for the end after a signal; return the exit status, negative for the signal that killed it.
 
         Raises ProcessError when it goes on for END_GRACE seconds.
         """
@@ -134,7 +134,7 @@ class Process:
         return status
 
     def stop(self) -> int:
-        """End it in its own way (SIGTERM); returns its exit status.
+        """End the program by SIGTERM and return its exit status.
 
         Raises ProcessError when it does not end in END_GRACE seconds; it is killed then.
         """
@@ -147,6 +147,6 @@ class Process:
             raise
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash would."""
+        """Kill the program (SIGKILL), as a crash would, and wait until it is gone."""
         self.send(signal.SIGKILL)
         self.wait()

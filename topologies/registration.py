@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mobile node's home registration (RFC 6275, sections 11.7 and 11.8): pure, time is an argument, updates come out."""
+"""Keep a mobile node's home registration (RFC 6275, 11.7 and 11.8): pure, with time as an argument."""
 
 from enum import Enum
 
@@ -18,7 +18,7 @@ MAX_CORRECTIONS = 3
 
 
 class Outcome(Enum):
-    """What an acknowledgement meant."""
+    """Say what a Binding Acknowledgement meant to the registration."""
 
     IGNORED = "ignored"
     REGISTERED = "registered"
@@ -28,7 +28,7 @@ class Outcome(Enum):
 
 
 class Registration:
-    """The one entry of the binding update list: the home agent's."""
+    """Keep the home agent's entry of the binding update list: what to send, and when (RFC 6275, 11.1)."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Registration:
         sequence: int,
         association: SecurityAssociation | None,
     ) -> None:
-        """`lifetime`: seconds to ask for. `sequence`: the last one used, any number at first."""
+        """Start without a binding; ask for `lifetime` seconds, number from after `sequence`."""
         self._home_address, self._home_agent = home_address, home_agent
         self._lifetime, self._sequence = lifetime, sequence
         self._association = association
@@ -52,7 +52,7 @@ class Registration:
 
     @property
     def bound(self) -> bool:
-        """Whether the home agent has a binding, as far as known."""
+        """Return whether the home agent has a binding, as far as the mobile node knows."""
         return self.expires is not None
 
     def attach(self, care_of_address: str, now: float) -> None:
@@ -63,11 +63,11 @@ class Registration:
         self._due = None if self._at_home() and not self.bound else now
 
     def detach(self) -> None:
-        """Record that there is no link: nothing can be sent, and the binding at the home agent continues."""
+        """Record that there is no link: nothing can be sent, and the home agent keeps the binding."""
         self._care_of_address, self._outstanding, self._due = None, None, None
 
     def tick(self, now: float) -> BindingUpdate | None:
-        """Return the Binding Update to send now, if any. Each has a new sequence number (RFC 6275, section 11.8)."""
+        """Return the Binding Update to send now, None if none is due; each has a new sequence number (11.8)."""
         if self.expires is not None and self.expires <= now:
             self.expires = None
             if self._at_home():  # nothing left to deregister
@@ -89,7 +89,7 @@ class Registration:
         return self._outstanding
 
     def acknowledged(self, acknowledgement: BindingAcknowledgement, now: float) -> Outcome:
-        """Take an acknowledgement (RFC 6275, section 11.7.3; RFC 4285: one that is not authenticated is no answer)."""
+        """Apply an acknowledgement (RFC 6275, 11.7.3); ignore one that is not authentic (RFC 4285)."""
         update = self._outstanding
         if (
             update is None
@@ -121,7 +121,7 @@ class Registration:
         return Outcome.REGISTERED
 
     def next_due(self) -> float | None:
-        """When `tick` has something to do next."""
+        """Return the time at which `tick` must be called next, None if nothing is due."""
         return min((moment for moment in (self._due, self.expires) if moment is not None), default=None)
 
     def _at_home(self) -> bool:

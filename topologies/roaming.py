@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topology `roaming`: a mobile node, its home link and two foreign links; the home agent across a slow core.
+"""Topology `roaming`: a mobile node, its home link and two foreign links, the home agent behind a slow core.
 
     sudo mn --custom topologies/roaming.py --topo roaming [--controller remote]
 
@@ -26,13 +26,16 @@ from topologies.ovs_router import USER
 
 
 class RoamingTopo(MobilityTopo):
-    """Correspondent node, home agent and mobile node around three routers and a core."""
+    """Arrange correspondent node, home agent and mobile node around three routers and a core."""
 
     routers = ("r1", "r2", "r3")
     foreign_links = (1, 2)
 
     def build(self, datapath: str = USER, delay: float = 5.0) -> None:
-        """datapath: as `OvsRouter` has it. delay: between the core and the home agent, one way, in milliseconds."""
+        """Build the network; `delay` is the one between core and home agent, one way, in milliseconds.
+
+        datapath: that of the routers' Open vSwitch, as in `OvsRouter`.
+        """
         super().build(datapath)
         self.add_core(float(delay))
         self.add_edge_router(1, at.CORRESPONDENT_GATEWAY, Attachment("cn", "cn-eth0"))
@@ -42,7 +45,7 @@ class RoamingTopo(MobilityTopo):
         self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"))
 
     def add_core(self, delay: float) -> None:
-        """Add the core router, and the slow line between it and the home agent."""
+        """Add the core router, and the delay line between it and the home agent, DELAY milliseconds one way."""
         self.addHost(
             "core",
             cls=Ipv6Node,
@@ -66,7 +69,7 @@ class RoamingTopo(MobilityTopo):
         self.link("slow", "slow-ha", "ha", "ha-core")
 
     def add_edge_router(self, number: int, gateway: str, *attached: Attachment) -> None:
-        """Router NUMBER between an access link, where it is GATEWAY, and the core."""
+        """Add router NUMBER between the core and an access link, on which GATEWAY is its address."""
         access = Segment("access", gateway, attached)
         core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
         self.add_router(number, [access, core], routes={"default": at.core_side(number)})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private network: network and mount namespaces for this process and all it starts from then on.
+"""Give this process, and all it starts from then on, private network and mount namespaces.
 
 Names of namespaces, bridges and interfaces then cannot meet those of the machine or of another run, and when
 the last process in it has ended, the kernel removes everything. /run is private as well: the names of
@@ -26,14 +26,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _call(function: str, *arguments: int) -> None:
-    """Call libc's FUNCTION. Raises OSError."""
+    """Call a function of libc and raise OSError with its errno when it returns non-zero."""
     if getattr(libc, function)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, f"{function}{arguments}: {os.strerror(number)}; this needs root")
 
 
 class Sandbox:
-    """Context manager: inside it, this thread and all processes and threads it starts have a private network.
+    """Give this thread, and what it starts, a private network while the context lasts.
 
     Raises OSError when not permitted, subprocess.CalledProcessError when the namespaces cannot be prepared.
     """
@@ -59,7 +59,7 @@ class Sandbox:
         self._leave()
 
     def _leave(self) -> None:
-        """Back to the namespaces that were left on entry."""
+        """Return to the namespaces that were current on entry."""
         _call("unshare", CLONE_FS)  # a mount namespace is not entered while threads share root and directory
         for kind, descriptor in self._outside.items():
             _call("setns", descriptor, kind)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topology `single`: one router with all around it, the smallest network that a mobile node can be away in.
+"""Topology `single`: one router with all nodes around it, the smallest network in which a mobile node can be away.
 
     sudo mn --custom topologies/single.py --topo single [--controller remote]
 
@@ -22,13 +22,13 @@ from topologies.ovs_router import USER
 
 
 class SingleTopo(MobilityTopo):
-    """Correspondent node, home agent and mobile node around one router."""
+    """Arrange correspondent node, home agent and mobile node around one router."""
 
     routers = ("r1",)
     foreign_links = (1,)
 
     def build(self, datapath: str = USER) -> None:
-        """datapath: as `OvsRouter` has it."""
+        """Build the network; `datapath` is that of the router's Open vSwitch, as in `OvsRouter`."""
         super().build(datapath)
         visitors = (Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0"))
         segments = [

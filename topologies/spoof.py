@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets in a reverse tunnel as anybody on a foreign link can forge them, and a listener that tells which arrive.
+"""Forge reverse-tunnel packets, as any host on a foreign link could, and listen for those that arrive.
 
     python3 spoof.py listen --port 5310
     python3 spoof.py send --outer CARE_OF_ADDRESS HOME_AGENT --inner HOME_ADDRESS CORRESPONDENT --label LABEL
@@ -19,13 +19,13 @@ HOP_LIMIT = 64
 
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
-    """Return an IPv6 packet."""
+    """Prepend an IPv6 header without extension headers to `payload`, with hop limit HOP_LIMIT."""
     addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
     return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071)."""
+    """Compute the Internet checksum (RFC 1071), zero-padding data of odd length."""
     data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -34,7 +34,7 @@ def checksum(data: bytes) -> int:
 
 
 def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
-    """Return an IPv6 packet with a UDP datagram (RFC 8200 section 8.1: the checksum is not optional)."""
+    """Return an IPv6 packet with a UDP datagram, checksum included (mandatory over IPv6: RFC 8200, 8.1)."""
     length = 8 + len(payload)
     pseudo = b"".join(socket.inet_pton(socket.AF_INET6, end) for end in (source, destination))
     pseudo += struct.pack("!II", length, socket.IPPROTO_UDP)
@@ -43,7 +43,7 @@ def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
 
 
 def send(arguments: argparse.Namespace) -> None:
-    """Send the packets, through whatever route this node has to the outer destination."""
+    """Send `count` forged packets by whatever route this node has to the outer destination, and print how many."""
     home_address, correspondent = arguments.inner
     care_of_address, home_agent = arguments.outer
     inner = udp(home_address, correspondent, arguments.port, arguments.label.encode())
@@ -56,7 +56,7 @@ def send(arguments: argparse.Namespace) -> None:
 
 
 def listen(arguments: argparse.Namespace) -> None:
-    """Say which packets arrive, a line each, until ended by a signal."""
+    """Print a line for each packet that arrives, with its source and label, until a signal."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as listener:
         listener.bind(("::", arguments.port))
         print("event=ready", flush=True)
@@ -66,12 +66,12 @@ def listen(arguments: argparse.Namespace) -> None:
 
 
 def stop(_signal: int, _frame: FrameType | None) -> None:
-    """End on a signal."""
+    """Exit with status 0 on SIGTERM or SIGINT."""
     raise SystemExit(0)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Send or listen."""
+    """Run the `send` or `listen` command."""
     parser = argparse.ArgumentParser(description="forged packets in a reverse tunnel")
     commands = parser.add_subparsers(required=True)
     sender = commands.add_parser("send")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A topology brought up in a sandbox, to run programs in and to change links of.
+"""Bring a topology up in a sandbox, to run programs in and change links of.
 
 with Testbed(RoamingTopo(), Path("build/logs")) as bed:
     bed.run("ping", "-c", "3", HOME_ADDRESS, node="cn")
@@ -29,12 +29,12 @@ ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)|\|
 
 
 class Testbed:
-    """Context manager: a running network. Only one at a time in a process, entered from its main thread."""
+    """Run a network while the context lasts; only one per process at a time, entered from the main thread."""
 
     __test__ = False  # pytest: a class called Test… that is none
 
     def __init__(self, topology: MobilityTopo, logs: Path) -> None:
-        """Keep the log files of all programs in the directory `logs`, made if missing."""
+        """Prepare the network; all programs log into the directory `logs`, created if missing."""
         self.topology = topology
         self.logs = logs
         self.programs: dict[str, Process] = {}
@@ -64,7 +64,7 @@ class Testbed:
         self._exit.__exit__(kind, error, trace)
 
     def namespace(self, node: str) -> str:
-        """Return the path of NODE's network namespace."""
+        """Return the /proc path of NODE's network namespace, as setns(2) takes it."""
         return f"/proc/{self.network[node].pid}/ns/net"
 
     def _enter(self, node: str | None) -> list[str]:
@@ -72,12 +72,12 @@ class Testbed:
 
     @property
     def devices(self) -> list[Process]:
-        """What runs the network itself: Open vSwitch on each router, and delay lines."""
+        """Return the processes that are the network itself: Open vSwitch on each router, and delay lines."""
         switches: list[Device] = self.network.switches
         return [process for switch in switches for process in switch.processes]
 
     def start(self, name: str, command: Sequence[str], node: str | None = None) -> Process:
-        """Start a program that goes on, in NODE (default: the root namespace, where the controller is).
+        """Start a long-running program in NODE, by default in the root namespace, where the controller runs.
 
         Raises OSError when it cannot be started, ValueError when one of that name runs already.
         """
@@ -88,7 +88,7 @@ class Testbed:
         return process
 
     def run(self, *command: str, node: str | None = None, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> str:
-        """Run a command to its end in NODE (default: the root namespace), return its standard output.
+        """Run a command in NODE, by default in the root namespace, and return its standard output.
 
         Raises ProcessError when it fails, with what it said; subprocess.TimeoutExpired.
         """
@@ -106,20 +106,20 @@ class Testbed:
         return result.stdout
 
     def stop(self, name: str) -> None:
-        """End a program by SIGTERM. Raises ProcessError when it does not end, or ends with an error."""
+        """End a program by SIGTERM. Raises ProcessError if it does not end, or ends with an error."""
         process = self.programs.pop(name)
         self._ended.append(process)
         if (status := process.stop()) not in (0, -signal.SIGTERM):
             raise ProcessError(f"{name} ended with exit status {status}.{process.last_lines()}")
 
     def kill(self, name: str) -> None:
-        """End a program at once (SIGKILL), as a crash would."""
+        """Kill a program (SIGKILL), as a crash would."""
         process = self.programs.pop(name)
         self._ended.append(process)
         process.kill()
 
     def stop_all(self) -> None:
-        """End all programs that still run. Raises ProcessError."""
+        """Send SIGTERM to all running programs, then wait for each. Raises ProcessError."""
         for process in self.programs.values():
             process.send(signal.SIGTERM)
         with contextlib.ExitStack() as stack:  # one that fails to end does not keep the others from it
@@ -127,11 +127,11 @@ class Testbed:
                 stack.callback(self.stop, name)
 
     def set_link(self, node: str, interface: str, up: bool) -> None:
-        """Set an interface up or down. Raises ProcessError."""
+        """Set an interface of NODE up or down. Raises ProcessError."""
         self.run("ip", "link", "set", "dev", interface, "up" if up else "down", node=node)
 
     def errors(self, allow: Iterable[str] = ()) -> list[str]:
-        """Return lines in the programs' logs that report an error, and programs that ended by themselves.
+        """Return the log lines that report an error, and a line for each program that ended by itself.
 
         Lines that match a regular expression of ALLOW are left out.
         """

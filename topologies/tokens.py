@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens for what is deployed on a testbed: the controller's file, and a file for each of those who call it."""
+"""Create the REST tokens of a testbed: the controller's file, and one file for each of its clients."""
 
 import secrets
 from collections.abc import Iterable, Mapping
@@ -9,12 +9,12 @@ BRIDGE, OPERATOR = "bridge", "operator"
 
 
 class Tokens:
-    """New tokens in a directory: of the bridge, of each router's agent (by the router's name), and the operator's."""
+    """Create tokens for the bridge, the operator and, by router name, each router's agent."""
 
     def __init__(
         self, directory: Path, home_agent: str, home_prefixes: Iterable[str], routers: Mapping[str, str]
     ) -> None:
-        """routers: datapath ids by name."""
+        """Write all token files (mode 600) into `directory`; `routers` maps names to datapath ids."""
         self._directory = directory
         self.controllers = directory / "tokens.toml"
         prefixes = ", ".join(f'"{prefix}"' for prefix in home_prefixes)
@@ -28,7 +28,7 @@ class Tokens:
         _write(self.controllers, "\n".join(f'[{name}]\ntoken = "{tokens[name]}"\n{tables[name]}' for name in tables))
 
     def file(self, name: str) -> Path:
-        """Return the file that has somebody's token alone."""
+        """Return the path of the file that holds only the token of `name`, as `--token-file` takes it."""
         return self._directory / f"{name}.token"
 
 

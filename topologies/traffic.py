@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant traffic between two nodes, and what became of it: losses and round-trip times in a span of time."""
+"""Run constant traffic between two nodes, and compute losses and round-trip times over a span of time."""
 
 import signal
 import statistics
@@ -20,14 +20,14 @@ START_TIMEOUT = 60.0  # seconds
 
 
 class Span(NamedTuple):
-    """A span of time, seconds since the epoch; `end` is not part of it."""
+    """Delimit a half-open span of time, in seconds since the epoch."""
 
     start: float
     end: float
 
 
 class Rtt(NamedTuple):
-    """One round-trip time: when it was measured (seconds since the epoch), and how long (milliseconds)."""
+    """Record one round-trip time in milliseconds, and when it was measured, in seconds since the epoch."""
 
     at: float
     milliseconds: float
@@ -35,7 +35,7 @@ class Rtt(NamedTuple):
 
 @dataclass
 class Records:
-    """What one end of the traffic wrote (see `probe`). Times in seconds since the epoch."""
+    """Hold what one end of the traffic recorded (see `probe`); times are in seconds since the epoch."""
 
     sent: dict[int, float] = field(default_factory=dict)
     received: dict[int, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Records:
 
     @classmethod
     def read(cls, path: Path) -> "Records":
-        """Read the records, without an unfinished last line. Raises OSError, ValueError for other lines."""
+        """Parse a file of records, ignoring an unfinished last line. Raises OSError, ValueError."""
         records = cls()
         text = path.read_text()
         for line in text[: text.rfind("\n") + 1].splitlines():
@@ -65,12 +65,12 @@ class Records:
 
 
 def lost(sender: Records, receiver: Records, span: Span) -> list[float]:
-    """When the packets were sent that SENDER sent in SPAN and RECEIVER never received."""
+    """Return when the packets were sent that SENDER sent within SPAN and RECEIVER never received."""
     return [at for number, at in sender.sent.items() if span.start <= at < span.end and number not in receiver.received]
 
 
 def median_rtt(records: Records, span: Span) -> float:
-    """Return the median of the round-trip times measured in SPAN, in milliseconds.
+    """Return the median round-trip time within SPAN, in milliseconds.
 
     Raises ValueError when there is none.
     """
@@ -81,10 +81,10 @@ def median_rtt(records: Records, span: Span) -> float:
 
 
 class Traffic:
-    """Constant traffic between the correspondent node and the home address, both ways, from construction on."""
+    """Send constant traffic between the correspondent node and the home address, both ways, from construction on."""
 
     def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0, drain: float = 1.0) -> None:
-        """Start the traffic. Raises ProcessError.
+        """Start both ends and wait until they run. Raises ProcessError.
 
         `directory`: for the records. `rate`: packets a second in each direction. `drain`: seconds, longer than any
         packet is under way.
@@ -106,15 +106,15 @@ class Traffic:
 
     @property
     def ends(self) -> list[Process]:
-        """The programs at both ends."""
+        """Return the `probe` processes, the correspondent node's first."""
         return [self.bed.programs[f"traffic-{node}"] for node in self.files]
 
     def records(self) -> tuple[Records, Records]:
-        """Return what the correspondent node's end and the mobile node's wrote so far."""
+        """Return what the correspondent node and the mobile node have recorded so far, in this order."""
         return Records.read(self.files["cn"]), Records.read(self.files["mn"])
 
     def stop(self) -> tuple[Records, Records]:
-        """End it, without losing what is under way; returns the records, the correspondent node's first."""
+        """Stop sending, let packets under way arrive, end both ends and return their records."""
         self._signal(signal.SIGUSR2)
         time.sleep(self.drain)
         for node in self.files:

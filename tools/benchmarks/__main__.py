@@ -39,7 +39,7 @@ ALONE: dict[str, Callable[[Lab], list[Figure]]] = {
 
 
 class Interrupted(BaseException):
-    """SIGTERM, SIGINT or SIGHUP: stop, and clean up."""
+    """SIGTERM, SIGINT or SIGHUP asked the run to end; `status` is the exit status, 128 + the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -47,14 +47,14 @@ class Interrupted(BaseException):
 
 
 def interrupt(number: int, _frame: FrameType | None) -> None:
-    """End as soon as possible. From now on signals are ignored: cleaning up is bounded."""
+    """Raise Interrupted, and ignore further signals: cleaning up takes a bounded time."""
     for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmarks and return the exit status: 0, `MISSED`, `FAILED`, or 128 + N after signal N."""
+    """Run the benchmarks; return 0, MISSED if a goal is missed, FAILED, or 128 + N after signal N."""
     arguments = _arguments(argv)
     if os.geteuid() != 0:
         print("make bench makes a network namespace: run it as root", file=sys.stderr)
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """Return a new directory that is removed in the end.
+    """Create a temporary directory and remove it in the end.
 
     It goes even if a command that was interrupted at its start still makes a file there.
     """
@@ -125,7 +125,7 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
 
 
 def _told(lab: Lab, name: str, measure: Callable[[Lab], list[Figure]]) -> list[Figure]:
-    """Run an experiment and return its figures; a failure becomes a figure of its own."""
+    """Run an experiment, print how long it took and return its figures; a failure becomes a figure, too."""
     print(f"{name} ...", end=" ", flush=True)
     started = time.monotonic()
     try:
@@ -157,7 +157,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _with_table(text: str) -> Path:
-    """Check, before ten minutes have passed, that a file has a place for the table."""
+    """Check that a Markdown file has a place for the table, before minutes of measuring."""
     try:
         report.around_table(Path(text))
     except (OSError, ValueError) as error:
@@ -166,7 +166,7 @@ def _with_table(text: str) -> Path:
 
 
 def _at_least(least: float) -> Callable[[str], float]:
-    """Return a type for numbers like `least` that are not below it."""
+    """Return an argparse type that parses a number of the type of `least` and refuses smaller ones."""
 
     def number(text: str) -> float:
         value = type(least)(text)

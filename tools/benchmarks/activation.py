@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a handover takes from its POST until the switches have confirmed it: `POST /v1/bindings?wait=active`."""
+"""Measure a handover from its POST to the switches' confirmation (`POST /v1/bindings?wait=active`)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from tools.benchmarks.workload import Population, spread
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """One repetition: latencies in seconds, its duration, processor time by process."""
+    """Record one repetition: latencies and elapsed time in seconds, processor seconds by process."""
 
     latencies: list[float]
     elapsed: float
@@ -22,17 +22,20 @@ class Activation:
 
     @property
     def p50(self) -> float:
-        """The median."""
+        """Return the median latency in seconds."""
         return percentile(self.latencies, 50)
 
     @property
     def p99(self) -> float:
-        """The 99th percentile."""
+        """Return the 99th percentile of the latencies, in seconds."""
         return percentile(self.latencies, 99)
 
 
 def activate(lab: Lab, hoaflow: Hoaflow, population: Population, turn: int) -> Activation:
-    """Mobile nodes move at the plan's rate, others with each `turn`. Raises Unexpected when one does not get active."""
+    """Move mobile nodes at the plan's rate and measure until each is active. Raises Unexpected.
+
+    `turn` chooses which ones move.
+    """
     nodes = spread(len(population), min(lab.plan.changes, len(population)), turn)
     population.move(nodes)
     clock = Stopwatch(hoaflow.pids)
@@ -42,7 +45,7 @@ def activate(lab: Lab, hoaflow: Hoaflow, population: Population, turn: int) -> A
 
 
 def check(result: Result) -> None:
-    """Raise Unexpected unless each answer is an active binding, or one that was not active in time."""
+    """Raise Unexpected if a POST was refused; 202, not active in time, is a valid answer."""
     wrong = [status for status in result.statuses if status not in (200, 201, 202)]
     if wrong:
         raise Unexpected(f"{len(wrong)} of {len(result.statuses)} POSTs were refused, the first with {wrong[0]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The smallest Ryu app that changes a flow and knows when it is done: a FlowMod, a barrier, and its reply.
+"""Ryu app that sends a FlowMod with a barrier and measures the time until the barrier's reply.
 
 Whoever connects to port BARE_TRIGGER says how many changes, and how many a second, in a line each; the answer is a JSON
 list of seconds from sending to the barrier's reply. It shows what Ryu and the switch take without anything of hoaflow.
@@ -24,7 +24,7 @@ COOKIE = 0xBA2E
 
 
 class BareApp(RyuApp):
-    """Changes flows at a pace."""
+    """Send flow changes at a steady rate, for comparison with hoaflow."""
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
 
@@ -36,7 +36,7 @@ class BareApp(RyuApp):
         self._run_number = 0
 
     def start(self) -> None:
-        """Listen for whoever wants it to run."""
+        """Listen on port BARE_TRIGGER for how many changes to send, and how many a second."""
         super().start()
         self.threads.append(hub.spawn(self._serve))
 
@@ -73,7 +73,7 @@ class BareApp(RyuApp):
         return self._latencies
 
     def _change(self, datapath: Datapath, index: int) -> None:
-        """Another flow each time, the same ones in each run, with another care-of address."""
+        """Send a change of flow INDEX with this run's care-of address, and a barrier."""
         started = time.monotonic()
         parser, ofproto = datapath.ofproto_parser, datapath.ofproto
         actions = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hoaflow is compared with, in the same run: `ovs-ofctl`, and Ryu without hoaflow.
+"""Run what hoaflow is compared with, in the same Open vSwitch: `ovs-ofctl`, and Ryu without hoaflow.
 
 They work on a bridge of their own in the same Open vSwitch, with flows that were dumped from hoaflow's.
 """
@@ -24,7 +24,7 @@ TIMEOUT = 60.0  # seconds
 
 
 class Reference:
-    """The bridge that the baselines work on. It has a controller only while a `Baseline` runs."""
+    """Hold the bridge of the baselines, which has a controller only while a `Baseline` runs."""
 
     def __init__(self, ovs: Ovs, directory: Path) -> None:
         self._ovs = ovs
@@ -33,22 +33,22 @@ class Reference:
         add_router(ovs, REFERENCE)
 
     def counter(self) -> switch.FlowCounter:
-        """Return the counter of the bridge's flows."""
+        """Return a counter of this bridge's flows."""
         return switch.FlowCounter(self._ovs, self.bridge)
 
     def clear(self) -> None:
-        """Remove all flows."""
+        """Remove every flow of the bridge."""
         switch.ofctl(self._ovs, self.bridge, "del-flows")
 
     def fill(self) -> float:
-        """`ovs-ofctl --bundle add-flows` of the file `flows`; returns how long it took, in seconds."""
+        """Add the flows of the file `flows` in one `ovs-ofctl` bundle; return the seconds that took."""
         started = time.monotonic()
         switch.ofctl(self._ovs, self.bridge, "add-flows", str(self.flows))
         return time.monotonic() - started
 
 
 class Baseline(ABC):
-    """A Ryu app that is not hoaflow's, with the switch of the `Reference`. A context manager."""
+    """Run a Ryu app that is not hoaflow's, connected to the `Reference` bridge, while the context lasts."""
 
     APP: str
 
@@ -73,28 +73,28 @@ class Baseline(ABC):
 
     @abstractmethod
     def listens(self) -> bool:
-        """Tell whether it listens to us."""
+        """Return whether the app takes requests; may raise OSError until then."""
 
     @abstractmethod
     def connected(self) -> bool:
-        """Tell whether its switch is connected."""
+        """Return whether the app has a connection to its switch."""
 
 
 class BareRyu(Baseline):
-    """A FlowMod with a barrier from the smallest Ryu app."""
+    """Run the smallest Ryu app that sends a FlowMod with a barrier (`bare_app`)."""
 
     APP = "tools.benchmarks.bare_app"
 
     def listens(self) -> bool:
-        """Tell whether it listens."""
+        """Return whether something listens on port BARE_TRIGGER."""
         return f":{ports.BARE_TRIGGER} " in self._ovs.run("ss", "-ltnH")
 
     def connected(self) -> bool:
-        """Tell whether it can change a flow."""
+        """Return whether a flow was changed and the barrier answered."""
         return len(self.latencies(1, 1.0)) == 1
 
     def latencies(self, count: int, rate: float) -> list[float]:
-        """Seconds from FlowMod to barrier reply, of `count` changes at `rate` a second."""
+        """Send `count` changes at `rate` a second; return the seconds from FlowMod to barrier reply of each."""
         with self._ovs.inside():
             connection = socket.create_connection(("127.0.0.1", ports.BARE_TRIGGER), TIMEOUT)
         with connection, connection.makefile("rw") as stream:
@@ -105,23 +105,23 @@ class BareRyu(Baseline):
 
 
 class OfctlRest(Baseline):
-    """Ryu's own REST API for flows. It knows no matches on tunnel fields, as `verify` flows have."""
+    """Run Ryu's own REST API for flows, which has no matches on tunnel fields, as `verify` flows need."""
 
     APP = "ryu.app.ofctl_rest"
     PATH = "/stats/flowentry/add"
 
     def listens(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether the API answers 200."""
         return RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[0] == 200
 
     def connected(self) -> bool:
-        """Tell whether it knows the switch."""
+        """Return whether the API lists the `Reference` bridge among its switches."""
         switches: list[int] = RestClient(self._ovs, ports.REFERENCE_REST).call("GET", "/stats/switches")[1]
         return switches == [REFERENCE]
 
     @staticmethod
     def body(flow: str) -> dict[str, Any]:
-        """Return a flow, as `switch.dump` has it, in the form that `ofctl_rest` takes. Raises ValueError."""
+        """Translate a flow as `switch.dump` prints it into the JSON that `ofctl_rest` takes. Raises ValueError."""
         found = re.fullmatch(
             r"cookie=(\w+),table=(\d+),hard_timeout=(\d+), send_flow_rem priority=(\d+),ipv6,(.*) actions=(.*)", flow
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast packets are with the `flow` backend: `make bench-dataplane`; a table, and build/bench-dataplane.json.
+"""Measure packet throughput of the `flow` backend: `make bench-dataplane`; table and build/bench-dataplane.json.
 
 One TCP stream each way between a correspondent node and a mobile node, by three paths that share all links and nodes:
 
@@ -41,7 +41,7 @@ Rates = dict[str, dict[str, list[float]]]  # Mbit/s by way, path and round
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark and return 0 if all goals are met, else 1."""
+    """Run the benchmark; return 0 if all goals are met, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmarks.dataplane", description=(__doc__ or "").splitlines()[0]
     )
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(lab: FlowLab, rounds: int, octets: int) -> Rates:
-    """Send a stream of that many octets each way by each path, again and again."""
+    """Send a TCP stream of `octets` each way by each path, `rounds` times; return the rates in Mbit/s."""
     rates: Rates = {way: {path: [] for path in PATHS} for way in WAYS}
     for number in range(rounds):
         first = number % len(PATHS)
@@ -87,7 +87,7 @@ def measure(lab: FlowLab, rounds: int, octets: int) -> Rates:
 
 @contextmanager
 def taking(lab: FlowLab, path: str) -> Iterator[Callable[[], None]]:
-    """While in this context packets take that path; what it yields raises AssertionError if they did not."""
+    """Have packets take the path while the context lasts; the callable it yields raises AssertionError if none did."""
     if path == DIRECT:
         lab.offload()
     else:
@@ -115,13 +115,13 @@ def taking(lab: FlowLab, path: str) -> Iterator[Callable[[], None]]:
 
 
 def packets(lab: FlowLab, node: str, device: str) -> int:
-    """Return the packets that a device has seen, both ways."""
+    """Return how many packets a device has received and sent."""
     shown = lab.ip(node, "-s", "link", "show", device)
     return sum(int(count) for count in re.findall(r"[RT]X:.*\n +\d+ +(\d+)", shown))
 
 
 def result(rates: Rates) -> dict[str, dict[str, float]]:
-    """By way and other path, the direct path's rate as a part of that one's: the median of the rounds' ratios."""
+    """Return the median ratio of the direct path's rate to each other path's, by direction and other path."""
     return {
         way: {
             other: median(direct / rate for direct, rate in zip(by_path[DIRECT], by_path[other], strict=True))
@@ -132,12 +132,12 @@ def result(rates: Rates) -> dict[str, dict[str, float]]:
 
 
 def met(ratios: dict[str, dict[str, float]]) -> bool:
-    """Whether the direct path is as fast as it should be, both ways."""
+    """Return whether the direct path reaches its goal against every other path, in both directions."""
     return all(by_path[other] >= goal for by_path in ratios.values() for other, goal in GOALS.items())
 
 
 def table(rates: Rates, ratios: dict[str, dict[str, float]]) -> str:
-    """Return the three paths side by side, and whether the goals are met."""
+    """Return the paths' median rates side by side as text, and below them each ratio with its goal."""
     rounds = len(next(iter(rates.values()))[DIRECT])
     lines = [
         f"TCP throughput in Mbit/s, medians of {rounds} rounds",

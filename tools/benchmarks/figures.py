@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures, and the arithmetic between single measurements and them."""
+"""Compute figures from single measurements."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table.
+    """Hold one line of the table.
 
     `value` and `baseline` as they are to be read, units included. `goal` says what is wanted, empty for a figure that
     is only shown; `met` is None then. `reason`: what was measured that explains the value. `samples`: every single
@@ -29,7 +29,7 @@ class Figure:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median."""
+    """Compute the median as a float, whatever the type of the values."""
     return float(statistics.median(values))
 
 
@@ -45,11 +45,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def shares(cpu: Sequence[Mapping[str, float]], elapsed: Sequence[float]) -> str:
-    """Who computed how long, of how long it took: medians, in words."""
+    """Return a phrase with each process's median processor time, and the median time that passed."""
     parts = [f"{name} {median([each[name] for each in cpu]):.2f} s" for name in cpu[0]]
     return f"processor time in {median(elapsed):.2f} s: " + ", ".join(parts)
 
 
 def milliseconds(seconds: float) -> str:
-    """As it stands in the table."""
+    """Format seconds as the table shows them, such as `1.2 ms`."""
     return f"{1000 * seconds:.1f} ms"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load generator, a process of its own: sends prepared HTTP requests over keep-alive connections and times them.
+"""Generate load: send prepared HTTP requests over keep-alive connections and measure their latencies.
 
 `python -m tools.benchmarks.generator`: reads a `Load` as JSON from its standard input, prints a line when it starts to
 send, and a `Result` as JSON in another. What it can send at most, and how fast, is measured against
@@ -24,7 +24,7 @@ CONNECTIONS = 64  # at most, when requests are sent at a pace
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests (whole HTTP messages) to 127.0.0.1:`port`.
+    """Describe the requests (whole HTTP messages) to send to 127.0.0.1:`port`.
 
     `rate`: requests a second, each sent when it is due, on another connection while earlier ones are unanswered; None:
     one after the other on a single connection.
@@ -37,7 +37,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a load, in seconds; `due` and `started` by CLOCK_MONOTONIC, `latencies` from when each was due.
+    """Record the outcome of a load in seconds: `due` and `started` by CLOCK_MONOTONIC, latencies counted from `due`.
 
     `statuses` are the HTTP statuses in the order of the requests, `cpu` is the generator's own processor time.
     """
@@ -51,13 +51,13 @@ class Result:
 
 
 class Answers:
-    """Cuts the bytes of one connection into answers."""
+    """Split the bytes of one connection into HTTP answers."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> int | None:
-        """Take what has come; return the status when an answer is complete.
+        """Add received bytes; return the HTTP status once an answer is complete, else None.
 
         Raises ConnectionError at the end of the stream, ValueError for an answer without Content-Length.
         """
@@ -77,7 +77,7 @@ class Answers:
 
 
 def one_after_the_other(load: Load) -> Result:
-    """Send each request when the one before has been answered."""
+    """Send each request once the one before it is answered, on one connection."""
     due, latencies, statuses = [], [], []
     requests = [request.encode() for request in load.requests]
     with _connect(load.port) as connection:
@@ -96,7 +96,7 @@ def one_after_the_other(load: Load) -> Result:
 
 
 class Pace:
-    """Sends requests at a steady rate, whatever the answers do; `stop` ends it early, answers awaited."""
+    """Send requests at a steady rate, however slow the answers are, on up to CONNECTIONS connections."""
 
     def __init__(self, load: Load, rate: float) -> None:
         self._load = load
@@ -107,11 +107,11 @@ class Pace:
         self._stopped = False
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Send no more."""
+        """Send no more requests, as a handler of SIGTERM; `run` still awaits the answers."""
         self._stopped = True
 
     def run(self) -> Result:
-        """Send all requests. Raises TimeoutError when nothing is answered for long."""
+        """Send all requests, each when it is due. Raises TimeoutError after TIMEOUT seconds without an answer."""
         requests = deque(request.encode() for request in self._load.requests)
         count = len(requests)
         due, latencies, statuses = [0.0] * count, [0.0] * count, [0] * count
@@ -148,7 +148,7 @@ class Pace:
         return Result(started, elapsed, cpu, due[:sent], latencies[:sent], statuses[:sent])
 
     def _take(self) -> socket.socket | None:
-        """Return a free connection, None if all are in use and no more are allowed."""
+        """Return an idle connection or a new one, None if CONNECTIONS are in use."""
         if self._idle:
             return self._idle.pop()  # the one used last: as few as will do
         return self._new_connection() if self._open < CONNECTIONS else None
@@ -167,7 +167,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def main() -> int:
-    """Run the load on standard input."""
+    """Run the `Load` read as JSON from standard input and print its `Result` as JSON."""
     load = Load(**json.load(sys.stdin))
     gc.disable()  # no pause of our own among the latencies
     if load.rate is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller as it is measured: with switches of a real Open vSwitch, and with bridge and router agents played.
+"""Run the controller with bridges of a real Open vSwitch, and play ha-bridge and the routers' agents.
 
 Bridge and agents do what the real ones do, on time: they announce every RENEW seconds, and report the whole binding
 cache when the controller wants it.
@@ -36,7 +36,7 @@ MISSES, LEFT_TO_HOME_AGENT = 3, 3
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A snapshot: when it began (CLOCK_MONOTONIC), and the seconds until its answer and until all was confirmed.
+    """Time a snapshot: its start (CLOCK_MONOTONIC), seconds until the answer, and until all was confirmed.
 
     `cpu` is the processor time by process, in seconds.
     """
@@ -48,12 +48,12 @@ class Bulk:
 
 
 def bridge(dpid: int) -> str:
-    """Return the name of a router's bridge."""
+    """Return the name of the Open vSwitch bridge with datapath id DPID."""
     return f"br{dpid}"
 
 
 def add_router(ovs: Ovs, dpid: int) -> None:
-    """Add a bridge, with ports where a router with the `flow` backend has its tunnels.
+    """Add a bridge with the ports that a router's `flow` backend would have.
 
     They are plain ports: nothing is sent through them, and to OpenFlow one is like the other.
     """
@@ -63,7 +63,7 @@ def add_router(ovs: Ovs, dpid: int) -> None:
 
 
 def set_controller(ovs: Ovs, dpids: Iterable[int], openflow_port: int) -> None:
-    """Connect bridges to their controller at once.
+    """Connect bridges to the controller at `openflow_port`, without waiting out a backoff.
 
     A bridge that had one before has waited in vain, after which Open vSwitch waits up to 8 s (3.1 whatever its
     `max_backoff` says). The bridges' flows are gone with that.
@@ -73,23 +73,23 @@ def set_controller(ovs: Ovs, dpids: Iterable[int], openflow_port: int) -> None:
 
 
 def unset_controller(ovs: Ovs, dpids: Iterable[int]) -> None:
-    """Have bridges look for no controller any more. Harmless when they don't."""
+    """Remove the bridges' controllers; does nothing if they have none."""
     ovs.vsctl(*(word for dpid in dpids for word in ("--", "del-controller", bridge(dpid))))
 
 
 def switches(ovs: Ovs) -> dict[str, int]:
-    """Return the process of `ovs-vswitchd`."""
+    """Return the process id of `ovs-vswitchd` by that name, for a `Stopwatch`."""
     return {"ovs-vswitchd": int((ovs.directory / "ovs-vswitchd.pid").read_text())}
 
 
 class Hoaflow:
-    """A controller, and the switches of the routers `dpids`: a context manager that starts it.
+    """Run a controller with the bridges `dpids`, and announce home agents and backends, while the context lasts.
 
     It can be killed and started again.
     """
 
     def __init__(self, ovs: Ovs, directory: Path, dpids: list[int]) -> None:
-        """dpids: of bridges that `add_router` has made."""
+        """Prepare the controller; `dpids` are of bridges made by `add_router`."""
         self.ovs = ovs
         self.dpids = dpids
         self.populations: list[Population] = []
@@ -125,11 +125,11 @@ class Hoaflow:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Those who take processor time: the controller and Open vSwitch."""
+        """Return the processes that take processor time, by name: the controller and `ovs-vswitchd`."""
         return {"controller": self.controller.pid} | switches(self.ovs)
 
     def start(self) -> None:
-        """Start the controller and announce home agents and backends, then and from then on."""
+        """Start the controller, then announce home agents and backends every RENEW seconds."""
         self.controller.start()
         self._announce(self.rest)
         self._ended.clear()
@@ -137,7 +137,7 @@ class Hoaflow:
         self._renewing.start()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """End the controller, with bridge and agents."""
+        """End the controller by signal `number`, and stop announcing."""
         self._ended.set()
         self.controller.kill(number)  # first, for a renewal may wait for its answer
         if self._renewing is not None:
@@ -147,12 +147,12 @@ class Hoaflow:
         self._renewals.close()
 
     def add(self, population: Population) -> None:
-        """Announce one more home agent, whose bindings are not known yet."""
+        """Announce another home agent without reporting its bindings."""
         self.populations.append(population)
         self._announce(self.rest)
 
     def apply(self, population: Population) -> Bulk:
-        """Report all bindings of a home agent, until the switches have confirmed their flows.
+        """Report a home agent's whole binding cache and wait until the switches have confirmed all flows.
 
         The switches tell the number of their flows; then the controller is asked for the last binding, when it is
         confirmed. Raises Unexpected, TimeoutError.
@@ -169,26 +169,26 @@ class Hoaflow:
         return Bulk(clock.started, answered, clock.elapsed(), clock.cpu())
 
     def report(self, population: Population) -> None:
-        """Report all bindings of a home agent."""
+        """Report a home agent's whole binding cache, without waiting for its flows."""
         self._report(self.rest, population, population.report(time.monotonic()))
 
     def activate(self, binding: dict[str, object]) -> None:
-        """Report one binding and wait until it is active. Raises Unexpected when it is not."""
+        """Report one binding and wait until it is active. Raises Unexpected if it does not become so."""
         status, answer = self.rest.call("POST", "/v1/bindings?wait=active", json.dumps(binding).encode())
         if status not in (200, 201):
             raise Unexpected(f"expected an active binding (200, 201), got {status}: {answer}")
 
     def clear(self, population: Population) -> None:
-        """Report that a home agent has no bindings, until none has flows any more."""
+        """Report an empty binding cache and wait until its flows are gone."""
         self._report(self.rest, population, b'{"bindings": []}')
         self.wait_for_flows(population, 0)
 
     def holds(self, population: Population) -> bool:
-        """Tell whether the controller holds these bindings, and no others."""
+        """Return whether the controller holds this population's bindings, and no others."""
         return {each: count for each, count in self._held.items() if count} == {population: len(population)}
 
     def wait_for_flows(self, population: Population, bindings: int | None = None) -> None:
-        """Wait until each switch has the flows of that many bindings of a home agent (None: all).
+        """Wait until every switch has the flows of `bindings` bindings of a home agent (None: of all).
 
         Flows of other home agents that were waited for before count as well. Raises TimeoutError.
         """
@@ -216,7 +216,7 @@ class Hoaflow:
                     self.missed_renewals.append(repr(error))
 
     def _announce(self, rest: RestClient) -> list[Population]:
-        """Announce home agents and backends; return the home agents whose snapshot is wanted."""
+        """Announce home agents and backends; return the home agents whose snapshot the controller wants."""
         wanted = []
         for population in self.populations:
             body = {"home_prefixes": [population.home_prefix], "lease": LEASE}

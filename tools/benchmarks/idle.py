@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controller computes while nobody moves: mobile nodes refresh their bindings, the bridge its lease."""
+"""Measure the controller's processor time while nobody moves: bindings are refreshed, the lease is renewed."""
 
 import time
 
@@ -15,7 +15,7 @@ BATCH = 1000  # bindings in one POST, as ha-bridge has it
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """`cpu_idle_percent`, over one period, in which each binding is refreshed once.
+    """Measure `cpu_idle_percent` over one period, in which each binding is refreshed once.
 
     Refreshes come as ha-bridge sends them: in batches, spread over the period, and in the middle of it the snapshot
     that it sends every minute.

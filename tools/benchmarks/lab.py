@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where all measurements are taken: one Open vSwitch with the product's and the baselines' bridges, and who runs there.
+"""Provide what all measurements share: one Open vSwitch with hoaflow's bridges and the baselines'.
 
 Nothing is measured here; what is, asks for what it needs, and finds left from before what can be used again.
 """
@@ -38,7 +38,7 @@ _LAPSE = re.compile(r"event=(lease-lapsed|agent-lost|switch-silent)")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. bindings: held at most. repetitions: of each measurement.
+    """Say how much to measure. bindings: held at most. repetitions: of each measurement.
 
     rate: changes a second. seconds: how long they go on in one repetition. singles: POSTs in one repetition.
     period: seconds in which all bindings are refreshed. profile: also what meets its goals.
@@ -54,15 +54,15 @@ class Plan:
 
     @property
     def changes(self) -> int:
-        """Changes in one repetition."""
+        """Return the number of handovers in one repetition."""
         return int(self.rate * self.seconds)
 
 
 class Lab:
-    """A context manager; all that it started ends with it."""
+    """Start controllers, switches and load on request; all of them end with the context."""
 
     def __init__(self, directory: Path, plan: Plan, results: Path) -> None:
-        """directory: for what is needed meanwhile. results: a folder for what shall stay."""
+        """Prepare a lab; `directory` is for temporary files, `results` for profiles to keep."""
         self.directory = directory
         self.plan = plan
         self._results = results
@@ -89,7 +89,7 @@ class Lab:
             self._stack.close()
 
     def fresh(self, routers: int = 1) -> Hoaflow:
-        """Return a controller just started, without home agents, and its switches without flows."""
+        """Start a controller without home agents, with `routers` switches without flows, and return it."""
         self.end()
         dpids = list(range(ROUTER, ROUTER + routers))
         for dpid in dpids:
@@ -105,7 +105,7 @@ class Lab:
         return started
 
     def holding(self, bindings: int) -> tuple[Hoaflow, Population]:
-        """Return a controller with one router and that many bindings of one home agent: the running one if it fits."""
+        """Return a controller with one router and `bindings` bindings of one home agent, reusing one that fits."""
         hoaflow = self._hoaflow
         if hoaflow is not None and hoaflow.dpids == [ROUTER]:
             population = hoaflow.populations[0]
@@ -118,11 +118,11 @@ class Lab:
         return hoaflow, population
 
     def settle(self) -> None:
-        """Wait until controller and switches have next to nothing to do."""
+        """Wait until controller and switches are almost idle."""
         processes.settle(switches(self.ovs) if self._hoaflow is None else self._hoaflow.pids)
 
     def end(self) -> None:
-        """End the controller."""
+        """End the controller, if any, and note its missed renewals and lapsed leases in `lapses`."""
         if self._hoaflow is not None:
             ending, self._hoaflow = self._hoaflow, None
             ending.__exit__()
@@ -130,7 +130,7 @@ class Lab:
             self.lapses += [line for line in ending.controller.log.splitlines() if _LAPSE.search(line)]
 
     def explain(self, figures: list[Figure], name: str, repeat: Callable[[Profiling], object]) -> list[Figure]:
-        """Repeat a measurement under the profiler if one of its figures misses its goal, or the plan wants it.
+        """Profile a repetition of a measurement whose figure misses its goal, or if the plan asks for profiles.
 
         The profile is kept, and those figures get its summary as a reason. `repeat` gets the controller ready, then
         measures with the controller in the context that it is given.
@@ -154,13 +154,13 @@ class Lab:
         ]
 
     def generate(self, load: Load) -> Result:
-        """Send a load."""
+        """Send a load from the generator's process and return its result."""
         with self.generating(load) as generator:
             return generator.result()
 
     @contextmanager
     def generating(self, load: Load) -> Iterator["Generator"]:
-        """Send a load while something else is done."""
+        """Send a load while the context lasts."""
         generator = Generator(self.ovs, load)
         try:
             yield generator
@@ -168,7 +168,7 @@ class Lab:
             generator.end()
 
     def null_result(self, requests: list[str], rate: float | None) -> Result:
-        """Return what the generator measures of a server that does nothing."""
+        """Return the generator's result against a server that only answers, the generator's own cost."""
         command = self.ovs.command(sys.executable, "-m", "tools.benchmarks.null_server", str(NULL_SERVER))
         process = subprocess.Popen(command, cwd=CHECKOUT)
         try:
@@ -180,7 +180,7 @@ class Lab:
 
 
 class Generator:
-    """The load generator's process."""
+    """Run the load generator as a process in the namespace of `ovs`."""
 
     def __init__(self, ovs: Ovs, load: Load) -> None:
         command = ovs.command(sys.executable, "-m", "tools.benchmarks.generator")
@@ -197,7 +197,7 @@ class Generator:
         self._process.stdout.readline()
 
     def result(self, stop: bool = False) -> Result:
-        """Wait until all is answered; with `stop`, send no more. Raises RuntimeError when it failed."""
+        """Wait until all requests are answered; `stop` sends no more. Raises RuntimeError if it failed."""
         if stop:
             self._process.send_signal(signal.SIGTERM)
         output, errors = self._process.communicate(timeout=GENERATOR_TIMEOUT)
@@ -206,19 +206,19 @@ class Generator:
         return Result(**json.loads(output.splitlines()[-1]))
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
 
 
 def new_population(bindings: int, number: int = HOME_AGENT) -> Population:
-    """Return a home agent's mobile nodes, whose lifetimes outlast the benchmark."""
+    """Return a home agent's mobile nodes with lifetimes that outlast the benchmark."""
     return Population(number, bindings, time.monotonic() + LIFETIME)
 
 
 def posts(population: Population, nodes: list[int], rate: float | None, query: str = "") -> Load:
-    """Return a POST for each of these mobile nodes, to be sent now."""
+    """Return a load of one POST for each of these mobile nodes, with lifetimes as of when each is sent."""
     now = time.monotonic()
     bodies = [population.binding(node, now + (index / rate if rate else 0)) for index, node in enumerate(nodes)]
     return Load(REST, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of growing size: their time, their memory, and how long a handover takes on top of them."""
+"""Measure snapshots of growing size: time, memory, and the latency of handovers on top of them."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
@@ -21,7 +21,7 @@ GROWTH_GOAL = 1.3  # times, per binding, from a tenth to all
 
 @dataclass(slots=True)
 class Step:
-    """All repetitions at one number of bindings. `memory`, at rest and at its peak, in bytes per binding."""
+    """Collect all repetitions at one number of bindings; memory at rest and at its peak in bytes per binding."""
 
     bindings: int
     bulks: list[Bulk] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Step:
 
     @property
     def seconds(self) -> list[float]:
-        """How long each snapshot took until it was confirmed."""
+        """Return each snapshot's seconds until the last flow was confirmed."""
         return [bulk.confirmed for bulk in self.bulks]
 
 
@@ -72,7 +72,7 @@ def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
 
 
 def _take(lab: Lab, step: Step, turn: int, with_activation: bool) -> None:
-    """One repetition, with a controller and a switch that know nothing yet."""
+    """Measure one repetition with a controller and a switch that are empty at first."""
     hoaflow, population = lab.fresh(), new_population(step.bindings)
     pid = hoaflow.controller.pid
     before = resident_bytes(pid)
@@ -128,7 +128,7 @@ def _memory(step: Step) -> Figure:
 
 
 def _null(lab: Lab) -> list[float]:
-    """Latencies that the generator measures of a server that does nothing, at the same pace."""
+    """Return the latencies that the generator measures at the same rate against a server that only answers."""
     population = new_population(min(lab.plan.changes, lab.plan.bindings))
     load = posts(population, list(range(len(population))), lab.plan.rate, "?wait=active")
     return lab.null_result(load.requests, load.rate).latencies

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that answers every request alike and at once: shows what the load generator itself costs.
+"""Answer every HTTP request with the same bytes at once, to measure what the load generator itself costs.
 
 `python -m tools.benchmarks.null_server PORT`: serves 127.0.0.1 until it is ended.
 """
@@ -12,7 +12,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def serve(port: int) -> None:
-    """Serve for good. A request has to come in one piece, as the generator's do on loopback."""
+    """Serve 127.0.0.1:`port` until killed; a request must arrive in one piece, as the generator's do on loopback."""
     selector = selectors.DefaultSelector()
     with socket.create_server(("127.0.0.1", port)) as server:
         selector.register(server, selectors.EVENT_READ)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TCP ports of the benchmark, all on 127.0.0.1 in its own network namespace."""
+"""Assign the benchmark's TCP ports, all on 127.0.0.1 in its own network namespace."""
 
 OPENFLOW = 6653
 REST = 8080

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Linux says of processes: processor time and memory (proc(5))."""
+"""Read processor time and memory of processes from Linux (proc(5))."""
 
 import os
 import time
@@ -11,19 +11,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process with all its threads so far, in seconds. Raises FileNotFoundError when it is gone."""
+    """Return the processor time, in seconds, of a process and all its threads. Raises FileNotFoundError."""
     # The name, field 2, is in parentheses and may have spaces; utime and stime are fields 14 and 15.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, in bytes. Raises FileNotFoundError when it is gone."""
+    """Return a process's resident memory in bytes. Raises FileNotFoundError when it is gone."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
 def peak_resident_bytes(pid: int) -> int:
-    """Return the most memory that was ever resident, in bytes. Raises FileNotFoundError when it is gone."""
+    """Return the highest resident memory so far, in bytes. Raises FileNotFoundError when it is gone."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -31,7 +31,7 @@ def peak_resident_bytes(pid: int) -> int:
 
 
 class Stopwatch:
-    """Wall-clock time, and the processor time that each of some processes (name: pid) took meanwhile, in seconds."""
+    """Measure wall-clock seconds, and the processor seconds that each process (name: pid) uses meanwhile."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -39,16 +39,16 @@ class Stopwatch:
         self.started = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Return the wall-clock seconds since construction."""
         return time.monotonic() - self.started
 
     def cpu(self) -> dict[str, float]:
-        """Processor seconds of each process since the start."""
+        """Return the processor seconds of each process since construction, by name."""
         return {name: round(cpu_seconds(pid) - self._cpu[name], 3) for name, pid in self._pids.items()}
 
 
 def settle(pids: Mapping[str, int], timeout: float = 20.0) -> None:
-    """Wait until these processes have next to nothing to do, for `timeout` seconds at the longest."""
+    """Wait until these processes are almost idle, for `timeout` seconds at most."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         clock = Stopwatch(pids)

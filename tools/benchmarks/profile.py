@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a running controller spends its time: py-spy looks at it from outside, nothing in it is changed for that."""
+"""Profile a running controller with py-spy, from outside and without any change to it."""
 
 import signal
 import subprocess
@@ -19,21 +19,21 @@ FILES = 6  # in a summary
 
 @dataclass(slots=True)
 class Node:
-    """A function in a call tree: how often it was seen, and with what it called."""
+    """Count how often a function was sampled in a call tree, and the functions that it called."""
 
     count: int = 0
     called: dict[str, "Node"] = field(default_factory=dict)
 
 
 class Profile:
-    """What was seen: stacks, outermost function first, and how often each. A greenlet that waits is not seen."""
+    """Collect samples: stacks, outermost function first, with their counts; waiting greenlets are not sampled."""
 
     def __init__(self) -> None:
         self.stacks: Counter[tuple[str, ...]] = Counter()
 
     @contextmanager
     def of(self, pid: int) -> Iterator[None]:
-        """Look at a process while in this context.
+        """Sample a process RATE times a second while the context lasts.
 
         Raises FileNotFoundError without py-spy, RuntimeError with what it says when it fails.
         """
@@ -54,13 +54,13 @@ class Profile:
             self.read(Path(raw.name).read_text())
 
     def read(self, raw: str) -> None:
-        """Add what py-spy wrote in its raw format."""
+        """Add samples in py-spy's raw format."""
         for line in raw.splitlines():
             stack, _, count = line.rpartition(" ")
             self.stacks[tuple(stack.split(";"))] += int(count)
 
     def summary(self) -> str:
-        """Return the files in whose functions most of the time was spent, not counting what they called."""
+        """Return the files in which most time was spent, without what their functions called."""
         files: Counter[str] = Counter()
         for stack, count in self.stacks.items():
             files[stack[-1].rpartition("(")[2].rstrip(")").partition(":")[0]] += count
@@ -68,7 +68,7 @@ class Profile:
         return ", ".join(f"{100 * count / total:.0f} % {name}" for name, count in files.most_common(FILES))
 
     def text(self) -> str:
-        """Return the call tree, with the percentage of the time of each function with all that it called."""
+        """Return the call tree with each function's share of the time, callees included, in percent."""
         root = Node()
         for stack, count in self.stacks.items():
             node = root
@@ -81,7 +81,7 @@ class Profile:
         return "\n".join(lines) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write the text to a file."""
+        """Write the call tree to a file."""
         path.write_text(self.text())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run found, for people (a table) and for programs (build/bench.json)."""
+"""Report a run's figures: a table for people, build/bench.json for programs."""
 
 import json
 import os
@@ -23,7 +23,7 @@ HEADINGS = ("figure", "value", "baseline in the same run", "goal", "met")
 
 
 def machine() -> dict[str, Any]:
-    """Return what was measured on: processors, load, kernel, versions."""
+    """Return the circumstances of the measurement: processors, load, kernel and versions."""
     models = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -44,12 +44,12 @@ def machine() -> dict[str, Any]:
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
-    """Return the table's cells."""
+    """Return a row of cells for each figure, in the order of HEADINGS."""
     return [(figure.name, figure.value, figure.baseline, figure.goal, MARKS[figure.met]) for figure in figures]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Return the table, and below it what explains each figure that misses its goal."""
+    """Return the table as text, and below it the reason of each figure that misses its goal."""
     lines = [HEADINGS, *rows(figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -61,7 +61,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def around_table(path: Path) -> tuple[str, str]:
-    """Return the text before and after a Markdown file's table, with the markers. Raises ValueError, OSError."""
+    """Return a Markdown file's text before and after the table, markers included. Raises ValueError, OSError."""
     found = re.fullmatch(f"(.*<!-- table:[^\n]*\n).*({END_OF_TABLE}\n.*)", path.read_text(), re.DOTALL)
     if not found:
         raise ValueError(f"{path}: expected a line '<!-- table: … -->' and a line '{END_OF_TABLE}'")
@@ -69,7 +69,7 @@ def around_table(path: Path) -> tuple[str, str]:
 
 
 def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence[Figure]) -> None:
-    """Put the table between the markers of a Markdown file, and what explains its figures into a JSON file beside it.
+    """Write the table between a Markdown file's markers, and the figures' reasons into a JSON file beside it.
 
     Raises ValueError if the file has no markers.
     """
@@ -91,5 +91,5 @@ def document(path: Path, facts: dict[str, Any], bindings: int, figures: Sequence
 
 
 def write(path: Path, content: dict[str, Any], figures: Sequence[Figure]) -> None:
-    """Write all there is, figures with every single measurement."""
+    """Write `content` and the figures with all their samples as JSON."""
     path.write_text(json.dumps({**content, "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n")

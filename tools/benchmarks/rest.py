@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the northbound API on one keep-alive connection, and requests prepared for the load generator."""
+"""Call the northbound API on one keep-alive connection, and prepare requests for the load generator."""
 
 import http.client
 import json
@@ -14,11 +14,11 @@ IDLE = 5.0  # seconds after which a connection is not used again
 
 
 class Unexpected(HoaflowError):
-    """The controller's answer is not the one that the benchmark is about."""
+    """The controller answered something that the benchmark is not about."""
 
 
 class RestClient:
-    """Calls to 127.0.0.1:`port` in the namespace of `ovs`. Connects with the first call, and anew after `close`.
+    """Call 127.0.0.1:`port` in the namespace of `ovs`; connects on the first call, and again after `close`.
 
     Not thread safe.
     """
@@ -29,7 +29,7 @@ class RestClient:
         self._used = 0.0
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Status and decoded body of the answer. Raises OSError, http.client.HTTPException; it is closed then."""
+        """Return the HTTP status and the decoded body. Raises OSError, HTTPException; the connection is closed then."""
         if time.monotonic() - self._used > IDLE:
             self.close()  # the server may be about to
         try:
@@ -46,7 +46,7 @@ class RestClient:
         return response.status, json.loads(content) if content else None
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Return the body of an answer 200 or 201; `body` is sent as it is if these are bytes. Raises Unexpected."""
+        """Return the decoded body of an answer 200 or 201; sends bytes as they are. Raises Unexpected."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         status, answer = self.call(method, path, data)
         if status not in (200, 201):
@@ -54,12 +54,12 @@ class RestClient:
         return answer
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; the next call opens another."""
         self._connection.close()
 
 
 def prepared(method: str, path: str, body: object) -> str:
-    """Return a whole request for the load generator."""
+    """Return a whole HTTP request, as `Load.requests` has it."""
     text = json.dumps(body)
     return (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller is killed and started again; its flows stand in the switch all the while."""
+"""Measure the restart of a killed controller while its flows stay in the switch."""
 
 import time
 
@@ -16,7 +16,7 @@ SHOWN = 3  # changed flows, of those there should be none
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """`restart_seconds`: from the start of the process until it has confirmed the last binding as active.
+    """Measure `restart_seconds`, from the process's start until the last binding is confirmed as active.
 
     It has to connect its switch, read its flows back, and take home agent, backend and snapshot. The same flows have
     to be in the switch afterwards, none sent again but the gates.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several switches that all hold every binding's flows."""
+"""Measure activation and snapshots on several switches, all of which hold every binding's flows."""
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -17,14 +17,14 @@ SHARE = 50  # of all bindings: one ovs-vswitchd has the flows of 16
 
 @dataclass(slots=True)
 class Step:
-    """All repetitions with so many switches."""
+    """Collect all repetitions with one number of switches."""
 
     bulks: list[Bulk] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """`routers`: activation on the most switches against that on one; with them, bulk times."""
+    """Measure `routers`: activation on the most switches against that on one, and the snapshots' times."""
     steps = {count: Step() for count in COUNTS}
     for turn in range(lab.plan.repetitions):
         for count, step in steps.items():
@@ -66,7 +66,7 @@ def _size(lab: Lab) -> int:
 
 
 def _ready(lab: Lab, count: int) -> tuple[Hoaflow, Population]:
-    """Return a controller of so many switches, whose home agent's bindings are not known yet."""
+    """Return a controller with `count` switches, whose home agent has not reported its bindings."""
     hoaflow, population = lab.fresh(count), new_population(_size(lab))
     hoaflow.add(population)
     return hoaflow, population

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of `ryu-manager`: with hoaflow's app, or with one that hoaflow is compared with. All start alike."""
+"""Run `ryu-manager` with hoaflow's app or another one; all are started alike."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ TIMEOUT = 60.0  # seconds, for it to start and to end
 
 
 class RyuManager:
-    """`ryu-manager` with one app, in the namespace of `ovs`. It can be started and killed again and again."""
+    """Run `ryu-manager` with one app in the namespace of `ovs`; it can be killed and started again."""
 
     def __init__(
         self, ovs: Ovs, log: Path, app: str, openflow_port: int, rest_port: int, ready: Callable[[], bool]
     ) -> None:
-        """log: file to append to. app: a module's name or a file's in the checkout.
+        """Prepare the command. log: file to append to. app: a module's name, or a file's in the checkout.
 
         ready: tells whether it may be used; may raise OSError as long as it does not listen.
         """
@@ -38,18 +38,18 @@ class RyuManager:
 
     @property
     def pid(self) -> int:
-        """Its process id. Raises RuntimeError when it does not run."""
+        """Return the process id. Raises RuntimeError if it is not running."""
         if self._process is None:
             raise RuntimeError(f"{self._command[-1]} is not running")
         return self._process.pid
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Return the text of the log file."""
         return self._log.read_text()
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises TimeoutError, RuntimeError."""
+        """Start the process and wait until it is ready. Raises TimeoutError, RuntimeError."""
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}  # where the apps of the benchmark are found
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -62,7 +62,7 @@ class RyuManager:
             raise
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it. Harmless when it does not run."""
+        """End the process by signal `number`; does nothing if it is not running."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(TIMEOUT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One POST for each binding, one after the other on one connection; Ryu's `ofctl_rest` with one POST for each flow."""
+"""Measure one POST per binding, one after the other, against one POST per flow to Ryu's `ofctl_rest`."""
 
 import re
 import time
@@ -21,7 +21,7 @@ _DOWNLINK_OR_UPLINK = re.compile(r"cookie=\w+,table=[12],hard_timeout=")
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """`single_rate_ratio`: flows a second until the last one is in the switch, both starting with none.
+    """Measure `single_rate_ratio`: flows a second until the last one is in the switch, starting with none.
 
     That is the same work: what takes hoaflow one POST takes `ofctl_rest` as many as a binding has flows.
     """
@@ -62,7 +62,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _ready(lab: Lab) -> tuple[Hoaflow, Population]:
-    """Return a controller whose home agent has no bindings yet."""
+    """Return a controller whose home agent has reported an empty binding cache."""
     hoaflow, population = lab.fresh(), new_population(lab.plan.singles)
     hoaflow.add(population)
     hoaflow.clear(population)
@@ -77,7 +77,7 @@ def _again(lab: Lab, profiling: Profiling) -> None:
 
 
 def _ofctl_rest(lab: Lab, flows: list[str]) -> float:
-    """Flows a second, until the last one is in the switch; one request each."""
+    """Return flows a second until the last one is in the switch, with one request for each flow."""
     lab.reference.clear()
     with OfctlRest(lab.ovs, lab.directory) as ryu, lab.reference.counter() as counter:
         requests = [prepared("POST", ryu.PATH, ryu.body(flow)) for flow in flows]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bridge of the benchmark's Open vSwitch holds: its flows counted, dumped, compared, and put elsewhere."""
+"""Count, dump, compare and save the flows of a bridge of the benchmark's Open vSwitch."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ _SAME_MOMENT = 0.5
 
 
 class FlowCounter:
-    """Counts the flows of a bridge by OpenFlow table statistics, which cost the switch next to nothing.
+    """Count a bridge's flows by OpenFlow table statistics, which cost the switch next to nothing.
 
     A context manager with a connection of its own to the bridge.
     """
@@ -44,7 +44,7 @@ class FlowCounter:
         self._connection.close()
 
     def count(self) -> int:
-        """Return the number of flows in all tables but the first, whose gates and guards come and go by themselves.
+        """Return the number of flows in all tables but the first, whose gates and guards come and go.
 
         Raises TimeoutError, ConnectionError.
         """
@@ -72,7 +72,7 @@ class FlowCounter:
 
 
 def wait_for_flows(counters: list[FlowCounter], expected: int, timeout: float) -> None:
-    """Wait until each of the bridges has exactly `expected` flows. Raises TimeoutError."""
+    """Wait until each bridge has exactly `expected` flows. Raises TimeoutError."""
     deadline = time.monotonic() + timeout
     for counter in counters:
         while (found := counter.count()) != expected:
@@ -83,12 +83,12 @@ def wait_for_flows(counters: list[FlowCounter], expected: int, timeout: float) -
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """The flows of a bridge as text, without counters, and when each was installed (CLOCK_MONOTONIC)."""
+    """Hold a bridge's flows as text without counters, and when each was installed (CLOCK_MONOTONIC)."""
 
     flows: dict[str, float]
 
     def changed_since(self, before: "Dump", moment: float) -> list[str]:
-        """Return the flows in only one of two dumps, and those sent again after `moment`, but for gates.
+        """Return the flows that only one of two dumps has, and those sent again after `moment`.
 
         Gates are renewed all the time.
         """
@@ -97,19 +97,19 @@ class Dump:
         return [flow for flow in differing | sent_again if not _is_gate(flow)]
 
     def save(self, path: Path) -> None:
-        """Write the flows as `ovs-ofctl add-flows` reads them, timeouts and cookies included."""
+        """Write the flows as `ovs-ofctl add-flows` reads them, with timeouts and cookies."""
         path.write_text("\n".join(self.flows) + "\n")
 
 
 def dump(ovs: Ovs, bridge: str) -> Dump:
-    """All flows of a bridge, as of now."""
+    """Read all flows of a bridge, with the time at which each was installed."""
     text = ofctl(ovs, bridge, "dump-flows")
     now = time.monotonic()
     return Dump({f"{found[1]},{found[3]},{found[4]}": now - float(found[2]) for found in _FLOW.finditer(text)})
 
 
 def ofctl(ovs: Ovs, bridge: str, command: str, *arguments: str) -> str:
-    """Return what `ovs-ofctl` prints, with a long timeout. Raises subprocess.CalledProcessError."""
+    """Run `ovs-ofctl` on a bridge and return its output. Raises subprocess.CalledProcessError."""
     target = f"unix:{ovs.directory / bridge}.mgmt"
     argv = ["ovs-ofctl", "-O", "OpenFlow13", command, target, *arguments]
     if command == "add-flows":

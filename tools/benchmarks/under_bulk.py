@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handovers while a snapshot of another home agent is being applied."""
+"""Measure handovers while another home agent's snapshot is applied."""
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -17,14 +17,14 @@ LONGEST = 60.0  # seconds for which there are handovers to make
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One repetition: the snapshot, and the latencies of the handovers under way meanwhile, in seconds."""
+    """Record one repetition: the snapshot, and the latencies in seconds of the handovers during it."""
 
     bulk: Bulk
     latencies: list[float]
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """`activation_under_bulk_p99_ms`."""
+    """Measure `activation_under_bulk_p99_ms`, the handovers that overlap the snapshot alone."""
     other = new_population(lab.plan.bindings, OTHER_HOME_AGENT)
     turns = [_take(lab, other, turn, nullcontext) for turn in range(lab.plan.repetitions)]
     p50s, p99s = ([percentile(turn.latencies, percent) for turn in turns] for percent in (50, 99))
@@ -43,7 +43,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _take(lab: Lab, other: Population, turn: int, watched: Profiling) -> Turn:
-    """One repetition; afterwards the other home agent's bindings are gone again."""
+    """Measure one repetition, then remove the other home agent's bindings."""
     size = lab.plan.bindings
     hoaflow, population = lab.holding(size)
     if other not in hoaflow.populations:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mobile nodes of a benchmark: home agents, their bindings, and the requests in which a bridge reports them."""
+"""Model the mobile nodes of a benchmark, and build the requests that report their bindings."""
 
 import json
 import math
@@ -9,7 +9,7 @@ FLOWS_PER_BINDING = 3  # of the `flow` backend: downlink, uplink and verificatio
 
 
 class Population:
-    """The mobile nodes of home agent number `number`, each with a care-of address of its own.
+    """Model the mobile nodes of home agent number `number`, each with a care-of address of its own.
 
     `expires`: when their lifetimes end, by CLOCK_MONOTONIC.
     """
@@ -26,7 +26,7 @@ class Population:
         return len(self._links)
 
     def binding(self, node: int, now: float) -> dict[str, object]:
-        """Return what a bridge reports of a mobile node at the time `now`."""
+        """Return mobile node NODE's binding at time `now`, as `POST /v1/bindings` takes it."""
         words = f"{node >> 16:x}:{node & 0xFFFF:x}"
         return {
             "home_address": f"2001:db8:{self.number:x}::1:{words}",
@@ -37,31 +37,31 @@ class Population:
         }
 
     def report(self, now: float, nodes: Iterable[int] | None = None) -> bytes:
-        """Return the request body that reports these mobile nodes' bindings, or all: a batch's, or a snapshot's."""
+        """Return a request body with the bindings of these mobile nodes (None: all), for a batch or a snapshot."""
         chosen = range(len(self)) if nodes is None else nodes
         return json.dumps({"bindings": [self.binding(node, now) for node in chosen]}).encode()
 
     def move(self, nodes: Iterable[int]) -> None:
-        """Each of these mobile nodes moves on to another link, and registers anew for as long as before."""
+        """Move these mobile nodes to another link each; their sequence numbers go up, their lifetimes stay."""
         for node in nodes:
             self._links[node] += 1
             self._sequences[node] += 1
 
     def stay(self, nodes: Iterable[int]) -> None:
-        """Undo the move of these mobile nodes."""
+        """Undo `move` for these mobile nodes."""
         for node in nodes:
             self._links[node] -= 1
             self._sequences[node] -= 1
 
     def refresh(self, nodes: Iterable[int], expires: float) -> None:
-        """Each of these mobile nodes registers anew where it is, until `expires`."""
+        """Register these mobile nodes anew at the same care-of address, until `expires`."""
         for node in nodes:
             self._sequences[node] += 1
             self._expires[node] = expires
 
 
 def spread(size: int, count: int, turn: int = 0) -> list[int]:
-    """`count` of `size` mobile nodes, evenly spread; others with each `turn`, as far as there are any.
+    """Return the numbers of `count` of `size` mobile nodes, evenly spread; `turn` shifts them.
 
     Raises ValueError when there are not so many.
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration: a mobile node roams while its traffic leaves the home agent."""
+"""Demonstrate hoaflow: a mobile node roams while its traffic leaves the home agent."""

@@ -56,7 +56,7 @@ FAILURES = (
 def observe(
     narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float
 ) -> tuple[Observations, list[str]]:
-    """Run the demo; returns what was seen, and unexpected errors in logs."""
+    """Run the demo; return what was observed, and the unexpected errors in all logs."""
     datapath = KERNEL if has_flow_backend() else USER
     narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
     narrator.say("three routers, a core, home agent, mobile and correspondent node")
@@ -71,7 +71,7 @@ def observe(
 
 
 def table(found: dict[str, object], made: list[Check]) -> str:
-    """Return the figures and the promises, as text."""
+    """Return the comparison and the promises as text, as they are printed at the end."""
     lines = ["", f"{'':50}{'via home agent':>16}{'with hoaflow':>16}"]
     for title, via, direct, unit in ROWS:
         lines.append(f"{title:50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
@@ -89,7 +89,7 @@ def table(found: dict[str, object], made: list[Check]) -> str:
 
 
 def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
-    """Run the whole demo with its report and return the exit status. DELAY, RATE: without the slowdown."""
+    """Run the demo, write its report and return the exit status; `delay` and `rate` are those without slowdown."""
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
     seen, errors = observe(narrator, directory, delay, rate, slowdown)
@@ -125,7 +125,7 @@ def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo: 0 if every promise was kept, 1 if not or after a failure, 128 + N after signal N."""
+    """Run the demo; return 0 if every promise was kept, 1 if not or on failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
     parser.add_argument("--delay", type=positive, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def guarded(demo: Callable[[], int], directory: Path) -> int:
-    """Run the demo, with signals and failures told in words; returns the exit status."""
+    """Call `demo`; print a failure or signal as one line and return the exit status."""
     raise_interrupted()
     try:
         return demo()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directory that a run writes to: of one run at a time, and empty when it begins."""
+"""Reserve an output directory for one run at a time, emptied when the run begins."""
 
 import fcntl
 import shutil
@@ -11,12 +11,12 @@ from hoaflow.errors import HoaflowError
 
 
 class InUse(HoaflowError):
-    """Another run writes to this directory."""
+    """Another run is writing to this directory."""
 
 
 @contextmanager
 def of_ones_own(directory: Path) -> Iterator[None]:
-    """Make the directory, or empty it; another run is refused meanwhile. Raises InUse."""
+    """Create the directory, or empty it, and lock it while the context lasts. Raises InUse."""
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was seen to the figures of the report, and whether they are as promised."""
+"""Compute the report's figures from what the demo observed, and check its promises."""
 
 import statistics
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ LEAD = 0.3
 
 
 class Check(NamedTuple):
-    """A promise, the figure there is, and whether it was kept."""
+    """Record a promise, the measured figure, and whether the promise was kept."""
 
     promise: str
     figure: str
@@ -21,7 +21,7 @@ class Check(NamedTuple):
 
 
 def move_spans(seen: Observations) -> list[Span]:
-    """For each move, the time in which what is lost is lost by it."""
+    """Return for each move the span of time whose losses count as that move's."""
     spans = []
     lead = LEAD * seen.slowdown
     ends = [move.left - lead for move in seen.moves[1:]] + [max(seen.correspondent.sent.values())]
@@ -33,7 +33,7 @@ def move_spans(seen: Observations) -> list[Span]:
 
 
 def figures(seen: Observations) -> dict[str, Any]:
-    """Return the figures of report.json.
+    """Compute the figures of report.json, named and measured as follows.
 
     rtt_…_ms: medians, of steady traffic away from home; via_ha: without hoaflow, direct: with it.
     ha_data_packets_…: data packets that reached the home agent, per 100 sent in each direction.
@@ -77,9 +77,9 @@ def figures(seen: Observations) -> dict[str, Any]:
 
 
 def handover_losses(seen: Observations, losses: list[int], offload: bool) -> list[int]:
-    """Return what each handover from one foreign link to another lost, of LOSSES, those of all moves.
+    """Return the losses of each handover between foreign links; `losses` has those of all moves, in order.
 
-    Leaving home is none: the home agent then takes a second for duplicate address detection, on either path.
+    Leaving home is not one: the home agent then takes a second for duplicate address detection, on either path.
     """
     found = []
     for before, move, count in zip(seen.moves, seen.moves[1:], losses[1:], strict=False):
@@ -89,7 +89,7 @@ def handover_losses(seen: Observations, losses: list[int], offload: bool) -> lis
 
 
 def per_hundred(seen: Observations, span: Span, packets: int) -> float:
-    """PACKETS counted in SPAN, per 100 sent in each direction.
+    """Scale `packets` counted within `span` to 100 packets sent in each direction.
 
     Raises ValueError when nothing was sent.
     """
@@ -100,7 +100,7 @@ def per_hundred(seen: Observations, span: Span, packets: int) -> float:
 
 
 def checks(found: dict[str, Any], log_errors: list[str]) -> list[Check]:
-    """Return the promises, and whether they were kept."""
+    """Compare the figures with what the demo promises, log lines with errors included."""
 
     def check(promise: str, figure: object, kept: bool) -> Check:
         return Check(promise, str(figure), kept)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a program: all is taken down in order, once, and the exit status says which it was."""
+"""Turn signals into an exception, so that everything is taken down in order, and once."""
 
 import signal
 from types import FrameType
@@ -8,7 +8,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """SIGTERM, SIGINT or SIGHUP: stop, and clean up."""
+    """SIGTERM, SIGINT or SIGHUP arrived; `status` is the exit status, 128 + the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -16,14 +16,14 @@ class Interrupted(BaseException):
 
 
 def raise_interrupted() -> None:
-    """Have the signals in ENDING raise Interrupted; not those that are ignored, by nohup or in the background."""
+    """Have the signals of ENDING raise Interrupted, but leave ignored ones (nohup, background) ignored."""
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """End as soon as possible. From now on signals are ignored: cleaning up takes a few seconds, and is bounded."""
+    """Raise Interrupted, and ignore further signals: cleaning up takes a few seconds."""
     for other in ENDING:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens in the demo: the mobile node's journey without and with hoaflow, and what is done to it on the way."""
+"""Move the mobile node through the demo, without and with hoaflow, and interfere with it on the way."""
 
 import math
 import re
@@ -37,7 +37,7 @@ NEVER, ALWAYS = Span(0, 0), Span(0, math.inf)
 
 @dataclass(frozen=True)
 class Move:
-    """The mobile node moved to a link. Times in seconds since the epoch."""
+    """Record a move of the mobile node to a link; times are in seconds since the epoch."""
 
     link: str | int
     offload: bool
@@ -47,13 +47,13 @@ class Move:
 
     @property
     def name(self) -> str:
-        """Where it went."""
+        """Return `home`, or `link N` for foreign link N."""
         return "home" if self.link == HOME else f"link {self.link}"
 
 
 @dataclass
 class Observations:
-    """All that was seen; figures are made of it afterwards.
+    """Collect what the demo observes; `figures` computes the report from it.
 
     slowdown: how many times as long as on a fast machine the core's delay, pauses and the time between packets were.
     """
@@ -76,18 +76,18 @@ class Observations:
     mobile: Records = field(default_factory=Records)
 
     def lost_at(self, span: Span = ALWAYS) -> list[float]:
-        """When the packets were sent, in SPAN and in either direction, that never arrived."""
+        """Return when the packets were sent, within SPAN and in either direction, that never arrived."""
         ways = ((self.correspondent, self.mobile), (self.mobile, self.correspondent))
         return [at for sender, receiver in ways for at in lost(sender, receiver, span)]
 
 
 class Journey:
-    """The demo on a testbed that is up. `run` does all of it."""
+    """Run the demo on a deployment whose testbed is up."""
 
     def __init__(
         self, deployment: Deployment, narrator: Narrator, directory: Path, rate: float, slowdown: float
     ) -> None:
-        """Run the journey on a deployment that is up.
+        """Prepare the journey.
 
         `directory` is for records and state, and exists. `rate`: packets a second in each direction, with the slowdown.
         `slowdown`: see `Observations`.
@@ -101,7 +101,7 @@ class Journey:
         self.offload = False
 
     def run(self) -> Observations:
-        """Do everything. Raises ProcessError, requests.RequestException."""
+        """Run the whole demo and return its observations. Raises ProcessError, requests.RequestException."""
         self.narrator.say("starting home agent and mobile node")
         priority.give(self.bed.devices, priority.NETWORK)
         self._start_home_agent()
@@ -165,7 +165,7 @@ class Journey:
             self._pause(STAY)
 
     def _move(self, link: str | int) -> None:
-        """Move, and wait until the home agent has acknowledged it and, with hoaflow, the flows are confirmed."""
+        """Move, and wait for the Binding Acknowledgement and, with hoaflow, for the flows' confirmation."""
         home_agent = self.bed.programs["home-agent"]
         controller = self.bed.programs.get("controller")
         care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
@@ -192,7 +192,7 @@ class Journey:
         return event_time(controller.wait_for(f"event=binding-{wanted}", EVENT_TIMEOUT, after))
 
     def _measure(self) -> tuple[Span, int]:
-        """Measure the home agent's load over a steady interval."""
+        """Count data packets at the home agent while nothing moves; return the span and the count."""
         self._pause(SETTLE)
         with priority.held(priority.NETWORK):
             start, packets = time.time(), self.load.packets()
@@ -216,7 +216,7 @@ class Journey:
         self._where("on link 2")
 
     def _send_spoofed(self) -> None:
-        """Forge packets of the reverse tunnel on link 1, and count those that reach the correspondent node."""
+        """Forge reverse-tunnel packets on link 1 and count those that reach the correspondent node."""
         listener = self.bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
         listener.wait_for("event=ready", EVENT_TIMEOUT)
         care_of, other_home_address = at.care_of_address(1), "2001:db8:99::200"
@@ -245,7 +245,7 @@ class Journey:
 
 
 def alike(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
-    """Return the routers that took the same backend for the same reason, by it."""
+    """Group routers by backend and the reason for it."""
     found: dict[Backend, list[str]] = {}
     for router, backend in backends.items():
         found.setdefault(backend, []).append(router)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tools.demo.lab`: the whole system in Mininet, to play with. Needs root; `make lab` sees to it."""
+"""`python -m tools.demo.lab`: run the whole system in Mininet, to play with. Needs root (`make lab`)."""
 
 import argparse
 import os
@@ -55,10 +55,10 @@ HELP = """
 
 
 class Shell(CLI):
-    """Mininet's own command line with commands for the mobile node and the programs."""
+    """Add commands for the mobile node and hoaflow's programs to Mininet's command line."""
 
     def __init__(self, deployment: Deployment, state: Path) -> None:
-        """state: directory for the home agent's journal. Returns at the end of input."""
+        """Read commands until the end of input; `state` is the directory of the home agent's journal."""
         self._deployment, self._bed = deployment, deployment.bed
         self.starts: dict[str, Callable[[], Process]] = {
             "home-agent": partial(deployment.start_home_agent, state / "home-agent.journal"),
@@ -114,7 +114,7 @@ class Shell(CLI):
 
 
 def listening(port: int) -> socket.socket:
-    """Return a socket at that port of this host or, if that is taken, at any free one."""
+    """Open a server socket on 127.0.0.1 at `port`, or at a free port if that is taken."""
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError:
@@ -122,7 +122,7 @@ def listening(port: int) -> socket.socket:
 
 
 def run(topology: str, directory: Path, port: int) -> None:
-    """Bring everything up, give the shell to whoever is there, and take everything down.
+    """Bring everything up, run the shell until its end, and take everything down.
 
     port: of the dashboard on this host. Raises FAILURES, Interrupted.
     """
@@ -149,7 +149,7 @@ def run(topology: str, directory: Path, port: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the lab: 0 after Ctrl-D, 1 after a failure, 128 + N after signal N."""
+    """Run the lab; return 0 after Ctrl-D, 1 on failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.lab", description=__doc__)
     parser.add_argument("topology", nargs="?", choices=TOPOLOGIES, default="roaming", help="(default: roaming)")
     parser.add_argument("--output", type=Path, default=Path("build/lab"), help="(default: build/lab)")

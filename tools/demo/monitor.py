@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches the demo as it runs: how many data packets the home agent gets, and how the traffic fares."""
+"""Watch the demo while it runs: data packets at the home agent, and round-trip times."""
 
 import statistics
 import threading
@@ -14,17 +14,17 @@ from topologies.load import HomeAgentLoad
 
 
 class LoadSample(NamedTuple):
-    """Data packets that have reached the home agent, `packets` since the start, at the time `at`."""
+    """Record how many data packets had reached the home agent at the time `at`."""
 
     at: float
     packets: int
 
 
 class Monitor(threading.Thread):
-    """Takes a sample every `interval` seconds, and shows it on the status line, until `stop`. A context manager."""
+    """Sample the home agent's load every `interval` seconds and show it, while the context lasts."""
 
     def __init__(self, load: HomeAgentLoad, records: Path, narrator: Narrator, interval: float) -> None:
-        """Watch `records` of the correspondent node's end every `interval` seconds."""
+        """Prepare to watch `load`, and `records`, which the correspondent node's probe writes."""
         super().__init__(name="monitor")
         self.samples: list[LoadSample] = []
         self.where = ""
@@ -49,7 +49,7 @@ class Monitor(threading.Thread):
             raise self._error
 
     def run(self) -> None:
-        """Take samples; an error ends it, and is raised where the monitor's context ends."""
+        """Take samples until the context ends, which raises the error that a sample raised."""
         try:
             with priority.held(priority.NETWORK):  # a count that is read late is a wrong rate
                 while not self._stopped.is_set():

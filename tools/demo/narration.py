@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo says while it runs: a line per event, and below them one line that shows how things are now."""
+"""Print the demo's progress: one line per event, and below them one line that shows the present state."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ PLAIN_STATUS_SECONDS = 5.0  # between status lines where they cannot be overwrit
 
 
 class Narrator:
-    """Writes events and the status line; may be called from any thread."""
+    """Print events and the status line; safe to call from any thread."""
 
     def __init__(self, output: TextIO = sys.stdout) -> None:
         self._output = output
@@ -22,17 +22,17 @@ class Narrator:
         self._lock = threading.Lock()
 
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since construction, as printed before each event."""
         return time.monotonic() - self._start
 
     def say(self, text: str) -> None:
-        """Tell an event."""
+        """Print an event on a line of its own, with the seconds since the start."""
         with self._lock:
             self._clear()
             self._write(f"[{self.elapsed():5.1f} s] {text}\n")
 
     def status(self, text: str) -> None:
-        """Show how things are; replaces what was shown before."""
+        """Replace the status line; without a terminal, print one every PLAIN_STATUS_SECONDS."""
         with self._lock:
             if self._live:
                 self._clear()
@@ -44,7 +44,7 @@ class Narrator:
                 self._write(f"[{self.elapsed():5.1f} s]   {text}\n")
 
     def text(self, text: str) -> None:
-        """Write TEXT as it is."""
+        """Print TEXT without a time."""
         with self._lock:
             self._clear()
             self._write(text + "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's report as one HTML page with its plots inside: nothing is fetched from anywhere."""
+"""Write the demo's report as one self-contained HTML page with plots."""
 
 import html
 from pathlib import Path
@@ -38,7 +38,7 @@ path { fill: none } .grid { stroke: var(--faint) } .axis { stroke: var(--text) }
 
 
 def write_page(path: Path, seen: Observations, report: dict[str, Any]) -> None:
-    """Write the page. REPORT: what report.json holds. Raises OSError."""
+    """Write the page; `report` has the content of report.json. Raises OSError."""
     path.write_text(
         f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -81,7 +81,7 @@ def _slowdown(report: dict[str, Any]) -> str:
 
 
 def _backends(seen: Observations, report: dict[str, Any]) -> str:
-    """Return a sentence for each backend that a router took."""
+    """Return a sentence for each backend in use: its routers, and the reason."""
     sentences = []
     for backend, routers in alike(seen.backends).items():
         names, reason = html.escape(", ".join(routers)), html.escape(backend.reason)
@@ -124,7 +124,7 @@ def _comparison(report: dict[str, Any]) -> str:
 
 
 def _moves(report: dict[str, Any], offload: bool) -> str:
-    """Return the moves of one journey as a table."""
+    """Return the moves of one journey as an HTML table."""
     confirmed = ["then flows"] if offload else []
     rows = [_row("to", "acknowledged", *confirmed, "packets lost", tag="th")]
     for move in report["moves"]:
@@ -145,7 +145,7 @@ def _checks(report: dict[str, Any]) -> str:
 
 
 def _timeline(seen: Observations, label: str, low: float, high: float, logarithmic: bool = False) -> tuple[Plot, float]:
-    """Return a plot over the time of the journey, with its marks; and the time that is second 0 in it."""
+    """Return a plot with the journey's phases and moves marked, and the time at its second 0."""
     start, end = min(seen.correspondent.sent.values()), max(seen.correspondent.sent.values())
     plot = Plot(end - start, label, low, high, logarithmic)
     for span, kind, text in (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots over time as SVG, for a page that fetches nothing: points, steps, marks and shaded spans; linear or log."""
+"""Draw plots over time as SVG that needs no other file: points, steps, marks and shaded spans."""
 
 import html
 import math
@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 
 class Plot:
-    """A plot with time in seconds on the x axis, from 0 to `seconds`, and `label` on the y axis, from `low` to `high`.
+    """Draw time in seconds on the x axis, from 0 to `seconds`, and `label` on the y axis, from `low` to `high`.
 
     With `logarithmic`, `low` must be above 0. What lies outside is drawn at the edge.
     """
@@ -63,18 +63,18 @@ class Plot:
         self._text(x + width / 2, TOP - 26, text, "middle", "phase")
 
     def mark(self, second: float, text: str, kind: str) -> None:
-        """Draw a line down the plot at a SECOND, with TEXT on top."""
+        """Draw a vertical line at SECOND, with TEXT on top."""
         x = self._x(second)
         self._parts.append(f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         self._text(x, TOP - 4, text, "middle", "mark")
 
     def points(self, points: Iterable[Point], kind: str) -> None:
-        """Draw a dot for each (second, value): a path of lines without length, which round ends make dots."""
+        """Draw a dot for each (second, value), as a path of zero-length lines with round ends."""
         path = "".join(f"M{self._x(second):.1f} {self._y(value):.1f}h0" for second, value in points)
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
     def steps(self, points: Sequence[Point], kind: str) -> None:
-        """Draw a line that, for each (second, value), has had that value since the second before."""
+        """Draw a step line: each value holds from the previous point's second to its own."""
         path = ""
         for second, value in points:
             y = f"{self._y(value):.1f}"
@@ -87,13 +87,13 @@ class Plot:
         self._parts.append(f'<path class="{kind}" d="{path}"/>')
 
     def svg(self, title: str) -> str:
-        """Return the plot as an SVG element; TITLE describes it to readers who cannot see it."""
+        """Return the plot as an SVG element, with TITLE as its description for screen readers."""
         frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}"'
         return f"<svg {frame}>{''.join(self._parts)}</svg>"
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """About COUNT round numbers (1, 2 or 5 times a power of ten apart) from LOW to HIGH."""
+    """Return about COUNT round numbers (1, 2 or 5 times a power of ten apart) between LOW and HIGH."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -102,5 +102,5 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Return the powers of ten from LOW to HIGH."""
+    """List the powers of ten between LOW and HIGH, as ticks of a logarithmic axis."""
     return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]

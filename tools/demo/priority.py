@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real-time priorities: what else runs on the machine shall not show in the figures.
+"""Give programs real-time priority, so that the machine's other work does not show in the figures.
 
 For programs that run already, not for those that start, which takes a second of processor time each: of each second in
 which real-time programs leave nothing to others the kernel takes 50 ms from them (sched(7), "Limiting the CPU usage of
@@ -18,7 +18,7 @@ HOAFLOW = 1
 
 
 def give(processes: Iterable[Process], priority: int) -> None:
-    """Give all threads of these programs a real-time PRIORITY, where that is permitted."""
+    """Give all threads of these programs the real-time PRIORITY, where that is permitted."""
     for process in processes:
         for thread in Path(f"/proc/{process.pid}/task").glob("*"):
             with contextlib.suppress(PermissionError, ProcessLookupError):
@@ -27,7 +27,7 @@ def give(processes: Iterable[Process], priority: int) -> None:
 
 @contextlib.contextmanager
 def held(priority: int) -> Iterator[None]:
-    """In this context this thread, and the commands it runs, have a real-time PRIORITY, where that is permitted."""
+    """Run this thread and its commands at the real-time PRIORITY, where permitted, while the context lasts."""
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
     try:

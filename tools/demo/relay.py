@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port of this host that leads into the private network of a testbed."""
+"""Forward a TCP port of this host into the private network of a testbed."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class Relay:
-    """Connections to `listener`, a socket bound outside of the private network, go on to HOST and PORT inside.
+    """Forward connections to `listener`, a socket outside the private network, to HOST and PORT inside.
 
     A context manager, entered inside.
     """
@@ -44,7 +44,7 @@ class Relay:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side ends it; what does not answer inside is closed outside."""
+        """Copy both directions of one connection until either end closes it, or the inside refuses it."""
         with contextlib.suppress(OSError), contextlib.closing(writer):
             inside_reader, inside_writer = await asyncio.open_connection(*self._target)
             with contextlib.closing(inside_writer):

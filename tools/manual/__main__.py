@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def pages() -> dict[Path, str]:
-    """Return what each generated page should say."""
+    """Generate every page; return the texts by path."""
     return {
         DOCS / "cli.md": commands.page(),
         DOCS / "rest.md": calls.page(DOCS / "rest.md"),
@@ -23,7 +23,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write what has changed."""
+    """Write the pages whose text has changed, and print their paths."""
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:
             path.write_text(text)

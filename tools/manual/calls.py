@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/rest.md: the table of the API's calls, as they are declared. The rest of the page is written by hand."""
+"""Generate the table of REST calls in docs/rest.md; the rest of that page is written by hand."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ END = "<!-- end of calls -->"
 
 
 def page(path: Path) -> str:
-    """Return the page with the table anew between its marks. Raises ValueError when it has none."""
+    """Return the page at `path` with its table replaced. Raises ValueError if it has no markers."""
     table = f"{BEGIN}\n{_table()}\n{END}"
     text, replaced = re.subn(
         f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table, path.read_text(), flags=re.DOTALL

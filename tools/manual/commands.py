@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/cli.md: the `--help` of every command."""
+"""Generate docs/cli.md from the `--help` of every command."""
 
 import argparse
 import contextlib
@@ -41,7 +41,7 @@ FOREIGN = "\nzapi options:"
 
 
 def page() -> str:
-    """Return the page."""
+    """Run every command's help at 80 columns and return the page."""
     with _width():
         parts = [
             HEAD,
@@ -58,7 +58,7 @@ def page() -> str:
 
 
 def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    """Return a parser's subcommands by name."""
+    """Return a parser's subparsers by name, none if it has no subcommands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return action.choices
@@ -82,7 +82,7 @@ def _argparse(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _controller() -> str:
-    """Ryu makes its options where it runs; of these, what has nothing to do with the controller is left out."""
+    """Return the controller's help, without Ryu's options for other applications."""
     command = Path(sys.executable).with_name("hoaflow-controller")
     said = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
     about, _, options = said.partition("usage: ")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/logs-and-events.md: every event as it is declared, and how logs look."""
+"""Generate docs/logs-and-events.md from the events that the controller declares."""
 
 from controller.core.events import EVENTS
 from hoaflow.logs.events import LINES_PER_SECOND
@@ -153,7 +153,7 @@ and router's agent:
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page, with the tables of the controller's events and of the agent's log lines."""
     rows = []
     for name, event in EVENTS.items():
         fields = "<br>".join(f"`{field}`: {meaning}" for field, meaning in event.fields.items())

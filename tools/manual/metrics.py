@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/metrics.md: every metric as its part declares it."""
+"""Generate docs/metrics.md from the metrics that each part registers."""
 
 import random
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ Each part also has `process_…` and `python_…`, as Prometheus' clients have t
 
 
 class Declared(NamedTuple):
-    """One metric."""
+    """Hold what a metric's row in the page shows."""
 
     name: str
     type: str
@@ -68,7 +68,7 @@ class Declared(NamedTuple):
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page, with a table of metrics for each part."""
     parts = [HEAD]
     for title, registry in registries().items():
         parts += [f"\n## {title}\n", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def registries() -> dict[str, CollectorRegistry]:
-    """Return the registries of all parts, each with something to measure."""
+    """Return the metrics registry of each part, by the part's name, with something measured in each."""
     offload = Offload(Timing(10.0, 3.0, 600.0), None, first_revision=1)
     offload.begin_reading(1, 0.0)
     offload.connect(1, {}, 0.0)
@@ -96,7 +96,7 @@ def registries() -> dict[str, CollectorRegistry]:
 
 
 def declared(registry: CollectorRegistry) -> Iterator[Declared]:
-    """Return hoaflow's own metrics in a registry."""
+    """Yield the metrics of a registry whose names begin with `hoaflow_`."""
     for family in registry.collect():
         if not family.name.startswith("hoaflow_"):
             continue
@@ -107,5 +107,5 @@ def declared(registry: CollectorRegistry) -> Iterator[Declared]:
 
 
 def exposition() -> str:
-    """Return what all parts serve, as Prometheus reads it."""
+    """Return what all parts serve on `/metrics`, joined."""
     return "".join(generate_latest(registry).decode() for registry in registries().values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/pipeline.md: the tables as the code declares them, and what a real switch holds, line by line."""
+"""Generate docs/pipeline.md from the declared tables and from flows read off a real switch."""
 
 import itertools
 import re
@@ -102,7 +102,7 @@ WORDS: dict[tuple[str | int, ...], str] = {
 
 
 def page(dumps: Path) -> str:
-    """Return the page. `dumps`: where the flows read off a switch are, one file for each backend."""
+    """Return the page; `dumps` is the directory of flow dumps, one file per backend."""
     parts = [HEAD, *map(_declaration, TABLES), COOKIES]
     for backend, head in BACKENDS.items():
         parts += [f"\n{head}", *_explained((dumps / f"{backend}.txt").read_text().splitlines(), backend)]
@@ -126,7 +126,7 @@ def _explained(lines: list[str], backend: str) -> list[str]:
 
 
 def explanation(line: str, backend: str) -> str:
-    """Return what a flow is there for. Raises ValueError for one that nobody has explained."""
+    """Return what a dumped flow is for. Raises ValueError for one that WORDS has no entry for."""
     table, priority = re.search(r"table=(\d+)", line), re.search(r"priority=(\d+)", line)
     if table is None or priority is None:
         raise ValueError(f"expected a line of ovs-ofctl dump-flows, got {line!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/settings.md: the controller's settings and the options of the other programs, with type, default and bounds."""
+"""Generate docs/settings.md from the controller's settings and the other programs' options."""
 
 import argparse
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ OTHERS = """
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page, with a table for the controller and one for each command that has options."""
     parts = [HEAD, *map(_setting, sorted(OPTIONS, key=lambda option: option.dest)), RYU]
     for parser in (
         ha_bridge.__main__.build_parser(),
