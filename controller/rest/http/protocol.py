@@ -25,9 +25,9 @@ from controller.rest.problems import MEDIA_TYPE, Problem
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Seconds that a new connection has for the head of its first request. Later heads have the server's time-out, counted
-# from the answer before, so that a connection may be idle for a while.
-FIRST_HEAD_TIMEOUT = 10.0
+# Seconds until a new connection must have begun its first request, and from the first byte of any head to its last.
+# Between requests a connection may be idle for the server's time-out.
+HEAD_TIMEOUT = 10.0
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
@@ -56,14 +56,18 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
 
     def __init__(self, conn_state: list[Any], server: eventlet.wsgi.Server, let_in: Callable[[], None]) -> None:
         self._let_in = let_in
-        self._head_timeout = FIRST_HEAD_TIMEOUT
+        self._idle_timeout = min(HEAD_TIMEOUT, server.socket_timeout)
         self._head: eventlet.Timeout | None = None
         self._unread = False
         super().__init__(conn_state, server)
 
     def handle_one_request(self) -> None:
         """Serve one request, whose head has to come in time."""
-        self._head = eventlet.Timeout(self._head_timeout)
+        if not self._has_begun():
+            self.close_connection = 1
+            return
+        self._idle_timeout = self.server.socket_timeout
+        self._head = eventlet.Timeout(HEAD_TIMEOUT)
         try:
             super().handle_one_request()
         except eventlet.Timeout as timeout:
@@ -72,7 +76,20 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
             self.close_connection = 1
         finally:
             self._head.cancel()
-        self._head_timeout = self.server.socket_timeout
+
+    def _has_begun(self) -> bool:
+        """Wait for the first byte of a request; return False if the connection ends or has been idle for too long.
+
+        A busy controller handles its timers before its sockets, so the time can run out with a request already there.
+        The second attempt, which does not wait, finds it.
+        """
+        self.connection.settimeout(None)
+        for seconds in (self._idle_timeout, 0):
+            with eventlet.Timeout(seconds, False):
+                begun = bool(self.rfile.peek(1))
+                self.connection.settimeout(self.server.socket_timeout)
+                return begun
+        return False
 
     def _read_request_line(self) -> bytes:
         line: bytes = super()._read_request_line()
