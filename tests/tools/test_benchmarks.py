@@ -3,8 +3,10 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.support.waiting import wait_for
 from tools.benchmarks.baselines import OfctlRest
 from tools.benchmarks.figures import Figure, paired_ratio, percentile
-from tools.benchmarks.generator import Answers
+from tools.benchmarks.generator import Answers, Load, Pace
 from tools.benchmarks.report import document, machine, table
 from tools.benchmarks.ryu import CHECKOUT
 from tools.benchmarks.switch import Dump
@@ -66,6 +68,23 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT, errors
     assert "cleaned up" in errors
     assert not namespaces_of(process)
+
+
+def test_the_generator_goes_on_when_the_server_ends_a_connection_that_is_idle() -> None:
+    request, answer = "GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as others:
+        load = Load(server.getsockname()[1], [request] * 3, rate=4.0)
+        running = others.submit(Pace(load, 4.0).run)
+        first, second = server.accept()[0], server.accept()[0]  # the first is unanswered when the second is due
+        second.settimeout(10)
+        with second:
+            with first:
+                first.recv(100)
+                first.sendall(answer)
+            for _ in range(2):
+                second.recv(100)
+                second.sendall(answer)
+            assert running.result(timeout=10).statuses == [200, 200, 200]
 
 
 def test_percentiles_are_measured_values_and_ratios_are_of_pairs() -> None:

@@ -138,7 +138,11 @@ class Pace:
                 raise TimeoutError(f"{len(unanswered)} requests were not answered for {TIMEOUT:g} s")
             for key, _ in events:
                 answered: Any = key.fileobj
-                status = key.data.feed(answered.recv(65536))
+                received = answered.recv(65536)
+                if not received and answered not in unanswered:
+                    self._forget(answered)  # the server has ended it, as it has been idle since a burst
+                    continue
+                status = key.data.feed(received)
                 if status is not None:
                     index = unanswered.pop(answered)
                     latencies[index] = time.monotonic() - due[index]
@@ -158,6 +162,12 @@ class Pace:
         self._selector.register(connection, selectors.EVENT_READ, Answers())
         self._open += 1
         return connection
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        self._idle.remove(connection)
+        self._open -= 1
+        connection.close()
 
 
 def _connect(port: int) -> socket.socket:
