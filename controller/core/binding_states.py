@@ -5,13 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.core import reasons
 from controller.core.bindings import Binding
-from controller.core.churn import Churn
-from controller.core.home_agents import HomeAgents
-from controller.core.reasons import Reason
+from controller.core.registrations import Registrations
 from controller.core.router import BindingOnRouter, Router
-from hoaflow.addresses import Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +19,11 @@ class BindingState:
 
 
 class BindingStates:
-    """Says how bindings stand, from what home agents, routers and the limit on changes say. It keeps nothing."""
+    """Says how bindings stand, from registrations and routers; keeps nothing."""
 
-    def __init__(self, home_agents: HomeAgents, routers: Mapping[int, Router], churn: Churn) -> None:
-        self._home_agents = home_agents
+    def __init__(self, registrations: Registrations, routers: Mapping[int, Router]) -> None:
+        self._registrations = registrations
         self._routers = routers
-        self._churn = churn
 
     def of(self, binding: Binding, now: float) -> BindingState:
         """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it.
@@ -40,7 +35,7 @@ class BindingStates:
             for dpid, router in self._routers.items()
             if router.prepared_for(binding.home_agent)
         }
-        if not self._may_be_offloaded(binding, now):
+        if not self._registrations.may_offload(binding, now):
             return BindingState("held", routers)
         active = sum(router.state == "active" for router in routers.values())
         if active == 0:
@@ -49,15 +44,7 @@ class BindingStates:
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say so, without a look at reasons."""
-        if not self._may_be_offloaded(binding, now):
+        if not self._registrations.may_offload(binding, now):
             return False
         prepared = [router for router in self._routers.values() if router.prepared_for(binding.home_agent)]
         return bool(prepared) and all(router.serves(binding, now) for router in prepared)
-
-    def why_held_back(self, home_address: Prefix) -> Reason | None:
-        """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
-        return reasons.flapping(self._churn.limit) if self._churn.holds(home_address) else None
-
-    def _may_be_offloaded(self, binding: Binding, now: float) -> bool:
-        home_agent = self._home_agents.get(binding.home_agent)
-        return home_agent is not None and home_agent.may_offload(now) and not self._churn.holds(binding.home_address)

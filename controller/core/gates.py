@@ -6,18 +6,18 @@ lease; while all is well it is renewed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.core import pipeline, reasons
 from controller.core.backends import Backend
+from controller.core.desired import DesiredFlows
 from controller.core.flow_sets import gates_of, guards_of
 from controller.core.flows import Flow, FlowKey, Match
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.tunnels import Tunnels
-from hoaflow.addresses import Prefix
 
 
 class OpenGate(NamedTuple):
@@ -28,32 +28,33 @@ class OpenGate(NamedTuple):
     expires_at: float | None
 
 
-class Gates:
-    """Desires guards for every home agent, and gates for those whose traffic may be taken off here.
+class Review(NamedTuple):
+    """What a review found, by home agent: those whose gates were asked for, and those whose gates all stand now."""
 
-    ``backend`` says what encapsulates for a home agent, or why nothing does. ``withdraw_formers`` ends the flows of its
-    former bindings.
-    """
+    opening: list[bytes]
+    opened: list[bytes]
+
+
+class Gates:
+    """Desires guards for every home agent, and gates for those whose traffic may be taken off here."""
 
     def __init__(
         self,
         dpid: int,
-        flows: Reconciliation,
-        tunnels: Tunnels,
         home_agents: HomeAgents,
-        backend: Callable[[bytes], Backend | Reason],
-        withdraw_formers: Callable[[bytes], None],
+        tunnels: Tunnels,
+        desired: DesiredFlows,
+        flows: Reconciliation,
         now: float,
     ) -> None:
         self._dpid = dpid
-        self._flows = flows
-        self._tunnels = tunnels
         self._home_agents = home_agents
-        self._backend = backend
-        self._withdraw_formers = withdraw_formers
+        self._tunnels = tunnels
+        self._desired = desired
+        self._flows = flows
         # The guards and gates of each home agent, and how many need each: some guards are there for several.
-        self._desired: dict[bytes, dict[FlowKey, None]] = {}
-        self._needed: Counter[FlowKey] = Counter()
+        self._needs: dict[bytes, dict[FlowKey, None]] = {}
+        self._users: Counter[FlowKey] = Counter()
         self._created_at = now
         # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
         self._draining: bool | None = None
@@ -93,25 +94,19 @@ class Gates:
         marked = pipeline.drain_marker().key in self._flows.installed
         return marked == self.draining and not (self.draining and self._flows.installed.gates(now))
 
-    def review(self, now: float, home_agents: Iterable[HomeAgent] | None = None) -> list[bytes]:
-        """Bring desired guards and gates in line with what is, for some home agents or for all (None).
-
-        Returns the home agents all of whose gates stand now and did not before.
-        """
-        opened = [
-            home_agent.address
-            for home_agent in (self._home_agents if home_agents is None else home_agents)
-            if self._review_one(home_agent, now)
-        ]
+    def review(self, now: float, home_agents: Iterable[HomeAgent] | None = None) -> Review:
+        """Bring desired guards and gates in line with what is, for some home agents or for all (None)."""
+        reviewed = Review([], [])
+        for home_agent in self._home_agents if home_agents is None else home_agents:
+            self._review_one(home_agent, now, reviewed)
         if home_agents is None:
-            for address in [address for address in self._desired if self._home_agents.get(address) is None]:
+            for address in [address for address in self._needs if self._home_agents.get(address) is None]:
                 self._desire(address, {})
                 self.open_since.pop(address, None)
-        return opened
+        return reviewed
 
-    def _review_one(self, home_agent: HomeAgent, now: float) -> bool:
-        """Do that for one home agent. Tell whether all its gates stand now and did not before."""
-        before, wanted = self._desired.get(home_agent.address, {}), dict[FlowKey, None]()
+    def _review_one(self, home_agent: HomeAgent, now: float, reviewed: Review) -> None:
+        before, wanted = self._needs.get(home_agent.address, {}), dict[FlowKey, None]()
         backend = self._backend_for(home_agent)
         for flow in guards_of(home_agent, backend):
             self._flows.want(flow)
@@ -125,29 +120,27 @@ class Gates:
                     self._flows.want(gate, home_agent.lease_ends)
                     wanted[gate.key] = None
             if any(gate.key in wanted and gate.key not in before for gate in gates):
-                self._withdraw_formers(home_agent.address)
+                reviewed.opening.append(home_agent.address)
                 self._flows.recheck_adopted()  # nothing stale of an earlier life may be there when it opens
         self._desire(home_agent.address, wanted)
         if not gates or not self._are_active(gates, now):
             self.open_since.pop(home_agent.address, None)
-            return False
-        if home_agent.address in self.open_since:
-            return False
-        self.open_since[home_agent.address] = now
-        return True
+        elif home_agent.address not in self.open_since:
+            self.open_since[home_agent.address] = now
+            reviewed.opened.append(home_agent.address)
 
     def _desire(self, home_agent: bytes, wanted: dict[FlowKey, None]) -> None:
         """Take down what a home agent needs, and give up what nobody does any more."""
-        before = self._desired.pop(home_agent, {})
+        before = self._needs.pop(home_agent, {})
         if wanted:
-            self._desired[home_agent] = wanted
-        self._needed.update(key for key in wanted if key not in before)
+            self._needs[home_agent] = wanted
+        self._users.update(key for key in wanted if key not in before)
         for key in before:
             if key in wanted:
                 continue
-            self._needed[key] -= 1
-            if not self._needed[key]:
-                del self._needed[key]
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
                 self._flows.unwant(key)
 
     def disconnect(self) -> None:
@@ -163,14 +156,6 @@ class Gates:
                 packets = tuple((name, value) for name, value in gate.match if name not in ("eth_dst", "eth_src"))
                 found.setdefault(packets, OpenGate(home_agent.address, entry.flow, entry.expires_at))
         return list(found.values())
-
-    def stays(self, home_agent: HomeAgent, home_address: Prefix, now: float) -> bool:
-        """Tell whether a gate for a home address stands and is not about to go: one that goes may open anew."""
-        for gate in gates_of(home_agent, self._tunnels.macs):
-            served = gate.serves
-            if served is not None and served.contains(home_address) and self._flows.is_active(gate.key, now):
-                return True
-        return False
 
     def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
         """Say why not all gates of ``home_agent`` stand, None if they do."""
@@ -189,7 +174,7 @@ class Gates:
         return None
 
     def _backend_for(self, home_agent: HomeAgent) -> Backend | None:
-        backend = self._backend(home_agent.address)
+        backend = self._desired.backend(home_agent.address)
         return None if isinstance(backend, Reason) else backend
 
     def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
@@ -204,7 +189,7 @@ class Gates:
             if silent_since is None:
                 return reasons.agent_unseen(self._created_at)
             return reasons.agent_silent(silent_since)
-        backend = self._backend(home_agent.address)
+        backend = self._desired.backend(home_agent.address)
         if isinstance(backend, Reason):
             return backend
         if self._tunnels.macs == ():

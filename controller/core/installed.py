@@ -82,6 +82,10 @@ class InstalledFlows:
         held = self._standing.get(key)
         return None if held is None or is_over(held.expires_at, now) else held
 
+    def stands(self, key: FlowKey, now: float) -> bool:
+        """Tell whether a flow with this key stands, rather than that it may."""
+        return self.standing(key, now) is not None
+
     def entry(self, key: FlowKey, now: float) -> Entry | None:
         """Return what stands under a key as a flow with its end."""
         held = self.standing(key, now)

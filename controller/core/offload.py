@@ -15,18 +15,16 @@ from controller.core.activation_news import ActivationNews
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates
-from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
-from controller.core.churn import Churn
+from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
-from controller.core.home_agents import HomeAgent, HomeAgents, Status
+from controller.core.home_agents import HomeAgent, Status
 from controller.core.installed import Reading
 from controller.core.reasons import Reason
-from controller.core.refused import RefusedBindings, Unoffloaded
+from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
-from controller.core.tunnel_list import TunnelList
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import MOST_TOLD, SLICE, Updates
 from hoaflow.addresses import Prefix, host
@@ -36,29 +34,17 @@ class Offload:
     """Bindings, home agents and routers, and the rules between them."""
 
     def __init__(self, timing: Timing, classify_miss: tuple[Action, ...] | None, first_revision: int) -> None:
-        self.bindings = BindingTable()
-        self.withheld = BindingTable()  # nothing is installed for these
-        self.home_agents = HomeAgents()
-        self.routers = Routers(self._make_router, timing.forget_after)
-        self._events: list[Event] = []
+        self.registrations = Registrations(first_revision, timing.acknowledge_within, timing.changes_a_second)
+        self.bindings = self.registrations.bindings
+        self.withheld = self.registrations.withheld  # nothing is installed for these
+        self.home_agents = self.registrations.home_agents
+        self.routers = Routers(self.registrations, timing, classify_miss)
         self._timing = timing
-        self._classify_miss = classify_miss
-        self._tunnel_list = TunnelList(self.bindings, first_revision, keep=timing.acknowledge_within)
-        self._churn = Churn(timing.changes_a_second)
-        self._refused = RefusedBindings()
-        self._updates = Updates(
-            self.bindings,
-            self.withheld,
-            self._refused,
-            self.home_agents,
-            self.routers,
-            self._tunnel_list,
-            self._churn,
-            self._events,
-        )
+        self._events: list[Event] = []
+        self._updates = Updates(self.registrations, self.routers, self._events)
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
-        self._states = BindingStates(self.home_agents, self.routers, self._churn)
+        self._states = BindingStates(self.registrations, self.routers)
         self.activation_news = ActivationNews(self.bindings, self._states, self.activations, self._events)
         self._snapshots = Snapshots(self._updates, self._synced)
 
@@ -81,7 +67,7 @@ class Offload:
         if before is None or not before.lease_held(now) or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
-            held = self._updates.held_of(address)
+            held = self.registrations.of_home_agent(address)
             self._updates.doom((each for each in held if not home_agent.covers(each.home_address)), "prefix-gone")
         if before is None:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
@@ -107,13 +93,13 @@ class Offload:
             if self._updates.refuse(binding, str(refused), "post", now, told):
                 self._snapshots.note_removal(binding.home_address, binding.sequence)
             raise
-        held = self._updates.held(binding.home_address)
+        held = self.registrations.get(binding.home_address)
         if not gone:
             self._snapshots.note_update(binding.home_address)
             return self._updates.put(binding, "post", now, told, urgent)
         self._snapshots.note_removal(binding.home_address, binding.sequence)
         self._updates.note_departure(binding, held, now)
-        self._updates.free_path(self._refused.remove(binding.home_agent, binding.home_address))
+        self._updates.free_path(self.registrations.refused.remove(binding.home_agent, binding.home_address))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", binding, told)
         return Change.REMOVED if held is not None else Change.UNCHANGED
@@ -132,7 +118,7 @@ class Offload:
 
     def remove(self, home_address: Prefix, now: float) -> bool:
         """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
-        held = self._updates.held(home_address)
+        held = self.registrations.get(home_address)
         if held is None:
             return False
         self._snapshots.note_removal(home_address)
@@ -268,7 +254,7 @@ class Offload:
     def review(self, router: Router, now: float, home_agents: Iterable[HomeAgent] | None = None) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one. ``home_agents``:
         those whose gates may be concerned, None for all."""
-        if router.gates.review(now, home_agents):
+        if router.review(now, home_agents):
             self.activations.suspect_all()
 
     # From the clock.
@@ -280,7 +266,7 @@ class Offload:
         for home_agent in lapsed:
             home_agent.synced = False
             self._event("lease-lapsed", home_agent=home_agent.address)
-            held = self._updates.held_of(home_agent.address)
+            held = self.registrations.of_home_agent(home_agent.address)
             ended = (each for each in held if each.expires_at is None or each.withheld is not None)
             self._updates.doom(ended, "lease-lapsed")
         for router in self.routers.values():
@@ -320,26 +306,13 @@ class Offload:
 
     def held(self, home_address: Prefix) -> Binding | None:
         """Return what is known of a home address, be it offloaded or withheld."""
-        return self._updates.held(home_address)
+        return self.registrations.get(home_address)
 
     def why_held_back(self, home_address: Prefix) -> Reason | None:
         """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
-        return self._states.why_held_back(home_address)
+        return self.registrations.why_flapping(home_address)
 
     # How.
-
-    def _make_router(self, dpid: int, now: float) -> Router:
-        return Router(
-            dpid,
-            self.bindings,
-            Unoffloaded(self.withheld, self._refused),
-            self.home_agents,
-            self._tunnel_list,
-            self._churn.holds,
-            self._timing,
-            self._classify_miss,
-            now,
-        )
 
     def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
         """A switch has answered: what does that open, and what has become active, or is not any more?"""
@@ -357,16 +330,16 @@ class Offload:
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
         """The first snapshot under a lease has been taken in."""
         home_agent.synced = True
-        self._tunnel_list.demand_full()
+        self.registrations.tunnel_list.demand_full()
         for router in self.routers.values():
             router.flows.recheck_adopted()
         self._event("home-agent-synced", home_agent=home_agent.address, bindings=bindings)
         self._review(now, [home_agent])
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
-        self._updates.doom(self._updates.held_of(home_agent.address), "home-agent-replaced")
+        self._updates.doom(self.registrations.of_home_agent(home_agent.address), "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
-        self._refused.outdated(home_agent.address, math.inf)
+        self.registrations.refused.outdated(home_agent.address, math.inf)
         self._event("home-agent-forgotten", home_agent=home_agent.address)
 
     def _next_forgetting(self) -> float | None:

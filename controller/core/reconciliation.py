@@ -19,13 +19,14 @@ from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey
 from controller.core.full_tables import NO_ROOM
-from controller.core.installed import Entry, InstalledFlows, Reading
+from controller.core.installed import Entry, Reading
 from controller.core.queues import LookQueue, Subject
-from controller.core.rejections import EVICTED, Rejections
+from controller.core.rejections import EVICTED
 from controller.core.settlement import Look, Settlement
+from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
-from controller.core.units import Demand
-from controller.core.worklist import SWEEP, Worklist
+from controller.core.units import Desired
+from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
@@ -35,15 +36,17 @@ LOOKED_AT_ONCE = 300
 class Reconciliation:
     """The flows that a router should have, those it has, and what is to be done about the difference."""
 
-    def __init__(self, demand: Demand) -> None:
-        self.installed = InstalledFlows()
-        self.rejections = Rejections()
-        self._demand = demand
+    def __init__(self, desired: Desired, switch: SwitchState) -> None:
+        self.installed = switch.installed
+        self.rejections = switch.rejections
+        self._switch = switch
+        self._fixed = switch.fixed
+        self._work = switch.work
+        self._desired = desired
         # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
         self._known = False
         self._drifted: set[FlowKey] = set()
-        self._work = Worklist()
-        self._settlement = Settlement(demand, self.installed, self.rejections, self._work)
+        self._settlement = Settlement(desired, switch)
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._room_news: list[tuple[str, bool]] = []
@@ -55,39 +58,33 @@ class Reconciliation:
     def want(self, flow: Flow, expires_at: float | None = None) -> None:
         """Desire a flow that is there for no binding in particular, until ``expires_at``. Idempotent."""
         key, entry = flow.key, Entry(flow, expires_at)
-        held = self._settlement.wanted.get(key)
+        held = self._fixed.get(key)
         if held == entry:
             return
-        self._settlement.wanted[key] = entry
+        self._fixed[key] = entry
         if held is None or held.flow != flow:
             self.rejections.remove(key)
         self.touch(key)
 
     def unwant(self, key: FlowKey) -> None:
         """Take back what ``want`` said. Idempotent."""
-        if self._settlement.wanted.pop(key, None) is not None:
+        if self._fixed.pop(key, None) is not None:
             self.rejections.remove(key)
             self._settlement.opening.pop(key, None)
             self.touch(key)
 
     def wants(self, key: FlowKey) -> bool:
         """Tell whether a flow with this key is wanted for no binding in particular."""
-        return key in self._settlement.wanted
+        return key in self._fixed
 
     def desired(self, now: float) -> Iterator[Entry]:
         """Iterate over all flows that there should be."""
-        yield from list(self._settlement.wanted.values())
-        yield from self._demand.all_flows(now)
+        yield from list(self._fixed.values())
+        yield from self._desired.all_flows(now)
 
     def is_active(self, key: FlowKey, now: float) -> bool:
         """Tell whether the flow that was wanted with this key stands, and is not about to go."""
-        wanted = self._settlement.wanted.get(key)
-        return wanted is not None and not self.is_going(key) and self.installed.has(wanted.flow, now)
-
-    def is_going(self, key: FlowKey) -> bool:
-        """Tell whether the end of the flow with this key is on its way."""
-        under_way = self._work.busy(key)
-        return under_way is not None and not under_way.adds(key)
+        return self._switch.is_active(key, now)
 
     def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True) -> None:
         """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of
@@ -142,7 +139,7 @@ class Reconciliation:
         """Know nothing of the switch any more: it went away."""
         self._known = False
         self._reading = None
-        for memory in (self.installed, self.rejections, self._work, self._settlement, self._batches):
+        for memory in (self._switch, self._settlement, self._batches):
             memory.clear()
         for things in (self._to_sweep, self._lost, self._drifted):
             things.clear()
@@ -152,9 +149,9 @@ class Reconciliation:
         if not self._known:
             return
         self.installed.adopt_all()
-        for subject in (*self._settlement.wanted, *self._work.subjects_under_way()):
+        for subject in (*self._fixed, *self._work.subjects_under_way()):
             self.touch(subject)
-        self._work.touch_all(self._demand.home_addresses())
+        self._work.touch_all(self._desired.home_addresses())
         self.recheck_adopted()
 
     def recheck_adopted(self) -> None:
@@ -173,8 +170,8 @@ class Reconciliation:
             self._lost.add(key)
         elif not stood:
             return []
-        users = self._demand.users(key, now)
-        if evicted and (users or key in self._settlement.wanted):
+        users = self._desired.users(key, now)
+        if evicted and (users or key in self._fixed):
             self._reject(key, EVICTED, now)
         self.touch(key)
         self._touch_deserted(key)
@@ -324,7 +321,7 @@ class Reconciliation:
         opening = self._settlement.opening
         for key in [key for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
-            gate = self._settlement.wanted[key]
+            gate = self._fixed[key]
             span = span_until(gate.expires_at, now)
             if self._work.wait(key, (), [key], self._work.pending.epoch):
                 continue  # it is just being closed

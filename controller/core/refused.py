@@ -6,10 +6,9 @@ not offloaded. Known is the last refused binding of each home address, of 10,000
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from controller.core.agenda import Agenda
-from controller.core.bindings import Binding, BindingTable
+from controller.core.bindings import Binding
 from hoaflow.addresses import Prefix
 
 MOST = 10_000
@@ -77,21 +76,3 @@ class RefusedBindings:
         """Forget and return those of a home agent that have not been reported since a moment."""
         old = [key for key, (_, told) in self._bindings.items() if key[0] == home_agent and told < since]
         return [gone for key in old if (gone := self.remove(*key)) is not None]
-
-
-class Unoffloaded(NamedTuple):
-    """The bindings that home agents hold and that are left to them: withheld by a bridge, or refused here."""
-
-    withheld: BindingTable
-    refused: RefusedBindings
-
-    def any_at(self, care_of_address: bytes) -> bool:
-        """Tell whether there are any at a care-of address."""
-        return self.refused.any_at(care_of_address) or bool(self.withheld.behind(care_of_address))
-
-    def at(self, care_of_address: bytes) -> Iterator[Binding]:
-        """Iterate over those at a care-of address."""
-        yield from self.refused.at(care_of_address)
-        for home_address in self.withheld.behind(care_of_address):
-            if (binding := self.withheld.get(home_address)) is not None:
-                yield binding

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """One router: which flows it should have for the bindings, given what its switch and its tunnel agent confirmed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import pipeline, reasons, traffic
-from controller.core.bindings import Binding, BindingTable
-from controller.core.demand import BindingsDemand
-from controller.core.flow_sets import flows_of, guards_of, home_end, keeps_safe, keys_of, uplink_source
-from controller.core.flows import Action, Flow, FlowKey, Kind, Local
+from controller.core.bindings import Binding
+from controller.core.desired import DesiredFlows
+from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
+from controller.core.flows import Action, Flow, FlowKey, Kind
 from controller.core.gates import Gates
-from controller.core.home_agents import HomeAgent, HomeAgents
+from controller.core.home_agents import HomeAgent
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
-from controller.core.refused import Unoffloaded
-from controller.core.tunnel_list import TunnelList
+from controller.core.registrations import Registrations
+from controller.core.switch_state import SwitchState
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 from hoaflow.addresses import Prefix
 
@@ -50,19 +50,13 @@ class BindingOnRouter:
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
-    It reads what is shared by all routers and never writes it: the binding table, the bindings that are left to home
-    agents, the home agents, the tunnel list, and ``is_held``, which tells of a home address whether it is held back.
-    ``now`` is the caller's clock throughout.
+    It reads ``registrations``, which all routers share, and never writes them. ``now`` is on the caller's clock.
     """
 
     def __init__(
         self,
         dpid: int,
-        bindings: BindingTable,
-        unoffloaded: Unoffloaded,
-        home_agents: HomeAgents,
-        tunnel_list: TunnelList,
-        is_held: Callable[[Prefix], bool],
+        registrations: Registrations,
         timing: Timing,
         classify_miss: tuple[Action, ...] | None,
         now: float,
@@ -72,24 +66,18 @@ class Router:
         self._disconnected_at = now
         self.traffic = traffic.Traffic()
         self.tally = traffic.Tally()
-        self.tunnels = Tunnels(tunnel_list)
-        self._bindings = bindings
-        self._home_agents = home_agents
-        self._tunnel_list = tunnel_list
+        self.tunnels = Tunnels(registrations.tunnel_list, expected_until=now + timing.agent_lease)
+        self._bindings = registrations.bindings
+        self._home_agents = registrations.home_agents
         self._timing = timing
-        self._demand = BindingsDemand(
-            bindings, unoffloaded, home_agents, tunnel_list, self.tunnels, is_held, self._is_served, self._may_delete
-        )
-        self.flows = Reconciliation(self._demand)
+        switch = SwitchState()
+        self.desired = DesiredFlows(registrations, self.tunnels, switch)
+        self.flows = Reconciliation(self.desired, switch)
+        self.gates = Gates(dpid, registrations.home_agents, self.tunnels, self.desired, self.flows, now)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
         self._retired: dict[Prefix, tuple[int, int]] = {}
         self._last_served: dict[FlowKey, Prefix] = {}
-        # An agent that has not been heard of yet may only be on its way back to a restarted controller.
-        self._agent_expected_until: float | None = now + timing.agent_lease
         self._agent_lost = False
-        self.gates = Gates(
-            dpid, self.flows, self.tunnels, home_agents, self._demand.backend, self._withdraw_formers, now
-        )
         for flow in pipeline.miss_flows(classify_miss):
             self.flows.want(flow)
 
@@ -98,7 +86,7 @@ class Router:
     def connect(self, ports: Mapping[str, int], now: float) -> None:
         """The switch is there, with these ports (numbers by name), and its flows have been read."""
         self.connected = True
-        self._demand.set_ports(ports)
+        self.desired.set_ports(ports)
         self.flows.end_reading(now)
         self.gates.recall(now)
 
@@ -113,12 +101,12 @@ class Router:
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """The switch's ports changed."""
-        if self._demand.set_ports(ports):
+        if self.desired.set_ports(ports):
             self.flows.recheck()
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
         """A binding is to be looked at, for which there may be flows of ``former`` ones of the same home address."""
-        if not (self._demand.takes_any or self.flows.installed.has_adopted):
+        if not (self.desired.takes_any or self.flows.installed.has_adopted):
             return  # anybody can connect such a switch: no binding's flows are there, and none comes
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
@@ -128,7 +116,7 @@ class Router:
                 self._last_served[keys.uplink] = each.home_address
         self.flows.touch(binding.home_address, leaving, urgent)
         uplink = keys_of(binding).uplink
-        if self._demand.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
+        if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
             self.flows.touch(uplink, urgent=urgent)
 
     def forget(self, home_address: Prefix) -> None:
@@ -156,10 +144,10 @@ class Router:
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
         # Not before: an agent that only asks for its list has not said yet what its kernel has.
-        self._agent_expected_until = None
+        self.tunnels.expected_until = None
         news = self.tunnels.acknowledge(revision, failures, now + self._timing.acknowledge_within)
         if moved:
-            self._demand.forget_backends()
+            self.desired.forget_backends()
         if moved or (flow is None and len(news) > FEW):
             self.flows.recheck()
         elif flow is None:
@@ -186,10 +174,17 @@ class Router:
             self._retired[served] = (before[0] + packets, before[1] + bytes_)
         return self.flows.removed(key, now, evicted)
 
+    def review(self, now: float, home_agents: Iterable[HomeAgent] | None) -> bool:
+        """Bring the gates of some home agents, or of all (None), in line with what is. Tell whether any opened."""
+        reviewed = self.gates.review(now, home_agents)
+        for home_agent in reviewed.opening:
+            self._withdraw_formers(home_agent)
+        return bool(reviewed.opened)
+
     def tick(self, now: float) -> bool:
         """Time has passed. Tell whether the agent has been lost with it."""
-        if self._agent_expected_until is not None and now >= self._agent_expected_until:
-            self._agent_expected_until = None
+        if self.tunnels.expected_until is not None and now >= self.tunnels.expected_until:
+            self.tunnels.expected_until = None
             self.flows.recheck_adopted()
         if self.tunnels.doubt_ends(now):
             self.flows.recheck()
@@ -200,7 +195,7 @@ class Router:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` and a review have something to do next; in the past if that is overdue."""
-        moments = [self._agent_expected_until, self.tunnels.believed_until]
+        moments = [self.tunnels.expected_until, self.tunnels.believed_until]
         if not self._agent_lost:
             moments.append(self.tunnels.agent_lease_ends)
         return min((moment for moment in moments if moment is not None), default=None)
@@ -221,7 +216,7 @@ class Router:
 
     def prepared_for(self, home_agent: bytes) -> bool:
         """Tell whether the router can encapsulate for this home agent."""
-        return not isinstance(self._demand.backend(home_agent), Reason)
+        return not isinstance(self.desired.backend(home_agent), Reason)
 
     def takes(self, home_agent: HomeAgent) -> bool:
         """Tell whether the router's agent has announced that it carries packets for a home agent, able to or not."""
@@ -236,7 +231,7 @@ class Router:
         away = self.why_not_connected()
         if away is not None:
             return BindingOnRouter("pending", away)
-        backend = self._demand.backend(binding.home_agent)
+        backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason):
             return BindingOnRouter("pending", backend)
         flows = flows_of(binding, backend)
@@ -253,7 +248,7 @@ class Router:
         """Tell whether a binding is active here, without a look at reasons."""
         if not self.connected or binding.home_agent not in self.gates.open_since:
             return False
-        backend = self._demand.backend(binding.home_agent)
+        backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
             return False
         return all(self.flows.installed.has(flow, now) for flow in flows_of(binding, backend))
@@ -281,59 +276,9 @@ class Router:
         """Return the home addresses that a binding's flow serves here."""
         if flow.kind in (Kind.DOWNLINK, Kind.VERIFY) and flow.serves is not None:
             return [flow.serves]
-        return self._demand.users(flow.key, now) if flow.kind is Kind.UPLINK else []
+        return self.desired.users(flow.key, now) if flow.kind is Kind.UPLINK else []
 
     # How.
-
-    def _may_delete(self, key: FlowKey, now: float) -> bool:
-        """Decide on a flow of an earlier life that nobody desires.
-
-        It may still be needed: by a home agent whose snapshot has not come, or by a tunnel that its agent is about to
-        acknowledge. Once no open gate leads to it, nobody misses it.
-        """
-        served = home_end(key)
-        entry = self.flows.installed.entry(key, now)
-        if served is None or entry is None or entry.flow.serves is None:
-            return True
-        if entry.flow.kind is Kind.GATE and (self.gates.draining or self._lacks_guard(key, now)):
-            return True
-        if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow, now):
-            return True
-        home_agent = self._home_agents.covering(served)
-        if home_agent is not None and home_agent.synced and self._agent_expected_until is None:
-            revision, changed_at = self._tunnel_list.latest(home_agent.address)
-            waits = self.tunnels.flow is None and revision > self.tunnels.acknowledged
-            if not waits or now >= changed_at + self._timing.acknowledge_within:
-                return True
-        gates = (home_end(gate) for gate in self.flows.installed.gates(now) if not self.flows.is_going(gate))
-        return not any(gate is not None and gate.overlaps(served) for gate in gates)
-
-    def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
-        """Tell whether a guard is missing that has to stand while a gate does, or was evicted as it came, perhaps."""
-        served = home_end(gate)
-        home_agent = None if served is None else self._home_agents.covering(served)
-        if home_agent is None:
-            return False
-        backend = self._demand.backend(home_agent.address)
-        guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
-        return any(keeps_safe(guard.key, gate) and not self._surely_stands(guard.key, now) for guard in guards)
-
-    def _surely_stands(self, key: FlowKey, now: float) -> bool:
-        """Tell whether a flow with this key stands, rather than that it may."""
-        return self.flows.installed.standing(key, now) is not None
-
-    def _loses_packets(self, uplink: Flow, now: float) -> bool:
-        """Tell whether a home address is bound where an uplink flow of an earlier life comes from that was not carried
-        then: its packets would be decapsulated, too, and dropped, as nothing verifies them.
-
-        By OpenFlow, as `flow` does, its verifying flow does. Of what a kernel verifies only the downlink flow tells.
-        """
-        by_openflow = any(isinstance(action, Local) for action in uplink.actions)
-        for binding in self._demand.bound_at(uplink.key):
-            keys = keys_of(binding)
-            if not self._surely_stands(keys.verify if by_openflow else keys.downlink, now):
-                return True
-        return False
 
     def _failure(self, binding: Binding, flows: list[Flow]) -> Reason | None:
         """Say what could not be done for a binding's packets and is tried again, or never."""
@@ -360,25 +305,16 @@ class Router:
 
     def _left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return another home address at a binding's care-of address that can't be carried here."""
-        found = self._demand.left_out(binding, now)
+        found = self.desired.left_out(binding, now)
         refused = self.flows.rejections.all().keys()
-        for home_address in self._demand.users(keys_of(binding).uplink, now) if found is None else ():
-            if any(flow.key in refused for flow in self._demand.unit_of(home_address, now).flows):
+        for home_address in self.desired.users(keys_of(binding).uplink, now) if found is None else ():
+            if any(flow.key in refused for flow in self.desired.unit_of(home_address, now).flows):
                 return home_address
         return found
 
-    def _is_served(self, binding: Binding, now: float) -> bool:
-        """Tell whether a binding's packets are taken off, by a gate and a flow: only then does it matter to keep its
-        flows while its tunnel changes."""
-        home_agent = self._home_agents.get(binding.home_agent)
-        if home_agent is None or not self.prepared_for(home_agent.address):
-            return False
-        stands = self._surely_stands(keys_of(binding).downlink, now)
-        return stands and self.gates.stays(home_agent, binding.home_address, now)
-
     def _withdraw_formers(self, home_agent: bytes) -> None:
         """A gate of a home agent is to open: no former flow of its bindings may serve from now on."""
-        for home_address in self._tunnel_list.replaced():
+        for home_address in self.tunnels.listed.replaced():
             held = self._bindings.get(home_address)
             if held is not None and held.home_agent == home_agent:
                 self._look_at(home_address)
@@ -387,5 +323,5 @@ class Router:
         """The agent's word on the tunnel of a home address has changed, or what that means."""
         held = self._bindings.get(home_address)
         if held is not None:
-            formers = [former.binding for former in self._tunnel_list.formers(home_address)]
+            formers = [former.binding for former in self.tunnels.listed.formers(home_address)]
             self.follow(held, (held, *formers), urgent=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routers that the controller knows of, and for how long it remembers one."""
 
-from collections.abc import Callable
-
-from controller.core.router import Router
+from controller.core.flows import Action
+from controller.core.registrations import Registrations
+from controller.core.router import Router, Timing
 from hoaflow.errors import HoaflowError
 
 
@@ -15,13 +15,14 @@ class UnknownRouter(HoaflowError):
 
 
 class Routers(dict[int, Router]):
-    """Routers by datapath id. ``make`` makes one that is heard of for the first time, at a moment."""
+    """Routers by datapath id, each made when it is heard of for the first time."""
 
-    def __init__(self, make: Callable[[int, float], Router], forget_after: float) -> None:
-        """``forget_after``: how long one without switch and agent is remembered, in seconds."""
+    def __init__(self, registrations: Registrations, timing: Timing, classify_miss: tuple[Action, ...] | None) -> None:
+        """Start without any; ``classify_miss`` is what the first table does with packets that nothing matches."""
         super().__init__()
-        self._make = make
-        self._forget_after = forget_after
+        self._registrations = registrations
+        self._timing = timing
+        self._classify_miss = classify_miss
 
     def known(self, dpid: int) -> Router:
         """Return a router. Raises UnknownRouter."""
@@ -34,7 +35,7 @@ class Routers(dict[int, Router]):
         """Return a router of which something is heard, perhaps for the first time."""
         router = self.get(dpid)
         if router is None:
-            router = self[dpid] = self._make(dpid, now)
+            router = self[dpid] = Router(dpid, self._registrations, self._timing, self._classify_miss, now)
         return router
 
     def is_vouched_for(self, dpid: int) -> bool:
@@ -56,4 +57,4 @@ class Routers(dict[int, Router]):
 
     def _ends(self, router: Router) -> float | None:
         seen = router.last_seen()
-        return None if seen is None else seen + self._forget_after
+        return None if seen is None else seen + self._timing.forget_after

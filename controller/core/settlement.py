@@ -14,13 +14,11 @@ from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.full_tables import NO_ROOM, FullTables
-from controller.core.installed import Entry, InstalledFlows
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.queues import Subject
-from controller.core.rejections import Rejections
+from controller.core.switch_state import SwitchState
 from controller.core.timeouts import Span, gate_renewal, renewal, span_until
-from controller.core.units import Demand, SharedUplink, Unit
-from controller.core.worklist import Worklist
+from controller.core.units import Desired, SharedUplink, Unit
 from hoaflow.addresses import Prefix
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
@@ -41,13 +39,12 @@ class Look(NamedTuple):
 class Settlement:
     """Decides what a switch is told about one subject: a home address, or one flow."""
 
-    def __init__(self, demand: Demand, installed: InstalledFlows, rejections: Rejections, work: Worklist) -> None:
-        self._demand = demand
-        self._installed = installed
-        self._rejections = rejections
-        self._work = work
-        # Desired for no binding in particular: a few.
-        self.wanted: dict[FlowKey, Entry] = {}
+    def __init__(self, desired: Desired, switch: SwitchState) -> None:
+        self._desired = desired
+        self._installed = switch.installed
+        self._rejections = switch.rejections
+        self._work = switch.work
+        self._fixed = switch.fixed
         # Gates that are to open, and the epoch of which all has to be done before.
         self.opening: dict[FlowKey, int] = {}
         # Shared uplink flows that would lose the packets of one of their users.
@@ -73,16 +70,16 @@ class Settlement:
         that verify for an uplink flow."""
         if kind is Kind.GATE:
             return list(self._kept)
-        return list(self._demand.users(gone, now)) if gone in self.barred else []
+        return list(self._desired.users(gone, now)) if gone in self.barred else []
 
     def deserted(self, gone: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may have to follow a flow that is gone, whoever took it away: one that
         stands for as long as what it leads to serves, or that of an earlier life."""
         table = gone[0].table
         if table == DOWNLINK:
-            return [key for key in self._demand.uplinks_beside(gone) if key in self._installed]
+            return [key for key in self._desired.uplinks_beside(gone) if key in self._installed]
         if table == VERIFY and self._installed.has_adopted:
-            return [key for key in self._demand.uplinks_beside(gone) if self._installed.is_adopted(key)]
+            return [key for key in self._desired.uplinks_beside(gone) if self._installed.is_adopted(key)]
         return []
 
     def look(self, subject: Subject, leaving: tuple[FlowKey, ...], at: Look) -> None:
@@ -91,7 +88,7 @@ class Settlement:
         if under_way is not None:
             under_way.touch(at.since, leaving)
             return
-        unit = self._demand.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
+        unit = self._desired.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
         keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
         if self._work.wait(subject, leaving, keys, at.since):
             return
@@ -155,19 +152,19 @@ class Settlement:
 
     def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
         """Bring what stands under one key in line with what should. Tell whether that waits for something else."""
-        wanted = self.wanted.get(key)
-        if wanted is not None:
-            self._bring(wanted.flow, span_until(wanted.expires_at, at.now), key, at.now, changes)
+        fixed = self._fixed.get(key)
+        if fixed is not None:
+            self._bring(fixed.flow, span_until(fixed.expires_at, at.now), key, at.now, changes)
             return False
         if uplink_source(key) is not None:
-            uplink = self._demand.uplink_at(key, at.now)
+            uplink = self._desired.uplink_at(key, at.now)
             if uplink is not None and uplink.sole is None:
                 return self._settle_shared(key, uplink, at, changes)
             self.barred.discard(key)
             self._going.discard(key)
             users = [] if uplink is None or uplink.sole is None else [uplink.sole]
         else:
-            users = self._demand.users(key, at.now)
+            users = self._desired.users(key, at.now)
         for home_address in users:
             self._work.touch(home_address, urgent=at.urgent, since=at.since)
         return not users and self._delete(key, at, changes)
@@ -177,7 +174,7 @@ class Settlement:
         Tell whether that waits for something else."""
         barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
         barred = barred or (bool(self.full) and not self._has_room([uplink.entry.flow], at.now))
-        units = [self._demand.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
+        units = [self._desired.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
         barred = barred or any(self._is_obstructed(flow.key, at.now) for unit in units for flow in unit.flows)
         news = barred != (key in self.barred)
         (self.barred.add if barred else self.barred.discard)(key)
@@ -193,7 +190,7 @@ class Settlement:
             return False
         if self._installed.standing(key, at.now) is None:
             for member in uplink.members:
-                for flow in self._demand.unit_of(member, at.now).flows:
+                for flow in self._desired.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
                         return self._work.wait(key, (), [flow.key], at.since)
         self._bring(uplink.entry.flow, span_until(uplink.entry.expires_at, at.now), key, at.now, changes)
@@ -213,16 +210,16 @@ class Settlement:
             return False
         if held.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
             return False
-        if self._installed.is_adopted(key) and not self._demand.may_delete(key, at.now):
+        if self._installed.is_adopted(key) and not self._desired.may_delete(key, at.now):
             self.sweep_at = at.now + ADOPTED_REVIEW
             return False
-        for uplink in self._demand.uplinks_before(key) if held.shape.kind is Kind.VERIFY else ():
+        for uplink in self._desired.uplinks_before(key) if held.shape.kind is Kind.VERIFY else ():
             if not self._may_have(uplink) or self._work.leaves_with(uplink, at.batch):
                 continue
             self.look(uplink, (), at)
             if self._work.leaves_with(uplink, at.batch):
                 continue
-            if uplink in self.barred or not self._demand.users(uplink, at.now):
+            if uplink in self.barred or not self._desired.users(uplink, at.now):
                 self.sweep_at = at.now + ADOPTED_REVIEW
                 return self._work.wait(key, (), [uplink], at.since)
         self._take_away(key, at.now, changes)

@@ -57,6 +57,7 @@ class Snapshot:
         self.result = SnapshotResult()
         self._snapshots = snapshots
         self._updates = snapshots.updates
+        self._registrations = snapshots.updates.registrations
         self._present: set[Prefix] = set()
         self._to_compare: list[Prefix] | None = None
         # Home addresses of which something was reported since it began, and the sequence numbers with which their
@@ -101,9 +102,9 @@ class Snapshot:
         ``take_in`` does."""
         home_agent, result = self._snapshots.in_force(self), self.result
         if self._to_compare is None:
-            self._to_compare = self._updates.bindings.home_addresses() + self._updates.withheld.home_addresses()
+            self._to_compare = self._registrations.home_addresses()
         for home_address in self._to_compare[-SLICE:]:
-            held = self._updates.held(home_address)
+            held = self._registrations.get(home_address)
             if held is None or held.home_agent != home_agent.address:
                 continue
             if home_address not in self._present and home_address not in self._newer:
@@ -114,7 +115,7 @@ class Snapshot:
         # What is still held of an earlier lease has to go before anything may be offloaded under this one.
         if self._to_compare or self._updates.are_doomed:
             return False
-        for outdated in self._updates.refused.outdated(home_agent.address, self.began):
+        for outdated in self._registrations.refused.outdated(home_agent.address, self.began):
             self._updates.free_path(outdated)
         if result.changes > MOST_TOLD:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
@@ -150,7 +151,7 @@ class Snapshot:
             return False
         reports: list[tuple[int | None, bytes | None]]
         reports = [(sequence, None) for sequence in self._removed.get(home_address, ())]
-        held = self._updates.held(home_address)
+        held = self._registrations.get(home_address)
         if held is not None:
             reports.append((held.sequence, held.care_of_address))
         # Of an update that has ended already nothing is known any more.
@@ -170,7 +171,7 @@ class Snapshots:
     @contextmanager
     def begin(self, home_agent: bytes, now: float) -> Iterator[Snapshot]:
         """A snapshot begins to come in: from now on, other reports are newer. Raises NotAnnounced."""
-        if self.updates.home_agents.get(home_agent) is None:
+        if self.updates.registrations.home_agents.get(home_agent) is None:
             raise NotAnnounced(home_agent)
         self._begun += 1
         snapshot = Snapshot(self, home_agent, self._begun, now)
@@ -193,7 +194,7 @@ class Snapshots:
                 self._newest[snapshot.home_agent] = snapshot.number
         if snapshot.superseded:
             raise Superseded
-        home_agent = self.updates.home_agents.get(snapshot.home_agent)
+        home_agent = self.updates.registrations.home_agents.get(snapshot.home_agent)
         if home_agent is None:
             raise NotAnnounced(snapshot.home_agent)
         return home_agent

@@ -97,9 +97,10 @@ class TunnelList:
         newer = takewhile(lambda item: item[1] > revision, reversed(self._revisions.items()))
         return [home_address for home_address, _ in newer][::-1]
 
-    def latest(self, home_agent: bytes) -> tuple[int, float]:
-        """Return the last revision with a change in a home agent's tunnels, and when that was."""
-        return self._latest.get(home_agent, (0, 0.0))
+    def is_awaited(self, home_agent: bytes, acknowledged: int, now: float) -> bool:
+        """Tell whether a home agent's last change may yet be acknowledged in time, after ``acknowledged``."""
+        revision, changed_at = self._latest.get(home_agent, (0, 0.0))
+        return revision > acknowledged and now < changed_at + self._keep
 
     def news(self, after: int) -> News:
         """Return what is new since revision ``after``; everything if that is too long ago or not from this list."""

@@ -43,8 +43,11 @@ class FlowTunnelNames(NamedTuple):
 class Tunnels:
     """What the agent of one router has said, and what follows for the tunnels of ``listed``."""
 
-    def __init__(self, listed: TunnelList) -> None:
+    def __init__(self, listed: TunnelList, expected_until: float) -> None:
         self.listed = listed
+        # An agent that has not been heard of may only be on its way back to a restarted controller, until then. None:
+        # it has said what it has, or is not expected any more.
+        self.expected_until: float | None = expected_until
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
         self.flow: FlowTunnelNames | None = None

@@ -34,8 +34,8 @@ class SharedUplink(NamedTuple):
     sole: Prefix | None
 
 
-class Demand(Protocol):
-    """Which flows there should be for bindings."""
+class Desired(Protocol):
+    """What a reconciliation asks: `DesiredFlows` answers."""
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""

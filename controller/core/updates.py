@@ -3,23 +3,19 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
-from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
-from controller.core.churn import Churn
+from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.departures import Departures
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update
-from controller.core.home_agents import HomeAgent, HomeAgents
-from controller.core.refused import RefusedBindings
+from controller.core.home_agents import HomeAgent
+from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.timeouts import refresh_matters
-from controller.core.tunnel_list import TunnelList
-from hoaflow.addresses import Prefix
 
 # How many bindings are worked off in one go: others wait meanwhile.
 SLICE = 500
@@ -30,57 +26,37 @@ MOST_TOLD = 1000
 class Updates:
     """Holds bindings and forgets them, and has all routers follow."""
 
-    def __init__(
-        self,
-        bindings: BindingTable,
-        withheld: BindingTable,
-        refused: RefusedBindings,
-        home_agents: HomeAgents,
-        routers: Mapping[int, Router],
-        tunnel_list: TunnelList,
-        churn: Churn,
-        events: list[Event],
-    ) -> None:
-        self.bindings = bindings
-        # Those that bridges leave to their home agents. Nothing but this class looks at them to decide: no flow, tunnel
-        # or gate can follow from them.
-        self.withheld = withheld
-        self.home_agents = home_agents
+    def __init__(self, registrations: Registrations, routers: Mapping[int, Router], events: list[Event]) -> None:
+        self.registrations = registrations
         self.history = History()
         self.activations = Activations()
+        self._bindings = registrations.bindings
+        self._withheld = registrations.withheld
+        self._refused = registrations.refused
+        self._tunnel_list = registrations.tunnel_list
+        self._churn = registrations.churn
         self._routers = routers
-        self._tunnel_list = tunnel_list
-        self._churn = churn
         self._events = events
         self._departures = Departures()
-        self.refused = refused
         # Bindings that have to go, and why, unless something else becomes of them first.
         self._doomed: deque[tuple[Binding, str]] = deque()
 
     def check(self, binding: Binding) -> HomeAgent:
         """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
-        home_agent = check_binding(binding, self.home_agents)
+        home_agent = check_binding(binding, self.registrations.home_agents)
         if binding.withheld is None and not is_deregistration(binding):
-            check_nesting(binding, self.bindings)
+            check_nesting(binding, self._bindings)
         return home_agent
 
     def check_sequence(self, binding: Binding, now: float) -> None:
         """Raise StaleSequence if an update would go back in time: behind what is held, or what has just gone."""
         gone = is_deregistration(binding)
         home_address, sequence = binding.home_address, binding.sequence
-        for table in (self.bindings, self.withheld):
+        for table in (self._bindings, self._withheld):
             table.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
         last = None if gone else self._departures.last(home_address, sequence, now)
         if last is not None and sequence is not None:
             raise StaleSequence(home_address, sequence, last, gone=True)
-
-    def held(self, home_address: Prefix) -> Binding | None:
-        """Return what is known of a home address, be it offloaded or withheld: never both."""
-        return self.bindings.get(home_address) or self.withheld.get(home_address)
-
-    def held_of(self, home_agent: bytes) -> Iterator[Binding]:
-        """Iterate over all that is known of one home agent."""
-        return chain(self.bindings.of_home_agent(home_agent), self.withheld.of_home_agent(home_agent))
 
     def put(self, binding: Binding, source: Source, now: float, told: bool = True, urgent: bool = False) -> Change:
         """Hold a binding. ``told``: whether that is worth an event of its own; ``urgent``: whether it goes before
@@ -88,14 +64,14 @@ class Updates:
         home_address = binding.home_address
         if binding.withheld is not None:
             return self._withhold(binding, source, now, told)
-        self.free_path(self.withheld.remove(home_address))
-        before = self.bindings.get(home_address)
-        change = self.bindings.put(binding)
-        held = self.bindings.get(home_address)
+        self.free_path(self._withheld.remove(home_address))
+        before = self._bindings.get(home_address)
+        change = self._bindings.put(binding)
+        held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
         self._departures.forget(home_address)
-        self.free_path(self.refused.remove(binding.home_agent, home_address))
+        self.free_path(self._refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             if before is None or refresh_matters(before.expires_at, held.expires_at, now):
@@ -128,10 +104,10 @@ class Updates:
     ) -> None:
         """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
         if held.withheld is not None:
-            self.free_path(self.withheld.remove(held.home_address))
+            self.free_path(self._withheld.remove(held.home_address))
             self._tell_removed(held, now, reason, source, update, told)
             return
-        self.bindings.remove(held.home_address)
+        self._bindings.remove(held.home_address)
         self._gone(held, now, reason, source, update, told)
 
     def doom(self, bindings: Iterable[Binding], reason: str) -> None:
@@ -152,16 +128,16 @@ class Updates:
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, told: bool = True) -> bool:
         """Refuse an update for what it says, and tell whether that has ended what was held: its home agent has accepted
         the update, so that the mobile node is not any more where it was."""
-        held = self.held(binding.home_address)
+        held = self.registrations.get(binding.home_address)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
             self.note_departure(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, told=told)
         self.reject(binding, reason, source, now)
         if is_deregistration(binding):
-            self.free_path(self.refused.remove(binding.home_agent, binding.home_address))
-        elif self.home_agents.get(binding.home_agent) is not None:
-            self.free_path(self.refused.put(binding, now))
+            self.free_path(self._refused.remove(binding.home_agent, binding.home_address))
+        elif self.registrations.home_agents.get(binding.home_agent) is not None:
+            self.free_path(self._refused.put(binding, now))
             self._follow_path(binding.care_of_address)
         return ends
 
@@ -172,36 +148,36 @@ class Updates:
 
     def _follow_path(self, care_of_address: bytes) -> None:
         """Have all routers look at the home addresses at a care-of address."""
-        for home_address in list(self.bindings.behind(care_of_address)):
-            held = self.bindings.get(home_address)
+        for home_address in list(self._bindings.behind(care_of_address)):
+            held = self._bindings.get(home_address)
             if held is not None:
                 self._follow(held, (), urgent=True)
 
     def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
         """An update was not taken; what is held stays."""
-        if self.home_agents.covering(binding.home_address) is not None:
+        if self.registrations.home_agents.covering(binding.home_address) is not None:
             self._record(binding, now, source, "refused", reason)
         self.event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
 
     def tick(self, now: float) -> None:
         """Time has passed: end lifetimes and waits. What is too much at once is left for the next call."""
-        for binding in self.bindings.expired(now, most=SLICE):
+        for binding in self._bindings.expired(now, most=SLICE):
             self._gone(binding, now, "expired", "expiry")
-        for binding in self.withheld.expired(now, most=SLICE):
+        for binding in self._withheld.expired(now, most=SLICE):
             self.free_path(binding)
             self._tell_removed(binding, now, "expired", "expiry")
-        for binding in self.refused.ended(now, most=SLICE):
+        for binding in self._refused.ended(now, most=SLICE):
             self.free_path(binding)
         for _ in range(min(SLICE, len(self._doomed))):
             binding, reason = self._doomed.popleft()
-            if self.held(binding.home_address) is binding:
+            if self.registrations.get(binding.home_address) is binding:
                 self.drop(binding, now, reason, "lease")
         for former in self._tunnel_list.faded(now, most=SLICE):
-            held = self.bindings.get(former.home_address)
+            held = self._bindings.get(former.home_address)
             if held is not None:
                 self._follow(held, (held, former), urgent=False)
         for home_address in self._churn.released(now):
-            held = self.bindings.get(home_address)
+            held = self._bindings.get(home_address)
             if held is not None:
                 self._follow(held, (), urgent=True)
 
@@ -210,21 +186,21 @@ class Updates:
         if self._doomed:
             return -math.inf
         moments = (
-            self.bindings.next_expiry(),
-            self.withheld.next_expiry(),
+            self._bindings.next_expiry(),
+            self._withheld.next_expiry(),
             self._tunnel_list.next_fading(),
             self._churn.next_release(),
-            self.refused.next_end(),
+            self._refused.next_end(),
         )
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _withhold(self, binding: Binding, source: Source, now: float, told: bool) -> Change:
         """Know of a binding that its bridge leaves to the home agent; what was offloaded of it goes, at once."""
-        offloaded = self.bindings.get(binding.home_address)
+        offloaded = self._bindings.get(binding.home_address)
         if offloaded is not None:
             self.drop(offloaded, now, "withheld", source, binding, told)
-        self.free_path(self.withheld.get(binding.home_address))
-        change = self.withheld.put(binding)
+        self.free_path(self._withheld.get(binding.home_address))
+        change = self._withheld.put(binding)
         self._follow_path(binding.care_of_address)
         self._departures.forget(binding.home_address)
         if change in (Change.ADDED, Change.CHANGED):

@@ -10,6 +10,7 @@ from controller.core.flow_sets import home_end, uplink_source
 from controller.core.flows import Flow, FlowKey
 from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
+from controller.core.switch_state import SwitchState
 from controller.core.timeouts import LONGEST_TIMEOUT
 from controller.core.units import SharedUplink, Unit
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
@@ -86,7 +87,7 @@ class Bindings:
 def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
     """One whose switch has been read."""
     bindings = Bindings()
-    flows = Reconciliation(bindings)
+    flows = Reconciliation(bindings, SwitchState())
     load(flows, entries, [], 0.0)
     return flows, bindings
 

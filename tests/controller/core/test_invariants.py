@@ -263,7 +263,7 @@ class Run:
 
     def check_guards(self, gate: FlowKey) -> None:
         home_agent = self.offload.home_agents.get(HOME_AGENT)
-        backend = self.router._demand.backend(HOME_AGENT)
+        backend = self.router.desired.backend(HOME_AGENT)
         if home_agent is None or (isinstance(backend, tuple) and not hasattr(backend, "uplink")):
             return
         for guard in guards_of(home_agent, backend):  # type: ignore[arg-type]
@@ -287,7 +287,7 @@ class Run:
             standing = [key in flows for key in wanted]
             if keys.uplink in flows and self.flow_backend and gates:
                 assert keys.verify in flows, "uplink without verify"
-            if synced and self.router._agent_expected_until is None:
+            if synced and self.router.tunnels.expected_until is None:
                 own = [standing[0], *standing[2:]] if any(standing) and not standing[1] else standing
                 assert len(set(own)) == 1, f"{each}: some flows only"
             if self.offload.state_of(each, self.now).state == "active":
@@ -295,7 +295,7 @@ class Run:
                 assert gates, "active without gates"
                 if not self.flow_backend:
                     assert self.tunnels.get(each.home_address) == each.care_of_address
-        if synced and gates and self.flow_backend and self.router._agent_expected_until is None:
+        if synced and gates and self.flow_backend and self.router.tunnels.expected_until is None:
             held = {each.home_address: each.care_of_address for each in bindings}
             for entry in switch.kinds(Kind.DOWNLINK):
                 assert entry.flow.serves is not None

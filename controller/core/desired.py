@@ -1,17 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which flows a router should have for the bindings: they follow from these, from its backend and its agent's word."""
+"""What one router should have: the read model of bindings, leases, the agent's word and the switch's confirmations.
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+It points one way: `Router` and `Gates` ask it and `Reconciliation`, which asks it in turn; it asks none of them.
+"""
 
+from collections.abc import Collection, Iterator, Mapping
+
+from controller.core import pipeline
 from controller.core.backends import Backend, backend_of
-from controller.core.bindings import Binding, BindingTable
-from controller.core.flow_sets import UPLINK, flows_of, home_end, keys_of, uplink_source, verified_source
-from controller.core.flows import Flow, FlowKey
-from controller.core.home_agents import HomeAgents
+from controller.core.bindings import Binding
+from controller.core.flow_sets import (
+    UPLINK,
+    flows_of,
+    gates_of,
+    guards_of,
+    home_end,
+    keeps_safe,
+    keys_of,
+    uplink_source,
+    verified_source,
+)
+from controller.core.flows import Flow, FlowKey, Kind, Local
+from controller.core.home_agents import HomeAgent
 from controller.core.installed import Entry
 from controller.core.reasons import Reason
-from controller.core.refused import Unoffloaded
-from controller.core.tunnel_list import TunnelList
+from controller.core.registrations import Registrations
+from controller.core.switch_state import SwitchState
 from controller.core.tunnels import Tunnels
 from controller.core.units import SharedUplink, Unit
 from hoaflow.addresses import Prefix
@@ -19,32 +33,20 @@ from hoaflow.addresses import Prefix
 NOTHING = Unit((), None, None)
 
 
-class BindingsDemand:
-    """The `Demand` of one router. It keeps the switch's ports, and of the rest nothing: it looks when it is asked.
+class DesiredFlows:
+    """Answers which flows one router should have for bindings, and which of an earlier life it still needs.
 
-    ``is_held`` tells of a home address whether it is held back, ``serves`` of a binding whether its packets are being
-    carried here, and ``may_delete`` decides on a flow of an earlier life that nobody desires.
+    Nothing is kept but the switch's ports and what encapsulates for each home agent: every answer is worked out anew
+    from what bridges, agent and switch have said.
     """
 
-    def __init__(
-        self,
-        bindings: BindingTable,
-        unoffloaded: Unoffloaded,
-        home_agents: HomeAgents,
-        tunnel_list: TunnelList,
-        tunnels: Tunnels,
-        is_held: Callable[[Prefix], bool],
-        serves: Callable[[Binding, float], bool],
-        may_delete: Callable[[FlowKey, float], bool],
-    ) -> None:
-        self.may_delete = may_delete
-        self._bindings = bindings
-        self._unoffloaded = unoffloaded
-        self._home_agents = home_agents
-        self._tunnel_list = tunnel_list
+    def __init__(self, registrations: Registrations, tunnels: Tunnels, switch: SwitchState) -> None:
+        self._bindings = registrations.bindings
+        self._home_agents = registrations.home_agents
+        self._registrations = registrations
+        self._churn = registrations.churn
         self._tunnels = tunnels
-        self._is_held = is_held
-        self._serves = serves
+        self._switch = switch
         self._ports: dict[str, int] = {}
         # What encapsulates for each home agent, as far as anybody has asked.
         self._backends: dict[bytes, Backend | Reason] = {}
@@ -123,7 +125,7 @@ class BindingsDemand:
         binding = None if home_address is None else self._bindings.get(home_address)
         if home_address is None or binding is None:
             return []
-        formers = self._tunnel_list.formers(home_address) if self._tunnels.flow is None else ()
+        formers = self._tunnels.listed.formers(home_address) if self._tunnels.flow is None else ()
         return [keys_of(each).uplink for each in (binding, *(former.binding for former in formers))]
 
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
@@ -145,45 +147,119 @@ class BindingsDemand:
         """Tell whether others may use the same path as a binding: a care-of address may be that of several home
         addresses. Its uplink flow is then looked at by itself."""
         behind = self._bindings.behind(binding.care_of_address)
-        if len(behind) != 1 or binding.home_address not in behind or self._unoffloaded.any_at(binding.care_of_address):
+        if (
+            len(behind) != 1
+            or binding.home_address not in behind
+            or self._registrations.any_left_at(binding.care_of_address)
+        ):
             return True
-        return self._tunnels.flow is None and bool(self._tunnel_list.formers_behind(binding.care_of_address))
+        return self._tunnels.flow is None and bool(self._tunnels.listed.formers_behind(binding.care_of_address))
 
     def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
         """Return the bindings that are carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
         candidates = dict.fromkeys(self._bindings.behind(care_of_address))
         if self._tunnels.flow is None:
-            candidates.update(dict.fromkeys(self._tunnel_list.formers_behind(care_of_address)))
+            candidates.update(dict.fromkeys(self._tunnels.listed.formers_behind(care_of_address)))
         carried = (self._carried(home_address, now) for home_address in candidates)
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 
-    def bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
+    def _bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
         """Iterate over the bindings whose mobile nodes send packets along a path, offloaded or left to home agents,
         ``but`` those of some home addresses."""
         care_of_address = uplink_source(uplink) or b""
         held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in but)
-        others = (each for each in self._unoffloaded.at(care_of_address) if each.home_address not in but)
+        others = (each for each in self._registrations.left_at(care_of_address) if each.home_address not in but)
         return (each for each in (*held, *others) if each is not None and keys_of(each).uplink == uplink)
 
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
         """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
-        return next((each.home_address for each in self.bound_at(uplink, set(members))), None)
+        return next((each.home_address for each in self._bound_at(uplink, set(members))), None)
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:
         """Return the binding whose flows there should be for a home address: that which is held, or a former one while
         its tunnel changes."""
         binding = self._bindings.get(home_address)
-        if binding is None or self._is_held(home_address) or isinstance(self.backend(binding.home_agent), Reason):
+        if binding is None or self._churn.holds(home_address) or isinstance(self.backend(binding.home_agent), Reason):
             return None
         if self._tunnels.is_applied(home_address):
             return binding
         # What serves, stays. Where no gate stands, nothing is lost with what is of before; and none may open onto it.
         former = self._tunnels.serving(binding, now)
-        return former if former is not None and self._serves(former, now) else None
+        return former if former is not None and self._is_served(former, now) else None
 
     def _flows(self, binding: Binding) -> list[Flow]:
         backend = self.backend(binding.home_agent)
         if isinstance(backend, Reason):
             raise ValueError(f"nothing encapsulates for the home agent of {binding.home_address}: {backend.text}")
         return flows_of(binding, backend)
+
+    def _is_served(self, binding: Binding, now: float) -> bool:
+        """Tell whether a gate and a flow take a binding's packets off: only then do its flows matter while its tunnel
+        changes."""
+        home_agent = self._home_agents.get(binding.home_agent)
+        if home_agent is None or isinstance(self.backend(home_agent.address), Reason):
+            return False
+        stands = self._switch.installed.stands(keys_of(binding).downlink, now)
+        return stands and self._keeps_gate(home_agent, binding.home_address, now)
+
+    def _keeps_gate(self, home_agent: HomeAgent, home_address: Prefix, now: float) -> bool:
+        """Tell whether a gate for a home address stands and is not about to go: one that goes may open anew."""
+        return any(
+            gate.serves is not None and gate.serves.contains(home_address) and self._switch.is_active(gate.key, now)
+            for gate in gates_of(home_agent, self._tunnels.macs)
+        )
+
+    # Of an earlier life of the controller.
+
+    def may_delete(self, key: FlowKey, now: float) -> bool:
+        """Tell whether a flow of an earlier life that nobody desires may be deleted.
+
+        It may still be needed: by a home agent whose snapshot has not come, or by a tunnel that its agent is about to
+        acknowledge. Once no open gate leads to it, nobody misses it.
+        """
+        served = home_end(key)
+        entry = self._switch.installed.entry(key, now)
+        if served is None or entry is None or entry.flow.serves is None:
+            return True
+        if entry.flow.kind is Kind.GATE and (self._is_draining or self._lacks_guard(key, now)):
+            return True
+        if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow, now):
+            return True
+        home_agent = self._home_agents.covering(served)
+        if home_agent is not None and home_agent.synced and self._tunnels.expected_until is None:
+            waits = self._tunnels.flow is None and self._tunnels.listed.is_awaited(
+                home_agent.address, self._tunnels.acknowledged, now
+            )
+            if not waits:
+                return True
+        gates = (home_end(gate) for gate in self._switch.installed.gates(now) if not self._switch.is_going(gate))
+        return not any(gate is not None and gate.overlaps(served) for gate in gates)
+
+    @property
+    def _is_draining(self) -> bool:
+        return pipeline.drain_marker().key in self._switch.fixed
+
+    def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
+        """Tell whether a guard is missing that has to stand while a gate does, or was evicted as it came, perhaps."""
+        served = home_end(gate)
+        home_agent = None if served is None else self._home_agents.covering(served)
+        if home_agent is None:
+            return False
+        backend = self.backend(home_agent.address)
+        guards = guards_of(home_agent, None if isinstance(backend, Reason) else backend)
+        installed = self._switch.installed
+        return any(keeps_safe(guard.key, gate) and not installed.stands(guard.key, now) for guard in guards)
+
+    def _loses_packets(self, uplink: Flow, now: float) -> bool:
+        """Tell whether a home address is bound where an uplink flow of an earlier life comes from that was not carried
+        then: its packets would be decapsulated, too, and dropped, as nothing verifies them.
+
+        By OpenFlow, as `flow` does, its verifying flow does. Of what a kernel verifies only the downlink flow tells.
+        """
+        by_openflow = any(isinstance(action, Local) for action in uplink.actions)
+        for binding in self._bound_at(uplink.key):
+            keys = keys_of(binding)
+            if not self._switch.installed.stands(keys.verify if by_openflow else keys.downlink, now):
+                return True
+        return False
