@@ -289,5 +289,7 @@ class _CoreCollector(Collector):
         )
         for dpid, router in routers.items():
             for agent in self._offload.home_agents:
-                gates.add_metric([dpid, format_address(agent.address)], agent.address in router.gates.open_since)
+                gates.add_metric(
+                    [dpid, format_address(agent.address)], router.gates.open_since(agent.address) is not None
+                )
         return gates

@@ -1,50 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """How bindings stand: what the routers together make of one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from controller.core.bindings import Binding
+from controller.core.home_agents import HomeAgent
 from controller.core.registrations import Registrations
 from controller.core.router import BindingOnRouter, Router
+
+State = Literal["active", "partial", "pending", "held", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
 class BindingState:
     """How a binding stands, and on each router prepared for it."""
 
-    state: Literal["active", "partial", "pending", "held", "withheld"]
+    state: State
     routers: Mapping[int, BindingOnRouter]
 
 
 class BindingStates:
-    """Says how bindings stand, from registrations and routers; keeps nothing."""
+    """Says how bindings stand, from registrations and routers; keeps nothing.
+
+    ``held``: the home agent's lease does not hold, all packets go through it. ``withheld``: its bridge leaves the
+    binding to the home agent.
+    """
 
     def __init__(self, registrations: Registrations, routers: Mapping[int, Router]) -> None:
         self._registrations = registrations
         self._routers = routers
 
     def of(self, binding: Binding, now: float) -> BindingState:
-        """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it.
-        ``withheld``: its bridge leaves it to the home agent."""
+        """Return how a binding stands, with reasons."""
         if binding.withheld is not None:
             return BindingState("withheld", {})
-        routers = {
-            dpid: router.state_of(binding, now)
-            for dpid, router in self._routers.items()
-            if router.prepared_for(binding.home_agent)
-        }
+        routers = {each.dpid: each.state_of(binding, now) for each in self._prepared(binding.home_agent)}
         if not self._registrations.may_offload(binding, now):
             return BindingState("held", routers)
-        active = sum(router.state == "active" for router in routers.values())
-        if active == 0:
-            return BindingState("pending", routers)
-        return BindingState("active" if active == len(routers) else "partial", routers)
+        return BindingState(_together([each.state == "active" for each in routers.values()]), routers)
+
+    def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
+        """Return how those bindings of a home agent stand all of whose flows stand: as its gates do."""
+        if not home_agent.may_offload(now):
+            return "held"
+        prepared = self._prepared(home_agent.address)
+        return _together([each.connected and each.gates.are_open(home_agent.address, now) for each in prepared])
 
     def is_active(self, binding: Binding, now: float) -> bool:
-        """Tell whether ``of`` would say so, without a look at reasons."""
+        """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
         if not self._registrations.may_offload(binding, now):
             return False
-        prepared = [router for router in self._routers.values() if router.prepared_for(binding.home_agent)]
-        return bool(prepared) and all(router.serves(binding, now) for router in prepared)
+        prepared = self._prepared(binding.home_agent)
+        return bool(prepared) and all(router.is_active(binding, now) for router in prepared)
+
+    def _prepared(self, home_agent: bytes) -> list[Router]:
+        return [router for router in self._routers.values() if router.prepared_for(home_agent)]
+
+
+def _together(active: Sequence[bool]) -> State:
+    """Return what routers make of a binding together, given on which of those prepared for it it is active."""
+    if not any(active):
+        return "pending"
+    return "active" if all(active) else "partial"

@@ -4,7 +4,6 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
 
 # Looking at one binding takes some ten microseconds for each router.
@@ -32,16 +31,6 @@ def census(offload: Offload, now: float) -> Iterator[Counts]:
             yield counts
     for agent in offload.home_agents:
         others = max(0, offload.bindings.count(agent.address) - looked_at[agent.address])
-        counts[agent.address, _common_state(offload, agent, now)] += others
+        counts[agent.address, offload.state_of_confirmed(agent, now)] += others
         counts[agent.address, "withheld"] = offload.withheld.count(agent.address)
     yield counts
-
-
-def _common_state(offload: Offload, agent: HomeAgent, now: float) -> str:
-    if not agent.may_offload(now):
-        return "held"
-    prepared = [router for router in offload.routers.values() if router.prepared_for(agent.address)]
-    serving = sum(router.connected and agent.address in router.gates.open_since for router in prepared)
-    if serving == 0:
-        return "pending"
-    return "active" if serving == len(prepared) else "partial"

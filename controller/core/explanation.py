@@ -111,7 +111,7 @@ def _on_router(offload: Offload, router: Router, binding: Binding, home_agent: H
     gate = next((each for each in gates if each.flow.serves and each.flow.serves.contains(binding.home_address)), None)
     if state.reason is not None:
         return OnRouter(router, state, gate, state.reason.since)
-    moments = (router.gates.open_since.get(home_agent.address), offload.activations.since(binding.home_address))
+    moments = (router.gates.open_since(home_agent.address), offload.activations.since(binding.home_address))
     return OnRouter(router, state, gate, max((each for each in moments if each is not None), default=None))
 
 

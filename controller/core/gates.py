@@ -28,6 +28,13 @@ class OpenGate(NamedTuple):
     expires_at: float | None
 
 
+class _Open(NamedTuple):
+    """All gates of a home agent stand: since when, and until when if none is renewed."""
+
+    since: float
+    until: float
+
+
 class Review(NamedTuple):
     """What a review found, by home agent: those whose gates were asked for, and those whose gates all stand now."""
 
@@ -59,8 +66,7 @@ class Gates:
         # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
         self._draining: bool | None = None
         self._draining_since = now
-        # The home agents all of whose gates stand, and since when.
-        self.open_since: dict[bytes, float] = {}
+        self._open: dict[bytes, _Open] = {}
 
     @property
     def draining(self) -> bool:
@@ -102,7 +108,7 @@ class Gates:
         if home_agents is None:
             for address in [address for address in self._needs if self._home_agents.get(address) is None]:
                 self._desire(address, {})
-                self.open_since.pop(address, None)
+                self._open.pop(address, None)
         return reviewed
 
     def _review_one(self, home_agent: HomeAgent, now: float, reviewed: Review) -> None:
@@ -123,11 +129,13 @@ class Gates:
                 reviewed.opening.append(home_agent.address)
                 self._flows.recheck_adopted()  # nothing stale of an earlier life may be there when it opens
         self._desire(home_agent.address, wanted)
-        if not gates or not self._are_active(gates, now):
-            self.open_since.pop(home_agent.address, None)
-        elif home_agent.address not in self.open_since:
-            self.open_since[home_agent.address] = now
-            reviewed.opened.append(home_agent.address)
+        known = self._open.pop(home_agent.address, None)
+        if self.why_closed(home_agent, now) is None:
+            if known is None or known.until <= now:
+                known = _Open(now, now)
+                reviewed.opened.append(home_agent.address)
+            until = min(self._flows.installed.ends(gate.key, now) for gate in gates)
+            self._open[home_agent.address] = known._replace(until=until)
 
     def _desire(self, home_agent: bytes, wanted: dict[FlowKey, None]) -> None:
         """Take down what a home agent needs, and give up what nobody does any more."""
@@ -145,7 +153,17 @@ class Gates:
 
     def disconnect(self) -> None:
         """The switch's connection is gone, and with it what was known of its gates."""
-        self.open_since.clear()
+        self._open.clear()
+
+    def are_open(self, home_agent: bytes, now: float) -> bool:
+        """Tell whether all gates of a home agent stand and may stay, as of the last review."""
+        known = self._open.get(home_agent)
+        return known is not None and now < known.until and self._tunnels.agent_alive(now)
+
+    def open_since(self, home_agent: bytes) -> float | None:
+        """Return since when all gates of a home agent have stood, None if they do not."""
+        known = self._open.get(home_agent)
+        return None if known is None else known.since
 
     def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
         """Return the gates of ``home_agent`` that stand on the switch: one for all kinds of frames that it takes."""

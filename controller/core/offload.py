@@ -14,7 +14,7 @@ from itertools import islice
 from controller.core.activation_news import ActivationNews
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
-from controller.core.binding_states import BindingState, BindingStates
+from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
@@ -300,9 +300,12 @@ class Offload:
         return events
 
     def state_of(self, binding: Binding, now: float) -> BindingState:
-        """Say how a binding stands. ``held``: its home agent's lease does not hold, all packets go through it.
-        ``withheld``: its bridge leaves it to the home agent."""
+        """Return how a binding stands (see ``BindingStates``)."""
         return self._states.of(binding, now)
+
+    def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
+        """Return how those bindings of a home agent stand all of whose flows stand."""
+        return self._states.of_confirmed(home_agent, now)
 
     def held(self, home_address: Prefix) -> Binding | None:
         """Return what is known of a home address, be it offloaded or withheld."""

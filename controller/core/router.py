@@ -47,6 +47,9 @@ class BindingOnRouter:
     reason: Reason | None = None
 
 
+ACTIVE = BindingOnRouter("active")
+
+
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
@@ -226,32 +229,33 @@ class Router:
         """Say that the switch is away, None if it is not."""
         return None if self.connected else reasons.not_connected(self._disconnected_at)
 
+    def is_active(self, binding: Binding, now: float) -> bool:
+        """Decide whether a binding is active here: its home agent's gates are open, and all of its flows stand."""
+        if not self.connected or not self.gates.are_open(binding.home_agent, now):
+            return False
+        backend = self.desired.backend(binding.home_agent)
+        if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
+            return False
+        flows = flows_of(binding, backend)
+        return all(self.flows.installed.has(flow, now) for flow in flows) and self._why_failed(binding, flows) is None
+
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
-        """Say how a binding stands here, and why."""
+        """Say how a binding stands here, and where it is not active, why."""
+        if self.is_active(binding, now):
+            return ACTIVE
         away = self.why_not_connected()
         if away is not None:
             return BindingOnRouter("pending", away)
         backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason):
             return BindingOnRouter("pending", backend)
-        flows = flows_of(binding, backend)
-        failure = self._failure(binding, flows)
+        failure = self._why_failed(binding, flows_of(binding, backend))
         if failure is not None:
             return BindingOnRouter("failed", failure)
         home_agent = self._home_agents.get(binding.home_agent)
         if home_agent is None:
             return BindingOnRouter("pending", reasons.not_announced(binding.home_agent))
-        reason = self.gates.why_closed(home_agent, now) or self._why_unsteered(binding, flows, now)
-        return BindingOnRouter("active" if reason is None else "pending", reason)
-
-    def serves(self, binding: Binding, now: float) -> bool:
-        """Tell whether a binding is active here, without a look at reasons."""
-        if not self.connected or binding.home_agent not in self.gates.open_since:
-            return False
-        backend = self.desired.backend(binding.home_agent)
-        if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
-            return False
-        return all(self.flows.installed.has(flow, now) for flow in flows_of(binding, backend))
+        return BindingOnRouter("pending", self.gates.why_closed(home_agent, now) or self._why_unsteered(binding, now))
 
     def entries(self, binding: Binding, now: float) -> list[Entry]:
         """Return the flows of a binding that the switch is known to have, with their ends."""
@@ -280,11 +284,13 @@ class Router:
 
     # How.
 
-    def _failure(self, binding: Binding, flows: list[Flow]) -> Reason | None:
+    def _why_failed(self, binding: Binding, flows: Iterable[Flow]) -> Reason | None:
         """Say what could not be done for a binding's packets and is tried again, or never."""
         failure = self.tunnels.failure(binding.home_address)
         if failure is not None:
             return reasons.tunnel_failed(failure)
+        if not (self.flows.rejections or self.flows.installed.foreign):
+            return None
         for flow in flows:
             rejection = self.flows.rejections.get(flow.key)
             if rejection is not None:
@@ -293,15 +299,13 @@ class Router:
                 return reasons.foreign_flow()
         return None
 
-    def _why_unsteered(self, binding: Binding, flows: list[Flow], now: float) -> Reason | None:
-        """Say why the switch does not have the flows of a binding, None if it has."""
+    def _why_unsteered(self, binding: Binding, now: float) -> Reason:
+        """Say why the switch does not have all flows of a binding that is not active."""
         if not self.tunnels.is_applied(binding.home_address):
             return reasons.tunnel_unacknowledged()
-        if not all(self.flows.installed.has(flow, now) for flow in flows):
-            if self.flows.is_barred(keys_of(binding).uplink):
-                return reasons.path_shared(self._left_out(binding, now))
-            return reasons.flows_unconfirmed()
-        return None
+        if self.flows.is_barred(keys_of(binding).uplink):
+            return reasons.path_shared(self._left_out(binding, now))
+        return reasons.flows_unconfirmed()
 
     def _left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return another home address at a binding's care-of address that can't be carried here."""

@@ -217,7 +217,7 @@ def test_gates_follow_the_mac_addresses_that_the_agent_announces(world: World) -
     router = world.offload.router(DPID)
     announce(first)
     assert taken() == {first}
-    opened = router.gates.open_since
+    assert router.gates.open_since(HOME_AGENT) is not None
     announce(first, second)
     assert taken() == {first, second}
     assert world.state() == "active"
@@ -226,7 +226,7 @@ def test_gates_follow_the_mac_addresses_that_the_agent_announces(world: World) -
     assert taken() == {second}
     announce()
     assert taken() == set()
-    assert (world.state(), opened) == ("pending", {})
+    assert (world.state(), router.gates.open_since(HOME_AGENT)) == ("pending", None)
     reason = router.gates.why_closed(home_agent, world.now)
     assert reason is not None
     assert "no interface" in reason.text
