@@ -14,24 +14,29 @@ import pytest
 from tests.support.waiting import wait_for
 from tools.benchmarks.baselines import OfctlRest
 from tools.benchmarks.figures import Figure, paired_ratio, percentile
-from tools.benchmarks.generator import Answers, Load, Pace
+from tools.benchmarks.generator import LOST, Answers, Load, Pace
 from tools.benchmarks.report import document, machine, table
 from tools.benchmarks.ryu import CHECKOUT
 from tools.benchmarks.switch import Dump
 
 FIGURES = {
     "bulk_ratio",
+    "storm",
+    "overload",
+    "handover_cost",
+    "switch_restart",
+    "memory_soak",
     "bytes_per_binding",
     "activation_p50_ms",
     "activation_p99_ms",
     "growth",
     "activation_under_bulk_p99_ms",
     "restart_seconds",
-    "cpu_idle_percent",
+    "refresh",
     "single_rate_ratio",
     "routers",
 }
-TINY = ("--bindings", "200", "--repetitions", "1", "--seconds", "0.2", "--period", "1")
+TINY = ("--bindings", "200", "--repetitions", "1", "--seconds", "0.2", "--period", "1", "--soak", "1000")
 
 
 def bench(output: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -136,6 +141,15 @@ def test_answers_are_cut_at_their_content_length() -> None:
     assert answers.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") == 200
     with pytest.raises(ConnectionError, match="closed the connection"):
         answers.feed(b"")
+
+
+def test_a_connection_that_ends_without_an_answer_is_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as others:
+        load = Load(server.getsockname()[1], ["GET / HTTP/1.1\r\n\r\n"], rate=4.0)
+        running = others.submit(Pace(load, 4.0).run)
+        with server.accept()[0] as connection:
+            connection.recv(100)
+        assert running.result(timeout=10).statuses == [LOST]
 
 
 def test_ofctl_rest_is_given_the_very_flow_that_was_dumped() -> None:

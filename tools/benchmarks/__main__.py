@@ -19,7 +19,20 @@ from types import FrameType
 from typing import Any
 
 from tests.support.waiting import wait_for
-from tools.benchmarks import idle, load, report, restart, routers, single, under_bulk
+from tools.benchmarks import (
+    handover_cost,
+    load,
+    memory_soak,
+    overload,
+    refresh,
+    report,
+    restart,
+    routers,
+    single,
+    storm,
+    switch_restart,
+    under_bulk,
+)
 from tools.benchmarks.figures import NOT_MEASURED, Figure
 from tools.benchmarks.lab import Lab, Plan
 from tools.benchmarks.rest import Unexpected
@@ -30,11 +43,16 @@ MISSED = 3  # exit status: all was measured, and a goal is missed
 LOADED = ("bulk", "activation", "growth")  # measured together
 # In this order, so that each finds what it needs left by the one before, as far as that is possible.
 ALONE: dict[str, Callable[[Lab], list[Figure]]] = {
+    "storm": storm.measure,
     "under-bulk": under_bulk.measure,
     "restart": restart.measure,
-    "idle": idle.measure,
+    "overload": overload.measure,
+    "refresh": refresh.measure,
     "single": single.measure,
     "routers": routers.measure,
+    "handover-cost": handover_cost.measure,
+    "switch-restart": switch_restart.measure,
+    "memory-soak": memory_soak.measure,
 }
 
 
@@ -68,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         seconds=arguments.seconds,
         singles=min(arguments.bindings, defaults.singles),
         period=arguments.period,
+        soak=arguments.soak,
         profile=arguments.profile,
     )
     try:
@@ -147,6 +166,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         ("repetitions", 1, "of each measurement"),
         ("seconds", 0.1, "for which mobile nodes move in a repetition"),
         ("period", 1.0, "seconds in which all bindings are refreshed"),
+        ("soak", 1000, "handovers after which memory is looked at"),
     ):
         default = getattr(defaults, name)
         parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=f"{text} ({default})")

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from tools.benchmarks.figures import percentile
-from tools.benchmarks.generator import Result
+from tools.benchmarks.generator import LOST, Result
 from tools.benchmarks.hoaflow import Hoaflow
 from tools.benchmarks.lab import Lab, posts
 from tools.benchmarks.processes import Stopwatch
@@ -47,5 +47,7 @@ def activate(lab: Lab, hoaflow: Hoaflow, population: Population, turn: int) -> A
 def check(result: Result) -> None:
     """Raise Unexpected if a POST was refused; 202, not active in time, is a valid answer."""
     wrong = [status for status in result.statuses if status not in (200, 201, 202)]
+    if LOST in wrong:
+        raise Unexpected(f"{wrong.count(LOST)} of {len(result.statuses)} POSTs lost their connection without an answer")
     if wrong:
         raise Unexpected(f"{len(wrong)} of {len(result.statuses)} POSTs were refused, the first with {wrong[0]}")

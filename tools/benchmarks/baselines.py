@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,20 +49,21 @@ class Reference:
 
 
 class Baseline(ABC):
-    """Run a Ryu app that is not hoaflow's, connected to the `Reference` bridge, while the context lasts."""
+    """Run a Ryu app that is not hoaflow's, connected to some bridges, while the context lasts."""
 
     APP: str
 
-    def __init__(self, ovs: Ovs, directory: Path) -> None:
+    def __init__(self, ovs: Ovs, directory: Path, dpids: Sequence[int] = (REFERENCE,)) -> None:
         self._ovs = ovs
+        self._dpids = dpids
         log = directory / "baseline.log"
         self._ryu = RyuManager(ovs, log, self.APP, ports.REFERENCE_OPENFLOW, ports.REFERENCE_REST, self.listens)
 
     def __enter__(self) -> Self:
         try:
             self._ryu.start()
-            set_controller(self._ovs, [REFERENCE], ports.REFERENCE_OPENFLOW)
-            wait_for(f"the switch is connected to {self.APP}", self.connected, TIMEOUT)
+            set_controller(self._ovs, self._dpids, ports.REFERENCE_OPENFLOW)
+            wait_for(f"each switch is connected to {self.APP}", self.connected, TIMEOUT)
         except BaseException:
             self.__exit__()
             raise
@@ -69,7 +71,12 @@ class Baseline(ABC):
 
     def __exit__(self, *_: object) -> None:
         self._ryu.kill()
-        unset_controller(self._ovs, [REFERENCE])
+        unset_controller(self._ovs, self._dpids)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the app. Raises RuntimeError when it does not run."""
+        return self._ryu.pid
 
     @abstractmethod
     def listens(self) -> bool:
@@ -77,11 +84,11 @@ class Baseline(ABC):
 
     @abstractmethod
     def connected(self) -> bool:
-        """Return whether the app has a connection to its switch."""
+        """Return whether the app has a connection to each of its switches."""
 
 
 class BareRyu(Baseline):
-    """Run the smallest Ryu app that sends a FlowMod with a barrier (`bare_app`)."""
+    """Run the smallest Ryu app that sends FlowMods or handovers, each with a barrier (`bare_app`)."""
 
     APP = "tools.benchmarks.bare_app"
 
@@ -90,16 +97,23 @@ class BareRyu(Baseline):
         return f":{ports.BARE_TRIGGER} " in self._ovs.run("ss", "-ltnH")
 
     def connected(self) -> bool:
-        """Return whether a flow was changed and the barrier answered."""
-        return len(self.latencies(1, 1.0)) == 1
+        """Return whether a flow was changed on each switch and the barriers answered."""
+        return len(self.handovers(1, 1.0)) == 1
 
     def latencies(self, count: int, rate: float) -> list[float]:
         """Send `count` changes at `rate` a second; return the seconds from FlowMod to barrier reply of each."""
+        return self._order(count=count, rate=rate)
+
+    def handovers(self, count: int, rate: float) -> list[float]:
+        """Send `count` handovers at `rate` a second to all switches; return the seconds that each took."""
+        return self._order(count=count, rate=rate, handovers=True, switches=len(self._dpids))
+
+    def _order(self, count: int, rate: float, **more: object) -> list[float]:
         with self._ovs.inside():
             connection = socket.create_connection(("127.0.0.1", ports.BARE_TRIGGER), TIMEOUT)
         with connection, connection.makefile("rw") as stream:
             connection.settimeout(count / rate + TIMEOUT)
-            stream.write(f"{count}\n{rate}\n")
+            stream.write(json.dumps({"count": count, "rate": rate, **more}) + "\n")
             stream.flush()
             return [float(latency) for latency in json.load(stream)]
 
@@ -123,7 +137,8 @@ class OfctlRest(Baseline):
     def body(flow: str) -> dict[str, Any]:
         """Translate a flow as `switch.dump` prints it into the JSON that `ofctl_rest` takes. Raises ValueError."""
         found = re.fullmatch(
-            r"cookie=(\w+),table=(\d+),hard_timeout=(\d+), send_flow_rem priority=(\d+),ipv6,(.*) actions=(.*)", flow
+            r"cookie=(\w+),table=(\d+),(?:hard_timeout=(\d+), )?send_flow_rem priority=(\d+),ipv6,(.*) actions=(.*)",
+            flow,
         )
         if not found:
             raise ValueError(f"expected a binding's flow, got {flow}")
@@ -134,7 +149,7 @@ class OfctlRest(Baseline):
             "dpid": REFERENCE,
             "cookie": int(cookie, 0),
             "table_id": int(table),
-            "hard_timeout": int(timeout),
+            "hard_timeout": int(timeout or 0),
             "priority": int(priority),
             "flags": 1,  # OFPFF_SEND_FLOW_REM
             "match": {"eth_type": 0x86DD} | {name: _number(value) for name, value in match.items()},

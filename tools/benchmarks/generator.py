@@ -20,6 +20,7 @@ from typing import Any
 
 TIMEOUT = 60.0  # seconds, for any one answer
 CONNECTIONS = 64  # at most, when requests are sent at a pace
+LOST = 0  # in place of a status: the server closed the connection without an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Load:
 class Result:
     """Record the outcome of a load in seconds: `due` and `started` by CLOCK_MONOTONIC, latencies counted from `due`.
 
-    `statuses` are the HTTP statuses in the order of the requests, `cpu` is the generator's own processor time.
+    `statuses` are the HTTP statuses in the order of the requests, `LOST` where a connection ended without an answer;
+    `cpu` is the generator's own processor time.
     """
 
     started: float
@@ -138,16 +140,19 @@ class Pace:
                 raise TimeoutError(f"{len(unanswered)} requests were not answered for {TIMEOUT:g} s")
             for key, _ in events:
                 answered: Any = key.fileobj
-                received = answered.recv(65536)
-                if not received and answered not in unanswered:
-                    self._forget(answered)  # the server has ended it, as it has been idle since a burst
-                    continue
-                status = key.data.feed(received)
+                try:
+                    status = key.data.feed(answered.recv(65536))
+                except ConnectionError:
+                    self._forget(answered)
+                    if answered not in unanswered:
+                        continue  # the server has ended it, as it has been idle since a burst
+                    status = LOST
                 if status is not None:
                     index = unanswered.pop(answered)
                     latencies[index] = time.monotonic() - due[index]
                     statuses[index] = status
-                    self._idle.append(answered)
+                    if status != LOST:
+                        self._idle.append(answered)
         elapsed, cpu = time.monotonic() - started, time.process_time() - cpu
         return Result(started, elapsed, cpu, due[:sent], latencies[:sent], statuses[:sent])
 
@@ -165,7 +170,8 @@ class Pace:
 
     def _forget(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
-        self._idle.remove(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
         self._open -= 1
         connection.close()
 

@@ -62,6 +62,12 @@ def add_router(ovs: Ovs, dpid: int) -> None:
     ovs.add_port(bridge(dpid), f"rx{dpid}", RECEIVE)
 
 
+def raise_ports(ovs: Ovs, dpid: int) -> None:
+    """Bring a router's ports up, which Open vSwitch has made anew: down, they are no tunnel ports to the controller."""
+    for port in (f"tx{dpid}", f"rx{dpid}"):
+        ovs.run("ip", "link", "set", "dev", port, "up")
+
+
 def set_controller(ovs: Ovs, dpids: Iterable[int], openflow_port: int) -> None:
     """Connect bridges to the controller at `openflow_port`, without waiting out a backoff.
 
@@ -168,15 +174,22 @@ class Hoaflow:
         self.activate(last)
         return Bulk(clock.started, answered, clock.elapsed(), clock.cpu())
 
-    def report(self, population: Population) -> None:
-        """Report a home agent's whole binding cache, without waiting for its flows."""
-        self._report(self.rest, population, population.report(time.monotonic()))
+    def report(self, population: Population, nodes: Iterable[int] | None = None) -> None:
+        """Report a home agent's binding cache, of some mobile nodes or of all (None), without waiting for its flows."""
+        self._report(self.rest, population, population.report(time.monotonic(), nodes))
 
     def activate(self, binding: dict[str, object]) -> None:
         """Report one binding and wait until it is active. Raises Unexpected if it does not become so."""
         status, answer = self.rest.call("POST", "/v1/bindings?wait=active", json.dumps(binding).encode())
         if status not in (200, 201):
             raise Unexpected(f"expected an active binding (200, 201), got {status}: {answer}")
+
+    def switch_restarted(self) -> None:
+        """Have the ports up and the flows counted again after Open vSwitch was started anew."""
+        self._counting.close()
+        for dpid in self.dpids:
+            raise_ports(self.ovs, dpid)
+        self._counters = [self._counting.enter_context(FlowCounter(self.ovs, bridge(dpid))) for dpid in self.dpids]
 
     def clear(self, population: Population) -> None:
         """Report an empty binding cache and wait until its flows are gone."""

@@ -41,7 +41,8 @@ class Plan:
     """Say how much to measure. bindings: held at most. repetitions: of each measurement.
 
     rate: changes a second. seconds: how long they go on in one repetition. singles: POSTs in one repetition.
-    period: seconds in which all bindings are refreshed. profile: also what meets its goals.
+    period: seconds in which all bindings are refreshed. soak: handovers after which memory is looked at. profile: also
+    what meets its goals.
     """
 
     bindings: int = 100_000
@@ -50,6 +51,7 @@ class Plan:
     seconds: float = 5.0
     singles: int = 1000
     period: float = 60.0
+    soak: int = 2_000_000
     profile: bool = False
 
     @property
@@ -195,6 +197,10 @@ class Generator:
         """Wait until the first request is about to be sent."""
         assert self._process.stdout is not None
         self._process.stdout.readline()
+
+    def runs(self) -> bool:
+        """Tell whether it still sends, or waits for answers."""
+        return self._process.poll() is None
 
     def result(self, stop: bool = False) -> Result:
         """Wait until all requests are answered; `stop` sends no more. Raises RuntimeError if it failed."""

@@ -13,9 +13,11 @@ from tools.benchmarks.hoaflow import Bulk, bridge
 from tools.benchmarks.lab import ROUTER, Lab, Profiling, new_population, posts
 from tools.benchmarks.processes import peak_resident_bytes, resident_bytes
 
-BULK_GOAL = 3.0  # times ovs-ofctl
-P50_GOAL, P99_GOAL = 5.0, 10.0  # times a bare FlowMod with barrier
-BYTES_GOAL = 1500
+BULK_GOAL = 1.2  # times ovs-ofctl
+P50_GOAL, P99_GOAL = 3.0, 5.0  # times a bare FlowMod with barrier
+# Where the p99 of a bare one is no more than that, the p99 of a handover has to be no more than this. Seconds.
+FAST, P99_FAST_GOAL = 0.001, 0.005
+BYTES_GOAL = 1000
 GROWTH_GOAL = 1.3  # times, per binding, from a tenth to all
 
 
@@ -141,13 +143,16 @@ def _activation(step: Step, bare: list[list[float]], null: list[float]) -> list[
         values = [percentile(each.latencies, percent) for each in step.activations]
         baselines = [percentile(each, percent) for each in bare]
         ratio = paired_ratio(values, baselines)
+        is_met = ratio <= goal
+        if percent == 99 and median(baselines) <= FAST:
+            is_met = is_met and median(values) <= P99_FAST_GOAL
         figures.append(
             Figure(
                 f"activation_p{percent}_ms",
                 f"{milliseconds(median(values))} ({ratio:.1f} times)",
                 f"FlowMod + barrier {milliseconds(median(baselines))}",
                 f"≤ {goal:g} times",
-                ratio <= goal,
+                is_met,
                 f"{split}; the generator alone takes {milliseconds(percentile(null, percent))}",
                 {"hoaflow": values, "bare": baselines, "null_server": percentile(null, percent)},
             )

@@ -6,9 +6,9 @@ import time
 from tools.benchmarks import switch
 from tools.benchmarks.figures import Figure, median, shares
 from tools.benchmarks.hoaflow import Bulk, bridge
-from tools.benchmarks.lab import ROUTER, Lab
+from tools.benchmarks.lab import ROUTER, Lab, new_population
 
-GOAL = 5.0  # seconds
+GOAL = 0.8  # times a snapshot to a controller and a switch that have nothing, in the same run
 # A switch whose connection has lasted for so many seconds tries again after 1 s, then 2 s, and so on up to 8 s; one
 # whose connection has not goes on where it was.
 STEADY = 10.0
@@ -21,7 +21,9 @@ def measure(lab: Lab) -> list[Figure]:
     It has to connect its switch, read its flows back, and take home agent, backend and snapshot. The same flows have
     to be in the switch afterwards, none sent again but the gates.
     """
-    hoaflow, population = lab.holding(lab.plan.bindings)
+    hoaflow, population = lab.fresh(), new_population(lab.plan.bindings)
+    hoaflow.add(population)
+    bulk = hoaflow.apply(population).confirmed
     seconds: list[float] = []
     listening: list[float] = []
     bulks: list[Bulk] = []
@@ -44,16 +46,16 @@ def measure(lab: Lab) -> list[Figure]:
         found = switch.dump(lab.ovs, bridge(ROUTER)).changed_since(before, started)
         changed.append(len(found))
         examples += found[:SHOWN]
-    taken = median(seconds)
+    taken, goal = median(seconds), GOAL * bulk
     split = shares([bulk.cpu for bulk in bulks], [bulk.confirmed for bulk in bulks])
     reason = f"it listens after {median(listening):.2f} s; then {split}"
     return [
         Figure(
             "restart_seconds",
             f"{taken:.2f} s, {max(changed)} flows changed",
-            "",
-            f"≤ {GOAL:g} s, 0 flows",
-            taken <= GOAL and not any(changed),
+            f"the snapshot {bulk:.2f} s",
+            f"≤ {GOAL:g} times the snapshot: {goal:.2f} s, 0 flows",
+            taken <= goal and not any(changed),
             "; ".join([reason, *(f"changed: {flow}" for flow in examples[:SHOWN])]),
             {"seconds": seconds, "listening": listening, "changed_flows": changed},
         )

@@ -17,7 +17,7 @@ from tools.benchmarks.rest import Unexpected, prepared
 from tools.benchmarks.workload import FLOWS_PER_BINDING, Population
 
 GOAL = 3.0  # times ofctl_rest
-_DOWNLINK_OR_UPLINK = re.compile(r"cookie=\w+,table=[12],hard_timeout=")
+_DOWNLINK_OR_UPLINK = re.compile(r"cookie=\w+,table=[12],.*priority=100,")
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -4,21 +4,22 @@
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
-from tools.benchmarks.activation import check
+from tools.benchmarks.activation import activate, check
 from tools.benchmarks.figures import Figure, median, milliseconds, percentile, shares
 from tools.benchmarks.hoaflow import Bulk
 from tools.benchmarks.lab import Lab, Profiling, new_population, posts
 from tools.benchmarks.workload import Population, spread
 
-GOAL = 0.1  # seconds
+GOAL, TIMES_GOAL = 0.05, 10  # seconds, or times the p99 without a snapshot where that is more
 OTHER_HOME_AGENT = 0x98
 LONGEST = 60.0  # seconds for which there are handovers to make
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Record one repetition: the snapshot, and the latencies in seconds of the handovers during it."""
+    """Record one repetition: p99 of handovers before the snapshot, this, and the latencies during it, in seconds."""
 
+    alone: float
     bulk: Bulk
     latencies: list[float]
 
@@ -28,14 +29,16 @@ def measure(lab: Lab) -> list[Figure]:
     other = new_population(lab.plan.bindings, OTHER_HOME_AGENT)
     turns = [_take(lab, other, turn, nullcontext) for turn in range(lab.plan.repetitions)]
     p50s, p99s = ([percentile(turn.latencies, percent) for turn in turns] for percent in (50, 99))
+    alone = median([turn.alone for turn in turns])
+    goal = max(GOAL, TIMES_GOAL * alone)
     bulks = [turn.bulk for turn in turns]
     split = shares([bulk.cpu for bulk in bulks], [bulk.confirmed for bulk in bulks])
     figure = Figure(
         "activation_under_bulk_p99_ms",
         milliseconds(median(p99s)),
-        "",
-        f"≤ {milliseconds(GOAL)}",
-        median(p99s) <= GOAL,
+        f"without a snapshot {milliseconds(alone)}",
+        f"≤ {milliseconds(goal)}",
+        median(p99s) <= goal,
         f"p50 {milliseconds(median(p50s))}; {split}",
         {"p99": p99s, "p50": p50s, "turns": [asdict(turn) for turn in turns]},
     )
@@ -48,6 +51,7 @@ def _take(lab: Lab, other: Population, turn: int, watched: Profiling) -> Turn:
     hoaflow, population = lab.holding(size)
     if other not in hoaflow.populations:
         hoaflow.add(other)
+    alone = activate(lab, hoaflow, population, turn).p99
     nodes = spread(size, min(size, int(LONGEST * lab.plan.rate)), turn)
     population.move(nodes)
     with lab.generating(posts(population, nodes, lab.plan.rate, "?wait=active")) as generator:
@@ -62,4 +66,4 @@ def _take(lab: Lab, other: Population, turn: int, watched: Profiling) -> Turn:
     latencies = [latency for due, latency in sent if due <= ended and due + latency >= bulk.started]
     hoaflow.clear(other)
     lab.settle()
-    return Turn(bulk, latencies)
+    return Turn(alone, bulk, latencies)

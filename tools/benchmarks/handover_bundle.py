@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the bundle of one handover by Ryu alone, as the baselines send it.
+
+Three flows come and two go, as in the tables of a router with the `flow` backend. The cookie is no one's.
+"""
+
+from ryu.ofproto import ofproto_v1_3 as ofp
+from ryu.ofproto import ofproto_v1_3_parser as parser
+from ryu.ofproto.ofproto_protocol import ProtocolDesc
+
+COOKIE = 0xBA2E
+DOWNLINK, UPLINK, VERIFY = 1, 2, 3  # table numbers
+PRIORITY = 100  # among the bindings' flows
+HOME_AGENT = "2001:db8:ba2e::1"
+FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
+_PROTOCOL = ProtocolDesc(ofp.OFP_VERSION)
+_MAC = "02:00:00:00:00:01"
+_DECAPSULATION = "fdb1:b792:6c09::41"
+_TRANSMIT = 1
+
+
+def handover(node: int, link: int, number: int) -> bytes:
+    """Return the messages that take mobile node `node` from the link before to `link`, with a barrier behind.
+
+    number: of the bundle, and the xid of all its messages.
+    """
+    home_address, present, former = _home_address(node), _care_of_address(node, link), _care_of_address(node, link - 1)
+    changes = [
+        _addition(VERIFY, _verified(home_address, present), [_set(eth_dst=_MAC), _output(ofp.OFPP_LOCAL)]),
+        _addition(
+            UPLINK,
+            _sent_by(present),
+            [_set(vlan_tci=0), _set(ipv6_dst=_DECAPSULATION), _set(eth_dst=_MAC), _output(ofp.OFPP_LOCAL)],
+        ),
+        _addition(
+            DOWNLINK,
+            parser.OFPMatch(eth_type=0x86DD, ipv6_dst=home_address),
+            [
+                _set(vlan_tci=0),
+                parser.OFPActionDecNwTtl(),
+                _set(tun_ipv6_src=HOME_AGENT),
+                _set(tun_ipv6_dst=present),
+                _output(_TRANSMIT),
+            ],
+        ),
+        _deletion(UPLINK, _sent_by(former)),
+        _deletion(VERIFY, _verified(home_address, former)),
+    ]
+    messages = [
+        parser.ONFBundleCtrlMsg(_PROTOCOL, number, ofp.ONF_BCT_OPEN_REQUEST, FLAGS, []),
+        *(parser.ONFBundleAddMsg(_PROTOCOL, number, FLAGS, change, []) for change in changes),
+        parser.ONFBundleCtrlMsg(_PROTOCOL, number, ofp.ONF_BCT_COMMIT_REQUEST, FLAGS, []),
+        parser.OFPBarrierRequest(_PROTOCOL),
+    ]
+    return b"".join(_bytes(message, number) for message in messages)
+
+
+def _home_address(node: int) -> str:
+    return f"2001:db8:ba2e::1:{node >> 16:x}:{node & 0xFFFF:x}"
+
+
+def _care_of_address(node: int, link: int) -> str:
+    return f"2001:db8:fba2:{link:x}::{node >> 16:x}:{node & 0xFFFF:x}"
+
+
+def _sent_by(care_of_address: str) -> parser.OFPMatch:
+    return parser.OFPMatch(eth_type=0x86DD, ip_proto=41, ipv6_src=care_of_address, ipv6_dst=HOME_AGENT)
+
+
+def _verified(home_address: str, care_of_address: str) -> parser.OFPMatch:
+    return parser.OFPMatch(eth_type=0x86DD, ipv6_src=home_address, tun_ipv6_src=care_of_address)
+
+
+def _set(**field: object) -> parser.OFPActionSetField:
+    return parser.OFPActionSetField(**field)
+
+
+def _output(port: int) -> parser.OFPActionOutput:
+    return parser.OFPActionOutput(port)
+
+
+def _addition(table: int, match: parser.OFPMatch, actions: list[object]) -> parser.OFPFlowMod:
+    apply = [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions)]
+    return parser.OFPFlowMod(
+        _PROTOCOL, cookie=COOKIE, table_id=table, priority=PRIORITY, match=match, instructions=apply
+    )
+
+
+def _deletion(table: int, match: parser.OFPMatch) -> parser.OFPFlowMod:
+    return parser.OFPFlowMod(
+        _PROTOCOL,
+        cookie=COOKIE,
+        cookie_mask=(1 << 64) - 1,
+        table_id=table,
+        command=ofp.OFPFC_DELETE_STRICT,
+        priority=PRIORITY,
+        out_port=ofp.OFPP_ANY,
+        out_group=ofp.OFPG_ANY,
+        match=match,
+    )
+
+
+def _bytes(message: parser.OFPFlowMod, xid: int) -> bytes:
+    message.set_xid(xid)
+    message.serialize()
+    return bytes(message.buf)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure the controller's processor time for a handover, on the first router and on each further one."""
+
+from functools import partial
+
+from tools.benchmarks.activation import activate
+from tools.benchmarks.baselines import BareRyu
+from tools.benchmarks.figures import Figure, median, milliseconds
+from tools.benchmarks.hoaflow import Hoaflow
+from tools.benchmarks.lab import ROUTER, Lab, Profiling, new_population
+from tools.benchmarks.processes import Stopwatch
+from tools.benchmarks.workload import Population
+
+COUNTS = (1, 9)  # routers
+FIRST_GOAL, FURTHER_GOAL = 2.0, 1.2  # times a bare Ryu program
+SHARE = 50  # of all bindings: one ovs-vswitchd has the flows of all routers
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """Return `handover_cost`, against a Ryu program that sends the same bundle to each switch and takes its answers."""
+    cost: dict[int, list[float]] = {count: [] for count in COUNTS}
+    bare: dict[int, list[float]] = {count: [] for count in COUNTS}
+    for turn in range(lab.plan.repetitions):
+        for count in COUNTS:
+            hoaflow, population = _ready(lab, count)
+            cost[count].append(activate(lab, hoaflow, population, turn).cpu["controller"] / _moves(lab))
+            lab.end()
+            bare[count].append(_bare(lab, count))
+    first, further = _split(cost)
+    bare_first, bare_further = _split(bare)
+    one, more = first / bare_first, further / bare_further
+    figures = [
+        Figure(
+            "handover_cost",
+            f"{milliseconds(first)} ({one:.1f} times), each further router {milliseconds(further)} ({more:.1f} times)",
+            f"the same bundle from bare Ryu: {milliseconds(bare_first)}, {milliseconds(bare_further)}",
+            f"≤ {FIRST_GOAL:g} times, ≤ {FURTHER_GOAL:g} times",
+            one <= FIRST_GOAL and more <= FURTHER_GOAL,
+            f"processor time of the controller, with {COUNTS[0]} and {COUNTS[-1]} routers",
+            {"hoaflow": cost, "bare": bare},
+        )
+    ]
+    figures = lab.explain(figures, "handover-cost", partial(_again, lab))
+    lab.end()
+    return figures
+
+
+def _split(costs: dict[int, list[float]]) -> tuple[float, float]:
+    """Return the cost with the fewest routers, and of each further one, in seconds."""
+    fewest, most = (median(costs[count]) for count in COUNTS)
+    return fewest, (most - fewest) / (COUNTS[-1] - COUNTS[0])
+
+
+def _size(lab: Lab) -> int:
+    return max(lab.plan.changes, lab.plan.bindings // SHARE)
+
+
+def _moves(lab: Lab) -> int:
+    return lab.plan.changes
+
+
+def _ready(lab: Lab, count: int) -> tuple[Hoaflow, Population]:
+    hoaflow, population = lab.fresh(count), new_population(_size(lab))
+    hoaflow.add(population)
+    hoaflow.apply(population)
+    lab.settle()
+    return hoaflow, population
+
+
+def _bare(lab: Lab, count: int) -> float:
+    """Return the processor time of a handover by the bare program, in seconds."""
+    with BareRyu(lab.ovs, lab.directory, range(ROUTER, ROUTER + count)) as ryu:
+        clock = Stopwatch({"ryu": ryu.pid})
+        ryu.handovers(_moves(lab), lab.plan.rate)
+        return clock.cpu()["ryu"] / _moves(lab)
+
+
+def _again(lab: Lab, profiling: Profiling) -> None:
+    hoaflow, population = _ready(lab, COUNTS[-1])
+    with profiling():
+        activate(lab, hoaflow, population, 0)
