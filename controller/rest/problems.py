@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
 
 from controller.access.roles import Forbidden
 from controller.core.admission import NotAnnounced, Refused
@@ -40,14 +41,16 @@ class Problem(HoaflowError, HTTPException):
         self.errors = errors
         self._headers = headers or {}
 
-    def get_body(self, environ: Any = None, scope: Any = None) -> str:
-        """Return the problem's members (RFC 9457 section 3.1), with ``errors`` by field as an extension."""
+    def document(self) -> bytes:
+        """Return the problem's members (RFC 9457 section 3.1) as JSON, with `errors` by field as an extension."""
         details = ProblemDetails(self.status.phrase, int(self.status), self.detail, errors=self.errors or UNSET)
-        return msgspec.json.encode(details).decode()
+        return msgspec.json.encode(details)
 
-    def get_headers(self, environ: Any = None, scope: Any = None) -> list[tuple[str, str]]:
-        """Return the headers of the answer."""
-        return [("Content-Type", MEDIA_TYPE), *self._headers.items()]
+    def get_response(self, environ: Any = None, scope: Any = None) -> Response:
+        """Return the answer."""
+        response = Response(self.document(), self.code, content_type=MEDIA_TYPE)
+        response.headers.extend(self._headers)
+        return response
 
 
 def problem_of(error: Exception) -> Problem:

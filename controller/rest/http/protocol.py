@@ -149,7 +149,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         """Refuse what is no HTTP, and end the connection."""
         self.close_connection = 1
         status = HTTPStatus(code)
-        body = Problem(status, message or status.phrase).get_body().encode()
+        body = Problem(status, message or status.phrase).document()
         head = f"HTTP/1.1 {code} {status.phrase}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
         self.wfile.write(head.encode("ascii") + b"Connection: close\r\n\r\n" + body)
         self.wfile.flush()
