@@ -49,6 +49,8 @@ LOCK = b"\0hoaflow-ha"
 """An abstract Unix domain socket: the kernel keeps their names by network namespace, and frees them with the owner."""
 RESTORE_SECONDS = 0.02
 """How long messages wait, after a restart, for bindings that go back into the kernel."""
+STUCK_SECONDS = 30.0
+"""A loop that has not turned for so long is stuck. It turns every few seconds; to mend 20,000 tunnels takes longer."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -81,6 +83,8 @@ class HomeAgent:
         self._tally = Tally()
         self._replies = Replies(settings.policy.home_agent, self._tally)
         self._stopped = False
+        self._turned: float | None = None
+        """When the loop turned last (monotonic seconds); read by a probe's thread."""
 
     def setup(self) -> None:
         """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS."""
@@ -125,7 +129,7 @@ class HomeAgent:
         with wake, self._wake:
             self._selector.register(wake, selectors.EVENT_READ, lambda _: None)
             while not self._stopped:
-                now = time.monotonic()
+                self._turned = now = time.monotonic()
                 self._execute(self._cache.tick(now))
                 self._answer()
                 self._install_restored()
@@ -314,7 +318,7 @@ class HomeAgent:
                 unwritten=lambda: self._persistence.unwritten,
             )
         )
-        server = MetricsServer(address, registry, lacking)
+        server = MetricsServer(address, registry, lacking, self._stuck)
         self._undo.callback(server.close)
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
@@ -326,6 +330,13 @@ class HomeAgent:
     def _lacking(self, console: tuple[str, int]) -> str | None:
         """What keeps the home agent from being ready; for probes, in a thread of theirs."""
         return self._upkeep.broken or silence(console)
+
+    def _stuck(self) -> str | None:
+        """Return what only a restart mends, for probes: a loop that does not turn."""
+        if self._turned is None:
+            return "not serving yet"
+        seconds = time.monotonic() - self._turned
+        return f"nothing has been done for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
 
     def _relay_errors(self, address: str) -> None:
         """Tells correspondent nodes of errors for their packets' tunnels (RFC 2473, section 8). Raises OSError."""

@@ -4,7 +4,7 @@
 import argparse
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -29,7 +29,7 @@ def registry_of_process() -> CollectorRegistry:
 
 
 def nothing_lacking() -> str | None:
-    """Report a part as ready as soon as it serves."""
+    """Report a part as alive, or as ready, as soon as it serves."""
     return None
 
 
@@ -44,14 +44,16 @@ class MetricsServer:
         address: tuple[str, int],
         registry: CollectorRegistry,
         lacking: Callable[[], str | None] = nothing_lacking,
+        stuck: Callable[[], str | None] = nothing_lacking,
     ) -> None:
         """Listen at `address`, a host and a port; port 0 takes a free one.
 
-        `lacking` returns what keeps the part from being ready, or None.
+        `lacking` returns what keeps the part from being ready, or None; `stuck` what only a restart mends.
         """
         host, port = address
         server = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
-        self._server: _Server = make_server(host, port, _application(registry, lacking), server, handler_class=_Handler)
+        application = _application(registry, {"/healthz": stuck, "/readyz": lacking})
+        self._server: _Server = make_server(host, port, application, server, handler_class=_Handler)
         self.address: tuple[str, int] = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
@@ -63,14 +65,14 @@ class MetricsServer:
         self._thread.join()
 
 
-def _application(registry: CollectorRegistry, lacking: Callable[[], str | None]) -> Application:
+def _application(registry: CollectorRegistry, probes: Mapping[str, Callable[[], str | None]]) -> Application:
     exposition: Application = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path not in ("/healthz", "/readyz"):
+        probe = probes.get(environ["PATH_INFO"])
+        if probe is None:
             return exposition(environ, start_response)
-        problem = lacking() if path == "/readyz" else None
+        problem = probe()
         status = "200 OK" if problem is None else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{problem or 'ok'}\n".encode()]

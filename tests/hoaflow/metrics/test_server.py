@@ -4,6 +4,8 @@
 import argparse
 import contextlib
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -52,3 +54,15 @@ def test_the_option_takes_host_and_port(wrong: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         parser.parse_args(["--metrics", wrong])
     assert f"expected HOST:PORT, got '{wrong}'" in capsys.readouterr().err
+
+
+def test_each_probe_says_its_own_reason() -> None:
+    server = MetricsServer(("127.0.0.1", 0), CollectorRegistry(), lambda: "no uplink", lambda: "stuck")
+    try:
+        for path, reason in (("healthz", "stuck"), ("readyz", "no uplink")):
+            with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+                urllib.request.urlopen("http://{}:{}/{}".format(*server.address, path), timeout=TIMEOUT)
+            with refused.value as answer:
+                assert answer.read() == f"{reason}\n".encode()
+    finally:
+        server.close()
