@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.declared import ProxyEntries
-from hoaflow.home_agent.home_link import Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
+from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
 from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.objects import Borrowed, MainRule, ProxyNeighbours
 from hoaflow.home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
+from hoaflow.home_agent.routes import LINK_LOCAL, OnLinkRoute
 from hoaflow.home_agent.tunnels import Tunnels
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.nft_table import Table
@@ -22,7 +23,9 @@ GUARD_TABLE = "hoaflow_ha"
 def declaration(
     policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: Load | None, rebind: Callable[[], None]
 ) -> list[Declared]:
-    """Return it in the order in which it is made. The home link comes last: while it is down, the rest is mended.
+    """Return it in the order in which it is made. The home link comes late: while it is down, the rest is mended.
+
+    Routes to care-of addresses, which nothing here can mend, come last for the same reason.
 
     `counted`: what counts the tunnels' load, if anything. `rebind`: moves our sockets to a new home link.
     """
@@ -40,9 +43,14 @@ def declaration(
         *counters,
         Up(home_link.interface),
         Bound(home_link, rebind),
+        Borrowed(f"{home_link.interface}.disable_ipv6", "0"),
         Borrowed(f"{home_link.interface}.forwarding", "1"),
         ProxyNeighbours(home_link.interface),
         LinkLocalAddress(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
+        OnLinkRoute(LINK_LOCAL, home_link.interface),
+        OnLinkRoute(str(policy.home_prefix), home_link.interface),
         ProxyEntries(home_link),
+        AnnouncedMac(home_link),
+        tunnels.care_of_address_routes(),
     ]

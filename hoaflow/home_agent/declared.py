@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from hoaflow.addresses import parse_prefix
@@ -99,11 +99,7 @@ class HostRoutes:
         """See `Declared`."""
         with Look() as look:
             missing, surplus = at_once(self._compared(look))
-        with contextlib.closing(RouteSocket()) as opened:
-            codes = opened.request(RTM_DELROUTE, 0, [route.message for route in surplus])
-        for route, code in zip(surplus, codes, strict=True):
-            if code not in (0, errno.ESRCH):
-                raise LinkError(f"removing the route {route.prefix} of table {self._table}: {os.strerror(code)}")
+        remove_routes(surplus)
         self._put(missing)
 
     def remove(self) -> None:
@@ -130,6 +126,15 @@ class HostRoutes:
             elif leads_to is not None or self._ours(route):
                 surplus.append(route)
         return wanted.keys() - right, surplus
+
+
+def remove_routes(routes: Sequence[FoundRoute]) -> None:
+    """Remove routes; those that are gone already are fine. Raises LinkError."""
+    with contextlib.closing(RouteSocket()) as opened:
+        codes = opened.request(RTM_DELROUTE, 0, [route.message for route in routes])
+    for route, code in zip(routes, codes, strict=True):
+        if code not in (0, errno.ESRCH):
+            raise LinkError(f"removing the route {route.prefix} of table {route.table}: {os.strerror(code)}")
 
 
 class RouteMaker:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pyroute2 import IPRoute, NetlinkError
 
@@ -38,6 +38,8 @@ class HomeLink:
         self._index = socket.if_nametoindex(interface)
         self._netlink = IPRoute()
         self._sender = LinkSender(interface)
+        self.announced = self._sender.link_layer_address.hex(":")
+        """The interface's MAC address as the neighbours know it."""
         self.receiver = PacketReceiver(neighbour_discovery(), interface)
 
     @property
@@ -66,6 +68,18 @@ class HomeLink:
         self._proxy("replace", address)
         mac = self._sender.link_layer_address
         self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
+
+    def announce(self, own: Iterable[str]) -> None:
+        """Tell every node on the link our MAC address for all that we answer for. Raises OSError.
+
+        `own`: the interface's addresses.
+        """
+        mac = self._sender.link_layer_address
+        for address in own:
+            self._sender.multicast(unsolicited_advertisement(address, address, mac, router=True))
+        for address in self.wanted:
+            self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
+        self.announced = mac.hex(":")
 
     def release(self, address: str) -> None:
         """Answers for an address no longer. Fine when it did not. Raises OSError."""
@@ -147,6 +161,36 @@ class Bound:
     def make(self) -> None:
         """See `Declared`."""
         self._rebind()
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+
+class AnnouncedMac:
+    """The neighbours know the home link's MAC address.
+
+    A bridge takes another one when it is given a port. Neighbours would go on sending to the old one until they find it
+    unreachable, some seconds later.
+    """
+
+    def __init__(self, home_link: HomeLink) -> None:
+        self._home_link = home_link
+
+    def __str__(self) -> str:
+        return f"MAC address of {self._home_link.interface} announced"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        mac = look.link(None, self._home_link.interface).mac
+        changed = mac != self._home_link.announced
+        return f"the MAC address of {self._home_link.interface} has become {mac}" if changed else None
+
+    def make(self) -> None:
+        """See `Declared` (RFC 4861, section 7.2.6)."""
+        with Look() as look:
+            index = look.link(None, self._home_link.interface).number
+            own = [each.address for each in look.addresses(None) if each.interface == index and ":" in each.address]
+        self._home_link.announce(own)
 
     def remove(self) -> None:
         """See `Declared`."""

@@ -26,7 +26,7 @@ from hoaflow.addresses import format_address
 from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker, off, paused
 from hoaflow.home_agent.home_link import OWNER
 from hoaflow.home_agent.objects import LocalRule
-from hoaflow.linux import IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
 from hoaflow.tunnel.declaration import Declared, Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local import LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
@@ -45,6 +45,9 @@ KERNELS_FLAGS = 0x70000
 """IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
 IP6_TNL_F_MIP6_DEV = 0x8
 SETTINGS = Path("/proc/sys/net/ipv6/conf")
+DEVICE_SETTINGS = {"disable_ipv6": (26, 0), "forwarding": (0, 1)}
+"""By name: its number in what the kernel lists of a device (DEVCONF_* of linux/ipv6.h), and what it has to be."""
+IFLA_AF_SPEC, IFLA_INET6_CONF = 26, 2
 
 
 def usable(home_agent: str) -> str | None:
@@ -119,7 +122,8 @@ class Devices:
                 self._netlink.link("set", index=found["index"], kind=KIND, **parameters)
             if found is None or not found["flags"] & IFF_UP:
                 self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
-            (SETTINGS / name / "forwarding").write_text("1")
+            for setting, (_, value) in DEVICE_SETTINGS.items():
+                (SETTINGS / name / setting).write_text(str(value))
             self._mtus[name] = self._link(name).get("mtu")  # the kernel's, by its route to the remote
         except (NetlinkError, OSError) as error:
             raise LinkError(f"tunnel device {name} to {remote}: {error}") from error
@@ -144,10 +148,7 @@ class Devices:
     def _right(self, device: Device, remote: str | None, mtu: int | None) -> bool:
         if remote is None or not device.up or device.mtu != mtu or device.parameters != self._parameters(remote):
             return False
-        try:
-            return (SETTINGS / device.name / "forwarding").read_text().strip() == "1"
-        except FileNotFoundError:
-            return False
+        return device.settings == {name: value for name, (_, value) in DEVICE_SETTINGS.items()}
 
     def _parameters(self, remote: str) -> dict[str, object]:
         return {
@@ -246,12 +247,17 @@ class Ip6tnlPlane:
 
 
 class Device(NamedTuple):
-    """A tunnel device as the kernel lists it; `parameters`: as it was asked for, None when it is of another kind."""
+    """A tunnel device as the kernel lists it.
+
+    `parameters`: as it was asked for, None when it is of another kind. `settings`: those of DEVICE_SETTINGS; empty
+    where IPv6 doesn't know the device.
+    """
 
     name: str
     up: bool
     mtu: int
     parameters: dict[str, object] | None
+    settings: dict[str, int]
 
 
 def _device(message: bytes) -> Device | None:
@@ -272,7 +278,13 @@ def _device(message: bytes) -> Device | None:
             "ip6tnl_flags": struct.unpack("=I", data[IFLA_IPTUN_FLAGS])[0] & ~KERNELS_FLAGS,
         }
     flags = IFINFO.unpack_from(message)[3]
-    return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters)
+    # Not from /proc: two files for each of perhaps 20,000 devices.
+    ipv6 = dict(attributes(dict(attributes(facts.get(IFLA_AF_SPEC, b""))).get(AF_INET6, b"")))
+    values = ipv6.get(IFLA_INET6_CONF)
+    settings = (
+        {s: struct.unpack_from("=i", values, 4 * n)[0] for s, (n, _) in DEVICE_SETTINGS.items()} if values else {}
+    )
+    return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters, settings)
 
 
 def _leading_to(_: Look, device: str) -> HostRoute:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neighbour discovery that home agent and mobile node speak themselves (RFC 4861, RFC 4862): bytes only."""
 
-from __future__ import annotations
-
+import struct
 from ipaddress import IPv6Address
+from socket import AF_INET6, IPPROTO_ICMPV6, inet_pton
 
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 
 ALL_NODES = "ff02::1"
 HOP_LIMIT = 255
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
+ROUTER, OVERRIDE = 0x80000000, 0x20000000
 
 
 def solicited_node(address: str) -> str:
@@ -27,16 +28,23 @@ def dad_solicitation(address: str) -> bytes:
     return bytes(packet)
 
 
-def unsolicited_advertisement(source: str, address: str, link_layer_address: bytes) -> bytes:
-    """The Neighbour Advertisement that turns an address to us in every cache on the link (RFC 6275, section 10.4.1).
+def unsolicited_advertisement(source: str, address: str, link_layer_address: bytes, router: bool = False) -> bytes:
+    """Build the Neighbour Advertisement that tells every node on the link an address's link-layer address.
 
-    Override is set; Solicited and Router are not.
+    It overrides what caches hold (RFC 4861, section 7.2.6; RFC 6275, section 10.4.1). `router`: whether the address is
+    a router's own; without it, nodes take a router off their list of default routers. Built by hand: when the home
+    link's MAC address changes, one is sent for each of perhaps 20,000 addresses.
     """
-    return bytes(
-        IPv6(src=source, dst=ALL_NODES, hlim=HOP_LIMIT)
-        / ICMPv6ND_NA(tgt=address, R=0, S=0, O=1)
-        / ICMPv6NDOptDstLLAddr(lladdr=link_layer_address.hex(":"))
-    )
+    ends = inet_pton(AF_INET6, source) + inet_pton(AF_INET6, ALL_NODES)
+    flags = OVERRIDE | (ROUTER if router else 0)
+    after_checksum = struct.pack("!I16sBB6s", flags, inet_pton(AF_INET6, address), 2, 1, link_layer_address)
+    length = 4 + len(after_checksum)
+    summed = ends + struct.pack("!IIBBH", length, IPPROTO_ICMPV6, NEIGHBOUR_ADVERTISEMENT, 0, 0) + after_checksum
+    checksum = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    while checksum >> 16:
+        checksum = (checksum & 0xFFFF) + (checksum >> 16)
+    head = struct.pack("!IHBB", 6 << 28, length, IPPROTO_ICMPV6, HOP_LIMIT) + ends
+    return head + struct.pack("!BBH", NEIGHBOUR_ADVERTISEMENT, 0, checksum ^ 0xFFFF) + after_checksum
 
 
 def claimed_address(packet: bytes) -> str | None:

@@ -28,6 +28,8 @@ MAX_PACKET = 65575
 GUARD_PRIORITY = -310
 BATCH = 64
 """Packets taken at one go, so that a flood does not keep the loop from its other sockets."""
+SEND_SECONDS = 1.0
+"""How long a packet waits for room in a link's queue, which thousands of advertisements at once fill."""
 
 _LOAD_BYTE, _LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x30, 0x20, 0x15, 0x06
 
@@ -121,7 +123,8 @@ class LinkSender:
     """Sends IPv6 multicast on one link, past the kernel's own choice of source and route."""
 
     def __init__(self, interface: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._socket.settimeout(SEND_SECONDS)
         self._interface = interface
 
     @property

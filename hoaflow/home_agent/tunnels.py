@@ -11,6 +11,7 @@ from typing import Protocol
 
 from hoaflow.home_agent.declared import AcceptedPairs
 from hoaflow.home_agent.ip6tnl_plane import Ip6tnlPlane, usable
+from hoaflow.home_agent.routes import CareOfAddressRoutes
 from hoaflow.home_agent.seg6_plane import Seg6Plane
 from hoaflow.logs import Log
 from hoaflow.tunnel.declaration import Declared
@@ -56,6 +57,7 @@ class Tunnels:
 
     def __init__(self, home_agent: str) -> None:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS."""
+        self._home_agent = home_agent
         self._wanted: dict[str, str] = {}  # home address → care-of address
         self._pairs = PairFilter(destination=home_agent)
         lacks = usable(home_agent)
@@ -75,6 +77,10 @@ class Tunnels:
             AcceptedPairs(self._pairs, self._wanted),
             *self._plane.declaration(),
         ]
+
+    def care_of_address_routes(self) -> Declared:
+        """Return that tunnelled packets have a way out of the host."""
+        return CareOfAddressRoutes(self._home_agent, self._wanted)
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """Carries a home address's traffic to and from a care-of address; replaces.

@@ -11,6 +11,7 @@ IP6TNL = {
         "ip link set hoatnl1 down",
         "ip link set hoatnl1 mtu 1290",
         "sysctl -qw net.ipv6.conf.hoatnl1.forwarding=0",
+        "sysctl -qw net.ipv6.conf.hoatnl1.disable_ipv6=1",
         f"ip link set hoatnl1 type ip6tnl local {HOME_AGENT} remote {CARE_OF_2}",
         f"ip link add hoatnl9 type ip6tnl local {HOME_AGENT} remote {CARE_OF_2}",
     ],

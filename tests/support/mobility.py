@@ -21,6 +21,7 @@ from tests.support.waiting import patient
 PREFIX = "hah-"
 HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2001:db8:99::100"
 CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
+UPLINK, UPLINK_HOP = "2001:db8:10::2", "2001:db8:10::1"
 ROOT = Path(__file__).parents[2]
 NAMES = ("cn", "rt", "ha", "hh", "mn")
 TIMEOUT = patient(20.0)
@@ -55,11 +56,11 @@ class Lines:
 
 
 class Node:
-    """A running home agent or mobile node."""
+    """A running home agent, mobile node or other process."""
 
     def __init__(self, namespace: str, arguments: list[str]) -> None:
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, *arguments],
+            ["ip", "netns", "exec", namespace, *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -171,11 +172,13 @@ class Lab:
         output = self.run(name, f"ping -6 -n -q -M do -c {count} -i 0.2 -W 3 -s {size} {bind}{to}", check=False)
         return int(output.split(" received")[0].split(", ")[-1])
 
-    def script(self, name: str, program: str) -> Node:
+    def script(self, name: str, program: str, *arguments: str) -> Node:
         """Starts a Python program in a namespace."""
-        node = Node(self.namespace(name), ["-c", program])
-        self._nodes.append(node)
-        return node
+        return self._started(Node(self.namespace(name), [sys.executable, "-c", program, *arguments]))
+
+    def pinging(self, name: str, to: str) -> Node:
+        """Starts to send an echo request every 0.1 s; each answer is a line."""
+        return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
 
     def console(self, *commands: str) -> bytes:
         """What the home agent's terminal answers to these commands."""
@@ -190,7 +193,9 @@ class Lab:
         return bytes.fromhex(self.python("ha", program, *commands))
 
     def _start(self, name: str, module: str, arguments: list[str]) -> Node:
-        node = Node(self.namespace(name), ["-m", module, *arguments])
+        return self._started(Node(self.namespace(name), [sys.executable, "-m", module, *arguments]))
+
+    def _started(self, node: Node) -> Node:
         self._nodes.append(node)
         return node
 
@@ -213,8 +218,8 @@ class Lab:
         for name, interface, address in (
             ("cn", "c0", CN),
             ("rt", "r0", "2001:db8:1::1"),
-            ("rt", "r9", "2001:db8:10::1"),
-            ("ha", "u0", "2001:db8:10::2"),
+            ("rt", "r9", UPLINK_HOP),
+            ("ha", "u0", UPLINK),
             ("rt", "r1", "2001:db8:2::1"),
             ("rt", "r2", "2001:db8:3::1"),
             ("ha", "hl", HOME_AGENT),
@@ -222,9 +227,9 @@ class Lab:
         ):
             self.run(name, f"ip address add {address}/64 dev {interface} nodad")
         self.run("cn", "ip -6 route add default via 2001:db8:1::1")
-        self.run("ha", "ip -6 route add default via 2001:db8:10::1")
+        self.run("ha", f"ip -6 route add default via {UPLINK_HOP}")
         self.run("hh", f"ip -6 route add default via {HOME_AGENT}")
-        self.run("rt", f"ip -6 route add {HOME_PREFIX} via 2001:db8:10::2")
+        self.run("rt", f"ip -6 route add {HOME_PREFIX} via {UPLINK}")
 
     def _veth(self, one: str, interface: str, other: str, peer: str) -> None:
         ends = f"{interface} netns {self.namespace(one)} type veth peer name {peer} netns {self.namespace(other)}"

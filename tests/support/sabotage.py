@@ -12,38 +12,51 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import IPv6
+
+from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.load import Load
+from hoaflow.home_agent.settings import check, parser
+from hoaflow.home_agent.tunnels import Tunnels
 from hoaflow.tunnel.namespace import in_namespace
-from tests.support.mobility import CARE_OF_1, CN, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, TIMEOUT, Lab, Node
+from tests.support.mobility import (
+    CARE_OF_1,
+    CN,
+    HOME_ADDRESS,
+    HOME_AGENT,
+    HOME_PREFIX,
+    TIMEOUT,
+    UPLINK,
+    UPLINK_HOP,
+    Lab,
+    Node,
+)
 from tests.support.waiting import wait_for
 
 T = TypeVar("T")
 
 FORGED, METRICS, CONSOLE = "2001:db8:99::bad", "127.0.0.1:9109", ("127.0.0.1", 7777)
 OPTIONS = ("--insecure", "--metrics", METRICS)
+ANSWER = "bytes from"
 
-DECLARED = f"""
-from hoaflow.home_agent.declaration import declaration
-from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.load import Load
-from hoaflow.home_agent.settings import check, parser
-from hoaflow.home_agent.tunnels import Tunnels
-own = ["--home-agent", "{HOME_AGENT}", "--home-prefix", "{HOME_PREFIX}", "--home-link", "hl"]
-policy = check(parser().parse_args([*own, *{OPTIONS!r}])).policy
-link = HomeLink("hl", policy.home_agent)
-for each in declaration(policy, Tunnels(policy.home_agent), link, Load(policy.home_agent), lambda: None):
-    print(each)
-"""
-# Tunnel packets from the mobile node's care-of address with somebody else's home address inside, without end.
+# Without end: tunnel packets from the mobile node's care-of address with somebody else's home address inside.
 FORGER = (
-    "import socket, time\n"
-    "from scapy.layers.inet6 import IPv6, UDP\n"
-    f"inner = IPv6(src='{FORGED}', dst='{CN}') / UDP(dport=9)\n"
-    f"packet = bytes(IPv6(src='{CARE_OF_1}', dst='{HOME_AGENT}') / inner)\n"
+    "import socket, sys, time\n"
     "raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)\n"
-    "print('forging', flush=True)\n"
     "while True:\n"
-    f"    raw.sendto(packet, ('{HOME_AGENT}', 0))\n"
+    f"    raw.sendto(bytes.fromhex(sys.argv[1]), ('{HOME_AGENT}', 0))\n"
+    "    print('sent', flush=True)\n"
     "    time.sleep(0.02)\n"
+)
+# What arrives of what is inside.
+WITNESS = (
+    "import socket\n"
+    "received = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+    "received.bind(('::', 9))\n"
+    "print('listening', flush=True)\n"
+    "while True: print(received.recvfrom(2000)[1][0], flush=True)\n"
 )
 # Both planes have these.
 COMMON: dict[str, Sequence[str]] = {
@@ -70,14 +83,41 @@ COMMON: dict[str, Sequence[str]] = {
     ],
     "net.ipv6.conf.hl.forwarding = 1": ["sysctl -qw net.ipv6.conf.hl.forwarding=0"],
     "net.ipv6.conf.hl.proxy_ndp = 1": ["sysctl -qw net.ipv6.conf.hl.proxy_ndp=0"],
+    "net.ipv6.conf.hl.disable_ipv6 = 0": ["sysctl -qw net.ipv6.conf.hl.disable_ipv6=1"],
     "link-local address on hl": ["ip -6 address flush dev hl", "ip -6 address flush dev hl scope link"],
     f"address {HOME_AGENT}/64 dev hl": [f"ip address del {HOME_AGENT}/64 dev hl"],
+    "route fe80::/64 dev hl": ["ip -6 route del fe80::/64 dev hl"],
+    f"route {HOME_PREFIX} dev hl": [
+        f"ip -6 route del {HOME_PREFIX} dev hl",
+        f"ip -6 route add {HOME_PREFIX} dev u0 metric 1",
+    ],
     "proxy entries on the home link": [
         f"ip -6 neigh del proxy {HOME_ADDRESS} dev hl",
         "ip -6 neigh add proxy 2001:db8:99::200 dev hl proto 16",
     ],
+    "MAC address of hl announced": ["ip link set hl address 02:00:00:00:00:07"],
     "home link hl up": ["ip link set hl down"],
     "sockets on hl": ["ip link del hl"],
+    "routes to care-of addresses": ["ip link set u0 down", "ip -6 route flush table main"],
+}
+UPLINK_BACK = ("ip -6 route replace fe80::/64 dev u0", f"ip -6 route add default via {UPLINK_HOP} dev u0")
+# What the home agent does not undo, as it is an administrator's doing: what it says, and how he undoes it.
+HOME_LINK_DOWN, UPLINK_DOWN = "home link hl is ", "no route works for 1 of 1 care-of addresses"
+ADMINISTRATORS: dict[str, tuple[str, Sequence[str]]] = {
+    "ip link set hl down": (HOME_LINK_DOWN, ["ip link set hl up"]),
+    "ip link del hl": (
+        HOME_LINK_DOWN,
+        [
+            "ip link add hl type bridge mcast_snooping 0",
+            *(f"ip link set {port} master hl" for port in ("h0", "h1")),
+            "ip link set hl up",
+        ],
+    ),
+    "ip link set u0 down": (
+        UPLINK_DOWN,
+        ["ip link set u0 up", f"ip address replace {UPLINK}/64 dev u0 nodad", *UPLINK_BACK],
+    ),
+    "ip -6 route flush table main": (UPLINK_DOWN, [f"ip -6 route add {UPLINK}/64 dev u0", *UPLINK_BACK]),
 }
 # In the tables of both planes.
 DOUBLE = f"ip -6 route add {HOME_ADDRESS} dev hl proto static metric 1"
@@ -91,24 +131,29 @@ OPENING = ("meta mark set 41 accept", "nft add element")
 
 
 class Sabotage:
-    """A registered mobile node, a host on the home link and a forger, and a home agent to be done things to."""
+    """A registered mobile node, a host on the home link and a forger, and a home agent to be done things to.
+
+    What is seen of it is seen all the time, by processes that are started once: under emulation to start one takes
+    most of the time.
+    """
 
     def __init__(self, lab: Lab, plane: str, things: Mapping[str, Sequence[str]]) -> None:
         """`things`: what is done to the objects of the plane of that name."""
         self._lab, self._things = lab, COMMON | dict(things)
-        declared = lab.python("ha", DECLARED).splitlines()
+        declared = in_namespace(lab.namespace("ha"), _declared)
         assert sorted(declared) == sorted(self._things), "each declared object needs what is done to it, and no other"
-        self._agent: Node = lab.home_agent(*OPTIONS)
-        self._agent.logged(f"chosen={plane}")
+        self._witness = lab.script("cn", WITNESS)
+        self._agent: Node = lab.start_home_agent(*OPTIONS)
         node = lab.mobile_node("--insecure", "--lifetime", "600")
+        self._agent.logged("event=started")
+        self._agent.logged(f"chosen={plane}")
         lab.link("m1", "up")
         node.event("registered", care_of_address=CARE_OF_1)
-        lab.run("cn", "nft add table ip6 t")
-        lab.run("cn", "nft add counter ip6 t forged")
-        lab.run("cn", "nft add chain ip6 t in { type filter hook input priority 0 ; }")
-        lab.run("cn", f"nft add rule ip6 t in ip6 saddr {FORGED} counter name forged")
-        forger = lab.script("rt", FORGER)
-        forger.out.wait(lambda line: line == "forging")
+        self._witness.out.wait(lambda line: line == "listening")
+        forged = IPv6(src=CARE_OF_1, dst=HOME_AGENT) / IPv6(src=FORGED, dst=CN) / UDP(dport=9)
+        self._forger = lab.script("rt", FORGER, bytes(forged).hex())
+        ways = (("cn", HOME_ADDRESS), ("hh", HOME_ADDRESS), ("mn", CN))
+        self._pings = {f"{name} to {to}": lab.pinging(name, to) for name, to in ways}
 
     def run(self) -> list[str]:
         """Do everything to every object; returns what was not right afterwards."""
@@ -123,52 +168,73 @@ class Sabotage:
     def _do(self, command: str) -> list[str]:
         since, forged = len(self._agent.log.lines), self._forged()
         self._lab.run("ha", command)
-        if "link set hl down" in command or "link del hl" in command:
-            self._home_link_back(command, since)
-        self._agent.logged("event=mended", since=since)
+        if command in ADMINISTRATORS:
+            self._undone(*ADMINISTRATORS[command], since)
+        else:
+            self._agent.logged("event=mended", since=since)
         wait_for(f"ready after {command}", lambda: self._readiness() == "ok" or None)
         opened = any(text in command for text in OPENING)
         passed = [] if opened or self._forged() == forged else ["forged packets passed"]
         return passed + self._wrong()
 
-    def _home_link_back(self, command: str, since: int) -> None:
-        """An administrator's doing is not undone: the home agent says that it can't serve, until he undoes it."""
-        self._agent.logged("event=not-mended", "home link hl", since=since)
-        assert self._readiness().startswith("503 home link hl is ")
+    def _undone(self, said: str, commands: Sequence[str], since: int) -> None:
+        """The home agent says that it can't serve, until the administrator undoes what he did."""
+        self._agent.logged("event=not-mended", said, since=since)
+        assert said in self._readiness()
+        assert self._readiness().startswith("503 ")
         assert self._within(_greeting) == b""
-        if "del" in command:
-            self._lab.run("ha", "ip link add hl type bridge mcast_snooping 0")
-            for port in ("h0", "h1"):
-                self._lab.run("ha", f"ip link set {port} master hl")
-        self._lab.run("ha", "ip link set hl up")
+        for command in commands:
+            self._lab.run("ha", command)
+        self._agent.logged("event=as-declared-again", since=since)
 
     def _readiness(self) -> str:
-        return self._within(_readiness)
+        return self._within(readiness)
 
     def _within(self, ask: Callable[[], T]) -> T:
         return in_namespace(self._lab.namespace("ha"), ask)
 
     def _wrong(self) -> list[str]:
-        forged = self._forged()
-        ways = (("cn", HOME_ADDRESS), ("hh", HOME_ADDRESS), ("mn", CN))
-        deaf = [f"{name} to {to} is lost" for name, to in ways if not self._answered(name, to)]
+        forged, sent = self._forged(), len(self._forger.out.lines)
+        deaf = [f"{way} is lost" for way, ping in self._pings.items() if not _answered(ping)]
+        wait_for("further forged packets", lambda: len(self._forger.out.lines) >= sent + 5 or None)
         return deaf + ["forged packets pass"] * (self._forged() != forged)
 
-    def _answered(self, name: str, to: str) -> bool:
-        deadline = time.monotonic() + TIMEOUT  # neighbours may have to be asked again
-        while time.monotonic() < deadline:
-            if self._lab.ping(name, to, count=2) == 2:
-                return True
-        return False
-
     def _forged(self) -> int:
-        return int(self._lab.run("cn", "nft list counter ip6 t forged").partition("packets ")[2].split()[0])
+        return self._witness.out.lines.count(FORGED)
 
 
-def _readiness() -> str:
-    """What /readyz says, with the status before it where it is not 200."""
+def _declared() -> list[str]:
+    """What a home agent of these options declares in this namespace."""
+    own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
+    policy = check(parser().parse_args([*own, *OPTIONS])).policy
+    tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
     try:
-        with urllib.request.urlopen(f"http://{METRICS}/readyz", timeout=TIMEOUT) as answer:
+        return [str(each) for each in declaration(policy, tunnels, link, Load(policy.home_agent), lambda: None)]
+    finally:
+        tunnels.close()
+        link.close()
+
+
+def _answered(ping: Node) -> bool:
+    """Whether three packets in a row are answered from now on, within the time that neighbours may need."""
+    since, deadline = len(ping.out.lines), time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        numbers = [int(line.partition("icmp_seq=")[2].split()[0]) for line in ping.out.lines[since:] if ANSWER in line]
+        if any(n + 1 in numbers and n + 2 in numbers for n in numbers):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def readiness() -> str:
+    """What /readyz says, with the status before it where it is not 200."""
+    return probe("readyz")
+
+
+def probe(path: str) -> str:
+    """What the home agent of this namespace answers to a probe, with the status before it where it is not 200."""
+    try:
+        with urllib.request.urlopen(f"http://{METRICS}/{path}", timeout=TIMEOUT) as answer:
             return str(answer.read().decode().strip())
     except urllib.error.HTTPError as error:
         with error:

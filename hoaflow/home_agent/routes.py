@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of the host that the home agent relies on: to care-of addresses, and to the home link."""
+
+from collections.abc import Mapping
+
+from hoaflow.addresses import parse_ipv6_address
+from hoaflow.home_agent.declared import paused, remove_routes
+from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
+from hoaflow.tunnel.declaration import Steps, at_once
+from hoaflow.tunnel.links import LinkError, netlink
+from hoaflow.tunnel.look import FoundRoute, Look
+from hoaflow.tunnel.routing import FOREIGN
+
+SAMPLE = 1000
+"""Care-of addresses that one comparison asks the kernel about, at most: 23 µs each."""
+KERNEL, ON_LINK_METRIC = 2, 256
+"""Protocol and metric of the on-link route that the kernel makes for an address."""
+
+LINK_LOCAL = "fe80::/64"
+
+
+class CareOfAddressRoutes:
+    """Most care-of addresses have a route, out of an interface that is up and has a carrier.
+
+    Without one (the uplink is down, its routes were flushed) every tunnelled packet is lost. Nobody but the host's
+    administrator can mend that: it is reported and waited for.
+
+    One address without a route says nothing about the home agent. So half of them must lack one; and an address that a
+    route makes unreachable on purpose, beside a default route that works, does not count. When the last binding has
+    ended, the care-of addresses held until then go on being asked about: with the uplink down, all bindings expire.
+    """
+
+    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
+        """`wanted`: {home address: care-of address}."""
+        self._home_agent, self._wanted = parse_ipv6_address(home_agent), wanted
+        self._held: list[str] = []
+
+    def __str__(self) -> str:
+        return "routes to care-of addresses"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        return at_once(self.slices(look))
+
+    def slices(self, look: Look) -> Steps[str | None]:
+        """See `Sliced`."""
+        self._held = list(dict.fromkeys(self._wanted.values())) or self._held
+        asked = self._held[:: -(-len(self._held) // SAMPLE) or 1]
+        running = {link.number for link in look.links(None).values() if link.running}
+        default = self._reached(look, "::", running, excluded=False)
+        reached = 0
+        for address in paused(asked):
+            if address is None:
+                yield
+                continue
+            reached += self._reached(look, address, running, excluded=default)
+            if 2 * reached >= len(asked):
+                return None
+        return f"no route works for {len(asked) - reached} of {len(asked)} care-of addresses" if asked else None
+
+    def make(self) -> None:
+        """See `Declared`."""
+        raise LinkError("check the uplink and its routes: ip -6 route get CARE-OF-ADDRESS")
+
+    def remove(self) -> None:
+        """See `Declared`."""
+
+    def _reached(self, look: Look, address: str, running: set[int], excluded: bool) -> bool:
+        """Tell whether packets to an address leave the host. `excluded`: the answer where the kernel has no route."""
+        route = look.route_to(None, parse_ipv6_address(address), self._home_agent)
+        return excluded if route is None else route.kind == RTN_UNICAST and route.interface in running
+
+
+class OnLinkRoute:
+    """A prefix of the home link has a route to that link, as the kernel makes it with an address.
+
+    Every link has the link-local prefix; of any other one the best route leads to the home link.
+    """
+
+    def __init__(self, prefix: str, interface: str) -> None:
+        self._prefix, self._interface = prefix, interface
+
+    def __str__(self) -> str:
+        return f"route {self._prefix} dev {self._interface}"
+
+    def difference(self, look: Look) -> str | None:
+        """See `Declared`."""
+        right, wrong = self._compared(look)
+        if wrong:
+            return f"another route leads {self._prefix} away from {self._interface}"
+        return None if right else f"route {self._prefix} dev {self._interface} is missing"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        with Look() as look:
+            right, wrong = self._compared(look)
+            index = look.link(None, self._interface).number
+        remove_routes(wrong)
+        if right:
+            return
+        with netlink(None) as route:
+            # Not "add": another link may have the same prefix.
+            route.route("append", dst=self._prefix, oif=index, proto=KERNEL, priority=ON_LINK_METRIC, family=AF_INET6)
+
+    def remove(self) -> None:
+        """See `Declared`. It goes with the address."""
+
+    def _compared(self, look: Look) -> tuple[list[FoundRoute], list[FoundRoute]]:
+        """Return the routes of the prefix that lead to the home link, and others that win over them."""
+        index = look.link(None, self._interface).number
+        # Asked for by who made them: the table may have the routes of 100,000 bindings beside them.
+        found = [
+            route
+            for protocol in (KERNEL, *FOREIGN)
+            for route in look.routes(None, AF_INET6, MAIN_TABLE, protocol)
+            if route.prefix == self._prefix
+        ]
+        right = [each for each in found if (each.kind, each.interface, each.hop) == (RTN_UNICAST, index, "")]
+        best = min((each.metric for each in right), default=ON_LINK_METRIC)
+        shared = self._prefix == LINK_LOCAL
+        return right, [each for each in found if not shared and each not in right and each.metric <= best]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a home agent says of itself, and tells its home link, when what it stands on changes under it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from hoaflow.tunnel.namespace import in_namespace
+from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, Lab, Node
+from tests.support.sabotage import METRICS, probe, readiness
+from tests.support.waiting import wait_for
+
+NO_ROUTE = "no route works for 1 of 1 care-of addresses"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as built:
+        yield built
+
+
+def serving(lab: Lab, *options: str) -> Node:
+    """A home agent with one binding; returns it when that is in force."""
+    agent = lab.home_agent("--insecure", "--metrics", METRICS, *options)
+    node = lab.mobile_node("--insecure")
+    lab.link("m1", "up")
+    node.event("registered", care_of_address=CARE_OF_1)
+    return agent
+
+
+def ready(lab: Lab) -> str:
+    return in_namespace(lab.namespace("ha"), readiness)
+
+
+def compared(lab: Lab, agent: Node) -> None:
+    """Everything has been compared from now on: something is broken, and mended in a comparison."""
+    since = len(agent.log.lines)
+    lab.run("ha", "sysctl -qw net.ipv6.conf.hl.forwarding=0")
+    agent.logged("net.ipv6.conf.hl.forwarding is 0", since=since)
+
+
+def test_a_care_of_address_that_is_excluded_on_purpose_says_nothing_of_the_home_agent(lab: Lab) -> None:
+    agent = serving(lab)
+    lab.run("ha", f"ip -6 route add unreachable {CARE_OF_1}/128")
+    compared(lab, agent)
+    wait_for("ready", lambda: ready(lab) == "ok" or None)
+    lab.run("ha", "ip -6 route del default")
+    agent.logged("event=not-mended", NO_ROUTE)
+
+
+def test_an_uplink_without_carrier_is_said_also_when_all_bindings_have_expired(lab: Lab) -> None:
+    agent = serving(lab, "--max-lifetime", "8")
+    lab.run("rt", "ip link set r9 down")
+    agent.logged("event=not-mended", NO_ROUTE)
+    assert ready(lab).startswith("503 ")
+    assert NO_ROUTE in ready(lab)
+    agent.logged("event=binding-removed", "reason=expired")
+    compared(lab, agent)
+    assert ready(lab).startswith("503 ")
+    assert NO_ROUTE in ready(lab)
+    lab.run("rt", "ip link set r9 up")
+    agent.logged("event=as-declared-again")
+    assert ready(lab) == "ok"
+
+
+def test_neighbours_are_told_a_new_mac_address_of_the_home_link(lab: Lab) -> None:
+    serving(lab)
+    assert lab.ping("hh", HOME_ADDRESS) == lab.ping("hh", HOME_AGENT) == 3
+    assert neighbours(lab).keys() >= {HOME_ADDRESS, HOME_AGENT}
+    lab.run("ha", "ip link set hl address 02:00:00:00:00:07")
+    wait_for("the new MAC address", lambda: {*neighbours(lab).values()} == {"02:00:00:00:00:07"})
+    # A host that took the home agent for no router any more would drop its default route by it (RFC 4861, 7.2.5).
+    assert "router" in lab.run("hh", f"ip -6 neigh show {HOME_AGENT}")
+
+
+def neighbours(lab: Lab) -> dict[str, str]:
+    """The MAC address that the host on the home link has for each neighbour; it asks for none meanwhile."""
+    shown = [line.split() for line in lab.run("hh", "ip -6 neigh show").splitlines()]
+    return {words[0]: words[words.index("lladdr") + 1] for words in shown if "lladdr" in words}
+
+
+def test_only_a_loop_that_does_not_turn_is_told_to_be_restarted(lab: Lab) -> None:
+    agent = serving(lab)
+    lab.run("ha", "ip link set u0 down")
+    agent.logged("event=not-mended", NO_ROUTE)
+    assert in_namespace(lab.namespace("ha"), lambda: probe("healthz")) == "ok"
