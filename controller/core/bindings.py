@@ -48,13 +48,18 @@ class Binding(Struct, frozen=True, gc=False):
 
 
 class Change(Enum):
-    """What an update did to the table."""
+    """What a report changed: of a binding, a home agent or a router's agent."""
 
-    ADDED = "added"
-    CHANGED = "changed"  # another care-of address or home agent, or from now on withheld
-    REFRESHED = "refreshed"  # only lifetime or sequence number
+    ADDED = "added"  # not known before, or only from before a lease ended
+    CHANGED = "changed"  # of a binding: its care-of address or home agent, or that it is withheld now
+    REFRESHED = "refreshed"  # only the lifetime, the sequence number or the lease
     UNCHANGED = "unchanged"
     REMOVED = "removed"
+
+    @property
+    def is_news(self) -> bool:
+        """Tell whether it is more than a sign of life."""
+        return self in (Change.ADDED, Change.CHANGED, Change.REMOVED)
 
 
 class StaleSequence(HoaflowError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controller.core import reasons
+from controller.core.bindings import Change
 from controller.core.prefix_index import PrefixIndex
 from controller.core.reasons import Reason
 from hoaflow.addresses import Prefix, format_address, host
@@ -91,8 +92,8 @@ class HomeAgents:
 
     def announce(
         self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
-    ) -> HomeAgent:
-        """Create or renew. Idempotent, but that the lease starts anew: ``lease`` seconds from ``now``.
+    ) -> tuple[HomeAgent, Change]:
+        """Announce a home agent or renew its lease, which then ends ``lease`` seconds from ``now``. Idempotent.
 
         After a lapse the home agent counts as not synced until its next snapshot.
         Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
@@ -112,13 +113,18 @@ class HomeAgents:
         since = held.held_since if held is not None and unbroken else now
         synced = held is not None and unbroken and held.synced
         agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
+        change = Change.REFRESHED
+        if held is None or not unbroken:
+            change = Change.ADDED
+        elif news or held.status is not status:
+            change = Change.CHANGED
         self._home_agents[address] = agent
         if news:
             for prefix in () if held is None else held.home_prefixes:
                 self._by_prefix.remove(prefix, address)
             for prefix in home_prefixes:
                 self._by_prefix.put(prefix, address)
-        return agent
+        return agent, change
 
     def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
         """Return the home agents other than ``address`` that hold addresses of ``home_prefixes``."""

@@ -52,19 +52,20 @@ class Offload:
 
     def announce(
         self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
-    ) -> HomeAgent:
+    ) -> tuple[HomeAgent, Change]:
         """A bridge announces its home agent or renews its lease (``lease`` seconds). Idempotent.
 
-        Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for another's home prefix.
+        Returns the home agent, and what has changed. Raises Refused for addresses that can't be a home agent's,
+        PrefixesOverlap for another's home prefix.
         """
         check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
         moved = before is None or before.home_prefixes != home_prefixes
         replaced = self.home_agents.overlapping(address, home_prefixes) if moved else []
-        home_agent = self.home_agents.announce(address, home_prefixes, lease, status, now)
+        home_agent, change = self.home_agents.announce(address, home_prefixes, lease, status, now)
         for each in replaced:
             self._forget(each, now)
-        if before is None or not before.lease_held(now) or before.status is not status:
+        if change is Change.ADDED or before is None or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
             held = self.registrations.of_home_agent(address)
@@ -73,7 +74,7 @@ class Offload:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
             self._updates.doom(list(self.bindings.all_covering(host(address))), "home-agent-address")
         self._review(now, None if replaced else [home_agent])
-        return home_agent
+        return home_agent, change
 
     def post(self, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
         """A bridge reports one binding. Idempotent. Of many at once not all need be ``told``, nor be ``urgent``.
@@ -136,23 +137,28 @@ class Offload:
         failures: dict[Prefix, str],
         now: float,
         macs: tuple[str, ...] | None = None,
-    ) -> None:
+    ) -> Change:
         """A tunnel agent says what backend and MAC addresses its router has, and what its kernel holds.
 
-        Failures of home addresses that have no binding are passed over: they are gone by now. Of many new ones not all
-        are told."""
+        Returns what has changed of that, but for the revision. Failures of home addresses that have no binding are
+        passed over: they are gone by now. Of many new ones not all are told.
+        """
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self.routers.heard_of(dpid, now)
-        before, was = router.tunnels.failures, (router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs)
-        if router.tunnels.agent_alive(now) and any(was) and was != (endpoints, flow, macs):
-            self._event("agent-changed", router=f"{dpid:016x}")
+        former, announced = router.tunnels.failures, router.tunnels.announced
+        was_alive = router.tunnels.agent_alive(now)
         router.hear_agent(now)
-        router.tunnels.macs = macs
-        self.activations.suspect(router.acknowledge(revision, endpoints, flow, failures, now))
-        news = ((address, reason) for address, reason in failures.items() if before.get(address) != reason)
+        self.activations.suspect(router.acknowledge(revision, endpoints, flow, macs, failures, now))
+        moved = announced != router.tunnels.announced
+        if was_alive and any(announced) and moved:
+            self._event("agent-changed", router=f"{dpid:016x}")
+        news = ((address, reason) for address, reason in failures.items() if former.get(address) != reason)
         for home_address, reason in islice(news, MOST_TOLD):
             self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
         self.review(router, now)
+        if not was_alive:
+            return Change.ADDED
+        return Change.CHANGED if moved or former != failures else Change.REFRESHED
 
     def hear_agent(self, dpid: int, now: float) -> Router:
         """A tunnel agent asks for its list. Raises UnknownRouter."""

@@ -136,6 +136,7 @@ class Router:
         revision: int,
         endpoints: dict[bytes, EndpointName],
         flow: FlowTunnelNames | None,
+        macs: tuple[str, ...] | None,
         failures: dict[Prefix, str],
         now: float,
     ) -> set[Prefix]:
@@ -146,6 +147,7 @@ class Router:
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
+        self.tunnels.macs = macs
         # Not before: an agent that only asks for its list has not said yet what its kernel has.
         self.tunnels.expected_until = None
         news = self.tunnels.acknowledge(revision, failures, now + self._timing.acknowledge_within)

@@ -61,6 +61,11 @@ class Tunnels:
         self.believed_until: float | None = None
 
     @property
+    def announced(self) -> tuple[dict[bytes, EndpointName], FlowTunnelNames | None, tuple[str, ...] | None]:
+        """What the agent has announced of its router: endpoints, `flow` backend, MAC addresses."""
+        return self.endpoints, self.flow, self.macs
+
+    @property
     def revision(self) -> int:
         """The newest revision that the agent can acknowledge."""
         return self.listed.revision if self.flow is None else self.listed.first_revision

@@ -32,10 +32,8 @@ from controller.rest.views.explanation import explanation_view
 COUNTERS_FRESH = 1.0
 # Seconds after which a call that waits for a binding looks at it again, even if no event named it.
 LOOK_AGAIN = 0.25
-# Changes; the rest are signs of life.
-CHANGES = frozenset({Change.ADDED, Change.CHANGED, Change.REMOVED})
 REFUSED = "refused"
-AUDITED = frozenset({change.value for change in CHANGES} | {REFUSED})
+NEWS = frozenset(change.value for change in Change if change.is_news)
 
 
 class BindingCalls:
@@ -76,7 +74,7 @@ class BindingCalls:
             raise
         self._measure(request, body, change, now)
         self._context.notify()
-        request.note({"subject": binding.home_address, "change": change.value}, change in CHANGES)
+        request.note({"subject": binding.home_address, "change": change.value}, change.is_news)
         if self._context.offload.held(binding.home_address) is None:
             return json_response(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
@@ -90,11 +88,11 @@ class BindingCalls:
         results: list[answers.BatchResult] = []
         urgent = len(body.bindings) <= FEW
         for items in self._context.batches(body.bindings):
-            told = sum(changes[change.value] for change in CHANGES) < MOST_TOLD
+            told = sum(changes[name] for name in NEWS) < MOST_TOLD
             results += [self._post_item(request, index, raw, now, changes, told, urgent) for index, raw in items]
-        self._context.offload.updated(sum(changes[change.value] for change in CHANGES))
+        self._context.offload.updated(sum(changes[name] for name in NEWS))
         self._context.notify()
-        request.note(changes, any(changes[name] for name in AUDITED))
+        request.note(changes, any(changes[name] for name in (*NEWS, REFUSED)))
         return json_response(answers.BatchResults(results))
 
     def _post_item(

@@ -58,14 +58,8 @@ class HomeAgentCalls:
         caller = request.caller
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
-        before = self._context.offload.home_agents.get(packed)
-        home_agent = self._context.offload.announce(packed, prefixes, body.lease, status, now)
-        renewed = (
-            before is not None
-            and before.lease_held(now)
-            and (before.home_prefixes, before.status) == (prefixes, status)
-        )
-        request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, changed=not renewed)
+        home_agent, change = self._context.offload.announce(packed, prefixes, body.lease, status, now)
+        request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, change.is_news)
         self._context.notify()
         return json_response(home_agent_view(home_agent, self._context.offload, now))
 

@@ -132,12 +132,9 @@ class RouterCalls:
         failures = dict(map(body.failure, in_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
-        was = None
-        if (router := self._context.offload.routers.get(number)) is not None:
-            was = router.tunnels.endpoints, router.tunnels.flow, router.tunnels.macs, router.tunnels.failures
-        self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
+        change = self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
         backend = "route" if endpoints else "none" if flow is None else "flow"
-        request.note({"backend": backend, "failed": len(failures)}, changed=was != (endpoints, flow, macs, failures))
+        request.note({"backend": backend, "failed": len(failures)}, change.is_news)
         self._context.notify()
         return json_response(answers.AgentLease(self._context.settings.agent_lease))
 

@@ -7,14 +7,17 @@ from controller.core.admission import NotAnnounced
 from controller.core.bindings import Change, StaleSequence
 from controller.core.departures import UNDER_WAY
 from controller.core.flows import Kind, MatchValue, match_value
+from controller.core.home_agents import Status
 from controller.core.tunnels import EndpointName
-from hoaflow.addresses import parse_prefix
+from hoaflow.addresses import Prefix, parse_prefix
 from tests.support.world import (
     DPID,
     ENDPOINTS,
     HOME_ADDRESS,
     HOME_ADDRESSES,
     HOME_AGENT,
+    HOME_PREFIX,
+    LEASE,
     PORTS,
     SECOND,
     TIMING,
@@ -240,3 +243,29 @@ def test_refreshes_do_not_pile_up(world: World) -> None:
         world.post(sequence=None, lifetime=86_400)
         world.deliver()
     assert len(world.offload.router(DPID).flows._work.later) < 200
+
+
+def test_an_announcement_says_what_it_changed(world: World) -> None:
+    def announce(status: Status = Status.UP, prefixes: tuple[Prefix, ...] = (HOME_PREFIX,)) -> Change:
+        return world.offload.announce(HOME_AGENT, prefixes, LEASE, status, world.now)[1]
+
+    assert announce() is Change.REFRESHED
+    assert announce(Status.DOWN) is Change.CHANGED
+    assert announce(Status.DOWN) is Change.REFRESHED
+    assert announce(prefixes=(HOME_PREFIX, parse_prefix("2001:db8:aa::/48"))) is Change.CHANGED
+    world.pass_time(LEASE + 1)
+    assert announce(prefixes=(HOME_PREFIX, parse_prefix("2001:db8:aa::/48"))) is Change.ADDED
+
+
+def test_an_acknowledgement_says_what_it_changed(world: World) -> None:
+    def acknowledge(failures: dict[Prefix, str], macs: tuple[str, ...] | None = None) -> Change:
+        return world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, failures, world.now, macs)
+
+    assert acknowledge({}) is Change.REFRESHED
+    assert acknowledge({HOME_ADDRESS: "no route"}) is Change.CHANGED
+    assert acknowledge({HOME_ADDRESS: "no route"}) is Change.REFRESHED
+    assert acknowledge({}) is Change.CHANGED
+    assert acknowledge({HOME_ADDRESSES[1]: "no route"}) is Change.REFRESHED, "it has no binding"
+    assert acknowledge({}, ("02:00:00:00:00:0c",)) is Change.CHANGED
+    world.pass_time(TIMING.agent_lease + 1)
+    assert acknowledge({}, ("02:00:00:00:00:0c",)) is Change.ADDED
