@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
+from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
 # Of so many bindings it is remembered since when they have been active: those that became so last.
@@ -36,19 +37,19 @@ class Activations:
     def __init__(self) -> None:
         self.unconfirmed: dict[Prefix, float | None] = {}
         self._since: OrderedDict[Prefix, float] = OrderedDict()  # the oldest first
-        self._untold: set[Prefix] = set()  # of the unconfirmed ones
+        self._quiet: set[Prefix] = set()  # of the unconfirmed ones
         self._suspects: dict[Prefix, None] = {}
 
-    def report(self, home_address: Prefix, now: float, told: bool = True) -> None:
-        """A binding has a new path. ``told``: whether its activation shall be told, too."""
+    def report(self, home_address: Prefix, now: float, urgency: Urgency = Urgency.ROUTINE) -> None:
+        """A binding has a new path; its activation is announced if that is."""
         self.forget(home_address)
         self.unconfirmed[home_address] = now
-        if not told:
-            self._untold.add(home_address)
+        if not urgency.has_event:
+            self._quiet.add(home_address)
 
     def tell(self, home_address: Prefix) -> None:
         """Somebody waits for this one to become active: that shall be told."""
-        self._untold.discard(home_address)
+        self._quiet.discard(home_address)
 
     def lose(self, home_addresses: Iterable[Prefix]) -> None:
         """Flows that these bindings should have are lost or refused."""
@@ -59,7 +60,7 @@ class Activations:
     def forget(self, home_address: Prefix) -> None:
         """The binding is gone."""
         self._since.pop(home_address, None)
-        self._untold.discard(home_address)
+        self._quiet.discard(home_address)
         self.unconfirmed.pop(home_address, None)
 
     def confirm(self, home_address: Prefix, sent: float | None, now: float) -> tuple[bool, Activation | None]:
@@ -71,10 +72,10 @@ class Activations:
         since = self.unconfirmed.pop(home_address, None)
         if not self.unconfirmed:
             self.unconfirmed.clear()  # dictionaries and sets keep the room of all that was ever in them
-        if home_address in self._untold:
-            self._untold.discard(home_address)
-            if not self._untold:
-                self._untold.clear()
+        if home_address in self._quiet:
+            self._quiet.discard(home_address)
+            if not self._quiet:
+                self._quiet.clear()
             return False, None
         self._since[home_address] = now
         if len(self._since) > REMEMBERED:

@@ -26,7 +26,8 @@ from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.tunnels import EndpointName, FlowTunnelNames
-from controller.core.updates import MOST_TOLD, SLICE, Updates
+from controller.core.updates import SLICE, Updates
+from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, host
 
 
@@ -76,8 +77,8 @@ class Offload:
         self._review(now, None if replaced else [home_agent])
         return home_agent, change
 
-    def post(self, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
-        """A bridge reports one binding. Idempotent. Of many at once not all need be ``told``, nor be ``urgent``.
+    def post(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
+        """A bridge reports one binding. Idempotent.
 
         Raises StaleSequence for an update older than what is held, or than what has just been removed: nothing changes.
         Raises Refused for a value that can't be taken: what was held of its home agent is withdrawn then, for that has
@@ -91,18 +92,18 @@ class Offload:
             self._updates.reject(binding, "stale-sequence", "post", now)
             raise
         except Refused as refused:
-            if self._updates.refuse(binding, str(refused), "post", now, told):
+            if self._updates.refuse(binding, str(refused), "post", now, urgency):
                 self._snapshots.note_removal(binding.home_address, binding.sequence)
             raise
         held = self.registrations.get(binding.home_address)
         if not gone:
             self._snapshots.note_update(binding.home_address)
-            return self._updates.put(binding, "post", now, told, urgent)
+            return self._updates.put(binding, "post", now, urgency)
         self._snapshots.note_removal(binding.home_address, binding.sequence)
         self._updates.note_departure(binding, held, now)
         self._updates.free_path(self.registrations.refused.remove(binding.home_agent, binding.home_address))
         if held is not None:
-            self._updates.drop(held, now, "deregistered", "post", binding, told)
+            self._updates.drop(held, now, "deregistered", "post", urgency, binding)
         return Change.REMOVED if held is not None else Change.UNCHANGED
 
     def snapshot(self, home_agent: bytes, now: float) -> AbstractContextManager[Snapshot]:
@@ -114,7 +115,7 @@ class Offload:
 
     def updated(self, changes: int) -> None:
         """A batch of reports has been worked off that had so many changes."""
-        if changes > MOST_TOLD:
+        if changes > MOST_EVENTS:
             self._event("bindings-updated", source="batch", changes=changes)
 
     def remove(self, home_address: Prefix, now: float) -> bool:
@@ -153,7 +154,7 @@ class Offload:
         if was_alive and any(announced) and moved:
             self._event("agent-changed", router=f"{dpid:016x}")
         news = ((address, reason) for address, reason in failures.items() if former.get(address) != reason)
-        for home_address, reason in islice(news, MOST_TOLD):
+        for home_address, reason in islice(news, MOST_EVENTS):
             self._event("tunnel-failed", home_address=home_address, router=f"{dpid:016x}", reason=reason)
         self.review(router, now)
         if not was_alive:

@@ -26,6 +26,7 @@ from controller.core.settlement import Look, Settlement
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
 from controller.core.units import Desired
+from controller.core.urgency import Urgency
 from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
@@ -86,16 +87,16 @@ class Reconciliation:
         """Tell whether the flow that was wanted with this key stands, and is not about to go."""
         return self._switch.is_active(key, now)
 
-    def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True) -> None:
+    def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgency: Urgency = Urgency.URGENT) -> None:
         """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of
-        which it may have no use any more. What is not urgent goes after all that is."""
+        which it may have no use any more."""
         if not self._known:
             return  # everything will be looked at
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
             if uplink_source(key) is None:  # others may have been withdrawn for the same uplink flow
                 self.rejections.remove(key)  # another flow deserves another try at once
-        self._work.touch(subject, leaving, urgent)
+        self._work.touch(subject, leaving, urgency)
 
     def _is_known(self, key: FlowKey) -> bool:
         """Tell whether the switch has or may get a flow with a key that is left, or has refused it, or others wait for
@@ -131,7 +132,7 @@ class Reconciliation:
         self._drifted.update(drifted)
         for key in changed:
             self.installed.adopt(key)
-            self.touch(key, urgent=False)
+            self.touch(key, urgency=Urgency.ROUTINE)
             if key not in self.installed:
                 self._touch_deserted(key)
 
@@ -206,7 +207,7 @@ class Reconciliation:
         """
         batch = self._batches.new()
         for subject in self._work.later.due(now, LOOKED_AT_ONCE):
-            self._work.touch(subject, urgent=False)
+            self._work.touch(subject, urgency=Urgency.ROUTINE)
         self._look_through(self._work.bulk, now, limit, batch)
         if not self._work.bulk:
             self._sweep(now, limit, batch)
@@ -290,18 +291,19 @@ class Reconciliation:
 
     def _look_through(self, queue: LookQueue, now: float, limit: int, batch: Batch) -> None:
         looks = LOOKED_AT_ONCE
+        urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
         while queue and looks and len(batch.changes) < limit:
             looks -= 1
             subject, leaving = queue.pop()
             since = self._work.pending.since(subject)
-            self._settlement.look(subject, leaving, Look(now, batch, queue is self._work.urgent, since))
+            self._settlement.look(subject, leaving, Look(now, batch, urgency, since))
 
     def _sweep(self, now: float, limit: int, batch: Batch) -> None:
         """Look at flows of an earlier life."""
         if self._settlement.sweep_at is not None and self._settlement.sweep_at <= now:
             self._settlement.sweep_at = None
             self.recheck_adopted()
-        looks, at = LOOKED_AT_ONCE, Look(now, batch, False, self._work.pending.since(SWEEP))
+        looks, at = LOOKED_AT_ONCE, Look(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
         while self._to_sweep and looks and len(batch.changes) < limit:
             looks -= 1
             key = self._to_sweep.pop()

@@ -18,10 +18,8 @@ from controller.core.reconciliation import Reconciliation
 from controller.core.registrations import Registrations
 from controller.core.switch_state import SwitchState
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
+from controller.core.urgency import MOST_URGENT, Urgency
 from hoaflow.addresses import Prefix
-
-# So many bindings at a time are looked at one by one, and before others that are waiting.
-FEW = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Router:
         if self.desired.set_ports(ports):
             self.flows.recheck()
 
-    def follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
+    def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         """A binding is to be looked at, for which there may be flows of ``former`` ones of the same home address."""
         if not (self.desired.takes_any or self.flows.installed.has_adopted):
             return  # anybody can connect such a switch: no binding's flows are there, and none comes
@@ -117,10 +115,10 @@ class Router:
             leaving += keys
             if self.tunnels.flow is None and keys.uplink in self.flows.installed:
                 self._last_served[keys.uplink] = each.home_address
-        self.flows.touch(binding.home_address, leaving, urgent)
+        self.flows.touch(binding.home_address, leaving, urgency)
         uplink = keys_of(binding).uplink
         if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
-            self.flows.touch(uplink, urgent=urgent)
+            self.flows.touch(uplink, urgency=urgency)
 
     def forget(self, home_address: Prefix) -> None:
         """A binding is gone, and with it what was counted for it."""
@@ -153,7 +151,7 @@ class Router:
         news = self.tunnels.acknowledge(revision, failures, now + self._timing.acknowledge_within)
         if moved:
             self.desired.forget_backends()
-        if moved or (flow is None and len(news) > FEW):
+        if moved or (flow is None and len(news) > MOST_URGENT):
             self.flows.recheck()
         elif flow is None:
             for home_address in sorted(news):
@@ -330,4 +328,4 @@ class Router:
         held = self._bindings.get(home_address)
         if held is not None:
             formers = [former.binding for former in self.tunnels.listed.formers(home_address)]
-            self.follow(held, (held, *formers), urgent=True)
+            self.follow(held, (held, *formers), Urgency.URGENT)

@@ -19,6 +19,7 @@ from controller.core.queues import Subject
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import Span, gate_renewal, renewal, span_until
 from controller.core.units import Desired, SharedUplink, Unit
+from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
@@ -32,7 +33,7 @@ class Look(NamedTuple):
 
     now: float
     batch: Batch
-    urgent: bool
+    urgency: Urgency
     since: int
 
 
@@ -120,7 +121,7 @@ class Settlement:
                 if not (exposed and flow.kind is Kind.VERIFY):
                     self._take_away(flow.key, at.now, changes)
         if unit.shared is not None:
-            self._work.touch(unit.shared, urgent=at.urgent, since=at.since)
+            self._work.touch(unit.shared, urgency=at.urgency, since=at.since)
 
     def _may_have(self, key: FlowKey) -> bool:
         """Tell whether the switch has a flow with this key, or one is on its way."""
@@ -166,7 +167,7 @@ class Settlement:
         else:
             users = self._desired.users(key, at.now)
         for home_address in users:
-            self._work.touch(home_address, urgent=at.urgent, since=at.since)
+            self._work.touch(home_address, urgency=at.urgency, since=at.since)
         return not users and self._delete(key, at, changes)
 
     def _settle_shared(self, key: FlowKey, uplink: SharedUplink, at: Look, changes: list[FlowChange]) -> bool:
@@ -185,7 +186,7 @@ class Settlement:
         elif news or key in self._going:
             self._going.discard(key)
             for member in uplink.members:
-                self._work.touch(member, urgent=at.urgent, since=at.since)
+                self._work.touch(member, urgency=at.urgency, since=at.since)
         if barred:
             return False
         if self._installed.standing(key, at.now) is None:

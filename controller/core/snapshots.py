@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
 from controller.core.bindings import Binding, Change, may_follow
 from controller.core.home_agents import HomeAgent
-from controller.core.updates import MOST_TOLD, SLICE, Updates
+from controller.core.updates import SLICE, Updates
+from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
 
@@ -89,7 +90,7 @@ class Snapshot:
             if self._is_outdated(binding):
                 result.unchanged += 1
                 continue
-            change = self._updates.put(binding, "snapshot", now, self._is_told)
+            change = self._updates.put(binding, "snapshot", now, self._urgency)
             if change is Change.ADDED:
                 result.added += 1
             elif change is Change.CHANGED:
@@ -109,7 +110,7 @@ class Snapshot:
                 continue
             if home_address not in self._present and home_address not in self._newer:
                 self._updates.note_departure(held, held, now)
-                self._updates.drop(held, now, "not-in-snapshot", "snapshot", told=self._is_told)
+                self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
                 result.removed += 1
         del self._to_compare[-SLICE:]
         # What is still held of an earlier lease has to go before anything may be offloaded under this one.
@@ -117,7 +118,7 @@ class Snapshot:
             return False
         for outdated in self._registrations.refused.outdated(home_agent.address, self.began):
             self._updates.free_path(outdated)
-        if result.changes > MOST_TOLD:
+        if result.changes > MOST_EVENTS:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
         if not home_agent.synced and home_agent.lease_held(now) and home_agent.held_since <= self.began:
             self._snapshots.synced(home_agent, len(self._present), now)
@@ -128,7 +129,7 @@ class Snapshot:
         known = binding.home_address in self._newer or binding.home_address in self._present
         if known or binding.home_agent != self.home_agent:
             self._updates.reject(binding, str(refused), "snapshot", now)
-        elif self._updates.refuse(binding, str(refused), "snapshot", now, self._is_told):
+        elif self._updates.refuse(binding, str(refused), "snapshot", now, self._urgency):
             self.result.removed += 1
 
     def note_update(self, home_address: Prefix) -> None:
@@ -141,8 +142,8 @@ class Snapshot:
         self._removed.setdefault(home_address, set()).add(sequence)
 
     @property
-    def _is_told(self) -> bool:
-        return self.result.changes < MOST_TOLD
+    def _urgency(self) -> Urgency:
+        return Urgency.of_many(self.result.changes)
 
     def _is_outdated(self, binding: Binding) -> bool:
         """Tell whether what was reported since the snapshot began would have been taken after it."""

@@ -16,11 +16,10 @@ from controller.core.home_agents import HomeAgent
 from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.timeouts import refresh_matters
+from controller.core.urgency import Urgency
 
 # How many bindings are worked off in one go: others wait meanwhile.
 SLICE = 500
-# How many changes by one request are told one by one; who wants to know of more asks for the bindings.
-MOST_TOLD = 1000
 
 
 class Updates:
@@ -58,12 +57,11 @@ class Updates:
         if last is not None and sequence is not None:
             raise StaleSequence(home_address, sequence, last, gone=True)
 
-    def put(self, binding: Binding, source: Source, now: float, told: bool = True, urgent: bool = False) -> Change:
-        """Hold a binding. ``told``: whether that is worth an event of its own; ``urgent``: whether it goes before
-        others."""
+    def put(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
+        """Hold a binding in place of the one held so far."""
         home_address = binding.home_address
         if binding.withheld is not None:
-            return self._withhold(binding, source, now, told)
+            return self._withhold(binding, source, now, urgency)
         self.free_path(self._withheld.remove(home_address))
         before = self._bindings.get(home_address)
         change = self._bindings.put(binding)
@@ -75,14 +73,14 @@ class Updates:
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             if before is None or refresh_matters(before.expires_at, held.expires_at, now):
-                self._follow(held, (), urgent)
+                self._follow(held, (), urgency)
             return change
         self._tunnel_list.publish(held, before, now)
         if source == "post":
             self._note_change(held, now)
-        self._follow(held, () if before is None else (before,), urgent)
-        self.activations.report(home_address, now, told)
-        if told:
+        self._follow(held, () if before is None else (before,), urgency)
+        self.activations.report(home_address, now, urgency)
+        if urgency.has_event:
             self.event(
                 f"binding-{change.value}",
                 home_address=home_address,
@@ -99,16 +97,16 @@ class Updates:
         now: float,
         reason: str,
         source: Source,
+        urgency: Urgency = Urgency.ROUTINE,
         update: Binding | None = None,
-        told: bool = True,
     ) -> None:
         """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
         if held.withheld is not None:
             self.free_path(self._withheld.remove(held.home_address))
-            self._tell_removed(held, now, reason, source, update, told)
+            self._tell_removed(held, now, reason, source, urgency, update)
             return
         self._bindings.remove(held.home_address)
-        self._gone(held, now, reason, source, update, told)
+        self._gone(held, now, reason, source, urgency, update)
 
     def doom(self, bindings: Iterable[Binding], reason: str) -> None:
         """Forget these, by and by, but not one that is updated before: the reason may not hold for that any more."""
@@ -125,14 +123,14 @@ class Updates:
         known = update.sequence if update.sequence is not None else None if held is None else held.sequence
         self._departures.note(update.home_address, known, now, refused)
 
-    def refuse(self, binding: Binding, reason: str, source: Source, now: float, told: bool = True) -> bool:
+    def refuse(self, binding: Binding, reason: str, source: Source, now: float, urgency: Urgency) -> bool:
         """Refuse an update for what it says, and tell whether that has ended what was held: its home agent has accepted
         the update, so that the mobile node is not any more where it was."""
         held = self.registrations.get(binding.home_address)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
             self.note_departure(binding, held, now, refused=True)
-            self.drop(held, now, "update-refused", source, told=told)
+            self.drop(held, now, "update-refused", source, urgency)
         self.reject(binding, reason, source, now)
         if is_deregistration(binding):
             self.free_path(self._refused.remove(binding.home_agent, binding.home_address))
@@ -151,7 +149,7 @@ class Updates:
         for home_address in list(self._bindings.behind(care_of_address)):
             held = self._bindings.get(home_address)
             if held is not None:
-                self._follow(held, (), urgent=True)
+                self._follow(held, (), Urgency.URGENT)
 
     def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
         """An update was not taken; what is held stays."""
@@ -175,11 +173,11 @@ class Updates:
         for former in self._tunnel_list.faded(now, most=SLICE):
             held = self._bindings.get(former.home_address)
             if held is not None:
-                self._follow(held, (held, former), urgent=False)
+                self._follow(held, (held, former), Urgency.ROUTINE)
         for home_address in self._churn.released(now):
             held = self._bindings.get(home_address)
             if held is not None:
-                self._follow(held, (), urgent=True)
+                self._follow(held, (), Urgency.URGENT)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
@@ -194,18 +192,18 @@ class Updates:
         )
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _withhold(self, binding: Binding, source: Source, now: float, told: bool) -> Change:
+    def _withhold(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
         """Know of a binding that its bridge leaves to the home agent; what was offloaded of it goes, at once."""
         offloaded = self._bindings.get(binding.home_address)
         if offloaded is not None:
-            self.drop(offloaded, now, "withheld", source, binding, told)
+            self.drop(offloaded, now, "withheld", source, urgency, binding)
         self.free_path(self._withheld.get(binding.home_address))
         change = self._withheld.put(binding)
         self._follow_path(binding.care_of_address)
         self._departures.forget(binding.home_address)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)
-            if told:
+            if urgency.has_event:
                 self.event(
                     "binding-withheld",
                     home_address=binding.home_address,
@@ -221,8 +219,8 @@ class Updates:
         now: float,
         reason: str,
         source: Source,
+        urgency: Urgency = Urgency.ROUTINE,
         update: Binding | None = None,
-        told: bool = True,
     ) -> None:
         home_address = binding.home_address
         formers = [former.binding for former in self._tunnel_list.formers(home_address)]
@@ -230,10 +228,10 @@ class Updates:
         self.activations.forget(home_address)
         if source == "post":
             self._note_change(binding, now)
-        self._follow(binding, (binding, *formers), urgent=source == "post")
+        self._follow(binding, (binding, *formers), urgency)
         for router in self._routers.values():
             router.forget(home_address)
-        self._tell_removed(binding, now, reason, source, update, told)
+        self._tell_removed(binding, now, reason, source, urgency, update)
 
     def _tell_removed(
         self,
@@ -241,23 +239,23 @@ class Updates:
         now: float,
         reason: str,
         source: Source,
+        urgency: Urgency = Urgency.ROUTINE,
         update: Binding | None = None,
-        told: bool = True,
     ) -> None:
         self._record(update or binding, now, source, "removed", reason)
-        if told:
+        if urgency.has_event:
             self.event("binding-removed", home_address=binding.home_address, reason=reason)
 
     def _note_change(self, binding: Binding, now: float) -> None:
         """A binding is there, or gone, or takes another path: if that happens too often, it is held back."""
         if self._churn.note(binding.home_address, now):
-            self._follow(binding, (binding,), urgent=True)
+            self._follow(binding, (binding,), Urgency.URGENT)
             reason = reasons.flapping(self._churn.limit).text
             self.event("binding-held", home_address=binding.home_address, reason=reason)
 
-    def _follow(self, binding: Binding, former: Sequence[Binding], urgent: bool) -> None:
+    def _follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         for router in self._routers.values():
-            router.follow(binding, former, urgent)
+            router.follow(binding, former, urgency)
 
     def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
         update = Update(now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason)

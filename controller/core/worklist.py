@@ -9,6 +9,7 @@ from controller.core.batches import Batch, FlowChange, UnderWay
 from controller.core.flows import FlowKey
 from controller.core.pending import Pending
 from controller.core.queues import LookQueue, Subject
+from controller.core.urgency import Urgency
 
 # Stands for all flows of an earlier life that are due for a look.
 SWEEP: Literal["sweep"] = "sweep"
@@ -42,7 +43,11 @@ class Worklist:
     # What is to be looked at.
 
     def touch(
-        self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgent: bool = True, since: int | None = None
+        self,
+        subject: Subject,
+        leaving: tuple[FlowKey, ...] = (),
+        urgency: Urgency = Urgency.URGENT,
+        since: int | None = None,
     ) -> None:
         """Have a subject looked at, and with it the keys in ``leaving``, of which it may have no use any more.
 
@@ -53,7 +58,7 @@ class Worklist:
             under_way.touch(self.pending.epoch if since is None else since, leaving)
             return
         self.pending.add(subject, since)
-        if urgent or subject in self.urgent:
+        if urgency is Urgency.URGENT or subject in self.urgent:
             self.urgent.add(subject, leaving + self.bulk.take_out(subject))
         else:
             self.bulk.add(subject, leaving)

@@ -15,9 +15,8 @@ from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
-from controller.core.router import FEW
 from controller.core.traffic import Counters
-from controller.core.updates import MOST_TOLD
+from controller.core.urgency import MOST_URGENT, Urgency
 from controller.rest.context import ApiContext, in_turns
 from controller.rest.operations import operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
@@ -86,10 +85,10 @@ class BindingCalls:
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody, now: float) -> Response:
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
-        urgent = len(body.bindings) <= FEW
+        few = len(body.bindings) <= MOST_URGENT
         for items in self._context.batches(body.bindings):
-            told = sum(changes[name] for name in NEWS) < MOST_TOLD
-            results += [self._post_item(request, index, raw, now, changes, told, urgent) for index, raw in items]
+            urgency = Urgency.URGENT if few else Urgency.of_many(sum(changes[name] for name in NEWS))
+            results += [self._post_item(request, index, raw, now, changes, urgency) for index, raw in items]
         self._context.offload.updated(sum(changes[name] for name in NEWS))
         self._context.notify()
         request.note(changes, any(changes[name] for name in (*NEWS, REFUSED)))
@@ -102,14 +101,13 @@ class BindingCalls:
         raw: msgspec.Raw,
         received: float,
         changes: Counter[str],
-        told: bool,
-        urgent: bool,
+        urgency: Urgency,
     ) -> answers.BatchResult:
         """Apply one binding of several, and count in ``changes`` what became of it."""
         now = time.monotonic()
         try:
             body = bodies.decode(raw, bodies.BindingBody)
-            change = self._post(request.caller, body.binding(received), now, told, urgent)
+            change = self._post(request.caller, body.binding(received), now, urgency)
         except REFUSALS as error:
             problem = problem_of(error)
             changes[REFUSED] += 1
@@ -119,11 +117,11 @@ class BindingCalls:
         self._measure(request, body, change, now)
         return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
 
-    def _post(self, caller: Caller, binding: Binding, now: float, told: bool = True, urgent: bool = True) -> Change:
+    def _post(self, caller: Caller, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
         """Apply one binding. Raises Forbidden, and what ``Offload.post`` raises."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
-        return self._context.offload.post(binding, now, told, urgent)
+        return self._context.offload.post(binding, now, urgency)
 
     def _measure(self, request: ApiRequest, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Measure the stages of an activation up to ``now``, when the report is applied."""

@@ -22,6 +22,7 @@ from controller.core.installed import Entry
 from controller.core.offload import Offload
 from controller.core.router import Router, Timing
 from controller.core.tunnels import EndpointName, FlowTunnelNames
+from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
 from tests.support.switch_model import Answer, Coming, Switch
 
@@ -124,7 +125,7 @@ class Run:
         together = self.chance.sample(HOME_ADDRESSES, self.chance.choice((0, 0, 1, 2)))
         for home_address in dict.fromkeys((first.home_address, *together)):
             held = Binding(home_address, first.care_of_address, HOME_AGENT, first.lifetime, first.expires_at)
-            self.offload.post(held, self.now, urgent=self.chance.random() < 0.7)
+            self.offload.post(held, self.now, Urgency.URGENT if self.chance.random() < 0.7 else Urgency.ROUTINE)
 
     def deregister(self) -> None:
         self.offload.remove(self.chance.choice(HOME_ADDRESSES), self.now)

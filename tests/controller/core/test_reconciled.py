@@ -12,6 +12,7 @@ from controller.core.batches import Batch
 from controller.core.flows import FlowKey
 from controller.core.installed import Entry
 from controller.core.timeouts import refresh_matters
+from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 from tests.support.reconciliation import (
     CARE_OF_ADDRESSES,
@@ -42,17 +43,17 @@ class Reconciled(RuleBasedStateMachine):
         home_address=st.sampled_from(HOME_ADDRESSES),
         care_of_address=st.sampled_from(CARE_OF_ADDRESSES),
         lifetime=LIFETIMES,
-        urgent=st.booleans(),
+        urgency=st.sampled_from(Urgency),
     )
-    def put(self, home_address: Prefix, care_of_address: bytes, lifetime: int | None, urgent: bool) -> None:
+    def put(self, home_address: Prefix, care_of_address: bytes, lifetime: int | None, urgency: Urgency) -> None:
         ends = None if lifetime is None else self.now + lifetime
         before = self.bindings.held.get(home_address)
         backend = before[1] if before else 0
         self.bindings.held[home_address] = (care_of_address, backend, ends)
         if before is None or before[0] != care_of_address or refresh_matters(before[2], ends, self.now):
             leaving = () if before is None else (downlink(home_address).key, uplink(before[0]).key)
-            self.flows.touch(home_address, leaving, urgent)
-            self.flows.touch(uplink(care_of_address).key, urgent=urgent)
+            self.flows.touch(home_address, leaving, urgency)
+            self.flows.touch(uplink(care_of_address).key, urgency=urgency)
 
     @rule(home_address=st.sampled_from(HOME_ADDRESSES))
     def remove(self, home_address: Prefix) -> None:

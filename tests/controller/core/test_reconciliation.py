@@ -12,6 +12,7 @@ from controller.core.batches import Batch
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import Entry
 from controller.core.timeouts import hard_timeout, refresh_matters
+from controller.core.urgency import Urgency
 from hoaflow.addresses import parse_address
 from tests.support.reconciliation import (
     CARE_OF_ADDRESSES,
@@ -230,7 +231,7 @@ def test_urgent_changes_overtake_the_others() -> None:
     flows, bindings = reconciliation()
     for number, home_address in enumerate(HOME_ADDRESSES):
         bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0, None)
-        flows.touch(home_address, urgent=False)
+        flows.touch(home_address, urgency=Urgency.ROUTINE)
     flows.touch(HOME_ADDRESSES[-1])
     batch = flows.take_urgent(0.0, limit=1)
     assert batch is not None

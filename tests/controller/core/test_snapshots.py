@@ -13,7 +13,8 @@ from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, StaleSequence
 from controller.core.home_agents import Status
 from controller.core.snapshots import Snapshot, Superseded
-from controller.core.updates import MOST_TOLD, SLICE
+from controller.core.updates import SLICE
+from controller.core.urgency import MOST_EVENTS
 from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
 from tests.support.world import (
     DPID,
@@ -252,15 +253,15 @@ def test_of_many_changes_the_first_are_told_one_by_one() -> None:
     world = World()
     world.announce()
     world.agent_starts()
-    number = MOST_TOLD + 2 * SLICE
+    number = MOST_EVENTS + 2 * SLICE
     many = [binding(parse_prefix(f"2001:db8:99::1:{index:x}"), now=world.now) for index in range(number)]
     assert world.snapshot(*many).added == number
     names = world.event_names()
-    assert names.count("binding-added") == MOST_TOLD
+    assert names.count("binding-added") == MOST_EVENTS
     assert names.count("bindings-updated") == 1
     assert world.snapshot().removed == number
     names = world.event_names()
-    assert names.count("binding-removed") == MOST_TOLD
+    assert names.count("binding-removed") == MOST_EVENTS
     assert names.count("bindings-updated") == 1
     world.snapshot(*many[:10])
     assert world.event_names().count("binding-added") == 10

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.core.traffic import UPLINK, Counters
-from controller.core.updates import MOST_TOLD
+from controller.core.urgency import MOST_EVENTS
 from controller.traffic_history import KEPT
 from tests.support.rest_api import BINDING, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Api, problem
 
@@ -246,14 +246,14 @@ def test_failures_of_what_is_not_bound_are_passed_over(api: Api) -> None:
 
 
 def test_of_many_failures_not_all_are_told(api: Api) -> None:
-    addresses = [f"2001:db8:99::{number:x}" for number in range(1, MOST_TOLD + 100)]
+    addresses = [f"2001:db8:99::{number:x}" for number in range(1, MOST_EVENTS + 100)]
     bindings = [{**BINDING, "home_address": address} for address in addresses]
     for start in range(0, len(bindings), 500):
         api.call("POST", "/v1/bindings", {"bindings": bindings[start : start + 500]})
     failed = [{"home_address": address, "reason": "no room"} for address in addresses]
     api.call("PUT", "/v1/routers/1/tunnels/ack", {"revision": 0, "failed": failed})
     names = [event.name for event in api.offload.take_events()]
-    assert names.count("tunnel-failed") == MOST_TOLD
+    assert names.count("tunnel-failed") == MOST_EVENTS
 
 
 def test_other_lists_are_filtered(api: Api) -> None:
