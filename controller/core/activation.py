@@ -27,6 +27,16 @@ class Activation(NamedTuple):
     barrier: float
 
 
+class Confirmed(NamedTuple):
+    """A binding has become active: whether that has an event of its own, and how long it took.
+
+    ``took`` is None where that tells nothing of how fast flows are installed.
+    """
+
+    has_event: bool
+    took: Activation | None
+
+
 class Activations:
     """All bindings that have not become active at their care-of address, by home address, and some of the others.
 
@@ -63,12 +73,8 @@ class Activations:
         self._quiet.discard(home_address)
         self.unconfirmed.pop(home_address, None)
 
-    def confirm(self, home_address: Prefix, sent: float | None, now: float) -> tuple[bool, Activation | None]:
-        """The binding is active. ``sent``: when the last of its flows was sent, None if it waited for something else.
-
-        Returns whether that shall be told, and how long it took, None where that tells nothing of how fast flows are
-        installed.
-        """
+    def confirm(self, home_address: Prefix, sent: float | None, now: float) -> Confirmed:
+        """Record that the binding is active; ``sent``: when its last flow was, None if something else came last."""
         since = self.unconfirmed.pop(home_address, None)
         if not self.unconfirmed:
             self.unconfirmed.clear()  # dictionaries and sets keep the room of all that was ever in them
@@ -76,12 +82,12 @@ class Activations:
             self._quiet.discard(home_address)
             if not self._quiet:
                 self._quiet.clear()
-            return False, None
+            return Confirmed(False, None)
         self._since[home_address] = now
         if len(self._since) > REMEMBERED:
             self._since.popitem(last=False)
         took = None if since is None or sent is None else Activation(max(0.0, sent - since), now - sent)
-        return True, took
+        return Confirmed(True, took)
 
     def since(self, home_address: Prefix) -> float | None:
         """Return since when a binding has been active at its care-of address, None if that is not known."""

@@ -36,10 +36,10 @@ class ActivationNews:
         binding = self._bindings.get(home_address)
         if binding is None or not self._states.is_active(binding, now):
             return
-        told, took = self._activations.confirm(home_address, sent, now)
-        if took is not None:
-            self._took.append(took)
-        if told:
+        confirmed = self._activations.confirm(home_address, sent, now)
+        if confirmed.took is not None:
+            self._took.append(confirmed.took)
+        if confirmed.has_event:
             self._event(
                 "binding-active",
                 home_address=home_address,

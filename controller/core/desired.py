@@ -10,7 +10,7 @@ from controller.core import pipeline
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding
 from controller.core.flow_sets import (
-    UPLINK,
+    BindingFlows,
     flows_of,
     gates_of,
     guards_of,
@@ -86,9 +86,8 @@ class DesiredFlows:
             return NOTHING
         flows = self._flows(binding)
         if self.shares_uplink(binding):
-            uplink = flows.pop(UPLINK)
-            return Unit(flows, binding.expires_at, uplink.key)
-        return Unit(flows, binding.expires_at, None)
+            return Unit(flows.own(), binding.expires_at, flows.uplink.key)
+        return Unit(flows.all(), binding.expires_at, None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with this key and whom it serves, None if nobody desires it: it stays for as long as
@@ -97,7 +96,7 @@ class DesiredFlows:
         if not users:
             return None
         ends = [binding.expires_at for binding in users if binding.expires_at is not None]
-        entry = Entry(self._flows(users[0])[UPLINK], max(ends) if len(ends) == len(users) else None)
+        entry = Entry(self._flows(users[0]).uplink, max(ends) if len(ends) == len(users) else None)
         members = [binding.home_address for binding in users]
         sole = None if self.shares_uplink(users[0]) else members[0]
         return SharedUplink(entry, members, self._left_out(key, members), sole)
@@ -188,7 +187,7 @@ class DesiredFlows:
         former = self._tunnels.serving(binding, now)
         return former if former is not None and self._is_served(former, now) else None
 
-    def _flows(self, binding: Binding) -> list[Flow]:
+    def _flows(self, binding: Binding) -> BindingFlows:
         backend = self.backend(binding.home_agent)
         if isinstance(backend, Reason):
             raise ValueError(f"nothing encapsulates for the home agent of {binding.home_address}: {backend.text}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
-from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of
+from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of, table_of
 from controller.core.home_agents import HomeAgent
 from hoaflow.addresses import Prefix
 
@@ -76,37 +76,51 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
 
 
 class BindingFlows(NamedTuple):
-    """The shapes of the flows of bindings that differ in nothing but addresses, on a router with one backend."""
+    """The flows that carry a binding's packets; ``verify`` is None where the router's kernel verifies."""
+
+    downlink: Flow
+    uplink: Flow
+    verify: Flow | None
+
+    def own(self) -> tuple[Flow, ...]:
+        """Return the flows that no other binding can share: all but the uplink flow."""
+        return (self.downlink,) if self.verify is None else (self.downlink, self.verify)
+
+    def all(self) -> tuple[Flow, ...]:
+        """Return all of the flows."""
+        return (self.downlink, self.uplink) if self.verify is None else (self.downlink, self.uplink, self.verify)
+
+
+class _BindingShapes(NamedTuple):
+    """What flows of bindings have in common that differ in nothing but addresses, on a router with one backend."""
 
     backend: Backend
     downlink: Shape
     uplink: Flow
     verify: Flow | None
 
-    def of(self, binding: Binding) -> list[Flow]:
-        """Return the flows of a binding of this kind: downlink, uplink, and verification where OpenFlow does it."""
+    def flows(self, binding: Binding) -> BindingFlows:
         home_address, care_of_address = binding.home_address.packed, binding.care_of_address
-        flows = [
+        verify = self.verify
+        return BindingFlows(
             Flow(self.downlink, (home_address,), self.backend.tunnel_ends(binding)),
             Flow(self.uplink.shape, (binding.home_agent, care_of_address), self.uplink.values),
-        ]
-        if self.verify is not None:
-            flows.append(Flow(self.verify.shape, (home_address, care_of_address), self.verify.values))
-        return flows
+            None if verify is None else Flow(verify.shape, (home_address, care_of_address), verify.values),
+        )
 
 
-def flows_of(binding: Binding, backend: Backend) -> list[Flow]:
-    """Return the flows that carry a binding's packets: downlink, uplink, and verification where OpenFlow does it."""
-    return binding_flows(backend, len(binding.home_address.packed), binding.home_address.length).of(binding)
+def flows_of(binding: Binding, backend: Backend) -> BindingFlows:
+    """Return the flows that carry a binding's packets."""
+    return _binding_shapes(backend, len(binding.home_address.packed), binding.home_address.length).flows(binding)
 
 
 @lru_cache(maxsize=4096)
-def binding_flows(backend: Backend, octets: int, length: int) -> BindingFlows:
+def _binding_shapes(backend: Backend, octets: int, length: int) -> _BindingShapes:
     """Return what is the same for all bindings whose home addresses have so many octets and prefixes of ``length``."""
     home_address, other = Prefix(bytes(octets), length), bytes(16)
     some = Binding(home_address, care_of_address=other, home_agent=other)
     verified = backend.verified()
-    return BindingFlows(
+    return _BindingShapes(
         backend,
         pipeline.downlink_flow(home_address, backend.downlink(some)).shape,
         pipeline.uplink_flow(*path_of(some), backend.uplink()),
@@ -154,14 +168,12 @@ def path_of(binding: Binding) -> Path:
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
 
 
-# The place of the uplink flow among those of a binding.
-UPLINK = 1
-
-
 def uplink_source(key: FlowKey) -> bytes | None:
     """Return the care-of address of an uplink flow with this key; None if no uplink flow has such a key."""
-    pattern, *addresses = key
-    return addresses[1] if pattern.table == pipeline.UPLINK and len(addresses) == 2 else None
+    if table_of(key) != pipeline.UPLINK or len(key) != 3:
+        return None
+    _, _home_agent, care_of_address = key
+    return care_of_address
 
 
 def verified_source(key: FlowKey) -> bytes | None:
@@ -181,5 +193,5 @@ def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
 def home_end(key: FlowKey) -> Prefix | None:
     """Return what lies in a home prefix of what a flow with this key matches: of an uplink flow, the home agent's
     address. None: such a flow serves no one in particular."""
-    ends = ("ipv6_src", "ipv4_src") if key[0].table == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
+    ends = ("ipv6_src", "ipv4_src") if table_of(key) == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
     return next((value for name, value in match_of(key) if name in ends and isinstance(value, Prefix)), None)

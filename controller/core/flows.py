@@ -136,6 +136,11 @@ class Pattern(Struct, frozen=True, order=True, gc=False, cache_hash=True):
 FlowKey = tuple[Pattern, *tuple[bytes, ...]]
 
 
+def table_of(key: FlowKey) -> str:
+    """Return the name of the table of a flow with this key."""
+    return key[0].table
+
+
 class Shape(Struct, frozen=True, gc=False, cache_hash=True):
     """The flows that differ in nothing but addresses: those that they match, and those that holes in ``actions`` get.
 

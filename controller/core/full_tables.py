@@ -16,6 +16,13 @@ LAST_TRY = 60.0
 NO_ROOM = "its table is full (OFPFMFC_TABLE_FULL)"
 
 
+class RoomNews(NamedTuple):
+    """A table has become full, or has room again."""
+
+    table: str
+    has_room: bool
+
+
 class _Full(NamedTuple):
     since: float
     tries: int

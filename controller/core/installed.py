@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Iterable, KeysView
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -139,6 +140,17 @@ class InstalledFlows:
         return list(self._adopted)
 
 
+class Found(NamedTuple):
+    """What a reading has changed, by key.
+
+    ``changed``: what was believed was wrong, or another application has taken or left the key. ``drifted``: those of
+    them under which somebody has changed our flows; what ends about now may or may not be there.
+    """
+
+    changed: list[FlowKey]
+    drifted: list[FlowKey]
+
+
 class Reading:
     """What a switch says that it has, taken in part by part and compared with what is believed.
 
@@ -173,10 +185,8 @@ class Reading:
         """These have been changed, or are just being changed, since it began."""
         self._passed.update(keys)
 
-    def end(self, now: float) -> tuple[list[FlowKey], list[FlowKey]]:
-        """Believe what was read. Returns the keys under which that changed something, or that another application has
-        taken or left; and those of them under which somebody has changed our flows: what ends about now may or may not
-        be there."""
+    def end(self, now: float) -> Found:
+        """Believe what was read, and return what that changed."""
         foreign, former = self._foreign, self._installed.foreign
         changed = dict.fromkeys(key for key in (*former, *foreign) if key not in former or key not in foreign)
         self._installed.foreign = foreign
@@ -195,7 +205,7 @@ class Reading:
                     drifted.append(key)
                 self._installed.remove(key)
                 changed[key] = None
-        return list(changed), drifted
+        return Found(list(changed), drifted)
 
 
 def _same_end(one: float | None, other: float | None) -> bool:

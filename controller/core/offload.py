@@ -25,6 +25,7 @@ from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
+from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import SLICE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
@@ -250,11 +251,9 @@ class Offload:
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._landed(router, batch, now, None)
 
-    def removed(
-        self, router: Router, key: FlowKey, packets: int, bytes_: int, now: float, evicted: bool = False
-    ) -> None:
+    def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """A switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted."""
-        self.activations.lose(router.removed(key, packets, bytes_, evicted, now))
+        self.activations.lose(router.removed(key, counted, evicted, now))
         if router.flows.wants(key):
             self.review(router, now)
 

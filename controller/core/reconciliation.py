@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flow_sets import uplink_source
-from controller.core.flows import Flow, FlowKey
-from controller.core.full_tables import NO_ROOM
+from controller.core.flows import Flow, FlowKey, table_of
+from controller.core.full_tables import NO_ROOM, RoomNews
 from controller.core.installed import Entry, Reading
 from controller.core.queues import LookQueue, Subject
 from controller.core.rejections import EVICTED
@@ -50,7 +50,7 @@ class Reconciliation:
         self._settlement = Settlement(desired, switch)
         self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
-        self._room_news: list[tuple[str, bool]] = []
+        self._room_news: list[RoomNews] = []
         self._batches = Batches()
         self._reading: Reading | None = None
 
@@ -124,13 +124,13 @@ class Reconciliation:
         if reading is None:
             raise ValueError("begin_reading has to come before")
         reading.pass_by(self._batches.keys())
-        changed, drifted = reading.end(now)
+        found = reading.end(now)
         if not self._known:
             self._known = True
             self.recheck()
             return
-        self._drifted.update(drifted)
-        for key in changed:
+        self._drifted.update(found.drifted)
+        for key in found.changed:
             self.installed.adopt(key)
             self.touch(key, urgency=Urgency.ROUTINE)
             if key not in self.installed:
@@ -278,14 +278,14 @@ class Reconciliation:
         self._batches.land(batch)
         self._work.land(batch, undone=True)
 
-    def take_room_news(self) -> list[tuple[str, bool]]:
-        """Return which tables have become full, and which have room again (True), since this was asked last."""
+    def take_room_news(self) -> list[RoomNews]:
+        """Return which tables have become full, and which have room again, since this was asked last."""
         news, self._room_news = self._room_news, []
         return news
 
     def left_out(self) -> Counter[str]:
         """Return how many flows are left out of each table that has no room for them."""
-        return Counter(key[0].table for key, each in self.rejections.all().items() if each.reason == NO_ROOM)
+        return Counter(table_of(key) for key, each in self.rejections.all().items() if each.reason == NO_ROOM)
 
     # How.
 
@@ -337,7 +337,7 @@ class Reconciliation:
 
     def _note_full(self, table: str, now: float) -> None:
         if self._settlement.full.refused(table, now):
-            self._room_news.append((table, False))
+            self._room_news.append(RoomNews(table, has_room=False))
 
     def _reject(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
         rejection = self.rejections.put(key, reason, now, deleting)
@@ -362,6 +362,6 @@ class Reconciliation:
             self.installed.put(change.flow, now)
         else:
             if key not in self.installed and self._settlement.full.took(change.flow.table):
-                self._room_news.append((change.flow.table, True))
+                self._room_news.append(RoomNews(change.flow.table, has_room=True))
             self.installed.put(change.flow, change.expires_at)
             self.rejections.overcome(key, now)

@@ -6,6 +6,7 @@ not offloaded. Known is the last refused binding of each home address, of 10,000
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from controller.core.agenda import Agenda
 from controller.core.bindings import Binding
@@ -15,11 +16,18 @@ MOST = 10_000
 _Key = tuple[bytes, Prefix]  # home agent, home address
 
 
+class _Reported(NamedTuple):
+    """A binding, and when it was reported last."""
+
+    binding: Binding
+    at: float
+
+
 class RefusedBindings:
     """The bindings that were refused and have not ended since."""
 
     def __init__(self) -> None:
-        self._bindings: dict[_Key, tuple[Binding, float]] = {}  # with the moment of the report; oldest first
+        self._bindings: dict[_Key, _Reported] = {}  # oldest first
         self._at: dict[bytes, dict[_Key, None]] = {}
         self._ends: Agenda[_Key] = Agenda()
 
@@ -28,7 +36,7 @@ class RefusedBindings:
 
     def at(self, care_of_address: bytes) -> Iterator[Binding]:
         """Iterate over those at a care-of address."""
-        return (self._bindings[key][0] for key in self._at.get(care_of_address, ()))
+        return (self._bindings[key].binding for key in self._at.get(care_of_address, ()))
 
     def any_at(self, care_of_address: bytes) -> bool:
         """Tell whether there are any at a care-of address."""
@@ -38,7 +46,7 @@ class RefusedBindings:
         """Hold a binding in place of an earlier one; return which one has gone for it, None for none."""
         gone = self.remove(binding.home_agent, binding.home_address)
         key = (binding.home_agent, binding.home_address)
-        self._bindings[key] = (binding, now)
+        self._bindings[key] = _Reported(binding, now)
         self._at.setdefault(binding.care_of_address, {})[key] = None
         if binding.expires_at is not None:
             self._ends.plan(key, binding.expires_at)
@@ -50,18 +58,18 @@ class RefusedBindings:
         held = self._bindings.pop(key, None) if self._bindings else None
         if held is None:
             return None
-        others = self._at[held[0].care_of_address]
+        others = self._at[held.binding.care_of_address]
         del others[key]
         if not others:
-            del self._at[held[0].care_of_address]
-        return held[0]
+            del self._at[held.binding.care_of_address]
+        return held.binding
 
     def ended(self, now: float, most: int) -> list[Binding]:
         """Forget and return those whose lifetime has ended, ``most`` of them at a time."""
         found = []
         for key in self._ends.due(now, most):
             held = self._bindings.get(key)
-            ends = None if held is None else held[0].expires_at
+            ends = None if held is None else held.binding.expires_at
             if ends is not None and ends > now:
                 self._ends.plan(key, ends)
             elif ends is not None and (gone := self.remove(*key)) is not None:
@@ -74,5 +82,5 @@ class RefusedBindings:
 
     def outdated(self, home_agent: bytes, since: float) -> list[Binding]:
         """Forget and return those of a home agent that have not been reported since a moment."""
-        old = [key for key, (_, told) in self._bindings.items() if key[0] == home_agent and told < since]
+        old = [key for key, held in self._bindings.items() if held.binding.home_agent == home_agent and held.at < since]
         return [gone for key in old if (gone := self.remove(*key)) is not None]

@@ -24,13 +24,20 @@ class Rejection(NamedTuple):
     deleting: bool = False
 
 
+class _Overcome(NamedTuple):
+    """How often a switch refused a flow that it has taken since, and until when that matters."""
+
+    times: int
+    until: float
+
+
 class Rejections:
     """The refusals that stand, by key."""
 
     def __init__(self) -> None:
         self._rejected: dict[FlowKey, Rejection] = {}
-        # Those that the switch has taken since: how often it refused them, and until when that matters. Oldest first.
-        self._overcome: dict[FlowKey, tuple[int, float]] = {}
+        # Those that the switch has taken since, oldest first.
+        self._overcome: dict[FlowKey, _Overcome] = {}
 
     def __len__(self) -> int:
         return len(self._rejected)
@@ -38,8 +45,11 @@ class Rejections:
     def put(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> Rejection:
         """The switch refuses, perhaps not for the first time."""
         before = self._rejected.get(key)
-        times, until = (before.times, now) if before else self._overcome.pop(key, (0, now))
-        times = times + 1 if until >= now else 1
+        if before is not None:
+            times = before.times + 1
+        else:
+            overcome = self._overcome.pop(key, None)
+            times = 1 if overcome is None or overcome.until < now else overcome.times + 1
         retry_at = now + delay(times, FIRST_RETRY, LAST_RETRY)
         rejection = Rejection(reason, times, before.since if before else now, retry_at, deleting)
         self._rejected[key] = rejection
@@ -49,9 +59,9 @@ class Rejections:
         """The switch has taken what it refused before."""
         rejection = self._rejected.pop(key, None) if self._rejected else None
         if rejection is not None:
-            self._overcome[key] = (rejection.times, now + REMEMBERED)
-        while self._overcome and (oldest := next(iter(self._overcome.items())))[1][1] < now:
-            del self._overcome[oldest[0]]
+            self._overcome[key] = _Overcome(rejection.times, now + REMEMBERED)
+        while self._overcome and self._overcome[oldest := next(iter(self._overcome))].until < now:
+            del self._overcome[oldest]
 
     def remove(self, key: FlowKey) -> bool:
         """What was refused has been done, or is not wanted any more. Tell whether there was anything."""

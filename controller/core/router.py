@@ -9,7 +9,7 @@ from controller.core import pipeline, reasons, traffic
 from controller.core.bindings import Binding
 from controller.core.desired import DesiredFlows
 from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
-from controller.core.flows import Action, Flow, FlowKey, Kind
+from controller.core.flows import Action, Flow, FlowKey, Kind, table_of
 from controller.core.gates import Gates
 from controller.core.home_agents import HomeAgent
 from controller.core.installed import Entry
@@ -76,7 +76,7 @@ class Router:
         self.flows = Reconciliation(self.desired, switch)
         self.gates = Gates(dpid, registrations.home_agents, self.tunnels, self.desired, self.flows, now)
         # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
-        self._retired: dict[Prefix, tuple[int, int]] = {}
+        self._retired: dict[Prefix, traffic.Counters] = {}
         self._last_served: dict[FlowKey, Prefix] = {}
         self._agent_lost = False
         for flow in pipeline.miss_flows(classify_miss):
@@ -159,22 +159,21 @@ class Router:
         self.flows.recheck_adopted()
         return set(self._bindings.home_addresses()) if moved else news
 
-    def removed(self, key: FlowKey, packets: int, bytes_: int, evicted: bool, now: float) -> list[Prefix]:
+    def removed(self, key: FlowKey, counted: traffic.Counters, evicted: bool, now: float) -> list[Prefix]:
         """The switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted.
 
         Returns the home addresses that should have it still.
         """
-        table = key[0].table if len(key) > 1 else None  # what matches no address is no binding's
+        table = table_of(key) if len(key) > 1 else None  # what matches no address is no binding's
         if table == pipeline.DOWNLINK:
-            self.traffic.retire(traffic.DOWNLINK, packets, bytes_)
+            self.traffic.retire(traffic.DOWNLINK, counted)
         elif table == (pipeline.UPLINK if self.uplink_kind is Kind.UPLINK else pipeline.VERIFY):
-            self.traffic.retire(traffic.UPLINK, packets, bytes_)
+            self.traffic.retire(traffic.UPLINK, counted)
         served = self._last_served.pop(key, None)
         if served is None and uplink_source(key) is None:
             served = home_end(key)
-        if served is not None and (packets or bytes_) and self._bindings.get(served) is not None:
-            before = self._retired.get(served, (0, 0))
-            self._retired[served] = (before[0] + packets, before[1] + bytes_)
+        if served is not None and any(counted) and self._bindings.get(served) is not None:
+            self._retired[served] = self.retired(served).plus(counted)
         return self.flows.removed(key, now, evicted)
 
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None) -> bool:
@@ -236,7 +235,7 @@ class Router:
         backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
             return False
-        flows = flows_of(binding, backend)
+        flows = flows_of(binding, backend).all()
         return all(self.flows.installed.has(flow, now) for flow in flows) and self._why_failed(binding, flows) is None
 
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
@@ -249,7 +248,7 @@ class Router:
         backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason):
             return BindingOnRouter("pending", backend)
-        failure = self._why_failed(binding, flows_of(binding, backend))
+        failure = self._why_failed(binding, flows_of(binding, backend).all())
         if failure is not None:
             return BindingOnRouter("failed", failure)
         home_agent = self._home_agents.get(binding.home_agent)
@@ -272,9 +271,9 @@ class Router:
         keys = keys_of(binding)
         return [keys.downlink, keys.uplink if self.uplink_kind is Kind.UPLINK else keys.verify]
 
-    def retired(self, home_address: Prefix) -> tuple[int, int]:
+    def retired(self, home_address: Prefix) -> traffic.Counters:
         """Return packets and bytes that flows counted for a binding before they were replaced, as by a handover."""
-        return self._retired.get(home_address, (0, 0))
+        return self._retired.get(home_address, traffic.NONE)
 
     def served_by(self, flow: Flow, now: float) -> list[Prefix]:
         """Return the home addresses that a binding's flow serves here."""

@@ -73,7 +73,7 @@ class Session:
     def removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
         """A flow of ours is gone, and what it had counted."""
         if self.router is not None:
-            self._core.removed(self.router, key, counted.packets, counted.bytes, now, evicted)
+            self._core.removed(self.router, key, counted, now, evicted)
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """The switch's ports have changed."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
-from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.queues import Subject
@@ -76,7 +76,7 @@ class Settlement:
     def deserted(self, gone: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may have to follow a flow that is gone, whoever took it away: one that
         stands for as long as what it leads to serves, or that of an earlier life."""
-        table = gone[0].table
+        table = table_of(gone)
         if table == DOWNLINK:
             return [key for key in self._desired.uplinks_beside(gone) if key in self._installed]
         if table == VERIFY and self._installed.has_adopted:

@@ -10,6 +10,7 @@ that was refused as stale had come before it.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
 from controller.core.bindings import Binding, Change, may_follow
@@ -27,9 +28,17 @@ class Superseded(HoaflowError):
         super().__init__("a newer snapshot of this home agent has come meanwhile, and counts instead")
 
 
+class NotTaken(NamedTuple):
+    """A binding of a snapshot that was refused: its place in the whole, and why."""
+
+    place: int
+    binding: Binding
+    why: Refused
+
+
 @dataclass(slots=True)
 class SnapshotResult:
-    """What a snapshot did; ``refused`` gives the place and reason of each binding not taken.
+    """What a snapshot did.
 
     ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``, and so does what is outdated.
     """
@@ -38,7 +47,7 @@ class SnapshotResult:
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
-    refused: list[tuple[int, Binding, Refused]] = field(default_factory=list)
+    refused: list[NotTaken] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
@@ -82,7 +91,7 @@ class Snapshot:
                     raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
             except Refused as refused:
                 self._refuse(binding, refused, now)
-                result.refused.append((place, binding, refused))
+                result.refused.append(NotTaken(place, binding, refused))
                 continue
             if is_deregistration(binding):
                 continue

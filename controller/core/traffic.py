@@ -14,6 +14,10 @@ class Counters(NamedTuple):
     packets: int
     bytes: int
 
+    def plus(self, other: "Counters") -> "Counters":
+        """Return the sum of both."""
+        return Counters(self.packets + other.packets, self.bytes + other.bytes)
+
 
 NONE = Counters(0, 0)
 
@@ -31,15 +35,14 @@ class Traffic:
         """The switch is away; flows that end until it is back are not told of."""
         self._away.update(DIRECTIONS)
 
-    def retire(self, direction: str, packets: int, bytes_: int) -> None:
+    def retire(self, direction: str, counted: Counters) -> None:
         """A flow is gone, with these last counts."""
-        before = self._retired[direction]
-        self._retired[direction] = Counters(before.packets + packets, before.bytes + bytes_)
+        self._retired[direction] = self._retired[direction].plus(counted)
 
     def observe(self, direction: str, flows: Counters) -> None:
         """The flows that the switch has count so much together."""
-        retired, seen, total = self._retired[direction], self._seen[direction], self._totals[direction]
-        now = Counters(flows.packets + retired.packets, flows.bytes + retired.bytes)
+        seen, total = self._seen[direction], self._totals[direction]
+        now = flows.plus(self._retired[direction])
         highest = Counters(max(now.packets, seen.packets), max(now.bytes, seen.bytes))
         self._totals[direction] = Counters(
             total.packets + highest.packets - seen.packets, total.bytes + highest.bytes - seen.bytes

@@ -201,7 +201,7 @@ def test_totals_only_grow() -> None:
     traffic.observe(DOWNLINK, Counters(10, 1000))
     traffic.observe(DOWNLINK, Counters(6, 600))  # a flow is gone, and only then the switch says so
     assert traffic.total(DOWNLINK) == (10, 1000)
-    traffic.retire(DOWNLINK, 4, 400)
+    traffic.retire(DOWNLINK, Counters(4, 400))
     traffic.observe(DOWNLINK, Counters(8, 800))
     assert traffic.total(DOWNLINK) == (12, 1200)
     traffic.disconnect()

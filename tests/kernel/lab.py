@@ -236,7 +236,7 @@ class FlowLab:
         ]
         for home_address in (HOA, HOA4):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
-            flows += flows_of(binding, self._backend)
+            flows += flows_of(binding, self._backend).all()
         self._replace_flows(ofctl_text(flows))
 
     def home(self) -> None:

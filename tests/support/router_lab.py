@@ -207,7 +207,7 @@ class RouterLab:
         flows = [*pipeline.miss_flows(None), *guards_of(home_agent, backend), *gates_of(home_agent, macs, backend)]
         for home_address, care_of_address in itertools.product((HOA, HOA4, MNP4), (COA, COA_2)):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
-            flows += flows_of(binding, backend)
+            flows += flows_of(binding, backend).all()
         file = self.ovs.directory / "flows"
         file.write_text(ofctl_text({flow.key: flow for flow in flows}.values()))
         self.ovs.ofctl("--bundle", "add-flows", self.bridge, str(file))

@@ -61,5 +61,5 @@ def counted(binding: Binding, router: Router, counters: FlowCounters) -> Counter
     """Return what a router's flows have counted for a binding, replaced ones included."""
     by_key = counters(router.dpid)
     found = [by_key[key] for key in router.counted_keys(binding) if key in by_key]
-    found.append(Counters(*router.retired(binding.home_address)))
+    found.append(router.retired(binding.home_address))
     return Counters(sum(each.packets for each in found), sum(each.bytes for each in found))

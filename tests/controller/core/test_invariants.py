@@ -21,6 +21,7 @@ from controller.core.home_agents import Status
 from controller.core.installed import Entry
 from controller.core.offload import Offload
 from controller.core.router import Router, Timing
+from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
@@ -162,7 +163,7 @@ class Run:
         if isinstance(said, Coming):
             self.switch.coming.append(said)
         elif not isinstance(said, Answer):
-            self.offload.removed(self.router, said[0], 1, 100, self.now, evicted=said[1])
+            self.offload.removed(self.router, said[0], Counters(1, 100), self.now, evicted=said[1])
         elif said.reasons:
             self.offload.refuse(self.router, said.batch, said.reasons, said.rest_done, self.now, said.unsent)
         else:

@@ -35,7 +35,10 @@ def flows(draw: st.DrawFn) -> list[Flow]:
         home_agent = HomeAgent(draw(similar | addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
         home_address = draw(prefixes() | similar.map(host))
         binding = Binding(home_address, draw(similar | addresses), home_agent.address)
-        made += (*flows_of(binding, backend), *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend))
+        made += (
+            *flows_of(binding, backend).all(),
+            *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend),
+        )
     return draw(st.permutations([flow for flow in made if NICIRA_FIELDS.isdisjoint(name for name, _ in flow.match)]))
 
 

@@ -53,7 +53,7 @@ def flows(draw: st.DrawFn) -> Flow:
     return draw(
         st.sampled_from(
             [
-                *flows_of(binding, backend),
+                *flows_of(binding, backend).all(),
                 *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend),
                 *guards_of(home_agent, backend),
                 *pipeline.miss_flows(miss),
