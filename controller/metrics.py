@@ -202,7 +202,7 @@ class _CoreCollector(Collector):
             for state in STATES:
                 bindings.add_metric([name, state], counts[agent.address, state])
             age.add_metric([name], max(0.0, agent.lease - (agent.lease_ends - now)))
-            held.add_metric([name], agent.lease_held(now))
+            held.add_metric([name], agent.lease_holds(now))
             up.add_metric([name], agent.status is Status.UP)
         yield from (bindings, age, held, up)
 
@@ -223,11 +223,11 @@ class _CoreCollector(Collector):
         counters: Mapping[str, tuple[str, Callable[[Router], float]]] = {
             "hoaflow_flow_errors_total": (
                 "Flow messages that a router's switch has refused.",
-                lambda r: r.tally.refused,
+                lambda r: r.messages.refused,
             ),
             "hoaflow_drift_repaired_total": (
                 "Flows put right because somebody else had changed, added or removed them.",
-                lambda r: r.tally.repaired,
+                lambda r: r.messages.repaired,
             ),
         }
         routers = {f"{dpid:016x}": router for dpid, router in self._offload.routers.items()}
@@ -261,8 +261,8 @@ class _CoreCollector(Collector):
             "hoaflow_flow_messages_total", "Flow messages sent to a router's switch.", labels=["router", "kind"]
         )
         for dpid, router in routers.items():
-            messages.add_metric([dpid, "add"], router.tally.added)
-            messages.add_metric([dpid, "delete"], router.tally.deleted)
+            messages.add_metric([dpid, "add"], router.messages.added)
+            messages.add_metric([dpid, "delete"], router.messages.deleted)
         return messages
 
     @staticmethod

@@ -48,7 +48,7 @@ class Activations:
         self.unconfirmed: dict[Prefix, float | None] = {}
         self._since: OrderedDict[Prefix, float] = OrderedDict()  # the oldest first
         self._quiet: set[Prefix] = set()  # of the unconfirmed ones
-        self._suspects: dict[Prefix, None] = {}
+        self._rechecks: dict[Prefix, None] = {}
 
     def report(self, home_address: Prefix, now: float, urgency: Urgency = Urgency.ROUTINE) -> None:
         """A binding has a new path; its activation is announced if that is."""
@@ -57,7 +57,7 @@ class Activations:
         if not urgency.has_event:
             self._quiet.add(home_address)
 
-    def tell(self, home_address: Prefix) -> None:
+    def announce(self, home_address: Prefix) -> None:
         """Somebody waits for this one to become active: that shall be told."""
         self._quiet.discard(home_address)
 
@@ -95,22 +95,22 @@ class Activations:
 
     # Those that may have become active without a word of a switch on their own flows.
 
-    def suspect(self, home_addresses: Iterable[Prefix]) -> None:
+    def recheck(self, home_addresses: Iterable[Prefix]) -> None:
         """Something has happened that may have made these active."""
-        self._suspects.update((each, None) for each in home_addresses if each in self.unconfirmed)
+        self._rechecks.update((each, None) for each in home_addresses if each in self.unconfirmed)
 
-    def suspect_all(self) -> None:
+    def recheck_all(self) -> None:
         """Something has happened that may have made any active."""
-        self._suspects = dict.fromkeys(self.unconfirmed)
+        self._rechecks = dict.fromkeys(self.unconfirmed)
 
     @property
-    def are_suspected(self) -> bool:
+    def has_rechecks(self) -> bool:
         """Tell whether any is to be looked at."""
-        return bool(self._suspects)
+        return bool(self._rechecks)
 
-    def suspects(self, most: int) -> list[Prefix]:
+    def take_rechecks(self, most: int) -> list[Prefix]:
         """Take off those that are to be looked at, ``most`` at a time."""
-        found = list(islice(self._suspects, most))
+        found = list(islice(self._rechecks, most))
         for home_address in found:
-            del self._suspects[home_address]
+            del self._rechecks[home_address]
         return found

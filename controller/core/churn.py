@@ -20,7 +20,7 @@ class Churn:
         self.limit = limit
         # Of home addresses that have changed lately: when, oldest first, as many as matter.
         self._changes: dict[Prefix, list[float]] = {}
-        self._held: set[Prefix] = set()
+        self._suppressed: set[Prefix] = set()
         self._reviews: Agenda[Prefix] = Agenda()
 
     def note(self, home_address: Prefix, now: float) -> bool:
@@ -32,14 +32,14 @@ class Churn:
             return False
         too_many = now - changes[0] < PERIOD
         del changes[0]
-        if not too_many or home_address in self._held:
+        if not too_many or home_address in self._suppressed:
             return False
-        self._held.add(home_address)
+        self._suppressed.add(home_address)
         return True
 
-    def holds(self, home_address: Prefix) -> bool:
+    def suppresses(self, home_address: Prefix) -> bool:
         """Tell whether a home address is held back."""
-        return home_address in self._held
+        return home_address in self._suppressed
 
     def released(self, now: float) -> list[Prefix]:
         """Return the home addresses that are not held back any more."""
@@ -47,13 +47,13 @@ class Churn:
         for home_address in self._reviews.due(now, _AT_A_TIME):
             changes = self._changes[home_address]
             calm_at = changes[0] + PERIOD  # of one that is held: then its changes within a period are below the limit
-            if home_address in self._held and calm_at <= now:
-                self._held.discard(home_address)
+            if home_address in self._suppressed and calm_at <= now:
+                self._suppressed.discard(home_address)
                 found.append(home_address)
             if changes[-1] + PERIOD <= now:
                 del self._changes[home_address]
             else:
-                self._reviews.plan(home_address, calm_at if home_address in self._held else changes[-1] + PERIOD)
+                self._reviews.plan(home_address, calm_at if home_address in self._suppressed else changes[-1] + PERIOD)
         return found
 
     def next_release(self) -> float | None:

@@ -124,7 +124,7 @@ class DesiredFlows:
         binding = None if home_address is None else self._bindings.get(home_address)
         if home_address is None or binding is None:
             return []
-        formers = self._tunnels.listed.formers(home_address) if self._tunnels.flow is None else ()
+        formers = self._tunnels.desired.formers(home_address) if self._tunnels.flow is None else ()
         return [keys_of(each).uplink for each in (binding, *(former.binding for former in formers))]
 
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
@@ -152,14 +152,14 @@ class DesiredFlows:
             or self._registrations.any_left_at(binding.care_of_address)
         ):
             return True
-        return self._tunnels.flow is None and bool(self._tunnels.listed.formers_behind(binding.care_of_address))
+        return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 
     def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
         """Return the bindings that are carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
         candidates = dict.fromkeys(self._bindings.behind(care_of_address))
         if self._tunnels.flow is None:
-            candidates.update(dict.fromkeys(self._tunnels.listed.formers_behind(care_of_address)))
+            candidates.update(dict.fromkeys(self._tunnels.desired.formers_behind(care_of_address)))
         carried = (self._carried(home_address, now) for home_address in candidates)
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 
@@ -179,7 +179,11 @@ class DesiredFlows:
         """Return the binding whose flows there should be for a home address: that which is held, or a former one while
         its tunnel changes."""
         binding = self._bindings.get(home_address)
-        if binding is None or self._churn.holds(home_address) or isinstance(self.backend(binding.home_agent), Reason):
+        if (
+            binding is None
+            or self._churn.suppresses(home_address)
+            or isinstance(self.backend(binding.home_agent), Reason)
+        ):
             return None
         if self._tunnels.is_applied(home_address):
             return binding
@@ -227,7 +231,7 @@ class DesiredFlows:
             return True
         home_agent = self._home_agents.covering(served)
         if home_agent is not None and home_agent.synced and self._tunnels.expected_until is None:
-            waits = self._tunnels.flow is None and self._tunnels.listed.is_awaited(
+            waits = self._tunnels.flow is None and self._tunnels.desired.is_awaited(
                 home_agent.address, self._tunnels.acknowledged, now
             )
             if not waits:
@@ -237,7 +241,7 @@ class DesiredFlows:
 
     @property
     def _is_draining(self) -> bool:
-        return pipeline.drain_marker().key in self._switch.fixed
+        return pipeline.drain_marker().key in self._switch.required
 
     def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
         """Tell whether a guard is missing that has to stand while a gate does, or was evicted as it came, perhaps."""

@@ -11,7 +11,7 @@ from controller.core.timeouts import hard_timeout, outlives
 EARLIER_LIFE = "of an earlier life of the controller, and perhaps still needed"
 FOREIGN = "another application holds a flow with the same match"
 # How many flows are compared before others may go on.
-SLICE = 1000
+FLOWS_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ def compare(flows: Reconciliation, installed: Iterable[Entry], now: float) -> It
             difference.missing.append((desired, _why_missing(flows, desired)))
         elif entry.flow != desired.flow or outlives(entry.expires_at, desired.expires_at):
             difference.different.append((desired, entry))
-        if count % SLICE == 0:
+        if count % FLOWS_AT_ONCE == 0:
             yield difference
     for key, entry in found.items():
         difference.unexpected.append((entry, EARLIER_LIFE if flows.installed.is_adopted(key) else None))

@@ -71,7 +71,7 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     state = offload.state_of(binding, now)
     routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
     prepared = {dpid: routers[dpid] for dpid in state.routers}
-    held = home_agent.why_held(now) or offload.why_held_back(binding.home_address)
+    held = home_agent.why_not_offloaded(now) or offload.why_suppressed(binding.home_address)
     path: Path = "direct" if state.state == "active" else "mixed" if state.state == "partial" else "home-agent"
     if held is not None:
         reason, remedies, moments = held.text, [held.remedy], [held.since]
@@ -90,7 +90,7 @@ def _last(updates: tuple[Update, ...], *results: str) -> float | None:
 
 def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAgent, now: float) -> Explanation:
     updates = offload.history.of(home_address)
-    held = home_agent.why_held(now)
+    held = home_agent.why_not_offloaded(now)
     if held is not None:  # it may be registered all the same, and what was held of it has ended here alone
         text = f"{held.text}, so whether and where its mobile node is registered is not known here"
         return Explanation("home-agent", held.since, text, home_agent, None, {}, updates, [held.remedy])
@@ -101,7 +101,7 @@ def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAge
 def _withheld(offload: Offload, binding: Binding, home_agent: HomeAgent, now: float) -> Explanation:
     home_agent = offload.home_agents.get(binding.home_agent) or home_agent
     updates = offload.history.of(binding.home_address)
-    why = home_agent.why_held(now) or reasons.withheld(binding.withheld or "", _last(updates, "withheld"))
+    why = home_agent.why_not_offloaded(now) or reasons.withheld(binding.withheld or "", _last(updates, "withheld"))
     return Explanation("home-agent", why.since, why.text, home_agent, binding, {}, updates, [why.remedy])
 
 

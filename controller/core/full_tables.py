@@ -50,7 +50,7 @@ class FullTables:
         """The switch has taken a new flow. Tell whether that is news."""
         return bool(self._full) and self._full.pop(table, None) is not None
 
-    def holds(self, table: str, now: float) -> bool:
+    def blocks(self, table: str, now: float) -> bool:
         """Tell whether a new flow for a table has to be held back. Who is let through tries for all others."""
         full = self._full.get(table)
         if full is None:

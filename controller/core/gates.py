@@ -85,9 +85,9 @@ class Gates:
             self._draining_since = now
             marker = pipeline.drain_marker()
             if draining:
-                self._flows.want(marker)
+                self._flows.require(marker)
             else:
-                self._flows.unwant(marker.key)
+                self._flows.release(marker.key)
         return news
 
     def recall(self, now: float) -> None:
@@ -115,7 +115,7 @@ class Gates:
         before, wanted = self._needs.get(home_agent.address, {}), dict[FlowKey, None]()
         backend = self._backend_for(home_agent)
         for flow in guards_of(home_agent, backend):
-            self._flows.want(flow)
+            self._flows.require(flow)
             wanted[flow.key] = None
         if not self._are_active(guards_of(home_agent, backend), now):
             self._flows.recheck_adopted()  # gates of an earlier life may have to go
@@ -123,7 +123,7 @@ class Gates:
         if self._why_none(home_agent, now) is None:
             for gate in gates:
                 if self._why_waits(gate, now) is None:
-                    self._flows.want(gate, home_agent.lease_ends)
+                    self._flows.require(gate, home_agent.lease_ends)
                     wanted[gate.key] = None
             if any(gate.key in wanted and gate.key not in before for gate in gates):
                 reviewed.opening.append(home_agent.address)
@@ -149,7 +149,7 @@ class Gates:
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key]
-                self._flows.unwant(key)
+                self._flows.release(key)
 
     def disconnect(self) -> None:
         """The switch's connection is gone, and with it what was known of its gates."""
@@ -199,7 +199,7 @@ class Gates:
         """Say what forbids any gate of ``home_agent``."""
         if self.draining:
             return reasons.draining(self._dpid, self._draining_since)
-        held = home_agent.why_held(now)
+        held = home_agent.why_not_offloaded(now)
         if held is not None:
             return held
         if not self._tunnels.agent_alive(now):

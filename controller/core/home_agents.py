@@ -29,7 +29,7 @@ class PrefixesOverlap(HoaflowError):
 class HomeAgent:
     """One announced home agent.
 
-    ``lease`` is in seconds. ``lease_ends`` is on the caller's clock, and so is ``held_since``, when the unbroken lease
+    ``lease`` is in seconds. ``lease_ends`` is on the caller's clock, and so is ``lease_since``, when the unbroken lease
     began. ``synced`` is true once a snapshot has come under it; before, what is held may be stale and no gate opens.
     """
 
@@ -38,22 +38,22 @@ class HomeAgent:
     lease: int
     lease_ends: float
     status: Status
-    held_since: float
+    lease_since: float
     synced: bool = False
 
-    def lease_held(self, now: float) -> bool:
+    def lease_holds(self, now: float) -> bool:
         """Tell whether the bridge has renewed its lease in time."""
         return now < self.lease_ends
 
     def may_offload(self, now: float) -> bool:
         """Tell whether gates may be open: the lease holds, and what is held is the home agent's own word."""
-        return self.why_held(now) is None
+        return self.why_not_offloaded(now) is None
 
-    def why_held(self, now: float) -> Reason | None:
+    def why_not_offloaded(self, now: float) -> Reason | None:
         """Say what keeps all traffic on this home agent's path, None if nothing does."""
-        if not self.lease_held(now):
+        if not self.lease_holds(now):
             return reasons.lease_lapsed(self.address, self.lease_ends)
-        return None if self.synced else reasons.snapshot_awaited(self.address, self.held_since)
+        return None if self.synced else reasons.snapshot_awaited(self.address, self.lease_since)
 
     def covers(self, home_address: Prefix) -> bool:
         """Tell whether ``home_address`` lies in one of the home prefixes."""
@@ -102,15 +102,15 @@ class HomeAgents:
         # Those that are held already are nobody else's.
         news = held is None or held.home_prefixes != home_prefixes
         for other in self.overlapping(address, home_prefixes) if news else ():
-            if not other.lease_held(now):
+            if not other.lease_holds(now):
                 continue
             taken = ", ".join(map(str, other.home_prefixes))
             raise PrefixesOverlap(
                 f"home agent {format_address(other.address)} holds {taken};"
                 " a home prefix belongs to one home agent as long as that one's lease holds"
             )
-        unbroken = held is not None and held.lease_held(now)
-        since = held.held_since if held is not None and unbroken else now
+        unbroken = held is not None and held.lease_holds(now)
+        since = held.lease_since if held is not None and unbroken else now
         synced = held is not None and unbroken and held.synced
         agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
         change = Change.REFRESHED

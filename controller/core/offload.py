@@ -27,7 +27,7 @@ from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnelNames
-from controller.core.updates import SLICE, Updates
+from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, host
 
@@ -71,14 +71,16 @@ class Offload:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
         if before is not None and before.home_prefixes != home_prefixes:
             held = self.registrations.of_home_agent(address)
-            self._updates.doom((each for each in held if not home_agent.covers(each.home_address)), "prefix-gone")
+            self._updates.schedule_removal(
+                (each for each in held if not home_agent.covers(each.home_address)), "prefix-gone"
+            )
         if before is None:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
-            self._updates.doom(list(self.bindings.all_covering(host(address))), "home-agent-address")
+            self._updates.schedule_removal(list(self.bindings.all_covering(host(address))), "home-agent-address")
         self._review(now, None if replaced else [home_agent])
         return home_agent, change
 
-    def post(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
+    def report(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
         """A bridge reports one binding. Idempotent.
 
         Raises StaleSequence for an update older than what is held, or than what has just been removed: nothing changes.
@@ -150,7 +152,7 @@ class Offload:
         former, announced = router.tunnels.failures, router.tunnels.announced
         was_alive = router.tunnels.agent_alive(now)
         router.hear_agent(now)
-        self.activations.suspect(router.acknowledge(revision, endpoints, flow, macs, failures, now))
+        self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
         moved = announced != router.tunnels.announced
         if was_alive and any(announced) and moved:
             self._event("agent-changed", router=f"{dpid:016x}")
@@ -229,7 +231,7 @@ class Offload:
         """A switch has carried a batch out, which was sent at ``sent``."""
         repaired = router.flows.confirm(batch, now)
         if repaired:
-            router.tally.repaired += repaired
+            router.messages.repaired += repaired
             self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
         self._landed(router, batch, now, sent)
 
@@ -244,7 +246,7 @@ class Offload:
     ) -> None:
         """A switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         router.flows.refuse(batch, reasons, rest_done, now, unsent)
-        router.tally.refused += len(reasons)
+        router.messages.refused += len(reasons)
         for position, reason in reasons.items():
             flow = batch.changes[position].flow
             self.activations.lose(router.served_by(flow, now))
@@ -254,27 +256,27 @@ class Offload:
     def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """A switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted."""
         self.activations.lose(router.removed(key, counted, evicted, now))
-        if router.flows.wants(key):
+        if router.flows.requires(key):
             self.review(router, now)
 
     def review(self, router: Router, now: float, home_agents: Iterable[HomeAgent] | None = None) -> None:
         """Bring a router's gates in line with what is, after anything that may open or close one. ``home_agents``:
         those whose gates may be concerned, None for all."""
         if router.review(now, home_agents):
-            self.activations.suspect_all()
+            self.activations.recheck_all()
 
     # From the clock.
 
     def tick(self, now: float) -> None:
         """Time has passed: end lifetimes, leases and waits. What is too much at once is left for the next call."""
         self._updates.tick(now)
-        lapsed = [each for each in self.home_agents if each.synced and not each.lease_held(now)]
+        lapsed = [each for each in self.home_agents if each.synced and not each.lease_holds(now)]
         for home_agent in lapsed:
             home_agent.synced = False
             self._event("lease-lapsed", home_agent=home_agent.address)
             held = self.registrations.of_home_agent(home_agent.address)
             ended = (each for each in held if each.expires_at is None or each.withheld is not None)
-            self._updates.doom(ended, "lease-lapsed")
+            self._updates.schedule_removal(ended, "lease-lapsed")
         for router in self.routers.values():
             due = router.next_deadline()
             if due is None or due > now:
@@ -286,12 +288,12 @@ class Offload:
             self._review(now)
         elif lapsed:
             self._review(now, lapsed)
-        for home_address in self.activations.suspects(SLICE):
+        for home_address in self.activations.take_rechecks(BINDINGS_AT_ONCE):
             self.activation_news.look_at(home_address, now, None)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
-        if self.activations.are_suspected:
+        if self.activations.has_rechecks:
             return -math.inf
         moments = [self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting()]
         moments += [router.next_deadline() for router in self.routers.values()]
@@ -313,13 +315,13 @@ class Offload:
         """Return how those bindings of a home agent stand all of whose flows stand."""
         return self._states.of_confirmed(home_agent, now)
 
-    def held(self, home_address: Prefix) -> Binding | None:
+    def binding(self, home_address: Prefix) -> Binding | None:
         """Return what is known of a home address, be it offloaded or withheld."""
         return self.registrations.get(home_address)
 
-    def why_held_back(self, home_address: Prefix) -> Reason | None:
+    def why_suppressed(self, home_address: Prefix) -> Reason | None:
         """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
-        return self.registrations.why_flapping(home_address)
+        return self.registrations.why_suppressed(home_address)
 
     # How.
 
@@ -346,7 +348,7 @@ class Offload:
         self._review(now, [home_agent])
 
     def _forget(self, home_agent: HomeAgent, now: float) -> None:
-        self._updates.doom(self.registrations.of_home_agent(home_agent.address), "home-agent-replaced")
+        self._updates.schedule_removal(self.registrations.of_home_agent(home_agent.address), "home-agent-replaced")
         self.home_agents.forget(home_agent.address)
         self.registrations.refused.outdated(home_agent.address, math.inf)
         self._event("home-agent-forgotten", home_agent=home_agent.address)

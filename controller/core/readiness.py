@@ -34,7 +34,7 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
     seconds, that is but the way flows take. A drained router may be away.
     """
     agents = list(offload.home_agents)
-    home_agents = [agent.why_held(now) for agent in agents]
+    home_agents = [agent.why_not_offloaded(now) for agent in agents]
     routers = [_trouble(each, agents, behind_since.get(each.dpid), patience, now) for each in offload.routers.values()]
     missing = [
         *(Missing(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),

@@ -31,7 +31,7 @@ from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
 # How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
-LOOKED_AT_ONCE = 300
+LOOKS_AT_ONCE = 300
 
 
 class Reconciliation:
@@ -41,7 +41,7 @@ class Reconciliation:
         self.installed = switch.installed
         self.rejections = switch.rejections
         self._switch = switch
-        self._fixed = switch.fixed
+        self._required = switch.required
         self._work = switch.work
         self._desired = desired
         # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
@@ -56,31 +56,31 @@ class Reconciliation:
 
     # What should be.
 
-    def want(self, flow: Flow, expires_at: float | None = None) -> None:
+    def require(self, flow: Flow, expires_at: float | None = None) -> None:
         """Desire a flow that is there for no binding in particular, until ``expires_at``. Idempotent."""
         key, entry = flow.key, Entry(flow, expires_at)
-        held = self._fixed.get(key)
+        held = self._required.get(key)
         if held == entry:
             return
-        self._fixed[key] = entry
+        self._required[key] = entry
         if held is None or held.flow != flow:
             self.rejections.remove(key)
         self.touch(key)
 
-    def unwant(self, key: FlowKey) -> None:
-        """Take back what ``want`` said. Idempotent."""
-        if self._fixed.pop(key, None) is not None:
+    def release(self, key: FlowKey) -> None:
+        """Take back what ``require`` said. Idempotent."""
+        if self._required.pop(key, None) is not None:
             self.rejections.remove(key)
             self._settlement.opening.pop(key, None)
             self.touch(key)
 
-    def wants(self, key: FlowKey) -> bool:
+    def requires(self, key: FlowKey) -> bool:
         """Tell whether a flow with this key is wanted for no binding in particular."""
-        return key in self._fixed
+        return key in self._required
 
     def desired(self, now: float) -> Iterator[Entry]:
         """Iterate over all flows that there should be."""
-        yield from list(self._fixed.values())
+        yield from list(self._required.values())
         yield from self._desired.all_flows(now)
 
     def is_active(self, key: FlowKey, now: float) -> bool:
@@ -150,7 +150,7 @@ class Reconciliation:
         if not self._known:
             return
         self.installed.adopt_all()
-        for subject in (*self._fixed, *self._work.subjects_under_way()):
+        for subject in (*self._required, *self._work.subjects_under_way()):
             self.touch(subject)
         self._work.touch_all(self._desired.home_addresses())
         self.recheck_adopted()
@@ -172,7 +172,7 @@ class Reconciliation:
         elif not stood:
             return []
         users = self._desired.users(key, now)
-        if evicted and (users or key in self._fixed):
+        if evicted and (users or key in self._required):
             self._reject(key, EVICTED, now)
         self.touch(key)
         self._touch_deserted(key)
@@ -206,7 +206,7 @@ class Reconciliation:
         the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
         """
         batch = self._batches.new()
-        for subject in self._work.later.due(now, LOOKED_AT_ONCE):
+        for subject in self._work.later.due(now, LOOKS_AT_ONCE):
             self._work.touch(subject, urgency=Urgency.ROUTINE)
         self._look_through(self._work.bulk, now, limit, batch)
         if not self._work.bulk:
@@ -290,7 +290,7 @@ class Reconciliation:
     # How.
 
     def _look_through(self, queue: LookQueue, now: float, limit: int, batch: Batch) -> None:
-        looks = LOOKED_AT_ONCE
+        looks = LOOKS_AT_ONCE
         urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
         while queue and looks and len(batch.changes) < limit:
             looks -= 1
@@ -303,7 +303,7 @@ class Reconciliation:
         if self._settlement.sweep_at is not None and self._settlement.sweep_at <= now:
             self._settlement.sweep_at = None
             self.recheck_adopted()
-        looks, at = LOOKED_AT_ONCE, Look(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
+        looks, at = LOOKS_AT_ONCE, Look(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
         while self._to_sweep and looks and len(batch.changes) < limit:
             looks -= 1
             key = self._to_sweep.pop()
@@ -323,7 +323,7 @@ class Reconciliation:
         opening = self._settlement.opening
         for key in [key for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
-            gate = self._fixed[key]
+            gate = self._required[key]
             span = span_until(gate.expires_at, now)
             if self._work.wait(key, (), [key], self._work.pending.epoch):
                 continue  # it is just being closed

@@ -59,8 +59,10 @@ class Registrations:
     def may_offload(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding may be offloaded: its home agent's lease holds, and it does not flap."""
         home_agent = self.home_agents.get(binding.home_agent)
-        return home_agent is not None and home_agent.may_offload(now) and not self.churn.holds(binding.home_address)
+        return (
+            home_agent is not None and home_agent.may_offload(now) and not self.churn.suppresses(binding.home_address)
+        )
 
-    def why_flapping(self, home_address: Prefix) -> Reason | None:
+    def why_suppressed(self, home_address: Prefix) -> Reason | None:
         """Say that a home address changes too often to be followed; None if it does not."""
-        return reasons.flapping(self.churn.limit) if self.churn.holds(home_address) else None
+        return reasons.flapping(self.churn.limit) if self.churn.suppresses(home_address) else None

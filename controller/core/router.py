@@ -66,7 +66,7 @@ class Router:
         self.connected = False
         self._disconnected_at = now
         self.traffic = traffic.Traffic()
-        self.tally = traffic.Tally()
+        self.messages = traffic.MessageCounts()
         self.tunnels = Tunnels(registrations.tunnel_list, expected_until=now + timing.agent_lease)
         self._bindings = registrations.bindings
         self._home_agents = registrations.home_agents
@@ -80,7 +80,7 @@ class Router:
         self._last_served: dict[FlowKey, Prefix] = {}
         self._agent_lost = False
         for flow in pipeline.miss_flows(classify_miss):
-            self.flows.want(flow)
+            self.flows.require(flow)
 
     # What comes in.
 
@@ -317,7 +317,7 @@ class Router:
 
     def _withdraw_formers(self, home_agent: bytes) -> None:
         """A gate of a home agent is to open: no former flow of its bindings may serve from now on."""
-        for home_address in self.tunnels.listed.replaced():
+        for home_address in self.tunnels.desired.replaced():
             held = self._bindings.get(home_address)
             if held is not None and held.home_agent == home_agent:
                 self._look_at(home_address)
@@ -326,5 +326,5 @@ class Router:
         """The agent's word on the tunnel of a home address has changed, or what that means."""
         held = self._bindings.get(home_address)
         if held is not None:
-            formers = [former.binding for former in self.tunnels.listed.formers(home_address)]
+            formers = [former.binding for former in self.tunnels.desired.formers(home_address)]
             self.follow(held, (held, *formers), Urgency.URGENT)

@@ -89,7 +89,7 @@ class Session:
 
     def sent(self, changes: Sequence[FlowChange]) -> None:
         """Count what was sent and has been answered."""
-        tally, added = self._present.tally, sum(change.add for change in changes)
+        tally, added = self._present.messages, sum(change.add for change in changes)
         tally.added += added
         tally.deleted += len(changes) - added
 

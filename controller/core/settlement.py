@@ -45,7 +45,7 @@ class Settlement:
         self._installed = switch.installed
         self._rejections = switch.rejections
         self._work = switch.work
-        self._fixed = switch.fixed
+        self._required = switch.required
         # Gates that are to open, and the epoch of which all has to be done before.
         self.opening: dict[FlowKey, int] = {}
         # Shared uplink flows that would lose the packets of one of their users.
@@ -138,7 +138,7 @@ class Settlement:
         as refused, without being sent."""
         for flow in flows:
             key = flow.key
-            if key in self._installed or self._rejections.forbids(key, now) or not self.full.holds(flow.table, now):
+            if key in self._installed or self._rejections.forbids(key, now) or not self.full.blocks(flow.table, now):
                 continue
             self._work.later.plan(key, self._rejections.put(key, NO_ROOM, now).retry_at)
             return False
@@ -153,9 +153,9 @@ class Settlement:
 
     def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
         """Bring what stands under one key in line with what should. Tell whether that waits for something else."""
-        fixed = self._fixed.get(key)
-        if fixed is not None:
-            self._bring(fixed.flow, span_until(fixed.expires_at, at.now), key, at.now, changes)
+        required = self._required.get(key)
+        if required is not None:
+            self._bring(required.flow, span_until(required.expires_at, at.now), key, at.now, changes)
             return False
         if uplink_source(key) is not None:
             uplink = self._desired.uplink_at(key, at.now)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
 from controller.core.bindings import Binding, Change, may_follow
 from controller.core.home_agents import HomeAgent
-from controller.core.updates import SLICE, Updates
+from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
@@ -113,7 +113,7 @@ class Snapshot:
         home_agent, result = self._snapshots.in_force(self), self.result
         if self._to_compare is None:
             self._to_compare = self._registrations.home_addresses()
-        for home_address in self._to_compare[-SLICE:]:
+        for home_address in self._to_compare[-BINDINGS_AT_ONCE:]:
             held = self._registrations.get(home_address)
             if held is None or held.home_agent != home_agent.address:
                 continue
@@ -121,15 +121,15 @@ class Snapshot:
                 self._updates.note_departure(held, held, now)
                 self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
                 result.removed += 1
-        del self._to_compare[-SLICE:]
+        del self._to_compare[-BINDINGS_AT_ONCE:]
         # What is still held of an earlier lease has to go before anything may be offloaded under this one.
-        if self._to_compare or self._updates.are_doomed:
+        if self._to_compare or self._updates.has_removals:
             return False
         for outdated in self._registrations.refused.outdated(home_agent.address, self.began):
             self._updates.free_path(outdated)
         if result.changes > MOST_EVENTS:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
-        if not home_agent.synced and home_agent.lease_held(now) and home_agent.held_since <= self.began:
+        if not home_agent.synced and home_agent.lease_holds(now) and home_agent.lease_since <= self.began:
             self._snapshots.synced(home_agent, len(self._present), now)
         return True
 

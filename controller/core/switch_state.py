@@ -10,7 +10,7 @@ from controller.core.worklist import Worklist
 class SwitchState:
     """One switch's flows as far as they are known, and those that it needs for no binding in particular.
 
-    ``fixed`` are desired and outlive a connection; all else is forgotten with it.
+    ``required`` are desired and outlive a connection; all else is forgotten with it.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class SwitchState:
         self.rejections = Rejections()
         self.work = Worklist()
         # Misses, guards, gates: a few.
-        self.fixed: dict[FlowKey, Entry] = {}
+        self.required: dict[FlowKey, Entry] = {}
 
     def clear(self) -> None:
         """Forget what was known of the switch."""
@@ -32,6 +32,6 @@ class SwitchState:
         return under_way is not None and not under_way.adds(key)
 
     def is_active(self, key: FlowKey, now: float) -> bool:
-        """Tell whether the fixed flow with this key is installed as desired, and is not about to go."""
-        desired = self.fixed.get(key)
+        """Tell whether the required flow with this key is installed as desired, and is not about to go."""
+        desired = self.required.get(key)
         return desired is not None and not self.is_going(key) and self.installed.has(desired.flow, now)

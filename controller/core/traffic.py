@@ -58,7 +58,7 @@ class Traffic:
 
 
 @dataclass(slots=True)
-class Tally:
+class MessageCounts:
     """What has passed between controller and switch: flow messages sent, flows that the switch refused, and flows that
     were repaired because somebody else had changed them."""
 

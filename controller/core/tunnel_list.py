@@ -16,7 +16,7 @@ from hoaflow.addresses import Prefix
 REMEMBERED_REMOVALS = 100_000
 
 
-class News(NamedTuple):
+class TunnelDifference(NamedTuple):
     """What an agent is told: everything (``full``) or what is new since the revision it named."""
 
     revision: int
@@ -102,14 +102,14 @@ class TunnelList:
         revision, changed_at = self._latest.get(home_agent, (0, 0.0))
         return revision > acknowledged and now < changed_at + self._keep
 
-    def news(self, after: int) -> News:
+    def difference(self, after: int) -> TunnelDifference:
         """Return what is new since revision ``after``; everything if that is too long ago or not from this list."""
         full = not self._forgotten_up_to <= after <= self.revision
         listed = [held for address in self.newer_than(0 if full else after) if (held := self._bindings.get(address))]
         if full:
-            return News(self.revision, True, listed, [])
+            return TunnelDifference(self.revision, True, listed, [])
         removed = takewhile(lambda item: item[1] > after, reversed(self._removed.items()))
-        return News(self.revision, False, listed, [home_address for home_address, _ in removed][::-1])
+        return TunnelDifference(self.revision, False, listed, [home_address for home_address, _ in removed][::-1])
 
     # Of bindings that others have replaced.
 

@@ -8,7 +8,7 @@ for the binding stay away: packets take the home agent's path. With the `flow` b
 from typing import NamedTuple
 
 from controller.core.bindings import Binding
-from controller.core.tunnel_list import News, TunnelList
+from controller.core.tunnel_list import TunnelDifference, TunnelList
 from hoaflow.addresses import Prefix
 
 
@@ -41,10 +41,10 @@ class FlowTunnelNames(NamedTuple):
 
 
 class Tunnels:
-    """What the agent of one router has said, and what follows for the tunnels of ``listed``."""
+    """What the agent of one router has said, and what follows for the tunnels of ``desired``."""
 
-    def __init__(self, listed: TunnelList, expected_until: float) -> None:
-        self.listed = listed
+    def __init__(self, desired: TunnelList, expected_until: float) -> None:
+        self.desired = desired
         # An agent that has not been heard of may only be on its way back to a restarted controller, until then. None:
         # it has said what it has, or is not expected any more.
         self.expected_until: float | None = expected_until
@@ -68,14 +68,14 @@ class Tunnels:
     @property
     def revision(self) -> int:
         """The newest revision that the agent can acknowledge."""
-        return self.listed.revision if self.flow is None else self.listed.first_revision
+        return self.desired.revision if self.flow is None else self.desired.first_revision
 
-    def news(self, after: int) -> News:
+    def difference(self, after: int) -> TunnelDifference:
         """Return what is new to the agent since revision ``after``."""
         if self.flow is not None:
-            first = self.listed.first_revision
-            return News(first, after != first, [], [])  # the flows are all of it
-        return self.listed.news(after)
+            first = self.desired.first_revision
+            return TunnelDifference(first, after != first, [], [])  # the flows are all of it
+        return self.desired.difference(after)
 
     def agent_alive(self, now: float) -> bool:
         """Tell whether the agent has been heard of within its lease."""
@@ -92,12 +92,12 @@ class Tunnels:
             for home_address in failures.keys() | self.failures.keys()
             if failures.get(home_address) != self.failures.get(home_address)
         }
-        acknowledged = min(revision, self.listed.revision)
+        acknowledged = min(revision, self.desired.revision)
         if acknowledged < self.acknowledged:
             self._believed = max(self.acknowledged, self._believed)
             self.believed_until = believed_until
         elif self.flow is None:
-            news.update(self.listed.newer_than(self.acknowledged))
+            news.update(self.desired.newer_than(self.acknowledged))
         self.acknowledged = acknowledged
         if acknowledged >= self._believed:
             self.believed_until, self._believed = None, 0
@@ -119,7 +119,7 @@ class Tunnels:
         """Tell whether the router's kernel sends packets for a bound home address to its care-of address."""
         if self.flow is not None:
             return self.failure(home_address) is None
-        return self.listed.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
+        return self.desired.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
 
     def failure(self, home_address: Prefix) -> str | None:
         """Return why the router can't carry a home address's packets, None if nothing is known against it."""
@@ -132,6 +132,6 @@ class Tunnels:
         if self.flow is not None or binding.home_address in self.failures:
             return None
         held = max(self.acknowledged, self._believed)
-        if self.listed.revision_of(binding.home_address) <= held:
+        if self.desired.revision_of(binding.home_address) <= held:
             return binding
-        return self.listed.former(binding.home_address, held, now)
+        return self.desired.former(binding.home_address, held, now)

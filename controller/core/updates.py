@@ -19,7 +19,7 @@ from controller.core.timeouts import refresh_matters
 from controller.core.urgency import Urgency
 
 # How many bindings are worked off in one go: others wait meanwhile.
-SLICE = 500
+BINDINGS_AT_ONCE = 500
 
 
 class Updates:
@@ -38,7 +38,7 @@ class Updates:
         self._events = events
         self._departures = Departures()
         # Bindings that have to go, and why, unless something else becomes of them first.
-        self._doomed: deque[tuple[Binding, str]] = deque()
+        self._to_remove: deque[tuple[Binding, str]] = deque()
 
     def check(self, binding: Binding) -> HomeAgent:
         """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
@@ -108,14 +108,14 @@ class Updates:
         self._bindings.remove(held.home_address)
         self._gone(held, now, reason, source, urgency, update)
 
-    def doom(self, bindings: Iterable[Binding], reason: str) -> None:
+    def schedule_removal(self, bindings: Iterable[Binding], reason: str) -> None:
         """Forget these, by and by, but not one that is updated before: the reason may not hold for that any more."""
-        self._doomed.extend((binding, reason) for binding in bindings)
+        self._to_remove.extend((binding, reason) for binding in bindings)
 
     @property
-    def are_doomed(self) -> bool:
+    def has_removals(self) -> bool:
         """Tell whether there are bindings that have to go."""
-        return bool(self._doomed)
+        return bool(self._to_remove)
 
     def note_departure(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
         """A report says that there is no binding any more, or can't be taken, or a snapshot lacks it: remember its last
@@ -159,18 +159,18 @@ class Updates:
 
     def tick(self, now: float) -> None:
         """Time has passed: end lifetimes and waits. What is too much at once is left for the next call."""
-        for binding in self._bindings.expired(now, most=SLICE):
+        for binding in self._bindings.expired(now, most=BINDINGS_AT_ONCE):
             self._gone(binding, now, "expired", "expiry")
-        for binding in self._withheld.expired(now, most=SLICE):
+        for binding in self._withheld.expired(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
             self._tell_removed(binding, now, "expired", "expiry")
-        for binding in self._refused.ended(now, most=SLICE):
+        for binding in self._refused.ended(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
-        for _ in range(min(SLICE, len(self._doomed))):
-            binding, reason = self._doomed.popleft()
+        for _ in range(min(BINDINGS_AT_ONCE, len(self._to_remove))):
+            binding, reason = self._to_remove.popleft()
             if self.registrations.get(binding.home_address) is binding:
                 self.drop(binding, now, reason, "lease")
-        for former in self._tunnel_list.faded(now, most=SLICE):
+        for former in self._tunnel_list.faded(now, most=BINDINGS_AT_ONCE):
             held = self._bindings.get(former.home_address)
             if held is not None:
                 self._follow(held, (held, former), Urgency.ROUTINE)
@@ -181,7 +181,7 @@ class Updates:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
-        if self._doomed:
+        if self._to_remove:
             return -math.inf
         moments = (
             self._bindings.next_expiry(),

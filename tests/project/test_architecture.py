@@ -59,6 +59,6 @@ def test_the_files_and_tests_that_the_page_names_are_there(path: str, name: str)
 
 
 def test_a_name_that_is_not_there_is_noticed() -> None:
-    assert is_there("controller.core.offload.Offload.post")
+    assert is_there("controller.core.offload.Offload.report")
     assert not is_there("controller.core.offload.Offload.pots")
     assert not is_there("controller.core.offloads")

@@ -73,7 +73,7 @@ class World:
 
     def post(self, *args: Any, **kwargs: Any) -> Change:
         """The bridge sends one binding, as of now."""
-        return self.offload.post(binding(*args, **{**kwargs, "now": self.now}), self.now)
+        return self.offload.report(binding(*args, **{**kwargs, "now": self.now}), self.now)
 
     def agent_starts(self) -> None:
         """A tunnel agent announces itself; the kernel still has what an earlier one left."""
@@ -83,7 +83,7 @@ class World:
     def agent_follows(self) -> None:
         """The agent asks for what is new, applies it and acknowledges."""
         router = self.offload.hear_agent(DPID, self.now)
-        news = router.tunnels.news(self.revision)
+        news = router.tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
             self.tunnels = {}
         self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
@@ -169,7 +169,7 @@ class World:
 
     def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
         """A binding's state as the REST API tells it."""
-        held = self.offload.held(home_address)
+        held = self.offload.binding(home_address)
         return "none" if held is None else self.offload.state_of(held, self.now).state
 
     def flows(self, kind: Kind) -> list[Flow]:

@@ -74,12 +74,12 @@ class BindingCalls:
         self._measure(request, body, change, now)
         self._context.notify()
         request.note({"subject": binding.home_address, "change": change.value}, change.is_news)
-        if self._context.offload.held(binding.home_address) is None:
+        if self._context.offload.binding(binding.home_address) is None:
             return json_response(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
-        held = self._context.offload.held(binding.home_address) or binding
+        held = self._context.offload.binding(binding.home_address) or binding
         return json_response(self._binding_view(held, self._no_counters), status)
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody, now: float) -> Response:
@@ -121,7 +121,7 @@ class BindingCalls:
         """Apply one binding. Raises Forbidden, and what ``Offload.post`` raises."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
-        return self._context.offload.post(binding, now, urgency)
+        return self._context.offload.report(binding, now, urgency)
 
     def _measure(self, request: ApiRequest, body: bodies.BindingBody, change: Change, now: float) -> None:
         """Measure the stages of an activation up to ``now``, when the report is applied."""
@@ -133,7 +133,7 @@ class BindingCalls:
     def _wait_active(self, binding: Binding) -> bool:
         """Wait until the switches confirm a binding; return False at the time-out or if a newer one replaces it."""
         deadline = time.monotonic() + self._context.settings.request_timeout
-        self._context.offload.activations.tell(binding.home_address)
+        self._context.offload.activations.announce(binding.home_address)
         while True:
             now = time.monotonic()
             held = self._context.offload.bindings.get(binding.home_address)
@@ -161,7 +161,7 @@ class BindingCalls:
             (str(home_address), binding)
             for home_address in in_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
             if (within is None or within.contains(home_address))
-            and (binding := offload.held(home_address)) is not None
+            and (binding := offload.binding(home_address)) is not None
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
             and (query.state is UNSET or offload.state_of(binding, now).state == query.state)
@@ -207,7 +207,7 @@ class BindingCalls:
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _held(self, home_address: str) -> Binding:
-        binding = self._context.offload.held(bodies.prefix_in_path(home_address))
+        binding = self._context.offload.binding(bodies.prefix_in_path(home_address))
         if binding is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")
         return binding

@@ -18,7 +18,7 @@ from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
-from controller.rest.views.routers import difference_view, flow_view, news_view, router_view
+from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
 from controller.rest.views.values import dpid_text
 from controller.southbound.decoder import InstalledFlow
 from controller.southbound.exchange import SwitchSilent
@@ -109,12 +109,12 @@ class RouterCalls:
         # Once only: while the answer waits, nobody knows whether the agent still lives.
         router = self._context.offload.hear_agent(bodies.dpid_in_path(dpid), now)
         self._context.notify()
-        news = router.tunnels.news(query.after)
+        news = router.tunnels.difference(query.after)
         while not news.full and news.revision == query.after and now < deadline:
             self._context.changed.wait(deadline - now)
-            news, now = router.tunnels.news(query.after), time.monotonic()
+            news, now = router.tunnels.difference(query.after), time.monotonic()
         synced = [agent for agent in self._context.offload.home_agents if agent.synced]
-        return json_response(news_view(news, synced))
+        return json_response(tunnels_view(news, synced))
 
     @operation(
         "PUT",

@@ -24,7 +24,7 @@ class FlowCounters(Protocol):
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answers.HomeAgent:
     """Return how a home agent looks."""
-    held = home_agent.lease_held(now)
+    held = home_agent.lease_holds(now)
     return answers.HomeAgent(
         home_agent=format_address(home_agent.address),
         home_prefixes=[f"{format_address(p.packed)}/{p.length}" for p in home_agent.home_prefixes],

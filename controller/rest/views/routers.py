@@ -11,7 +11,7 @@ from controller.core.installed import Entry
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import Counters
-from controller.core.tunnel_list import News
+from controller.core.tunnel_list import TunnelDifference
 from controller.rest.schemas import answers
 from controller.rest.views.values import dpid_text, seconds_left
 from controller.southbound.decoder import InstalledFlow
@@ -52,19 +52,19 @@ def backend_name(router: Router) -> answers.Backend:
     return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
 
 
-def news_view(news: News, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
+def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
     """Return what a tunnel agent is told; ``home_agents`` are those whose snapshot has come."""
     return answers.TunnelList(
-        revision=news.revision,
-        full=news.full,
+        revision=difference.revision,
+        full=difference.full,
         home_agents=[format_address(agent.address) for agent in home_agents],
         tunnels=[
             answers.Tunnel(
                 str(binding.home_address), format_address(binding.care_of_address), format_address(binding.home_agent)
             )
-            for binding in news.tunnels
+            for binding in difference.tunnels
         ],
-        removed=[str(home_address) for home_address in news.removed],
+        removed=[str(home_address) for home_address in difference.removed],
     )
 
 

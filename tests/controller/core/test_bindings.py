@@ -92,8 +92,8 @@ def test_a_lease_holds_exactly_as_long_as_it_is_renewed(gaps: list[float]) -> No
         announce(agents, now)
         agent = agents.get(HOME_AGENT)
         assert agent is not None
-        assert agent.lease_held(now + 9.99)
-        assert not agent.lease_held(now + 10)
+        assert agent.lease_holds(now + 9.99)
+        assert not agent.lease_holds(now + 10)
         assert agent.may_offload(now) == unbroken
 
 

@@ -128,9 +128,9 @@ def test_nothing_is_remembered_of_those_that_have_calmed_down() -> None:
         for address in addresses:
             churn.note(address, now)
         now += 0.02
-    assert all(churn.holds(address) for address in addresses)
+    assert all(churn.suppresses(address) for address in addresses)
     while (release := churn.next_release()) is not None:
         now = max(now, release)
         churn.released(now)
-    assert not any(churn.holds(address) for address in addresses)
+    assert not any(churn.suppresses(address) for address in addresses)
     assert len(churn._changes) == 0

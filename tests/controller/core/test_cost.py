@@ -38,14 +38,14 @@ def test_a_renewal_looks_at_its_own_home_agents_prefixes_only(world: World, monk
         announce(world, place, 50)
         world.deliver()
     flows, looked_at = world.offload.router(DPID).flows, 0
-    want = flows.want
+    require = flows.require
 
     def counting(flow: Flow, expires_at: float | None = None) -> None:
         nonlocal looked_at
         looked_at += 1
-        want(flow, expires_at)
+        require(flow, expires_at)
 
-    monkeypatch.setattr(flows, "want", counting)
+    monkeypatch.setattr(flows, "require", counting)
     announce(world, 0, 50)
     own, looked_at = looked_at, 0
     assert 50 <= own <= 50 * 15

@@ -103,7 +103,7 @@ class Run:
         if self.flow_backend:
             self.offload.acknowledge(DPID, 0, {}, FLOW, {}, self.now)
             return
-        news = self.offload.hear_agent(DPID, self.now).tunnels.news(self.revision)
+        news = self.offload.hear_agent(DPID, self.now).tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
             self.tunnels = {}
         self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
@@ -126,7 +126,7 @@ class Run:
         together = self.chance.sample(HOME_ADDRESSES, self.chance.choice((0, 0, 1, 2)))
         for home_address in dict.fromkeys((first.home_address, *together)):
             held = Binding(home_address, first.care_of_address, HOME_AGENT, first.lifetime, first.expires_at)
-            self.offload.post(held, self.now, Urgency.URGENT if self.chance.random() < 0.7 else Urgency.ROUTINE)
+            self.offload.report(held, self.now, Urgency.URGENT if self.chance.random() < 0.7 else Urgency.ROUTINE)
 
     def deregister(self) -> None:
         self.offload.remove(self.chance.choice(HOME_ADDRESSES), self.now)

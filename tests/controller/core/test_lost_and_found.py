@@ -127,7 +127,7 @@ def test_a_restarted_controller_removes_what_the_snapshot_lacks(world: World) ->
 
 
 def test_a_restarted_controller_without_its_bridge_cleans_up_when_the_gates_are_gone(world: World) -> None:
-    world.offload.post(binding(lifetime=None, now=world.now), world.now)
+    world.offload.report(binding(lifetime=None, now=world.now), world.now)
     world.agent_follows()
     world.deliver()
     world.start_controller()

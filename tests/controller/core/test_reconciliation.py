@@ -91,13 +91,13 @@ def test_gates_are_renewed_each_time() -> None:
     flows, _ = reconciliation()
     gate = pipeline.downlink_gate(HOME_PREFIX)
     for second in range(0, 30, 3):
-        flows.want(gate, second + 10.0)
+        flows.require(gate, second + 10.0)
         assert [change.hard_timeout for change in apply(flows, float(second))] == [10]
 
 
 def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
     flows, now = reconciliation()[0], 0.0
-    flows.want(downlink(), 262_140.0)
+    flows.require(downlink(), 262_140.0)
     apply(flows, now)
     while now < 190_000:
         due = flows.next_due()
@@ -113,8 +113,8 @@ def test_gates_close_first_and_open_last() -> None:
     old, new = pipeline.uplink_gate(HOME_AGENT, pipeline.IPPROTO_IPV6), downlink()
     flows, _ = reconciliation((Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)))
     gate = pipeline.downlink_gate(HOME_PREFIX)
-    flows.want(gate, 10.0)
-    flows.want(new)
+    flows.require(gate, 10.0)
+    flows.require(new)
     sent = [(change.flow, change.add) for change in apply(flows, 0.0)]
     closing, opening = sent.index((old, False)), sent.index((gate, True))
     assert set(sent) == {(old, False), (new, True), (downlink(HOME_ADDRESSES[1]), False), (gate, True)}
@@ -127,7 +127,7 @@ def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
     gate = pipeline.downlink_gate(HOME_PREFIX)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0, None)
     flows.touch(HOME_ADDRESSES[0])
-    flows.want(gate, 10.0)
+    flows.require(gate, 10.0)
     batch = take(flows, 0.0)
     assert batch is not None
     assert gate not in [change.flow for change in batch.changes]
@@ -149,7 +149,7 @@ def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
         return batch
 
     under_way = [move(2)]
-    flows.want(gate, 10.0)
+    flows.require(gate, 10.0)
     opened = []
     for number in range(3, 10):
         under_way.append(move(number))  # before the one before is answered
@@ -242,7 +242,7 @@ def test_urgent_changes_overtake_the_others() -> None:
 
 def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     flows, now, tries = reconciliation()[0], 0.0, []
-    flows.want(downlink())
+    flows.require(downlink())
     for _ in range(6):
         batch = take(flows, now)
         assert batch is not None

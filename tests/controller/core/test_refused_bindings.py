@@ -86,7 +86,7 @@ def test_one_that_is_refused_keeps_others_at_its_care_of_address_on_the_home_age
 
 def test_one_that_is_withheld_keeps_others_at_its_care_of_address_on_the_home_agents_path(world: World) -> None:
     withheld = Binding(HOME_ADDRESSES[1], FIRST, HOME_AGENT, 60, world.now + 60, withheld="in doubt")
-    world.offload.post(withheld, world.now)
+    world.offload.report(withheld, world.now)
     assert not carried(world)
     world.post(HOME_ADDRESSES[1], SECOND)
     assert carried(world)
@@ -141,7 +141,7 @@ def test_nobody_withdraws_another_home_agents_binding(world: World) -> None:
     prefix = parse_prefix("2001:db8:bb::/64")
     world.offload.announce(OTHER_HOME_AGENT, (prefix,), LEASE, Status.UP, world.now)
     with pytest.raises(Refused):
-        world.offload.post(Binding(HOME_ADDRESS, SECOND, OTHER_HOME_AGENT, 60, world.now + 60, 9), world.now)
+        world.offload.report(Binding(HOME_ADDRESS, SECOND, OTHER_HOME_AGENT, 60, world.now + 60, 9), world.now)
     assert world.state() == "active"
 
 

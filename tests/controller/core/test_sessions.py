@@ -28,7 +28,7 @@ def connected(world: World, sessions: Sessions) -> Session:
 def state(world: World) -> tuple[object, ...]:
     """What is believed of the router, and what is to be sent to it."""
     router = world.offload.router(DPID)
-    return router, router.connected, router.flows.count, router.flows.has_urgent, router.tally.added
+    return router, router.connected, router.flows.count, router.flows.has_urgent, router.messages.added
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, StaleSequence
 from controller.core.home_agents import Status
 from controller.core.snapshots import Snapshot, Superseded
-from controller.core.updates import SLICE
+from controller.core.updates import BINDINGS_AT_ONCE
 from controller.core.urgency import MOST_EVENTS
 from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
 from tests.support.world import (
@@ -253,7 +253,7 @@ def test_of_many_changes_the_first_are_told_one_by_one() -> None:
     world = World()
     world.announce()
     world.agent_starts()
-    number = MOST_EVENTS + 2 * SLICE
+    number = MOST_EVENTS + 2 * BINDINGS_AT_ONCE
     many = [binding(parse_prefix(f"2001:db8:99::1:{index:x}"), now=world.now) for index in range(number)]
     assert world.snapshot(*many).added == number
     names = world.event_names()
