@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Towards the switches: the OpenFlow encoding of flows, and the exchange with each switch."""
+"""Talk OpenFlow with the switches: encode and decode flows, and keep each switch in step with its router."""

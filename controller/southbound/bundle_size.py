@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large bundles are: a switch that refuses one for a flow in it gets smaller ones, until that flow is alone."""
+"""Choose the size of bundles: after a refusal smaller ones are sent, until the flow at fault is alone in one."""
 
 
 class BundleSize:
-    """Halves with each bundle that is refused and doubles with each that is taken, up to ``most`` changes."""
+    """Halve with each refused bundle and double with each accepted one, up to `most` changes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.changes = most
 
     def refused(self, changes: int) -> None:
-        """One of so many changes was refused, and nothing of it is done."""
+        """Record that a bundle of `changes` changes was refused, and none of it carried out."""
         self.changes = max(1, min(self.changes, changes // 2))
 
-    def taken(self) -> None:
-        """One was carried out."""
+    def accepted(self) -> None:
+        """Record that a bundle was carried out."""
         self.changes = min(self._most, 2 * self.changes)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exchange with one switch: read its flows back, then send what is due and wait for the answer, again and again.
+"""Keep one switch in step: read its flows back, then send what is due and wait for the answer, again and again.
 
-A few greenlets per connection do all the sending, with a few bundles under way at a time, so a switch that is slow or
-silent holds up nobody else and costs the memory of so many bundles. One of them is for what is urgent alone: a handover
-waits for no more than the bundles that the switch is at. Whatever goes wrong ends the connection; the switch comes
-back, its flows are read anew, and nothing was recorded that it did not confirm.
+A few greenlets per connection do all the sending, with a few bundles under way at a time. So a slow or silent switch
+delays no other, and costs the memory of those bundles. One greenlet sends urgent changes only: a handover waits for no
+more than the bundles that the switch is working on. Any failure ends the connection. The switch comes back, its flows
+are read anew, and nothing was recorded that it did not confirm.
 """
 
 import math
@@ -36,33 +36,33 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# Open vSwitch looks at all flows that have a timeout after each bundle (65 ms with 300,000 flows), so many small ones
-# would keep it busy with that; a large one costs it memory, an error in it costs sending the rest again, and what is
-# urgent waits for it.
+# After each bundle Open vSwitch looks at all flows that have a timeout (65 ms with 300,000 flows), so many small ones
+# would keep it busy with that. A large one costs it memory and delays urgent changes, and after an error in it the rest
+# is sent again.
 BUNDLE_SIZE = 5000
-# A bundle is made of so many changes at a time, with others' turns in between; one of urgent changes is no larger.
+# Changes that are put into a bundle before other greenlets run; also the most in an urgent bundle.
 SLICE = 500
-# Urgent bundles under way at a time: what comes up while a switch is busy need not wait for the answer to what came
-# before it as well. While large ones are under way it is one, as each costs these the time of a look at all flows.
+# Urgent bundles under way at a time: a change need not wait for the answer to the one before. While bulk bundles are
+# under way it is one, since each urgent bundle makes Open vSwitch look at all flows once more.
 URGENT_AT_A_TIME = 4
-# While a switch answers within so many seconds, the next urgent bundle waits for that: it takes what comes meanwhile.
+# Seconds for which the next urgent bundle waits for the answer to the last one, collecting changes meanwhile.
 PROMPT = 0.005
-# Bundles under way at a time besides urgent ones: while the switch carries one out, the next is made.
+# Bulk bundles under way at a time: while the switch carries one out, the next is made.
 BULK_LANES = 2
-# A switch answers in order, so what is urgent waits while it tells its flows: for no more than this share of the time.
+# Share of the time that may go into reading flows back. A switch answers in order, so urgent changes wait meanwhile.
 READING_SHARE = 0.01
-# The same for those who ask for counters.
+# Share of the time that may go into reading counters.
 COUNTING_SHARE = 0.05
-# A REST call waits so many seconds, and no longer, for a switch that is silent to tell its counters.
+# Seconds that a REST call waits for the counters of a silent switch.
 COUNTERS_WITHIN = 2.0
-# Configurations of a port in which it takes no packets, or gives none.
+# Configurations of a port that receives or sends no packets.
 UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
-# How long a lane may sleep when nothing is planned, in seconds.
+# Longest sleep of a greenlet when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 
 
 class SwitchChannel:
-    """Keeps one connected switch in step with its ``Router``, of which it has no more than a session."""
+    """Keep one connected switch in step with its router, which it reaches through a session only."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class SwitchChannel:
         self._counted_at = -math.inf
         self._counting_took = 0.0
         self.dpid: int = datapath.id
-        # Since when the switch has lacked something that it should have; None: it has everything.
+        # Time since which the switch has lacked something; None: it has everything.
         self.behind_since: float | None = None
-        self._asked = 0  # a mark of the flows: what had to be done then, the switch has lacked since
+        self._asked = 0  # the session's mark of what the switch lacked at `behind_since`
 
     @property
     def router(self) -> Router | None:
-        """The router, for those who only look at it; None before its flows have been read, and after the end."""
+        """Return the router, to be looked at only; None before its flows have been read, and after the end."""
         return self.session.router
 
     # Called by others.
@@ -105,7 +105,7 @@ class SwitchChannel:
         self._woken.notify()
 
     def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
-        """A flow of ours is gone: by us, by its time, by somebody else, or for want of room."""
+        """Record that a flow is gone: deleted by the controller or by somebody else, timed out, or evicted."""
         key = removed_key(message, self._names)
         if key is not None and not self.session.ended:
             counted = Counters(message.packet_count, message.byte_count)
@@ -113,13 +113,13 @@ class SwitchChannel:
             self._notify()
 
     def on_ports(self) -> None:
-        """The switch's ports changed."""
+        """Record that the switch's ports have changed."""
         if not self.session.ended:
             self.session.set_ports(self._ports(), time.monotonic())
             self._notify()
 
     def end(self) -> None:
-        """End the exchange: the connection is gone, or has to go, or the switch has connected anew. Idempotent."""
+        """End the channel and its connection. Idempotent."""
         if self._end.ready():
             return
         self._end.send()
@@ -129,10 +129,9 @@ class SwitchChannel:
         self._notify()
 
     def counters(self, fresh: float) -> Mapping[FlowKey, Counters]:
-        """Return the counters of the flows in our tables, not older than ``fresh`` seconds, or where there are so many
-        that to read them takes long, than twenty times that.
+        """Return the counters of the flows in hoaflow's tables, at most `max(fresh, 20 * the last read)` seconds old.
 
-        A switch that does not answer in time has those that it told before: its own channel notices that, too.
+        Those read before are returned if the switch does not answer within `COUNTERS_WITHIN`.
         """
         now = time.monotonic()
         if now - self._counted_at > max(fresh, self._counting_took / COUNTING_SHARE):
@@ -146,14 +145,14 @@ class SwitchChannel:
         return self._counted
 
     def observe_traffic(self) -> None:
-        """Have the switch sum up what its flows have counted. Raises SwitchSilent, SessionEnded."""
+        """Ask the switch for its flows' counters, summed up by direction. Raises SwitchSilent, SessionEnded."""
         for direction, kind in self.session.counting():
             self.session.observe(direction, self.conversation.total(kind))
 
     def read_flows(self, within: float | None = None) -> list[InstalledFlow]:
-        """Return the switch's flows in our tables, with counters, as of now.
+        """Return the switch's flows in hoaflow's tables, with counters, as of now.
 
-        Raises SwitchSilent when it says nothing for ``within`` seconds (None: as long as it has to answer anything).
+        Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
         found: list[InstalledFlow] = []
         self.conversation.read(found.append, within)
@@ -189,7 +188,7 @@ class SwitchChannel:
         return ended
 
     def _serve(self, part: Callable[..., None], *arguments: object) -> None:
-        """Do a part of the exchange, which ends if that fails, or if that finds that the session has ended."""
+        """Run a part of the channel, and end the channel if that fails or the session has ended."""
         try:
             part(*arguments)
         except SessionEnded:
@@ -203,7 +202,7 @@ class SwitchChannel:
             raise
 
     def _run_urgent_lane(self) -> None:
-        """Send what is urgent, bundle after bundle, a few of them before the first is answered."""
+        """Send urgent changes, bundle after bundle, a few of them before the first is answered."""
         free = Semaphore(URGENT_AT_A_TIME)
         while not self._ended:
             free.acquire()
@@ -215,10 +214,10 @@ class SwitchChannel:
                 continue
             free.release()
             if self.session.has_urgent:
-                eventlet.sleep(0)  # it has looked at many things that need nothing
+                eventlet.sleep(0)  # it has looked at many subjects that need no change
             else:
                 if self.session.has_bulk:
-                    self.wake()  # the other lanes: a gate may open, now that nothing urgent is left
+                    self.wake()  # the bulk lanes: a gate may open, now that nothing urgent is left
                 self._woken.wait(LONGEST_SLEEP)
 
     def _apply_urgent(self, batches: list[Batch], free: Semaphore) -> None:
@@ -228,7 +227,7 @@ class SwitchChannel:
             free.release()
 
     def _run_bulk_lane(self) -> None:
-        """Send all else, bundle after bundle."""
+        """Send all other changes, bundle after bundle."""
         while not self._ended:
             batches = self._take(False)
             if batches:
@@ -242,7 +241,7 @@ class SwitchChannel:
                 self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 
     def _take(self, urgent: bool) -> list[Batch]:
-        """Take the changes of one bundle; none if there is nothing to do."""
+        """Take the changes of one bundle from the session; none if there is nothing to send."""
         most = self._sizes[urgent].changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
@@ -256,22 +255,24 @@ class SwitchChannel:
         return batches
 
     def _note_settled(self) -> None:
-        """Take down since when the switch lacks something. Handovers that keep coming do not count as long as it
-        follows."""
+        """Note the time since which the switch has lacked something.
+
+        A switch that keeps up with new handovers lacks nothing, even if there is always one under way.
+        """
         now = time.monotonic()
         if self.behind_since is None or self.session.is_done(self._asked):
             self._asked = self.session.mark()
             self.behind_since = None if self.session.is_done(self._asked) else now
 
     def _read_back(self) -> None:
-        """Take the switch's own word on its flows: after connecting, and regularly to repair drift."""
+        """Read the switch's flows: after connecting, and regularly to repair drift."""
         self.session.begin_reading(time.monotonic())
         self.conversation.read(lambda flow: self.session.read(flow.key, flow.entry))
         self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
 
     def _apply(self, batches: list[Batch], size: BundleSize) -> None:
-        """Have the switch carry changes out, and record what it made of them."""
+        """Have the switch carry changes out, and record what it confirmed and refused."""
         changes = [change for batch in batches for change in batch.changes]
         try:
             sent = self.conversation.carry_out(changes)
@@ -289,7 +290,7 @@ class SwitchChannel:
         else:
             answered = time.monotonic()
             self.session.sent(changes)
-            size.taken()
+            size.accepted()
             for batch in batches:
                 self.session.confirm(batch, answered, sent)
                 if batch is not batches[-1]:
@@ -299,7 +300,7 @@ class SwitchChannel:
         self._notify()
 
     def _ports(self) -> dict[str, int]:
-        """The ports that packets can leave and enter by: numbers by name."""
+        """Return the ports that packets can enter and leave by: numbers by name."""
         return {
             port.name.decode(errors="replace"): number
             for number, port in self.datapath.ports.items()

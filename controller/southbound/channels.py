@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channels of all connected switches: one for each datapath id, that of its latest connection."""
+"""Hold the channels of all connected switches: one for each datapath id, that of its latest connection."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +18,10 @@ LOG = Log("southbound")
 
 
 class Channels(Mapping[int, SwitchChannel]):
-    """Channels by datapath id."""
+    """Map datapath ids to channels."""
 
     def __init__(self, sessions: Sessions, settings: Settings, notify: Callable[[], None]) -> None:
-        """``notify`` is called whenever a switch may have changed something in the core."""
+        """Call `notify` whenever a switch may have changed something in the core."""
         self._sessions = sessions
         self._settings = settings
         self._notify = notify
@@ -60,8 +60,10 @@ class Channels(Mapping[int, SwitchChannel]):
         return channel
 
     def _make_room(self) -> None:
-        """End the oldest channels of switches that nobody knows, if there are too many: anybody who reaches the port of
-        switches can connect one, and each costs every report and renewal."""
+        """End the oldest channels of switches without an agent if there are too many.
+
+        Anybody who reaches the OpenFlow port can connect a switch, and each makes every report and renewal dearer.
+        """
         known = self._sessions.is_known
         unknown = [each for dpid, each in self._open.items() if not (each.session.ended or known(dpid))]
         for channel in unknown[: max(0, len(unknown) - self._settings.switches_without_agent)]:
@@ -70,7 +72,7 @@ class Channels(Mapping[int, SwitchChannel]):
             self._notify()
 
     def close(self, datapath: "Datapath") -> None:
-        """End the channel of a connection that is gone. Idempotent."""
+        """End the channel of a lost connection. Idempotent."""
         if (channel := self.of(datapath)) is not None:
             del self._open[datapath.id]
             channel.end()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said to one switch, and waited for: flow changes in bundles, questions about its flows, and the answers."""
+"""Send requests to one switch and await the answers: flow changes in bundles, and questions about its flows."""
 
 import itertools
 import time
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# How often an answer is waited for as long as others come, as those of a switch that tells its flows.
+# Times that an answer is awaited while others come, such as the many parts of flow statistics.
 MOST_WAITS = 12
 MAX_XID = 0xFFFFFFFF
 
 
 class Conversation:
-    """Requests to a switch, several under way at a time, and its answers, brought together by their xid."""
+    """Send requests to a switch, several at a time, and match its answers to them by xid."""
 
     def __init__(self, datapath: "Datapath", encoder: Encoder, answer_within: float) -> None:
-        """``answer_within``: seconds."""
+        """Allow the switch `answer_within` seconds for each answer."""
         self._datapath = datapath
         self._encoder = encoder
         self._decoder = Decoder(encoder.names)
@@ -44,10 +44,10 @@ class Conversation:
         self._exchanges: dict[int, Exchange] = {}
         self._heard = 0  # answers of any kind
 
-    # What comes.
+    # Messages from the switch.
 
     def on_error(self, message: parser.OFPErrorMsg) -> None:
-        """The switch reports an error."""
+        """Record an error for the request that it answers."""
         self._heard += 1
         exchange = self._exchanges.get(message.xid)
         reason = _error_text(message)
@@ -57,14 +57,14 @@ class Conversation:
         exchange.errors[message.xid] = reason
 
     def on_barrier_reply(self, xid: int) -> None:
-        """A barrier's reply has come: all that was sent before it is done."""
+        """End the request that the barrier belongs to: all messages before it have been handled."""
         self._heard += 1
         exchange = self._exchanges.get(xid)
         if exchange is not None:
             exchange.finish()
 
     def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
-        """A part of the flow statistics has come."""
+        """Pass on a part of the flow statistics."""
         self._heard += 1
         exchange = self._exchanges.get(message.xid)
         if exchange is not None and exchange.take is not None:
@@ -73,29 +73,31 @@ class Conversation:
                 exchange.finish()
 
     def on_total(self, message: parser.OFPAggregateStatsReply) -> None:
-        """What the flows of a kind have counted together has come."""
+        """Record the sum of the counters of one kind of flow."""
         exchange = self._exchanges.get(message.xid)
         if exchange is not None:
             exchange.total = Counters(message.body.packet_count, message.body.byte_count)
             exchange.finish()
 
-    # What is asked for.
+    # Requests.
 
     def carry_out(self, changes: list[FlowChange]) -> float:
-        """Have changes carried out, in order. Returns when they were sent, or the last of them. Raises ChangesRefused,
-        SwitchSilent."""
+        """Have the switch carry out changes, in order, and return the time at which the last was sent.
+
+        Raises ChangesRefused, SwitchSilent.
+        """
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
     def read(self, take: Callable[[InstalledFlow], None], within: float | None = None) -> None:
-        """Have the switch tell its flows in our tables, and take each, while others go on.
+        """Read the switch's flows in hoaflow's tables, and call `take` with each as it comes.
 
-        Raises SwitchSilent when it says nothing for ``within`` seconds (None: as long as it has to answer anything).
+        Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
         as_of: float | None = None
 
         def take_part(statistics: Iterable[FlowStatistics]) -> None:
             nonlocal as_of
-            # Open vSwitch tells all ages as of when it was asked, however long the telling takes.
+            # Open vSwitch reports all ages as of the request, however long the answer takes.
             as_of = as_of or time.monotonic()
             for flow in self._decoder.decode(statistics, as_of):
                 take(flow)
@@ -104,20 +106,20 @@ class Conversation:
         self._ask(exchange, [xid], self._encoder.flow_stats_request(xid), within)
 
     def ask_for_notices(self) -> None:
-        """Have the switch tell of flows that it evicts, which it does not do unasked. Raises SwitchSilent."""
+        """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
         xid = self._next_xid()
         self._send_and_wait([xid], [self._encoder.notice_requests(xid)])
 
     def total(self, kind: Kind) -> Counters:
-        """Return what the flows of a kind have counted together. Raises SwitchSilent."""
+        """Return the sum of the counters of one kind of flow. Raises SwitchSilent."""
         exchange, xid = Exchange(), self._next_xid()
         self._ask(exchange, [xid], self._encoder.total_request(kind, xid))
         return exchange.total
 
-    # How.
+    # Sending and waiting.
 
     def _send_bundle(self, changes: list[FlowChange]) -> float:
-        """Send changes as one bundle: all or nothing, in order. Returns when. Raises ChangesRefused."""
+        """Send changes as one bundle, all or nothing, and return the time. Raises ChangesRefused, SwitchSilent."""
         bundle = next(self._bundle_ids) & MAX_XID
         opening, closing = self._next_xid(), self._next_xid()
         xids = [self._next_xid() for _ in changes]
@@ -129,7 +131,7 @@ class Conversation:
         sent, errors = self._send_and_wait([opening, *xids, closing], messages)
         reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
         if errors and (opening in errors or not reasons):
-            # No bundles here, or a refusal that names no culprit: one by one, the switch will name it.
+            # The switch has no bundles, or named no change: sent one by one, it will.
             LOG.info("bundle-refused", router=f"{self._datapath.id:016x}", reason="; ".join(errors.values()))
             self._bundles = False
             reasons = {}
@@ -138,8 +140,10 @@ class Conversation:
         return sent
 
     def _send_plainly(self, changes: list[FlowChange]) -> float:
-        """Send changes one by one, stage by stage: one begins when all of those before it is done. Returns when the
-        last of them was sent. Raises ChangesRefused, and sends no more then."""
+        """Send changes without a bundle, stage by stage, and return the time at which the last was sent.
+
+        A stage begins when the one before is done. Raises ChangesRefused, without sending later stages, SwitchSilent.
+        """
         sent, following = 0.0, stages(changes)
         while following:
             xids = {self._next_xid(): place for place in following.pop(0)}
@@ -152,15 +156,17 @@ class Conversation:
         return sent
 
     def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> tuple[float, dict[int, str]]:
-        """Send messages with a barrier behind and wait for its reply. Returns when they were sent, and the errors by
-        xid. Raises SwitchSilent."""
+        """Send messages and a barrier, wait for its reply, and return the time of sending and the errors by xid.
+
+        Raises SwitchSilent.
+        """
         barrier = self._next_xid()
         exchange = Exchange()
         self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
         return exchange.sent, exchange.errors
 
     def _ask(self, exchange: Exchange, xids: list[int], messages: bytes, within: float | None = None) -> None:
-        """Send ``messages`` and wait until the last reply has come. Raises SwitchSilent."""
+        """Send `messages` and wait for the last reply. Raises SwitchSilent."""
         within = self._answer_within if within is None else within
         self._exchanges.update(dict.fromkeys(xids, exchange))
         silent = SwitchSilent(f"no answer within {within} s")

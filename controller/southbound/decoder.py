@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flows as a switch reports them, read from the bytes of OpenFlow 1.3: those that it has, and those that are gone.
+"""Decode the flows that a switch reports, installed or removed, from OpenFlow 1.3.
 
-Not by Ryu's parser: a switch may hold flows of other applications with actions that Ryu can't parse, and it may hold
-a hundred thousand of ours. Of others' flows only the key matters, and only if ours could have the same.
+Ryu's parser would not do: a switch may hold other applications' flows with actions that Ryu can't parse, and hundreds
+of thousands of hoaflow's. Of another application's flow only the key matters, and only if one of hoaflow's may have it.
 """
 
 import struct
@@ -52,7 +52,7 @@ _EXPERIMENTER = struct.Struct("!4xI")
 _CHECK_LENGTH_SIZE = _EXPERIMENTER.size + CHECK_LENGTH.size
 
 OPENFLOW_BASIC, NXM_0, NXM_1 = 0x8000, 0x0000, 0x0001
-# The fields that flows of ours match on or set, by OXM class and field number.
+# The fields that hoaflow's flows match on or set, by OXM class and field number.
 FIELDS = {
     (OPENFLOW_BASIC, 0): "in_port",
     (OPENFLOW_BASIC, 3): "eth_dst",
@@ -73,26 +73,27 @@ FIELDS = {
 }
 MAC_FIELDS = {"eth_dst", "eth_src"}
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
-# How many layouts are learned. There are a few for each kind of flow; those of others' making are not worth more.
+# Most layouts that are learned. Each kind of flow has a few; the limit is for flows that something else has made.
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
 
 
 class FlowStatistics:
-    """One flow of a statistics reply; its match and instructions are left in bytes.
+    """Hold one flow of a statistics reply, with its match and instructions left as bytes.
 
-    It takes the place of Ryu's own class, so that Ryu's parser only cuts a reply into flows.
+    The class takes the place of Ryu's, so that Ryu's parser only cuts a reply into flows.
     """
 
     __slots__ = ("bytes", "cookie", "duration", "hard_timeout", "length", "packets", "priority", "rest", "table_id")
 
     def __init__(self, buffer: bytes, offset: int) -> None:
-        """Raises ValueError for a length that can't be."""
+        """Read the flow at `offset`. Raises ValueError for an impossible length."""
         (self.length, self.table_id, seconds, nanoseconds, self.priority, _, self.hard_timeout, _, *counts) = (
             _STATS.unpack_from(buffer, offset)
         )
         if not _STATS.size <= self.length <= len(buffer) - offset:
-            raise ValueError(f"flow statistics of {self.length} bytes at {offset} of {len(buffer)}")
+            room = len(buffer) - offset
+            raise ValueError(f"expected flow statistics of {_STATS.size} to {room} bytes, got {self.length}")
         self.cookie, self.packets, self.bytes = counts
         self.duration = seconds + nanoseconds / 1e9
         self.rest = bytes(buffer[offset + _STATS.size : offset + self.length])
@@ -102,7 +103,7 @@ class FlowStatistics:
 
     @classmethod
     def parser(cls, buffer: bytes, offset: int) -> "FlowStatistics":
-        """What Ryu calls for each flow."""
+        """Return the flow at `offset`; Ryu calls this for each flow of a reply."""
         return cls(buffer, offset)
 
 
@@ -112,7 +113,7 @@ parser.OFPFlowStatsReply.cls_stats_body_cls = FlowStatistics
 def _parse_removed(
     datapath: "Datapath", version: int, msg_type: int, msg_len: int, xid: int, buffer: bytes
 ) -> parser.OFPFlowRemoved:
-    """What Ryu calls for a flow that is gone, four times as fast as its own: its ``match`` is one of the core's."""
+    """Parse a FlowRemoved four times as fast as Ryu; `match` of the message is one of the core's."""
     message = parser.OFPFlowRemoved(datapath)
     message.set_headers(version, msg_type, msg_len, xid)
     message.set_buf(buffer)
@@ -128,7 +129,7 @@ parser._MSG_PARSERS[ofp.OFPT_FLOW_REMOVED] = _parse_removed
 
 @dataclass(frozen=True, slots=True)
 class InstalledFlow:
-    """One flow as a switch reports it. ``entry`` is None for another application's."""
+    """A flow as a switch reports it; `entry` is None for another application's."""
 
     key: FlowKey
     entry: Entry | None
@@ -137,9 +138,9 @@ class InstalledFlow:
 
 
 class Decoder:
-    """Decodes flow statistics of switches whose tables of ours are ``names``, by number.
+    """Decode flow statistics; `names` are those of hoaflow's tables, by number.
 
-    Flows of a shape differ in nothing but addresses: where these stand is learned from the first one.
+    Flows of one shape differ in addresses only, so the addresses' places are learned from the first such flow.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
@@ -147,7 +148,7 @@ class Decoder:
         self._layouts: dict[tuple[int, int, int, int], Layout] = {}
 
     def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[InstalledFlow]:
-        """Return the flows in our tables, those of others only where ours could have their key."""
+        """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key."""
         flows = []
         for stats in statistics:
             alike = (stats.table_id, stats.priority, stats.cookie, stats.length)
@@ -159,7 +160,7 @@ class Decoder:
                 table = self._names.get(stats.table_id)
                 match, length = _match(stats.rest)
                 if table is None or match is None:
-                    # A flow with our cookie that matches on what ours never do can't be deleted by its key.
+                    # A flow with hoaflow's cookie that matches on other fields can't be deleted by its key.
                     continue
                 key = make_key(table, stats.priority, match)
                 if is_ours(stats.cookie):
@@ -172,7 +173,7 @@ class Decoder:
 
 
 class Layout:
-    """Where the addresses of a flow stand in its bytes, from its match on, and what else does."""
+    """Know the places of a flow's addresses in its bytes, which begin with its match, and the constant rest."""
 
     def __init__(self, flow: Flow, data: bytes) -> None:
         self._shape = flow.shape
@@ -180,7 +181,7 @@ class Layout:
         self._places: list[slice] = []
         self._constant: list[tuple[slice, bytes]] = []
         addresses = flow.addresses + flow.values
-        # One that stands there twice, or is part of another, could be confused: such a layout fits nothing.
+        # An address that occurs twice, or as part of another, would be ambiguous: such a layout fits nothing.
         self._usable = all(data.index(address) == data.rindex(address) for address in addresses)
         if not self._usable:
             return
@@ -192,7 +193,7 @@ class Layout:
         self._constant.append((slice(end, len(data)), data[end:]))
 
     def flow(self, data: bytes) -> Flow | None:
-        """Return the flow with these bytes, None if they are not of this layout."""
+        """Return the flow with these bytes; None if they have another layout."""
         if not self._usable or any(data[place] != constant for place, constant in self._constant):
             return None
         addresses = tuple([data[place] for place in self._places])
@@ -200,7 +201,7 @@ class Layout:
 
 
 def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKey | None:
-    """Return the key of a flow of ours that a switch has removed, None for another application's."""
+    """Return the key of the flow that a switch has removed; None if it was another application's."""
     table = names.get(message.table_id)
     if table is None or not is_ours(message.cookie):
         return None
@@ -220,7 +221,7 @@ def _flow(stats: FlowStatistics, table: str, match: Match, match_length: int, na
 
 
 def _match(data: bytes) -> tuple[Match | None, int]:
-    """Return the match at the start of ``data`` and its padded length; None when it has fields that ours never have."""
+    """Return the match at the start of `data`, None if hoaflow's have no such fields, and its padded length."""
     _, length = _TYPE_LENGTH.unpack_from(data)
     fields: list[tuple[str, MatchValue]] | None = []
     offset = _TYPE_LENGTH.size
@@ -300,8 +301,8 @@ def _action(type_: int, data: bytes) -> Action:
 
 
 def _advance(data: bytes, offset: int) -> tuple[int, int]:
-    """Return type and length of the structure at ``offset``. Raises ValueError when its length can't be."""
+    """Return type and length of the structure at `offset`. Raises ValueError for an impossible length."""
     type_, length = _TYPE_LENGTH.unpack_from(data, offset)
     if not 8 <= length <= len(data) - offset:
-        raise ValueError(f"a structure of {length} bytes at {offset} of {len(data)}")
+        raise ValueError(f"expected a structure of 8 to {len(data) - offset} bytes at {offset}, got {length}")
     return type_, length

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that builds OpenFlow messages (1.3) from the core's flows.
+"""Build OpenFlow 1.3 messages from the core's flows; nothing else does.
 
-Every function returns whole messages with the transaction id (xid) that it was given.
+Every method returns whole messages with the transaction id (xid) given.
 """
 
 import struct
@@ -37,25 +37,25 @@ BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 # onf_bundle_add_msg before the message in it: header, experimenter and type, bundle, flags (EXT-230).
 _BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
 
-# Fields of Open vSwitch's own that only IP packets have.
+# Open vSwitch's own fields that only IP packets have.
 NICIRA_FIELDS = frozenset({"nw_ttl", "ip_frag"})
-# The bits that flows of ours match on in fields that have more: of ip_frag, NX_IP_FRAG_ANY and NX_IP_FRAG_LATER.
+# The bits that hoaflow's flows match on in wider fields; in ip_frag, NX_IP_FRAG_ANY and NX_IP_FRAG_LATER.
 BITS = {"ip_frag": 0x03, "reg0": 0x01}
 
-# struct nx_action_check_pkt_larger after the experimenter (Open vSwitch, lib/ofp-actions.c): subtype, length, and where
-# the result goes, a bit's number and a field's header. Ryu has no class for it.
+# struct nx_action_check_pkt_larger after the experimenter (Open vSwitch, lib/ofp-actions.c): subtype, length, and the
+# destination of the result, as bit number and field header. Ryu has no class for it.
 CHECK_LENGTH = struct.Struct("!HHHI6x")
 NXAST_CHECK_PKT_LARGER = 49
 REG0 = 0x00010004  # NXM_NX_REG0, four octets
 
 WHOLE_COOKIE = (1 << 64) - 1
 
-# A flow was removed to make room for others (OpenFlow 1.4, OFPRR_EVICTION). Open vSwitch says so in 1.3, too, if asked.
+# The reason of a flow evicted for others (OpenFlow 1.4, OFPRR_EVICTION); Open vSwitch gives it in 1.3, too.
 EVICTION = 5
 
 
 class Encoder:
-    """Encodes for switches whose first table of ours is number ``first_table``."""
+    """Encode for switches whose tables from number `first_table` on are hoaflow's."""
 
     def __init__(self, first_table: int) -> None:
         self._numbers = {table.name: first_table + index for index, table in enumerate(TABLES)}
@@ -64,15 +64,18 @@ class Encoder:
         self._templates = Templates(lambda change: self.serialise(change, xid=0))
 
     def flow_mod(self, change: FlowChange, xid: int) -> bytes:
-        """An ADD that replaces in place and keeps counters (no RESET_COUNTS), or a strict DELETE by cookie."""
+        """Encode an addition or a removal as FlowMod.
+
+        It is an ADD that replaces in place and keeps counters (no RESET_COUNTS), or a strict DELETE by cookie.
+        """
         return self._templates.encode(change, xid)
 
     def serialise(self, change: FlowChange, xid: int) -> bytes:
-        """The same by Ryu itself, a twentieth as fast: what templates are made from and compared with."""
+        """Encode as `flow_mod` does, but by Ryu, a twentieth as fast; templates are made from that."""
         return self._bytes(self._flow_mod(change), xid)
 
     def barrier(self, xid: int) -> bytes:
-        """A barrier request."""
+        """Encode a barrier request."""
         return self._bytes(parser.OFPBarrierRequest(self._protocol), xid)
 
     def bundle_open(self, bundle: int, xid: int) -> bytes:
@@ -80,7 +83,7 @@ class Encoder:
         return self._bundle_control(bundle, ofp.ONF_BCT_OPEN_REQUEST, xid)
 
     def bundle_add(self, bundle: int, change: FlowChange, xid: int) -> bytes:
-        """Put one flow change into a bundle; inside and outside have the same xid."""
+        """Put one flow change into a bundle; the message and its wrapper have the same xid."""
         message = self.flow_mod(change, xid)
         length = _BUNDLE_ADD.size + len(message)
         header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, length, xid, ONF_EXPERIMENTER_ID)
@@ -91,9 +94,9 @@ class Encoder:
         return self._bundle_control(bundle, ofp.ONF_BCT_COMMIT_REQUEST, xid)
 
     def notice_requests(self, xid: int) -> bytes:
-        """Ask to be told what a switch tells anyway, and of flows that it evicts to make room for others.
+        """Ask for the notices that a switch sends by default, and for those of evicted flows.
 
-        Each mask is for a controller that may change flows, and for one that may not.
+        The masks are pairs: for a controller that may change flows, and for one that may not.
         """
         packets = 1 << ofp.OFPR_NO_MATCH | 1 << ofp.OFPR_ACTION
         ports = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_MODIFY
@@ -102,14 +105,14 @@ class Encoder:
         return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
     def flow_stats_request(self, xid: int) -> bytes:
-        """Ask for every flow in every table, ours and others'."""
+        """Ask for every flow in every table, hoaflow's and others'."""
         request = parser.OFPFlowStatsRequest(
             self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch()
         )
         return self._bytes(request, xid)
 
     def total_request(self, kind: Kind, xid: int) -> bytes:
-        """Ask what all flows of one kind have counted together. Open vSwitch finds them by their cookie."""
+        """Ask for the sum of the counters of one kind of flow. Open vSwitch finds the flows by their cookie."""
         cookie = COOKIE_OWNER | kind
         request = parser.OFPAggregateStatsRequest(
             self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, WHOLE_COOKIE, parser.OFPMatch()
@@ -174,7 +177,7 @@ class Encoder:
         return instructions
 
     def _table_number(self, name: str) -> int:
-        # A miss may lead to a table of another application's, which has a number only.
+        # A miss may lead to another application's table, which has a number only.
         return self._numbers[name] if name in self._numbers else int(name)
 
     def _bundle_control(self, bundle: int, type_: int, xid: int) -> bytes:
@@ -190,8 +193,8 @@ class Encoder:
 def _match(match: Match) -> parser.OFPMatch:
     fields = dict(_oxm(name, value) for name, value in match)
     if not fields.keys().isdisjoint(NICIRA_FIELDS):
-        # Ryu orders fields by class and number, which puts Nicira's own before the eth_type that they require; as
-        # NXM_OF_ETH_TYPE, the same field to Open vSwitch, that comes first.
+        # Ryu orders fields by class and number, which puts Nicira's fields before the eth_type that they require. As
+        # NXM_OF_ETH_TYPE, which is the same field to Open vSwitch, it comes first.
         fields["eth_type_nxm"] = fields.pop("eth_type")
     return parser.OFPMatch(**fields)
 

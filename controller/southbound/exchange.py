@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a switch, what comes back for it, and how that may go wrong."""
+"""Define a request to a switch with its answer, and the errors that it may end with."""
 
 from collections.abc import Callable, Collection, Iterable
 
@@ -11,14 +11,14 @@ from hoaflow.errors import HoaflowError
 
 
 class SwitchSilent(HoaflowError):
-    """A switch did not answer in time."""
+    """The switch did not answer in time."""
 
 
 class ChangesRefused(HoaflowError):
-    """A switch refused some changes: ``reasons`` by their position.
+    """The switch refused some changes; `reasons` are by position.
 
-    Of a bundle, nothing was carried out then. Of others, those at positions in ``unsent`` were not sent for it, and all
-    else was carried out.
+    Of a bundle, no change was carried out. Otherwise the changes at the positions `unsent` were not sent, and all
+    others that were not refused were carried out.
     """
 
     def __init__(self, reasons: dict[int, str], in_bundle: bool, unsent: Collection[int] = ()) -> None:
@@ -29,9 +29,10 @@ class ChangesRefused(HoaflowError):
 
 
 class Exchange:
-    """One request and what came back for it: its errors by xid, and the reply that ends it.
+    """Hold one request's answer: errors by xid, and the reply that ends it.
 
-    ``sent`` is when it was handed to the connection; ``take`` gets each part of the flow statistics.
+    `sent` is the time at which the request was handed to the connection. `take` is called with each part of flow
+    statistics.
     """
 
     def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
@@ -42,6 +43,6 @@ class Exchange:
         self.total = Counters(0, 0)
 
     def finish(self) -> None:
-        """The last reply has come."""
+        """Record that the last reply has come."""
         if not self.done.ready():
             self.done.send()

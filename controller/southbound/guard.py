@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds Ryu's OpenFlow parsers: a malformed message ends its connection, and nothing else.
+"""Bound Ryu's OpenFlow parsers, so that a malformed message ends its connection and nothing else.
 
-Ryu's parsers walk lists by the lengths that the peer wrote. With a length of zero they never end, and the whole
-controller hangs, REST included, on one message of 12 bytes from any peer of the OpenFlow port. Other messages that
-it cannot parse Ryu logs with a stack trace and skips.
+Ryu's parsers walk lists by the lengths that the peer wrote. With a length of zero they never end: one message of 12
+bytes from any peer of the OpenFlow port hangs the whole controller, REST included. Other messages that Ryu cannot parse
+it logs with a stack trace and skips.
 
-There are over a hundred such loops in the parsers of five OpenFlow versions and of the Nicira extensions. All of
-them unpack something in each round, so it is there that they are bounded: the length of a message limits how much
-it can make the parsers unpack. A message that cannot be parsed then closes its connection, with one line in the log.
+There are over a hundred such loops in the parsers of five OpenFlow versions and of the Nicira extensions. Each of them
+unpacks something in every round, so unpacking is what is bounded: the length of a message limits how much the parsers
+may unpack of it. A message that cannot be parsed closes its connection, with one line in the log.
 
-Who sends much, as a switch that tells all its flows, also gets no more than a turn at a time: Ryu parses 2048 messages
-before it lets anybody else go on, which may take seconds.
+A peer that sends much, such as a switch that reports all its flows, also has to take turns: Ryu parses 2048 messages
+before it lets another greenlet run, which may take seconds.
 """
 
 import struct
@@ -31,27 +31,27 @@ from hoaflow.logs import Log
 
 LOG = Log("southbound")
 
-# The unpackings that one message is allowed. Open vSwitch's densest ones (table features) take one per 3 bytes; the
+# Unpackings that one message is allowed. Open vSwitch's densest messages (table features) take one per 3 bytes; the
 # constant is for small ones, which are mostly header.
 UNPACKINGS_PER_BYTE = 1
 UNPACKINGS_PER_MESSAGE = 64
-# What is parsed of one connection until others may go on, in bytes: a millisecond's or two.
+# Bytes that are parsed of one connection before other greenlets run: a millisecond or two.
 BYTES_PER_TURN = 1 << 15
 
 
 class MalformedMessage(HoaflowError):
-    """An OpenFlow message that cannot be parsed. The text tells its version, type, length and what is wrong."""
+    """An OpenFlow message cannot be parsed; the text gives its version, type and length, and what is wrong."""
 
 
 class _BoundedStruct:
-    """Takes the place of the module `struct` in Ryu's parsers, and counts what they unpack."""
+    """Take the place of the module `struct` in Ryu's parsers, and count what they unpack."""
 
     def __init__(self) -> None:
         self._left: int | None = None
 
     @property
     def in_message(self) -> bool:
-        """Whether a message is being parsed."""
+        """Tell whether a message is being parsed."""
         return self._left is not None
 
     def __getattr__(self, name: str) -> Any:
@@ -59,7 +59,7 @@ class _BoundedStruct:
 
     @contextmanager
     def limit(self, unpackings: int) -> Iterator[None]:
-        """Allows so many unpackings while in it. A message within another one shares the limit of the outer."""
+        """Allow so many unpackings in this context. A message within another shares the outer one's limit."""
         if self._left is not None:
             yield
             return
@@ -82,17 +82,17 @@ class _BoundedStruct:
             return
         self._left -= 1
         if self._left < 0:
-            raise ValueError("more parts than it has room for: some length in it is zero or wrong")
+            raise ValueError("it has more parts than fit into its length: a length in it is zero or wrong")
 
 
 _bounded_struct = _BoundedStruct()
 
 
 def parse(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, buf: bytes | bytearray) -> Any:
-    """Parses one OpenFlow message as `ryu.ofproto.ofproto_parser.msg` does, in bounded time and memory.
+    """Parse one OpenFlow message as `ryu.ofproto.ofproto_parser.msg` does, in bounded time and memory.
 
-    `buf` starts with the message, and `msg_len` is how long the caller takes it to be. Whatever is wrong with it,
-    MalformedMessage is raised.
+    `buf` starts with the message, and `msg_len` is the length that the caller assumes. Raises MalformedMessage,
+    whatever is wrong.
     """
     try:
         _, _, length, _ = ofproto_parser.header(buf)
@@ -113,13 +113,13 @@ def parse(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, bu
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong and where, in one line: Ryu's own exceptions often have no text."""
+    """Return what went wrong and where, in one line; Ryu's exceptions often have no text."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} (in {frame.name}, line {frame.lineno})"
 
 
 def _parse_by_turns(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, buf: bytearray) -> Any:
-    """What Ryu calls for each message: `parse`, with others' turns in between."""
+    """Parse a message for Ryu, and let other greenlets run now and then."""
     if not _bounded_struct.in_message:
         parsed = getattr(datapath, "parsed_bytes", 0) + msg_len
         if parsed > BYTES_PER_TURN:
@@ -130,10 +130,10 @@ def _parse_by_turns(datapath: Any, version: int, msg_type: int, msg_len: int, xi
 
 
 def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Makes Ryu's receive loop end, and with it the connection, when its peer has sent what it cannot take.
+    """Wrap Ryu's receive loop so that it ends with one line in the log at the first message that it cannot take.
 
-    That is a message that cannot be parsed, or one that Ryu's handlers of the handshake fail on, which run in the
-    same loop (those of applications do not). The loop closes the socket however it ends.
+    That is a message that cannot be parsed, or one that Ryu's handlers of the handshake fail on, which run in the same
+    loop (those of applications do not). The loop closes the socket however it ends.
     """
 
     def receive_until_malformed(datapath: Any) -> None:
@@ -162,13 +162,13 @@ def _parser_modules() -> list[ModuleType]:
 
 
 def _parse_unknown_property(cls: Any, buf: bytes) -> Any:
-    """Ryu's keeps all of the message behind the property: of 64 KiB of small ones, 270 MB."""
+    """Parse a property as Ryu does, without keeping the rest of the message in it: 270 MB for 64 KiB of small ones."""
     _, length = struct.unpack_from("!HH", buf)
     return cls(buf=buf[:length])
 
 
 def install() -> None:
-    """Put the guard into Ryu. Idempotent. `controller.southbound.manager.repair` comes before."""
+    """Put the guard into Ryu, after `controller.southbound.manager.repair`. Idempotent."""
     from ryu.base import app_manager  # noqa: F401  before the next, for the two import each other
     from ryu.controller import controller
 

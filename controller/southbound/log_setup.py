@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's log. Where it goes and what libraries tell are Ryu's options; lines look as in all other parts."""
+"""Give the controller's log the form that all parts have. Its destination and libraries' levels are Ryu's options."""
 
 import logging
 
@@ -12,7 +12,7 @@ from hoaflow.logs.privacy import KeyUnreadable
 
 
 def install() -> None:
-    """Have Ryu write lines of ours, from its first one on."""
+    """Have Ryu write hoaflow's form of lines, from the first one on."""
     ryus = log.init_log
 
     def init_log() -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ryu 4.34 on a current eventlet and on peers that may send anything. The console script `ryu-manager`.
+"""Start Ryu 4.34 on a current eventlet, made safe against peers that send anything: the script `ryu-manager`.
 
-hoaflow's console script has the name of Ryu's and takes its place, as that one cannot start; `hoaflow-controller` is
-the same with hoaflow named already. Importing this changes nothing; `repair` is to be called before Ryu is imported.
+It takes the place of Ryu's own script, which cannot start; `hoaflow-controller` is the same with hoaflow's application
+named. Importing this module changes nothing. `repair` must be called before Ryu is imported.
 """
 
 import os
@@ -17,7 +17,7 @@ from oslo_config import cfg
 from hoaflow.logs import Log
 
 with warnings.catch_warnings():
-    # That eventlet is in maintenance mode concerns those who choose a framework. Ryu has chosen.
+    # The warning is for those who choose a framework; Ryu has chosen.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     import eventlet.wsgi
 
@@ -46,20 +46,22 @@ exit status: 0 after SIGTERM or SIGINT, 1 if it can't start or go on, 2 for wron
 
 
 def repair() -> None:
-    """Give eventlet back what `ryu.app.wsgi` imports from it. Idempotent.
+    """Give eventlet back the name that `ryu.app.wsgi` imports from it. Idempotent.
 
-    ALREADY_HANDLED was the answer of a call that became a WebSocket; eventlet's WebSocket class says so itself today.
+    ALREADY_HANDLED was the answer of a call that became a WebSocket; today eventlet's WebSocket class does without.
     """
     eventlet.wsgi.ALREADY_HANDLED = []
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`ryu-manager`: Ryu's own, with the parsers guarded and the log in hoaflow's form. A wrong setting is told
-    in one line, with exit status 2."""
-    repair()
-    eventlet.monkey_patch()  # before Ryu is imported and makes locks, which could not be made green any more
+    """Run Ryu's own `ryu-manager` with guarded parsers and hoaflow's form of log; return the exit status.
 
-    # What Python says of Ryu's source where that was not compiled before would stand in the log, in no form of ours.
+    A wrong setting is reported in one line, with exit status 2.
+    """
+    repair()
+    eventlet.monkey_patch()  # before Ryu is imported: locks that it makes cannot be made green afterwards
+
+    # Python's warnings about Ryu's source, where that is compiled for the first time, would break the log's form.
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*/ryu/")
     from ryu.cmd import manager
 
@@ -84,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def options() -> cfg.ConfigOpts:
-    """Return Ryu's options, all of them declared, for somebody who checks settings and starts nothing."""
+    """Return Ryu's options, all of them declared, to check settings without starting anything."""
     repair()
     # Importing them declares the options; with Ryu's command come those of logging.
     from ryu import cfg as ryu_options
@@ -95,7 +97,7 @@ def options() -> cfg.ConfigOpts:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """End at once: Ryu would wait for each application's greenlets, and nothing is kept that could be half written."""
+    """End the process at once: Ryu would wait for every greenlet, and nothing could be left half written."""
     try:
         LOG.info("ended", signal=signal.Signals(number).name)
     finally:
@@ -103,5 +105,5 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def controller(argv: list[str] | None = None) -> int:
-    """`hoaflow-controller`: the same with hoaflow as its application, wherever that is installed."""
+    """Run `hoaflow-controller`: as `main`, with hoaflow as Ryu's application, wherever it is installed."""
     return main([*(sys.argv[1:] if argv is None else argv), "controller.app"])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listening to switches, in clear or over TLS.
+"""Listen for switches, in clear or over TLS.
 
-Ryu's own server ends for good at the first accept() that fails, as it does when the process has no file left, and
-gives any peer all the time it likes to say who it is.
+Ryu's own server ends for good at the first accept() that fails, as happens when the process has no file left, and gives
+any peer unlimited time for the handshake.
 """
 
 import contextlib
@@ -24,41 +24,42 @@ from hoaflow.logs import Log
 
 LOG = Log("southbound")
 
-# Seconds that a switch has for the OpenFlow handshake, after that of TLS; it takes milliseconds.
+# Seconds for the OpenFlow handshake, which follows that of TLS and takes milliseconds.
 HANDSHAKE_TIMEOUT = 10.0
-# Connections at a time whose handshakes are not complete. Beyond, the oldest of them goes.
+# Most connections with an incomplete handshake; beyond, the oldest of them is closed.
 MOST_IN_HANDSHAKE = 256
-TOLD_EVERY = 60.0  # seconds in which a refused address is told of once
+LOGGED_EVERY = 60.0  # seconds in which a refused address is logged once
 
 Vital = Callable[..., None]
 
 
 class SwitchConnection(controller.Datapath):
-    """Ryu's, which tells by ``established`` when the handshake is complete."""
+    """Serve a switch as Ryu's class does, and call `established` when the handshake is complete."""
 
     def __init__(self, connection: socket.socket, peer: Any, established: Callable[[], None]) -> None:
         self._established = established
         super().__init__(connection, peer)
 
     def set_state(self, state: str) -> None:
+        """Enter a state of Ryu's; the main one follows the handshake."""
         if state == MAIN_DISPATCHER:
             self._established()
         super().set_state(state)
 
 
 class OpenFlowServer:
-    """Takes switches at one address; without ``tls`` in clear."""
+    """Accept switches at one address, in clear if `tls` is None."""
 
     def __init__(self, host: str, port: int, tls: ServerTls | None) -> None:
         self._host = host
         self._port = port
         self._tls = tls
-        # Each one's peer, and what ends it; the oldest first.
+        # The peer of each connection and the function that ends it, oldest first.
         self._in_handshake: OrderedDict[object, tuple[Any, Callable[[], None]]] = OrderedDict()
-        self._throttle = LogThrottle(TOLD_EVERY)
+        self._throttle = LogThrottle(LOGGED_EVERY)
 
     def serve(self) -> None:
-        """Listen, until the greenlet is ended. Raises CannotListen."""
+        """Accept switches until the greenlet is ended. Raises CannotListen."""
         listening = listen(self._host, self._port)
         LOG.info("openflow-listening", openflow=f"{'ssl' if self._tls else 'tcp'}:{self._host}:{self._port}")
         for accepted, peer in connections(listening, LOG):
@@ -70,7 +71,7 @@ class OpenFlowServer:
             self._in_handshake[key] = peer, eventlet.spawn(self._converse, key, accepted, peer).kill
 
     def _converse(self, key: object, accepted: socket.socket, peer: Any) -> None:
-        """One connection, from the handshakes on until it ends."""
+        """Serve one connection, from the handshakes to its end."""
         try:
             if self._tls is not None:
                 accepted = self._tls.accept(accepted)
@@ -109,7 +110,7 @@ class OpenFlowServer:
 
 
 def install(tls: ServerTls | None, vital: Vital) -> None:
-    """Have Ryu listen to switches by OpenFlowServer, run by ``vital``. To be called before Ryu starts listening."""
+    """Have Ryu listen through OpenFlowServer, run by `vital`. Call it before Ryu starts listening."""
 
     def server_loop(_: controller.OpenFlowController, tcp_port: int | None, ssl_port: int | None) -> None:
         port = (tcp_port or ofproto_common.OFP_TCP_PORT) if tls is None else (ssl_port or ofproto_common.OFP_SSL_PORT)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FlowMods from templates: Ryu serialises one flow of each shape, the rest is patched in.
+"""Make FlowMods from templates: Ryu serialises one flow of each shape, and the rest is patched in.
 
-Flows of a shape differ in nothing but addresses, timeout and the numbers of the exchange. Ryu encodes some 14,000 flows
-a second, a template over a million. The bytes are the same: ``tests/controller/southbound/test_encoder.py``.
+Flows of one shape differ in addresses, timeout and xid only. Ryu encodes some 14,000 flows a second, a template over a
+million. The bytes are the same: `tests/controller/southbound/test_encoder.py`.
 """
 
 import struct
@@ -22,18 +22,18 @@ _HARD_TIMEOUT = struct.Struct("!H")
 
 
 class TemplateMismatch(HoaflowError):
-    """An address does not stand in its message exactly once: an error in this program."""
+    """An address does not occur in its message exactly once: an error in this program."""
 
 
 class Template:
-    """One message with the places where xid, timeout and addresses stand."""
+    """Hold one message, with the places of its xid, timeout and addresses."""
 
     def __init__(self, message: bytes, marks: Sequence[bytes]) -> None:
-        """``marks`` are the addresses in ``message``, each of them unlike anything else there."""
+        """Find the places of `marks`, the addresses in `message`, each unlike anything else there."""
         places = [(XID_OFFSET, _XID.size), (HARD_TIMEOUT_OFFSET, _HARD_TIMEOUT.size)]
         for mark in marks:
             if message.count(mark) != 1:
-                raise TemplateMismatch(f"{mark.hex()} stands {message.count(mark)} times in {message.hex()}")
+                raise TemplateMismatch(f"expected {mark.hex()} once in {message.hex()}, found {message.count(mark)}")
             places.append((message.index(mark), len(mark)))
         ordered = sorted(places)
         # The message in parts: constant, value, constant, value, ..., constant.
@@ -56,8 +56,7 @@ class Template:
 
 
 class Templates:
-    """Encodes flow changes; ``serialise`` does it the slow way, once for each shape that is added, and each pattern of
-    which flows are deleted."""
+    """Encode flow changes; `serialise` is called once for each shape that is added or pattern that is deleted."""
 
     def __init__(self, serialise: Callable[[FlowChange], bytes]) -> None:
         self._serialise = serialise
@@ -84,7 +83,7 @@ class Templates:
 
 
 def marked(flow: Flow) -> Flow:
-    """Return ``flow`` with every address replaced by one of its own."""
+    """Return `flow` with every address replaced by a unique one."""
     holes = [value for _, value in flow.shape.pattern.fields if isinstance(value, Hole)]
     matched = len(holes)
     holes += [a.value for a in flow.shape.actions if isinstance(a, SetField) and isinstance(a.value, Hole)]
@@ -93,7 +92,7 @@ def marked(flow: Flow) -> Flow:
 
 
 def _mark(hole: Hole, number: int) -> bytes:
-    # Different within the first bits, all that a short prefix has, and unlike what else stands in a FlowMod.
+    # Different in the first bits, which are all that a short prefix has, and unlike anything else in a FlowMod.
     length = hole.bits // 8
     pattern = bytes([0xA5 ^ number, *range(0x5B, 0x5B + length - 1)])
     keep = (1 << hole.bits) - (1 << (hole.bits - hole.length))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenFlow over TLS, by Ryu's own options ``--ctl-privkey``, ``--ctl-cert``, ``--ca-certs`` and
-``--ofp-ssl-listen-port``.
+"""Set up OpenFlow over TLS from Ryu's own options.
 
-Ryu 4.34 lets in the first switch only: it uses up its TLS context with that one and falls back on an
-``ssl.wrap_socket`` without a certificate, which Python 3.12 no longer has. It takes switches without any certificate
-when ``--ca-certs`` is missing, listens in clear when one of the other two is, and gives a handshake any time it likes.
+Ryu 4.34 would let in the first switch only: it uses up its TLS context and falls back on an `ssl.wrap_socket` without a
+certificate, which Python 3.12 no longer has. It accepts switches without any certificate if `--ca-certs` is missing,
+listens in clear if one of the other two is missing, and gives a handshake unlimited time.
 """
 
 from pathlib import Path
@@ -15,11 +14,11 @@ from controller.tls import ServerTls, TlsFiles, WrongCertificates
 
 
 def openflow_tls(conf: cfg.ConfigOpts) -> ServerTls | None:
-    """Return what Ryu's options say of TLS, None for OpenFlow in clear. Raises WrongCertificates."""
+    """Return the TLS that Ryu's options ask for; None for OpenFlow in clear. Raises WrongCertificates."""
     given = {"--ctl-privkey": conf.ctl_privkey, "--ctl-cert": conf.ctl_cert, "--ca-certs": conf.ca_certs}
     if not any(given.values()):
         if conf.ofp_ssl_listen_port:
-            raise WrongCertificates(f"--ofp-ssl-listen-port: TLS needs {', '.join(given)}")
+            raise WrongCertificates(f"--ofp-ssl-listen-port: OpenFlow over TLS needs {', '.join(given)}")
         return None
     missing = [name for name, value in given.items() if not value]
     if missing:

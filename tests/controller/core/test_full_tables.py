@@ -40,7 +40,7 @@ class FullWorld(World):
                 size.refused(len(batch.changes))
                 self.offload.refuse(self.offload.router(DPID), batch, {position: NO_ROOM}, False, self.now)
                 return
-        size.taken()
+        size.accepted()
         self.carry_out(batch)
 
     messages = 0
