@@ -85,6 +85,7 @@ def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Pla
     assert re.search("bridge +does not run", player.ask("programs"))
     player.ask("start bridge")
     assert re.search("bridge +runs", player.ask("programs"))
+    assert "event=" not in player.said, "programs' log lines among what the lab says"
     assert player.process.stdin is not None
     player.process.stdin.close()  # Ctrl-D
     assert player.process.wait(60) == 0, player.said

@@ -19,7 +19,7 @@ from tools.demo.directory import InUse, of_ones_own
 from tools.demo.figures import Check, checks, figures
 from tools.demo.interruption import Interrupted, raise_interrupted
 from tools.demo.journey import Journey, Observations
-from tools.demo.narration import Narrator
+from tools.demo.narration import Narrator, quiet_logs
 from tools.demo.page import write_page
 from topologies import guest
 from topologies.deployment import Deployment
@@ -90,6 +90,7 @@ def table(found: dict[str, object], made: list[Check]) -> str:
 
 def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
     """Run the demo, write its report and return the exit status; `delay` and `rate` are those without slowdown."""
+    quiet_logs()
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
     seen, errors = observe(narrator, directory, delay, rate, slowdown)

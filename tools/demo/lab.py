@@ -18,11 +18,11 @@ from mininet.log import lg
 from hoaflow.client.errors import NorthboundError
 from tools.demo.directory import InUse, of_ones_own
 from tools.demo.interruption import Interrupted, raise_interrupted
-from tools.demo.narration import Narrator
+from tools.demo.narration import Narrator, quiet_logs
 from tools.demo.relay import Relay
 from topologies import addresses as at
 from topologies.base import MobilityTopo
-from topologies.deployment import HOME, REST, REST_PORT, Deployment
+from topologies.deployment import HOME, REST_PORT, Deployment
 from topologies.kernel import has_flow_backend
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
@@ -57,9 +57,13 @@ HELP = """
 class Shell(CLI):
     """Add commands for the mobile node and hoaflow's programs to Mininet's command line."""
 
-    def __init__(self, deployment: Deployment, state: Path) -> None:
-        """Read commands until the end of input; `state` is the directory of the home agent's journal."""
+    def __init__(self, deployment: Deployment, state: Path, controller: str) -> None:
+        """Read commands until the end of input.
+
+        state: directory of the home agent's journal. controller: the URL that `hoaflow` calls.
+        """
         self._deployment, self._bed = deployment, deployment.bed
+        self._controller = controller
         self.starts: dict[str, Callable[[], Process]] = {
             "home-agent": partial(deployment.start_home_agent, state / "home-agent.journal"),
             "mobile-node": deployment.start_mobile_node,
@@ -84,7 +88,10 @@ class Shell(CLI):
 
     def do_hoaflow(self, line: str) -> None:
         """Run hoaflow's command line as the operator: `hoaflow COMMAND`. Ctrl-C ends what goes on."""
-        environment = {"HOAFLOW_CONTROLLER": REST, "HOAFLOW_TOKEN_FILE": str(self._deployment.tokens.file(OPERATOR))}
+        environment = {
+            "HOAFLOW_CONTROLLER": self._controller,
+            "HOAFLOW_TOKEN_FILE": str(self._deployment.tokens.file(OPERATOR)),
+        }
         subprocess.run([HOAFLOW, *line.split()], env=os.environ | environment)
 
     def do_programs(self, _line: str) -> None:
@@ -126,6 +133,7 @@ def run(topology: str, directory: Path, port: int) -> None:
 
     port: of the dashboard on this host. Raises FAILURES, Interrupted.
     """
+    quiet_logs()
     narrator = Narrator()
     datapath = KERNEL if has_flow_backend() else USER
     listener = listening(port)  # before this process is in the private network
@@ -136,14 +144,15 @@ def run(topology: str, directory: Path, port: int) -> None:
         deployment.start_home_agent(directory / "home-agent.journal")
         deployment.start_mobile_node()
         deployment.start_offload(narrator.say)
-        with Relay(listener, at.MANAGEMENT_ROOT, REST_PORT):
+        inside = listening(REST_PORT)  # on loopback, for commands in the lab: their token is on no link then
+        with Relay(listener, at.MANAGEMENT_ROOT, REST_PORT), Relay(inside, at.MANAGEMENT_ROOT, REST_PORT):
             token = deployment.tokens.file(OPERATOR).read_text().strip()
             narrator.text(f"\ndashboard: http://127.0.0.1:{listener.getsockname()[1]}/   token: {token}")
             narrator.text(HELP.format(routers=", ".join(deployment.routers)))
             if sys.stdin.isatty():
                 signal.signal(signal.SIGINT, signal.default_int_handler)  # ends a command, as in every shell
             lg.setLogLevel("output")  # of commands in nodes, which a testbed does not show
-            Shell(deployment, directory)
+            Shell(deployment, directory, f"http://127.0.0.1:{inside.getsockname()[1]}")
             raise_interrupted()
         narrator.say("taking everything down")
 

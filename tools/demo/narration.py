@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Print the demo's progress: one line per event, and below them one line that shows the present state."""
 
+import logging
 import shutil
 import sys
 import threading
@@ -8,6 +9,16 @@ import time
 from typing import TextIO
 
 PLAIN_STATUS_SECONDS = 5.0  # between status lines where they cannot be overwritten (a log file)
+
+
+def quiet_logs() -> None:
+    """Log nothing but errors in this process, whose output is the narrator's.
+
+    Its own calls of the REST API stay on this host, so that a token in clear is no risk.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("hoaflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # each: Mininet gives every logger a level of its own
 
 
 class Narrator:
