@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deploy hoaflow and Mobile IPv6 on a testbed: start each program where it belongs, and do what an operator would.
 
-Home agent and bridge run in node `ha`, the mobile node in `mn`, the routers' agents on the routers, the controller in
+Home agent and bridge run in node `ha`, the mobile node in `mn`, the tunnel agents on the routers, the controller in
 the root namespace. The management network joins them.
 """
 
@@ -152,7 +152,7 @@ class Deployment:
         controller = self.start_controller()
         tell(f"setting up a tunnel endpoint on {', '.join(self.routers)}")
         reasons = self.set_up_routers()
-        tell("starting the routers' agents, and the bridge beside the home agent")
+        tell("starting the tunnel agents, and the bridge beside the home agent")
         for router in self.routers:
             self.start_agent(router)
         self.start_bridge()
@@ -166,7 +166,7 @@ class Deployment:
         return backends
 
     def _announced_backend(self, dpid: str) -> str:
-        """Return the backend that the router's agent has announced to the controller."""
+        """Return the backend that the tunnel agent has announced to the controller."""
         deadline = time.monotonic() + EVENT_TIMEOUT
         while (backend := self.rest("GET", f"/v1/routers/{dpid}")["backend"]) is None:
             if time.monotonic() > deadline:

@@ -9,7 +9,7 @@ BRIDGE, OPERATOR = "bridge", "operator"
 
 
 class Tokens:
-    """Create tokens for the bridge, the operator and, by router name, each router's agent."""
+    """Create tokens for the bridge, the operator and, by router name, each tunnel agent."""
 
     def __init__(
         self, directory: Path, home_agent: str, home_prefixes: Iterable[str], routers: Mapping[str, str]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the controller with bridges of a real Open vSwitch, and play ha-bridge and the routers' agents.
+"""Run the controller with bridges of a real Open vSwitch, and play ha-bridge and the tunnel agents.
 
 Bridge and agents do what the real ones do, on time: they announce every RENEW seconds, and report the whole binding
 cache when the controller wants it.

@@ -23,20 +23,20 @@ HEAD = """\
 <!-- Made by `make pages` from the commands themselves. -->
 # Commands
 
-What each command says of itself when it is asked by `--help`.
+This page has the `--help` of each command.
 
-| command | what it is |
+| command | what it does |
 | --- | --- |
-| [`hoaflow`](#hoaflow) | asks the controller: which path each mobile node's traffic takes, and why |
-| [`hoaflow-controller`](#hoaflow-controller) | the controller |
-| [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache |
-| [`hoaflow-router`](#hoaflow-router) | the tunnels of a router, and the agent that keeps them |
-| [`hoaflow-ha`](#hoaflow-ha) | a small home agent |
+| [`hoaflow`](#hoaflow) | shows which path each mobile node's traffic takes, and why |
+| [`hoaflow-controller`](#hoaflow-controller) | runs the controller |
+| [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache and reports it to the controller |
+| [`hoaflow-router`](#hoaflow-router) | sets up a router's tunnels, and runs its tunnel agent |
+| [`hoaflow-ha`](#hoaflow-ha) | runs a small home agent |
 
-Shell completion of `hoaflow`, in bash, zsh and fish: `hoaflow --install-completion`, once. It also completes home
-addresses and routers, which it asks the controller for.
+`hoaflow --install-completion` adds completion to bash, zsh and fish. It also completes home addresses and routers,
+which it asks the controller for.
 """
-# Options of Ryu's that lead to other applications of its.
+# The first of Ryu's options that belong to its other applications.
 FOREIGN = "\nzapi options:"
 
 

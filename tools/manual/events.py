@@ -12,15 +12,15 @@ HEAD = """\
 <!-- Made by `make pages` from the events that the controller declares, and from what hoaflow/logs/ does. -->
 # Logs and events
 
-**Events** tell programs and operators what happens, as it happens. **Logs** are for afterwards, and for what no event
-is about. The controller's log has a line for each event.
+**Events** tell programs and operators what happens, as it happens. **Logs** record it, and all that no event is about.
+The controller's log has a line for each event.
 
 ## Follow events
 
     hoaflow events
     hoaflow events --name binding-active,lease-lapsed --json
 
-`GET /v1/events` answers server-sent events; `?name=A,B` chooses, `?follow=no` answers those of late as JSON, by page.
+`GET /v1/events` streams server-sent events; `?name=A,B` filters; `?follow=no` returns recent events as pages of JSON.
 
     $ curl -N http://127.0.0.1:8080/v1/events
     retry: 1000
@@ -32,100 +32,99 @@ is about. The controller's log has a line for each event.
     event: lease-lapsed
     data: {"time":"2026-07-22T14:08:21.517Z","home_agent":"2001:db8:99::1"}
 
-- Ids go up by one, and go on going up after a restart of the controller. Who has been cut off goes on with the header
-  `Last-Event-ID`, as browsers do by themselves, or with `?after=ID`; `?after=0` begins with the oldest that is kept.
-- `event_buffer` events are kept. If those after an id are not there any more, `reset` comes in their place: load by GET
-  what you show, and go on. A burst of more events than are kept is a `reset`, too. After a restart of the controller it
-  is followed by what has happened since.
-- Every `event_heartbeat` seconds without an event there is a comment, with the id reached so far.
-- A client that takes nothing for five seconds, or cannot keep up with the buffer, is dropped; it costs the controller
-  no more than its socket's buffer. `event_streams` clients may follow at a time.
-- To follow without a gap: connect first, then load by GET, then apply what the stream brings.
+- Ids increase by one, and keep increasing after a restart of the controller. A client that was disconnected resumes
+  with the header `Last-Event-ID`, as browsers do, or with `?after=ID`; `?after=0` starts at the oldest event that the
+  controller keeps.
+- The controller keeps `event_buffer` events. If it no longer has those after an id, or a burst exceeds the buffer, the
+  client gets `reset` in their place: reload by GET whatever you show, and continue. After a restart of the controller,
+  `reset` is followed by all events since then.
+- After `event_heartbeat` seconds without an event, the stream has a comment with the last id.
+- The controller drops a client that accepts nothing for five seconds or falls behind the buffer. A client costs it no
+  more than a socket's buffer. `event_streams` clients may follow at a time.
+- To follow without a gap, connect first, then load by GET, then apply the stream.
 
-| event | what it tells | fields |
+| event | meaning | fields |
 | --- | --- | --- |
 """
 AGENT_HEAD = """
-### What `hoaflow-router run` says
+### Log lines of `hoaflow-router run`
 
-| event | what it tells | fields |
+| event | meaning | fields |
 | --- | --- | --- |
 """
 AGENT_TAIL = """
-All have `bridge` or `home_agent`. Those in bold are warnings (`database`, `kernel` and `comparison` with `ok` are not).
+All have `bridge` or `home_agent`. Those in bold are warnings, unless `state` is `ok`.
 """
-# Of the agent's log: the event, what it tells, its fields.
+# The tunnel agent's log lines: event, meaning, fields.
 AGENT = {
     "`backend`": (
-        "The backend that the bridge has been found with.",
+        "The backend that the bridge has.",
         "`backend`: flow or route; `dpid`, `ports`",
     ),
     "`endpoints`": (
-        "The tunnel endpoints (`route`) that the database records for the bridge, at the start and when they change.",
+        "The bridge's tunnel endpoints (`route`) in the database, at the start and when they change.",
         "`home_agents`, `dpid`",
     ),
     "`router-macs`": (
-        "The MAC addresses of the router's kernel: frames for these are for the router. At the start and when "
-        "they change.",
+        "The MAC addresses of the router's kernel, at the start and when they change; only frames for these are "
+        "offloaded.",
         "`macs`; `left_out`: how many more there are than the controller takes (64)",
     ),
     "`controller`": (
-        "The controller can be reached (`ok`), or not and why: routes are kept.",
+        "Whether the controller can be reached (`ok`), or why not; routes stay meanwhile.",
         "`state`, `url`",
     ),
     "**`database`**": (
-        "The Open vSwitch database can't be read, or has no such bridge, and why: endpoints are kept, the "
-        "kernel's part is compared all the same. `ok` when it is back.",
+        "Why the Open vSwitch database can't be read, or that it has no such bridge; endpoints stay, and the "
+        "kernel's part is still compared. `ok` when it can be read again.",
         "`state`",
     ),
     "`database-not-followed`": (
-        "ovs-vsctl reaches the database, the agent's own connection does not (a name or `ssl:` in `--db`): "
-        "changes are seen within 3 s instead of at once.",
+        "The agent's own connection does not reach the database, although ovs-vsctl does (a name or `ssl:` in `--db`); "
+        "it sees changes within 3 s instead of at once.",
         "`reason`",
     ),
     "**`mended`**": (
-        "Something of an endpoint, or of the `flow` backend, was not as declared, and is again.",
-        "`home_agent`, `found`: all that was different",
+        "The agent has mended an endpoint, or the `flow` backend.",
+        "`home_agent`, `found`: all that differed from what setup made",
     ),
     "**`broken`**": (
-        "Something of an endpoint, or of the `flow` backend, is not as declared and can't be put right. "
-        "It is announced with "
+        "An endpoint, or the `flow` backend, differs from what setup made, and can't be mended. The agent announces "
         "the reason as its `problem`, so the controller closes its gates; `mended` follows when it is whole.",
         "`home_agent`, `reason`",
     ),
     "**`kernel`**": (
-        "The interfaces of the router's kernel can't be read, and why: no sign of life is given, so the controller "
-        "closes the router's gates. `ok` when they can.",
+        "Why the interfaces of the router's kernel can't be read; the agent stays silent, so the controller closes "
+        "the router's gates. `ok` when they can be read again.",
         "`state`",
     ),
     "**`comparison`**": (
-        "Not all could be compared, and why; all is kept. `ok` when it is through.",
+        "Why the comparison could not be completed; everything stays. `ok` when it is complete again.",
         "`state`",
     ),
     "**`failed`**": (
-        "A home address can't be carried; its home agent does.",
+        "A home address's tunnel can't be set up; its home agent carries its traffic.",
         "`home_address`, `reason`",
     ),
     "**`firewall-not-tried`**": (
-        "It could not be told whether the router's packet filter drops what leaves the tunnel.",
+        "The agent could not test whether the router's packet filter drops packets that leave the tunnel.",
         "`home_agent`, `reason`",
     ),
     "**`leftovers`**": (
-        "Routes or pairs that are not wanted any more could not be removed; they are, later.",
+        "Routes or pairs that are no longer wanted could not be removed; the agent tries again.",
         "`home_agent`, `reason`",
     ),
     "`stopped`": (
-        "The agent ends; routes are kept.",
+        "The agent ends; routes stay.",
         "`bridge`",
     ),
 }
 LOGS = f"""
-All have `time`, in UTC. Those in bold are logged as warnings.
+All have `time`, in UTC. The log has those in bold as warnings.
 
 ## Logs
 
-One line per event on standard error, for journald or whoever collects it, the same in controller, bridge, home agent
-and router's agent:
+Controller, bridge, home agent and tunnel agent write one line per event to standard error, all in the same form:
 
     time=2026-07-22T14:08:21.517Z level=info event=binding-removed home_address=#9f86d08188 reason=expired
 
@@ -137,18 +136,20 @@ and router's agent:
 | `--log-key FILE` | `log_key` | secret for their hashes, of 16 bytes or more |
 
 - **Values are quoted** as JSON strings unless they are plain ASCII without blanks, quotes, backslashes and equals
-  signs. Nothing that comes from outside can end a line, begin a field or reach your terminal. Lines of libraries are
+  signs, so nothing from outside can end a line, begin a field or control your terminal. Lines of libraries are
   `event=library`; a traceback is a field of its line.
-- **Subscribers' addresses** are not logged above level `debug`. Each address, home or care-of, also within a text, is
-  replaced by `#` and ten hexadecimal digits: a keyed hash, so that lines on the same address can be found together. The
-  key is a new one with each start. For lines that match over restarts and between parts, give all of them one key:
+- **Subscribers' addresses** appear at level `debug` only. Elsewhere, `#` and ten hexadecimal digits replace each home
+  or care-of address, also within a text. The digits are a keyed hash, so lines about one address have the same digits.
+  Each program makes a new key when it starts. To match lines across restarts and programs, give all of them one key:
 
       (umask 077; head -c 32 /dev/urandom | base64 > /etc/hoaflow/log.key)
 
-  Who has the key can find out the addresses by trying: keep it as you would keep them. Addresses of the operator's own
-  network stay as they are in these fields: {", ".join(f"`{name}`" for name in sorted(PUBLIC - _OF_EACH_LINE))}.
-- **Floods are counted**: of one event, {LINES_PER_SECOND} lines are written in a second; `event=lines-left-out of=…
-  lines=…` says how many more there were. Of the events themselves none is left out.
+  Whoever has the key can find the addresses by trial, so protect it as you would protect them. Addresses of the
+  operator's own network stay readable in these fields: {
+    ", ".join(f"`{name}`" for name in sorted(PUBLIC - _OF_EACH_LINE))
+}.
+- **Floods are limited** to {LINES_PER_SECOND} lines per second of one event; `event=lines-left-out of=… lines=…` counts
+  the others. `GET /v1/events` leaves none out.
 """
 
 
@@ -158,6 +159,6 @@ def page() -> str:
     for name, event in EVENTS.items():
         fields = "<br>".join(f"`{field}`: {meaning}" for field, meaning in event.fields.items())
         rows.append(f"| {f'**`{name}`**' if event.trouble else f'`{name}`'} | {event.help} | {fields} |\n")
-    rows.append("| `reset` | Events are missing here: load by GET what they were about. | |\n")
+    rows.append("| `reset` | Events are missing here: reload by GET whatever you show. | |\n")
     of_agent = [f"| {event} | {told} | {fields} |\n" for event, (told, fields) in AGENT.items()]
     return HEAD + "".join(rows) + LOGS + AGENT_HEAD + "".join(of_agent) + AGENT_TAIL

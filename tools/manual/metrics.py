@@ -23,38 +23,38 @@ HEAD = """\
 <!-- Made by `make pages` from the metrics that the parts declare. -->
 # Metrics
 
-For [Prometheus](https://prometheus.io). No metric has a label per home address.
+hoaflow serves metrics for [Prometheus](https://prometheus.io). No metric has a label per home address.
 
-| part | serves them | to whom |
+| part | where | for whom |
 | --- | --- | --- |
-| controller | `GET /metrics` of its REST API | a token that may `read`, where tokens are configured |
-| bridge | `ha-bridge --metrics HOST:PORT`, otherwise not | whoever can connect: choose a management address |
-| home agent | `hoaflow-ha --metrics HOST:PORT`, otherwise not | the same |
+| controller | `GET /metrics` of its REST API | tokens that may `read`; everybody on this host if there are no tokens |
+| bridge | `ha-bridge --metrics HOST:PORT`; off by default | whoever can connect, so choose a management address |
+| home agent | `hoaflow-ha --metrics HOST:PORT`; off by default | the same |
 
     curl http://127.0.0.1:8080/metrics
 
-In `deploy/prometheus/`: an example of a configuration, `prometheus.yml`, and alerts, `hoaflow.rules.yml`, with their
-tests. `deploy/grafana/hoaflow.json` is a dashboard: in Grafana, *Dashboards*, *Import*. Both take it that the jobs are
-called `hoaflow-controller`, `hoaflow-bridge` and `hoaflow-home-agent`.
+`deploy/prometheus/` has an example configuration, `prometheus.yml`, and alerts with their tests, `hoaflow.rules.yml`.
+`deploy/grafana/hoaflow.json` is a dashboard (in Grafana: *Dashboards*, *Import*). Both expect the job names
+`hoaflow-controller`, `hoaflow-bridge` and `hoaflow-home-agent`.
 
-Each part also has `process_…` and `python_…`, as Prometheus' clients have them: memory, processor time, open files.
+Each part also has the standard `process_…` and `python_…` metrics: memory, processor time, open files.
 
 ## How to read them
 
-- **What the home agent is spared**: `hoaflow_offloaded_bytes_total` is what routers carried,
+- **Traffic that the home agent is spared**: `hoaflow_offloaded_bytes_total` counts what routers carry,
   `hoaflow_ha_tunnel_bytes_total` what the home agent itself carries in tunnels. A packet between two mobile nodes
-  counts once for each direction. Routers count frames, the home agent counts packets with the tunnel's header; for the
-  share that is offloaded, compare packets. Beside UMIP, whose tunnels are interfaces of the kernel, Prometheus' node
-  exporter has the home agent's part: `node_network_transmit_packets_total{device=~"ip6tnl.*"}` and `…receive…`.
-- **How fast a handover is**: `hoaflow_activation_seconds`, by stage. The stages of one activation add up to the time
-  from the first sign of it at the home agent to the last router's word, but for the request's way to the controller.
-  `bridge_detect` is measured by the bridge and told with the request, as a duration: clocks of two hosts differ. `flow`
-  and `barrier` are not counted where a binding had to wait for something else, as for its home agent's lease.
-- **What is wrong**: a gate that is not open keeps all of a home agent's traffic off a router; `hoaflow_flows_refused`
-  keeps single bindings off it. `hoaflow explain` says for each binding what it is.
-- Bindings are counted by state when Prometheus asks, in small steps, and at most a twentieth of the controller's time
-  is spent on that: while many are being activated, the counts may be some seconds old. What routers carried is asked of
-  the switches, too; one that does not answer within two seconds keeps its last values.
+  counts once for each direction. Routers count Ethernet frames, the home agent counts packets with the tunnel header,
+  so compare packets, not bytes, for the offloaded share. UMIP's tunnels are kernel interfaces, which Prometheus' node
+  exporter counts: `node_network_transmit_packets_total{device=~"ip6tnl.*"}` and `…receive…`.
+- **Duration of a handover**: `hoaflow_activation_seconds`, by stage. The stages of one activation add up to the time
+  from its first sign at the home agent to the last switch's confirmation, except for the request's network delay. The
+  bridge measures `bridge_detect` and sends it as a duration, as the clocks of two hosts differ. `flow` and `barrier`
+  are not counted if a binding had to wait for something else, such as its home agent's lease.
+- **Faults**: a closed gate keeps all of a home agent's traffic off a router; a flow in `hoaflow_flows_refused` keeps
+  one binding off it. `hoaflow explain` gives the reason for each binding.
+- **Age**: the controller counts bindings by state in small steps when Prometheus asks, and spends at most a twentieth
+  of its time on that, so these counts may be some seconds old while many bindings are activated. It asks the switches
+  for what routers carried; one that does not answer within two seconds keeps its last values.
 """
 
 

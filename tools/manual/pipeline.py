@@ -13,91 +13,92 @@ HEAD = """\
 <!-- Made by `make pages` from controller/core/pipeline.py and from flows read off a switch (docs/dumps). -->
 # Pipeline
 
-Four OpenFlow tables, numbered from the setting `first_table` on. A packet begins in `classify`, which keeps on the home
-agent's path what must stay there, and sends the rest on only through a **gate**: a flow with the lease as its timeout,
-renewed as long as all is well. Without gates nothing leads into the other tables. They take frames for the router's own
-MAC addresses, which its agent announces: a frame that was flooded, or is for another router on the same link, is left
-alone.
+hoaflow uses four OpenFlow tables, numbered from the setting `first_table`. A packet starts in `classify`. This table
+keeps on the home agent's path what must stay there, and sends other packets on only through a **gate**: a flow whose
+timeout is the lease, renewed as long as all is well. Without gates, nothing leads into the other tables. Gates match
+only frames for the router's own MAC addresses, which its tunnel agent announces, so they ignore flooded frames and
+frames for other routers on the same link.
 
-| table | matches on | does | leads to | otherwise |
+| table | matches on | actions | leads to | if nothing matches |
 | --- | --- | --- | --- | --- |
 """
 COOKIES = f"""
-NORMAL is what the switch does without hoaflow: forward as an Ethernet bridge, or to its kernel. What happens to packets
-that match nothing in `classify` is a setting, `classify_miss`.
+NORMAL is what the switch does without hoaflow: forward as an Ethernet bridge, or to its kernel. The setting
+`classify_miss` chooses what happens to packets that match nothing in `classify`.
 
-All flows of hoaflow's have a cookie that begins with `{COOKIE_OWNER >> 32:#x}` (mask `{COOKIE_MASK:#x}`); others are
-never changed or removed. The last byte says what a flow is there for:
+All of hoaflow's flows have a cookie that begins with `{COOKIE_OWNER >> 32:#x}` (mask `{COOKIE_MASK:#x}`); hoaflow never
+changes or removes others. The last byte is the flow's kind:
 {", ".join(f"{kind:d} {kind.name.lower()}" for kind in Kind)}.
 
 ## What a switch holds, line by line
 
-Read with `ovs-ofctl -O OpenFlow13 --names dump-flows br0` from an Open vSwitch that serves one home agent,
-2001:db8:99::1 with home prefix 2001:db8:99::/64, and one mobile node, 2001:db8:99::100 at care-of address
-2001:db8:2::2. Durations, timeouts and byte counts are left out. Tables:
-{", ".join(f"{number} {table.name}" for number, table in enumerate(TABLES))}.
+These flows were read by `ovs-ofctl -O OpenFlow13 --names dump-flows br0` from an Open vSwitch that serves one home
+agent, 2001:db8:99::1 with home prefix 2001:db8:99::/64, and one mobile node, 2001:db8:99::100 at care-of address
+2001:db8:2::2. Durations, timeouts and byte counts are left out. The tables are {
+    ", ".join(f"{number} {table.name}" for number, table in enumerate(TABLES))
+}.
 """
 BACKENDS = {
-    "route": "### A router with the `route` backend\n\nIts tunnel endpoint is behind port `tin`.\n",
+    "route": "### A router with the `route` backend\n\nIts tunnel endpoint is at port `tin`.\n",
     "flow": "### A router with the `flow` backend\n\nIts tunnel ports are `tx` and `rx`.\n",
 }
 # By table and priority; by what it matches on or by backend where that is not enough.
 WORDS: dict[tuple[str | int, ...], str] = {
-    (pipeline.CLASSIFY, pipeline.RECEIVE_PRIORITY): "What has come out of a tunnel is verified, before anything else.",
+    (pipeline.CLASSIFY, pipeline.RECEIVE_PRIORITY): "Verify decapsulated packets, before anything else.",
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "nw_proto=135"): (
-        "Mobility Header packets, such as a correspondent node's Home Test: signalling is the home agent's."
+        "Leave Mobility Header packets, such as a correspondent node's Home Test, to the home agent: they are"
+        " signalling."
     ),
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "icmp_type="): (
-        "Neighbour discovery, types 133 to 137: a router on the home link asks the home agent, as proxy, for a home"
-        " address."
+        "Leave neighbour discovery (types 133 to 137) alone: a router on the home link asks the home agent, as proxy,"
+        " for a home address."
     ),
     (pipeline.CLASSIFY, pipeline.HOP_LIMIT_PRIORITY): (
-        "Packets whose hop limit ends here or in the tunnel endpoint: a router's kernel answers them with Time"
+        "Leave packets whose hop limit ends here or in the tunnel endpoint to a router's kernel, which answers Time"
         " Exceeded."
     ),
     (pipeline.CLASSIFY, pipeline.UPLINK_GATE_PRIORITY): (
-        "**Gate.** While it stands, unfragmented tunnel packets towards the home agent are looked up by care-of"
-        " address, in frames for the router: one such gate for each MAC address of its kernel. It outranks the next, as"
-        " the home agent's address lies in its home prefix."
+        "**Gate.** Look up unfragmented tunnel packets to the home agent by care-of address, in frames for the router."
+        " There is one such gate for each MAC address of its kernel. It outranks the next ones because the home agent's"
+        " address lies in its home prefix."
     ),
     (pipeline.CLASSIFY, pipeline.DOWNLINK_GATE_PRIORITY): (
-        "**Gates.** While they stand, packets towards the home prefix are looked up by home address, in frames for the"
-        " router and in those that its kernel sends: two such gates for each MAC address of its kernel. What the kernel"
-        " sends may have come out of a tunnel, from one mobile node to another."
+        "**Gates.** Look up packets for the home prefix by home address, in frames for the router and in frames that"
+        " its kernel sends: two such gates for each MAC address of its kernel. What the kernel sends may have been"
+        " decapsulated, on its way from one mobile node to another."
     ),
-    (pipeline.CLASSIFY, pipeline.MISS_PRIORITY): "Everything else is none of hoaflow's business.",
+    (pipeline.CLASSIFY, pipeline.MISS_PRIORITY): "Do with all other packets what the switch does without hoaflow.",
     (pipeline.DOWNLINK, pipeline.BINDING_PRIORITY, "route"): (
-        "The binding, towards the mobile node: steered to the tunnel endpoint, whose kernel has a route that"
-        " encapsulates to the care-of address. (Of mobile network prefixes, longer ones have higher priorities.)"
+        "The binding, towards the mobile node: send the packet to the tunnel endpoint, whose kernel has a route that"
+        " encapsulates it to the care-of address. (Longer mobile network prefixes have higher priorities.)"
     ),
     (pipeline.DOWNLINK, pipeline.BINDING_PRIORITY, "flow"): (
-        "The binding, towards the mobile node: the tunnel's ends are set, home agent to care-of address, and the"
-        " kernel behind port `tx` writes the outer header. (Of mobile network prefixes, longer ones have higher"
-        " priorities.)"
+        "The binding, towards the mobile node: set the tunnel's addresses, home agent to care-of address; the kernel at"
+        " port `tx` writes the outer header. (Longer mobile network prefixes have higher priorities.)"
     ),
-    (pipeline.DOWNLINK, pipeline.MISS_PRIORITY): "No binding is held: to the home agent, or the home link.",
+    (pipeline.DOWNLINK, pipeline.MISS_PRIORITY): "Without a binding, forward to the home agent or the home link.",
     (pipeline.UPLINK, pipeline.BINDING_PRIORITY, "route"): (
-        "The binding, back from the mobile node: its tunnel packets go to the endpoint, which checks that care-of"
-        " address and home address belong together before it decapsulates."
+        "The binding, from the mobile node: send its tunnel packets to the endpoint, which decapsulates them only if"
+        " care-of address and home address belong together."
     ),
     (pipeline.UPLINK, pipeline.BINDING_PRIORITY, "flow"): (
-        "The binding, back from the mobile node: its tunnel packets are redirected to the router's own decapsulator,"
-        " and come back by port `rx`."
+        "The binding, from the mobile node: redirect its tunnel packets to the router's own decapsulator, from which"
+        " they return by port `rx`."
     ),
-    (pipeline.UPLINK, pipeline.MISS_PRIORITY): "An unknown care-of address: the home agent decides.",
+    (pipeline.UPLINK, pipeline.MISS_PRIORITY): "Leave an unknown care-of address to the home agent, which decides.",
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "in_port=LOCAL"): (
-        "Tunnel packets that the router's own kernel sends to the home agent have been here already."
+        "Leave tunnel packets that the router's own kernel sends to the home agent: they have passed the tables before."
     ),
     (pipeline.VERIFY, pipeline.LEFT_PRIORITY): (
-        "What the home agent itself has to see or to pass on goes there in a tunnel again, from the care-of address"
-        " that it came from: Mobility Headers such as Home Test Init, multicast, and packets for the home link. The"
-        " home agent verifies it, as if it had not been here."
+        "Send packets that the home agent itself must see or forward to it in a tunnel again, from their own care-of"
+        " address: Mobility Headers such as Home Test Init, multicast, and packets for the home link. The home agent"
+        " verifies them as always."
     ),
     (pipeline.VERIFY, pipeline.BINDING_PRIORITY): (
-        "What came out of the tunnel from this care-of address and has this home address as its source is genuine: to"
-        " the router's kernel, which routes it on."
+        "A packet from this care-of address with this home address as its inner source is genuine: pass it to the"
+        " router's kernel, which routes it on."
     ),
-    (pipeline.VERIFY, pipeline.MISS_PRIORITY): "All else out of a tunnel is forged, and dropped; the flow counts it.",
+    (pipeline.VERIFY, pipeline.MISS_PRIORITY): "All other decapsulated packets are forged: drop and count them.",
 }
 
 

@@ -18,23 +18,23 @@ HEAD = f"""\
 
 ## The controller
 
-In section `[{GROUP}]` of the file that `hoaflow-controller --config-file FILE` is given; an unknown or wrong one keeps
-the controller from starting. `hoaflow check-config --config-file FILE` checks such a file. An example:
-`deploy/etc/controller.conf`.
+These settings are in section `[{GROUP}]` of the file that `hoaflow-controller --config-file FILE` reads. The controller
+refuses to start with an unknown or wrong setting; `hoaflow check-config --config-file FILE` checks the file beforehand.
+`deploy/etc/controller.conf` is an example.
 
 | setting | type | default | meaning |
 | --- | --- | --- | --- |
 """
 RYU = """
-Ryu's own, in section `[DEFAULT]` of the same file, or as options (`--wsapi-host` and so on):
+Ryu's own settings are in section `[DEFAULT]` of the same file, or options of the command (`--wsapi-host` and so on):
 
 | setting | default | meaning |
 | --- | --- | --- |
-| `wsapi_host`, `wsapi_port` | every address, without tokens loopback; 8080 | where the REST API is served |
-| `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 | where switches connect to |
-| `ofp_ssl_listen_port` | 6653 | where switches connect to over TLS, if the next three are set |
-| `ctl_cert`, `ctl_privkey` | | OpenFlow over TLS: certificate and key, in PEM |
-| `ca_certs` | | OpenFlow over TLS: who signs the switches' certificates, in PEM |
+| `wsapi_host`, `wsapi_port` | all addresses (without tokens: loopback), 8080 | address and port of the REST API |
+| `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 | address and port for switches |
+| `ofp_ssl_listen_port` | 6653 | port for switches over TLS, if the next three are set |
+| `ctl_cert`, `ctl_privkey` | | OpenFlow over TLS: the controller's certificate and key, in PEM |
+| `ca_certs` | | OpenFlow over TLS: certificates of those who sign the switches', in PEM |
 """
 OTHERS = """
 ## {name}
