@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which home agents and bindings may be offloaded at all: their addresses, and how they fit together."""
+"""Check which home agents and bindings may be offloaded at all: their addresses, and how they fit together."""
 
 from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
@@ -7,13 +7,13 @@ from controller.core.pipeline import MISS_PRIORITY, downlink_priority
 from hoaflow.addresses import Prefix, format_address, host, why_not_global_unicast
 from hoaflow.errors import HoaflowError
 
-# How many bindings one after the other the packets for a home address may take: mobile nodes in mobile networks. Each
-# adds a header; RFC 2473 has four of these by default (section 6.6). It bounds what a report costs as well.
+# How many other bindings the packets for a home address may pass through, as for mobile nodes in mobile networks. Each
+# adds a header; RFC 2473 allows four by default (section 6.6). The limit bounds what a report costs as well.
 MOST_NESTED = 8
 
 
 class Refused(HoaflowError):
-    """A field of a request has a value that can't be taken."""
+    """A field of a report has a value that can't be taken."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -25,9 +25,7 @@ class NotAnnounced(HoaflowError):
     """No bridge has announced this home agent."""
 
     def __init__(self, home_agent: bytes) -> None:
-        super().__init__(
-            f"home agent {format_address(home_agent)} is not announced; PUT /v1/home-agents/{{address}} first"
-        )
+        super().__init__(f"home agent {format_address(home_agent)} is not announced; its bridge has to do that first")
 
 
 def check_home_agent(address: bytes, home_prefixes: tuple[Prefix, ...]) -> None:
@@ -51,28 +49,30 @@ def check_binding(binding: Binding, home_agents: HomeAgents) -> HomeAgent:
 
 
 def check_nesting(binding: Binding, bindings: BindingTable) -> None:
-    """Raise Refused if a binding's packets could come back to it: its care-of address may be a home address itself, or
-    lie in a mobile network, but not in a circle, nor too deep.
+    """Raise Refused if a binding's packets could come back to it, or would be encapsulated too often.
 
-    All bindings that cover an address count, not only the one that its packets take now: that may go.
+    A care-of address may be a home address itself, or lie in a mobile network. All bindings that cover it count, not
+    only the one that its packets take now: that one may go.
     """
     looked_at: set[Prefix] = set()
     ends = [host(binding.care_of_address)]
     while ends:
         end = ends.pop()
         if binding.home_address.contains(end):
-            raise Refused("care_of_address", "the bindings from there lead back to the home address: a circle")
+            raise Refused("care_of_address", "the bindings from there lead back to the home address: a loop")
         for step in bindings.all_covering(end):
             if step.home_address in looked_at or step.home_address == binding.home_address:
                 continue
             looked_at.add(step.home_address)
             if len(looked_at) > MOST_NESTED:
-                raise Refused("care_of_address", f"more than {MOST_NESTED} other bindings lead on from there")
+                raise Refused(
+                    "care_of_address", f"its packets would pass through more than {MOST_NESTED} other bindings"
+                )
             ends.append(host(step.care_of_address))
 
 
 def is_deregistration(binding: Binding) -> bool:
-    """RFC 6275 section 9.5.1: lifetime zero, or the home address as care-of address."""
+    """Tell whether an update ends its binding: lifetime 0, or CoA = HoA (RFC 6275 section 9.5.1)."""
     return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which path the packets for a home address take, and why: what the core has decided, put together for people.
+"""Explain which path the packets for a home address take, and why.
 
-Nothing is decided here; every reason comes from the function that decided.
+Nothing is decided here: every reason comes from the function that decided.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from controller.core.gates import OpenGate
 from controller.core.history import Update
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.offload import Offload
-from controller.core.reasons import no_binding
+from controller.core.reasons import Remedy, Step, no_binding
 from controller.core.router import BindingOnRouter, Router
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
@@ -24,7 +24,7 @@ Path = Literal["direct", "home-agent", "mixed", "home"]
 
 @dataclass(frozen=True, slots=True)
 class OnRouter:
-    """How things stand on one router: of the binding, if there is one, and of the gate for its home address."""
+    """How a binding stands on one router, and the gate for its home address, if one stands there."""
 
     router: Router
     state: BindingOnRouter
@@ -34,9 +34,10 @@ class OnRouter:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The path, since when on the caller's clock (None: not known), why in one sentence, and what would change it.
+    """The path of a home address's packets, why in one sentence, and what would change it.
 
-    ``binding`` is the one that packets for the home address take: its own, or that of a mobile network it lies in.
+    ``since`` is on the caller's clock, None where it is not known. ``binding`` is the one that the packets take: the
+    home address's own, or that of a mobile network in which it lies.
     """
 
     path: Path
@@ -46,14 +47,14 @@ class Explanation:
     binding: Binding | None
     routers: Mapping[int, OnRouter]
     updates: tuple[Update, ...]
-    would_change: list[str]
+    would_change: list[Remedy]
 
 
 class NotCovered(HoaflowError):
     """No announced home agent has this address in its home prefixes."""
 
     def __init__(self, home_address: Prefix) -> None:
-        super().__init__(f"{home_address} lies in no home prefix of an announced home agent (GET /v1/home-agents)")
+        super().__init__(f"{home_address} lies in no home prefix of an announced home agent")
 
 
 def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
@@ -71,10 +72,10 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     state = offload.state_of(binding, now)
     routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
     prepared = {dpid: routers[dpid] for dpid in state.routers}
-    held = home_agent.why_not_offloaded(now) or offload.why_suppressed(binding.home_address)
+    why = home_agent.why_not_offloaded(now) or offload.why_suppressed(binding.home_address)
     path: Path = "direct" if state.state == "active" else "mixed" if state.state == "partial" else "home-agent"
-    if held is not None:
-        reason, remedies, moments = held.text, [held.remedy], [held.since]
+    if why is not None:
+        reason, remedies, moments = why.text, [why.remedy], [why.since]
     else:
         deciding = prepared or routers
         reason = _reason(path, binding, home_agent, prepared, deciding)
@@ -90,10 +91,10 @@ def _last(updates: tuple[Update, ...], *results: str) -> float | None:
 
 def _without_binding(offload: Offload, home_address: Prefix, home_agent: HomeAgent, now: float) -> Explanation:
     updates = offload.history.of(home_address)
-    held = home_agent.why_not_offloaded(now)
-    if held is not None:  # it may be registered all the same, and what was held of it has ended here alone
-        text = f"{held.text}, so whether and where its mobile node is registered is not known here"
-        return Explanation("home-agent", held.since, text, home_agent, None, {}, updates, [held.remedy])
+    why = home_agent.why_not_offloaded(now)
+    if why is not None:  # a mobile node may be registered all the same: its binding has ended only here
+        text = f"{why.text}, so whether and where its mobile node is registered is not known here"
+        return Explanation("home-agent", why.since, text, home_agent, None, {}, updates, [why.remedy])
     why = no_binding(home_address, home_agent.address, updates[-1] if updates else None)
     return Explanation("home", why.since, why.text, home_agent, None, {}, updates, [why.remedy])
 
@@ -147,19 +148,19 @@ def _why_not(routers: Mapping[int, OnRouter]) -> str:
     return "; ".join(parts)
 
 
-def _remedies(path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapping[int, OnRouter]) -> list[str]:
+def _remedies(path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapping[int, OnRouter]) -> list[Remedy]:
     """Say what would change the path: towards the direct one, and away from it."""
     found = [
-        f"router {dpid:016x}: {each.state.reason.remedy}"
+        each.state.reason.remedy._replace(text=f"router {dpid:016x}: {each.state.reason.remedy.text}")
         for dpid, each in routers.items()
         if each.state.reason is not None
     ]
     if not routers:
-        found.append("a router: its switch connected to the controller, and hoaflow-router run beside it")
+        found.append(Remedy("a router: its switch connected to the controller, and its tunnel agent running"))
     if path != "home-agent":
-        found.append("a deregistration or another binding update of the mobile node")
-        found.append("an operator taking a router out of service (hoaflow drain ROUTER)")
+        found.append(Remedy("a deregistration or another binding update of the mobile node"))
+        found.append(Remedy("an operator taking a router out of service", Step.DRAIN))
         if binding.expires_at is not None:
-            found.append("the end of its lifetime, unless it is refreshed before")
-        found.append(f"the bridge of home agent {format_address(home_agent.address)} not renewing its lease")
+            found.append(Remedy("the end of its lifetime, unless it is refreshed before"))
+        found.append(Remedy(f"the bridge of home agent {format_address(home_agent.address)} not renewing its lease"))
     return found

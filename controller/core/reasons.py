@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why packets take the home agent's path: every reason that a decision of the core can have, in words.
+"""Say why packets take the home agent's path: every reason that a decision of the core can have, in words.
 
-The functions that decide return these; nobody works out a reason afterwards.
+The functions that decide return these; nobody works out a reason afterwards. What to type or to call for a remedy is
+up to whoever shows it: see `Step`.
 """
 
+from enum import Enum
 from typing import NamedTuple
 
 from controller.core.history import Update
@@ -13,14 +15,38 @@ from hoaflow.addresses import Prefix, format_address
 _ENDS = ("removed", "refused")
 
 
-class Reason(NamedTuple):
-    """What keeps packets from going direct, in one sentence, and what would change that.
+class Step(Enum):
+    """Something that an operator can do about a reason."""
 
-    ``since`` is the moment from which it holds on the caller's clock, None where nobody took it down.
+    CONNECT_SWITCH = "connect the switch to the controller"
+    DRAIN = "take a router out of service"
+    UNDRAIN = "put a router back into service"
+    RUN_AGENT = "run a router's tunnel agent"
+    PREPARE_ROUTER = "prepare a router for home agents"
+    EXAMINE_ROUTER = "examine a router's tunnel endpoint"
+    EXAMINE_LINKS = "examine a router's interfaces"
+    EXPLAIN = "explain the path of another home address"
+
+
+class Remedy(NamedTuple):
+    """What would change a path, in words, and what an operator can do for it.
+
+    ``subject`` is what the step is about: a datapath id, a home agent or a home address; None for whichever it is.
     """
 
     text: str
-    remedy: str
+    step: Step | None = None
+    subject: int | bytes | Prefix | None = None
+
+
+class Reason(NamedTuple):
+    """What keeps packets from going direct, in one sentence, and what would change that.
+
+    ``since`` is when it began, on the caller's clock; None where that is not known.
+    """
+
+    text: str
+    remedy: Remedy
     since: float | None = None
 
 
@@ -28,49 +54,49 @@ class Reason(NamedTuple):
 
 
 def not_announced(home_agent: bytes) -> Reason:
-    """No bridge speaks for it any more."""
+    """Say that no bridge speaks for the home agent any more."""
     address = format_address(home_agent)
-    return Reason(
-        f"no bridge has announced home agent {address}", f"a bridge that announces home agent {address} (ha-bridge)"
-    )
+    return Reason(f"no bridge has announced home agent {address}", Remedy(f"a bridge announcing home agent {address}"))
 
 
 def lease_lapsed(home_agent: bytes, since: float) -> Reason:
-    """The dead-man's switch."""
+    """Say that the bridge's lease has ended: the dead-man's switch."""
     address = format_address(home_agent)
     return Reason(
         f"the bridge of home agent {address} has not renewed its lease",
-        f"the bridge of home agent {address} reaching the controller: it then renews its lease and sends a snapshot",
+        Remedy(
+            f"the bridge of home agent {address} reaching the controller: it then renews its lease and sends a snapshot"
+        ),
         since,
     )
 
 
 def snapshot_awaited(home_agent: bytes, since: float) -> Reason:
-    """After a restart or a lapse, what is held may be stale."""
+    """Say that bindings may be stale, as no snapshot has come since a restart or lapse."""
     address = format_address(home_agent)
     return Reason(
         f"the bridge of home agent {address} is back, but its first snapshot has not come",
-        f"a snapshot from the bridge of home agent {address}; it sends one when it can read the binding cache",
+        Remedy(f"a snapshot from the bridge of home agent {address}; it sends one when it can read the binding cache"),
         since,
     )
 
 
 def no_binding(home_address: Prefix, home_agent: bytes, last: Update | None) -> Reason:
-    """Nothing to take off the home agent. ``last`` is the last update of the home address, if it is known."""
+    """Say that there is no binding to offload; ``last`` is the home address's last update, if it is known."""
     address = format_address(home_agent)
     ended = f"; the last one was {last.result} ({last.reason})" if last and last.result in _ENDS else ""
     return Reason(
         f"no binding is held for {home_address}: its mobile node is at home or not registered{ended}",
-        f"a home registration that home agent {address} accepts and its bridge reports",
+        Remedy(f"a home registration that home agent {address} accepts and its bridge reports"),
         last.time if last and last.result in _ENDS else None,
     )
 
 
 def withheld(reason: str, since: float | None) -> Reason:
-    """The bridge's decision; ``reason`` is its own."""
+    """Say that the bridge leaves the binding to its home agent, for the bridge's own ``reason``."""
     return Reason(
         f"its mobile node is registered, but the bridge leaves it to the home agent ({reason})",
-        "the cause gone at the home agent; its bridge then reports it for offloading",
+        Remedy("the cause gone at the home agent; its bridge then reports the binding for offloading"),
         since,
     )
 
@@ -79,179 +105,188 @@ def withheld(reason: str, since: float | None) -> Reason:
 
 
 def not_connected(since: float) -> Reason:
-    """What stands in the switch serves until its gates expire."""
+    """Say that the switch is away; what it has serves until its gates expire."""
     return Reason(
         "its switch is not connected to the controller, so its gates expire within the lease",
-        "the switch connecting to the controller again (ovs-vsctl get-controller, and the network between them)",
+        Remedy("its switch connecting to the controller again", Step.CONNECT_SWITCH),
         since,
     )
 
 
 def no_switch() -> Reason:
-    """Nothing to put flows into."""
-    return Reason("no switch is connected", "ovs-vsctl set-controller, on a router")
+    """Say that there is no switch at all."""
+    return Reason("no switch is connected", Remedy("a router's switch connecting", Step.CONNECT_SWITCH))
 
 
 def not_in_step(since: float) -> Reason:
-    """The switch is slow, or something keeps changing."""
-    return Reason("its switch has not been given all its flows yet", "the switch's confirmation", since)
+    """Say that the switch is slow, or that its flows keep changing."""
+    return Reason("its switch has not been given all its flows yet", Remedy("the switch's confirmation"), since)
 
 
 def flows_refused(count: int, error: str, since: float) -> Reason:
-    """The switch answered with errors."""
+    """Say that the switch answers with errors."""
     return Reason(
         f"its switch refuses {count} flow{'s' if count > 1 else ''}: {error}",
-        "the cause in the switch removed; the flows are sent again",
+        Remedy("the cause in the switch removed; the flows are sent again"),
         since,
     )
 
 
 def draining(dpid: int, since: float) -> Reason:
-    """An operator took it out of service."""
-    return Reason("the router is drained", f"hoaflow undrain {dpid:016x}", since)
+    """Say that an operator has taken the router out of service."""
+    return Reason(
+        "the router is drained", Remedy("an operator putting it back into service", Step.UNDRAIN, dpid), since
+    )
 
 
 def agent_unseen(since: float) -> Reason:
-    """Only the agent knows which backend there is."""
+    """Say that the agent, which alone knows the router's backend, has not reported since the controller started."""
     return Reason(
-        "its tunnel agent has not reported to this controller yet", "hoaflow-router run, on the router", since
+        "its tunnel agent has not reported to this controller yet",
+        Remedy("its tunnel agent running and reaching the controller", Step.RUN_AGENT),
+        since,
     )
 
 
 def agent_silent(since: float) -> Reason:
-    """Nobody says what the router's kernel holds."""
+    """Say that the agent has stopped to report what the router's kernel holds."""
     return Reason(
         "its tunnel agent is silent",
-        "hoaflow-router run on the router reaching the controller again",
+        Remedy("its tunnel agent reaching the controller again", Step.RUN_AGENT),
         since,
     )
 
 
 def no_endpoint(home_agent: bytes) -> Reason:
-    """The agent has announced others, or none."""
+    """Say that the agent has announced no tunnel endpoint for the home agent."""
     address = format_address(home_agent)
     return Reason(
         f"it is not prepared for home agent {address}: its agent has announced no tunnel endpoint for it",
-        f"hoaflow-router setup --home-agent {address}, on the router",
+        Remedy("the router prepared for this home agent", Step.PREPARE_ROUTER, home_agent),
     )
 
 
 def endpoint_broken(problem: str) -> Reason:
-    """The agent compares it with what it should be, and could not mend it."""
+    """Say that the tunnel endpoint is not as it should be, and that its agent could not mend it."""
     return Reason(
         f"its tunnel endpoint is broken: {problem}",
-        "the cause on the router removed: hoaflow-router doctor --bridge BRIDGE; its agent mends the rest",
+        Remedy("the cause on the router removed; its agent mends the rest", Step.EXAMINE_ROUTER),
     )
 
 
 def no_port(ports: list[str]) -> Reason:
-    """The agent announced ports that the switch does not have."""
+    """Say that the switch lacks ports that the agent has announced."""
     names = " and ".join(ports)
     return Reason(
         f"its agent has announced tunnel port {names}, but the switch has no such port, or it is down",
-        "hoaflow-router setup, on the router, which puts the port back; ip link set up, where it is down",
+        Remedy("the port there and up", Step.PREPARE_ROUTER),
     )
 
 
 def no_mac() -> Reason:
-    """Of frames that come by, none is for the router."""
+    """Say that no frame is addressed to the router."""
     return Reason(
         "its agent has found no interface of the router's kernel that is up, so no frame is for it",
-        "an interface of the router's kernel that is up (ip link), in the network namespace that setup was given",
+        Remedy(
+            "an interface of the router's kernel that is up, in the network namespace given at its setup",
+            Step.EXAMINE_LINKS,
+        ),
     )
 
 
 def guards_unconfirmed() -> Reason:
-    """What must stay on the home agent's path is kept there before anything is taken off it."""
+    """Say that guards, which come before gates, are on their way."""
     return Reason(
         "the switch has not confirmed the flows that keep signalling on the home agent's path",
-        "the switch's confirmation, within moments; if it does not come, see the refused flows of the router",
+        Remedy("the switch's confirmation, within moments; if it does not come, see the router's refused flows"),
     )
 
 
 def tunnels_awaited() -> Reason:
-    """No gate opens onto a tunnel that may be a former one."""
+    """Say that the agent has started anew and may have tunnels of before."""
     return Reason(
         "its tunnel agent has not acknowledged all tunnels yet, so no gate opens onto those of an earlier time",
-        "the acknowledgement of its tunnel agent, or the end of the time it has for that (acknowledge_within)",
+        Remedy("its agent's acknowledgement, or the end of the time it has for that (setting acknowledge_within)"),
     )
 
 
 def flows_awaited() -> Reason:
-    """Gates open last."""
+    """Say that flows, which come before gates, are on their way."""
     return Reason(
         "the switch has not confirmed all flows yet, and no gate opens onto those of an earlier time",
-        "the switch's confirmation, within moments",
+        Remedy("the switch's confirmation, within moments"),
     )
 
 
 def gate_unconfirmed() -> Reason:
-    """Sent, not answered."""
+    """Say that the gates are on their way."""
     return Reason(
-        "the switch has not confirmed the home agent's gates yet", "the switch's confirmation, within moments"
+        "the switch has not confirmed the home agent's gates yet", Remedy("the switch's confirmation, within moments")
     )
 
 
 # Of the binding on the router.
 
 
-def flapping(limit: int) -> Reason:
-    """It changes faster than routers should follow."""
+def suppressed(limit: int) -> Reason:
+    """Say that the binding changes faster than routers should follow."""
     return Reason(
         f"its care-of address changes more than {limit} times a second",
-        "fewer changes: when it has calmed down, the newest care-of address is applied",
+        Remedy("fewer changes: once it has calmed down, its newest care-of address is applied"),
     )
 
 
 def tunnel_failed(reason: str) -> Reason:
-    """The agent could not apply it."""
+    """Say that the agent could not set up the tunnel."""
     return Reason(
         f"its tunnel agent could not set up the tunnel: {reason}",
-        "the cause on the router removed: hoaflow-router doctor; the agent tries again",
+        Remedy("the cause on the router removed; the agent tries again", Step.EXAMINE_ROUTER),
     )
 
 
 def flow_refused(error: str, since: float) -> Reason:
-    """The switch answered with an error."""
+    """Say that the switch has refused a flow of the binding."""
     return Reason(
-        f"the switch refused its flow: {error}", "the cause in the switch removed; the flow is sent again", since
+        f"the switch refused its flow: {error}",
+        Remedy("the cause in the switch removed; the flow is sent again"),
+        since,
     )
 
 
 def gate_refused(error: str, since: float) -> Reason:
-    """The same of a gate."""
+    """Say that the switch has refused a gate."""
     return Reason(
         f"the switch refused the home agent's gate: {error}",
-        "the cause in the switch removed; the gate is sent again",
+        Remedy("the cause in the switch removed; the gate is sent again"),
         since,
     )
 
 
 def foreign_flow() -> Reason:
-    """Ours would replace it."""
+    """Say that another application's flow is in the place of one of ours, which would replace it."""
     return Reason(
         "another application holds a flow with the same match in the switch",
-        "that flow removed, or another first_table for hoaflow",
+        Remedy("that flow removed, or hoaflow given other tables (setting first_table)"),
     )
 
 
 def tunnel_unacknowledged() -> Reason:
-    """The kernel's route comes before the flow."""
+    """Say that the tunnel, which comes before the flow, is on its way."""
     return Reason(
         "its tunnel agent has not acknowledged the tunnel yet",
-        "the acknowledgement of its tunnel agent, within moments",
+        Remedy("its agent's acknowledgement, within moments"),
     )
 
 
 def path_shared(other: Prefix | None) -> Reason:
-    """One uplink flow decapsulates for all home addresses at a care-of address, so it is there for all or for none."""
+    """Say that another home address at the care-of address can't be offloaded, as all share one uplink flow."""
     who = "another home address" if other is None else str(other)
     return Reason(
-        f"{who} at the same care-of address can't be taken off the home agent, and both come in by one uplink flow",
-        f"what keeps {who} on the home agent's path removed" + (f" (hoaflow explain {other})" if other else ""),
+        f"{who} at the same care-of address can't be offloaded, and one uplink flow takes the packets of both",
+        Remedy(f"what keeps {who} on the home agent's path removed", None if other is None else Step.EXPLAIN, other),
     )
 
 
 def flows_unconfirmed() -> Reason:
-    """Sent, not answered."""
-    return Reason("the switch has not confirmed its flows yet", "the switch's confirmation, within moments")
+    """Say that the binding's flows are on their way."""
+    return Reason("the switch has not confirmed its flows yet", Remedy("the switch's confirmation, within moments"))

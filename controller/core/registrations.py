@@ -65,4 +65,4 @@ class Registrations:
 
     def why_suppressed(self, home_address: Prefix) -> Reason | None:
         """Say that a home address changes too often to be followed; None if it does not."""
-        return reasons.flapping(self.churn.limit) if self.churn.suppresses(home_address) else None
+        return reasons.suppressed(self.churn.limit) if self.churn.suppresses(home_address) else None

@@ -250,7 +250,7 @@ class Updates:
         """A binding is there, or gone, or takes another path: if that happens too often, it is held back."""
         if self._churn.note(binding.home_address, now):
             self._follow(binding, (binding,), Urgency.URGENT)
-            reason = reasons.flapping(self._churn.limit).text
+            reason = reasons.suppressed(self._churn.limit).text
             self.event("binding-held", home_address=binding.home_address, reason=reason)
 
     def _follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:

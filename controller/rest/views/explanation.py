@@ -4,12 +4,25 @@
 from controller.core.explanation import Explanation, OnRouter
 from controller.core.history import Update
 from controller.core.offload import Offload
+from controller.core.reasons import Remedy, Step
 from controller.core.traffic import Counters
 from controller.rest.schemas import answers
 from controller.rest.views.bindings import FlowCounters, binding_view, counted, home_agent_view
 from controller.rest.views.routers import backend_name, flow_view
 from controller.rest.views.values import dpid_text, seconds_left, time_of_day
 from hoaflow.addresses import Prefix, format_address
+
+# What an operator types to do it.
+COMMANDS = {
+    Step.CONNECT_SWITCH: "ovs-vsctl set-controller, on the router",
+    Step.DRAIN: "hoaflow drain {router}",
+    Step.UNDRAIN: "hoaflow undrain {router}",
+    Step.RUN_AGENT: "hoaflow-router run, on the router",
+    Step.PREPARE_ROUTER: "hoaflow-router setup --home-agent {home_agent}, on the router",
+    Step.EXAMINE_ROUTER: "hoaflow-router doctor, on the router",
+    Step.EXAMINE_LINKS: "ip link, on the router",
+    Step.EXPLAIN: "hoaflow explain {home_address}",
+}
 
 
 def explanation_view(
@@ -25,7 +38,7 @@ def explanation_view(
         home_agent=home_agent_view(found.home_agent, offload, now),
         routers={dpid_text(dpid): _on_router(each, found, counters, now) for dpid, each in found.routers.items()},
         updates=[_update(each, now) for each in found.updates],
-        would_change=found.would_change,
+        would_change=[_change(remedy) for remedy in found.would_change],
     )
 
 
@@ -47,6 +60,20 @@ def _on_router(
         bytes=octets,
         flows=[flow_view(entry, by_key.get(entry.flow.key, Counters(0, 0)), router, now) for entry in entries],
     )
+
+
+def _change(remedy: Remedy) -> str:
+    """Say what would change the path, and what to type for it."""
+    if remedy.step is None:
+        return remedy.text
+    subjects = {"router": "ROUTER", "home_agent": "HOME-AGENT", "home_address": "HOME-ADDRESS"}
+    if isinstance(remedy.subject, int):
+        subjects["router"] = dpid_text(remedy.subject)
+    elif isinstance(remedy.subject, bytes):
+        subjects["home_agent"] = format_address(remedy.subject)
+    elif remedy.subject is not None:
+        subjects["home_address"] = str(remedy.subject)
+    return f"{remedy.text} ({COMMANDS[remedy.step].format_map(subjects)})"
 
 
 def _update(update: Update, now: float) -> answers.BindingUpdate:

@@ -160,13 +160,13 @@ def test_no_home_agents_address_is_a_home_address(world: World) -> None:
             world.post(home_address, SECOND)
 
 
-def test_bindings_may_be_nested_but_not_in_a_circle(world: World) -> None:
+def test_bindings_may_be_nested_but_not_in_a_loop(world: World) -> None:
     first, second, third = HOME_ADDRESSES
     for home_address, care_of_address in ((first, second), (first, third), (second, third)):
         world.post(first, FIRST, lifetime=60)
         world.post(second, first.packed, lifetime=60)
         world.post(third, second.packed, lifetime=60)
-        with pytest.raises(Refused, match="circle"):
+        with pytest.raises(Refused, match="loop"):
             world.post(home_address, care_of_address.packed, sequence=9, lifetime=60)
 
 
@@ -174,26 +174,26 @@ NETWORK = parse_prefix("2001:db8:99:0:1::/80")
 IN_NETWORK = parse_prefix("2001:db8:99:0:1::5")
 
 
-def test_no_circle_leads_through_a_mobile_network(world: World) -> None:
+def test_no_loop_leads_through_a_mobile_network(world: World) -> None:
     first, second, _ = HOME_ADDRESSES
     world.post(NETWORK, first.packed)
-    with pytest.raises(Refused, match="circle"):
+    with pytest.raises(Refused, match="loop"):
         world.post(first, IN_NETWORK.packed, sequence=2)
     world.post(second, IN_NETWORK.packed)
-    with pytest.raises(Refused, match="circle"):
+    with pytest.raises(Refused, match="loop"):
         world.post(first, second.packed, sequence=3)
-    world.post(first, SECOND, sequence=4)  # nested, without a circle
-    with pytest.raises(Refused, match="circle"):
+    world.post(first, SECOND, sequence=4)  # nested, without a loop
+    with pytest.raises(Refused, match="loop"):
         world.post(NETWORK, second.packed)
 
 
-def test_no_circle_closes_when_a_binding_in_between_goes(world: World) -> None:
+def test_no_loop_closes_when_a_binding_in_between_goes(world: World) -> None:
     """An address in a mobile network that is bound elsewhere; without its binding the network's packets take its
     place."""
     first, _, _ = HOME_ADDRESSES
     world.post(IN_NETWORK, SECOND)
     world.post(NETWORK, first.packed)
-    with pytest.raises(Refused, match="circle"):
+    with pytest.raises(Refused, match="loop"):
         world.post(first, IN_NETWORK.packed, sequence=2)
 
 

@@ -239,7 +239,7 @@ def test_home_prefixes_that_go_meanwhile_take_their_bindings_along(world: World)
     assert held(world) == {}
 
 
-def test_a_circle_is_refused_also_across_slices(world: World) -> None:
+def test_a_loop_is_refused_also_across_slices(world: World) -> None:
     first, second, _ = HOME_ADDRESSES
     slices = Slices(world, binding(first, second.packed, now=world.now))
     slices.take_in(binding(second, first.packed, now=world.now))
