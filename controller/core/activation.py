@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which bindings have become active, since when, and how long that took; and which have not.
+"""Remember which bindings have become active, since when, and how long that took; and which have not.
 
-Those that have are active wherever their home agent's gates stand: so states can be counted without looking at each.
+A binding that has become active is active wherever its home agent's gates stand, so that states can be counted without
+a look at each.
 """
 
 from collections import OrderedDict
@@ -12,15 +13,15 @@ from typing import NamedTuple
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
-# Of so many bindings it is remembered since when they have been active: those that became so last.
+# For how many bindings it is remembered since when they have been active: the latest.
 REMEMBERED = 10_000
 
 
 class Activation(NamedTuple):
-    """How long a binding took from its report to the word of its last router, in seconds.
+    """How long a binding took from its report to the confirmation of its last router, in seconds.
 
-    ``flow``: until its flows were sent, for which a tunnel agent or flows before them may have had to be waited for.
-    ``barrier``: until the switch had confirmed them.
+    ``flow``: until its flows were sent, the waits for a tunnel agent and for earlier flows included. ``barrier``: from
+    then until the switch had confirmed them.
     """
 
     flow: float
@@ -28,9 +29,10 @@ class Activation(NamedTuple):
 
 
 class Confirmed(NamedTuple):
-    """A binding has become active: whether that has an event of its own, and how long it took.
+    """What there is to say of a binding that has become active.
 
-    ``took`` is None where that tells nothing of how fast flows are installed.
+    ``has_event``: whether it has an event of its own. ``took`` is None where it says nothing about the speed of
+    installation.
     """
 
     has_event: bool
@@ -38,10 +40,10 @@ class Confirmed(NamedTuple):
 
 
 class Activations:
-    """All bindings that have not become active at their care-of address, by home address, and some of the others.
+    """Bindings by whether they have become active at their care-of address.
 
-    ``unconfirmed`` has the moment of the report. That is None where a binding was active already and one of its flows
-    has been lost or refused since.
+    ``unconfirmed`` has all that have not, with the moment of the report: None for a binding that was active and has
+    lost a flow since.
     """
 
     def __init__(self) -> None:
@@ -51,24 +53,24 @@ class Activations:
         self._rechecks: dict[Prefix, None] = {}
 
     def report(self, home_address: Prefix, now: float, urgency: Urgency = Urgency.ROUTINE) -> None:
-        """A binding has a new path; its activation is announced if that is."""
+        """Record a binding with a new path. Its activation has an event of its own if its report has."""
         self.forget(home_address)
         self.unconfirmed[home_address] = now
         if not urgency.has_event:
             self._quiet.add(home_address)
 
     def announce(self, home_address: Prefix) -> None:
-        """Somebody waits for this one to become active: that shall be told."""
+        """Have the activation of a binding announced, as somebody waits for it."""
         self._quiet.discard(home_address)
 
     def lose(self, home_addresses: Iterable[Prefix]) -> None:
-        """Flows that these bindings should have are lost or refused."""
+        """Record that these bindings lack a flow: it is lost or refused."""
         for home_address in home_addresses:
             self._since.pop(home_address, None)
             self.unconfirmed.setdefault(home_address, None)
 
     def forget(self, home_address: Prefix) -> None:
-        """The binding is gone."""
+        """Forget a binding that is gone."""
         self._since.pop(home_address, None)
         self._quiet.discard(home_address)
         self.unconfirmed.pop(home_address, None)
@@ -93,23 +95,23 @@ class Activations:
         """Return since when a binding has been active at its care-of address, None if that is not known."""
         return self._since.get(home_address)
 
-    # Those that may have become active without a word of a switch on their own flows.
+    # Bindings that may have become active although no switch has confirmed flows of theirs just now.
 
     def recheck(self, home_addresses: Iterable[Prefix]) -> None:
-        """Something has happened that may have made these active."""
+        """Have these bindings looked at again: something has happened that may have made them active."""
         self._rechecks.update((each, None) for each in home_addresses if each in self.unconfirmed)
 
     def recheck_all(self) -> None:
-        """Something has happened that may have made any active."""
+        """Have all bindings looked at again that are not active."""
         self._rechecks = dict.fromkeys(self.unconfirmed)
 
     @property
     def has_rechecks(self) -> bool:
-        """Tell whether any is to be looked at."""
+        """Whether any binding is to be looked at."""
         return bool(self._rechecks)
 
     def take_rechecks(self, most: int) -> list[Prefix]:
-        """Take off those that are to be looked at, ``most`` at a time."""
+        """Take off and return bindings that are to be looked at, at most ``most``."""
         found = list(islice(self._rechecks, most))
         for home_address in found:
             del self._rechecks[home_address]

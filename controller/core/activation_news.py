@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which bindings have become active, and whom that is told."""
+"""Notice when bindings become active, and report it."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from hoaflow.addresses import Prefix
 
 
 class ActivationNews:
-    """Looks at bindings whenever they may have become active, and reports those that have to ``events``."""
+    """Looks at bindings that may have become active, and adds an event for those that have."""
 
     def __init__(
         self, bindings: BindingTable, states: BindingStates, activations: Activations, events: list[Event]
@@ -25,12 +25,12 @@ class ActivationNews:
         self._took: list[Activation] = []
 
     def take(self) -> list[Activation]:
-        """Return how long bindings took that have become active since this was asked last."""
+        """Take off and return how long the bindings took that have become active since the last call."""
         took, self._took = self._took, []
         return took
 
     def look_at(self, home_address: Prefix, now: float, sent: float | None) -> None:
-        """Report a binding when the last of its routers has confirmed it; ``sent`` is when that one's flows were."""
+        """Report a binding if it has become active; ``sent`` is when the flows were sent that were confirmed now."""
         if home_address not in self._activations.unconfirmed:
             return
         binding = self._bindings.get(home_address)
@@ -48,7 +48,7 @@ class ActivationNews:
             )
 
     def look_at_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
-        """Do that for home addresses, and for all that share an uplink flow."""
+        """Look at the bindings of home addresses, and at all that share one of the uplink flows."""
         for subject in subjects:
             if isinstance(subject, Prefix):
                 self.look_at(subject, now, sent)

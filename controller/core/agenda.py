@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be looked at later: ends of lifetimes, flows to be renewed, refusals to be tried again."""
+"""Plan what is to be looked at later: ends of lifetimes, flows to be renewed, refusals to be tried again."""
 
 import heapq
 import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-# Moments are kept by slots of this many a second: nothing comes early, and nothing later than by one slot.
+# Time has so many slots a second: nothing comes early, and nothing is late by more than a slot.
 SLOTS_A_SECOND = 8
-# So few entries that are passed over are not worth a look.
+# How many outdated entries are not worth tidying up.
 FEW = 1000
 
 T = TypeVar("T", bound=Hashable)
 
 
 class _Slot(list[T]):
-    """The things of one slot."""
+    """The things that are due in one slot."""
 
     __slots__ = ("number",)
 
@@ -25,20 +25,19 @@ class _Slot(list[T]):
 
 
 class Agenda(Generic[T]):
-    """Things and when to look at them: each once, at the earliest moment that was asked for since it was last due.
+    """Things to look at, each once, at the earliest moment asked for since it was last due.
 
-    A hundred thousand of them cost a reference each besides their place in a dictionary, and no search. ``now`` and
-    moments are on the caller's clock.
+    Each costs a place in a dictionary and one in a list, and no search. Moments are on the caller's clock.
     """
 
     def __init__(self) -> None:
         self._planned: dict[T, _Slot[T]] = {}
         self._slots: dict[int, _Slot[T]] = {}
         self._order: list[int] = []  # a heap of the slots' numbers
-        self._passed_over = 0  # entries of slots that are there for nothing any more
+        self._passed_over = 0  # entries of slots that are outdated
 
     def plan(self, thing: T, moment: float) -> None:
-        """Have ``thing`` due at ``moment``, unless it is due before that anyway."""
+        """Have ``thing`` due at ``moment``, or earlier if it is planned for earlier."""
         number = math.ceil(moment * SLOTS_A_SECOND)
         planned = self._planned.get(thing)
         if planned is not None and planned.number <= number:
@@ -50,18 +49,18 @@ class Agenda(Generic[T]):
         slot.append(thing)
         if planned is not None:
             self._passed_over += 1
-        # Where it was planned for later, it stays in that slot's list and is passed over there.
+        # If it was planned for later, it stays in the list of that slot and is passed over there.
         self._planned[thing] = slot
         self._tidy()
 
     def cancel(self, thing: T) -> None:
-        """Have ``thing`` not due any more."""
+        """Plan ``thing`` no more."""
         if self._planned.pop(thing, None) is not None:
             self._passed_over += 1
             self._tidy()
 
     def due(self, now: float, most: int) -> list[T]:
-        """Take off what is due, ``most`` things at the most."""
+        """Take off and return what is due, at most ``most`` things."""
         found: list[T] = []
         while self._order and self._order[0] <= now * SLOTS_A_SECOND and len(found) < most:
             slot = self._slots[self._order[0]]
@@ -77,11 +76,11 @@ class Agenda(Generic[T]):
         return found
 
     def next(self) -> float | None:
-        """Return a moment no later than that at which something is due next; None: nothing is planned."""
+        """Return a moment no later than the next at which something is due, None if nothing is planned."""
         return self._order[0] / SLOTS_A_SECOND if self._order else None
 
     def __len__(self) -> int:
-        """How many entries there are, those that are passed over included."""
+        """Return how many entries there are, outdated ones included."""
         return sum(map(len, self._slots.values()))
 
     def clear(self) -> None:
@@ -92,7 +91,7 @@ class Agenda(Generic[T]):
         self._passed_over = 0
 
     def _tidy(self) -> None:
-        """Drop what is passed over, once that is more than what is planned: each costs one step more than without."""
+        """Drop outdated entries once they outnumber what is planned: one step more for each entry."""
         if self._passed_over <= len(self._planned) + FEW:
             return
         slots: dict[int, _Slot[T]] = {}

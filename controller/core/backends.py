@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a router encapsulates and decapsulates: what its backend makes of a binding's flows.
+"""Say how a router encapsulates and decapsulates: what its backend makes of a binding's flows.
 
-``docs/backends.md`` explains both. The agent on the router announces which one it has and where.
+``docs/backends.md`` explains both backends. The router's agent announces which one it has, and where.
 """
 
 from collections.abc import Hashable, Mapping
@@ -19,20 +19,20 @@ class Backend(Hashable, Protocol):
     """What the flows of a binding do on a router."""
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
-        """Encapsulate to the care-of address."""
+        """Return the actions that encapsulate to the care-of address."""
 
     def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
-        """Return the addresses that ``downlink`` sets, all in which it differs between bindings."""
+        """Return the addresses that ``downlink`` sets: all in which it differs between bindings."""
 
     def uplink(self) -> tuple[Action, ...]:
-        """Decapsulate."""
+        """Return the actions that decapsulate."""
 
     def verified(self) -> tuple[Action, ...] | None:
-        """Pass on what was decapsulated and verified by OpenFlow; None where somebody else verifies."""
+        """Return the actions for packets that a flow has verified; None where the router's kernel verifies."""
 
 
 class RouteBackend(NamedTuple):
-    """The flows lead into a tunnel endpoint namespace; there, routes encapsulate and a filter verifies.
+    """The `route` backend: flows lead into a namespace, where routes encapsulate and a filter verifies.
 
     ``port`` is the OpenFlow port that leads there, ``mac`` the address behind it.
     """
@@ -41,28 +41,28 @@ class RouteBackend(NamedTuple):
     mac: str
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
-        """Hand to the namespace, whose route for the home address encapsulates."""
+        """Return the actions that hand a packet to the namespace, whose route for the home address encapsulates."""
         return self.uplink()
 
     def tunnel_ends(self, binding: Binding) -> tuple[()]:
-        """The namespace's route knows."""
+        """Return no addresses: the namespace's route has them."""
         return ()
 
     def uplink(self) -> tuple[Action, ...]:
-        """Hand to the namespace, which decapsulates."""
+        """Return the actions that hand a packet to the namespace, which decapsulates."""
         return (Untag(), SetField("eth_dst", self.mac), Output(self.port))
 
     def verified(self) -> None:
-        """The namespace's filter verifies."""
+        """Return None: the namespace's filter verifies."""
 
 
 class FlowBackend(NamedTuple):
-    """The flows themselves set the tunnel, and Open vSwitch's kernel datapath builds it.
+    """The `flow` backend: flows set the tunnel, and Open vSwitch's kernel datapath builds it.
 
-    Packets leave by the port ``transmit``, those decapsulated come in by ``receive`` (OpenFlow numbers). The kernel
-    decapsulates what is sent to ``decapsulation_address`` at ``decapsulation_mac``, and routes on what is sent to
-    ``router_mac``. ``mtu`` is the tunnels': what a packet in them may have, in octets. Of longer ones the kernel's
-    tunnel device answers those of IPv6 only: ICMP needs a route in the packet, and OpenFlow's have none.
+    Packets leave by the port ``transmit``; decapsulated ones come in by ``receive`` (OpenFlow numbers). The kernel
+    decapsulates what is sent to ``decapsulation_address`` at ``decapsulation_mac``, and routes what is sent to
+    ``router_mac``. ``mtu`` is the longest packet in a tunnel, in octets. The kernel's tunnel device answers only longer
+    IPv6 packets: ICMP needs a route in the packet, and those from OpenFlow have none.
     """
 
     transmit: int
@@ -73,7 +73,7 @@ class FlowBackend(NamedTuple):
     mtu: int
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
-        """Set the tunnel's ends: from the home agent, as the mobile node expects it, to the care-of address."""
+        """Return the actions that set the tunnel: from the home agent, as the mobile node expects, to the CoA."""
         return (
             Untag(),
             DecTtl(),
@@ -83,11 +83,11 @@ class FlowBackend(NamedTuple):
         )
 
     def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
-        """From the home agent to the care-of address."""
+        """Return the tunnel's ends: home agent and care-of address."""
         return binding.home_agent, binding.care_of_address
 
     def uplink(self) -> tuple[Action, ...]:
-        """Hand to the kernel's tunnel device, by an address of the router's own."""
+        """Return the actions that hand a packet to the kernel's tunnel device, by an address of the router's own."""
         return (
             Untag(),
             SetField("ipv6_dst", self.decapsulation_address),
@@ -96,11 +96,11 @@ class FlowBackend(NamedTuple):
         )
 
     def left(self, home_agent: bytes) -> tuple[Action, ...]:
-        """Send what has come out of a tunnel on to the home agent as it came: its outer source is still known."""
+        """Return the actions that send a decapsulated packet on to the home agent, with the outer source it had."""
         return (SetField(TUNNEL_DESTINATION, home_agent), Output(self.transmit))
 
     def verified(self) -> tuple[Action, ...]:
-        """Hand to the router's kernel, which routes it on."""
+        """Return the actions that hand a packet to the router's kernel, which routes it."""
         return (SetField("eth_dst", self.router_mac), Local())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flow changes on their way to a switch: several at a time, until it has answered."""
+"""Bundle flow changes into batches, and keep each until the switch has answered."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -22,9 +22,9 @@ class FlowChange(Struct, frozen=True, gc=False):
 
 
 class Batch(NamedTuple):
-    """Changes that go to the switch together, in an order in which they are safe, and what they are about.
+    """Changes that go to the switch together, in a safe order, and the subjects that they are about.
 
-    ``withdrawn``: the home addresses whose flows it takes away for want of one of them.
+    ``withdrawn``: home addresses whose flows it deletes because one of them can't be had.
     """
 
     number: int
@@ -34,10 +34,10 @@ class Batch(NamedTuple):
 
 
 class UnderWay:
-    """What is on its way to the switch about a subject, with whatever has to wait for the answer.
+    """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
-    ``touched``: since when somebody has wanted the subject looked at again, in epochs of ``Pending``, with the keys in
-    ``leaving``. ``waiting`` are other subjects, each with the keys that it leaves.
+    ``touched``: the epoch (of ``Pending``) since which the subject is to be looked at again, with the keys in
+    ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 
     __slots__ = ("batch", "changes", "leaving", "touched", "waiting")
@@ -50,20 +50,20 @@ class UnderWay:
         self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
 
     def keys(self) -> list[FlowKey]:
-        """Return the keys of what is on its way."""
+        """Return the keys of the flows that change."""
         return [change.flow.key for change in self.changes]
 
     def adds(self, key: FlowKey) -> bool:
-        """Tell whether a flow with this key is on its way, rather than the end of one."""
+        """Tell whether a flow with this key is added, rather than deleted."""
         return any(change.add and change.flow.key == key for change in self.changes)
 
     def touch(self, since: int, leaving: Iterable[FlowKey] = ()) -> None:
-        """Have the subject looked at again when the switch has answered, and with it these keys."""
+        """Have the subject and these keys looked at again when the switch has answered."""
         self.touched = since if self.touched is None else min(self.touched, since)
         self.leaving = dict.fromkeys((*self.leaving, *leaving))
 
     def wait(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
-        """Have another subject looked at when the switch has answered, and with it these keys."""
+        """Have another subject and these keys looked at when the switch has answered."""
         before = self.waiting.get(subject, ())
         self.waiting = {**self.waiting, subject: tuple(dict.fromkeys((*before, *leaving)))}
 
@@ -72,7 +72,7 @@ _NOBODY: Mapping[Subject, tuple[FlowKey, ...]] = {}
 
 
 class Batches:
-    """Makes batches, and knows those that the switch has not answered yet."""
+    """Makes batches, and keeps those that the switch has not answered yet."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -83,7 +83,7 @@ class Batches:
         return Batch(next(self._numbers), [], [], [])
 
     def start(self, batch: Batch) -> Batch | None:
-        """A batch goes to the switch; return it in order. None: there is nothing in it, so it does not."""
+        """Put a batch in order and return it, to be sent; None if it is empty."""
         if not batch.changes:
             return None
         batch.changes.sort(key=_order)
@@ -91,24 +91,26 @@ class Batches:
         return batch
 
     def land(self, batch: Batch) -> None:
-        """The switch has answered."""
+        """Forget a batch that the switch has answered."""
         del self._under_way[batch.number]
 
     def keys(self) -> Iterator[FlowKey]:
-        """Iterate over the keys of all changes that it has not answered yet."""
+        """Iterate over the keys of all changes that the switch has not answered yet."""
         return (change.flow.key for batch in self._under_way.values() for change in batch.changes)
 
     def clear(self) -> None:
-        """The switch is gone, and will not answer."""
+        """Forget all batches: the switch is gone and will not answer."""
         self._under_way.clear()
 
 
 def _order(change: FlowChange) -> int:
-    """Gates close first and open last, guards come first and go last, what verifies comes before what decapsulates and
-    goes after it, and nothing is deleted before what takes its place is there.
+    """Return the rank of a change in its batch.
 
-    Flows of a kind come together: Open vSwitch lays them into its memory as they come, and it looks at all that have a
-    timeout again and again, which takes four times as long where they differ in size from one to the next.
+    Gates close first and open last. Guards come first and go last. What verifies comes before what decapsulates and
+    goes after it. Nothing is deleted before its replacement is there.
+
+    Flows of a kind come together: Open vSwitch lays them into memory as they come, and walks over all that have a
+    timeout again and again, which takes four times as long where neighbours differ in size.
     """
     kind = change.flow.kind
     if kind is Kind.GATE:
@@ -117,11 +119,10 @@ def _order(change: FlowChange) -> int:
 
 
 def stages(changes: Sequence[FlowChange]) -> list[list[int]]:
-    """Return the places of changes in the order in which a switch that takes them one by one gets them: those of a
-    stage must all be done before the next one may begin.
+    """Return the places of changes by stage, for a switch that takes them one by one.
 
-    An uplink flow alone would lose its packets, so what verifies them has to stand before it comes, and stays until it
-    is gone; and so do guards for gates.
+    All of a stage must be done before the next may begin. An uplink flow alone would lose its packets, so what verifies
+    them stands before it comes and until it is gone; likewise guards for gates.
     """
     found: dict[int, list[int]] = {}
     for place, change in enumerate(changes):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How bindings stand: what the routers together make of one."""
+"""Say how bindings stand: what all routers together make of one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class BindingStates:
         return BindingState(_together([each.state == "active" for each in routers.values()]), routers)
 
     def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
-        """Return how those bindings of a home agent stand all of whose flows stand: as its gates do."""
+        """Return the state of a home agent's bindings whose flows all stand: that of its gates."""
         if not home_agent.may_offload(now):
             return "held"
         prepared = self._prepared(home_agent.address)
@@ -60,7 +60,7 @@ class BindingStates:
 
 
 def _together(active: Sequence[bool]) -> State:
-    """Return what routers make of a binding together, given on which of those prepared for it it is active."""
+    """Combine routers into one state; ``active`` says for each prepared one whether the binding is active there."""
     if not any(active):
         return "pending"
     return "active" if all(active) else "partial"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bindings of all home agents (RFC 6275 section 5.1, seen from outside the home agent)."""
+"""Keep the bindings of all home agents (RFC 6275 section 5.1, seen from outside the home agent)."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -12,16 +12,16 @@ from hoaflow.addresses import Prefix
 from hoaflow.errors import HoaflowError
 from hoaflow.sequence import is_newer
 
-# Lifetimes are reported in whole seconds and take time to arrive: moments of expiry this close are the same one.
+# Expiries this close, in seconds, are the same: lifetimes are reported in whole seconds and take time to arrive.
 EXPIRY_JITTER = 2.0
 
 
 class Binding(Struct, frozen=True, gc=False):
-    """One home address (or mobile network prefix) and where its packets go.
+    """One home address (or mobile network prefix) and the care-of address to which its packets go.
 
-    ``lifetime`` is the remaining lifetime in seconds as last reported and ``expires_at`` the moment that follows from
-    it, on the caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's.
-    ``withheld``: why its bridge leaves it to the home agent, None if it is to be offloaded.
+    ``lifetime`` is what remained when it was last reported, in seconds, and ``expires_at`` the end that follows, on the
+    caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's. ``withheld`` says
+    why its bridge leaves it to the home agent, None if it is to be offloaded.
     """
 
     home_address: Prefix
@@ -33,7 +33,7 @@ class Binding(Struct, frozen=True, gc=False):
     withheld: str | None = None
 
     def same_path(self, other: "Binding") -> bool:
-        """Tell whether packets take the same way under both."""
+        """Tell whether packets take the same path under both bindings."""
         return (self.care_of_address, self.home_agent, self.withheld) == (
             other.care_of_address,
             other.home_agent,
@@ -41,7 +41,7 @@ class Binding(Struct, frozen=True, gc=False):
         )
 
     def same_expiry(self, other: "Binding") -> bool:
-        """Tell whether both end at the same moment, as far as whole seconds can tell."""
+        """Tell whether both bindings end at the same moment, within `EXPIRY_JITTER`."""
         if self.expires_at is None or other.expires_at is None:
             return self.expires_at is other.expires_at
         return abs(self.expires_at - other.expires_at) <= EXPIRY_JITTER
@@ -63,11 +63,11 @@ class Change(Enum):
 
 
 class StaleSequence(HoaflowError):
-    """An update is older than what is held, or than what has just been removed (RFC 6275 section 9.5.1)."""
+    """An update is older than the binding held or just removed (RFC 6275 section 9.5.1)."""
 
     def __init__(self, home_address: Prefix, offered: int, held: int, gone: bool = False) -> None:
-        """``gone``: the binding with the number ``held`` has been removed."""
-        what = "with which its binding has just been removed" if gone else "which is held"
+        """Compare ``offered`` with the number ``held``; ``gone``: that binding has just been removed."""
+        what = "that of a binding that has just been removed" if gone else "that of the binding held"
         super().__init__(
             f"sequence {offered} for {home_address} is not newer than {held}, {what};"
             " send the binding as the home agent has it now"
@@ -77,10 +77,10 @@ class StaleSequence(HoaflowError):
 
 
 def may_follow(held: Binding, sequence: int | None, care_of_address: bytes | None) -> bool:
-    """Tell whether an update with this sequence number is newer than a binding, or as good as that.
+    """Tell whether an update with this sequence number may replace a binding.
 
-    The very sequence number that is held is accepted for the care-of address that is held, for a report may be sent
-    twice, and for the binding's end (``care_of_address`` None). Without sequence numbers the last report wins.
+    A newer one may. So may the same number with the same care-of address, as a report may be sent twice, and with
+    ``care_of_address`` None, the binding's end. Without sequence numbers the last report wins.
     """
     if held.sequence is None or sequence is None or is_newer(sequence, held.sequence):
         return True
@@ -88,15 +88,15 @@ def may_follow(held: Binding, sequence: int | None, care_of_address: bytes | Non
 
 
 class BindingTable:
-    """Bindings by home address, with what finds them by care-of address and by the end of their lifetime."""
+    """Bindings by home address, also found by care-of address and by the end of their lifetime."""
 
     def __init__(self) -> None:
         self._bindings: dict[Prefix, Binding] = {}
-        # The home addresses behind each care-of address: mostly one.
+        # The home addresses behind each care-of address: usually one.
         self._behind: dict[bytes, Prefix | dict[Prefix, None]] = {}
-        self._shared: set[bytes] = set()  # care-of addresses that are or were those of several home addresses
+        self._shared: set[bytes] = set()  # care-of addresses that several home addresses have or had
         self._counts: Counter[bytes] = Counter()
-        # How many home addresses there are of each size of address, in octets, and prefix length.
+        # How many home addresses have each size of address, in octets, and prefix length.
         self._lengths: Counter[tuple[int, int]] = Counter()
         self._ends: Agenda[Prefix] = Agenda()
 
@@ -107,19 +107,19 @@ class BindingTable:
         return iter(self._bindings.values())
 
     def get(self, home_address: Prefix) -> Binding | None:
-        """Return the binding held for ``home_address``."""
+        """Return the binding of a home address, None if none is held."""
         return self._bindings.get(home_address)
 
     def home_addresses(self) -> list[Prefix]:
-        """Return all home addresses as of now, for those who take their time with them."""
+        """Return all home addresses, in a list that later changes do not affect."""
         return list(self._bindings)
 
     def covering(self, home_address: Prefix) -> Binding | None:
-        """Return the binding that packets for ``home_address`` take: that of the longest prefix it lies in."""
+        """Return the binding that packets for a home address take: that of the longest prefix covering it."""
         return next(self.all_covering(home_address), None)
 
     def all_covering(self, home_address: Prefix) -> Iterator[Binding]:
-        """Iterate over the bindings whose home address or prefix ``home_address`` lies in, the longest first."""
+        """Iterate over the bindings that cover a home address or prefix, the longest first."""
         octets, longest = len(home_address.packed), home_address.length
         lengths = [length for size, length in self._lengths if size == octets and length <= longest]
         for length in sorted(lengths, reverse=True):
@@ -128,7 +128,7 @@ class BindingTable:
                 yield held
 
     def behind(self, care_of_address: bytes) -> Collection[Prefix]:
-        """Return the home addresses that are bound to a care-of address, whosever they are."""
+        """Return the home addresses that are bound to a care-of address, with any home agent."""
         behind = self._behind.get(care_of_address, _NOBODY)
         return (behind,) if isinstance(behind, Prefix) else behind
 
@@ -141,11 +141,11 @@ class BindingTable:
         return (binding for binding in self._bindings.values() if binding.home_agent == home_agent)
 
     def count(self, home_agent: bytes) -> int:
-        """Return how many bindings ``home_agent`` has."""
+        """Return how many bindings a home agent has."""
         return self._counts[home_agent]
 
     def check_sequence(self, home_address: Prefix, sequence: int | None, care_of_address: bytes | None) -> None:
-        """Raise StaleSequence if an update would go back in time (see ``may_follow``)."""
+        """Raise StaleSequence if an update is older than the binding held (see ``may_follow``)."""
         held = self._bindings.get(home_address)
         if held is None or held.sequence is None or sequence is None:
             return
@@ -153,7 +153,7 @@ class BindingTable:
             raise StaleSequence(home_address, sequence, held.sequence)
 
     def put(self, binding: Binding) -> Change:
-        """Hold ``binding`` and say what that changed. Idempotent; the sequence number is not compared."""
+        """Hold a binding and return what that changed. Idempotent; sequence numbers are not compared."""
         home_address = binding.home_address
         held = self._bindings.get(home_address)
         if held is None:
@@ -162,7 +162,7 @@ class BindingTable:
             self._counts[binding.home_agent] += 1
             self._lengths[len(home_address.packed), home_address.length] += 1
         else:
-            # The addresses that are held already stay: equal ones would be kept twice.
+            # Keep the address objects that are held already, as equal ones would take their memory twice.
             home_address = held.home_address
             if not held.same_path(binding):
                 change = Change.CHANGED
@@ -182,7 +182,7 @@ class BindingTable:
         return change
 
     def remove(self, home_address: Prefix) -> Binding | None:
-        """Forget a binding and return it, or None if it was not held. A later one may have any sequence number."""
+        """Forget a binding and return it, None if none was held. A later one may have any sequence number."""
         binding = self._bindings.pop(home_address, None)
         if binding is not None:
             self._leave(binding.care_of_address, home_address)
@@ -195,7 +195,7 @@ class BindingTable:
         return binding
 
     def expired(self, now: float, most: int = 1000) -> list[Binding]:
-        """Remove and return bindings whose lifetime has ended, ``most`` of them at a time."""
+        """Remove and return bindings whose lifetime has ended, at most ``most``."""
         ended = []
         for home_address in self._ends.due(now, most):
             held = self._bindings.get(home_address)
@@ -209,7 +209,7 @@ class BindingTable:
         return ended
 
     def next_expiry(self) -> float | None:
-        """Return a moment no later than the next expiry, or None when nothing expires."""
+        """Return a moment no later than the next expiry, None if nothing expires."""
         return self._ends.next()
 
     def _arrive(self, care_of_address: bytes, home_address: Prefix) -> None:
@@ -235,7 +235,7 @@ _NOBODY: dict[Prefix, None] = {}
 
 
 def _at(binding: Binding, home_address: Prefix, care_of_address: bytes) -> Binding:
-    """Return ``binding`` with addresses that are equal to its own."""
+    """Return a binding with its addresses replaced by equal objects."""
     return Binding(
         home_address,
         care_of_address,

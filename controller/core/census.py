@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bindings there are in which state, counted in small steps."""
+"""Count bindings by home agent and state, in small steps."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from controller.core.offload import Offload
 
-# Looking at one binding takes some ten microseconds for each router.
+# How many bindings are looked at in one step: each takes some ten microseconds for each router.
 STEP = 100
 
 Counts = Counter[tuple[bytes, str]]
 
 
 def census(offload: Offload, now: float) -> Iterator[Counts]:
-    """Count bindings by home agent and state. Between two steps the caller may do something else; the last counts
-    are the whole.
+    """Count bindings by home agent and state; yield the counts so far after each step, at last all of them.
 
-    Only bindings that have not become active are looked at. The others of a home agent share a state, which its lease
-    and its gates give.
+    Only bindings that have not become active are looked at. The others of a home agent share a state, which follows
+    from its lease and its gates.
     """
     counts: Counts = Counter()
     looked_at: Counter[bytes] = Counter()

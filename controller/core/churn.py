@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bindings that flap: a home address whose care-of address changes more often than routers should follow is held back.
+"""Suppress bindings that flap: whose care-of address changes more often than routers should follow.
 
-While it is held its packets take the home agent's path, which has the newest care-of address; when it has calmed down
-the newest one is applied.
+While a binding is suppressed its packets take the home agent's path, which knows the newest care-of address. Once it
+has calmed down, the newest one is applied. (RFC 2439 suppresses flapping routes likewise.)
 """
 
 from controller.core.agenda import Agenda
 from hoaflow.addresses import Prefix
 
-# How long changes count, in seconds.
+# How long a change counts, in seconds.
 PERIOD = 1.0
 _AT_A_TIME = 1000
 
 
 class Churn:
-    """Counts changes of each home address; ``limit`` is how many a second are followed."""
+    """Counts the changes of each home address; up to ``limit`` a second are followed."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        # Of home addresses that have changed lately: when, oldest first, as many as matter.
+        # When home addresses have changed lately: the last `limit` moments, oldest first.
         self._changes: dict[Prefix, list[float]] = {}
         self._suppressed: set[Prefix] = set()
         self._reviews: Agenda[Prefix] = Agenda()
 
     def note(self, home_address: Prefix, now: float) -> bool:
-        """A home address changes. Tell whether it is held back from now on."""
+        """Record a change of a home address; tell whether it is suppressed from now on."""
         changes = self._changes.setdefault(home_address, [])
         changes.append(now)
         self._reviews.plan(home_address, now + PERIOD)
@@ -38,15 +38,15 @@ class Churn:
         return True
 
     def suppresses(self, home_address: Prefix) -> bool:
-        """Tell whether a home address is held back."""
+        """Tell whether a home address is suppressed."""
         return home_address in self._suppressed
 
     def released(self, now: float) -> list[Prefix]:
-        """Return the home addresses that are not held back any more."""
+        """Return the home addresses whose suppression has just ended."""
         found = []
         for home_address in self._reviews.due(now, _AT_A_TIME):
             changes = self._changes[home_address]
-            calm_at = changes[0] + PERIOD  # of one that is held: then its changes within a period are below the limit
+            calm_at = changes[0] + PERIOD  # when fewer than the limit lie within a period
             if home_address in self._suppressed and calm_at <= now:
                 self._suppressed.discard(home_address)
                 found.append(home_address)
@@ -57,5 +57,5 @@ class Churn:
         return found
 
     def next_release(self) -> float | None:
-        """Return when ``released`` has to be asked next."""
+        """Return when ``released`` has to be called next, None for not at all."""
         return self._reviews.next()

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sequence numbers with which bindings went, for as long as a report from before may still be under way.
+"""Remember the sequence numbers of bindings that have gone, while an older report may still be under way.
 
-RFC 6275 compares a Binding Update with the binding that is held, so that once that is gone any number is good
-(section 9.5.1), and a mobile node that starts anew takes any. A report that was delayed has a number of before, though,
-and would bring back a path that the mobile node has left. The two can be told apart: a mobile node sends at most three
-Binding Updates a second (section 12, MAX_UPDATE_RATE), so what is under way has a number that lies only so far behind.
-A mobile node whose new number falls among those by chance, as one in 700 does, is on the home agent's path until its
-bridge asks the home agent anew and sends a snapshot, which is taken as it is.
+RFC 6275 compares a Binding Update with the binding held (section 9.5.1): once that is gone any number is accepted, and
+a mobile node that starts anew may begin with any. A delayed report of before would bring back a path that the mobile
+node has left. Its number gives it away: a mobile node sends at most three Binding Updates a second (section 12,
+MAX_UPDATE_RATE), so it lies only so far behind the last one. A new number that happens to lie there, as one in 700
+does, leaves its mobile node on the home agent's path until its bridge sends a snapshot, which is taken as it is.
 """
 
 from typing import NamedTuple
@@ -14,10 +13,10 @@ from typing import NamedTuple
 from hoaflow.addresses import Prefix
 from hoaflow.sequence import SEQUENCE_SPACE
 
-# How long a report may be under way, in seconds: a body may take so long to come (`request_timeout`).
+# How long a report may be under way, in seconds: as long as a request's body may take (`request_timeout`).
 UNDER_WAY = 30.0
 UPDATES_A_SECOND = 3
-# How far behind the last number one of a delayed report may lie.
+# How far behind the last number that of a delayed report may lie.
 _BEHIND = round(UNDER_WAY * UPDATES_A_SECOND)
 
 
@@ -28,22 +27,23 @@ class _Departure(NamedTuple):
 
 
 class Departures:
-    """The last numbers of home addresses whose bindings have been reported to be gone lately."""
+    """The last sequence numbers of home addresses whose bindings have gone lately."""
 
     def __init__(self) -> None:
         self._departed: dict[Prefix, _Departure] = {}  # in the order of time
 
     def note(self, home_address: Prefix, sequence: int | None, now: float, refused: bool = False) -> None:
-        """A binding is gone; ``sequence``: the last number known of it, None for none. ``refused``: that is the number
-        of an update that could not be taken, which may come again."""
+        """Record that a binding is gone, with the last sequence number known of it, None for none.
+
+        ``refused``: the number is that of an update that could not be taken, which may come again.
+        """
         self._forget_old(now)
         self._departed.pop(home_address, None)
         if sequence is not None:
             self._departed[home_address] = _Departure(sequence, now + UNDER_WAY, refused)
 
     def last(self, home_address: Prefix, sequence: int | None, now: float) -> int | None:
-        """Return the number with which the binding went, if a report with ``sequence`` is from before that; else
-        None."""
+        """Return the number with which the binding went if a report with ``sequence`` is older, else None."""
         departure = self._departed.get(home_address) if self._departed else None
         if departure is None or sequence is None or departure.forgotten_at <= now:
             return None
@@ -51,7 +51,7 @@ class Departures:
         return departure.sequence if late else None
 
     def forget(self, home_address: Prefix) -> None:
-        """There is a binding again."""
+        """Forget the departure of a home address that has a binding again."""
         if self._departed:
             self._departed.pop(home_address, None)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a switch should have, compared with what it says that it has, for an operator to look at. Changes nothing."""
+"""Compare the flows that a switch should have with those that it says it has, for an operator; change nothing."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,16 +8,19 @@ from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import hard_timeout, outlives
 
-EARLIER_LIFE = "of an earlier life of the controller, and perhaps still needed"
+EARLIER_LIFE = "installed by the controller before its restart, and perhaps still needed"
 FOREIGN = "another application holds a flow with the same match"
-# How many flows are compared before others may go on.
+# How many flows are compared at a time.
 FLOWS_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
 class Difference:
-    """Desired flows against those that a switch has: with why a missing one is not sent, if it is not, and why an
-    unexpected one stays, if it does; a different one as desired and as installed."""
+    """The difference between desired and installed flows of a switch.
+
+    ``missing``: desired flows, each with why it is not sent, None if it will be. ``unexpected``: installed flows, each
+    with why it stays, None if it will be deleted. ``different``: pairs of desired and installed.
+    """
 
     missing: list[tuple[Entry, str | None]] = field(default_factory=list)
     unexpected: list[tuple[Entry, str | None]] = field(default_factory=list)
@@ -25,13 +28,15 @@ class Difference:
 
     @property
     def in_sync(self) -> bool:
-        """Whether there is none."""
+        """Whether there is no difference."""
         return not (self.missing or self.unexpected or self.different)
 
 
 def compare(flows: Reconciliation, installed: Iterable[Entry], now: float) -> Iterator[Difference]:
-    """Compare what is desired with what a switch says that it has. Yields the difference found so far, so that others
-    may go on in between; the last one is all of it."""
+    """Compare desired flows with those that a switch says it has.
+
+    Yields the difference so far after every `FLOWS_AT_ONCE` flows, at last all of it.
+    """
     found = {entry.flow.key: entry for entry in installed if entry.expires_at is None or entry.expires_at > now}
     difference = Difference()
     for count, desired in enumerate(flows.desired(now)):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controller tells of itself: the events that an operator can follow, each declared once.
+"""Declare the events by which an operator can follow the controller, each once.
 
-An event keeps the core's own values; they become text only where somebody reads them. At a hundred thousand bindings
-nobody reads most of them.
+An event keeps the core's own values; they become text only where somebody reads them, which nobody does with most
+events of a hundred thousand bindings.
 """
 
 from collections.abc import Mapping
@@ -17,24 +17,24 @@ HOME_AGENT = "the home agent's address"
 SEQUENCE = "sequence number of the Binding Update, null where the source has none"
 LIFETIME = "remaining lifetime in seconds, null where the source has none"
 ROUTER = "datapath id"
-REASON = "why, in words"
-TABLE = "name of the table, as in the pipeline's page"
+REASON = "in words"
+TABLE = "name of the table, as on the pipeline's page"
 
 
 class Event(NamedTuple):
-    """Something that an operator would want to know; ``fields`` are those declared for ``name``."""
+    """Something that an operator may want to know; ``fields`` are those declared for ``name``."""
 
     name: str
     fields: Mapping[str, object]
 
     def shown(self) -> dict[str, str | int | float | bool | None]:
-        """Return the fields as texts and numbers."""
+        """Return the fields as text and numbers."""
         return {name: shown(value) for name, value in self.fields.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A kind of event: what it tells, and what each of its fields means. ``trouble``: somebody should look into it."""
+    """A kind of event and the meaning of each of its fields; ``trouble``: somebody should look into it."""
 
     help: str
     fields: Mapping[str, str]
@@ -51,7 +51,7 @@ _BINDING = {
 _ROUTER = {"router": ROUTER}
 
 EVENTS: Mapping[str, EventType] = {
-    "binding-added": EventType("A home address has a binding now.", _BINDING),
+    "binding-added": EventType("A home address has a binding.", _BINDING),
     "binding-changed": EventType("A binding has another care-of address or home agent: a handover.", _BINDING),
     "binding-active": EventType(
         "All prepared routers have confirmed the flows of a binding: its traffic goes direct.",
@@ -68,18 +68,18 @@ EVENTS: Mapping[str, EventType] = {
         },
     ),
     "binding-refused": EventType(
-        "A report of a binding was not taken. If it was stale, what is held stays; else what was held is withdrawn, as"
-        " the home agent has accepted the update.",
+        "A report of a binding was refused. If it was stale, the binding held stays; else that is withdrawn, as the"
+        " home agent has accepted the update.",
         {"home_address": HOME_ADDRESS, "home_agent": HOME_AGENT, "reason": "stale-sequence, or in words"},
         trouble=True,
     ),
     "binding-withheld": EventType(
-        "A mobile node is registered, but its bridge leaves its traffic to the home agent: IPsec protects it, or it is"
-        " in doubt where the mobile node is.",
+        "A mobile node is registered, but its bridge leaves its traffic to the home agent: IPsec protects it, or the"
+        " mobile node's care-of address is in doubt.",
         {"home_address": HOME_ADDRESS, "care_of_address": CARE_OF_ADDRESS, "home_agent": HOME_AGENT, "reason": REASON},
     ),
     "binding-held": EventType(
-        "A binding's traffic is kept on the home agent's path.",
+        "A binding's traffic is kept on the home agent's path, as it changes too often.",
         {"home_address": HOME_ADDRESS, "reason": REASON},
     ),
     "home-agent-announced": EventType(
@@ -87,42 +87,41 @@ EVENTS: Mapping[str, EventType] = {
         {"home_agent": HOME_AGENT, "status": "up, or ha-down", "lease": "seconds"},
     ),
     "home-agent-synced": EventType(
-        "The first snapshot under a lease has come: from now on a home agent's bindings may be offloaded.",
+        "The first snapshot under a lease has come: the home agent's bindings may be offloaded.",
         {"home_agent": HOME_AGENT, "bindings": "how many the snapshot holds"},
     ),
     "bindings-updated": EventType(
-        "A snapshot or a batch has changed more bindings than are told one by one: the first thousand were, the others"
-        " were not.",
+        "A snapshot or a batch has changed more bindings than have events of their own: only the first thousand have.",
         {"source": "snapshot, or batch", "changes": "how many bindings were added, changed or removed"},
     ),
     "lease-lapsed": EventType(
-        "A bridge has not renewed its lease: all traffic of its home agent takes the home agent's path.",
+        "A bridge has not renewed its lease: all of its home agent's traffic takes the home agent's path.",
         {"home_agent": HOME_AGENT},
         trouble=True,
     ),
-    "home-agent-forgotten": EventType("A home agent is not known any more.", {"home_agent": HOME_AGENT}),
+    "home-agent-forgotten": EventType("A home agent is forgotten.", {"home_agent": HOME_AGENT}),
     "router-connected": EventType("A switch has connected, and its flows have been read.", _ROUTER),
-    "router-disconnected": EventType("A switch's connection is gone.", _ROUTER, trouble=True),
+    "router-disconnected": EventType("A switch has disconnected.", _ROUTER, trouble=True),
     "switch-turned-away": EventType(
-        "A switch was disconnected, as more are connected than switches_without_agent allows for which no tunnel agent"
-        " has reported: strangers reach the OpenFlow port, or agents are missing.",
+        "A switch was disconnected, as more switches are connected without a tunnel agent than switches_without_agent"
+        " allows: strangers reach the OpenFlow port, or agents are missing.",
         _ROUTER,
         trouble=True,
     ),
     "router-drained": EventType("A router has been taken out of service; its gates close.", _ROUTER),
     "router-undrained": EventType("A router is back in service.", _ROUTER),
-    "router-forgotten": EventType("A router is not known any more.", _ROUTER),
+    "router-forgotten": EventType("A router is forgotten.", _ROUTER),
     "agent-lost": EventType(
-        "A router's tunnel agent has fallen silent: the router's gates close.", _ROUTER, trouble=True
+        "A router's tunnel agent has stopped reporting: the router's gates close.", _ROUTER, trouble=True
     ),
     "agent-changed": EventType(
-        "A router's tunnel agent has announced another backend or other endpoints than before, without falling silent:"
-        " the router was set up anew, or two agents speak for it.",
+        "A router's tunnel agent has announced another backend or other endpoints without having been silent: the"
+        " router was set up anew, or two agents report for it.",
         _ROUTER,
         trouble=True,
     ),
     "tunnel-failed": EventType(
-        "A router's tunnel agent could not set up a binding's tunnel. Of many at once the first thousand are told.",
+        "A router's tunnel agent could not set up a binding's tunnel. Of many at once the first thousand have events.",
         {"home_address": HOME_ADDRESS, "router": ROUTER, "reason": REASON},
         trouble=True,
     ),
@@ -138,27 +137,27 @@ EVENTS: Mapping[str, EventType] = {
     ),
     "table-full": EventType(
         "A table of a switch has no room for a new flow. Home addresses whose flows find none are left to their home"
-        " agents; one at a time is tried, after 1 s and later each time, up to 60 s."
-        " GET /v1/routers/ROUTER lists what is left out, hoaflow_flows_left_out counts it.",
+        " agents; one at a time is tried again, first after 1 s and finally every 60 s. The router's view lists what is"
+        " left out, and the metric hoaflow_flows_left_out counts it.",
         {"router": ROUTER, "table": TABLE},
         trouble=True,
     ),
     "table-has-room": EventType(
-        "A table of a switch that was full has taken a new flow; the others follow.",
+        "A full table of a switch has taken a new flow again; the others follow.",
         {"router": ROUTER, "table": TABLE},
     ),
     "drift-repaired": EventType(
-        "A switch's flows were not as the controller had left them, and are again.",
-        {"router": ROUTER, "flows": "how many were put back, put right or removed"},
+        "Flows of a switch were not as the controller had left them, and have been repaired.",
+        {"router": ROUTER, "flows": "how many were put back, changed back or removed"},
         trouble=True,
     ),
 }
-# Those that tell how it stands with one home address.
+# Events about one home address.
 MOVES = frozenset(name for name in EVENTS if name.startswith("binding-"))
 
 
 def shown(value: object) -> str | int | float | bool | None:
-    """Return a value of the core as text, or as it is where JSON has its like."""
+    """Return a value of the core as text, or unchanged if JSON has its type."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, bytes):

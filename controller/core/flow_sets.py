@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which flows go together: those of a home agent, and those of a binding."""
+"""Build the flows that go together: those of a home agent, and those of a binding."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,7 +16,7 @@ MacAddresses = tuple[str, ...]
 
 
 class Path(NamedTuple):
-    """What an uplink flow serves: a care-of address, its home agent, and the protocol in the tunnel."""
+    """The path that an uplink flow serves: care-of address, home agent, and the protocol in the tunnel."""
 
     care_of_address: bytes
     home_agent: bytes
@@ -24,28 +24,28 @@ class Path(NamedTuple):
 
 
 def gates_of(home_agent: HomeAgent, macs: MacAddresses | None, backend: Backend | None = None) -> tuple[Flow, ...]:
-    """Return the gates of one home agent: for each home prefix, and for its own address per family of these.
+    """Return the gates of one home agent: for each home prefix, and per family of these for its own address.
 
-    ``macs``: those of the router's kernel; None where its agent does not say. Without ``backend`` the gates are good
-    for their keys only.
+    ``macs``: those of the router's kernel, None if its agent does not say. Without ``backend`` only the gates' keys are
+    valid.
     """
     limit = backend.mtu if isinstance(backend, FlowBackend) else None
     return _gates(home_agent.address, home_agent.home_prefixes, macs, limit)
 
 
 def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
-    """Return what has to stand before one of the home agent's gates may open."""
+    """Return the guards that have to stand before a gate of the home agent may open."""
     return _guards(home_agent.address, home_agent.home_prefixes, backend if isinstance(backend, FlowBackend) else None)
 
 
-# A binding's state depends on its home agent's gates and guards, on each router: they are asked for all the time.
+# Cached, as they are asked for all the time: a binding's state on each router depends on its gates and guards.
 @lru_cache(maxsize=256)
 def _gates(
     home_agent: bytes, home_prefixes: tuple[Prefix, ...], macs: MacAddresses | None, ipv4_limit: int | None
 ) -> tuple[Flow, ...]:
     payloads = _payloads(home_prefixes)
-    # What its kernel sends is taken, too: a mobile node's packets for another one leave their first tunnel there. But
-    # no tunnel packets: they are on their way to the home agent because they have been here.
+    # Packets from the router's kernel are taken, too: a mobile node's packets for another leave their first tunnel
+    # there. Not its tunnel packets: they have been here, and go to the home agent for that.
     to_router: list[pipeline.Frame] = [pipeline.ANY_FRAME] if macs is None else [(("eth_dst", mac),) for mac in macs]
     from_router: list[pipeline.Frame] = [(("eth_src", mac),) for mac in macs or ()]
     return (
@@ -92,7 +92,7 @@ class BindingFlows(NamedTuple):
 
 
 class _BindingShapes(NamedTuple):
-    """What flows of bindings have in common that differ in nothing but addresses, on a router with one backend."""
+    """What the flows of bindings that differ only in addresses have in common, for one backend."""
 
     backend: Backend
     downlink: Shape
@@ -116,7 +116,7 @@ def flows_of(binding: Binding, backend: Backend) -> BindingFlows:
 
 @lru_cache(maxsize=4096)
 def _binding_shapes(backend: Backend, octets: int, length: int) -> _BindingShapes:
-    """Return what is the same for all bindings whose home addresses have so many octets and prefixes of ``length``."""
+    """Return what all bindings share whose home addresses have so many octets and this prefix length."""
     home_address, other = Prefix(bytes(octets), length), bytes(16)
     some = Binding(home_address, care_of_address=other, home_agent=other)
     verified = backend.verified()
@@ -135,7 +135,7 @@ class _Patterns(NamedTuple):
 
 
 class BindingKeys(NamedTuple):
-    """The keys of all flows that any backend has for a binding."""
+    """The keys of all flows that a binding has with any backend."""
 
     downlink: FlowKey
     uplink: FlowKey
@@ -143,7 +143,7 @@ class BindingKeys(NamedTuple):
 
 
 def keys_of(binding: Binding) -> BindingKeys:
-    """Return the keys of a binding's flows, of those that a backend does without, too."""
+    """Return the keys of a binding's flows, those that some backends do without included."""
     home_address, care_of_address = binding.home_address.packed, binding.care_of_address
     patterns = _patterns(len(home_address), binding.home_address.length)
     return BindingKeys(
@@ -164,12 +164,12 @@ def _patterns(octets: int, length: int) -> _Patterns:
 
 
 def path_of(binding: Binding) -> Path:
-    """Return what a binding's uplink flow serves."""
+    """Return the path that a binding's uplink flow serves."""
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
 
 
 def uplink_source(key: FlowKey) -> bytes | None:
-    """Return the care-of address of an uplink flow with this key; None if no uplink flow has such a key."""
+    """Return the care-of address of the uplink flow with a key, None if it is no uplink flow's."""
     if table_of(key) != pipeline.UPLINK or len(key) != 3:
         return None
     _, _home_agent, care_of_address = key
@@ -177,21 +177,22 @@ def uplink_source(key: FlowKey) -> bytes | None:
 
 
 def verified_source(key: FlowKey) -> bytes | None:
-    """Return the care-of address of a verifying flow with this key; None if no such flow has it."""
+    """Return the care-of address of the verifying flow with a key, None if it is no verifying flow's."""
     pattern, *addresses = key
     verifies = pattern.table == pipeline.VERIFY and bool(addresses) and pattern.fields[-1][0] == pipeline.TUNNEL_SOURCE
     return addresses[-1] if verifies else None
 
 
 def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
-    """Tell whether a guard has to stand while a gate does: one for a home prefix that the gate leads into, or one that
-    is there for all."""
+    """Tell whether a guard has to stand while a gate does: they overlap, or the guard is there for all."""
     served, taken = home_end(guard), home_end(gate)
     return served is None or taken is None or served.overlaps(taken)
 
 
 def home_end(key: FlowKey) -> Prefix | None:
-    """Return what lies in a home prefix of what a flow with this key matches: of an uplink flow, the home agent's
-    address. None: such a flow serves no one in particular."""
+    """Return the home end of the packets that the flow with a key matches, None if it is there for all.
+
+    It is a home address or prefix; of an uplink flow, the home agent's address.
+    """
     ends = ("ipv6_src", "ipv4_src") if table_of(key) == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
     return next((value for name, value in match_of(key) if name in ends and isinstance(value, Prefix)), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenFlow flows as values: what they match, what they do, and how they read in ``ovs-ofctl`` text."""
+"""Represent OpenFlow flows as values: what they match, what they do, and how ``ovs-ofctl`` writes them."""
 
 from enum import IntEnum
 from functools import lru_cache
@@ -18,7 +18,7 @@ COOKIE_MASK = 0xFFFFFFFF << 32
 
 
 class Kind(IntEnum):
-    """What a flow is there for; the lowest byte of its cookie."""
+    """The purpose of a flow; the lowest byte of its cookie."""
 
     MISS = 1
     GUARD = 2
@@ -60,9 +60,9 @@ class DecTtl(NamedTuple):
 
 
 class Untag(NamedTuple):
-    """Take off the 802.1Q tag, if there is one. Open vSwitch does nothing to a packet without.
+    """Remove the 802.1Q tag, if there is one. Open vSwitch leaves a packet without a tag alone.
 
-    OpenFlow's own pop_vlan asks for a match on a tag: a flow for both would have to be two.
+    OpenFlow's own pop_vlan requires a match on a tag, so one flow could not serve both.
     """
 
     def __str__(self) -> str:
@@ -70,9 +70,9 @@ class Untag(NamedTuple):
 
 
 class CheckLength(NamedTuple):
-    """Set the lowest bit of register 0 if a packet has more octets than this, Ethernet header included; else clear it.
+    """Set the lowest bit of register 0 if a packet is longer than this, Ethernet header included; else clear it.
 
-    Open vSwitch's check_pkt_larger (ovs-actions(7)). Of a segmented packet that the kernel keeps as one, the segments
+    Open vSwitch's check_pkt_larger (ovs-actions(7)), in octets. Of a packet that the kernel will segment, the segments
     count.
     """
 
@@ -83,7 +83,7 @@ class CheckLength(NamedTuple):
 
 
 class SetField(NamedTuple):
-    """Set a field, named as in OpenFlow (OXM, NXM): a MAC address as text, an IP address packed, or a hole for one."""
+    """Set a field, named as in OpenFlow (OXM, NXM), to a MAC address (text), an IP address (packed) or a hole."""
 
     field: str
     value: "str | bytes | Hole"
@@ -94,7 +94,7 @@ class SetField(NamedTuple):
 
 
 class Goto(NamedTuple):
-    """Go on in another table, given by its name."""
+    """Go on in another table, given by name."""
 
     table: str
 
@@ -103,7 +103,7 @@ class Goto(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Something read back from a switch that no flow of ours does."""
+    """An action read back from a switch that no flow of ours has."""
 
     text: str
 
@@ -112,7 +112,7 @@ class Unknown(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """The place of an address: how many bits that has, and of how many of them it is the prefix."""
+    """The place of an address: its size and its prefix length, in bits."""
 
     bits: int
     length: int
@@ -124,27 +124,27 @@ Match = tuple[tuple[str, MatchValue], ...]
 
 
 class Pattern(Struct, frozen=True, order=True, gc=False, cache_hash=True):
-    """The matches of one table and priority that differ in nothing but addresses: ``fields`` has holes for these."""
+    """Matches of one table and priority that differ only in addresses, for which ``fields`` has holes."""
 
     table: str
     priority: int
     fields: tuple[tuple[str, int | str | Hole], ...]
 
 
-# What makes two flows the same one to a switch: the pattern, and the addresses in its holes. A second ADD replaces the
-# first.
+# What identifies a flow on a switch: the pattern, and the addresses in its holes. A second ADD with the same key
+# replaces the first.
 FlowKey = tuple[Pattern, *tuple[bytes, ...]]
 
 
 def table_of(key: FlowKey) -> str:
-    """Return the name of the table of a flow with this key."""
+    """Return the name of the table of a flow with a key."""
     return key[0].table
 
 
 class Shape(Struct, frozen=True, gc=False, cache_hash=True):
-    """The flows that differ in nothing but addresses: those that they match, and those that holes in ``actions`` get.
+    """Flows that differ only in addresses: in those that they match, and in those for the holes in ``actions``.
 
-    ``serves`` is the place, among the addresses matched, of the one whose traffic such a flow carries; None: no one's.
+    ``serves`` is the place, among the addresses matched, of the one whose traffic such a flow carries; None for none.
     """
 
     kind: Kind
@@ -156,7 +156,7 @@ class Shape(Struct, frozen=True, gc=False, cache_hash=True):
 class Flow(Struct, frozen=True, gc=False):
     """One flow: its shape, the addresses that it matches, and those that its actions set. Without actions it drops.
 
-    A router has several for each binding, so they are small and made without a look at what all of them share.
+    A router has several for each binding, so they are small, and quick to make.
     """
 
     shape: Shape
@@ -165,32 +165,32 @@ class Flow(Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> FlowKey:
-        """What identifies it on a switch."""
+        """Key that identifies it on a switch."""
         return (self.shape.pattern, *self.addresses)
 
     @property
     def kind(self) -> Kind:
-        """What it is there for; the lowest byte of its cookie."""
+        """Purpose, the lowest byte of the cookie."""
         return self.shape.kind
 
     @property
     def table(self) -> str:
-        """The name of its table."""
+        """Name of the table."""
         return self.shape.pattern.table
 
     @property
     def priority(self) -> int:
-        """Its priority in that table."""
+        """Priority in the table."""
         return self.shape.pattern.priority
 
     @property
     def match(self) -> Match:
-        """What it matches."""
+        """Match on all fields."""
         return match_of(self.key)
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """What it does."""
+        """Actions with all addresses."""
         values = iter(self.values)
         return tuple(
             SetField(action.field, next(values)) if _has_hole(action) else action for action in self.shape.actions
@@ -198,7 +198,7 @@ class Flow(Struct, frozen=True, gc=False):
 
     @property
     def serves(self) -> Prefix | None:
-        """The home address, home prefix or home agent whose traffic it carries; None for what is there for all."""
+        """Home address, home prefix or home agent whose traffic it carries; None if it is there for all."""
         place = self.shape.serves
         if place is None:
             return None
@@ -207,7 +207,7 @@ class Flow(Struct, frozen=True, gc=False):
 
     @property
     def cookie(self) -> int:
-        """Its cookie: the owner's mark and the kind."""
+        """Cookie: the owner's mark and the kind."""
         return COOKIE_OWNER | self.shape.kind
 
     def __str__(self) -> str:
@@ -224,14 +224,14 @@ _PROTOCOLS: dict[object, str] = {ETH_TYPE_IPV6: ",ipv6", ETH_TYPE_IPV4: ",ip"}
 
 
 def make_flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Action, ...]) -> Flow:
-    """Return a flow with this match and these actions."""
+    """Return a flow with a match and actions."""
     pattern, *addresses = make_key(table, priority, match)
     values = [action.value for action in actions if isinstance(action, SetField) and isinstance(action.value, bytes)]
     return Flow(_shape(kind, pattern, tuple(map(_with_hole, actions))), tuple(addresses), tuple(values))
 
 
 def make_key(table: str, priority: int, match: Match) -> FlowKey:
-    """Return the key of flows with this match."""
+    """Return the key of flows with a match."""
     fields = tuple(
         (name, Hole(value.bits, value.length) if isinstance(value, Prefix) else value) for name, value in match
     )
@@ -240,7 +240,7 @@ def make_key(table: str, priority: int, match: Match) -> FlowKey:
 
 
 def match_of(key: FlowKey) -> Match:
-    """Return the match of flows with this key."""
+    """Return the match of flows with a key."""
     pattern, *addresses = key
     left = iter(addresses)
     return tuple(
@@ -248,15 +248,14 @@ def match_of(key: FlowKey) -> Match:
     )
 
 
-# Equal patterns and shapes are the same object, as long as there are not absurdly many: to tell them apart and to find
-# what belongs to one then takes no look inside.
+# Equal patterns and shapes are the same object, unless there are absurdly many, so comparing them takes no look inside.
 _pattern = lru_cache(maxsize=4096)(Pattern)
 
 
 @lru_cache(maxsize=4096)
 def _shape(kind: Kind, pattern: Pattern, actions: tuple[Action, ...]) -> Shape:
     holes = [name for name, value in pattern.fields if isinstance(value, Hole)]
-    # Where a guard looks at sources, these are the home prefix's: it is about what comes out of a tunnel.
+    # A guard that matches sources is about what comes out of a tunnel: they are the home prefix's.
     sources = kind in (Kind.UPLINK, Kind.VERIFY) or (kind is Kind.GUARD and not set(_SOURCES).isdisjoint(holes))
     served = () if kind is Kind.DRAIN else _SOURCES if sources else _DESTINATIONS
     return Shape(kind, pattern, actions, next((place for place, name in enumerate(holes) if name in served), None))
@@ -274,17 +273,17 @@ def _has_hole(action: Action) -> TypeGuard[SetField]:
 
 
 def is_ours(cookie: int) -> bool:
-    """Tell whether a flow carries our cookie."""
+    """Tell whether a cookie is one of ours."""
     return cookie & COOKIE_MASK == COOKIE_OWNER
 
 
 def match(**fields: MatchValue) -> Match:
-    """Return the canonical match on ``fields``, named as in OpenFlow (OXM), values as ints or prefixes."""
+    """Return the canonical match on fields, named as in OpenFlow (OXM), with values as ints or prefixes."""
     return tuple(sorted(fields.items()))
 
 
 def match_value(match: Match, name: str) -> MatchValue | None:
-    """Return what ``match`` wants of one field, or None."""
+    """Return the value that a match requires of one field, None if any."""
     return next((value for field, value in match if field == name), None)
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a switch that have no room for a new flow, and when one is tried again: later each time.
+"""Remember which tables of a switch are full, and when to try again: later each time.
 
-What has no room is not sent over and over: as long as a table is full, new flows for it are held back without a
-message, but for one at a time that finds out whether there is room again. What stands is changed and renewed all the
-same.
+While a table is full, new flows for it are not sent, but for one at a time that finds out whether there is room again.
+Flows that stand are changed and renewed all the same.
 """
 
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from hoaflow.backoff import delay
 
 FIRST_TRY = 1.0  # seconds
 LAST_TRY = 60.0
-# What the southbound calls OpenFlow's OFPFMFC_TABLE_FULL.
+# The southbound's words for OpenFlow's OFPFMFC_TABLE_FULL.
 NO_ROOM = "its table is full (OFPFMFC_TABLE_FULL)"
 
 
@@ -30,7 +29,7 @@ class _Full(NamedTuple):
 
 
 class FullTables:
-    """Those that have refused a new flow for want of room and have taken none since, by name."""
+    """The tables that have refused a new flow for want of room and have taken none since, by name."""
 
     def __init__(self) -> None:
         self._full: dict[str, _Full] = {}
@@ -39,7 +38,7 @@ class FullTables:
         return bool(self._full)
 
     def refused(self, table: str, now: float) -> bool:
-        """The switch has no room for a new flow. Tell whether that is news."""
+        """Record that a table has no room for a new flow; tell whether that is news."""
         before = self._full.get(table)
         tries = 0 if before is None else before.tries + 1
         wait = delay(tries + 1, FIRST_TRY, LAST_TRY)
@@ -47,11 +46,11 @@ class FullTables:
         return before is None
 
     def took(self, table: str) -> bool:
-        """The switch has taken a new flow. Tell whether that is news."""
+        """Record that a table has taken a new flow; tell whether it was full."""
         return bool(self._full) and self._full.pop(table, None) is not None
 
     def blocks(self, table: str, now: float) -> bool:
-        """Tell whether a new flow for a table has to be held back. Who is let through tries for all others."""
+        """Tell whether a new flow for a table must not be sent. If it may, it tries on behalf of all others."""
         full = self._full.get(table)
         if full is None:
             return False
@@ -61,5 +60,5 @@ class FullTables:
         return False
 
     def clear(self) -> None:
-        """The switch went away."""
+        """Forget all full tables: the switch went away."""
         self._full.clear()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates of one router: the dead-man's switch, and what may open it.
+"""Open, renew and close the gates of one router: the dead-man's switch.
 
-A gate sends a home prefix's packets into the offload tables. It ends by itself in the switch with the home agent's
-lease; while all is well it is renewed.
+A gate sends a home prefix's packets into the offload tables. It ends in the switch by itself with the home agent's
+lease, and is renewed while all is well.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from controller.core.tunnels import Tunnels
 
 
 class OpenGate(NamedTuple):
-    """A gate that stands on a switch: whose it is, and when it ends if it is not renewed."""
+    """A gate that stands on a switch, its home agent, and when it ends unless it is renewed."""
 
     home_agent: bytes
     flow: Flow
@@ -29,21 +29,21 @@ class OpenGate(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """All gates of a home agent stand: since when, and until when if none is renewed."""
+    """Since when all gates of a home agent have stood, and until when they do unless they are renewed."""
 
     since: float
     until: float
 
 
 class Review(NamedTuple):
-    """What a review found, by home agent: those whose gates were asked for, and those whose gates all stand now."""
+    """Home agents for which a review has asked for new gates, and those all of whose gates now stand, first so."""
 
     opening: list[bytes]
     opened: list[bytes]
 
 
 class Gates:
-    """Desires guards for every home agent, and gates for those whose traffic may be taken off here."""
+    """Requires guards for every home agent, and gates for those whose traffic may be offloaded here."""
 
     def __init__(
         self,
@@ -59,25 +59,25 @@ class Gates:
         self._tunnels = tunnels
         self._desired = desired
         self._flows = flows
-        # The guards and gates of each home agent, and how many need each: some guards are there for several.
+        # The guards and gates that each home agent needs, and how many home agents need each: they share some guards.
         self._needs: dict[bytes, dict[FlowKey, None]] = {}
         self._users: Counter[FlowKey] = Counter()
         self._created_at = now
-        # Whether an operator has taken the router out of service; None: its switch, which knows, has not been read yet.
+        # Whether an operator has taken the router out of service. None: the switch, which knows, has not been read yet.
         self._draining: bool | None = None
         self._draining_since = now
         self._open: dict[bytes, _Open] = {}
 
     @property
     def draining(self) -> bool:
-        """Whether an operator has taken the router out of service: no gate opens."""
+        """Whether an operator has taken the router out of service, so that no gate opens."""
         return bool(self._draining)
 
     def drain(self, draining: bool, now: float) -> bool:
-        """Take the router out of service or back into it; tell whether that is news. ``review`` has to follow.
+        """Take the router out of service or put it back; tell whether that is news. ``review`` has to follow.
 
-        All flows but the gates stay, so that packets in tunnels still arrive. A marker in the switch remembers it, for
-        the controller keeps nothing on disk.
+        All flows but the gates stay, so that packets in tunnels still arrive. A marker in the switch keeps the fact, as
+        the controller writes nothing to disk.
         """
         news = draining is not self.draining
         if news or self._draining is None:
@@ -91,17 +91,17 @@ class Gates:
         return news
 
     def recall(self, now: float) -> None:
-        """Take the switch's word on whether the router is drained, if nobody has said so since the controller runs."""
+        """Take over from the switch whether the router is drained, unless an operator has said since the start."""
         if self._draining is None:
             self.drain(pipeline.drain_marker().key in self._flows.installed, now)
 
     def drain_confirmed(self, now: float) -> bool:
-        """Tell whether the switch has carried out what ``drain`` said last."""
+        """Tell whether the switch has carried out the last ``drain``."""
         marked = pipeline.drain_marker().key in self._flows.installed
         return marked == self.draining and not (self.draining and self._flows.installed.gates(now))
 
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None = None) -> Review:
-        """Bring desired guards and gates in line with what is, for some home agents or for all (None)."""
+        """Require the guards and gates that may stand now, and no others, for some home agents or for all (None)."""
         reviewed = Review([], [])
         for home_agent in self._home_agents if home_agents is None else home_agents:
             self._review_one(home_agent, now, reviewed)
@@ -118,7 +118,7 @@ class Gates:
             self._flows.require(flow)
             wanted[flow.key] = None
         if not self._are_active(guards_of(home_agent, backend), now):
-            self._flows.recheck_adopted()  # gates of an earlier life may have to go
+            self._flows.recheck_adopted()  # adopted gates may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
         if self._why_none(home_agent, now) is None:
             for gate in gates:
@@ -127,7 +127,7 @@ class Gates:
                     wanted[gate.key] = None
             if any(gate.key in wanted and gate.key not in before for gate in gates):
                 reviewed.opening.append(home_agent.address)
-                self._flows.recheck_adopted()  # nothing stale of an earlier life may be there when it opens
+                self._flows.recheck_adopted()  # nothing stale may be there when it opens
         self._desire(home_agent.address, wanted)
         known = self._open.pop(home_agent.address, None)
         if self.why_closed(home_agent, now) is None:
@@ -138,7 +138,7 @@ class Gates:
             self._open[home_agent.address] = known._replace(until=until)
 
     def _desire(self, home_agent: bytes, wanted: dict[FlowKey, None]) -> None:
-        """Take down what a home agent needs, and give up what nobody does any more."""
+        """Record the flows that a home agent needs, and release those that none needs any more."""
         before = self._needs.pop(home_agent, {})
         if wanted:
             self._needs[home_agent] = wanted
@@ -152,21 +152,21 @@ class Gates:
                 self._flows.release(key)
 
     def disconnect(self) -> None:
-        """The switch's connection is gone, and with it what was known of its gates."""
+        """Forget which gates stand: the switch's connection is gone."""
         self._open.clear()
 
     def are_open(self, home_agent: bytes, now: float) -> bool:
-        """Tell whether all gates of a home agent stand and may stay, as of the last review."""
+        """Tell whether all gates of a home agent stood at the last review, and have not ended since."""
         known = self._open.get(home_agent)
         return known is not None and now < known.until and self._tunnels.agent_alive(now)
 
     def open_since(self, home_agent: bytes) -> float | None:
-        """Return since when all gates of a home agent have stood, None if they do not."""
+        """Return since when all gates of a home agent have stood, None if they did not at the last review."""
         known = self._open.get(home_agent)
         return None if known is None else known.since
 
     def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
-        """Return the gates of ``home_agent`` that stand on the switch: one for all kinds of frames that it takes."""
+        """Return the standing gates of a home agent, of those that differ only in the frames they match the first."""
         found: dict[Match, OpenGate] = {}
         for gate in gates_of(home_agent, self._tunnels.macs):
             entry = self._flows.installed.entry(gate.key, now)
@@ -176,7 +176,7 @@ class Gates:
         return list(found.values())
 
     def why_closed(self, home_agent: HomeAgent, now: float) -> Reason | None:
-        """Say why not all gates of ``home_agent`` stand, None if they do."""
+        """Say why not all gates of a home agent stand, None if they do."""
         found = self._why_none(home_agent, now)
         if found is not None:
             return found
@@ -196,7 +196,7 @@ class Gates:
         return None if isinstance(backend, Reason) else backend
 
     def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
-        """Say what forbids any gate of ``home_agent``."""
+        """Say what forbids every gate of a home agent, None if nothing does."""
         if self.draining:
             return reasons.draining(self._dpid, self._draining_since)
         held = home_agent.why_not_offloaded(now)
@@ -212,7 +212,7 @@ class Gates:
             return backend
         if self._tunnels.macs == ():
             return reasons.no_mac()
-        # What must stay on the home agent's path is kept there before anything is taken off it.
+        # Guards come first: they keep on the home agent's path what must stay there.
         if not self._are_active(guards_of(home_agent, backend), now):
             return reasons.guards_unconfirmed()
         return None
@@ -221,8 +221,8 @@ class Gates:
         return all(self._flows.is_active(flow.key, now) for flow in flows)
 
     def _why_waits(self, gate: Flow, now: float) -> Reason | None:
-        """Say what one gate has to wait for."""
-        # One that stands may stay while a tunnel changes; none opens onto a tunnel that may be a former one.
+        """Say what one gate has to wait for, None for nothing."""
+        # A gate that stands may stay while a tunnel changes. None opens onto a tunnel that may be a former one.
         if self._tunnels.in_doubt(now) and self._flows.installed.standing(gate.key, now) is None:
             return reasons.tunnels_awaited()
         return None

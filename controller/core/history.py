@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last updates of each home address and what became of them, for those who ask why.
+"""Keep the last updates of home addresses and what became of them, for those who ask why.
 
-Bounded in all: of the home addresses whose bindings changed last, the latest few each. A refresh adds to what is there
-and keeps nothing alive, or a hundred thousand mobile nodes that stay where they are would drive out the one that moved.
+Kept are the latest few of each of the home addresses that changed last. A refresh does not count as a change, or a
+hundred thousand mobile nodes that stay where they are would drive out the one that moved.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ Result = Literal["added", "changed", "refreshed", "refused", "removed", "withhel
 
 
 class Update(NamedTuple):
-    """One update of a binding: where it came from, and its fate. ``time`` is on the caller's clock."""
+    """One update of a binding, where it came from and what became of it; ``time`` is on the caller's clock."""
 
     time: float
     care_of_address: bytes | None
@@ -30,10 +30,10 @@ class Update(NamedTuple):
 
 
 class History:
-    """Updates by home address, oldest first."""
+    """The last updates of each home address, oldest first."""
 
     def __init__(self) -> None:
-        # In the order of the last change: the first is the next to be forgotten.
+        # By the last change: the first is forgotten next.
         self._updates: OrderedDict[Prefix, tuple[Update, ...]] = OrderedDict()
 
     def of(self, home_address: Prefix) -> tuple[Update, ...]:
@@ -41,7 +41,7 @@ class History:
         return self._updates.get(home_address, ())
 
     def record(self, home_address: Prefix, update: Update) -> None:
-        """Take an update down. One that repeats the last one's refusal or refresh takes its place."""
+        """Record an update. One that repeats the last refusal or refresh takes its place."""
         known = self._updates.get(home_address, ())
         if update.result == "refreshed":
             if known:

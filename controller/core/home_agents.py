@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Home agents as their bridges announce them, and the lease that each bridge holds."""
+"""Keep home agents as their bridges announce them, and the lease of each bridge."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from hoaflow.errors import HoaflowError
 
 
 class Status(Enum):
-    """What the bridge says of the home agent."""
+    """What the bridge says about the home agent."""
 
     UP = "up"
-    # The home agent's process is down, its bridge is not: bindings are frozen and serve until their lifetimes end.
+    # The home agent's process is down but its bridge is not: bindings serve on until their lifetimes end.
     DOWN = "ha-down"
 
 
@@ -29,8 +29,8 @@ class PrefixesOverlap(HoaflowError):
 class HomeAgent:
     """One announced home agent.
 
-    ``lease`` is in seconds. ``lease_ends`` is on the caller's clock, and so is ``lease_since``, when the unbroken lease
-    began. ``synced`` is true once a snapshot has come under it; before, what is held may be stale and no gate opens.
+    ``lease`` is in seconds. ``lease_ends``, and ``lease_since``, when the unbroken lease began, are on the caller's
+    clock. ``synced``: a snapshot has come under this lease; before that bindings may be stale, and no gate opens.
     """
 
     address: bytes
@@ -46,17 +46,17 @@ class HomeAgent:
         return now < self.lease_ends
 
     def may_offload(self, now: float) -> bool:
-        """Tell whether gates may be open: the lease holds, and what is held is the home agent's own word."""
+        """Tell whether gates may be open: the lease holds, and a snapshot has come under it."""
         return self.why_not_offloaded(now) is None
 
     def why_not_offloaded(self, now: float) -> Reason | None:
-        """Say what keeps all traffic on this home agent's path, None if nothing does."""
+        """Say what keeps all of this home agent's traffic on its path, None if nothing does."""
         if not self.lease_holds(now):
             return reasons.lease_lapsed(self.address, self.lease_ends)
         return None if self.synced else reasons.snapshot_awaited(self.address, self.lease_since)
 
     def covers(self, home_address: Prefix) -> bool:
-        """Tell whether ``home_address`` lies in one of the home prefixes."""
+        """Tell whether a home address lies in one of the home prefixes."""
         return any(prefix.contains(home_address) for prefix in self.home_prefixes)
 
 
@@ -71,21 +71,20 @@ class HomeAgents:
         return iter(self._home_agents.values())
 
     def get(self, address: bytes) -> HomeAgent | None:
-        """Return the home agent announced with ``address``."""
+        """Return the home agent with an address, None if none is announced."""
         return self._home_agents.get(address)
 
     def covering(self, prefix: Prefix) -> HomeAgent | None:
-        """Return the home agent in whose home prefixes ``prefix`` lies."""
+        """Return the home agent in one of whose home prefixes ``prefix`` lies."""
         address = next(self._by_prefix.covering(prefix), None)
         return None if address is None else self.get(address)
 
     def owner(self, end: Prefix) -> HomeAgent | None:
-        """Return the home agent whose gate or guard serves an address or prefix: its own, or one of its home
-        prefixes."""
+        """Return the home agent that an address or prefix belongs to: its own address, or in its home prefixes."""
         return (self.get(end.packed) if end.is_host else None) or self.covering(end)
 
     def within(self, prefix: Prefix) -> HomeAgent | None:
-        """Return a home agent whose own address is ``prefix``, or lies in it."""
+        """Return a home agent whose own address lies in ``prefix``."""
         if prefix.is_host:
             return self.get(prefix.packed)
         return next((agent for agent in self if prefix.contains(host(agent.address))), None)
@@ -99,7 +98,7 @@ class HomeAgents:
         Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
         """
         held = self._home_agents.get(address)
-        # Those that are held already are nobody else's.
+        # Prefixes that it has already can't be another's.
         news = held is None or held.home_prefixes != home_prefixes
         for other in self.overlapping(address, home_prefixes) if news else ():
             if not other.lease_holds(now):
@@ -127,7 +126,7 @@ class HomeAgents:
         return agent, change
 
     def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
-        """Return the home agents other than ``address`` that hold addresses of ``home_prefixes``."""
+        """Return the other home agents whose home prefixes overlap with ``home_prefixes``."""
         found = {
             other: None
             for prefix in home_prefixes
@@ -143,5 +142,5 @@ class HomeAgents:
             self._by_prefix.remove(prefix, address)
 
     def next_lapse(self) -> float | None:
-        """Return when the next lease under which traffic is offloaded ends; in the past if that is overdue."""
+        """Return when the next lease of a synced home agent ends, in the past if that is overdue."""
         return min((agent.lease_ends for agent in self if agent.synced), default=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flows that a switch is known to have: those that it confirmed, or was read to have."""
+"""Keep the flows that a switch is known to have: it has confirmed them, or they were read from it."""
 
 import math
 from collections.abc import Iterable, KeysView
@@ -12,139 +12,139 @@ from controller.core.timeouts import SAME_EXPIRY, is_over
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """A flow and when it ends, on the caller's clock (None: never)."""
+    """A flow and its end on the caller's clock, None for never."""
 
     flow: Flow
     expires_at: float | None
 
 
 class Standing(Struct, frozen=True, gc=False):
-    """What stands under a key. A router has several for each binding, so that is all it is."""
+    """An installed flow without its key. It is small, as a router has several for each binding."""
 
     shape: Shape
     values: tuple[bytes, ...]
     expires_at: float | None
 
     def flow(self, key: FlowKey) -> Flow:
-        """Return it as the flow that it is."""
+        """Return the flow, given its key."""
         return Flow(self.shape, key[1:], self.values)
 
     def does(self, flow: Flow) -> bool:
-        """Tell whether it is ``flow``, which has its key."""
+        """Tell whether this is ``flow``, given that the keys are equal."""
         return self.shape == flow.shape and self.values == flow.values
 
 
 class InstalledFlows:
-    """Flows of ours by key, and the keys that other applications' flows have."""
+    """The installed flows of ours by key, and the keys of other applications' flows."""
 
     def __init__(self) -> None:
         self._standing: dict[FlowKey, Standing] = {}
         self._gates: set[FlowKey] = set()
-        # Flows that were read back and that nobody has asked for since: an earlier life's, perhaps still needed.
+        # Flows that were read back and that nobody has asked for since: of before, and perhaps still needed.
         self._adopted: dict[FlowKey, None] = {}
         self.foreign: dict[FlowKey, None] = {}
 
     def clear(self) -> None:
-        """Know nothing."""
+        """Forget everything."""
         self._standing.clear()
         self._gates.clear()
         self._adopted.clear()
         self.foreign = {}
 
     def put(self, flow: Flow, expires_at: float | None) -> None:
-        """A flow stands."""
+        """Record an installed flow."""
         key = flow.key
         self._standing[key] = Standing(flow.shape, flow.values, expires_at)
         if flow.kind is Kind.GATE:
             self._gates.add(key)
 
     def remove(self, key: FlowKey) -> bool:
-        """None stands under this key. Tell whether one was known."""
+        """Record that no flow has this key; tell whether one was known."""
         self._adopted.pop(key, None)
         self._gates.discard(key)
         return self._standing.pop(key, None) is not None
 
     def get(self, key: FlowKey) -> Standing | None:
-        """Return what was put under a key. It may have ended, but if it has the switch has not said so yet."""
+        """Return the flow with a key. It may have ended, if the switch has not said so yet."""
         return self._standing.get(key)
 
     def __len__(self) -> int:
         return len(self._standing)
 
     def keys(self) -> KeysView[FlowKey]:
-        """Return all keys under which something stands, as they are at any time."""
+        """Return a view of the keys of all installed flows."""
         return self._standing.keys()
 
     def __contains__(self, key: FlowKey) -> bool:
         return key in self._standing
 
     def standing(self, key: FlowKey, now: float) -> Standing | None:
-        """Return what stands under a key and has not ended."""
+        """Return the flow with a key if it has not ended."""
         held = self._standing.get(key)
         return None if held is None or is_over(held.expires_at, now) else held
 
     def stands(self, key: FlowKey, now: float) -> bool:
-        """Tell whether a flow with this key stands, rather than that it may."""
+        """Tell whether a flow with a key is there and has not ended."""
         return self.standing(key, now) is not None
 
     def entry(self, key: FlowKey, now: float) -> Entry | None:
-        """Return what stands under a key as a flow with its end."""
+        """Return the flow with a key and its end, None if there is none or it has ended."""
         held = self.standing(key, now)
         return None if held is None else Entry(held.flow(key), held.expires_at)
 
     def has(self, flow: Flow, now: float) -> bool:
-        """Tell whether this very flow stands."""
+        """Tell whether exactly this flow is installed."""
         held = self.standing(flow.key, now)
         return held is not None and held.does(flow)
 
     def gates(self, now: float) -> list[FlowKey]:
-        """Return the keys of all gates that stand, whosever they are."""
+        """Return the keys of all gates that stand, of any home agent."""
         return [key for key in self._gates if self.standing(key, now) is not None]
 
     def ends(self, key: FlowKey, now: float) -> float:
-        """Return when what stands under a key ends, infinity if it never does, ``now`` if nothing stands."""
+        """Return when the flow with a key ends: infinity for never, ``now`` if there is none."""
         held = self.standing(key, now)
         return now if held is None else math.inf if held.expires_at is None else held.expires_at
 
     def is_foreign(self, key: FlowKey) -> bool:
-        """Tell whether another application has a flow with this key: one of ours would replace it."""
+        """Tell whether another application has a flow with this key, which one of ours would replace."""
         return key in self.foreign
 
-    # Of an earlier life.
+    # Adopted flows: installed before the controller restarted or reconnected, or by somebody else with our cookie.
 
     def adopt_all(self) -> None:
-        """Whatever stands may be of an earlier life, until somebody asks for it."""
+        """Mark all flows as adopted, each until it is claimed."""
         self._adopted = dict.fromkeys(self._standing)
 
     def adopt(self, key: FlowKey) -> None:
-        """So may what stands under this key."""
+        """Mark the flow with this key as adopted."""
         if key in self._standing:
             self._adopted[key] = None
 
     def claim(self, key: FlowKey) -> None:
-        """Somebody asks for the flow with this key."""
+        """Mark the flow with this key as desired, and so no longer adopted."""
         if self._adopted:
             self._adopted.pop(key, None)
 
     def is_adopted(self, key: FlowKey) -> bool:
-        """Tell whether what stands under this key is of an earlier life, as far as anybody knows."""
+        """Tell whether the flow with this key is adopted."""
         return key in self._adopted
 
     @property
     def has_adopted(self) -> bool:
-        """Tell whether there is any such flow."""
+        """Whether any flow is adopted."""
         return bool(self._adopted)
 
     def adopted(self) -> list[FlowKey]:
-        """Return the keys of all such flows."""
+        """Return the keys of all adopted flows."""
         return list(self._adopted)
 
 
 class Found(NamedTuple):
     """What a reading has changed, by key.
 
-    ``changed``: what was believed was wrong, or another application has taken or left the key. ``drifted``: those of
-    them under which somebody has changed our flows; what ends about now may or may not be there.
+    ``changed``: what was known was wrong, or another application has taken or left the key. ``drifted``: those of them
+    under which somebody has changed our flows. Flows that end about now may be there or not, so they do not count.
     """
 
     changed: list[FlowKey]
@@ -152,13 +152,13 @@ class Found(NamedTuple):
 
 
 class Reading:
-    """What a switch says that it has, taken in part by part and compared with what is believed.
+    """The flows that a switch says it has, taken in part by part and compared with the known ones.
 
-    All else goes on meanwhile: under a key that has been changed since it began, what is believed is newer.
+    All else goes on meanwhile: what is known of a key that has changed since the reading began is newer.
     """
 
     def __init__(self, installed: InstalledFlows, first: bool) -> None:
-        """``first``: nothing is believed yet, so that there is nothing to compare with."""
+        """Begin to read; ``first``: nothing is known yet, so that there is nothing to compare with."""
         self._installed = installed
         self._first = first
         self._missing: dict[FlowKey, None] = {} if first else dict.fromkeys(installed.keys())
@@ -167,7 +167,7 @@ class Reading:
         self._passed: set[FlowKey] = set()
 
     def add(self, entry: Entry) -> None:
-        """The switch has this flow of ours."""
+        """Take in a flow of ours that the switch has."""
         key = entry.flow.key
         if self._first:
             self._installed.put(entry.flow, entry.expires_at)
@@ -178,15 +178,15 @@ class Reading:
             self._different[key] = entry
 
     def add_foreign(self, key: FlowKey) -> None:
-        """The switch has another application's flow with this key."""
+        """Take in the key of another application's flow."""
         self._foreign[key] = None
 
     def pass_by(self, keys: Iterable[FlowKey]) -> None:
-        """These have been changed, or are just being changed, since it began."""
+        """Leave out keys that have changed since the reading began, or are changing."""
         self._passed.update(keys)
 
     def end(self, now: float) -> Found:
-        """Believe what was read, and return what that changed."""
+        """Replace what was known by what was read, and return what that changed."""
         foreign, former = self._foreign, self._installed.foreign
         changed = dict.fromkeys(key for key in (*former, *foreign) if key not in former or key not in foreign)
         self._installed.foreign = foreign

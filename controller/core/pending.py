@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has been asked for and not been done yet, so that one can tell when all that was known at a moment is done.
+"""Remember what is to be done, to tell when all is done that was known at a moment.
 
-A gate opens onto nothing stale if all that was pending when it was asked for is done. What has come up since is what
-comes up while a gate stands, so nobody waits for a moment with nothing to do.
+A gate opens onto nothing stale if all that was pending when it was asked for is done. It need not wait for what
+has come up since, as that may also come up while a gate stands.
 """
 
 from collections import Counter
@@ -10,8 +10,10 @@ from collections.abc import Hashable, Iterable
 
 
 class Pending:
-    """Things that are pending, each since an epoch; ``mark`` ends an epoch, ``passed`` tells whether all of it and of
-    those before is done."""
+    """Things that are pending, each since an epoch.
+
+    ``mark`` ends an epoch; ``passed`` tells whether all of that epoch and those before is done.
+    """
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -22,11 +24,11 @@ class Pending:
         return bool(self._since)
 
     def since(self, thing: Hashable) -> int:
-        """Return the epoch since which a thing is pending, the present one if it is not."""
+        """Return the epoch since which a thing is pending, the present one if it is not pending."""
         return self._since.get(thing, self.epoch)
 
     def add(self, thing: Hashable, since: int | None = None) -> None:
-        """Have a thing pending since an epoch (None: the present one), if it is not since an earlier one."""
+        """Make a thing pending since an epoch, None for the present one, unless it is since an earlier one."""
         since = self.epoch if since is None else since
         before = self._since.get(thing)
         if before is None or since < before:
@@ -36,12 +38,12 @@ class Pending:
                 self._take_one(before)
 
     def add_all(self, things: Iterable[Hashable]) -> None:
-        """Have things pending, those that are not, since the present epoch."""
+        """Make things pending since the present epoch, unless they are already."""
         for thing in things:
             self.add(thing)
 
     def done(self, thing: Hashable) -> None:
-        """A thing is not pending any more."""
+        """Record that a thing is done."""
         since = self._since.pop(thing, None)
         if since is not None:
             self._take_one(since)
@@ -54,11 +56,11 @@ class Pending:
         return self.epoch - 1
 
     def passed(self, mark: int) -> bool:
-        """Tell whether nothing is pending since an epoch up to ``mark``."""
+        """Tell whether nothing is pending since ``mark`` or an earlier epoch."""
         return not self._counts or min(self._counts) > mark
 
     def clear(self) -> None:
-        """Nothing is pending."""
+        """Forget all that is pending."""
         self._since.clear()
         self._counts.clear()
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline: its tables as data, and one function per flow.
+"""Declare the pipeline: its tables as data, and one function per flow.
 
-Every shape of flows is checked against its table's declaration where its first one is built, so a wrong one fails here
-and not in a switch.
-Table numbers are given by the order in ``TABLES``; code uses names.
+Every shape of flows is checked against its table's declaration when its first flow is built, so a wrong one fails here
+and not in a switch. Table numbers follow from the order in ``TABLES``; code uses names.
 """
 
 from dataclasses import dataclass
@@ -44,13 +43,13 @@ IPPROTO_MOBILITY = 135  # Mobility Header, RFC 6275 section 6.1
 
 # Router Solicitation to Redirect (RFC 4861 section 4).
 NEIGHBOUR_DISCOVERY_TYPES = range(133, 138)
-# Packets whose hop limit ends at a router, whose kernel answers Time Exceeded. Of 2, the tunnel endpoint of a `route`
-# backend leaves 1 to the tunnel's own header, with which that does not leave the router.
+# Hop limits that end at a router, whose kernel answers Time Exceeded. From 2, the endpoint of a `route` backend gives 1
+# to the tunnel's own header, and such a packet does not leave the router.
 LAST_HOP_LIMITS = (0, 1, 2)
-# Of ip_frag: not fragmented, the first fragment, any later one (Open vSwitch, ovs-fields(7)).
+# Values of ip_frag: not fragmented, the first fragment, any later one (ovs-fields(7)).
 NOT_FRAGMENTED, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 3
 
-# First of all, so that nothing that came out of a tunnel slips past unverified.
+# Above all others, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
 GUARD_PRIORITY = 300
 HOP_LIMIT_PRIORITY = 290
@@ -63,21 +62,20 @@ BINDING_PRIORITY = 100
 DRAIN_PRIORITY = 1
 MISS_PRIORITY = 0
 
-# Destinations of packets that mobile nodes send through their tunnels for the home agent, or the home link: multicast,
-# link-local, limited broadcast.
+# Destinations for which mobile nodes' packets must go on to the home agent: multicast, link-local, limited broadcast.
 IPV6_NOT_ROUTED = tuple(map(parse_prefix, ("ff00::/8", "fe80::/10")))
 IPV4_NOT_ROUTED = tuple(map(parse_prefix, ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255")))
 
 # No packet has such a destination (RFC 6666), and no home address lies there.
 DISCARD_ONLY = parse_prefix("100::/64")
 
-# What a gate asks of an Ethernet frame: nothing, its destination, or its source.
+# What a gate matches of an Ethernet frame: nothing, its destination, or its source.
 Frame = tuple[()] | tuple[tuple[Literal["eth_dst", "eth_src"], str]]
 ANY_FRAME: Frame = ()
 
 LOCAL_PORT = 0xFFFFFFFE  # OFPP_LOCAL: the kernel of the switch's own host
 
-# Of a packet out of a tunnel: the address it came from, as the tunnel port's metadata tells.
+# Metadata of a tunnel port: a packet's outer addresses.
 TUNNEL_SOURCE = "tun_ipv6_src"
 TUNNEL_DESTINATION = "tun_ipv6_dst"
 # Where CheckLength leaves its result, in the lowest bit.
@@ -87,7 +85,7 @@ ETHERNET_HEADER = 14  # octets
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table's declaration: what its flows may match and do, where they may go, and what a miss does."""
+    """One table's declaration: what its flows may match and do, which tables they may lead to, and what a miss does."""
 
     name: str
     matches: frozenset[str]
@@ -135,7 +133,7 @@ _DECLARED = {table.name: table for table in TABLES}
 
 
 class WrongFlow(HoaflowError):
-    """A flow does not fit its table's declaration: an error in this program."""
+    """A flow does not fit its table's declaration, which is an error in this program."""
 
 
 def _flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Action, ...]) -> Flow:
@@ -146,7 +144,7 @@ def _flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Ac
 
 @lru_cache(maxsize=4096)
 def _check(shape: Shape) -> None:
-    """Raise WrongFlow if flows of this shape do not fit their table."""
+    """Raise WrongFlow if flows of a shape do not fit their table."""
     declared = _DECLARED[shape.pattern.table]
     for name, _ in shape.pattern.fields:
         if name not in declared.matches:
@@ -160,7 +158,7 @@ def _check(shape: Shape) -> None:
 
 
 def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
-    """What each table does with packets that nothing in it matches.
+    """Return what each table does with packets that none of its flows matches.
 
     ``classify_miss`` is the first table's, None to leave that to other applications' flows.
     """
@@ -173,20 +171,20 @@ def miss_flows(classify_miss: tuple[Action, ...] | None) -> list[Flow]:
 
 
 def drain_marker() -> Flow:
-    """While it stands, the router is being drained: kept in the switch, this outlives the controller.
+    """Return the flow that marks a router as drained; kept in the switch, the mark outlives the controller.
 
-    It does what the table does anyway, to packets that do not come.
+    It does what its table does anyway, and to packets that never come.
     """
     return _flow(Kind.DRAIN, DOWNLINK, DRAIN_PRIORITY, match(**_towards(DISCARD_ONLY)), (Normal(),))
 
 
 def receive_flow(port: int) -> Flow:
-    """Packets out of the tunnels are verified (`flow` backend)."""
+    """Return the guard that sends packets out of tunnels to be verified (`flow` backend)."""
     return _flow(Kind.GUARD, CLASSIFY, RECEIVE_PRIORITY, match(in_port=port), (Goto(VERIFY),))
 
 
 def guard_flows(home_prefix: Prefix) -> list[Flow]:
-    """What stays on the home agent's path although its gate is open: signalling, neighbour discovery, last hops."""
+    """Return what keeps signalling, neighbour discovery and last hops on the home agent's path past an open gate."""
     last_hops = [hop_limit_guard(home_prefix, hop_limit) for hop_limit in LAST_HOP_LIMITS]
     if home_prefix.is_ipv4:
         return last_hops
@@ -195,28 +193,28 @@ def guard_flows(home_prefix: Prefix) -> list[Flow]:
 
 
 def mobility_guard(home_prefix: Prefix) -> Flow:
-    """Mobility Header packets (HoT and friends) go through the home agent (RFC 6275 section 10.4.6)."""
+    """Return the guard that leaves Mobility Header packets to the home agent (RFC 6275 section 10.4.6)."""
     wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_MOBILITY)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
 def neighbour_discovery_guard(home_prefix: Prefix, icmpv6_type: int) -> Flow:
-    """A router on the home link asks the home agent, as proxy, for a home address (RFC 6275 section 10.4.1)."""
+    """Return the guard that leaves neighbour discovery to the home agent, the proxy (RFC 6275 section 10.4.1)."""
     wanted = match(**_towards(home_prefix), ip_proto=IPPROTO_ICMPV6, icmpv6_type=icmpv6_type)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
 def hop_limit_guard(home_prefix: Prefix, hop_limit: int) -> Flow:
-    """A packet on its last hop is for the kernel to answer with Time Exceeded."""
+    """Return the guard that leaves packets on their last hop to the kernel, to answer Time Exceeded."""
     wanted = match(**_towards(home_prefix), nw_ttl=hop_limit)
     return _flow(Kind.GUARD, CLASSIFY, HOP_LIMIT_PRIORITY, wanted, (Normal(),))
 
 
 def length_guards() -> list[Flow]:
-    """IPv4 packets that are too long for the tunnel are for the home agent to answer, or to fragment.
+    """Return the guards that leave IPv4 packets too long for the tunnel to the home agent, to answer or to fragment.
 
-    Fragments go along, even short ones: a router on the way that tracks connections puts them together first, and
-    has to see them all.
+    Fragments go along, even short ones: a router on the way that tracks connections reassembles them first, so it has
+    to see them all.
     """
     too_long = match(eth_type=ETH_TYPE_IPV4, **{TOO_LONG: 1})
     fragments = [match(eth_type=ETH_TYPE_IPV4, ip_frag=which) for which in (FIRST_FRAGMENT, LATER_FRAGMENT)]
@@ -224,19 +222,19 @@ def length_guards() -> list[Flow]:
 
 
 def own_tunnel_guard(home_agent: bytes, payload: int) -> Flow:
-    """Tunnel packets for the home agent that the router's kernel sends have been here already: no circle.
+    """Return the guard against a loop: the kernel's own tunnel packets for the home agent have been here already.
 
-    Those are what ``left_flows`` sends on, for one.
+    They are those that ``left_flows`` sends on, for one.
     """
     wanted = match(**_towards(host(home_agent)), in_port=LOCAL_PORT, ip_proto=payload)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
 def left_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
-    """What a mobile node sends the home agent itself through its tunnel goes there, in a tunnel again: Mobility Headers
-    (Home Test Init, RFC 6275 section 11.6.1), multicast and what is for neighbours on the home link.
+    """Return what sends decapsulated packets that are for the home agent on to it, in a tunnel again.
 
-    Whether it comes from the right care-of address is then the home agent's to verify, as if it had not been here.
+    They are Mobility Headers (Home Test Init, RFC 6275 section 11.6.1), multicast, and packets for neighbours on the
+    home link. The home agent verifies their care-of address, as if they had not been here.
     """
     source: dict[str, int | Prefix]
     if home_prefix.is_ipv4:
@@ -249,9 +247,9 @@ def left_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
 
 
 def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | None = None) -> Flow:
-    """While it stands, packets for ``home_prefix`` in such frames are looked up among the bindings.
+    """Return the gate that has packets for a home prefix, in matching frames, looked up among the bindings.
 
-    ``limit``: in octets; longer ones are marked for ``length_guards``.
+    Packets longer than ``limit`` octets are marked for ``length_guards``.
     """
     wanted = match(**dict(frame), **_towards(home_prefix))
     check = () if limit is None else (CheckLength(ETHERNET_HEADER + limit),)
@@ -259,31 +257,31 @@ def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | No
 
 
 def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME) -> Flow:
-    """While it stands, tunnel packets for the home agent in such frames are looked up among the care-of addresses.
+    """Return the gate that has tunnel packets for a home agent, in matching frames, looked up among the bindings.
 
-    ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are the home agent's: only the
-    first one shows what it carries, and whoever decapsulates needs all.
+    ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are left to the home agent: only
+    the first shows what it carries, and whoever decapsulates needs all.
     """
     wanted = match(**dict(frame), **_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
     return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),))
 
 
 def downlink_flow(home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
-    """Packets for a home address or mobile network prefix are encapsulated to the care-of address."""
+    """Return the flow that encapsulates packets for a home address or mobile network prefix to the care-of address."""
     wanted = match(**_towards(home_address))
     return _flow(Kind.DOWNLINK, DOWNLINK, downlink_priority(home_address), wanted, actions)
 
 
 def downlink_priority(home_address: Prefix) -> int:
-    """Shorter mobile network prefixes rank below longer ones and below home addresses.
+    """Return the priority of a home address: longer prefixes rank above shorter ones.
 
-    Not above 0 for one that is too short: the miss flow has that.
+    It is not above 0, the miss flow's, for a mobile network prefix that is too short.
     """
     return BINDING_PRIORITY - (home_address.bits - home_address.length)
 
 
 def uplink_flow(care_of_address: bytes, home_agent: bytes, payload: int, actions: tuple[Action, ...]) -> Flow:
-    """Tunnel packets from a care-of address to the home agent are decapsulated here.
+    """Return the flow that decapsulates tunnel packets from a care-of address to its home agent.
 
     Several home addresses may share one care-of address; whoever decapsulates verifies the pairs.
     """
@@ -292,14 +290,14 @@ def uplink_flow(care_of_address: bytes, home_agent: bytes, payload: int, actions
 
 
 def verify_flow(care_of_address: bytes, home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
-    """What came out of a tunnel passes if its outer and inner source are one binding's (`flow` backend)."""
+    """Return the flow that lets a decapsulated packet pass if outer and inner source are one binding's (`flow`)."""
     source = {"ipv4_src" if home_address.is_ipv4 else "ipv6_src": home_address}
     wanted = match(**source, eth_type=_towards(home_address)["eth_type"], **{TUNNEL_SOURCE: host(care_of_address)})
     return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions)
 
 
 def payload_protocol(home_address: Prefix) -> int:
-    """The next header of a tunnel packet that carries this home address's packets (RFC 2473 section 5.1)."""
+    """Return the next header of tunnel packets that carry a home address's packets (RFC 2473 section 5.1)."""
     return IPPROTO_IPIP if home_address.is_ipv4 else IPPROTO_IPV6
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prefixes that are found by what lies in them and by what they lie in, without a look at all."""
+"""Find prefixes that cover a prefix or lie in it, without a look at all of them."""
 
 from bisect import bisect_left, insort
 from collections import Counter
@@ -14,8 +14,8 @@ T = TypeVar("T")
 class PrefixIndex(Generic[T]):
     """Values by prefix, IPv6 and IPv4.
 
-    A look takes as many steps as there are prefix lengths, or a search in a sorted list. In that list, what lies in a
-    prefix follows it.
+    Finding the covering ones takes a step for each prefix length, finding the covered ones a search in a sorted list,
+    in which those that lie in a prefix follow it.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class PrefixIndex(Generic[T]):
         self._sorted: list[tuple[int, Prefix]] = []
 
     def put(self, prefix: Prefix, value: T) -> None:
-        """Have a prefix lead to a value, in place of what it led to."""
+        """Set the value of a prefix."""
         if prefix not in self._values:
             self._lengths[len(prefix.packed), prefix.length] += 1
             insort(self._sorted, _place(prefix))
         self._values[prefix] = value
 
     def remove(self, prefix: Prefix, value: T) -> None:
-        """Forget a prefix, if it leads to this value."""
+        """Forget a prefix if it has this value."""
         if prefix not in self._values or self._values[prefix] != value:
             return
         del self._values[prefix]
@@ -42,7 +42,7 @@ class PrefixIndex(Generic[T]):
         del self._sorted[bisect_left(self._sorted, _place(prefix))]
 
     def covering(self, prefix: Prefix) -> Iterator[T]:
-        """Iterate over the values of the prefixes that ``prefix`` lies in, the longest first."""
+        """Iterate over the values of the prefixes that cover ``prefix``, the longest first."""
         octets = len(prefix.packed)
         lengths = [length for size, length in self._lengths if size == octets and length <= prefix.length]
         for length in sorted(lengths, reverse=True):

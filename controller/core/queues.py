@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be looked at next, each thing once, in the order in which it came up."""
+"""Queue what is to be looked at next, each thing once, in the order in which it came up."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from controller.core.flows import FlowKey
 from hoaflow.addresses import Prefix
 
-# What a look is about: all flows of a home address, or the one flow of a key.
+# What one look is about: all flows of a home address, or the flow with one key.
 Subject = Prefix | FlowKey
 
 
 class LookQueue:
-    """Subjects, and with each the keys of flows that it may have no use for any more."""
+    """Subjects to look at, each with the keys of flows that it may need no more."""
 
     def __init__(self) -> None:
         self._leaving: dict[Subject, tuple[FlowKey, ...]] = {}
-        self._order: deque[Subject] = deque()  # with some that are not waiting any more
+        self._order: deque[Subject] = deque()  # some of them are no longer waiting
 
     def __len__(self) -> int:
         return len(self._leaving)
@@ -25,7 +25,7 @@ class LookQueue:
         return subject in self._leaving
 
     def add(self, subject: Subject, leaving: tuple[FlowKey, ...]) -> None:
-        """Have ``subject`` looked at, last of all if it does not wait yet."""
+        """Queue a subject, behind all others unless it waits already."""
         waiting = self._leaving.get(subject)
         if waiting is None:
             self._order.append(subject)
@@ -34,13 +34,13 @@ class LookQueue:
             self._leaving[subject] = tuple(dict.fromkeys(waiting + leaving))
 
     def add_all(self, subjects: Iterable[Subject]) -> None:
-        """Have all of these looked at."""
+        """Queue several subjects."""
         new = [subject for subject in subjects if subject not in self._leaving]
         self._leaving.update(dict.fromkeys(new, ()))
         self._order.extend(new)
 
     def pop(self) -> tuple[Subject, tuple[FlowKey, ...]]:
-        """Take off the first subject. Raises IndexError when none waits."""
+        """Take off the first subject and its keys. Raises IndexError when none waits."""
         while True:
             subject = self._order.popleft()
             leaving = self._leaving.pop(subject, None)
@@ -50,7 +50,7 @@ class LookQueue:
                 return subject, leaving
 
     def take_out(self, subject: Subject) -> tuple[FlowKey, ...]:
-        """Have ``subject`` wait no more; return its keys, none if it did not wait."""
+        """Take a subject off the queue and return its keys, none if it did not wait."""
         return self._leaving.pop(subject, ())
 
     def clear(self) -> None:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the controller does what it is there for: every lease held, every switch connected and in step, all gates
-open."""
+"""Tell whether the controller does its work: all leases hold, all switches are in step, all gates are open."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,14 +12,14 @@ from controller.core.router import Router
 
 
 class Missing(NamedTuple):
-    """What is not as it should be: of a home agent (by its address), of a router (by its datapath id), or of all."""
+    """What is not as it should be, of a home agent (address), of a router (datapath id) or of all (None)."""
 
     subject: bytes | int | None
     reason: Reason
 
 
 class Readiness(NamedTuple):
-    """What is missing, and how many home agents and routers there are of which nothing is."""
+    """What is missing, and how many home agents and routers lack nothing."""
 
     missing: list[Missing]
     home_agents: int
@@ -30,8 +29,8 @@ class Readiness(NamedTuple):
 def readiness(offload: Offload, behind_since: Mapping[int, float], patience: float, now: float) -> Readiness:
     """Say what is missing.
 
-    ``behind_since``: since when switches have lacked something that they should have; for less than ``patience``
-    seconds, that is but the way flows take. A drained router may be away.
+    ``behind_since``: since when switches have lacked some of their flows; up to ``patience`` seconds are normal.
+    A drained router may be away.
     """
     agents = list(offload.home_agents)
     home_agents = [agent.why_not_offloaded(now) for agent in agents]

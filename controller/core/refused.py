@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bindings that a home agent holds and that are refused here: their mobile nodes send packets all the same.
+"""Remember refused bindings, as home agents hold them and their mobile nodes send packets all the same.
 
-One uplink flow decapsulates for all home addresses at a care-of address, so it has to stay away while one of them is
-not offloaded. Known is the last refused binding of each home address, of 10,000 at the most: the latest.
+One uplink flow decapsulates for all home addresses at a care-of address, so it stays away while one of them is not
+offloaded. Remembered is the last refused binding of each home address, of the latest 10,000.
 """
 
 from collections.abc import Iterator
@@ -35,15 +35,15 @@ class RefusedBindings:
         return len(self._bindings)
 
     def at(self, care_of_address: bytes) -> Iterator[Binding]:
-        """Iterate over those at a care-of address."""
+        """Iterate over the refused bindings at a care-of address."""
         return (self._bindings[key].binding for key in self._at.get(care_of_address, ()))
 
     def any_at(self, care_of_address: bytes) -> bool:
-        """Tell whether there are any at a care-of address."""
+        """Tell whether there is a refused binding at a care-of address."""
         return care_of_address in self._at
 
     def put(self, binding: Binding, now: float) -> Binding | None:
-        """Hold a binding in place of an earlier one; return which one has gone for it, None for none."""
+        """Remember a binding instead of an earlier one; return the one forgotten for it, None for none."""
         gone = self.remove(binding.home_agent, binding.home_address)
         key = (binding.home_agent, binding.home_address)
         self._bindings[key] = _Reported(binding, now)
@@ -53,7 +53,7 @@ class RefusedBindings:
         return self.remove(*next(iter(self._bindings))) if len(self._bindings) > MOST else gone
 
     def remove(self, home_agent: bytes, home_address: Prefix) -> Binding | None:
-        """Forget a binding and return it, None if it was not held."""
+        """Forget a binding and return it, None if it is not known."""
         key = (home_agent, home_address)
         held = self._bindings.pop(key, None) if self._bindings else None
         if held is None:
@@ -65,7 +65,7 @@ class RefusedBindings:
         return held.binding
 
     def ended(self, now: float, most: int) -> list[Binding]:
-        """Forget and return those whose lifetime has ended, ``most`` of them at a time."""
+        """Forget and return bindings whose lifetime has ended, at most ``most``."""
         found = []
         for key in self._ends.due(now, most):
             held = self._bindings.get(key)
@@ -77,10 +77,10 @@ class RefusedBindings:
         return found
 
     def next_end(self) -> float | None:
-        """Return a moment no later than the next end."""
+        """Return a moment no later than the next end of a lifetime, None if none ends."""
         return self._ends.next()
 
     def outdated(self, home_agent: bytes, since: float) -> list[Binding]:
-        """Forget and return those of a home agent that have not been reported since a moment."""
+        """Forget and return a home agent's bindings that have not been reported since a moment."""
         old = [key for key, held in self._bindings.items() if held.binding.home_agent == home_agent and held.at < since]
         return [gone for key in old if (gone := self.remove(*key)) is not None]

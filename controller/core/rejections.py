@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a switch refused, and when that is tried again: later each time."""
+"""Remember what a switch refused, and when to try that again: later each time."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from hoaflow.backoff import delay
 
 FIRST_RETRY = 1.0  # seconds
 LAST_RETRY = 60.0
-# A flow that is refused again so soon after it was taken goes on waiting as long as it did before, in seconds.
+# A flow that is refused again within so many seconds after it was taken waits as long as it did before.
 REMEMBERED = 2 * LAST_RETRY
 EVICTED = "it evicted the flow, for want of room"
 
 
 class Rejection(NamedTuple):
-    """Why a switch refused a flow, or its end (``deleting``), how often, since when, and when that is tried again."""
+    """Why a switch refused a flow, or its deletion (``deleting``), how often, since when, and when to try again."""
 
     reason: str
     times: int
@@ -32,7 +32,7 @@ class _Overcome(NamedTuple):
 
 
 class Rejections:
-    """The refusals that stand, by key."""
+    """The refusals in force, by key."""
 
     def __init__(self) -> None:
         self._rejected: dict[FlowKey, Rejection] = {}
@@ -43,7 +43,7 @@ class Rejections:
         return len(self._rejected)
 
     def put(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> Rejection:
-        """The switch refuses, perhaps not for the first time."""
+        """Record a refusal, which may not be the first of this key, and return it."""
         before = self._rejected.get(key)
         if before is not None:
             times = before.times + 1
@@ -56,7 +56,7 @@ class Rejections:
         return rejection
 
     def overcome(self, key: FlowKey, now: float) -> None:
-        """The switch has taken what it refused before."""
+        """Record that the switch has taken a flow that it may have refused before."""
         rejection = self._rejected.pop(key, None) if self._rejected else None
         if rejection is not None:
             self._overcome[key] = _Overcome(rejection.times, now + REMEMBERED)
@@ -64,28 +64,28 @@ class Rejections:
             del self._overcome[oldest]
 
     def remove(self, key: FlowKey) -> bool:
-        """What was refused has been done, or is not wanted any more. Tell whether there was anything."""
+        """Forget a refusal, as it has no object any more; tell whether there was one."""
         return bool(self._rejected) and self._rejected.pop(key, None) is not None
 
     def get(self, key: FlowKey) -> Rejection | None:
-        """Return the refusal of this key's flow."""
+        """Return the refusal of the flow with a key, None if there is none."""
         return self._rejected.get(key) if self._rejected else None
 
     def forbids(self, key: FlowKey, now: float) -> bool:
-        """Tell whether it is too early to try again."""
+        """Tell whether it is too early to try a flow again."""
         rejection = self.get(key)
         return rejection is not None and now < rejection.retry_at
 
     def forbids_deletion(self, key: FlowKey, now: float) -> bool:
-        """Tell whether it is too early to try again to delete."""
+        """Tell whether it is too early to try a deletion again."""
         rejection = self.get(key)
         return rejection is not None and rejection.deleting and now < rejection.retry_at
 
     def all(self) -> Mapping[FlowKey, Rejection]:
-        """Return all refusals."""
+        """Return all refusals by key."""
         return self._rejected
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Forget all refusals."""
         self._rejected.clear()
         self._overcome.clear()

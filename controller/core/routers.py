@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers that the controller knows of, and for how long it remembers one."""
+"""Keep the routers that the controller knows, each until it has been away for long."""
 
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
@@ -32,27 +32,29 @@ class Routers(dict[int, Router]):
             raise UnknownRouter(dpid) from None
 
     def heard_of(self, dpid: int, now: float) -> Router:
-        """Return a router of which something is heard, perhaps for the first time."""
+        """Return a router that has been heard of, perhaps for the first time."""
         router = self.get(dpid)
         if router is None:
             router = self[dpid] = Router(dpid, self._registrations, self._timing, self._classify_miss, now)
         return router
 
     def is_vouched_for(self, dpid: int) -> bool:
-        """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it: a switch alone may
-        be anybody's who reaches the OpenFlow port."""
+        """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it.
+
+        A switch alone may be anybody's who reaches the OpenFlow port.
+        """
         router = self.get(dpid)
         return router is not None and (router.tunnels.agent_lease_ends is not None or router.gates.draining)
 
     def forget_lost(self, now: float) -> list[Router]:
-        """Forget, and return, those whose switch and agent have been away for long."""
+        """Forget and return the routers whose switch and agent have been away for long."""
         lost = [router for router in self.values() if (ends := self._ends(router)) is not None and ends <= now]
         for router in lost:
             del self[router.dpid]
         return lost
 
     def next_forgetting(self) -> float | None:
-        """Return when ``forget_lost`` has something next."""
+        """Return when ``forget_lost`` next has something to forget, None for not at all."""
         return min((ends for router in self.values() if (ends := self._ends(router)) is not None), default=None)
 
     def _ends(self, router: Router) -> float | None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions of switches: the one way to what a router is believed to have, and it ends with the connection.
+"""Give a connection's greenlets access to the core for as long as the connection lasts, and no longer.
 
-Several greenlets work on one connection, and some sleep for seconds when it ends. What they were doing is then nobody's
-business any more: the switch may be back on another connection, with its flows read anew. So none of them holds the
-router or the core; each has the session, which lets go of both when it ends, and raises SessionEnded from then on.
+Several greenlets work on one connection, and some sleep for seconds while it ends. Their results are then outdated: the
+switch may be back on another connection, with its flows read anew. So they hold neither the router nor the core, but a
+session, which lets go of both when it ends and raises SessionEnded from then on.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,11 +18,11 @@ from hoaflow.errors import HoaflowError
 
 
 class SessionEnded(HoaflowError):
-    """The connection is gone, and with it what was known of the switch."""
+    """The connection has ended, and with it what was known of the switch."""
 
 
 class Session:
-    """What one connection's greenlets may do. Each call but ``end`` raises SessionEnded once it has ended."""
+    """What one connection's greenlets may do. Once it has ended, each call but ``end`` raises SessionEnded."""
 
     def __init__(self, offload: Offload, dpid: int) -> None:
         self.dpid = dpid
@@ -31,7 +31,7 @@ class Session:
         self._reading: Reading | None = None
 
     def end(self, now: float) -> None:
-        """The connection is gone, or another one has taken its place. Idempotent."""
+        """End the session: the connection is gone, or another one has taken its place. Idempotent."""
         offload, router = self._offload, self._router
         self._offload = self._router = self._reading = None
         if offload is not None and router is not None:
@@ -39,23 +39,23 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        """Tell whether it has ended."""
+        """Whether the session has ended."""
         return self._offload is None
 
     @property
     def router(self) -> Router | None:
-        """The router, for those who only look at it; None before its flows have been read, and after the end."""
+        """The router, to look at only; None before its flows have been read, and after the end."""
         return self._router if self._router is not None and self._router.connected else None
 
     # Reading the flows.
 
     def begin_reading(self, now: float) -> None:
-        """The switch is about to be asked for its flows; ``read`` and ``end_reading`` follow."""
+        """Begin to read the switch's flows; ``read`` and ``end_reading`` follow."""
         self._reading = self._core.begin_reading(self.dpid, now)
         self._router = self._core.router(self.dpid)
 
     def read(self, key: FlowKey, entry: Entry | None) -> None:
-        """The switch has this flow of ours; None: another application's with this key."""
+        """Take in a flow of ours, or with ``entry`` None the key of another application's."""
         if self._reading is None:
             raise SessionEnded
         if entry is None:
@@ -64,63 +64,63 @@ class Session:
             self._reading.add(entry)
 
     def end_reading(self, ports: Mapping[str, int], now: float) -> None:
-        """All has been read from the switch, which has these ports (numbers by name)."""
+        """Take in that all flows have been read, and the switch's ports (numbers by name)."""
         self._reading = None
         self._core.connect(self.dpid, ports, now)
 
-    # What comes from the switch by itself; before its flows have been read, it is of no interest.
+    # What the switch says unasked. It is ignored before its flows have been read.
 
     def removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
-        """A flow of ours is gone, and what it had counted."""
+        """Record that a flow of ours is gone, and what it had counted."""
         if self.router is not None:
             self._core.removed(self.router, key, counted, now, evicted)
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
-        """The switch's ports have changed."""
+        """Take in the switch's ports (numbers by name), which have changed."""
         if self.router is not None:
             self._core.set_ports(self.dpid, ports, now)
 
     # What goes to the switch.
 
     def take(self, urgent: bool, now: float, limit: int) -> Batch | None:
-        """Return the next changes to be sent (see ``Reconciliation.take`` and ``take_urgent``)."""
+        """Return the next changes to send (see ``Reconciliation.take`` and ``take_urgent``), None for none."""
         flows = self._present.flows
         return flows.take_urgent(now, limit) if urgent else flows.take(now, limit)
 
     def sent(self, changes: Sequence[FlowChange]) -> None:
-        """Count what was sent and has been answered."""
+        """Count changes that were sent and answered."""
         tally, added = self._present.messages, sum(change.add for change in changes)
         tally.added += added
         tally.deleted += len(changes) - added
 
     def confirm(self, batch: Batch, now: float, sent: float) -> None:
-        """The switch has carried a batch out, which was sent at ``sent``."""
+        """Record that the switch has carried out a batch, sent at ``sent``."""
         self._core.confirm(self._present, batch, now, sent)
 
     def refuse(
         self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float, unsent: Collection[int] = ()
     ) -> None:
-        """The switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
+        """Record that the switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         self._core.refuse(self._present, batch, reasons, rest_done, now, unsent)
 
     # What there is to do.
 
     @property
     def has_urgent(self) -> bool:
-        """Tell whether anything urgent is to be looked at."""
+        """Whether anything urgent is to be looked at."""
         return self._present.flows.has_urgent
 
     @property
     def has_bulk(self) -> bool:
-        """Tell whether anything else is."""
+        """Whether anything is to be looked at that is not urgent."""
         return self._present.flows.has_bulk
 
     def next_due(self) -> float | None:
-        """Return the next moment at which there may be something to send although nothing new has come in."""
+        """Return the next moment at which there may be something to send without new input, None for none."""
         return self._present.flows.next_due()
 
     def mark(self) -> int:
-        """Return what to ask ``is_done`` for later: whether all is done that there is to do now."""
+        """Return a mark with which ``is_done`` tells whether all is done that there is to do now."""
         return self._present.flows.mark()
 
     def is_done(self, mark: int) -> bool:
@@ -128,11 +128,11 @@ class Session:
         return self._present.flows.is_done(mark)
 
     def counting(self) -> tuple[tuple[str, Kind], ...]:
-        """Return the kind of flows that counts each direction."""
+        """Return, for each direction, the kind of flows that count its packets."""
         return (DOWNLINK, Kind.DOWNLINK), (UPLINK, self._present.uplink_kind)
 
     def observe(self, direction: str, total: Counters) -> None:
-        """The switch says what the flows of a direction have counted."""
+        """Take in what the flows of a direction have counted."""
         self._present.traffic.observe(direction, total)
 
     @property
@@ -156,7 +156,7 @@ class Sessions:
         self._present: dict[int, Session] = {}
 
     def open(self, dpid: int, now: float) -> Session:
-        """A switch has connected: what it said on a former connection counts no more."""
+        """Open a session for a switch that has connected, and end the former one."""
         former = self._present.get(dpid)
         if former is not None:
             former.end(now)
@@ -164,15 +164,15 @@ class Sessions:
         return session
 
     def is_known(self, dpid: int) -> bool:
-        """Tell whether anybody but its switch has said that there is a router (see ``Routers.is_vouched_for``)."""
+        """Tell whether anybody but the switch itself vouches for a router (see ``Routers.is_vouched_for``)."""
         return self._offload.routers.is_vouched_for(dpid)
 
     def turned_away(self, dpid: int) -> None:
-        """A switch was disconnected, as too many are connected that nobody knows."""
+        """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
         self._offload.turned_away(dpid)
 
     def close(self, session: Session, now: float) -> None:
-        """A connection is gone. Idempotent."""
+        """Close the session of a connection that is gone. Idempotent."""
         session.end(now)
         if self._present.get(session.dpid) is session:
             del self._present[session.dpid]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of binding caches, each taken in slice by slice, while everything else goes on.
+"""Take in snapshots of binding caches, slice by slice, while everything else goes on.
 
-A snapshot is the truth of the moment at which it began. What is reported of a home address after that is newer and
-stays, in whatever order the two are worked off: a snapshot leaves alone what was updated or removed meanwhile, unless
-its own sequence number is newer. In the end all is as if it had been taken in at once when it began, or as if a report
-that was refused as stale had come before it.
+A snapshot is the truth of the moment at which it began. A report of a home address after that is newer and stays, in
+whatever order the two are applied: a snapshot does not touch what was updated or removed meanwhile, unless its sequence
+number is newer. The result is as if it had been taken in at once when it began, or as if a report refused as stale had
+come before it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,14 +22,14 @@ from hoaflow.errors import HoaflowError
 
 
 class Superseded(HoaflowError):
-    """A newer snapshot of the same home agent has come while this one was being taken in."""
+    """A newer snapshot of the same home agent has come, and counts instead."""
 
     def __init__(self) -> None:
         super().__init__("a newer snapshot of this home agent has come meanwhile, and counts instead")
 
 
 class NotTaken(NamedTuple):
-    """A binding of a snapshot that was refused: its place in the whole, and why."""
+    """A binding of a snapshot that was refused, its place in the snapshot, and why."""
 
     place: int
     binding: Binding
@@ -40,7 +40,7 @@ class NotTaken(NamedTuple):
 class SnapshotResult:
     """What a snapshot did.
 
-    ``changed`` counts bindings on a new path; a mere refresh counts as ``unchanged``, and so does what is outdated.
+    ``changed`` counts bindings with a new path; a mere refresh counts as ``unchanged``, and so does an outdated one.
     """
 
     added: int = 0
@@ -56,7 +56,7 @@ class SnapshotResult:
 
 
 class Snapshot:
-    """One snapshot. Its slices are taken in when it has come as a whole, so that what can't be read changes nothing."""
+    """One snapshot. Its slices are taken in once all have arrived, so that one that can't be read changes nothing."""
 
     def __init__(self, snapshots: "Snapshots", home_agent: bytes, number: int, began: float) -> None:
         self.home_agent = home_agent
@@ -70,16 +70,16 @@ class Snapshot:
         self._registrations = snapshots.updates.registrations
         self._present: set[Prefix] = set()
         self._to_compare: list[Prefix] | None = None
-        # Home addresses of which something was reported since it began, and the sequence numbers with which their
-        # bindings were removed then, None where it was without one.
+        # Home addresses reported since it began, and the sequence numbers with which bindings were removed since then,
+        # None for a removal without one.
         self._newer: set[Prefix] = set()
         self._removed: dict[Prefix, set[int | None]] = {}
 
     def take_in(self, bindings: Iterable[tuple[int, Binding]], now: float) -> None:
-        """Take in a slice: bindings, each with its place in the whole. What can't be taken counts as lacking and is
-        reported.
+        """Take in a slice: bindings, each with its place in the snapshot.
 
-        Raises NotAnnounced, Superseded: nothing remains then of what was taken in before, or it is replaced as well.
+        A binding that can't be taken is reported in the result, and counts as missing. Raises NotAnnounced, Superseded:
+        what was taken in before is gone then, or about to be replaced.
         """
         home_agent, result = self._snapshots.in_force(self), self.result
         for place, binding in bindings:
@@ -88,7 +88,7 @@ class Snapshot:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent.address)}")
                 self._updates.check(binding)
                 if binding.home_address in self._present:
-                    raise Refused("home_address", f"{binding.home_address} stands in this snapshot twice")
+                    raise Refused("home_address", f"{binding.home_address} is in this snapshot twice")
             except Refused as refused:
                 self._refuse(binding, refused, now)
                 result.refused.append(NotTaken(place, binding, refused))
@@ -108,8 +108,10 @@ class Snapshot:
                 result.unchanged += 1
 
     def complete(self, now: float) -> bool:
-        """Remove, a slice at a time, what the snapshot lacks, and tell whether that was the last of it. Raises as
-        ``take_in`` does."""
+        """Remove, a slice at a time, what the snapshot lacks; tell whether that was all.
+
+        Raises NotAnnounced, Superseded.
+        """
         home_agent, result = self._snapshots.in_force(self), self.result
         if self._to_compare is None:
             self._to_compare = self._registrations.home_addresses()
@@ -122,7 +124,7 @@ class Snapshot:
                 self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
                 result.removed += 1
         del self._to_compare[-BINDINGS_AT_ONCE:]
-        # What is still held of an earlier lease has to go before anything may be offloaded under this one.
+        # Bindings of an earlier lease have to go before anything may be offloaded under this one.
         if self._to_compare or self._updates.has_removals:
             return False
         for outdated in self._registrations.refused.outdated(home_agent.address, self.began):
@@ -134,7 +136,7 @@ class Snapshot:
         return True
 
     def _refuse(self, binding: Binding, refused: Refused, now: float) -> None:
-        """One can't be taken: what was held of it is withdrawn, unless that is newer or stands in this snapshot."""
+        """Refuse a binding, and withdraw the one held, unless that is newer or of this snapshot."""
         known = binding.home_address in self._newer or binding.home_address in self._present
         if known or binding.home_agent != self.home_agent:
             self._updates.reject(binding, str(refused), "snapshot", now)
@@ -142,11 +144,11 @@ class Snapshot:
             self.result.removed += 1
 
     def note_update(self, home_address: Prefix) -> None:
-        """Something newer was reported of a home address."""
+        """Record that a home address was updated since the snapshot began."""
         self._newer.add(home_address)
 
     def note_removal(self, home_address: Prefix, sequence: int | None) -> None:
-        """It was reported that there is no binding any more."""
+        """Record that a home address's binding was removed since the snapshot began."""
         self._newer.add(home_address)
         self._removed.setdefault(home_address, set()).add(sequence)
 
@@ -155,7 +157,7 @@ class Snapshot:
         return Urgency.of_many(self.result.changes)
 
     def _is_outdated(self, binding: Binding) -> bool:
-        """Tell whether what was reported since the snapshot began would have been taken after it."""
+        """Tell whether a report since the snapshot began would have been taken after its binding."""
         home_address = binding.home_address
         if home_address not in self._newer:
             return False
@@ -164,12 +166,12 @@ class Snapshot:
         held = self._registrations.get(home_address)
         if held is not None:
             reports.append((held.sequence, held.care_of_address))
-        # Of an update that has ended already nothing is known any more.
+        # Without reports, an update since then has ended already: it was newer.
         return not reports or any(may_follow(binding, *report) for report in reports)
 
 
 class Snapshots:
-    """The snapshots that are on their way in. ``synced`` is told of the first under each lease of a home agent."""
+    """The snapshots that are being taken in. ``synced`` is called after the first under each lease of a home agent."""
 
     def __init__(self, updates: Updates, synced: Callable[[HomeAgent, int, float], None]) -> None:
         self.updates = updates
@@ -180,7 +182,7 @@ class Snapshots:
 
     @contextmanager
     def begin(self, home_agent: bytes, now: float) -> Iterator[Snapshot]:
-        """A snapshot begins to come in: from now on, other reports are newer. Raises NotAnnounced."""
+        """Begin a snapshot: other reports from now on are newer. Raises NotAnnounced when entered."""
         if self.updates.registrations.home_agents.get(home_agent) is None:
             raise NotAnnounced(home_agent)
         self._begun += 1
@@ -192,8 +194,10 @@ class Snapshots:
             self._under_way.remove(snapshot)
 
     def in_force(self, snapshot: Snapshot) -> HomeAgent:
-        """Return the home agent of a snapshot that has come as a whole: those of the same home agent that began before
-        count no more. Raises Superseded, NotAnnounced."""
+        """Return the home agent of a snapshot that has arrived, which supersedes those that began before.
+
+        Raises Superseded, NotAnnounced.
+        """
         if not snapshot.arrived:
             snapshot.arrived = True
             snapshot.superseded = self._newest.get(snapshot.home_agent, 0) > snapshot.number
@@ -210,11 +214,11 @@ class Snapshots:
         return home_agent
 
     def note_update(self, home_address: Prefix) -> None:
-        """A home address is updated at this moment."""
+        """Record in all snapshots that a home address is updated now."""
         for snapshot in self._under_way:
             snapshot.note_update(home_address)
 
     def note_removal(self, home_address: Prefix, sequence: int | None = None) -> None:
-        """A binding is removed at this moment."""
+        """Record in all snapshots that a binding is removed now."""
         for snapshot in self._under_way:
             snapshot.note_removal(home_address, sequence)

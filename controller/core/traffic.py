@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a router has carried past the home agents, while flows come and go, and what that took in messages."""
+"""Count what a router has carried past the home agents while flows come and go, and its flow messages."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +9,7 @@ DIRECTIONS = (DOWNLINK, UPLINK)
 
 
 class Counters(NamedTuple):
-    """Packets and bytes."""
+    """How many packets and bytes were carried."""
 
     packets: int
     bytes: int
@@ -23,7 +23,7 @@ NONE = Counters(0, 0)
 
 
 class Traffic:
-    """Totals by direction that only grow: what the switch's flows count now, and what those counted that are gone."""
+    """Totals by direction that only grow, from the counts of present flows and the last counts of those gone."""
 
     def __init__(self) -> None:
         self._retired = dict.fromkeys(DIRECTIONS, NONE)
@@ -32,35 +32,34 @@ class Traffic:
         self._away: set[str] = set()
 
     def disconnect(self) -> None:
-        """The switch is away; flows that end until it is back are not told of."""
+        """Record that the switch is away: it will not report flows that end meanwhile."""
         self._away.update(DIRECTIONS)
 
     def retire(self, direction: str, counted: Counters) -> None:
-        """A flow is gone, with these last counts."""
+        """Add the last counts of a flow that is gone."""
         self._retired[direction] = self._retired[direction].plus(counted)
 
     def observe(self, direction: str, flows: Counters) -> None:
-        """The flows that the switch has count so much together."""
+        """Take in what all present flows of a direction have counted together."""
         seen, total = self._seen[direction], self._totals[direction]
         now = flows.plus(self._retired[direction])
         highest = Counters(max(now.packets, seen.packets), max(now.bytes, seen.bytes))
         self._totals[direction] = Counters(
             total.packets + highest.packets - seen.packets, total.bytes + highest.bytes - seen.bytes
         )
-        # Less than before: a flow has just gone, and what it had counted is about to be told. But not of one that went
-        # while the switch was away.
+        # Less than before means that a flow has just gone and its last counts are about to be reported. Flows that went
+        # while the switch was away are not reported.
         self._seen[direction] = now if direction in self._away else highest
         self._away.discard(direction)
 
     def total(self, direction: str) -> Counters:
-        """Return all that was carried in a direction, as last observed."""
+        """Return what was carried in a direction in all, as last observed."""
         return self._totals[direction]
 
 
 @dataclass(slots=True)
 class MessageCounts:
-    """What has passed between controller and switch: flow messages sent, flows that the switch refused, and flows that
-    were repaired because somebody else had changed them."""
+    """Flow messages sent to a switch, flows that it refused, and flows repaired after somebody had changed them."""
 
     added: int = 0
     deleted: int = 0

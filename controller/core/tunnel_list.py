@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tunnels that routers with the `route` backend should have: one for each binding, listed by revision.
+"""List the tunnels that routers with the `route` backend should have: one for each binding, by revision.
 
-The list is the same for all routers. Their agents follow it and acknowledge what their kernels hold. While an agent is
-behind, a router may still do what it did for the binding before: hence the former ones are kept for a while.
+The desired list is the same for all routers. Their agents ask for the difference to what their kernels have, apply it
+and acknowledge. While an agent is behind, its router may still serve the former binding, so former ones are kept for a
+while.
 """
 
 from collections import deque
@@ -12,12 +13,12 @@ from typing import NamedTuple
 from controller.core.bindings import Binding, BindingTable
 from hoaflow.addresses import Prefix
 
-# How many removals are remembered for agents that ask for what is new; who asks for older gets the whole list.
+# How many removals are remembered; an agent that is further behind gets the whole list.
 REMEMBERED_REMOVALS = 100_000
 
 
 class TunnelDifference(NamedTuple):
-    """What an agent is told: everything (``full``) or what is new since the revision it named."""
+    """What an agent has to change: it gets the whole list (``full``), or what is new since the revision it named."""
 
     revision: int
     full: bool
@@ -26,7 +27,7 @@ class TunnelDifference(NamedTuple):
 
 
 class Former(NamedTuple):
-    """A binding that another one has replaced: the revision in which it was listed, and until when it may serve."""
+    """A binding that another one has replaced, the revision in which it was listed, and until when it may serve."""
 
     binding: Binding
     revision: int
@@ -34,10 +35,10 @@ class Former(NamedTuple):
 
 
 class TunnelList:
-    """All tunnels by the revision in which they were listed.
+    """All desired tunnels by the revision in which they were listed.
 
-    ``first_revision`` has to be higher than any that an earlier life of the controller gave out: the wall clock in
-    microseconds is. Agents thus notice a restart and get the whole list. ``keep`` is how long former bindings may
+    ``first_revision`` has to be higher than any that the controller gave out before a restart, as the wall clock in
+    microseconds is: agents thus notice the restart and get the whole list. ``keep`` is how long former bindings may
     serve, in seconds.
     """
 
@@ -56,7 +57,7 @@ class TunnelList:
         self._latest: dict[bytes, tuple[int, float]] = {}
 
     def publish(self, binding: Binding, former: Binding | None, now: float) -> None:
-        """List a binding's tunnel anew, in place of ``former``."""
+        """List a binding's tunnel with a new revision, in place of ``former``."""
         home_address = binding.home_address
         before = self._revisions.pop(home_address, 0)
         if former is not None:
@@ -77,23 +78,25 @@ class TunnelList:
         self.revision += 1
         self._removed[binding.home_address] = self.revision
         self._latest[binding.home_agent] = (self.revision, now)
-        if len(self._removed) > 1.1 * REMEMBERED_REMOVALS:  # many at once, as each look for the oldest passes the gaps
+        if len(self._removed) > 1.1 * REMEMBERED_REMOVALS:  # many at once, as finding the oldest walks over gaps
             for oldest in list(islice(self._removed, len(self._removed) - REMEMBERED_REMOVALS)):
                 self._forgotten_up_to = self._removed.pop(oldest)
 
     def demand_full(self) -> None:
-        """Have the agents compare the whole list with what their kernels hold: a home agent's snapshot has come, so
-        routes of that home agent that are not on the list are none of its bindings."""
+        """Have agents compare the whole list with what their kernels have.
+
+        To be called when a home agent's snapshot has come: its routes that are not on the list have no binding.
+        """
         self.revision += 1
         self._removed.clear()
         self._forgotten_up_to = self.revision
 
     def revision_of(self, home_address: Prefix) -> int:
-        """Return the revision in which a binding's tunnel was listed; of one that is gone, one that nobody has yet."""
+        """Return the revision in which a tunnel was listed; if it is not, one that no agent has reached."""
         return self._revisions.get(home_address, self.revision + 1)
 
     def newer_than(self, revision: int) -> list[Prefix]:
-        """Return the home addresses of tunnels newer than ``revision``, oldest first, looking at no more than those."""
+        """Return the home addresses of tunnels newer than a revision, oldest first, without a look at older ones."""
         newer = takewhile(lambda item: item[1] > revision, reversed(self._revisions.items()))
         return [home_address for home_address, _ in newer][::-1]
 
@@ -103,7 +106,7 @@ class TunnelList:
         return revision > acknowledged and now < changed_at + self._keep
 
     def difference(self, after: int) -> TunnelDifference:
-        """Return what is new since revision ``after``; everything if that is too long ago or not from this list."""
+        """Return what is new since a revision: everything if that is too long ago or not of this list."""
         full = not self._forgotten_up_to <= after <= self.revision
         listed = [held for address in self.newer_than(0 if full else after) if (held := self._bindings.get(address))]
         if full:
@@ -111,25 +114,25 @@ class TunnelList:
         removed = takewhile(lambda item: item[1] > after, reversed(self._removed.items()))
         return TunnelDifference(self.revision, False, listed, [home_address for home_address, _ in removed][::-1])
 
-    # Of bindings that others have replaced.
+    # Former bindings.
 
     def former(self, home_address: Prefix, acknowledged: int, now: float) -> Binding | None:
-        """Return the former binding that a router may still serve whose agent has acknowledged so much."""
+        """Return the former binding that a router may still serve, given what its agent has acknowledged."""
         for former in reversed(self._formers.get(home_address, ())):
             if former.revision <= acknowledged:
                 return former.binding if now < former.until else None
         return None
 
     def formers(self, home_address: Prefix) -> list[Former]:
-        """Return the former bindings of a home address."""
+        """Return the former bindings of a home address, oldest first."""
         return self._formers.get(home_address, [])
 
     def formers_behind(self, care_of_address: bytes) -> list[Prefix]:
-        """Return the home addresses that were bound to a care-of address before."""
+        """Return the home addresses with a former binding to a care-of address."""
         return self._formers_behind.get(care_of_address, [])
 
     def former_care_of_addresses(self) -> list[bytes]:
-        """Return all care-of addresses of former bindings."""
+        """Return the care-of addresses of all former bindings."""
         return list(self._formers_behind)
 
     def replaced(self) -> list[Prefix]:
@@ -137,7 +140,7 @@ class TunnelList:
         return list(self._formers)
 
     def faded(self, now: float, most: int) -> list[Binding]:
-        """Forget and return former bindings whose time is over, ``most`` of them at a time."""
+        """Forget and return former bindings that may serve no longer, at most ``most``."""
         found: list[Binding] = []
         while self._fading and self._fading[0].until <= now and len(found) < most:
             former = self._fading.popleft()
@@ -151,7 +154,7 @@ class TunnelList:
         return found
 
     def next_fading(self) -> float | None:
-        """Return when ``faded`` has something next."""
+        """Return when ``faded`` next has something to forget, None for not at all."""
         return self._fading[0].until if self._fading else None
 
     def _leave(self, former: Former) -> None:

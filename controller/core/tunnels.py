@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a router's agent says: of its backend, and of the tunnels that its kernel holds.
+"""Keep what a router's agent has announced of its backend and acknowledged of its tunnels.
 
-Until an agent with the `route` backend has acknowledged a binding's tunnel, or when it falls silent, the router's flows
-for the binding stay away: packets take the home agent's path. With the `flow` backend there is nothing to acknowledge.
+A `route` router gets no flows for a binding before its agent has acknowledged the tunnel: packets take the home agent's
+path. With the `flow` backend there is nothing to acknowledge.
 """
 
 from typing import NamedTuple
@@ -13,9 +13,9 @@ from hoaflow.addresses import Prefix
 
 
 class EndpointName(NamedTuple):
-    """A tunnel endpoint as its agent announces it: the OVS port's name and the MAC address behind it.
+    """A tunnel endpoint as its agent announces it: the name of its OVS port and the MAC address behind that.
 
-    ``problem``: why it carries nothing now, None if it does.
+    ``problem``: why it carries nothing now, None if it works.
     """
 
     port: str
@@ -24,10 +24,10 @@ class EndpointName(NamedTuple):
 
 
 class FlowTunnelNames(NamedTuple):
-    """A router's `flow` backend as its agent announces it: names of OVS ports, and what ``FlowBackend`` has.
+    """A `flow` backend as its agent announces it: names of OVS ports, and the fields of ``FlowBackend``.
 
-    ``ipv4_problem``: why the router's kernel can't carry IPv4 home addresses, None if it can.
-    ``problem``: why it carries nothing now, None if it does.
+    ``ipv4_problem``: why the router's kernel can't carry IPv4 home addresses, None if it can. ``problem``: why it
+    carries nothing now, None if it works.
     """
 
     transmit_port: str
@@ -41,51 +41,51 @@ class FlowTunnelNames(NamedTuple):
 
 
 class Tunnels:
-    """What the agent of one router has said, and what follows for the tunnels of ``desired``."""
+    """What one router's agent has announced and acknowledged, against the ``desired`` tunnels."""
 
     def __init__(self, desired: TunnelList, expected_until: float) -> None:
         self.desired = desired
-        # An agent that has not been heard of may only be on its way back to a restarted controller, until then. None:
-        # it has said what it has, or is not expected any more.
+        # Until when an agent that has not reported may be on its way back to a restarted controller. None: it has
+        # reported, or is not expected any more.
         self.expected_until: float | None = expected_until
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
         self.flow: FlowTunnelNames | None = None
-        # The MAC addresses of the router's kernel: it is what frames for these are for. None: the agent does not say.
+        # The MAC addresses of the router's kernel, to which frames for it are sent. None: the agent does not say.
         self.macs: tuple[str, ...] | None = None
-        # What the agent could not apply, and why.
+        # Home addresses whose tunnels the agent could not set up, and why.
         self.failures: dict[Prefix, str] = {}
         self.agent_lease_ends: float | None = None
-        # What an earlier life of the agent had acknowledged, and until when that is believed.
+        # What the agent had acknowledged before it started anew, and until when that is taken for true.
         self._believed = 0
         self.believed_until: float | None = None
 
     @property
     def announced(self) -> tuple[dict[bytes, EndpointName], FlowTunnelNames | None, tuple[str, ...] | None]:
-        """What the agent has announced of its router: endpoints, `flow` backend, MAC addresses."""
+        """What the agent has announced: endpoints, `flow` backend, MAC addresses."""
         return self.endpoints, self.flow, self.macs
 
     @property
     def revision(self) -> int:
-        """The newest revision that the agent can acknowledge."""
+        """Newest revision that the agent can acknowledge."""
         return self.desired.revision if self.flow is None else self.desired.first_revision
 
     def difference(self, after: int) -> TunnelDifference:
-        """Return what is new to the agent since revision ``after``."""
+        """Return what the agent has to change since a revision."""
         if self.flow is not None:
             first = self.desired.first_revision
             return TunnelDifference(first, after != first, [], [])  # the flows are all of it
         return self.desired.difference(after)
 
     def agent_alive(self, now: float) -> bool:
-        """Tell whether the agent has been heard of within its lease."""
+        """Tell whether the agent has reported within its lease."""
         return self.agent_lease_ends is not None and now < self.agent_lease_ends
 
     def acknowledge(self, revision: int, failures: dict[Prefix, str], believed_until: float) -> set[Prefix]:
-        """Record that the agent's kernel holds the list as of ``revision``, but for the tunnels in ``failures``.
+        """Record that the agent's kernel has all tunnels up to a revision, but for those in ``failures``.
 
-        An agent that starts anew acknowledges less than before: what it held then is in doubt, and believed until
-        ``believed_until``. Returns the home addresses for which there is news.
+        An agent that starts anew acknowledges less than before: until ``believed_until``, its kernel is taken to have
+        what it had acknowledged then. Returns the home addresses for which something has changed.
         """
         news = {
             home_address
@@ -105,30 +105,30 @@ class Tunnels:
         return news
 
     def in_doubt(self, now: float) -> bool:
-        """Tell whether the agent has started anew and not said yet what its kernel holds."""
+        """Tell whether the agent has started anew and not acknowledged again what it had."""
         return self.believed_until is not None and now < self.believed_until
 
     def doubt_ends(self, now: float) -> bool:
-        """Tell, once, that the agent has not said in time that its kernel holds what it held before."""
+        """Tell, once, that the agent has not acknowledged again in time what it had."""
         if self.believed_until is None or now < self.believed_until:
             return False
         self.believed_until, self._believed = None, 0
         return True
 
     def is_applied(self, home_address: Prefix) -> bool:
-        """Tell whether the router's kernel sends packets for a bound home address to its care-of address."""
+        """Tell whether the router's kernel is ready to send packets for a home address to its care-of address."""
         if self.flow is not None:
             return self.failure(home_address) is None
         return self.desired.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
 
     def failure(self, home_address: Prefix) -> str | None:
-        """Return why the router can't carry a home address's packets, None if nothing is known against it."""
+        """Return why the router can't carry a home address's packets, None if no problem is known."""
         if self.flow is not None and home_address.is_ipv4:
             return self.flow.ipv4_problem
         return self.failures.get(home_address)
 
     def serving(self, binding: Binding, now: float) -> Binding | None:
-        """Return the binding that the router's kernel may still serve while its agent is behind with ``binding``."""
+        """Return the binding that the router's kernel may still serve while its agent is behind, None for none."""
         if self.flow is not None or binding.home_address in self.failures:
             return None
         held = max(self.acknowledged, self._believed)

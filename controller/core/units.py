@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands together on a router or not at all: the flows of one home address, and what several of them share."""
+"""Define units, the flows that stand together on a router or not at all, and what answers for them."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -10,9 +10,9 @@ from hoaflow.addresses import Prefix
 
 
 class Unit(NamedTuple):
-    """The flows that a home address should have for itself, none if it is not carried here, and when they end.
+    """The flows that one home address should have, none if it is not carried here, and when they end.
 
-    ``shared``: the key of an uplink flow that it shares with other home addresses; it has none for itself then.
+    ``shared``: the key of the uplink flow if it is shared with other home addresses; it is not in ``flows`` then.
     """
 
     flows: Sequence[Flow]
@@ -21,11 +21,11 @@ class Unit(NamedTuple):
 
 
 class SharedUplink(NamedTuple):
-    """An uplink flow that several home addresses share: it takes the packets of them all.
+    """An uplink flow and the home addresses whose packets it takes.
 
-    ``members``: those that are carried here. ``left_out``: one whose mobile node uses the path, too, but that is not
-    carried, so that the flow would lose its packets; None if there is none. ``sole``: the one home address to which the
-    flow belongs if nobody else uses its path at all: it is a flow of that one's ``Unit`` then.
+    ``members``: those that are carried here. ``left_out``: one that is not carried although its mobile node uses the
+    path, so that the flow would lose its packets; None if there is none. ``sole``: the only home address on the path,
+    in whose ``Unit`` the flow is then; None if there are others.
     """
 
     entry: Entry
@@ -35,7 +35,7 @@ class SharedUplink(NamedTuple):
 
 
 class Desired(Protocol):
-    """What a reconciliation asks: `DesiredFlows` answers."""
+    """What a reconciliation asks about desired flows of bindings; `DesiredFlows` answers."""
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
@@ -44,20 +44,19 @@ class Desired(Protocol):
         """Return what should stand for a home address."""
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
-        """Return the uplink flow with this key and whom it serves, None if nobody desires it."""
+        """Return the uplink flow with a key and whom it serves, None if no binding needs it."""
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
-        """Return the home addresses that desire the flow with this key."""
+        """Return the home addresses that need the flow with a key."""
 
     def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
-        """Return the keys of uplink flows that may lead packets to a flow that verifies them."""
+        """Return the keys of uplink flows that may lead packets to a verifying flow."""
 
     def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
-        """Return the keys of the uplink flows that may take the packets of a home address for which another flow
-        stands."""
+        """Return the keys of uplink flows that may take packets of the home address that another flow serves."""
 
     def all_flows(self, now: float) -> Iterator[Entry]:
         """Iterate over the flows of all home addresses."""
 
     def may_delete(self, key: FlowKey, now: float) -> bool:
-        """Decide on a flow of an earlier life that nobody desires."""
+        """Tell whether an adopted flow that nobody needs may be deleted."""

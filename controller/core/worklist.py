@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be looked at on behalf of one switch, in what order, and what is under way to it meanwhile."""
+"""Order what is to be looked at for one switch, and keep what is on its way to it."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -11,15 +11,15 @@ from controller.core.pending import Pending
 from controller.core.queues import LookQueue, Subject
 from controller.core.urgency import Urgency
 
-# Stands for all flows of an earlier life that are due for a look.
+# Stands for all adopted flows that are due for a look.
 SWEEP: Literal["sweep"] = "sweep"
 
 
 class Worklist:
     """Subjects to look at: urgent ones, others, and those that are due later.
 
-    Of one subject, and of one flow, one change at a time is under way: who needs to change it meanwhile waits for the
-    switch's answer. So changes can't overtake each other, on whatever lane they go.
+    Of one subject, and of one flow, one change at a time is under way; the next waits for the switch's answer. So
+    changes can't overtake each other, whichever lane they take.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Worklist:
 
     @property
     def idle(self) -> bool:
-        """Tell whether there is nothing to look at and nothing under way."""
+        """Whether there is nothing to look at and nothing under way."""
         return not (self.urgent or self.bulk or self._in_flight)
 
     # What is to be looked at.
@@ -49,7 +49,7 @@ class Worklist:
         urgency: Urgency = Urgency.URGENT,
         since: int | None = None,
     ) -> None:
-        """Have a subject looked at, and with it the keys in ``leaving``, of which it may have no use any more.
+        """Have a subject looked at, and with it the keys in ``leaving``, which it may need no more.
 
         ``since``: the epoch since which that is pending, None for the present one.
         """
@@ -64,7 +64,7 @@ class Worklist:
             self.bulk.add(subject, leaving)
 
     def touch_all(self, subjects: Iterable[Subject]) -> None:
-        """Have all of these looked at, after what is urgent."""
+        """Have several subjects looked at, after what is urgent."""
         subjects = list(subjects)
         self.bulk.add_all(subjects)
         self.pending.add_all(subjects)
@@ -72,30 +72,32 @@ class Worklist:
     # What is under way.
 
     def under_way(self, subject: Subject) -> UnderWay | None:
-        """Return what is on its way about a subject."""
+        """Return the changes of a subject that are under way, None for none."""
         return self._in_flight.get(subject)
 
     def subjects_under_way(self) -> list[Subject]:
-        """Return the subjects about which something is on its way."""
+        """Return the subjects that have changes under way."""
         return list(self._in_flight)
 
     def busy(self, key: FlowKey) -> UnderWay | None:
-        """Return what is on its way that changes the flow with this key."""
+        """Return the changes under way that include the flow with a key, None for none."""
         return self._busy.get(key)
 
     def leaves_with(self, key: FlowKey, batch: Batch) -> bool:
-        """Tell whether a flow is deleted by a batch that is being made."""
+        """Tell whether a batch that is being made deletes a flow."""
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and not under_way.adds(key)
 
     def comes_with(self, key: FlowKey, batch: Batch) -> bool:
-        """Tell whether a flow is added by a batch that is being made."""
+        """Tell whether a batch that is being made adds a flow."""
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
     def wait(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
-        """Have a subject looked at, and with it the keys in ``leaving``, when what changes the first flow of ``keys``
-        that is being changed is answered. Tell whether any is."""
+        """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
+
+        It is looked at, and with it the keys in ``leaving``, when the switch has answered the first such change.
+        """
         under_way = next((self._busy[key] for key in keys if key in self._busy), None) if self._busy else None
         if under_way is None:
             return False
@@ -104,7 +106,7 @@ class Worklist:
         return True
 
     def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: int) -> None:
-        """Put all changes about a subject into a batch. None of their flows may be under way."""
+        """Put all changes of a subject into a batch. None of their flows may be under way."""
         under_way = UnderWay(batch.number, changes)
         self._in_flight[subject] = under_way
         self._busy.update((change.flow.key, under_way) for change in changes)
@@ -113,8 +115,10 @@ class Worklist:
         batch.subjects.append(subject)
 
     def land(self, batch: Batch, undone: bool = False) -> None:
-        """The switch has answered: look again at what somebody has touched meanwhile and at what has waited, and where
-        nothing of it was ``undone``, at all of it."""
+        """Record that the switch has answered a batch, and have looked at what was touched or has waited meanwhile.
+
+        ``undone``: part of the batch was not carried out, so that all of it is looked at again.
+        """
         for subject in batch.subjects:
             under_way = self._in_flight.pop(subject)
             keys = under_way.keys()
