@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks the controller. Every question has a time limit; the token goes with each one, and nowhere else.
+// Calls the controller. Every call has a time limit; the token goes with each call, and nowhere else.
 
 const PATIENCE = 20_000; // milliseconds
 const KEY = "hoaflow-token";
 
 // A token is missing, unknown, or not for this.
 export class Unauthorized extends Error {}
-// There is no answer, or none of a controller's.
+// There is no answer, or not a controller's.
 export class Unreachable extends Error {}
-// An answer that says no; `status` as HTTP has it.
+// The controller refused; `status` is HTTP's.
 export class Refused extends Error {
   constructor(status, detail) {
     super(detail);
@@ -22,7 +22,7 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-// An answer, good or bad, of which only the head has to have come. `signal` gives up the whole of it.
+// Resolves to an answer of any status once its head has come. `signal` aborts all of it.
 export async function request(path, { headers = {}, signal, patience = PATIENCE } = {}) {
   const held = token.get();
   const head = new AbortController();

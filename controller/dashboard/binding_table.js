@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of bindings: a page of it at a time, filtered, and one of them chosen.
+// Shows the list of bindings, filtered, a page at a time, and has one of them chosen.
 
 import { byId, el, keyed, say, set } from "./dom.js";
 import { PATHS, PATH_OF_STATE, bitRate, bytes, duration } from "./format.js";
 import { onRouter } from "./loader.js";
 import { chosenAddress, view } from "./view.js";
 
-// `choose(homeAddress)`; `reload()` when another part of the list is wanted.
+// Calls `choose(homeAddress)` for a chosen binding, and `reload()` for another page or filter.
 export function setUpBindings(choose, reload) {
   const turn = (cursors) => {
     view.cursors = cursors;
@@ -22,7 +22,7 @@ export function setUpBindings(choose, reload) {
     event.preventDefault();
     const home_address = byId("filter-home-address").value.trim();
     view.filter = { home_address, state: byId("filter-state").value };
-    // Of an address there is an answer also where no binding is held.
+    // The controller explains an address without a binding, too.
     if (home_address !== "" && !home_address.includes("/")) choose(home_address);
     turn([]);
   });
@@ -34,7 +34,7 @@ export function showBindings() {
   say(byId("filter-problem"), view.filterProblem ?? "");
   byId("filter-problem").hidden = view.filterProblem === null;
   const filtered = view.filter.home_address !== "" || view.filter.state !== "";
-  say(byId("bindings-none"), filtered ? "No binding is like that." : "No binding is held.");
+  say(byId("bindings-none"), filtered ? "No binding matches." : "The controller has no bindings.");
   byId("bindings-none").hidden = view.loaded === null || view.bindings.length > 0;
   byId("page-on").disabled = view.next === null;
   byId("page-back").disabled = view.cursors.length === 0;

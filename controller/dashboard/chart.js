@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// A chart of rates over time, both ways; by uPlot, in the page's colours.
+// Draws rates over time, in both directions, by uPlot in the page's colours.
 
 import uPlot from "./uPlot.esm.js";
 import { byId, say, set } from "./dom.js";
 import { bitRate } from "./format.js";
 import { changed } from "./view.js";
 
-const MOST = 2200; // points: an hour of them, and what was before the page was opened
+const MOST = 2200; // points: an hour of the page's own, and the hour before it was opened
 const HEIGHT = 190;
-const SHORTEST = 120; // seconds that the chart is wide at least
+const SHORTEST = 120; // seconds, the least that the chart covers
 const SERIES = ["to mobile nodes", "from mobile nodes"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function inWords([times, ...rates]) {
-  if (times.length === 0) return "Nothing yet";
+  if (times.length === 0) return "No traffic yet";
   const all = (each) => rates.map((column, index) => `${bitRate(each(column))} ${SERIES[index]}`).join(", ");
   const highest = (column) => column.reduce((most, rate) => Math.max(most, rate), 0);
-  return `Now ${all((column) => column.at(-1))}. At most, since ${timeOfDay(times[0])}: ${all(highest)}.`;
+  return `Now ${all((column) => column.at(-1))}. Peak since ${timeOfDay(times[0])}: ${all(highest)}.`;
 }
 
 const timeOfDay = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
@@ -28,18 +28,18 @@ export class RateChart {
   #data = [[], [], []];
   #width = 0;
 
-  // id: of the element that it goes into; `id-words` says the same in words.
+  // `id` is the element to draw into; the element `id-words` gets the same in words.
   constructor(id) {
     this.#box = byId(id);
     this.#words = byId(`${id}-words`);
     new ResizeObserver(changed).observe(this.#box);
     dark.addEventListener("change", () => {
-      this.#width = 0; // drawn anew, in other colours
+      this.#width = 0; // forces a new drawing, in the other colours
       changed();
     });
   }
 
-  // Rates of what had been carried at several moments ({time, downlink, uplink}), before anything else.
+  // Sets the rates from counters at several moments ({time, downlink, uplink}); call it before `add`.
   begin(samples) {
     samples.forEach(({ time, downlink, uplink }, index) => {
       if (index === 0) return;
@@ -54,7 +54,7 @@ export class RateChart {
     for (const column of this.#data) column.length = 0;
   }
 
-  // Bytes a second each way, of a moment in milliseconds; one that is there already is not taken again.
+  // Adds the bytes per second in each direction at a moment in milliseconds, unless it is there already.
   add(moment, rates) {
     const [times] = this.#data;
     if (rates.includes(null) || times.at(-1) === moment / 1000) return;

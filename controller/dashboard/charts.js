@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two charts: what all home agents are spared, and the traffic of the mobile node that is chosen.
+// Shows two charts: the traffic that all home agents are spared, and that of the chosen mobile node.
 
 import { RateChart } from "./chart.js";
 import { byId, say } from "./dom.js";

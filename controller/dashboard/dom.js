@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes elements and keeps them up to date. What comes from the network becomes text or the value of an attribute,
-// never markup.
+// Makes elements and updates them. Data from the network becomes text or an attribute's value, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +19,7 @@ function filled(node, attributes, children) {
   return node;
 }
 
-// Values are texts or numbers; null takes the attribute away.
+// Sets attributes to texts or numbers; null removes one.
 export function set(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null) node.removeAttribute(name);
@@ -28,15 +27,15 @@ export function set(node, attributes) {
   }
 }
 
-// Writes only what is new, so that screen readers and selections are left alone.
+// Sets an element's text only if it differs, so as not to disturb screen readers and selections.
 export function say(node, text) {
   if (node.textContent !== String(text)) node.textContent = text;
 }
 
 const children = new WeakMap();
 
-// Makes the children of `parent` stand for `items`, in their order. A child is made once for each key and then updated,
-// so that the one with the keyboard's focus keeps it.
+// Makes the children of `parent` match `items`, in their order. Each key's child is made once and then updated, so that
+// it keeps the keyboard's focus.
 export function keyed(parent, items, keyOf, make, update) {
   const before = children.get(parent) ?? new Map();
   const now = new Map();
@@ -55,7 +54,7 @@ export function keyed(parent, items, keyOf, make, update) {
   children.set(parent, now);
 }
 
-// Rows of a table body: `cells(item)` are texts, or objects {text, …attributes}. The first one heads the row.
+// Updates the rows of a table body: `cells(item)` are texts or objects {text, …attributes}; the first is the row's header.
 export function rows(body, items, keyOf, cells) {
   const heads = body.closest("table").tHead.rows[0].cells;
   const update = (row, item) => {

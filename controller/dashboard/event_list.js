@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The events of late, newest first; a bounded number of them.
+// Shows recent events, newest first, up to a limit.
 
 import { byId, el, keyed, say } from "./dom.js";
 import { TROUBLE, inWords } from "./event_words.js";
@@ -27,7 +27,7 @@ export function addEvent(name, event) {
   changed();
 }
 
-// Tells those who can't see it what is trouble, or about the mobile node that was chosen; not more than can be listened to.
+// Announces trouble, and events of the chosen mobile node, to screen readers, at a rate that can be listened to.
 function announce(name, event) {
   const concerns = TROUBLE.has(name) || (event.home_address !== undefined && event.home_address === chosenAddress());
   const now = Date.now();

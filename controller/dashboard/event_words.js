@@ -7,17 +7,17 @@ const WORDS = {
   "binding-added": (e) => `${e.home_address} is at ${e.care_of_address}`,
   "binding-changed": (e) => `${e.home_address} has moved to ${e.care_of_address}`,
   "binding-active": (e) => `${e.home_address} goes direct to ${e.care_of_address}`,
-  "binding-removed": (e) => `${e.home_address} has no binding any more (${e.reason})`,
+  "binding-removed": (e) => `${e.home_address} no longer has a binding (${e.reason})`,
   "binding-refused": (e) => `a binding of ${e.home_address} was refused: ${e.reason}`,
-  "binding-withheld": (e) => `${e.home_address} is left to its home agent by the bridge: ${e.reason}`,
-  "binding-held": (e) => `${e.home_address} is kept via its home agent: ${e.reason}`,
+  "binding-withheld": (e) => `the bridge leaves ${e.home_address} to its home agent: ${e.reason}`,
+  "binding-held": (e) => `${e.home_address} stays on its home agent's path: ${e.reason}`,
   "home-agent-announced": (e) => `home agent ${e.home_agent} is ${e.status}, lease ${e.lease} s`,
   "home-agent-synced": (e) => `home agent ${e.home_agent} has sent its binding cache: ${e.bindings} bindings`,
   "bindings-updated": (e) => `a ${e.source} has changed ${e.changes} bindings; not all of them are listed here`,
   "lease-lapsed": (e) => `the lease of home agent ${e.home_agent} has lapsed: all its traffic goes via it`,
   "home-agent-forgotten": (e) => `home agent ${e.home_agent} is forgotten`,
   "router-connected": (e) => `${router(e.router)} is connected`,
-  "router-disconnected": (e) => `${router(e.router)} has lost its connection`,
+  "router-disconnected": (e) => `${router(e.router)} is no longer connected`,
   "switch-turned-away": (e) => `${router(e.router)} was disconnected: too many switches without a tunnel agent`,
   "router-drained": (e) => `${router(e.router)} is drained: its traffic goes via the home agents`,
   "router-undrained": (e) => `${router(e.router)} is back in service`,
@@ -28,11 +28,11 @@ const WORDS = {
   "flow-rejected": (e) => `${router(e.router)} refuses a flow for ${e.serves ?? "itself"}: ${e.reason}`,
   "table-full": (e) => `${router(e.router)} has no room left in its table ${e.table}`,
   "table-has-room": (e) => `${router(e.router)} has room again in its table ${e.table}`,
-  "drift-repaired": (e) => `${router(e.router)}: ${e.flows} flows were not as they should be, and are again`,
+  "drift-repaired": (e) => `${router(e.router)}: ${e.flows} flows that somebody had changed were repaired`,
   reset: () => "some events were missed",
 };
 
-// Those that somebody should look into.
+// Events that an operator should look into.
 export const TROUBLE = new Set([
   "binding-refused",
   "lease-lapsed",

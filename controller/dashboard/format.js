@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How figures, times and names are written.
+// Formats figures, times and names.
 
 const PREFIXES = ["", "k", "M", "G", "T", "P"];
 
@@ -17,7 +17,7 @@ export const bytes = (value) => scaled(value, "B");
 export const bitRate = (value) => scaled(value, "bit/s");
 export const count = (value) => value.toLocaleString("en");
 
-// Seconds, as a person would say them.
+// Formats seconds as a person would say them.
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 120) return `${whole} s`;
@@ -26,7 +26,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} days`;
 }
 
-// A time of day on this side's clock, of RFC 3339; with the date when it is not today's.
+// Formats an RFC 3339 time in the browser's time zone, with the date if it is not today.
 export function clock(text) {
   const moment = new Date(text);
   if (Number.isNaN(moment.getTime())) return text;
@@ -35,12 +35,12 @@ export function clock(text) {
   return today ? time : `${moment.toLocaleDateString("en-CA")} ${time}`;
 }
 
-// A datapath id without its leading zeros.
+// Names a router by its datapath id without leading zeros.
 export const router = (dpid) => `router ${dpid.replace(/^0+(?=.)/, "")}`;
 
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-// The link that a care-of address is on: its /64, as IPv6 links have it (RFC 4291 section 2.5.4).
+// Returns the link of a care-of address, its /64 (RFC 4291 section 2.5.4).
 export function link(careOfAddress) {
   if (!careOfAddress.includes(":")) return careOfAddress;
   const [head, tail] = careOfAddress.split("::");
@@ -52,7 +52,7 @@ export function link(careOfAddress) {
   return `${network.join(":")}::/64`;
 }
 
-// What tells a home address from its neighbours: all that follows its /64. A prefix, as of a mobile network, is whole.
+// Shortens a home address to what follows its /64; a prefix, such as a mobile network's, stays whole.
 export function shortAddress(address) {
   if (address.includes("/")) return address;
   const [head, tail] = address.split("::");
@@ -66,5 +66,5 @@ export const PATHS = {
   home: { mark: "⌂", words: "No binding" },
 };
 
-// The path that the traffic of a binding takes, by its state.
+// The path of a binding's traffic, by the binding's state.
 export const PATH_OF_STATE = { active: "direct", partial: "mixed", pending: "home-agent", held: "home-agent", withheld: "home-agent" };

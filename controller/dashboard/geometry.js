@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where everything in the picture is, in pixels. Packets go from left to right, or on a phone from top to bottom.
+// Places everything in the picture, in pixels. Packets go from left to right, on a phone from top to bottom.
 
 export const NARROW = 640;
 export const CHIP = 26; // height of a mobile node
@@ -108,7 +108,7 @@ function placeAtHome(found, { atHome }) {
   found.chips.set(atHome.homeAddress, box(...place, Math.min(190, found.width - place[0] - EDGE), CHIP));
 }
 
-// The line of a leg, as an SVG path; the same commands for each leg of a kind, so that browsers can move one into another.
+// Returns a leg's line as an SVG path, with the same commands for each leg of a kind, so that browsers can animate it.
 export function line(found, node, leg, spread) {
   const chip = found.chips.get(node.homeAddress);
   const through = leg.router === null ? found.homeAgents.get(node.homeAgent) : found.routers.get(leg.router);
@@ -133,7 +133,7 @@ function across(found, through, chip, leg, spread) {
   return `M${at(start)} ${curve(start, enter, leg.router === null ? 0.7 : 0.5)} L${at(leave)} ${curve(leave, edge, 0.5)} L${at(end)}`;
 }
 
-// Between a horizontal end below and a vertical one above; or the other way round.
+// Joins a horizontal end below and a vertical one above, or the other way round.
 function rise([x0, y0], [x1, y1], back = false) {
   const [below, above] = [
     [x0 + (x1 - x0) * 0.55, y0],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads what the page shows, all of it in one round, so that its parts belong together.
+// Loads all that the page shows in one round, so that its parts are consistent.
 
 import { Refused, getJson, getText } from "./api.js";
 import { bindingsByState, offloadedBytes } from "./metrics.js";
@@ -12,13 +12,13 @@ export const OFFLOADED = { downlink: "offloaded downlink", uplink: "offloaded up
 export const onRouter = (homeAddress, dpid) => `${homeAddress} on ${dpid}`;
 export const chosenFlows = (direction) => `chosen ${direction}`;
 
-// Raises what the api does; a refusal of what the operator has typed is shown beside it instead.
+// Throws what `api` throws, except a refusal of the operator's input, which is shown beside the input.
 export async function loadAll() {
   const { chosen, filter } = view;
   view.history ??= (await getJson("v1/traffic?limit=1000")).samples;
   const cursor = view.cursors.at(-1) ?? null;
   const listed = typed(getJson(`v1/bindings?${bindingsQuery(filter, cursor)}`));
-  // After the list: what the controller reads from its switches for one of them does for both.
+  // After the list, so that one reading of the switches' counters serves both.
   const explained = listed.then(() =>
     chosen === null ? {} : typed(getJson(`v1/bindings/${encodeURIComponent(chosen)}/explain`)),
   );

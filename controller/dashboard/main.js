@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dashboard: loads, follows the events, and shows both. See docs/dashboard.md.
+// Runs the dashboard: loads data, follows the events, and shows both. See docs/dashboard.md.
 
 import { Refused, Unauthorized, Unreachable, token } from "./api.js";
 import { setUpBindings, showBindings } from "./binding_table.js";
@@ -26,7 +26,7 @@ const poll = new Poll(async () => {
     }
     const expected = error instanceof Unreachable || error instanceof Refused;
     if (!expected) console.error(error);
-    view.trouble = expected ? error.message : "a fault of this page, see the browser's console";
+    view.trouble = expected ? error.message : "this page has an error, see the browser's console";
     changed();
   }
 });
@@ -77,7 +77,7 @@ setUpCharts();
 setUpBindings(choose, () => poll.now());
 for (const show of [showStatus, showSystem, showPicture, showBindings, showWhy, showCharts, showEvents]) onChange(show);
 
-// A link to the page may name the mobile node.
+// A link to this page may name a mobile node.
 function chooseNamed() {
   const named = new URLSearchParams(location.hash.slice(1)).get("home_address");
   if (named) choose(named);

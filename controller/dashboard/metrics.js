@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the few metrics that the page shows, from the text that Prometheus reads, too.
+// Reads the metrics that the page shows from Prometheus' text format.
 
 const LINE = /^(\w+)\{(.*)\} ([-+.eE0-9]+)$/gm;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
@@ -11,14 +11,14 @@ function* series(text, name) {
   }
 }
 
-// {state: number of bindings}
+// Returns {state: number of bindings}.
 export function bindingsByState(text) {
   const counts = { active: 0, partial: 0, pending: 0, held: 0, withheld: 0 };
   for (const [labels, value] of series(text, "hoaflow_bindings")) counts[labels.state] += value;
   return counts;
 }
 
-// What all routers have carried past the home agents, in bytes by direction.
+// Returns the bytes that all routers have carried past the home agents, by direction.
 export function offloadedBytes(text) {
   const sums = { downlink: 0, uplink: 0 };
   for (const [labels, value] of series(text, "hoaflow_offloaded_bytes_total")) sums[labels.direction] += value;

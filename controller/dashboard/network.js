@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the picture draws: of all that is known, the part that a picture can hold. What is chosen is always in it.
+// Selects what the picture draws, up to a limit of each kind; the chosen mobile node is always included.
 
 import { PATH_OF_STATE, link } from "./format.js";
 import { onRouter } from "./loader.js";
@@ -33,7 +33,7 @@ export function network(view, mostLinks) {
   };
 }
 
-// So many of them at the most, in their order; those that matter before the others.
+// Returns at most `most` items in their order, preferring those that matter.
 function first(items, most, matters) {
   const kept = new Set([...items.filter(matters), ...items.filter((item) => !matters(item))].slice(0, most));
   return items.filter((item) => kept.has(item));
@@ -60,7 +60,7 @@ function shownNodes(view) {
 function legs(binding, rates) {
   const busy = (dpid) => rates.of(onRouter(binding.home_address, dpid)) > 0;
   const active = Object.entries(binding.routers).filter(([, router]) => router.state === "active");
-  // Every router could, but only those that are on the way do.
+  // Every router could carry the packets, but only those on the way do.
   const counting = active.filter(([, router]) => router.bytes > 0);
   const path = PATH_OF_STATE[binding.state];
   const found = path === "home-agent" ? [] : counting.length > 0 ? counting : active;

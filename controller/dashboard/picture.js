@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The picture: correspondent nodes, routers, home agents, foreign links, and the way that each mobile node's packets take.
+// Draws correspondent nodes, routers, home agents, foreign links, and the path of each mobile node's packets.
 
 import { byId, el, keyed, say, set, svg } from "./dom.js";
 import { PATHS, duration, router, shortAddress } from "./format.js";
@@ -85,7 +85,7 @@ function drawLines(nodes, places) {
     node.legs.map((leg) => ({ node, leg, d: line(places, node, leg, SPREAD * spread(index, nodes.length)) })),
   );
   const make = () => svg("g", { class: "leg" }, svg("path", { class: "way" }), svg("path", { class: "packets" }));
-  // The chosen one last: on top of the others.
+  // The chosen one last, so that it is on top.
   const drawn = legs.filter(({ d }) => d !== null).sort((a, b) => a.node.chosen - b.node.chosen);
   keyed(layers.lines, drawn, ({ node, leg }) => `${node.homeAddress} ${leg.router}`, make, (group, { node, leg, d }) => {
     set(group, {

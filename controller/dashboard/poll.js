@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Does something again and again while the page is visible, and never more than a part of the time: what takes the
-// controller long is asked for less often.
+// Repeats something while the page is visible, with pauses in proportion to its duration, so that a slow controller is
+// asked less often.
 
 const EVERY = 2000; // milliseconds
 const SOON = 250;
-const PART = 5; // a round is followed by a pause of at least so many times its length
+const PART = 5; // the pause after a round is at least this many times the round's duration
 
 export class Poll {
   #round;
@@ -15,7 +15,7 @@ export class Poll {
   #again = false;
   #on = false;
 
-  // `round` returns a promise, which is kept in any case.
+  // `round` returns a promise that never rejects.
   constructor(round) {
     this.#round = round;
   }
@@ -32,13 +32,13 @@ export class Poll {
     this.#due = Infinity;
   }
 
-  // Something has happened: the next round shall not wait.
+  // Skips the wait before the next round, because something has happened.
   soon() {
     this.#again = true;
     this.#plan(Math.max(performance.now() + SOON, this.#earliest));
   }
 
-  // Somebody waits for it.
+  // Starts a round at once, because somebody waits for it.
   now() {
     this.#again = true;
     this.#plan(performance.now());

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes rates of counters that are read now and then.
+// Computes rates from counters that are read from time to time.
 
-const WINDOW = 7000; // milliseconds; evens out that the controller reads the switches once a second at most
+const WINDOW = 7000; // milliseconds; smooths over the controller's reading the switches at most once a second
 
 export class Rates {
   #samples = new Map();
 
-  // Takes all counters of a moment ({key: value}); those that are not among them are forgotten. A counter that is less
-  // than before has begun anew.
+  // Records all counters at a moment ({key: value}) and forgets counters that are missing. A counter that has decreased has
+  // started again from 0.
   take(moment, counters) {
     const now = new Map();
     for (const [key, value] of counters) {
@@ -19,7 +19,7 @@ export class Rates {
     this.#samples = now;
   }
 
-  // Per second, null while that is not known.
+  // Returns the rate per second, null while it is unknown.
   of(key) {
     const samples = this.#samples.get(key);
     if (samples === undefined || samples.length < 2) return null;

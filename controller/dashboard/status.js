@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether what the page shows is what the controller says now; if not, everything is marked as old.
+// Shows whether the page is up to date; if it is not, marks everything as old.
 
 import { byId, say, set } from "./dom.js";
 import { clock } from "./format.js";
 
 export function showStatus({ trouble, loaded, following }) {
   const time = loaded === null ? "" : clock(new Date(loaded).toISOString());
-  const since = loaded === null ? "" : ` What is shown is of ${time}.`;
-  say(byId("banner"), trouble === null ? "" : `The controller can't be asked: ${trouble}.${since} Trying again.`);
+  const since = loaded === null ? "" : ` The page shows the state at ${time}.`;
+  say(byId("banner"), trouble === null ? "" : `The controller can't be reached: ${trouble}.${since} Trying again.`);
   byId("banner").hidden = trouble === null;
   set(byId("page"), { "data-stale": trouble !== null });
   const state = trouble !== null ? "stale" : loaded === null ? "waiting" : following ? "live" : "polling";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system itself: figures in short, home agents with their leases, routers with their gates.
+// Shows the figures at the top, home agents with their leases, and routers with their gates.
 
 import { byId, rows, say, set } from "./dom.js";
 import { bitRate, bytes, count, duration, router } from "./format.js";

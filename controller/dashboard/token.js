@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks for a token when the controller wants one.
+// Asks the operator for a token if the controller requires one.
 
 import { token } from "./api.js";
 import { byId, say } from "./dom.js";
 
-// `go` is called when there is a token to try.
+// Calls `go` once there is a token to try.
 export function setUpToken(go) {
   byId("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -14,11 +14,11 @@ export function setUpToken(go) {
     showForget();
     go();
   });
-  // Without a token there is nothing to see behind it.
+  // Without a token there is nothing to see behind the dialog.
   byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
   byId("forget-token").addEventListener("click", () => {
     token.forget();
-    location.reload(); // forgets what it has let see, too
+    location.reload(); // also forgets the data that the token gave access to
   });
   showForget();
 }
@@ -27,7 +27,7 @@ function showForget() {
   byId("forget-token").hidden = token.get() === null;
 }
 
-// `problem`: what the controller says of the one that it was shown.
+// `problem` is the controller's answer to the last token.
 export function askForToken(problem) {
   say(byId("token-problem"), problem ?? "");
   byId("token-problem").hidden = problem === null;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page knows and what it has been asked for. Whoever changes something of it calls `changed`.
+// Holds the page's data, and what the operator has asked for. Call `changed` after each change.
 
 import { Rates } from "./rates.js";
 
@@ -13,22 +13,22 @@ export const view = {
   next: null, // cursor of the next page, null on the last
   counts: null, // bindings by state
   offloaded: null, // bytes by direction
-  history: null, // the same over the last hour before the page was opened
+  history: null, // the same over the hour before the page was opened
   rates: new Rates(), // bytes a second; keys: see loader.js
   explanation: null, // of `chosen`
   whyNot: null, // why there is none, in words
   filterProblem: null,
   // Of the connection.
-  loaded: null, // when all of the above came last, milliseconds
+  loaded: null, // when all of the above last came, in milliseconds
   trouble: null, // why it does not come, in words
   following: false, // the events
-  // What the page has been asked for.
+  // What the operator has asked for.
   filter: { home_address: "", state: "" },
   cursors: [], // of the pages before this one, and of this one
   chosen: null, // a home address
 };
 
-// The home address that is chosen, as the controller writes it, once it has said so.
+// Returns the chosen home address, in the controller's spelling once it has answered.
 export const chosenAddress = () => view.explanation?.home_address ?? view.chosen;
 
 const listeners = [];
@@ -38,7 +38,7 @@ export function onChange(listener) {
   listeners.push(listener);
 }
 
-// Draws anew, once for all changes that come together.
+// Redraws once for all changes that come together.
 export function changed() {
   if (waiting) return;
   waiting = true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why the traffic of the chosen mobile node goes as it does: the controller's own explanation, laid out.
+// Lays out the controller's explanation of the path that the chosen mobile node's traffic takes.
 
 import { pathBadge } from "./binding_table.js";
 import { byId, el, keyed, rows, say } from "./dom.js";
@@ -39,7 +39,7 @@ function showFacts({ binding, home_agent: agent }) {
   const facts = [
     ["Home agent", `${agent.home_agent} (${agent.status})`],
     ["Its bridge's lease", lease],
-    ["Its binding cache", agent.snapshot === "held" ? "is known" : "is awaited from the bridge"],
+    ["Its binding cache", agent.snapshot === "held" ? "is known" : "has not come from the bridge"],
   ];
   if (binding !== null) {
     facts.unshift(

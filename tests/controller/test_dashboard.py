@@ -89,7 +89,7 @@ def test_many_bindings_are_shown_by_page(page: Page, bench: Bench) -> None:
     expect(shown).to_have_text([address for address in listed if address.startswith("2001:db8:99::13")])
     expect(back).to_be_disabled()
     page.get_by_label("State").select_option("held")
-    expect(page.locator("#bindings-none")).to_have_text("No binding is like that.")
+    expect(page.locator("#bindings-none")).to_have_text("No binding matches.")
     page.get_by_label("Home address or prefix").fill("2001:db8:99:")
     page.keyboard.press("Enter")
     expect(page.locator("#filter-problem")).to_contain_text("2001:db8:99:")
@@ -126,7 +126,7 @@ def test_it_says_when_the_controller_cannot_be_reached_and_goes_on_afterwards(pa
     bench.controller.kill()
     banner = page.get_by_role("alert").first
     expect(banner).to_be_visible()
-    expect(banner).to_contain_text("The controller can't be asked: no connection. What is shown is of")
+    expect(banner).to_contain_text("The controller can't be reached: no connection. The page shows the state at")
     expect(page.locator("#page")).to_have_attribute("data-stale", "true")
     expect(page.locator("#bindings-rows tr")).to_have_count(1)
     bench.controller.start()
@@ -148,7 +148,7 @@ def test_it_asks_nothing_while_nobody_looks(page: Page, bench: Bench) -> None:
     wait_for("it does not any more", lambda: followers() == 0)
     bench.snapshot()
     page.evaluate(turn.format("visible"))
-    expect(page.locator("#events")).to_contain_text("has no binding any more")
+    expect(page.locator("#events")).to_contain_text("no longer has a binding")
     expect(page.locator("#bindings-rows tr")).to_have_count(0)
 
 

@@ -85,7 +85,7 @@ def is_direct(system: Deployment, link: int) -> bool:
 def give_token(page: Page, token: str) -> None:
     """Types a token where the page asks for one."""
     page.get_by_label("Token", exact=True).fill(token)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
 
 def choose(page: Page) -> None:
@@ -217,7 +217,7 @@ def test_it_shows_what_the_traffic_spares_the_home_agent(page: Page, system: Dep
     )
     wait_for("it is part of the history", lambda: history_total(system) == saved_total(system))
     page.reload()
-    at_most = r"Now 0 .* At most, since [\d:]+: [1-9].* to mobile nodes, [1-9].* from mobile nodes"
+    at_most = r"Now 0 .* Peak since [\d:]+: [1-9].* to mobile nodes, [1-9].* from mobile nodes"
     expect(page.locator("#saved-chart-words")).to_have_text(re.compile(at_most))
 
 
@@ -275,7 +275,7 @@ def test_it_says_why_traffic_goes_via_the_home_agent(page: Page, system: Deploym
 
 def test_it_says_that_a_mobile_node_is_at_home(page: Page, system: Deployment) -> None:
     system.attach(HOME)
-    expect(page.locator("#bindings-none")).to_have_text("No binding is held.")
+    expect(page.locator("#bindings-none")).to_have_text("The controller has no bindings.")
     page.get_by_label("Home address or prefix").fill("2001:DB8:99:0::100")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("#why-path")).to_contain_text("No binding")
