@@ -15,8 +15,12 @@ KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURA
 DURATIONS := --durations=15 --durations-min=5
 ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
+# Schemathesis takes as long to load as a hundred unit tests to run, and has none.
+UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/pytest -n "$(shell nproc)" -m unit \
+	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,9 +37,11 @@ format: setup ## lay the code out as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: setup ## the tests that need neither root nor another program, as any user; with coverage
-	scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/pytest -n "$(shell nproc)" -m unit \
-		--hypothesis-profile=unit --cov $(PYTEST)
+unit: setup ## the tests that need neither root nor another program, as any user
+	$(UNIT) $(PYTEST)
+
+coverage: setup ## how much of each module these tests cover; tracing takes twice as long
+	$(UNIT) --cov $(PYTEST)
 
 test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests

@@ -4,6 +4,7 @@
 import ast
 import builtins
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from hoaflow import errors
@@ -14,6 +15,7 @@ INSTALLED = ("controller", "ha_bridge", "hoaflow", "topologies")
 ROOT = "HoaflowError (hoaflow.errors)"
 
 
+@cache
 def classes() -> dict[str, list[str]]:
     """Return the classes of all installed packages, as `Name (module)`, with their bases in the same form."""
     found = {}
