@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one router should have: the read model of bindings, leases, the agent's word and the switch's confirmations.
+"""Answer what one router should have: the read model of registrations, the agent's word and the switch's state.
 
-It points one way: `Router` and `Gates` ask it and `Reconciliation`, which asks it in turn; it asks none of them.
+Dependencies point one way: `Router`, `Gates` and `Reconciliation` ask this model; it asks none of them.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -52,7 +52,7 @@ class DesiredFlows:
         self._backends: dict[bytes, Backend | Reason] = {}
 
     def set_ports(self, ports: Mapping[str, int]) -> bool:
-        """The switch has these ports (numbers by name). Tell whether that is news."""
+        """Take in the switch's ports (numbers by name); tell whether they have changed."""
         if ports == self._ports:
             return False
         self._ports = dict(ports)
@@ -60,7 +60,7 @@ class DesiredFlows:
         return True
 
     def forget_backends(self) -> None:
-        """The agent has announced something else."""
+        """Work out anew what encapsulates for each home agent, as the agent has announced something else."""
         self._backends.clear()
 
     def backend(self, home_agent: bytes) -> Backend | Reason:
@@ -72,7 +72,7 @@ class DesiredFlows:
 
     @property
     def takes_any(self) -> bool:
-        """Tell whether the agent has announced that packets of any home agent are carried here."""
+        """Whether the agent has announced a backend for any home agent."""
         return self._tunnels.flow is not None or bool(self._tunnels.endpoints)
 
     def home_addresses(self) -> list[Prefix]:
@@ -90,8 +90,10 @@ class DesiredFlows:
         return Unit(flows.all(), binding.expires_at, None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
-        """Return the uplink flow with this key and whom it serves, None if nobody desires it: it stays for as long as
-        the last of its bindings lives."""
+        """Return the uplink flow with a key and whom it serves, None if no binding needs it.
+
+        It stays for as long as the last of its bindings lives.
+        """
         users = self._users(key, now)
         if not users:
             return None
@@ -102,7 +104,7 @@ class DesiredFlows:
         return SharedUplink(entry, members, self._left_out(key, members), sole)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
-        """Return the home addresses that desire the flow with this key."""
+        """Return the home addresses that need the flow with a key."""
         if uplink_source(key) is not None:
             return [binding.home_address for binding in self._users(key, now)]
         home_address = home_end(key)
@@ -111,15 +113,17 @@ class DesiredFlows:
         return [home_address]
 
     def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
-        """Return the keys of uplink flows that may lead packets to a flow that verifies them."""
+        """Return the keys of uplink flows that may lead packets to a verifying flow."""
         home_address, care_of_address = home_end(verify), verified_source(verify)
         if home_address is None or care_of_address is None:
             return []
         return [keys_of(Binding(home_address, care_of_address, each.address)).uplink for each in self._home_agents]
 
     def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
-        """Return the keys of the uplink flows that may take the packets of a home address for which another flow
-        stands: of its binding, and of former ones."""
+        """Return the keys of uplink flows that may take packets of the home address that another flow serves.
+
+        They are those of its binding and of former ones.
+        """
         home_address = home_end(key)
         binding = None if home_address is None else self._bindings.get(home_address)
         if home_address is None or binding is None:
@@ -128,7 +132,7 @@ class DesiredFlows:
         return [keys_of(each).uplink for each in (binding, *(former.binding for former in formers))]
 
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
-        """Return another home address at a binding's care-of address that is not carried here, None if all are."""
+        """Return a home address at a binding's care-of address that is not carried here, None if all are."""
         key = keys_of(binding).uplink
         return self._left_out(key, [each.home_address for each in self._users(key, now)])
 
@@ -143,8 +147,7 @@ class DesiredFlows:
         yield from (uplink.entry for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
     def shares_uplink(self, binding: Binding) -> bool:
-        """Tell whether others may use the same path as a binding: a care-of address may be that of several home
-        addresses. Its uplink flow is then looked at by itself."""
+        """Tell whether other home addresses may use a binding's uplink flow, which is then looked at by itself."""
         behind = self._bindings.behind(binding.care_of_address)
         if (
             len(behind) != 1
@@ -155,7 +158,7 @@ class DesiredFlows:
         return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 
     def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
-        """Return the bindings that are carried here whose packets an uplink flow takes."""
+        """Return the bindings carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
         candidates = dict.fromkeys(self._bindings.behind(care_of_address))
         if self._tunnels.flow is None:
@@ -164,20 +167,24 @@ class DesiredFlows:
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 
     def _bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
-        """Iterate over the bindings whose mobile nodes send packets along a path, offloaded or left to home agents,
-        ``but`` those of some home addresses."""
+        """Iterate over the bindings whose mobile nodes use an uplink flow's path, ``but`` those of some home addresses.
+
+        Bindings that are left to their home agents are among them.
+        """
         care_of_address = uplink_source(uplink) or b""
         held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in but)
         others = (each for each in self._registrations.left_at(care_of_address) if each.home_address not in but)
         return (each for each in (*held, *others) if each is not None and keys_of(each).uplink == uplink)
 
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
-        """Return a home address whose mobile node sends packets along a path, but that is none of its members."""
+        """Return a home address whose mobile node uses an uplink flow's path without being one of its members."""
         return next((each.home_address for each in self._bound_at(uplink, set(members))), None)
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:
-        """Return the binding whose flows there should be for a home address: that which is held, or a former one while
-        its tunnel changes."""
+        """Return the binding whose flows a home address should have: the one held, or a former one.
+
+        It is a former one while the tunnel changes.
+        """
         binding = self._bindings.get(home_address)
         if (
             binding is None
@@ -187,7 +194,7 @@ class DesiredFlows:
             return None
         if self._tunnels.is_applied(home_address):
             return binding
-        # What serves, stays. Where no gate stands, nothing is lost with what is of before; and none may open onto it.
+        # Former flows that serve, stay. Without a gate nothing is lost with them, and none may open onto them.
         former = self._tunnels.serving(binding, now)
         return former if former is not None and self._is_served(former, now) else None
 
@@ -198,8 +205,7 @@ class DesiredFlows:
         return flows_of(binding, backend)
 
     def _is_served(self, binding: Binding, now: float) -> bool:
-        """Tell whether a gate and a flow take a binding's packets off: only then do its flows matter while its tunnel
-        changes."""
+        """Tell whether a binding's packets are being offloaded here, by a gate and a flow."""
         home_agent = self._home_agents.get(binding.home_agent)
         if home_agent is None or isinstance(self.backend(home_agent.address), Reason):
             return False
@@ -207,19 +213,19 @@ class DesiredFlows:
         return stands and self._keeps_gate(home_agent, binding.home_address, now)
 
     def _keeps_gate(self, home_agent: HomeAgent, home_address: Prefix, now: float) -> bool:
-        """Tell whether a gate for a home address stands and is not about to go: one that goes may open anew."""
+        """Tell whether a gate for a home address stands and is not about to go; one that goes may open anew."""
         return any(
             gate.serves is not None and gate.serves.contains(home_address) and self._switch.is_active(gate.key, now)
             for gate in gates_of(home_agent, self._tunnels.macs)
         )
 
-    # Of an earlier life of the controller.
+    # Adopted flows: installed before the controller restarted or reconnected.
 
     def may_delete(self, key: FlowKey, now: float) -> bool:
-        """Tell whether a flow of an earlier life that nobody desires may be deleted.
+        """Tell whether an adopted flow that nobody needs may be deleted.
 
-        It may still be needed: by a home agent whose snapshot has not come, or by a tunnel that its agent is about to
-        acknowledge. Once no open gate leads to it, nobody misses it.
+        A home agent whose snapshot has not come may still need it, or a tunnel that the agent is about to acknowledge.
+        Once no open gate leads to it, nobody misses it.
         """
         served = home_end(key)
         entry = self._switch.installed.entry(key, now)
@@ -244,7 +250,7 @@ class DesiredFlows:
         return pipeline.drain_marker().key in self._switch.required
 
     def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
-        """Tell whether a guard is missing that has to stand while a gate does, or was evicted as it came, perhaps."""
+        """Tell whether a guard that has to stand while a gate does is missing, or may be."""
         served = home_end(gate)
         home_agent = None if served is None else self._home_agents.covering(served)
         if home_agent is None:
@@ -255,10 +261,10 @@ class DesiredFlows:
         return any(keeps_safe(guard.key, gate) and not installed.stands(guard.key, now) for guard in guards)
 
     def _loses_packets(self, uplink: Flow, now: float) -> bool:
-        """Tell whether a home address is bound where an uplink flow of an earlier life comes from that was not carried
-        then: its packets would be decapsulated, too, and dropped, as nothing verifies them.
+        """Tell whether an adopted uplink flow takes packets of a home address that was not carried before.
 
-        By OpenFlow, as `flow` does, its verifying flow does. Of what a kernel verifies only the downlink flow tells.
+        They would be decapsulated and then dropped, as nothing lets them pass. With OpenFlow verifying, the missing
+        verifying flow shows that; with a kernel verifying, only the missing downlink flow does.
         """
         by_openflow = any(isinstance(action, Local) for action in uplink.actions)
         for binding in self._bound_at(uplink.key):

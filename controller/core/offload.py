@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole of the controller's logic in one object: what comes in from bridges, agents, switches and time, and what
-follows from it for each router.
+"""Take in what bridges, agents, switches, operators and the clock say: the front of the core.
 
-Each call is all or nothing: what raises has changed nothing. After any call, routers whose ``flows.dirty`` is set have
-something to send (``Router.take``).
+Each call is all or nothing: one that raises has changed nothing, but for what ``Offload.report`` says of itself. After
+any call, routers whose ``flows.dirty`` is true have something to send (``Session.take``).
 """
 
 import math
@@ -33,12 +32,12 @@ from hoaflow.addresses import Prefix, host
 
 
 class Offload:
-    """Bindings, home agents and routers, and the rules between them."""
+    """The whole of the controller's logic in one object: bindings, home agents, routers, and the rules between them."""
 
     def __init__(self, timing: Timing, classify_miss: tuple[Action, ...] | None, first_revision: int) -> None:
         self.registrations = Registrations(first_revision, timing.acknowledge_within, timing.changes_a_second)
         self.bindings = self.registrations.bindings
-        self.withheld = self.registrations.withheld  # nothing is installed for these
+        self.withheld = self.registrations.withheld  # left to their home agents: nothing is installed for them
         self.home_agents = self.registrations.home_agents
         self.routers = Routers(self.registrations, timing, classify_miss)
         self._timing = timing
@@ -55,7 +54,7 @@ class Offload:
     def announce(
         self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
     ) -> tuple[HomeAgent, Change]:
-        """A bridge announces its home agent or renews its lease (``lease`` seconds). Idempotent.
+        """Announce a home agent or renew its bridge's lease of ``lease`` seconds. Idempotent.
 
         Returns the home agent, and what has changed. Raises Refused for addresses that can't be a home agent's,
         PrefixesOverlap for another's home prefix.
@@ -81,11 +80,11 @@ class Offload:
         return home_agent, change
 
     def report(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
-        """A bridge reports one binding. Idempotent.
+        """Apply a bridge's report of one binding. Idempotent.
 
-        Raises StaleSequence for an update older than what is held, or than what has just been removed: nothing changes.
-        Raises Refused for a value that can't be taken: what was held of its home agent is withdrawn then, for that has
-        accepted what the controller does not.
+        Raises StaleSequence for an update older than the binding held, or just removed: nothing changes. Raises Refused
+        for a value that can't be taken: the home agent's binding for the home address is withdrawn then, as the home
+        agent has accepted the update.
         """
         gone = is_deregistration(binding)
         try:
@@ -110,19 +109,22 @@ class Offload:
         return Change.REMOVED if held is not None else Change.UNCHANGED
 
     def snapshot(self, home_agent: bytes, now: float) -> AbstractContextManager[Snapshot]:
-        """A bridge begins to report its whole binding cache, which is then taken in slice by slice.
+        """Begin to take in a bridge's whole binding cache, slice by slice.
 
         Raises NotAnnounced when entered.
         """
         return self._snapshots.begin(home_agent, now)
 
     def updated(self, changes: int) -> None:
-        """A batch of reports has been worked off that had so many changes."""
+        """Record that a batch of reports with so many changes was applied."""
         if changes > MOST_EVENTS:
             self._event("bindings-updated", source="batch", changes=changes)
 
     def remove(self, home_address: Prefix, now: float) -> bool:
-        """An operator removes a binding; the next snapshot brings it back if the home agent still holds it."""
+        """Remove a binding for an operator; tell whether there was one.
+
+        The next snapshot brings it back if the home agent still holds it.
+        """
         held = self.registrations.get(home_address)
         if held is None:
             return False
@@ -142,10 +144,10 @@ class Offload:
         now: float,
         macs: tuple[str, ...] | None = None,
     ) -> Change:
-        """A tunnel agent says what backend and MAC addresses its router has, and what its kernel holds.
+        """Take in which backend and MAC addresses a router has, and which tunnels its kernel has.
 
-        Returns what has changed of that, but for the revision. Failures of home addresses that have no binding are
-        passed over: they are gone by now. Of many new ones not all are told.
+        Returns what has changed of that, the revision aside. Failures of home addresses without a binding are ignored,
+        as that has gone by now. Of many new ones only the first have events.
         """
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self.routers.heard_of(dpid, now)
@@ -165,7 +167,7 @@ class Offload:
         return Change.CHANGED if moved or former != failures else Change.REFRESHED
 
     def hear_agent(self, dpid: int, now: float) -> Router:
-        """A tunnel agent asks for its list. Raises UnknownRouter."""
+        """Record a sign of life of a tunnel agent, and return its router. Raises UnknownRouter."""
         router = self.router(dpid)
         was_alive = router.tunnels.agent_alive(now)
         router.hear_agent(now)
@@ -180,9 +182,9 @@ class Offload:
     # From the operator.
 
     def drain(self, dpid: int, draining: bool, now: float) -> Router:
-        """Take a router out of service, all its traffic going back to the home agents, or back into service.
+        """Take a router out of service, so that its traffic returns to the home agents, or put it back. Idempotent.
 
-        Idempotent. Raises UnknownRouter.
+        Raises UnknownRouter.
         """
         router = self.router(dpid)
         if router.gates.drain(draining, now):
@@ -194,11 +196,11 @@ class Offload:
     # From the switches.
 
     def begin_reading(self, dpid: int, now: float) -> Reading:
-        """A switch is about to be asked for its flows, which the caller adds; ``connect`` follows."""
+        """Begin to read a switch's flows, which the caller adds; ``connect`` follows."""
         return self.routers.heard_of(dpid, now).flows.begin_reading()
 
     def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
-        """A switch is connected, with these ports, and its flows have been read; or they have been read again."""
+        """Record that a switch is connected, has these ports, and that its flows have been read, or read again."""
         router = self.routers.heard_of(dpid, now)
         news = not router.connected
         router.connect(ports, now)
@@ -208,8 +210,10 @@ class Offload:
         return router
 
     def disconnect(self, dpid: int, now: float) -> None:
-        """A switch's connection is gone. A router of which no agent has ever told anything is not remembered: anybody
-        who reaches the OpenFlow port can make one."""
+        """Record that a switch's connection is gone.
+
+        A router that nobody vouches for is forgotten: anybody who reaches the OpenFlow port can make one.
+        """
         router = self.router(dpid)
         if router.connected:
             self._event("router-disconnected", router=f"{dpid:016x}")
@@ -218,17 +222,17 @@ class Offload:
             del self.routers[dpid]
 
     def turned_away(self, dpid: int) -> None:
-        """A switch was disconnected, as too many are connected that nobody knows."""
+        """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
         self._event("switch-turned-away", router=f"{dpid:016x}")
 
     def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
-        """A switch's ports changed."""
+        """Take in a switch's ports (numbers by name), which have changed."""
         router = self.router(dpid)
         router.set_ports(ports, now)
         self.review(router, now)
 
     def confirm(self, router: Router, batch: Batch, now: float, sent: float | None = None) -> None:
-        """A switch has carried a batch out, which was sent at ``sent``."""
+        """Record that a switch has carried out a batch; ``sent``: when it was sent, None if that is not known."""
         repaired = router.flows.confirm(batch, now)
         if repaired:
             router.messages.repaired += repaired
@@ -244,7 +248,7 @@ class Offload:
         now: float,
         unsent: Collection[int] = (),
     ) -> None:
-        """A switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
+        """Record that a switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         router.flows.refuse(batch, reasons, rest_done, now, unsent)
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
@@ -254,21 +258,23 @@ class Offload:
         self._landed(router, batch, now, None)
 
     def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
-        """A switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted."""
+        """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
         self.activations.lose(router.removed(key, counted, evicted, now))
         if router.flows.requires(key):
             self.review(router, now)
 
     def review(self, router: Router, now: float, home_agents: Iterable[HomeAgent] | None = None) -> None:
-        """Bring a router's gates in line with what is, after anything that may open or close one. ``home_agents``:
-        those whose gates may be concerned, None for all."""
+        """Review a router's gates, after anything that may open or close one.
+
+        ``home_agents``: those whose gates may be concerned, None for all.
+        """
         if router.review(now, home_agents):
             self.activations.recheck_all()
 
     # From the clock.
 
     def tick(self, now: float) -> None:
-        """Time has passed: end lifetimes, leases and waits. What is too much at once is left for the next call."""
+        """End lifetimes, leases and waits that are over. What is too much for one call is left for the next."""
         self._updates.tick(now)
         lapsed = [each for each in self.home_agents if each.synced and not each.lease_holds(now)]
         for home_agent in lapsed:
@@ -292,7 +298,7 @@ class Offload:
             self.activation_news.look_at(home_address, now, None)
 
     def next_deadline(self) -> float | None:
-        """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
+        """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
         if self.activations.has_rechecks:
             return -math.inf
         moments = [self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting()]
@@ -302,7 +308,7 @@ class Offload:
     # What is.
 
     def take_events(self) -> list[Event]:
-        """Return what has happened since this was asked last."""
+        """Take off and return the events since the last call."""
         events = list(self._events)
         self._events.clear()
         return events
@@ -312,21 +318,21 @@ class Offload:
         return self._states.of(binding, now)
 
     def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
-        """Return how those bindings of a home agent stand all of whose flows stand."""
+        """Return the state of a home agent's bindings whose flows all stand."""
         return self._states.of_confirmed(home_agent, now)
 
     def binding(self, home_address: Prefix) -> Binding | None:
-        """Return what is known of a home address, be it offloaded or withheld."""
+        """Return the binding of a home address, whether it is to be offloaded or withheld."""
         return self.registrations.get(home_address)
 
     def why_suppressed(self, home_address: Prefix) -> Reason | None:
-        """Say why a binding that its home agent may have offloaded is not, None if nothing speaks against it."""
+        """Say that a home address changes too often to be followed; None if it does not."""
         return self.registrations.why_suppressed(home_address)
 
     # How.
 
     def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
-        """A switch has answered: what does that open, and what has become active, or is not any more?"""
+        """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
         for table, has_room in router.flows.take_room_news():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
@@ -339,7 +345,7 @@ class Offload:
         self.activation_news.look_at_all(batch.subjects, now, sent)
 
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
-        """The first snapshot under a lease has been taken in."""
+        """Let a home agent's bindings be offloaded: the first snapshot under its lease has been taken in."""
         home_agent.synced = True
         self.registrations.tunnel_list.demand_full()
         for router in self.routers.values():
@@ -358,8 +364,10 @@ class Offload:
         return min((moment for moment in (*lost, self.routers.next_forgetting()) if moment is not None), default=None)
 
     def _forget_lost(self, now: float) -> bool:
-        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while. Tell
-        whether there was such a home agent."""
+        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while.
+
+        Tells whether a home agent was forgotten.
+        """
         lost = [each for each in self._without_bindings() if each.lease_ends + self._timing.forget_after <= now]
         for agent in lost:
             self._forget(agent, now)

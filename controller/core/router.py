@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One router: which flows it should have for the bindings, given what its switch and its tunnel agent confirmed."""
+"""Put one router together: its switch's flows, its agent's word, its gates, and what is desired of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from hoaflow.addresses import Prefix
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the controller takes a router at its word, in seconds.
+    """How long the controller waits, in seconds, and how many changes it follows.
 
-    ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long the flows of a binding's
-    former care-of address may stay while the agent changes the tunnel. ``forget_after``: how long what is gone is
-    remembered. ``changes_a_second``: how many changes of a binding are followed, not seconds.
+    ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long flows to a binding's former
+    care-of address may stay while the agent changes the tunnel. ``forget_after``: how long home agents and routers that
+    are gone are remembered. ``changes_a_second``: how many changes of a binding are followed each second.
     """
 
     agent_lease: float
@@ -39,7 +39,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class BindingOnRouter:
-    """How a binding stands on one router, and what keeps its packets on the home agent's path, None if active."""
+    """How a binding stands on one router, and why it is not active, None if it is."""
 
     state: Literal["active", "pending", "failed"]
     reason: Reason | None = None
@@ -75,7 +75,8 @@ class Router:
         self.desired = DesiredFlows(registrations, self.tunnels, switch)
         self.flows = Reconciliation(self.desired, switch)
         self.gates = Gates(dpid, registrations.home_agents, self.tunnels, self.desired, self.flows, now)
-        # Packets and bytes of a binding's flows that are gone, and whom an uplink flow on its way out served last.
+        # What flows of present bindings had counted that are gone, and which home address an uplink flow that is
+        # leaving served last.
         self._retired: dict[Prefix, traffic.Counters] = {}
         self._last_served: dict[FlowKey, Prefix] = {}
         self._agent_lost = False
@@ -85,14 +86,14 @@ class Router:
     # What comes in.
 
     def connect(self, ports: Mapping[str, int], now: float) -> None:
-        """The switch is there, with these ports (numbers by name), and its flows have been read."""
+        """Record that the switch is there, has these ports (numbers by name), and that its flows have been read."""
         self.connected = True
         self.desired.set_ports(ports)
         self.flows.end_reading(now)
         self.gates.recall(now)
 
     def disconnect(self, now: float) -> None:
-        """The switch's connection is gone, and with it what was known of its flows."""
+        """Forget what was known of the switch's flows: its connection is gone."""
         self.connected = False
         self._disconnected_at = now
         self.flows.forget_installed()
@@ -101,14 +102,14 @@ class Router:
         self.traffic.disconnect()
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
-        """The switch's ports changed."""
+        """Take in the switch's ports (numbers by name), which have changed."""
         if self.desired.set_ports(ports):
             self.flows.recheck()
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
-        """A binding is to be looked at, for which there may be flows of ``former`` ones of the same home address."""
+        """Have a binding's flows looked at, and those of ``former`` bindings of its home address."""
         if not (self.desired.takes_any or self.flows.installed.has_adopted):
-            return  # anybody can connect such a switch: no binding's flows are there, and none comes
+            return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
             keys = keys_of(each)
@@ -121,11 +122,11 @@ class Router:
             self.flows.touch(uplink, urgency=urgency)
 
     def forget(self, home_address: Prefix) -> None:
-        """A binding is gone, and with it what was counted for it."""
+        """Forget what was counted for a binding that is gone."""
         self._retired.pop(home_address, None)
 
     def hear_agent(self, now: float) -> None:
-        """The tunnel agent has given a sign of life."""
+        """Renew the tunnel agent's lease, as it has given a sign of life."""
         self.tunnels.agent_lease_ends = now + self._timing.agent_lease
         self._agent_lost = False
 
@@ -138,15 +139,15 @@ class Router:
         failures: dict[Prefix, str],
         now: float,
     ) -> set[Prefix]:
-        """The tunnel agent says what backend the router has, where it is, and what its kernel holds.
+        """Take in which backend the router has, and which tunnels its kernel has.
 
-        Returns the home addresses for which that is news.
+        Returns the home addresses for which that has changed something.
         """
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
         self.tunnels.macs = macs
-        # Not before: an agent that only asks for its list has not said yet what its kernel has.
+        # Only now: an agent that asks for its list has not said yet what its kernel has.
         self.tunnels.expected_until = None
         news = self.tunnels.acknowledge(revision, failures, now + self._timing.acknowledge_within)
         if moved:
@@ -160,11 +161,11 @@ class Router:
         return set(self._bindings.home_addresses()) if moved else news
 
     def removed(self, key: FlowKey, counted: traffic.Counters, evicted: bool, now: float) -> list[Prefix]:
-        """The switch says that a flow is gone, ``evicted`` for want of room or otherwise, and what it had counted.
+        """Record that a flow is gone, and what it had counted; ``evicted``: for want of room.
 
-        Returns the home addresses that should have it still.
+        Returns the home addresses that still need it.
         """
-        table = table_of(key) if len(key) > 1 else None  # what matches no address is no binding's
+        table = table_of(key) if len(key) > 1 else None  # a flow without addresses is no binding's
         if table == pipeline.DOWNLINK:
             self.traffic.retire(traffic.DOWNLINK, counted)
         elif table == (pipeline.UPLINK if self.uplink_kind is Kind.UPLINK else pipeline.VERIFY):
@@ -177,14 +178,14 @@ class Router:
         return self.flows.removed(key, now, evicted)
 
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None) -> bool:
-        """Bring the gates of some home agents, or of all (None), in line with what is. Tell whether any opened."""
+        """Review the gates of some home agents, or of all (None); tell whether any have opened."""
         reviewed = self.gates.review(now, home_agents)
         for home_agent in reviewed.opening:
             self._withdraw_formers(home_agent)
         return bool(reviewed.opened)
 
     def tick(self, now: float) -> bool:
-        """Time has passed. Tell whether the agent has been lost with it."""
+        """End waits that are over; tell whether the agent's lease has ended among them."""
         if self.tunnels.expected_until is not None and now >= self.tunnels.expected_until:
             self.tunnels.expected_until = None
             self.flows.recheck_adopted()
@@ -196,36 +197,38 @@ class Router:
         return lost
 
     def next_deadline(self) -> float | None:
-        """Return when ``tick`` and a review have something to do next; in the past if that is overdue."""
+        """Return when ``tick`` and a review are due next: in the past if overdue, None for not at all."""
         moments = [self.tunnels.expected_until, self.tunnels.believed_until]
         if not self._agent_lost:
             moments.append(self.tunnels.agent_lease_ends)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def last_seen(self) -> float | None:
-        """Return when the agent's last lease ended or ends; None while the switch is connected, or the router drained:
-        it may be away for long, and has to come back as it went."""
+        """Return when switch and agent were there last, None if the router is not to be forgotten.
+
+        A connected one is not, nor a drained one: that may be away for long, and has to come back drained.
+        """
         if self.connected or self.gates.draining:
             return None
         return max(self._disconnected_at, self.tunnels.agent_lease_ends or self._disconnected_at)
 
-    # What follows.
+    # What follows from it.
 
     @property
     def uplink_kind(self) -> Kind:
-        """The flows that count what comes from mobile nodes once: where OpenFlow verifies, what has passed."""
+        """Kind of the flows that count each packet from mobile nodes once: where OpenFlow verifies, those that do."""
         return Kind.UPLINK if self.tunnels.flow is None else Kind.VERIFY
 
     def prepared_for(self, home_agent: bytes) -> bool:
-        """Tell whether the router can encapsulate for this home agent."""
+        """Tell whether the router can encapsulate for a home agent."""
         return not isinstance(self.desired.backend(home_agent), Reason)
 
     def takes(self, home_agent: HomeAgent) -> bool:
-        """Tell whether the router's agent has announced that it carries packets for a home agent, able to or not."""
+        """Tell whether the router's agent has announced a backend for a home agent, working or not."""
         return self.tunnels.flow is not None or home_agent.address in self.tunnels.endpoints
 
     def why_not_connected(self) -> Reason | None:
-        """Say that the switch is away, None if it is not."""
+        """Say that the switch is not connected, None if it is."""
         return None if self.connected else reasons.not_connected(self._disconnected_at)
 
     def is_active(self, binding: Binding, now: float) -> bool:
@@ -257,14 +260,14 @@ class Router:
         return BindingOnRouter("pending", self.gates.why_closed(home_agent, now) or self._why_unsteered(binding, now))
 
     def entries(self, binding: Binding, now: float) -> list[Entry]:
-        """Return the flows of a binding that the switch is known to have, with their ends."""
+        """Return a binding's flows that are known to be installed, with their ends."""
         entries = (self.flows.installed.entry(key, now) for key in keys_of(binding))
         return [entry for entry in entries if entry is not None]
 
     def counted_keys(self, binding: Binding) -> list[FlowKey]:
-        """Return the keys of the flows that count a binding's packets here: one for each direction.
+        """Return the keys of the flows that count a binding's packets here, one for each direction.
 
-        The uplink flow of a `route` backend counts for all home addresses behind its care-of address.
+        The uplink flow of a `route` backend counts for all home addresses at its care-of address.
         """
         if not self.prepared_for(binding.home_agent):
             return []
@@ -272,11 +275,11 @@ class Router:
         return [keys.downlink, keys.uplink if self.uplink_kind is Kind.UPLINK else keys.verify]
 
     def retired(self, home_address: Prefix) -> traffic.Counters:
-        """Return packets and bytes that flows counted for a binding before they were replaced, as by a handover."""
+        """Return what flows counted for a binding before they were replaced, as by a handover."""
         return self._retired.get(home_address, traffic.NONE)
 
     def served_by(self, flow: Flow, now: float) -> list[Prefix]:
-        """Return the home addresses that a binding's flow serves here."""
+        """Return the home addresses that a flow serves here, none if it is no binding's."""
         if flow.kind in (Kind.DOWNLINK, Kind.VERIFY) and flow.serves is not None:
             return [flow.serves]
         return self.desired.users(flow.key, now) if flow.kind is Kind.UPLINK else []
@@ -284,7 +287,7 @@ class Router:
     # How.
 
     def _why_failed(self, binding: Binding, flows: Iterable[Flow]) -> Reason | None:
-        """Say what could not be done for a binding's packets and is tried again, or never."""
+        """Say what has failed for a binding, None if nothing has."""
         failure = self.tunnels.failure(binding.home_address)
         if failure is not None:
             return reasons.tunnel_failed(failure)
@@ -299,7 +302,7 @@ class Router:
         return None
 
     def _why_unsteered(self, binding: Binding, now: float) -> Reason:
-        """Say why the switch does not have all flows of a binding that is not active."""
+        """Say what a binding still waits for that is not active, has not failed, and whose gates stand."""
         if not self.tunnels.is_applied(binding.home_address):
             return reasons.tunnel_unacknowledged()
         if self.flows.is_barred(keys_of(binding).uplink):
@@ -307,7 +310,7 @@ class Router:
         return reasons.flows_unconfirmed()
 
     def _left_out(self, binding: Binding, now: float) -> Prefix | None:
-        """Return another home address at a binding's care-of address that can't be carried here."""
+        """Return another home address at a binding's care-of address that can't be carried here, None if unknown."""
         found = self.desired.left_out(binding, now)
         refused = self.flows.rejections.all().keys()
         for home_address in self.desired.users(keys_of(binding).uplink, now) if found is None else ():
@@ -316,14 +319,14 @@ class Router:
         return found
 
     def _withdraw_formers(self, home_agent: bytes) -> None:
-        """A gate of a home agent is to open: no former flow of its bindings may serve from now on."""
+        """Have flows to former care-of addresses of a home agent's bindings end, as one of its gates is to open."""
         for home_address in self.tunnels.desired.replaced():
             held = self._bindings.get(home_address)
             if held is not None and held.home_agent == home_agent:
                 self._look_at(home_address)
 
     def _look_at(self, home_address: Prefix) -> None:
-        """The agent's word on the tunnel of a home address has changed, or what that means."""
+        """Have the flows of a home address looked at, as the state of its tunnel has changed."""
         held = self._bindings.get(home_address)
         if held is not None:
             formers = [former.binding for former in self.tunnels.desired.formers(home_address)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What updates of bindings do: to the table, to the routers that follow it, and to those who are told of it."""
+"""Apply updates of bindings: to the table, to the routers that follow it, to history and events."""
 
 import math
 from collections import deque
@@ -18,12 +18,12 @@ from controller.core.router import Router
 from controller.core.timeouts import refresh_matters
 from controller.core.urgency import Urgency
 
-# How many bindings are worked off in one go: others wait meanwhile.
+# How many bindings are handled in one go, while others wait.
 BINDINGS_AT_ONCE = 500
 
 
 class Updates:
-    """Holds bindings and forgets them, and has all routers follow."""
+    """Puts bindings into the registrations and removes them, and has all routers follow."""
 
     def __init__(self, registrations: Registrations, routers: Mapping[int, Router], events: list[Event]) -> None:
         self.registrations = registrations
@@ -37,18 +37,18 @@ class Updates:
         self._routers = routers
         self._events = events
         self._departures = Departures()
-        # Bindings that have to go, and why, unless something else becomes of them first.
+        # Bindings to remove, and why, unless they are updated before.
         self._to_remove: deque[tuple[Binding, str]] = deque()
 
     def check(self, binding: Binding) -> HomeAgent:
-        """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
+        """Return a binding's home agent. Raises Refused for a binding that may not be offloaded."""
         home_agent = check_binding(binding, self.registrations.home_agents)
         if binding.withheld is None and not is_deregistration(binding):
             check_nesting(binding, self._bindings)
         return home_agent
 
     def check_sequence(self, binding: Binding, now: float) -> None:
-        """Raise StaleSequence if an update would go back in time: behind what is held, or what has just gone."""
+        """Raise StaleSequence if an update is older than the binding held, or just removed."""
         gone = is_deregistration(binding)
         home_address, sequence = binding.home_address, binding.sequence
         for table in (self._bindings, self._withheld):
@@ -100,32 +100,33 @@ class Updates:
         urgency: Urgency = Urgency.ROUTINE,
         update: Binding | None = None,
     ) -> None:
-        """Forget a binding that is held. ``update`` is what ended it, where that was an update."""
+        """Remove a binding that is held; ``update``: the update that ends it, None if none does."""
         if held.withheld is not None:
             self.free_path(self._withheld.remove(held.home_address))
-            self._tell_removed(held, now, reason, source, urgency, update)
+            self._record_removal(held, now, reason, source, urgency, update)
             return
         self._bindings.remove(held.home_address)
-        self._gone(held, now, reason, source, urgency, update)
+        self._withdraw(held, now, reason, source, urgency, update)
 
     def schedule_removal(self, bindings: Iterable[Binding], reason: str) -> None:
-        """Forget these, by and by, but not one that is updated before: the reason may not hold for that any more."""
+        """Remove bindings a few at a time, but none that is updated before: the reason may not hold for that."""
         self._to_remove.extend((binding, reason) for binding in bindings)
 
     @property
     def has_removals(self) -> bool:
-        """Tell whether there are bindings that have to go."""
+        """Whether bindings are to be removed."""
         return bool(self._to_remove)
 
     def note_departure(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
-        """A report says that there is no binding any more, or can't be taken, or a snapshot lacks it: remember its last
-        number."""
+        """Remember the last sequence number of a binding that has been reported to be gone, or refused."""
         known = update.sequence if update.sequence is not None else None if held is None else held.sequence
         self._departures.note(update.home_address, known, now, refused)
 
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, urgency: Urgency) -> bool:
-        """Refuse an update for what it says, and tell whether that has ended what was held: its home agent has accepted
-        the update, so that the mobile node is not any more where it was."""
+        """Refuse an update for what it says; tell whether that has ended the binding held.
+
+        The home agent has accepted the update, so the mobile node has left the care-of address held here.
+        """
         held = self.registrations.get(binding.home_address)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
@@ -140,30 +141,30 @@ class Updates:
         return ends
 
     def free_path(self, binding: Binding | None) -> None:
-        """A binding left to its home agent is there no more: what shares its care-of address may be offloaded."""
+        """Have those offloaded that share the care-of address of a binding that was left to its home agent."""
         if binding is not None:
             self._follow_path(binding.care_of_address)
 
     def _follow_path(self, care_of_address: bytes) -> None:
-        """Have all routers look at the home addresses at a care-of address."""
+        """Have all routers look at the flows of all home addresses at a care-of address."""
         for home_address in list(self._bindings.behind(care_of_address)):
             held = self._bindings.get(home_address)
             if held is not None:
                 self._follow(held, (), Urgency.URGENT)
 
     def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
-        """An update was not taken; what is held stays."""
+        """Record a refused update; the binding held stays."""
         if self.registrations.home_agents.covering(binding.home_address) is not None:
             self._record(binding, now, source, "refused", reason)
         self.event("binding-refused", home_address=binding.home_address, home_agent=binding.home_agent, reason=reason)
 
     def tick(self, now: float) -> None:
-        """Time has passed: end lifetimes and waits. What is too much at once is left for the next call."""
+        """End lifetimes and waits that are over. What is too much for one call is left for the next."""
         for binding in self._bindings.expired(now, most=BINDINGS_AT_ONCE):
-            self._gone(binding, now, "expired", "expiry")
+            self._withdraw(binding, now, "expired", "expiry")
         for binding in self._withheld.expired(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
-            self._tell_removed(binding, now, "expired", "expiry")
+            self._record_removal(binding, now, "expired", "expiry")
         for binding in self._refused.ended(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
         for _ in range(min(BINDINGS_AT_ONCE, len(self._to_remove))):
@@ -180,7 +181,7 @@ class Updates:
                 self._follow(held, (), Urgency.URGENT)
 
     def next_deadline(self) -> float | None:
-        """Return when ``tick`` has to be called next, in the past if that is overdue; None for not at all."""
+        """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
         if self._to_remove:
             return -math.inf
         moments = (
@@ -193,7 +194,7 @@ class Updates:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _withhold(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
-        """Know of a binding that its bridge leaves to the home agent; what was offloaded of it goes, at once."""
+        """Put a binding that its bridge leaves to the home agent, and remove it from those to be offloaded."""
         offloaded = self._bindings.get(binding.home_address)
         if offloaded is not None:
             self.drop(offloaded, now, "withheld", source, urgency, binding)
@@ -213,7 +214,7 @@ class Updates:
                 )
         return change if offloaded is None else Change.CHANGED
 
-    def _gone(
+    def _withdraw(
         self,
         binding: Binding,
         now: float,
@@ -231,9 +232,9 @@ class Updates:
         self._follow(binding, (binding, *formers), urgency)
         for router in self._routers.values():
             router.forget(home_address)
-        self._tell_removed(binding, now, reason, source, urgency, update)
+        self._record_removal(binding, now, reason, source, urgency, update)
 
-    def _tell_removed(
+    def _record_removal(
         self,
         binding: Binding,
         now: float,
@@ -247,7 +248,7 @@ class Updates:
             self.event("binding-removed", home_address=binding.home_address, reason=reason)
 
     def _note_change(self, binding: Binding, now: float) -> None:
-        """A binding is there, or gone, or takes another path: if that happens too often, it is held back."""
+        """Count a change of a binding, and suppress the binding if it changes too often."""
         if self._churn.note(binding.home_address, now):
             self._follow(binding, (binding,), Urgency.URGENT)
             reason = reasons.suppressed(self._churn.limit).text
@@ -262,5 +263,5 @@ class Updates:
         self.history.record(binding.home_address, update)
 
     def event(self, name: str, **fields: object) -> None:
-        """Tell of something."""
+        """Add an event."""
         self._events.append(Event(name, fields))
