@@ -18,6 +18,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_ipv6_address
+from hoaflow.home_agent import untracked
 from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker
 from hoaflow.home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from hoaflow.home_agent.home_link import OWNER
@@ -66,6 +67,7 @@ class Seg6Plane:
             Borrowed(f"{EXIT}.forwarding", "1"),
             TunnelSource(None, self._home_agent),
             NftTable(None, outer_header.table(self._home_agent)),
+            NftTable(None, untracked.table()),
             hosts,
             through,
             Rule(None, RULE_PREFERENCE, HAIRPIN_TABLE, iifname=EXIT, invert=True),

@@ -182,7 +182,7 @@ class Sabotage:
         self._agent.logged("event=not-mended", said, since=since)
         assert said in self._readiness()
         assert self._readiness().startswith("503 ")
-        assert self._within(_greeting) == b""
+        assert self._within(greeting) == b""
         for command in commands:
             self._lab.run("ha", command)
         self._agent.logged("event=as-declared-again", since=since)
@@ -241,7 +241,7 @@ def probe(path: str) -> str:
             return f"{error.code} {error.read().decode().strip()}"
 
 
-def _greeting() -> bytes:
-    """The first octet that the home agent's terminal sends."""
-    with socket.create_connection(CONSOLE, TIMEOUT) as terminal:
+def greeting(timeout: float = TIMEOUT) -> bytes:
+    """The first octet that the terminal of this namespace's home agent sends."""
+    with socket.create_connection(CONSOLE, timeout) as terminal:
         return terminal.recv(1)

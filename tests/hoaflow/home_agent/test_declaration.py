@@ -28,6 +28,10 @@ SEG6: dict[str, Sequence[str]] = {
         "nft delete table ip6 hoaflow_outer_header",
         "nft add rule ip6 hoaflow_outer_header postrouting drop",
     ],
+    "the exemption of tunnels from connection tracking set up": [
+        "nft delete table ip6 hoaflow_ha_untracked",
+        "nft add rule ip6 hoaflow_ha_untracked forward drop",
+    ],
     "routes of home addresses in table 254": [
         f"ip -6 route del {HOME_ADDRESS} proto 16",
         f"ip -6 route replace {HOME_ADDRESS} encap seg6 mode encap.red segs {CARE_OF_2} dev hoaflow-in proto 16",

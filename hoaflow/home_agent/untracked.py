@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exempt seg6 tunnels from connection tracking, which sees their packets at one place and not at the next.
+
+The kernel encapsulates and decapsulates between netfilter's hooks: a packet that has been encapsulated comes to the
+hook `forward` without ever having been looked up, and one out of a tunnel with the tunnel's own connection. Both, and
+answers to what a mobile node began, would be invalid to a stateful filter: the usual rules (`ct state invalid drop`)
+would drop all that goes to home addresses.
+
+Nothing is accepted here. Filters see these packets as untracked, and have the last word.
+"""
+
+from hoaflow.home_agent.hairpin import ENTRY, EXIT
+from hoaflow.tunnel.nft_table import Table
+from hoaflow.tunnel.pairs import IPV6_MARK
+
+FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
+# -299: behind the pair filter (raw, -300), which gives the mark, and before connection tracking (-200).
+# In `forward`, `notrack` leaves alone what belongs to a connection.
+RULESET = f"""
+table {FAMILY} {TABLE} {{
+    chain prerouting {{
+        type filter hook prerouting priority -299; policy accept;
+        meta mark {IPV6_MARK} meta l4proto 41 notrack
+    }}
+    chain forward {{
+        type filter hook forward priority raw; policy accept;
+        oifname "{ENTRY}" notrack
+        iifname "{EXIT}" meta l4proto 41 notrack
+    }}
+}}
+"""
+
+
+def table() -> Table:
+    """Return the table that exempts them."""
+    return Table(FAMILY, TABLE, RULESET, "the exemption of tunnels from connection tracking")
