@@ -22,7 +22,6 @@ from controller.core.flow_sets import (
 )
 from controller.core.flows import Flow, FlowKey, Kind, Local
 from controller.core.home_agents import HomeAgent
-from controller.core.installed import Entry
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.switch_state import SwitchState
@@ -30,7 +29,7 @@ from controller.core.tunnels import Tunnels
 from controller.core.units import SharedUplink, Unit
 from hoaflow.addresses import Prefix
 
-NOTHING = Unit((), None, None)
+NOTHING = Unit((), None)
 
 
 class DesiredFlows:
@@ -86,8 +85,8 @@ class DesiredFlows:
             return NOTHING
         flows = self._flows(binding)
         if self.shares_uplink(binding):
-            return Unit(flows.own(), binding.expires_at, flows.uplink.key)
-        return Unit(flows.all(), binding.expires_at, None)
+            return Unit(flows.own(), flows.uplink.key)
+        return Unit(flows.all(), None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it.
@@ -97,11 +96,9 @@ class DesiredFlows:
         users = self._users(key, now)
         if not users:
             return None
-        ends = [binding.expires_at for binding in users if binding.expires_at is not None]
-        entry = Entry(self._flows(users[0]).uplink, max(ends) if len(ends) == len(users) else None)
         members = [binding.home_address for binding in users]
         sole = None if self.shares_uplink(users[0]) else members[0]
-        return SharedUplink(entry, members, self._left_out(key, members), sole)
+        return SharedUplink(self._flows(users[0]).uplink, members, self._left_out(key, members), sole)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
         """Return the home addresses that need the flow with a key."""
@@ -136,15 +133,15 @@ class DesiredFlows:
         key = keys_of(binding).uplink
         return self._left_out(key, [each.home_address for each in self._users(key, now)])
 
-    def all_flows(self, now: float) -> Iterator[Entry]:
+    def all_flows(self, now: float) -> Iterator[Flow]:
         """Iterate over the flows of all home addresses."""
         shared: dict[FlowKey, None] = {}
         for home_address in self.home_addresses():
             unit = self.unit_of(home_address, now)
-            yield from (Entry(flow, unit.ends) for flow in unit.flows)
+            yield from unit.flows
             if unit.shared is not None:
                 shared[unit.shared] = None
-        yield from (uplink.entry for key in shared if (uplink := self.uplink_at(key, now)) is not None)
+        yield from (uplink.flow for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
     def shares_uplink(self, binding: Binding) -> bool:
         """Tell whether other home addresses may use a binding's uplink flow, which is then looked at by itself."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
-from controller.core.timeouts import hard_timeout, outlives
+from controller.core.timeouts import outlives, span_until
 
 EARLIER_LIFE = "installed by the controller before its restart, and perhaps still needed"
 FOREIGN = "another application holds a flow with the same match"
@@ -42,11 +42,11 @@ def compare(flows: Reconciliation, installed: Iterable[Entry], now: float) -> It
     for count, desired in enumerate(flows.desired(now)):
         key = desired.flow.key
         entry = found.pop(key, None)
-        if desired.expires_at is not None and hard_timeout(desired.expires_at, now) < 1:
+        if span_until(desired.expires_at, now).is_too_short:
             continue  # not worth sending
         if entry is None:
             difference.missing.append((desired, _why_missing(flows, desired)))
-        elif entry.flow != desired.flow or outlives(entry.expires_at, desired.expires_at):
+        elif entry.flow != desired.flow or _ends_otherwise(entry, desired):
             difference.different.append((desired, entry))
         if count % FLOWS_AT_ONCE == 0:
             yield difference
@@ -61,3 +61,10 @@ def _why_missing(flows: Reconciliation, entry: Entry) -> str | None:
         return FOREIGN
     rejection = flows.rejections.get(key)
     return None if rejection is None else f"the switch refused it: {rejection.reason}"
+
+
+def _ends_otherwise(entry: Entry, desired: Entry) -> bool:
+    """Tell whether a flow ends by itself that should not, or later than it should."""
+    if desired.expires_at is None:
+        return entry.expires_at is not None
+    return outlives(entry.expires_at, desired.expires_at)

@@ -189,6 +189,12 @@ def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
     return served is None or taken is None or served.overlaps(taken)
 
 
+def leads_to(gate: FlowKey, flow: FlowKey) -> bool:
+    """Tell whether a gate may lead packets to a flow of a binding."""
+    served, taken = home_end(flow), home_end(gate)
+    return served is not None and taken is not None and served.overlaps(taken)
+
+
 def home_end(key: FlowKey) -> Prefix | None:
     """Return the home end of the packets that the flow with a key matches, None if it is there for all.
 

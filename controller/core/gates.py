@@ -188,7 +188,10 @@ class Gates:
             if self._flows.installed.is_foreign(gate.key):
                 return reasons.foreign_flow()
             if not self._flows.is_active(gate.key, now):
-                return reasons.flows_awaited() if self._flows.is_opening(gate.key) else reasons.gate_unconfirmed()
+                if self._flows.is_opening(gate.key):
+                    return reasons.flows_awaited()
+                overdue = self._flows.withdrawals.overdue(gate.key, now)
+                return reasons.withdrawal_overdue(len(overdue)) if overdue else reasons.gate_unconfirmed()
         return None
 
     def _backend_for(self, home_agent: HomeAgent) -> Backend | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from controller.core.flows import Flow, FlowKey, Kind, Shape
-from controller.core.timeouts import SAME_EXPIRY, is_over
+from controller.core.timeouts import SAME_EXPIRY, is_over, is_renewal_due
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -68,6 +68,11 @@ class InstalledFlows:
         """Return the flow with a key. It may have ended, if the switch has not said so yet."""
         return self._standing.get(key)
 
+    def kind(self, key: FlowKey) -> Kind | None:
+        """Return the kind of what stands under a key."""
+        held = self._standing.get(key)
+        return None if held is None else held.shape.kind
+
     def __len__(self) -> int:
         return len(self._standing)
 
@@ -96,6 +101,11 @@ class InstalledFlows:
         """Tell whether exactly this flow is installed."""
         held = self.standing(flow.key, now)
         return held is not None and held.does(flow)
+
+    def lasts(self, gate: Entry, now: float) -> bool:
+        """Tell whether a gate stands that need not be renewed for the time being."""
+        held = self.standing(gate.flow.key, now)
+        return held is not None and held.does(gate.flow) and not is_renewal_due(gate.expires_at, held.expires_at, now)
 
     def gates(self, now: float) -> list[FlowKey]:
         """Return the keys of all gates that stand, of any home agent."""

@@ -218,6 +218,15 @@ def flows_awaited() -> Reason:
     )
 
 
+def withdrawal_overdue(count: int) -> Reason:
+    """Say that the switch has not deleted flows that it was told to delete, to which a gate would lead."""
+    flows = "1 flow that has" if count == 1 else f"{count} flows that have"
+    return Reason(
+        f"the switch still has {flows} to go, to which the gate would lead",
+        Remedy("the switch's deletion, which is tried again, and then the next renewal of the lease"),
+    )
+
+
 def gate_unconfirmed() -> Reason:
     """Say that the gates are on their way."""
     return Reason(

@@ -22,11 +22,12 @@ from controller.core.full_tables import NO_ROOM, RoomNews
 from controller.core.installed import Entry, Reading
 from controller.core.queues import LookQueue, Subject
 from controller.core.rejections import EVICTED
-from controller.core.settlement import Look, Settlement
+from controller.core.settlement import NOTHING, Look, Settlement
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
 from controller.core.units import Desired
 from controller.core.urgency import Urgency
+from controller.core.withdrawals import Withdrawals
 from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
@@ -53,6 +54,7 @@ class Reconciliation:
         self._room_news: list[RoomNews] = []
         self._batches = Batches()
         self._reading: Reading | None = None
+        self.withdrawals = Withdrawals(self.installed, desired)
 
     # What should be.
 
@@ -81,7 +83,7 @@ class Reconciliation:
     def desired(self, now: float) -> Iterator[Entry]:
         """Iterate over all flows that there should be."""
         yield from list(self._required.values())
-        yield from self._desired.all_flows(now)
+        yield from (Entry(flow, None) for flow in self._desired.all_flows(now))
 
     def is_active(self, key: FlowKey, now: float) -> bool:
         """Tell whether the flow that was wanted with this key stands, and is not about to go."""
@@ -94,6 +96,7 @@ class Reconciliation:
             return  # everything will be looked at
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
+            self.withdrawals.add(key)
             if uplink_source(key) is None:  # others may have been withdrawn for the same uplink flow
                 self.rejections.remove(key)  # another flow deserves another try at once
         self._work.touch(subject, leaving, urgency)
@@ -142,7 +145,7 @@ class Reconciliation:
         self._reading = None
         for memory in (self._switch, self._settlement, self._batches):
             memory.clear()
-        for things in (self._to_sweep, self._lost, self._drifted):
+        for things in (self._to_sweep, self._lost, self._drifted, self.withdrawals):
             things.clear()
 
     def recheck(self) -> None:
@@ -191,6 +194,7 @@ class Reconciliation:
 
     def take_urgent(self, now: float, limit: int) -> Batch | None:
         """Return the next changes to be sent at once (see ``take``). Gates that open have a batch of their own."""
+        self.withdrawals.tick(now)
         batch = self._batches.new()
         if self._may_open:
             self._open(now, batch)
@@ -205,9 +209,14 @@ class Reconciliation:
         (``forget_installed``). Of one subject one change at a time is under way: what comes meanwhile waits, and only
         the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
         """
+        self.withdrawals.tick(now)
         batch = self._batches.new()
-        for subject in self._work.later.due(now, LOOKS_AT_ONCE):
-            self._work.touch(subject, urgency=Urgency.ROUTINE)
+        for key in self._work.later.due(now, LOOKS_AT_ONCE):
+            rejection = self.rejections.get(key)
+            if rejection is not None and rejection.retry_at > now:
+                self._work.later.plan(key, rejection.retry_at)  # refused again since this was planned
+            else:
+                self._work.touch(key, urgency=Urgency.ROUTINE)
         self._look_through(self._work.bulk, now, limit, batch)
         if not self._work.bulk:
             self._sweep(now, limit, batch)
@@ -321,13 +330,16 @@ class Reconciliation:
 
     def _open(self, now: float, batch: Batch) -> None:
         opening = self._settlement.opening
-        for key in [key for key, mark in opening.items() if self.is_done(mark)]:
+        for key, mark in [(key, mark) for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
-            gate = self._required[key]
-            span = span_until(gate.expires_at, now)
+            if self.withdrawals.overdue(key, now) or (mark != NOTHING and self.withdrawals.are_put_off(key)):
+                continue  # the next renewal of the lease asks again
             if self._work.wait(key, (), [key], self._work.pending.epoch):
                 continue  # it is just being closed
-            if span.ends is None or span.timeout >= 1:
+            self.installed.claim(key)
+            gate = self._required[key]
+            span = span_until(gate.expires_at, now)
+            if not (span.is_too_short or self.installed.lasts(gate, now)):
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
                 self._work.start(key, [change], batch, self._work.pending.epoch)
 
@@ -342,11 +354,14 @@ class Reconciliation:
     def _reject(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
         rejection = self.rejections.put(key, reason, now, deleting)
         self._work.later.plan(key, rejection.retry_at)
+        if deleting:
+            self.withdrawals.refuse(key)
 
     def _carry_out(self, change: FlowChange, now: float) -> None:
         key = change.flow.key
         if self._reading is not None:
             self._reading.pass_by((key,))
+        self.withdrawals.done(key)
         if self._drifted:
             self._drifted.discard(key)
         if not change.add:

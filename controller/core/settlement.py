@@ -14,17 +14,18 @@ from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
 from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
+from controller.core.installed import Entry, Standing
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.queues import Subject
 from controller.core.switch_state import SwitchState
-from controller.core.timeouts import Span, gate_renewal, renewal, span_until
+from controller.core.timeouts import span_until
 from controller.core.units import Desired, SharedUplink, Unit
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
 # Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
 ADOPTED_REVIEW = 5.0
-# The epoch of a gate that stands and is renewed: it has nothing to wait for.
+# The epoch of a gate that this controller has opened and renews: it has nothing to wait for.
 NOTHING = -1
 
 
@@ -108,12 +109,9 @@ class Settlement:
 
     def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
         """Bring all flows of a home address, or take them all away."""
-        if not unit.flows:
-            self._work.later.cancel(home_address)
         if self._may_stand(unit, at.now):
-            span = span_until(unit.ends, at.now)
             for flow in unit.flows:
-                self._bring(flow, span, home_address, at.now, changes)
+                self._bring(flow, at.now, changes)
         else:
             at.batch.withdrawn.append(home_address)
             exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
@@ -155,7 +153,10 @@ class Settlement:
         """Bring what stands under one key in line with what should. Tell whether that waits for something else."""
         required = self._required.get(key)
         if required is not None:
-            self._bring(required.flow, span_until(required.expires_at, at.now), key, at.now, changes)
+            if required.flow.kind is Kind.GATE:
+                self._open(required, at.now, changes)
+            else:
+                self._bring(required.flow, at.now, changes)
             return False
         if uplink_source(key) is not None:
             uplink = self._desired.uplink_at(key, at.now)
@@ -174,7 +175,7 @@ class Settlement:
         """Have an uplink flow stand if none of its users loses packets by it, or take it away, and then all of theirs.
         Tell whether that waits for something else."""
         barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
-        barred = barred or (bool(self.full) and not self._has_room([uplink.entry.flow], at.now))
+        barred = barred or (bool(self.full) and not self._has_room([uplink.flow], at.now))
         units = [self._desired.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
         barred = barred or any(self._is_obstructed(flow.key, at.now) for unit in units for flow in unit.flows)
         news = barred != (key in self.barred)
@@ -194,7 +195,7 @@ class Settlement:
                 for flow in self._desired.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
                         return self._work.wait(key, (), [flow.key], at.since)
-        self._bring(uplink.entry.flow, span_until(uplink.entry.expires_at, at.now), key, at.now, changes)
+        self._bring(uplink.flow, at.now, changes)
         return False
 
     def _precedes(self, flow: Flow, at: Look) -> bool:
@@ -242,34 +243,42 @@ class Settlement:
                 self._work.later.plan(guard, ends)
         return bool(gates)
 
-    def _bring(self, flow: Flow, span: Span, subject: Subject, now: float, changes: list[FlowChange]) -> None:
-        """Have a desired flow stand for a span of time, and plan when to look at its subject again."""
+    def _bring(self, flow: Flow, now: float, changes: list[FlowChange]) -> None:
+        """Have a desired flow stand that is no gate: until it is taken away, for it does not end by itself."""
         key = flow.key
         self._installed.claim(key)
-        if self._installed.is_foreign(key):
-            return
         held = self._installed.standing(key, now)
-        if self._rejections.forbids(key, now):
-            if held is not None and not held.does(flow):
-                self._take_away(key, now, changes)  # better none than one that does what it should not any more
+        if self._is_kept_away(flow, held, now, changes):
             return
-        if span.ends is not None and span.timeout < 1:
-            return  # ends before a switch could count it; whoever desired it ends it, too
-        if flow.kind is Kind.GATE and held is None:
+        if held is not None and held.does(flow) and held.expires_at is None:
+            self._rejections.remove(key)  # whoever had it refused
+        else:
+            changes.append(FlowChange(flow, add=True))
+
+    def _open(self, gate: Entry, now: float, changes: list[FlowChange]) -> None:
+        """Have a gate open, or renewed.
+
+        What one of an earlier life leads to is not known yet: it is renewed as if it were to open.
+        """
+        key, held = gate.flow.key, self._installed.standing(gate.flow.key, now)
+        if self._is_kept_away(gate.flow, held, now, changes) or span_until(gate.expires_at, now).is_too_short:
+            return
+        if held is None or self._installed.is_adopted(key):
             if key not in self.opening:
                 self.opening[key] = self._work.pending.mark()
             return
-        if held is not None and held.does(flow):
+        if held.does(gate.flow):
             self._rejections.remove(key)  # whoever had it refused
-            renew = gate_renewal if flow.kind is Kind.GATE else renewal
-            due, again = renew(span.ends, held.expires_at, now)
-            if not due:
-                if again is not None:
-                    self._work.later.plan(subject, again)
-                return
-        if span.expires_at is not None:
-            self._work.later.plan(subject, (now + span.expires_at) / 2)
-        if flow.kind is Kind.GATE:
-            self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
-        else:
-            changes.append(FlowChange(flow, True, span.expires_at, span.timeout))
+        if self._installed.lasts(gate, now):
+            return
+        self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
+
+    def _is_kept_away(self, flow: Flow, held: Standing | None, now: float, changes: list[FlowChange]) -> bool:
+        """Tell whether a desired flow can't be sent now; what stands in its place goes then, if it is ours."""
+        if self._installed.is_foreign(flow.key):
+            return True
+        if not self._rejections.forbids(flow.key, now):
+            return False
+        if held is not None and not held.does(flow):
+            self._take_away(flow.key, now, changes)  # better none than one that does what it should not any more
+        return True

@@ -5,18 +5,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from controller.core.flows import Flow, FlowKey
-from controller.core.installed import Entry
 from hoaflow.addresses import Prefix
 
 
 class Unit(NamedTuple):
-    """The flows that one home address should have, none if it is not carried here, and when they end.
+    """The flows that one home address should have, none if it is not carried here.
 
     ``shared``: the key of the uplink flow if it is shared with other home addresses; it is not in ``flows`` then.
     """
 
     flows: Sequence[Flow]
-    ends: float | None
     shared: FlowKey | None
 
 
@@ -28,7 +26,7 @@ class SharedUplink(NamedTuple):
     in whose ``Unit`` the flow is then; None if there are others.
     """
 
-    entry: Entry
+    flow: Flow
     members: Sequence[Prefix]
     left_out: Prefix | None
     sole: Prefix | None
@@ -55,7 +53,7 @@ class Desired(Protocol):
     def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may take packets of the home address that another flow serves."""
 
-    def all_flows(self, now: float) -> Iterator[Entry]:
+    def all_flows(self, now: float) -> Iterator[Flow]:
         """Iterate over the flows of all home addresses."""
 
     def may_delete(self, key: FlowKey, now: float) -> bool:

@@ -15,7 +15,6 @@ from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent
 from controller.core.registrations import Registrations
 from controller.core.router import Router
-from controller.core.timeouts import refresh_matters
 from controller.core.urgency import Urgency
 
 # How many bindings are handled in one go, while others wait.
@@ -72,9 +71,7 @@ class Updates:
         self.free_path(self._refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
-            if before is None or refresh_matters(before.expires_at, held.expires_at, now):
-                self._follow(held, (), urgency)
-            return change
+            return change  # flows have no part in when a binding ends
         self._tunnel_list.publish(held, before, now)
         if source == "post":
             self._note_change(held, now)

@@ -25,7 +25,7 @@ class Worklist:
     def __init__(self) -> None:
         self.urgent = LookQueue()
         self.bulk = LookQueue()
-        self.later: Agenda[Subject] = Agenda()
+        self.later: Agenda[FlowKey] = Agenda()
         self.pending = Pending()
         self._in_flight: dict[Subject, UnderWay] = {}
         self._busy: dict[FlowKey, UnderWay] = {}

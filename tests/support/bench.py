@@ -124,9 +124,9 @@ def binding(care_of_address: str = FIRST, sequence: int = 1, **changes: object) 
     return {**body, **changes}
 
 
-def registered(ovs: Ovs, controller: Controller) -> Bench:
+def registered(ovs: Ovs, controller: Controller, openflow_port: int = OPENFLOW_PORT) -> Bench:
     """A registered mobile node whose traffic goes direct, and a flow of another application."""
-    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    ovs.add_bridge("br0", 1, openflow_port)
     ovs.add_port("br0", "cn", CN)
     ovs.add_port("br0", "tin", TIN)
     for flow in FOREIGN:

@@ -18,6 +18,9 @@ OFPMP_FLOW = 1
 # After the header of an experimenter message: experimenter, type, bundle, and of a control message its type (EXT-230).
 BUNDLE = struct.Struct("!IIIH")
 BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
+INNER = HEADER.size + 16  # where the message begins that is put into a bundle
+COMMAND, DELETE_STRICT = 25, 4  # of a flow message: where its command stands, and one of them
+EPERM = struct.pack("!HH", 5, 5)  # OFPET_FLOW_MOD_FAILED, OFPFMFC_EPERM
 BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXPERIMENTER
 
 
@@ -25,6 +28,7 @@ class Proxy:
     """Takes the switch's connection on `port` and makes its own to the controller. A context manager.
 
     `committed`: the messages of each bundle that the controller has committed; `plain`: flow messages outside of any.
+    `deletes`: whether bundles that delete flows are let through; else the deletion is refused, and with it the bundle.
     `late`: seconds that each part of what the switch tells of its flows takes.
     """
 
@@ -34,6 +38,7 @@ class Proxy:
         self.hearing = threading.Event()
         self.late = 0.0
         self.refused = 0
+        self.deletes = True
         self.committed: list[list[bytes]] = []
         self.plain: list[bytes] = []
         self._bundles: dict[int, list[bytes]] = {}
@@ -93,25 +98,35 @@ class Proxy:
         return handle != self._from_controller or self.hearing.wait()
 
     def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
-        version, kind, _, xid = HEADER.unpack_from(message)
+        kind = HEADER.unpack_from(message)[1]
         if kind == OFPT_FLOW_MOD:
             self.plain.append(message)
         if kind != OFPT_EXPERIMENTER:
             return message
-        if self.bundles:
-            self._follow_bundle(message)
+        if not self.bundles:
+            self._refuse(message, BAD_EXPERIMENTER, controller)
+            return b""
+        deletion = self._follow_bundle(message)
+        if deletion is None or self.deletes:
             return message
-        self.refused += 1
-        body = BAD_EXPERIMENTER + message[:64]
-        controller.sendall(HEADER.pack(version, OFPT_ERROR, HEADER.size + len(body), xid) + body)
+        self._refuse(deletion, EPERM, controller)
         return b""
 
-    def _follow_bundle(self, message: bytes) -> None:
+    def _refuse(self, message: bytes, why: bytes, controller: socket.socket) -> None:
+        self.refused += 1
+        version, _, _, xid = HEADER.unpack_from(message)
+        body = why + message[:64]
+        controller.sendall(HEADER.pack(version, OFPT_ERROR, HEADER.size + len(body), xid) + body)
+
+    def _follow_bundle(self, message: bytes) -> bytes | None:
+        """Take down what a bundle consists of; return a deletion in it when it is committed."""
         _, kind, bundle, step = BUNDLE.unpack_from(message, HEADER.size)
         if kind == BUNDLE_ADD:
             self._bundles.setdefault(bundle, []).append(message)
         elif kind == BUNDLE_CONTROL and step == COMMIT_REQUEST:
             self.committed.append(self._bundles.pop(bundle, []))
+            return next((each for each in self.committed[-1] if each[INNER + COMMAND] == DELETE_STRICT), None)
+        return None
 
     def _from_switch(self, message: bytes, switch: socket.socket) -> bytes:
         if self.late and HEADER.unpack_from(message)[1] == OFPT_MULTIPART_REPLY:

@@ -7,7 +7,7 @@ from controller.core import pipeline
 from controller.core.backends import RouteBackend
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import home_end, uplink_source
-from controller.core.flows import Flow, FlowKey
+from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import Entry
 from controller.core.reconciliation import Reconciliation
 from controller.core.switch_state import SwitchState
@@ -33,10 +33,10 @@ def uplink(care_of_address: bytes) -> Flow:
 
 
 class Bindings:
-    """What is desired: by home address where to, how, and until when."""
+    """What is desired: by home address where to, and how."""
 
     def __init__(self) -> None:
-        self.held: dict[Prefix, tuple[bytes, int, float | None]] = {}
+        self.held: dict[Prefix, tuple[bytes, int]] = {}
 
     def home_addresses(self) -> list[Prefix]:
         return list(self.held)
@@ -46,17 +46,17 @@ class Bindings:
 
     def unit_of(self, home_address: Prefix, now: float) -> Unit:
         if home_address not in self.held:
-            return Unit((), None, None)
-        care_of_address, backend, ends = self.held[home_address]
+            return Unit((), None)
+        care_of_address, backend = self.held[home_address]
         own, path = downlink(home_address, backend), uplink(care_of_address)
         shared = len(self.at(care_of_address)) > 1
-        return Unit([own], ends, path.key) if shared else Unit([own, path], ends, None)
+        return Unit([own], path.key) if shared else Unit([own, path], None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         care_of_address = uplink_source(key) or b""
         users = self.at(care_of_address)
-        entry = next((entry for entry in self.all_flows(now) if entry.flow.key == key), None)
-        return None if entry is None else SharedUplink(entry, users, None, users[0] if len(users) == 1 else None)
+        flow = next((flow for flow in self.all_flows(now) if flow.key == key), None)
+        return None if flow is None else SharedUplink(flow, users, None, users[0] if len(users) == 1 else None)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
         care_of_address, home_address = uplink_source(key), home_end(key)
@@ -71,14 +71,12 @@ class Bindings:
         held = self.held.get(home_end(key) or HOME_PREFIX)
         return [] if held is None else [uplink(held[0]).key]
 
-    def all_flows(self, now: float) -> Iterator[Entry]:
-        for home_address, (_, backend, ends) in self.held.items():
-            yield Entry(downlink(home_address, backend), ends)
+    def all_flows(self, now: float) -> Iterator[Flow]:
+        for home_address, (_, backend) in self.held.items():
+            yield downlink(home_address, backend)
         for care_of_address in CARE_OF_ADDRESSES:
-            users = [self.held[home_address][2] for home_address in self.at(care_of_address)]
-            if users:
-                last = None if None in users else max(ends for ends in users if ends is not None)
-                yield Entry(uplink(care_of_address), last)
+            if self.at(care_of_address):
+                yield uplink(care_of_address)
 
     def may_delete(self, key: FlowKey, now: float) -> bool:
         return True
@@ -122,7 +120,9 @@ def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
 def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
     """What a switch does."""
     if change.add:
-        assert 0 <= change.hard_timeout <= LONGEST_TIMEOUT
+        assert (1 <= change.hard_timeout <= LONGEST_TIMEOUT) == (change.flow.kind is Kind.GATE), (
+            "gates end, and only they"
+        )
         switch[change.flow.key] = Entry(change.flow, change.expires_at)
     else:
         switch.pop(change.flow.key, None)

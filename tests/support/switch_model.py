@@ -78,6 +78,8 @@ class Switch:
             if not self.evicts or not victims:
                 return False
             self.lose(self.chance.choice(victims), evicted=True)
+        is_gate = change.flow.kind is Kind.GATE
+        assert is_gate == (change.hard_timeout > 0) == (change.expires_at is not None), "gates end, and only they"
         self.flows[key] = Entry(change.flow, change.expires_at)
         return True
 

@@ -138,6 +138,7 @@ class World:
     def _apply(self, change: FlowChange) -> None:
         self.sent += 1
         if change.add:
+            assert (change.flow.kind is Kind.GATE) == (change.hard_timeout > 0), "gates end, and only they"
             self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
         else:
             self.switch.pop(change.flow.key, None)

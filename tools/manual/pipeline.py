@@ -34,7 +34,7 @@ changes or removes others. The last byte is the flow's kind:
 
 These flows were read by `ovs-ofctl -O OpenFlow13 --names dump-flows br0` from an Open vSwitch that serves one home
 agent, 2001:db8:99::1 with home prefix 2001:db8:99::/64, and one mobile node, 2001:db8:99::100 at care-of address
-2001:db8:2::2. Durations, timeouts and byte counts are left out. The tables are {
+2001:db8:2::2. Durations and byte counts are left out. Only gates have a timeout: the lease, here 60 s. The tables are {
     ", ".join(f"{number} {table.name}" for number, table in enumerate(TABLES))
 }.
 """

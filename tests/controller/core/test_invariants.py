@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import math
 import os
 import random
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
-from controller.core.flow_sets import guards_of, keeps_safe, keys_of, uplink_source
+from controller.core.flow_sets import guards_of, keeps_safe, keys_of, leads_to, uplink_source
 from controller.core.flows import FlowKey, Kind, Normal
 from controller.core.home_agents import Status
 from controller.core.installed import Entry
@@ -24,6 +25,7 @@ from controller.core.router import Router, Timing
 from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.urgency import Urgency
+from controller.core.withdrawals import ANSWERED_WITHIN
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
 from tests.support.switch_model import Answer, Coming, Switch
 
@@ -36,6 +38,8 @@ HOME_ADDRESSES = [
 ]
 CARE_OF_ADDRESSES = [parse_address(f"2001:db8:{link}::2") for link in (2, 3, 4)]
 DPID, LEASE = 1, 10
+# Seconds for which a flow may be reachable that has to go; of the `route` backend, the kernel's tunnel has its time.
+REACHABLE = LEASE + ANSWERED_WITHIN + 3.0 + 0.2
 TIMING = Timing(agent_lease=10.0, acknowledge_within=3.0, forget_after=600.0)
 PORTS = {"tx": 10, "rx": 11, "tin": 3}
 FLOW = FlowTunnelNames(
@@ -59,6 +63,8 @@ class Run:
         self.asked: dict[FlowKey, int] = {}
         self.log: list[str] = []
         self.rests = 0
+        # When each home address was last bound to each care-of address, by the end of its lifetime.
+        self.bound: dict[tuple[Prefix, bytes], float] = {}
         self.restart()
 
     @property
@@ -73,6 +79,15 @@ class Run:
         self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
         self.revision = 0
         self._connect()
+
+    def die(self) -> None:
+        """The controller dies, and is started again some time later: meanwhile lifetimes and leases end."""
+        while self.switch.coming:  # what it has sent arrives
+            self.switch.work()
+        self.switch.says.clear()
+        self.now += self.chance.choice((0.5, 3.0, 6.0, 9.0, 11.0))
+        self._end_gates()
+        self.restart()
 
     def reconnect(self) -> None:
         """The connection breaks, at any moment: the switch has or has not carried out what was on its way."""
@@ -185,10 +200,13 @@ class Run:
         # A switch that does not answer for long is taken for lost.
         waits = self.switch.coming or self.switch.says
         self.now += 0.1 if waits else self.chance.choice((0.1, 1.0, 3.0, 11.0))
+        self._end_gates()
+        self.offload.tick(self.now)
+
+    def _end_gates(self) -> None:
         for key, entry in list(self.switch.flows.items()):
             if entry.expires_at is not None and entry.expires_at <= self.now:
                 self.switch.lose(key)
-        self.offload.tick(self.now)
 
     def settle(self) -> None:
         """Everything on its way arrives, and nothing else happens meanwhile."""
@@ -210,16 +228,21 @@ class Run:
 
     STEPS: tuple[tuple[Callable[["Run"], None], int], ...] = (
         (send, 30), (work, 25), (hear, 30), (post, 12), (announce, 8), (agent, 8), (snapshot, 2), (deregister, 2),
-        (somebody_deletes, 2), (room, 2), (drain, 1), (pass_time, 6), (read, 2), (reconnect, 1), (restart, 1),
+        (somebody_deletes, 2), (room, 2), (drain, 1), (pass_time, 6), (read, 2), (reconnect, 1), (restart, 1), (die, 1),
         (settle, 3),
     )  # fmt: skip
 
     def step(self) -> None:
         (what,) = self.chance.choices([each for each, _ in self.STEPS], [weight for _, weight in self.STEPS])
         self.log.append(f"{self.now:.1f} {what.__name__}")
+        for each in self.offload.bindings:
+            self.bound[each.home_address, each.care_of_address] = self.now
         what(self)
+        for each in self.offload.bindings:
+            self.bound[each.home_address, each.care_of_address] = self.now
         self.past.append(self.where())
         opening = self.router.flows._settlement.opening
+        self.check_reach()
         self.asked = {gate: self.asked.get(gate, len(self.past) - 1) for gate in opening}
 
     # What must hold.
@@ -228,6 +251,17 @@ class Run:
         """Return the care-of address that a downlink flow's packets are sent to, None for nowhere."""
         assert entry.flow.serves is not None
         return entry.flow.values[1] if self.flow_backend else self.tunnels.get(entry.flow.serves)
+
+    def check_reach(self) -> None:
+        """While a gate stands it leads to no flow to where its binding has not been for as long as a deletion may take
+        and the lease: lifetimes bind, also when nobody is there to end the flows."""
+        for entry in self.switch.kinds(Kind.DOWNLINK):
+            assert entry.flow.serves is not None
+            where = self.leads_to(entry)
+            gates = [gate for gate in self.switch.kinds(Kind.GATE) if leads_to(gate.flow.key, entry.flow.key)]
+            if where is not None and gates:
+                gone = self.now - self.bound.get((entry.flow.serves, where), -math.inf)
+                assert gone <= REACHABLE, f"{entry.flow.serves} is reachable {gone:.1f} s after it left {where.hex()}"
 
     def check_fresh(self, gate: FlowKey, asked: int) -> None:
         """A gate opens onto no flow to where its binding has not been since the gate was asked for."""

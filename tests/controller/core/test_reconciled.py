@@ -2,6 +2,7 @@
 """Desired versus installed, with everything that may happen to a switch, in any order."""
 
 import copy
+import math
 from collections import deque
 
 from hypothesis import settings
@@ -11,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
 from controller.core.installed import Entry
-from controller.core.timeouts import refresh_matters
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 from tests.support.reconciliation import (
@@ -38,6 +38,7 @@ class Reconciled(RuleBasedStateMachine):
         self.switch: dict[FlowKey, Entry] = {}
         self.foreign: set[FlowKey] = set()
         self.under_way: deque[Batch] = deque()
+        self.ends: dict[Prefix, float] = {}  # of lifetimes
 
     @rule(
         home_address=st.sampled_from(HOME_ADDRESSES),
@@ -46,11 +47,11 @@ class Reconciled(RuleBasedStateMachine):
         urgency=st.sampled_from(Urgency),
     )
     def put(self, home_address: Prefix, care_of_address: bytes, lifetime: int | None, urgency: Urgency) -> None:
-        ends = None if lifetime is None else self.now + lifetime
+        self.ends[home_address] = math.inf if lifetime is None else self.now + lifetime
         before = self.bindings.held.get(home_address)
         backend = before[1] if before else 0
-        self.bindings.held[home_address] = (care_of_address, backend, ends)
-        if before is None or before[0] != care_of_address or refresh_matters(before[2], ends, self.now):
+        self.bindings.held[home_address] = (care_of_address, backend)
+        if before is None or before[0] != care_of_address:
             leaving = () if before is None else (downlink(home_address).key, uplink(before[0]).key)
             self.flows.touch(home_address, leaving, urgency)
             self.flows.touch(uplink(care_of_address).key, urgency=urgency)
@@ -63,8 +64,8 @@ class Reconciled(RuleBasedStateMachine):
 
     @rule(backend=st.integers(0, 1))
     def move_backend(self, backend: int) -> None:
-        for home_address, (care_of_address, _, ends) in self.bindings.held.items():
-            self.bindings.held[home_address] = (care_of_address, backend, ends)
+        for home_address, (care_of_address, _) in self.bindings.held.items():
+            self.bindings.held[home_address] = (care_of_address, backend)
         self.flows.recheck()
 
     @rule(seconds=st.floats(0.1, 100_000.0))
@@ -143,7 +144,7 @@ class Reconciled(RuleBasedStateMachine):
 
     @invariant()
     def settles(self) -> None:
-        """Once the switch takes everything, it has what is desired, no longer than desired, and peace returns."""
+        """Once the switch takes everything, it has what is desired and nothing else, and peace returns."""
         flows, switch = copy.deepcopy(self.flows), dict(self.switch)
         batches = copy.deepcopy(self.under_way)
         while (batch := batches.popleft() if batches else take(flows, self.now)) is not None:
@@ -151,7 +152,7 @@ class Reconciled(RuleBasedStateMachine):
             for change in batch.changes:
                 carry_out(switch, change)
         assert flows.settled
-        desired = {entry.flow.key: entry for entry in self.bindings.all_flows(self.now)}
+        desired = {flow.key: flow for flow in self.bindings.all_flows(self.now)}
         not_yet: set[FlowKey] = set()
         for care_of_address in CARE_OF_ADDRESSES:  # of who shares a care-of address, all flows stand or none
             users = self.bindings.at(care_of_address)
@@ -161,29 +162,16 @@ class Reconciled(RuleBasedStateMachine):
                     del desired[key]
                 if flows.rejections.forbids_deletion(uplink(care_of_address).key, self.now):
                     not_yet |= together  # the uplink flow goes first
-        for key, (flow, ends) in ((key, (entry.flow, entry.expires_at)) for key, entry in desired.items()):
-            if ends is not None and ends - self.now < 1:
-                continue
-            assert switch[key].flow == flow
-            if ends is None:
-                assert switch[key].expires_at is None
-            else:
-                installed_until = switch[key].expires_at
-                assert installed_until is not None
-                # The thousandth of what was left when it was looked at last: half of that is gone at the most.
-                assert installed_until <= ends + 2.2 + min(4.0, (ends - self.now) / 500)
-                assert installed_until > self.now
-        standing = {key for key, entry in switch.items() if entry.expires_at is None or entry.expires_at > self.now}
-        extra = standing - set(desired) - self.foreign - not_yet
+        for key, flow in desired.items():
+            assert switch[key] == Entry(flow, None)
+        extra = set(switch) - set(desired) - self.foreign - not_yet
         assert all(flows.rejections.forbids_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
 
     def _end_lifetimes(self) -> None:
-        for home_address, (_, _, ends) in list(self.bindings.held.items()):
-            if ends is not None and ends <= self.now:
+        """Nothing ends by itself in the switch: the flows of a binding go when it is removed."""
+        for home_address in list(self.bindings.held):
+            if self.ends[home_address] <= self.now:
                 self.remove(home_address)
-        self.switch = {
-            key: entry for key, entry in self.switch.items() if entry.expires_at is None or entry.expires_at > self.now
-        }
 
 
 Reconciled.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

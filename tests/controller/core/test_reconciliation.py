@@ -11,9 +11,10 @@ from controller.core import pipeline
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import Entry
-from controller.core.timeouts import hard_timeout, refresh_matters
+from controller.core.timeouts import hard_timeout
 from controller.core.urgency import Urgency
-from hoaflow.addresses import parse_address
+from controller.core.withdrawals import ANSWERED_WITHIN
+from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.reconciliation import (
     CARE_OF_ADDRESSES,
     HOME_ADDRESSES,
@@ -34,57 +35,35 @@ def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: f
     assert hard_timeout(now + lifetime, now) <= lifetime + 0.11
 
 
-def test_frequent_refreshes_cost_a_rewrite_at_half_of_what_is_left() -> None:
+def test_a_bindings_flow_has_no_timeout_and_is_never_sent_again() -> None:
     flows, bindings = reconciliation()
-    key, sent = HOME_ADDRESSES[0], 0
-    bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, 60.0)
-    flows.touch(key)
-    for second in range(0, 600, 3):
-        bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, second + 60.0)  # nobody is told
-        sent += len(apply(flows, float(second)))
-        assert flows.installed.has(downlink(), float(second))
-    assert 2 * 15 <= sent <= 2 * 30
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.touch(HOME_ADDRESSES[0])
+    assert [(change.hard_timeout, change.expires_at) for change in apply(flows, 0.0)] == [(0, None)] * 2
+    assert flows.next_due() is None
+    flows.touch(HOME_ADDRESSES[0])
+    assert apply(flows, 1e6) == []
+    assert flows.installed.has(downlink(), 1e6)
 
 
-@pytest.mark.parametrize(("lifetime", "sooner", "sent"), [(3600.0, 5.0, 0), (3600.0, 7.0, 2), (60.0, 3.0, 2)])
-def test_an_end_that_moves_as_reports_take_time_costs_no_flow(lifetime: float, sooner: float, sent: int) -> None:
+def test_a_flow_of_an_earlier_version_that_ends_by_itself_is_replaced_in_place() -> None:
     flows, bindings = reconciliation()
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0, lifetime)
-    flows.touch(HOME_ADDRESSES[0])
-    apply(flows, 0.0)
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0, lifetime - sooner)
-    assert refresh_matters(lifetime, lifetime - sooner, 0.0) is bool(sent)
-    flows.touch(HOME_ADDRESSES[0])
-    assert len(apply(flows, 0.0)) == sent
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.forget_installed()
+    load(flows, [Entry(downlink(), 60.0), Entry(uplink(CARE_OF_ADDRESSES[0]), None)], [], 0.0)
+    assert [(change.flow, change.add, change.hard_timeout) for change in apply(flows, 0.0)] == [(downlink(), True, 0)]
+    assert apply(flows, 0.0) == []
+    assert flows.installed.has(downlink(), 61.0)
 
 
 def test_flows_of_a_kind_come_together() -> None:
     flows, bindings = reconciliation()
     for home_address, care_of_address in zip(HOME_ADDRESSES, CARE_OF_ADDRESSES, strict=False):
-        bindings.held[home_address] = (care_of_address, 0, 60.0)
+        bindings.held[home_address] = (care_of_address, 0)
         flows.touch(home_address)
     batch = take(flows, 0.0)
     assert batch is not None
     assert [change.flow.kind for change in batch.changes] == [Kind.UPLINK] * 2 + [Kind.DOWNLINK] * 2
-
-
-@given(st.integers(6, 900), st.data())
-def test_a_flow_stands_as_long_as_its_binding_is_refreshed_in_time(lifetime: int, data: st.DataObject) -> None:
-    flows, bindings = reconciliation()
-    key, now, ends = HOME_ADDRESSES[0], 0.0, 0.0
-    for _ in range(10):
-        before, ends = ends, now + lifetime
-        bindings.held[key] = (CARE_OF_ADDRESSES[0], 0, ends)
-        if before == 0.0 or refresh_matters(before, ends, now):
-            flows.touch(key)
-        apply(flows, now)
-        until = now + data.draw(st.floats(0.5, lifetime - 3.0))
-        while (due := flows.next_due()) is not None and due < until:
-            now = due
-            assert flows.installed.has(downlink(), now - 0.01)
-            apply(flows, now)
-        now = until
-        assert flows.installed.has(downlink(), now)
 
 
 def test_gates_are_renewed_each_time() -> None:
@@ -95,18 +74,80 @@ def test_gates_are_renewed_each_time() -> None:
         assert [change.hard_timeout for change in apply(flows, float(second))] == [10]
 
 
-def test_lifetimes_longer_than_openflow_can_count_are_kept_alive() -> None:
-    flows, now = reconciliation()[0], 0.0
-    flows.require(downlink(), 262_140.0)
-    apply(flows, now)
-    while now < 190_000:
-        due = flows.next_due()
-        assert due is not None
-        assert due > now
-        now = due
-        apply(flows, now)
-        assert apply(flows, now) == []
-        assert flows.is_active(downlink().key, now)
+def test_a_gate_is_not_renewed_while_the_switch_refuses_to_delete_what_it_leads_to() -> None:
+    flows, bindings = reconciliation()
+    gate, other = pipeline.downlink_gate(HOME_PREFIX), pipeline.downlink_gate(parse_prefix("2001:db8:98::/64"))
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.touch(HOME_ADDRESSES[0])
+    flows.require(gate, 10.0)
+    flows.require(other, 10.0)
+    apply(flows, 0.0)
+    del bindings.held[HOME_ADDRESSES[0]]
+    flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
+    batch = take(flows, 1.0)
+    assert batch is not None
+    refused = {place: "refused" for place, change in enumerate(batch.changes) if change.flow == downlink()}
+    flows.refuse(batch, refused, True, 1.0)
+    flows.require(gate, 11.5)
+    flows.require(other, 11.5)
+    assert [change.flow for change in apply(flows, 1.5)] == [other]
+    assert [change.flow for change in apply(flows, 3.0)] == [downlink()], "the deletion is tried again, and done"
+    flows.require(gate, 13.0)
+    assert [change.flow for change in apply(flows, 3.0)] == [gate]
+
+
+def test_a_gate_is_not_renewed_while_a_deletion_is_unanswered_for_long() -> None:
+    flows, bindings = reconciliation()
+    gate = pipeline.downlink_gate(HOME_PREFIX)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.touch(HOME_ADDRESSES[0])
+    flows.require(gate, 10.0)
+    apply(flows, 0.0)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[1], 0)  # a handover replaces its flow
+    flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
+    handover = take(flows, 1.0)
+    assert handover is not None
+    for second in (2.0, 3.0):
+        flows.require(gate, second + 10)
+        assert [change.flow for change in apply(flows, second)] == [gate]
+    for second in (1.0 + ANSWERED_WITHIN, 9.0):
+        flows.require(gate, second + 10)
+        assert apply(flows, second) == []
+    flows.confirm(handover, 9.5)
+    flows.require(gate, 19.5)
+    assert [change.flow for change in apply(flows, 9.5)] == [gate]
+
+
+def test_a_flow_that_is_desired_again_holds_up_no_gate() -> None:
+    flows, bindings = reconciliation()
+    gate = pipeline.downlink_gate(HOME_PREFIX)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.touch(HOME_ADDRESSES[0])
+    flows.require(gate, 10.0)
+    apply(flows, 0.0)
+    for care_of_address in reversed(CARE_OF_ADDRESSES):  # away and back before anything is sent
+        (former, _), present = bindings.held[HOME_ADDRESSES[0]], (care_of_address, 0)
+        bindings.held[HOME_ADDRESSES[0]] = present
+        flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(former).key))
+    assert apply(flows, 1.0) == []
+    flows.require(gate, 19.0)
+    assert [change.flow for change in apply(flows, 9.0)] == [gate]
+
+
+def test_a_gate_of_an_earlier_life_is_renewed_only_after_what_has_ended_meanwhile_is_gone() -> None:
+    gate, ended = pipeline.downlink_gate(HOME_PREFIX), downlink(HOME_ADDRESSES[1])
+    flows, bindings = reconciliation()
+    flows.require(gate, 12.0)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    standing = [downlink(), uplink(CARE_OF_ADDRESSES[0]), ended]
+    flows.forget_installed()
+    load(flows, [Entry(gate, 5.0), *(Entry(flow, None) for flow in standing)], [], 2.0)
+    batch = take(flows, 2.0)
+    assert batch is not None
+    assert [(change.flow, change.add) for change in batch.changes] == [(ended, False)]
+    assert take(flows, 2.0) is None
+    flows.confirm(batch, 2.0)
+    assert [(change.flow, change.expires_at) for change in apply(flows, 2.0)] == [(gate, 12.0)]
 
 
 def test_gates_close_first_and_open_last() -> None:
@@ -125,7 +166,7 @@ def test_gates_close_first_and_open_last() -> None:
 def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
     flows, bindings = reconciliation()
     gate = pipeline.downlink_gate(HOME_PREFIX)
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0, None)
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
     flows.touch(HOME_ADDRESSES[0])
     flows.require(gate, 10.0)
     batch = take(flows, 0.0)
@@ -142,7 +183,7 @@ def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
 
     def move(number: int) -> Batch:
         home_address = HOME_ADDRESSES[number % 5]
-        bindings.held[home_address] = (parse_address(f"2001:db8:{number:x}::2"), 0, None)
+        bindings.held[home_address] = (parse_address(f"2001:db8:{number:x}::2"), 0)
         flows.touch(home_address)
         batch = flows.take_urgent(0.0, 4)
         assert batch is not None
@@ -166,7 +207,7 @@ def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None
 
     def move(care_of_address: bytes) -> None:
         former = bindings.held.get(home_address)
-        bindings.held[home_address] = (care_of_address, 0, None)
+        bindings.held[home_address] = (care_of_address, 0)
         flows.touch(home_address, () if former is None else (uplink(former[0]).key,))
 
     first, *others = [parse_address(f"2001:db8:{link:x}::2") for link in range(2, 100)]
@@ -187,13 +228,13 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
     flows, bindings = reconciliation()
     leaving, coming = (downlink(home_address) for home_address in HOME_ADDRESSES[:2])
     care_of_address = parse_address("2001:db8:2::2")
-    bindings.held[HOME_ADDRESSES[0]] = (care_of_address, 0, None)
+    bindings.held[HOME_ADDRESSES[0]] = (care_of_address, 0)
     flows.touch(HOME_ADDRESSES[0])
     switch: dict[FlowKey, Entry] = {}
     for change in apply(flows, 0.0):
         carry_out(switch, change)
     del bindings.held[HOME_ADDRESSES[0]]
-    bindings.held[HOME_ADDRESSES[1]] = (care_of_address, 0, None)
+    bindings.held[HOME_ADDRESSES[1]] = (care_of_address, 0)
     flows.touch(HOME_ADDRESSES[0], (leaving.key,))
     flows.touch(HOME_ADDRESSES[1])
     batch = take(flows, 0.0)
@@ -216,7 +257,7 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
 
 def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> None:
     flows, bindings = reconciliation()
-    bindings.held[HOME_ADDRESSES[0]] = (parse_address("2001:db8:2::2"), 0, None)
+    bindings.held[HOME_ADDRESSES[0]] = (parse_address("2001:db8:2::2"), 0)
     flows.touch(HOME_ADDRESSES[0])
     sent = apply(flows, 0.0)
     load(flows, [Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
@@ -230,7 +271,7 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
 def test_urgent_changes_overtake_the_others() -> None:
     flows, bindings = reconciliation()
     for number, home_address in enumerate(HOME_ADDRESSES):
-        bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0, None)
+        bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0)
         flows.touch(home_address, urgency=Urgency.ROUTINE)
     flows.touch(HOME_ADDRESSES[-1])
     batch = flows.take_urgent(0.0, limit=1)
@@ -267,7 +308,7 @@ def test_who_waited_for_another_at_its_care_of_address_is_brought_when_that_is_g
     other, home_address = HOME_ADDRESSES[:2]
     load(flows, (), [downlink(other).key], 0.0)  # somebody else has a flow there
     for each in (other, home_address):
-        bindings.held[each] = (CARE_OF_ADDRESSES[0], 0, None)
+        bindings.held[each] = (CARE_OF_ADDRESSES[0], 0)
         flows.touch(each)
     path = uplink(CARE_OF_ADDRESSES[0])
     apply(flows, 0.0)
@@ -281,10 +322,10 @@ def test_who_waited_for_another_at_its_care_of_address_is_brought_when_that_is_g
 def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:
     flows, bindings = reconciliation()
     home_address = HOME_ADDRESSES[0]
-    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 0, None)
+    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 0)
     flows.touch(home_address)
     apply(flows, 0.0)
-    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 1, None)
+    bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 1)
     flows.touch(home_address)
     batch = take(flows, 0.0)
     assert batch is not None

@@ -113,12 +113,6 @@ def test_a_deregistration_ends_the_detour_around_the_home_agent(bench: Bench) ->
     assert bench.controller.call("GET", f"/v1/bindings/{HOME_ADDRESS}").status == 404
 
 
-def test_a_lifetime_ends_in_the_switch_itself(bench: Bench) -> None:
-    bench.post(sequence=2, lifetime=2)
-    bench.controller.kill()
-    wait_for("the binding's flows are gone", lambda: not any(MAC in flow for flow in bench.flows()))
-
-
 def test_every_flow_of_ours_is_known_again_when_it_is_read_back(bench: Bench) -> None:
     listed = bench.controller.get("/v1/routers/1/flows")["flows"]
     assert len(listed) == sum("cookie=0x686f6166" in flow for flow in bench.flows())
