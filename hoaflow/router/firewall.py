@@ -33,7 +33,7 @@ LOG = Log("router")
 TIMEOUT = 3.0  # seconds
 AGAIN = 0.2  # seconds between packets: the first may come before the trace is listened to
 LOOK = 30.0  # seconds between tries while the rules stay
-ALLOW = 'let through what comes from hfk-*, e.g. nft insert rule inet filter forward iifname "hfk-*" accept'
+ALLOW = 'accept packets from hfk-*, for example: nft insert rule inet filter forward iifname "hfk-*" accept'
 TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
 HEADERS = 14 + 40  # octets, Ethernet's and IPv6's
 

@@ -107,7 +107,7 @@ class Ovsdb:
             ["--columns=_uuid,name,external_ids", "list", "Port"],
         )
         if not bridges:
-            raise NoBridge(f"there is no bridge {name} (ovs-vsctl list-br shows those that there are)")
+            raise NoBridge(f"there is no bridge {name} (`ovs-vsctl list-br` lists the bridges)")
         (row,) = bridges
         endpoints = {
             port["name"]: EndpointRecord.read(port["name"], facts)

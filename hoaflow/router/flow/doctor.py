@@ -50,7 +50,7 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     try:
         bridge = ovsdb.bridge(bridge_name)
     except RouterError as error:
-        yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, and name one of `ovs-vsctl list-br`")
+        yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, or name a bridge of `ovs-vsctl list-br`")
         return
     flow = record.FlowPorts(ovsdb).record(bridge_name)
     # What the flow backend needs fails a host only if it is to have it, and is no matter where the other one is.
@@ -73,11 +73,11 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
     if kind == "system":
         return Finding("datapath", OK, "the kernel's (system)")
     if bridge.endpoints:
-        return Finding("datapath", OK, f"{kind}, which the route backend can do with")
+        return Finding("datapath", OK, f"{kind}, which the route backend supports")
     return Finding(
         "datapath",
         FAILED if flow else WARNING,
-        f"{kind}: good for the route backend only",
+        f"{kind}, which only the route backend supports",
         f"for the flow backend: ovs-vsctl set bridge {bridge.name} datapath_type=system",
     )
 
@@ -134,7 +134,7 @@ def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
             yield Finding(f"endpoint for {endpoint.home_agent}", FAILED, what, remedy)
         if not endpoint.problems:
             yield Finding(
-                f"endpoint for {endpoint.home_agent}", OK, f"{endpoint.routes} routes, {endpoint.pairs} pairs"
+                f"endpoint for {endpoint.home_agent}", OK, f"routes: {endpoint.routes}, pairs: {endpoint.pairs}"
             )
     for record_ in ovsdb.bridge(bridge).endpoints:
         yield _firewall(Endpoint(bridge, record_.home_agent, record_.kernel_namespace or None))
@@ -186,7 +186,7 @@ def verdict(found: list[Finding], bridge: str | None) -> str:
     """What all findings come to, and what to do next."""
     failed, warnings = (sum(finding.result == result for finding in found) for result in (FAILED, WARNING))
     if failed:
-        told = f"{failed} of {len(found)} checks failed: do what stands below each, then run the doctor again"
+        told = f"{failed} of {len(found)} checks failed: follow the hint below each, then run the doctor again"
         other = "hoaflow-router setup --bridge BRIDGE --backend route --home-agent ADDRESS"
         return told if bridge else f"{told}, or take the other backend: {other}"
     if bridge is None:

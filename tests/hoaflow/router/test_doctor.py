@@ -35,7 +35,7 @@ def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]
     [
         ((OK, OK), "br0", r"br0 can take traffic off its home agents\. Next, .*run --bridge br0 --controller URL"),
         ((OK, WARNING), "br0", r"br0 can take traffic off its home agents, with 1 warning\. Next, "),
-        ((OK, FAILED), "br0", r"1 of 2 checks failed: do what stands below .* doctor again"),
+        ((OK, FAILED), "br0", r"1 of 2 checks failed: follow the hint below .* doctor again"),
         ((OK, OK), None, r"can run the flow backend\. Next: hoaflow-router setup --bridge BRIDGE"),
         ((FAILED, FAILED), None, r"2 of 2 checks failed: (?s:.*)setup --bridge BRIDGE --backend route --home-agent"),
     ],
