@@ -17,7 +17,7 @@ from ha_bridge.terminal import AnswerReader, UnreadableAnswer, is_unknown_comman
 from hoaflow.errors import HoaflowError
 
 CHUNK = 1 << 18
-ASK_AGAIN = 3  # the first command after the home agent's start may come back as unknown
+ASK_AGAIN = 3  # times: the first command after the home agent's start may be answered as unknown
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
@@ -26,7 +26,7 @@ class ConsoleError(HoaflowError):
 
 
 class ConsoleRefused(ConsoleError):
-    """Nobody listens: the home agent's process is not there."""
+    """Nobody listens: the home agent's process is gone."""
 
 
 class ConsoleUnreadable(ConsoleError):
@@ -50,11 +50,10 @@ class Console:
             return _read(dialogue)
 
     def add(self, entries: list[CacheEntry]) -> tuple[list[str], dict[str, Refusal]]:
-        """Add entries to the binding cache, each for the lifetime it has `left`.
+        """Add entries to the binding cache, each for the lifetime in `left`; return those added and those refused.
 
-        Returns the home addresses added, and those refused with the reason. If nothing has been added when the first
-        entry is refused for the time being, the others are not tried. Raises the errors of `read`, possibly with some
-        entries added.
+        If the first entry is refused for a reason that may pass, the others are not tried. Raises the errors of `read`,
+        possibly with some entries added.
         """
         added: list[str] = []
         refused: dict[str, Refusal] = {}
@@ -70,7 +69,7 @@ class Console:
         return added, refused
 
     def sockets(self) -> frozenset[int]:
-        """Return the inodes of the terminal's listening sockets, as far as they are visible from here."""
+        """Return the inodes of the terminal's listening sockets, as far as this process sees them."""
         return terminal_sockets(*self._address)
 
     @property
@@ -82,8 +81,8 @@ class Console:
         try:
             with socket.create_connection(self._address, timeout=self._silence) as connection:
                 dialogue = _Dialogue(connection, time.monotonic() + self._whole)
-                # Plain output is shorter; where the terminal does not know the words, the other form is understood,
-                # too.
+                # Plain output is shorter. A terminal that does not know the words gives the other form, which is
+                # understood too.
                 for command in ("fancy no", "prompt no"):
                     answer = dialogue.ask(command) or dialogue.answer()
                     if answer.strip() != b"no" and not is_unknown_command(answer):
@@ -127,7 +126,7 @@ class _Dialogue:
         return answer
 
     def quit(self) -> None:
-        """Say goodbye and wait for the terminal to hang up: until then it is busy for the next client."""
+        """Send `quit` and wait for the terminal to hang up: until then it is busy for the next client."""
         self._connection.sendall(b"quit\n")
         self._connection.settimeout(FAREWELL)
         try:
@@ -135,4 +134,4 @@ class _Dialogue:
                 if time.monotonic() > self._deadline:
                     return
         except OSError:
-            return  # the cache has been read; closing our end frees the terminal as well
+            return  # the cache has been read; closing this end frees the terminal as well

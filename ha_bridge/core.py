@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide what the bridge does next, from what its source shows and the controller answers. Pure.
+"""Decide what the bridge does next, from its source's readings and the controller's answers. Pure.
 
 Input comes through the methods. `next` returns the commands that are due, at most one at a time for each of the three
 workers (source, lease, bindings); each command's outcome comes back through a method. Times are seconds of one
@@ -8,11 +8,10 @@ monotonic clock.
 The lease keeps traffic off the home agent. It is renewed only while the controller's bindings can be trusted:
 
 - The home agent answers: the lease is renewed, `up`.
-- Its process is certainly gone (nobody listens): the lease is renewed, `ha-down`; bindings are frozen and nothing else
-  is sent. If the source knows no lifetimes, nothing would end frozen bindings: this holds for `WITHOUT_LIFETIME` at
-  most.
-- It listens but does not answer (an operator's session, a hang), and the bridge sees the kernel: without a change
-  there, the lease is renewed. After a change, only what the kernel confirms is kept; the rest is withheld.
+- Its process is certainly gone (nobody listens): the lease is renewed, `ha-down`. Bindings are frozen, and nothing else
+  is sent. Without lifetimes nothing would end frozen bindings, so the lease is renewed for `WITHOUT_LIFETIME` only.
+- It listens but does not answer (an operator's session, a hang), and the bridge sees the kernel: the lease is renewed.
+  After a change in the kernel, bindings that the kernel does not confirm are withheld.
 - It listens but does not answer, and the bridge does not see the kernel: the lease is renewed until the next reading is
   overdue by the length of the lease. Then the gates close within another lease, and traffic takes the home agent's
   path.
@@ -25,20 +24,20 @@ from dataclasses import dataclass
 
 from ha_bridge import statistics
 from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
-from ha_bridge.ledger import Ledger, Report
-from ha_bridge.memory import WITHOUT_LIFETIME
+from ha_bridge.frozen import WITHOUT_LIFETIME
 from ha_bridge.model import Reading, ReadingFailed
+from ha_bridge.reconciliation import Reconciliation, Report
 from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule
 from ha_bridge.statistics import Condition, Statistics
 from hoaflow.backoff import Backoff
 
 BATCH = 1000  # bindings in one POST
-DOUBT = "in doubt: the kernel has changed it since the terminal showed it last, and the terminal does not answer"
+UNCONFIRMED = "in doubt: the kernel has changed it since the terminal showed it last, and the terminal does not answer"
 UP, DOWN = "up", "ha-down"
 READ_RETRY = 0.25, 1.0  # first and longest wait (seconds) before an unanswering source is asked again
 ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval
 SEND_RETRY = 0.25, 5.0
-FOLLOWING = 0.5  # seconds after which the last of the readings that follow a change has begun
+FOLLOWING = 0.5  # seconds by which the last reading that follows a change may begin late
 
 Log = Callable[..., None]
 
@@ -63,7 +62,7 @@ class Core:
     """
 
     def __init__(self, settings: Settings, log: Log, rng: random.Random) -> None:
-        self.ledger = Ledger()
+        self.bindings = Reconciliation()
         self._settings = settings
         self._log = log
         self._reads = ReadSchedule(settings.poll, Backoff(*READ_RETRY, rng))
@@ -102,7 +101,7 @@ class Core:
         self._reads.finish(now, isinstance(reading, Reading))
         if isinstance(reading, ReadingFailed):
             self.statistics.readings[statistics.DOWN if reading.down else statistics.UNREADABLE] += 1
-            self._not_read(reading, now)
+            self._take_failure(reading, now)
             return
         self.statistics.readings[statistics.OK] += 1
         self._seen = reading.started
@@ -112,11 +111,11 @@ class Core:
             self._unreadable = False
             self._log(logging.INFO, "source-readable")
         if self._status != UP:
-            self._turn(UP, now, "the home agent answers")
+            self._set_status(UP, now, "the home agent answers")
             self._snapshot_due = True
-        self.ledger.observe(reading.bindings, now, detected)
-        self._touched(now)
-        if self.ledger.take_stale(now):
+        self.bindings.observe(reading.bindings, now, detected)
+        self._bindings_changed(now)
+        if self.bindings.release_stale(now):
             self._snapshot_due = True
         withheld = {each.home_address: each.withheld for each in reading.bindings if each.withheld is not None}
         for home, reason in withheld.items():
@@ -125,38 +124,38 @@ class Core:
         self._withheld = withheld
 
     def _first_sign(self, started: float) -> float:
-        """Return when the change first showed that a reading begun at `started` found.
+        """Return the time of the first sign of a change that is found by a reading begun at `started`.
 
-        That is the kernel's event that led to the reading, possibly some readings ago, else `started` itself.
+        It is that of the kernel's event that led to the reading, possibly some readings ago, else `started` itself.
         """
         if self._unread is not None and self._unread <= started:
             return self._unread
         return self._changed if 0 <= started - self._changed <= FOLLOW_UPS[-1] + FOLLOWING else started
 
-    def _not_read(self, failed: ReadingFailed, now: float) -> None:
+    def _take_failure(self, failed: ReadingFailed, now: float) -> None:
         if failed.down:
             if self._status != DOWN:
                 self._down_since = now
-                self._turn(DOWN, now, failed.detail)
+                self._set_status(DOWN, now, failed.detail)
             return
         if not self._unreadable:
             self._unreadable = True
             self._log(logging.WARNING, "source-unreadable", reason=failed.detail)
         if self._status == UP and failed.confirmed is not None and self._unread is not None:
-            for home in self.ledger.doubt(failed.confirmed, DOUBT):
-                self._log(logging.WARNING, "binding-doubted", home_address=home, reason=DOUBT)
-            self._touched(now)
+            for home in self.bindings.withhold_unconfirmed(failed.confirmed, UNCONFIRMED):
+                self._log(logging.WARNING, "binding-doubted", home_address=home, reason=UNCONFIRMED)
+            self._bindings_changed(now)
             if failed.started >= self._changed:
                 self._unread = None
 
-    def _turn(self, status: str, now: float, reason: str) -> None:
+    def _set_status(self, status: str, now: float, reason: str) -> None:
         self._log(logging.WARNING if status == DOWN else logging.INFO, status, reason=reason)
         self._status = status
         self._announced = None
         self._announce_at = now
         self._announce_retry.succeeded()
 
-    # What the controller says
+    # Outcomes of requests to the controller
 
     def announced(self, command: Announce, outcome: Announced | Failed, now: float) -> None:
         """Take the outcome of an announcement."""
@@ -193,29 +192,29 @@ class Core:
             return
         self._send_retry.succeeded()
         for report, verdict in zip(command.reports, outcome, strict=True):
-            self._judge(report, verdict, command.started, now)
-        self._touched(now)
+            self._take_verdict(report, verdict, command.started, now)
+        self._bindings_changed(now)
 
-    def _judge(self, report: Report, verdict: Verdict, sent: float, now: float) -> None:
+    def _take_verdict(self, report: Report, verdict: Verdict, sent: float, now: float) -> None:
         fields = {"home_address": report.home_address, "care_of_address": report.care_of_address}
-        if report.binding is not None and report.binding.sequence is not None:
-            fields["sequence"] = str(report.binding.sequence)
-        if report.binding is not None and report.binding.withheld is not None:
-            fields["withheld"] = report.binding.withheld
+        if report.registration is not None and report.registration.sequence is not None:
+            fields["sequence"] = str(report.registration.sequence)
+        if report.registration is not None and report.registration.withheld is not None:
+            fields["withheld"] = report.registration.withheld
         self.statistics.reports[_VERDICTS.get(verdict.status, statistics.FAILED)] += 1
         if verdict.status in (200, 201):
-            self.ledger.acknowledged(report, sent)
-            event = "binding-removed" if report.binding is None else "binding-sent"
+            self.bindings.confirm(report, sent)
+            event = "binding-removed" if report.registration is None else "binding-sent"
             took = round((now - sent) * 1000, 1)
             self._log(logging.INFO, event, **fields, status=verdict.status, request_ms=took)
         elif verdict.home_agent_unknown:
             self._send_failed(Failed(verdict.errors, reached=True, unknown=True), now)
         elif verdict.status == 409:
             self._log(logging.WARNING, "binding-stale", **fields, status=409)
-            self.ledger.found_stale(report)
+            self.bindings.set_stale(report)
             self._reads.ask()
         elif verdict.status in (403, 422):
-            if self.ledger.refused(report):
+            if self.bindings.refuse(report):
                 self._log(logging.ERROR, "binding-refused", **fields, status=verdict.status, errors=verdict.errors)
         else:
             self._send_failed(Failed(f"status {verdict.status}: {verdict.errors}", reached=True), now)
@@ -229,8 +228,7 @@ class Core:
             return
         self._send_retry.succeeded()
         self._snapshot_due, self._snapshot_done = False, now
-        news = self.ledger.replaced(command.reports, set(outcome.refused), command.started)
-        for report in news:
+        for report in self.bindings.confirm_snapshot(command.reports, set(outcome.refused), command.started):
             self._log(
                 logging.ERROR,
                 "binding-refused",
@@ -238,13 +236,13 @@ class Core:
                 care_of_address=report.care_of_address,
                 errors=outcome.refused[report.home_address],
             )
-        self._touched(now)
+        self._bindings_changed(now)
         took = round((now - command.started) * 1000, 1)
         counts = dict(outcome.counts) | {"refused": len(outcome.refused)}
         self._log(logging.INFO, "snapshot-sent", bindings=len(command.reports), **counts, request_ms=took)
 
     def _send_failed(self, failed: Failed, now: float) -> None:
-        # Whether it was applied is not known, so only a snapshot puts it right.
+        # The controller may or may not have applied it, so only a snapshot repairs that.
         self._snapshot_due = True
         self._send_at = now + max(self._send_retry.failed(), failed.retry_after)
         if failed.unknown:
@@ -267,13 +265,12 @@ class Core:
             self._failing_how = event
             self._log(logging.ERROR if failed.reached else logging.WARNING, event, reason=failed.detail)
 
-    def _touched(self, now: float) -> None:
-        # Going through all bindings costs: once for each thing that happened, not each time the loop wakes
-        # up.
+    def _bindings_changed(self, now: float) -> None:
+        # Going through all bindings is dear: it is done once after each change, not each time the loop wakes up.
         self._dirty = True
-        self._expiry = self.ledger.next_expiry(now)
+        self._expiry = self.bindings.next_expiry(now)
 
-    # What is
+    # State
 
     def condition(self, now: float) -> Condition:
         """Return the bridge's condition. May be called from any thread."""
@@ -283,11 +280,11 @@ class Core:
             readable=self._status == UP and not self._unreadable,
             lease_suspended=self._suspended,
             since_change=None if self._changed == float("-inf") else now - self._changed,
-            registered=len(self.ledger.wanted),
-            told=len(self.ledger.told),
-            unsent=self.ledger.unsent(),
-            withheld=self.ledger.count_withheld(),
-            frozen=self.ledger.count_frozen(),
+            registered=len(self.bindings.desired),
+            accepted=len(self.bindings.actual),
+            differences=self.bindings.count_differences(),
+            withheld=self.bindings.count_withheld(),
+            frozen=self.bindings.count_frozen(),
         )
 
     def _count_request(self, request: str, outcome: object) -> None:
@@ -296,12 +293,12 @@ class Core:
             result = statistics.REFUSED if outcome.reached else statistics.UNREACHABLE
         self.statistics.requests[request, result] += 1
 
-    # What is to be done
+    # Commands
 
     def next(self, now: float) -> list[Command]:
         """Return the commands that are due.
 
-        The outcome of each must be given back before a command of its kind is returned again.
+        No further command goes to a worker before the outcome of its last one has been given back.
         """
         commands: list[Command] = []
         if not self._reads.reading and self._reads.due(self._expiry) <= now:
@@ -318,26 +315,26 @@ class Core:
         return commands
 
     def wait(self, now: float) -> float:
-        """Return the seconds from `now` until something is due, unless something happens before."""
+        """Return the seconds from `now` until a command may be due, unless input comes before."""
         ends = [now + 1.0, self._announce_at, self._send_at]
         if not self._reads.reading:
             ends.append(self._reads.due(self._expiry))
-        # What lies in the past has been started, or waits for something else to happen.
+        # Anything in the past has been started, or awaits input.
         return min(end for end in ends if end > now) - now
 
     def _to_send(self, now: float) -> Send | Snapshot | None:
         if self._status != UP or self._announced != UP:
             return None
         if self._snapshot_due or now - self._snapshot_done >= self._settings.snapshot:
-            return Snapshot(self.ledger.snapshot(now), now)
+            return Snapshot(self.bindings.snapshot(now), now)
         if not self._dirty:
             return None
         self._dirty = False
-        reports = self.ledger.changes(now)[:BATCH]
+        reports = self.bindings.difference(now)[:BATCH]
         return Send(reports, now) if reports else None
 
     def _may_renew(self, now: float) -> bool:
-        reason = self._doubt(now)
+        reason = self._suspension_reason(now)
         if reason and not self._suspended:
             self._log(logging.ERROR, "lease-suspended", reason=reason)
         elif self._suspended and not reason:
@@ -347,10 +344,11 @@ class Core:
         self._suspended = bool(reason)
         return not reason
 
-    def _doubt(self, now: float) -> str:
+    def _suspension_reason(self, now: float) -> str:
+        """Return why the lease must not be renewed; empty if it may be."""
         if self._status == DOWN:
-            unbound = any(held.expires is None for held in self.ledger.told.values())
-            if unbound and now - self._down_since > WITHOUT_LIFETIME:
+            endless = any(registration.expires is None for registration in self.bindings.actual.values())
+            if endless and now - self._down_since > WITHOUT_LIFETIME:
                 return "the home agent is down, and without lifetimes nothing else ends its bindings"
         elif self._status == UP and not self._settings.kernel:
             if now - self._seen > self._reads.interval + self._settings.lease:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the bridge: one loop that owns the core, and a thread for each task that may block.
 
-The lease has a thread and a connection of its own, so that neither a slow terminal nor a long snapshot delays it.
+The lease has a thread and a connection of its own, so neither a slow terminal nor a long snapshot delays it.
 """
 
 import queue
@@ -19,7 +19,7 @@ from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.sources import Source
 from hoaflow.logs import Log
 
-FAREWELL = 1.0  # seconds that a request under way is given at the end
+FAREWELL = 1.0  # seconds for a request under way when the bridge stops
 
 Event = Callable[[float], None]
 
@@ -45,15 +45,15 @@ class Daemon:
         self._crash: BaseException | None = None
 
     def changed(self) -> None:
-        """Pass on that the kernel changed something relevant. May be called from any thread."""
+        """Tell the core that the kernel changed something relevant. May be called from any thread."""
         self._events.put(self._on_change)
 
     def stop(self) -> None:
-        """End `run`, withdrawing nothing. May be called from any thread and from a signal handler."""
+        """End `run` without withdrawing anything. May be called from any thread and from a signal handler."""
         self._events.put(None)
 
     def follow(self, watch: Callable[[], None]) -> None:
-        """Run `watch`, which never returns, in a thread; its failure ends the bridge."""
+        """Run `watch`, which never returns, in a thread; a failure of it ends the bridge."""
         _Worker("kernel", lambda _command: watch(), self._crashed).submit(None)
 
     def stop_on_signals(self) -> None:
@@ -66,7 +66,7 @@ class Daemon:
             signal.signal(number, handler)
 
     def run(self) -> None:
-        """Keep the controller in step until told to stop. Raises whatever a thread failed with."""
+        """Keep the controller in step until `stop` or a signal. Raises any error that a thread failed with."""
         while True:
             now = time.monotonic()
             for command in self._core.next(now):
@@ -83,7 +83,7 @@ class Daemon:
             raise self._crash
         for worker in self._workers.values():
             worker.finish(FAREWELL)
-        LOG.info("stopped", bindings=len(self._core.ledger.told))
+        LOG.info("stopped", bindings=len(self._core.bindings.actual))
 
     def _on_change(self, now: float) -> None:
         LOG.debug("kernel-change")
@@ -132,7 +132,7 @@ class _Worker:
             while (command := self._commands.get()) is not _END:
                 self._do(command)
         except Exception as error:
-            # To the main thread, which ends the process: half a bridge must not go on renewing the lease.
+            # The main thread ends the process: half a bridge must not go on renewing the lease.
             self._crashed(error)
 
 

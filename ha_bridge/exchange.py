@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from ha_bridge.ledger import Report
+from ha_bridge.reconciliation import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ Command = Read | Announce | Send | Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request failed. `reached`: the controller answered, but not as expected.
+    """A request failed; `detail` says why.
 
-    `unknown`: it does not know the home agent (404), which must be announced first. `retry_after`: seconds to wait
-    before asking again, as it refuses this bridge's token or was asked too often.
+    `reached`: the controller answered, but not as expected. `unknown`: it does not know the home agent (404), which
+    must be announced first. `retry_after`: seconds to wait before the next request, if it refuses the token or is too
+    busy.
     """
 
     detail: str
@@ -62,7 +63,7 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The controller's answer to one report: the HTTP status and, for a refusal, the reason."""
+    """The controller's verdict on one report: the HTTP status and, for a refusal, the reason."""
 
     status: int
     errors: str = ""
@@ -71,7 +72,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The controller took a snapshot. `refused` maps the home addresses it refused to the reasons."""
+    """The controller accepted a snapshot; `refused` has the reasons by home address."""
 
     counts: dict[str, int]
     refused: dict[str, str]

@@ -85,7 +85,7 @@ def _dumped(sock: socket.socket) -> Iterator[Policy]:
                 return
             if kind == _NLMSG_ERROR:
                 code = -struct.unpack_from("=i", payload)[0]
-                raise OSError(code, f"the kernel would not list the IPsec policies: {errno.errorcode.get(code, code)}")
+                raise OSError(code, f"the kernel does not list the IPsec policies: {errno.errorcode.get(code, code)}")
             if (policy := protecting_policy(kind, payload)) is not None:
                 yield policy
 
@@ -119,7 +119,7 @@ class KernelWatch:
         self._selector.register(sock, selectors.EVENT_READ, self._on_xfrm)
 
     def _resync(self) -> None:
-        # The sockets are subscribed already: what changes during the reading is still applied after it.
+        # The sockets are subscribed already, so changes during the reading are applied after it.
         view = KernelView(self._home_agent, self._home_prefixes)
         if self._keep_view:
             view = read_view(self._home_agent, self._home_prefixes)
@@ -145,7 +145,7 @@ class KernelWatch:
             return self._protection
 
     def run(self) -> None:
-        """Follow the kernel and never return."""
+        """Follow the kernel, without end."""
         while True:
             for key, _events in self._selector.select():
                 key.data(key.fileobj)
@@ -154,23 +154,22 @@ class KernelWatch:
         data = self._receive(sock)
         if data is None:
             return
-        ours = False
+        relevant = False
         for kind, payload in messages(data):
             if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] != PROTOCOL:
-                continue  # not worth decoding: a home agent that is also a router sees many of these
+                continue  # not decoded: a home agent that is also a router sees many of these
             packet = struct.pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload
             for message in self._marshal.parse(packet):
                 with self._lock:
-                    ours |= self._view.apply(message)
-        if ours:
+                    relevant |= self._view.apply(message)
+        if relevant:
             self._changed()
 
     def _on_xfrm(self, sock: socket.socket) -> None:
         data = self._receive(sock)
         if data is None:
             return
-        # A home agent without IPsec changes policies, too, at each handover: none of them is worth another
-        # dump.
+        # Even a home agent without IPsec changes policies at each handover; those need no new dump.
         kinds = list(messages(data))
         if any(protecting_policy(kind, payload) is not None for kind, payload in kinds) or (
             self._protected and any(kind >= XFRM_MSG_DELPOLICY for kind, _payload in kinds)
@@ -185,7 +184,7 @@ class KernelWatch:
             self._protection = Protection(policies, self._home_agent)
 
     def _receive(self, sock: socket.socket) -> bytes | None:
-        """Return the next datagram, or None after an overrun, when everything has been read again."""
+        """Return the next datagram; None if there is none, or after an overrun, when everything has been read again."""
         try:
             return sock.recv(CHUNK)
         except BlockingIOError:

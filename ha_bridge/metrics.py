@@ -17,7 +17,7 @@ class BridgeCollector(Collector):
         self._core = core
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that registering does not collect."""
+        """Return nothing, so that registration does not collect."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -50,10 +50,10 @@ class BridgeCollector(Collector):
             labels=["at"],
         )
         bindings.add_metric(["home_agent"], now.registered)
-        bindings.add_metric(["controller"], now.told)
+        bindings.add_metric(["controller"], now.accepted)
         yield bindings
         yield GaugeMetricFamily(
-            "hoaflow_bridge_unsent_bindings", "Changes that the controller has yet to accept.", value=now.unsent
+            "hoaflow_bridge_unsent_bindings", "Changes that the controller has yet to accept.", value=now.differences
         )
         yield GaugeMetricFamily(
             "hoaflow_bridge_withheld_bindings",

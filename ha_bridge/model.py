@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model what sources show of bindings, and select the entries that may be offloaded."""
+"""Model bindings as the sources show them, and select the entries that may be offloaded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class CacheEntry:
     """An entry of a home agent's binding cache, as the virtual terminal shows it.
 
-    Addresses are in RFC 5952 form. `left` is in seconds, None if the terminal cannot tell (`-`, `(error)`, `(broken)`).
-    An entry past its lifetime has `overdue` set, even by less than a second (`-0`). `total` is the lifetime granted, in
-    seconds. `prefixes` are the mobile network prefixes (RFC 3963).
+    Addresses are in RFC 5952 form. `left` is in seconds, None if the terminal shows `-`, `(error)` or `(broken)`.
+    `overdue`: the lifetime has ended, even by less than a second (`-0`). `total` is the lifetime granted, in seconds.
+    `prefixes` are the mobile network prefixes (RFC 3963).
     """
 
     home_address: str
@@ -30,9 +30,9 @@ class CacheEntry:
 class Observed:
     """A binding as a source shows it at one moment. `home_address` may be a mobile network prefix.
 
-    `total` is None if the source knows no lifetimes (kernel only). With `total`, `left` is None if the source could not
-    tell what is left. `sequence` is None if there is none. `withheld` is the reason to leave a registered binding to
-    the home agent, None if it may be offloaded. `frozen`: the home agent forgot it in a restart.
+    `total` is None if the source knows no lifetimes (kernel only). With `total`, `left` is None if the source does not
+    show the remaining time. `sequence` is None if there is none. `withheld` is the reason to leave a registered binding
+    to the home agent, None if it may be offloaded. `frozen`: the home agent forgot it in a restart.
     """
 
     home_address: str
@@ -84,8 +84,8 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
     return found
 
 
-def spoken_for(entries: Iterable[CacheEntry], home_agent: str) -> set[str]:
-    """Return the home addresses and prefixes on which `home_agent` has decided: accepted, refused or at home.
+def decided(entries: Iterable[CacheEntry], home_agent: str) -> set[str]:
+    """Return the home addresses and prefixes on which `home_agent` has decided: registered, refused or at home.
 
     An entry in duplicate address detection is undecided.
     """

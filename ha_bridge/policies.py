@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the IPsec policies of the kernel that protect a home registration's payload. Pure: bytes as arguments.
+"""Find the kernel's IPsec policies that protect a home registration's payload. Pure: bytes are arguments.
 
-Encryption between home agent and mobile node must not be removed silently, so such a binding is never offloaded. What
-Mobile IPv6 itself puts among the policies protects nothing: home address option and type 2 routing header (templates
-`hao` and `route2`). Policies for Mobility Headers or ICMPv6 do not protect the payload either: both stay on the home
-agent's path. pyroute2 knows no xfrm messages, so the kernel's structures (linux/xfrm.h) are parsed here.
+Encryption between home agent and mobile node must not be removed silently, so such a binding is never offloaded.
+Mobile IPv6's own policies, for home address option and type 2 routing header (templates `hao` and `route2`), protect
+nothing. Policies for Mobility Headers or ICMPv6 do not protect payload either: both stay on the home agent's path.
+pyroute2 knows no xfrm messages, so the kernel's structures (linux/xfrm.h) are parsed here.
 """
 
 import struct
@@ -26,8 +26,7 @@ _DIR_OUT = 1  # in and fwd: towards the home agent
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-# selector: daddr, saddr, dport, dport_mask, sport, sport_mask, family, plen d, plen s, proto, (pad), ifindex,
-# user
+# daddr, saddr, dport, dport_mask, sport, sport_mask, family, prefixlen_d, prefixlen_s, proto, ifindex, user
 _SELECTOR = struct.Struct("=16s16s4HHBBB3xiI")
 _DIR_AT = _SELECTOR.size + 64 + 32 + 8  # after the lifetime configuration, the current lifetimes, priority and index
 _POLICY_SIZE = 168
@@ -51,7 +50,8 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     while position + _HEADER.size <= len(data):
         length, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, position)
         if not _HEADER.size <= length <= len(data) - position:
-            raise ValueError(f"netlink message of {length} bytes where {len(data) - position} are left")
+            room = len(data) - position
+            raise ValueError(f"expected a netlink message of {_HEADER.size} to {room} bytes, got {length}")
         yield kind, data[position + _HEADER.size : position + length]
         position += (length + 3) & ~3
 
@@ -82,13 +82,13 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     while position + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, position)
         if length < _ATTRIBUTE.size:
-            raise ValueError(f"netlink attribute of {length} bytes")
+            raise ValueError(f"expected a netlink attribute of at least {_ATTRIBUTE.size} bytes, got {length}")
         yield kind, data[position + _ATTRIBUTE.size : position + length]
         position += (length + 3) & ~3
 
 
 class _Networks:
-    """A set of networks, optimised for single hosts."""
+    """Hold a set of networks, optimised for single hosts."""
 
     def __init__(self) -> None:
         self._hosts: set[IPv6Address] = set()
@@ -112,7 +112,7 @@ class _Networks:
 
 
 class Protection:
-    """The policies of a home agent's kernel that protect payload."""
+    """Hold the policies of a home agent's kernel that protect payload."""
 
     def __init__(self, policies: Iterable[Policy], home_agent: str) -> None:
         self._agent = IPv6Address(home_agent)
@@ -130,7 +130,7 @@ class Protection:
         if policy.proto in (_ANY, _IPV6_IN_IPV6) and self._agent in near:
             self._outer.add(far)  # covers the tunnel itself, home agent to care-of address
         if near.prefixlen == 128 and self._agent in near:
-            return  # the home agent's own traffic with the mobile node, not what it forwards
+            return  # the home agent's own traffic with the mobile node, not forwarded payload
         self._inner.add(far)
 
     def covers(self, home_address: str, care_of_address: str) -> bool:

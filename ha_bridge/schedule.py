@@ -3,15 +3,14 @@
 
 from hoaflow.backoff import Backoff
 
-# After a change in the kernel the terminal is asked at once, and again: the home agent may change its cache
-# after, or its state (dad) some time later.
+# Seconds after a change in the kernel at which the terminal is asked: the home agent may change its cache later, or the
+# state of an entry (dad) later still.
 FOLLOW_UPS = (0.0, 0.03, 0.15, 0.6, 2.0)
-# Before a binding known to the controller ends, the terminal is asked whether the home agent has prolonged
-# it.
+# Seconds before the end of a binding at which the terminal is asked whether the home agent has extended it.
 BEFORE_EXPIRY = 1.0
 MIN_GAP = 0.25
-# Looking may take this part of the time: half of it after a change, a tenth otherwise. A cache of 100,000
-# entries is thus read less often, not without a pause.
+# Share of the time that readings may take after a change, and otherwise: a cache of 100,000 entries is read less often
+# rather than without a pause.
 BUSY_AFTER_CHANGE = 1 / 2
 BUSY = 1 / 10
 
@@ -21,7 +20,7 @@ class ReadSchedule:
 
     def __init__(self, interval: float, retry: Backoff) -> None:
         self._least = interval
-        self.interval = interval  # between two regular readings, as far as their cost allows
+        self.interval = interval  # between two regular readings; longer if they are dear
         self._retry = retry
         self._changed: float | None = None
         self._asked = False
@@ -44,7 +43,7 @@ class ReadSchedule:
         self.reading, self._asked, self._started = True, False, now
 
     def finish(self, now: float, ok: bool) -> None:
-        """Record that the current reading ended, with a result (`ok`) or without."""
+        """Record that the current reading has ended, with a result (`ok`) or without."""
         self.reading, self._finished, self._cost = False, now, now - self._started
         if ok:
             self._retry.succeeded()
@@ -54,7 +53,7 @@ class ReadSchedule:
             self._regular = now + min(self._least, self._retry.failed())
 
     def due(self, expiry: float | None) -> float:
-        """Return when to read next. `expiry` is the earliest end of a binding that the controller has."""
+        """Return the time of the next reading. `expiry` is the earliest end of a binding that the controller has."""
         due = self._regular
         if expiry is not None:
             pause = max(MIN_GAP, self._cost * (1 / BUSY - 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identify the home agent's process by its sockets: another process has other ones."""
+"""Identify the home agent's process by its sockets: another process has other sockets."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ _MOBILITY_HEADER = 135
 
 
 def mobility_header_sockets(raw_sockets: Path = RAW_SOCKETS) -> frozenset[int]:
-    """Return the inodes of this network namespace's sockets that receive Mobility Headers.
+    """Return the inodes of the sockets in this network namespace that receive Mobility Headers.
 
     Every home agent has one.
     """
-    # Where TCP has the port, a raw socket has its protocol number.
+    # A raw socket has its protocol number in the place of the port.
     return frozenset(int(row[_INODE]) for row in _rows(raw_sockets) if _port(row) == _MOBILITY_HEADER)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from ha_bridge.console import Console, ConsoleRefused, ConsoleUnreadable
+from ha_bridge.frozen import FrozenBindings
 from ha_bridge.kernel import KernelWatch
-from ha_bridge.memory import Memory
-from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, offloadable, spoken_for
+from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, decided, offloadable
 from ha_bridge.policies import Protection
 from ha_bridge.restoration import Restoration
 from ha_bridge.sockets import mobility_header_sockets
@@ -18,7 +18,7 @@ from hoaflow.logs import Log
 LOG = Log("bridge")
 
 IPSEC = "IPsec: the home agent's kernel protects its payload"
-# Seconds after which a home agent that shows nothing any more is asked again, before that is believed.
+# Seconds after which a home agent that suddenly shows nothing is asked once more.
 STILL_THERE = 0.15
 
 
@@ -48,7 +48,7 @@ class ConsoleSource:
         self._console = console
         self._home_agent = home_agent
         self._kernel = kernel
-        self._memory = Memory()
+        self._frozen = FrozenBindings()
         self._restoration = Restoration(home_agent) if restore else None
         self._pause = pause
 
@@ -56,30 +56,30 @@ class ConsoleSource:
         """Ask the terminal for the whole binding cache."""
         started = time.monotonic()
         sockets = self._sockets()
-        restarted = self._memory.is_restarted(sockets)
+        restarted = self._frozen.is_restarted(sockets)
         try:
             entries = self._console.read()
-            if self._memory.is_emptied(self._offloadable(entries)) and not restarted:
-                # A process that ends empties its cache first.
+            if self._frozen.is_emptied(self._offloadable(entries)) and not restarted:
+                # A process that ends may have emptied its cache first.
                 self._pause(STILL_THERE)
                 started, entries = time.monotonic(), self._console.read()
             if self._restoration is not None:
                 entries = self._restored(self._restoration, entries, restarted)
         except ConsoleRefused as error:
-            self._memory.gone()
+            self._frozen.process_gone()
             return ReadingFailed(started, down=True, detail=str(error))
         except ConsoleUnreadable as error:
             confirmed = self._kernel.confirmed() if self._kernel else None
             return ReadingFailed(started, down=False, detail=str(error), confirmed=confirmed)
         if self._sockets() != sockets:
-            return ReadingFailed(started, down=False, detail="the home agent's process was replaced meanwhile")
+            return ReadingFailed(started, down=False, detail="the home agent's process was replaced during the reading")
         shown = self._offloadable(entries)
         waits_for = self._restoration.waits_for if self._restoration else None
-        if waits_for and restarted and not self._memory.is_news(shown):
+        if waits_for and restarted and not self._frozen.has_new_registrations(shown):
             return ReadingFailed(started, down=True, detail=waits_for)
         if self._restoration is not None:
-            self._restoration.seen(entries, time.monotonic())
-        frozen = self._memory.seen(shown, spoken_for(entries, self._home_agent), sockets, time.monotonic())
+            self._restoration.observe(entries, time.monotonic())
+        frozen = self._frozen.observe(shown, decided(entries, self._home_agent), sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection() if self._kernel else None)
 
     def _sockets(self) -> frozenset[int]:
@@ -121,26 +121,26 @@ class KernelSource:
         self._kernel = kernel
         self._listening = listening
         self._listened = False
-        self._memory = Memory()
+        self._frozen = FrozenBindings()
         self._pause = pause
 
     def read(self) -> Reading | ReadingFailed:
         """Return the bindings known from the kernel's events so far."""
         started = time.monotonic()
         shown, sockets = self._kernel.bindings(), self._listening()
-        restarted = self._memory.is_restarted(sockets)
-        if self._memory.is_emptied(shown) and not restarted:
-            # A process that ends takes its routes with it first.
+        restarted = self._frozen.is_restarted(sockets)
+        if self._frozen.is_emptied(shown) and not restarted:
+            # A process that ends may have removed its routes first.
             self._pause(STILL_THERE)
             started, shown, sockets = time.monotonic(), self._kernel.bindings(), self._listening()
-            restarted = self._memory.is_restarted(sockets)
+            restarted = self._frozen.is_restarted(sockets)
         if sockets:
             self._listened = True
         elif self._listened:
-            self._memory.gone()
+            self._frozen.process_gone()
             return ReadingFailed(started, down=True, detail="no process receives Mobility Headers any more")
         present = {binding.home_address for binding in shown}
-        frozen = self._memory.seen(shown, present, sockets, time.monotonic())
+        frozen = self._frozen.observe(shown, present, sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count what the bridge does, and describe its condition. Pure."""
+"""Count the bridge's requests, reports and readings, and describe its condition. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ UNREADABLE, DOWN = "unreadable", "down"
 
 @dataclass(slots=True)
 class Statistics:
-    """Counters of requests by purpose and result, of reports by verdict, and of readings by result."""
+    """Count requests by purpose and result, reports by verdict, and readings by result."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     reports: Counter[str] = field(default_factory=Counter)
@@ -21,12 +21,12 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The bridge's condition.
+    """Describe the bridge's condition.
 
     `announced`: the controller has confirmed the last renewal of the lease. `since_change`: seconds since the kernel's
-    last event, None if there was none. `registered`: bindings at the home agent; `told`: bindings that the controller
-    has taken; `unsent`: changes that it has not; `withheld`: bindings left to the home agent; `frozen`: bindings that
-    it forgot in a restart.
+    last event, None if there was none. `registered`: bindings of the home agent; `accepted`: bindings that the
+    controller has accepted; `differences`: paths that differ between the two; `withheld`: bindings left to the home
+    agent; `frozen`: bindings that it forgot in a restart.
     """
 
     home_agent_up: bool
@@ -35,7 +35,7 @@ class Condition:
     lease_suspended: bool
     since_change: float | None
     registered: int
-    told: int
-    unsent: int
+    accepted: int
+    differences: int
     withheld: int
     frozen: int

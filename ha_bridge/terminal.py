@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse the language of UMIP's virtual terminal, as bytes: no socket, no clock.
+"""Parse the answers of UMIP's virtual terminal, as bytes: no socket, no clock.
 
-The terminal takes one command per TCP segment: two that arrive together are taken for one command with arguments, and
-answered `unknown command: "(null)"`. It ends every answer with the prompt, unless that is switched off, and a NUL byte.
-Only the NUL distinguishes a complete answer from a truncated one. Nothing counts before it: a truncated answer would
-look like a smaller cache, and live bindings would be withdrawn.
+The terminal reads one command per TCP segment: it takes two that arrive together for one command with arguments, and
+answers `unknown command: "(null)"`. It ends every answer with the prompt, unless that is switched off, and a NUL byte.
+Only the NUL distinguishes a complete answer from a truncated one, so nothing counts before it: a truncated answer would
+look like a smaller cache, and valid bindings would be withdrawn.
 """
 
 import re
@@ -16,7 +16,7 @@ from hoaflow.errors import HoaflowError
 PROMPT = b"mip6d> "
 
 _ESCAPE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
-# Verbose output adds nonces, tunnel and link. Strict where a line more or less would hide an entry or a prefix.
+# Verbose output adds nonces, tunnel and link. The pattern is strict where another line could hide an entry or a prefix.
 _ENTRY = re.compile(
     rb"hoa (\S+)(?: nonce \d+)? status (\S+)\n"
     rb" coa (\S+)(?: nonce \d+)? flags (\S+)[^\n]*\n"
@@ -34,7 +34,7 @@ class UnreadableAnswer(HoaflowError, ValueError):
 
 
 class AnswerReader:
-    """Split the terminal's byte stream into complete answers, however TCP segmented it."""
+    """Split the terminal's byte stream into complete answers, whatever its segments."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -50,7 +50,7 @@ class AnswerReader:
             self._parts.append(rest)
 
     def take(self) -> bytes | None:
-        """Return the next complete answer, without escapes and prompts, or None when there is none yet."""
+        """Return the next complete answer, without escapes and prompts; None if there is none yet."""
         return plain(self._answers.pop(0)) if self._answers else None
 
 
@@ -63,14 +63,14 @@ def plain(answer: bytes) -> bytes:
 
 
 def is_unknown_command(answer: bytes) -> bool:
-    """Tell whether a plain answer says that the command was not understood."""
+    """Tell whether a plain answer says that the command is unknown."""
     return answer.startswith(b"unknown command")
 
 
 def parse_binding_cache(answer: bytes) -> list[CacheEntry]:
     """Parse the plain, complete answer to `bc`.
 
-    Every byte must be understood. Raises UnreadableAnswer, with the line in question, rather than drop an entry.
+    Every byte must match. Raises UnreadableAnswer, with the line in question, rather than drop an entry.
     """
     entries = []
     position = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derive bindings from a home agent's kernel: ip6tnl devices or seg6 routes. Pure: messages as arguments.
+"""Derive bindings from a home agent's kernel: ip6tnl devices or seg6 routes. Pure: messages are arguments.
 
 A home agent with ip6tnl (UMIP) has one device per pair of home agent and care-of address, and a route of protocol 16
 through it for each home address or mobile network prefix, the latter in table 252. A handover changes only the device;
@@ -35,7 +35,7 @@ class KernelView:
         self._home_agent = home_agent
         self._home_prefixes = [parse_prefix(prefix) for prefix in home_prefixes]
         self._remotes: dict[int, str] = {}
-        # by table, prefix and metric: what tells routes to the same destination apart
+        # By table, prefix and metric, which distinguish routes to the same destination.
         self._routes: dict[tuple[int, str, int], _Route] = {}
 
     def apply(self, message: Message) -> bool:
@@ -69,7 +69,7 @@ class KernelView:
         prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)
         key = (table, prefix, message.get_attr("RTA_PRIORITY") or 0)
         if message["src_len"]:
-            return True  # UMIP's own packets to the home address: on the home link, through no tunnel
+            return True  # a route for UMIP's own packets to the home address: on the home link, without tunnel
         if gone:
             self._routes.pop(key, None)
         else:
@@ -79,13 +79,12 @@ class KernelView:
     def bindings(self) -> list[Observed]:
         """Return the bindings that the kernel shows, without lifetimes and sequence numbers."""
         found: dict[str, Observed] = {}
-        # The main table's routes first, then by metric: of several routes to one destination the first one
-        # counts.
+        # The main table comes first, then the lower metric: the first of several routes to one destination counts.
         for (_table, home, _metric), route in sorted(self._routes.items(), key=_precedence):
             care_of = route.segment or self._remotes.get(route.device or 0)
             if care_of is None or home in found or not self._in_home_prefix(home):
                 continue
-            # Back home the remote is the home address itself, before the routes go: nothing to offload.
+            # After a return home the remote is the home address itself until the routes are removed.
             if not self._in_home_prefix(care_of):
                 found[home] = Observed(home, care_of)
         return list(found.values())

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ha_bridge.core import DOUBT, Core, Settings
+from ha_bridge.core import UNCONFIRMED, Core, Settings
 from ha_bridge.exchange import Announce, Announced, Failed, Read, Replaced, Send, Snapshot, Verdict
-from ha_bridge.memory import WITHOUT_LIFETIME
+from ha_bridge.frozen import WITHOUT_LIFETIME
 from ha_bridge.model import Observed, Reading, ReadingFailed, offloadable
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
 from tests.support.bridge import DATA, HOME_AGENT
@@ -137,7 +137,7 @@ class World:
         if not self.home_agent_known:
             return Failed("404", reached=True, unknown=True)
         for report in command.reports:
-            if report.binding is None:
+            if report.registration is None:
                 self.held.pop(report.home_address, None)
             else:
                 self._hold(report.as_json(HOME_AGENT, command.started))
@@ -388,7 +388,7 @@ def test_stale_binding_that_the_home_agent_no_longer_shows_needs_no_snapshot() -
     world = at_link_1()
 
     def stale(command: object) -> list[Verdict] | None:
-        if isinstance(command, Send) and command.reports[0].binding is not None:
+        if isinstance(command, Send) and command.reports[0].registration is not None:
             world.cache[HOA] = Registration(LINK_1)
             return [Verdict(409)]
         return None
@@ -406,7 +406,7 @@ def test_refused_binding_is_said_once_and_its_old_care_of_address_withdrawn() ->
     world.run(1.5)
 
     def forbidden(command: object) -> list[Verdict] | None:
-        if isinstance(command, Send) and any(report.binding for report in command.reports):
+        if isinstance(command, Send) and any(report.registration for report in command.reports):
             return [Verdict(422, "care_of_address: no")]
         return None
 
@@ -510,7 +510,7 @@ def test_hung_terminal_and_a_change_leaves_what_the_kernel_confirms() -> None:
     world.change()
     world.run(60)
     assert world.care_of() == {OTHER: LINK_1}
-    assert world.withheld == {HOA: DOUBT}, "registered all the same"
+    assert world.withheld == {HOA: UNCONFIRMED}, "registered all the same"
     assert world.now - world.renewed[-1][0] < 3.1
     world.unreadable = lambda: None
     world.cache[HOA] = Registration(LINK_2, sequence=2)
@@ -523,7 +523,7 @@ def test_what_was_doubted_for_nothing_goes_direct_again() -> None:
     world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={})
     world.change()
     world.run(5)
-    assert world.withheld == {HOA: DOUBT}
+    assert world.withheld == {HOA: UNCONFIRMED}
     world.unreadable = lambda: None
     world.run(2)
     assert (world.care_of(), world.withheld) == ({HOA: LINK_1}, {})
@@ -540,7 +540,7 @@ def test_what_the_home_agent_forgot_is_not_doubted_for_lack_of_a_tunnel() -> Non
     world.unreadable = lambda: ReadingFailed(world.now, down=False, detail="timed out", confirmed={HOA: LINK_2})
     world.change()
     world.run(5)
-    assert world.withheld == {HOA: DOUBT}, "it is known to be elsewhere"
+    assert world.withheld == {HOA: UNCONFIRMED}, "it is known to be elsewhere"
 
 
 def test_hung_terminal_and_a_change_nobody_can_read_lets_the_lease_go() -> None:
@@ -581,7 +581,7 @@ def test_a_controller_that_does_not_know_the_word_withdraws_it() -> None:
     world = at_link_1()
 
     def older(command: object) -> list[Verdict] | None:
-        if isinstance(command, Send) and any(it.binding and it.binding.withheld for it in command.reports):
+        if isinstance(command, Send) and any(it.registration and it.registration.withheld for it in command.reports):
             return [Verdict(422, "withheld: unknown field") for _ in command.reports]
         return None
 
@@ -664,12 +664,12 @@ def test_recorded_handover() -> None:
     world = replay("mipv6/vt-handover-polls.txt")
     assert world.care_of() == {HOA: "2001:db8:3:0:945f:28ff:fe6e:2f82"}
     sent = [command.reports for command in world.commands if isinstance(command, Send)]
-    assert [report.binding.sequence for reports in sent for report in reports if report.binding] == [52725]
+    assert [report.registration.sequence for reports in sent for report in reports if report.registration] == [52725]
 
 
 def test_recorded_expiry() -> None:
     world = replay("mipv6/vt-expiry-polls.txt")
     assert world.held == {}
     sent = [report for command in world.commands if isinstance(command, Send) for report in command.reports]
-    assert sent[-1].binding is None
-    assert sum(report.binding is None for report in sent) == 1
+    assert sent[-1].registration is None
+    assert sum(report.registration is None for report in sent) == 1

@@ -22,7 +22,7 @@ NOT_YET = Refusal("status 132: not home subnet", passing=True)
 
 def restarted(*entries: CacheEntry) -> Restoration:
     restoration = Restoration(HOME_AGENT)
-    restoration.seen(entries, 1000.0)
+    restoration.observe(entries, 1000.0)
     restoration.restarted()
     return restoration
 

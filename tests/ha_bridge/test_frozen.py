@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from ha_bridge.console import Console
-from ha_bridge.memory import GRACE, WITHOUT_LIFETIME, Memory
-from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, spoken_for
+from ha_bridge.frozen import GRACE, WITHOUT_LIFETIME, FrozenBindings
+from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, decided
 from ha_bridge.sockets import terminal_sockets
 from ha_bridge.sources import ConsoleSource
 from tests.support.bridge import HOME_AGENT, Terminal, entry
@@ -21,77 +21,77 @@ BOUND = Observed(HOA, LINK_1, 60, 60, 7)
 ONE, ANOTHER, UNSEEN = frozenset({4711}), frozenset({4712}), frozenset[int]()
 
 
-def remembered(*shown: Observed, sockets: frozenset[int] = ONE) -> Memory:
-    memory = Memory()
-    assert memory.seen(shown, {each.home_address for each in shown}, sockets, 1000.0) == []
-    return memory
+def remembered(*shown: Observed, sockets: frozenset[int] = ONE) -> FrozenBindings:
+    frozen = FrozenBindings()
+    assert frozen.observe(shown, {each.home_address for each in shown}, sockets, 1000.0) == []
+    return frozen
 
 
 def test_what_another_process_does_not_show_is_frozen() -> None:
-    memory = remembered(BOUND)
-    assert memory.seen([], set(), ANOTHER, 1010.5) == [replace(BOUND, left=49, frozen=True)]
-    assert memory.seen([], set(), ANOTHER, 1020.5) == [replace(BOUND, left=39, frozen=True)]
+    frozen = remembered(BOUND)
+    assert frozen.observe([], set(), ANOTHER, 1010.5) == [replace(BOUND, left=49, frozen=True)]
+    assert frozen.observe([], set(), ANOTHER, 1020.5) == [replace(BOUND, left=39, frozen=True)]
 
 
 def test_a_process_that_was_seen_to_be_gone_is_another_one() -> None:
-    memory = remembered(BOUND, sockets=UNSEEN)
-    memory.gone()
-    assert memory.seen([], set(), UNSEEN, 1001.0)
+    frozen = remembered(BOUND, sockets=UNSEEN)
+    frozen.process_gone()
+    assert frozen.observe([], set(), UNSEEN, 1001.0)
 
 
 @pytest.mark.parametrize("sockets", [ONE, UNSEEN], ids=["the same", "not to be seen"])
 def test_what_the_same_process_does_not_show_has_ended(sockets: frozenset[int]) -> None:
-    assert remembered(BOUND).seen([], set(), sockets, 1001.0) == []
+    assert remembered(BOUND).observe([], set(), sockets, 1001.0) == []
 
 
 def test_a_frozen_binding_ends_with_its_lifetime() -> None:
-    memory = remembered(BOUND)
-    assert memory.seen([], set(), ANOTHER, 1059.0)
-    assert memory.seen([], set(), ANOTHER, 1060.0 + GRACE) == []
+    frozen = remembered(BOUND)
+    assert frozen.observe([], set(), ANOTHER, 1059.0)
+    assert frozen.observe([], set(), ANOTHER, 1060.0 + GRACE) == []
 
 
 def test_without_lifetime_it_ends_after_a_while() -> None:
-    memory = remembered(Observed(HOA, LINK_1))
-    assert memory.seen([], set(), ANOTHER, 1010.0) == [Observed(HOA, LINK_1, frozen=True)]
-    assert memory.seen([], set(), ANOTHER, 1010.0 + WITHOUT_LIFETIME + GRACE) == []
+    frozen = remembered(Observed(HOA, LINK_1))
+    assert frozen.observe([], set(), ANOTHER, 1010.0) == [Observed(HOA, LINK_1, frozen=True)]
+    assert frozen.observe([], set(), ANOTHER, 1010.0 + WITHOUT_LIFETIME + GRACE) == []
 
 
 def test_it_survives_another_restart() -> None:
-    memory = remembered(BOUND)
-    memory.seen([], set(), ANOTHER, 1010.0)
-    assert memory.seen([], set(), frozenset({4713}), 1020.0) == [replace(BOUND, left=40, frozen=True)]
+    frozen = remembered(BOUND)
+    frozen.observe([], set(), ANOTHER, 1010.0)
+    assert frozen.observe([], set(), frozenset({4713}), 1020.0) == [replace(BOUND, left=40, frozen=True)]
 
 
 def test_the_home_agents_own_word_counts_again_and_then_its_silence() -> None:
-    memory = remembered(BOUND)
-    memory.seen([], set(), ANOTHER, 1010.0)
-    assert memory.seen([replace(BOUND, sequence=8)], {HOA}, ANOTHER, 1011.0) == []
-    assert memory.seen([], set(), ANOTHER, 1012.0) == [], "deregistered"
+    frozen = remembered(BOUND)
+    frozen.observe([], set(), ANOTHER, 1010.0)
+    assert frozen.observe([replace(BOUND, sequence=8)], {HOA}, ANOTHER, 1011.0) == []
+    assert frozen.observe([], set(), ANOTHER, 1012.0) == [], "deregistered"
 
 
 def test_a_word_that_it_is_not_to_be_offloaded_counts_too() -> None:
-    memory = remembered(BOUND)
-    memory.seen([], set(), ANOTHER, 1010.0)
+    frozen = remembered(BOUND)
+    frozen.observe([], set(), ANOTHER, 1010.0)
     entry = CacheEntry(HOA, "registered", HOA, "AH--", HOME_AGENT, 60, False, 60, 8)
-    assert memory.seen([], spoken_for([entry], HOME_AGENT), ANOTHER, 1011.0) == [], "at home"
+    assert frozen.observe([], decided([entry], HOME_AGENT), ANOTHER, 1011.0) == [], "at home"
     unfinished = replace(entry, status="dad", care_of_address=LINK_2)
-    assert spoken_for([unfinished, replace(entry, flags="A---")], HOME_AGENT) == set()
+    assert decided([unfinished, replace(entry, flags="A---")], HOME_AGENT) == set()
 
 
 def test_a_mobile_router_that_is_back_is_back_with_its_networks() -> None:
     # The other one has its care-of address and its number by chance.
     router, network, other = (replace(BOUND, home_address=home) for home in (HOA, NETWORK, OTHER))
-    memory = remembered(router, network, other)
-    assert len(memory.seen([], set(), ANOTHER, 1010.0)) == 3
+    frozen = remembered(router, network, other)
+    assert len(frozen.observe([], set(), ANOTHER, 1010.0)) == 3
     moved = replace(router, care_of_address=LINK_2, sequence=8)
-    assert [it.home_address for it in memory.seen([moved], {HOA}, ANOTHER, 1011.0)] == [OTHER]
+    assert [it.home_address for it in frozen.observe([moved], {HOA}, ANOTHER, 1011.0)] == [OTHER]
 
 
 def test_a_cache_is_emptied_when_nothing_is_left_of_it() -> None:
-    memory = remembered(BOUND, replace(BOUND, home_address=OTHER))
-    assert memory.is_emptied([])
-    assert not memory.is_emptied([BOUND])
-    assert not Memory().is_emptied([])
+    frozen = remembered(BOUND, replace(BOUND, home_address=OTHER))
+    assert frozen.is_emptied([])
+    assert not frozen.is_emptied([BOUND])
+    assert not FrozenBindings().is_emptied([])
 
 
 def source(terminal: Terminal, pause: Callable[[float], None]) -> ConsoleSource:

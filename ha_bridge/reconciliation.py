@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the bindings that the controller should have with those that it has. Pure.
+
+Desired is what the home agent shows, actual what the controller has confirmed; the difference is to be sent. All times
+are seconds of one monotonic clock, given by the caller.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ha_bridge.model import Observed
+
+# A refresh is sent when it moves the end of the lifetime by 1/REFRESH_PART of it, or when the controller's copy has
+# less than 1/LAST_PART left.
+REFRESH_PART = 4
+LAST_PART = 8
+# The terminal shows whole seconds, rounded down: ends that differ by less are the same end.
+ROUNDING = 1.0
+MIN_MOVE = 2.0
+LONGEST_DETECTION = 3600.0  # seconds, the most that the controller accepts
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A mobile node's registration, with the time at which its lifetime ends.
+
+    `expires` and `total` are None if the source has no lifetimes. `detected` is the time of the first sign of this
+    path. `withheld` and `frozen` are as in `Observed`.
+    """
+
+    care_of_address: str
+    sequence: int | None
+    expires: float | None
+    total: int | None
+    detected: float | None = field(default=None, compare=False)
+    withheld: str | None = None
+    frozen: bool = field(default=False, compare=False)
+
+    @property
+    def path(self) -> tuple[str, str | None]:
+        """Return what identifies the path of the packets: care-of address, and the reason not to offload them."""
+        return self.care_of_address, self.withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report on one home address for the controller; `registration` is None for a removal.
+
+    `new_path`: the controller does not have this path yet.
+    """
+
+    home_address: str
+    care_of_address: str
+    registration: Registration | None
+    new_path: bool = False
+
+    def as_json(self, home_agent: str, now: float) -> dict[str, object]:
+        """Return the report in the form of the REST API, with the lifetime as of `now`."""
+        body: dict[str, object] = {
+            "home_address": self.home_address,
+            "care_of_address": self.care_of_address,
+            "home_agent": home_agent,
+        }
+        if self.registration is None:
+            return body | {"lifetime": 0}
+        if self.registration.expires is not None:
+            body["lifetime"] = lifetime_left(self.registration.expires, now)
+        if self.registration.sequence is not None:
+            body["sequence"] = self.registration.sequence
+        if self.registration.withheld is not None:
+            body["withheld"] = self.registration.withheld
+        if self.new_path and self.registration.detected is not None:
+            body["detected_ago"] = round(min(max(0.0, now - self.registration.detected), LONGEST_DETECTION), 6)
+        return body
+
+
+def lifetime_left(expires: float, now: float) -> int:
+    """Return the whole seconds until `expires`, at least 1: a binding is valid through its last second."""
+    return max(1, math.ceil(expires - now))
+
+
+class Reconciliation:
+    """Hold desired and actual bindings by home address: those of the home agent, and those of the controller."""
+
+    def __init__(self) -> None:
+        self.desired: dict[str, Registration] = {}
+        self.actual: dict[str, Registration] = {}
+        self._refused: dict[str, tuple[str, str | None]] = {}  # the path
+        self._stale: set[str] = set()
+
+    def observe(self, bindings: Iterable[Observed], now: float, detected: float | None = None) -> None:
+        """Replace the desired bindings by those of a complete reading at `now`.
+
+        `detected` is the time of the first sign of what is new in it.
+        """
+        found = ((binding.home_address, self._registration(binding, now, detected)) for binding in bindings)
+        self.desired = {home: registration for home, registration in found if registration is not None}
+
+    def withhold_unconfirmed(self, confirmed: dict[str, str], reason: str) -> list[str]:
+        """Withhold the bindings whose care-of address differs from `confirmed`; return their home addresses.
+
+        A frozen binding may be missing in `confirmed`, as the home agent forgot it.
+        """
+        unconfirmed = [
+            home
+            for home, registration in self.desired.items()
+            if registration.withheld is None
+            and confirmed.get(home, registration.care_of_address if registration.frozen else None)
+            != registration.care_of_address
+        ]
+        for home in unconfirmed:
+            self.desired[home] = replace(self.desired[home], withheld=reason)
+        return unconfirmed
+
+    def count_withheld(self) -> int:
+        """Return the number of withheld bindings. May be called from any thread."""
+        return sum(registration.withheld is not None for registration in dict(self.desired).values())
+
+    def count_frozen(self) -> int:
+        """Return the number of bindings that the home agent forgot in a restart. May be called from any thread."""
+        return sum(registration.frozen for registration in dict(self.desired).values())
+
+    def difference(self, now: float) -> list[Report]:
+        """Return the reports that turn actual into desired, without what the controller refused or found stale."""
+        reports = []
+        for home, desired in self.desired.items():
+            if home in self._stale or _has_ended(desired, now):
+                continue
+            actual = self.actual.get(home)
+            if self._refused.get(home) == desired.path:
+                if actual is not None:  # it refuses the new care-of address, so it must not keep the old one
+                    reports.append(Report(home, actual.care_of_address, None))
+            elif actual is None or actual.path != desired.path:
+                reports.append(Report(home, desired.care_of_address, desired, new_path=True))
+            elif _refresh_due(actual, desired, now):
+                reports.append(Report(home, desired.care_of_address, desired))
+        reports.extend(
+            Report(home, actual.care_of_address, None)
+            for home, actual in self.actual.items()
+            if home not in self.desired
+        )
+        return reports
+
+    def count_differences(self) -> int:
+        """Return the number of paths that differ between desired and actual, without those refused.
+
+        May be called from any thread: both sides are copied atomically.
+        """
+        desired, actual, refused = dict(self.desired), dict(self.actual), dict(self._refused)
+        equal = sum(
+            (home in actual and actual[home].path == registration.path) or home in refused
+            for home, registration in desired.items()
+        )
+        return len(desired) - equal + sum(home not in desired for home in actual)
+
+    def snapshot(self, now: float) -> list[Report]:
+        """Return all desired bindings, with those refused before: the controller's settings may have changed."""
+        return [
+            Report(home, registration.care_of_address, registration)
+            for home, registration in self.desired.items()
+            if not _has_ended(registration, now)
+        ]
+
+    def confirm(self, report: Report, sent: float) -> None:
+        """Record that the controller accepted `report`, sent at time `sent`."""
+        self._stale.discard(report.home_address)
+        if report.registration is None:
+            self.actual.pop(report.home_address, None)
+        else:
+            self._refused.pop(report.home_address, None)
+            self.actual[report.home_address] = _as_sent(report.registration, sent)
+
+    def refuse(self, report: Report) -> bool:
+        """Record that the controller refused `report`, which is not sent again; tell whether that is new."""
+        if report.registration is None:
+            self.actual.pop(report.home_address, None)
+            return True
+        known = self._refused.get(report.home_address) == report.registration.path
+        self._refused[report.home_address] = report.registration.path
+        return not known
+
+    def set_stale(self, report: Report) -> None:
+        """Record that the controller has a newer binding (409), and hold `report` back until the next reading."""
+        self._stale.add(report.home_address)
+
+    def release_stale(self, now: float) -> bool:
+        """Release the stale reports, after a new reading; tell whether any of them still differs."""
+        stale, self._stale = self._stale, set()
+        return bool(stale) and any(report.home_address in stale for report in self.difference(now))
+
+    def confirm_snapshot(self, reports: Iterable[Report], refused: set[str], sent: float) -> list[Report]:
+        """Record an accepted snapshot, except the home addresses in `refused`; return the newly refused reports."""
+        before = self._refused
+        self.actual, self._refused, newly_refused = {}, {}, []
+        self._stale.clear()
+        for report in reports:
+            if report.registration is None:
+                continue
+            if report.home_address in refused:
+                self._refused[report.home_address] = report.registration.path
+                if before.get(report.home_address) != report.registration.path:
+                    newly_refused.append(report)
+            else:
+                self.actual[report.home_address] = _as_sent(report.registration, sent)
+        return newly_refused
+
+    def next_expiry(self, now: float) -> float | None:
+        """Return the earliest end of the actual bindings that are also desired."""
+        ends = (registration.expires for home, registration in self.actual.items() if home in self.desired)
+        return min((end for end in ends if end is not None and end > now), default=None)
+
+    def _registration(self, binding: Observed, now: float, detected: float | None) -> Registration | None:
+        known = self.desired.get(binding.home_address)
+        if known is not None and known.care_of_address != binding.care_of_address:
+            known = None
+        if known is not None and known.withheld == binding.withheld:
+            detected = known.detected
+        if binding.total is None:
+            expires = None
+        elif binding.left is not None:
+            expires = now + binding.left
+        elif known is not None:
+            expires = known.expires  # the remaining time is not shown: the end known before stands
+        else:
+            return None  # nothing would end it
+        before = known.expires if known is not None else None
+        if expires is not None and before is not None and abs(before - expires) < ROUNDING:
+            expires = max(before, expires)  # both are rounded down, so the later one is closer
+        return Registration(
+            binding.care_of_address,
+            binding.sequence,
+            expires,
+            binding.total,
+            detected,
+            binding.withheld,
+            binding.frozen,
+        )
+
+
+def _as_sent(registration: Registration, sent: float) -> Registration:
+    if registration.expires is None:
+        return registration
+    return replace(registration, expires=sent + lifetime_left(registration.expires, sent))
+
+
+def _has_ended(registration: Registration, now: float) -> bool:
+    """Tell whether the lifetime has ended since the last reading."""
+    return registration.expires is not None and registration.expires + ROUNDING <= now
+
+
+def _refresh_due(actual: Registration, desired: Registration, now: float) -> bool:
+    if actual.expires is None or desired.expires is None:
+        return (actual.expires is None) != (desired.expires is None)
+    total = desired.total or 0
+    moved = desired.expires - actual.expires
+    if moved >= max(MIN_MOVE, total / REFRESH_PART) or moved <= -MIN_MOVE:
+        return True
+    return moved >= ROUNDING and actual.expires - now <= max(MIN_MOVE, total / LAST_PART)
