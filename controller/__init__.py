@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDN controller: bindings in by REST, OpenFlow flows out to the routers."""
+"""Accept bindings by REST and install their flows on the routers by OpenFlow."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapt Ryu's events: ``ryu-manager controller/app.py``. What the controller does is in `controller.runtime`."""
+"""Adapt Ryu's events: `ryu-manager controller/app.py`. What the controller does is in `controller.runtime`."""
 
 from ryu.base.app_manager import RyuApp
 from ryu.controller import ofp_event
@@ -15,7 +15,7 @@ from controller.southbound.tls import openflow_tls
 
 
 class HoaflowController(RyuApp):
-    """Take the data traffic of Mobile IPv6 off the home agent."""
+    """Take the data traffic of Mobile IPv6 off the home agents."""
 
     OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
 

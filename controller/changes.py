@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells greenlets that something in the core may have changed."""
+"""Wake greenlets when something in the core may have changed."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,18 @@ from eventlet.event import Event
 
 
 class ChangeSignal:
-    """Wakes everybody who waits, each time it is notified."""
+    """Wake all waiting greenlets at each notification."""
 
     def __init__(self) -> None:
         self._event = Event()
 
     def notify(self) -> None:
-        """Wake all that wait now."""
+        """Wake all greenlets that wait now."""
         event, self._event = self._event, Event()
         event.send()
 
     def wait(self, seconds: float) -> bool:
-        """Wait to be woken, for ``seconds`` at the longest; tell whether that happened."""
+        """Wait for a notification, at most `seconds`; tell whether it came."""
         event = self._event
         with eventlet.Timeout(max(seconds, 0.0), False):
             event.wait()
@@ -28,13 +28,13 @@ class ChangeSignal:
 
 
 class KeyedSignal:
-    """Wakes only those who wait for something with one key: where many wait, most would be woken in vain."""
+    """Wake only the greenlets that wait for one key: where many wait, most would be woken in vain."""
 
     def __init__(self) -> None:
         self._waiting: dict[object, list[ChangeSignal]] = {}
 
     def notify(self, keys: Iterable[object]) -> None:
-        """Wake all that wait now for one of these."""
+        """Wake all greenlets that wait now for one of `keys`."""
         if not self._waiting:
             return
         for key in keys:
@@ -42,7 +42,7 @@ class KeyedSignal:
                 signal.notify()
 
     def wait(self, key: object, seconds: float) -> bool:
-        """Wait to be woken, for ``seconds`` at the longest; tell whether that happened."""
+        """Wait for a notification of `key`, at most `seconds`; tell whether it came."""
         signal = ChangeSignal()
         self._waiting.setdefault(key, []).append(signal)
         try:

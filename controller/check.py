@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a configuration file as the controller itself would at its start, without starting.
+"""Check a configuration file as the controller does at its start, without starting.
 
-`hoaflow check-config` runs it as a process of its own, `python -m controller.check FILE`, as importing Ryu changes how
-a whole process does its input and output. It prints its findings, one JSON object a line.
+`hoaflow check-config` runs it as a process of its own, `python -m controller.check FILE`, as importing Ryu changes the
+input and output of the whole process. It prints its findings, one JSON object per line.
 """
 
 import sys
@@ -20,7 +20,7 @@ from controller.southbound.tls import openflow_tls
 
 
 class Finding(NamedTuple):
-    """What was looked at, whether it is as it should be, and what was found."""
+    """The result of one check: its subject, whether it passed, and what was found."""
 
     what: str
     ok: bool
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def check(path: Path) -> Iterator[Finding]:
-    """Check the file that is to be given as ``--config-file``, and the files that it names."""
+    """Check a file for `--config-file`, and the files that it names."""
     conf = options()
     try:
         conf(args=["--config-file", str(path)], project="ryu")
@@ -42,12 +42,12 @@ def check(path: Path) -> Iterator[Finding]:
         unknown = section not in ("DEFAULT", GROUP)
         for name in names:
             if unknown or (section == "DEFAULT" and name not in conf):
-                expected = f"the controller has its settings in [{GROUP}], and Ryu its own in [DEFAULT]"
-                yield Finding("settings", False, f"{path}: [{section}] {name}: nobody reads it; {expected}")
+                expected = f"expected the controller's settings in [{GROUP}] and Ryu's in [DEFAULT]"
+                yield Finding("settings", False, f"{path}: [{section}] {name} has no effect: {expected}")
     given = len(sections.get(GROUP, {}))
     yield Finding("settings", True, f"{path}: {given} of {len(OPTIONS)} settings given, the others have their defaults")
-    yield _looked_at("REST", lambda: _rest(conf, settings))
-    yield _looked_at("OpenFlow", lambda: _openflow(conf))
+    yield _checked("REST", lambda: _rest(conf, settings))
+    yield _checked("OpenFlow", lambda: _openflow(conf))
 
 
 def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
@@ -65,9 +65,9 @@ def _openflow(conf: cfg.ConfigOpts) -> str:
     return f"over TLS, certificates and key are readable and fit, at {where} port {conf.ofp_ssl_listen_port or 6653}"
 
 
-def _looked_at(what: str, look: Callable[[], str]) -> Finding:
+def _checked(what: str, describe: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, look())
+        return Finding(what, True, describe())
     except WrongSettings as error:
         return Finding(what, False, str(error))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The latest events, numbered, for any number of readers.
+"""Keep the latest events, numbered, for any number of readers.
 
-A reader is a position in one common ring, so it costs no memory however slow it is, and keeps nobody waiting: who is
-overtaken by the ring has lost events and is told so.
+A reader is a position in one common ring, so a slow one costs no memory and delays nobody. A reader that the ring
+overtakes has lost events and learns of it.
 """
 
 from collections.abc import Collection
@@ -15,16 +15,16 @@ from controller.changes import ChangeSignal
 from controller.core.events import Event
 from hoaflow.errors import HoaflowError
 
-# Told in place of events that are no longer there: load by GET what they were about.
+# Sent in place of lost events: the reader should load the state anew.
 RESET = "reset"
 
 
-class Lost(HoaflowError):
-    """The events after a position are no longer held, or never were."""
+class EventsLost(HoaflowError):
+    """The events after a position are no longer in the buffer, or never were."""
 
 
-class Recorded:
-    """An event with its number and moment (seconds since the epoch). Its text is made once, for the first who reads."""
+class RecordedEvent:
+    """An event with its number and time (seconds since the epoch); its text is made once, for the first reader."""
 
     __slots__ = ("_block", "event", "id", "time")
 
@@ -35,11 +35,11 @@ class Recorded:
         self._block: bytes | None = None
 
     def members(self) -> dict[str, str | int | float | bool | None]:
-        """Return what JSON shows of it besides id and name."""
+        """Return the members of its JSON object, without id and name."""
         return {"time": rfc3339(self.time), **self.event.shown()}
 
     def block(self) -> bytes:
-        """Return it as a block of an event stream (HTML Living Standard section 9.2)."""
+        """Return the event as a block of an event stream (HTML Living Standard section 9.2)."""
         if self._block is None:
             self._block = b"id: %d\nevent: %b\ndata: %b\n\n" % (
                 self.id,
@@ -50,49 +50,49 @@ class Recorded:
 
 
 class Part(NamedTuple):
-    """What was read at once, and where to go on: the number of the last event looked at."""
+    """Events read at once, and the position to go on from: the number of the last event examined."""
 
-    events: list[Recorded]
+    events: list[RecordedEvent]
     position: int
 
 
 class EventBuffer:
-    """A ring of events. Numbers go up by one, also over a restart if ``first`` does."""
+    """Keep events in a ring. Their numbers go up by one, and across restarts if `first` does."""
 
     def __init__(self, size: int, first: int) -> None:
-        """``size``: how many events are kept. ``first``: number of the first, above any of an earlier life."""
+        """Keep `size` events. `first` is the number of the first, above any of an earlier process."""
         self.last = first - 1
         self._first = first
         self._size = size
         self._held = 0
-        self._ring: list[Recorded | None] = [None] * size
+        self._ring: list[RecordedEvent | None] = [None] * size
         self._grown = ChangeSignal()
 
     @property
     def begin(self) -> int:
-        """The position before the oldest event that is held."""
+        """Return the position before the oldest event in the buffer."""
         return self.last - self._held
 
     def add(self, events: Collection[Event], now: float) -> None:
-        """Record events that happened at ``now`` (seconds since the epoch), and wake those who wait."""
+        """Record events that happened at `now` (seconds since the epoch), and wake all waiting readers."""
         if not events:
             return
         ring, size, number = self._ring, self._size, self.last
         for event in events:
             number += 1
-            ring[number % size] = Recorded(number, now, event)
+            ring[number % size] = RecordedEvent(number, now, event)
         self.last = number
         self._held = min(size, self._held + len(events))
         self._grown.notify()
 
     def read(self, position: int, names: Collection[str] | None, most: int) -> Part:
-        """Return the first ``most`` events after ``position`` that have one of ``names`` (None: all).
+        """Return the first `most` events after `position` that have one of `names` (None: any).
 
-        Raises Lost when not all events after ``position`` are held.
+        Raises EventsLost if not all events after `position` are in the buffer.
         """
         if not self.begin <= position <= self.last:
-            raise Lost(position)
-        found: list[Recorded] = []
+            raise EventsLost(f"expected a position from {self.begin} to {self.last}, got {position}")
+        found: list[RecordedEvent] = []
         while position < self.last and len(found) < most:
             position += 1
             recorded = self._ring[position % self._size]
@@ -101,24 +101,24 @@ class EventBuffer:
                 found.append(recorded)
         return Part(found, position)
 
-    def reset(self, position: int, now: float) -> Recorded:
-        """Return what is told to a reader that has lost the events after ``position``; it goes on after that one's id.
+    def reset(self, position: int, now: float) -> RecordedEvent:
+        """Return the event for a reader that has lost those after `position`; the reader goes on after its id.
 
-        A reader from an earlier life gets all of this one, if it is all held. Else it goes on with what comes: to read
-        what is held takes time, in which it would be overtaken again.
+        A reader of an earlier process gets all events of this one, if none is lost. Otherwise it goes on with new ones:
+        while it read the buffer, it would be overtaken again.
         """
         whole = position < self._first and self.begin == self._first - 1
-        return Recorded(self.begin if whole else self.last, now, Event(RESET, {}))
+        return RecordedEvent(self.begin if whole else self.last, now, Event(RESET, {}))
 
     def wait(self, seconds: float) -> None:
-        """Wait until an event is added or somebody calls ``wake``, for ``seconds`` at the longest."""
+        """Wait until an event is added or `wake` is called, at most `seconds`."""
         self._grown.wait(seconds)
 
     def wake(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiting readers."""
         self._grown.notify()
 
 
 def rfc3339(time: float) -> str:
-    """Return a moment (seconds since the epoch) in UTC, with milliseconds."""
+    """Return a time (seconds since the epoch) in RFC 3339 form, UTC, with milliseconds."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

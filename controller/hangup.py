@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGHUP: read tokens and certificates again, as daemons do."""
+"""Read tokens and certificates again on SIGHUP."""
 
 import os
 import signal
@@ -14,23 +14,23 @@ LOG = Log("controller")
 
 
 class Hangup:
-    """Calls ``reloads``, by what they read, each time the process gets SIGHUP.
+    """Call `reloads`, which are by the name of what they read, at each SIGHUP.
 
-    One that raises is to have changed nothing: what was read before stays in use. WrongSettings is what it is to
-    raise for what is wrong in its files; whatever else it raises is told with its stack, and ends nothing either.
+    A reload that raises must have changed nothing, so what was read before stays in use. It raises WrongSettings for
+    mistakes in its files; any other error is logged with its traceback, and ends nothing either.
     """
 
     def __init__(self, reloads: Mapping[str, Callable[[], None]]) -> None:
-        """Take over SIGHUP, which would end the process otherwise. To be made in the main thread."""
+        """Take over SIGHUP, which would end the process otherwise. Call it in the main thread."""
         self._reloads = reloads
-        # A handler interrupts whatever runs, where the hub can't be used, and the hub goes on sleeping after it. So
-        # Python itself writes a byte, the signal's number, to a pipe that the hub watches.
+        # A handler interrupts any code, cannot use the hub, and does not wake it. So Python itself writes a byte, the
+        # signal's number, to a pipe that the hub watches.
         self._wake, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
         signal.signal(signal.SIGHUP, lambda *_: None)
 
     def serve(self) -> None:
-        """Wait for signals, until the greenlet is ended."""
+        """Wait for signals until the greenlet is ended."""
         while True:
             hubs.trampoline(self._wake, read=True)
             if signal.SIGHUP in os.read(self._wake, 4096):

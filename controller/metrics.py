@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's metrics for Prometheus. None has a label per home address.
+"""Measure the controller for Prometheus. No metric has a label per home address.
 
-What the core keeps anyway is read when somebody asks; only what would be gone by then is counted as it happens.
+State that the core keeps anyway is read at each scrape; only what would be gone by then is counted as it happens.
 """
 
 import time
@@ -35,10 +35,10 @@ from controller.southbound.exchange import SwitchSilent
 from hoaflow.addresses import format_address
 
 STATES = ("active", "partial", "pending", "held", "withheld")
-# The parts of an activation in their order.
+# The stages of an activation in their order.
 STAGES = ("bridge_detect", "rest", "flow", "barrier")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-# Why requests are refused, by status; of 409, by what it is that conflicts.
+# Reasons of refusals by status; a stale sequence number (409) has its own.
 REASONS: Mapping[int, str] = {
     400: "not-json",
     401: "no-token",
@@ -56,14 +56,14 @@ REASONS: Mapping[int, str] = {
 STALE_SEQUENCE = "stale-sequence"
 OTHER = "other"
 
-# How long a scrape waits for the switches' sums, in seconds; a later answer counts for the next one.
+# Seconds that a scrape waits for the switches' counters; a later answer is shown by the next scrape.
 SWITCHES_PATIENCE = 2.0
-# Counting is worth this part of the time at most: counts that took longer serve for longer.
+# Share of the time that counting bindings may take: the dearer a count, the longer it is shown.
 COUNTING = 1 / 20
 
 
 class Metrics:
-    """What is measured, and its text."""
+    """Hold the metrics, and encode them for a scrape."""
 
     def __init__(self, offload: Offload, channels: Mapping[int, SwitchChannel]) -> None:
         self.registry = CollectorRegistry()
@@ -117,7 +117,7 @@ class Metrics:
             self._stages["barrier"].observe(activation.barrier)
 
     def refused(self, status: int, stale: bool = False) -> None:
-        """Count a refused request, or item of one; ``stale`` if it was for its sequence number."""
+        """Count a refused request, or item of one; `stale`: its sequence number was the reason."""
         self._refused[STALE_SEQUENCE if stale else REASONS.get(status, OTHER)].inc()
 
     def happened(self, events: Iterable[Event]) -> None:
@@ -126,9 +126,9 @@ class Metrics:
             self._events[event.name].inc()
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics and their media type, as a client's ``Accept`` wants them.
+        """Return the metrics and their media type, for a client's `Accept`.
 
-        Waits for the switches; others are served meanwhile.
+        Waits for the switches while other greenlets run.
         """
         self.observe_traffic()
         self._count_bindings()
@@ -139,7 +139,7 @@ class Metrics:
         now = started = time.monotonic()
         if now < self._count_again:
             return
-        self._count_again = float("inf")  # for another scrape at the same time, the former counts are good enough
+        self._count_again = float("inf")  # a scrape at the same time gets the former counts
         worked, latest = 0.0, self._counts
         try:
             for counts in census(self._offload, now):
@@ -152,7 +152,7 @@ class Metrics:
             self._count_again = time.monotonic() + worked / COUNTING
 
     def observe_traffic(self) -> None:
-        """Ask the switches what their flows have counted; those that do not answer in time are not waited for."""
+        """Ask the switches for their counters, and wait for them at most `SWITCHES_PATIENCE` seconds."""
         asked = [eventlet.spawn(_observe, channel) for channel in self._channels.values()]
         with eventlet.Timeout(SWITCHES_PATIENCE, False):
             for greenlet in asked:
@@ -163,22 +163,22 @@ def _observe(channel: SwitchChannel) -> None:
     try:
         channel.observe_traffic()
     except (SwitchSilent, SessionEnded):
-        return  # its own greenlets notice that, too, and say so
+        return  # the channel's own greenlets notice and log that
 
 
 class _CoreCollector(Collector):
-    """Reads the core when somebody asks."""
+    """Read the core at each scrape."""
 
     def __init__(self, offload: Offload, counts: Callable[[], Counts]) -> None:
         self._offload = offload
         self._counts = counts
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: so that registering does not collect."""
+        """Return nothing, so that registration does not collect."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Return home agents and routers as they are now, and bindings as counted last."""
+        """Return home agents and routers as of now, and bindings as of the last count."""
         now = time.monotonic()
         yield from self._home_agents(now)
         yield from self._routers(now)
@@ -214,7 +214,7 @@ class _CoreCollector(Collector):
                 "Whether a router's tunnel agent has been heard of within its lease.",
                 lambda r: r.tunnels.agent_alive(now),
             ),
-            "hoaflow_flows": ("Flows of ours that a router's switch has.", lambda r: r.flows.count),
+            "hoaflow_flows": ("Flows of hoaflow that a router's switch has.", lambda r: r.flows.count),
             "hoaflow_flows_refused": (
                 "Flows that a router's switch has refused and does not have.",
                 lambda r: len(r.flows.rejections.all()),
@@ -226,7 +226,7 @@ class _CoreCollector(Collector):
                 lambda r: r.messages.refused,
             ),
             "hoaflow_drift_repaired_total": (
-                "Flows put right because somebody else had changed, added or removed them.",
+                "Flows repaired after something else had changed, added or removed them.",
                 lambda r: r.messages.repaired,
             ),
         }

@@ -31,17 +31,17 @@ from hoaflow.logs import Log
 
 LOG = Log("controller")
 
-# How long the clock may sleep when nothing is planned, in seconds.
+# Longest sleep of the clock when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
-# How long it sleeps at least, however much happens.
+# Shortest sleep of the clock, in seconds.
 SHORTEST_SLEEP = 0.01
 
 
 class Runtime:
-    """The controller without the framework that brings its switches: `channels` is what that talks to."""
+    """Run the controller without Ryu, which passes its events to `channels`."""
 
     def __init__(self, conf: cfg.ConfigOpts, switch_tls: ServerTls | None) -> None:
-        """Listen for REST; `start` serves it. ``switch_tls`` is for its certificates to be read anew on SIGHUP.
+        """Listen for REST; `start` serves it. The certificates of `switch_tls` are read again on SIGHUP.
 
         Raises WrongSettings, CannotListen.
         """
@@ -57,7 +57,7 @@ class Runtime:
         timing = Timing(
             settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
         )
-        # Numbers of revisions and events go up across restarts because the wall clock does; all else runs on the
+        # Revisions and event numbers begin at the wall clock, so they go up across restarts. All else uses the
         # monotonic clock.
         microseconds = int(time.time() * 1e6)
         self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
@@ -83,7 +83,7 @@ class Runtime:
         )
 
     def start(self, spawn: Callable[..., object]) -> list[object]:
-        """Start REST API, clock, signals and sampling; return the greenlets, made by ``spawn``."""
+        """Start REST API, clock, signals and sampling; return the greenlets, made by `spawn`."""
         spare_full_collections()
         LOG.info("started", rest=self._exposure.url)
         if self._exposure.tokens is None:
@@ -98,15 +98,15 @@ class Runtime:
         ]
 
     def vital(self, loop: Callable[..., None], *arguments: object) -> None:
-        """Run what the controller can't do without; if it fails, so does the process, and the gates close."""
+        """Run a loop that the controller can't do without: if it fails, the process ends, and the gates close."""
         try:
             loop(*arguments)
         except Exception:
             LOG.exception("failed", loop=loop.__name__)
-            os._exit(1)  # a failure, which who supervises it answers by a new start
+            os._exit(1)  # a failure, so that its supervisor starts it again
 
     def _notify(self) -> None:
-        """Publish what has changed in the core: log its events, and wake whom it may concern."""
+        """Publish changes in the core: log its events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
         self._metrics.activated(self._offload.activation_news.take())
         self._metrics.happened(events)
@@ -122,7 +122,7 @@ class Runtime:
         self._changed.notify()
 
     def _run_clock(self) -> None:
-        """Tell the core the time when it matters."""
+        """Call the core whenever a deadline of its own has come."""
         while True:
             now = time.monotonic()
             deadline = self._offload.next_deadline()
@@ -135,7 +135,7 @@ class Runtime:
                 eventlet.sleep(SHORTEST_SLEEP)
 
     def _sample_traffic(self) -> None:
-        """Record what the routers carry, for those who look later."""
+        """Sample the routers' traffic regularly."""
         while True:
             self._metrics.observe_traffic()
             self._traffic.take(time.time())

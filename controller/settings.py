@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's settings: section ``[hoaflow]`` of the file given to ``ryu-manager --config-file``.
+"""Declare and load the controller's settings: section `[hoaflow]` of `ryu-manager --config-file`.
 
-Each is declared once, with type, default, bounds and help. Ryu's own settings (listening addresses, TLS) stay Ryu's.
+Each is declared once, with type, default, bounds and help. Listening addresses and OpenFlow's TLS are Ryu's options.
 """
 
 import math
@@ -25,8 +25,8 @@ OPTIONS = (
         default=0,
         min=0,
         max=250,
-        help="Number of the first OpenFlow table; the others follow. With one above 0, other applications' flows"
-        " must lead there.",
+        help="Number of the first OpenFlow table; the others follow. If it is not 0, other applications' flows must"
+        " lead there.",
     ),
     cfg.StrOpt(
         "classify_miss",
@@ -40,7 +40,7 @@ OPTIONS = (
         default=10.0,
         min=1.0,
         max=300.0,
-        help="Seconds that a router's tunnel agent may be silent before its traffic goes back to the home agents.",
+        help="Seconds that a router's tunnel agent may be silent before its traffic returns to the home agents.",
     ),
     cfg.FloatOpt(
         "acknowledge_within",
@@ -60,16 +60,16 @@ OPTIONS = (
         "switches_without_agent",
         default=256,
         min=1,
-        help="Switches connected at a time for which no tunnel agent has reported since the controller runs. Of more,"
-        " the one that has been connected longest is disconnected; it may come back.",
+        help="Most switches connected at a time for which no tunnel agent has reported since the controller started."
+        " Beyond, the one connected longest is disconnected; it may come back.",
     ),
     cfg.FloatOpt(
         "read_back_every",
         default=60.0,
         min=1.0,
         max=86400.0,
-        help="Seconds between two looks at a switch's own flow tables, which repair what others changed; a hundred"
-        " times as long as a look takes, where that is more.",
+        help="Seconds between two readings of a switch's flow tables, which repair changes by others; at least a"
+        " hundred times as long as a reading takes.",
     ),
     cfg.FloatOpt(
         "forget_after",
@@ -84,15 +84,15 @@ OPTIONS = (
         default=10,
         min=1,
         max=1000,
-        help="How many changes of one binding within a second are followed. One that changes more often is held on the"
-        " home agent's path until it has calmed down.",
+        help="Changes of one binding within a second that are followed. A binding that changes more often is held on"
+        " the home agent's path until it calms down.",
     ),
     cfg.IntOpt(
         "longest_lease",
         default=60,
         min=1,
         max=3600,
-        help="Longest lease in seconds that a bridge may ask for: the longest that a failure may go unnoticed.",
+        help="Longest lease that a bridge may ask for, in seconds: a failure goes unnoticed for that time at most.",
     ),
     cfg.IntOpt(
         "largest_body",
@@ -112,60 +112,60 @@ OPTIONS = (
         default=10_000,
         min=100,
         max=1_000_000,
-        help="How many events are kept for clients that connect again; up to a kilobyte of memory each.",
+        help="Events that are kept for clients that connect again; up to a kilobyte of memory each.",
     ),
     cfg.IntOpt(
         "event_streams",
         default=100,
         min=0,
         max=5000,
-        help="How many clients may follow the events at a time; further ones are answered 503.",
+        help="Clients that may follow the events at a time; further ones are answered 503.",
     ),
     cfg.FloatOpt(
         "event_heartbeat",
         default=15.0,
         min=0.1,
         max=30.0,
-        help="Seconds after which a client that follows the events gets a sign of life if there is nothing to tell.",
+        help="Seconds without an event after which a client that follows the events gets a sign of life.",
     ),
     cfg.StrOpt(
         "log_format",
         default="text",
         choices=tuple(FORMATS),
-        help="How the log's lines look: text (key=value) or json.",
+        help="Form of the log's lines: text (key=value) or json.",
     ),
     cfg.StrOpt(
         "log_level",
         default="info",
         choices=LEVELS,
-        help="From which level on hoaflow logs. Ryu's --default-log-level and --verbose are for libraries.",
+        help="Lowest level that hoaflow logs. Ryu's --default-log-level and --verbose are for libraries.",
     ),
     cfg.BoolOpt(
         "log_addresses",
         default=False,
-        help="Whether to log subscribers' addresses. If not, a keyed hash takes the place of each, but at level debug.",
+        help="Whether to log subscribers' addresses. If not, each is replaced by a keyed hash above level debug.",
     ),
     cfg.StrOpt(
         "log_key",
-        help="File with a secret for these hashes, of 16 bytes or more, the same for all parts whose lines shall match."
-        " By default there is a new one with each start.",
+        help="File with the secret of these hashes, 16 bytes or more, the same for all parts whose lines must match."
+        " By default there is a new one at each start.",
     ),
     cfg.StrOpt(
         "tokens_file",
-        help="File with the tokens that let clients in, and what each may. Without it the REST API answers on this host"
-        " alone.",
+        help="File with the clients' tokens and the rights of each. Without it the REST API answers on this host only.",
     ),
-    cfg.StrOpt("rest_certificate", help="The REST API's certificate (and who signed it) in PEM, for TLS."),
+    cfg.StrOpt("rest_certificate", help="The REST API's certificate, with its signers', in PEM, for TLS."),
     cfg.StrOpt("rest_key", help="The key of rest_certificate in PEM, not encrypted."),
     cfg.StrOpt(
         "rest_client_ca",
-        help="Certificates in PEM of who signs REST clients' certificates; with it they need one, besides their token.",
+        help="Certificates of the signers of REST clients' certificates, in PEM. With it clients need a certificate"
+        " besides their token.",
     ),
     cfg.FloatOpt(
         "requests_per_second",
         default=5000.0,
         min=1.0,
-        help="Requests that each client may make in a second: each token, or each address where there are no tokens."
+        help="Requests that each client may make in a second: each token, or each address if there are no tokens."
         " Further ones are answered 429.",
     ),
     cfg.IntOpt(
@@ -178,7 +178,7 @@ OPTIONS = (
         "anonymous_requests_per_second",
         default=100.0,
         min=1.0,
-        help="Requests in a second that each address may make without a token that is known, where there are tokens.",
+        help="Requests that each address may make in a second without a valid token, if there are tokens.",
     ),
     cfg.IntOpt(
         "connections_per_client",
@@ -195,7 +195,7 @@ class WrongSettings(HoaflowError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings as checked at start; names and meanings as in ``OPTIONS``."""
+    """The checked settings; names and meanings are those of `OPTIONS`."""
 
     first_table: int
     classify_miss: tuple[Action, ...] | None
@@ -227,13 +227,13 @@ class Settings:
 
     @property
     def log(self) -> LogSettings:
-        """What is set about the log."""
+        """Return the settings of the log."""
         key = None if self.log_key is None else Path(self.log_key)
         return LogSettings(self.log_format, self.log_level, self.log_addresses, key)
 
 
 def load(conf: cfg.ConfigOpts) -> Settings:
-    """Return the settings in ``conf``'s files. Raises WrongSettings, also for a setting that does not exist."""
+    """Return the settings in the files of `conf`. Raises WrongSettings, also for an unknown setting."""
     conf.register_opts(OPTIONS, GROUP)
     known = {option.dest for option in OPTIONS}
     for path in conf.config_file or ():
@@ -266,7 +266,7 @@ def _classify_miss(text: str, first_free: int) -> tuple[Action, ...] | None:
         return (Normal(),)
     if not first_free <= int(text) <= LAST_TABLE:
         raise WrongSettings(
-            f"[{GROUP}] classify_miss: expected NORMAL, none or the number of a table behind our own, from"
+            f"[{GROUP}] classify_miss: expected NORMAL, none or the number of a table after hoaflow's, from"
             f" {first_free} to {LAST_TABLE}, got {text}"
         )
     return (Goto(text),)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's side of TLS, for REST and for OpenFlow: which certificates, and a handshake that holds nobody up."""
+"""Serve TLS, for REST and for OpenFlow: load certificates, and make handshakes that delay no other client."""
 
 import socket
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from controller.linger import linger
 from controller.settings import WrongSettings
 from hoaflow.errors import HoaflowError
 
-# Seconds that a client has for its handshake; it takes milliseconds.
+# Seconds for a client's handshake, which takes milliseconds.
 HANDSHAKE_TIMEOUT = 10.0
 
 
@@ -21,12 +21,12 @@ class WrongCertificates(WrongSettings):
 
 
 class HandshakeFailed(HoaflowError):
-    """A client did not complete the handshake, or has no certificate that is believed; the message says why."""
+    """A client did not complete the handshake, or has no trusted certificate; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """In PEM. ``client_ca``: who has signed the clients' certificates; None to ask clients for none."""
+    """Files in PEM; `client_ca` has the signers of clients' certificates, None: clients need none."""
 
     certificate: Path
     key: Path
@@ -34,25 +34,24 @@ class TlsFiles:
 
 
 class ServerTls:
-    """TLS 1.2 or newer with what ``files`` have. Raises WrongCertificates when made."""
+    """Serve TLS 1.2 or newer with certificates from `files`. Raises WrongCertificates when made."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._context = _context(files)
 
     def reload(self) -> None:
-        """Read the files again, for connections from now on. Raises WrongCertificates, changing nothing."""
+        """Read the files again, for new connections. Raises WrongCertificates, having changed nothing."""
         self._context = _context(self._files)
 
     def accept(self, connection: socket.socket) -> ssl.SSLSocket:
-        """Make the handshake on a connection, which belongs to the returned one from then on.
+        """Make the handshake on a connection, and return the secured one, which owns it.
 
-        Raises HandshakeFailed and closes the connection, at the latest after HANDSHAKE_TIMEOUT seconds: together, not
-        for each piece that comes.
+        Raises HandshakeFailed and closes the connection, at most `HANDSHAKE_TIMEOUT` seconds after the call.
         """
         try:
             secured = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        except (OSError, ValueError) as error:  # ValueError: for a connection that is gone already
+        except (OSError, ValueError) as error:  # ValueError: the connection is gone already
             connection.close()
             raise HandshakeFailed(str(error)) from None
         try:
@@ -63,7 +62,7 @@ class ServerTls:
             reason = f"no handshake within {HANDSHAKE_TIMEOUT:g} s"
         except OSError as error:
             reason = getattr(error, "reason", None) or str(error)
-            linger(secured)  # with TLS 1.3 its first request is under way already, and the alert says why it fails
+            linger(secured)  # with TLS 1.3 the first request is under way already; the alert says why it fails
         secured.close()
         raise HandshakeFailed(reason)
 

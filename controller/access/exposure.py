@@ -17,7 +17,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The address to listen on, with tokens and TLS where there are any."""
+    """The address to listen on, with the tokens and TLS that protect it."""
 
     host: str
     port: int
@@ -26,18 +26,18 @@ class Exposure:
 
     @property
     def url(self) -> str:
-        """Return the API's base URL, with the host that is listened on."""
+        """Return the API's base URL, with the address listened on."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
     @property
     def in_clear(self) -> bool:
-        """Tell whether tokens come over a network without TLS."""
+        """Tell whether tokens cross a network without TLS."""
         return self.tokens is not None and self.tls is None and not _is_loopback(self.host)
 
 
 def exposure(conf: cfg.ConfigOpts, settings: Settings) -> Exposure:
-    """Return the exposure that ``settings`` and Ryu's ``wsapi_host`` and ``wsapi_port`` ask for.
+    """Return the exposure that `settings` and Ryu's `wsapi_host` and `wsapi_port` ask for.
 
     Without tokens it is loopback, although Ryu's default is every address of the host. Raises WrongSettings, also for
     another address without tokens and for files that can't be used.
@@ -60,7 +60,7 @@ def exposure(conf: cfg.ConfigOpts, settings: Settings) -> Exposure:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a name or an address leads to this host alone. Raises WrongSettings if it leads nowhere."""
+    """Tell whether a name or address leads to this host only. Raises WrongSettings if it leads nowhere."""
     try:
         found = socket.getaddrinfo(host or "::", None, type=socket.SOCK_STREAM)
     except OSError as error:

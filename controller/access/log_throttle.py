@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep what anybody can cause as often as they like from filling the log. Pure: time is an argument."""
+"""Keep strangers from filling the log. Pure: time is an argument."""
 
 from collections import OrderedDict
 
@@ -7,14 +7,14 @@ MOST_SUBJECTS = 1000
 
 
 class LogThrottle:
-    """Allows one log line in ``seconds`` for each subject."""
+    """Allow one log line per subject within `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._logged: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def due(self, subject: str, now: float) -> int | None:
-        """Return how many lines of ``subject`` were left out since its last one, or None to leave this one out."""
+        """Return the number of lines left out since the last one of `subject`; None to leave this one out."""
         logged, left_out = self._logged.get(subject, (float("-inf"), 0))
         if now - logged < self._seconds:
             self._logged[subject] = logged, left_out + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who calls the API, and what they may do."""
+"""Model the API's callers and their rights."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +9,7 @@ from hoaflow.errors import HoaflowError
 
 
 class Role(Enum):
-    """What a call needs and what a token gives; ``ADMIN`` may make all calls, ``ANYONE`` needs no token."""
+    """The role that a call needs and a token gives; `ADMIN` may make all calls, `ANYONE` needs no token."""
 
     ANYONE = "anyone"
     READ = "read"
@@ -19,7 +19,7 @@ class Role(Enum):
 
 
 class Forbidden(HoaflowError):
-    """A caller may not do what ``field`` of the request asks; ``reason`` says why."""
+    """A caller has no right to the value of `field`; `reason` says why."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -29,10 +29,10 @@ class Forbidden(HoaflowError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name and the role of a token.
+    """The name and role of a caller's token.
 
-    The token of a bridge is for one home agent and the home prefixes in which that may have bindings, the token of a
-    router for one datapath id.
+    A bridge's token is for one home agent and the home prefixes in which that may have bindings, a router's for one
+    datapath id.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Caller:
             raise Forbidden(field, f"this token is for home agent {format_address(self.home_agent)}")
 
     def check_home_address(self, prefix: Prefix, field: str = "home_address") -> None:
-        """Raise Forbidden for a home address or a prefix outside of this bridge's home prefixes."""
+        """Raise Forbidden for a home address or prefix outside this bridge's home prefixes."""
         if self.home_agent is not None and not any(home.contains(prefix) for home in self.home_prefixes):
             allowed = ", ".join(f"{format_address(home.packed)}/{home.length}" for home in self.home_prefixes)
-            raise Forbidden(field, f"{prefix} lies outside of what this token is for: {allowed}")
+            raise Forbidden(field, f"{prefix} lies outside the home prefixes of this token: {allowed}")
 
     def check_router(self, dpid: int) -> None:
         """Raise Forbidden for the router of another agent."""
@@ -58,6 +58,6 @@ class Caller:
             raise Forbidden("dpid", f"this token is for router {self.router:016x}")
 
 
-# Without tokens, whoever is on this host may do everything.
+# Without tokens, everybody on this host may make all calls.
 LOCAL = Caller("local", Role.ADMIN)
 ANONYMOUS = Caller("anonymous", Role.ANYONE)

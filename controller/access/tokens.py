@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the tokens file: TOML, with one table for each token, named after who has it.
+"""Read the tokens file: TOML, with one table for each token, named after its holder.
 
-Only the SHA-256 of tokens is kept, and they appear in no message.
+Only the SHA-256 of a token is kept, and no token appears in a message.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 DATAPATH_ID = re.compile(r"[0-9a-fA-F]{1,16}", re.ASCII)
 NOT_TOKENS = {LOCAL.name, ANONYMOUS.name}
-# What a table has besides its token, by role.
+# Members of a table besides its token, by role.
 MEMBERS = {
     Role.READ: frozenset[str](),
     Role.BRIDGE: frozenset({"home_agent", "home_prefixes"}),
@@ -38,7 +38,7 @@ class WrongTokens(WrongSettings):
 
 
 class Tokens:
-    """The tokens of a file."""
+    """Hold the tokens of a file."""
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises WrongTokens."""
@@ -46,9 +46,9 @@ class Tokens:
         self._callers = read_tokens(path)
 
     def reload(self) -> None:
-        """Read the file again. Raises WrongTokens, and keeps the former tokens then."""
+        """Read the file again. Raises WrongTokens, having kept the former tokens."""
         former = self._callers
-        # A caller stays the same object as long as its table says the same: ``holds`` compares objects.
+        # A caller stays the same object while its table is unchanged: `holds` compares objects.
         self._callers = {
             digest: former[digest] if former.get(digest) == caller else caller
             for digest, caller in read_tokens(self._path).items()
@@ -56,13 +56,13 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """Return how many tokens there are."""
+        """Return the number of tokens."""
         return len(self._callers)
 
     def find(self, token: str) -> Caller | None:
-        """Return whose token this is, None if it is nobody's.
+        """Return the caller with this token; None if it is unknown.
 
-        Takes the same time for any token, known or not: about 0.05 microseconds for each in the file.
+        Takes the same time for any token, known or not: about 0.05 microseconds for each token in the file.
         """
         digest = hashlib.sha256(token.encode()).digest()
         found = None
@@ -72,12 +72,12 @@ class Tokens:
         return found
 
     def holds(self, caller: Caller) -> bool:
-        """Tell whether a caller's token is still there, with the same rights."""
+        """Tell whether a caller's token is still valid, with the same rights."""
         return any(held is caller for held in self._callers.values())
 
 
 def read_tokens(path: Path) -> Mapping[bytes, Caller]:
-    """Return the callers by SHA-256 of their tokens. Raises WrongTokens, also for a file that others may read."""
+    """Return callers by SHA-256 of their tokens. Raises WrongTokens, also for a file that others may read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -97,7 +97,7 @@ def read_tokens(path: Path) -> Mapping[bytes, Caller]:
             raise WrongTokens(f"{path}: [{name}] and [{callers[digest].name}] have the same token")
         callers[digest] = caller
     if not callers:
-        raise WrongTokens(f"{path}: no token in it; to let in nobody but who is on this host, set no tokens_file")
+        raise WrongTokens(f"{path}: expected a token, found none; to admit this host only, set no tokens_file")
     return callers
 
 

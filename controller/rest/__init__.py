@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The northbound REST API, version 1: a WSGI application over the core.
+"""Serve the northbound REST API, version 1: a WSGI application over the core.
 
-A request comes in by ``http``, is routed by ``api``, let in by ``authorization`` and carried out in ``calls``, which
-decode and encode the structs of ``schemas`` and make these from the core's values by ``views``. What a call takes and
-answers is declared once, by ``operations``; routing, access control and OpenAPI follow from that.
+`http` receives a request, `api` routes it, `authorization` admits it, and `calls` carries it out: it decodes and
+encodes the structs of `schemas`, which `views` makes from the core's values. Each call's parameters and answers are
+declared once, with `operations`; routing, access control and OpenAPI follow from that.
 """

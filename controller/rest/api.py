@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The northbound API as a WSGI application: finds the call, lets the request in, and turns refusals into problems."""
+"""Run the northbound API as a WSGI application: route and admit a request, and answer refusals with problems."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -33,8 +33,8 @@ from hoaflow.logs import Log
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# Pages load nothing from any other host, run no script but those in their files, and are shown in nobody's frame.
-# Charts and Swagger UI set styles in place, and have images in their style sheets.
+# Pages load nothing from other hosts, run only the scripts in their own files, and are shown in no frame. Charts and
+# Swagger UI set inline styles, and have images in their style sheets.
 POLICY = ContentSecurityPolicy(
     {
         "default-src": "'none'",
@@ -61,7 +61,7 @@ OPERATIONS = [operation for subject in (*SUBJECTS, PageCalls) for operation in o
 
 
 class RestApi:
-    """The API as a WSGI application: routes a request by werkzeug, lets it in, and carries it out."""
+    """Route each request with werkzeug, admit it, and carry it out."""
 
     def __init__(self, context: ApiContext, authorization: Authorization) -> None:
         pages = PageCalls(document(OPERATIONS, authorization.needs_tokens))
@@ -89,7 +89,7 @@ class RestApi:
         except REFUSALS as error:
             problem, stale = problem_of(error), isinstance(error, StaleSequence)
         except Exception:
-            # An error in this program: its log gets the trace, the client does not.
+            # An error in this program: the traceback goes to the log, not to the client.
             LOG.exception("request-failed", method=request.method, path=request.path)
             problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in the controller, see its log")
         self._metrics.refused(problem.status, stale)
@@ -127,7 +127,7 @@ class RestApi:
 
 
 def _other_method(request: ApiRequest, error: MethodNotAllowed) -> Response:
-    """Answer OPTIONS (RFC 9110 section 9.3.7). Raises Problem for any other method that the path does not have."""
+    """Answer OPTIONS (RFC 9110 section 9.3.7). Raises Problem for any other method that the path lacks."""
     allowed = ", ".join(sorted({"OPTIONS", *(error.valid_methods or ())}))
     if request.method == "OPTIONS":
         return Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": allowed})
@@ -136,7 +136,7 @@ def _other_method(request: ApiRequest, error: MethodNotAllowed) -> Response:
 
 
 def _home_agent(in_path: Mapping[str, str]) -> str | None:
-    """Return the home agent that a path names; None if it names none, or one that the call will refuse."""
+    """Return the home agent in a path; None if there is none, or none that the call will accept."""
     try:
         return format_address(address_in_path(in_path["address"])) if "address" in in_path else None
     except Problem:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write one log line for each change that somebody makes by REST, or tries to make: who, what, and what came of it."""
+"""Log each change that a caller makes or attempts by REST: who, what, and the result."""
 
 import logging
 import math
@@ -12,23 +12,23 @@ from controller.access.roles import ANONYMOUS
 from controller.rest.request import ApiRequest
 from hoaflow.logs import Log
 
-# Each line counts: none is left out however many there are.
+# No line is left out, however many there are.
 LOG = Log("audit", lines_per_second=math.inf)
 EVENT = "audit"
 
 CHANGING = frozenset({"POST", "PUT", "DELETE"})
-# Seconds in which the attempts from one address without a token make one line.
+# Seconds in which attempts without a token from one address make one line.
 ANONYMOUS_EVERY = 60.0
 
 
 class Audit:
-    """Writes the lines, at level DEBUG for calls that changed nothing."""
+    """Write the lines, at level DEBUG for calls that changed nothing."""
 
     def __init__(self) -> None:
         self._anonymous = LogThrottle(ANONYMOUS_EVERY)
 
     def record(self, request: ApiRequest, response: Response) -> None:
-        """Log a request that may change something, now that it has been answered."""
+        """Log an answered request of a kind that may change something."""
         caller = request.known_caller
         if caller is None or request.method not in CHANGING:
             return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a request in, or answer 401, 403 or 429 before anything of it is carried out and before its body is read.
+"""Admit a request, or answer 401, 403 or 429 before any of it is carried out and before its body is read.
 
-Ours because no library here knows roles bound to a home agent or a router, limits per client, or the browser of an
-operator that a foreign page misuses.
+Ours because no library here knows roles bound to a home agent or router, limits per client, or foreign pages that
+misuse an operator's browser.
 """
 
 import ipaddress
@@ -13,10 +13,10 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from controller.access.limits import Allowance, Limits, TooMuch
+from controller.access.limits import Allowance, Limits, TooManyRequests
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
 from controller.access.tokens import Tokens
-from controller.rest.http.connections import LET_IN
+from controller.rest.http.connections import ADMITTED
 from controller.rest.operations import Operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
@@ -26,12 +26,12 @@ from controller.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# What browsers say of a request that a page of another origin makes (Fetch Metadata).
+# Values of Sec-Fetch-Site for a request from a page of another origin (Fetch Metadata).
 OTHER_SITES = {"cross-site", "same-site"}
 
 
 class Admission:
-    """A request that counts against its client's limits until ``end`` is called, when it has been answered."""
+    """Count a request against its client's limits until `end` is called, after the answer."""
 
     __slots__ = ("_body_bytes", "_client", "_limits", "caller")
 
@@ -42,23 +42,23 @@ class Admission:
         self._body_bytes = body_bytes
 
     def end(self) -> None:
-        """Give back what the request has taken of its client's limits."""
+        """Give back the request's share of its client's limits."""
         self._limits.leave(self._client, self._body_bytes)
 
 
 class Authorization:
-    """Knows who may call: with ``tokens`` who has one, else everybody on this host, but no page of a foreign site."""
+    """Decide who may call: with `tokens` their holders, without them everybody on this host but no foreign page."""
 
     def __init__(self, tokens: Tokens | None, settings: Settings) -> None:
-        """Take the limits of each token, of each address without tokens, and of strangers from ``settings``."""
+        """Take the limits of each token, of each address without tokens, and of strangers from `settings`."""
         in_flight, self._largest_body = settings.requests_in_flight, settings.largest_body
         self._tokens = tokens
-        # Two of the largest bodies: a snapshot, and what happens meanwhile.
+        # Two of the largest bodies: a snapshot, and reports that come meanwhile.
         self._known = Limits(Allowance(settings.requests_per_second, in_flight, 2 * self._largest_body))
         self._strangers = Limits(Allowance(settings.anonymous_requests_per_second, in_flight, body_bytes=0))
 
     def admit(self, request: ApiRequest, operation: Operation, in_path: Mapping[str, str]) -> Admission:
-        """Let a request in. Raises Problem, and Forbidden for what a token is not for."""
+        """Admit a request. Raises Problem, and Forbidden if the token is for another home agent or router."""
         admission = self._enter(request, operation)
         caller = request.known_caller = admission.caller
         request.still_authorized = partial(self._still_knows, caller)
@@ -68,14 +68,14 @@ class Authorization:
         except Exception:
             admission.end()
             raise
-        if caller is not ANONYMOUS and LET_IN in request.environ:
-            request.environ[LET_IN]()
+        if caller is not ANONYMOUS and ADMITTED in request.environ:
+            request.environ[ADMITTED]()
         return admission
 
     def count(self, request: ApiRequest) -> None:
-        """Count a request that is for no call as any other.
+        """Count a request without a call, such as one for an unknown path, like any other.
 
-        Raises Problem if it is one too many, or, where there are no tokens, that of a foreign page.
+        Raises Problem if it is one too many, or comes from a foreign page where there are no tokens.
         """
         self._enter(request, None).end()
 
@@ -88,7 +88,7 @@ class Authorization:
         return self._tokens is None or caller is ANONYMOUS or self._tokens.holds(caller)
 
     def _enter(self, request: ApiRequest, operation: Operation | None) -> Admission:
-        """Count a request, which is for no call if there is no ``operation``. Raises Problem."""
+        """Count a request; `operation` is None if it is for no call. Raises Problem."""
         caller = self._caller(request, operation)
         address = request.remote_addr or ""
         if caller is ANONYMOUS:
@@ -100,7 +100,7 @@ class Authorization:
                 body_bytes = self._largest_body if length is None else min(length, self._largest_body)
         try:
             limits.enter(client, body_bytes, time.monotonic())
-        except TooMuch as error:
+        except TooManyRequests as error:
             wait = {"Retry-After": str(math.ceil(error.retry_after))}
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, f"{client} may make {error}", headers=wait) from None
         return Admission(caller, limits, client, body_bytes)
@@ -134,7 +134,7 @@ def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:
 
 
 def _check_scope(caller: Caller, in_path: Mapping[str, str]) -> None:
-    """Raise Forbidden for a path that names a home agent, home address or router of another."""
+    """Raise Forbidden for a path with another's home agent, home address or router."""
     if caller.role is Role.BRIDGE:
         if "address" in in_path:
             caller.check_home_agent(bodies.address_in_path(in_path["address"]), "address")
@@ -145,10 +145,10 @@ def _check_scope(caller: Caller, in_path: Mapping[str, str]) -> None:
 
 
 def _check_on_this_host(environ: "WSGIEnvironment", operation: Operation | None) -> None:
-    """Refuse what a page of a foreign site makes a browser on this host ask. Raises Problem.
+    """Refuse a request that a foreign page makes through a browser on this host. Raises Problem.
 
-    Without tokens nothing else would tell such a request from the operator's. A page whose name its owner makes lead
-    here (DNS rebinding) has that name in Host; any other page's requests carry Origin or Sec-Fetch-Site.
+    Without tokens nothing else distinguishes it from the operator's own. A page whose name is made to lead here (DNS
+    rebinding) has that name in Host; the requests of any other page carry Origin or Sec-Fetch-Site.
     """
     name = environ.get("HTTP_HOST", "")
     if not _is_loopback(name):

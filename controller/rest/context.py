@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the calls act on, and how a long call lets others run meanwhile."""
+"""Give the calls access to the controller, and let other greenlets run during a long call."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 from controller.traffic_history import TrafficHistory
 
-# How many items are applied, and how many are only read, before other greenlets run: some milliseconds' worth.
+# Items that are applied, or only read, before other greenlets run: some milliseconds' work.
 APPLIED_PER_TURN = 100
 READ_PER_TURN = 500
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What the calls act on.
+    """Hold the parts of the controller that calls act on.
 
-    ``channels`` are the connected switches by datapath id. ``notify`` tells everybody that something in the core may
-    have changed; ``changed`` waits for that, and ``moved`` for what happens to one home address.
+    `channels` are the connected switches by datapath id. `notify` tells all that the core may have changed; `changed`
+    waits for that, and `moved` for events of one home address.
     """
 
     offload: Offload
@@ -41,19 +41,19 @@ class ApiContext:
     traffic: TrafficHistory
 
     def batches(self, items: Sequence[T]) -> Iterator[Sequence[tuple[int, T]]]:
-        """Iterate over items and their indexes, batch by batch; after each, let it take effect and others run."""
+        """Yield items with their indexes, batch by batch, and `pause` after each."""
         for start in range(0, len(items), APPLIED_PER_TURN):
             yield list(enumerate(items[start : start + APPLIED_PER_TURN], start))
             self.pause()
 
     def pause(self) -> None:
-        """Let what has been done take effect, and others run."""
+        """Let the changes so far take effect, and other greenlets run."""
         self.notify()
         eventlet.sleep(0)
 
 
 def in_turns(items: Iterable[T], every: int = READ_PER_TURN) -> Iterator[T]:
-    """Iterate over ``items``, and let others run after ``every`` of them."""
+    """Yield `items`, and let other greenlets run after each `every` of them."""
     for count, item in enumerate(items, 1):
         yield item
         if count % every == 0:

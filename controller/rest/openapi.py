@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the OpenAPI 3.1 document from the calls' declarations and the structs that validate and encode.
+"""Make the OpenAPI 3.1 document from the calls' declarations and their structs.
 
 Ours because msgspec makes the schemas, but not the document around them.
 """
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
-    """Return the OpenAPI document of these calls, ready for JSON; ``tokens`` says whether calls need them."""
+    """Return the OpenAPI document of these calls, ready for JSON; `tokens`: calls need a token."""
     listed = list(operations)
     types = list(dict.fromkeys(_types(listed)))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -56,7 +56,7 @@ def document(operations: Iterable[Operation], tokens: bool = True) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """The schemas of all types: ``references`` by type, and the ``components`` that they lead to."""
+    """Hold the schemas of all types: `references` by type, and the `components` that they lead to."""
 
     references: Mapping[type, Json]
     components: Mapping[str, Json]
@@ -119,7 +119,7 @@ def _roles(operation: Operation) -> Iterable[Role]:
 
 
 def _tag(path: str) -> str:
-    """Return what a call is about: ``bindings`` for ``/v1/bindings/…``, ``controller`` outside of the API's version."""
+    """Return the subject of a call: `bindings` for `/v1/bindings/…`, `controller` for paths without version."""
     _, first, *rest = path.split("/")
     return rest[0] if first == "v1" and rest else "controller"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare a call once, where it is carried out: routing, access control and OpenAPI are made from that.
+"""Declare each call once, where it is carried out; routing, access control and OpenAPI are made from that.
 
-Ours because werkzeug's rules know nothing of roles, bodies and answers, and no library here makes OpenAPI. ``{name}``
-in a path is one of ``PathParameters``; the handler gets its text by name, after the request.
+Ours because werkzeug's rules know nothing of roles, bodies and answers, and no library here makes OpenAPI. `{name}` in
+a path is one of `PathParameters`; the handler gets its text by name, after the request.
 """
 
 import re
@@ -24,7 +24,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class HomeAddressConverter(BaseConverter):
-    """Matches a home address, or a prefix with its slash as it is or as %2F, which WSGI does not tell apart."""
+    """Match a home address, or a prefix with its slash as such or as %2F, which WSGI does not distinguish."""
 
     regex = r"[^/]+(?:/[0-9]+)?"
     part_isolating = False
@@ -39,13 +39,13 @@ class PathParameters(Struct):
     file: Annotated[str, Meta(description="The name of a file.")]
 
 
-# How werkzeug finds those parameters in a path that are more than one part of it.
+# Converters of the parameters that may span several segments of a path.
 CONVERTERS: Mapping[str, type[BaseConverter]] = {"home_address": HomeAddressConverter}
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of an answer: a type that is encoded as JSON, or text of another media type."""
+    """The content of an answer: a type encoded as JSON, or text of another media type."""
 
     type: Any
     media_type: str = JSON
@@ -53,13 +53,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One call: what it takes, what it answers, and who may make it.
+    """Declare one call: its parameters, its answers, and who may make it.
 
-    ``own``: a bridge may make it, too, and gets what is its own. ``answers`` has the possible contents by status, none
-    for an empty body. ``problems`` are its own refusals; ``refusals`` adds those that follow from the rest of the
-    declaration. ``body`` is a struct, or a union of structs that differ in their required members. ``handler`` names
-    the method that carries it out, whose docstring is the description. ``late_body``: the handler gets a function that
-    reads the body.
+    `own`: a bridge may make it, too, and gets its own home agent's part. `answers` has the possible contents by status,
+    none for an empty body. `problems` are its own refusals; `refusals` adds those that follow from the rest of the
+    declaration. `body` is a struct, or a union of structs that differ in their required members. `handler` names the
+    method that carries it out, whose docstring is the description. `late_body`: the handler gets a function that reads
+    the body.
     """
 
     method: str
@@ -81,7 +81,7 @@ class Operation:
 
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
-        """Return every status that the call is refused with."""
+        """Return all statuses with which the call may be refused."""
         refusals = {*self.problems, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
         if self.needs is not Role.ANYONE:
             refusals.add(HTTPStatus.UNAUTHORIZED)
@@ -97,7 +97,7 @@ class Operation:
         return frozenset(refusals)
 
     def rule(self, group: object) -> Rule:
-        """Return werkzeug's rule; its endpoint is this declaration and the method of ``group`` that carries it out."""
+        """Return werkzeug's rule, whose endpoint is this declaration and the method of `group` that carries it out."""
 
         def variable(match: re.Match[str]) -> str:
             converter = match[1] if match[1] in CONVERTERS else "default"
@@ -120,7 +120,7 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
 
-    ``answers`` has types that are encoded as JSON, or contents, by status; a type alone is the answer of 200.
+    `answers` has types encoded as JSON, or contents, by status; a type alone is the answer of 200.
     """
     by_status = answers if isinstance(answers, Mapping) else {HTTPStatus.OK: answers}
     contents = {
@@ -148,5 +148,5 @@ def operation(
 
 
 def operations_of(group: type) -> list[Operation]:
-    """Return the calls that a class declares, in its order."""
+    """Return the calls that a class declares, in order."""
     return [member.operation for member in vars(group).values() if hasattr(member, "operation")]

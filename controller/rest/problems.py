@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals as problem details (RFC 9457): werkzeug's exceptions, whose own answers are in HTML, with a body in JSON."""
+"""Answer refusals with problem details (RFC 9457) in JSON, where werkzeug's own exceptions answer in HTML."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -20,12 +20,12 @@ from controller.rest.schemas.answers import FieldError, ProblemDetails
 from hoaflow.errors import HoaflowError
 
 MEDIA_TYPE = "application/problem+json"
-# What ``problem_of`` knows the answer to.
+# Errors that `problem_of` turns into a Problem.
 REFUSALS = (HTTPException, Forbidden, NotAnnounced, PrefixesOverlap, Refused, StaleSequence, Superseded, UnknownRouter)
 
 
 class Problem(HoaflowError, HTTPException):
-    """A request is refused with ``status``; ``errors`` says which fields are wrong."""
+    """A request is refused with `status`; `errors` says which fields are wrong."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Problem(HoaflowError, HTTPException):
         return msgspec.json.encode(details)
 
     def get_response(self, environ: Any = None, scope: Any = None) -> Response:
-        """Return the answer."""
+        """Return the answer to the refused request."""
         response = Response(self.document(), self.code, content_type=MEDIA_TYPE)
         response.headers.extend(self._headers)
         return response
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem to answer one of ``REFUSALS`` with; raise anything else again."""
+    """Return the Problem for one of `REFUSALS`; raise any other error again."""
     match error:
         case Problem():
             return error
@@ -78,5 +78,5 @@ def problem_of(error: Exception) -> Problem:
 
 
 def wrong_field(field: str, reason: str) -> Problem:
-    """Return the refusal of one field's type or value."""
+    """Return the Problem of one field's type or value."""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: {reason}", (FieldError(field, reason),))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request, and what the API learns of it on the way to its answer.
+"""Hold a request, with what the API learns of it on the way to the answer.
 
-The body is read here because werkzeug's ``max_content_length`` cuts a chunked body off at the limit instead of refusing
-it, and sets no limit to the time that a body takes.
+The body is read here because werkzeug's `max_content_length` truncates a chunked body at the limit instead of refusing
+it, and does not limit the time that a body takes.
 """
 
 import time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ApiRequest(Request):
-    """A request with its caller, once that is known, and with what the audit is to say of it."""
+    """A request with its caller, once that is known, and with the fields of its audit line."""
 
     def __init__(self, environ: "WSGIEnvironment") -> None:
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
@@ -29,25 +29,25 @@ class ApiRequest(Request):
         super().__init__(environ)
         self.arrived = time.monotonic()
         self.known_caller: Caller | None = None
-        # Whether a caller that was let in would be let in again: an answer without an end has to ask.
+        # Tells whether the admitted caller still has its rights, for answers without end.
         self.still_authorized: Callable[[], bool] = lambda: False
-        # What the audit says: the home agent of the path, what came of the call, and whether it changed anything.
+        # For the audit: the home agent in the path, the outcome of the call, and whether it changed anything.
         self.home_agent: str | None = None
         self.outcome: Mapping[str, object] = {}
         self.changed = True
 
     @property
     def caller(self) -> Caller:
-        """Return who makes a request that has been let in."""
+        """Return the caller of an admitted request."""
         assert self.known_caller is not None, "set before the call is carried out"
         return self.known_caller
 
     def note(self, outcome: Mapping[str, object], changed: bool = True) -> None:
-        """Say for the audit what the call did; ``changed`` is false for a renewal that found all as it was."""
+        """Record the outcome for the audit; `changed` is false for a mere renewal."""
         self.outcome, self.changed = outcome, changed
 
     def body(self, largest: int, seconds: float) -> bytes:
-        """Return the body. Raises Problem when it is too large, or does not come in time or as announced."""
+        """Return the body. Raises Problem if it is too large, too late, or malformed."""
         if (self.content_length or 0) > largest:
             raise _too_large(largest)
         try:

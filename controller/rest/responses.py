@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers in JSON: one value, or a page of a list."""
+"""Make answers in JSON: one value, or a page of a list."""
 
 import heapq
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ V = TypeVar("V")
 
 
 def json_response(content: Struct, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Return ``content`` as JSON."""
+    """Return `content` as an answer in JSON."""
     return Response(msgspec.json.encode(content), status=status, content_type=JSON)
 
 
@@ -29,9 +29,9 @@ def page_response(
     items: Iterable[tuple[str, T]],
     view: Callable[[T], V],
 ) -> Response:
-    """Return the page of a list that ``query`` asks for.
+    """Return the page of a list that `query` asks for.
 
-    ``items`` are pairs of a unique text, by which the list is ordered, and a value; ``view`` returns how that looks.
+    `items` are pairs of a unique text, by which the list is ordered, and a value; `view` makes the value's struct.
     """
     cursor, size = query.cursor, query.limit
     after_cursor = (item for item in items if cursor is UNSET or item[0] > cursor)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the API by subject: each is declared, and carried out, where it is defined."""
+"""Carry out the API's calls, by subject; each is declared where it is defined."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls on bindings: report, list, show, explain and remove them."""
+"""Report, list, show, explain and remove bindings."""
 
 import time
 from collections import Counter
@@ -27,16 +27,16 @@ from controller.rest.schemas.queries import BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
 from controller.rest.views.explanation import explanation_view
 
-# Counters younger than this, in seconds, are not read from the switch again.
+# Counters younger than this, in seconds, are not read from a switch again.
 COUNTERS_FRESH = 1.0
-# Seconds after which a call that waits for a binding looks at it again, even if no event named it.
+# Seconds after which a call that waits for a binding checks it again, even without an event.
 LOOK_AGAIN = 0.25
 REFUSED = "refused"
 NEWS = frozenset(change.value for change in Change if change.is_news)
 
 
 class BindingCalls:
-    """Everything below ``/v1/bindings``."""
+    """Carry out the calls below `/v1/bindings`."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -103,7 +103,7 @@ class BindingCalls:
         changes: Counter[str],
         urgency: Urgency,
     ) -> answers.BatchResult:
-        """Apply one binding of several, and count in ``changes`` what became of it."""
+        """Apply one binding of several, and count the result in `changes`."""
         now = time.monotonic()
         try:
             body = bodies.decode(raw, bodies.BindingBody)
@@ -118,20 +118,20 @@ class BindingCalls:
         return answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
 
     def _post(self, caller: Caller, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
-        """Apply one binding. Raises Forbidden, and what ``Offload.post`` raises."""
+        """Apply one binding. Raises Forbidden, and the errors of `Offload.report`."""
         caller.check_home_agent(binding.home_agent)
         caller.check_home_address(binding.home_address)
         return self._context.offload.report(binding, now, urgency)
 
     def _measure(self, request: ApiRequest, body: bodies.BindingBody, change: Change, now: float) -> None:
-        """Measure the stages of an activation up to ``now``, when the report is applied."""
+        """Measure the stages of an activation up to `now`, when the report was applied."""
         if change in (Change.ADDED, Change.CHANGED) and body.withheld is None:
             self._context.metrics.taken(now - request.arrived)
             if body.detected_ago is not None:
                 self._context.metrics.detected(body.detected_ago)
 
     def _wait_active(self, binding: Binding) -> bool:
-        """Wait until the switches confirm a binding; return False at the time-out or if a newer one replaces it."""
+        """Wait until the switches confirm a binding; return False after the time-out, or if a newer one replaces it."""
         deadline = time.monotonic() + self._context.settings.request_timeout
         self._context.offload.activations.announce(binding.home_address)
         while True:
@@ -216,7 +216,7 @@ class BindingCalls:
         return binding_view(binding, self._context.offload, counters, time.monotonic())
 
     def _counters(self) -> FlowCounters:
-        """Return a function that gives a switch's counters and asks each switch once."""
+        """Return a function that returns a switch's counters, and asks each switch once."""
         read: dict[int, Mapping[FlowKey, Counters]] = {}
 
         def counters(dpid: int) -> Mapping[FlowKey, Counters]:

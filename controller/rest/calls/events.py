@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call on events: a stream of server-sent events (HTML Living Standard section 9.2), or a page in JSON.
+"""Serve events: as a stream of server-sent events (HTML Living Standard section 9.2), or by page in JSON.
 
-The stream is made here because no library here makes one that gives up on slow readers.
+The stream is ours because no library here makes one that gives up on slow readers.
 """
 
 import time
@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from controller.access.roles import Role
 from controller.core.events import EVENTS
-from controller.events import Lost, Part, Recorded
+from controller.events import EventsLost, Part, RecordedEvent
 from controller.rest.context import ApiContext
 from controller.rest.http.stream_reader import StreamReader
 from controller.rest.operations import Content, operation
@@ -27,16 +27,16 @@ from hoaflow.logs import Log
 
 LOG = Log("rest")
 
-# How many events one write has at most.
+# Most events in one write.
 EVENTS_PER_WRITE = 200
-# Seconds between two writes to one client, so that many events at once cost one write.
+# Seconds between two writes to one client, so that a burst of events costs one write.
 PACE = 0.05
-# How long a client should wait before it connects again, in milliseconds.
+# Milliseconds that a client should wait before it connects again.
 RETRY = 1000
 
 
 class EventCalls:
-    """``/v1/events``, and how many clients follow it."""
+    """Carry out the call `/v1/events`, and count the clients that follow it."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -53,8 +53,8 @@ class EventCalls:
     def get_events(self, request: ApiRequest, query: EventsQuery) -> Response:
         """Follow events as server-sent events, or list those that are buffered.
 
-        The stream begins now, or after the event that ``after`` or the header ``Last-Event-ID`` names. With
-        ``follow=no``, the buffered events come by page.
+        The stream begins now, or after the event that `after` or the header `Last-Event-ID` names. With
+        `follow=no`, the buffered events come by page.
         """
         names = _names(query.name)
         return self._stream(request, query, names) if query.follow == "yes" else self._page(query, names)
@@ -65,7 +65,7 @@ class EventCalls:
         after = 0 if named is UNSET else named
         try:
             part = buffer.read(after or buffer.begin, names, query.limit)
-        except Lost:
+        except EventsLost:
             reset = buffer.reset(after or buffer.begin, time.time())
             part = Part([reset], reset.id)
         more = part.position < buffer.last
@@ -106,18 +106,18 @@ class EventCalls:
     def _blocks(
         self, position: int, names: Collection[str] | None, reader: StreamReader, allowed: Callable[[], bool]
     ) -> Iterator[bytes]:
-        """Yield what one client is written, until it has left, is too slow or is not ``allowed`` any more."""
+        """Yield the blocks for one client until it has left, is too slow, or is not `allowed` any more."""
         buffer, heartbeat = self._context.events, self._context.settings.event_heartbeat
         yield b"retry: %d\n\n" % RETRY
-        written = -heartbeat  # at once: a client that gets no event still has to know where to resume
+        written = -heartbeat  # at once: a client without events must know where to resume, too
         up_to_date = True
         while not reader.has_left and allowed():
             try:
                 part = buffer.read(position, names, EVENTS_PER_WRITE)
-            except Lost:
+            except EventsLost:
                 if not up_to_date:
                     return
-                # Too many events at once, or too long ago: not the client's fault.
+                # Too many events at once, or a position too old: not the client's fault.
                 reset = buffer.reset(position, time.time())
                 position = reset.id
                 yield reset.block()
@@ -126,8 +126,8 @@ class EventCalls:
             if part.events or now - written >= heartbeat:
                 yield b"".join([recorded.block() for recorded in part.events]) or b":\nid: %d\n\n" % position
                 written = now
-            # Checked after the write, which takes as long as the client does. A client that is behind because much
-            # happens in a short time is not slow.
+            # Checked after the write, which takes as long as the client does. A client that is behind after a burst of
+            # events is not slow.
             up_to_date = position == buffer.last or time.monotonic() - now <= PACE
             eventlet.sleep(PACE)
             if position == buffer.last and not reader.has_left:
@@ -145,12 +145,12 @@ def _names(text: str | UnsetType) -> Collection[str] | None:
 
 
 def _position(request: ApiRequest, query: EventsQuery, last: int) -> int:
-    """Return the event that a client wants to go on after: ``last`` if it names none, 0 for all that are buffered."""
+    """Return the event after which a client wants to go on: `last` if it names none, 0 for all in the buffer."""
     if query.after is not UNSET:
         return query.after
-    # A browser sends this by itself, so nothing is refused: what never was an id counts as one that is gone.
+    # A browser sends this by itself, so nothing is refused: an impossible id counts as one that is gone.
     return request.headers.get("Last-Event-ID", -1, type=int) if request.headers.get("Last-Event-ID") else last
 
 
-def _item(recorded: Recorded) -> answers.EventItem:
+def _item(recorded: RecordedEvent) -> answers.EventItem:
     return {"id": recorded.id, "name": recorded.event.name, **recorded.members()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls on home agents: announcement, lease and snapshot."""
+"""Announce home agents, renew their leases, and take snapshots."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from controller.rest.views.bindings import home_agent_view
 
 
 class HomeAgentCalls:
-    """Everything below ``/v1/home-agents``."""
+    """Carry out the calls below `/v1/home-agents`."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context

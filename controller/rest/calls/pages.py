@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages for people, the dashboard and the API's documentation, and the files that they are made of.
+"""Serve the dashboard, the API's documentation, and their files.
 
-Files are read once and served from memory: werkzeug's ``send_file`` would read them anew for each request, and mix
-those of two versions while the program is upgraded. Their media types are declared here, as those of Python's
-``mimetypes`` depend on the host.
+Files are read once and served from memory: werkzeug's `send_file` would read them again for each request, and mix two
+versions during an upgrade. Media types are declared here, as those of Python's `mimetypes` depend on the host.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,24 +31,24 @@ MEDIA_TYPES = {
 
 
 def _answers(*suffixes: str) -> Mapping[HTTPStatus, tuple[Content, ...]]:
-    """Return the answers of a call that gives files of these kinds."""
+    """Return the answers of a call for files with these suffixes."""
     contents = tuple(Content(str, MEDIA_TYPES[suffix]) for suffix in suffixes)
     return {HTTPStatus.OK: contents, HTTPStatus.NOT_MODIFIED: ()}
 
 
 class Files:
-    """Files by name, held in memory."""
+    """Hold files in memory, by name."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        """Read the files. Raises OSError when the installation is not whole."""
+        """Read the files. Raises OSError if the installation is incomplete."""
         self._files = {path.name: (path.read_bytes(), MEDIA_TYPES[path.suffix]) for path in paths}
         self._tags = {name: generate_etag(content) for name, (content, _) in self._files.items()}
 
     def response(self, request: ApiRequest, name: str) -> Response:
-        """Return a file as an answer. Raises Problem for a name that is none of them.
+        """Return a file as an answer. Raises Problem for an unknown name.
 
-        Clients may keep it, but have to ask whether it is still the same: the files of a page go together, and a new
-        version of the program changes several (RFC 9110 section 13.1.2).
+        Clients may keep it, but must ask whether it has changed (RFC 9110 section 13.1.2): a page's files go together,
+        and a new version changes several.
         """
         if name not in self._files:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no file {name[:100]!r}")
@@ -61,10 +60,10 @@ class Files:
 
 
 class PageCalls:
-    """The OpenAPI document, a page to read and try it, and the dashboard."""
+    """Serve the OpenAPI document, a page to read and try it, and the dashboard."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        """Serve ``document``, which is OpenAPI's."""
+        """Serve `document`, the OpenAPI document."""
         self._document = msgspec.json.encode(document)
         swagger_ui = [DOCS / "swagger-ui" / f"swagger-ui{rest}" for rest in (".css", "-bundle.js")]
         icon = DOCS / "swagger-ui" / "favicon-32x32.png"

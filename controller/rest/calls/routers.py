@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls on routers, among them those of their tunnel agents."""
+"""Show, compare and drain routers, and serve their tunnel agents."""
 
 import time
 from http import HTTPStatus
@@ -28,7 +28,7 @@ NOT_CONNECTED = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class RouterCalls:
-    """Everything below ``/v1/routers``."""
+    """Carry out the calls below `/v1/routers`."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -96,7 +96,7 @@ class RouterCalls:
             installed, now = self._installed(router), time.monotonic()
             entries = [flow.entry for flow in installed if flow.entry is not None]
             *_, difference = in_turns(compare(router.flows, entries, now), every=1)
-            # What is on its way to the switch is no difference.
+            # A change that is on its way to the switch is no difference.
             if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
                 return json_response(difference_view(difference, installed, router, query.limit, now))
             self._context.changed.wait(deadline - time.monotonic())
@@ -106,7 +106,7 @@ class RouterCalls:
         """Follow a router's tunnel list, by long poll: all of it, or what is new since a revision."""
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
-        # Once only: while the answer waits, nobody knows whether the agent still lives.
+        # Once only: while the answer waits, the agent may have died.
         router = self._context.offload.hear_agent(bodies.dpid_in_path(dpid), now)
         self._context.notify()
         news = router.tunnels.difference(query.after)
@@ -140,7 +140,7 @@ class RouterCalls:
 
     def _drain(self, router: Router, draining: bool) -> Response:
         if not router.connected:
-            reason = "is not connected, and it is the switch that remembers; try again when it is back"
+            reason = "is not connected, and the switch itself keeps the drain; try again when it is back"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
         now = time.monotonic()
         deadline = now + self._context.settings.request_timeout
@@ -160,7 +160,7 @@ class RouterCalls:
         return router_view(router, self._context.offload, time.monotonic())
 
     def _installed(self, router: Router) -> list[InstalledFlow]:
-        """Read a router's flows from its switch. Raises Problem when it does not answer."""
+        """Read a router's flows from its switch. Raises Problem if it does not answer."""
         channel = self._context.channels.get(router.dpid)
         if channel is None:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} is not connected")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls on the controller itself: whether it lives and is ready, what it measures, and what it has saved."""
+"""Answer probes, and show metrics and traffic."""
 
 import time
 from http import HTTPStatus
@@ -25,7 +25,7 @@ PROMETHEUS = (Content(str, "text/plain"), Content(str, "application/openmetrics-
 
 
 class SystemCalls:
-    """Probes, metrics and traffic over time."""
+    """Carry out the calls on the controller itself: probes, metrics, and traffic over time."""
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
@@ -72,7 +72,7 @@ class SystemCalls:
 
 
 def _subject(missing: Missing) -> str:
-    """Return what is missing something, as the path of its call names it."""
+    """Return the subject of what is missing, as in the path of its call."""
     if isinstance(missing.subject, bytes):
         return f"home-agents/{format_address(missing.subject)}"
     return "routers" if missing.subject is None else f"routers/{dpid_text(missing.subject)}"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP under the API: eventlet's server, with the limits that it does not set."""
+"""Serve HTTP below the API: eventlet's server, with the limits that it lacks."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the framing of a chunked body (RFC 9112 section 7.1).
 
-Ours because eventlet takes lines of any length between chunks, and takes almost anything for one.
+Ours because eventlet accepts lines of any length between chunks, and almost anything as a chunk.
 """
 
 import re
@@ -11,30 +11,30 @@ import eventlet
 
 LONGEST_LINE = 1024  # bytes, of a chunk's size with its extensions, or of one trailer
 LONGEST_TRAILERS = 8 * 1024  # bytes, all together
-# Lines after which others run: a client that sends fast would otherwise keep the controller to itself.
+# Lines after which other greenlets run: a fast client would otherwise keep the controller to itself.
 LINES_PER_TURN = 256
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class ChunkFraming:
-    """A file that eventlet's input reads a chunked body from; raises ValueError for what is none."""
+    """Check a chunked body while eventlet's input reads it. Raises ValueError for wrong framing."""
 
     def __init__(self, received: BinaryIO) -> None:
         self._received = received
         self._within_chunk = False
         self._trailers: int | None = None  # their bytes so far, None before the last chunk
         self._lines = 0
-        # All of the body has been read.
+        # Whether all of the body has been read.
         self.complete = False
 
     def read(self, size: int) -> bytes:
-        """Return data of a chunk, at most ``size`` bytes."""
+        """Return data of a chunk, at most `size` bytes."""
         self._within_chunk = True
         return self._received.read(size)
 
     def readline(self) -> bytes:
-        """Return the line that ends a chunk, begins one, or is a trailer."""
+        """Return the next line: the end or the size of a chunk, or a trailer."""
         self._lines += 1
         if self._lines % LINES_PER_TURN == 0:
             eventlet.sleep(0)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bound the open connections of the REST server, in all and from one address, and choose which one makes room.
+"""Limit the REST server's open connections, in all and from one address, and choose which one makes room.
 
-Ours because eventlet bounds connections in all and nothing more: one client could have them all.
+Ours because eventlet limits connections in all only: one client could have them all.
 """
 
 from collections import Counter, OrderedDict
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from hoaflow.errors import HoaflowError
 
-# Key of a request's WSGI environment for the ``let_in`` of its connection.
-LET_IN = "hoaflow.let_in"
+# Key in a request's WSGI environment for the `set_admitted` of its connection.
+ADMITTED = "hoaflow.admitted"
 
 
 class TooManyConnections(HoaflowError):
@@ -18,7 +18,7 @@ class TooManyConnections(HoaflowError):
 
 
 class Connection:
-    """One connection, which is a stranger's until a request that came over it has been let in."""
+    """One connection, which is a stranger's until one of its requests has been admitted."""
 
     __slots__ = ("_all", "address", "end")
 
@@ -27,20 +27,20 @@ class Connection:
         self.address = address
         self.end: Callable[[], None] = lambda: None
 
-    def let_in(self) -> None:
-        """Keep the connection from being ended to make room for another."""
+    def set_admitted(self) -> None:
+        """Record that a request has been admitted: the connection is never ended to make room for another."""
         self._all.strangers.pop(self, None)
 
     def close(self) -> None:
-        """Give up the place of the connection, which has ended."""
+        """Release the place of the connection, which has ended."""
         self._all.remove(self)
 
 
 class Connections:
-    """All connections: at most ``most``, and at most ``most_of_one`` from one address.
+    """Hold all connections: at most `most`, and at most `most_of_one` from one address.
 
-    When there are too many, the stranger that has been there longest is ended. So nobody keeps others out by opening
-    connections and saying little or nothing.
+    If there are too many, the oldest connection of a stranger is ended. So nobody keeps others out with slow or silent
+    connections.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -51,12 +51,12 @@ class Connections:
         self.strangers: OrderedDict[Connection, None] = OrderedDict()
 
     def add(self, address: str) -> Connection:
-        """Return a new connection, whose ``end`` the caller sets to what ends it. Raises TooManyConnections."""
+        """Return a new connection; the caller sets its `end`. Raises TooManyConnections."""
         if self._of_address[address] >= self._most_of_one:
             raise TooManyConnections(f"{address} has {self._most_of_one} connections already (connections_per_client)")
         if self._count >= self._most:
             if not self.strangers:
-                raise TooManyConnections(f"{self._count} connections are open, all of clients that were let in")
+                raise TooManyConnections(f"{self._count} connections are open, all of admitted clients")
             next(iter(self.strangers)).end()
         connection = Connection(self, address)
         self.strangers[connection] = None

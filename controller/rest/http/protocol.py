@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP as eventlet speaks it, made strict and bounded in time.
+"""Make eventlet's HTTP strict, and bound it in time.
 
-Ours is what eventlet lacks: an end to slow heads and to bodies that nobody reads, refusals as problem details, and the
-refusal of heads that another server would read otherwise, such as with a bare CR: a proxy in front then sees as many
-requests as there are.
+Ours is what eventlet lacks: an end to slow heads and unread bodies, refusals as problem details, and the refusal of
+heads that another server would read differently, such as those with a bare CR, so that a proxy in front sees the same
+requests.
 """
 
 import re
@@ -19,7 +19,7 @@ import eventlet.wsgi
 
 from controller.linger import linger
 from controller.rest.http.chunks import ChunkFraming
-from controller.rest.http.connections import LET_IN
+from controller.rest.http.connections import ADMITTED
 from controller.rest.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ _LENGTH = re.compile("[0-9]{1,18}")
 
 
 class HeadLines:
-    """The lines of a head, with the ``fault`` of the first wrong one.
+    """Read the lines of a head, and keep the `fault` of the first wrong one.
 
-    They are checked before Python's parser sees them, as that ends a line at a bare CR.
+    They are checked before Python's parser sees them, which ends a line at a bare CR.
     """
 
     def __init__(self, lines: Any, request_line: bytes) -> None:
@@ -49,20 +49,20 @@ class HeadLines:
 
 
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
-    """One connection, request by request; the application may call ``environ[LET_IN]`` once it knows the client."""
+    """Serve one connection, request by request; the application calls `environ[ADMITTED]` for an admitted client."""
 
     application: "WSGIApplication"
     rfile: Any
 
-    def __init__(self, conn_state: list[Any], server: eventlet.wsgi.Server, let_in: Callable[[], None]) -> None:
-        self._let_in = let_in
+    def __init__(self, conn_state: list[Any], server: eventlet.wsgi.Server, set_admitted: Callable[[], None]) -> None:
+        self._set_admitted = set_admitted
         self._idle_timeout = min(HEAD_TIMEOUT, server.socket_timeout)
         self._head: eventlet.Timeout | None = None
         self._unread = False
         super().__init__(conn_state, server)
 
     def handle_one_request(self) -> None:
-        """Serve one request, whose head has to come in time."""
+        """Serve one request, whose head must come in time."""
         if not self._has_begun():
             self.close_connection = 1
             return
@@ -99,7 +99,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return b""
 
     def parse_request(self) -> bool:
-        """Parse the head, stop its clock, and refuse it if it leaves in doubt where the request ends."""
+        """Parse the head, stop its clock, and refuse it if the end of the request is ambiguous."""
         self.rfile = lines = HeadLines(self.rfile, self.raw_requestline)  # put back by handle_one_request
         try:
             parsed: bool = super().parse_request()
@@ -114,16 +114,16 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return parsed and fault is None
 
     def get_environ(self) -> "WSGIEnvironment":
-        """Return what the application is given of the request."""
+        """Return the WSGI environment of the request."""
         environ: WSGIEnvironment = super().get_environ()
-        environ[LET_IN] = self._let_in
+        environ[ADMITTED] = self._set_admitted
         body = environ["eventlet.input"]
         if body.chunked_input:
             body.rfile = ChunkFraming(body.rfile)
         return environ
 
     def handle_one_response(self) -> None:
-        """Answer the request that has just been read."""
+        """Answer the request whose head has been read."""
         self.application = partial(self._answer, self.application)
         super().handle_one_response()
 
@@ -134,7 +134,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         body = environ["eventlet.input"]
         unread = not body.rfile.complete if body.chunked_input else body.position < (body.content_length or 0)
         if unread:
-            # eventlet would read the rest, however long that takes, to use the connection again.
+            # To use the connection again, eventlet would read the rest, however long that takes.
             self._unread = True
             self.close_connection = 1
         return answer
@@ -146,7 +146,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         super().finish()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no HTTP, and end the connection."""
+        """Refuse a malformed request, and end the connection."""
         self.close_connection = 1
         status = HTTPStatus(code)
         body = Problem(status, message or status.phrase).document()
@@ -156,26 +156,26 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         self._unread = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: what strangers send is not for the log."""
+        """Log nothing: strangers must not fill the log."""
 
 
 def _line_fault(line: bytes) -> str | None:
-    """Return what is wrong with a line that others might take for two, or for part of the line before.
+    """Return why another server might take a line for two, or for part of the line before; None if it is right.
 
     RFC 9112 sections 2.2 and 5.2, RFC 9110 section 5.5.
     """
     content = line.removesuffix(b"\n").removesuffix(b"\r")
     if b"\r" in content or b"\0" in content:
-        return "expected no CR but before the LF that ends a line, and no NUL"
+        return "expected CR only before the LF that ends a line, and no NUL"
     if content.startswith((b" ", b"\t")):
         return "expected each header on one line"
     return None
 
 
 def _fault(headers: HTTPMessage, version: str) -> str | None:
-    """Return what is wrong with a head that another server might read otherwise.
+    """Return why another server might read a head differently; None if it is right.
 
-    A proxy in front of this one would then see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3).
+    A proxy in front could then see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3).
     """
     hosts = headers.get_all("Host", [])
     codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
@@ -189,5 +189,5 @@ def _fault(headers: HTTPMessage, version: str) -> str | None:
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
         return "expected one Content-Length, a number of bytes"
     if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in headers.defects):
-        return "expected header lines of a name, a colon directly behind it, and a value"
+        return "expected header lines of a name, directly followed by a colon, and a value"
     return None

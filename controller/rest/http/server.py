@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server of the API: eventlet's, behind an accept loop of our own.
+"""Accept the API's connections, and serve each with eventlet's HTTP server.
 
-Ours because eventlet's loop makes everybody wait when there are too many connections; this one ends those of strangers.
-It also bounds the connections of one address, and makes the TLS handshake where it holds nobody up.
+Ours because eventlet's accept loop makes all clients wait when there are too many connections; this one ends those of
+strangers. It also limits the connections of one address, and makes TLS handshakes where they delay nobody else.
 """
 
 import resource
@@ -23,17 +23,17 @@ from hoaflow.logs import Log
 
 LOG = Log("rest")
 
-# Connections at a time, if the host allows so many files. Beyond, those end that have not been let in.
+# Most connections, if the host allows so many files. Beyond, those without an admitted request are ended.
 MOST_CONNECTIONS = 10_000
-OTHER_FILES = 500  # switches, logs, and what else is open
+OTHER_FILES = 500  # switches, logs and others
 LOGGED_EVERY = 60.0  # seconds in which a refused address is logged once
 
 
 class RestServer:
-    """Serves the API on one address, over TLS where there are certificates."""
+    """Serve the API on one address, over TLS if there are certificates."""
 
     def __init__(self, exposure: Exposure, idle_timeout: float, connections_per_client: int) -> None:
-        """Listen; a connection may be silent for ``idle_timeout`` seconds. Raises CannotListen."""
+        """Listen; a connection may be silent for `idle_timeout` seconds. Raises CannotListen."""
         self._tls = exposure.tls
         self._idle_timeout = idle_timeout
         self._connections = Connections(_most_connections(), connections_per_client)
@@ -67,11 +67,11 @@ class RestServer:
         """Serve one connection from the handshake to its end."""
         try:
             accepted.settimeout(self._idle_timeout)
-            # Otherwise an answer of several parts waits for the client's delayed acknowledgement.
+            # Otherwise an answer in several segments waits for the client's delayed acknowledgement.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 accepted = self._tls.accept(accepted)
-            HttpProtocol([address, accepted, eventlet.wsgi.STATE_IDLE], http, connection.let_in)
+            HttpProtocol([address, accepted, eventlet.wsgi.STATE_IDLE], http, connection.set_admitted)
         except HandshakeFailed as error:
             self._warn("client-refused", address[0], str(error))
         except OSError:
@@ -89,7 +89,7 @@ class RestServer:
 
 
 def _most_connections() -> int:
-    """Raise the limit of open files as far as it goes; return how many connections that allows."""
+    """Raise the limit of open files as far as allowed; return the number of connections that leaves room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch the client of an answer that does not end.
+"""Watch the client of an endless answer.
 
-Ours because WSGI tells an application neither that its client reads slowly nor that it has left.
+Ours because WSGI does not tell an application that its client reads slowly or has left.
 """
 
 import socket
@@ -14,21 +14,21 @@ from eventlet import hubs
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Bytes that the kernel may hold for a client that does not read (it doubles this), and seconds for which its socket may
-# take nothing before the answer ends.
+# Bytes that the kernel buffers for a client that does not read (it doubles this), and seconds for which its socket may
+# accept nothing before the answer ends.
 SEND_BUFFER = 64 * 1024
 PATIENCE = 5.0
 
 
 class StreamReader:
-    """Bounds what a client may cost, and notices that it has left, which writing would show two heartbeats later."""
+    """Bound the cost of a client, and notice that it has left, which writing would show two heartbeats later."""
 
     def __init__(self, environ: "WSGIEnvironment", left: Callable[[], None]) -> None:
-        """Watch the client of a request; ``left`` is called when it has closed its connection."""
+        """Watch the client of a request, and call `left` when it has closed its connection."""
         self.has_left = False
         self._left = left
         self._watch = None
-        # Each part of the answer goes out at once; otherwise the server would collect some kilobytes.
+        # Each part of the answer is sent at once; otherwise the server would collect some kilobytes.
         environ["eventlet.minimum_write_chunk_size"] = 0
         server_input = environ.get("eventlet.input")
         if server_input is not None:  # None in a test that calls the application itself
@@ -43,7 +43,7 @@ class StreamReader:
             self._watch.kill()
 
     def _wait_for_end(self, descriptor: int) -> None:
-        # Its request has been read and it has nothing more to say before the answer ends, so what comes is its end.
+        # Its request has been read, and it sends nothing more before the answer ends, so readable means closed.
         hubs.trampoline(descriptor, read=True)
         self.has_left = True
         self._left()

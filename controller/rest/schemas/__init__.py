@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structs of requests and answers, which msgspec decodes, validates and encodes."""
+"""Declare the structs of requests and answers, which msgspec decodes, validates and encodes."""

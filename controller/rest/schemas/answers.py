@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls answer: one struct per answer, which is encoded and makes OpenAPI's schemas.
+"""Declare the answers: one struct each, which is encoded and makes OpenAPI's schemas.
 
 Addresses are in RFC 5952 form, times are seconds from now.
 """
@@ -28,19 +28,19 @@ from controller.rest.schemas.fields import (
 
 BindingStateName = Literal["pending", "active", "partial", "held", "withheld"]
 Backend = Literal["flow", "route"] | None
-Cursor = Annotated[str, Meta(description="Where the next page begins: `cursor` of the next request.")] | None
+Cursor = Annotated[str, Meta(description="Begin of the next page: `cursor` of the next request.")] | None
 Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
 
 
 class FieldError(Struct, frozen=True):
-    """A field of a request, and what is wrong with it."""
+    """A wrong field of a request, and the reason."""
 
     field: str
     reason: str
 
 
 class ProblemDetails(Struct, frozen=True):
-    """A refusal (RFC 9457); ``errors`` says which fields were wrong, if any."""
+    """A refusal (RFC 9457); `errors` says which fields were wrong, if any."""
 
     title: str
     status: Annotated[int, Meta(ge=400, le=599)]
@@ -50,7 +50,7 @@ class ProblemDetails(Struct, frozen=True):
 
 
 class BindingOnRouter(Struct):
-    """The state of a binding on one router, why it is not active there, and what its flows have counted."""
+    """The state of a binding on one router, the reason if it is not active there, and its counters."""
 
     state: Literal["active", "pending", "failed"]
     packets: Count
@@ -73,7 +73,7 @@ class Binding(Struct):
 
 
 class BindingRemoved(Struct):
-    """A binding that is gone, or never was."""
+    """A binding that was removed, or never existed."""
 
     home_address: HomeAddress
     state: Literal["removed"] = "removed"
@@ -101,7 +101,7 @@ class Bindings(Struct):
 
 
 class HomeAgent(Struct):
-    """A home agent; ``snapshot`` is ``wanted`` until it has sent one under its present lease."""
+    """A home agent; `snapshot` is `wanted` until it has sent one under its present lease."""
 
     home_agent: Ipv6Address
     home_prefixes: list[HomePrefix]
@@ -129,7 +129,7 @@ class RefusedItem(Struct, omit_defaults=True):
 
 
 class SnapshotTaken(Struct):
-    """The effect of a snapshot; ``changed`` counts new paths, ``unchanged`` mere refreshes."""
+    """The effect of a snapshot; `changed` counts new paths, `unchanged` mere refreshes."""
 
     added: Count
     changed: Count
@@ -139,7 +139,7 @@ class SnapshotTaken(Struct):
 
 
 class Endpoint(Struct):
-    """A tunnel endpoint of a router (`route` backend); `problem` says why it carries nothing, null if it does."""
+    """A tunnel endpoint of a router (`route` backend); `problem` says why it carries no traffic, null if it does."""
 
     home_agent: Ipv6Address
     port: str
@@ -163,7 +163,7 @@ class TunnelRevisions(Struct):
 
 
 class RefusedFlow(Struct):
-    """A flow that a switch refuses, and how often it has refused it."""
+    """A flow that a switch refuses, and the number of refusals."""
 
     table: str
     priority: Count
@@ -201,7 +201,7 @@ class Routers(Struct):
 
 
 class DesiredFlow(Struct):
-    """A flow of the controller's; ``serves`` is whose traffic it carries, ``home_addresses`` the bindings it serves."""
+    """A flow of the controller; `serves` is the address or prefix whose traffic it carries."""
 
     table: str
     priority: Count
@@ -214,7 +214,7 @@ class DesiredFlow(Struct):
 
 
 class Flow(DesiredFlow):
-    """A flow of the controller's on a switch."""
+    """A flow of the controller on a switch."""
 
     packets: Count
     bytes: Count
@@ -228,26 +228,26 @@ class Flows(Struct):
 
 
 class MissingFlow(DesiredFlow):
-    """A flow that the switch lacks; ``reason`` says why it is not sent, if so."""
+    """A flow that the switch lacks; `reason` says why it is not sent, null if it is."""
 
     reason: str | None
 
 
 class UnexpectedFlow(Flow):
-    """A flow of the controller's that the switch should not have; ``reason`` says why it stays, if so."""
+    """A flow of the controller that the switch should not have; `reason` says why it stays, null if it goes."""
 
     reason: str | None
 
 
 class DifferentFlow(Struct):
-    """A flow that does not do what it should, or would stay for too long."""
+    """A flow that differs in its actions, or would stay too long."""
 
     desired: DesiredFlow
     installed: Flow
 
 
 class DifferenceTotals(Struct):
-    """How many flows differ, listed or not."""
+    """The numbers of flows that differ, listed or not."""
 
     missing: Count
     unexpected: Count
@@ -255,7 +255,7 @@ class DifferenceTotals(Struct):
 
 
 class Difference(Struct):
-    """How the flows that a switch has differ from those that it should have."""
+    """The difference between the flows that a switch should have and those that it has."""
 
     in_sync: bool
     missing: list[MissingFlow]
@@ -298,10 +298,10 @@ class BindingUpdate(Struct):
 
 
 class Explanation(Struct):
-    """Which path the packets for a home address take, since when, why, and what would change it.
+    """The path of the packets for a home address, since when and why, and what would change it.
 
-    ``home``: no binding is held, and its home agent has none. ``binding`` is the one that packets take, its own or that
-    of a mobile network.
+    `home`: there is no binding, so the mobile node is at home or not registered. `binding` is the one that packets
+    follow, its own or that of a mobile network.
     """
 
     home_address: HomeAddress
@@ -311,7 +311,7 @@ class Explanation(Struct):
     binding: Binding | None
     home_agent: HomeAgent
     routers: dict[DatapathId, ExplanationOnRouter]
-    updates: Annotated[list[BindingUpdate], Meta(description="The last ones, oldest first, as far as they are known.")]
+    updates: Annotated[list[BindingUpdate], Meta(description="The last ones, oldest first.")]
     would_change: list[str]
 
 
@@ -324,7 +324,7 @@ class Tunnel(Struct):
 
 
 class TunnelList(Struct):
-    """A router's tunnel list: all of it for ``home_agents`` if ``full``, else what is new."""
+    """A router's tunnel list: all of it for `home_agents` if `full`, otherwise the changes."""
 
     revision: Revision
     full: bool
@@ -334,7 +334,7 @@ class TunnelList(Struct):
 
 
 class AgentLease(Struct):
-    """How long a tunnel agent may be silent, in seconds."""
+    """The seconds that a tunnel agent may be silent."""
 
     lease: float
 
@@ -342,7 +342,7 @@ class AgentLease(Struct):
 EventItem = Annotated[
     dict[str, str | int | float | bool | None],
     Meta(
-        description="An event; which other members it has, its name says.",
+        description="An event; its other members depend on its name.",
         extra_json_schema={
             "required": ["id", "name", "time"],
             "properties": {
@@ -356,16 +356,16 @@ EventItem = Annotated[
 
 
 class Events(Struct):
-    """Events, by page; one named `reset` stands for all that are not buffered any more."""
+    """Events, by page; one named `reset` stands for all that have left the buffer."""
 
     events: list[EventItem]
     next: Cursor
 
 
 class TrafficSample(Struct):
-    """The bytes that all routers had carried past the home agents at a moment.
+    """The bytes that all routers had carried past the home agents at one time.
 
-    They are fewer than before when a router has been forgotten.
+    A sum falls when a router is forgotten.
     """
 
     time: Time
@@ -387,7 +387,7 @@ class Health(Struct):
 
 
 class Readiness(Struct):
-    """The controller does all its work; how many home agents and routers it has."""
+    """The controller does all its work; the numbers of its home agents and routers."""
 
     status: Literal["ready"]
     home_agents: Count

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients may send: one struct per request body, with its translation into the core's values.
+"""Declare the request bodies: one struct each, with its translation into the core's values.
 
-msgspec checks types and bounds; what is ours is which of several structs a body is, as msgspec tells only tagged ones
-apart, and addresses, of which it has no type.
+msgspec checks types and bounds. Ours is the choice between several structs, as msgspec distinguishes tagged ones only,
+and addresses, for which it has no type.
 """
 
 import re
@@ -40,7 +40,7 @@ from hoaflow.addresses import (
     why_not_global_unicast,
 )
 
-# A shorter lease would end between two renewals: switches count whole seconds.
+# A shorter lease could end between two renewals: switches count whole seconds.
 SHORTEST_LEASE = 2
 
 # Home prefixes of one home agent, and home agents that one router has endpoints for.
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 class BindingBody(Struct, forbid_unknown_fields=True):
-    """One binding as a bridge reports it; ``lifetime`` is in seconds left."""
+    """One binding as a bridge reports it; `lifetime` is in seconds left."""
 
     home_address: HomeAddress
     care_of_address: Ipv6Address
@@ -64,14 +64,14 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     withheld: Withheld | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
-        """Return the core's value, with ``home_agent`` where the body names none. Raises Problem."""
+        """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
         if self.home_agent is not None:
             home_agent = _parsed("home_agent", self.home_agent, parse_ipv6_address)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         return Binding(
             home_address=_parsed("home_address", self.home_address, parse_prefix),
-            # Of any family: only the core knows which binding a care-of address that it refuses replaces.
+            # Of any family: the core withdraws the binding that a refused care-of address would replace.
             care_of_address=_parsed("care_of_address", self.care_of_address, parse_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
@@ -82,13 +82,13 @@ class BindingBody(Struct, forbid_unknown_fields=True):
 
 
 class BindingsBody(Struct, forbid_unknown_fields=True):
-    """Several bindings, each decoded by itself so that a wrong one does not hold up the others."""
+    """Several bindings, each decoded by itself, so that a wrong one does not stop the others."""
 
     bindings: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BindingBody"})]]
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
-    """A bridge's announcement of its home agent; ``lease`` is in seconds."""
+    """A bridge's announcement of its home agent; `lease` is in seconds."""
 
     home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]
     lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
@@ -100,7 +100,7 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
 
 
 class EndpointBody(Struct, forbid_unknown_fields=True):
-    """One tunnel endpoint of a router; ``problem`` says why it carries nothing, if so."""
+    """One tunnel endpoint of a router; `problem` says why it carries no traffic, null if it does."""
 
     home_agent: Ipv6Address
     port: PortName
@@ -111,9 +111,9 @@ class EndpointBody(Struct, forbid_unknown_fields=True):
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
     """A router's `flow` backend: its OVS ports, the addresses that its kernel listens to, and the MTU of its tunnels.
 
-    The default MTU is that of links of 1500 octets, less the outer header; the highest is what Open vSwitch's
-    check_pkt_larger can compare with. ``problem`` says why it carries nothing,
-    ``ipv4_problem`` why it can't carry IPv4 home addresses, if so.
+    The default MTU is that of links of 1500 octets, less the outer header; the highest is the most that Open vSwitch's
+    check_pkt_larger can compare with. `problem` says why it carries no traffic, `ipv4_problem` why it carries none of
+    IPv4 home addresses; null if it does.
     """
 
     transmit_port: PortName
@@ -134,10 +134,10 @@ class FailureBody(Struct, forbid_unknown_fields=True):
 
 
 class AcknowledgementBody(Struct, forbid_unknown_fields=True):
-    """Which backend a router has, and what its kernel holds.
+    """The backend of a router, and the tunnels of its kernel.
 
-    ``router_macs``: the MAC addresses of its kernel's interfaces. Only frames for these, and of those from them, are
-    taken off the home agent's path; without the member all that the bridge sees.
+    `router_macs`: the MAC addresses of its kernel's interfaces. Only frames to or from these are taken off the home
+    agent's path; without the member, all that the bridge sees.
     """
 
     revision: Revision
@@ -154,7 +154,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
         return tuple(dict.fromkeys(found))
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
-        """Return the endpoints by home agent. Raises Problem, also where the `flow` backend is announced, too."""
+        """Return the endpoints by home agent. Raises Problem, also if the `flow` backend is announced, too."""
         if self.endpoints and self.flow is not None:
             raise wrong_field("endpoints", "expected none with the flow backend: a router has one backend")
         endpoints: dict[bytes, EndpointName] = {}
@@ -187,9 +187,9 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
 
 
 def decode_either(body: bytes, union: Any) -> Any:
-    """Decode a request body that is one of several structs. Raises Problem as ``decode`` does.
+    """Decode a request body that is one of several structs. Raises Problem as `decode` does.
 
-    It is the first whose required members are all there, else the last.
+    The first struct whose required members are all present is taken, otherwise the last.
     """
     *first, last = get_args(union) or (union,)
     if first:
@@ -198,7 +198,7 @@ def decode_either(body: bytes, union: Any) -> Any:
     return decode(body, last)
 
 
-@lru_cache  # msgspec evaluates the annotations anew each time: a tenth of the time of a POST
+@lru_cache  # msgspec evaluates the annotations each time, which is a tenth of a POST
 def _required(type_: type[Struct]) -> frozenset[str]:
     return frozenset(field.name for field in msgspec.structs.fields(type_) if field.required)
 
@@ -231,7 +231,7 @@ def dpid_in_path(text: str) -> int:
 
 
 def address_filter(name: str, text: str | UnsetType) -> bytes | None:
-    """Return the address that a list is filtered by, None if it is not. Raises Problem."""
+    """Return the address that a list is filtered by; None if there is no such filter. Raises Problem."""
     return None if text is UNSET else _parsed(name, text, parse_ipv6_address)
 
 
@@ -247,7 +247,7 @@ def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
 
 
 def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:
-    """Return the value of a field's text. Raises Problem where ``parse`` raises ValueError."""
+    """Return the value of a field's text. Raises Problem if `parse` raises ValueError."""
     try:
         return parse(text)
     except ValueError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The types of the fields that requests and answers share, each with its bounds and its meaning."""
+"""Declare the types of the fields that requests and answers share, with bounds and meaning."""
 
 import re
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ DATAPATH_ID = re.compile(r"^[0-9a-fA-F]{1,16}$", re.ASCII)
 Ipv6Address = Annotated[
     str,
     Meta(
-        description="An IPv6 address in any valid form; answers have that of RFC 5952.",
+        description="An IPv6 address in any valid form; in answers, in that of RFC 5952.",
         examples=["2001:db8:2::2"],
         extra_json_schema={"format": "ipv6"},
     ),
@@ -23,7 +23,7 @@ Ipv6Address = Annotated[
 HomeAddress = Annotated[
     str,
     Meta(
-        description="A home address, IPv6 or IPv4, or a prefix: that of a mobile network.",
+        description="A home address, IPv6 or IPv4, or a mobile network prefix.",
         examples=["2001:db8:99::100", "2001:db8:aa:1::/64"],
         extra_json_schema={"format": "home-address"},
     ),
@@ -31,7 +31,7 @@ HomeAddress = Annotated[
 HomePrefix = Annotated[
     str,
     Meta(
-        description="A prefix that belongs to a home agent.",
+        description="A prefix of a home agent.",
         examples=["2001:db8:99::/64"],
         extra_json_schema={"format": "home-address"},
     ),
@@ -39,7 +39,7 @@ HomePrefix = Annotated[
 DatapathId = Annotated[
     str,
     Meta(
-        description="A router: its switch's OpenFlow datapath id, hexadecimal; answers have all 16 digits.",
+        description="The OpenFlow datapath id of a router's switch, hexadecimal; in answers, with all 16 digits.",
         pattern=DATAPATH_ID.pattern,
         examples=["0000000000000001"],
     ),
@@ -49,15 +49,17 @@ MacAddress = Annotated[
 ]
 PortName = Annotated[str, Meta(description="The name of an OVS port.", min_length=1, max_length=255)]
 Lifetime = Annotated[
-    int, Meta(description="Seconds left when it was reported; 0 removes.", ge=0, le=LONGEST_LIFETIME, examples=[60])
+    int,
+    Meta(description="Seconds left when reported; 0 removes.", ge=0, le=LONGEST_LIFETIME, examples=[60]),
 ]
 Sequence = Annotated[
-    int, Meta(description="Of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552])
+    int,
+    Meta(description="That of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552]),
 ]
 Withheld = Annotated[
     str,
     Meta(
-        description="Why the bridge leaves the binding to the home agent: nothing is installed for it.",
+        description="The reason why the bridge leaves the binding to the home agent; it has no flows then.",
         min_length=1,
         max_length=200,
         pattern=r"^[^\x00-\x1f\x7f]*$",
@@ -66,14 +68,14 @@ Withheld = Annotated[
 ]
 FlowKind = Annotated[
     Literal["miss", "guard", "gate", "downlink", "uplink", "verify", "drain"],
-    Meta(description="What a flow is there for; the lowest byte of its cookie."),
+    Meta(description="The purpose of a flow; the lowest byte of its cookie."),
 ]
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(description="A state of a router's tunnel list.", ge=0, lt=10**18)]
 DetectedAgo = Annotated[
     float,
     Meta(
-        description="Seconds from the first sign of the change at the home agent to the request, by the bridge's clock:"
+        description="Seconds from the first sign of the change at the home agent to the request, by the bridge's clock;"
         " for the metrics.",
         ge=0,
         le=3600,
@@ -84,7 +86,7 @@ SecondsLeft = Annotated[float, Meta(description="Seconds from now.", ge=0)]
 Time = Annotated[
     str,
     Meta(
-        description="A moment, RFC 3339 in UTC.",
+        description="A time in RFC 3339 form, UTC.",
         examples=["2025-01-01T12:00:00.000Z"],
         extra_json_schema={"format": "date-time"},
     ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls take in their query: one struct per query. What is left out is UNSET, as text has no null."""
+"""Declare the calls' queries: one struct each. An absent parameter is UNSET, as text has no null."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -22,73 +22,73 @@ T = TypeVar("T")
 
 
 class PageQuery(Struct, forbid_unknown_fields=True):
-    """Which part of a list to show."""
+    """Choose a page of a list."""
 
     limit: Limit = 100
     cursor: Annotated[str, Meta(description="`next` of the page before.")] | UnsetType = UNSET
 
 
 class BindingsQuery(PageQuery):
-    """Which bindings to list."""
+    """Choose the bindings to list."""
 
-    home_address: Annotated[HomeAddress, Meta(description="Of a prefix, all that lie in it.")] | UnsetType = UNSET
+    home_address: Annotated[HomeAddress, Meta(description="For a prefix, all that lie in it.")] | UnsetType = UNSET
     home_agent: Ipv6Address | UnsetType = UNSET
     care_of_address: Ipv6Address | UnsetType = UNSET
     state: Literal["pending", "active", "partial", "held", "withheld"] | UnsetType = UNSET
 
 
 class HomeAgentsQuery(PageQuery):
-    """Which home agents to list."""
+    """Choose the home agents to list."""
 
     status: Literal["up", "ha-down", "expired"] | UnsetType = UNSET
 
 
 class RoutersQuery(PageQuery):
-    """Which routers to list."""
+    """Choose the routers to list."""
 
     connected: Literal["yes", "no"] | UnsetType = UNSET
     draining: Literal["yes", "no"] | UnsetType = UNSET
 
 
 class FlowsQuery(PageQuery):
-    """Which flows of a router to list."""
+    """Choose the flows of a router to list."""
 
     kind: FlowKind | UnsetType = UNSET
     home_address: HomeAddress | UnsetType = UNSET
 
 
 class PostQuery(Struct, forbid_unknown_fields=True):
-    """When to answer a report."""
+    """Choose when to answer a report."""
 
     wait: (
         Annotated[
             Literal["active"],
-            Meta(description="Answer when the switches have confirmed, 202 if they have not after `request_timeout`."),
+            Meta(description="Answer when the switches have confirmed; 202 if they have not within `request_timeout`."),
         ]
         | UnsetType
     ) = UNSET
 
 
 class DifferenceQuery(Struct, forbid_unknown_fields=True):
-    """How much of a difference to show."""
+    """Limit the difference to show."""
 
     limit: Annotated[int, Meta(description="Most flows of each kind.", ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT
 
 
 class TunnelsQuery(Struct, forbid_unknown_fields=True):
-    """After which revision to go on, and how long to wait for news."""
+    """Choose the revision to go on after, and the time to wait for changes."""
 
     after: Revision = 0
     wait: Annotated[int, Meta(description=f"Seconds, {LONGEST_POLL} at the most.", ge=0, lt=10**18)] = 0
 
 
 class EventsQuery(Struct, forbid_unknown_fields=True):
-    """Which events to show, where to begin, and whether to follow."""
+    """Choose the events to show, where to begin, and whether to follow."""
 
     name: Annotated[str, Meta(description="Names of events, separated by commas.")] | UnsetType = UNSET
     follow: Literal["yes", "no"] = "yes"
     after: (
-        Annotated[EventNumber, Meta(description="The event to go on behind; 0 for all that are held.")] | UnsetType
+        Annotated[EventNumber, Meta(description="The event to go on after; 0 for all in the buffer.")] | UnsetType
     ) = UNSET
     limit: Limit = 100
     cursor: Annotated[EventNumber, Meta(description="`next` of the page before.")] | UnsetType = UNSET

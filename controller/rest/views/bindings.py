@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show bindings and home agents in answers."""
+"""Convert bindings and home agents to answers."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -19,11 +19,11 @@ class FlowCounters(Protocol):
     """A function that returns a switch's counters, by flow."""
 
     def __call__(self, dpid: int) -> Mapping[FlowKey, Counters]:
-        """Return the counters of a switch, none if it does not answer."""
+        """Return the counters of a switch; none if it does not answer."""
 
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answers.HomeAgent:
-    """Return how a home agent looks."""
+    """Return the answer for a home agent."""
     held = home_agent.lease_holds(now)
     return answers.HomeAgent(
         home_agent=format_address(home_agent.address),
@@ -37,7 +37,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
 
 
 def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now: float) -> answers.Binding:
-    """Return how a binding looks, with its state on each router that is prepared for its home agent."""
+    """Return the answer for a binding, with its state on each router that is prepared for its home agent."""
     state = offload.state_of(binding, now)
     routers = {}
     for dpid, on_router in state.routers.items():
@@ -58,7 +58,7 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
 
 
 def counted(binding: Binding, router: Router, counters: FlowCounters) -> Counters:
-    """Return what a router's flows have counted for a binding, replaced ones included."""
+    """Return a router's counters for a binding, with those of replaced flows."""
     by_key = counters(router.dpid)
     found = [by_key[key] for key in router.counted_keys(binding) if key in by_key]
     found.append(router.retired(binding.home_address))

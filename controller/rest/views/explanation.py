@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show in an answer which path packets take, and why."""
+"""Convert explanations of packets' paths to answers."""
 
 from controller.core.explanation import Explanation, OnRouter
 from controller.core.history import Update
@@ -28,7 +28,7 @@ COMMANDS = {
 def explanation_view(
     home_address: Prefix, found: Explanation, offload: Offload, counters: FlowCounters, now: float
 ) -> answers.Explanation:
-    """Return how an explanation looks, with the current counters."""
+    """Return the answer for an explanation, with current counters."""
     return answers.Explanation(
         home_address=str(home_address),
         path=found.path,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show routers, their tunnel lists and their flows in answers."""
+"""Convert routers, their tunnel lists and their flows to answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from hoaflow.addresses import format_address
 
 
 def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
-    """Return how a router looks: its switch, its tunnel agent, and what they refused."""
+    """Return the answer for a router: its switch, its tunnel agent, and what these have refused."""
     tunnels = router.tunnels
     return answers.Router(
         dpid=dpid_text(router.dpid),
@@ -48,12 +48,12 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
 
 
 def backend_name(router: Router) -> answers.Backend:
-    """Return the name of a router's backend, None if it has none."""
+    """Return the name of a router's backend; None if it has none."""
     return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
 
 
 def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
-    """Return what a tunnel agent is told; ``home_agents`` are those whose snapshot has come."""
+    """Return the answer to a tunnel agent; `home_agents` are those whose snapshot has come."""
     return answers.TunnelList(
         revision=difference.revision,
         full=difference.full,
@@ -69,7 +69,7 @@ def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent])
 
 
 def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
-    """Return the members that all views of a flow have."""
+    """Return the members that all answers for a flow have."""
     flow = entry.flow
     return {
         "table": flow.table,
@@ -84,14 +84,14 @@ def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
 
 
 def flow_view(entry: Entry, counters: Counters, router: Router, now: float) -> answers.Flow:
-    """Return how a flow on a switch looks."""
+    """Return the answer for a flow on a switch."""
     return answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
 
 
 def difference_view(
     found: Difference, installed: Sequence[InstalledFlow], router: Router, limit: int, now: float
 ) -> answers.Difference:
-    """Return how a difference looks, with at most ``limit`` flows of each kind."""
+    """Return the answer for a difference, with at most `limit` flows of each kind."""
     counters: dict[FlowKey, Counters] = {flow.key: Counters(flow.packets, flow.bytes) for flow in installed}
     return answers.Difference(
         in_sync=found.in_sync,

@@ -4,7 +4,7 @@
 import pytest
 
 from controller.access import limits as module
-from controller.access.limits import Allowance, Limits, TooMuch
+from controller.access.limits import Allowance, Limits, TooManyRequests
 from controller.access.log_throttle import MOST_SUBJECTS, LogThrottle
 from controller.rest.http.connections import Connection, Connections, TooManyConnections
 
@@ -13,28 +13,28 @@ def test_a_client_has_its_rate_and_others_have_theirs() -> None:
     limits = Limits(Allowance(rate=10, in_flight=100, body_bytes=100))
     for _ in range(10):
         limits.enter("a", 0, now=1000.0)
-    with pytest.raises(TooMuch, match="10 requests a second") as refused:
+    with pytest.raises(TooManyRequests, match="10 requests a second") as refused:
         limits.enter("a", 0, now=1000.0)
     assert refused.value.retry_after == pytest.approx(0.1)
     limits.enter("b", 0, now=1000.0)
     limits.enter("a", 0, now=1000.1)
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooManyRequests):
         limits.enter("a", 0, now=1000.1)
     # What it has not used for long does not add up.
     for _ in range(10):
         limits.enter("a", 0, now=2000.0)
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooManyRequests):
         limits.enter("a", 0, now=2000.0)
 
 
 def test_a_client_has_so_many_requests_and_bytes_under_way() -> None:
     limits = Limits(Allowance(rate=1000, in_flight=3, body_bytes=100))
     limits.enter("a", 90, now=0.0)
-    with pytest.raises(TooMuch, match="100 bytes of bodies at a time"):
+    with pytest.raises(TooManyRequests, match="100 bytes of bodies at a time"):
         limits.enter("a", 11, now=0.0)
     limits.enter("a", 10, now=0.0)
     limits.enter("a", 0, now=0.0)
-    with pytest.raises(TooMuch, match="3 requests at a time"):
+    with pytest.raises(TooManyRequests, match="3 requests at a time"):
         limits.enter("a", 0, now=0.0)
     limits.leave("a", 90)
     limits.enter("a", 90, now=0.0)
@@ -51,7 +51,7 @@ def test_clients_are_forgotten_but_not_while_they_ask(monkeypatch: pytest.Monkey
         limits.enter(str(number), 0, now=0.0)
         limits.leave(str(number), 0)
     assert len(limits._clients) == 100
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooManyRequests):
         limits.enter("busy", 0, now=10.0)
 
 
@@ -95,14 +95,14 @@ def test_one_address_has_so_many_connections() -> None:
 
 def test_strangers_make_room_the_oldest_first_and_who_was_let_in_stays() -> None:
     opened = Opened(3, 100)
-    opened.open("known").let_in()
+    opened.open("known").set_admitted()
     opened.open("old")
     opened.open("young")
     opened.open("new")
     assert opened.ended == ["old"]
-    opened.open("newer").let_in()
+    opened.open("newer").set_admitted()
     assert opened.ended == ["old", "young"]
-    opened.open("newest").let_in()
+    opened.open("newest").set_admitted()
     assert opened.ended == ["old", "young", "new"]
     with pytest.raises(TooManyConnections, match="3 connections are open"):
         opened.open("late")

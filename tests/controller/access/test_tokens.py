@@ -39,7 +39,7 @@ def test_a_token_is_kept_as_its_digest_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "no token in it"),
+        ("", "expected a token, found none"),
         (SECRET, "not TOML"),
         (f'[reader]\ntoken = "{SECRET}\n', "not TOML"),
         (READ.replace("[reader]", "[[reader]]"), "expected a table"),
