@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the data traffic of Mobile IPv6 off the home agent, with OpenFlow."""
+"""Take the data traffic of Mobile IPv6 off the home agent, with OpenFlow."""

@@ -22,22 +22,22 @@ class Prefix(NamedTuple):
 
     @property
     def family(self) -> AddressFamily:
-        """Address family, `AF_INET` or `AF_INET6`."""
+        """Return the address family, `AF_INET` or `AF_INET6`."""
         return AF_INET if self.is_ipv4 else AF_INET6
 
     @property
     def bits(self) -> int:
-        """Length of the family's addresses, in bits."""
+        """Return the length of the family's addresses in bits."""
         return len(self.packed) * 8
 
     @property
     def is_ipv4(self) -> bool:
-        """Whether this is an IPv4 prefix."""
+        """Tell whether this is an IPv4 prefix."""
         return len(self.packed) == 4
 
     @property
     def is_host(self) -> bool:
-        """Whether this is a single address."""
+        """Tell whether this is a single address."""
         return self.length == self.bits
 
     def shortened(self, length: int) -> "Prefix":
@@ -71,7 +71,7 @@ def format_address(packed: bytes) -> str:
         return inet_ntop(AF_INET, packed)
     if packed[0]:
         return inet_ntop(AF_INET6, packed)
-    # For these, the C library decides by itself which end in dotted form.
+    # For these the C library decides by itself whether to end in dotted form.
     return str(ipaddress.IPv6Address(packed))
 
 
@@ -145,7 +145,7 @@ NOT_GLOBAL_UNICAST = tuple(
     )
 )
 
-# The first octets of these blocks, by the length of an address in octets: few addresses need a closer look.
+# First octets of these blocks, by the length of an address in octets: few addresses need a full comparison.
 _FIRST_OCTETS = {
     octets: frozenset(
         first
@@ -158,7 +158,7 @@ _FIRST_OCTETS = {
 
 
 def why_not_global_unicast(prefix: Prefix) -> str | None:
-    """Return why a prefix is not globally reachable unicast space, None if it is."""
+    """Return why a prefix is not globally reachable unicast space; None if it is."""
     if prefix.length >= 8 and prefix.packed[0] not in _FIRST_OCTETS[len(prefix.packed)]:
         return None
     for block, reason in NOT_GLOBAL_UNICAST:

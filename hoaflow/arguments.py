@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types for `argparse`: each returns the value, or names what was expected and what came."""
+"""Convert command-line arguments; errors say what was expected and what came."""
 
 import argparse
 import math
@@ -74,7 +74,7 @@ def positive(text: str) -> float:
 
 @argument
 def seconds(text: str) -> float:
-    """Return a number of seconds above 0, at most a day's."""
+    """Return a number of seconds above 0, at most a day."""
     return _above_zero(text, "seconds", DAY)
 
 
@@ -109,5 +109,5 @@ def _above_zero(text: str, what: str, most: float) -> float:
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether a text is made of the digits 0 to 9 alone."""
+    """Tell whether a text has only the digits 0 to 9."""
     return text.isascii() and text.isdigit()

@@ -37,12 +37,12 @@ ORDER = (
 )
 EXIT_STATUSES = """\b
 Exit status:
-    0  done; what was asked about is well
+    0  done, and nothing is wrong
     1  refused by the controller, not found, or otherwise failed
     2  wrong usage
     3  the controller can't be reached
-    4  the controller wants another token (401, 403)
-    5  something is not well: a check failed, a switch differs, a 5xx answer
+    4  the controller requires another token (401, 403)
+    5  something is wrong: a check failed, a switch differs, a 5xx answer
   130  interrupted (Ctrl-C)
   141  nobody reads the output any more (as in '| head')
 """
@@ -56,7 +56,7 @@ class InOrder(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
 
-# Plain help, and none of it reaches for the width of a wide terminal: it is to be piped, searched and printed.
+# Help is plain and 80 columns wide, to be piped, searched and printed.
 app = typer.Typer(
     name="hoaflow",
     cls=InOrder,
@@ -74,7 +74,7 @@ def _version(wanted: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
 ]
 
 
@@ -83,8 +83,8 @@ Version = Annotated[
 def hoaflow(at: Session, version: Version = False) -> None:
     """See which path each mobile node's traffic takes, why, and what to do about it.
 
-    Asks the controller's REST API. Its options may stand before or behind the command's name; those behind it win.
-    Into a pipe goes plain text without colours; NO_COLOR=1 switches them off on a terminal, too.
+    Asks the controller's REST API. The options below may precede or follow the command's name; those that follow it
+    win. Output to a pipe is plain text without colours; NO_COLOR=1 switches them off on a terminal, too.
 
     \b
     Examples:

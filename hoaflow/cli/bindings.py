@@ -14,7 +14,9 @@ app = typer.Typer()
 
 COLUMNS = ("HOME ADDRESS", "CARE-OF ADDRESS", "STATE", "ENDS IN", "PACKETS")
 
-OfCareOfAddress = Annotated[str | None, typer.Option("--care-of-address", metavar="ADDRESS", help="Only there.")]
+OfCareOfAddress = Annotated[
+    str | None, typer.Option("--care-of-address", metavar="ADDRESS", help="Only with this one.")
+]
 OfState = Annotated[
     Literal["active", "partial", "pending", "held", "withheld"] | None,
     typer.Option("--state", help="Only in this state."),
@@ -24,17 +26,17 @@ OfState = Annotated[
 @app.callback(invoke_without_command=True)
 @with_session
 def bindings(at: Session) -> None:
-    """Show bindings, follow them, or remove one. Alone: the list.
+    """Show, follow or remove bindings. Without a command: list them.
 
     \b
     A binding's state says where its traffic goes:
       active    direct, on every prepared router
       partial   direct on some routers; the others say why not
       pending   through the home agent; the routers say why
-      held      through the home agent: its bridge's lease does not hold, its
+      held      through the home agent: the bridge's lease has ended, its
                 snapshot has not come, or the binding changes too often
-      withheld  through the home agent: its bridge leaves it there, as IPsec
-                protects it or it is in doubt where the mobile node is
+      withheld  through the home agent: the bridge leaves it there, as IPsec
+                protects it or the mobile node's address is in doubt
     """
     if at.subcommand is None:
         _list(at, {})
@@ -45,10 +47,10 @@ def bindings(at: Session) -> None:
 def list_bindings(
     at: Session, home_agent: OfHomeAgent = None, care_of_address: OfCareOfAddress = None, state: OfState = None
 ) -> None:
-    """List bindings, with the packets that went direct so far.
+    """List bindings, with the packets that have gone direct.
 
     \b
-    Example: what does not go direct?
+    Example: which bindings do not go direct?
       hoaflow bindings list --state pending
     """
     _list(at, chosen(home_agent, care_of_address) | {"state": state})
@@ -57,7 +59,7 @@ def list_bindings(
 @app.command("show")
 @with_session
 def show_binding(at: Session, home_address: HomeAddress) -> None:
-    """Show one binding, and how it stands on each router. `hoaflow explain` says more.
+    """Show one binding, and its state on each router. `hoaflow explain` says more.
 
     \b
     Example:
@@ -88,8 +90,8 @@ def show_binding(at: Session, home_address: HomeAddress) -> None:
 def delete_bindings(at: Session, home_addresses: list[HomeAddress]) -> None:
     """Remove bindings from the controller: their traffic goes through the home agent again.
 
-    The home agent is not told. The next snapshot brings a binding back that the home agent still holds, by default
-    within a minute: to keep a mobile node's traffic at the home agent, end its registration there.
+    The home agent does not learn of it. If it still has the binding, the next snapshot brings that back, by default
+    within a minute. To keep a mobile node's traffic at the home agent, end the registration there.
     """
     wanted = [spelling.home_address(text) for text in home_addresses]
     for home_address in wanted:
@@ -111,7 +113,7 @@ def chosen(home_agent: str | None, care_of_address: str | None) -> dict[str, str
 def lifetime(binding: dict[str, Any]) -> str:
     """Return a binding's lifetime in words."""
     if binding["expires_in"] is None:
-        return "not known, bounded by the lease of its home agent's bridge"
+        return "unknown, bounded by the lease of the home agent's bridge"
     return f"{seconds(binding['lifetime'])}, ends in {seconds(binding['expires_in'])}"
 
 

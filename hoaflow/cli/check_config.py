@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the configuration, and whether the controller answers: `hoaflow check-config`."""
+"""Check the configuration and the connection to the controller: `hoaflow check-config`."""
 
 import json
 import subprocess
@@ -14,13 +14,13 @@ from hoaflow.cli.errors import CliError, Status
 from hoaflow.cli.session import Session, with_session
 
 OK, WRONG = "ok", "wrong"
-TIMEOUT = 60.0  # seconds, for a check that takes one
+TIMEOUT = 60.0  # seconds for the check of a file, which takes one
 NOT_HERE = "; the controller is not installed here: check it on its host, or install the extra 'controller'"
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The controller's settings: check it, and the files that it names."),
+    typer.Option(metavar="FILE", help="The controller's settings; checked with the files that it names."),
 ]
-NoConnect = Annotated[bool, typer.Option("--no-connect", help="Do not ask the controller.")]
+NoConnect = Annotated[bool, typer.Option("--no-connect", help="Do not connect to the controller.")]
 
 
 class Finding(NamedTuple):
@@ -33,10 +33,10 @@ class Finding(NamedTuple):
 
 @with_session
 def check_config(at: Session, config_file: ConfigFile = None, no_connect: NoConnect = False) -> None:
-    """Check a configuration before it is used, and whether the controller can be reached with it.
+    """Check a configuration before it is used, and the connection to the controller.
 
-    A configuration file is read by the controller's own code, so what it says here is what the controller would say at
-    its start; nothing is started. Exit status 5 if something is wrong.
+    The controller's own code reads the configuration file, so the findings are those of its start; nothing is started.
+    Exit status 5 if something is wrong.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def _findings(at: Session, config_file: Path | None, no_connect: bool) -> Iterat
 
 def _configuration(path: Path) -> Iterator[Finding]:
     """Check a file with the controller's own code, which is not on every host."""
-    # -P: else Python would look for it in the caller's directory first, and run what happens to lie there.
+    # -P: otherwise Python would first look for it in the caller's directory, and run what lies there.
     command = [sys.executable, "-P", "-m", "controller.check", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     for line in done.stdout.splitlines():
@@ -77,10 +77,10 @@ def _configuration(path: Path) -> Iterator[Finding]:
 
 
 def _connection(at: Session) -> Iterator[Finding]:
-    """Check what needs no token, then what does, then readiness, and last whether traffic is offloaded."""
+    """Check the connection, the token, the controller's readiness, and whether traffic is offloaded."""
     steps = (
         ("controller", ("healthz",), "it answers"),
-        ("access", ("v1", "home-agents"), "it lets this command read"),
+        ("access", ("v1", "home-agents"), "this command may read"),
         ("ready", ("readyz",), "switches are connected, and all leases hold"),
     )
     for what, path, said in steps:
@@ -95,19 +95,19 @@ def _connection(at: Session) -> Iterator[Finding]:
     try:
         yield _offload(at)
     except CliError:
-        return  # told already
+        return  # reported already
 
 
 def _offload(at: Session) -> Finding:
-    """Check that packets of every home agent go direct somewhere: a controller without any is ready, too."""
+    """Check that some router offloads each home agent: a controller without home agents is ready, too."""
     agents = [agent["home_agent"] for agent in at.controller.everything("home_agents", "v1", "home-agents")]
     routers = at.controller.everything("routers", "v1", "routers")
     if not agents:
-        return Finding("offload", WRONG, "no home agent is announced to this controller: start ha-bridge beside it")
+        return Finding("offload", WRONG, "no home agent is announced to this controller: start its ha-bridge")
     drained = sum(router["draining"] for router in routers)
     of_them = f"{drained} of {len(routers)} known routers drained; 'hoaflow routers' shows what they lack"
     served = {gate["home_agent"] for router in routers for gate in router["gates"]}
     without = [agent for agent in agents if agent not in served]
     if without:
         return Finding("offload", WRONG, f"no router takes packets off home agent {', '.join(without)}: {of_them}")
-    return Finding("offload", OK, "packets of every home agent go direct on one router at least")
+    return Finding("offload", OK, "at least one router sends the packets of each home agent direct")

@@ -24,7 +24,7 @@ OVS = (
     ("ovs-vsctl", "--timeout=10", "show"),
     ("ovs-vsctl", "--timeout=10", "--columns=name,type,ofport,error,external_ids", "list", "interface"),
 )
-# -P: never what happens to lie in the caller's directory, who may be root.
+# -P: never a module in the directory of the caller, who may be root.
 ROUTER = (sys.executable, "-P", "-m", "hoaflow.router")
 OF_BRIDGE = (
     ("ovs-ofctl", "-O", "OpenFlow13", "--timeout=10", "show"),
@@ -34,15 +34,15 @@ OF_BRIDGE = (
 )
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit status and output of a command."""
 
     status: int
-    said: str
+    output: str
 
 
 class File(NamedTuple):
-    """A file of the bundle. `trouble` says why it is incomplete."""
+    """A file of the bundle; `trouble` says why it is incomplete."""
 
     name: str
     text: str
@@ -50,7 +50,7 @@ class File(NamedTuple):
 
 
 def versions() -> File:
-    """Return the versions of what is installed here."""
+    """Return the versions of programs and libraries on this host."""
     found: dict[str, object] = {"python": platform.python_version(), "kernel": platform.release()}
     found |= {"system": _system(), "machine": platform.machine(), "cpus": os.cpu_count()}
     for name in LIBRARIES:
@@ -59,7 +59,7 @@ def versions() -> File:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     for program in ("ovs-vsctl", "nft", "ip"):
-        found[program] = _run((program, VERSION.get(program, "-V"))).said.partition("\n")[0]
+        found[program] = _run((program, VERSION.get(program, "-V"))).output.partition("\n")[0]
     return File("versions.json", _json(found))
 
 
@@ -73,7 +73,7 @@ def controller(client: Client) -> Iterator[File]:
     try:
         routers = [router["dpid"] for router in client.everything("routers", "v1", "routers")]
     except CliError:
-        return  # told in the file of the routers
+        return  # the file of the routers has the error
     for dpid in routers:
         yield _asked(f"flows-{dpid}", partial(_list, client, "flows", "v1", "routers", dpid, "flows"))
         yield _asked(f"diff-{dpid}", partial(client.get, "v1", "routers", dpid, "diff"))
@@ -85,8 +85,8 @@ def router() -> Iterator[File]:
     if bridges.status != 0:
         return
     commands: list[Sequence[str]] = [*OVS]
-    commands += [(*command, bridge) for bridge in bridges.said.split() for command in OF_BRIDGE]
-    text = "\n".join(f"# {' '.join(command)}\n{_run(command).said}" for command in commands)
+    commands += [(*command, bridge) for bridge in bridges.output.split() for command in OF_BRIDGE]
+    text = "\n".join(f"# {' '.join(command)}\n{_run(command).output}" for command in commands)
     yield File("router.txt", text.replace(sys.executable, "python"))
 
 
@@ -111,12 +111,12 @@ def _list(client: Client, member: str, *path: str, **query: str) -> Json:
     return {member: client.everything(member, *path, **query)}
 
 
-def _run(command: Sequence[str]) -> Said:
+def _run(command: Sequence[str]) -> CommandResult:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Said(-1, f"{error}\n")
-    return Said(done.returncode, done.stdout + done.stderr)
+        return CommandResult(-1, f"{error}\n")
+    return CommandResult(done.returncode, done.stdout + done.stderr)
 
 
 def _system() -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complete in the shell what only the controller knows, soon or not at all, and without errors."""
+"""Complete words in the shell from the controller's lists, quickly or not at all, and without errors."""
 
 import time
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from hoaflow.cli.session import Session, Shared
 
 PATIENCE = 1.0  # seconds
 
-# bash takes a colon for the end of a word, so typer's own script can't complete an IPv6 address: words are told apart
-# by spaces here, and of each answer bash gets only what follows the last colon already typed.
+# bash takes a colon for the end of a word, so typer's own script can't complete an IPv6 address. Here words end with
+# spaces, and bash gets only the part of each answer that follows the last colon typed.
 _BASH = """\
 %(complete_func)s() {
     local line=${COMP_LINE:0:COMP_POINT} word IFS=$' \\t\\n'
@@ -46,7 +46,7 @@ def _routers(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _asked(context: typer.Context, resource: str, member: str) -> Iterator[str]:
-    """Return one member of all items of a list, or of as many as come in time."""
+    """Return one member of the items of a list, as many as come in time."""
     deadline = time.monotonic() + PATIENCE
     try:
         with Session(_shared(context)).client(PATIENCE) as controller:
@@ -55,7 +55,7 @@ def _asked(context: typer.Context, resource: str, member: str) -> Iterator[str]:
                 if time.monotonic() > deadline:
                     return
     except (CliError, KeyError):
-        return  # a half-typed command line is no place for an error
+        return  # an error would disturb a half-typed command line
 
 
 def _shared(context: typer.Context) -> Shared:
@@ -87,5 +87,6 @@ AnyRouter = Annotated[
     typer.Argument(metavar="[ROUTER]", help=f"{_ROUTER_HELP} All if none is given.", autocompletion=_routers),
 ]
 OfHomeAgent = Annotated[
-    str | None, typer.Option("--home-agent", metavar="ADDRESS", help="Only this one's.", autocompletion=_home_agents)
+    str | None,
+    typer.Option("--home-agent", metavar="ADDRESS", help="Only this one's.", autocompletion=_home_agents),
 ]

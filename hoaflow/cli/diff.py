@@ -18,11 +18,11 @@ def diff(at: Session, router: AnyRouter = None) -> None:
 
     \b
     -  missing: the switch lacks it
-    +  unexpected: the switch has it, and nobody wants it
-    Both for one match: the switch does something else, or would for too long.
+    +  unexpected: the switch has it, but should not
+    Both for one match: its actions differ, or it would stay too long.
 
-    Exit status 5 if there is a difference. The controller puts right what others change when it next reads the
-    switch's flows (setting read_back_every); what stays has its reason below it.
+    Exit status 5 if there is a difference. The controller repairs changes by others when it next reads the switch's
+    flows (setting read_back_every); a flow that stays has its reason below it.
     """
     found: list[Json] = []
     silent: list[str] = []

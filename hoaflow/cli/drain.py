@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take a router out of service and back: `hoaflow drain` and `undrain`."""
+"""Take a router out of service, and back into it: `hoaflow drain` and `undrain`."""
 
 from hoaflow.cli.completion import Router
 from hoaflow.cli.session import Session, with_session
@@ -7,11 +7,11 @@ from hoaflow.cli.session import Session, with_session
 
 @with_session
 def drain(at: Session, router: Router) -> None:
-    """Take a router out of service: its traffic goes back to the home agents.
+    """Take a router out of service: its traffic returns to the home agents.
 
-    Nothing is lost: its gates are removed first, and its other flows stay, so that packets already in tunnels arrive.
-    When the command returns, the switch has confirmed it, and the router may be worked on. It stays out of service
-    until `hoaflow undrain`, also over a restart of the switch or of the controller, as each reminds the other.
+    No packet is lost: only its gates are removed; its other flows stay, so packets already in tunnels arrive. When the
+    command returns, the switch has confirmed it, and the router may be worked on. It stays out of service until
+    `hoaflow undrain`, even if the switch or the controller restarts.
 
     \b
     Example:

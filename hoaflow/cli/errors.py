@@ -7,7 +7,7 @@ from hoaflow.errors import HoaflowError
 
 
 class Status(IntEnum):
-    """Exit statuses, the same for every command."""
+    """The exit statuses of all commands."""
 
     OK = 0
     FAILED = 1
@@ -20,7 +20,7 @@ class Status(IntEnum):
 
 
 class CliError(HoaflowError):
-    """A command can't do what was asked. The message says what was expected, what came and what to do."""
+    """A command has failed; the message says what was expected, what came and what to do."""
 
     status = Status.FAILED
 
@@ -44,6 +44,6 @@ class Unauthorised(CliError):
 
 
 class Unhealthy(CliError):
-    """The controller, or a switch behind it, is in trouble."""
+    """Something is wrong with the controller, or a switch behind it."""
 
     status = Status.UNHEALTHY

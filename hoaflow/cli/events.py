@@ -13,24 +13,24 @@ from hoaflow.cli.stream import Position, follow
 
 Names = Annotated[
     list[str] | None,
-    typer.Option("--name", metavar="NAME", help="Only events of this name; repeatable, or with commas between."),
+    typer.Option("--name", metavar="NAME", help="Only events of this name; repeatable, or separated by commas."),
 ]
 After = Annotated[
-    int | None, typer.Option(min=0, metavar="ID", help="Begin behind the event of this number; 0: oldest.")
+    int | None, typer.Option(min=0, metavar="ID", help="Begin after the event with this number; 0: oldest.")
 ]
-NoFollow = Annotated[bool, typer.Option("--no-follow", help="Print what the controller still holds, and leave.")]
+NoFollow = Annotated[bool, typer.Option("--no-follow", help="Print the controller's latest events, and exit.")]
 
 
 @with_session
 def events(at: Session, name: Names = None, after: After = None, no_follow: NoFollow = False) -> None:
-    """Follow what happens: bindings, leases, routers, refusals. Ctrl-C ends it.
+    """Follow events of bindings, leases, routers and refusals. Ctrl-C ends it.
 
-    After a loss of the connection, or a restart of the controller, it goes on where it was; an event `reset` says that
-    some could not be had any more. With --json each event is one line.
+    After a loss of the connection or a restart of the controller, it goes on where it was; an event `reset` says that
+    some events were lost. With --json each event is one line.
 
     \b
     Examples:
-      hoaflow events --no-follow                     what was of late
+      hoaflow events --no-follow                     the latest events
       hoaflow events --name binding-refused,flow-rejected
       hoaflow events --json | jq -r 'select(.home_address) | .home_address'
     """
@@ -46,7 +46,7 @@ def events(at: Session, name: Names = None, after: After = None, no_follow: NoFo
 
 
 def say(text: str) -> None:
-    """Print a message that is no output."""
+    """Print a message to standard error."""
     print(f"hoaflow: {text}", file=sys.stderr, flush=True)
 
 

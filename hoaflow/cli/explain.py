@@ -19,10 +19,10 @@ VERDICTS = {
 
 @with_session
 def explain(at: Session, home_address: HomeAddress) -> None:
-    """Say which path a mobile node's packets take, since when, why, and what would change that.
+    """Show which path a mobile node's packets take, since when, why, and what would change it.
 
     From top to bottom: the verdict and its reason; the binding and its home agent; each router, with its gate and its
-    flows; the last updates and their fate; what would change it. Any address inside a home prefix can be asked about.
+    flows; the last updates and their results; what would change the path. Any address in a home prefix may be given.
 
     \b
     Examples:

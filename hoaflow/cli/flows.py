@@ -19,15 +19,15 @@ ForHomeAddress = Annotated[
 ]
 OfKind = Annotated[
     Literal["miss", "guard", "gate", "downlink", "uplink", "verify", "drain"] | None,
-    typer.Option("--kind", help="Only of this kind."),
+    typer.Option("--kind", help="Only flows of this kind."),
 ]
 
 
 @with_session
 def flows(at: Session, router: AnyRouter = None, home_address: ForHomeAddress = None, kind: OfKind = None) -> None:
-    """Show the flows that the switches have now, with their counters and what they serve.
+    """Show the flows that the switches have now, with their counters.
 
-    Flows of other applications are not shown, and never touched.
+    Flows of other applications are not shown.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def show_flow(out: Output, flow: Json, indent: str) -> None:
 
 
 def chosen_routers(at: Session, router: str | None) -> Iterator[str]:
-    """Return the datapath ids that a command concerns: one, or all."""
+    """Return the datapath ids of the chosen routers: one, or all."""
     if router is not None:
         yield at.router(router)
         return

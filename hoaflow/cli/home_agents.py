@@ -9,14 +9,14 @@ COLUMNS = ("HOME AGENT", "STATUS", "LEASE", "SNAPSHOT", "BINDINGS", "HOME PREFIX
 
 @with_session
 def home_agents(at: Session) -> None:
-    """List home agents: whether their bridge's lease holds, and what they serve.
+    """List home agents, with their leases and home prefixes.
 
     \b
-    STATUS    up; ha-down: the bridge lives, the home agent does not, bindings
-              serve until they end; expired: nothing is heard of the bridge
-    LEASE     how long it holds; renewed by the bridge every few seconds
+    STATUS    up; ha-down: the bridge runs, but the home agent does not, and
+              bindings serve until they end; expired: the bridge is silent
+    LEASE     time until it ends; the bridge renews it every few seconds
     SNAPSHOT  held; wanted: the controller waits for the whole binding cache
-              before it takes any traffic off
+              before it offloads any traffic
     """
     pages = at.controller.pages("home_agents", "v1", "home-agents")
     if at.output.as_json:
@@ -34,4 +34,4 @@ def home_agents(at: Session) -> None:
         for page in pages
         for agent in page
     )
-    at.output.table(COLUMNS, [rows], empty="no home agent has been announced: does its ha-bridge run?")
+    at.output.table(COLUMNS, [rows], empty="no home agent has been announced: is ha-bridge running?")

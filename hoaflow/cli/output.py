@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print JSON for programs, else words and columns, with colours only on a terminal."""
+"""Print JSON for programs, or text and columns, with colours on a terminal only."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PAGE_WIDTH = 80  # of running text, in characters; no wider, for the eye's sake
+PAGE_WIDTH = 80  # characters of running text, for legibility
 COLOURS = {
     **dict.fromkeys(("active", "direct", "up", "alive", "ok", "connected", "in sync"), "green"),
     **dict.fromkeys(
@@ -37,7 +37,7 @@ class Output:
         print(json.dumps(content, indent=2))
 
     def record(self, content: object) -> None:
-        """Print one line of JSON at once: an item of a stream."""
+        """Print one line of JSON at once, as an item of a stream."""
         print(json.dumps(content, separators=(",", ":")), flush=True)
 
     def line(self, text: str = "") -> None:
@@ -104,7 +104,7 @@ class Output:
 
 
 def printable(text: str) -> str:
-    """Return text without terminal control sequences: some of it comes from other hosts."""
+    """Return text without terminal control sequences, as some of it comes from other hosts."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -135,7 +135,7 @@ def moment(text: str) -> str:
     try:
         at = datetime.datetime.fromisoformat(text).astimezone()
     except ValueError:
-        return text  # a newer controller's; better shown as it is than not at all
+        return text  # of a newer controller: better shown as it is than not at all
     today = at.date() == datetime.datetime.now().astimezone().date()
     return at.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
 

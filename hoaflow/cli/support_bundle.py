@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pack into one file what helps to find a fault: `hoaflow support-bundle`."""
+"""Pack diagnostic information into one file: `hoaflow support-bundle`."""
 
 import contextlib
 import io
@@ -23,16 +23,17 @@ from hoaflow.cli.redaction import Redaction, secrets_in
 from hoaflow.cli.session import Session, with_session
 
 ADDRESSES = {
-    True: "Subscribers' addresses are as they are.",
-    False: "Addresses are replaced by labels, but for the home agents'.",
+    True: "Subscribers' addresses are shown.",
+    False: "Addresses other than the home agents' are replaced by labels.",
 }
 Where = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: hoaflow-support-TIME.tar.gz, here.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Default: hoaflow-support-TIME.tar.gz here."),
 ]
-ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The controller's settings, to be put in.")]
-Logs = Annotated[list[Path] | None, typer.Option("--log", metavar="FILE", help="A log to be put in; repeatable.")]
-Lines = Annotated[int, typer.Option(min=1, metavar="N", help="The last lines of each log.")]
-WithAddresses = Annotated[bool, typer.Option("--with-addresses", help="Leave subscribers' addresses as they are.")]
+ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The controller's settings, to be included.")]
+Logs = Annotated[list[Path] | None, typer.Option("--log", metavar="FILE", help="A log to be included; repeatable.")]
+Lines = Annotated[int, typer.Option(min=1, metavar="N", help="Lines of each log, counted from its end.")]
+WithAddresses = Annotated[bool, typer.Option("--with-addresses", help="Show subscribers' addresses.")]
 
 
 @with_session
@@ -44,10 +45,10 @@ def support_bundle(
     lines: Lines = 2000,
     with_addresses: WithAddresses = False,
 ) -> None:
-    """Pack what helps to find out what is wrong: to look through, and to send to whoever helps you.
+    """Pack diagnostic information into one file, to look through and to send to somebody who helps.
 
-    Versions, the controller's state with bindings, flows and the last events, and on a router what Open vSwitch and
-    hoaflow-router say there. Settings and logs only if you name them. Tokens, keys and passwords are left out.
+    It has versions, the controller's state with bindings, flows and the latest events, and on a router the state of
+    Open vSwitch and hoaflow-router; settings and logs only if you name them. Tokens, keys and passwords are left out.
     Addresses other than the home agents' become labels, the same label wherever an address occurs.
 
     \b
@@ -61,7 +62,7 @@ def support_bundle(
     pseudonyms = None if with_addresses else _pseudonyms(at)
     names, troubles = [], []
     with _made(path) as raw, tarfile.open(fileobj=raw, mode="w:gz") as bundle:
-        # One after the other: those of a large network take much memory.
+        # One after the other: the files of a large network are large.
         for file in _files(at, config_file, log or [], lines):
             text = redaction.applied(file.text)
             _add(bundle, f"hoaflow-support-{now}/{file.name}", text if pseudonyms is None else pseudonyms.applied(text))
@@ -70,7 +71,7 @@ def support_bundle(
                 troubles.append(redaction.applied(file.trouble))
         about = [f"hoaflow support bundle of {now}, by hoaflow {metadata.version('hoaflow')}. Secrets are left out."]
         about.append(ADDRESSES[with_addresses])
-        about += ["", "Not whole:", *troubles] if troubles else []
+        about += ["", "Incomplete:", *troubles] if troubles else []
         text = "\n".join(about) + "\n"
         _add(bundle, f"hoaflow-support-{now}/README.txt", text if pseudonyms is None else pseudonyms.applied(text))
     for trouble in troubles:
@@ -78,7 +79,7 @@ def support_bundle(
     if at.output.as_json:
         at.output.document({"file": str(path), "files": names, "missing": troubles})
     else:
-        at.output.line(f"{path} written: {len(names)} files. Look through it before you send it to anybody.")
+        at.output.line(f"{path} written: {len(names)} files. Look through it before you send it.")
 
 
 @contextlib.contextmanager
@@ -107,7 +108,7 @@ def _files(at: Session, config_file: Path | None, logs: list[Path], lines: int) 
 
 
 def _secrets(at: Session, config_file: Path | None) -> Iterator[str]:
-    """Return what must not leave the host: this command's token, and those in files that the settings name."""
+    """Return the secrets to leave out: this command's, and those in files that the settings name."""
     for name in ("token_file", "key"):
         file = at.shared.setting(name)
         if file is not None:
@@ -120,7 +121,7 @@ def _secrets(at: Session, config_file: Path | None) -> Iterator[str]:
 
 
 def _pseudonyms(at: Session) -> Pseudonyms:
-    """Return labels that tell home addresses from care-of addresses, as far as the controller knows them."""
+    """Return labels that distinguish home and care-of addresses, as far as the controller knows them."""
     pseudonyms = Pseudonyms()
     try:
         for agent in at.controller.everything("home_agents", "v1", "home-agents"):
@@ -129,7 +130,7 @@ def _pseudonyms(at: Session) -> Pseudonyms:
             for binding in page:
                 _label(pseudonyms, binding)
     except CliError:
-        pass  # told already; then all are just addresses
+        pass  # reported already; then all have the same kind of label
     return pseudonyms
 
 

@@ -16,12 +16,12 @@ from hoaflow.cli.output import moment
 from hoaflow.cli.session import Session, with_session
 from hoaflow.cli.stream import Event, Position, follow
 
-# What happens within this time is looked at together, in seconds.
+# Seconds within which events are handled together.
 SETTLE = 0.1
-# More bindings than this are looked at all at once.
+# More bindings than this are read all at once.
 FEW = 20
-# What a line tells; a mere refresh of the lifetime is none.
-TOLD = ("state", "care_of_address", "home_agent")
+# Members whose change is shown; a mere refresh of the lifetime is not.
+SHOWN = ("state", "care_of_address", "home_agent")
 
 Item = Event | Position | CliError
 
@@ -30,20 +30,20 @@ Item = Event | Position | CliError
 def watch_bindings(
     at: Session, home_agent: OfHomeAgent = None, care_of_address: OfCareOfAddress = None, state: OfState = None
 ) -> None:
-    """List bindings, then say of each when it changes. Ctrl-C ends it.
+    """List bindings, then print each change. Ctrl-C ends it.
 
     Goes on after a restart of the controller. With --json each line is an object: time, change (present, added,
-    changed, removed), home_address, binding (null when removed), and reason where one was given.
+    changed, removed), home_address, binding (null when removed), and reason if there is one.
 
     \b
-    Example: what stops going direct, while you drain a router?
+    Example: which bindings stop going direct while you drain a router?
       hoaflow bindings watch --home-agent 2001:db8:99::1
     """
     Watch(at, chosen(home_agent, care_of_address) | {"state": state}).run()
 
 
 class Watch:
-    """Hold the bindings as last shown, and follow the events that may change them."""
+    """Hold the bindings as shown last, and follow the events that may change them."""
 
     def __init__(self, at: Session, filters: dict[str, str | None]) -> None:
         self._at = at
@@ -54,12 +54,12 @@ class Watch:
     def run(self) -> None:
         """Watch without end. Raises CliError."""
         threading.Thread(target=self._listen, daemon=True).start()
-        self._next()  # the stream has begun: from here on nothing happens unseen
+        self._next()  # the stream has begun: no change is missed from here on
         self._look_at_all({}, "present")
         while True:
             events = [item for item in self._settled() if isinstance(item, Event)]
             reasons = {str(event.fields.get("home_address", "")): event.fields.get("reason") for event in events}
-            # An event that names no binding, as of a router or a lease, may change them all.
+            # An event without a binding, such as that of a router or a lease, may change them all.
             if "" in reasons or len(reasons) > FEW:
                 self._look_at_all(reasons)
             else:
@@ -117,7 +117,7 @@ class Watch:
             self._tell(home_address, "removed", None, reasons.get(home_address))
         elif shown is None:
             self._tell(home_address, change, binding, None)
-        elif any(shown[name] != binding[name] for name in TOLD):
+        elif any(shown[name] != binding[name] for name in SHOWN):
             self._tell(home_address, "changed", binding, None)
 
     def _wanted(self, binding: Json) -> bool:

@@ -12,7 +12,7 @@ from hoaflow.arguments import argument
 from hoaflow.client.errors import AccessError
 from hoaflow.client.token_file import read_token
 
-# The environment says what no option does.
+# Variables of the environment, used if the option is absent.
 TOKEN_FILE, CA, CERTIFICATE, KEY = (
     "HOAFLOW_TOKEN_FILE",
     "HOAFLOW_CA",
@@ -25,8 +25,8 @@ TOKEN_FILE, CA, CERTIFICATE, KEY = (
 class Access:
     """Files with the client's credentials, None where there is none.
 
-    `ca`: certificates of who signed the controller's (default: the public certification authorities). `certificate` and
-    `key`: the client's own, if the controller requires one.
+    `ca`: certificates of the signers of the controller's (default: the public certification authorities). `certificate`
+    and `key`: the client's own, if the controller requires one.
     """
 
     token_file: Path | None = None
@@ -35,7 +35,7 @@ class Access:
     key: Path | None = None
 
     def check(self) -> None:
-        """Check all files before anything is done with them. Raises AccessError."""
+        """Check all files before they are used. Raises AccessError."""
         if self.token_file is not None:
             read_token(self.token_file)
         if (self.certificate is None) != (self.key is None):
@@ -60,8 +60,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add `--token-file`, `--ca`, `--certificate` and `--key`."""
     group = parser.add_argument_group("access to the controller (docs/security.md)")
     for option, variable, help in (
-        ("--token-file", TOKEN_FILE, "file with this program's token alone"),
-        ("--ca", CA, "certificates that the controller's is signed with, in PEM"),
+        ("--token-file", TOKEN_FILE, "file with this program's token only"),
+        ("--ca", CA, "certificates of the signers of the controller's, in PEM"),
         ("--certificate", CERTIFICATE, "this program's certificate, if the controller requires one"),
         ("--key", KEY, "the key of --certificate"),
     ):

@@ -20,15 +20,15 @@ from hoaflow.logs import Log
 
 LOG = Log("northbound")
 
-RETRY_AFTER = 1.0  # seconds, where a 429 does not say
+RETRY_AFTER = 1.0  # seconds, if a 429 has no Retry-After
 SHOWN = 500  # characters of an answer that an error's text shows
-# What to do, by why a certificate is not believed: OpenSSL's X509_V_ERR_*, see x509_vfy.h.
+# Hints by the reason for which a certificate is not trusted: OpenSSL's X509_V_ERR_*, see x509_vfy.h.
 UNKNOWN_ISSUER = (2, 7, 18, 19, 20, 21)
-MISMATCH = "the controller's certificate is of another address than --controller has: one of the two has to change"
+MISMATCH = "the controller's certificate is for another address than --controller: one of the two has to change"
 VERIFY_HINTS = {
     9: "a certificate is not valid yet: the controller's, or one of --ca; is this host's clock right?",
     10: "a certificate has expired: the controller's, or one of --ca; renew it",
-    26: "what answers there shows a certificate that is no server's: scripts/pki DIRECTORY server makes one",
+    26: "the certificate is not a server's: scripts/pki DIRECTORY server makes one",
     62: MISMATCH,  # host name
     64: MISMATCH,  # IP address
 }
@@ -128,14 +128,14 @@ class Northbound:
         if answer.status_code == 403:
             hint = ""
         elif self._token_file is None:
-            hint = " (it wants a token: give --token-file)"
+            hint = " (it requires a token: give --token-file)"
         else:
             hint = f" (it does not know the token in {self._token_file.path})"
         return Denied(f"{what}: {answer.status_code} {detail}{hint}", answer.status_code, _errors(answer))
 
     def _tls_hint(self, error: Exception) -> str:
         if "CERTIFICATE_REQUIRED" in str(error):
-            return " (the controller wants a certificate: give --certificate and --key)"
+            return " (the controller requires a certificate: give --certificate and --key)"
         cause = _innermost(error)
         if not isinstance(cause, ssl.SSLCertVerificationError):
             return ""
@@ -143,12 +143,12 @@ class Northbound:
             hint = VERIFY_HINTS.get(cause.verify_code)
             return "" if hint is None else f" ({hint})"
         if self._session.verify is True:
-            return " (give --ca with the certificate of who has signed the controller's)"
+            return " (give --ca with the certificate that the controller's is signed with)"
         return " (the controller's certificate is not signed by --ca)"
 
 
 def problem_detail(answer: requests.Response) -> str:
-    """Return a refusal's detail (RFC 9457) in one line, or the beginning of what came instead."""
+    """Return a refusal's detail (RFC 9457) in one line, or the beginning of any other answer."""
     problem = _problem(answer)
     if problem is None:
         return " ".join(answer.text[:SHOWN].split()) or answer.reason or ""

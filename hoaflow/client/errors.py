@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Define how a call of the controller's REST API fails."""
+"""Define the errors of calls of the controller's REST API."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ class AccessError(HoaflowError, ValueError):
 
 
 class NorthboundError(HoaflowError):
-    """A call failed. The message says what was asked, what came and what to do."""
+    """A call has failed; the message says what was asked, what came and what to do."""
 
 
 class Unreachable(NorthboundError):

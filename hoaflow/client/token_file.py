@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a bearer token from a file, again when the file changes: a token is replaced without a restart."""
+"""Read a bearer token from a file, and again when the file changes, so no restart is needed."""
 
 import os
 import re
@@ -17,7 +17,7 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
 class TokenFile:
-    """Hold the token in `path`, alone on its line. Raises AccessError for a file that is unusable at first.
+    """Hold the token of the file `path`. Raises AccessError for a file that is unusable at first.
 
     If the file becomes unusable later, the former token stays in use and one warning is logged.
     """
@@ -40,7 +40,7 @@ class TokenFile:
         return self._token
 
     def _state(self) -> object:
-        """Return what changes when the file does, even if another one takes its place; None without a file."""
+        """Return a value that changes with the file, even if another takes its place; None without a file."""
         try:
             found = os.stat(self.path)
         except OSError:

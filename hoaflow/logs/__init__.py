@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log one line per event, the same way in every part: as `key=value` or JSON, without subscribers' addresses.
 
-Needs only the standard library, as every part brings it along.
+It needs only the standard library, as every part contains it.
 """
 
 from hoaflow.logs.events import Log

@@ -22,15 +22,15 @@ class Log:
     """
 
     def __init__(self, part: str = "", lines_per_second: float = LINES_PER_SECOND) -> None:
-        """Name the part. `lines_per_second` is infinite where each line counts, as in an audit."""
+        """Name the part. `lines_per_second` is infinite if no line may be left out, as in an audit."""
         self._logger = logging.getLogger(f"{ROOT}.{part}" if part else ROOT)
         self._most = lines_per_second
         self._seconds: dict[str, _Second] = {}
         self._leaving_out = False
-        atexit.register(self.tell_left_out)
+        atexit.register(self.log_left_out)
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log what helps to understand the program; subscribers' addresses are shown."""
+        """Log details for developers; subscribers' addresses are shown."""
         self.log(logging.DEBUG, event, **fields)
 
     def info(self, event: str, **fields: object) -> None:
@@ -38,7 +38,7 @@ class Log:
         self.log(logging.INFO, event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log what an operator should look at."""
+        """Log what needs an operator's attention."""
         self.log(logging.WARNING, event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
@@ -61,7 +61,7 @@ class Log:
             return False
         now = time.monotonic()
         if self._leaving_out:
-            self.tell_left_out(now - 1.0)
+            self.log_left_out(now - 1.0)
         second = self._seconds.get(event)
         if second is None or now - second.begin >= 1.0:
             second = self._seconds[event] = _Second(now, level)
@@ -76,7 +76,7 @@ class Log:
         """Log an event that `wants` has counted."""
         self._logger.log(level, Line(event, fields), exc_info=exc_info)
 
-    def tell_left_out(self, before: float | None = None) -> None:
+    def log_left_out(self, before: float | None = None) -> None:
         """Log how many lines were left out in seconds that began before a moment (None: all)."""
         over = [name for name, second in self._seconds.items() if before is None or second.begin <= before]
         for name in over:

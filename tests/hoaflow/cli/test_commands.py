@@ -438,7 +438,7 @@ def test_a_configuration_is_checked_by_the_controllers_own_code(
     assert "1 of" in said
     wrong = {
         "[hoaflow]\nagent_leese = 5\n": "has no setting 'agent_leese'",
-        "[DEFAULT]\nwsapi_hots = ::1\n": "[DEFAULT] wsapi_hots: nobody reads it",
+        "[DEFAULT]\nwsapi_hots = ::1\n": "[DEFAULT] wsapi_hots has no effect",
         "[DEFAULT]\nctl_cert = /nowhere\n": "OpenFlow over TLS needs",
     }
     for text, reason in wrong.items():

@@ -92,7 +92,7 @@ def test_a_bundle_is_made_without_a_controller_too(ovs: Ovs, tmp_path: Path) -> 
     assert "/nowhere: No such file" in said.err
     files = unpacked(path)
     assert "Connection refused" in files["controller/bindings.json"]
-    assert "Not whole" in files["README.txt"]
+    assert "Incomplete" in files["README.txt"]
 
 
 @pytest.mark.parametrize(
