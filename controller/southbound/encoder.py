@@ -79,22 +79,22 @@ class Encoder:
         return self._bytes(parser.OFPBarrierRequest(self._protocol), xid)
 
     def bundle_open(self, bundle: int, xid: int) -> bytes:
-        """Open a bundle."""
+        """Encode the request that opens a bundle."""
         return self._bundle_control(bundle, ofp.ONF_BCT_OPEN_REQUEST, xid)
 
     def bundle_add(self, bundle: int, change: FlowChange, xid: int) -> bytes:
-        """Put one flow change into a bundle; the message and its wrapper have the same xid."""
+        """Encode the request that adds a change to a bundle; the message in it has the same xid."""
         message = self.flow_mod(change, xid)
         length = _BUNDLE_ADD.size + len(message)
         header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, length, xid, ONF_EXPERIMENTER_ID)
         return _BUNDLE_ADD.pack(*header, ofp.ONF_ET_BUNDLE_ADD_MESSAGE, bundle, BUNDLE_FLAGS) + message
 
     def bundle_commit(self, bundle: int, xid: int) -> bytes:
-        """Close and commit a bundle."""
+        """Encode the request that commits a bundle."""
         return self._bundle_control(bundle, ofp.ONF_BCT_COMMIT_REQUEST, xid)
 
     def notice_requests(self, xid: int) -> bytes:
-        """Ask for the notices that a switch sends by default, and for those of evicted flows.
+        """Encode the request for the notices that a switch sends by default, and for those of evicted flows.
 
         The masks are pairs: for a controller that may change flows, and for one that may not.
         """
@@ -105,14 +105,14 @@ class Encoder:
         return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
     def flow_stats_request(self, xid: int) -> bytes:
-        """Ask for every flow in every table, hoaflow's and others'."""
+        """Encode the request for every flow in every table, hoaflow's and others'."""
         request = parser.OFPFlowStatsRequest(
             self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch()
         )
         return self._bytes(request, xid)
 
     def total_request(self, kind: Kind, xid: int) -> bytes:
-        """Ask for the sum of the counters of one kind of flow. Open vSwitch finds the flows by their cookie."""
+        """Encode the request for the sum of one kind of flow's counters. Open vSwitch finds the flows by cookie."""
         cookie = COOKIE_OWNER | kind
         request = parser.OFPAggregateStatsRequest(
             self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, WHOLE_COOKIE, parser.OFPMatch()

@@ -20,6 +20,7 @@ import eventlet.wsgi
 from controller.linger import linger
 from controller.rest.http.chunks import ChunkFraming
 from controller.rest.http.connections import ADMITTED
+from controller.rest.http.stream_reader import ENDLESS
 from controller.rest.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         if unread:
             # To use the connection again, eventlet would read the rest, however long that takes.
             self._unread = True
+        if unread or ENDLESS in environ:
             self.close_connection = 1
         return answer
 

@@ -14,6 +14,8 @@ from eventlet import hubs
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+# Key of a request's WSGI environment: its answer has no end of its own, so the connection ends with it.
+ENDLESS = "hoaflow.endless"
 # Bytes that the kernel buffers for a client that does not read (it doubles this), and seconds for which its socket may
 # accept nothing before the answer ends.
 SEND_BUFFER = 64 * 1024
@@ -28,6 +30,7 @@ class StreamReader:
         self.has_left = False
         self._left = left
         self._watch = None
+        environ[ENDLESS] = True
         # Each part of the answer is sent at once; otherwise the server would collect some kilobytes.
         environ["eventlet.minimum_write_chunk_size"] = 0
         server_input = environ.get("eventlet.input")
