@@ -227,7 +227,7 @@ def test_only_the_authoritys_controller_at_its_address_is_believed(authority: Au
     access = Access(ca=authority.certificate)
     for pair, why in (
         (good, None),
-        (elsewhere, "not valid for.*of another address than --controller"),
+        (elsewhere, "not valid for.*for another address than --controller"),
         (posing, "certificate purpose.*not a server's"),
         (expired, r"\(a certificate has expired"),
         (stranger.server("controller", "127.0.0.1"), r"not signed by --ca"),
