@@ -31,7 +31,7 @@ Ryu's own settings are in section `[DEFAULT]` of the same file, or options of th
 | setting | default | meaning |
 | --- | --- | --- |
 | `wsapi_host`, `wsapi_port` | all addresses (without tokens: loopback), 8080 | address and port of the REST API |
-| `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 and 6633 | address and port for switches; a port that is set replaces both |
+| `ofp_listen_host`, `ofp_tcp_listen_port` | 0.0.0.0, 6653 and 6633 | for switches; a port that is set replaces both |
 | `ofp_ssl_listen_port` | 6653 | port for switches over TLS, if the next three are set |
 | `ctl_cert`, `ctl_privkey` | | OpenFlow over TLS: the controller's certificate and key, in PEM |
 | `ca_certs` | | OpenFlow over TLS: certificates of those who sign the switches', in PEM |
