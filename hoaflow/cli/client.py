@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Call the controller's REST API for the command line: every call has a timeout, every list is read to its end."""
+"""Call the controller's REST API for the command line, with a timeout for every call, and read lists to their end."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from hoaflow.client.client import Northbound, problem_detail
 CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 30.0  # seconds; a controller that asks its switches may take its time
 PAGE = 1000  # the largest that the API gives
-# How often, and for how many seconds at the longest, a controller is waited for that is asked too much at once.
+# Attempts, and longest wait between two in seconds, for a controller that answers 429.
 PATIENCE, LONGEST_WAIT = 10, 5.0
 
 Json = dict[str, Any]
@@ -43,15 +43,15 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The controller's URL."""
+        """Return the controller's URL."""
         return self._controller.url
 
     def get(self, *path: str, **query: str | int | None) -> Json:
-        """Return the answer to a GET of `path`, its segments unquoted. Raises CliError."""
+        """Return the answer to a GET of `path`, given as unquoted segments. Raises CliError."""
         return self._json(self._request("GET", path, query))
 
     def change(self, method: str, *path: str) -> Json | None:
-        """Make a call that changes something; return its answer, None if it is empty. Raises CliError."""
+        """Make a call that changes something; return its answer; None if that is empty. Raises CliError."""
         answer = self._request(method, path, {})
         return None if answer.status_code == 204 else self._json(answer)
 
@@ -100,7 +100,7 @@ class Client:
             except northbound_errors.Denied as error:
                 raise Unauthorised(str(error)) from error
             except northbound_errors.NorthboundError as error:
-                raise Unreachable(f"{error} (--controller or HOAFLOW_CONTROLLER says where it is)") from error
+                raise Unreachable(f"{error} (check --controller or HOAFLOW_CONTROLLER)") from error
             if answer.status_code < 300:
                 return answer
             raise self._refusal(f"{method} {self._url(path)}", answer)
@@ -110,7 +110,7 @@ class Client:
         detail = problem_detail(answer)
         if "json" not in answer.headers.get("Content-Type", ""):
             said = f"{answer.status_code} {answer.reason}"
-            return Unreachable(f"{call}: what answers there is no hoaflow controller of this version: {said}")
+            return Unreachable(f"{call}: expected a hoaflow controller of this version, got {said}")
         if answer.status_code == 404:
             return NotFound(detail)
         if answer.status_code >= 500:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replace addresses by labels, the same label for the same address.
 
-The text still tells which addresses are the same, but not whose they are.
+A reader still sees which addresses are the same, but not whose they are.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ Address = ipaddress.IPv6Address | ipaddress.IPv4Address
 
 
 class Pseudonyms:
-    """Assign labels to addresses. All addresses are replaced but those that are kept."""
+    """Assign labels to addresses, which replace all addresses except the kept ones."""
 
     def __init__(self) -> None:
         self._kept: set[Address] = set()
@@ -44,7 +44,7 @@ class Pseudonyms:
         return self._labels[address]
 
     def applied(self, text: str) -> str:
-        """Return a text with all addresses replaced that are not kept."""
+        """Return a text with all addresses replaced except the kept ones."""
         return _CANDIDATE.sub(self._replaced, text)
 
     def _replaced(self, match: re.Match[str]) -> str:
@@ -58,7 +58,7 @@ class Pseudonyms:
     def _in_run(self, run: str) -> str:
         """Replace the address in a run of hexadecimal digits and colons.
 
-        It may have a colon before it, as in `set_field:2001:db8::1`, or behind it.
+        A colon may precede it, as in `set_field:2001:db8::1`, or follow it.
         """
         groups = run.split(":")
         for length in range(len(groups), 2, -1):

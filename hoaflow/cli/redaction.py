@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep secrets out of what leaves the host: known ones, and whatever looks like one."""
+"""Remove secrets from text: known ones, and whatever looks like one."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HIDDEN = "(hidden)"
-# The first group stays. Names of files may be told: tokens_file = /etc/...
+# The first group stays. Names of files are no secrets: tokens_file = /etc/...
 _LOOKS_SECRET = (
     re.compile(r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"(?i)(\bbearer )[A-Za-z0-9._~+/-]{8,}=*"),
@@ -18,7 +18,7 @@ _LOOKS_SECRET = (
 
 
 class Redaction:
-    """Replace `secrets`, and what looks like others, by a word that says so."""
+    """Replace `secrets`, and whatever looks like one, by `HIDDEN`."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
@@ -34,9 +34,9 @@ class Redaction:
 
 
 def secrets_in(path: Path) -> Iterator[str]:
-    """Return the secrets in a file: of a tokens file in TOML its tokens, of any other its content.
+    """Return the secrets in a file: the tokens of a tokens file in TOML, the whole content of any other.
 
-    Empty for a file that this host may not read: nothing here can have shown its secrets.
+    There are none if the file is unreadable: then no output can contain its secrets.
     """
     try:
         content = path.read_text(errors="replace")

@@ -16,7 +16,7 @@ COLUMNS = ("ROUTER", "SWITCH", "BACKEND", "AGENT", "GATES", "REFUSED")
 @app.callback(invoke_without_command=True)
 @with_session
 def routers(at: Session) -> None:
-    """Show routers. Alone: the list."""
+    """Show routers. Without a command: list them."""
     if at.subcommand is None:
         _list(at)
 
@@ -28,10 +28,10 @@ def list_routers(at: Session) -> None:
 
     \b
     SWITCH   connected or not; drained: out of service, by `hoaflow drain`
-    BACKEND  how it encapsulates: flow or route; '-' until its agent has spoken
+    BACKEND  how it encapsulates: flow or route; '-' until its agent reports
     AGENT    hoaflow-router run: alive, lost, or unseen
-    GATES    how many are open; with none, all traffic takes the home agents' path
-    REFUSED  flows that the switch, and tunnels that the agent, refused
+    GATES    number of open gates; without, all traffic takes the home agents' path
+    REFUSED  flows refused by the switch, and tunnels refused by the agent
     """
     _list(at)
 
@@ -39,7 +39,7 @@ def list_routers(at: Session) -> None:
 @app.command("show")
 @with_session
 def show_router(at: Session, router: Router) -> None:
-    """Show one router: its switch, its agent, and what they refused, with reasons."""
+    """Show one router: its switch, its agent, and refused flows and tunnels, with reasons."""
     shown = at.controller.get("v1", "routers", at.router(router))
     if at.output.as_json:
         at.output.document(shown)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Share among all commands the options that say where the controller is and how to print.
+"""Share among all commands the options for the controller and the output.
 
-They may stand before or behind the command's name.
+They may precede or follow the command's name.
 """
 
 import functools
@@ -31,7 +31,7 @@ DEFAULT_CONTROLLER = "http://127.0.0.1:8080"
 class Shared:
     """Options of all commands; None or False if not given."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False
     controller: Annotated[
         str | None,
         typer.Option(
@@ -56,17 +56,17 @@ class Shared:
     ] = None
 
     def but(self, given: dict[str, Any]) -> "Shared":
-        """Return these options, overridden by those given nearer to the command."""
+        """Return these options, overridden by those given closer to the command."""
         return replace(self, **{name: value for name, value in given.items() if value})
 
     def setting(self, name: str) -> str | None:
-        """Return an option or its environment variable, None if neither is set."""
+        """Return an option or its environment variable; None if neither is set."""
         value = getattr(self, name)
         return str(value) if value is not None else os.environ.get(f"HOAFLOW_{name.upper()}") or None
 
 
 class Session:
-    """Hold what one run of a command needs: its options, the controller, and standard output."""
+    """Hold the options, the controller and the output of one run of a command."""
 
     def __init__(self, shared: Shared, subcommand: str | None = None) -> None:
         self.shared = shared
@@ -75,7 +75,7 @@ class Session:
 
     @cached_property
     def controller(self) -> Client:
-        """The controller. Raises WrongUsage for options that can't be used."""
+        """Return the client of the controller. Raises WrongUsage for unusable options."""
         return self.client()
 
     def client(self, answer_timeout: float = ANSWER_TIMEOUT) -> Client:
@@ -90,21 +90,21 @@ class Session:
         return Client(controller, answer_timeout)
 
     def router(self, text: str) -> str:
-        """Return the datapath id that `text` means; if it may mean two, the one that exists."""
+        """Return the datapath id that `text` denotes; if it is ambiguous, the one that exists."""
         meant = datapath_ids(text)
         if len(meant) == 1:
             return meant[0]
         known = {router["dpid"] for router in self.controller.everything("routers", "v1", "routers")}
         found = [dpid for dpid in meant if dpid in known]
         if len(found) > 1:
-            raise WrongUsage(f"router {text} may be {' or '.join(found)}, and both exist: write 16 digits, or 0x")
+            raise WrongUsage(f"router {text} may be {' or '.join(found)}, and both exist: write 16 digits, or use 0x")
         if not found:
             raise CliError(f"no router {' or '.join(meant)} is known; 'hoaflow routers' lists them")
         return found[0]
 
 
 def drop_output() -> None:
-    """Discard pending output: the interpreter writes it again at its end, which must not fail."""
+    """Discard pending output, so that the interpreter's last attempt to write it does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -128,7 +128,7 @@ def with_session(function: Callable[..., None]) -> Callable[..., None]:
             drop_output()
             raise typer.Exit(Status.BROKEN_PIPE) from None
         except KeyError as error:
-            # Answers are read as the API declares them; what lacks a member is another version's.
+            # Answers are read as the API declares them; one that lacks a member is of another version.
             raise Unreachable(
                 f"an answer lacks {error}; this is hoaflow {metadata.version('hoaflow')}, what is the controller?"
             ) from error

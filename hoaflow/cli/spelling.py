@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accept addresses and datapath ids in every form that people and other tools write."""
+"""Accept addresses and datapath ids in every form that people and other tools use."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ LARGEST_DPID = 2**64 - 1
 def home_address(text: str) -> str:
     """Return a home address, or a mobile network prefix, in the controller's form (RFC 5952).
 
-    Any valid spelling will do: capitals, leading zeros, brackets, an IPv4 home address mapped into IPv6 (RFC 4291).
+    Any valid spelling is accepted: capitals, leading zeros, brackets, an IPv4-mapped home address (RFC 4291).
     Raises WrongUsage.
     """
     bare = text.strip()
@@ -25,7 +25,7 @@ def home_address(text: str) -> str:
     try:
         interface = ipaddress.ip_interface(f"{first}/{_length(length, mapped=':' in written and '.' in first)}")
     except ValueError:
-        raise WrongUsage(f"expected a prefix length behind the slash, got {text!r}") from None
+        raise WrongUsage(f"expected a prefix length after the slash, got {text!r}") from None
     network = interface.network
     if interface.ip != network.network_address:
         raise WrongUsage(f"{text!r} has bits set beyond its prefix length; did you mean {network}?")
@@ -47,7 +47,7 @@ def address(text: str) -> str:
 
 
 def datapath_ids(text: str) -> list[str]:
-    """Return the datapath ids, as 16 hexadecimal digits, that `text` may mean.
+    """Return the datapath ids, as 16 hexadecimal digits, that `text` may denote.
 
     Colons, `0x` and 16 digits mean hexadecimal. A short number of decimal digits is ambiguous, as Open vSwitch shows
     datapath ids in either base: then there are two. Raises WrongUsage.
@@ -66,7 +66,7 @@ def datapath_ids(text: str) -> list[str]:
 
 
 def _length(text: str, mapped: bool) -> str:
-    """Return a prefix length, that of a mapped prefix as counted in IPv4."""
+    """Return a prefix length; that of a mapped prefix in IPv4 bits."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError(text)
     return str(int(text) - 96) if mapped else text

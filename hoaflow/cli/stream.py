@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Follow the controller's events: server-sent events (HTML Living Standard section 9.2).
 
-A stream is resumed where it broke off when the connection or the controller has gone.
+After a loss of the connection or the controller, the stream is resumed where it ended.
 """
 
 import json
@@ -16,12 +16,12 @@ from hoaflow.backoff import Backoff
 from hoaflow.cli.client import Client, Json
 from hoaflow.cli.errors import CliError, Unauthorised
 
-# The controller says something every 30 s or more often (event_heartbeat), if only that it lives.
+# The controller sends an event or a sign of life at least every 30 s (event_heartbeat).
 SILENCE = 45.0  # seconds
 FIRST_RETRY, LAST_RETRY = 0.5, 5.0  # seconds
 LARGEST_LINE = 1024 * 1024  # bytes
 
-RESET = "reset"  # what was missed can't be told any more: look at everything anew
+RESET = "reset"  # events were lost: read everything again
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Format an event as a line: `time=… level=… event=… key=value …`, or the same as a JSON object.
 
-Nothing that comes from outside can end a line or begin a field: a value other than plain ASCII without blanks, quotes,
-backslashes and equals signs is written as a JSON string, which escapes line ends, terminal sequences and all that is
-not ASCII.
+No value from outside can end a line or begin a field: any value other than plain ASCII without blanks, quotes,
+backslashes and equals signs is written as a JSON string, which escapes line ends, terminal sequences and non-ASCII.
 """
 
 import json
@@ -14,9 +13,9 @@ from datetime import UTC, datetime
 
 from hoaflow.logs.privacy import AddressHider
 
-# One character at least of `!` to `~`, but for `"`, `=` and `\`.
+# One or more characters of `!` to `~`, except `"`, `=` and `\`.
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
-# What a part does not log as an event: the lines of libraries.
+# The event of lines that libraries log.
 LIBRARY = "library"
 
 
