@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-# Everything starts from here. No target needs root as such: what does gets it through scripts/as-root.
+# No target needs to be run as root: commands that need root get it through scripts/as-root.
 BIN := .venv/bin
-# The environment's Python as root, in namespaces that are gone with it.
+# Runs the environment's Python as root, in namespaces that end with it.
 ISOLATED := scripts/as-root scripts/isolated-python
 # Runs a command on a kernel that has Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
 GUEST := scripts/as-root $(BIN)/python -m topologies.guest
-# -v and the traceback after five minutes: where one hangs, the last line tells which. Plugins that nothing there needs
-# take long to import under emulation.
+# -v and the traceback after five minutes: if a test hangs, the last line names it. The plugins that are left out take long
+# to import under emulation, and no test there needs them.
 KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=300 \
 	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
-# As many at once as there are processors, each process in namespaces of its own.
-# Each run says where its time went.
+# One test process per processor, each in namespaces of its own. Each run lists its slowest tests.
 DURATIONS := --durations=15 --durations-min=5
 ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
@@ -22,67 +21,67 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format unit coverage test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
 
-help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: ## Debian packages and .venv; does nothing twice
+setup: ## install missing Debian packages, and .venv
 	@scripts/setup
 
-lint: setup ## ruff and mypy
+lint: setup ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## lay the code out as lint wants it
+format: setup ## let ruff fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: setup ## the tests that need neither root nor another program, as any user
+unit: setup ## run the tests that need neither root nor another program, as any user
 	$(UNIT) $(PYTEST)
 
-coverage: setup ## how much of each module these tests cover; tracing takes twice as long
+coverage: setup ## measure how much of each module these tests cover; takes twice as long
 	$(UNIT) --cov $(PYTEST)
 
-test: lint ## lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
+test: lint ## run lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests
 	$(if $(PYTEST),,[ "$$(dpkg --print-architecture)" != amd64 ] || scripts/setup-kernel)
 	scripts/as-root $(if $(PYTEST),scripts/isolated-python -m pytest $(PYTEST),$(ALL_TESTS))
 	$(if $(PYTEST),,$(GUEST) -- $(KERNEL_TIER))
 	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)
 
-test-kernel: setup ## the kernel tier of the tests alone, emulated if this host's kernel lacks what it needs
+test-kernel: setup ## run the kernel tier of the tests, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)
 
-test-compose: setup ## docker-compose.yml with a real engine: the image, a journey, killed parts
+test-compose: setup ## test docker-compose.yml with a real engine: the image, a journey, killed parts
 	scripts/setup-containers
 	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers $(PYTEST)
 
-test-deploy: setup ## what is in deploy/: Kubernetes, OpenStack
+test-deploy: setup ## test what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/project/deploy $(PYTEST)
 
-bench: setup ## how fast the controller is, against what Open vSwitch and Ryu can do; table, and build/bench.json
+bench: setup ## measure the controller against what Open vSwitch and Ryu can do; table, and build/bench.json
 	$(ISOLATED) -m tools.benchmarks $(BENCH)
 
-bench-dataplane: setup ## TCP by the flow backend, a plain ip6tnl and the home agent, side by side; build/bench-dataplane.json
+bench-dataplane: setup ## measure TCP by the flow backend, a plain ip6tnl and the home agent; build/bench-dataplane.json
 	$(GUEST) --writable build -- scripts/isolated-python -m tools.benchmarks.dataplane $(BENCH)
 
-demo: setup ## a mobile node roams, its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
+demo: setup ## let a mobile node roam while its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m tools.demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
 
-lab: setup ## the whole system in Mininet, to play with: roam, kill, look; TOPO=single for the small network
+lab: setup ## run the whole system in Mininet, to play with: roam, kill, look; TOPO=single for the small network
 	scripts/as-root $(BIN)/python -m tools.demo.lab $(TOPO) $(LAB)
 
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these
 	$(ISOLATED) -m tests.support.dumps
 	$(BIN)/python -m tools.manual
 
-screenshots: setup ## those of the dashboard in docs/images, from its test in Mininet
+screenshots: setup ## take those of the dashboard in docs/images, by its test in Mininet
 	scripts/as-root env HOAFLOW_SCREENSHOTS=docs/images scripts/isolated-python -m pytest tests/end_to_end/test_dashboard.py
 
-docs: setup ## the documentation as a site, in build/site
+docs: setup ## build the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-lock: ## pin the dependencies anew, after a change of them in pyproject.toml
+lock: ## pin the dependencies again, after a change of them in pyproject.toml
 	scripts/lock
 
 clean: ## remove what the other targets made here (Debian packages stay)

@@ -36,8 +36,12 @@ class LogSettings:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options on logs to a command."""
     options = parser.add_argument_group("logs", "One line per event, on standard error.")
-    options.add_argument("--log-format", choices=list(FORMATS), default="text", help="default: %(default)s")
-    options.add_argument("--log-level", choices=LEVELS, default="info", help="default: %(default)s")
+    options.add_argument(
+        "--log-format", choices=list(FORMATS), default="text", help="form of the log's lines (default: %(default)s)"
+    )
+    options.add_argument(
+        "--log-level", choices=LEVELS, default="info", help="lowest level that is logged (default: %(default)s)"
+    )
     options.add_argument(
         "--log-addresses",
         action="store_true",
