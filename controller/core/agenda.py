@@ -14,6 +14,11 @@ FEW = 1000
 T = TypeVar("T", bound=Hashable)
 
 
+def earliest(*moments: float | None) -> float | None:
+    """Return the earliest of several moments, None if there is none among them."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
 class _Slot(list[T]):
     """The things that are due in one slot."""
 

@@ -33,7 +33,7 @@ NOTHING = Unit((), None)
 
 
 class DesiredFlows:
-    """Answers which flows one router should have for bindings, and which of an earlier life it still needs.
+    """Answers which flows one router should have for bindings, and which adopted ones it still needs.
 
     Nothing is kept but the switch's ports and what encapsulates for each home agent: every answer is worked out anew
     from what bridges, agent and switch have said.

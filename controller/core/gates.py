@@ -202,9 +202,9 @@ class Gates:
         """Say what forbids every gate of a home agent, None if nothing does."""
         if self.draining:
             return reasons.draining(self._dpid, self._draining_since)
-        held = home_agent.why_not_offloaded(now)
-        if held is not None:
-            return held
+        why = home_agent.why_not_offloaded(now)
+        if why is not None:
+            return why
         if not self._tunnels.agent_alive(now):
             silent_since = self._tunnels.agent_lease_ends
             if silent_since is None:

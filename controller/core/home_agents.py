@@ -97,9 +97,9 @@ class HomeAgents:
         After a lapse the home agent counts as not synced until its next snapshot.
         Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
         """
-        held = self._home_agents.get(address)
+        former = self._home_agents.get(address)
         # Prefixes that it has already can't be another's.
-        news = held is None or held.home_prefixes != home_prefixes
+        news = former is None or former.home_prefixes != home_prefixes
         for other in self.overlapping(address, home_prefixes) if news else ():
             if not other.lease_holds(now):
                 continue
@@ -108,18 +108,18 @@ class HomeAgents:
                 f"home agent {format_address(other.address)} holds {taken};"
                 " a home prefix belongs to one home agent as long as that one's lease holds"
             )
-        unbroken = held is not None and held.lease_holds(now)
-        since = held.lease_since if held is not None and unbroken else now
-        synced = held is not None and unbroken and held.synced
+        unbroken = former is not None and former.lease_holds(now)
+        since = former.lease_since if former is not None and unbroken else now
+        synced = former is not None and unbroken and former.synced
         agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
         change = Change.REFRESHED
-        if held is None or not unbroken:
+        if former is None or not unbroken:
             change = Change.ADDED
-        elif news or held.status is not status:
+        elif news or former.status is not status:
             change = Change.CHANGED
         self._home_agents[address] = agent
         if news:
-            for prefix in () if held is None else held.home_prefixes:
+            for prefix in () if former is None else former.home_prefixes:
                 self._by_prefix.remove(prefix, address)
             for prefix in home_prefixes:
                 self._by_prefix.put(prefix, address)

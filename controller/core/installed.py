@@ -69,9 +69,9 @@ class InstalledFlows:
         return self._standing.get(key)
 
     def kind(self, key: FlowKey) -> Kind | None:
-        """Return the kind of what stands under a key."""
-        held = self._standing.get(key)
-        return None if held is None else held.shape.kind
+        """Return the kind of the flow with a key, None if there is none."""
+        installed = self._standing.get(key)
+        return None if installed is None else installed.shape.kind
 
     def __len__(self) -> int:
         return len(self._standing)
@@ -85,8 +85,8 @@ class InstalledFlows:
 
     def standing(self, key: FlowKey, now: float) -> Standing | None:
         """Return the flow with a key if it has not ended."""
-        held = self._standing.get(key)
-        return None if held is None or is_over(held.expires_at, now) else held
+        installed = self._standing.get(key)
+        return None if installed is None or is_over(installed.expires_at, now) else installed
 
     def stands(self, key: FlowKey, now: float) -> bool:
         """Tell whether a flow with a key is there and has not ended."""
@@ -94,18 +94,20 @@ class InstalledFlows:
 
     def entry(self, key: FlowKey, now: float) -> Entry | None:
         """Return the flow with a key and its end, None if there is none or it has ended."""
-        held = self.standing(key, now)
-        return None if held is None else Entry(held.flow(key), held.expires_at)
+        installed = self.standing(key, now)
+        return None if installed is None else Entry(installed.flow(key), installed.expires_at)
 
     def has(self, flow: Flow, now: float) -> bool:
         """Tell whether exactly this flow is installed."""
-        held = self.standing(flow.key, now)
-        return held is not None and held.does(flow)
+        installed = self.standing(flow.key, now)
+        return installed is not None and installed.does(flow)
 
     def lasts(self, gate: Entry, now: float) -> bool:
-        """Tell whether a gate stands that need not be renewed for the time being."""
-        held = self.standing(gate.flow.key, now)
-        return held is not None and held.does(gate.flow) and not is_renewal_due(gate.expires_at, held.expires_at, now)
+        """Tell whether a gate is installed as desired and need not be renewed yet."""
+        installed = self.standing(gate.flow.key, now)
+        if installed is None or not installed.does(gate.flow):
+            return False
+        return not is_renewal_due(gate.expires_at, installed.expires_at, now)
 
     def gates(self, now: float) -> list[FlowKey]:
         """Return the keys of all gates that stand, of any home agent."""
@@ -113,8 +115,8 @@ class InstalledFlows:
 
     def ends(self, key: FlowKey, now: float) -> float:
         """Return when the flow with a key ends: infinity for never, ``now`` if there is none."""
-        held = self.standing(key, now)
-        return now if held is None else math.inf if held.expires_at is None else held.expires_at
+        installed = self.standing(key, now)
+        return now if installed is None else math.inf if installed.expires_at is None else installed.expires_at
 
     def is_foreign(self, key: FlowKey) -> bool:
         """Tell whether another application has a flow with this key, which one of ours would replace."""
@@ -183,8 +185,8 @@ class Reading:
             self._installed.put(entry.flow, entry.expires_at)
             return
         self._missing.pop(key, None)
-        held = self._installed.get(key)
-        if held is None or not held.does(entry.flow) or not _same_end(held.expires_at, entry.expires_at):
+        installed = self._installed.get(key)
+        if installed is None or not installed.does(entry.flow) or not _same_end(installed.expires_at, entry.expires_at):
             self._different[key] = entry
 
     def add_foreign(self, key: FlowKey) -> None:
@@ -203,15 +205,15 @@ class Reading:
         drifted = []
         for key, entry in self._different.items():
             if key not in self._passed:
-                held = self._installed.get(key)
-                if _lasts(entry.expires_at, now) if held is None else not held.does(entry.flow):
+                installed = self._installed.get(key)
+                if _lasts(entry.expires_at, now) if installed is None else not installed.does(entry.flow):
                     drifted.append(key)
                 self._installed.put(entry.flow, entry.expires_at)
                 changed[key] = None
         for key in self._missing:
-            held = None if key in self._passed else self._installed.get(key)
-            if held is not None:
-                if _lasts(held.expires_at, now):
+            installed = None if key in self._passed else self._installed.get(key)
+            if installed is not None:
+                if _lasts(installed.expires_at, now):
                     drifted.append(key)
                 self._installed.remove(key)
                 changed[key] = None

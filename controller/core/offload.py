@@ -12,6 +12,7 @@ from itertools import islice
 
 from controller.core.activation_news import ActivationNews
 from controller.core.admission import Refused, check_home_agent, is_deregistration
+from controller.core.agenda import earliest
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleSequence
@@ -301,9 +302,8 @@ class Offload:
         """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
         if self.activations.has_rechecks:
             return -math.inf
-        moments = [self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting()]
-        moments += [router.next_deadline() for router in self.routers.values()]
-        return min((moment for moment in moments if moment is not None), default=None)
+        routers = [router.next_deadline() for router in self.routers.values()]
+        return earliest(self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting(), *routers)
 
     # What is.
 
@@ -361,7 +361,7 @@ class Offload:
 
     def _next_forgetting(self) -> float | None:
         lost = (agent.lease_ends + self._timing.forget_after for agent in self._without_bindings())
-        return min((moment for moment in (*lost, self.routers.next_forgetting()) if moment is not None), default=None)
+        return earliest(*lost, self.routers.next_forgetting())
 
     def _forget_lost(self, now: float) -> bool:
         """Forget home agents without bridge and bindings, and routers without switch and agent, after a while.

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Desired versus installed flows of one router; the difference is what is sent.
+"""Compare desired and installed flows of one router, and send the difference.
 
-Posting, deleting, handover, reconnect, restart and drift repair all come down to this one structure. What is installed
-is remembered; what is desired is asked for, as a binding's flows follow from the binding. Input says what is to be
-looked at, ``take`` turns that into messages, batch by batch, and ``confirm`` and ``refuse`` record what the switch made
-of them. What failed is tried again, later each time.
-
-The flows of a home address stand together or not at all: a flow that is refused, evicted or in another's place takes
-the others away, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
-uplink flow that leads to it and goes after that; guards come before gates and go after them.
+Reports, removals, handovers, reconnects, restarts and drift repair all come down to this one structure. Installed flows
+are remembered; desired ones are asked for, as they follow from bindings. Input says what to look at, ``take`` makes
+changes of that, batch by batch, and ``confirm`` and ``refuse`` record the switch's answers. What has failed is tried
+again, later each time. `Settlement` decides on each look.
 """
 
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
+from controller.core.agenda import earliest
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey, table_of
@@ -31,12 +28,12 @@ from controller.core.withdrawals import Withdrawals
 from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
-# How many subjects `take` looks at for one batch, most of which may need nothing: others wait meanwhile.
+# How many subjects are looked at for one batch, while others wait; most may need nothing.
 LOOKS_AT_ONCE = 300
 
 
 class Reconciliation:
-    """The flows that a router should have, those it has, and what is to be done about the difference."""
+    """A router's desired flows, its installed ones, and the difference between them."""
 
     def __init__(self, desired: Desired, switch: SwitchState) -> None:
         self.installed = switch.installed
@@ -45,81 +42,84 @@ class Reconciliation:
         self._required = switch.required
         self._work = switch.work
         self._desired = desired
-        # Whether the switch's flows have been read, and the keys under which it then had something else than believed.
+        # Whether the switch's flows have been read, and the keys whose flows turned out to be changed by somebody else.
         self._known = False
         self._drifted: set[FlowKey] = set()
         self._settlement = Settlement(desired, switch)
-        self._to_sweep: list[FlowKey] = []  # flows of an earlier life that are due for a look
+        self._to_sweep: list[FlowKey] = []  # adopted flows that are due for a look
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._room_news: list[RoomNews] = []
         self._batches = Batches()
         self._reading: Reading | None = None
         self.withdrawals = Withdrawals(self.installed, desired)
 
-    # What should be.
+    # Desired.
 
     def require(self, flow: Flow, expires_at: float | None = None) -> None:
-        """Desire a flow that is there for no binding in particular, until ``expires_at``. Idempotent."""
+        """Require a flow of no binding in particular, until ``expires_at``. Idempotent."""
         key, entry = flow.key, Entry(flow, expires_at)
-        held = self._required.get(key)
-        if held == entry:
+        former = self._required.get(key)
+        if former == entry:
             return
         self._required[key] = entry
-        if held is None or held.flow != flow:
+        if former is None or former.flow != flow:
             self.rejections.remove(key)
         self.touch(key)
 
     def release(self, key: FlowKey) -> None:
-        """Take back what ``require`` said. Idempotent."""
+        """Require a flow no longer. Idempotent."""
         if self._required.pop(key, None) is not None:
             self.rejections.remove(key)
             self._settlement.opening.pop(key, None)
             self.touch(key)
 
     def requires(self, key: FlowKey) -> bool:
-        """Tell whether a flow with this key is wanted for no binding in particular."""
+        """Tell whether a flow with a key is required, for no binding in particular."""
         return key in self._required
 
     def desired(self, now: float) -> Iterator[Entry]:
-        """Iterate over all flows that there should be."""
+        """Iterate over all desired flows."""
         yield from list(self._required.values())
         yield from (Entry(flow, None) for flow in self._desired.all_flows(now))
 
     def is_active(self, key: FlowKey, now: float) -> bool:
-        """Tell whether the flow that was wanted with this key stands, and is not about to go."""
+        """Tell whether the required flow with a key is installed, and is not about to go."""
         return self._switch.is_active(key, now)
 
     def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgency: Urgency = Urgency.URGENT) -> None:
-        """Have a home address, or one key, looked at with the next batches, and with it the keys in ``leaving``, of
-        which it may have no use any more."""
+        """Have a home address or a key looked at, and with it the keys in ``leaving``, which it may need no more."""
         if not self._known:
-            return  # everything will be looked at
+            return  # everything will be looked at once the flows have been read
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
             self.withdrawals.add(key)
-            if uplink_source(key) is None:  # others may have been withdrawn for the same uplink flow
+            if uplink_source(key) is None:  # not of an uplink flow, which others may share
                 self.rejections.remove(key)  # another flow deserves another try at once
         self._work.touch(subject, leaving, urgency)
 
     def _is_known(self, key: FlowKey) -> bool:
-        """Tell whether the switch has or may get a flow with a key that is left, or has refused it, or others wait for
-        it: only then is there something to look at. What came and went while the switch was busy leaves no trace."""
+        """Tell whether there is anything to look at under a key: installed, under way, refused or waited for.
+
+        A flow that was desired only while the switch was busy leaves no trace.
+        """
         if key in self.installed or self._work.busy(key) is not None or self.is_barred(key):
             return True
         return self.rejections.get(key) is not None
 
-    # What is.
+    # Installed.
 
     def begin_reading(self) -> Reading:
-        """The switch is about to be asked for its flows, which the caller adds part by part. ``end_reading`` follows,
-        unless the switch goes away."""
+        """Begin to read the switch's flows, which the caller adds part by part.
+
+        ``end_reading`` follows, unless the switch goes away.
+        """
         if not self._known:
             self.forget_installed()
         self._reading = Reading(self.installed, first=not self._known)
         return self._reading
 
     def end_reading(self, now: float) -> None:
-        """All has been read: take it in place of what was believed, and put right what is not as it was left.
+        """Replace what was known by what was read, and have the differences looked at.
 
         A flow of ours with the key of another application's would replace that, so it is never sent.
         """
@@ -140,7 +140,7 @@ class Reconciliation:
                 self._touch_deserted(key)
 
     def forget_installed(self) -> None:
-        """Know nothing of the switch any more: it went away."""
+        """Forget what was known of the switch, as it went away."""
         self._known = False
         self._reading = None
         for memory in (self._switch, self._settlement, self._batches):
@@ -149,7 +149,7 @@ class Reconciliation:
             things.clear()
 
     def recheck(self) -> None:
-        """Look at everything again: what stands, and what bindings' flows do now."""
+        """Have everything looked at again, installed and desired."""
         if not self._known:
             return
         self.installed.adopt_all()
@@ -159,14 +159,16 @@ class Reconciliation:
         self.recheck_adopted()
 
     def recheck_adopted(self) -> None:
-        """Look again at the flows of an earlier life: deleting them may have become allowed."""
+        """Have adopted flows looked at again, as it may have become safe to delete them."""
         self._to_sweep = self.installed.adopted()
         if self._to_sweep:
             self._work.pending.add(SWEEP)
 
     def removed(self, key: FlowKey, now: float, evicted: bool = False) -> list[Prefix]:
-        """Record that the switch says a flow is gone. If it is desired, it is sent anew; if it was ``evicted``, for
-        want of room, that counts as a refusal. Returns the home addresses that should have it still."""
+        """Record that a flow is gone, to be sent again if it is desired; ``evicted``: that counts as a refusal.
+
+        Returns the home addresses that still need it.
+        """
         if self._reading is not None:
             self._reading.pass_by((key,))
         stood, under_way = self.installed.remove(key), self._work.busy(key)
@@ -183,17 +185,17 @@ class Reconciliation:
 
     @property
     def count(self) -> int:
-        """How many flows of ours the switch is known to have."""
+        """Number of flows of ours that are known to be installed."""
         return len(self.installed)
 
     def is_barred(self, uplink: FlowKey) -> bool:
-        """Tell whether a shared uplink flow stays away, and all flows of its users, for one that lacks something."""
+        """Tell whether a shared uplink flow and all flows of its users stay away, as one user lacks something."""
         return uplink in self._settlement.barred
 
-    # The difference.
+    # Difference.
 
     def take_urgent(self, now: float, limit: int) -> Batch | None:
-        """Return the next changes to be sent at once (see ``take``). Gates that open have a batch of their own."""
+        """Return the next urgent changes (see ``take``). Gates that open have a batch of their own."""
         self.withdrawals.tick(now)
         batch = self._batches.new()
         if self._may_open:
@@ -203,11 +205,11 @@ class Reconciliation:
         return self._batches.start(batch)
 
     def take(self, now: float, limit: int) -> Batch | None:
-        """Return the next changes to be sent, but for urgent ones: about ``limit``; None if there are none now.
+        """Return about ``limit`` changes that are not urgent, None if there are none now.
 
         Every batch has to come back through ``confirm`` or ``refuse``, unless the switch goes away
-        (``forget_installed``). Of one subject one change at a time is under way: what comes meanwhile waits, and only
-        the newest of it is ever sent. A call looks at so many things only: as long as ``dirty``, call again.
+        (``forget_installed``). Of one subject, one change at a time is under way; later input waits, and only the
+        newest is sent. One call looks at `LOOKS_AT_ONCE` subjects at most: call again while ``dirty``.
         """
         self.withdrawals.tick(now)
         batch = self._batches.new()
@@ -223,44 +225,43 @@ class Reconciliation:
         return self._batches.start(batch)
 
     def next_due(self) -> float | None:
-        """Return the next moment at which ``take`` may have something although nothing new came in."""
-        moments = (self._work.later.next(), self._settlement.sweep_at)
-        return min((moment for moment in moments if moment is not None), default=None)
+        """Return the next moment at which ``take`` may have changes without new input, None for none."""
+        return earliest(self._work.later.next(), self._settlement.sweep_at)
 
     @property
     def has_urgent(self) -> bool:
-        """Tell whether ``take_urgent`` has anything to look at."""
+        """Whether ``take_urgent`` has anything to look at."""
         return bool(self._work.urgent) or self._may_open
 
     @property
     def has_bulk(self) -> bool:
-        """Tell whether ``take`` has anything to look at."""
+        """Whether ``take`` has anything to look at."""
         return bool(self._work.bulk or self._to_sweep)
 
     @property
     def dirty(self) -> bool:
-        """Tell whether there is anything to look at."""
+        """Whether there is anything to look at."""
         return self.has_urgent or self.has_bulk
 
     @property
     def settled(self) -> bool:
-        """Tell whether the switch has confirmed all that there is to do, or refused it."""
+        """Whether the switch has confirmed or refused all that there is to do."""
         return not self.dirty and self._work.idle
 
     def mark(self) -> int:
-        """Return what to ask ``is_done`` for later: whether all is done that there is to do now."""
+        """Return a mark with which ``is_done`` tells whether all is done that there is to do now."""
         return self._work.pending.mark()
 
     def is_done(self, mark: int) -> bool:
-        """Tell whether the switch has confirmed all that there was to do when ``mark`` was called, or refused it."""
+        """Tell whether the switch has confirmed or refused all that there was to do at a mark."""
         return self._work.pending.passed(mark)
 
     def is_opening(self, gate: FlowKey) -> bool:
-        """Tell whether a gate waits for what has to be done before."""
+        """Tell whether a gate waits for what has to be done before it opens."""
         return gate in self._settlement.opening
 
     def confirm(self, batch: Batch, now: float) -> int:
-        """Record that the switch carried a batch out. Returns how many changes repaired what somebody else had done."""
+        """Record that the switch has carried out a batch; return how many changes repaired somebody's changes."""
         drifted = len(self._drifted)
         for change in batch.changes:
             self._carry_out(change, now)
@@ -271,12 +272,14 @@ class Reconciliation:
     def refuse(
         self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float, unsent: Collection[int] = ()
     ) -> None:
-        """Record that the switch refused changes of a batch: ``reasons`` by their position. They stay undone and are
-        tried again, later each time. ``rest_done`` tells whether it carried out the others, but for those at positions
-        in ``unsent``, which it has not been given."""
+        """Record that the switch has refused changes of a batch, which are tried again, later each time.
+
+        ``reasons``: why, by the change's position. ``rest_done``: it has carried out the others, except those at the
+        positions in ``unsent``, which were not sent.
+        """
         for position, change in enumerate(batch.changes):
             if position in reasons:
-                # Of several at once the switch names the first that finds no room: there may be some for fewer.
+                # Of a bundle, the switch names the first change that finds no room: for fewer there may be some.
                 alone = rest_done or len(batch.subjects) == 1
                 if alone and reasons[position] == NO_ROOM and change.flow.key not in self.installed:
                     self._note_full(change.flow.table, now)
@@ -288,12 +291,12 @@ class Reconciliation:
         self._work.land(batch, undone=True)
 
     def take_room_news(self) -> list[RoomNews]:
-        """Return which tables have become full, and which have room again, since this was asked last."""
+        """Take off and return which tables have become full, or have room again, since the last call."""
         news, self._room_news = self._room_news, []
         return news
 
     def left_out(self) -> Counter[str]:
-        """Return how many flows are left out of each table that has no room for them."""
+        """Return, by table, how many flows are left out for want of room."""
         return Counter(table_of(key) for key, each in self.rejections.all().items() if each.reason == NO_ROOM)
 
     # How.
@@ -308,7 +311,7 @@ class Reconciliation:
             self._settlement.look(subject, leaving, Look(now, batch, urgency, since))
 
     def _sweep(self, now: float, limit: int, batch: Batch) -> None:
-        """Look at flows of an earlier life."""
+        """Look at adopted flows."""
         if self._settlement.sweep_at is not None and self._settlement.sweep_at <= now:
             self._settlement.sweep_at = None
             self.recheck_adopted()
@@ -323,8 +326,7 @@ class Reconciliation:
 
     @property
     def _may_open(self) -> bool:
-        """Gates open last: when all is done and confirmed that had to be done when they were asked for, so that none
-        leads to what is out of date."""
+        """Whether a gate may open: all is done that there was to do when it was asked for, so nothing is stale."""
         opening = self._settlement.opening
         return bool(opening) and any(map(self.is_done, opening.values()))
 
@@ -372,7 +374,7 @@ class Reconciliation:
                 self._work.touch(other)
             self._touch_deserted(key)
         elif key in self._lost:
-            # Was it this one that is gone, or the one before? It may stand, but nobody relies on it.
+            # The one that is gone may be this or its predecessor. It may stand, but nothing relies on it.
             self._lost.discard(key)
             self.installed.put(change.flow, now)
         else:

@@ -55,21 +55,21 @@ class RefusedBindings:
     def remove(self, home_agent: bytes, home_address: Prefix) -> Binding | None:
         """Forget a binding and return it, None if it is not known."""
         key = (home_agent, home_address)
-        held = self._bindings.pop(key, None) if self._bindings else None
-        if held is None:
+        refused = self._bindings.pop(key, None) if self._bindings else None
+        if refused is None:
             return None
-        others = self._at[held.binding.care_of_address]
+        others = self._at[refused.binding.care_of_address]
         del others[key]
         if not others:
-            del self._at[held.binding.care_of_address]
-        return held.binding
+            del self._at[refused.binding.care_of_address]
+        return refused.binding
 
     def ended(self, now: float, most: int) -> list[Binding]:
         """Forget and return bindings whose lifetime has ended, at most ``most``."""
         found = []
         for key in self._ends.due(now, most):
-            held = self._bindings.get(key)
-            ends = None if held is None else held.binding.expires_at
+            refused = self._bindings.get(key)
+            ends = None if refused is None else refused.binding.expires_at
             if ends is not None and ends > now:
                 self._ends.plan(key, ends)
             elif ends is not None and (gone := self.remove(*key)) is not None:
@@ -82,5 +82,9 @@ class RefusedBindings:
 
     def outdated(self, home_agent: bytes, since: float) -> list[Binding]:
         """Forget and return a home agent's bindings that have not been reported since a moment."""
-        old = [key for key, held in self._bindings.items() if held.binding.home_agent == home_agent and held.at < since]
+        old = [
+            key
+            for key, refused in self._bindings.items()
+            if refused.binding.home_agent == home_agent and refused.at < since
+        ]
         return [gone for key in old if (gone := self.remove(*key)) is not None]

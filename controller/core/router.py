@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import pipeline, reasons, traffic
+from controller.core.agenda import earliest
 from controller.core.bindings import Binding
 from controller.core.desired import DesiredFlows
 from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
@@ -198,10 +199,8 @@ class Router:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` and a review are due next: in the past if overdue, None for not at all."""
-        moments = [self.tunnels.expected_until, self.tunnels.believed_until]
-        if not self._agent_lost:
-            moments.append(self.tunnels.agent_lease_ends)
-        return min((moment for moment in moments if moment is not None), default=None)
+        lease_ends = None if self._agent_lost else self.tunnels.agent_lease_ends
+        return earliest(self.tunnels.expected_until, self.tunnels.believed_until, lease_ends)
 
     def last_seen(self) -> float | None:
         """Return when switch and agent were there last, None if the router is not to be forgotten.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the routers that the controller knows, each until it has been away for long."""
 
+from controller.core.agenda import earliest
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -55,7 +56,7 @@ class Routers(dict[int, Router]):
 
     def next_forgetting(self) -> float | None:
         """Return when ``forget_lost`` next has something to forget, None for not at all."""
-        return min((ends for router in self.values() if (ends := self._ends(router)) is not None), default=None)
+        return earliest(*map(self._ends, self.values()))
 
     def _ends(self, router: Router) -> float | None:
         seen = router.last_seen()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How what stands on a switch is brought in line with what should, one look at a time.
+"""Bring the installed flows of a switch in line with the desired ones, one look at a time.
 
-The flows of a home address stand together or not at all: a flow that is refused, evicted or in another's place takes
-the others away, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
-uplink flow that leads to it and goes after that; guards come before gates and go after them.
+The flows of a home address stand together or not at all: if one is refused, evicted or in another application's place,
+the others go, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
+uplink flow that leads to it and goes after it; guards come before gates and go after them.
 """
 
 import math
@@ -23,14 +23,14 @@ from controller.core.units import Desired, SharedUplink, Unit
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
-# Flows of an earlier life that may not be deleted yet are looked at again after this many seconds.
+# After how many seconds adopted flows are looked at again that may not be deleted yet.
 ADOPTED_REVIEW = 5.0
 # The epoch of a gate that this controller has opened and renews: it has nothing to wait for.
 NOTHING = -1
 
 
 class Look(NamedTuple):
-    """One look at a subject: when, for which batch, with whose urgency, and since which epoch that was pending."""
+    """The circumstances of one look at a subject: when, for which batch, how urgent, and pending since which epoch."""
 
     now: float
     batch: Batch
@@ -39,7 +39,7 @@ class Look(NamedTuple):
 
 
 class Settlement:
-    """Decides what a switch is told about one subject: a home address, or one flow."""
+    """Decides on the changes for one subject: a home address, or one flow."""
 
     def __init__(self, desired: Desired, switch: SwitchState) -> None:
         self._desired = desired
@@ -47,19 +47,19 @@ class Settlement:
         self._rejections = switch.rejections
         self._work = switch.work
         self._required = switch.required
-        # Gates that are to open, and the epoch of which all has to be done before.
+        # Gates to open, each with the epoch of which all has to be done before.
         self.opening: dict[FlowKey, int] = {}
-        # Shared uplink flows that would lose the packets of one of their users.
+        # Shared uplink flows that must not stand, as one of their users would lose packets.
         self.barred: set[FlowKey] = set()
-        # Those of them that were told to go: what they lead to goes once they are gone, whoever took them away.
+        # Those of them that are being deleted: the flows that they lead to go once they are gone, whoever deletes them.
         self._going: set[FlowKey] = set()
         self.full = FullTables()
-        # When flows of an earlier life that may not be deleted yet are to be looked at again.
+        # When to look again at adopted flows that may not be deleted yet.
         self.sweep_at: float | None = None
-        self._kept: dict[FlowKey, None] = {}  # guards that nobody desires any more, but that gates still need
+        self._kept: dict[FlowKey, None] = {}  # guards that are not desired any more, but that gates still need
 
     def clear(self) -> None:
-        """The switch went away: forget all but what is wanted of it."""
+        """Forget everything, as the switch went away."""
         self.opening.clear()
         self.barred.clear()
         self._going.clear()
@@ -68,15 +68,16 @@ class Settlement:
         self.sweep_at = None
 
     def follow(self, gone: FlowKey, kind: Kind, now: float) -> list[Subject]:
-        """Return what has waited for a flow to be gone, after the controller's own deletion: guards for a gate, flows
-        that verify for an uplink flow."""
+        """Return what may be deleted now that the controller has deleted a flow.
+
+        Guards wait for gates, and verifying flows for uplink flows.
+        """
         if kind is Kind.GATE:
             return list(self._kept)
         return list(self._desired.users(gone, now)) if gone in self.barred else []
 
     def deserted(self, gone: FlowKey) -> list[FlowKey]:
-        """Return the keys of uplink flows that may have to follow a flow that is gone, whoever took it away: one that
-        stands for as long as what it leads to serves, or that of an earlier life."""
+        """Return the keys of uplink flows that may have to go because a flow is gone, whoever deleted it."""
         table = table_of(gone)
         if table == DOWNLINK:
             return [key for key in self._desired.uplinks_beside(gone) if key in self._installed]
@@ -85,7 +86,7 @@ class Settlement:
         return []
 
     def look(self, subject: Subject, leaving: tuple[FlowKey, ...], at: Look) -> None:
-        """Add to a batch what is to be done about a subject, and plan when to look at it again."""
+        """Add to the batch the changes that a subject needs, or have it wait for what is under way."""
         under_way = self._work.under_way(subject)
         if under_way is not None:
             under_way.touch(at.since, leaving)
@@ -105,35 +106,37 @@ class Settlement:
             self._work.pending.done(subject)
         for key in leaving:
             if unit is None or key not in keys:
-                self.look(key, (), at)  # by itself, as it may be somebody else's as well
+                self.look(key, (), at)  # by itself, as other home addresses may need it, too
 
     def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
-        """Bring all flows of a home address, or take them all away."""
+        """Install all flows of a home address, or withdraw them all."""
         if self._may_stand(unit, at.now):
             for flow in unit.flows:
-                self._bring(flow, at.now, changes)
+                self._install(flow, at.now, changes)
         else:
             at.batch.withdrawn.append(home_address)
             exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
             for flow in unit.flows:
                 if not (exposed and flow.kind is Kind.VERIFY):
-                    self._take_away(flow.key, at.now, changes)
+                    self._withdraw(flow.key, at.now, changes)
         if unit.shared is not None:
             self._work.touch(unit.shared, urgency=at.urgency, since=at.since)
 
     def _may_have(self, key: FlowKey) -> bool:
-        """Tell whether the switch has a flow with this key, or one is on its way."""
+        """Tell whether the switch has a flow with a key, or one is on its way."""
         return key in self._installed or self._work.busy(key) is not None
 
     def _may_stand(self, unit: Unit, now: float) -> bool:
-        """Tell whether nothing keeps a flow of a unit away, and so all of them."""
+        """Tell whether all flows of a unit can stand."""
         if unit.shared in self.barred or (self.full and not self._has_room(unit.flows, now)):
             return False
         return not self._has_obstacles or not any(self._is_obstructed(flow.key, now) for flow in unit.flows)
 
     def _has_room(self, flows: Iterable[Flow], now: float) -> bool:
-        """Tell whether the switch may have room for those of some flows that are new to it. One that it has not counts
-        as refused, without being sent."""
+        """Tell whether the switch may have room for the new ones of some flows.
+
+        One for which it has none counts as refused, without being sent.
+        """
         for flow in flows:
             key = flow.key
             if key in self._installed or self._rejections.forbids(key, now) or not self.full.blocks(flow.table, now):
@@ -150,13 +153,13 @@ class Settlement:
         return self._rejections.forbids(key, now) or self._installed.is_foreign(key)
 
     def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
-        """Bring what stands under one key in line with what should. Tell whether that waits for something else."""
+        """Bring the flow with one key in line with what is desired; tell whether that waits for something else."""
         required = self._required.get(key)
         if required is not None:
             if required.flow.kind is Kind.GATE:
                 self._open(required, at.now, changes)
             else:
-                self._bring(required.flow, at.now, changes)
+                self._install(required.flow, at.now, changes)
             return False
         if uplink_source(key) is not None:
             uplink = self._desired.uplink_at(key, at.now)
@@ -172,8 +175,10 @@ class Settlement:
         return not users and self._delete(key, at, changes)
 
     def _settle_shared(self, key: FlowKey, uplink: SharedUplink, at: Look, changes: list[FlowChange]) -> bool:
-        """Have an uplink flow stand if none of its users loses packets by it, or take it away, and then all of theirs.
-        Tell whether that waits for something else."""
+        """Install a shared uplink flow if none of its users loses packets by it; else withdraw it, then their flows.
+
+        Tells whether that waits for something else.
+        """
         barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
         barred = barred or (bool(self.full) and not self._has_room([uplink.flow], at.now))
         units = [self._desired.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
@@ -181,7 +186,7 @@ class Settlement:
         news = barred != (key in self.barred)
         (self.barred.add if barred else self.barred.discard)(key)
         if barred:
-            self._take_away(key, at.now, changes)
+            self._withdraw(key, at.now, changes)
         if changes:
             self._going.add(key)  # what it leads to goes after it
         elif news or key in self._going:
@@ -195,27 +200,27 @@ class Settlement:
                 for flow in self._desired.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
                         return self._work.wait(key, (), [flow.key], at.since)
-        self._bring(uplink.flow, at.now, changes)
+        self._install(uplink.flow, at.now, changes)
         return False
 
     def _precedes(self, flow: Flow, at: Look) -> bool:
-        """Tell whether a flow stands, or comes with the same batch, when this is carried out."""
+        """Tell whether a flow stands once this batch is carried out."""
         if self._work.busy(flow.key) is not None:
             return self._work.comes_with(flow.key, at.batch)
         return self._installed.has(flow, at.now)
 
     def _delete(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
-        """Delete a flow that nobody desires, as soon as it may go. Tell whether that waits for something else."""
-        held = self._installed.get(key)
-        if held is None:
+        """Delete a flow that is not desired, as soon as that is safe; tell whether that waits for something else."""
+        installed = self._installed.get(key)
+        if installed is None:
             self._rejections.remove(key)
             return False
-        if held.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
+        if installed.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
             return False
         if self._installed.is_adopted(key) and not self._desired.may_delete(key, at.now):
             self.sweep_at = at.now + ADOPTED_REVIEW
             return False
-        for uplink in self._desired.uplinks_before(key) if held.shape.kind is Kind.VERIFY else ():
+        for uplink in self._desired.uplinks_before(key) if installed.shape.kind is Kind.VERIFY else ():
             if not self._may_have(uplink) or self._work.leaves_with(uplink, at.batch):
                 continue
             self.look(uplink, (), at)
@@ -224,16 +229,16 @@ class Settlement:
             if uplink in self.barred or not self._desired.users(uplink, at.now):
                 self.sweep_at = at.now + ADOPTED_REVIEW
                 return self._work.wait(key, (), [uplink], at.since)
-        self._take_away(key, at.now, changes)
+        self._withdraw(key, at.now, changes)
         return False
 
-    def _take_away(self, key: FlowKey, now: float, changes: list[FlowChange]) -> None:
-        held = self._installed.get(key)
-        if held is not None and not self._rejections.forbids_deletion(key, now):
-            changes.append(FlowChange(held.flow(key), add=False))
+    def _withdraw(self, key: FlowKey, now: float, changes: list[FlowChange]) -> None:
+        installed = self._installed.get(key)
+        if installed is not None and not self._rejections.forbids_deletion(key, now):
+            changes.append(FlowChange(installed.flow(key), add=False))
 
     def _is_needed(self, guard: FlowKey, now: float) -> bool:
-        """Tell whether a gate stands that needs a guard, which is then looked at again when that gate is gone."""
+        """Tell whether a gate that stands needs a guard, and plan to look at the guard when the gate is gone."""
         gates = [gate for gate in self._installed.gates(now) if keeps_safe(guard, gate)]
         self._kept.pop(guard, None)
         if gates:
@@ -243,42 +248,42 @@ class Settlement:
                 self._work.later.plan(guard, ends)
         return bool(gates)
 
-    def _bring(self, flow: Flow, now: float, changes: list[FlowChange]) -> None:
-        """Have a desired flow stand that is no gate: until it is taken away, for it does not end by itself."""
+    def _install(self, flow: Flow, now: float, changes: list[FlowChange]) -> None:
+        """Install a desired flow other than a gate, unless it is installed; it does not end by itself."""
         key = flow.key
         self._installed.claim(key)
-        held = self._installed.standing(key, now)
-        if self._is_kept_away(flow, held, now, changes):
+        installed = self._installed.standing(key, now)
+        if self._must_wait(flow, installed, now, changes):
             return
-        if held is not None and held.does(flow) and held.expires_at is None:
+        if installed is not None and installed.does(flow) and installed.expires_at is None:
             self._rejections.remove(key)  # whoever had it refused
         else:
             changes.append(FlowChange(flow, add=True))
 
     def _open(self, gate: Entry, now: float, changes: list[FlowChange]) -> None:
-        """Have a gate open, or renewed.
+        """Have a gate opened or renewed.
 
-        What one of an earlier life leads to is not known yet: it is renewed as if it were to open.
+        An adopted gate is renewed as if it were to open, as it is not known yet what it leads to.
         """
-        key, held = gate.flow.key, self._installed.standing(gate.flow.key, now)
-        if self._is_kept_away(gate.flow, held, now, changes) or span_until(gate.expires_at, now).is_too_short:
+        key, installed = gate.flow.key, self._installed.standing(gate.flow.key, now)
+        if self._must_wait(gate.flow, installed, now, changes) or span_until(gate.expires_at, now).is_too_short:
             return
-        if held is None or self._installed.is_adopted(key):
+        if installed is None or self._installed.is_adopted(key):
             if key not in self.opening:
                 self.opening[key] = self._work.pending.mark()
             return
-        if held.does(gate.flow):
+        if installed.does(gate.flow):
             self._rejections.remove(key)  # whoever had it refused
         if self._installed.lasts(gate, now):
             return
         self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
 
-    def _is_kept_away(self, flow: Flow, held: Standing | None, now: float, changes: list[FlowChange]) -> bool:
-        """Tell whether a desired flow can't be sent now; what stands in its place goes then, if it is ours."""
+    def _must_wait(self, flow: Flow, installed: Standing | None, now: float, changes: list[FlowChange]) -> bool:
+        """Tell whether a desired flow can't be sent now; a flow of ours in its place is withdrawn then."""
         if self._installed.is_foreign(flow.key):
             return True
         if not self._rejections.forbids(flow.key, now):
             return False
-        if held is not None and not held.does(flow):
-            self._take_away(flow.key, now, changes)  # better none than one that does what it should not any more
+        if installed is not None and not installed.does(flow):
+            self._withdraw(flow.key, now, changes)  # better none than an outdated one
         return True

@@ -131,7 +131,7 @@ class Tunnels:
         """Return the binding that the router's kernel may still serve while its agent is behind, None for none."""
         if self.flow is not None or binding.home_address in self.failures:
             return None
-        held = max(self.acknowledged, self._believed)
-        if self.desired.revision_of(binding.home_address) <= held:
+        applied = max(self.acknowledged, self._believed)
+        if self.desired.revision_of(binding.home_address) <= applied:
             return binding
-        return self.desired.former(binding.home_address, held, now)
+        return self.desired.former(binding.home_address, applied, now)

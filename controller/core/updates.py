@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
+from controller.core.agenda import earliest
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.departures import Departures
 from controller.core.events import Event
@@ -181,14 +182,13 @@ class Updates:
         """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
         if self._to_remove:
             return -math.inf
-        moments = (
+        return earliest(
             self._bindings.next_expiry(),
             self._withheld.next_expiry(),
             self._tunnel_list.next_fading(),
             self._churn.next_release(),
             self._refused.next_end(),
         )
-        return min((moment for moment in moments if moment is not None), default=None)
 
     def _withhold(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
         """Put a binding that its bridge leaves to the home agent, and remove it from those to be offloaded."""

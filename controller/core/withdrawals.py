@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flows that have to go and do not: a switch refuses that, or has not answered for too long.
+"""Watch flows that have to go, for those that stay: the switch refuses to delete them, or does not answer.
 
-No flow of a binding ends by itself, so a gate that leads to one of these is not renewed and ends with its lease.
+No flow of a binding ends by itself, so a gate that leads to such a flow is not renewed and ends with its lease.
 """
 
 from controller.core.flow_sets import leads_to
@@ -9,13 +9,13 @@ from controller.core.flows import FlowKey, Kind
 from controller.core.installed import InstalledFlows, Standing
 from controller.core.units import Desired
 
-# Seconds that the switch may take to answer, and what was queued before to be sent.
+# How many seconds a deletion may take, the changes queued before it included.
 ANSWERED_WITHIN = 3.0
 OF_BINDINGS = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 
 
 class Withdrawals:
-    """Flows that have to go, each with what stood under its key then: when another stands there, it is gone."""
+    """Flows that have to go, each as it was installed then: once another is installed with its key, it is gone."""
 
     def __init__(self, installed: InstalledFlows, desired: Desired) -> None:
         self._installed = installed
@@ -25,16 +25,16 @@ class Withdrawals:
         self._refused: dict[FlowKey, Standing] = {}
 
     def add(self, key: FlowKey) -> None:
-        """Have a flow go, if it stands. That counts from the next ``tick``."""
-        held = self._installed.get(key)
-        if held is not None and (key not in self._since or self._since[key][0] is not held):
-            self._new[key] = held
+        """Watch a flow that has to go, if it is installed, from the next ``tick``."""
+        installed = self._installed.get(key)
+        if installed is not None and (key not in self._since or self._since[key][0] is not installed):
+            self._new[key] = installed
 
     def refuse(self, key: FlowKey) -> None:
         """Record that the switch has refused to delete a flow."""
-        held = self._installed.get(key)
-        if held is not None:
-            self._refused[key] = held
+        installed = self._installed.get(key)
+        if installed is not None:
+            self._refused[key] = installed
 
     def done(self, key: FlowKey) -> None:
         """Record that the switch has carried out a change of this flow."""
@@ -43,43 +43,45 @@ class Withdrawals:
                 memory.pop(key, None)
 
     def tick(self, now: float) -> None:
-        """Take down when flows that were added since the last call had to go."""
-        for key, held in self._new.items():
+        """Start the time of flows that were added since the last call."""
+        for key, installed in self._new.items():
             self._since.pop(key, None)
-            self._since[key] = held, now
+            self._since[key] = installed, now
         if self._new:
             self._new.clear()
 
     def overdue(self, gate: FlowKey, now: float) -> list[FlowKey]:
-        """Return the keys of flows that a gate leads to and that still stand, although the switch has refused to delete
-        them, or has had `ANSWERED_WITHIN` seconds for it."""
+        """Return the keys of overdue flows that a gate leads to.
+
+        The switch has refused to delete them, or has not done so within `ANSWERED_WITHIN` seconds.
+        """
         self.tick(now)
-        found = [key for key, held in list(self._refused.items()) if self._has_to_go(key, held, now)]
-        for key, (held, since) in list(self._since.items()):
+        found = [key for key, installed in list(self._refused.items()) if self._has_to_go(key, installed, now)]
+        for key, (installed, since) in list(self._since.items()):
             if since > now - ANSWERED_WITHIN:
                 break
-            if self._has_to_go(key, held, now):
+            if self._has_to_go(key, installed, now):
                 found.append(key)
         return [key for key in dict.fromkeys(found) if leads_to(gate, key)]
 
     def are_put_off(self, gate: FlowKey) -> bool:
-        """Tell whether a gate leads to flows of an earlier life that may not be deleted yet."""
+        """Tell whether a gate leads to adopted flows that may not be deleted yet."""
         return any(leads_to(gate, key) for key in self._installed.adopted() if self._installed.kind(key) in OF_BINDINGS)
 
-    def _has_to_go(self, key: FlowKey, held: Standing, now: float) -> bool:
-        """Tell whether the same flow still stands and is not desired again; forget it otherwise."""
-        if self._installed.get(key) is held and not self._is_desired(key, held, now):
+    def _has_to_go(self, key: FlowKey, installed: Standing, now: float) -> bool:
+        """Tell whether the same flow is still installed and not desired again; forget it otherwise."""
+        if self._installed.get(key) is installed and not self._is_desired(key, installed, now):
             return True
         self.done(key)
         return False
 
-    def _is_desired(self, key: FlowKey, held: Standing, now: float) -> bool:
+    def _is_desired(self, key: FlowKey, installed: Standing, now: float) -> bool:
         shared = self._desired.uplink_at(key, now)
         units = [self._desired.unit_of(home_address, now) for home_address in self._desired.users(key, now)]
         flows = [flow for unit in units for flow in unit.flows if flow.key == key]
-        return any(map(held.does, flows if shared is None else (*flows, shared.flow)))
+        return any(map(installed.does, flows if shared is None else (*flows, shared.flow)))
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Forget all flows."""
         for memory in (self._new, self._since, self._refused):
             memory.clear()
