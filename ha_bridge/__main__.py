@@ -53,7 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--controller", type=url_argument, required=True, metavar="URL", help="its REST API, e.g. http://127.0.0.1:8080"
+        "--controller",
+        type=url_argument,
+        required=True,
+        metavar="URL",
+        help="the controller's REST API, e.g. http://127.0.0.1:8080",
     )
     parser.add_argument(
         "--home-agent", type=ipv6_address, required=True, metavar="ADDR", help="the home agent's address"
@@ -64,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         action="append",
         metavar="PREFIX",
-        help="a home prefix, or a mobile network prefix outside of it (repeatable)",
+        help="a home prefix, or a mobile network prefix outside it (repeatable)",
     )
     console = parser.add_mutually_exclusive_group()
     console.add_argument(
@@ -74,11 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="the home agent's virtual terminal, connected only during a query (default: 127.0.0.1:7777)",
     )
-    console.add_argument("--no-console", action="store_true", help="follow the kernel alone, without a terminal")
+    console.add_argument("--no-console", action="store_true", help="follow the kernel only, without a terminal")
     parser.add_argument(
         "--no-netlink",
         action="store_true",
-        help="poll the terminal alone, outside the home agent's network namespace",
+        help="poll the terminal only, outside the home agent's network namespace",
     )
     parser.add_argument(
         "--lease",
@@ -134,13 +138,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.renew * 2 > args.lease:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
-        parser.error(f"--poll {args.poll:g} must be at most --lease {args.lease} where polls alone tell of changes")
+        parser.error(f"--poll {args.poll:g} must be at most --lease {args.lease} where only polling shows changes")
     try:
         access = from_arguments(args)
     except AccessError as error:
         parser.error(str(error))
     logs.set_up(args, public=[args.controller, args.home_agent])
-    polls_alone = args.no_netlink or args.no_console  # looking at the kernel's view costs nothing
+    polls_alone = args.no_netlink or args.no_console  # reading the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
     settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
     try:
@@ -168,7 +172,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     else:
         LOG.warning(
             "ipsec-unchecked",
-            reason="without netlink the home agent's IPsec policies are not seen",
+            reason="without netlink the home agent's IPsec policies are unknown",
         )
     source: Source
     if args.no_console:

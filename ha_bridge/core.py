@@ -58,7 +58,7 @@ class Settings:
 class Core:
     """Hold the bridge's state and decide what is due.
 
-    `log(level, event, **fields)` receives what an operator should know.
+    `log(level, event, **fields)` is called for what an operator should know.
     """
 
     def __init__(self, settings: Settings, log: Log, rng: random.Random) -> None:
@@ -69,9 +69,9 @@ class Core:
         self._announce_retry = Backoff(ANNOUNCE_RETRY, settings.renew, rng)
         self._send_retry = Backoff(*SEND_RETRY, rng)
         self._status: str | None = None
-        self._seen = float("-inf")  # start of the last complete look
+        self._last_read = float("-inf")  # start of the last complete reading
         self._changed = float("-inf")
-        self._unread: float | None = None  # time of the first change in the kernel that no look has covered
+        self._unread: float | None = None  # time of the first change in the kernel that no reading has covered
         self._dirty = False
         self._expiry: float | None = None
         self._down_since = 0.0
@@ -87,7 +87,7 @@ class Core:
         self._suspended = False
         self.statistics = Statistics()
 
-    # What the source says
+    # Outcomes of readings
 
     def changed(self, now: float) -> None:
         """Record that the kernel changed something that may be a binding."""
@@ -104,7 +104,7 @@ class Core:
             self._take_failure(reading, now)
             return
         self.statistics.readings[statistics.OK] += 1
-        self._seen = reading.started
+        self._last_read = reading.started
         detected = self._first_sign(reading.started)
         self._unread = self._changed if self._changed > reading.started else None
         if self._unreadable:
@@ -351,7 +351,7 @@ class Core:
             if endless and now - self._down_since > WITHOUT_LIFETIME:
                 return "the home agent is down, and without lifetimes nothing else ends its bindings"
         elif self._status == UP and not self._settings.kernel:
-            if now - self._seen > self._reads.interval + self._settings.lease:
+            if now - self._last_read > self._reads.interval + self._settings.lease:
                 return "the home agent has not shown its binding cache for as long as the lease"
         elif self._status == UP and self._unread is not None and now - self._unread > self._settings.lease:
             return "the kernel has changed, and neither home agent nor kernel show the bindings"

@@ -30,18 +30,18 @@ class BridgeCollector(Collector):
         yield GaugeMetricFamily("hoaflow_bridge_home_agent_up", "Whether the home agent runs.", value=now.home_agent_up)
         yield GaugeMetricFamily(
             "hoaflow_bridge_console_up",
-            "Whether the last look at the home agent's terminal (without one: at the kernel) showed its binding cache.",
+            "Whether the last reading of the terminal (without one: of the kernel) showed the binding cache.",
             value=now.readable,
         )
         yield GaugeMetricFamily(
             "hoaflow_bridge_lease_suspended",
-            "Whether the lease is not renewed, because what the controller holds cannot be believed any more.",
+            "Whether the lease is not renewed, because the controller's bindings cannot be trusted any more.",
             value=now.lease_suspended,
         )
         if now.since_change is not None:
             yield GaugeMetricFamily(
                 "hoaflow_bridge_last_event_age_seconds",
-                "Time since the kernel told of a change.",
+                "Time since the kernel's last event of a change.",
                 value=now.since_change,
             )
         bindings = GaugeMetricFamily(
@@ -53,11 +53,13 @@ class BridgeCollector(Collector):
         bindings.add_metric(["controller"], now.accepted)
         yield bindings
         yield GaugeMetricFamily(
-            "hoaflow_bridge_unsent_bindings", "Changes that the controller has yet to accept.", value=now.differences
+            "hoaflow_bridge_unsent_bindings",
+            "Bindings that differ between home agent and controller.",
+            value=now.differences,
         )
         yield GaugeMetricFamily(
             "hoaflow_bridge_withheld_bindings",
-            "Registered bindings left to the home agent, as IPsec protects their payload or they are in doubt.",
+            "Registered bindings left to the home agent, as IPsec protects them or the kernel does not confirm them.",
             value=now.withheld,
         )
         yield GaugeMetricFamily(
