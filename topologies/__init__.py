@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mininet topologies and the emulated mobile node."""
+"""Provide Mininet topologies and an emulated mobile node."""

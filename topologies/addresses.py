@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The addressing plan that all topologies share (RFC 3849 documentation prefix; management: RFC 5737)."""
+"""Lay out the addresses that all topologies share (RFC 3849 documentation prefix; management: RFC 5737)."""
 
 HOME_PREFIX = "2001:db8:99::/64"
 HOME_AGENT = "2001:db8:99::1"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ryu app that changes flows and measures the time until each switch has answered: what that takes without hoaflow.
+"""Ryu app that changes flows and measures the time until each switch has answered, without hoaflow.
 
 Whoever connects to port BARE_TRIGGER sends an `Order` as a line of JSON; the answer is a JSON list of seconds from
 before a change was made until the last switch had answered its barrier.
@@ -101,7 +101,7 @@ class BareApp(RyuApp):
         return self._latencies
 
     def _hand_over(self, datapaths: list[Datapath], index: int) -> None:
-        """Send handover INDEX: another mobile node each time, the same ones in each run, on to the next link."""
+        """Send handover INDEX: in each run, the same mobile nodes move, each to the next link."""
         xid = index + 1
         self._sent[xid] = time.monotonic()
         self._missing[xid] = len(datapaths)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make handovers without any controller: write bundles, made beforehand, to the management sockets of bridges.
+"""Make handovers without any controller, by writing prepared bundles to the management sockets of bridges.
 
 `python -m tools.benchmarks.bare_program`: reads a `Work` as JSON from its standard input, prints a JSON list of the
 seconds from when each handover was due until the last bridge had answered. It shows what the switch takes by itself.
@@ -42,7 +42,7 @@ class Bridge:
         self._buffer = b""
 
     def answered(self) -> list[int]:
-        """Read what has come, and return the xids of barriers that are answered. Raises RuntimeError for an error."""
+        """Read what has arrived and return the xids of answered barriers. Raises RuntimeError for an OpenFlow error."""
         data = self.socket.recv(65536)
         if not data:
             raise RuntimeError("the switch closed the connection")
@@ -63,7 +63,7 @@ class Bridge:
 
 
 def run(work: Work) -> list[float]:
-    """Carry the work out and return the latencies, in seconds."""
+    """Send the bundles at the given rate and return each handover's latency in seconds."""
     bundles = [handover(node, work.link, node + 1) for node in range(work.count)]
     selector = selectors.DefaultSelector()
     bridges = [Bridge(path) for path in work.sockets]

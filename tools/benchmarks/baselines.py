@@ -75,7 +75,7 @@ class Baseline(ABC):
 
     @property
     def pid(self) -> int:
-        """Process id of the app. Raises RuntimeError when it does not run."""
+        """Return the app's process id. Raises RuntimeError if it is not running."""
         return self._ryu.pid
 
     @abstractmethod

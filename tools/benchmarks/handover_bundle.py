@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the bundle of one handover by Ryu alone, as the baselines send it.
+"""Make the bundle of one handover with Ryu alone, as the baselines send it.
 
 Three flows come and two go, as in the tables of a router with the `flow` backend. The cookie is no one's.
 """
@@ -20,7 +20,7 @@ _TRANSMIT = 1
 
 
 def handover(node: int, link: int, number: int) -> bytes:
-    """Return the messages that take mobile node `node` from the link before to `link`, with a barrier behind.
+    """Return the messages that move mobile node `node` from the previous link to `link`, and a barrier.
 
     number: of the bundle, and the xid of all its messages.
     """

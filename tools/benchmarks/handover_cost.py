@@ -17,7 +17,7 @@ SHARE = 50  # of all bindings: one ovs-vswitchd has the flows of all routers
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `handover_cost`, against a Ryu program that sends the same bundle to each switch and takes its answers."""
+    """Measure `handover_cost`, against a Ryu program that sends each switch the same bundle and reads its answers."""
     cost: dict[int, list[float]] = {count: [] for count in COUNTS}
     bare: dict[int, list[float]] = {count: [] for count in COUNTS}
     for turn in range(lab.plan.repetitions):
@@ -46,7 +46,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _split(costs: dict[int, list[float]]) -> tuple[float, float]:
-    """Return the cost with the fewest routers, and of each further one, in seconds."""
+    """Return the cost with the fewest routers and the cost of each further router, in seconds."""
     fewest, most = (median(costs[count]) for count in COUNTS)
     return fewest, (most - fewest) / (COUNTS[-1] - COUNTS[0])
 
@@ -68,7 +68,7 @@ def _ready(lab: Lab, count: int) -> tuple[Hoaflow, Population]:
 
 
 def _bare(lab: Lab, count: int) -> float:
-    """Return the processor time of a handover by the bare program, in seconds."""
+    """Return the bare program's processor seconds for one handover."""
     with BareRyu(lab.ovs, lab.directory, range(ROUTER, ROUTER + count)) as ryu:
         clock = Stopwatch({"ryu": ryu.pid})
         ryu.handovers(_moves(lab), lab.plan.rate)

@@ -63,7 +63,7 @@ def add_router(ovs: Ovs, dpid: int) -> None:
 
 
 def raise_ports(ovs: Ovs, dpid: int) -> None:
-    """Bring a router's ports up, which Open vSwitch has made anew: down, they are no tunnel ports to the controller."""
+    """Bring up a router's ports after Open vSwitch has made them again; while down, they are no tunnel ports."""
     for port in (f"tx{dpid}", f"rx{dpid}"):
         ovs.run("ip", "link", "set", "dev", port, "up")
 
@@ -175,7 +175,7 @@ class Hoaflow:
         return Bulk(clock.started, answered, clock.elapsed(), clock.cpu())
 
     def report(self, population: Population, nodes: Iterable[int] | None = None) -> None:
-        """Report a home agent's binding cache, of some mobile nodes or of all (None), without waiting for its flows."""
+        """Report the bindings of these mobile nodes of a home agent (None: all), without waiting for their flows."""
         self._report(self.rest, population, population.report(time.monotonic(), nodes))
 
     def activate(self, binding: dict[str, object]) -> None:
@@ -185,7 +185,7 @@ class Hoaflow:
             raise Unexpected(f"expected an active binding (200, 201), got {status}: {answer}")
 
     def switch_restarted(self) -> None:
-        """Have the ports up and the flows counted again after Open vSwitch was started anew."""
+        """Bring the ports up and count flows again, after Open vSwitch has been started again."""
         self._counting.close()
         for dpid in self.dpids:
             raise_ports(self.ovs, dpid)

@@ -199,7 +199,7 @@ class Generator:
         self._process.stdout.readline()
 
     def runs(self) -> bool:
-        """Tell whether it still sends, or waits for answers."""
+        """Return whether the process still sends requests or waits for answers."""
         return self._process.poll() is None
 
     def result(self, stop: bool = False) -> Result:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure whether the controller's memory grows with what has been: handovers, snapshots and expiries."""
+"""Measure whether the controller's memory grows with past handovers, snapshots and expiries."""
 
 import random
 import time
@@ -19,7 +19,7 @@ SEED = 6275
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `memory_soak`: the most resident memory after the first tenth of the handovers, against then."""
+    """Measure `memory_soak`: the peak of resident memory at the end, against that after a tenth of the handovers."""
     chance = random.Random(SEED)
     hoaflow, population = lab.fresh(), new_population(ADDRESSES)
     hoaflow.add(population)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure what becomes of handovers, leases and others' calls under twice as many handovers as can be done."""
+"""Measure how handovers, leases and other calls fare under twice the rate of handovers that can be answered."""
 
 import ipaddress
 import time
@@ -37,7 +37,7 @@ class Overload:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `overload`: handovers posted at `TIMES` the rate at which they can be answered."""
+    """Measure `overload`: handovers posted at `TIMES` the rate at which they can be answered."""
     lapsed_before = len(lab.lapses)
     turns = [_take(lab, turn) for turn in range(lab.plan.repetitions)]
     lab.end()
@@ -95,7 +95,7 @@ def _kind(status: int) -> str:
 
 
 def _settled(lab: Lab, hoaflow: Hoaflow, population: Population, nodes: list[int], result: Result) -> float:
-    """Return the seconds from the last answer until the newest of what was taken is active, as the switch has it."""
+    """Return the seconds from the last answer until the switch has the newest accepted handovers."""
     ended = time.monotonic()
     taken = [node for node, status in zip(nodes, result.statuses, strict=True) if status in (200, 201, 202)]
     population.stay(set(nodes).difference(taken))

@@ -42,7 +42,7 @@ class Stopwatch:
         return time.monotonic() - self.started
 
     def cpu(self) -> dict[str, float]:
-        """Processor seconds of each process since the start."""
+        """Return the processor seconds of each process since construction, by name."""
         return {name: round(cpu_seconds(pid) - self._cpu[name], 6) for name, pid in self._pids.items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure what it costs that nobody moves: mobile nodes refresh their bindings, the bridge its lease."""
+"""Measure the cost of standing still: mobile nodes refresh their bindings, the bridge renews its lease."""
 
 import time
 
@@ -16,7 +16,7 @@ BATCH = 1000  # bindings in one POST, as ha-bridge has it
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `refresh`: flows sent again and processor time over one period, in which each binding is refreshed once.
+    """Measure `refresh`: flows sent again and processor time over one period, in which each binding is refreshed once.
 
     Refreshes come as ha-bridge sends them: in batches, spread over the period, and in the middle of it the snapshot
     that it sends every minute. Gates are renewed meanwhile, and are not counted.

@@ -23,7 +23,7 @@ SHARE = 50  # of all bindings: one ovs-vswitchd has the flows of 16
 
 @dataclass(slots=True)
 class Step:
-    """All repetitions with so many switches. `bare`: p99 of a program without a controller, in seconds."""
+    """Collect all repetitions with one number of switches; `bare` is the bare program's p99 in seconds."""
 
     bulks: list[Bulk] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Step:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `routers`: activation on the most switches, against the same handovers without a controller."""
+    """Measure `routers`: activation on the most switches, against the same handovers without a controller."""
     steps = {count: Step() for count in COUNTS}
     for turn in range(lab.plan.repetitions):
         for count, step in steps.items():
@@ -77,7 +77,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _bare(lab: Lab, hoaflow: Hoaflow) -> float:
-    """Return the p99 of handovers by the bare program on the same bridges, in seconds; the first ones do not count."""
+    """Return the p99, in seconds, of handovers by the bare program on the same bridges, without the first ones."""
     sockets = [str(lab.ovs.directory / f"{bridge(dpid)}.mgmt") for dpid in hoaflow.dpids]
     latencies: list[float] = []
     for link in (1, 2):

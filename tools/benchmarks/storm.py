@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how long a storm takes: many mobile nodes move at once, reported in batches, as ha-bridge does it."""
+"""Measure a storm: many mobile nodes move at once, and ha-bridge reports them in batches."""
 
 import re
 import time
@@ -32,7 +32,7 @@ class Storm:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `storm`: the time from when a tenth of all bindings moves until the last is active."""
+    """Measure `storm`: the time from the move of a tenth of all bindings until the last of them is active."""
     storms = [_take(lab, turn, nullcontext) for turn in range(lab.plan.repetitions)]
     seconds = [storm.seconds for storm in storms]
     references = [storm.reference for storm in storms]
@@ -71,7 +71,7 @@ def _take(lab: Lab, turn: int, watched: Profiling) -> Storm:
 
 
 def _changes(before: switch.Dump, after: switch.Dump) -> Iterator[str]:
-    """Iterate over what `ovs-ofctl` has to be told for the same, but for gates: additions, and then deletions."""
+    """Yield the flow changes of the same storm as `ovs-ofctl` takes them, without gates: additions, then deletions."""
     yield from (f"add {flow}" for flow in after.flows if flow not in before.flows and ",table=0," not in flow)
     present = set(map(_key, after.flows))
     gone = (_key(flow) for flow in before.flows if ",table=0," not in flow)
@@ -86,7 +86,7 @@ def _key(flow: str) -> str:
 
 
 def _reference(lab: Lab, before: switch.Dump, changes: list[str]) -> float:
-    """Return how long `ovs-ofctl` takes for the same changes of the same flows, in seconds."""
+    """Return the seconds that `ovs-ofctl` takes for the same changes of the same flows."""
     reference = lab.reference
     before.save(reference.flows)
     reference.fill()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how long it takes until a switch that was killed and started has all flows again."""
+"""Measure how long a switch that was killed and started again takes to have all flows."""
 
 import time
 from functools import partial
@@ -15,7 +15,7 @@ GOAL = 1.5  # times the snapshot of the same run, and the switch's own start
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Return `switch_restart`: the time from the start of `ovs-vswitchd` until all bindings are active again."""
+    """Measure `switch_restart`: the time from the start of `ovs-vswitchd` until all bindings are active again."""
     bulks: list[Bulk] = []
     starts: list[float] = []
     seconds: list[float] = []
@@ -50,7 +50,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _restart(hoaflow: Hoaflow) -> float:
-    """Kill the switch and start it; return when it was started. Its ports are up again in the end."""
+    """Kill and start the switch, bring its ports up, and return when it was started."""
     hoaflow.ovs.kill("ovs-vswitchd")
     started = time.monotonic()
     hoaflow.ovs.start_switch()

@@ -17,7 +17,7 @@ LONGEST = 60.0  # seconds for which there are handovers to make
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Record one repetition: p99 of handovers before the snapshot, this, and the latencies during it, in seconds."""
+    """Record one repetition: the p99 before the snapshot, the snapshot, and the latencies during it, in seconds."""
 
     alone: float
     bulk: Bulk
