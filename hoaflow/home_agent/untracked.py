@@ -2,9 +2,9 @@
 """Exempt seg6 tunnels from connection tracking, which sees their packets at one place and not at the next.
 
 The kernel encapsulates and decapsulates between netfilter's hooks: a packet that has been encapsulated comes to the
-hook `forward` without ever having been looked up, and one out of a tunnel with the tunnel's own connection. Both, and
-answers to what a mobile node began, would be invalid to a stateful filter: the usual rules (`ct state invalid drop`)
-would drop all that goes to home addresses.
+hook `forward` without ever having been looked up, and one out of a tunnel with the tunnel's own connection. A stateful filter would find invalid what is encapsulated, answers to what a mobile node began,
+and ICMPv6 errors about tunnel packets: the usual rules (`ct state invalid drop`) would drop all that goes to home
+addresses.
 
 Nothing is accepted here. Filters see these packets as untracked, and have the last word.
 """
@@ -15,12 +15,15 @@ from hoaflow.tunnel.pairs import IPV6_MARK
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
 # -299: behind the pair filter (raw, -300), which gives the mark, and before connection tracking (-200).
+# The octet after ICMPv6's own 8 and 6 of the packet in error: its next header. No other errors are exempt, which
+# filters accept as related to their connections.
 # In `forward`, `notrack` leaves alone what belongs to a connection.
 RULESET = f"""
 table {FAMILY} {TABLE} {{
     chain prerouting {{
         type filter hook prerouting priority -299; policy accept;
         meta mark {IPV6_MARK} meta l4proto 41 notrack
+        icmpv6 type 1-4 @th,112,8 41 notrack
     }}
     chain forward {{
         type filter hook forward priority raw; policy accept;

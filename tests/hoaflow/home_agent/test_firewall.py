@@ -11,6 +11,11 @@ from tests.support.mobility import CARE_OF_1, Lab
 # As Debian's examples, firewalld and ufw have it.
 STATEFUL = """
 table inet filter {
+    chain input {
+        type filter hook input priority filter; policy accept;
+        ct state established,related accept
+        ct state invalid drop
+    }
     chain forward {
         type filter hook forward priority filter; policy accept;
         ct state established,related accept
