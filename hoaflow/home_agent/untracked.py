@@ -2,9 +2,9 @@
 """Exempt seg6 tunnels from connection tracking, which sees their packets at one place and not at the next.
 
 The kernel encapsulates and decapsulates between netfilter's hooks: a packet that has been encapsulated comes to the
-hook `forward` without ever having been looked up, and one out of a tunnel with the tunnel's own connection. A stateful filter would find invalid what is encapsulated, answers to what a mobile node began,
-and ICMPv6 errors about tunnel packets: the usual rules (`ct state invalid drop`) would drop all that goes to home
-addresses.
+hook `forward` without ever having been looked up, and one out of a tunnel with the tunnel's own connection. A stateful
+filter would call invalid what has been encapsulated, answers to what a mobile node began, and ICMPv6 errors about
+tunnel packets. The usual rules (`ct state invalid drop`) would then drop all that goes to home addresses.
 
 Nothing is accepted here. Filters see these packets as untracked, and have the last word.
 """
