@@ -226,8 +226,8 @@ def test_what_is_no_controller_is_told_from_one(own_hoaflow: Operator, ovs: Ovs)
     with ovs.inside(), HTTPServer(("127.0.0.1", 8080), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert "is that a hoaflow controller?" in own_hoaflow("bindings", status=3).err
-        assert "no hoaflow controller" in own_hoaflow("routers", status=3).err
-        assert "no hoaflow controller" in own_hoaflow("home-agents", status=3).err
+        assert "expected a hoaflow controller" in own_hoaflow("routers", status=3).err
+        assert "expected a hoaflow controller" in own_hoaflow("home-agents", status=3).err
         assert "an answer lacks 'routers'" in own_hoaflow("bindings", "list", "--state", "held", status=3).err
         server.shutdown()
 
