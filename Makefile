@@ -12,6 +12,9 @@ KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURA
 
 # One test process per processor, each in namespaces of its own. Each run lists its slowest tests.
 DURATIONS := --durations=15 --durations-min=5
+# The kernel tier goes on beside the other two, for an emulated machine leaves processors idle. Its output comes in one
+# piece when it has ended (-O). If one side fails, the other goes on to its end (-k).
+ALL_TIERS = $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-others test-kernel
 ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 # Schemathesis takes as long to load as a hundred unit tests to run, and has none.
@@ -19,7 +22,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,9 +48,11 @@ coverage: setup ## measure how much of each module these tests cover; takes twic
 test: lint ## run lint, then all tests; PYTEST='-k name -x' for some of them, without kernel tier and containers
 	scripts/setup-tests
 	$(if $(PYTEST),,[ "$$(dpkg --print-architecture)" != amd64 ] || scripts/setup-kernel)
-	scripts/as-root $(if $(PYTEST),scripts/isolated-python -m pytest $(PYTEST),$(ALL_TESTS))
-	$(if $(PYTEST),,$(GUEST) -- $(KERNEL_TIER))
-	$(if $(PYTEST),,$(MAKE) --no-print-directory test-compose)
+	$(if $(PYTEST),$(ISOLATED) -m pytest $(PYTEST),$(ALL_TIERS))
+
+test-others: setup # all but the kernel tier, one after the other; with a `+`, -O leaves their output alone
+	+scripts/as-root $(ALL_TESTS)
+	+$(MAKE) --no-print-directory test-compose
 
 test-kernel: setup ## run the kernel tier of the tests, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)

@@ -38,7 +38,7 @@ POLL = 0.2
 # The processor's time as the clock, and no defence against what an emulated processor does not suffer from: without
 # these, all takes a third longer.
 KERNEL_OPTIONS = "clocksource=tsc tsc=reliable mitigations=off"
-PATIENCE = 10  # how much longer tests wait there
+PATIENCE = 20  # how much longer tests wait there; `make test` runs others beside it
 MEMORY = "3G"  # what programs write outside build/ stays in memory, too
 PASSED_ON = ("CI", "TERM")
 LOG_LINES = 30
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command in the guest and return its exit status, 125 if the guest itself failed."""
     parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vm", action="store_true", help="in the guest even if this host's kernel would do")
-    parser.add_argument("--time-limit", type=float, default=2400, help="seconds for the command (default: %(default)s)")
+    parser.add_argument("--time-limit", type=float, default=3600, help="seconds for the command (default: %(default)s)")
     parser.add_argument(
         "--writable", action="append", default=[], type=Path, metavar="DIRECTORY",
         help="below build/, where the command may write; repeatable",

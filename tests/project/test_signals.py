@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGTERM, SIGINT and SIGHUP to a run of the tests, at any time, leave nothing. For containers: tests/containers."""
 
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,10 @@ def test_that_goes_on(tmp_path):
             pathlib.Path(__file__).with_name("ended").touch()
 """
 CHECKOUT = Path(__file__).parents[2]
-RUNS = {
-    "alone": ["scripts/isolated-python", "-m", "pytest"],
-    "at once": [f"{CHECKOUT}/.venv/bin/python", "-m", "pytest", "--dist=load", "--tx", WORKER.format(CHECKOUT)],
-}
+ALONE = ["scripts/isolated-python", "-m", "pytest"]
+AT_ONCE = [f"{CHECKOUT}/.venv/bin/python", "-m", "pytest", "--dist=load", "--tx", WORKER.format(CHECKOUT)]
+# The tiers as `make test` runs them, with something shorter in place of each.
+TIERS = ["make", "--jobs=2", "--keep-going", "--output-sync=target", "test-others", "test-kernel"]
 
 
 @pytest.fixture
@@ -51,7 +53,8 @@ def pending_test(tmp_path: Path) -> Path:
     ],
 )
 def test_nothing_is_left_of_a_run(pending_test: Path, run: str, number: signal.Signals, awaited: str) -> None:
-    command = [*RUNS[run], "-p", "no:cacheprovider", f"--rootdir={pending_test}", str(pending_test)]
+    arguments = ["-p", "no:cacheprovider", f"--rootdir={pending_test}", str(pending_test)]
+    command = [*(ALONE if run == "alone" else AT_ONCE), *arguments]
     before = set(Path("/run/netns").iterdir()), set(Path("/sys/class/net").iterdir())
     with marked(command, f"run-{run}-{number}-{awaited}", pending_test / "log") as started:
         started.wait_until_running(awaited, seconds=60)
@@ -62,3 +65,22 @@ def test_nothing_is_left_of_a_run(pending_test: Path, run: str, number: signal.S
     in_order = awaited == "sleep" and number is not signal.SIGKILL
     assert (pending_test / "ended").exists() == in_order, started.log.read_text()
     assert (set(Path("/run/netns").iterdir()), set(Path("/sys/class/net").iterdir())) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_of_tiers_side_by_side(pending_test: Path, number: signal.Signals) -> None:
+    tests = shlex.join([*ALONE, "-p", "no:cacheprovider", f"--rootdir={pending_test}", str(pending_test)])
+    command = [*TIERS, f"ALL_TESTS={tests}", "GUEST=env", "KERNEL_TIER=sleep 602"]
+    with marked(command, f"tiers-{number}", pending_test / "log") as started:
+        started.wait_until_running("sleep 601", "sleep 602", seconds=60)
+        started.send(number, group=number is signal.SIGINT)
+        started.assert_nothing_is_left()
+    assert started.process.returncode
+    assert (pending_test / "ended").exists(), started.log.read_text()
+
+
+@pytest.mark.parametrize(("others", "kernel"), [("true", "true"), ("false", "true"), ("true", "false")])
+def test_tiers_side_by_side_all_have_to_pass(others: str, kernel: str) -> None:
+    command = [*TIERS, f"ALL_TESTS={others}", "GUEST=env", f"KERNEL_TIER={kernel}", "MAKE=true"]  # no containers
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode == 0) == ("false" not in (others, kernel)), done.stdout + done.stderr

@@ -27,4 +27,4 @@ def test_no_guest_is_left(tmp_path: Path, number: signal.Signals) -> None:
         guest.assert_nothing_is_left()
     if number is not signal.SIGKILL:  # which leaves nobody to remove them
         assert guest.process.returncode == 128 + number
-        assert set(DIRECTORY.glob("run-*")) == before
+        assert set(DIRECTORY.glob("run-*")) <= before  # fewer when another one, the kernel tier's, has ended meanwhile
