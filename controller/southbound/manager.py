@@ -25,7 +25,7 @@ LOG = Log()
 
 ABOUT = """\
 hoaflow's controller, a Ryu application: takes the data traffic of Mobile IPv6 off
-the home agents. Bridges and routers' agents reach it by REST, switches by
+the home agents. Bridges and tunnel agents reach it by REST, switches by
 OpenFlow 1.3. It writes nothing to disk and stays in the foreground.
 
 examples:

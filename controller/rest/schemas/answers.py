@@ -156,7 +156,7 @@ class Gate(Struct):
 
 
 class TunnelRevisions(Struct):
-    """The newest revision of a tunnel list, and the one that the router's agent has applied."""
+    """The newest revision of a tunnel list, and the one that the tunnel agent has applied."""
 
     revision: Revision
     acknowledged: Revision
@@ -172,7 +172,7 @@ class RefusedFlow(Struct):
 
 
 class RefusedTunnel(Struct):
-    """A tunnel that a router's agent could not apply."""
+    """A tunnel that a tunnel agent could not apply."""
 
     home_address: HomeAddress
     reason: str

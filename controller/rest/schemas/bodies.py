@@ -127,7 +127,7 @@ class FlowTunnelBody(Struct, forbid_unknown_fields=True):
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
-    """One tunnel that a router's agent could not apply."""
+    """One tunnel that a tunnel agent could not apply."""
 
     home_address: HomeAddress
     reason: Annotated[str, Meta(max_length=1000)]
