@@ -2,7 +2,7 @@
 """Remember the sequence numbers of bindings that have gone, while an older report may still be under way.
 
 RFC 6275 compares a Binding Update with the binding held (section 9.5.1): once that is gone any number is accepted, and
-a mobile node that starts anew may begin with any. A delayed report of before would bring back a path that the mobile
+a mobile node that starts anew may begin with any. A delayed older report would bring back a path that the mobile
 node has left. Its number gives it away: a mobile node sends at most three Binding Updates a second (section 12,
 MAX_UPDATE_RATE), so it lies only so far behind the last one. A new number that happens to lie there, as one in 700
 does, leaves its mobile node on the home agent's path until its bridge sends a snapshot, which is taken as it is.

@@ -40,7 +40,7 @@ class InstalledFlows:
     def __init__(self) -> None:
         self._standing: dict[FlowKey, Standing] = {}
         self._gates: set[FlowKey] = set()
-        # Flows that were read back and that nobody has asked for since: of before, and perhaps still needed.
+        # Flows that were read back and have not been desired since; they may still be needed.
         self._adopted: dict[FlowKey, None] = {}
         self.foreign: dict[FlowKey, None] = {}
 

@@ -203,7 +203,7 @@ def guards_unconfirmed() -> Reason:
 
 
 def tunnels_awaited() -> Reason:
-    """Say that the agent has started anew and may have tunnels of before."""
+    """Say that the agent has started anew and may still have old tunnels."""
     return Reason(
         "its tunnel agent has not acknowledged all tunnels yet, so no gate opens onto those of an earlier time",
         Remedy("its agent's acknowledgement, or the end of the time it has for that (setting acknowledge_within)"),
@@ -219,7 +219,7 @@ def flows_awaited() -> Reason:
 
 
 def withdrawal_overdue(count: int) -> Reason:
-    """Say that the switch has not deleted flows that it was told to delete, to which a gate would lead."""
+    """Say that the switch has not deleted flows that have to go, to which the gate would lead."""
     flows = "1 flow that has" if count == 1 else f"{count} flows that have"
     return Reason(
         f"the switch still has {flows} to go, to which the gate would lead",

@@ -38,7 +38,7 @@ class Registrations:
         return self.bindings.get(home_address) or self.withheld.get(home_address)
 
     def home_addresses(self) -> list[Prefix]:
-        """Return all home addresses as of now, those of withheld bindings included."""
+        """Return all home addresses, those of withheld bindings included, in a list of its own."""
         return self.bindings.home_addresses() + self.withheld.home_addresses()
 
     def of_home_agent(self, home_agent: bytes) -> Iterator[Binding]:

@@ -171,7 +171,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots that are being taken in. ``synced`` is called after the first under each lease of a home agent."""
+    """The snapshots that are being taken in. ``synced`` is called after the first under each lease."""
 
     def __init__(self, updates: Updates, synced: Callable[[HomeAgent, int, float], None]) -> None:
         self.updates = updates

@@ -72,7 +72,7 @@ class Updates:
         self.free_path(self._refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
-            return change  # flows have no part in when a binding ends
+            return change  # flows do not depend on a binding's end
         self._tunnel_list.publish(held, before, now)
         if source == "post":
             self._note_change(held, now)
