@@ -61,10 +61,19 @@ IPV6, IPV4 = Payload(41, 128, 64), Payload(4, 32, 96)
 PAYLOADS = (IPV6, IPV4)
 SETS = {name: payload for payload in PAYLOADS for name in (payload.pairs, payload.prefix_pairs)}
 
-# Of what a tunnel packet carries: an IPv6 header whose next header is the Mobility Header's (135) or whose destination
-# is multicast or link-local, an IPv4 header with a multicast, link-local or broadcast destination.
+# Of what a tunnel packet carries: an IPv6 header with the Mobility Header (135) next, with a multicast or link-local
+# destination, or with a link-local or unspecified source; an IPv4 header with a multicast, link-local or broadcast
+# destination. nftables cannot skip an extension header of any length, but sees what follows the first one (hop-by-hop,
+# routing, fragment, authentication, destination options): the Mobility Header, or a second one that hides what follows.
 LEFT = {
-    IPV6: ("@th,48,8 135", "@th,192,8 0xff", "@th,192,16 & 0xffc0 == 0xfe80"),
+    IPV6: (
+        "@th,48,8 135",
+        "@th,48,8 { 0, 43, 44, 51, 60 } @th,320,8 { 0, 43, 44, 51, 60, 135 }",
+        "@th,192,8 0xff",
+        "@th,192,16 & 0xffc0 == 0xfe80",
+        "@th,64,16 & 0xffc0 == 0xfe80",
+        "@th,64,128 0",
+    ),
     IPV4: ("@th,128,8 & 0xf0 == 0xe0", "@th,128,16 0xa9fe", "@th,128,32 0xffffffff"),
 }
 

@@ -6,7 +6,14 @@ from __future__ import annotations
 import socket
 
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6, MIP6MH_HoTI
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    MIP6MH_HoTI,
+    PadN,
+)
 
 from hoaflow.linux import ETH_P_ALL
 from hoaflow.tunnel.namespace import Namespace, in_namespace
@@ -17,6 +24,19 @@ HOA, CN, HOA4 = "2001:db8:99::100", "2001:db8:1::2", "10.99.0.100"
 # What a mobile node sends through its tunnel that is for the home agent itself to take, or to pass on.
 LEFT_TO_THE_HOME_AGENT = {
     "Home Test Init": IPv6(src=HOA, dst=CN) / MIP6MH_HoTI(cookie=b"testcook"),
+    "Home Test Init behind destination options": IPv6(src=HOA, dst=CN)
+    / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(20))])
+    / MIP6MH_HoTI(cookie=b"testcook"),
+    "Home Test Init behind hop-by-hop options": IPv6(src=HOA, dst=CN)
+    / IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))])
+    / MIP6MH_HoTI(cookie=b"testcook"),
+    "Home Test Init behind a routing header": IPv6(src=HOA, dst=CN)
+    / IPv6ExtHdrRouting(addresses=[CN], segleft=0)
+    / MIP6MH_HoTI(cookie=b"testcook"),
+    "Home Test Init behind two extension headers": IPv6(src=HOA, dst=CN)
+    / IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(12))])
+    / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(4))])
+    / MIP6MH_HoTI(cookie=b"testcook"),
     "multicast": IPv6(src=HOA, dst="ff0e::1") / UDP(dport=5004) / b"to a group",
     "link-local": IPv6(src=HOA, dst="fe80::1:2") / UDP(dport=547) / b"to a neighbour of the home link",
     "IPv4 multicast": IP(src=HOA4, dst="239.1.2.3") / UDP(dport=5004) / b"to an IPv4 group",

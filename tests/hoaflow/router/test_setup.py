@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, PadN
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
@@ -468,3 +469,14 @@ def test_what_is_the_home_agents_reaches_it_in_its_tunnel(bound: RouterLab, inne
     assert (header.src, header.dst, header.nh, bytes(header.payload)) == (COA, HA, outer.nh, bytes(inner))
     (endpoint,) = bound.status()["endpoints"]
     assert (endpoint["accepted"], endpoint["dropped"]) == (0, 0)
+
+
+def test_other_packets_behind_an_extension_header_go_direct(bound: RouterLab) -> None:
+    inner = IPv6(src=HOA, dst=CN, hlim=64) / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(20))])
+    inner /= UDP(dport=5004) / b"a datagram with options"
+    frame = Ether(dst=bound.mac("rt", "acc"), src=bound.mac("mn", "m0")) / IPv6(src=COA, dst=HA, hlim=64) / inner
+    with bound.tap("cn", "c0") as tap:
+        bound.inject("mn", "m0", bytes(frame))
+        tap.await_frames(b"a datagram with options", count=1)
+    (endpoint,) = bound.status()["endpoints"]
+    assert (endpoint["accepted"], endpoint["dropped"]) == (1, 0)
