@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,3 +358,19 @@ def test_a_bad_pair_changes_nothing(link: None) -> None:
     pairs.teardown()
     with pytest.raises(nft.NftError, match="httnear"):
         pairs.add([("2001:db8:2::2", HOA)])
+
+
+def test_who_is_killed_while_a_ruleset_is_learned_leaves_nothing(link: None) -> None:
+    killed = f"""
+import os, signal
+from hoaflow.tunnel import nft
+from hoaflow.tunnel.nfnetlink import NftSocket
+def table(*_):
+    assert any("_copy_" in name for _, name in nft.tables({NEAR!r}))
+    os.kill(os.getpid(), signal.SIGKILL)
+NftSocket.table = table
+nft.meaning({NEAR!r}, "ip6", "learned", "table ip6 learned {{ chain c {{ }}; }}", False)
+"""
+    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert nft.tables(NEAR) == set()
