@@ -11,6 +11,8 @@ from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of, table
 from controller.core.home_agents import HomeAgent
 from hoaflow.addresses import Prefix
 
+# Of the packet marks of home agents: what they begin with, and how many there are, a prime below 2 ** 22.
+MARKED, MARKS = 0x68000000, 4194301
 # In lower case, with colons.
 MacAddresses = tuple[str, ...]
 
@@ -41,21 +43,31 @@ def guards_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...
 # Cached, as they are asked for all the time: a binding's state on each router depends on its gates and guards.
 @lru_cache(maxsize=256)
 def _gates(
-    home_agent: bytes, home_prefixes: tuple[Prefix, ...], macs: MacAddresses | None, ipv4_limit: int | None
+    home_agent: bytes, home_prefixes: tuple[Prefix, ...], macs: MacAddresses | None, limit: int | None
 ) -> tuple[Flow, ...]:
     payloads = _payloads(home_prefixes)
+    mark = None if limit is None else mark_of(home_agent)
     # Packets from the router's kernel are taken, too: a mobile node's packets for another leave their first tunnel
     # there. Not its tunnel packets: they have been here, and go to the home agent for that.
     to_router: list[pipeline.Frame] = [pipeline.ANY_FRAME] if macs is None else [(("eth_dst", mac),) for mac in macs]
     from_router: list[pipeline.Frame] = [(("eth_src", mac),) for mac in macs or ()]
     return (
-        *(pipeline.uplink_gate(home_agent, payload, frame) for frame in to_router for payload in payloads),
+        *(pipeline.uplink_gate(home_agent, payload, frame, mark) for frame in to_router for payload in payloads),
         *(
-            pipeline.downlink_gate(prefix, frame, ipv4_limit if prefix.is_ipv4 else None)
+            pipeline.downlink_gate(prefix, frame, limit if prefix.is_ipv4 else None)
             for frame in (*to_router, *from_router)
             for prefix in home_prefixes
         ),
     )
+
+
+def mark_of(home_agent: bytes) -> int:
+    """Return the packet mark that tells a home agent's tunnel packets.
+
+    The bits 14 and 15 are left free: Kubernetes drops packets by one of them.
+    """
+    number = int.from_bytes(home_agent, "big") % MARKS
+    return MARKED | number >> 14 << 16 | number & 0x3FFF
 
 
 def _payloads(home_prefixes: tuple[Prefix, ...]) -> list[int]:
@@ -67,6 +79,8 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
     guards = [flow for prefix in home_prefixes for flow in pipeline.guard_flows(prefix)]
     if backend is not None:
         guards.append(pipeline.receive_flow(backend.receive))
+        guards.append(pipeline.unmark_flow())
+        guards += pipeline.sourceless_flows(backend.receive, mark_of(home_agent), backend.left(home_agent))
         guards += (pipeline.own_tunnel_guard(home_agent, payload) for payload in _payloads(home_prefixes))
         for prefix in home_prefixes:
             guards += pipeline.left_flows(prefix, backend.left(home_agent))
@@ -200,5 +214,6 @@ def home_end(key: FlowKey) -> Prefix | None:
 
     It is a home address or prefix; of an uplink flow, the home agent's address.
     """
-    ends = ("ipv6_src", "ipv4_src") if table_of(key) == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
+    marked = any(name == pipeline.MARK for name, _ in key[0].fields)
+    ends = ("ipv6_src", "ipv4_src") if marked or table_of(key) == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
     return next((value for name, value in match_of(key) if name in ends and isinstance(value, Prefix)), None)

@@ -93,6 +93,15 @@ class SetField(NamedTuple):
         return f"set_field:{value}->{self.field}"
 
 
+class SetMark(NamedTuple):
+    """Set the packet's mark, which the kernel of the switch's own host keeps (Open vSwitch's pkt_mark)."""
+
+    mark: int
+
+    def __str__(self) -> str:
+        return f"set_field:{self.mark:#x}->pkt_mark"
+
+
 class Goto(NamedTuple):
     """Go on in another table, given by name."""
 
@@ -118,7 +127,7 @@ class Hole(NamedTuple):
     length: int
 
 
-Action = Normal | Output | Local | DecTtl | Untag | CheckLength | SetField | Goto | Unknown
+Action = Normal | Output | Local | DecTtl | Untag | CheckLength | SetField | SetMark | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 

@@ -23,6 +23,7 @@ from controller.core.flows import (
     Normal,
     Output,
     SetField,
+    SetMark,
     Shape,
     Untag,
     make_flow,
@@ -49,7 +50,8 @@ LAST_HOP_LIMITS = (0, 1, 2)
 # Values of ip_frag: not fragmented, the first fragment, any later one (ovs-fields(7)).
 NOT_FRAGMENTED, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 3
 
-# Above all others, so that nothing that came out of a tunnel slips past unverified.
+SOURCELESS_PRIORITY = 410
+# Above all that follow, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
 GUARD_PRIORITY = 300
 HOP_LIMIT_PRIORITY = 290
@@ -60,10 +62,13 @@ LENGTH_PRIORITY = 110
 LEFT_PRIORITY = 110
 BINDING_PRIORITY = 100
 DRAIN_PRIORITY = 1
+UNMARK_PRIORITY = 1
 MISS_PRIORITY = 0
 
 # Destinations for which mobile nodes' packets must go on to the home agent: multicast, link-local, limited broadcast.
 IPV6_NOT_ROUTED = tuple(map(parse_prefix, ("ff00::/8", "fe80::/10")))
+# Sources that do not tell a mobile node's home network: link-local ones, and none (RFC 3590).
+IPV6_SOURCELESS = tuple(map(parse_prefix, ("fe80::/10", "::")))
 IPV4_NOT_ROUTED = tuple(map(parse_prefix, ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255")))
 
 # No packet has such a destination (RFC 6666), and no home address lies there.
@@ -78,6 +83,8 @@ LOCAL_PORT = 0xFFFFFFFE  # OFPP_LOCAL: the kernel of the switch's own host
 # Metadata of a tunnel port: a packet's outer addresses.
 TUNNEL_SOURCE = "tun_ipv6_src"
 TUNNEL_DESTINATION = "tun_ipv6_dst"
+# Of a packet in the kernel of the switch's own host: it stays when the kernel takes the outer header off.
+MARK = "pkt_mark"
 # Where CheckLength leaves its result, in the lowest bit.
 TOO_LONG = "reg0"
 ETHERNET_HEADER = 14  # octets
@@ -100,10 +107,10 @@ TABLES = (
         matches=frozenset(
             {
                 *("in_port", "eth_dst", "eth_src", "eth_type", "ipv6_dst", "ipv4_dst"),
-                *("ip_proto", "icmpv6_type", "nw_ttl", "ip_frag"),
+                *("ip_proto", "icmpv6_type", "nw_ttl", "ip_frag", MARK, "ipv6_src"),
             }
         ),
-        actions=(Normal, CheckLength, Goto),
+        actions=(Normal, CheckLength, SetMark, SetField, Output, Goto),
         leads_to=frozenset({DOWNLINK, UPLINK, VERIFY}),
         miss=None,  # a setting
     ),
@@ -117,7 +124,7 @@ TABLES = (
     Table(
         UPLINK,
         matches=frozenset({"eth_type", "ipv6_src", "ipv6_dst", "ip_proto"}),
-        actions=(Normal, Untag, SetField, Output, Local),
+        actions=(Normal, SetMark, Untag, SetField, Output, Local),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
@@ -179,8 +186,22 @@ def drain_marker() -> Flow:
 
 
 def receive_flow(port: int) -> Flow:
-    """Return the guard that sends packets out of tunnels to be verified (`flow` backend)."""
-    return _flow(Kind.GUARD, CLASSIFY, RECEIVE_PRIORITY, match(in_port=port), (Goto(VERIFY),))
+    """Return the guard that sends packets out of tunnels to be verified, without a mark (`flow` backend)."""
+    return _flow(Kind.GUARD, CLASSIFY, RECEIVE_PRIORITY, match(in_port=port), (SetMark(0), Goto(VERIFY)))
+
+
+def sourceless_flows(port: int, mark: int, actions: tuple[Action, ...]) -> list[Flow]:
+    """Return the guards that send packets out of tunnels on to the home agent if their source tells no home network.
+
+    The gate of that home agent has marked them. Multicast listener reports have such sources.
+    """
+    wanted = [match(in_port=port, eth_type=ETH_TYPE_IPV6, ipv6_src=each, **{MARK: mark}) for each in IPV6_SOURCELESS]
+    return [_flow(Kind.GUARD, CLASSIFY, SOURCELESS_PRIORITY, each, (SetMark(0), *actions)) for each in wanted]
+
+
+def unmark_flow() -> Flow:
+    """Return the guard that forwards, without their mark, tunnel packets from unknown care-of addresses."""
+    return _flow(Kind.GUARD, UPLINK, UNMARK_PRIORITY, (), (SetMark(0), Normal()))
 
 
 def guard_flows(home_prefix: Prefix) -> list[Flow]:
@@ -256,14 +277,15 @@ def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | No
     return _flow(Kind.GATE, CLASSIFY, DOWNLINK_GATE_PRIORITY, wanted, (*check, Goto(DOWNLINK)))
 
 
-def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME) -> Flow:
+def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME, mark: int | None = None) -> Flow:
     """Return the gate that has tunnel packets for a home agent, in matching frames, looked up among the bindings.
 
     ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are left to the home agent: only
-    the first shows what it carries, and whoever decapsulates needs all.
+    the first shows what it carries, and whoever decapsulates needs all. ``mark``: what ``sourceless_flows`` match on.
     """
+    marked = () if mark is None else (SetMark(mark),)
     wanted = match(**dict(frame), **_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)
-    return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (Goto(UPLINK),))
+    return _flow(Kind.GATE, CLASSIFY, UPLINK_GATE_PRIORITY, wanted, (*marked, Goto(UPLINK)))
 
 
 def downlink_flow(home_address: Prefix, actions: tuple[Action, ...]) -> Flow:

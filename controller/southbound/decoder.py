@@ -28,6 +28,7 @@ from controller.core.flows import (
     Normal,
     Output,
     SetField,
+    SetMark,
     Unknown,
     Untag,
     is_ours,
@@ -68,6 +69,7 @@ FIELDS = {
     (NXM_1, 0): "reg0",
     (NXM_1, 26): "ip_frag",
     (NXM_1, 29): "nw_ttl",
+    (NXM_1, 33): "pkt_mark",
     (NXM_1, 109): "tun_ipv6_src",
     (NXM_1, 110): "tun_ipv6_dst",
 }
@@ -290,6 +292,8 @@ def _action(type_: int, data: bytes) -> Action:
             return SetField(name, value)
         if name == "eth_dst" and not field_and_mask & 1:
             return SetField(name, value.hex(":"))
+        if name == "pkt_mark" and not field_and_mask & 1:
+            return SetMark(int.from_bytes(value, "big"))
         if name == "vlan_tci" and not field_and_mask & 1 and not any(value):
             return Untag()
     if type_ == ofp.OFPAT_EXPERIMENTER and len(data) == _CHECK_LENGTH_SIZE:

@@ -25,6 +25,7 @@ from controller.core.flows import (
     Normal,
     Output,
     SetField,
+    SetMark,
     Unknown,
     Untag,
 )
@@ -165,6 +166,8 @@ class Encoder:
                 case CheckLength(length):
                     data = CHECK_LENGTH.pack(NXAST_CHECK_PKT_LARGER, length, 0, REG0)
                     apply.append(parser.OFPActionExperimenterUnknown(NX_EXPERIMENTER_ID, data))
+                case SetMark(mark):
+                    apply.append(parser.OFPActionSetField(pkt_mark=mark))
                 case SetField(field, value):
                     text = format_address(value) if isinstance(value, bytes) else value
                     apply.append(parser.OFPActionSetField(**{field: text}))

@@ -44,6 +44,14 @@ BACKENDS = {
 }
 # By table and priority; by what it matches on or by backend where that is not enough.
 WORDS: dict[tuple[str | int, ...], str] = {
+    (pipeline.CLASSIFY, pipeline.SOURCELESS_PRIORITY): (
+        "A decapsulated packet with a link-local or unspecified source, as multicast listener reports may have, does"
+        " not tell its home network. Its mark does: a home agent's gate set it, and the kernel keeps it. Send the"
+        " packet to that home agent, in a tunnel again."
+    ),
+    (pipeline.UPLINK, pipeline.UNMARK_PRIORITY): (
+        "Leave tunnel packets from unknown care-of addresses to the home agent, without the mark of its gate."
+    ),
     (pipeline.CLASSIFY, pipeline.RECEIVE_PRIORITY): "Verify decapsulated packets, before anything else.",
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "nw_proto=135"): (
         "Leave Mobility Header packets, such as a correspondent node's Home Test, to the home agent: they are"

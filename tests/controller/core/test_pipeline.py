@@ -48,7 +48,10 @@ FEATURES = {
         *guards_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[3:],
         *gates_of(HomeAgent(HOME_AGENT, (IPV4_HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), MACS, FLOW),
     ],
-    "home-agent-flow": guards_of(HomeAgent(HOME_AGENT, (HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[9:],
+    "home-agent-flow": [
+        *guards_of(HomeAgent(HOME_AGENT, (HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), FLOW)[9:],
+        *gates_of(HomeAgent(HOME_AGENT, (HOME_PREFIX,), 10, 0.0, Status.UP, 0.0), MACS, FLOW)[:1],
+    ],
     "binding-route": flows_of(BINDING, ROUTE).all(),
     "binding-flow": flows_of(BINDING, FLOW).all(),
     "binding-flow-ipv4": flows_of(IPV4_BINDING, FLOW).all(),
@@ -87,8 +90,9 @@ def test_a_bindings_flows_are_those_that_the_pipeline_declares(home_address: Pre
 @pytest.mark.parametrize(
     ("table", "wrong_match", "action"),
     [
-        (pipeline.CLASSIFY, match(ipv6_src=HOME_PREFIX), Normal()),
-        (pipeline.CLASSIFY, (), Output(1)),
+        (pipeline.CLASSIFY, match(tun_ipv6_src=HOME_PREFIX), Normal()),
+        (pipeline.UPLINK, (), Goto(pipeline.VERIFY)),
+        (pipeline.VERIFY, (), Normal()),
         (pipeline.DOWNLINK, (), Goto(pipeline.UPLINK)),
     ],
 )

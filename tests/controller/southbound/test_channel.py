@@ -213,8 +213,12 @@ def test_the_flow_backend_sets_tunnels_and_is_read_back_as_sent(flow_bench: Benc
     bench = flow_bench
     sent = bench.flows()
     for expected in (
-        "table=0, priority=400,in_port=6 actions=goto_table:3",
-        f"table=0, priority=210,ipv6,ipv6_dst={HOME_AGENT},nw_proto=41,nw_frag=no actions=goto_table:2",
+        "table=0, priority=410,pkt_mark=0x68653c36,ipv6,in_port=6,ipv6_src=fe80::/10 actions=set_field:0->pkt_mark,"
+        f"set_field:{HOME_AGENT}->tun_ipv6_dst,output:5",
+        "table=0, priority=400,in_port=6 actions=set_field:0->pkt_mark,goto_table:3",
+        f"table=0, priority=210,ipv6,ipv6_dst={HOME_AGENT},nw_proto=41,nw_frag=no "
+        "actions=set_field:0x68653c36->pkt_mark,goto_table:2",
+        "table=2, priority=1 actions=set_field:0->pkt_mark,NORMAL",
         "table=0, priority=200,ip,nw_dst=10.99.0.0/24 actions=check_pkt_larger(1414)->NXM_NX_REG0[0],goto_table:1",
         "table=1, priority=110,ip,reg0=0x1/0x1 actions=NORMAL",
         "table=1, priority=110,ip,nw_frag=first actions=NORMAL",
