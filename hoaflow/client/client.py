@@ -5,7 +5,6 @@ import ipaddress
 import json
 import ssl
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from urllib3 import PoolManager
 from hoaflow.client.access import Access, controller_url
 from hoaflow.client.errors import Denied, TooBusy, Unreachable
 from hoaflow.client.token_file import TokenFile
+from hoaflow.closing import Closing
 from hoaflow.logs import Log
 
 LOG = Log("northbound")
@@ -47,7 +47,7 @@ class _FromAddress(HTTPAdapter):
         )
 
 
-class Northbound:
+class Northbound(Closing):
     """Call the controller at `url`. A context manager. Not thread safe: use one per thread.
 
     Raises ValueError for a wrong URL, AccessError for an unusable token file.
@@ -68,14 +68,6 @@ class Northbound:
             self._session.mount("https://", _FromAddress(source_address))
         if self._token_file is not None and not _private(self.url):
             LOG.warning("token-in-clear", controller=self.url, reason="use https, see docs/security.md")
-
-    def __enter__(self) -> "Northbound":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

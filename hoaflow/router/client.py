@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's northbound REST API as the agent uses it: outbound calls only, each with a timeout."""
-
-from __future__ import annotations
+"""Call the controller's REST API as a router's agent: outbound calls only, each with a timeout."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
 import requests
@@ -12,6 +9,7 @@ import requests
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound, problem_detail
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
+from hoaflow.closing import Closing
 from hoaflow.errors import HoaflowError
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.router.plan import Tunnel, TunnelList
@@ -19,48 +17,44 @@ from hoaflow.router.plan import Tunnel, TunnelList
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  # seconds
-ANSWER_TIMEOUT = 10.0  # seconds, on top of the time a long poll may wait
-# Seconds until a controller that has denied access is asked again: a token may have been replaced on either side.
+ANSWER_TIMEOUT = 10.0  # seconds, besides the time that a long poll may wait
+# Seconds until a controller that denied access is asked again, as a token may have been replaced on either side.
 DENIED_RETRY = 10.0
 LONGEST_PROBLEM = 1000  # characters that the controller takes
 
 
 class ControllerError(HoaflowError):
-    """The controller did not do what was asked. The message says what it answered.
+    """The controller did not do what it was asked to; the message says what it answered.
 
-    ├── UnknownRouter: it does not know this router (it restarted): announce the endpoints
-    └── Refused: it does not let this agent in, or not now
+    ├── UnknownRouter: it does not know this router (it has restarted): announce the endpoints
+    └── Refused: it denies access, or is too busy
     """
 
 
 class UnknownRouter(ControllerError):
-    """404: the controller does not know this router."""
+    """The controller does not know this router (404)."""
 
 
 class Refused(ControllerError):
-    """401, 403 or 429: asking again is of no use for ``retry_after`` seconds."""
+    """The controller denies access or is too busy (401, 403, 429); retry after `retry_after` seconds."""
 
     def __init__(self, text: str, retry_after: float) -> None:
         super().__init__(text)
         self.retry_after = retry_after
 
 
-class Controller:
-    """The controller at a base URL, for one router (`dpid`: 16 lower-case hex digits). Not thread safe."""
+class Controller(Closing):
+    """The controller at a base URL, for one router. A context manager. Not thread safe.
+
+    `dpid`: the router's datapath id, 16 lower-case hex digits.
+    """
 
     def __init__(self, base_url: str, dpid: str, access: Access | None = None) -> None:
         self.dpid = dpid
         self._northbound = Northbound(base_url, access)
 
-    def __enter__(self) -> Controller:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
+        """Close all connections."""
         self._northbound.close()
 
     def acknowledge(
@@ -72,12 +66,11 @@ class Controller:
         flow: Mapping[str, object] | None = None,
         broken: Mapping[str, str] | None = None,
     ) -> float:
-        """Say which endpoints there are, and that all up to `revision` is applied but for `failed`; or, where the
-        router has the flow backend, what that is (`FlowKeeper.announcement`).
+        """Announce the backend and acknowledge the tunnel list up to `revision`; returns the lease in seconds.
 
-        `macs`: those of the router's kernel (`kernel_macs`). `failed`: {home address: reason}. `broken`:
-        {home agent: reason} of endpoints that carry nothing.
-        Returns the lease, in seconds. Idempotent. Raises ControllerError.
+        `endpoints`: those of the `route` backend. `flow`: the `flow` backend (`FlowKeeper.announcement`). `macs`: those
+        of the router's kernel (`kernel_macs`). `failed`: {home address: reason} of tunnels that are not applied.
+        `broken`: {home agent: reason} of endpoints that carry nothing. Idempotent. Raises ControllerError.
         """
         body: dict[str, object] = {
             "revision": revision,
@@ -94,9 +87,9 @@ class Controller:
         return float(lease)
 
     def tunnels(self, after: int, wait: int) -> TunnelList:
-        """What is new since revision `after`; the controller answers after `wait` seconds if nothing is.
+        """Return what is new since revision `after`, at once or after up to `wait` seconds.
 
-        Raises ControllerError, also for an answer that is not of the expected form.
+        Raises ControllerError, also for an answer of an unexpected form.
         """
         answer = self._call("GET", "tunnels", wait=wait, params={"after": after, "wait": wait})
         try:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word that something in the Open vSwitch database has changed that tunnel endpoints consist of (RFC 7047 §4.1.5).
+"""Notice changes of the Open vSwitch database that concern tunnels, with an OVSDB monitor (RFC 7047 §4.1.5).
 
-What has changed is not told: whoever hears of it reads the database (`hoaflow.router.ovsdb`). The monitor asks for no
-content, so all that comes after its answer is a change, an inactivity probe (`echo`), or the connection's end.
+What has changed is read from the database afterwards (`hoaflow.router.ovsdb`). The monitor asks for no initial content,
+so after its answer there come only changes, inactivity probes (`echo`), and the end of the connection.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -28,7 +26,7 @@ COLUMNS = {
 
 
 class DatabaseChanges:
-    """What one database tells. `db` as in `ovs-vsctl --db`; None for its default. Not thread safe."""
+    """The changes of one database. `db` as in `ovs-vsctl --db`, None for its default. Not thread safe."""
 
     def __init__(self, db: str | None = None) -> None:
         self._db = db or "unix:db.sock"
@@ -38,14 +36,11 @@ class DatabaseChanges:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        """To be waited for; one that is readable has something to tell."""
+        """Sockets that are readable when there are changes to `drain`."""
         return () if self._socket is None else (self._socket,)
 
     def follow(self) -> None:
-        """Listen from now on, if not done already: the first time, and when the connection has ended.
-
-        Raises RouterError when the database does not answer.
-        """
+        """Connect and start to listen, unless connected. Raises RouterError when the database does not answer."""
         if self._socket is not None or self._given_up:
             return
         try:
@@ -59,11 +54,11 @@ class DatabaseChanges:
             raise RouterError(f"{self._db}: {error} (is ovsdb-server running?)") from error
 
     def give_up(self) -> None:
-        """Never listen: the database is where ovs-vsctl finds it and `follow` does not."""
+        """Never listen: ovs-vsctl reaches the database in a way that `follow` cannot."""
         self._given_up = True
 
     def drain(self) -> bool:
-        """Return whether something has changed since the last call; the connection's end is a change."""
+        """Return whether something has changed since the last call; the end of the connection counts as a change."""
         changed = False
         while self._socket is not None:
             try:
@@ -83,7 +78,7 @@ class DatabaseChanges:
         return changed
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         if self._socket is not None:
             self._socket.close()
         self._socket, self._rest = None, ""
@@ -128,14 +123,14 @@ class DatabaseChanges:
         self._socket.sendall(json.dumps(message).encode())
 
     def _messages(self, received: bytes) -> list[dict[str, Any]]:
-        """Take the whole messages off what has been received so far: JSON objects without anything between them."""
+        """Split off the complete messages received so far: JSON objects with nothing between them."""
         self._rest = (self._rest + received.decode("utf-8", "replace")).lstrip()
         found = []
         while self._rest:
             try:
                 message, end = json.JSONDecoder().raw_decode(self._rest)
             except json.JSONDecodeError:
-                break  # the rest of it is under way
+                break  # incomplete
             found.append(message)
             self._rest = self._rest[end:].lstrip()
         return found

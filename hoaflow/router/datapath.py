@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One tunnel endpoint's kernel state: read it, bring it to what is desired."""
-
-from __future__ import annotations
+"""Read the routes and pairs of a tunnel endpoint, and bring them in line with what is desired."""
 
 from collections.abc import Sequence
 
@@ -28,13 +26,14 @@ NO_IPV4 = (
 
 
 def carries_ipv4(namespace: str) -> bool:
-    """Whether an endpoint was set up for IPv4 home addresses. Raises NamespaceError."""
+    """Tell whether an endpoint was set up for IPv4 home addresses. Raises NamespaceError."""
     return links.sysctl(namespace, "all.forwarding", "ipv4") == "1"
 
 
 class Datapath:
-    """The routes and pairs of one endpoint. What it last read and did is remembered; `forget` has it read
-    anew. `cookie`: of its namespace, when `made_anew` last looked; 0 when there was none.
+    """The routes and pairs of one endpoint, as last read and changed, until `forget`.
+
+    `cookie`: that of its namespace when `made_anew` was last called, 0 if there was none.
     """
 
     def __init__(self, record: EndpointRecord) -> None:
@@ -45,11 +44,11 @@ class Datapath:
         self.cookie = 0
 
     def forget(self) -> None:
-        """Read the kernel before the next change: what is remembered may be wrong."""
+        """Read the kernel's state before the next change, as what was read may be outdated."""
         self._installed = None
 
     def made_anew(self) -> bool:
-        """Whether the namespace is another one than at the last call (setup was run again, or teardown)."""
+        """Tell whether the namespace is another one than at the last call."""
         try:
             found = cookie(self.record.namespace)
         except KernelError:
@@ -61,15 +60,15 @@ class Datapath:
         return True
 
     def care_of_address(self, home_address: str) -> str | None:
-        """Where the endpoint tunnels a home address (or prefix), as last read or done; None for nowhere."""
+        """Return where the endpoint tunnels packets for a home address or prefix to, None for nowhere."""
         installed = self._installed
         return None if installed is None else installed.routes.get(home_address)
 
     def apply(self, desired: Desired) -> dict[str, str]:
         """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
 
-        Changes nothing that is right already, and tries again what has failed. What is not desired any more stays
-        until `tidy`: packets for it may still be under way, and nobody waits for its end.
+        Only differences are changed, and what failed before is tried again. What is no longer desired stays until
+        `tidy`, as its packets may still be under way and nobody waits for its removal.
         """
         changed = desired.take_changed()
         try:
@@ -86,7 +85,7 @@ class Datapath:
         return failed
 
     def tidy(self) -> None:
-        """Remove what the last `apply` found there and not desired; what fails is found again by the next."""
+        """Remove what the last `apply` found but did not desire; the next one finds again what cannot be removed."""
         todo, self._leftover = self._leftover, None
         if todo is None or not (todo.drop_routes or todo.drop_pairs):
             return
@@ -132,9 +131,9 @@ class Datapath:
 
     @staticmethod
     def _accept(filter_: PairFilter, pairs: Sequence[Pair]) -> dict[str, str]:
-        """Add pairs; prefixes one at a time if together they are refused.
+        """Accept pairs; if prefixes are refused together, one at a time.
 
-        nft takes a prefix around those that are there, but none inside them: so the longest come first.
+        nftables accepts a prefix around existing ones, but none inside them, so the longest come first.
         """
         prefixes = [pair for pair in pairs if "/" in pair.inner_source]
         prefixes.sort(key=lambda pair: parse_prefix(pair.inner_source).length, reverse=True)

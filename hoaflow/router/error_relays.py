@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell correspondents of ICMPv6 errors within the endpoints' tunnels (RFC 2473 §8), while the agent waits elsewhere.
+"""Relay ICMPv6 errors from within the endpoints' tunnels to correspondents (RFC 2473 §8), in threads.
 
-`hoaflow.router.packet_filter` has the router's kernel copy the errors into the endpoint that their packets came from.
-Errors that no answer helps against (`hoaflow.tunnel.icmp_errors.cannot_shrink`) take the home address off the tunnel
-for a while: the home agent, which can send fragments, carries it.
+`hoaflow.router.packet_filter` has the router's kernel copy the errors into the endpoint that the packets came from. If
+an error shows that a path is too narrow and correspondents cannot send smaller packets (`cannot_shrink`), the home
+address is left to the home agent for a while, which can send fragments.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import selectors
@@ -28,13 +26,13 @@ KEPT_BACK = 600.0  # seconds: after that a path may be taken for wider (RFC 8201
 
 
 class ErrorRelays:
-    """One relay, with a thread of its own, for each endpoint; `follow` before the agent waits, `close` at its end."""
+    """The relays of all endpoints, each with its own thread."""
 
     def __init__(self) -> None:
         self._running: dict[Datapath, _Running] = {}
 
     def follow(self, datapaths: Iterable[Datapath]) -> None:
-        """Relay for these endpoints and no others; for one whose namespace was made anew, begin anew."""
+        """Relay for these endpoints and no others, and start anew where a namespace was made anew."""
         wanted = list(datapaths)
         for datapath, running in list(self._running.items()):
             if datapath not in wanted or running.cookie != datapath.cookie:
@@ -48,7 +46,7 @@ class ErrorRelays:
                     LOG.warning("error-relay", home_agent=datapath.record.home_agent, problem=error)
 
     def kept_back(self, datapath: Datapath) -> dict[str, str]:
-        """Return {home address: reason} of what cannot be carried because its path is too narrow."""
+        """Return {home address: reason} of those whose paths are too narrow."""
         running = self._running.get(datapath)
         return {} if running is None else running.kept_back(time.monotonic())
 
@@ -58,7 +56,7 @@ class ErrorRelays:
 
 
 class _Running:
-    """A relay at work."""
+    """The relay of one endpoint, with its thread."""
 
     def __init__(self, datapath: Datapath) -> None:
         self.cookie = datapath.cookie
@@ -104,7 +102,7 @@ class _Running:
         return home is not None and self._carried(home) == care_of_address
 
     def _home(self, address: str) -> str | None:
-        """The home address, or the longest mobile network prefix, that the endpoint carries and that covers ADDRESS."""
+        """Return the home address, or the longest mobile network prefix, that is carried and covers the address."""
         if self._carried(address) is not None:
             return address
         packed = ipaddress.ip_address(address)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that the command line shows to the operator in one line."""
+"""The errors of `hoaflow-router`, whose messages the command line shows in one line."""
 
 from hoaflow.tunnel.errors import TunnelError
 
 
 class RouterError(TunnelError):
-    """Something the operator has to know or do; nothing was left half done."""
+    """Something failed that the operator has to know of; nothing is left half done."""
 
 
 class NoBridge(RouterError):
-    """The database has no bridge of that name."""
+    """The database has no bridge of this name."""

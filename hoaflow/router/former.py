@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endpoints that version 0.1 set up: what it did not record is read from what it made, so that the agent can mend them.
+"""Complete the records of endpoints that version 0.1 set up, so that the agent can mend them.
 
-Version 0.1 recorded home agent, MAC address and namespace. Where the router's kernel is, the MTU and the addresses that
-ICMP errors come from are told by the endpoint's links. What else has changed since is a difference like any other.
+Version 0.1 recorded home agent, MAC address and namespace. The endpoint's links tell the rest: where the router's
+kernel is, the MTU, and the addresses that ICMP errors come from.
 """
-
-from __future__ import annotations
 
 import os
 
@@ -22,7 +20,7 @@ RUN_SETUP = (
 
 
 def completed(bridge: Bridge) -> Bridge:
-    """Return the bridge with what version 0.1 did not record of its endpoints, as far as it can be told."""
+    """Return the bridge with the records of its endpoints completed, as far as possible."""
     return bridge._replace(endpoints=tuple(_completed(bridge.name, record) for record in bridge.endpoints))
 
 
@@ -43,7 +41,7 @@ def _completed(bridge: str, record: EndpointRecord) -> EndpointRecord:
 
 
 def _whereabouts(interface: str) -> Namespace:
-    """The namespace that has an interface: the current one, or one that `ip netns` lists. Raises TunnelError."""
+    """Return the namespace that has an interface, the current one or a named one. Raises TunnelError if none has."""
     names = sorted(os.listdir(NETNS_DIRECTORY)) if NETNS_DIRECTORY.exists() else []
     for namespace in (None, *names):
         if links.link(namespace, interface) is not None:

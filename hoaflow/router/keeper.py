@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps what the backends of a bridge consist of as declared while the agent runs."""
-
-from __future__ import annotations
+"""Keep a bridge's backends as declared while the agent runs."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,15 +16,15 @@ LOG = Log("router")
 
 
 class Keeper:
-    """One declaration of a bridge. `problem`: what is not as declared and cannot be mended; None where all is."""
+    """One declaration of a bridge. `problem`: what is not as declared and cannot be mended, or None."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
 
     def keep(self, declare: Callable[[], Sequence[Declared]], database: bool, **place: str) -> bool:
-        """Compare and mend, and say so with `place`; returns whether anything may have been changed.
+        """Compare and mend; returns whether anything may have been changed. Logs it with `place`.
 
-        `database`: also what is in the database; without, as the bridge's datapath goes on, the kernel's part alone.
+        Without `database`, objects in the OVS database are left out: the datapath goes on without it.
         """
         try:
             declared = [each for each in declare() if database or not isinstance(each, InDatabase)]
@@ -43,7 +41,7 @@ class Keeper:
 
 
 class EndpointKeeper:
-    """The tunnel endpoints of a bridge (`route` backend)."""
+    """The tunnel endpoints of one bridge (`route` backend)."""
 
     def __init__(self, ovsdb: Ovsdb) -> None:
         self._ovsdb = ovsdb
@@ -55,7 +53,7 @@ class EndpointKeeper:
         return {home: keeper.problem for home, keeper in self._keepers.items() if keeper.problem is not None}
 
     def keep(self, bridge: Bridge, database: bool = True) -> set[str]:
-        """Compare all endpoints with their declarations and mend them; returns the home agents of those mended."""
+        """Compare and mend all endpoints; returns the home agents of those that may have been changed."""
         self._keepers = {each.home_agent: self._keepers.get(each.home_agent, Keeper()) for each in bridge.endpoints}
         return {
             record.home_agent

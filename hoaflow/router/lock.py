@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One at a time: setup, teardown and the agent's mending change the same objects."""
-
-from __future__ import annotations
+"""Lock the host's tunnels: setup, teardown and the agent's mending change the same objects."""
 
 import contextlib
 import fcntl
@@ -15,7 +13,7 @@ LOCK = Path("/run/hoaflow-router.lock")
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Within this context no other hoaflow-router of the host changes anything: waits for its end.
+    """Wait for the lock and hold it within this context, so that no other hoaflow-router on the host changes anything.
 
     Raises RouterError without root.
     """

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MAC addresses of the router's kernel: a frame is for the router if it carries one of them."""
-
-from __future__ import annotations
+"""Find the MAC addresses of the router's kernel, which tell the frames that are for the router."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +9,7 @@ from hoaflow.tunnel.links import LinkError, netlink
 from hoaflow.tunnel.namespace import Namespace
 
 ETHERNET = 1  # ARPHRD_ETHER
-# The ports of these are no interfaces of the kernel's own: what arrives there is the switch's.
+# What arrives at the ports of these goes to the switch, not to the kernel.
 SWITCHES = frozenset({"openvswitch", "bridge"})
 
 

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tunnels should be versus what the kernel has: pure, no I/O. Everything the agent does comes from
-here.
-"""
-
-from __future__ import annotations
+"""Compare the tunnels that the controller wants with what the kernel has, and plan the changes. Pure, no I/O."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +10,7 @@ from hoaflow.tunnel.pairs import Pair
 
 
 class Tunnel(NamedTuple):
-    """A binding to carry: home address (or prefix), care-of address, home agent, as the controller wrote
-    them.
-    """
+    """A binding to carry: home address or prefix, care-of address, home agent, as the controller writes them."""
 
     home_address: str
     care_of_address: str
@@ -27,7 +21,7 @@ class Tunnel(NamedTuple):
 class TunnelList:
     """The controller's answer (`GET /v1/routers/{dpid}/tunnels`).
 
-    `full`: for each home agent of `home_agents` the list is complete. Otherwise it holds what has changed.
+    `full`: the list is complete for each of the `home_agents`; otherwise it holds what has changed.
     """
 
     revision: int
@@ -39,11 +33,11 @@ class TunnelList:
 
 @dataclass
 class Desired:
-    """The tunnels of one home agent as known so far: {home address: care-of address}.
+    """The desired tunnels of one home agent, {home address: care-of address}.
 
-    `complete`: the controller has that home agent's whole binding cache, so what is not here has to go. Until
-    then nothing goes but what the controller names (`removed`). `changed`: the home addresses for which that is
-    new since `take_changed`; None: all.
+    `complete`: the controller knows the home agent's whole binding cache, so all other tunnels have to go. Until then
+    only those that it names (`removed`) go. `changed`: the home addresses that have changed since `take_changed`, or
+    None if all may have.
     """
 
     tunnels: dict[str, str] = field(default_factory=dict)
@@ -52,19 +46,19 @@ class Desired:
     changed: set[str] | None = None
 
     def put(self, home_address: str, care_of_address: str) -> None:
-        """Want this tunnel."""
+        """Desire this tunnel."""
         self.tunnels[home_address] = care_of_address
         self.removed.discard(home_address)
         self._mark(home_address)
 
     def drop(self, home_address: str) -> None:
-        """Want it no longer. Of one that was never wanted nothing is kept, as soon as all are known."""
+        """Stop desiring the tunnel for a home address, and remember it as removed while the list may be incomplete."""
         if self.tunnels.pop(home_address, None) is not None or not self.complete:
             self.removed.add(home_address)
             self._mark(home_address)
 
     def take_changed(self) -> set[str] | None:
-        """What has changed since the last call; None: everything may have."""
+        """Return the home addresses that have changed since the last call, or None if all may have."""
         changed, self.changed = self.changed, set()
         return changed
 
@@ -74,14 +68,17 @@ class Desired:
 
 
 class Wanted:
-    """All tunnels that the controller wants on this router, by home agent."""
+    """All tunnels that the controller wants on this router, by home agent.
+
+    `unreadable`: {home address as sent: reason} of tunnels that could not be parsed.
+    """
 
     def __init__(self) -> None:
         self.by_home_agent: dict[str, Desired] = {}
-        self.unreadable: dict[str, str] = {}  # home address as sent: why
+        self.unreadable: dict[str, str] = {}
 
     def take(self, answer: TunnelList) -> None:
-        """Bring in an answer of the controller. An unreadable tunnel is set aside, the others count."""
+        """Take over an answer of the controller, except for unreadable tunnels."""
         if answer.full:
             self.by_home_agent = {}
             self.unreadable = {}
@@ -119,7 +116,7 @@ class Wanted:
 class Installed:
     """What an endpoint's kernel has.
 
-    `routes`: {home address: care-of address}; `accepted`: {home address: care-of addresses} of the pairs.
+    `routes`: {home address: care-of address}. `accepted`: {home address: care-of addresses} of the accepted pairs.
     """
 
     def __init__(self, routes: Mapping[str, str] | None = None, pairs: Iterable[Pair] = ()) -> None:
@@ -128,12 +125,12 @@ class Installed:
         self.accept(pairs)
 
     def accept(self, pairs: Iterable[Pair]) -> None:
-        """These pairs are accepted now, too."""
+        """Record that these pairs are accepted, too."""
         for care_of_address, home_address in pairs:
             self.accepted.setdefault(home_address, set()).add(care_of_address)
 
     def refuse(self, pairs: Iterable[Pair]) -> None:
-        """These are not any more."""
+        """Record that these pairs are no longer accepted."""
         for care_of_address, home_address in pairs:
             left = self.accepted[home_address]
             left.discard(care_of_address)
@@ -143,9 +140,9 @@ class Installed:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps, in the order in which they are to be taken.
+    """The changes, in the order in which they are to be made.
 
-    A pair is accepted before a route, and so the controller's flow, can lead there; what is to go goes last.
+    A pair is accepted before a route, and then the controller's flow, leads there; removals come last.
     """
 
     add_pairs: frozenset[Pair]
@@ -158,14 +155,14 @@ class Plan:
 
     @property
     def dropped(self) -> set[str]:
-        """The home addresses of which something goes."""
+        """The home addresses of which a route or a pair is removed."""
         return {*self.drop_routes, *(pair.inner_source for pair in self.drop_pairs)}
 
 
 def plan(desired: Desired, installed: Installed, homes: Iterable[str] | None = None) -> Plan:
-    """What to do so that `installed` becomes `desired`; nothing for what is right already.
+    """Return the changes that turn `installed` into `desired`.
 
-    `homes`: the home addresses to look at, None for all. With 100,000 bindings it is a handover's time.
+    `homes`: the home addresses to compare, None for all. With 100,000 bindings, comparing all would delay a handover.
     """
     if homes is None:
         homes = {*desired.tunnels, *installed.routes, *installed.accepted}
@@ -188,7 +185,7 @@ def plan(desired: Desired, installed: Installed, homes: Iterable[str] | None = N
 
 
 def without_endpoint(wanted: Wanted, endpoints: Mapping[str, object]) -> dict[str, str]:
-    """{home address: reason} of the tunnels whose home agent has no endpoint on this bridge."""
+    """Return {home address: reason} of the tunnels whose home agent has no endpoint on this bridge."""
     return {
         home_address: f"no tunnel endpoint for home agent {home_agent}: run hoaflow-router setup for it"
         for home_agent, desired in wanted.by_home_agent.items()
@@ -198,7 +195,7 @@ def without_endpoint(wanted: Wanted, endpoints: Mapping[str, object]) -> dict[st
 
 
 def _or_same(text: str) -> str:
-    """The RFC 5952 form, or the text itself where it is no address: then nothing is found by it."""
+    """Return the RFC 5952 form, or the text itself if it is no address or prefix."""
     try:
         return canonical_prefix(text)
     except ValueError:

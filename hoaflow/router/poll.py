@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long poll of the controller under way in a thread, so that whoever waits for it can wait for other things, too."""
-
-from __future__ import annotations
+"""Poll the controller in a thread, so that the agent can wait for its answer and for other events at once."""
 
 import os
 import threading
@@ -11,18 +9,19 @@ from hoaflow.router.plan import TunnelList
 
 
 class Poll:
-    """The question what is new since revision `after`. `descriptor` is readable as soon as it is answered."""
+    """A long poll for news since revision `after`. `descriptor` is readable as soon as it is answered."""
 
     def __init__(self, controller: Controller, after: int, wait: int) -> None:
         self.descriptor, self._writer = os.pipe()
         self._answer: TunnelList | None = None
         self._error: Exception | None = None
-        # A daemon: an agent that is told to end waits for no answer.
+        # A daemon thread, so that the agent can end without waiting for the answer.
         self._thread = threading.Thread(target=self._ask, args=(controller, after, wait), daemon=True, name="poll")
         self._thread.start()
 
     @property
     def answered(self) -> bool:
+        """Whether the answer, or an error, has come."""
         return not self._thread.is_alive()
 
     def answer(self) -> TunnelList:
@@ -37,7 +36,7 @@ class Poll:
     def _ask(self, controller: Controller, after: int, wait: int) -> None:
         try:
             self._answer = controller.tunnels(after, wait)
-        except Exception as error:  # handed to whoever waits, whatever it is
+        except Exception as error:  # raised by `answer`
             self._error = error
         finally:
             os.close(self._writer)

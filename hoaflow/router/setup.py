@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router setup` and `teardown`: make a tunnel endpoint, and leave nothing of it.
+"""Set up and tear down a tunnel endpoint (`hoaflow-router setup` and `teardown`).
 
-Both follow from the declaration (`hoaflow.router.declaration`). Setup looks at each thing and makes what is missing, so
-it may be run again at any time; it says what it did. If it fails it undoes what it did itself; if it is killed, the
-database's record, which it makes first, tells teardown what to remove.
+Both follow from the declaration (`hoaflow.router.declaration`). Setup makes what is missing and reports it, so it may
+be run again at any time. If it fails, it undoes what it made. If it is killed, the database's record, which it makes
+first, tells teardown what to remove.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +19,10 @@ from hoaflow.tunnel.declaration import Say, set_up, tear_down
 
 
 def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_sources: Sequence[str], say: Say) -> bool:
-    """Make the endpoint; False when all was there already.
+    """Make the endpoint; returns False if nothing was missing. Raises TunnelError after undoing what it made.
 
-    `icmp_sources`: the source addresses of the ICMPv6 and ICMP errors it sends, the router's own, one of a family;
-    of a family without: keep the present one, or take the first lasting global address of the router's kernel
-    namespace. Raises TunnelError after undoing what it did.
+    `icmp_sources`: addresses of the router that its ICMPv6 and ICMP errors come from, at most one of each family. For
+    the other family, the present one is kept, or the first permanent global address of the router's kernel is taken.
     """
     wanted = {links.family_of(address): address for address in icmp_sources}
     if len(wanted) < len(icmp_sources):
@@ -46,9 +43,9 @@ def _set_up(endpoint: Endpoint, ovsdb: Ovsdb, wanted: Mapping[int, str], say: Sa
 
 
 def teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
-    """Remove all that an endpoint consists of, its record last; False when nothing of it was there.
+    """Remove the endpoint, its record last; returns False if nothing of it was there.
 
-    Raises TunnelError: what could be removed has been, and it says what is left.
+    Raises TunnelError, which says what is left, after removing everything else.
     """
     with alone():
         return _teardown(record, bridge, ovsdb, say)
@@ -59,15 +56,15 @@ def _teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bo
     if owner not in (None, bridge):
         raise RouterError(f"port {record.port} belongs to bridge {owner}, not {bridge}: nothing removed")
     kernel = record.kernel_namespace or None
-    # What was in a kernel namespace that is gone went with it.
+    # If the kernel's namespace is gone, so is everything that was in it.
     there = kernel if kernel is None or namespace.exists(kernel) else None
-    # A former version has recorded no MTU; none of what is removed depends on it.
+    # Version 0.1 recorded no MTU; removal does not depend on it.
     endpoint = replace(Endpoint.of(bridge, record), kernel_namespace=there, mtu=record.mtu or MINIMUM_MTU)
     return tear_down(declaration(endpoint, userspace=False, ovsdb=ovsdb), say) > 0
 
 
 def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
-    """Refuse, before anything is touched, what could not work."""
+    """Refuse what cannot work before anything is changed. Raises RouterError."""
     tunnel_mtu(endpoint.mtu)
     if links.sysctl(endpoint.kernel_namespace, "all.forwarding") != "1":
         raise RouterError(
@@ -87,7 +84,7 @@ def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
 
 
 def _recorded(endpoint: Endpoint, bridge: Bridge) -> EndpointRecord | None:
-    """The endpoint as the database has it; None without, and where a former version has recorded it."""
+    """Return the endpoint's record; None if there is none, or an incomplete one by version 0.1."""
     return next((record for record in bridge.endpoints if record.port == endpoint.port and record.mtu), None)
 
 
@@ -99,6 +96,6 @@ def _same(recorded: namespace.Namespace, endpoint: Endpoint) -> bool:
 
 
 def _icmp_source(endpoint: Endpoint, family: int) -> str | None:
-    """The present address for a family's errors, else the first of the router's kernel; None without."""
+    """Return the present source of a family's errors, else the first address of the router's kernel, else None."""
     present = links.global_addresses(endpoint.namespace, "lo", family) if namespace.exists(endpoint.namespace) else []
     return next(iter(present or links.global_addresses(endpoint.kernel_namespace, family=family)), None)

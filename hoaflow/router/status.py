@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router status`: what is there of each tunnel endpoint, read from the kernel and from Open
-vSwitch.
-"""
-
-from __future__ import annotations
+"""Read the status of tunnel endpoints from the kernel and from Open vSwitch (`hoaflow-router status`)."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -24,10 +20,10 @@ from hoaflow.tunnel.seg6 import Seg6Routes
 
 @dataclass
 class EndpointStatus:
-    """One endpoint. `ofport`: OpenFlow port number. `accepted`, `dropped`: packets of the pair filter.
-    `carries_ipv4`: whether IPv4 home addresses, too, can be carried (the router's kernel forwarded IPv4 at setup).
+    """The status of one endpoint. Values that cannot be read are None, and `problems` says why.
 
-    What cannot be read because a part is missing is None, and `problems` says so.
+    `ofport`: its OpenFlow port number. `accepted`, `dropped`: packets by the pair filter. `carries_ipv4`: IPv4 home
+    addresses can be carried, as the router's kernel forwarded IPv4 at setup.
     """
 
     home_agent: str
@@ -45,22 +41,22 @@ class EndpointStatus:
 
 
 def status(bridge: str, ovsdb: Ovsdb) -> list[EndpointStatus]:
-    """The endpoints recorded on the bridge. Raises RouterError when there is no such bridge."""
+    """Return the status of all endpoints of a bridge. Raises RouterError if there is no such bridge."""
     found = ovsdb.bridge(bridge)
     return [_endpoint(record, found, ovsdb) for record in found.endpoints]
 
 
 def problems(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> list[str]:
-    """What of an endpoint is not as declared, each with what to do."""
+    """Return what of an endpoint is not as declared, each with what to do."""
     if not record.mtu:
         return ["the endpoint was set up by version 0.1: hoaflow-router run mends it, or run setup again"]
     return not_as_declared(lambda: declaration(Endpoint.of(bridge.name, record), bridge.userspace, ovsdb))
 
 
 def not_as_declared(declare: Callable[[], Sequence[Declared]]) -> list[str]:
-    """What is not as declared, each with what to do."""
+    """Return what is not as declared, each with what to do."""
     try:
-        with alone():  # the tables that nftables is asked about on the way are no one's but this comparison's
+        with alone():  # as the comparison makes temporary nftables tables
             found = compare(declare())
     except (TunnelError, OSError) as error:
         return [f"{error}: run setup again"]
@@ -88,7 +84,7 @@ def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointS
 
 
 def table(endpoints: Sequence[EndpointStatus]) -> str:
-    """The endpoints as a table for people."""
+    """Format the endpoints as a table."""
     headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "IPV4", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
     rows = [
         [
@@ -109,7 +105,7 @@ def table(endpoints: Sequence[EndpointStatus]) -> str:
 
 
 def as_json(bridge: str, dpid: str, endpoints: Sequence[EndpointStatus]) -> dict[str, object]:
-    """The endpoints as a JSON object."""
+    """Return the endpoints as a JSON object."""
     return {"bridge": bridge, "dpid": dpid, "endpoints": [asdict(endpoint) for endpoint in endpoints]}
 
 

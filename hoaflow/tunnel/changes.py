@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word that something in a network namespace has changed: links, addresses, settings, tc, routing, nftables.
+"""Notice that something in a network namespace has changed: links, addresses, settings, tc, routing, nftables.
 
-What has changed is not told: whoever hears of it compares everything that he declared (`hoaflow.tunnel.declaration`).
-Not all of it makes itself heard (proxy entries and most settings don't, and a full buffer loses words), so he does that
-every few seconds without a word, too.
+What has changed is not reported: on any change, everything declared is compared (`hoaflow.tunnel.declaration`). The
+kernel does not report all changes (none of proxy entries, few of settings), and a full buffer loses reports, so a
+comparison is also due every few seconds.
 
-Who changes much himself may leave that out. The kernel says which socket asked for a change, and gives a process's
-first socket of a kind the number of the process: `RouteSocket` and libnftables have it, as the listeners here do not.
-A change whose socket had another number is taken for somebody else's, which costs a comparison.
+A process that changes much can ignore its own changes. The kernel reports the port of the netlink socket that asked for
+a change, and the first socket of a kind in a process has the process's number as its port. `RouteSocket` and
+libnftables use such sockets, and the listeners here avoid that port. A change by any other socket counts as somebody
+else's, at the cost of one comparison.
 """
-
-from __future__ import annotations
 
 import enum
 import errno
@@ -20,8 +19,8 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterator
-from types import TracebackType
 
+from hoaflow.closing import Closing
 from hoaflow.linux import NETLINK_NETFILTER, NFNLGRP_NFTABLES
 from hoaflow.tunnel.namespace import Namespace, in_namespace
 
@@ -30,26 +29,26 @@ LINKS = (1, 4, 5, 9, 24, 25)
 # IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE
 ROUTING = (7, 8, 11, 19)
 LONGEST_DRAIN = 1.0
-"""Seconds: somebody may change things faster than they are read."""
+"""Seconds to read at most, as changes may come faster than they are read."""
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, number of the socket
 OTHER_NUMBER_BITS = 22  # numbers of sockets above those of processes
 
 
 class Of(enum.Flag):
-    """What a change is of: links with their addresses, settings and traffic control, routes with rules, nftables."""
+    """A kind of change: links with their addresses, settings and traffic control; routes and rules; nftables."""
 
     LINKS = enum.auto()
     ROUTING = enum.auto()
     RULESETS = enum.auto()
 
 
-class Changes:
-    """What the kernel tells of one namespace. A context manager."""
+class Changes(Closing):
+    """The changes that the kernel reports of one namespace. A context manager."""
 
     def __init__(
         self, namespace: Namespace = None, of: Of = Of.LINKS | Of.ROUTING | Of.RULESETS, own: bool = True
     ) -> None:
-        """Listen from now on. ``own``: also to what this process changes. Raises NamespaceError, OSError."""
+        """Start to listen, with `own` also to this process's changes. Raises NamespaceError and OSError."""
         groups = LINKS * (Of.LINKS in of) + ROUTING * (Of.ROUTING in of)
         rulesets = (NFNLGRP_NFTABLES,) * (Of.RULESETS in of)
 
@@ -59,21 +58,13 @@ class Changes:
 
         self._own = own
         self.sockets = in_namespace(namespace, listen)
-        """To be waited for; one that is readable has something to tell."""
-
-    def __enter__(self) -> Changes:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Readable when there are changes to `drain`."""
 
     def drain(self, own: Collection[int] = (), by_kernel: bool = True) -> bool:
         """Return whether something has changed since the last call.
 
-        `own`: numbers of sockets of whoever asks, whose changes do not count. `by_kernel`: whether those count that no
-        socket asked for, as the kernel made them by itself or doesn't say for whom (many of links).
+        `own`: the ports of the caller's netlink sockets, whose changes do not count. `by_kernel`: whether changes count
+        that the kernel attributes to no socket: those that it made itself, and many of links.
         """
         silent = {*own} | ({0} if not by_kernel else set()) | ({os.getpid()} if not self._own else set())
         changed, deadline = False, time.monotonic() + LONGEST_DRAIN
@@ -83,12 +74,12 @@ class Changes:
                     changed = changed or any(number not in silent for number in _numbers(heard))
             except BlockingIOError:
                 pass
-            except OSError:  # ENOBUFS: words were lost, which says the same
+            except OSError:  # ENOBUFS: changes were lost, so there were some
                 changed = True
         return changed
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         for each in self.sockets:
             each.close()
 
@@ -108,7 +99,7 @@ def _listen(family: int, groups: tuple[int, ...]) -> socket.socket:
 
 
 def _numbers(heard: bytes) -> Iterator[int]:
-    """Yield the number of the socket that asked for each of these changes."""
+    """Yield for each change the port of the socket that asked for it."""
     start = 0
     while start + HEADER.size <= len(heard):
         length, _, _, _, number = HEADER.unpack_from(heard, start)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ICMPv6 errors for tunnel packets, and what they mean to whoever sent the packet inside (RFC 2473 §8): pure, no I/O.
+"""Translate ICMPv6 errors about tunnel packets for the sender of the packet inside (RFC 2473 §8). Pure, no I/O.
 
-An error for a tunnel packet goes to its outer source, the home agent's address. The correspondent node, which alone
-can send smaller packets, hears of it only if the error is told again, about the packet inside.
+An error about a tunnel packet goes to its outer source, the home agent's address. Only the correspondent node can send
+smaller packets, and it learns of the error only from another one, about the packet inside.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import struct
@@ -25,8 +23,10 @@ ICMP_PAYLOAD = 548  # octets of the packet in an ICMP error: 576 for all of it (
 
 
 class TunnelPacketError(NamedTuple):
-    """An ICMPv6 error for a tunnel packet. `room`: what the link's MTU leaves for the packet inside, in octets; 0 where
-    the error is not Packet Too Big. `inner`: the packet inside, of which the error need not hold the end.
+    """An ICMPv6 error about a tunnel packet.
+
+    `kind`: the ICMPv6 type. `room`: octets that the link's MTU leaves for the packet inside, 0 unless the error is
+    Packet Too Big. `inner`: the packet inside, possibly truncated.
     """
 
     kind: int
@@ -39,7 +39,10 @@ class TunnelPacketError(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An ICMPv6 or (`ipv4`) ICMP message for the sender of the packet inside; the ICMPv6 checksum is still 0."""
+    """An ICMPv6 message, or ICMP if `ipv4`, for the sender of the packet inside.
+
+    The kernel fills in the checksum of ICMPv6.
+    """
 
     destination: str
     message: bytes
@@ -47,7 +50,7 @@ class Answer(NamedTuple):
 
 
 def parse(message: bytes) -> TunnelPacketError | None:
-    """Read an ICMPv6 message; None unless it is an error for a tunnel packet (RFC 2473) whose inner header it holds."""
+    """Parse an ICMPv6 message; None unless it is an error about a tunnel packet and holds the whole inner header."""
     if len(message) < 8 + IPV6_HEADER or message[0] not in ERRORS:
         return None
     outer = message[8:]
@@ -66,10 +69,10 @@ def parse(message: bytes) -> TunnelPacketError | None:
 
 
 def answer(error: TunnelPacketError) -> Answer | None:
-    """Tell the error again, about the packet inside; None where nobody may or need be told.
+    """Return the error about the packet inside, or None if its sender must not or need not be told.
 
-    Packet Too Big keeps its meaning. All else comes from within the tunnel, where the sender has no part: for the
-    sender the address is unreachable (RFC 2473 §8.1).
+    Packet Too Big keeps its meaning. All other errors concern the tunnel, not the sender, for whom the address is
+    unreachable (RFC 2473 §8.1).
     """
     if not _may_be_told(error):
         return None
@@ -79,8 +82,8 @@ def answer(error: TunnelPacketError) -> Answer | None:
 def cannot_shrink(error: TunnelPacketError) -> bool:
     """Tell whether the packet does not fit and its sender cannot be asked for smaller ones.
 
-    Of IPv6 nobody need send less than 1280 octets at once, and without the flag DF IPv4's senders leave it to the
-    network. Only fragments of the tunnel packet would get through (RFC 2473 §7).
+    IPv6 nodes may always send packets of 1280 octets, and IPv4 packets without DF are for the network to fragment. Such
+    packets get through only in fragments of the tunnel packet (RFC 2473 §7).
     """
     if error.kind != TOO_BIG:
         return False
@@ -90,7 +93,7 @@ def cannot_shrink(error: TunnelPacketError) -> bool:
 
 
 def _payload(outer: bytes) -> tuple[int, int]:
-    """The tunnel packet's payload protocol and where the payload begins; 0 where that cannot be told."""
+    """Return the tunnel packet's payload protocol (0 if unknown) and the payload's offset."""
     header, offset = outer[6], IPV6_HEADER
     while header == DESTINATION_OPTIONS and offset + 2 <= len(outer):  # the tunnel encapsulation limit
         header, offset = outer[offset], offset + 8 * (outer[offset + 1] + 1)
@@ -102,7 +105,10 @@ def _payload(outer: bytes) -> tuple[int, int]:
 
 
 def _may_be_told(error: TunnelPacketError) -> bool:
-    """RFC 4443 §2.4 (e), RFC 1122 §3.2.2: no error about an error, nor to what is not one node's address."""
+    """Tell whether a node may be sent an error about this packet (RFC 4443 §2.4 (e), RFC 1122 §3.2.2).
+
+    Not if the packet is an error itself, or its source is not a single node.
+    """
     source = ipaddress.ip_address(error.inner_source)
     if source.is_multicast or source.is_unspecified or source.is_loopback or source.is_link_local:
         return False

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links, addresses, routes, rules and settings of a network namespace: each made if it is not there.
+"""Change links, addresses, neighbours and settings of a network namespace.
 
-Every function says whether it changed something. Namespaces are given by name, path or None (the current
-one).
+A namespace is a name, a path, or None for the current one. All functions raise NamespaceError and LinkError.
 """
-
-from __future__ import annotations
 
 import errno
 import os
@@ -36,16 +33,16 @@ OFFLOADS = (
 
 
 class LinkError(TunnelError):
-    """The kernel refused it, or an interface or setting is missing."""
+    """The kernel refused a change, or an interface or a setting is missing."""
 
 
 class MissingInterface(LinkError):
-    """An interface that something belongs to is not there."""
+    """An interface that something belongs to does not exist."""
 
 
 @contextmanager
 def netlink(namespace: Namespace) -> Iterator[IPRoute]:
-    """A route netlink socket in the namespace; what the kernel refuses there becomes a LinkError."""
+    """Open a route netlink socket in the namespace; within, the kernel's refusals become LinkErrors."""
     try:
         with IPRoute(fileno=netlink_descriptor(namespace, socket.NETLINK_ROUTE)) as ipr:
             yield ipr
@@ -55,7 +52,7 @@ def netlink(namespace: Namespace) -> Iterator[IPRoute]:
 
 
 def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
-    """{index, mac, mtu, up} of an interface, None when it is not there."""
+    """Return `{index, mac, mtu, up}` of an interface, or None if it does not exist."""
     with netlink(namespace) as ipr:
         index = _index(ipr, name)
         if index is None:
@@ -72,14 +69,14 @@ def link(namespace: Namespace, name: str) -> dict[str, Any] | None:
 def add_veth(
     namespace: Namespace, name: str, peer_namespace: Namespace, peer: str, mtu: int, mac: str, peer_mac: str
 ) -> None:
-    """A veth pair across two namespaces, both ends down."""
+    """Add a veth pair across two namespaces, both ends down."""
     with netlink(namespace) as ipr, open(namespace_path(peer_namespace), "rb") as other:
         attributes: dict[str, Any] = {"ifname": peer, "net_ns_fd": other.fileno(), "mtu": mtu, "address": peer_mac}
         ipr.link("add", ifname=name, kind="veth", mtu=mtu, address=mac, peer=attributes)
 
 
 def remove_link(namespace: Namespace, name: str) -> bool:
-    """Remove an interface, with its peer if it is a veth."""
+    """Remove an interface, and its peer if it is a veth; returns whether it was there."""
     with netlink(namespace) as ipr:
         index = _index(ipr, name)
         if index is None:
@@ -89,7 +86,7 @@ def remove_link(namespace: Namespace, name: str) -> bool:
 
 
 def remove_veths(namespace: Namespace) -> bool:
-    """Remove all veth pairs that have an end in the namespace, whatever their names are now."""
+    """Remove all veth pairs with an end in the namespace, even renamed ones; returns whether there were any."""
     with netlink(namespace) as ipr:
         kinds = {each["index"]: each.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") for each in ipr.get_links()}
         ends = [index for index, kind in kinds.items() if kind == "veth"]
@@ -106,7 +103,10 @@ def change(namespace: Namespace, name: str, **attributes: Any) -> None:
 
 
 def add_address(namespace: Namespace, name: str, address: str, length: int, no_source: bool = False) -> bool:
-    """Add an address, usable at once (no duplicate address detection). `no_source`: of link scope, or deprecated."""
+    """Add an address without duplicate address detection; returns False if it was there.
+
+    `no_source`: make it one that is chosen as a source last: of link scope (IPv4) or deprecated (IPv6).
+    """
     with netlink(namespace) as ipr:
         index, family = _need(ipr, name), family_of(address)
         if address in _addresses(ipr, index, family):
@@ -119,7 +119,7 @@ def add_address(namespace: Namespace, name: str, address: str, length: int, no_s
 
 
 def remove_address(namespace: Namespace, name: str, address: str, length: int | None = None) -> None:
-    """Remove an address, whatever its length if none is given; one that is not there is fine."""
+    """Remove an address, of any prefix length if none is given; one that is not there is fine."""
     family = family_of(address)
     with netlink(namespace) as ipr:
         index = _need(ipr, name)
@@ -130,21 +130,21 @@ def remove_address(namespace: Namespace, name: str, address: str, length: int | 
 
 
 def global_addresses(namespace: Namespace, name: str | None = None, family: int = AF_INET6) -> list[str]:
-    """A family's lasting addresses of global scope, those of lo first, then by interface."""
+    """Return the permanent addresses of global scope of a family, those of lo first, then by interface."""
     with netlink(namespace) as ipr:
         index = None if name is None else _need(ipr, name)
         return _addresses(ipr, index, family, lasting_global=True)
 
 
 def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> None:
-    """A neighbour's link-layer address, fixed."""
+    """Fix a neighbour's link-layer address."""
     with netlink(namespace) as ipr:
         index = _need(ipr, dev)
         ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=NUD_PERMANENT)
 
 
 def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
-    """Forget a neighbour; one that is not there is fine."""
+    """Remove a neighbour entry; one that is not there is fine."""
     with netlink(namespace) as ipr:
         try:
             ipr.neigh("del", family=AF_INET6, ifindex=_need(ipr, dev), dst=address)
@@ -154,12 +154,12 @@ def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
 
 
 def sysctl(namespace: Namespace, key: str, protocol: str = "ipv6") -> str:
-    """The value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises LinkError where the kernel has no IPv6."""
+    """Return the value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises LinkError where the kernel has no IPv6."""
     return in_namespace(namespace, lambda: _sysctl_path(key, protocol).read_text().strip())
 
 
 def set_sysctl(namespace: Namespace, key: str, value: str, protocol: str = "ipv6") -> bool:
-    """Set net.PROTOCOL.conf.KEY."""
+    """Set net.PROTOCOL.conf.KEY; returns False if it had the value."""
     if sysctl(namespace, key, protocol) == value:
         return False
     in_namespace(namespace, lambda: _sysctl_path(key, protocol).write_text(value))
@@ -167,12 +167,12 @@ def set_sysctl(namespace: Namespace, key: str, value: str, protocol: str = "ipv6
 
 
 def family_of(address: str) -> int:
-    """The family of an address or prefix in text form."""
+    """Return the address family of an address or prefix in text form."""
     return AF_INET6 if ":" in address else AF_INET
 
 
 def offloads_on(namespace: Namespace, name: str) -> bool:
-    """Tell whether an interface has any checksum or segmentation offload on. Raises LinkError."""
+    """Tell whether any checksum or segmentation offload of an interface is on."""
 
     def look() -> bool:
         with _ethtool(name) as ethtool:
@@ -183,7 +183,7 @@ def offloads_on(namespace: Namespace, name: str) -> bool:
 
 
 def offloads_off(namespace: Namespace, name: str) -> bool:
-    """Turn checksum and segmentation offloads of an interface off; return whether any was on. Raises LinkError."""
+    """Turn checksum and segmentation offloads of an interface off; returns whether any was on."""
 
     def turn_off() -> bool:
         with _ethtool(name) as ethtool:
@@ -210,7 +210,7 @@ def _ethtool(name: str) -> Iterator[IoctlEthtool]:
 
 
 def setting_path(key: str, protocol: str) -> Path:
-    """The file of net.PROTOCOL.conf.KEY; it may not be there."""
+    """Return the file of net.PROTOCOL.conf.KEY, which need not exist."""
     return Path("/proc/sys/net", protocol, "conf", *key.rsplit(".", 1))
 
 

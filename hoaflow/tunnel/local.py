@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An address that is local to the host and the end of a tunnel at once.
+"""Decapsulate tunnel packets for an address that is local to the host.
 
-The kernel looks into table `local` before any other, so an End.DT6 route for one of its own addresses is
-never reached. With the rule for `local` moved behind a rule that takes only IPv6-in-IPv6 (protocol 41) for
-that address, tunnel packets are decapsulated while ICMPv6, neighbour discovery and sockets go on as ever.
-Needs Linux >= 4.17.
+The kernel looks up table `local` first, so an End.DT6 route for one of its own addresses is never reached. A rule for
+IPv6-in-IPv6 (protocol 41) to that address, before the rule for `local`, has tunnel packets decapsulated; ICMPv6,
+neighbour discovery and sockets are not affected. Needs Linux >= 4.17.
 """
-
-from __future__ import annotations
 
 import errno
 import socket
@@ -32,13 +29,11 @@ def decapsulate_local(
     lookup_table: int = MAIN_TABLE,
     table: int = DECAPSULATION_TABLE,
 ) -> None:
-    """Decapsulate IPv6-in-IPv6 packets for `address`, a local address, and route the inner ones by
-    `lookup_table`.
+    """Decapsulate IPv6-in-IPv6 packets for `address`, a local address, and route the inner ones by `lookup_table`.
 
-    `lookup_table`: 254 to forward them (a home agent), 255 to take those for local addresses in (a mobile
-    node). `table` holds the End.DT6 routes of all such addresses. Idempotent. Raises NamespaceError,
-    Seg6Error. The rule for `local` goes from preference 0 to 10 for good, in between nothing is lost (added
-    before deleted).
+    `lookup_table`: 254 to forward them (home agent), 255 to deliver those for local addresses (mobile node). `table`
+    holds the End.DT6 routes of all such addresses. Moves the rule for `local` from preference 0 to 10; it is added
+    there before it is deleted here, so no packet is lost. Idempotent. Raises NamespaceError and Seg6Error.
     """
     with Seg6Routes(namespace) as routes:
         routes.decapsulate(address, dev, lookup_table, table)
@@ -49,7 +44,7 @@ def decapsulate_local(
 
 
 def stop_decapsulating_local(namespace: Namespace, address: str, table: int = DECAPSULATION_TABLE) -> None:
-    """Undo `decapsulate_local` for one address; with the last one the `local` rule goes back to 0."""
+    """Undo `decapsulate_local` for one address; with the last one, the rule for `local` returns to preference 0."""
     with IPRoute(fileno=netlink_descriptor(namespace, socket.NETLINK_ROUTE)) as ipr:
         _rule(ipr, "del", **_tunnel_rule(address, table))
         left = [rule for rule in ipr.get_rules(family=AF_INET6) if _preference(rule) == TUNNEL_RULE_PREFERENCE]

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nftables as the kernel tells it, by nfnetlink: what a table says, its sets' elements, its counters.
+"""Read nftables tables, sets and counters from the kernel, and change sets' elements, by nfnetlink.
 
-Not by libnftables, which reads all elements of all sets of a namespace for whatever it is asked: with 20,000 bindings
-that takes 0.2 s of the processor's time, in which it does nothing else. Formats: linux/netfilter/nf_tables.h.
+libnftables reads all elements of all sets of a namespace for any question: with 20,000 bindings that blocks for 0.2 s.
+Formats: linux/netfilter/nf_tables.h.
 """
-
-from __future__ import annotations
 
 import errno
 import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import NamedTuple
 
+from hoaflow.closing import Closing
 from hoaflow.linux import (
     NETLINK_NETFILTER,
     NLM_F_ACK,
@@ -48,16 +46,16 @@ GENERATION_ID = 1
 DORMANT, OWNER = 0x1, 0x2  # flags of a table
 ANONYMOUS = 0x1  # a set without a name of its own
 ELEMENTS_A_MESSAGE = 500
-"""An attribute has at most 65,535 octets."""
+"""How many fit into one attribute, of at most 65,535 octets."""
 SEND_BYTES, SO_SNDBUFFORCE = 1 << 26, 32
 READINGS = 5
-"""How often a table is read anew that was changed while it was read."""
+"""How often a table is read at most, if it changes while it is read."""
 
 Facts = tuple[object, ...]
 
 
 class Contents(NamedTuple):
-    """What a table says, comparable: without handles and counts, and without its name."""
+    """What a table says in comparable form: without handles, counts and its name."""
 
     flags: int
     chains: tuple[Facts, ...]
@@ -66,20 +64,20 @@ class Contents(NamedTuple):
 
 
 class Element(NamedTuple):
-    """An element of a set: its key, and for a range the key of its end."""
+    """An element of a set: its key, and for a range the key of the end."""
 
     key: bytes
     end: bytes = b""
 
 
 class Count(NamedTuple):
-    """What a named counter has counted."""
+    """The value of a named counter."""
 
     packets: int
     bytes: int
 
 
-class NftSocket:
+class NftSocket(Closing):
     """An nfnetlink socket inside a namespace. A context manager. Not thread safe. Raises OSError, NftError."""
 
     def __init__(self, namespace: Namespace = None) -> None:
@@ -93,24 +91,17 @@ class NftSocket:
         self._sequence = 0
         self._place = f" in namespace {namespace}" if namespace else ""
 
-    def __enter__(self) -> NftSocket:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     @property
     def port(self) -> int:
-        """Its netlink port, which what the kernel tells of its changes carries."""
+        """The socket's netlink port, with which the kernel reports its changes."""
         return int(self._socket.getsockname()[0])
 
     def tables(self) -> set[tuple[str, str]]:
-        """(family, name) of every table in the namespace."""
+        """Return (family, name) of every table in the namespace."""
         names = {number: name for name, number in FAMILIES.items()}
         return {
             (names.get(payload[0], str(payload[0])), _text(_facts(payload)[TABLE_NAME]))
@@ -118,7 +109,7 @@ class NftSocket:
         }
 
     def table(self, family: str, name: str, terse: bool) -> Contents | None:
-        """What a table says, None when it is not there; `terse`: without the elements of its named sets."""
+        """Return what a table says, or None if it does not exist; `terse`: without the elements of its named sets."""
         number, generation = FAMILIES[family], self._generation()
         for _ in range(READINGS):
             found = self._table(number, name, terse)
@@ -128,12 +119,12 @@ class NftSocket:
         return found
 
     def elements(self, family: str, table: str, name: str) -> list[bytes]:
-        """The elements of a set, read at one go and to be parsed by `parsed`; none where there is no such set."""
+        """Return the messages with the elements of a set, for `parsed`; none if there is no such set."""
         body = attribute(ELEMENTS_TABLE, _bytes(table)) + attribute(ELEMENTS_SET, _bytes(name))
         return self._list(GET_ELEMENTS, FAMILIES[family], body)
 
     def counters(self, family: str, table: str) -> dict[str, Count]:
-        """The named counters of a table."""
+        """Return the named counters of a table."""
         found = {}
         for payload in self._list(GET_OBJECT, FAMILIES[family], attribute(1, _bytes(table))):
             facts = _facts(payload)
@@ -145,9 +136,10 @@ class NftSocket:
     def change_elements(
         self, family: str, table: str, changes: Iterable[tuple[str, Sequence[Element], Sequence[Element] | None]]
     ) -> None:
-        """(set, added, removed) for several sets in one transaction; what is in both is there afterwards.
+        """Change elements of several sets, each as (set, added, removed), in one transaction.
 
-        What is there already may be added, what isn't may be removed. `removed` None: all that is there.
+        An element that is both removed and added is there afterwards. Adding one that is there and removing one that is
+        not are fine. `removed` None removes all that are there.
         """
         messages: list[tuple[int, bytes]] = []
         for name, added, removed in changes:
@@ -254,7 +246,7 @@ class NftSocket:
 
 
 def parsed(payload: bytes) -> Iterator[Element]:
-    """The elements of one of the messages that `elements` returned."""
+    """Yield the elements of a message that `elements` returned."""
     for raw in _members(payload):
         facts = dict(attributes(raw))
         yield Element(
@@ -280,7 +272,7 @@ def _parts(elements: Sequence[Element]) -> Iterator[bytes]:
 
 
 def _expression(data: bytes, anonymous: dict[str, Facts]) -> Facts:
-    """What a rule's expression says: not what it has counted, and what is in a set that has no name of its own."""
+    """Return what a rule's expression says, without counts, and with the members of an anonymous set."""
     facts = dict(attributes(data))
     name, says = _text(facts[EXPRESSION_NAME]), facts.get(EXPRESSION_DATA, b"")
     if name == "counter":

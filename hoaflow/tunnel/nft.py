@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nftables rulesets loaded inside a network namespace, through libnftables: what nft(8) itself is made of.
+"""Load nftables rulesets inside a network namespace with libnftables, the library of nft(8).
 
-What is there is read by `hoaflow.tunnel.nfnetlink`.
+`hoaflow.tunnel.nfnetlink` reads what is there.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from hoaflow.tunnel.namespace import Namespace, in_namespace
 from hoaflow.tunnel.nfnetlink import DORMANT, OWNER, Contents, NftSocket
 from hoaflow.tunnel.rtnetlink import interface_index
 
-# Contexts share what libnftables keeps of interfaces and the like: one thread at a time.
+# libnftables shares caches among its contexts: one thread at a time.
 _lock = threading.Lock()
 _meaning_lock = threading.Lock()
 
@@ -64,7 +64,7 @@ def load(namespace: Namespace, ruleset: str) -> None:
 
 @contextlib.contextmanager
 def _loaded(namespace: Namespace, ruleset: str) -> Iterator[None]:
-    """Apply a ruleset; tables with the flag `owner` stay as long as this context."""
+    """Apply a ruleset for the duration of this context: at its end, tables with the flag `owner` go."""
     library = _library()
     context = None
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An nftables table that is wholly ours, declared in nft's own language: made, compared as a whole, and removed."""
-
-from __future__ import annotations
+"""Make, compare and remove an nftables table as a whole, as declared in nft's own language."""
 
 from typing import NamedTuple
 
@@ -11,10 +9,10 @@ from hoaflow.tunnel.namespace import Namespace
 
 
 class Table(NamedTuple):
-    """A table. Nothing in it but what `text` says; calls are idempotent and raise NftError.
+    """A table that says exactly what `text` says. Calls are idempotent and raise NftError.
 
-    `text`: a ruleset that makes the table where there is none. `what` names it for operators. `terse`: the elements of
-    its sets are not part of the declaration; `text` may then be loaded into the table that is there, which keeps them.
+    `text`: a ruleset that makes the table where there is none. `what`: its name for operators. `terse`: the elements of
+    its sets are not declared, and loading `text` into the existing table keeps them.
     """
 
     family: str
@@ -27,7 +25,7 @@ class Table(NamedTuple):
         return self.what or f"nftables table {self.family} {self.name}"
 
     def put(self, namespace: Namespace) -> bool:
-        """Make the table what it is to be; False if it is so already."""
+        """Make the table as declared; returns False if it was."""
         if self.is_there(namespace):
             return False
         if self.terse:
@@ -36,30 +34,30 @@ class Table(NamedTuple):
                 if self.is_there(namespace):
                     return True
             except nft.NftError:
-                pass  # it does not fit into what is there
+                pass  # the existing table contradicts it
         nft.load(namespace, f"{self._deletion}{self.text}")
         return True
 
     def remove(self, namespace: Namespace) -> bool:
-        """Remove the table; False if there is none."""
+        """Remove the table; returns False if there was none."""
         if (self.family, self.name) not in nft.tables(namespace):
             return False
         nft.load(namespace, self._deletion)
         return True
 
     def is_there(self, namespace: Namespace) -> bool:
-        """Whether the table is there and says what it is to say, no more and no less."""
+        """Tell whether the table exists and is exactly as declared."""
         with Look() as look:
             return self.difference(namespace, look) is None
 
     def difference(self, namespace: Namespace, look: Look) -> str | None:
-        """Say how the table that is there differs, in one word or two; None when it doesn't."""
+        """Return how the existing table differs ("missing", "not as declared"), or None."""
         found = look.nft_table(namespace, self.family, self.name, self.terse)
         if found is None:
             return "missing"
         try:
             wanted = nft.meaning(namespace, self.family, self.name, self.text, self.terse)
-        except nft.NftError:  # an interface that it names is missing, too: so it is not as declared either
+        except nft.NftError:  # an interface that it names is missing
             return "not as declared"
         return None if found == wanted else "not as declared"
 

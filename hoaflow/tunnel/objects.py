@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of objects for a `hoaflow.tunnel.declaration`: namespaces, links, addresses, neighbours, settings, nft.
+"""Objects of a declaration: namespaces, links, addresses, neighbours, settings, nftables tables.
 
-Each states one fact, so what is different is said precisely. `hoaflow.tunnel.routing` has routes and rules.
+Each states one fact, so that a difference can be named precisely. `hoaflow.tunnel.routing` has routes and rules.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -22,13 +20,13 @@ TENTATIVE_OR_DUPLICATE = 0x40 | 0x08
 
 
 def place(namespace: Namespace) -> str:
-    """Return a namespace for messages."""
+    """Return " in NAMESPACE" for messages, or nothing for the current one."""
     return f" in {namespace}" if namespace else ""
 
 
 @dataclass(frozen=True)
 class NamedNamespace:
-    """A network namespace of a name, as `ip netns` has them. All that is in it goes with it."""
+    """A named network namespace (`ip netns`). Everything in it goes with it."""
 
     name: str
 
@@ -45,8 +43,7 @@ class NamedNamespace:
     def remove(self) -> bool:
         if not exists(self.name):
             return False
-        # At once, and by what they are: the kernel removes a namespace's links later, when it finds the time, and
-        # somebody may have renamed them.
+        # The kernel would remove the links some time later. By kind, as somebody may have renamed them.
         links.remove_veths(self.name)
         netns.remove(self.name)
         return True
@@ -54,7 +51,10 @@ class NamedNamespace:
 
 @dataclass(frozen=True)
 class Veth:
-    """A veth pair, each end of which leads to the other. MAC addresses are given at creation: policies keep them."""
+    """A veth pair whose ends lead to each other.
+
+    MAC addresses are given at creation: link policies (systemd.link(5)) change only those that the kernel chose.
+    """
 
     namespace: Namespace
     name: str
@@ -84,7 +84,7 @@ class Veth:
         links.add_veth(self.namespace, self.name, self.peer_namespace, self.peer, self.mtu, self.mac, self.peer_mac)
 
     def remove(self) -> bool:
-        # Whichever end is there takes the other along, wherever that has been moved or renamed to.
+        # Removing either end removes the other, even if it was moved or renamed.
         ends = ((self.peer_namespace, self.peer), (self.namespace, self.name))
         removed = [links.remove_link(*end) for end in ends if end[0] is None or exists(end[0])]
         return any(removed)
@@ -109,7 +109,7 @@ class Mac:
         links.change(self.namespace, self.name, address=self.mac)
 
     def remove(self) -> None:
-        """It goes with the interface."""
+        """Do nothing: it goes with the interface."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class Mtu:
         links.change(self.namespace, self.name, mtu=self.mtu)
 
     def remove(self) -> None:
-        """It goes with the interface."""
+        """Do nothing: it goes with the interface."""
 
 
 @dataclass(frozen=True)
 class Free:
-    """An interface that no bridge, bond or VRF has taken: its packets would be theirs."""
+    """An interface without a master: a bridge, bond or VRF would take its packets."""
 
     namespace: Namespace
     name: str
@@ -151,7 +151,7 @@ class Free:
         links.change(self.namespace, self.name, master=0)
 
     def remove(self) -> None:
-        """It goes with the interface."""
+        """Do nothing: it goes with the interface."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,10 @@ class Up:
 
 @dataclass(frozen=True)
 class IpAddress:
-    """An address on an interface, usable at once. `no_source`: never chosen as a source where there is another one, as
-    it is of link scope (IPv4) or deprecated (IPv6; RFC 6724, rule 3).
+    """An address on an interface, usable at once.
+
+    `no_source`: it is chosen as a source only if there is no other one, as it is of link scope (IPv4) or deprecated
+    (IPv6; RFC 6724, rule 3).
     """
 
     namespace: Namespace
@@ -212,7 +214,7 @@ class IpAddress:
 
 @dataclass(frozen=True)
 class OnlyAddresses:
-    """An interface of a namespace of our own that has no other addresses of global scope than these."""
+    """An interface, in a namespace of our own, with no other addresses of global scope than these."""
 
     namespace: Namespace
     name: str
@@ -237,12 +239,12 @@ class OnlyAddresses:
                     links.remove_address(self.namespace, self.name, address)
 
     def remove(self) -> None:
-        """Nothing of it is there."""
+        """Do nothing: there is nothing to remove."""
 
 
 @dataclass(frozen=True)
 class FixedNeighbour:
-    """A neighbour's MAC address that nobody has to ask for, and no answer can change."""
+    """A permanent neighbour entry: no solicitation is needed, and no advertisement changes it."""
 
     namespace: Namespace
     dev: str
@@ -292,12 +294,12 @@ class Setting:
         links.set_sysctl(self.namespace, self.key, self.value, self.protocol)
 
     def remove(self) -> None:
-        """It goes with the namespace, or with the interface."""
+        """Do nothing: it goes with the namespace, or with the interface."""
 
 
 @dataclass(frozen=True)
 class HostSetting(Setting):
-    """A setting that is the operator's to make: compared, but never changed. `consequence`: what is lost without it."""
+    """A setting that only the operator may change: compared, not mended. `consequence`: what is lost without it."""
 
     consequence: str = ""
 
@@ -316,7 +318,7 @@ class HostSetting(Setting):
 
 @dataclass(frozen=True)
 class NftTable:
-    """An nftables table (`hoaflow.tunnel.nft_table`) that says exactly what it is to say."""
+    """An nftables table that says exactly what is declared (`hoaflow.tunnel.nft_table`)."""
 
     namespace: Namespace
     table: Table
@@ -337,7 +339,7 @@ class NftTable:
 
 @dataclass(frozen=True)
 class OnlyTables:
-    """A namespace of our own that has no other nftables tables than these (family, name): they could drop packets."""
+    """A namespace of our own with no other nftables tables than these (family, name), as others could drop packets."""
 
     namespace: Namespace
     tables: frozenset[tuple[str, str]]
@@ -354,4 +356,4 @@ class OnlyTables:
             nft.load(self.namespace, f"delete table {family} {table}\n")
 
     def remove(self) -> None:
-        """Nothing of it is there."""
+        """Do nothing: there is nothing to remove."""

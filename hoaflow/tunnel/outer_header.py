@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outer header's hop limit and traffic class (RFC 2473 §6.3, §6.4), where seg6 encapsulation leaves them wrong.
+"""Correct the outer header's hop limit and traffic class (RFC 2473 §6.3, §6.4) after seg6 encapsulation.
 
-It copies the inner hop limit of IPv6 to the outer header: a packet sent with a short one would die inside the
-tunnel, unseen by its sender, because Time Exceeded then goes to the outer source. And around IPv4 it sets the
-traffic class to 0: the packet would lose its priority and its ECN capability (RFC 6040) in the tunnel. nftables
-writes the tunnel's own hop limit, and the type of service of IPv4.
+seg6 copies the inner hop limit of IPv6. A packet with a low one would end inside the tunnel without its sender knowing,
+as Time Exceeded goes to the outer source. Around IPv4, seg6 sets the traffic class to 0, and the packet would lose its
+priority and ECN capability (RFC 6040). So nftables sets the tunnel's own hop limit, and IPv4's type of service.
 """
-
-from __future__ import annotations
 
 from hoaflow.addresses import canonical_address
 from hoaflow.tunnel import nft
@@ -17,8 +14,8 @@ from hoaflow.tunnel.nft_table import Table
 FAMILY, TABLE = "ip6", "hoaflow_outer_header"
 HOP_LIMIT = 64
 
-# The first two octets of an IPv6 header hold version, traffic class and the flow label's first four bits. seg6 sets no
-# flow label around IPv4. The map tells them from the inner type of service; 0 is right already.
+# The first two octets of an IPv6 header hold version, traffic class and four bits of the flow label, which seg6 leaves
+# 0 around IPv4. The map gives them by the inner type of service; 0 needs no change.
 FIRST_OCTETS = ", ".join(f"{service} : {0x6000 | service << 4}" for service in range(1, 256))
 RULESET = """
 table ip6 hoaflow_outer_header {{ }}
@@ -38,7 +35,7 @@ table ip6 hoaflow_outer_header {{
 
 
 def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIMIT) -> None:
-    """Send tunnel packets with outer source `source` out with this hop limit and their payload's traffic class.
+    """Give tunnel packets from `source` this hop limit and their payload's traffic class.
 
     Idempotent. Raises NftError.
     """
@@ -46,21 +43,21 @@ def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIM
 
 
 def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
-    """The table and its rules, in nft's language. Raises ValueError for a bad address."""
+    """Return the table and its rules in nft's language. Raises ValueError for a bad address."""
     source = canonical_address(source)
     return RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS)
 
 
 def table(source: str) -> Table:
-    """The table for a declaration. Raises ValueError for a bad address."""
+    """Return the table for a declaration. Raises ValueError for a bad address."""
     return Table(FAMILY, TABLE, ruleset(source), "the outer header's filter")
 
 
 def clear(namespace: Namespace) -> None:
-    """Leave outer headers as seg6 writes them. Fine when they were. Raises NftError."""
+    """Remove the rules, if they are there. Raises NftError."""
     nft.load(namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
 
 
 def is_set(namespace: Namespace) -> bool:
-    """Whether the namespace has the rules."""
+    """Tell whether the namespace has the rules."""
     return (FAMILY, TABLE) in nft.tables(namespace)

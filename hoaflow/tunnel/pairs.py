@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check against spoofing on a tunnel's way back: only known pairs of outer and inner source are accepted.
+"""Check tunnel packets from mobile nodes against spoofing: only known pairs of outer and inner source are accepted.
 
-A mobile node's tunnel packet carries its care-of address as outer and its home address as inner source (RFC
-6275 §11.3.1, §10.4.5). nftables compares the pair with the bindings before the kernel decapsulates; all
-else is dropped and counted.
+A mobile node's tunnel packet has its care-of address as outer and its home address as inner source (RFC 6275 §11.3.1,
+§10.4.5). nftables compares the pair with the bindings before the kernel decapsulates; all other packets are dropped and
+counted.
 """
-
-from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +23,9 @@ OUTER = 16  # octets of an outer source, before the inner one in an element's ke
 
 
 class Payload(NamedTuple):
-    """What a tunnel packet carries (RFC 2473 §5.1): its next header, its address length in bits, and where its source
-    address stands, in bits from its beginning.
+    """A tunnel packet's payload protocol (RFC 2473 §5.1).
+
+    `next_header`: its number. `bits`: the length of its addresses. `source`: the offset of its source address in bits.
     """
 
     next_header: int
@@ -35,25 +34,25 @@ class Payload(NamedTuple):
 
     @property
     def pairs(self) -> str:
-        """The set of pairs whose inner source is one address."""
+        """The name of the set of pairs whose inner source is a single address."""
         return f"pairs_{self.next_header}"
 
     @property
     def prefix_pairs(self) -> str:
-        """The set of pairs whose inner source is a prefix (a mobile network prefix).
+        """The name of the set of pairs whose inner source is a mobile network prefix.
 
-        A set of its own: an interval set finds by ranges but grows slowly.
+        It is separate, as sets of intervals are slow to grow.
         """
         return f"prefix_pairs_{self.next_header}"
 
     @property
     def left(self) -> str:
-        """The chain that lets pass what is the home agent's, whoever sent it."""
+        """The name of the chain that leaves packets to the home agent, whoever sent them."""
         return f"left_{self.next_header}"
 
     @property
     def check(self) -> str:
-        """The chain that compares."""
+        """The name of the chain that compares pairs."""
         return f"check_{self.next_header}"
 
 
@@ -77,14 +76,13 @@ LEFT = {
     IPV4: ("@th,128,8 & 0xf0 == 0xe0", "@th,128,16 0xa9fe", "@th,128,32 0xffffffff"),
 }
 
-# On accepted packets: routing has to tell IPv4-in-IPv6 from IPv6-in-IPv6 and cannot look behind extension headers, so
-# the filter tells it. And where only what has the mark is decapsulated, nothing is when the filter is gone.
+# Marks on accepted packets. Routing rules need them to tell IPv4-in-IPv6 from IPv6-in-IPv6 behind extension headers. As
+# only marked packets are decapsulated, none is while the filter is missing.
 IPV4_MARK, IPV6_MARK = 4, 41
 
-# `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does: matching
-# `ip6 nexthdr` would let anybody pass who puts a destination option before the inner packet. The comparison
-# stands in a chain of its own because nft 1.0.6 cannot list it behind l4proto in one rule (it aborts). A
-# fragment is dropped: only the first has an inner source to compare, and no end gets it whole.
+# `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does; with `ip6 nexthdr`
+# a destination option before the inner packet would evade the check. The comparison is in a chain of its own, as nft
+# 1.0.6 aborts when it lists it behind l4proto in one rule. Fragments are dropped: only the first has an inner source.
 RULESET = """
 table ip6 hoaflow {{
     counter accepted {{ }}
@@ -121,29 +119,28 @@ table ip6 hoaflow {{
 
 
 class Pair(NamedTuple):
-    """An accepted outer source (care-of address) and inner source (home address or prefix), RFC 5952 text."""
+    """An accepted outer source (care-of address) and inner source (home address or prefix), as RFC 5952 text."""
 
     outer_source: str
     inner_source: str
 
 
 class Counters(NamedTuple):
-    """Packets seen by the filter since its setup."""
+    """Numbers of packets that the filter accepted and dropped since its setup."""
 
     accepted: int
     dropped: int
 
 
 class PairFilter:
-    """The nftables table `ip6 hoaflow` of one network namespace (a name, a path, None = the current).
+    """The nftables table `ip6 hoaflow` of one network namespace.
 
-    `destination` limits the check to tunnel packets for that address (the tunnel's end here); without it
-    every IPv6-in-IPv6 and IPv4-in-IPv6 packet that enters the namespace is checked, those only passing through as
-    well. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by their payload.
-    `left_mark`: given to tunnel packets that carry what is the home agent's (Mobility Headers, multicast, link-local
-    destinations), which are not compared; without it they are as all others.
-    Every change is one transaction, idempotent, all or nothing. Raises NftError, ValueError for bad
-    addresses.
+    `destination`: check only tunnel packets for that address; by default, all IPv6-in-IPv6 and IPv4-in-IPv6 packets
+    that enter the namespace, including those that it forwards. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by
+    their payload. `left_mark`: the mark of tunnel packets with a payload for the home agent (Mobility Headers,
+    multicast, link-local addresses), which are then accepted unchecked; by default, they are checked as all others.
+
+    Every change is idempotent and one transaction. Raises NftError, and ValueError for bad addresses.
     """
 
     def __init__(
@@ -155,7 +152,7 @@ class PairFilter:
         self.destination = None if destination is None else canonical_address(destination)
 
     def setup(self) -> None:
-        """Make the table and its rules; pairs and counters that are there already stay."""
+        """Make the table and its rules, keeping existing pairs and counters."""
         nft.load(self.namespace, self.ruleset)
 
     @property
@@ -166,40 +163,40 @@ class PairFilter:
 
     @property
     def table(self) -> Table:
-        """The table for a declaration; its pairs are not part of it."""
+        """The table for a declaration, which does not cover its pairs."""
         return Table(FAMILY, TABLE, self.ruleset, "the check against spoofing", terse=True)
 
     def teardown(self) -> None:
-        """Remove the table; afterwards nothing is checked. Fine when it is not there."""
+        """Remove the table, if it exists; then nothing is checked."""
         nft.load(self.namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Accept these (outer source, inner source) pairs too."""
+        """Accept more pairs of outer and inner source."""
         self.change(add=pairs)
 
     def remove(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """No longer accept these; those that are not there are fine."""
+        """Stop accepting these pairs; unknown ones are fine."""
         self.change(remove=pairs)
 
     def change(self, add: Iterable[tuple[str, str]] = (), remove: Iterable[tuple[str, str]] = ()) -> None:
-        """Remove and add in one transaction; a pair in both is accepted afterwards."""
+        """Remove and add pairs in one transaction; a pair in both is accepted afterwards."""
         added, removed = _elements(add), _elements(remove)
         changes = [(name, added[name], removed[name]) for name in SETS if added[name] or removed[name]]
         with self._opened() as opened:
             opened.change_elements(FAMILY, TABLE, changes)
 
     def replace(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Accept exactly these pairs."""
+        """Accept these pairs and no others."""
         added = _elements(pairs)
         with self._opened() as opened:
             opened.change_elements(FAMILY, TABLE, [(name, added[name], None) for name in SETS])
 
     def installed(self) -> set[Pair]:
-        """The pairs accepted now, read from the kernel."""
+        """Return the accepted pairs, read from the kernel."""
         return {pair for part in self.listed() for pair in part()}
 
     def listed(self) -> list[Callable[[], Iterator[Pair]]]:
-        """The same, read at one go, in parts: each tells its pairs when it is called, which takes the most time."""
+        """Read the accepted pairs, and return functions that each parse a part of them, which takes longest."""
         with self._opened() as opened:
             return [
                 partial(_pairs_of, payload, message)
@@ -208,7 +205,7 @@ class PairFilter:
             ]
 
     def counters(self) -> Counters:
-        """(accepted, dropped) packets. Raises NftError, also where the table is not there."""
+        """Return the numbers of accepted and dropped packets. Raises NftError, also if the table is missing."""
         with NftSocket(self.namespace) as opened:
             counts = opened.counters(FAMILY, TABLE)
         if not counts.keys() >= {"accepted", "dropped"}:
@@ -217,19 +214,19 @@ class PairFilter:
 
     @property
     def port(self) -> int:
-        """The netlink port of changes to the pairs, as long as they are made in the current namespace."""
+        """The netlink port that changes to the pairs come from, if they are made in the current namespace."""
         with self._opened() as opened:
             return opened.port
 
     def close(self) -> None:
-        """Close its socket; it is opened anew when it is needed."""
+        """Close the socket; the next call opens another one."""
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[NftSocket]:
-        """A socket in the namespace: one that is kept, if it is ours, which stays the same as long as we run."""
+        """Open a socket in the namespace, or reuse the one that is kept for the current namespace."""
         if self.namespace is not None:
             with NftSocket(self.namespace) as opened:
                 yield opened
@@ -239,7 +236,7 @@ class PairFilter:
         try:
             yield self._kept
         except OSError:
-            self.close()  # an answer that comes too late would be taken for another one's
+            self.close()  # a late answer must not be taken for that to the next request
             raise
 
 

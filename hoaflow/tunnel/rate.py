@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A token bucket: pure, time is an argument."""
-
-from __future__ import annotations
+"""Limit a rate by a token bucket. Pure: time is an argument."""
 
 
 class RateLimit:
-    """Lets `rate` events a second pass, `burst` at once."""
+    """A token bucket that allows `rate` events a second, and `burst` at once."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate, self._burst = rate, burst
         self._tokens, self._at = float(burst), float("-inf")
 
     def take(self, now: float) -> bool:
-        """Whether one more may pass at `now` (seconds, never going back); if so it is taken."""
+        """Take a token at `now` (seconds, monotonic), and tell whether there was one."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of objects for a `hoaflow.tunnel.declaration`: routes, rules, and what seg6 needs."""
-
-from __future__ import annotations
+"""Objects of a declaration: routes, routing rules, and what seg6 needs."""
 
 import contextlib
 import errno
@@ -46,18 +44,18 @@ from hoaflow.tunnel.seg6 import Seg6Routes
 
 PROTOCOL = 105  # of the routes that are declared: what has it is ours
 FR_ACT_TO_TBL, FIB_RULE_INVERT = 1, 0x2
-# Protocols of the routes that administrators and hosts make: redirect, boot, static, router advertisement. Asked for
-# one by one: the main table may have the routes of 100,000 bindings beside them.
+# Protocols of routes that administrators and hosts make: redirect, boot, static, router advertisement. They are listed
+# one by one, as the main table may hold the routes of 100,000 bindings besides.
 FOREIGN = (1, 3, 4, 9)
 MAIN_RULE, DEFAULT_RULE = 32766, 32767
-# By preference, the table that the kernel's own rules look into; IPv4 has DEFAULT_RULE besides, whose table is empty.
-# `ip rule flush` takes them away.
+# The tables of the kernel's own rules by preference. IPv4 also has DEFAULT_RULE, whose table is empty. `ip rule flush`
+# removes them.
 KERNELS_RULES = {0: LOCAL_TABLE, MAIN_RULE: MAIN_TABLE}
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route by an IPv6 gateway; for IPv4, too (`via inet6`, RFC 8950; Linux >= 5.2)."""
+    """A route through an IPv6 gateway, also for IPv4 (`via inet6`, RFC 8950; Linux >= 5.2)."""
 
     namespace: Namespace
     destination: str
@@ -106,7 +104,7 @@ class Route:
 
 @dataclass(frozen=True)
 class LocalRoute:
-    """A route that delivers what looks into `table` for an IPv6 address here, though no interface has it."""
+    """A route in `table` that delivers packets for an IPv6 address locally, though no interface has the address."""
 
     namespace: Namespace
     address: str
@@ -136,7 +134,7 @@ class LocalRoute:
 
 @dataclass(frozen=True)
 class OnlyRoutes:
-    """A routing table of our own that has no other routes than those declared, the bindings' and the kernel's."""
+    """A routing table of our own with no other routes than those declared, the bindings' and the kernel's."""
 
     namespace: Namespace
     family: int
@@ -158,7 +156,7 @@ class OnlyRoutes:
         _remove_routes(self.namespace, self.family, others)
 
     def remove(self) -> None:
-        """Nothing of it is there."""
+        """Do nothing: there is nothing to remove."""
 
     def _others(self, look: Look) -> list[FoundRoute]:
         if self.table == MAIN_TABLE:
@@ -173,7 +171,7 @@ class OnlyRoutes:
 
 @dataclass(frozen=True)
 class Rule:
-    """A routing rule: the only one of its preference. What is not said matches everything."""
+    """A routing rule, the only one of its preference. Selectors that are not given match everything."""
 
     namespace: Namespace
     preference: int
@@ -210,7 +208,7 @@ class Rule:
 
     @property
     def facts(self) -> tuple[tuple[int, bytes], ...]:
-        """All that it says besides its preference, comparable with `look.FoundRule`."""
+        """Return all that the rule says but its preference, comparable with `look.FoundRule`."""
         return found_rule(self._message).facts
 
     def _found(self) -> list[FoundRule]:
@@ -245,7 +243,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class OnlyRules:
-    """A namespace of our own that has no other routing rules than those of these preferences and the kernel's."""
+    """A namespace of our own with no other routing rules than those of these preferences and the kernel's."""
 
     namespace: Namespace
     family: int
@@ -264,7 +262,7 @@ class OnlyRules:
         _remove_rules(self.namespace, others)
 
     def remove(self) -> None:
-        """Nothing of it is there."""
+        """Do nothing: there is nothing to remove."""
 
     def _others(self, look: Look) -> list[FoundRule]:
         allowed = {*self.preferences, *KERNELS_RULES, DEFAULT_RULE}
@@ -297,7 +295,7 @@ class TunnelSource:
 
 @dataclass(frozen=True)
 class Decapsulation:
-    """A seg6local route of `table` that takes the outer header off what comes for `address`.
+    """A seg6local route in `table` that decapsulates packets for `address`.
 
     `to`: the table that routes IPv6 payload (End.DT6), or the IPv4 next hop that IPv4 payload is handed to (End.DX4).
     """

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IPv6 and IPv4 routes over rtnetlink in batches.
+"""Change and list IPv6 and IPv4 routes over rtnetlink, in batches.
 
-pyroute2 sends one request and waits for its answer, about 3,000 routes a second, and does not know
-`encap.red` (mode 3 of seg6). A home agent may have 100,000 bindings, so the route messages are packed here
-and sent many at a time. Formats: linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_iptunnel.h,
-linux/seg6_local.h.
+pyroute2 waits for the answer to each request, which makes 3,000 routes a second, and does not know seg6's `encap.red`
+(mode 3). A home agent may have 100,000 bindings, so the messages are packed here, and many are sent at a time. Formats:
+linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_iptunnel.h, linux/seg6_local.h.
 """
-
-from __future__ import annotations
 
 import errno
 import os
@@ -48,7 +45,7 @@ MEMORY_RETRIES, MEMORY_PAUSE = 50, 0.02  # times, seconds
 
 
 class Route(NamedTuple):
-    """A route as the kernel lists it; `encap` is the raw RTA_ENCAP, of the kind `encap_type` says."""
+    """A route as the kernel lists it; `encap` is the raw RTA_ENCAP, of the type `encap_type`."""
 
     prefix: Prefix
     table: int
@@ -57,12 +54,12 @@ class Route(NamedTuple):
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """A netlink attribute, padded to 4 bytes."""
+    """Pack a netlink attribute, padded to 4 bytes."""
     return ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The netlink attributes in `data`. Raises ValueError where a length cannot be."""
+    """Yield type and payload of the netlink attributes in `data`. Raises ValueError for an impossible length."""
     offset = 0
     while offset + 4 <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, offset)
@@ -73,16 +70,14 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def route_body(prefix: Prefix, table: int, protocol: int, rest: bytes) -> bytes:
-    """A route message without its netlink header; `rest` holds the attributes besides destination and
-    table.
-    """
+    """Pack a route message without its netlink header; `rest`: all attributes but destination and table."""
     in_header = table if table < 256 else 0
     message = ROUTE.pack(prefix.family, prefix.length, 0, 0, in_header, protocol, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
     return message + attribute(RTA_DST, prefix.packed) + attribute(RTA_TABLE, struct.pack("=I", table)) + rest
 
 
 def interface_index(namespace: Namespace, name: str) -> int | None:
-    """The index of an interface in a namespace, None when there is none of that name."""
+    """Return the index of an interface in a namespace, or None if there is none of that name."""
 
     def find() -> int | None:
         try:
@@ -94,7 +89,7 @@ def interface_index(namespace: Namespace, name: str) -> int | None:
 
 
 def unpacked(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """The netlink messages in `data`: type, sequence number, and what follows the header."""
+    """Yield type, sequence number and payload of the netlink messages in `data`."""
     offset = 0
     while offset + 16 <= len(data):
         length, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
@@ -110,7 +105,7 @@ class RouteSocket:
     """A route netlink socket inside a namespace. Not thread safe."""
 
     def __init__(self, namespace: Namespace = None) -> None:
-        # Not by pyroute2, which starts a process for each socket in another namespace: a handover waits for this.
+        # pyroute2 would start a process for each socket in another namespace, and a handover waits for this.
         self.socket = in_namespace(namespace, _open)
         self.socket.bind((0, 0))
         self.socket.settimeout(TIMEOUT)
@@ -120,16 +115,15 @@ class RouteSocket:
         self.sequence = 0
 
     def close(self) -> None:
+        """Close the socket."""
         self.socket.close()
 
     def request(self, kind: int, flags: int, bodies: Iterable[bytes]) -> list[int]:
-        """Send one message per body; returns per message 0 or its errno. Raises OSError if the socket
-        fails.
-        """
+        """Send one message per body and return 0 or its errno for each. Raises OSError if the socket fails."""
         messages = list(bodies)
         codes = self._send_all(kind, flags, messages)
-        # Recent kernels take a route's per-CPU memory from a small reserve that they fill in the background:
-        # a burst of routes meets ENOMEM that is gone a moment later.
+        # Recent kernels take a route's per-CPU memory from a small reserve that they refill in the background: in a
+        # burst of routes, ENOMEM is over a moment later.
         for _ in range(MEMORY_RETRIES):
             short = [index for index, code in enumerate(codes) if code == errno.ENOMEM]
             if not short:
@@ -161,7 +155,7 @@ class RouteSocket:
         return [codes[index] for index in range(len(bodies))]
 
     def dump(self, family: int, protocol: int, table: int) -> Iterator[Route]:
-        """A family's routes of that protocol number in that table. Raises OSError when the kernel refuses."""
+        """Yield a family's routes of one table and one protocol number. Raises OSError if the kernel refuses."""
         body = ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
         body += attribute(RTA_TABLE, struct.pack("=I", table))
         for payload in self.listing(RTM_GETROUTE, body):
@@ -170,8 +164,9 @@ class RouteSocket:
                 yield route
 
     def listing(self, kind: int, body: bytes) -> Iterator[bytes]:
-        """What the kernel lists (NLM_F_DUMP) when asked by a message of that kind: the messages without their
-        netlink headers. Raises OSError when it refuses.
+        """Yield what the kernel lists (NLM_F_DUMP) in answer to a message: messages without netlink headers.
+
+        Raises OSError if the kernel refuses.
         """
         self.sequence += 1
         flags = NLM_F_REQUEST | NLM_F_DUMP
@@ -182,7 +177,7 @@ class RouteSocket:
                     continue
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
                     code = -ERROR.unpack_from(payload)[0]
-                    # the kernel says ENOENT for a routing table that nothing was ever put into
+                    # The kernel answers ENOENT for a routing table that never had a route.
                     if code not in (0, errno.ENOENT):
                         raise OSError(code, f"netlink listing {kind}: {os.strerror(code)}")
                     return

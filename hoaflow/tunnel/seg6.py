@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IP-in-IP by kernel routes: seg6 reduced encapsulation, End.DT6 and End.DX4 decapsulation.
+"""Encapsulate and decapsulate IP-in-IP by kernel routes: seg6's reduced mode, End.DT6 and End.DX4.
 
-With a single segment the reduced mode (RFC 8986, H.Encaps.Red) writes no routing header, so the wire shows
-plain IPv6-in-IPv6 or IPv4-in-IPv6 (RFC 2473), byte for byte what an ip6tnl device writes. One route per binding scales
-where one tunnel device per mobile node does not. Needs Linux >= 6.0 with CONFIG_IPV6_SEG6_LWTUNNEL, and
-root.
+With a single segment, the reduced mode (RFC 8986, H.Encaps.Red) writes no routing header: the packet is plain
+IPv6-in-IPv6 or IPv4-in-IPv6 (RFC 2473), byte for byte as an ip6tnl device writes it. One route per binding scales, one
+tunnel device per mobile node does not. Needs root, and Linux >= 6.0 with CONFIG_IPV6_SEG6_LWTUNNEL.
 
-What these routes do not do, seen on Linux 6.18: encapsulating a forwarded packet neither decrements the
-inner hop limit nor answers Packet Too Big; the outer hop limit is the inner one's with IPv6 inside, the
-kernel's default with IPv4. `hoaflow.router.endpoint` makes up for it.
+Encapsulating a forwarded packet neither decrements the inner hop limit nor answers Packet Too Big; the outer hop limit
+is the inner one with IPv6 inside, and the kernel's default with IPv4 (seen on Linux 6.18). `hoaflow.router.endpoint`
+compensates for that.
 """
-
-from __future__ import annotations
 
 import errno
 import os
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 
 from pyroute2 import GenericNetlinkSocket
 from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.addresses import Prefix, canonical_prefix, parse_ipv6_address, parse_prefix
+from hoaflow.closing import Closing
 from hoaflow.linux import (
     LWTUNNEL_ENCAP_SEG6,
     LWTUNNEL_ENCAP_SEG6_LOCAL,
@@ -47,7 +44,7 @@ from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import Namespace, netlink_descriptor
 from hoaflow.tunnel.rtnetlink import attribute, attributes
 
-PROTOCOL = 104  # our routes' protocol number (`ip route show proto 104`): what has it is ours, nothing else is
+PROTOCOL = 104  # the protocol number of our routes, and only of them (`ip route show proto 104`)
 
 ENCAP_RED = 3  # SEG6_IPTUN_MODE_ENCAP_RED of linux/seg6_iptunnel.h
 SEG6_IPTUNNEL_SRH = 1
@@ -66,13 +63,12 @@ class _Seg6Message(genlmsg):
     nla_map = (("SEG6_ATTR_UNSPEC", "none"), ("SEG6_ATTR_DST", "ip6addr"))
 
 
-class Seg6Routes:
-    """The seg6 routes of one route protocol number in one network namespace (a name, a path, None = the
-    current).
+class Seg6Routes(Closing):
+    """The seg6 routes of one protocol number in one network namespace.
 
-    Prefixes are text, `2001:db8:99::100`, `2001:db8:98::/64` or `192.0.2.0/24`; those that come out are in
-    RFC 5952 form, a single address without a length. Every call is idempotent. Raises NamespaceError, ValueError
-    for unparsable addresses, Seg6Error when the kernel refuses. Not thread safe.
+    Prefixes are text: `2001:db8:99::100`, `2001:db8:98::/64`, `192.0.2.0/24`. Those returned are in RFC 5952 form,
+    single addresses without a length. Every call is idempotent. Raises NamespaceError, ValueError for an unparsable
+    address, and Seg6Error if the kernel refuses. Not thread safe.
     """
 
     def __init__(self, namespace: Namespace = None, protocol: int = PROTOCOL) -> None:
@@ -80,29 +76,22 @@ class Seg6Routes:
         self.protocol = protocol
         self._routes = rtnetlink.RouteSocket(namespace)
 
-    def __enter__(self) -> Seg6Routes:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
+        """Close the netlink socket."""
         self._routes.close()
 
     @property
     def port(self) -> int:
-        """The netlink port of its changes."""
+        """The netlink port that the changes come from."""
         return int(self._routes.socket.getsockname()[0])
 
     def set_source(self, address: str) -> None:
-        """Outer source address of all encapsulation in this namespace (`ip sr tunsrc set`); `::`: none."""
+        """Set the outer source address of all encapsulation in this namespace (`ip sr tunsrc set`); `::` unsets it."""
         parse_ipv6_address(address)
         self._generic(SEG6_CMD_SET_TUNSRC, NLM_F_REQUEST | NLM_F_ACK, address)
 
     def source(self) -> str:
-        """The outer source address set, `::` when none is."""
+        """Return the outer source address, `::` if none is set."""
         for answer in self._generic(SEG6_CMD_GET_TUNSRC, NLM_F_REQUEST, None):
             found = answer.get_attr("SEG6_ATTR_DST")
             if found is not None:
@@ -112,7 +101,7 @@ class Seg6Routes:
     def encapsulate(
         self, destination_prefix: str, segment: str, via: str | None, dev: str, table: int = MAIN_TABLE
     ) -> None:
-        """Encapsulate what goes to `destination_prefix` towards `segment`, the tunnel's far end; replaces."""
+        """Encapsulate packets for `destination_prefix` to `segment`, the tunnel's far end, in place of another one."""
         failed = self.encapsulate_all({destination_prefix: segment}, via, dev, table)
         for prefix, reason in failed.items():
             raise Seg6Error(f"route {prefix} encapsulated to {segment} via {via} dev {dev}: {reason}")
@@ -120,7 +109,7 @@ class Seg6Routes:
     def encapsulate_all(
         self, segments: Mapping[str, str], via: str | None, dev: str, table: int = MAIN_TABLE
     ) -> dict[str, str]:
-        """`encapsulate` for many, {destination prefix: segment}; returns {prefix: reason} of the refused."""
+        """Encapsulate for many, `{destination prefix: segment}`; returns `{prefix: reason}` of those refused."""
         if not segments:
             return {}
         hop = _next_hop(self._index(dev), via)
@@ -135,20 +124,19 @@ class Seg6Routes:
     def decapsulate(
         self, destination_prefix: str, dev: str, lookup_table: int = MAIN_TABLE, table: int = MAIN_TABLE
     ) -> None:
-        """End.DT6: take the outer header off what comes for `destination_prefix`, route the rest by
-        `lookup_table`.
+        """Decapsulate packets for `destination_prefix`, and route the inner packets by `lookup_table` (End.DT6).
 
-        `dev` only has to exist: the route needs a device, the packet does not pass it. The prefix must not
-        be a local address of the namespace (`hoaflow.tunnel.local` lifts that).
+        `dev` only has to exist, as the route needs a device; no packet passes through it. The prefix must not contain a
+        local address of the namespace, unless `hoaflow.tunnel.local` prepared it.
         """
         lookup = attribute(SEG6_LOCAL_TABLE, struct.pack("=I", lookup_table))
         self._decapsulate(destination_prefix, END_DT6, lookup, dev, table)
 
     def decapsulate_ipv4(self, destination_prefix: str, next_hop: str, dev: str, table: int = MAIN_TABLE) -> None:
-        """End.DX4: take the outer header off IPv4 packets that come for `destination_prefix`, and send them on to
-        the IPv4 `next_hop`, which the rules and routes for the interface they came by have to know.
+        """Decapsulate packets for `destination_prefix`, and send the inner IPv4 packets to `next_hop` (End.DX4).
 
-        Not End.DT4: that needs a VRF, which not every kernel has. `dev` as for `decapsulate`.
+        The next hop is looked up by the rules and routes for the incoming interface. End.DT4 would need a VRF, which
+        not every kernel has. `dev` as for `decapsulate`.
         """
         hop = attribute(SEG6_LOCAL_NH4, socket.inet_pton(socket.AF_INET, next_hop))
         self._decapsulate(destination_prefix, END_DX4, hop, dev, table)
@@ -165,19 +153,19 @@ class Seg6Routes:
             raise Seg6Error(f"route {prefix} seg6local action {action} dev {dev} table {table}: {reason}")
 
     def remove(self, prefix: str, table: int = MAIN_TABLE) -> None:
-        """Remove our route for `prefix`; one that is not there is fine."""
+        """Remove our route for `prefix`, if there is one."""
         for refused, reason in self.remove_all([prefix], table).items():
             raise Seg6Error(f"removing route {refused} of table {table}: {reason}")
 
     def remove_all(self, prefixes: Iterable[str], table: int = MAIN_TABLE) -> dict[str, str]:
-        """`remove` for many; returns {prefix: reason} of the refused."""
+        """Remove our routes for many prefixes; returns `{prefix: reason}` of those refused."""
         wanted = list(prefixes)
         bodies = [rtnetlink.route_body(parse_prefix(prefix), table, self.protocol, b"") for prefix in wanted]
         codes = self._routes.request(RTM_DELROUTE, 0, bodies)
         return self._refused(wanted, [0 if code == errno.ESRCH else code for code in codes])
 
     def installed(self, table: int = MAIN_TABLE) -> dict[str, str]:
-        """{destination prefix: segment} of our encapsulating routes in `table`, read from the kernel."""
+        """Return `{destination prefix: segment}` of our encapsulating routes in `table`, read from the kernel."""
         found = {}
         for family in (socket.AF_INET6, socket.AF_INET):
             for route in self._routes.dump(family, self.protocol, table):
@@ -187,9 +175,7 @@ class Seg6Routes:
         return found
 
     def decapsulated(self, table: int = MAIN_TABLE) -> dict[str, int | str]:
-        """{destination prefix: lookup table or IPv4 next hop} of our End.DT6 and End.DX4 routes in `table`, read from
-        the kernel.
-        """
+        """Return our End.DT6 and End.DX4 routes in `table`, `{destination prefix: lookup table or IPv4 next hop}`."""
         found: dict[str, int | str] = {}
         for route in self._routes.dump(socket.AF_INET6, self.protocol, table):
             if route.encap_type == LWTUNNEL_ENCAP_SEG6_LOCAL:
@@ -227,7 +213,7 @@ class Seg6Routes:
 
 
 def _next_hop(interface: int, via: str | None) -> dict[int, bytes]:
-    """By a route's family: its interface, its IPv6 gateway, and that it encapsulates."""
+    """Return attributes by the route's family: interface, IPv6 gateway, and the type of encapsulation."""
     of_ipv6 = of_ipv4 = attribute(RTA_OIF, struct.pack("=I", interface))
     if via is not None:
         gateway = parse_ipv6_address(via)
@@ -238,10 +224,10 @@ def _next_hop(interface: int, via: str | None) -> dict[int, bytes]:
 
 
 def _metric(prefix: Prefix) -> bytes:
-    """The metric of an IPv4 route: its destination.
+    """Return the metric of an IPv4 route, its destination.
 
     The kernel shares next hops among IPv4 routes, and finds them by metric and interface alone: with one metric for
-    all it compares each new route with all others (20,000 took 21 s, with this metric 0.6 s). IPv6 shares none.
+    all, it compares each new route with all others (20,000 routes took 21 s, with this metric 0.6 s). IPv6 shares none.
     """
     if prefix.family == socket.AF_INET6:
         return b""
@@ -253,7 +239,7 @@ def _encap_red(segment: str) -> bytes:
 
 
 def encapsulation(segment: str) -> bytes:
-    """RTA_ENCAP of one segment in reduced mode: the mode, then the routing header that would carry it."""
+    """Return RTA_ENCAP of one segment in reduced mode: the mode, then the routing header that would carry it."""
     header = struct.pack("=IBBBBBBH", ENCAP_RED, 0, 2, ROUTING_TYPE_SRH, 0, 0, 0, 0) + parse_ipv6_address(segment)
     return attribute(SEG6_IPTUNNEL_SRH, header)
 

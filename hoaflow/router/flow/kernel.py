@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this kernel can do what the `flow` backend needs: each thing is tried in a network namespace made for it.
+"""Find out whether this kernel can run the `flow` backend, by trying each feature in a new network namespace.
 
-A look for modules would not do: they may be built in, not loaded yet, or there and blocked.
+Looking for modules would not do: they may be built in, not loaded yet, or blocked.
 """
-
-from __future__ import annotations
 
 import ctypes
 import errno
@@ -23,11 +21,11 @@ from hoaflow.linux import CLONE_NEWNET
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow.tc import Diversion, Ethernet, Hook, divert
 
-TUNNEL_MAC = "02:00:00:00:00:01"  # where nothing looks at it
+TUNNEL_MAC = "02:00:00:00:00:01"  # in Ethernet headers that are there for form's sake
 
 
 class Feature(NamedTuple):
-    """Something of the kernel: the modules that bring it, and why it is not there (empty: it is)."""
+    """A feature of the kernel: the modules that provide it, and why it is missing (empty if it is not)."""
 
     what: str
     modules: str
@@ -35,7 +33,7 @@ class Feature(NamedTuple):
 
     @property
     def help(self) -> str:
-        """What the operator can do."""
+        """What the operator can do if the feature is missing."""
         return (
             f"load it (`modprobe -a {self.modules}`); if the kernel has no such module, run a stock distribution "
             f"kernel, or take --backend route, which needs none of this"
@@ -43,7 +41,7 @@ class Feature(NamedTuple):
 
 
 def features() -> list[Feature]:
-    """Try everything that the `flow` backend needs. Raises RouterError without root."""
+    """Try all features that the `flow` backend needs. Raises RouterError without root."""
     tries = {
         ("Open vSwitch's kernel datapath", "openvswitch"): _openvswitch,
         ("Geneve devices", "geneve"): _geneve,
@@ -55,7 +53,7 @@ def features() -> list[Feature]:
 
 
 def add_tunnel(netlink: IPRoute, name: str) -> None:
-    """A collect-metadata ip6tnl device that takes IPv4 and IPv6 payload (`type ip6tnl external mode any`)."""
+    """Add a collect-metadata ip6tnl device for IPv4 and IPv6 payloads (`type ip6tnl external mode any`)."""
     netlink.link("add", ifname=name, kind="ip6tnl", ip6tnl_collect_metadata=True, ip6tnl_proto=0)
 
 
@@ -69,7 +67,7 @@ def _geneve() -> None:
         try:
             netlink.link("add", ifname="probe", kind="geneve")
         except NetlinkError as error:
-            # Known, but not without an identifier.
+            # The kind is known, but needs an identifier.
             if error.code != errno.EINVAL:
                 raise
 
@@ -87,7 +85,7 @@ def _diversions() -> None:
 
 
 def _problem(action: Callable[[], None]) -> str:
-    """Why the kernel refuses ACTION, empty if it does not."""
+    """Return why the kernel refuses an action, empty if it does not."""
     try:
         action()
     except NetlinkError as error:
@@ -98,7 +96,7 @@ def _problem(action: Callable[[], None]) -> str:
 
 
 def _in_new_namespace(function: Callable[[], list[str]]) -> list[str]:
-    """What FUNCTION returns in a network namespace of its own. Raises RouterError without root."""
+    """Run `function` in a new network namespace and return its result. Raises RouterError without root."""
     results: list[list[str]] = []
     errors: list[Exception] = []
 
@@ -107,12 +105,12 @@ def _in_new_namespace(function: Callable[[], list[str]]) -> list[str]:
             if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "no network namespace to try the kernel in")
             results.append(function())
-        except Exception as error:  # handed to the caller, whatever it is
+        except Exception as error:  # raised again by the caller's thread
             errors.append(error)
 
     if os.geteuid() != 0:
         raise RouterError("root is needed to try what the kernel can do")
-    # A network namespace belongs to a thread: it, and what was tried in it, ends with the thread.
+    # A network namespace belongs to a thread: the namespace and everything in it end with the thread.
     thread = threading.Thread(target=run, name="kernel features")
     thread.start()
     thread.join()

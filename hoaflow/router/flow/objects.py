@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare what the `flow` backend alone has; `hoaflow.tunnel` and `hoaflow.router.port` have all other kinds."""
-
-from __future__ import annotations
+"""Objects of the `flow` backend's declaration alone; `hoaflow.tunnel` and `hoaflow.router.port` have all others."""
 
 import errno
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ IFLA_IPTUN_PROTO, IFLA_IPTUN_COLLECT_METADATA = 9, 19  # linux/if_tunnel.h
 
 @dataclass(frozen=True)
 class BridgeInterface:
-    """The bridge's own interface, between OpenFlow and the router's kernel: Open vSwitch's to make."""
+    """The bridge's own interface, between OpenFlow and the router's kernel, which only Open vSwitch can make."""
 
     name: str
 
@@ -36,12 +34,12 @@ class BridgeInterface:
         raise RouterError(f"{self} is missing (is ovs-vswitchd running?)")
 
     def remove(self) -> None:
-        """It is not ours."""
+        """Do nothing: it is Open vSwitch's."""
 
 
 @dataclass(frozen=True)
 class BridgeUp(Up):
-    """That interface, up. `ours`: whether setup has found it down, and teardown is to leave it so."""
+    """The bridge's own interface, up. `ours`: setup found it down, and teardown sets it down again."""
 
     ours: bool = False
 
@@ -52,7 +50,7 @@ class BridgeUp(Up):
 
 @dataclass(frozen=True)
 class Roomy(Mtu):
-    """An interface's MTU, or more: Open vSwitch drops what is longer than its system devices' before tc gets it."""
+    """An interface's least MTU: Open vSwitch drops what is too long for a system device before tc sees it."""
 
     def difference(self, look: Look) -> str | None:
         return None if look.link(self.namespace, self.name).mtu >= self.mtu else super().difference(look)
@@ -60,7 +58,7 @@ class Roomy(Mtu):
 
 @dataclass(frozen=True)
 class TunnelDevice:
-    """The collect-metadata ip6tnl device: OpenFlow gives it each packet's tunnel, and is told it of those received."""
+    """The collect-metadata ip6tnl device: for each packet, OpenFlow sets or learns the tunnel's ends."""
 
     name: str
 
@@ -95,9 +93,9 @@ class TunnelDevice:
 
 @dataclass(frozen=True)
 class Diverted:
-    """All packets of an interface, at one of its tc hooks, go into another one; no other filter is at that hook.
+    """A tc hook of an interface that diverts all packets to another interface, and has no other filter.
 
-    `receive`: as if received there; else they are sent there. `header`: the Ethernet header put before them.
+    `receive`: they are received there; otherwise, they are sent there. `header`: the Ethernet header prepended to them.
     """
 
     name: str

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is there of a bridge's `flow` backend, read from the kernel and from Open vSwitch."""
-
-from __future__ import annotations
+"""Read the status of a bridge's `flow` backend from the kernel and from Open vSwitch."""
 
 from dataclasses import dataclass, field
 
@@ -14,9 +12,9 @@ from hoaflow.tunnel import links
 
 @dataclass
 class FlowStatus:
-    """A flow backend. Ports by name and OpenFlow number; packets of the tunnel device, both directions and lost.
+    """The status of a flow backend. Values that cannot be read are None, and `problems` says why.
 
-    What cannot be read because a part is missing is None, and `problems` says so.
+    Ports have names and OpenFlow numbers; `transmitted`, `received` and `dropped` are packets of the tunnel device.
     """
 
     transmit_port: str
@@ -34,7 +32,7 @@ class FlowStatus:
 
 
 def status(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> FlowStatus:
-    """The backend of a bridge. Raises RouterError when the database does not answer."""
+    """Return the status of a bridge's backend. Raises RouterError if the database does not answer."""
     transmit, receive = ovsdb.port_state(record.transmit_port), ovsdb.port_state(record.receive_port)
     found = FlowStatus(
         record.transmit_port,
@@ -53,25 +51,25 @@ def status(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> FlowStatus:
 
 
 def problems(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> list[str]:
-    """What of the backend is not as declared, each with what to do."""
+    """Return what of the backend is not as declared, each with what to do."""
     return not_as_declared(lambda: declaration(bridge, record, ovsdb))
 
 
 def forwards_ipv4(bridge: str) -> bool:
-    """Whether the kernel forwards IPv4 that leaves the tunnels: it comes from the bridge's own interface."""
+    """Tell whether the kernel forwards IPv4 from the bridge's own interface, where it leaves the tunnels."""
     return links.sysctl(None, f"{bridge}.forwarding", "ipv4") == "1"
 
 
 def checks_sources_strictly(bridge: str) -> bool:
-    """Whether the kernel drops IPv4 that leaves the tunnels because no route leads back to where it comes from.
+    """Tell whether the kernel drops IPv4 packets that leave the tunnels, as the route back is by another interface.
 
-    The higher of the two settings counts; 1 is strict, 2 is loose (Linux, ip-sysctl).
+    The higher of the two settings counts: 1 is strict, 2 is loose (Linux, ip-sysctl).
     """
     return max(int(links.sysctl(None, f"{name}.rp_filter", "ipv4")) for name in ("all", bridge)) == 1
 
 
 def ipv4_problem(bridge: str) -> str | None:
-    """Why IPv4 home addresses cannot be carried, with what would help; None if they can. Raises RouterError."""
+    """Return why IPv4 home addresses cannot be carried, and what would help, or None if they can."""
     if not forwards_ipv4(bridge):
         return "the router's kernel does not forward IPv4: sysctl -w net.ipv4.ip_forward=1"
     if checks_sources_strictly(bridge):
@@ -80,7 +78,7 @@ def ipv4_problem(bridge: str) -> str | None:
 
 
 def table(found: FlowStatus) -> str:
-    """The backend for people."""
+    """Format the status for display."""
     lines = [
         f"flow backend, decapsulates at {found.decapsulation_address}, MAC {found.mac}, MTU in tunnels {found.mtu}",
         f"  transmit port {found.transmit_port} (OpenFlow {_cell(found.transmit_ofport)}): "
@@ -95,7 +93,7 @@ def table(found: FlowStatus) -> str:
 
 
 def _counters() -> tuple[int, int, int] | tuple[None, None, None]:
-    """Packets that the tunnel device has sent, received and dropped."""
+    """Return the numbers of packets that the tunnel device sent, received and dropped."""
     with links.netlink(None) as ipr:
         index = next(iter(ipr.link_lookup(ifname=DEVICE)), None)
         if index is None:

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Diversions by tc: all packets of an interface into another one (matchall and mirred, tc-mirred(8)).
+"""Divert all packets of an interface to another one by tc (matchall and mirred, tc-mirred(8)).
 
-Interfaces are given by index, in the current network namespace.
-
-pyroute2 does not know `vlan push_eth`, so the messages are packed here. Formats: linux/rtnetlink.h,
+Interfaces are given by index, in the current network namespace. pyroute2 does not know `vlan push_eth`, so the messages
+are packed here. Formats: linux/rtnetlink.h,
 linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h, linux/tc_act/tc_vlan.h.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -45,11 +42,11 @@ EGRESS_REDIRECT, INGRESS_REDIRECT = 1, 3
 VLAN_PUSH_ETH = struct.pack("=i", 5)
 TCA_VLAN_PUSH_ETH_DST, TCA_VLAN_PUSH_ETH_SRC = 7, 8
 
-PREFERENCE = 6941  # of our filters, by which `tc filter show` and we know them
+PREFERENCE = 6941  # of our filters, by which they are recognized
 
 
 class Hook(IntEnum):
-    """Where on an interface a filter acts: the parent in tc's terms."""
+    """Where on an interface a filter acts (tc: its parent)."""
 
     INGRESS = 0xFFFFFFF2
     EGRESS = 0xFFFFFFF3
@@ -63,9 +60,9 @@ class Ethernet(NamedTuple):
 
 
 class Diversion(NamedTuple):
-    """All packets of `interface` at `hook` go to interface `to`: sent there, or (`receive`) as if received there.
+    """A diversion of all packets of `interface` at `hook` to interface `to`: sent there, or with `receive` received.
 
-    `header`: the Ethernet header put before them, for packets that have none.
+    `header`: the Ethernet header to prepend to packets that have none.
     """
 
     interface: int
@@ -76,7 +73,7 @@ class Diversion(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """A filter as the kernel has it; `diversion` None when it is anything else."""
+    """A filter in the kernel; `diversion` is None if it does anything else."""
 
     preference: int
     kind: str
@@ -84,7 +81,7 @@ class Filter(NamedTuple):
 
 
 def divert(wanted: Diversion) -> None:
-    """Make the diversion in place of a stale one. Raises RouterError when tc at that hook belongs to someone else."""
+    """Make the diversion in place of a stale one. Raises RouterError if the hook has somebody else's filters."""
     filters = installed(wanted.interface, wanted.hook)
     if not all(map(_is_ours, filters)):
         raise RouterError(
@@ -98,7 +95,7 @@ def divert(wanted: Diversion) -> None:
 
 
 def undivert(interface: int, hook: Hook) -> bool:
-    """Remove our diversion from the hook, False if there is none."""
+    """Remove our diversion from the hook; returns False if there was none."""
     there = any(map(_is_ours, installed(interface, hook)))
     if there:
         message = TCMSG.pack(0, interface, 0, hook, PREFERENCE << 16 | socket.htons(ETH_P_ALL))
@@ -107,12 +104,12 @@ def undivert(interface: int, hook: Hook) -> bool:
 
 
 def installed(interface: int, hook: Hook) -> list[Filter]:
-    """All filters at a hook, whoever made them."""
+    """Return all filters at a hook, ours and others."""
     found = []
     for payload in _listing(RTM_GETTFILTER, TCMSG.pack(0, interface, 0, hook, 0)):
         _, where, handle, parent, info = TCMSG.unpack_from(payload)
         options = dict(nlas(payload[TCMSG.size :]))
-        # a filter's chain has a message of its own, without handle
+        # A filter's chain has a message of its own, without handle.
         if (where, parent) != (interface, hook) or not handle:
             continue
         kind = options[TCA_KIND].rstrip(b"\0").decode()
@@ -157,7 +154,7 @@ def _message(wanted: Diversion) -> bytes:
 
 
 def _diversion(interface: int, hook: Hook, options: bytes) -> Diversion | None:
-    """What a matchall filter's actions amount to, None when that is no diversion."""
+    """Return the diversion that a matchall filter's actions amount to, or None."""
     header: Ethernet | None = None
     chain = dict(nlas(options)).get(TCA_MATCHALL_ACT, b"")
     for _, action in sorted(nlas(chain)):
