@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A declared state of what lies around the flows: one list of objects, looked at, made, mended and removed as a whole.
+"""Set up, compare, mend and take down everything outside OpenFlow from one declaration.
 
-Whoever makes something outside OpenFlow (links, addresses, routes, rules, neighbours, settings, nftables, tc, rows of
-the OVS database) declares it as a list of objects, in the order in which they are made. Setting up, comparing, mending
-and taking down are the functions below, so nothing can be set up that is not compared. `hoaflow.tunnel.objects` has the
-kinds.
+A declaration is a list of objects (links, addresses, routes, rules, neighbours, settings, nftables, tc, rows of the OVS
+database) in the order in which they are made. All functions below work on the same list, so nothing is set up that is
+not compared. `hoaflow.tunnel.objects` has the kinds of objects.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -21,54 +18,54 @@ from hoaflow.tunnel.objects import NamedNamespace
 T = TypeVar("T")
 Say = Callable[[str], None]
 Steps = Generator[None, None, T]
-"""Something that takes long, done step by step; it returns its result."""
+"""A long task in steps: a generator that pauses between them and returns the result."""
 
 
 class Unmendable(TunnelError):
-    """Something is not as declared and could not be made so. The message says what, and what an operator can do."""
+    """Something is not as declared and could not be made so; the message says what, and what an operator can do."""
 
 
 class Declared(Protocol):
-    """One object: one fact that holds or does not.
+    """An object of a declaration: one fact that holds or does not.
 
-    `str(object)` says the fact as done ("link tout up"): what setup tells.
+    `str(object)` states the fact as setup reports it ("link tout up").
     """
 
     def difference(self, look: Look) -> str | None:
-        """Say what is there instead, in one clause; None when it is as declared. Changes nothing.
+        """Return what is there instead, in one clause, or None if all is as declared. Changes nothing.
 
-        Raises Missing when what it belongs to (a namespace, an interface) is not there, which is declared before it.
+        Raises Missing when the namespace or interface that it belongs to is not there; that is declared before it.
         """
 
     def make(self) -> None:
-        """Make it as declared, whatever is there. Idempotent. Raises TunnelError."""
+        """Make the fact hold, whatever is there. Idempotent. Raises TunnelError."""
 
     def remove(self) -> bool | None:
-        """Take it away; fine when it is not there, and when it goes with another object. Raises TunnelError.
+        """Remove the object; one that is not there is fine. Raises TunnelError.
 
-        True where it was there; None where that is not looked at, as it goes with another object.
+        Returns whether it was there, or None for an object that goes together with another one.
         """
 
 
 @runtime_checkable
 class Sliced(Protocol):
-    """A declared object of many parts: where something else has to be done meanwhile, it is looked at in slices."""
+    """A declared object of many parts, which can be compared in slices to leave time for other work."""
 
     def slices(self, look: Look) -> Steps[str | None]:
-        """Say the same as `difference`, with a pause every few milliseconds. What is there is read before the first."""
+        """Return what `difference` returns, with a pause every few milliseconds, after all has been read."""
 
 
 class Difference(NamedTuple):
-    """An object that is not as declared, and what is there instead."""
+    """A declared object, and what was found in its place."""
 
     declared: Declared
     found: str
 
 
 def compare(declaration: Sequence[Declared], look: Look | None = None) -> list[Difference]:
-    """Return what is not as declared; what belongs to something that is missing is not counted beside it.
+    """Return what is not as declared. If something is missing, what belongs to it is left out.
 
-    Raises TunnelError when it cannot be looked at.
+    Raises TunnelError when the comparison fails.
     """
     if look is None:
         with Look() as fresh:
@@ -77,7 +74,7 @@ def compare(declaration: Sequence[Declared], look: Look | None = None) -> list[D
 
 
 def compared(declaration: Sequence[Declared], look: Look) -> Steps[list[Difference]]:
-    """`compare` with pauses: after each object, and within those that are `Sliced`."""
+    """Compare with pauses: after each object, and within those that are `Sliced`."""
     found: list[Difference] = []
     unplaced: list[Difference] = []
     for declared in declaration:
@@ -96,7 +93,7 @@ def compared(declaration: Sequence[Declared], look: Look) -> Steps[list[Differen
 
 
 def at_once(steps: Steps[T]) -> T:
-    """Take all steps without a pause."""
+    """Run all steps and return the result."""
     while True:
         try:
             next(steps)
@@ -106,7 +103,7 @@ def at_once(steps: Steps[T]) -> T:
 
 
 def mend(declaration: Sequence[Declared]) -> list[Difference]:
-    """Make what is not as declared; returns what was found. Raises Unmendable when something differs afterwards."""
+    """Mend what is not as declared and return what was found. Raises Unmendable when it still differs afterwards."""
     with Look() as look:
         found = compare(declaration, look)
         if not found:
@@ -117,7 +114,7 @@ def mend(declaration: Sequence[Declared]) -> list[Difference]:
         except (TunnelError, OSError) as error:
             raise Unmendable(f"{in_words(found)}; not mended: {error}") from error
         look.forget()
-        # What was right before has been changed meanwhile: that is found the next time.
+        # What differs only now has been changed meanwhile: the next comparison finds it.
         made = [id(difference.declared) for difference in found]
         if left := [difference for difference in compare(declaration, look) if id(difference.declared) in made]:
             raise Unmendable(in_words(left))
@@ -125,9 +122,10 @@ def mend(declaration: Sequence[Declared]) -> list[Difference]:
 
 
 def set_up(declaration: Sequence[Declared], say: Say) -> int:
-    """Make what is not as declared and say so; returns how many objects that were. Undone when it fails.
+    """Make what is not as declared, report each object by `say`, and return how many were made.
 
-    Raises TunnelError. Undone is what was missing; what was there and has been changed stays changed.
+    If one fails, those that were made are removed again, last one first, and TunnelError is raised. A changed attribute
+    of something that was there before stays changed.
     """
     made: list[Declared] = []
     with Look() as look:
@@ -141,17 +139,17 @@ def set_up(declaration: Sequence[Declared], say: Say) -> int:
                 try:
                     declared.remove()
                     say(f"undone: {declared}")
-                except Exception as failure:  # undo the rest all the same; the operator must know what is left
+                except Exception as failure:  # undo the rest all the same, and tell the operator what is left
                     say(f"could not undo: {declared}: {failure}")
             raise
     return len(made)
 
 
 def tear_down(declaration: Sequence[Declared], say: Say) -> int:
-    """Remove everything that is declared, the last first, whatever state it is in; returns how many were there.
+    """Remove all declared objects, the last one first, whatever their state; returns how many were there.
 
-    What is within a namespace of the declaration goes with it. What cannot be removed keeps nothing else from it.
-    Raises TunnelError, which says what is left.
+    Objects inside a declared namespace go with it. If some cannot be removed, all others are removed first; then it
+    raises TunnelError, which says what is left.
     """
     removed, left = 0, []
     namespaces = [declared.name for declared in declaration if isinstance(declared, NamedNamespace)]
@@ -163,7 +161,7 @@ def tear_down(declaration: Sequence[Declared], say: Say) -> int:
                 say(f"removed: {declared}")
                 removed += 1
         except (Missing, NamespaceError, MissingInterface):
-            continue  # so is what belongs to it
+            continue  # what it belonged to is gone, and so is it
         except (TunnelError, OSError) as error:
             left.append(f"{declared}: {error}")
     if left:
@@ -172,7 +170,7 @@ def tear_down(declaration: Sequence[Declared], say: Say) -> int:
 
 
 def in_words(found: Sequence[Difference]) -> str:
-    """Return differences as one line."""
+    """Join differences into one line."""
     return "; ".join(difference.found for difference in found)
 
 
@@ -181,7 +179,9 @@ def _make_if_different(declared: Declared, look: Look) -> bool:
         if declared.difference(look) is None:
             return False
     except (Missing, NamespaceError):
-        pass  # said, with the reason, by `make`
+        pass  # `make` raises with the reason
     declared.make()
+    if isinstance(declared, NamedNamespace):
+        look.close()
     look.forget()
     return True

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is in network namespaces: links, addresses, routes, rules, neighbours, settings; each read at most once.
+"""Read links, addresses, routes, rules, neighbours and settings of network namespaces, each at most once.
 
-A comparison of a whole declaration asks for the same things again and again. Formats: linux/if_link.h,
-linux/if_addr.h, linux/fib_rules.h, linux/neighbour.h, linux/rtnetlink.h.
+The comparison of a declaration asks for the same things again and again. Formats: linux/if_link.h, linux/if_addr.h,
+linux/fib_rules.h, linux/neighbour.h, linux/rtnetlink.h.
 """
-
-from __future__ import annotations
 
 import contextlib
 import functools
@@ -13,9 +11,9 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
+from hoaflow.closing import Closing
 from hoaflow.linux import (
     AF_INET6,
     IFF_RUNNING,
@@ -37,7 +35,7 @@ from hoaflow.linux import (
 )
 from hoaflow.tunnel import rtnetlink
 from hoaflow.tunnel.errors import TunnelError
-from hoaflow.tunnel.namespace import Namespace, NamespaceError, in_namespace
+from hoaflow.tunnel.namespace import Inside, Namespace, NamespaceError
 from hoaflow.tunnel.nfnetlink import Contents, NftSocket
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
 
@@ -58,11 +56,11 @@ FRA_OIFNAME, FRA_PROTOCOL, FRA_IP_PROTO = 17, 21, 22
 
 
 class Missing(TunnelError):
-    """A namespace or an interface that something belongs to is not there."""
+    """A namespace or an interface that something belongs to does not exist."""
 
 
 class Link(NamedTuple):
-    """An interface; `number`: its index, `peer`: that of a veth's other end, `master`: of its master, 0 without.
+    """An interface: `number` is its index, `peer` that of a veth's other end, `master` that of its master or 0.
 
     `data`: what its kind says of it (IFLA_INFO_DATA). `running`: it is up and has a carrier.
     """
@@ -98,7 +96,7 @@ class Neighbour(NamedTuple):
 
 
 class FoundRoute(NamedTuple):
-    """A route. `kind`: unicast (1), blackhole (6) and so on; `hop`: its gateway as text, empty without."""
+    """A route. `kind`: its type, as unicast (1) or blackhole (6). `hop`: its gateway as text, empty without one."""
 
     prefix: str
     table: int
@@ -112,41 +110,38 @@ class FoundRoute(NamedTuple):
 
 
 class FoundRule(NamedTuple):
-    """A routing rule: its preference, all that it says, in order and comparable, and the kernel's message."""
+    """A routing rule: its preference, all else that it says in comparable form, and the kernel's message."""
 
     preference: int
     facts: tuple[tuple[int, bytes], ...]
     message: bytes
 
 
-class Look:
-    """A look into network namespaces. A context manager. Not thread safe."""
+class Look(Closing):
+    """What was read in network namespaces, until `forget`. A context manager. Not thread safe."""
 
     def __init__(self) -> None:
+        self._threads: dict[Namespace, Inside] = {}
         self._sockets: dict[Namespace, RouteSocket] = {}
         self._nft_sockets: dict[Namespace, NftSocket] = {}
         self._seen: dict[tuple[object, ...], Any] = {}
 
-    def __enter__(self) -> Look:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.forget()
-
     def forget(self) -> None:
-        """Look again: something has been changed."""
-        for opened in self._sockets.values():
-            opened.close()
-        for each in self._nft_sockets.values():
-            each.close()
-        self._sockets.clear()
-        self._nft_sockets.clear()
+        """Forget what was read, as something has been changed."""
         self._seen.clear()
 
+    def close(self) -> None:
+        """Forget what was read, and leave all namespaces: one of the same name may have been made since."""
+        for opened in (self._sockets, self._nft_sockets, self._threads):
+            for each in opened.values():
+                each.close()
+        self._sockets.clear()
+        self._nft_sockets.clear()
+        self._threads.clear()
+        self.forget()
+
     def once(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
-        """Return what `read` returned the first time for this key."""
+        """Return what `read` returned when it was first called for this key."""
         if key not in self._seen:
             self._seen[key] = read()
         found: T = self._seen[key]
@@ -246,10 +241,11 @@ class Look:
     def _listing(self, namespace: Namespace, kind: int, body: bytes | int) -> list[bytes]:
         return list(self._socket(namespace).listing(kind, bytes(body) if isinstance(body, int) else body))
 
-    @staticmethod
-    def _inside(namespace: Namespace, read: Callable[[], T]) -> T:
+    def _inside(self, namespace: Namespace, read: Callable[[], T]) -> T:
         try:
-            return in_namespace(namespace, read)
+            if namespace not in self._threads:
+                self._threads[namespace] = Inside(namespace)
+            return self._threads[namespace].run(read)
         except NamespaceError as error:
             raise Missing(str(error)) from error
 

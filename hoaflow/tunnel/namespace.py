@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network namespaces: naming them and running something inside one.
+"""Find network namespaces and run code inside them.
 
-A namespace is given everywhere as a name (`ip netns`), a path (`/proc/PID/ns/net`) or None for the current
-one.
+A namespace is a name as `ip netns` lists it, a path such as `/proc/PID/ns/net`, or None for the current one.
 """
-
-from __future__ import annotations
 
 import ctypes
 import os
@@ -13,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +29,7 @@ class NamespaceError(TunnelError):
 
 
 def namespace_path(namespace: Namespace) -> Path:
-    """The file that stands for `namespace`. Raises NamespaceError when there is none."""
+    """Return the file that stands for `namespace`. Raises NamespaceError if there is none."""
     if namespace is None:
         return Path("/proc/thread-self/ns/net")
     path = Path(namespace) if "/" in namespace else NETNS_DIRECTORY / namespace
@@ -44,7 +42,7 @@ def namespace_path(namespace: Namespace) -> Path:
 
 
 def exists(namespace: Namespace) -> bool:
-    """Whether a namespace of that name or path is there."""
+    """Tell whether a namespace of that name or path exists."""
     try:
         namespace_path(namespace)
     except NamespaceError:
@@ -53,16 +51,43 @@ def exists(namespace: Namespace) -> bool:
 
 
 def in_namespace(namespace: Namespace, function: Callable[[], T]) -> T:
-    """Run `function` inside `namespace` and return what it returns, or raise what it raises.
+    """Run `function` inside `namespace`; returns what it returns, or raises what it raises.
 
-    A network namespace belongs to a thread, so a thread of its own enters it and ends with the call: the
-    caller never leaves its namespace, not even when `function` raises. Processes and sockets made inside
-    stay inside.
+    A network namespace belongs to a thread, so a new thread enters it and ends with the call, and the caller's thread
+    never leaves its own. Processes and sockets made inside stay inside. Raises NamespaceError.
     """
     if namespace is None:
         return function()
     path = namespace_path(namespace)
     return _in_thread(lambda: _enter(path), function, f"netns {namespace}")
+
+
+class Inside:
+    """A thread that stays inside a namespace, for many calls: starting one for each takes longer than most calls.
+
+    The namespace lives at least as long, even if its name is removed.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        """Enter the namespace. Raises NamespaceError."""
+        self._thread: ThreadPoolExecutor | None = None
+        if namespace is not None:
+            path = namespace_path(namespace)
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"netns {namespace}")
+            try:
+                self._thread.submit(_enter, path).result()
+            except BaseException:
+                self.close()
+                raise
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Run `function` there; returns what it returns, or raises what it raises."""
+        return function() if self._thread is None else self._thread.submit(function).result()
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._thread.shutdown()
 
 
 def _in_thread(enter: Callable[[], None], function: Callable[[], T], name: str) -> T:
@@ -93,9 +118,9 @@ def netlink_descriptor(namespace: Namespace, protocol: int) -> int:
 
 
 def cookie(namespace: Namespace) -> int:
-    """The kernel's number for the namespace, never used twice: tells whether one of that name was made anew.
+    """Return the kernel's number for the namespace, never used twice, by which one made anew is recognized.
 
-    (The inode of its file does not: it is used again at once.) Raises NamespaceError.
+    The inode of its file is no such number: it is used again at once. Raises NamespaceError.
     """
 
     def read() -> int:
