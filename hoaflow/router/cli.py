@@ -80,7 +80,7 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     backend = arguments.backend
     if backend == AUTO:
         # What is there stays; a change of backend is the operator's decision.
-        backend = FLOW if FlowPorts(ovsdb).names(bridge.name) else ROUTE if bridge.endpoints else AUTO
+        backend = FLOW if FlowPorts(ovsdb).has(bridge.name) else ROUTE if bridge.endpoints else AUTO
     if backend != ROUTE:
         try:
             _setup_flow(arguments, bridge, ovsdb)
@@ -114,7 +114,7 @@ def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> 
 def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
     if not arguments.home_agent:
         raise RouterError("the route backend needs the home agents: name them with --home-agent")
-    if FlowPorts(ovsdb).names(arguments.bridge):
+    if FlowPorts(ovsdb).has(arguments.bridge):
         raise RouterError(f"bridge {arguments.bridge} has the flow backend: run teardown first")
     for home_agent in arguments.home_agent:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
@@ -138,10 +138,10 @@ def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
         endpoints = list(ovsdb.bridge(arguments.bridge).endpoints)
     except NoBridge:  # removed with its ports, but not what else an endpoint consists of
         endpoints = ovsdb.recorded(arguments.bridge)
-        if not endpoints:
+        if not endpoints and not FlowPorts(ovsdb).has(arguments.bridge):
             raise
     recorded = {record.home_agent: record for record in endpoints}
-    if arguments.home_agent and FlowPorts(ovsdb).names(arguments.bridge):
+    if arguments.home_agent and FlowPorts(ovsdb).has(arguments.bridge):
         raise RouterError(
             f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
             f"removes it"

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tunnel endpoint consists of, declared: setup, status, doctor and the agent's comparison follow from it."""
-
-from __future__ import annotations
+"""Declare what a tunnel endpoint consists of, for setup, teardown, status, doctor and the agent's comparison."""
 
 from dataclasses import dataclass
 
@@ -78,7 +76,7 @@ NO_FORWARDING = "the router's kernel does not forward IPv6, so what leaves the t
 
 @dataclass(frozen=True)
 class IcmpSource(IpAddress):
-    """An address that the endpoint's ICMP errors come from, of the router's own."""
+    """An address of the router that the endpoint's ICMP errors come from."""
 
     def __str__(self) -> str:
         return f"ICMP{FAMILIES[links.family_of(self.address)]} errors from {self.address}"
@@ -86,33 +84,41 @@ class IcmpSource(IpAddress):
 
 @dataclass(frozen=True)
 class SomeIcmpSource:
-    """That there is an IPv6 address for ICMPv6 errors: never as declared, as it stands where none was found."""
+    """A missing IPv6 address for ICMPv6 errors: declared only where there is none, so it always differs."""
 
     def __str__(self) -> str:
         return "an address for ICMPv6 errors"
 
     def difference(self, look: Look) -> str | None:
+        """Name the missing address, and say how to give one."""
         return (
             "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
             "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
         )
 
     def make(self) -> None:
+        """Raise RouterError, as only the operator can choose an address."""
         raise RouterError(str(self.difference(Look())))
 
     def remove(self) -> None:
-        """Nothing of it is there."""
+        """Do nothing: there is nothing to remove."""
 
 
 def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Declared]:
-    """The objects of an endpoint, in the order in which they are made: the record first, so that teardown finds what
-    was half made; the OVS port last: what it leads to is ready.
+    """Return the objects of an endpoint in the order in which they are made.
 
-    `userspace`: whether the bridge's datapath is. Raises TunnelError when the router's kernel cannot be read.
+    The record comes first, so that teardown finds what is half made; the OVS port last, so that what it leads to is
+    ready. `userspace`: the bridge has a userspace datapath. Raises TunnelError when the router's kernel cannot be read.
     """
     return [
         HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
-        Recorded(ovsdb, endpoint.bridge, endpoint.record),
+        Recorded(
+            ovsdb,
+            endpoint.bridge,
+            f"endpoint for home agent {endpoint.home_agent}",
+            endpoint.port,
+            endpoint.record.facts,
+        ),
         *_namespace(endpoint),
         *_links(endpoint),
         *_icmp_sources(endpoint),
@@ -124,7 +130,7 @@ def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Decla
 
 
 def forwards_ipv4(endpoint: Endpoint) -> bool:
-    """Whether the router's kernel forwards IPv4. Raises TunnelError."""
+    """Tell whether the router's kernel forwards IPv4. Raises TunnelError."""
     return links.sysctl(endpoint.kernel_namespace, "all.forwarding", "ipv4") == "1"
 
 
@@ -134,20 +140,20 @@ def _namespace(endpoint: Endpoint) -> list[Declared]:
         ("ipv6", "all.disable_ipv6", "0"),
         ("ipv6", "all.forwarding", "1"),
         ("ipv6", "default.addr_gen_mode", "1"),
-        # IPv4 is carried where the router's kernel forwards it.
+        # IPv4 is carried if the router's kernel forwards it.
         ("ipv4", "all.forwarding", str(int(forwards_ipv4(endpoint)))),
-        # Whence packets may come is OpenFlow's and the pair filter's to say. A new namespace has the settings of the
-        # host, and an interface the stricter one of `all` and its own.
+        # Sources are checked by OpenFlow and the pair filter. A new namespace inherits the host's settings, and of
+        # `all` and the interface's own the stricter one counts.
         ("ipv4", "all.rp_filter", "0"),
         ("ipv4", "default.rp_filter", "0"),
-        # What the router itself sends has the address that errors are sent from here.
+        # Packets that the router itself sends have the address that errors come from here.
         ("ipv4", "all.accept_local", "1"),
     ]
     return [NamedNamespace(name), *(Setting(name, *setting) for setting in settings), Up(name, "lo")]
 
 
 def _ends(endpoint: Endpoint) -> list[tuple[Namespace, str]]:
-    """All ends of the veth pairs; those that a datapath looks at first."""
+    """Return namespace and name of all ends of the veth pairs, the pair at the OVS port first."""
     inside = endpoint.namespace
     ends: list[tuple[Namespace, str]] = [(None, endpoint.port), (inside, TIN)]
     ends += [(endpoint.kernel_namespace, endpoint.kernel_port)]
@@ -172,13 +178,13 @@ def _links(endpoint: Endpoint) -> list[Declared]:
         if name != endpoint.port:
             found.append(Free(where, name))  # the port is Open vSwitch's
     forwarding = str(int(forwards_ipv4(endpoint)))
-    # Open vSwitch's end is no interface of the host's own IPv6; the other ends have fixed addresses.
+    # The host must not use Open vSwitch's end for IPv6 itself; the other ends have fixed addresses.
     settings: list[tuple[Namespace, str, str, str]] = [
         (None, "ipv6", f"{endpoint.port}.disable_ipv6", "1"),
         (kernel, "ipv6", f"{endpoint.kernel_port}.disable_ipv6", "0"),
         (kernel, "ipv6", f"{endpoint.kernel_port}.addr_gen_mode", "1"),
-        # Home addresses are routed elsewhere, so the strict check would drop what comes out of the tunnel. Of `all` and
-        # the interface the greater value counts: loose, not off. And errors come from an address of the router's own.
+        # Home addresses are routed elsewhere, so the strict check would drop what leaves the tunnel. Of `all` and the
+        # interface's own the greater value counts: loose, not off. Errors come from an address of the router's own.
         (kernel, "ipv4", f"{endpoint.kernel_port}.rp_filter", "2"),
         (kernel, "ipv4", f"{endpoint.kernel_port}.accept_local", "1"),
         (kernel, "ipv4", f"{endpoint.kernel_port}.forwarding", forwarding),
@@ -196,7 +202,7 @@ def _links(endpoint: Endpoint) -> list[Declared]:
         IpAddress(inside, TOUT, TOUT_SIDE, 64),
         IpAddress(inside, ENC_IN, ENC_IN_SIDE, 64),
         IpAddress(inside, ENC_OUT, ENC_OUT_SIDE, 64),
-        # The loose check takes nothing in by an interface without IPv4 address. Of link scope: never a source.
+        # The loose check accepts nothing on an interface without an IPv4 address. Of link scope: never a source.
         IpAddress(kernel, endpoint.kernel_port, KERNEL_SIDE_IPV4, 32, no_source=True),
         FixedNeighbour(inside, ENC_IN, ENC_OUT_SIDE, macs[ENC_OUT]),
         FixedNeighbour(inside, TOUT, KERNEL_SIDE, macs[endpoint.kernel_port]),
@@ -226,12 +232,12 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
     rules = [
         *(Rule(inside, kernels, table, family) for kernels, table in KERNELS_RULES.items() for family in FAMILIES),
         *(Rule(inside, INGRESS_RULE, INGRESS_TABLE, family, iifname=TIN) for family in FAMILIES),
-        # What is too long for a tunnel packet goes to the home agent.
+        # Packets too long for the tunnel go to the home agent.
         *(Rule(inside, KEPT_BACK_RULE, PLAIN_TABLE, f, iifname=ENC_OUT, fwmark=KEPT_BACK_MARK) for f in FAMILIES),
         Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
         Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
         Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
-        # What is within some tunnel packets is the home agent's: they go on as they are.
+        # Tunnel packets with a payload for the home agent go on unchanged.
         Rule(inside, LEFT_RULE, PLAIN_TABLE, iifname=TIN, fwmark=KEPT_BACK_MARK),
         Rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK),
         Rule(inside, IPV6_PAYLOAD_RULE, IPV6_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV6_MARK),

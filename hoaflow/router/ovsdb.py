@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The router's Open vSwitch database, through ovs-vsctl(8): idempotent verbs, one transaction per change.
+"""Read and change the router's Open vSwitch database with ovs-vsctl(8), one transaction per change.
 
-What a tunnel endpoint is (home agent, MAC, namespace) stands in the external_ids of its OVS port, so there is no state
-file. The same stands in those of the database's root, row Open_vSwitch, written before anything of an endpoint is made
-and removed after everything else: a port that somebody deletes, alone or with its bridge, is told apart from teardown.
+The external_ids of a backend's OVS ports say what it is (home agent, MAC, namespace and so on), so there is no state
+file. The same is recorded in those of row Open_vSwitch, the database's root: written before anything of the backend is
+made, removed after everything else. So ports that somebody deletes, with or without their bridge, are no teardown.
 """
 
-from __future__ import annotations
-
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from hoaflow.router.errors import NoBridge, RouterError
 
@@ -19,19 +18,19 @@ TIMEOUT = 10  # seconds
 HOME_AGENT, MAC, NETNS = "hoaflow-home-agent", "hoaflow-mac", "hoaflow-netns"
 KERNEL_NETNS, MTU, ICMP_SOURCES = "hoaflow-kernel-netns", "hoaflow-mtu", "hoaflow-icmp-sources"
 
-RECORDED = "hoaflow-endpoint-"  # and the port's name: key of a record in row Open_vSwitch
+RECORDED = "hoaflow-endpoint-"  # and a port's name: key of a record in row Open_vSwitch
 BRIDGE = "bridge"
+RECORDS = ["--columns=external_ids", "list", "Open_vSwitch"]  # arguments of ovs-vsctl
 
-# Access VLAN of the tunnel ports. NORMAL floods no other VLAN's frames to them; flows that name the port
-# reach it.
+# Access VLAN of the tunnel ports: NORMAL floods no other VLAN's frames to them, and flows output to them all the same.
 VLAN = 4094
 
 
 class EndpointRecord(NamedTuple):
-    """A tunnel endpoint as the database has it: all that its declaration follows from.
+    """A tunnel endpoint as recorded in the database: all that its declaration depends on.
 
-    `kernel_namespace`: where the router's kernel is, empty for Open vSwitch's own. `mtu`: 0 where a former version has
-    recorded the endpoint, without these.
+    `kernel_namespace`: where the router's kernel is, empty for Open vSwitch's own namespace. `mtu`: 0 if version 0.1
+    recorded the endpoint, which left out the last three.
     """
 
     home_agent: str
@@ -55,8 +54,8 @@ class EndpointRecord(NamedTuple):
         }
 
     @classmethod
-    def read(cls, port: str, facts: Mapping[str, str]) -> EndpointRecord:
-        """The record of a port with these external_ids."""
+    def read(cls, port: str, facts: Mapping[str, str]) -> Self:
+        """Return the record of a port with these external_ids."""
         return cls(
             facts[HOME_AGENT],
             port,
@@ -69,9 +68,7 @@ class EndpointRecord(NamedTuple):
 
 
 class Bridge(NamedTuple):
-    """A bridge and the tunnel endpoints recorded on it. `dpid`: 16 hex digits, empty before the switch
-    runs.
-    """
+    """A bridge and its recorded tunnel endpoints. `dpid`: 16 hex digits, empty until the switch runs."""
 
     name: str
     dpid: str
@@ -80,12 +77,12 @@ class Bridge(NamedTuple):
 
     @property
     def userspace(self) -> bool:
-        """Whether the datapath is in userspace, which takes packets without offloads only."""
+        """Whether the datapath is in userspace, where packets must not have offloads pending."""
         return self.datapath_type == "netdev"
 
 
 class PortState(NamedTuple):
-    """What Open vSwitch says of a port's interface: its OpenFlow number, or why it has none."""
+    """A port's OpenFlow number, or the reason why it has none."""
 
     number: int | None
     error: str
@@ -98,11 +95,9 @@ class Ovsdb:
         self.db = db
 
     def bridge(self, name: str) -> Bridge:
-        """Read a bridge. Raises NoBridge when there is none of that name, RouterError when the database does not
-        answer.
-        """
+        """Read a bridge. Raises NoBridge if there is none of that name, RouterError if the database does not answer."""
         roots, bridges, ports = self.tables(
-            ["--columns=external_ids", "list", "Open_vSwitch"],
+            RECORDS,
             ["--columns=name,datapath_id,datapath_type,ports", "find", "Bridge", f"name={name}"],
             ["--columns=_uuid,name,external_ids", "list", "Port"],
         )
@@ -119,26 +114,26 @@ class Ovsdb:
         return Bridge(row["name"], dpid, row["datapath_type"], tuple(sorted(endpoints.values())))
 
     def recorded(self, bridge: str) -> list[EndpointRecord]:
-        """The endpoints that are recorded for a bridge, also for one that is not there."""
-        return _recorded(self.rows("--columns=external_ids", "list", "Open_vSwitch"), bridge)
+        """Return the endpoints that are recorded for a bridge, even if the bridge is not there."""
+        return _recorded(self.rows(*RECORDS), bridge)
 
-    def record(self, bridge: str, record: EndpointRecord) -> None:
-        """Write an endpoint down, or again. Idempotent."""
-        text = json.dumps({BRIDGE: bridge, **record.facts})
-        self.run("--no-wait", "set", "Open_vSwitch", ".", f"external_ids:{RECORDED}{record.port}={json.dumps(text)}")
+    def record(self, bridge: str, port: str, facts: Mapping[str, str]) -> None:
+        """Record what the port of a bridge stands for. Idempotent."""
+        text = json.dumps({BRIDGE: bridge, **facts})
+        self.run("--no-wait", "set", "Open_vSwitch", ".", f"external_ids:{RECORDED}{port}={json.dumps(text)}")
 
-    def forget(self, record: EndpointRecord) -> None:
-        """Remove an endpoint's record; one that is not there is fine."""
-        self.run("--no-wait", "remove", "Open_vSwitch", ".", "external_ids", f"{RECORDED}{record.port}")
+    def forget(self, port: str) -> None:
+        """Remove the record of a port, if there is one."""
+        self.run("--no-wait", "remove", "Open_vSwitch", ".", "external_ids", f"{RECORDED}{port}")
 
     def bridge_of_port(self, port: str) -> str | None:
-        """The bridge that has a port of that name, None when none has."""
+        """Return the bridge that has a port of that name, or None."""
         if not self.rows("--columns=name", "find", "Port", f"name={port}"):
             return None
         return self.run("port-to-br", port).strip()
 
     def port_state(self, port: str) -> PortState:
-        """Whether Open vSwitch took the port's interface."""
+        """Return the port's OpenFlow number, or why Open vSwitch has not taken its interface."""
         rows = self.rows("--columns=ofport,error", "find", "Interface", f"name={port}")
         if not rows:
             return PortState(None, "no such port")
@@ -149,7 +144,7 @@ class Ovsdb:
         return PortState(None, error or "Open vSwitch has not taken the port (is ovs-vswitchd running?)")
 
     def rows(self, *arguments: str) -> list[dict[str, Any]]:
-        """What `ovs-vsctl ARGUMENTS` (list or find) shows: a row as {column: value}, a map as a list of pairs.
+        """Return the rows that `ovs-vsctl ARGUMENTS` (list or find) shows, as {column: value}; maps are lists of pairs.
 
         Raises RouterError.
         """
@@ -157,7 +152,7 @@ class Ovsdb:
         return table
 
     def tables(self, *commands: Sequence[str]) -> list[list[dict[str, Any]]]:
-        """The same for several commands, of one moment. Raises RouterError."""
+        """Return the rows that several commands show at one moment. Raises RouterError."""
         text = self.run("--format=json", *(word for command in commands for word in ("--", *command)))
         return [
             [
@@ -168,7 +163,7 @@ class Ovsdb:
         ]
 
     def run(self, *arguments: str) -> str:
-        """Run `ovs-vsctl ARGUMENTS`, one transaction; returns what it prints. Raises RouterError."""
+        """Run `ovs-vsctl ARGUMENTS` as one transaction, and return what it prints. Raises RouterError."""
         command = ["ovs-vsctl", f"--timeout={TIMEOUT}"]
         if self.db is not None:
             command.append(f"--db={self.db}")
@@ -188,23 +183,28 @@ class Ovsdb:
         return done.stdout
 
 
+def records(roots: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return what rows of table Open_vSwitch record, `{port: {fact: value}}`; unreadable records are left out."""
+    found = {}
+    for key, text in (entry for root in roots for entry in root["external_ids"] if entry[0].startswith(RECORDED)):
+        with contextlib.suppress(ValueError):
+            facts = json.loads(text)
+            if isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values()):
+                found[key.removeprefix(RECORDED)] = facts
+    return found
+
+
 def _recorded(roots: Sequence[Mapping[str, Any]], bridge: str) -> list[EndpointRecord]:
-    """The records for a bridge of the rows of table Open_vSwitch. What nobody here has written is passed over."""
     found = []
-    for key, text in (entry for root in roots for entry in root["external_ids"]):
-        try:
-            facts = json.loads(text) if key.startswith(RECORDED) else {}
-            if facts[BRIDGE] == bridge:
-                found.append(EndpointRecord.read(key.removeprefix(RECORDED), facts))
-        except (ValueError, LookupError, TypeError):
-            continue
+    for port, facts in records(roots).items():
+        if facts.get(BRIDGE) == bridge and HOME_AGENT in facts:
+            with contextlib.suppress(ValueError):
+                found.append(EndpointRecord.read(port, facts))
     return found
 
 
 def _value(cell: Any) -> Any:
-    """A cell of OVSDB's JSON (RFC 7047 §5.1): a set or map as a list, a uuid as its text, the rest as it
-    is.
-    """
+    """Convert a cell of OVSDB's JSON (RFC 7047 §5.1): sets and maps to lists, uuids to text."""
     if isinstance(cell, list) and len(cell) == 2:
         kind, value = cell
         if kind == "uuid":

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both backends have in the OVS database, as objects of their declarations: ports, and a bridge's MAC address."""
-
-from __future__ import annotations
+"""Objects of both backends' declarations that are in the OVS database: records, ports, a bridge's MAC address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hoaflow.router.errors import RouterError
-from hoaflow.router.ovsdb import VLAN, EndpointRecord, Ovsdb
+from hoaflow.router.ovsdb import BRIDGE, RECORDS, VLAN, Ovsdb, records
 from hoaflow.tunnel.links import offloads_off, offloads_on
 from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import Namespace
@@ -18,13 +16,13 @@ Rows = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class InDatabase:
-    """An object that is in Open vSwitch's database: it cannot be compared while that is away."""
+    """An object in the Open vSwitch database, which cannot be compared while the database is unreachable."""
 
     ovsdb: Ovsdb
     bridge: str
 
     def rows(self, look: Look) -> tuple[Rows, Rows, Rows]:
-        """Return all bridges, ports and interfaces by name. Raises RouterError."""
+        """Return the rows of all bridges, ports and interfaces, by name. Raises RouterError."""
 
         def read() -> list[Rows]:
             tables = self.ovsdb.tables(
@@ -40,35 +38,43 @@ class InDatabase:
 
 @dataclass(frozen=True)
 class Recorded(InDatabase):
-    """The database's record of an endpoint. Declared before all else, so that what was half made is known, too."""
+    """The database's record of what a port stands for, declared first, so that teardown finds what is half made.
 
-    record: EndpointRecord
+    `what`: what it stands for, in words.
+    """
+
+    what: str
+    port: str
+    facts: Mapping[str, str]
 
     def __str__(self) -> str:
-        return f"endpoint for home agent {self.record.home_agent} recorded in the database"
+        return f"{self.what} recorded in the database"
 
     def difference(self, look: Look) -> str | None:
-        recorded = look.once(("recorded", id(self.ovsdb), self.bridge), lambda: self.ovsdb.recorded(self.bridge))
-        found = next((record for record in recorded if record.port == self.record.port), None)
+        found = look.once(("records", self.ovsdb.db), self._records).get(self.port)
         if found is None:
-            return f"the database's record of the endpoint for home agent {self.record.home_agent} is missing"
-        return None if found == self.record else f"the database's record of port {self.record.port} has been changed"
+            return f"the database's record of the {self.what} is missing"
+        wanted = {BRIDGE: self.bridge, **self.facts}
+        return None if found == wanted else f"the database's record of port {self.port} has been changed"
 
     def make(self) -> None:
-        self.ovsdb.record(self.bridge, self.record)
+        self.ovsdb.record(self.bridge, self.port, self.facts)
 
     def remove(self) -> bool:
-        there = any(record.port == self.record.port for record in self.ovsdb.recorded(self.bridge))
-        self.ovsdb.forget(self.record)
+        there = self.port in self._records()
+        self.ovsdb.forget(self.port)
         return there
+
+    def _records(self) -> dict[str, dict[str, str]]:
+        return records(self.ovsdb.rows(*RECORDS))
 
 
 @dataclass(frozen=True)
 class BridgePort(InDatabase):
-    """A port of the bridge, with `facts` among its external_ids, taken by Open vSwitch.
+    """A port of the bridge that Open vSwitch has taken, with `facts` among its external_ids.
 
-    `kind`: its interface's type, empty for an interface that is there without Open vSwitch; else `options` are its
-    options, all of them, and `device` is what Open vSwitch makes of it in the current network namespace.
+    `kind`: its interface's type, empty for an existing network device. For other types, `options` are all its options,
+    and `device` is the device that Open vSwitch makes for it in the current network namespace.
     """
 
     name: str
@@ -99,7 +105,7 @@ class BridgePort(InDatabase):
     def make(self) -> None:
         with Look() as look:
             there, _ = self._found(look)
-        # In place, if that helps: the port keeps its OpenFlow number, which flows name.
+        # In place if possible: the port keeps its OpenFlow number, which flows refer to.
         if there is None or self._put() is not None:
             self.remove()
             if (left := self._put()) is not None:
@@ -112,13 +118,13 @@ class BridgePort(InDatabase):
         return there
 
     def _found(self, look: Look) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """The rows of the port, if it is on the bridge, and of its interface."""
+        """Return the row of the port, if it is on the bridge, and that of its interface."""
         bridges, ports, interfaces = self.rows(look)
         port, on_bridge = ports.get(self.name), _several(bridges.get(self.bridge, {}).get("ports", []))
         return port if port and port["_uuid"] in on_bridge else None, interfaces.get(self.name)
 
     def _put(self) -> str | None:
-        """Write all columns; returns what is different all the same."""
+        """Write all columns, and return what still differs."""
         self.ovsdb.run(
             *["--may-exist", "add-port", self.bridge, self.name, "--", "set", "Port", self.name, f"tag={VLAN}"],
             *(f'external_ids:{key}="{value}"' for key, value in self.facts.items()),
@@ -129,7 +135,7 @@ class BridgePort(InDatabase):
             return self.difference(look)
 
     def _changed(self, port: dict[str, Any], interface: dict[str, Any] | None) -> list[str]:
-        """The columns that are not as declared."""
+        """Return the names of the columns that are not as declared."""
         kind = "" if interface is None or interface["type"] == "system" else interface["type"]
         as_declared = {
             "tag": port["tag"] == VLAN,
@@ -143,9 +149,9 @@ class BridgePort(InDatabase):
 
 @dataclass(frozen=True)
 class FixedMac(InDatabase):
-    """The MAC address of the bridge's own interface, in the bridge's configuration.
+    """The configured MAC address of the bridge's own interface, which flows refer to.
 
-    Without, Open vSwitch takes another one when ports come and go. Flows name it.
+    Without it, Open vSwitch changes the address when ports come and go.
     """
 
     mac: str
@@ -170,7 +176,7 @@ class FixedMac(InDatabase):
 
 @dataclass(frozen=True)
 class NoOffloads:
-    """An interface without checksum and segmentation offloads: a userspace datapath takes packets as they are."""
+    """An interface without checksum and segmentation offloads, which a userspace datapath does not complete."""
 
     namespace: Namespace
     name: str
@@ -186,7 +192,7 @@ class NoOffloads:
         offloads_off(self.namespace, self.name)
 
     def remove(self) -> None:
-        """It goes with the interface."""
+        """Do nothing: it goes with the interface."""
 
 
 def _several(cell: Any) -> list[str]:

@@ -22,7 +22,7 @@ from hoaflow.router.flow.keeper import FlowKeeper
 from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
 from hoaflow.router.flow.record import DEVICE, FlowRecord
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.router.port import BridgePort, FixedMac
+from hoaflow.router.port import BridgePort, FixedMac, Recorded
 from hoaflow.tunnel import links, nft
 from hoaflow.tunnel.declaration import Declared, Difference, compare
 from hoaflow.tunnel.namespace import in_namespace
@@ -155,6 +155,7 @@ def move(declared: BridgePort) -> None:
 
 # By kind, besides that it is taken away: what is done to it, and by whom.
 BREAKS: dict[type, dict[str, Callable[..., object]]] = {
+    Recorded: {"changed": lambda o: o.ovsdb.record(o.bridge, o.port, {**o.facts, "hoaflow-mtu": "7"})},
     BridgePort: {"options changed": change_options, "facts changed": change_facts, "moved": move},
     FixedMac: {"changed": lambda o: dataclasses.replace(o, mac=OTHER_MAC).make()},
     Mac: {"changed": lambda o: links.change(None, o.name, address=OTHER_MAC)},

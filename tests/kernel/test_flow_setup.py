@@ -230,7 +230,7 @@ def test_a_second_bridge_and_a_second_backend_are_refused(lab: FlowLab) -> None:
     lab.setup()
     lab.ovs.vsctl("add-br", "br2")
     try:
-        with pytest.raises(CommandFailed, match=f"bridge {BRIDGE} has the flow backend already"):
+        with pytest.raises(CommandFailed, match=f"bridge {BRIDGE} has the flow backend, and a host has it once"):
             lab.router("setup", "--bridge", "br2", "--backend", "flow")
         with pytest.raises(CommandFailed, match="run teardown first"):
             lab.setup("--backend", "route", "--home-agent", HA)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the `flow` backend consists of, declared: setup, teardown, status, doctor and the agent's comparison follow."""
-
-from __future__ import annotations
+"""Declare what the `flow` backend consists of, for setup, teardown, status, doctor and the agent's comparison."""
 
 from hoaflow.router.declaration import NO_FORWARDING
 from hoaflow.router.flow.kernel import TUNNEL_MAC
@@ -10,7 +8,7 @@ from hoaflow.router.flow.record import DEVICE, HWADDR, LINK, RECEIVE, ROLE, TRAN
 from hoaflow.router.flow.tc import Ethernet, Hook
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.packet_filter import flow_tables
-from hoaflow.router.port import BridgePort, FixedMac
+from hoaflow.router.port import BridgePort, FixedMac, Recorded
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
 
@@ -19,15 +17,16 @@ NO_IPV6 = "the bridge's own interface has no IPv6"
 
 
 def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]:
-    """The objects of a bridge's backend, in the order in which they are made.
+    """Return the objects of a bridge's backend in the order in which they are made.
 
-    The ports are the first of it that is changed: they tell what else there is, and what the bridge was like before.
+    The record comes first: it tells teardown what else there is, and what the bridge was like before.
     """
     settings = [(f"{name}.forwarding", "1", NO_FORWARDING) for name in ("all", bridge)]
     settings.append((f"{bridge}.disable_ipv6", "0", NO_IPV6))
     return [
         BridgeInterface(bridge),
         *(HostSetting(None, "ipv6", *setting) for setting in settings),
+        Recorded(ovsdb, bridge, "flow backend", record.transmit_port, record.facts),
         *_ports(bridge, record, ovsdb),
         *([FixedMac(ovsdb, bridge, record.mac)] if HWADDR in record.changed else []),
         Mac(None, bridge, record.mac),
@@ -39,7 +38,7 @@ def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]
         *(Up(None, name) for name in (DEVICE, record.transmit_device, record.receive_device)),
         *(Roomy(None, name, SYSTEM_MTU) for name in (record.transmit_device, record.receive_device)),
         IpAddress(None, DEVICE, record.decapsulation_address, 128, no_source=True),
-        # mirred takes the Ethernet header off, as the tunnel device carries none.
+        # mirred removes the Ethernet header, as the tunnel device has none.
         Diverted(record.transmit_device, Hook.EGRESS, DEVICE, receive=False),
         Diverted(DEVICE, Hook.INGRESS, record.receive_device, receive=True, header=Ethernet(TUNNEL_MAC, TUNNEL_MAC)),
         *(NftTable(None, table) for table in flow_tables(bridge)),
@@ -47,9 +46,9 @@ def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]
 
 
 def _ports(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]:
-    """The two flow-based Geneve ports.
+    """Return the two flow-based Geneve ports.
 
-    tos=inherit: the outer header gets the inner one's traffic class (RFC 2473 §6.4), ECN included.
+    By tos=inherit, the outer header gets the inner one's traffic class (RFC 2473 §6.4), ECN included.
     """
     return [
         BridgePort(

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `flow` backend as the OVS database has it: two ports, and what is known of them in their external_ids."""
-
-from __future__ import annotations
+"""Record the `flow` backend in the OVS database: in external_ids of its two ports, and of row Open_vSwitch."""
 
 import hashlib
 import ipaddress
 from typing import NamedTuple
 
-from hoaflow.router.ovsdb import MAC, MTU, Ovsdb
+from hoaflow.router.ovsdb import BRIDGE, MAC, MTU, RECORDS, Ovsdb, records
 
 BACKEND, ROLE, DECAPSULATION_ADDRESS, UDP, CHANGED = (
     "hoaflow-backend",
@@ -21,16 +19,16 @@ TRANSMIT_UDP, RECEIVE_UDP = 6941, 6943  # defaults
 GENEVE_UDP = "6081"  # where a Geneve port names none (IANA)
 DEVICE = "hoaflow6"  # the collect-metadata ip6tnl
 
-# What setup may have changed of the bridge itself, for teardown to take back.
+# What setup may have changed of the bridge itself, for teardown to undo.
 LINK, HWADDR = "link", "hwaddr"
 
 
 class FlowRecord(NamedTuple):
-    """A bridge's `flow` backend. `transmit_udp`, `receive_udp`: UDP port numbers, which no other Geneve port has.
+    """A bridge's `flow` backend.
 
-    `decapsulation_address`: of the router's own, where its kernel decapsulates. `mac`: of the bridge's own interface.
-    `mtu`: what a packet within the tunnels may have, in octets.
-    `changed`: LINK if setup has set that interface up, HWADDR if it has fixed its MAC address.
+    `transmit_udp`, `receive_udp`: UDP port numbers that no other Geneve port has. `decapsulation_address`: the router's
+    address at which its kernel decapsulates. `mac`: that of the bridge's own interface. `mtu`: the tunnels', in octets,
+    without the outer header. `changed`: LINK if setup set that interface up, HWADDR if it fixed its MAC address.
     """
 
     transmit_port: str
@@ -54,7 +52,7 @@ class FlowRecord(NamedTuple):
 
     @property
     def facts(self) -> dict[str, str]:
-        """The external_ids of both ports, so that either of them is enough to know the other one from."""
+        """The external_ids of each of the two ports, so that one of them tells the whole backend."""
         return {
             BACKEND: FLOW,
             DECAPSULATION_ADDRESS: self.decapsulation_address,
@@ -66,17 +64,17 @@ class FlowRecord(NamedTuple):
 
 
 def system_device(udp: int) -> str:
-    """The device that Open vSwitch makes for all Geneve ports of a UDP port number."""
+    """Return the name of the device that Open vSwitch makes for all Geneve ports of a UDP port number."""
     return f"genev_sys_{udp}"
 
 
 def plan(
     bridge: str, transmit_udp: int, receive_udp: int, mtu: int, mac: str, changed: frozenset[str] = frozenset()
 ) -> FlowRecord:
-    """The record for a bridge: the same names and address each time.
+    """Return the record for a bridge, whose names and decapsulation address depend only on the bridge's name.
 
-    The decapsulation address is a unique local one (RFC 4193): nothing outside the router needs to know it, as flows
-    put it into packets right before the kernel takes them.
+    The decapsulation address is a unique local one (RFC 4193). It is not known outside the router: flows set it right
+    before the kernel takes the packets.
     """
     digest = hashlib.sha256(f"{bridge} flow".encode()).digest()
     groups = [f"fd{digest[5]:02x}", digest[6:8].hex(), digest[8:10].hex()]
@@ -93,17 +91,18 @@ def plan(
 
 
 def port_names(bridge: str) -> set[str]:
-    """The names of the bridge's two ports, wherever somebody may have moved them."""
+    """Return the names of the bridge's two ports, wherever they may have been moved."""
     names = plan(bridge, 0, 0, 0, "")
     return {names.transmit_port, names.receive_port}
 
 
 class FlowPorts:
-    """All flow backends that the OVS database holds, of the moment in which this was made."""
+    """All flow backends in the OVS database, as it was when this object was made."""
 
     def __init__(self, ovsdb: Ovsdb) -> None:
-        """Raises RouterError when the database does not answer."""
-        bridges, ports, interfaces = ovsdb.tables(
+        """Read the database. Raises RouterError if it does not answer."""
+        roots, bridges, ports, interfaces = ovsdb.tables(
+            RECORDS,
             ["--columns=name,ports,other_config", "list", "Bridge"],
             ["--columns=_uuid,name,external_ids", "find", "Port", f"external_ids:{BACKEND}={FLOW}"],
             ["--columns=name,options", "find", "Interface", "type=geneve"],
@@ -114,25 +113,28 @@ class FlowPorts:
         self._ports: dict[str, dict[str, dict[str, str]]] = {}  # external_ids by bridge and port
         for row in ports:
             self._ports.setdefault(owners.get(row["_uuid"], ""), {})[row["name"]] = dict(row["external_ids"])
+        flow = (facts for facts in records(roots).values() if facts.get(BACKEND) == FLOW)
+        self._recorded = {facts.get(BRIDGE, ""): facts for facts in flow}  # external_ids by bridge
 
-    def names(self, bridge: str) -> list[str]:
-        """The bridge's ports that belong to a flow backend, even to half of one."""
-        return list(self._ports.get(bridge, {}))
+    def has(self, bridge: str) -> bool:
+        """Tell whether the bridge has a flow backend, even an incomplete one, or a record of one."""
+        return bridge in self._ports or bridge in self._recorded
 
     def record(self, bridge: str, known: FlowRecord | None = None) -> FlowRecord | None:
-        """The bridge's backend, of which one port is enough; None without one.
+        """Return the bridge's backend, of which one port or the record is enough; None without one.
 
-        Where the two ports' facts differ, those count that are `known`, else the transmit port's.
+        Where these differ, what is `known` counts, else the transmit port, the receive port, the record, in this order.
         """
         ports = sorted(self._ports.get(bridge, {}).values(), key=lambda facts: facts.get(ROLE) != TRANSMIT)
-        found = [record for facts in ports if (record := self._read(bridge, facts)) is not None]
+        facts = [*ports, *(recorded for owner, recorded in self._recorded.items() if owner == bridge)]
+        found = [record for each in facts if (record := self._read(bridge, each)) is not None]
         return known if known in found else next(iter(found), None)
 
     def _read(self, bridge: str, facts: dict[str, str]) -> FlowRecord | None:
-        """The record that a port's facts tell of; None where they are not all there."""
+        """Return the record that a port's external_ids describe, or None if they are incomplete."""
         try:
             names = plan(bridge, 0, 0, 0, "")
-            # A former version has the numbers in the ports' options only.
+            # Version 0.1 had these numbers only in the ports' options.
             udp = facts.get(UDP) or f"{self._geneve[names.transmit_port]} {self._geneve[names.receive_port]}"
             mac, changed = facts[MAC], frozenset(facts[CHANGED].split())
             transmit_udp, receive_udp = map(int, udp.split())
@@ -141,19 +143,19 @@ class FlowPorts:
             return None
         if HWADDR in changed:
             return record
-        # The operator's own configuration fixes the address; without it, we do.
+        # The address is fixed by the operator's configuration, or else by setup.
         fixed = self.fixed_mac(bridge)
         return record._replace(mac=fixed) if fixed else record._replace(changed=changed | {HWADDR})
 
     def other_bridge(self, bridge: str) -> str | None:
-        """Another bridge that has the flow backend."""
-        owners = sorted(owner for owner, ports in self._ports.items() if not ports.keys() <= port_names(bridge))
-        return next((owner for owner in owners if owner not in ("", bridge)), None)
+        """Return another bridge that has the flow backend, or None."""
+        owners = {owner for owner, ports in self._ports.items() if not ports.keys() <= port_names(bridge)}
+        return next((owner for owner in sorted(owners | self._recorded.keys()) if owner not in ("", bridge)), None)
 
     def geneve_ports(self, udp: int) -> list[str]:
-        """The names of all Geneve ports with this UDP port number, ours or not."""
+        """Return the names of all Geneve ports with this UDP port number, ours and others."""
         return [name for name, number in self._geneve.items() if number == str(udp)]
 
     def fixed_mac(self, bridge: str) -> str | None:
-        """The MAC address that the bridge's configuration fixes, None if Open vSwitch chooses it."""
+        """Return the MAC address that the bridge's configuration fixes, or None if Open vSwitch chooses it."""
         return self._fixed_macs.get(bridge)

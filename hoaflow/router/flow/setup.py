@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the `flow` backend on a bridge, and leave nothing of it. Idempotent; undone when it fails."""
-
-from __future__ import annotations
+"""Set up and tear down the `flow` backend of a bridge."""
 
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow import record
@@ -16,8 +14,8 @@ from hoaflow.tunnel.declaration import Say, set_up, tear_down
 
 
 def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
-    """Why this host cannot have the flow backend on this bridge, with what would help; None if it can."""
-    # First: no use in asking for a datapath that this kernel has not.
+    """Return why this host cannot have the flow backend on this bridge, and what would help, or None if it can."""
+    # First, as a datapath that the kernel lacks cannot be configured.
     for feature in features():
         if feature.problem:
             return f"this kernel lacks {feature.what} ({feature.problem}): {feature.help}"
@@ -33,14 +31,14 @@ def why_not(bridge: Bridge, ports: FlowPorts) -> str | None:
         )
     owner = ports.other_bridge(bridge.name)
     if owner is not None:
-        return f"bridge {owner} has the flow backend already, and a host has it once"
+        return f"bridge {owner} has the flow backend, and a host has it once: run teardown for {owner} first"
     return None
 
 
 def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, mtu: int, say: Say) -> bool:
-    """Make what is missing; False when all was there already. Raises TunnelError after undoing what it did.
+    """Make what is missing; returns False if nothing was. Raises TunnelError after undoing what it made.
 
-    `mtu`: what a packet within the tunnels may have, in octets.
+    `mtu`: the tunnels', in octets, without the outer header.
     """
     with alone():
         ports = FlowPorts(ovsdb)
@@ -54,21 +52,21 @@ def setup(bridge: Bridge, ovsdb: Ovsdb, transmit_udp: int, receive_udp: int, mtu
 
 
 def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
-    """Remove the flow backend of a bridge; False when nothing of it was there. Raises TunnelError."""
+    """Remove the flow backend of a bridge; returns False if nothing of it was there. Raises TunnelError."""
     with alone():
         ports = FlowPorts(ovsdb)
-        if not ports.names(bridge) and ports.other_bridge(bridge) is not None:
+        if not ports.has(bridge) and ports.other_bridge(bridge) is not None:
             return False
-        # Without a record the names are known all the same, but not what the bridge was like before.
+        # Without a record the names are known, but not what the bridge was like before.
         present = ports.record(bridge) or record.plan(bridge, TRANSMIT_UDP, RECEIVE_UDP, 0, "")
         declared = declaration(bridge, present, ovsdb)
-        if not ports.names(bridge):
+        if not ports.has(bridge):
             declared = [each for each in declared if not isinstance(each, InDatabase)]
         return tear_down(declared, say) > 0
 
 
 def _new(bridge: str, ports: FlowPorts, transmit_udp: int, receive_udp: int, mtu: int) -> FlowRecord:
-    """The record of a bridge that has no flow backend yet: flows will name its MAC address, so it has to stay."""
+    """Return the record for a bridge without flow backend. It fixes the MAC address, which flows will refer to."""
     interface, fixed = links.link(None, bridge), ports.fixed_mac(bridge)
     assert interface is not None, "checked before"
     changed = {what for what, missing in ((LINK, not interface["up"]), (HWADDR, fixed is None)) if missing}
@@ -76,8 +74,8 @@ def _new(bridge: str, ports: FlowPorts, transmit_udp: int, receive_udp: int, mtu
 
 
 def _check(bridge: Bridge, ports: FlowPorts, transmit_udp: int, receive_udp: int) -> None:
-    """Refuse, before anything is touched, what could not work."""
-    present, mine = ports.record(bridge.name), ports.names(bridge.name)
+    """Refuse what cannot work before anything is changed. Raises RouterError."""
+    present, mine = ports.record(bridge.name), ports.has(bridge.name)
     if bridge.endpoints:
         raise RouterError(
             f"bridge {bridge.name} has the route backend (endpoints for "

@@ -8,7 +8,8 @@ import pytest
 from hoaflow.router.flow.declaration import declaration
 from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.router.port import BridgePort
+from hoaflow.router.port import BridgePort, Recorded
+from hoaflow.tunnel.look import Look
 from tests.support.ovs import Ovs
 
 BRIDGE = "br0"
@@ -48,6 +49,23 @@ def test_either_port_tells_of_the_whole_backend(ovs: Ovs, ports: list[BridgePort
     assert record(ovs) == RECORD
     ovs.vsctl("del-port", ports[1 - gone].name)
     assert record(ovs) is None
+
+
+def test_both_ports_deleted_at_once_are_no_teardown(ovs: Ovs, ports: list[BridgePort]) -> None:
+    ovsdb = Ovsdb(f"unix:{ovs.database}")
+    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, Recorded))
+    recorded.make()
+    ovs.vsctl("del-port", ports[0].name, "--", "del-port", ports[1].name)
+    assert record(ovs) == RECORD
+    ovs.vsctl("del-br", BRIDGE)
+    ovs.add_bridge(BRIDGE, 1)
+    assert record(ovs) == RECORD
+    assert FlowPorts(ovsdb).other_bridge("third") == BRIDGE
+    with Look() as look:
+        assert recorded.difference(look) is None
+    assert recorded.remove()
+    assert record(ovs) is None
+    assert not FlowPorts(ovsdb).has(BRIDGE)
 
 
 @pytest.mark.parametrize("changed", [0, 1])
