@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router run`: follows the controller's tunnel list and keeps routes and pairs as it says.
+"""Follow the controller's tunnel list and keep the kernel in line with it (`hoaflow-router run`).
 
-With the flow backend there is nothing to keep per binding: the agent announces the backend, mends what is not as
-declared, and says so to the controller where it cannot.
+With the `route` backend, the agent keeps a route and a pair per binding. With the `flow` backend it has nothing to keep
+per binding. With both, it mends what is not as declared, and tells the controller what it cannot mend.
 
-The agent only connects outwards. While the controller is away it keeps what it has: the controller's leases
-and the switch's gates decide whether packets come here at all. It stores nothing: what is there it reads
-from the kernel, so it may be killed and started again at any time.
+The agent only connects outwards. While the controller is unreachable it changes nothing: the controller's leases and
+the switch's gates decide whether packets come here. It stores nothing and reads the kernel's state at the start, so it
+may be killed and restarted at any time.
 """
 
-from __future__ import annotations
-
+import functools
 import logging
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,12 +23,13 @@ from hoaflow.errors import HoaflowError
 from hoaflow.logs import Log
 from hoaflow.router.client import Controller, ControllerError, Refused, UnknownRouter
 from hoaflow.router.database_changes import DatabaseChanges
-from hoaflow.router.datapath import Datapath, KernelError
+from hoaflow.router.datapath import Datapath
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.error_relays import ErrorRelays
 from hoaflow.router.errors import NoBridge, RouterError
-from hoaflow.router.firewall import Firewall
+from hoaflow.router.firewall import Firewalls, Subject
 from hoaflow.router.flow.keeper import FlowKeeper
+from hoaflow.router.flow.probes import flow_probes
 from hoaflow.router.former import completed
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.lock import alone
@@ -37,45 +37,46 @@ from hoaflow.router.macs import kernel_macs
 from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.plan import TunnelList, Wanted, without_endpoint
 from hoaflow.router.poll import Poll
+from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.watch import Watch
 from hoaflow.tunnel.errors import TunnelError
 
 LOG = Log("router")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
-LONGEST_WAIT = 30  # seconds, the longest long poll the controller allows
-MOST_MACS = 64  # that the controller takes
-COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of all that is declared, if nothing changes
-# Seconds between comparisons at least, however much changes, and the shares of the time that they may take: with
-# changes and without.
+LONGEST_WAIT = 30  # seconds, the longest long poll that the controller allows
+MOST_MACS = 64  # the most that the controller takes
+COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of everything declared, while nothing changes
+# The least seconds between comparisons, and the share of the time that they may take with and without changes.
 GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
-# Seconds between readings of all routes and pairs, and the shares of the time that these may take: if nothing changes,
-# and however much does.
+# Seconds between readings of all routes and pairs, and the share of the time that these may take without and with
+# changes.
 RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
 
 
 class Unreadable(HoaflowError):
-    """The interfaces of the router's kernel cannot be read, so the controller cannot be told of them."""
+    """The interfaces of the router's kernel cannot be read, so they cannot be announced."""
 
 
 class Stop(BaseException):
-    """SIGTERM or SIGINT came: end, leaving the routes as they are."""
+    """SIGTERM or SIGINT has come: end, and leave the routes in place."""
 
 
 class Interruption:
-    """Turns SIGTERM and SIGINT into Stop, but only while the agent waits: never in the middle of a change."""
+    """Raises Stop for SIGTERM and SIGINT, but only while the agent waits, never in the middle of a change."""
 
     def __init__(self) -> None:
         self._stopping = False
         self._waiting = False
 
     def install(self) -> None:
+        """Handle SIGTERM and SIGINT from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within this context a signal ends the agent at once. Raises Stop if one came before."""
+        """Raise Stop as soon as a signal comes within this context, or at once if one came before."""
         self._waiting = True
         try:
             if self._stopping:
@@ -91,7 +92,7 @@ class Interruption:
 
 
 class Agent:
-    """The agent of one bridge. `run` returns when a signal asks it to end."""
+    """The agent of one bridge."""
 
     def __init__(
         self, controller_url: str, access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
@@ -109,7 +110,7 @@ class Agent:
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
-        self._told: object = None  # what was last acknowledged
+        self._acknowledged: object = None  # what was last acknowledged
         self._lease = 0.0  # seconds; 0: the endpoints are to be announced
         self._compare_due = self._resync_due = 0.0
         self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
@@ -119,10 +120,10 @@ class Agent:
         self._database = DatabaseChanges(ovsdb.db)
         self._watch = Watch(self._database)
         self._relays = ErrorRelays()
-        self._firewalls: dict[Datapath, Firewall] = {}
+        self._firewalls = Firewalls(self._watch.wake)
 
     def run(self) -> None:
-        """Follow the controller until Stop. Raises RouterError when the bridge cannot be read at the start."""
+        """Follow the controller until a signal comes. Raises RouterError if the bridge cannot be read at the start."""
         self._take(completed(self._ovsdb.bridge(self._bridge_name)))
         try:
             self._database.follow()
@@ -140,19 +141,18 @@ class Agent:
                     pause = FIRST_PAUSE
                     continue
                 except UnknownRouter as error:
-                    # It restarted, or lost sight of this router for long: it starts from nothing, and so
-                    # does the list; what the kernel has stays until the controller names the home agents it
-                    # knows.
+                    # It has restarted, or forgotten this router, and so has its list. What the kernel has stays until
+                    # the controller names the home agents whose bindings it knows.
                     self._state("controller", f"announcing again, routes kept ({error})")
                     self._revision, self._lease = 0, 0.0
                 except Refused as error:
                     self._state("controller", f"refuses this agent, routes kept ({error})")
                     least = error.retry_after
                 except ControllerError as error:
-                    self._close()  # of its connections none is any good
+                    self._close()  # all of its connections are suspect
                     self._state("controller", f"lost, routes kept ({error})")
                 except Unreadable as error:
-                    # Without a sign of life the lease ends, and with it the offload here.
+                    # Without an acknowledgement the lease ends, and with it the offload on this router.
                     self._lease = 0.0
                     self._state("kernel", f"unreadable, the controller is not called ({error})")
                 with self._interruption.waiting():
@@ -164,27 +164,26 @@ class Agent:
             self.close()
 
     def close(self) -> None:
-        """Let go of all that it listens to."""
+        """Close everything that is listened to."""
         self._relays.close()
-        for firewall in self._firewalls.values():
-            firewall.close()
+        self._firewalls.close()
         self._close()
         self._watch.close()
 
     def _step(self) -> None:
-        """Announce if that is due, wait for news, apply it, acknowledge it."""
+        """Announce the backend if that is due, wait for news, apply and acknowledge it."""
         if not self._lease or time.monotonic() >= self._compare_due:
             self._compare()
         self._acknowledge_news()
         answer = self._poll(max(1, min(LONGEST_WAIT, int(self._lease / 3))))
         news = answer.full or answer.revision != self._revision
         if self._flow.record is not None:
-            # OpenFlow has all of it, so there is nothing to apply and to acknowledge. But a whole list in place of what
-            # is new comes from a controller that has restarted, and knows the router from its switch only.
+            # Flows do it all, so there is nothing to apply and acknowledge. But a full list where news was asked for
+            # comes from a controller that has restarted and knows this router only by its switch.
             if answer.full and self._revision:
                 self._lease = 0.0
             self._revision = answer.revision
-            self._told = self._news
+            self._acknowledged = self._news
             return
         if news:
             self._wanted.take(answer)
@@ -195,15 +194,14 @@ class Agent:
         self._tidy()
 
     def _poll(self, wait: int) -> TunnelList:
-        """Wait for news of the controller, and meanwhile for changes on this host: they are mended and told."""
+        """Wait for the controller's news, and meanwhile mend and report what changes on this host."""
         assert self._poller is not None, "made by _take"
         poll = Poll(self._poller, self._revision, wait)
         while not poll.answered:
             with self._interruption.waiting():
                 changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
             if changed:
-                self._resync_due = min(self._resync_due, self._resync_after)
-                self._compare_due = min(self._compare_due, self._compare_after)
+                self._heard()
             if not poll.answered and time.monotonic() >= self._compare_due:
                 self._compare()
                 if self._lease:
@@ -215,19 +213,19 @@ class Agent:
         return self._revision, self._failed, self._macs, self._keeper.broken, self._flow.announcement()
 
     def _acknowledge_news(self) -> None:
-        """Announce and acknowledge, unless the controller knows all of it."""
+        """Announce and acknowledge, unless the controller knows everything already."""
         assert self._controller is not None, "made by _take"
-        if self._lease and self._told == self._news:
+        if self._lease and self._acknowledged == self._news:
             return
         records = [datapath.record for datapath in self._datapaths.values()]
         with self._interruption.waiting():
             self._lease = self._controller.acknowledge(
                 self._revision, records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken
             )
-            self._told = self._news
+            self._acknowledged = self._news
 
     def _apply(self) -> None:
-        """Bring every endpoint to what is wanted; what could not be done stands in `_failed` afterwards."""
+        """Bring every endpoint in line with the list; what could not be done is in `_failed` afterwards."""
         if self._flow.record is not None:
             return
         failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
@@ -235,30 +233,32 @@ class Agent:
             if home_agent in self._datapaths:
                 datapath = self._datapaths[home_agent]
                 failed |= datapath.apply(desired) | self._relays.kept_back(datapath)
-                firewall = self._firewalls.get(datapath)
-                if firewall is not None and (problem := firewall.problem) is not None:
-                    # It all stays with the home agent, whose packets come by another interface.
-                    reason = f"the router's packet filter drops what leaves the tunnel: {problem}"
-                    failed |= dict.fromkeys(desired.tunnels, reason)
+                if (problem := self._firewalls.problem(datapath)) is not None:
+                    # All of it stays on the home agent's path, which enters by another interface.
+                    failed |= dict.fromkeys(desired.tunnels, problem)
         for home_address in failed.keys() - self._failed.keys():
             LOG.warning("failed", home_address=home_address, reason=failed[home_address])
         self._failed = failed
 
     def _compare(self) -> None:
-        """Compare all that is declared with what is there, and mend it. Raises Unreadable."""
-        began = time.process_time()  # on a busy host it would else wait longest when most happens
-        # What changes from now on is looked at once more, what is mended here among it.
-        self._watch.drain()
+        """Compare everything declared with what is there, and mend it. Raises Unreadable."""
+        began = time.process_time()  # elapsed time would make a busy host wait longest when most happens
+        again = False
         try:
+            self._follow()
+            # What changes from now on, including what is mended here, is compared once more.
+            if self._watch.drain():
+                self._heard()
             with alone():
-                # Within: what is being made or taken down is not there yet, or no longer.
+                # Read within, as setup and teardown change the record.
                 readable = self._read_database()
                 assert self._bridge is not None, "taken at the start"
                 mended = self._keeper.keep(self._bridge, readable)
                 self._flow.keep(self._bridge_name, readable)
-            self._follow()
+            again = self._follow()  # changes in a new namespace have gone unheard until now
             self._look_at_firewalls()
             self._apply_anew(mended)
+            again = again or self._resync_due <= self._resync_after
             self._relays.follow(self._datapaths.values())
         except (RouterError, OSError) as error:
             self._state("comparison", f"incomplete, all kept ({error})")
@@ -268,9 +268,16 @@ class Agent:
         now, cost = time.monotonic(), time.process_time() - began
         self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
         self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
+        if again:
+            self._heard()
+
+    def _heard(self) -> None:
+        """Schedule a comparison and a reading, as soon as their cost allows, because something has changed."""
+        self._resync_due = min(self._resync_due, self._resync_after)
+        self._compare_due = min(self._compare_due, max(self._compare_after, self._resync_due))
 
     def _read_database(self) -> bool:
-        """Take what the database has of the bridge; returns whether it can be read. Without it the last one counts."""
+        """Take over the database's record of the bridge; returns False, and keeps the last one, if it is unreadable."""
         try:
             self._database.follow()
             self._take(completed(self._ovsdb.bridge(self._bridge_name)))
@@ -284,7 +291,7 @@ class Agent:
         return True
 
     def _apply_anew(self, mended: set[str]) -> None:
-        """Read routes and pairs anew where they may have changed, or in their turn; bring them to what is wanted."""
+        """Apply the list again, after reading routes and pairs where they may have changed or a reading is due."""
         began = time.process_time()
         due = time.monotonic() >= self._resync_due
         for home_agent, datapath in self._datapaths.items():
@@ -297,7 +304,7 @@ class Agent:
             self._resync_after = now + cost / READING_SHARE_OF_CHANGES
 
     def _look_at_macs(self) -> None:
-        """See whether the router's kernel has the MAC addresses that were announced; others are announced."""
+        """Look up the MAC addresses of the router's kernel, which are announced when they change."""
         found: set[str] = set()
         try:
             if self._flow.record is not None:
@@ -313,24 +320,23 @@ class Agent:
             self._macs = macs
 
     def _look_at_firewalls(self) -> None:
-        """Try whether the packet filter lets through what leaves the tunnels."""
-        for gone in self._firewalls.keys() - self._datapaths.values():
-            self._firewalls.pop(gone).close()
-        for datapath in self._datapaths.values():
-            if datapath not in self._firewalls:
-                record = datapath.record
-                endpoint = Endpoint(self._bridge_name, record.home_agent, record.kernel_namespace or None)
-                try:
-                    self._firewalls[datapath] = Firewall(endpoint, self._watch.wake)
-                except KernelError as error:
-                    LOG.warning("firewall-not-tried", home_agent=record.home_agent, reason=error)
-                    continue
-            self._firewalls[datapath].look(time.monotonic())
+        """Find out whether packet filters drop what goes direct."""
+        subjects: dict[Hashable, Subject] = {}
+        for home_agent, datapath in self._datapaths.items():
+            endpoint = Endpoint.of(self._bridge_name, datapath.record)
+            probes = functools.partial(endpoint_probes, endpoint)
+            subjects[datapath] = Subject(home_agent, endpoint.kernel_namespace, probes)
+        if (record := self._flow.record) is not None:
+            probes = functools.partial(flow_probes, record, self._bridge_name, self._ovsdb.db)
+            subjects[record] = Subject(self._bridge_name, None, probes)
+        self._firewalls.look(subjects)
+        self._flow.filter_problem = self._firewalls.problem(record)
 
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Listen in the namespaces of the present endpoints; returns whether one is new."""
         records = [datapath.record for datapath in self._datapaths.values()]
         kernels = {record.kernel_namespace or None for record in records}
-        self._watch.follow({None, *kernels}, [record.namespace for record in records])
+        return self._watch.follow({None, *kernels}, [record.namespace for record in records])
 
     def _tidy(self) -> None:
         for datapath in self._datapaths.values():

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of `hoaflow-router`."""
-
-from __future__ import annotations
+"""The command line `hoaflow-router`."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 
 from hoaflow import logs
@@ -15,21 +14,23 @@ from hoaflow.client.errors import AccessError
 from hoaflow.router.agent import Agent, Interruption
 from hoaflow.router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
 from hoaflow.router.errors import NoBridge, RouterError
-from hoaflow.router.firewall import ALLOW, what_drops
+from hoaflow.router.firewall import Probe, what_drops
 from hoaflow.router.flow import doctor
 from hoaflow.router.flow import setup as flow_setup
 from hoaflow.router.flow import status as flow_status
+from hoaflow.router.flow.probes import flow_probes
 from hoaflow.router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
+from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.setup import setup, teardown
 from hoaflow.router.status import as_json, status, table
 from hoaflow.tunnel.errors import TunnelError
-from hoaflow.tunnel.namespace import cookie
+from hoaflow.tunnel.namespace import Namespace, cookie
 
 ROUTE, AUTO = "route", "auto"
 
 
-DESCRIPTION = "The tunnels of an Open vSwitch router, and the agent that keeps them."
+DESCRIPTION = "Set up an Open vSwitch router's tunnels, and run the agent that keeps them."
 EPILOG = """\
 examples:
   hoaflow-router doctor                     can this host do it, and how?
@@ -39,32 +40,33 @@ examples:
   hoaflow-router status --bridge br0
   hoaflow-router teardown --bridge br0      undo setup
 
-All need root. Nothing is kept in files: what setup made is recorded in Open
+All commands need root. There are no files: setup records what it made in Open
 vSwitch's database, in external_ids of the ports it added and of row
 Open_vSwitch. docs/backends.md explains the two backends.
 
-exit status: 0 done, 1 failed or not well (it says why), 2 for wrong options
+exit status: 0 done; 1 failed, or something is wrong (it says what); 2 wrong options
 """
 SETUP = """\
-Makes what the router needs to encapsulate and decapsulate: with the flow backend
-two tunnel ports and a kernel device, with the route backend a network namespace
-for each home agent. It says what it did, undoes it if it fails half-way, and does
-nothing twice. Traffic goes direct only once `hoaflow-router run` runs, too.
+Make what the router needs to encapsulate and decapsulate: with the flow backend,
+two tunnel ports and a kernel device; with the route backend, a network namespace
+per home agent. It reports what it makes, undoes it if it fails, and may be run
+again. Traffic goes direct only while `hoaflow-router run` is running, too.
 """
 RUN = """\
-Follows the controller's list of tunnels and has the kernel carry them. It only
-connects outwards. If it dies, or the controller does not hear of it for longer
-than its lease (10 s, the controller's setting agent_lease), this router's traffic
-takes the home agents' path. SIGTERM ends it and leaves tunnels and flows in place.
+Follow the controller's list of tunnels and have the kernel carry them. The agent
+only connects outwards. If it dies, or the controller does not hear from it for
+longer than its lease (10 s, the controller's setting agent_lease), this router's
+traffic takes the home agents' path. SIGTERM ends it and leaves tunnels and flows
+in place.
 """
 TEARDOWN = """\
-Removes what setup made. Stop `run` first: the controller then sends the traffic
+Remove what setup made. Stop `run` first: the controller then sends the traffic
 to the home agents.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `hoaflow-router`; returns the exit status: 0 done, 1 failed (said why on stderr), 2 usage."""
+    """Run `hoaflow-router` and return its exit status: 0 done, 1 failed (stderr says why), 2 wrong usage."""
     arguments = build_parser().parse_args(argv)
     ovsdb = Ovsdb(arguments.db)
     try:
@@ -79,7 +81,7 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     bridge = ovsdb.bridge(arguments.bridge)
     backend = arguments.backend
     if backend == AUTO:
-        # What is there stays; a change of backend is the operator's decision.
+        # Keep the present backend: changing it is the operator's decision.
         backend = FLOW if FlowPorts(ovsdb).has(bridge.name) else ROUTE if bridge.endpoints else AUTO
     if backend != ROUTE:
         try:
@@ -109,6 +111,9 @@ def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> 
         _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
     elif arguments.backend == AUTO:
         _say("backend flow, because: Open vSwitch's kernel datapath and the kernel's ip6_tunnel are there")
+    record = FlowPorts(ovsdb).record(bridge.name)
+    assert record is not None, "setup made it"
+    _try_packet_filter(None, lambda: flow_probes(record, bridge.name, ovsdb.db))
 
 
 def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
@@ -120,23 +125,23 @@ def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
         endpoint = Endpoint(arguments.bridge, home_agent, arguments.kernel_namespace, arguments.mtu)
         if not setup(endpoint, ovsdb, arguments.icmp_source, _say):
             _say(f"bridge {arguments.bridge}, home agent {home_agent}: everything in place, nothing changed")
-        _try_packet_filter(endpoint)
+        _try_packet_filter(endpoint.kernel_namespace, lambda: endpoint_probes(endpoint))  # noqa: B023
 
 
-def _try_packet_filter(endpoint: Endpoint) -> None:
+def _try_packet_filter(namespace: Namespace, probes: Callable[[], list[Probe]]) -> None:
     try:
-        reason = what_drops(endpoint)
+        dropped = what_drops(namespace, probes())
     except TunnelError as error:
-        _say(f"warning: not tried whether the router's packet filter lets through what leaves the tunnel: {error}")
+        _say(f"warning: whether the router's packet filter drops what goes direct could not be tried: {error}")
         return
-    if reason is not None:
-        _say(f"warning: the router's packet filter drops what leaves the tunnel ({reason}): {ALLOW}")
+    if dropped is not None:
+        _say(f"warning: {dropped}. To do: {dropped.remedy}")
 
 
 def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     try:
         endpoints = list(ovsdb.bridge(arguments.bridge).endpoints)
-    except NoBridge:  # removed with its ports, but not what else an endpoint consists of
+    except NoBridge:  # it was removed with its ports, but not what else a backend consists of
         endpoints = ovsdb.recorded(arguments.bridge)
         if not endpoints and not FlowPorts(ovsdb).has(arguments.bridge):
             raise
@@ -146,7 +151,7 @@ def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
             f"bridge {arguments.bridge} has the flow backend, one for all home agents: teardown without --home-agent "
             f"removes it"
         )
-    # A home agent that is named but not recorded may be left over from a former version's setup that was killed.
+    # An endpoint that is named but not recorded may be left over from a setup of version 0.1 that was killed.
     wanted: list[EndpointRecord] = [
         recorded.get(home_agent) or Endpoint(arguments.bridge, home_agent).record
         for home_agent in arguments.home_agent or recorded
@@ -203,7 +208,7 @@ def _say(line: str) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options, with their help."""
+    """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="hoaflow-router",
         description=DESCRIPTION,
@@ -217,28 +222,28 @@ def build_parser() -> argparse.ArgumentParser:
     _database(common)
 
     making = commands.add_parser(
-        "setup", parents=[common], help="make the router's backend; may be run again", description=SETUP
+        "setup", parents=[common], help="set up the router's backend; may be run again", description=SETUP
     )
     making.add_argument(
         "--backend",
         choices=[AUTO, FLOW, ROUTE],
         default=AUTO,
         help="flow: OpenFlow sets the tunnel, in the kernel datapath; route: one kernel route per binding, with any "
-        "datapath; auto (default): what is there, else flow, else route",
+        "datapath; auto (default): the present one, else flow if possible, else route",
     )
-    _home_agents(making, help="home agent's address, for the route backend; repeatable")
+    _home_agents(making, help="route backend: a home agent's address; repeatable")
     for option, default in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
         making.add_argument(
             option,
             type=port,
             default=default,
             metavar="PORT",
-            help="flow backend: UDP port number that no other Geneve port of the host has (default: %(default)s)",
+            help="flow backend: a UDP port number that no other Geneve port of the host has (default: %(default)s)",
         )
     making.add_argument(
         "--kernel-namespace",
         metavar="NAME|PATH",
-        help="network namespace of the router's kernel side (default: the current one)",
+        help="network namespace of the router's kernel (default: the current one)",
     )
     making.add_argument(
         "--mtu",
@@ -253,8 +258,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         type=address,
         metavar="ADDRESS",
-        help="the router's address that ICMPv6 errors come from, and once more for ICMP and IPv4 (default: the first "
-        "global one of its kernel)",
+        help="route backend: the router's address that ICMPv6 errors come from; repeat for ICMP and IPv4 (default: the "
+        "first global one of its kernel)",
     )
 
     removing = commands.add_parser(
@@ -279,9 +284,9 @@ def build_parser() -> argparse.ArgumentParser:
     logs.add_options(running)
 
     checking = commands.add_parser(
-        "doctor", help="check this host end to end, and say what to do; exit status 1 if something does not work"
+        "doctor", help="check this router end to end, and say what to do; exit status 1 if something does not work"
     )
-    checking.add_argument("--bridge", help="the router's Open vSwitch bridge (default: check the kernel only)")
+    checking.add_argument("--bridge", help="the router's Open vSwitch bridge (default: check only the kernel)")
     _database(checking)
     checking.add_argument("--json", action="store_true", help="as JSON")
     return parser

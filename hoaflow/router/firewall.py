@@ -1,111 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the packet filter of the router's kernel lets through what leaves a tunnel, tried with a real packet.
+"""Find out with real packets whether the packet filter of the router's kernel drops what goes direct.
 
-Rules can be read, but what they come to is for the kernel to say: whoever wrote them (nft, iptables, firewalld, ufw),
-a packet like an answer of an offloaded connection goes the way that all of them go, then one like a tunnel packet to a
-care-of address, and the kernel traces which rule drops them. Source and destination are the home agent's address, which
-no packet has; `hoaflow.router.packet_filter` drops them after everybody's rules, so they leave nowhere.
+Rules can be read, but only the kernel knows what they come to, whoever wrote them (nft, iptables, firewalld, ufw). So
+packets like those of offloaded connections take the same way, and the kernel traces which rule drops them.
+`hoaflow.router.packet_filter` drops them after everybody's rules, so none leaves the router.
 """
 
-from __future__ import annotations
-
+import contextlib
 import os
 import select
-import socket
-import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple
 
-from hoaflow.linux import ETH_P_IPV6
 from hoaflow.logs import Log
-from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.errors import RouterError
-from hoaflow.router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN
-from hoaflow.tunnel import links
 from hoaflow.tunnel.changes import Changes, Of
 from hoaflow.tunnel.errors import TunnelError
-from hoaflow.tunnel.namespace import in_namespace
+from hoaflow.tunnel.namespace import Namespace, in_namespace
 
 LOG = Log("router")
 
-TIMEOUT = 3.0  # seconds
-AGAIN = 0.2  # seconds between packets: the first may come before the trace is listened to
+TIMEOUT = 10.0  # seconds, enough for a slow host to start nft and ovs-ofctl
+AGAIN = 0.2  # seconds between packets: the first may be sent before the trace is listened to
 LOOK = 30.0  # seconds between tries while the rules stay
-ALLOW = 'accept packets from hfk-*, for example: nft insert rule inet filter forward iifname "hfk-*" accept'
-TCP, SYN_ACK, HOP_LIMIT = 6, 0x12, 64
-HEADERS = 14 + 40  # octets, Ethernet's and IPv6's
+
+Send = Callable[[], object]
 
 
-def what_drops(endpoint: Endpoint, ended: threading.Event | None = None) -> str | None:
-    """Say what drops packets that leave the endpoint, None if they get through. Only IPv6 is tried.
+class Probe(NamedTuple):
+    """A kind of packet to try: how to send one, and how to see what became of it.
+
+    `what`: what it stands for, in words. `length`: the payload length in its IPv6 header, which no other kind has.
+    `table`: the nftables table (family ip6) with the chains `begun`, which it meets before anybody's rules, and
+    `passed`, which drops it after them. `to`: where the router's kernel routes it. `remedy`: a rule that lets such
+    packets through.
+    """
+
+    what: str
+    length: int
+    table: str
+    begun: str
+    passed: str
+    to: str
+    remedy: str
+    sender: Callable[[], contextlib.AbstractContextManager[Send]]
+
+
+class Dropped(NamedTuple):
+    """What the packet filter drops, the rule that does it, and what to do about it."""
+
+    what: str
+    rule: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"the router's packet filter drops {self.what}: {self.rule}"
+
+
+def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.Event | None = None) -> Dropped | None:
+    """Return the first thing that the packet filter of a namespace drops, or None. Only IPv6 is tried.
 
     Raises TunnelError when that cannot be told, and when it is `ended`.
     """
-    kernel_side = links.link(endpoint.kernel_namespace, endpoint.kernel_port)
-    if kernel_side is None:
-        raise RouterError(f"interface {endpoint.kernel_port} is missing")
-    for said, payload in (
-        ("", _answer(endpoint)),
-        (" (tunnel packets, IPv6 next header 41)", _tunnel_packet(endpoint)),
-    ):
-        reason = _try(endpoint, _frame(kernel_side["mac"], payload), ended or threading.Event())
-        if reason is not None:
-            return reason + said
-    return None
 
-
-def _try(endpoint: Endpoint, frame: bytes, ended: threading.Event) -> str | None:
     def listen() -> subprocess.Popen[bytes]:
         return subprocess.Popen(["nft", "monitor", "trace"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
-    def open_link() -> socket.socket:
-        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        link.bind((TOUT, 0))
-        return link
-
     try:
-        monitor = in_namespace(endpoint.kernel_namespace, listen)
+        monitor = in_namespace(namespace, listen)
     except FileNotFoundError as error:
         raise RouterError("nft was not found: install Debian's package nftables") from error
     try:
-        with in_namespace(endpoint.namespace, open_link) as link:
-            return _verdict(monitor, link, frame, endpoint, ended)
+        with contextlib.ExitStack() as opened:
+            senders = {probe: opened.enter_context(probe.sender()) for probe in probes}
+            return _verdict(monitor, senders, ended or threading.Event())
     finally:
         monitor.kill()
         monitor.communicate()
 
 
 class Firewall:
-    """The packet filter of one endpoint's router kernel, tried anew when its rules change and every LOOK seconds.
+    """The packet filter that some probes meet, tried anew when its rules change and every LOOK seconds.
 
-    `problem`: what drops the packets that leave the tunnel, as last seen; None where they get through. Tried at once,
-    and later in a thread, as a try may take seconds: `tell` is called there when `problem` has changed. Raises OSError
-    and NamespaceError when its rules cannot be followed.
+    `problem`: what it drops, as last seen; None if nothing. The first try is made at once, all others in a thread, as
+    one may take seconds: `notify` is called there when `problem` has changed.
     """
 
-    def __init__(self, endpoint: Endpoint, tell: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, namespace: Namespace, probes: Callable[[], Sequence[Probe]], notify: Callable[[], None]
+    ) -> None:
+        """Try it. Raises OSError and NamespaceError when its rules cannot be followed."""
         self.problem: str | None = None
-        self._endpoint = endpoint
-        self._tell = tell
-        self._changes = Changes(endpoint.kernel_namespace, Of.RULESETS)
+        self._name = name
+        self._namespace = namespace
+        self._probes = probes
+        self._notify = notify
+        self._changes = Changes(namespace, Of.RULESETS)
         self._closed = threading.Event()
         self._trying = threading.Thread()
         self._due = time.monotonic() + LOOK
         self._try()
 
     def look(self, now: float) -> None:
-        """Have it tried if that is due."""
+        """Start a try if one is due."""
         if self._trying.is_alive():
-            return  # what has changed meanwhile is there the next time
+            return  # changes wait for the next call
         if self._changes.drain() or now >= self._due:
             self._due = now + LOOK
-            self._trying = threading.Thread(target=self._try, daemon=True, name=f"filter {self._endpoint.home_agent}")
+            self._trying = threading.Thread(target=self._try, daemon=True, name=f"filter {self._name}")
             self._trying.start()
 
     def close(self) -> None:
-        """End what is being tried."""
+        """End the try that is under way, and stop following the rules."""
         self._closed.set()
         if self._trying.is_alive():
             self._trying.join()
@@ -114,63 +123,110 @@ class Firewall:
     def _try(self) -> None:
         before = self.problem
         try:
-            self.problem = what_drops(self._endpoint, self._closed)
+            dropped = what_drops(self._namespace, self._probes(), self._closed)
+            self.problem = None if dropped is None else str(dropped)
         except (TunnelError, OSError) as error:
             if not self._closed.is_set():
-                LOG.warning("firewall-not-tried", home_agent=self._endpoint.home_agent, reason=error)
+                LOG.warning("firewall-not-tried", what=self._name, reason=error)
         if self.problem != before:
-            self._tell()
+            self._notify()
 
 
-def _verdict(
-    monitor: subprocess.Popen[bytes], link: socket.socket, frame: bytes, endpoint: Endpoint, ended: threading.Event
-) -> str | None:
+class Subject(NamedTuple):
+    """Whose packets are to be tried: its name in logs, the namespace of the packet filter, and the probes."""
+
+    name: str
+    namespace: Namespace
+    probes: Callable[[], Sequence[Probe]]
+
+
+class Firewalls:
+    """The packet filters of all that an agent keeps. `notify` as for Firewall."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+        self._firewalls: dict[Hashable, Firewall] = {}
+
+    def look(self, subjects: Mapping[Hashable, Subject]) -> None:
+        """Try the packet filters that are due, those of new subjects at once; let go of all others."""
+        for gone in self._firewalls.keys() - subjects.keys():
+            self._firewalls.pop(gone).close()
+        for key, subject in subjects.items():
+            if key in self._firewalls:
+                self._firewalls[key].look(time.monotonic())
+                continue
+            try:
+                self._firewalls[key] = Firewall(*subject, self._notify)
+            except (TunnelError, OSError) as error:
+                LOG.warning("firewall-not-tried", what=subject.name, reason=error)
+
+    def problem(self, key: Hashable) -> str | None:
+        """Return what is dropped of a subject's packets, None if nothing is known."""
+        firewall = self._firewalls.get(key)
+        return None if firewall is None else firewall.problem
+
+    def close(self) -> None:
+        """Let go of all."""
+        self.look({})
+
+
+def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], ended: threading.Event) -> Dropped | None:
     assert monitor.stdout is not None
-    deadline, forwarded, rest = time.monotonic() + TIMEOUT, False, b""
-    # Others may try at the same time, and what was tried before may be late: known by the length in its IPv6 header.
-    length, ours = f" ip6 length {len(frame) - HEADERS} ", set[str]()
+    trace = _Trace(list(senders))
+    deadline, rest = time.monotonic() + TIMEOUT, b""
     while time.monotonic() < deadline:
         if ended.is_set():
             raise RouterError("the packet filter was not tried to the end")
-        link.send(frame)
+        for probe in trace.pending:
+            senders[probe]()
         while select.select([monitor.stdout], [], [], AGAIN)[0]:
             part = os.read(monitor.stdout.fileno(), 1 << 16)
             if not part:
                 raise RouterError("`nft monitor trace` ended: is this root?")
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
-                text = line.decode(errors="replace")
-                _, _, trace, family, table, chain, *what = text.split()
-                if what[0] == "packet:" and length in f"{text} ":
-                    ours.add(trace)
-                if trace not in ours:
-                    continue
-                if table == endpoint.namespace and chain == PROBE_CHAIN:
-                    return None
-                forwarded = forwarded or (table == endpoint.namespace and chain == FORWARD_CHAIN)
-                if what[-2:] == ["(verdict", "drop)"] or what[:2] == ["policy", "drop"]:
-                    rule = " ".join(what).removesuffix(" (verdict drop)")
-                    return f"chain {chain} of table {family} {table}: {rule}"
-    if forwarded:
-        return "something that nftables does not trace (rules of iptables-legacy?)"
-    raise RouterError(f"the router's kernel did not forward a packet to {endpoint.home_agent}: has it a route there?")
+                if (dropped := trace.read(line.decode(errors="replace"))) is not None:
+                    return dropped
+            if not trace.pending:
+                return None
+    return trace.conclude()
 
 
-def _answer(endpoint: Endpoint) -> bytes:
-    """An IPv6 packet as it leaves the tunnel: the second packet of a TCP connection's beginning."""
-    tcp = struct.pack("!HHIIBBHHH", 443, 50000, 1, 1, 5 << 4, SYN_ACK, 1024, 0, 0)
-    return _ipv6(endpoint, TCP, tcp)
+class _Trace:
+    """What the kernel traces of some probes. `pending`: those of which nothing is known yet."""
 
+    def __init__(self, probes: list[Probe]) -> None:
+        self.pending = probes
+        self._probes = {(probe.table, probe.length): probe for probe in probes}
+        self._traced: dict[str, Probe] = {}  # by the trace's number
+        self._begun: set[Probe] = set()
 
-def _tunnel_packet(endpoint: Endpoint) -> bytes:
-    """An IPv6 packet as it enters the tunnel, with an empty one inside."""
-    return _ipv6(endpoint, socket.IPPROTO_IPV6, _ipv6(endpoint, socket.IPPROTO_NONE, b""))
+    def read(self, line: str) -> Dropped | None:
+        """Take in a line of `nft monitor trace`; returns the verdict if it says that a probe was dropped."""
+        _, _, number, family, table, chain, *said = line.split()
+        if said[0] == "packet:" and "length" in said:
+            length = int(said[said.index("length") + 1])
+            if (probe := self._probes.get((table, length))) is not None:
+                self._traced[number] = probe
+        if (probe := self._traced.get(number)) is None:
+            return None  # somebody else's packet
+        if table == probe.table:
+            if chain == probe.begun:
+                self._begun.add(probe)
+            if chain == probe.passed and probe in self.pending:
+                self.pending.remove(probe)
+        elif said[-2:] == ["(verdict", "drop)"] or said[:2] == ["policy", "drop"]:
+            rule = " ".join(said).removesuffix(" (verdict drop)")
+            return Dropped(probe.what, f"chain {chain} of table {family} {table}: {rule}", probe.remedy)
+        return None
 
-
-def _ipv6(endpoint: Endpoint, next_header: int, payload: bytes) -> bytes:
-    address = socket.inet_pton(socket.AF_INET6, endpoint.home_agent)
-    return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + address + address + payload
-
-
-def _frame(mac: str, packet: bytes) -> bytes:
-    return bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("020000000001") + struct.pack("!H", ETH_P_IPV6) + packet
+    def conclude(self) -> Dropped:
+        """Return what to conclude when the kernel has said nothing more. Raises RouterError if that is nothing."""
+        probe = self.pending[0]
+        if probe in self._begun:
+            return Dropped(
+                probe.what, "something that nftables does not trace (rules of iptables-legacy?)", probe.remedy
+            )
+        raise RouterError(
+            f"a packet to {probe.to} did not come to the router's packet filter: has the router's kernel a route there?"
+        )

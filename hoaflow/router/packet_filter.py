@@ -1,37 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packet filter's part of both backends: nftables tables of our own in the router's kernel and in the endpoint.
+"""Define the nftables tables of both backends, in the router's kernel and in the endpoint.
 
 In the router's kernel:
 
-- What leaves the tunnel is not tracked. Its other direction enters the tunnel in Open vSwitch, so connection tracking
-  would see answers only, call them invalid, and the common rule `ct state invalid drop` would drop all of them. Only
-  what is forwarded: the router's own connections are seen whole.
-- An ICMPv6 error for a tunnel packet goes to its outer source, the home agent, whose host may be down or not know what
-  to do with it. What the router's kernel sends or forwards of them is copied into the endpoint, where the agent tells
-  the correspondent (`hoaflow.router.error_relays`). The errors themselves go on as they were.
+- Packets that leave the tunnel are not tracked. The other direction enters the tunnel in Open vSwitch, so connection
+  tracking would see only answers and call them invalid, and the common rule `ct state invalid drop` would drop them.
+  This applies to forwarded packets only: the router's own connections are tracked as usual.
+- ICMPv6 errors about tunnel packets go to the outer source, the home agent, whose host may be down or unable to use
+them.
+  Those that the router's kernel sends or forwards are copied into the endpoint, where the agent relays them to the
+  correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged.
 
-- A packet that `hoaflow.router.firewall` sends is traced, and dropped where it has passed everybody's rules.
+- A packet that `hoaflow.router.firewall` sends is traced, and dropped once it has passed everybody's rules. It is told
+  from all others by its addresses (`route`), or by its content (`flow`, which knows no address that nobody uses).
 
-In the endpoint: packets that no link towards care-of addresses carries with their outer header, and which nobody may be
-asked to make smaller (IPv6 needs 1280 octets, RFC 8200 §5), take the home agent's path: it can send fragments.
+In the endpoint, packets that are too long for the links with their outer header, but that no sender can be asked to
+shorten (IPv6 requires 1280 octets, RFC 8200 §5), are marked for the home agent's path: it can send fragments.
 """
 
-from __future__ import annotations
+import ipaddress
 
 from hoaflow.router.endpoint import ENC_OUT, KEPT_BACK_MARK, MINIMUM_MTU, TOUT_SIDE, Endpoint, tunnel_mtu
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.tunnel.nft_table import Table
 
-RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after anybody's rules
+RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after all other rules
 FLOW_TABLE = "hoaflow_flow"
 FORWARD_CHAIN, PROBE_CHAIN = "errors_forwarded", "probe_passed"
 ERRORS = ("destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem")
 UNTRACKED = "fib daddr type != local notrack"
-COPIED_A_SECOND = 100  # ICMPv6 errors: more than that teach a correspondent nothing new
+# Of the packets that `flow` is tried with: the TCP header's ports, sequence and acknowledgement number, and the address
+# of both ends of the packet within a tunnel, which lies in the prefix that nobody may use (RFC 6666).
+PROBE_TCP = (443, 50000, 0x686F6166, 0x6C6F7721)
+PROBE_INNER = "100::686f:6166:6c6f:7721"
+PROBE_RECEIVED, PROBE_SENT = "probe_received", "probe_sent"
+PROBE_FORWARDED, PROBE_DELIVERED, PROBE_LEFT = "probe_forwarded", "probe_delivered", "probe_left"
+COPIED_A_SECOND = 100  # ICMPv6 errors; correspondents need no more of them
 
 
 def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
-    """The tables in the router's kernel."""
+    """Return the tables in the router's kernel."""
     ours, name = endpoint.kernel_port, endpoint.namespace
     untracked = _chain("untracked", "prerouting", RAW, f'iifname "{ours}" {UNTRACKED}')
     # What `hoaflow.router.firewall` sends.
@@ -55,15 +63,36 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
 
 
 def flow_tables(bridge: str) -> tuple[Table, ...]:
-    """The tables in the kernel of a router with the `flow` backend: what leaves its tunnel comes in by the bridge's own
-    interface, with the Ethernet source that the diversion out of the tunnel gave it.
+    """Return the tables in the kernel of a router with the `flow` backend.
+
+    What leaves the tunnel comes in by the bridge's own interface, with the Ethernet source that tc gave it.
     """
-    chain = _chain("untracked", "prerouting", RAW, f'iifname "{bridge}" ether saddr {TUNNEL_MAC} {UNTRACKED}')
-    return tuple(_table(family, FLOW_TABLE, chain) for family in ("ip", "ip6"))
+    untracked = _chain("untracked", "prerouting", RAW, f'iifname "{bridge}" ether saddr {TUNNEL_MAC} {UNTRACKED}')
+    source_port, destination_port, sequence, acknowledged = PROBE_TCP
+    answer = (
+        f'iifname "{bridge}" tcp sport {source_port} tcp dport {destination_port} tcp sequence {sequence} '
+        f"tcp ackseq {acknowledged}"
+    )
+    inner = f"0x{ipaddress.IPv6Address(PROBE_INNER).packed.hex()}"
+    tunnel_packet = f"meta l4proto ipv6 @th,64,128 {inner} @th,192,128 {inner}"
+    traced = "meta nftrace set 1"
+    return (
+        _table("ip", FLOW_TABLE, untracked),
+        _table(
+            "ip6",
+            FLOW_TABLE,
+            untracked,
+            _chain(PROBE_RECEIVED, "prerouting", RAW, f"{answer} {traced}\n{tunnel_packet} {traced}"),
+            _chain(PROBE_SENT, "output", RAW, f"{tunnel_packet} {traced}"),
+            _chain(PROBE_FORWARDED, "forward", LAST, f"{answer} drop"),
+            _chain(PROBE_DELIVERED, "input", LAST, f"{tunnel_packet} drop"),
+            _chain(PROBE_LEFT, "postrouting", LAST, f"{tunnel_packet} drop"),
+        ),
+    )
 
 
 def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
-    """The tables in the endpoint's namespace, besides the pair filter and the outer header's."""
+    """Return the tables in the endpoint's namespace, except for the pair filter and the outer header's."""
     room = tunnel_mtu(endpoint.mtu)
     too_long = f'iifname "{ENC_OUT}" meta length > {room} meta mark set {KEPT_BACK_MARK}' if room < MINIMUM_MTU else ""
     chain = _chain("kept_back", "prerouting", RAW, too_long)
@@ -74,6 +103,6 @@ def _table(family: str, name: str, *chains: str) -> Table:
     return Table(family, name, f"table {family} {name} {{\n{''.join(chains)}}}\n")
 
 
-def _chain(name: str, hook: str, priority: int, rule: str) -> str:
-    """A base chain that accepts what its rule says nothing about."""
-    return f"chain {name} {{\ntype filter hook {hook} priority {priority}; policy accept;\n{rule}\n}}\n"
+def _chain(name: str, hook: str, priority: int, rules: str) -> str:
+    """Return a base chain with one or more rules, which accepts everything else."""
+    return f"chain {name} {{\ntype filter hook {hook} priority {priority}; policy accept;\n{rules}\n}}\n"

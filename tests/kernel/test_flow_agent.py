@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.fake_controller import FakeController
@@ -116,10 +117,33 @@ def test_it_says_when_the_kernel_stops_to_forward_ipv4(
     until(lambda: controller.last()["flow"] == facts, "the announcement that it does")
 
 
+def test_it_tells_the_controller_while_a_packet_filter_drops_what_leaves_the_tunnel(
+    lab: FlowLab, facts: dict[str, Any], controller: FakeController, log: Path
+) -> None:
+    rules = "table inet fw { chain forward { type filter hook forward priority 0; policy drop; }; }"
+    lab.run("rt", "nft", rules)
+    try:
+        until(lambda: controller.last()["flow"] != facts, "a new announcement")
+        said = "the router's packet filter drops what leaves the tunnel: chain forward of table inet fw: policy drop"
+        assert controller.last()["flow"] == facts | {"problem": said}
+        lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "ether", "saddr", TUNNEL_MAC, "accept")
+        until(lambda: controller.last()["flow"] == facts, "the announcement that it gets through")
+    finally:
+        lab.run("rt", "nft", "delete", "table", "inet", "fw")
+
+
 def test_a_port_that_is_gone_from_the_database_comes_back(lab: FlowLab, facts: dict[str, Any], log: Path) -> None:
     lab.ovs.vsctl("del-port", facts["receive_port"])
     until(lambda: f"port {facts['receive_port']} is not on bridge {BRIDGE}" in log.read_text(), "the agent's word")
     until(lambda: lab.status()["flow"]["problems"] == [], "the port is back")
+
+
+def test_ports_that_are_gone_both_at_once_come_back(lab: FlowLab, facts: dict[str, Any], log: Path) -> None:
+    """That is no teardown, which would take the record from the database, too."""
+    heard = len(log.read_text())
+    lab.ovs.vsctl("del-port", facts["transmit_port"], "--", "del-port", facts["receive_port"])
+    until(lambda: "event=mended" in log.read_text()[heard:], "the agent's word")
+    until(lambda: lab.status()["flow"]["problems"] == [], "the ports are back")
 
 
 def test_it_tells_the_controller_while_the_tunnel_cannot_be_mended(

@@ -204,6 +204,25 @@ def test_answers_are_not_invalid_to_the_routers_firewall(lab: FlowLab) -> None:
         lab.run("rt", "nft", "delete", "table", "inet", "fw")
 
 
+def test_what_goes_into_a_tunnel_never_meets_the_routers_firewall(lab: FlowLab) -> None:
+    """Nor does what comes out of one, before OpenFlow has verified it: no probe is needed for these."""
+    hooks = ("prerouting", "input", "forward", "output", "postrouting")
+    rules = [f"ip6 saddr {CN} ip6 daddr {HOA} drop; ip6 saddr {OTHER_HOA} counter" for _ in hooks]
+    chains = (
+        f"chain {hook} {{ type filter hook {hook} priority 0; {rule}; }};"
+        for hook, rule in zip(hooks, rules, strict=True)
+    )
+    lab.run("rt", "nft", f"table ip6 fw {{ {' '.join(chains)} }}")
+    try:
+        assert " 0% packet loss" in lab.ping("cn", HOA)
+        lab.ping("mn", CN, "-I", OTHER_HOA)
+        assert lab.run("rt", "nft", "list", "table", "ip6", "fw").count("counter packets 0") == len(hooks)
+        lab.home()
+        assert "100% packet loss" in lab.ping("cn", HOA), "by the home agent they meet it"
+    finally:
+        lab.run("rt", "nft", "delete", "table", "ip6", "fw")
+
+
 @pytest.mark.usefixtures("unlearned")
 def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_by_the_home_agent(lab: FlowLab) -> None:
     fits = 1460 - 20 - 8

@@ -10,6 +10,7 @@ import pytest
 
 from hoaflow.router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
+from tests.support.router_lab import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,6 +78,42 @@ def test_what_breaks_the_tunnel_fails_with_help(
             lab.setup()
         else:
             lab.run("rt", *repair.split())
+
+
+# What a rule drops: hook, rule, what is said to be dropped, and a rule that helps (as the help has it).
+DROPPED = {
+    "forward": ("forward", "tcp dport 50000 drop", "what leaves the tunnel", f"iifname {BRIDGE} ether saddr"),
+    "input": ("input", "ip6 nexthdr 41 drop", "tunnel packets from care-of addresses", "ip6 daddr fd"),
+    "output": ("output", "ip6 nexthdr 41 drop", "tunnel packets to care-of addresses", "meta l4proto { 4, 41 }"),
+    "postrouting": ("postrouting", "ip6 nexthdr 41 drop", "tunnel packets to care-of addresses", "l4proto"),
+    "prerouting": ("prerouting", "ip6 nexthdr 41 drop", "tunnel packets from care-of addresses", "ip6 daddr fd"),
+}
+
+
+def firewall(lab: FlowLab) -> dict[str, str]:
+    """What the doctor finds of the packet filter; emulated, it may not be in time for an answer."""
+    found: dict[str, str] = until(
+        lambda: found if (found := lab.doctor()["firewall"])["result"] != "warning" else None, "a verdict", seconds=60
+    )
+    return found
+
+
+@pytest.mark.parametrize(("hook", "rule", "what", "help"), DROPPED.values(), ids=DROPPED)
+def test_what_a_packet_filter_drops_is_named_with_the_rule(
+    lab: FlowLab, hook: str, rule: str, what: str, help: str
+) -> None:
+    chain = f"chain c {{ type filter hook {hook} priority 0; {rule}; }}"
+    lab.run("rt", "nft", f"table ip6 fw {{ {chain}; }}")
+    try:
+        found = firewall(lab)
+        assert found["result"] == "failed", found
+        assert found["detail"].startswith(f"drops {what}"), found
+        assert f"chain c of table ip6 fw: rule {rule.removesuffix(' drop').split()[0]}" in found["detail"], found
+        assert help in found["help"], found
+        assert f"warning: the router's packet filter drops {what}" in lab.setup()
+    finally:
+        lab.run("rt", "nft", "delete", "table", "ip6", "fw")
+    assert firewall(lab)["result"] == "ok"
 
 
 @pytest.mark.parametrize(

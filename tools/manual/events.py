@@ -107,8 +107,8 @@ AGENT = {
         "`home_address`, `reason`",
     ),
     "**`firewall-not-tried`**": (
-        "The agent could not test whether the router's packet filter drops packets that leave the tunnel.",
-        "`home_agent`, `reason`",
+        "The agent could not test whether the router's packet filter drops direct traffic.",
+        "`what` (home agent or bridge), `reason`",
     ),
     "**`leftovers`**": (
         "Routes or pairs that are no longer wanted could not be removed; the agent tries again.",

@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router doctor`: what a host can do for hoaflow and whether it does, each line with what to do about it."""
-
-from __future__ import annotations
+"""Diagnose a router, with what to do about each problem (`hoaflow-router doctor`)."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hoaflow.router.endpoint import OUTER_HEADER, Endpoint
 from hoaflow.router.errors import RouterError
-from hoaflow.router.firewall import ALLOW, what_drops
-from hoaflow.router.flow import record, selftest
+from hoaflow.router.firewall import Probe, what_drops
+from hoaflow.router.flow import selftest
 from hoaflow.router.flow.kernel import features
-from hoaflow.router.flow.record import FlowRecord
+from hoaflow.router.flow.probes import flow_probes
+from hoaflow.router.flow.record import DEVICE, FlowPorts, FlowRecord
 from hoaflow.router.flow.status import checks_sources_strictly, forwards_ipv4, problems
 from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.status import status as route_status
 from hoaflow.tunnel import links
 from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.namespace import Namespace
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 PROGRAMS = {"ovs-vsctl": "openvswitch-switch", "ovs-ofctl": "openvswitch-switch", "nft": "nftables"}
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, how it is (OK, WARNING, FAILED), and what to do (empty when it is fine)."""
+    """One line of the diagnosis: the check, its result (OK, WARNING, FAILED), details, and what to do."""
 
     check: str
     result: str
@@ -33,7 +34,7 @@ class Finding(NamedTuple):
 
 
 def kernel_findings() -> list[Finding]:
-    """Whether this host's kernel can run the flow backend. Raises RouterError without root."""
+    """Check whether this host's kernel can run the flow backend. Raises RouterError without root."""
     return [
         Finding(feature.what, FAILED, feature.problem, feature.help)
         if feature.problem
@@ -43,7 +44,7 @@ def kernel_findings() -> list[Finding]:
 
 
 def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
-    """Everything about a bridge, end to end. Raises RouterError without root."""
+    """Check a bridge end to end, and yield the findings. Raises RouterError without root."""
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             yield Finding(program, FAILED, "not found", f"install Debian's package {package}")
@@ -52,8 +53,8 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     except RouterError as error:
         yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, or name a bridge of `ovs-vsctl list-br`")
         return
-    flow = record.FlowPorts(ovsdb).record(bridge_name)
-    # What the flow backend needs fails a host only if it is to have it, and is no matter where the other one is.
+    flow = FlowPorts(ovsdb).record(bridge_name)
+    # What the flow backend needs counts as failed only if it is set up, and does not matter beside the other backend.
     for finding in [] if bridge.endpoints else kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
     yield _datapath(bridge, flow)
@@ -84,7 +85,7 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
 
 def _ipv4(bridge: str) -> Iterator[Finding]:
     if links.link(None, bridge) is None:
-        return  # said elsewhere
+        return  # reported as a problem of the tunnel
     without = "IPv4 home addresses stay with the home agent"
     yield (
         Finding(f"IPv4 forwarding ({bridge})", OK, "on")
@@ -113,6 +114,7 @@ def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Fi
     yield _mtu(bridge.name, ovsdb)
     yield _tunnel_mtu(flow, bridge.name)
     if not broken:
+        yield _firewall("firewall", None, lambda: flow_probes(flow, bridge.name, ovsdb.db))
         reason = selftest.round_trip(flow, bridge.name, ovsdb.db)
         yield (
             Finding("self-test packet", OK, "went through the tunnel and came back")
@@ -122,37 +124,36 @@ def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Fi
                 FAILED,
                 reason,
                 f"look for a packet filter that drops next header 41 (`nft list ruleset`), and for errors of the "
-                f"tunnel device (`ip -s link show {record.DEVICE}`)",
+                f"tunnel device (`ip -s link show {DEVICE}`)",
             )
         )
 
 
 def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
-    for endpoint in route_status(bridge, ovsdb):
-        for problem in endpoint.problems:
+    for found in route_status(bridge, ovsdb):
+        for problem in found.problems:
             what, _, remedy = problem.partition(": ")
-            yield Finding(f"endpoint for {endpoint.home_agent}", FAILED, what, remedy)
-        if not endpoint.problems:
-            yield Finding(
-                f"endpoint for {endpoint.home_agent}", OK, f"routes: {endpoint.routes}, pairs: {endpoint.pairs}"
-            )
-    for record_ in ovsdb.bridge(bridge).endpoints:
-        yield _firewall(Endpoint(bridge, record_.home_agent, record_.kernel_namespace or None))
+            yield Finding(f"endpoint for {found.home_agent}", FAILED, what, remedy)
+        if not found.problems:
+            yield Finding(f"endpoint for {found.home_agent}", OK, f"routes: {found.routes}, pairs: {found.pairs}")
+    for record in ovsdb.bridge(bridge).endpoints:
+        endpoint = Endpoint.of(bridge, record)
+        check = f"firewall, from {endpoint.kernel_port}"
+        yield _firewall(check, endpoint.kernel_namespace, lambda: endpoint_probes(endpoint))  # noqa: B023
 
 
-def _firewall(endpoint: Endpoint) -> Finding:
-    check = f"firewall, from {endpoint.kernel_port}"
+def _firewall(check: str, namespace: Namespace, probes: Callable[[], list[Probe]]) -> Finding:
     try:
-        reason = what_drops(endpoint)
+        dropped = what_drops(namespace, probes())
     except TunnelError as error:
         return Finding(check, WARNING, f"not tried: {error}", "look for a packet filter: `nft list ruleset`")
-    if reason is None:
-        return Finding(check, OK, "what leaves the tunnel gets through")
-    return Finding(check, FAILED, f"what leaves the tunnel is dropped: {reason}", ALLOW)
+    if dropped is None:
+        return Finding(check, OK, "drops nothing that goes direct")
+    return Finding(check, FAILED, f"drops {dropped.what}: {dropped.rule}", dropped.remedy)
 
 
 def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
-    """A packet out of the tunnel, or on its way there, must fit through the bridge's own interface."""
+    """Check that packets into and out of the tunnel fit through the bridge's own interface."""
     own = links.link(None, bridge)
     mtus = {}
     for port in ovsdb.run("list-ports", bridge).split():
@@ -170,7 +171,7 @@ def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
 
 
 def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
-    """A packet that fits into a tunnel must fit through the links with the tunnel's header, too."""
+    """Check that a packet that fits into a tunnel also fits through the bridge's interface with the outer header."""
     own, needed = links.link(None, bridge), flow.mtu + OUTER_HEADER
     if own is None or own["mtu"] >= needed:
         return Finding("MTU in tunnels", OK, str(flow.mtu))
@@ -183,7 +184,7 @@ def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
 
 
 def verdict(found: list[Finding], bridge: str | None) -> str:
-    """What all findings come to, and what to do next."""
+    """Return the conclusion of all findings, and the next step."""
     failed, warnings = (sum(finding.result == result for finding in found) for result in (FAILED, WARNING))
     if failed:
         told = f"{failed} of {len(found)} checks failed: follow the hint below each, then run the doctor again"
@@ -198,7 +199,7 @@ def verdict(found: list[Finding], bridge: str | None) -> str:
 
 
 def table(found: list[Finding]) -> str:
-    """The findings for people: one line each, what to do below it."""
+    """Format the findings, one line each, with what to do below it."""
     width = max(len(finding.check) for finding in found)
     lines = []
     for finding in found:

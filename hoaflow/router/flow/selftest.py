@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A packet through the whole tunnel: OpenFlow → transmit port → ip6tnl → the kernel → ip6tnl → receive port.
+"""Send a packet through the whole tunnel: OpenFlow → transmit port → ip6tnl → kernel → ip6tnl → receive port.
 
-It is sent by OpenFlow's packet-out with the router's own decapsulation address as the tunnel's far end, so it comes
-back, and is seen by a packet socket where it enters Open vSwitch again. Nothing leaves the host: its outer source is
-no home agent's, its inner one no home address, so `verify` drops it, or the kernel if there are no flows yet.
+It is sent by packet-out, with the router's own decapsulation address as the tunnel's far end, so it comes back, and a
+packet socket sees it where it enters Open vSwitch again. It does not leave the host: its outer source is no home agent,
+and its inner source no home address, so `verify` drops it, or the kernel if there are no flows yet.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import os
@@ -14,11 +12,11 @@ import secrets
 import select
 import socket
 import struct
-import subprocess
 import time
 
 from hoaflow.linux import ETH_P_ALL, ETH_P_IPV6
 from hoaflow.router.errors import RouterError
+from hoaflow.router.flow.packet_out import packet_out
 from hoaflow.router.flow.record import FlowRecord
 
 TIMEOUT = 5.0  # seconds
@@ -28,7 +26,7 @@ TOKEN_BYTES = 16
 
 
 def round_trip(record: FlowRecord, bridge: str, db: str | None) -> str | None:
-    """Send the packet; None when it came back as it left, else why not. Raises RouterError without root."""
+    """Send the packet; returns None if it came back, else why not. Raises RouterError without root."""
     decapsulation = ipaddress.IPv6Address(record.decapsulation_address)
     outer_source, inner_source = str(decapsulation + 1), str(decapsulation + 2)
     token = secrets.token_bytes(TOKEN_BYTES)
@@ -38,9 +36,9 @@ def round_trip(record: FlowRecord, bridge: str, db: str | None) -> str | None:
     )
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver:
-            # Of all protocols: a socket of one comes after Open vSwitch, which leaves it nothing.
+            # For all protocols: a socket for one would get packets only after Open vSwitch, which takes them.
             receiver.bind((record.receive_device, ETH_P_ALL))
-            _send(bridge, db, packet, actions)
+            packet_out(bridge, db, packet, actions)
             deadline = time.monotonic() + TIMEOUT
             while (left := deadline - time.monotonic()) > 0:
                 if select.select([receiver], [], [], left)[0] and token in receiver.recv(2048):
@@ -52,23 +50,8 @@ def round_trip(record: FlowRecord, bridge: str, db: str | None) -> str | None:
     return f"it left by {record.transmit_port} and did not come back at {record.receive_device} within {TIMEOUT:g} s"
 
 
-def _send(bridge: str, db: str | None, packet: bytes, actions: str) -> None:
-    target = bridge
-    if db is not None and db.startswith("unix:"):
-        # The bridge's management socket lies beside the database's.
-        target = f"unix:{os.path.dirname(db.removeprefix('unix:'))}/{bridge}.mgmt"
-    message = f"in_port=CONTROLLER,packet={packet.hex()},actions={actions}"
-    command = ["ovs-ofctl", "-O", "OpenFlow13", f"--timeout={TIMEOUT:g}", "packet-out", target, message]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT + 5, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise RouterError(f"the self-test packet could not be sent: {error}") from error
-    if done.returncode != 0:
-        raise RouterError(f"the self-test packet could not be sent: {' '.join(done.stderr.split())}")
-
-
 def _packet(source: str, destination: str, payload: bytes) -> bytes:
-    """An Ethernet frame with an IPv6 UDP datagram."""
+    """Return an Ethernet frame with an IPv6 UDP datagram."""
     addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
     length = 8 + len(payload)
     udp = struct.pack("!HHHH", DISCARD, DISCARD, length, 0) + payload

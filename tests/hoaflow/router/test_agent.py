@@ -295,15 +295,16 @@ def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
     assert "chain forward of table inet fw: policy drop" in failed[0]["reason"]
     assert "warning: the router's packet filter drops what leaves the tunnel" in lab.setup()
     doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
-    assert "what leaves the tunnel is dropped: chain forward of table inet fw: policy drop" in doctor
+    assert "drops what leaves the tunnel: chain forward of table inet fw: policy drop" in doctor
     lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "iifname", '"hfk-*"', "accept")
     until(lambda: controller.last()["failed"] == [], "the agent notices the rule that lets them through")
     assert "warning" not in lab.setup()
     doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
-    assert "what leaves the tunnel gets through" in doctor
+    assert "drops nothing that goes direct" in doctor
     lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "ip6", "nexthdr", "41", "drop")
     failed = until(lambda: controller.last()["failed"], "the agent notices that no tunnel packet gets to a mobile node")
-    assert "ip6 nexthdr ipv6 drop (tunnel packets, IPv6 next header 41)" in failed[0]["reason"]
+    said = "tunnel packets to care-of addresses (IPv6 next header 41): chain forward of table inet fw: rule ip6 nexthdr"
+    assert said in failed[0]["reason"]
     assert "next header 41" in lab.setup()
 
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packets with which `hoaflow.router.firewall` tries the packet filter in front of a tunnel endpoint.
+
+Their source and destination are the home agent's address, a pair that no other packet has.
+"""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+
+from hoaflow.linux import ETH_P_IPV6
+from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.router.errors import RouterError
+from hoaflow.router.firewall import Probe, Send
+from hoaflow.router.flow.kernel import TUNNEL_MAC
+from hoaflow.router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN, PROBE_TCP
+from hoaflow.tunnel import links
+from hoaflow.tunnel.namespace import in_namespace
+
+LEAVES_THE_TUNNEL = "what leaves the tunnel"
+TO_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv6 next header 41)"
+
+SYN_ACK, HOP_LIMIT = 0x12, 64
+IPV6_HEADER, TCP_HEADER = 40, 20  # octets
+
+
+def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
+    """Return the probes for what an endpoint hands to the router's kernel. Raises RouterError, NamespaceError."""
+    kernel_side = links.link(endpoint.kernel_namespace, endpoint.kernel_port)
+    if kernel_side is None:
+        raise RouterError(f"interface {endpoint.kernel_port} is missing")
+    address = endpoint.home_agent
+    payloads = {
+        LEAVES_THE_TUNNEL: answer(address, address),
+        TO_CARE_OF_ADDRESSES: tunnel_packet(address, address, ipv6(address, address, socket.IPPROTO_NONE, b"")),
+    }
+
+    @contextlib.contextmanager
+    def sender(packet: bytes) -> Iterator[Send]:
+        with in_namespace(endpoint.namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)) as link:
+            link.bind((TOUT, 0))
+            yield lambda: link.send(frame(kernel_side["mac"], packet))
+
+    return [
+        Probe(
+            what,
+            len(packet) - IPV6_HEADER,
+            endpoint.namespace,
+            FORWARD_CHAIN,
+            PROBE_CHAIN,
+            address,
+            'accept packets from hfk-*, for example: nft insert rule inet filter forward iifname "hfk-*" accept',
+            lambda packet=packet: sender(packet),  # type: ignore[misc]
+        )
+        for what, packet in payloads.items()
+    ]
+
+
+def answer(source: str, destination: str) -> bytes:
+    """Return an IPv6 packet like those that leave a tunnel: the second one of a new TCP connection."""
+    source_port, destination_port, sequence, acknowledged = PROBE_TCP
+    ports = struct.pack("!HHII", source_port, destination_port, sequence, acknowledged)
+    return ipv6(source, destination, socket.IPPROTO_TCP, ports + struct.pack("!BBHHH", 5 << 4, SYN_ACK, 1024, 0, 0))
+
+
+def tunnel_packet(source: str, destination: str, inner: bytes) -> bytes:
+    """Return an IPv6 packet with another one inside."""
+    return ipv6(source, destination, socket.IPPROTO_IPV6, inner)
+
+
+def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
+    """Return an IPv6 packet."""
+    addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
+    return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
+
+
+def frame(mac: str, packet: bytes) -> bytes:
+    """Return an Ethernet frame with an IPv6 packet, from the address that what leaves the tunnels has."""
+    header = bytes.fromhex(mac.replace(":", "") + TUNNEL_MAC.replace(":", ""))
+    return header + struct.pack("!H", ETH_P_IPV6) + packet
