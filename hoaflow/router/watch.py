@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells when something changes of what a bridge's endpoints consist of: in the kernel, or in the OVS database."""
-
-from __future__ import annotations
+"""Tell when something that a bridge's tunnels consist of changes: in the kernel, or in the OVS database."""
 
 import contextlib
 import select
@@ -10,30 +8,34 @@ from collections.abc import Iterable
 
 from hoaflow.router.database_changes import DatabaseChanges
 from hoaflow.tunnel.changes import Changes, Of
+from hoaflow.tunnel.named_namespaces import NamedNamespaces
 from hoaflow.tunnel.namespace import Namespace, NamespaceError, cookie
 
 INSIDE = Of.LINKS | Of.ROUTING | Of.RULESETS
-# Where others have business, too: an endpoint has no routes there.
+# Other programs change routes there, too, and an endpoint has none.
 OUTSIDE = Of.LINKS | Of.RULESETS
 
 
 class Watch:
-    """The changes in some namespaces and in a database. What this process changes itself is none, where that is told.
+    """Changes in some network namespaces, of their names, and in a database; not those that this process makes itself.
 
-    A context manager.
+    Changes of names, and those made through pyroute2, are told even if this process made them.
     """
 
     def __init__(self, database: DatabaseChanges) -> None:
         self._database = database
+        self._names = NamedNamespaces()
         self._changes: dict[tuple[int, Of], Changes] = {}  # by namespace and of what
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
 
-    def follow(self, outside: Iterable[Namespace], inside: Iterable[Namespace]) -> None:
-        """Listen in these namespaces and in no others; those that are not there are left out.
+    def follow(self, outside: Iterable[Namespace], inside: Iterable[Namespace]) -> bool:
+        """Listen in these namespaces and in no others, except those that are missing.
 
-        Of those ``outside`` to what happens to links and nftables alone.
+        Of the namespaces `outside` only links and nftables are followed. Returns whether a namespace is new, so that
+        what changed there until now has not been heard.
         """
+        self._names.follow()
         wanted: dict[tuple[int, Of], Namespace] = {}
         for of, namespaces in ((OUTSIDE, outside), (INSIDE, inside)):
             for namespace in namespaces:
@@ -41,33 +43,38 @@ class Watch:
                     wanted[cookie(namespace), of] = namespace
         for gone in self._changes.keys() - wanted.keys():
             self._changes.pop(gone).close()
-        for key in wanted.keys() - self._changes.keys():
+        new = wanted.keys() - self._changes.keys()
+        for key in new:
             with contextlib.suppress(NamespaceError):
                 self._changes[key] = Changes(wanted[key], key[1], own=False)
+        return bool(new)
 
     def wait(self, descriptor: int, timeout: float) -> bool:
         """Wait for a change or until the descriptor is readable; returns whether there was a change."""
-        sockets = [each.fileno() for changes in self._changes.values() for each in changes.sockets]
-        sockets += [each.fileno() for each in (self._woken, *self._database.sockets)]
-        ready, _, _ = select.select([descriptor, *sockets], [], [], max(0.0, timeout))
+        sockets = [each for changes in self._changes.values() for each in changes.sockets]
+        sources = [self._names.fileno(), *(each.fileno() for each in (self._woken, *self._database.sockets, *sockets))]
+        ready, _, _ = select.select([descriptor, *sources], [], [], max(0.0, timeout))
         return self.drain() if set(ready) - {descriptor} else False
 
     def drain(self) -> bool:
-        """Take what has been heard so far as known; returns whether it was anything."""
-        # all, not up to the first with a change
-        drained = [self._drain_woken(), self._database.drain()]
+        """Return whether anything has changed since the last call."""
+        # A list, as each of them has to be asked.
+        drained = [self._drain_woken(), self._names.drain(), self._database.drain()]
         drained += [changes.drain() for changes in self._changes.values()]
         return any(drained)
 
     def wake(self) -> None:
-        """Have `wait` return as for a change: something is to be told. From any thread."""
+        """Make `wait` return as if something had changed. Callable from any thread."""
         with contextlib.suppress(BlockingIOError, OSError):  # it is awake, or closed
             self._waker.send(b"!", socket.MSG_DONTWAIT)
 
     def close(self) -> None:
-        """Listen no longer."""
-        self.follow((), ())
+        """Stop listening."""
+        for changes in self._changes.values():
+            changes.close()
+        self._changes = {}
         self._database.close()
+        self._names.close()
         self._woken.close()
         self._waker.close()
 

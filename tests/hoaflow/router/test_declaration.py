@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import pytest
 
 from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
+from hoaflow.router import agent as agent_module
 from hoaflow.router.agent import Agent, Interruption
 from hoaflow.router.datapath import Datapath
 from hoaflow.router.declaration import IcmpSource, declaration
@@ -23,7 +25,7 @@ from hoaflow.router.endpoint import ENDS_MTU, Endpoint
 from hoaflow.router.former import completed
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.ovsdb import Bridge, Ovsdb
-from hoaflow.router.plan import Desired
+from hoaflow.router.plan import Desired, Tunnel, TunnelList
 from hoaflow.router.port import BridgePort, NoOffloads, Recorded
 from hoaflow.tunnel import links, nft
 from hoaflow.tunnel.declaration import Declared, compare
@@ -44,6 +46,7 @@ from hoaflow.tunnel.objects import (
     Veth,
 )
 from hoaflow.tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
+from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.ovs import Ovs
 from tests.support.router_lab import COA, HA, HOA, HOA4, RouterLab, sh, until
 
@@ -79,7 +82,7 @@ def change_port(declared: BridgePort) -> None:
 
 def change_record(declared: Recorded) -> None:
     """Something in its place that nobody can read."""
-    declared.ovsdb.run("set", "Open_vSwitch", ".", f"external_ids:hoaflow-endpoint-{declared.record.port}=none")
+    declared.ovsdb.run("set", "Open_vSwitch", ".", f"external_ids:hoaflow-endpoint-{declared.port}=none")
 
 
 def drop_all(declared: NftTable) -> None:
@@ -275,10 +278,32 @@ def test_what_changes_while_all_is_compared_is_compared_again_soon(
     until(world.lab.goes_direct, "packets go direct again")
 
 
+def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Routes and pairs have a turn of their own: the comparison that took the word for known does not look at them."""
+    for name in ("COMPARE", "LONGEST_COMPARE", "RESYNC"):
+        monkeypatch.setattr(agent_module, name, 3600.0)
+    agent = Agent("http://127.0.0.1:1", Access(), world.lab.bridge, world.ovsdb, Interruption())
+    agent._wanted.take(TunnelList(1, True, frozenset({HA}), (Tunnel(HOA, COA, HA), Tunnel(HOA4, COA, HA)), ()))
+
+    def compared_if_due() -> bool:
+        if due := time.monotonic() >= agent._compare_due:
+            world.inside(agent._compare)
+        return due
+
+    with contextlib.closing(agent), Seg6Routes(world.endpoint.namespace) as routes:
+        until(lambda: not compared_if_due() and agent._compare_due > time.monotonic() + 60, "nothing is due for long")
+        sh("ip", "-n", world.endpoint.namespace, "-6", "route", "del", HOA)
+        world.inside(agent._compare)
+        until(lambda: not compared_if_due() and routes.installed() == {HOA: COA, HOA4: COA}, "the route is back")
+    until(world.lab.goes_direct, "packets go direct again")
+
+
 def recorded_as_by_version_0_1(world: World) -> None:
     """Home agent, MAC address and namespace alone, and links as it made them."""
     record = world.endpoint.record
-    world.ovsdb.forget(record)
+    world.ovsdb.forget(record.port)
     new = ["hoaflow-kernel-netns", "hoaflow-mtu", "hoaflow-icmp-sources"]
     world.ovsdb.run("remove", "Port", record.port, "external_ids", *new)
     for declared in kinds(world)[Mtu]:

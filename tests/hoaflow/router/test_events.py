@@ -114,6 +114,10 @@ DONE: dict[str, tuple[Callable[[Bound], object], str]] = {
         lambda b: b.lab.ovs.run("ip", "link", "del", b.lab.endpoint().port),
         "link hft-* is missing",
     ),
+    "endpoint's namespace deleted": (
+        lambda b: sh("ip", "netns", "del", b.lab.endpoint().namespace),
+        "namespace hoaflow-* is missing",
+    ),
     "endpoint's end down": (lambda b: inside(b, "ip", "link", "set", TIN, "down"), "link tin is down"),
     "routes flushed": (lambda b: inside(b, "ip", "-6", "route", "flush", "table", "101"), "of table 101"),
     "rules flushed": (lambda b: inside(b, "ip", "-6", "rule", "flush"), "rule 90"),
