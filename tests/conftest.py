@@ -37,7 +37,7 @@ settings.register_profile("unit", deadline=None, max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the markers, and has signals end the run in order."""
+    """Declare the markers, and have signals end the run in order."""
     end_in_order()
     config.addinivalue_line(
         "markers", "expected_log(regex, ...): errors this test causes on purpose, as `logger: LEVEL: message`"
@@ -72,7 +72,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same of a module that is skipped as a whole."""
+    """Fail a module that is skipped as a whole where it may not be."""
     report = yield
     _refuse_skip(report)
     return report
@@ -120,7 +120,7 @@ def log_level() -> Iterator[None]:
 
 @pytest.fixture
 def ovs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ovs]:
-    """A running Open vSwitch of its own, with no bridge yet. Its logs must be free of errors in the end."""
+    """Provide a running Open vSwitch of its own, with no bridge yet. Its logs must be free of errors in the end."""
     directory = tmp_path / "ovs"
     directory.mkdir()
     with Ovs(directory) as running:

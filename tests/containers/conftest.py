@@ -11,7 +11,7 @@ from tests.containers.system import System, build_image, running_system
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """A container engine; where none can be had, the tests are skipped and say why (but see tests/support/skips.py)."""
+    """Provide a container engine; without one, skip the tests and say why (see tests/support/skips.py)."""
     try:
         with running_engine(build_image) as found:
             yield found
@@ -21,7 +21,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def system(engine: Engine) -> Iterator[System]:
-    """The system of docker-compose.yml, up."""
+    """Provide the system of docker-compose.yml, up."""
     with running_system(engine) as running:
         for service in ("controller", "ha", "home-agent", "bridge", "r1", "r2", "cn", "mn"):
             running.wait_healthy(service)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container engine for the tests, of their own: it and all that it makes are in the namespaces of
-scripts/isolated-python, and end with them. What the host's engine has is neither used nor touched.
+"""A container engine of the tests' own.
+
+It and all that it makes are in the namespaces of scripts/isolated-python, and end with them. The host's engine is
+neither used nor touched.
 """
 
 from __future__ import annotations
@@ -41,19 +43,19 @@ class Engine:
         self._compose = [standalone] if standalone else ["docker", "compose"]
 
     def docker(self, *arguments: str, timeout: float = 120.0) -> str:
-        """Runs `docker`, returns its output."""
+        """Run `docker` and return its output."""
         return self._run(["docker", *arguments], {}, timeout)
 
     def compose(self, environment: Mapping[str, str], *arguments: str, timeout: float = 300.0) -> str:
-        """Runs Compose in the checkout, with more `environment`; returns its output."""
+        """Run Compose in the checkout, with more `environment`, and return its output."""
         return self._run([*self._compose, *arguments], environment, timeout)
 
     def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Starts `docker` and does not wait for it."""
+        """Start `docker` without waiting for it."""
         return subprocess.Popen(["docker", *arguments], env=self._environment, stdout=subprocess.DEVNULL)
 
     def logs(self, container: str) -> str:
-        """What a container's process wrote, on either stream."""
+        """Return what a container's process wrote, on either stream."""
         result = subprocess.run(
             ["docker", "logs", container],
             env=self._environment,
@@ -80,7 +82,7 @@ class Engine:
         return result.stdout
 
     def base_image(self) -> str:
-        """The image to build upon: Debian's own if it is here, else one made of Debian's packages."""
+        """Return the image to build upon: Debian's own if it is here, else one made of Debian's packages."""
         for image in (RELEASED_BASE, BASE_IMAGE):
             if self.docker("image", "ls", "--quiet", image):
                 return image
@@ -102,8 +104,9 @@ class Engine:
 
 @contextlib.contextmanager
 def running_engine(prepare: Callable[[Engine], None]) -> Iterator[Engine]:
-    """An engine without a way out, for which another one, with the same images, has done what needs a way out.
+    """Provide an engine that cannot reach the internet.
 
+    prepare: called before, with an engine that can, and that keeps its images in the same place.
     Raises NoEngineError.
     """
     # Outside of build/, whose owner may be changed; not in a memory file system, as images are large.

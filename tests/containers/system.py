@@ -41,7 +41,7 @@ class System:
         self._base_image = engine.base_image()
 
     def compose(self, *arguments: str, **environment: str) -> str:
-        """Runs Compose on the project, with more `environment`."""
+        """Run Compose on the project, with more `environment`."""
         settings = {
             "IMAGE": IMAGE,
             "BASE_IMAGE": self._base_image,
@@ -52,39 +52,39 @@ class System:
         return self.engine.compose(settings, "--project-name", PROJECT, *arguments)
 
     def container(self, service: str) -> str:
-        """The id of a service's container."""
+        """Return the id of a service's container."""
         labels = (f"project={PROJECT}", f"service={service}")
         filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
         (identity,) = self.engine.docker("ps", "--all", "--quiet", *filters).split()
         return identity
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine knows of a service's container."""
+        """Return what the engine knows of a service's container."""
         (known,) = json.loads(self.engine.docker("inspect", self.container(service)))
         found: dict[str, Any] = known
         return found
 
     def run(self, service: str, *command: str) -> str:
-        """Runs a command in a container, returns its output."""
+        """Run a command in a container and return its output."""
         return self.engine.docker("exec", self.container(service), *command)
 
     def log(self, service: str) -> str:
-        """What a container's process wrote."""
+        """Return what a container's process wrote."""
         return self.engine.logs(self.container(service))
 
     def kill(self, service: str) -> None:
-        """Ends a container's process by SIGKILL, as a crash would; its restart policy brings it back."""
+        """End a container's process by SIGKILL, as a crash would; its restart policy brings it back."""
         before = self.inspect(service)["State"]["StartedAt"]
         os.kill(self.inspect(service)["State"]["Pid"], signal.SIGKILL)
         wait(lambda: self.inspect(service)["State"]["StartedAt"] != before, f"{service} is not started again")
         self.wait_healthy(service)
 
     def wait_healthy(self, service: str) -> None:
-        """Returns when a container's health check is passed."""
+        """Wait until a container passes its health check."""
         wait(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is not healthy")
 
     def roam(self, link: str) -> None:
-        """Moves the mobile node, returns when it has registered from there."""
+        """Move the mobile node, and return when it has registered from there."""
         before = self.registrations()
         self.run("mn", "roam", link)
         wait(lambda: self.registrations() > before, f"no registration from {link}")
@@ -94,12 +94,12 @@ class System:
         return self.log("mn").count('registered"')
 
     def bindings(self) -> str:
-        """What the home agent's terminal shows."""
+        """Return what the home agent's terminal shows."""
         show = "from ha_bridge.console import Console; print(*Console('127.0.0.1', 7777).read(), sep='\\n')"
         return self.run("home-agent", "python3", "-c", show)
 
     def published(self, path: str, token: bool = True) -> str:
-        """What is at the controller's published port; with or without the operator's token."""
+        """Return what is at the controller's published port; with or without the operator's token."""
         port = self.inspect("controller")["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
         headers = {"Authorization": f"Bearer {self.run('cli', 'cat', '/secrets/admin.token')}"} if token else {}
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
@@ -107,7 +107,7 @@ class System:
             return str(answer.read(), "utf-8")
 
     def rest(self, path: str) -> Any:
-        """An answer of the REST API."""
+        """Return an answer of the REST API."""
         return json.loads(self.published(path))
 
     def binding_state(self) -> tuple[str, str] | None:
@@ -163,7 +163,7 @@ class System:
 
 
 def wait(condition: Callable[[], object], otherwise: str, seconds: float = WAIT_SECONDS) -> None:
-    """Returns when `condition` holds. Raises AssertionError with `otherwise` if it does not in time."""
+    """Wait until `condition` holds. Raises AssertionError with `otherwise` if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{otherwise} within {seconds} s"
@@ -171,7 +171,7 @@ def wait(condition: Callable[[], object], otherwise: str, seconds: float = WAIT_
 
 
 def build_image(engine: Engine) -> None:
-    """Builds the image, which needs a way to the packages' registries."""
+    """Build the image, which needs a way to the packages' registries."""
     proxy = CHECKOUT / "deploy" / "image" / "ca" / "host.crt"
     if HOST_CERTIFICATES.exists():
         shutil.copy(HOST_CERTIFICATES, proxy)

@@ -26,7 +26,7 @@ PAGE_SIZE = 25
 
 @pytest.fixture
 def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """A switch and a registered mobile node, without tokens."""
+    """Provide a switch and a registered mobile node, without tokens."""
     with Controller(ovs, tmp_path) as running:
         bench = registered(ovs, running)
         bench.announce(lease=60)
@@ -37,7 +37,7 @@ def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def page(ovs: Ovs, bench: Bench) -> Iterator[Page]:
-    """The page, loaded."""
+    """Provide the page, loaded."""
     with ovs.inside(), Browser(bench.controller.url) as browser:
         page = browser.open("/")
         expect(page.locator("#bindings-rows tr")).to_have_count(1)

@@ -24,7 +24,7 @@ ROUTER = "0000000000000001"
 
 
 def measured(bench: Bench) -> Scrape:
-    """What the controller says."""
+    """Return what the controller says."""
     answer = bench.controller.text("/metrics")
     assert answer.status == 200, answer
     return Scrape(answer.body)
@@ -32,7 +32,7 @@ def measured(bench: Bench) -> Scrape:
 
 @pytest.fixture
 def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """A registered mobile node whose traffic goes direct; the switch is read back every second."""
+    """Provide a registered mobile node whose traffic goes direct; the switch is read back every second."""
     with Controller(ovs, tmp_path, "read_back_every = 1\nagent_lease = 60") as running:
         bench = registered(ovs, running)
         bench.announce(lease=60)

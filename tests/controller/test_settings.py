@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def settings(directory: Path, text: str) -> cfg.ConfigOpts:
-    """A configuration with this file."""
+    """Return a configuration with this file."""
     path = directory / "controller.conf"
     path.write_text(text)
     conf = cfg.ConfigOpts()

@@ -45,7 +45,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def chromium(system: Deployment) -> Iterator[Browser]:
-    """A browser on the management network."""
+    """Provide a browser on the management network."""
     with Browser(REST) as browser:
         yield browser
         browser.assert_well(allow=[NO_TOKEN])
@@ -53,7 +53,7 @@ def chromium(system: Deployment) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(system: Deployment, chromium: Browser) -> Iterator[Page]:
-    """The page with the operator's token, while the mobile node is on foreign link 1 and its traffic direct."""
+    """Provide the page with the operator's token, while the mobile node is on foreign link 1 and its traffic direct."""
     go(system, 1)
     page = chromium.open("/", viewport={"width": 1280, "height": 1050})
     give_token(page, system.tokens.file(OPERATOR).read_text())
@@ -71,7 +71,7 @@ def restore(system: Deployment) -> None:
 
 
 def go(system: Deployment, link: int) -> None:
-    """Moves the mobile node to a foreign link, and waits until its traffic goes direct."""
+    """Move the mobile node to a foreign link, and wait until its traffic goes direct."""
     system.attach(link)
     wait_for(f"the binding is active on link {link}", lambda: is_direct(system, link))
 
@@ -94,7 +94,7 @@ def choose(page: Page) -> None:
 
 
 def shown_bindings(page: Page) -> list[dict[str, str]]:
-    """The table's rows."""
+    """Return the table's rows."""
     rows = []
     for row in page.locator("#bindings-rows tr").all():
         cells = {name: row.locator(f"[data-of={name}]") for name in ("care_of_address", "home_agent", "state", "path")}
@@ -108,7 +108,7 @@ def shown_bindings(page: Page) -> list[dict[str, str]]:
 
 
 def held_bindings(system: Deployment) -> list[dict[str, str]]:
-    """The same by the API."""
+    """Return the rows that the API's answer should give."""
     members = ("home_address", "care_of_address", "home_agent", "state")
     return [
         {**{name: binding[name] for name in members}, "path": SHOWN_AS[binding["state"]]}
@@ -127,7 +127,7 @@ def sentence(text: str) -> str:
 
 
 def assert_explained(page: Page, system: Deployment) -> None:
-    """The page says all that the API's explanation does."""
+    """Check that the page says all that the API's explanation does."""
     said = explanation(system)
     expect(page.locator("#why-reason")).to_have_text(f"{sentence(said['reason'])}.")
     expect(page.locator("#why-path")).to_contain_text(PATH_WORDS[said["path"]])
@@ -141,7 +141,7 @@ def assert_explained(page: Page, system: Deployment) -> None:
 
 
 def assert_drawn(page: Page, system: Deployment) -> None:
-    """The picture has the mobile node's path as the API explains it, leading to the link that it is on."""
+    """Check that the picture shows the path that the API explains, to the mobile node's link."""
     path = explanation(system)["path"]
     ways = {"direct": {"direct"}, "home-agent": {"home-agent"}, "mixed": {"direct", "home-agent"}}[path]
     lines = page.locator(f"#picture .leg[data-home-address='{at.HOME_ADDRESS}'][data-rank='chosen']")
@@ -161,7 +161,7 @@ def way(line: Locator) -> str | None:
 
 
 def screenshot(page: Page, name: str, scheme: Literal["light", "dark"] = "light", top: str = "header") -> None:
-    """Writes a picture for the documentation, if that is wanted, from `top` on."""
+    """Write a picture for the documentation, if that is wanted, from `top` on."""
     if SCREENSHOTS:
         page.emulate_media(color_scheme=scheme)
         page.evaluate("top => document.querySelector(top).scrollIntoView()", top)
@@ -169,7 +169,7 @@ def screenshot(page: Page, name: str, scheme: Literal["light", "dark"] = "light"
 
 
 def marks(text: str) -> str:
-    """A path as the table shows it, without its mark."""
+    """Return a path as the table shows it, without its mark."""
     return text.partition(" ")[2]
 
 
@@ -233,7 +233,7 @@ def shown_total(page: Page) -> float:
 
 
 def saved_total(system: Deployment) -> float:
-    """The same by the metrics."""
+    """Return what the home agent was spared, by the metrics."""
     scraped = Scrape(system.client.request("GET", "/metrics", (TIMEOUT, TIMEOUT)).text)
     return sum(
         scraped("hoaflow_offloaded_bytes_total", router=dpid, direction=direction)

@@ -52,7 +52,7 @@ class Net:
         return bool(binding and binding["state"] == "active" and binding["care_of_address"] == at.care_of_address(link))
 
     def ping(self, count: int = 10) -> int:
-        """Data packets that passed the home agent while the CN and the mobile node exchanged `count` of them."""
+        """Return how many data packets passed the home agent while CN and mobile node exchanged `count` of them."""
         before = self.load.packets()
         answer = self.bed.run("ping", "-c", str(count), "-i", "0.02", "-W", "2", at.HOME_ADDRESS, node="cn")
         assert f"{count} received" in answer, answer
@@ -67,7 +67,7 @@ class Net:
         return self.ping() == 20
 
     def flows(self, router: str) -> str:
-        """A router's flows."""
+        """Return a router's flows."""
         return self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", BRIDGE, node=router)
 
     def gates(self) -> int:

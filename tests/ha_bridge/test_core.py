@@ -92,7 +92,7 @@ class World:
                 self.now = wake
 
     def change(self) -> None:
-        """The kernel tells of a change."""
+        """Tell of a change, as the kernel does."""
         self.core.changed(self.now)
 
     def _start(self, command: object) -> None:
@@ -160,12 +160,12 @@ class World:
         self.held[str(body["home_address"])] = (str(body["care_of_address"]), self.now + lifetime, withheld)
 
     def restart_controller(self) -> None:
-        """The controller forgets everything."""
+        """Let the controller forget everything."""
         self.held.clear()
         self.home_agent_known = self.snapshot_held = False
 
     def care_of(self) -> dict[str, str]:
-        """What the controller serves now."""
+        """Return what the controller serves now."""
         return {
             home: care_of
             for home, (care_of, expires, withheld) in self.held.items()
@@ -182,12 +182,12 @@ class World:
         return sum(isinstance(command, kind) for command in self.commands)
 
     def events(self, name: str) -> list[str]:
-        """The log's lines of that event."""
+        """Return the log's lines of that event."""
         return [line for line in self.log if line.split(" ")[0] == name]
 
 
 def at_link_1(**changes: object) -> World:
-    """A world in which the mobile node is registered and the controller knows it."""
+    """Return a world in which the mobile node is registered and the controller knows it."""
     world = World(**changes)  # type: ignore[arg-type]
     world.cache[HOA] = Registration(LINK_1)
     world.run(1.0)
@@ -633,7 +633,7 @@ def test_whatever_fails_in_the_end_both_agree(data: st.DataObject) -> None:
 
 
 def recorded(name: str) -> list[tuple[float, list[Observed]]]:
-    """A recorded run: epoch and the bindings that its answer shows."""
+    """Return a recorded run: epoch and the bindings that its answer shows."""
     parts = re.split(rb"--- ([0-9.]+)\n", (DATA / name).read_bytes())[1:]
     run = []
     for epoch, data in zip(parts[::2], parts[1::2], strict=True):

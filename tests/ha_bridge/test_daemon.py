@@ -76,7 +76,7 @@ def arguments(controller: Controller, terminal_port: int, *more: str) -> list[st
 
 @pytest.fixture
 def running(controller: Controller, home_agent: HomeAgent) -> Iterator[Bridge]:
-    """A bridge that has told the controller of the one binding there is."""
+    """Provide a bridge that has told the controller of the one binding there is."""
     with bridge(*arguments(controller, home_agent.terminal.port)) as process:
         process.wait("snapshot-sent")
         assert controller.care_of() == {HOA: LINK_1}
@@ -387,7 +387,7 @@ def _ip(*words: str) -> None:
 
 @pytest.fixture
 def namespace() -> Iterator[None]:
-    """A home agent's network namespace."""
+    """Make a home agent's network namespace."""
     subprocess.run(["ip", "netns", "del", NETNS], check=False, capture_output=True, timeout=10)
     subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
     try:
@@ -411,7 +411,7 @@ def _inside(controller: Controller, *more: str) -> list[str]:
 
 @pytest.fixture
 def near_controller(namespace: None) -> Iterator[Controller]:
-    """A controller in the home agent's namespace."""
+    """Provide a controller in the home agent's namespace."""
     running = Controller(_listener_in_namespace())
     yield running
     running.stop()

@@ -70,7 +70,7 @@ def route_message(dst: str, table: int, proto: int, metric: int, oif: int, src: 
 
 
 def recorded(name: str) -> Iterator[tuple[str, Any]]:
-    """The tunnel and route events of a recorded run: time of day and netlink message."""
+    """Yield the tunnel and route events of a recorded run: time of day and netlink message."""
     devices = {"hl": 4, "u0": 3}
     for stamp, text in re.findall(r"\[[\d-]+T([\d:.]+)\] (.*?)(?=\n\[|\Z)", (DATA / name).read_text(), re.S):
         if match := _LINK.match(text):
@@ -82,7 +82,7 @@ def recorded(name: str) -> Iterator[tuple[str, Any]]:
 
 
 def story(name: str) -> list[dict[str, str]]:
-    """What the kernel view shows in the course of a recorded run: each state once."""
+    """Return what the kernel view shows in the course of a recorded run: each state once."""
     view = KernelView(HOME_AGENT, PREFIXES)
     states: list[dict[str, str]] = [{}]
     for _stamp, message in recorded(name):
@@ -177,7 +177,7 @@ def namespace() -> Iterator[None]:
 
 
 def register(home: str, care_of: str, verb: str = "replace") -> None:
-    """What hoaflow's home agent does on a kernel without ip6tnl."""
+    """Do what hoaflow's home agent does on a kernel without ip6tnl."""
     encap = ("encap", "seg6", "mode", "encap.red", "segs", care_of, "via", "2001:db8:10::1", "dev", "u0")
     ip("-6", "route", verb, f"{home}/128", *encap, "proto", "16")
 

@@ -34,7 +34,7 @@ def answers(data: bytes) -> list[bytes]:
 
 
 def capture(name: str) -> bytes:
-    """The last complete answer of a capture."""
+    """Return the last complete answer of a capture."""
     return answers((DATA / name).read_bytes())[-1]
 
 

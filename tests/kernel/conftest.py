@@ -19,7 +19,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowLab]:
-    """The network of tests.kernel.lab, without backend and offload, one for all tests, as making it takes long here."""
+    """Provide the network of tests.kernel.lab for all tests, without backend and offload: making it is slow."""
     with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as switch:
         with FlowLab(switch) as running:
             yield running

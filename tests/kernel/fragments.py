@@ -15,7 +15,7 @@ IDENTIFICATION = 0x680A
 
 
 def fragments(source: str, destination: str, payload: bytes) -> list[bytes]:
-    """The packets that carry an IPv6 packet in a tunnel, none of them with all of it."""
+    """Return the packets that carry an IPv6 packet in a tunnel, none of them with all of it."""
     packets = []
     for offset in range(0, len(payload), FRAGMENT):
         more = offset + FRAGMENT < len(payload)

@@ -102,19 +102,19 @@ class FlowLab:
         sh("ip", "-n", self.names[node], "-batch", "-", stdin="\n".join(lines))
 
     def mac(self, device: str) -> str:
-        """The MAC address of a device of the router."""
+        """Return the MAC address of a device of the router."""
         return str(json.loads(self.ip("rt", "-json", "link", "show", device))[0]["address"])
 
     def enter(self, node: str) -> list[str]:
-        """The start of a command line that runs in a node."""
+        """Return the start of a command line that runs in a node."""
         return ["nsenter", f"--net=/run/netns/{self.names[node]}"]
 
     def run(self, node: str, *command: str, check: bool = True) -> str:
-        """A command in a node; returns its output."""
+        """Run a command in a node and return its output."""
         return sh(*self.enter(node), *command, check=check)
 
     def start(self, node: str, *command: str) -> subprocess.Popen[str]:
-        """A command in a node that goes on; its output is piped."""
+        """Start a command in a node; its output is piped."""
         return subprocess.Popen([*self.enter(node), *command], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
 
     def stream(self, sender: str, receiver: str, source: str, target: str, octets: int) -> float:
@@ -162,7 +162,7 @@ class FlowLab:
         return output
 
     def router_status(self, *arguments: str) -> tuple[int, str, str]:
-        """The same, whatever its exit status: that, standard output and standard error."""
+        """Run `hoaflow-router`, and return its exit status, standard output and standard error."""
         output, errors = io.StringIO(), io.StringIO()
         argv = [*arguments, f"--db=unix:{self.ovs.database}"]
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -210,13 +210,13 @@ class FlowLab:
         return taken
 
     def facts(self) -> dict[str, Any]:
-        """What there is of the `flow` backend; read once after each setup."""
+        """Return what there is of the `flow` backend; read once after each setup."""
         if self._facts is None:
             self._facts = self.status()["flow"]
         return self._facts
 
     def backend(self) -> Backend:
-        """The backend that is set up, as the controller knows it."""
+        """Return the backend that is set up, as the controller knows it."""
         status = self.status()
         if (flow := status["flow"]) is None:
             (endpoint,) = status["endpoints"]
@@ -341,5 +341,5 @@ class FlowLab:
 
 
 def _tunnel(local: str, remote: str) -> tuple[str, str]:
-    """The lines for `ip` that make a node's end of the tunnel."""
+    """Return the lines for `ip` that make a node's end of the tunnel."""
     return f"link add t6 type ip6tnl mode any local {local} remote {remote} encaplimit none", "link set t6 up"

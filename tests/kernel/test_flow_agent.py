@@ -25,7 +25,7 @@ from tests.support.waiting import patient
 
 @pytest.fixture(scope="module")
 def facts(lab: FlowLab) -> Iterator[dict[str, Any]]:
-    """The backend, set up; what the agent has to announce of it."""
+    """Provide the backend, set up; what the agent has to announce of it."""
     lab.setup()
     flow = lab.facts()
     yield {
@@ -52,7 +52,7 @@ def controller(lab: FlowLab) -> Iterator[FakeController]:
 def log(
     lab: FlowLab, facts: dict[str, Any], controller: FakeController, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """The log of a running agent, one for all tests, as it takes long to start under emulation."""
+    """Provide the log of a running agent, one for all tests, as it takes long to start under emulation."""
     path = tmp_path_factory.mktemp("agent") / "agent.log"
     arguments = ["run", "--bridge", BRIDGE, "--controller", f"http://127.0.0.1:{controller.port}"]
     command = [sys.executable, "-c", AGENT_BY_EVENTS, *arguments, f"--db=unix:{lab.ovs.database}"]

@@ -61,7 +61,7 @@ def offloaded(ready: FlowLab, lab: FlowLab) -> None:
 
 @pytest.fixture
 def unlearned(lab: FlowLab) -> Iterator[None]:
-    """What a node learns of its paths' MTUs does not help the next test."""
+    """Forget what nodes have learnt of their paths' MTUs, which would help the next test."""
     yield
     for node in ("cn", "mn", "ha"):
         for family in ("-6", "-4"):

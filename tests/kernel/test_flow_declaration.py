@@ -74,7 +74,7 @@ class World:
         self.lab.offload(backend=FlowBackend(*ports, decapsulation, record.mac, record.mac, record.mtu))
 
     def differences(self) -> list[Difference]:
-        """What is not as declared."""
+        """Return what is not as declared."""
         return self.inside(lambda: compare(self.objects()))
 
     def passes(self) -> bool:
@@ -105,7 +105,7 @@ def world(lab: FlowLab) -> Iterator[World]:
 
 
 def enslave(declared: Free) -> None:
-    """The interface to a VRF; a tunnel device cannot be a bridge's port."""
+    """Put the interface into a VRF; a tunnel device cannot be a bridge's port."""
     sh("ip", "link", "add", "thief", "type", "vrf", "table", "9")
     sh("ip", "link", "set", declared.name, "master", "thief")
 
@@ -117,7 +117,7 @@ def replace(declared: TunnelDevice) -> None:
 
 
 def let_be_source(declared: IpAddress) -> None:
-    """The address without what keeps it from being chosen as a source."""
+    """Replace the address by one that may be chosen as a source."""
     dataclasses.replace(declared, no_source=False).make()
 
 
@@ -127,7 +127,7 @@ def divert_elsewhere(declared: Diverted) -> None:
 
 
 def add_rule(declared: NftTable) -> None:
-    """A rule more that drops everything."""
+    """Add a rule that drops everything."""
     nft.load(None, f"add rule {declared.table.family} {declared.table.name} untracked drop\n")
 
 
@@ -141,7 +141,7 @@ def change_options(declared: BridgePort) -> None:
 
 
 def change_facts(declared: BridgePort) -> None:
-    """What the port says of the backend, which the other port knows better."""
+    """Change what the port says of the backend, which the other port knows better."""
     declared.ovsdb.run(
         "set", "Port", declared.name, "tag=7", 'external_ids:hoaflow-mac=""', "external_ids:hoaflow-mtu=7"
     )
@@ -195,7 +195,7 @@ UNMENDABLE = {
 
 
 def kinds(world: World) -> dict[type, list[Declared]]:
-    """The declared objects by kind."""
+    """Return the declared objects by kind."""
     found: dict[type, list[Declared]] = {}
     for declared in world.objects():
         found.setdefault(type(declared), []).append(declared)
@@ -203,7 +203,7 @@ def kinds(world: World) -> dict[type, list[Declared]]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines logged since the last call."""
+    """Return the lines logged since the last call."""
     lines = [record.getMessage() for record in caplog.records if record.name == "hoaflow.router"]
     caplog.clear()
     return lines

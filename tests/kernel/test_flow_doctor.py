@@ -15,14 +15,14 @@ from tests.support.router_lab import until
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared(lab: FlowLab) -> Iterator[None]:
-    """The flow backend; each test leaves it whole."""
+    """Set up the flow backend; each test leaves it whole."""
     lab.setup()
     yield
     lab.router_status("teardown", "--bridge", BRIDGE)
 
 
 def finding(result: str, check: str, help: str) -> str:
-    """A regular expression for what the doctor says of one check."""
+    """Return a regular expression for what the doctor says of one check."""
     return rf"(?m)^{result:7}  {re.escape(check)} .*\n +→ .*{re.escape(help)}"
 
 

@@ -36,7 +36,7 @@ FOREIGN = f"{FOREIGN_COOKIE}priority=500,tcp6,tp_dst=9 actions=drop"
 
 
 def care_of_address(link: int) -> str:
-    """The care-of address on foreign link 1 or 2."""
+    """Return the care-of address on foreign link 1 or 2."""
     return f"2001:db8:{link + 1}::100"
 
 
@@ -149,7 +149,7 @@ class System:
             process.stop()
 
     def binding(self) -> dict[str, object] | None:
-        """The mobile node's binding as the controller has it."""
+        """Return the mobile node's binding as the controller has it."""
         answer = self.controller.call("GET", f"/v1/bindings/{HOA}")
         return answer.body if answer.status == 200 else None
 
@@ -182,7 +182,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MobilityLab, dict[str, object]]]:
-    """The network, and what is there before setup."""
+    """Provide the network, and what is there before setup."""
     with Ovs(tmp_path_factory.mktemp("ovs"), datapath="system") as switch:
         with MobilityLab(switch) as lab:
             yield lab, lab.snapshot()
@@ -214,7 +214,7 @@ def system(bare: tuple[MobilityLab, dict[str, object]], tmp_path_factory: pytest
 
 @pytest.fixture(autouse=True)
 def on_link_1(system: System) -> None:
-    """The mobile node is on foreign link 1, its traffic direct."""
+    """Have the mobile node on foreign link 1, its traffic direct."""
     system.go(1)
 
 

@@ -16,7 +16,7 @@ TRANSMIT, RECEIVE = "genev_sys_6941", "genev_sys_6943"
 
 @pytest.fixture(scope="module", autouse=True)
 def torn_down(lab: FlowLab) -> Iterator[None]:
-    """The backend, which tests hand on to each other as making it takes long under emulation, is gone afterwards."""
+    """Take away the backend afterwards, which tests hand on to each other as making it is slow under emulation."""
     yield
     lab.router_status("teardown", "--bridge", BRIDGE)
 
@@ -154,7 +154,7 @@ def test_the_bridges_mac_address_stays_when_ports_come(lab: FlowLab) -> None:
 
 
 def refused(lab: FlowLab, reason: str, *options: str) -> None:
-    """Setup refuses for that reason, in one line, and leaves everything as it was."""
+    """Check that setup refuses for that reason, in one line, and leaves everything as it was."""
     before = lab.snapshot()
     with pytest.raises(CommandFailed, match=reason) as failure:
         lab.setup("--backend", "flow", *options)

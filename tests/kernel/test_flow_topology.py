@@ -22,7 +22,7 @@ def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
         assert "ip6tnl" in deployment.start_mobile_node().lines[-1]
 
         def ping() -> int:
-            """Data packets that passed the home agent while ten went each way."""
+            """Return how many data packets passed the home agent while ten went each way."""
             before = load.packets()
             answer = bed.run("ping", "-c10", "-i0.1", "-W5", at.HOME_ADDRESS, node="cn")
             assert "10 received" in answer, answer

@@ -17,7 +17,7 @@ FILES = re.compile(r"`((?:\w+/)+(?:\w+\.(?:py|md))?)(?:::(\w+))?`")
 
 @cache
 def definitions(path: Path) -> set[str]:
-    """The dotted names that a module defines: classes, their methods, functions and constants."""
+    """Return the dotted names that a module defines: classes, their methods, functions and constants."""
     return set(_defined(ast.parse(path.read_text()).body, ""))
 
 

@@ -42,7 +42,7 @@ class Fetched(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """Provide the site, built as `make docs` builds it."""
     directory = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", directory],

@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 def lines() -> list[Line]:
-    """The page's lines with curl. Fails for one that is written otherwise."""
+    """Return the page's lines with curl. Fails for one that is written otherwise."""
     found = []
     for text in re.findall(r"^    (curl .*)$", PAGE.read_text(), re.MULTILINE):
         method, body, follows, words = None, None, False, iter(shlex.split(text)[1:])
@@ -52,7 +52,7 @@ def lines() -> list[Line]:
 
 @pytest.fixture
 def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """A controller with a router and a home agent, as the page says."""
+    """Provide a controller with a router and a home agent, as the page says."""
     with Controller(ovs, tmp_path) as running:
         yield registered(ovs, running)
     running.assert_log_clean()

@@ -77,7 +77,7 @@ def _only_computes(node: ast.ImportFrom) -> bool:
 
 
 def files(folder: str) -> list[Path]:
-    """The Python files below a folder of the checkout."""
+    """Return the Python files below a folder of the checkout."""
     found = sorted((CHECKOUT / folder).rglob("*.py"))
     assert found, f"{folder} has no Python files"
     return found

@@ -27,7 +27,7 @@ def promtool() -> Path:
 
 
 def run(promtool: Path, *arguments: str, stdin: str = "") -> str:
-    """What it says. Fails when it finds something."""
+    """Return what it says. Fails when it finds something."""
     done = subprocess.run(
         [promtool, *arguments],
         input=stdin,
@@ -42,7 +42,7 @@ def run(promtool: Path, *arguments: str, stdin: str = "") -> str:
 
 
 def names() -> set[str]:
-    """The names of all samples that there are."""
+    """Return the names of all samples that there are."""
     found = {metric.name for registry in registries().values() for metric in declared(registry)}
     histograms = {
         metric.name for registry in registries().values() for metric in declared(registry) if metric.type == "histogram"

@@ -34,7 +34,7 @@ TIERS = ["make", "--jobs=2", "--keep-going", "--output-sync=target", "test-other
 
 @pytest.fixture
 def pending_test(tmp_path: Path) -> Path:
-    """A directory of tests, with one that never ends."""
+    """Provide a directory of tests, with one that never ends."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
     (tmp_path / "test_pending.py").write_text(TEST)
     return tmp_path

@@ -38,7 +38,7 @@ ExecStart=ovs-vswitchd --disable-system --detach --pidfile
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with the units and the example configuration, as docs/install.md has them installed."""
+    """Provide a machine with the units and the example configuration, as docs/install.md has them installed."""
     with Machine(tmp_path_factory.mktemp("systemd")) as machine:
         for unit in UNITS:
             machine.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
@@ -137,10 +137,10 @@ def test_wrong_settings_are_not_tried_again(machine: Machine) -> None:
 
 
 def hoaflow(machine: Machine, *arguments: str) -> str:
-    """What the command line says, in the machine; nothing while the controller can't be reached."""
+    """Return what the command line says, in the machine; nothing while the controller can't be reached."""
     return machine.run("bash", "-c", '/opt/hoaflow/bin/hoaflow "$@" || [ $? = 3 ]', "hoaflow", *arguments)
 
 
 def main_pid(machine: Machine, unit: str) -> str:
-    """The number of a unit's process, in the machine."""
+    """Return the number of a unit's process, in the machine."""
     return machine.run("systemctl", "show", "--property=MainPID", "--value", unit).strip()

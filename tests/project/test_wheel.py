@@ -23,7 +23,7 @@ TIMEOUT = 300.0  # seconds, for a build
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of the checkout, built from a copy: setuptools would take in what lies in build/ from before."""
+    """Provide a wheel of the checkout, built from a copy: setuptools would take in what lies in build/ from before."""
     source, output = tmp_path_factory.mktemp("source") / "hoaflow", tmp_path_factory.mktemp("wheel")
     leave = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests")
     shutil.copytree(CHECKOUT, source, ignore=leave)
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment's commands in which the wheel is installed, with this one's dependencies."""
+    """Provide the folder of an environment's commands in which the wheel is installed, with this one's dependencies."""
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=TIMEOUT)
     python = environment / "bin" / "python"

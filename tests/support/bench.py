@@ -29,7 +29,7 @@ LEASE = 4
 
 
 def packet(**fields: object) -> str:
-    """A packet from the CN to the home address, as `ofproto/trace` takes it, with some fields otherwise."""
+    """Return a packet from the CN to the home address, as `ofproto/trace` takes it, with some fields otherwise."""
     base: dict[str, object] = {
         "in_port": CN,
         "eth_type": "0x86dd",
@@ -52,16 +52,16 @@ class Bench:
         self.controller = controller
 
     def announce(self, **changes: object) -> Any:
-        """The bridge renews its lease."""
+        """Renew the lease, as the bridge does."""
         body = {"home_prefixes": [HOME_PREFIX], "lease": LEASE, **changes}
         return self.controller.put(f"/v1/home-agents/{HOME_AGENT}", body)
 
     def snapshot(self, *bindings: dict[str, object]) -> Any:
-        """The bridge sends the whole cache."""
+        """Send the whole cache, as the bridge does."""
         return self.controller.put(f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": list(bindings)})
 
     def agent(self, dpid: int = 1, **changes: object) -> None:
-        """The agent acknowledges everything."""
+        """Acknowledge everything, as the agent does."""
         path = f"/v1/routers/{dpid:016x}/tunnels"
         body: dict[str, object] = {"revision": 0, "endpoints": ENDPOINTS, **changes}
         self.controller.put(f"{path}/ack", body)
@@ -69,14 +69,14 @@ class Bench:
         self.controller.put(f"{path}/ack", {**body, "revision": revision})
 
     def post(self, care_of_address: str = FIRST, sequence: int = 1, **changes: object) -> Any:
-        """The bridge sends a binding, and the agent acknowledges its tunnel."""
+        """Send a binding as the bridge does, and acknowledge its tunnel as the agent does."""
         answer = self.controller.call("POST", "/v1/bindings", binding(care_of_address, sequence, **changes))
         assert answer.status in (200, 201), answer
         self.agent()
         return answer.body
 
     def state(self, home_address: str = HOME_ADDRESS) -> str:
-        """A binding's state."""
+        """Return a binding's state."""
         return str(self.controller.get(f"/v1/bindings/{home_address}")["state"])
 
     def is_active(self) -> bool:
@@ -86,11 +86,11 @@ class Bench:
         return self.state() == "active"
 
     def trace(self, **fields: object) -> str:
-        """What the switch does with a packet."""
+        """Return what the switch does with a packet."""
         return self.ovs.trace("br0", packet(**fields))
 
     def flows(self) -> dict[str, float]:
-        """The flows of the switch, without counters and timeouts, and how long after the oldest each was sent."""
+        """Return the switch's flows, without counters and timeouts, and how long after the oldest each was sent."""
         ages = {}
         for line in self.ovs.ofctl("dump-flows", "br0").splitlines()[1:]:
             age = re.search(r"duration=([0-9.]+)s", line)
@@ -102,18 +102,18 @@ class Bench:
         return {text: max(ages.values()) - age for text, age in ages.items()}
 
     def open_gates(self) -> list[str]:
-        """The open gates, keeping lease and agent alive meanwhile."""
+        """Return the open gates, keeping lease and agent alive meanwhile."""
         self.announce()
         self.agent()
         return self.gates()
 
     def gates(self) -> list[str]:
-        """The open gates."""
+        """Return the open gates."""
         return [flow for flow in self.flows() if "goto_table" in flow]
 
 
 def binding(care_of_address: str = FIRST, sequence: int = 1, **changes: object) -> dict[str, object]:
-    """A binding as a bridge reports it."""
+    """Return a binding as a bridge reports it."""
     body: dict[str, object] = {
         "home_address": HOME_ADDRESS,
         "care_of_address": care_of_address,
@@ -125,7 +125,7 @@ def binding(care_of_address: str = FIRST, sequence: int = 1, **changes: object) 
 
 
 def registered(ovs: Ovs, controller: Controller, openflow_port: int = OPENFLOW_PORT) -> Bench:
-    """A registered mobile node whose traffic goes direct, and a flow of another application."""
+    """Return a registered mobile node whose traffic goes direct, and a flow of another application."""
     ovs.add_bridge("br0", 1, openflow_port)
     ovs.add_port("br0", "cn", CN)
     ovs.add_port("br0", "tin", TIN)
@@ -140,5 +140,5 @@ def registered(ovs: Ovs, controller: Controller, openflow_port: int = OPENFLOW_P
 
 
 def sent_again(before: dict[str, float], after: dict[str, float]) -> set[str]:
-    """The flows that were sent between two looks."""
+    """Return the flows that were sent between two looks."""
     return {flow for flow, sent in after.items() if sent > before[flow] + 0.2}

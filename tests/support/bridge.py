@@ -88,7 +88,7 @@ class Terminal:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """The home agent's process is gone, and its sockets with it."""
+        """Let the home agent's process be gone, and its sockets with it."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -221,11 +221,11 @@ class Controller:
                 self.condition.wait(min(left, 0.1))
 
     def care_of(self) -> dict[str, str]:
-        """What may go direct: home address to care-of address."""
+        """Return what may go direct: home address to care-of address."""
         return {home: held["care_of_address"] for home, held in self.bindings.items() if "withheld" not in held}
 
     def withheld(self) -> dict[str, str]:
-        """What is left to the home agent: home address and reason."""
+        """Return what is left to the home agent: home address and reason."""
         return {home: held["withheld"] for home, held in self.bindings.items() if "withheld" in held}
 
     def count(self, method: str, ending: str = "") -> int:
@@ -372,7 +372,7 @@ class Bridge:
                 self._grown.notify_all()
 
     def events(self, name: str) -> list[str]:
-        """The lines of event `name` so far."""
+        """Return the lines of event `name` so far."""
         return [line for line in self.lines if f" event={name} " in f"{line} "]
 
     def wait(self, name: str, count: int = 1, timeout: float = 20.0) -> str:
@@ -400,7 +400,7 @@ class Bridge:
 
 @contextlib.contextmanager
 def bridge(*arguments: str, command: tuple[str, ...] = ()) -> Iterator[Bridge]:
-    """A bridge process that does not outlive the block; a traceback in its log fails the test."""
+    """Provide a bridge process that does not outlive the block; a traceback in its log fails the test."""
     running = Bridge(*arguments, command=command)
     try:
         yield running

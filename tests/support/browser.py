@@ -37,7 +37,7 @@ class Browser:
         self._playwright.__exit__(kind, error, trace)
 
     def open(self, path: str, **options: Any) -> Page:
-        """A new page, loaded, in a window of its own. options: of Playwright's new_context, such as viewport."""
+        """Return a new page, loaded, in a window of its own. options: of Playwright's new_context, such as viewport."""
         context = self._chromium.new_context(**options)
         context.set_default_timeout(TIMEOUT * 1000)
         page = context.new_page()
@@ -48,8 +48,7 @@ class Browser:
         return page
 
     def assert_well(self, allow: Sequence[str] = ()) -> None:
-        """Fails when a page has asked another host, or reported an error that no regular expression of `allow`
-        expects."""
+        """Fail if a page has asked another host, or reported an error that no regular expression in `allow` matches."""
         elsewhere = [url for url in self.asked if not url.startswith((f"{self.url}/", "data:"))]
         assert self.asked, "no page was opened"
         assert not elsewhere, f"pages asked {elsewhere}"

@@ -27,7 +27,7 @@ def _is_home_address(text: object) -> bool:
 
 @cache
 def _strict_document() -> dict[str, Any]:
-    """The document, with no member allowed in any answer that it does not name."""
+    """Return the document, with no member allowed in any answer that it does not name."""
     strict = copy.deepcopy(document(OPERATIONS))
     for schema in strict["components"]["schemas"].values():
         if "properties" in schema:

@@ -45,8 +45,9 @@ class Controller:
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
     ) -> None:
-        """settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager.
+        """Describe a controller that is to run in the namespace of `ovs`.
 
+        settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager.
         tls: for clients, where it serves REST over TLS. token: what `call` shows if it is given no other.
         """
         self._ovs = ovs
@@ -83,7 +84,7 @@ class Controller:
         return self._process.pid
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
+        """Start it and wait until it answers."""
         command = [
             str(Path(sys.executable).with_name("ryu-manager")),
             *("--config-file", str(self._config), "--wsapi-host", self._host, "--wsapi-port", str(REST_PORT)),
@@ -105,7 +106,7 @@ class Controller:
         self._process.send_signal(signal.SIGHUP)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Ends it; by default with -9."""
+        """End it; by default with -9."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(TIMEOUT)
@@ -124,26 +125,28 @@ class Controller:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One REST call; `body` is sent as JSON, `raw` as it is; with an empty `token` it shows none. Fails for an
-        answer that OpenAPI does not declare."""
+        """Make one REST call; fail if OpenAPI does not declare the answer.
+
+        body: sent as JSON. raw: sent as it is. token: an empty one is not shown.
+        """
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         content, response_headers, status = self._request(method, path, data, token, headers or {})
         kind = response_headers.get("Content-Type", "")
         return Answer(status, _decoded(content, kind), kind, response_headers)
 
     def text(self, path: str, accept: str = "*/*") -> Answer:
-        """The text that a GET answers, as `body`."""
+        """Return the text that a GET answers, as `body`."""
         content, headers, status = self._request("GET", path, None, None, {"Accept": accept})
         return Answer(status, content.decode(), headers.get("Content-Type", ""), headers)
 
     def get(self, path: str) -> Any:
-        """The body of a GET that is answered 200."""
+        """Return the body of a GET that is answered 200."""
         answer = self.call("GET", path)
         assert answer.status == 200, answer
         return answer.body
 
     def put(self, path: str, body: object) -> Any:
-        """The body of a PUT that is answered 200."""
+        """Return the body of a PUT that is answered 200."""
         answer = self.call("PUT", path, body)
         assert answer.status == 200, answer
         return answer.body

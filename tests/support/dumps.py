@@ -37,7 +37,7 @@ TIMEOUT = re.compile(r"hard_timeout=(5[5-9]|60), ")
 
 
 def record(ovs: Ovs, controller: Controller, backend: str) -> str:
-    """The flows of a bridge whose agent says that it has this backend; nothing else may be on `ovs` yet."""
+    """Return the flows of a bridge whose agent says that it has this backend; nothing else may be on `ovs` yet."""
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     for number, port in enumerate(("cn", "tin", "tx", "rx"), start=1):
         ovs.add_port("br0", port, number)
@@ -53,7 +53,7 @@ def record(ovs: Ovs, controller: Controller, backend: str) -> str:
 
 
 def _order(flow: str) -> tuple[int, int, str]:
-    """The tables in order, and in each what is looked at first."""
+    """Return the tables in order, and in each what is looked at first."""
     table, priority = (int(re.search(rf"{name}=(\d+)", flow)[1]) for name in ("table", "priority"))  # type: ignore[index]
     return table, -priority, flow
 

@@ -68,7 +68,7 @@ class FakeController:
         self.server.server_close()
 
     def bind(self, home_address: str, care_of_address: str, home_agent: str) -> None:
-        """A binding is new or has changed."""
+        """Add or change a binding."""
         with self.changed:
             self.revision += 1
             self.removed.pop(home_address, None)
@@ -81,7 +81,7 @@ class FakeController:
             self.changed.notify_all()
 
     def unbind(self, home_address: str) -> None:
-        """A binding is gone."""
+        """Remove a binding."""
         with self.changed:
             self.revision += 1
             del self.tunnels[home_address]
@@ -89,7 +89,7 @@ class FakeController:
             self.changed.notify_all()
 
     def know(self, *home_agents: str) -> None:
-        """The snapshots of these home agents have come: the whole list is to be compared."""
+        """Say that these home agents' snapshots have come: the whole list is to be compared."""
         with self.changed:
             self.home_agents = list(home_agents)
             self.revision += 1
@@ -104,7 +104,7 @@ class FakeController:
             self.changed.notify_all()
 
     def last(self) -> dict[str, Any]:
-        """The last acknowledgement, empty before the first."""
+        """Return the last acknowledgement, empty before the first."""
         return self.acknowledged[-1] if self.acknowledged else {}
 
     def up_to_date(self) -> bool:

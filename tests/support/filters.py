@@ -37,13 +37,13 @@ CLIENT = (
 
 
 def of_page() -> str:
-    """The filter that the documentation has for a home agent's host."""
+    """Return the filter that the documentation has for a home agent's host."""
     (found,) = re.findall(r"```nft\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return str(found)
 
 
 def accepts(filter_: str, others: Collection[str]) -> list[tuple[int, str]]:
-    """The lines that accept something, by number, with what they are for; `others`: what else some are marked for."""
+    """Return the lines that accept something, by number, with what they are for (`others`: marked otherwise)."""
     found = [(number, line.rpartition("# ")[2]) for number, line in enumerate(filter_.splitlines()) if "accept" in line]
     purposes = [(number, *purpose.partition(", ")[::2]) for number, purpose in found]
     return [(number, purpose) for number, purpose, mark in purposes if mark not in others]
@@ -72,12 +72,12 @@ class Filtered:
         }
 
     def lost(self, filter_: str) -> list[str]:
-        """What is lost with a filter."""
+        """Return what is lost with a filter."""
         self._load(filter_)
         return [name for name, works in self._checks.items() if not works()]
 
     def unneeded(self, filter_: str, others: Collection[str]) -> Iterator[str]:
-        """The accepts of a filter whose absence nobody notices, but for those that are marked for one of `others`."""
+        """Yield the accepts whose absence nobody notices, except those marked for one of `others`."""
         lines = filter_.splitlines()
         for number, purpose in accepts(filter_, others):
             self._load("\n".join(lines[:number] + lines[number + 1 :]))
@@ -104,7 +104,7 @@ class Filtered:
         return self._ping("hh", HOME_ADDRESS)
 
     def _errors(self) -> bool:
-        """A correspondent is told the tunnel's MTU, and that of a link further on."""
+        """Tell whether a correspondent is told the tunnel's MTU, and that of a link further on."""
         interface = {"m1": "r1", "m2": "r2"}[self._at]
         self._lab.run("cn", "ip -6 route flush cache")
         for size, known in ((1452, "mtu 1460"), (1400, "mtu 1360")):

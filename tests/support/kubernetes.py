@@ -19,10 +19,10 @@ class Deployment:
         shutil.copytree(CHECKOUT / "scripts", directory / "scripts")
 
     def overlay(self, name: str) -> Path:
-        """The folder of an overlay."""
+        """Return the folder of an overlay."""
         return self.folder / "overlays" / name
 
     def make_secrets(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """What `make-secrets ARGUMENTS` did; it may have failed."""
+        """Return what `make-secrets ARGUMENTS` did; it may have failed."""
         command = [str(self.folder / "make-secrets"), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)

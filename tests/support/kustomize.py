@@ -36,14 +36,14 @@ class KustomizeError(Exception):
 
 
 def by_kubectl(directory: Path) -> list[Object]:
-    """Returns all objects of a kustomization, by the real kustomize. Raises subprocess.CalledProcessError."""
+    """Return all objects of a kustomization, by the real kustomize. Raises subprocess.CalledProcessError."""
     command = ["kubectl", "kustomize", str(directory)]
     result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return [found for found in yaml.safe_load_all(result.stdout) if found]
 
 
 def by_python(directory: Path) -> list[Object]:
-    """Returns all objects of a kustomization, as far as it is of the kind that is known here. Raises KustomizeError."""
+    """Return all objects of a kustomization, as far as it is of the kind that is known here. Raises KustomizeError."""
     objects = _build(directory)
     _rename_references(objects)
     return objects
@@ -102,7 +102,7 @@ def _generate(objects: list[Object], directory: Path, kind: str, field: str, gen
 
 
 def _rename_references(objects: list[Object]) -> None:
-    """Generated objects carry a hash of their content in their names, so that pods restart when it changes."""
+    """Give generated objects a hash of their content in their names, so that pods restart when it changes."""
     names = {}
     for found in objects:
         if content := found["metadata"].get("annotations", {}).get("hash"):
@@ -137,7 +137,7 @@ def _find(objects: list[Object], kind: str, name: str) -> Object:
 
 
 def _merge(into: Any, change: Any) -> Any:
-    """A strategic merge patch, as far as MERGED_BY knows the lists; null removes."""
+    """Return a strategic merge patch, as far as MERGED_BY knows the lists; null removes."""
     if not isinstance(into, dict) or not isinstance(change, dict):
         return copy.deepcopy(change)
     result = dict(into)

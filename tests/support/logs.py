@@ -13,7 +13,7 @@ _ERROR = re.compile(
 
 
 def errors_in(text: str, allow: Iterable[str] = ()) -> list[str]:
-    """The lines of a log that report an error and match none of the regular expressions `allow`."""
+    """Return the lines of a log that report an error and match none of the regular expressions `allow`."""
     allowed = [re.compile(pattern) for pattern in allow]
     return [
         line

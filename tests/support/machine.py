@@ -101,7 +101,7 @@ class Machine:
         )
 
     def journal(self, unit: str) -> str:
-        """What a unit has logged."""
+        """Return what a unit has logged."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
 
     def stop(self) -> None:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network to roam in, in namespaces: correspondent node, router, home agent, home link with a host, mobile node.
+r"""A network to roam in, in namespaces: correspondent node, router, home agent, home link with a host, mobile node.
 
     cn --- rt --- ha === home link (bridge hl: mobile node's m0, host hh)
-           |  \\
-          m1   m2   (the mobile node's foreign links)
+           |  \
+          m1   m2
+
+m1 and m2 are the mobile node's foreign links.
 """
 
 import json
@@ -42,7 +44,7 @@ class Lines:
                 self._condition.notify_all()
 
     def wait(self, wanted: Callable[[str], bool], since: int = 0, timeout: float = TIMEOUT) -> str:
-        """The first line from number `since` on that is wanted."""
+        """Return the first line from number `since` on that is wanted."""
         deadline = time.monotonic() + timeout
         with self._condition:
             while True:
@@ -69,7 +71,7 @@ class Node:
         self.out, self.log = Lines(self.process, self.process.stdout), Lines(self.process, self.process.stderr)
 
     def event(self, name: str, since: int = 0, timeout: float = TIMEOUT, **facts: object) -> dict[str, Any]:
-        """Waits for an event of the mobile node's with these facts."""
+        """Wait for an event of the mobile node's with these facts."""
 
         def wanted(line: str) -> bool:
             event = json.loads(line)
@@ -79,11 +81,11 @@ class Node:
         return found
 
     def logged(self, *texts: str, since: int = 0, timeout: float = TIMEOUT) -> str:
-        """Waits for a line of the log that has all these."""
+        """Wait for a line of the log that has all these."""
         return self.log.wait(lambda line: all(text in line for text in texts), since, timeout)
 
     def stop(self, kill: bool = False) -> int:
-        """Ends it: by SIGTERM, or by SIGKILL. Returns how it ended."""
+        """End it: by SIGTERM, or by SIGKILL. Returns how it ended."""
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
         return self.process.wait(TIMEOUT)
@@ -115,7 +117,7 @@ class Lab:
         return f"{PREFIX}{name}{self._suffix}"
 
     def run(self, name: str, command: str, check: bool = True, stdin: str = "") -> str:
-        """Runs a command in a namespace; its output."""
+        """Run a command in a namespace and return its output."""
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace(name), *command.split()],
             input=stdin,
@@ -129,7 +131,7 @@ class Lab:
         return done.stdout
 
     def python(self, name: str, program: str, *arguments: str) -> str:
-        """Runs a Python program in a namespace; its output."""
+        """Run a Python program in a namespace and return its output."""
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace(name), sys.executable, "-c", program, *arguments],
             cwd=ROOT,
@@ -142,19 +144,19 @@ class Lab:
         return done.stdout
 
     def home_agent(self, *arguments: str) -> Node:
-        """Starts a home agent and waits until it serves."""
+        """Start a home agent and wait until it serves."""
         node = self.start_home_agent(*arguments)
         node.logged("event=started")
         return node
 
     def start_home_agent(self, *arguments: str) -> Node:
-        """Starts a home agent."""
+        """Start a home agent."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
         own += ["--log-level", "debug", "--log-addresses"]
         return self._start("ha", "hoaflow.home_agent", [*own, *arguments])
 
     def mobile_node(self, *arguments: str) -> Node:
-        """Starts the mobile node."""
+        """Start the mobile node."""
         own = ["--home-address", HOME_ADDRESS, "--home-agent", HOME_AGENT, "--home-link", "m0"]
         own += ["--foreign-link", f"m1={CARE_OF_1}/64,2001:db8:2::1"]
         own += ["--foreign-link", f"m2={CARE_OF_2}/64,2001:db8:3::1"]
@@ -163,7 +165,7 @@ class Lab:
         return node
 
     def link(self, interface: str, state: str) -> None:
-        """Moves the mobile node: `up` or `down`."""
+        """Move the mobile node: `up` or `down`."""
         self.run("mn", f"ip link set {interface} {state}")
 
     def ping(self, name: str, to: str, count: int = 3, size: int = 56, source: str | None = None) -> int:
@@ -173,15 +175,15 @@ class Lab:
         return int(output.split(" received")[0].split(", ")[-1])
 
     def script(self, name: str, program: str, *arguments: str) -> Node:
-        """Starts a Python program in a namespace."""
+        """Start a Python program in a namespace."""
         return self._started(Node(self.namespace(name), [sys.executable, "-c", program, *arguments]))
 
     def pinging(self, name: str, to: str) -> Node:
-        """Starts to send an echo request every 0.1 s; each answer is a line."""
+        """Start to send an echo request every 0.1 s; each answer is a line."""
         return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
 
     def console(self, *commands: str) -> bytes:
-        """What the home agent's terminal answers to these commands."""
+        """Return what the home agent's terminal answers to these commands."""
         program = (
             "import socket,sys\n"
             "s=socket.create_connection(('127.0.0.1',7777),5)\n"

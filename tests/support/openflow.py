@@ -53,7 +53,7 @@ def message(version: int, msg_type: int, body: bytes = b"", xid: int = 1) -> byt
 
 
 def prepare(ovs: Ovs) -> None:
-    """Adds the bridge br0 that `record` asks, for all versions."""
+    """Add the bridge br0 that `record` asks, for all versions."""
     ovs.add_bridge("br0", dpid=7)
     ovs.vsctl("set", "bridge", "br0", "protocols=" + ",".join(VERSIONS.values()))
     ovs.add_port("br0", "p1", 1)
@@ -93,7 +93,7 @@ def record(ovs: Ovs, version: int) -> list[bytes]:
 
 
 def record_controller(ovs: Ovs, version: int) -> list[bytes]:
-    """What ovs-ofctl says to set flows, groups and meter as `prepare` does: Ryu parses that too, from any peer."""
+    """Return what ovs-ofctl sends to set flows, groups and a meter as `prepare` does; Ryu parses that as well."""
     name = VERSIONS[version]
     flows = {1: _FLOWS_10 + _FLOWS_NICIRA, 3: _FLOWS_NICIRA}.get(version, _FLOWS_NICIRA + _FLOWS_13)
     commands = [("add-flow", flow) for flow in flows]
@@ -189,7 +189,7 @@ def _messages(connection: socket.socket) -> Iterator[bytes]:
 
 
 def _split(buffer: bytearray) -> Iterator[bytes]:
-    """Takes the complete messages off the front of the buffer."""
+    """Take the complete messages off the front of the buffer."""
     while len(buffer) >= 8 and len(buffer) >= (length := struct.unpack_from("!H", buffer, 2)[0]):
         yield bytes(buffer[:length])
         del buffer[:length]

@@ -46,11 +46,11 @@ class Operator:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def json(self, *arguments: str, status: int = 0) -> Any:
-        """The one JSON document that a command prints."""
+        """Return the one JSON document that a command prints."""
         return json.loads(self(*arguments, "--json", status=status).out)
 
     def json_lines(self, *arguments: str) -> list[Any]:
-        """The JSON objects that a command prints, one a line."""
+        """Return the JSON objects that a command prints, one a line."""
         return [json.loads(line) for line in self(*arguments, "--json").out.splitlines()]
 
     def shell(self, script: str, environment: Mapping[str, str] = {}) -> Said:
@@ -67,7 +67,7 @@ class Operator:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def on_a_terminal(self, *arguments: str, columns: int = 80, environment: Mapping[str, str] = {}) -> str:
-        """What a command shows on a terminal of that width."""
+        """Return what a command shows on a terminal of that width."""
         command = " ".join([f"stty cols {columns} rows 24;", HOAFLOW, *arguments])
         done = subprocess.run(
             self._ovs.command("script", "--quiet", "--return", "--command", command, "/dev/null"),
@@ -113,7 +113,7 @@ class Follower:
         return said + newline
 
     def wait_for(self, *words: str, timeout: float = TIMEOUT) -> str:
-        """The first line that has all `words`."""
+        """Return the first line that has all `words`."""
         deadline = time.monotonic() + timeout
         while True:
             for line in self.out.splitlines():
@@ -130,6 +130,6 @@ class Follower:
 
 
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """This process' environment without what would lead the command elsewhere, and with `more`."""
+    """Return this process' environment without what would lead the command elsewhere, and with `more`."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("HOAFLOW_", "NO_COLOR"))}
     return {**mine, **more}

@@ -54,11 +54,11 @@ class Ovs:
         self.stop()
 
     def command(self, *argv: str) -> list[str]:
-        """The command line that runs `argv` inside the namespace, for subprocess.Popen and the like."""
+        """Return the command line that runs `argv` inside the namespace, for subprocess.Popen and the like."""
         return ["nsenter", f"--net=/run/netns/{self.netns}", *argv]
 
     def run(self, *argv: str) -> str:
-        """Runs a command inside the namespace and returns what it prints.
+        """Run a command inside the namespace and return what it prints.
 
         Raises: RuntimeError with its output when it fails, subprocess.TimeoutExpired after TIMEOUT seconds.
         """
@@ -91,7 +91,7 @@ class Ovs:
         return self.appctl("ofproto/trace", bridge, packet)
 
     def add_bridge(self, name: str, dpid: int, controller_port: int | None = None) -> None:
-        """Adds a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1."""
+        """Add a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1."""
         settings = [
             f"datapath_type={self.datapath}",
             "fail_mode=secure",
@@ -106,7 +106,7 @@ class Ovs:
         self.vsctl(*argv)
 
     def add_port(self, bridge: str, name: str, number: int) -> None:
-        """Adds an internal port with the OpenFlow port number `number`."""
+        """Add an internal port with the OpenFlow port number `number`."""
         self.vsctl(
             *["add-port", bridge, name, "--", "set", "interface", name, "type=internal"],
             f"ofport_request={number}",
@@ -120,7 +120,7 @@ class Ovs:
             assert_log_clean(self.directory / f"{daemon}.log", allow)
 
     def stop(self) -> None:
-        """Ends everything and removes the namespace. Harmless when repeated."""
+        """End everything and remove the namespace. Harmless when repeated."""
         for daemon in ("ovs-vswitchd", "ovsdb-server"):
             pidfile = self.directory / f"{daemon}.pid"
             if pidfile.exists():  # they remove it when they end
@@ -143,11 +143,11 @@ class Ovs:
         self.start_switch()
 
     def start_database(self) -> None:
-        """Starts ovsdb-server, again after it was killed."""
+        """Start ovsdb-server, again after it was killed."""
         self._daemon("ovsdb-server", f"--remote=punix:{self.database}", str(self.directory / "conf.db"))
 
     def start_switch(self) -> None:
-        """Starts ovs-vswitchd, again after it was killed."""
+        """Start ovs-vswitchd, again after it was killed."""
         control = f"--unixctl={self.directory / 'vswitchd.ctl'}"
         kind = ["--disable-system"] if self.datapath == "netdev" else []
         self._daemon("ovs-vswitchd", *kind, control, f"unix:{self.database}")

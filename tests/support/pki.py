@@ -29,11 +29,11 @@ class Authority:
         return self.directory / "ca.crt"
 
     def server(self, name: str, *addresses: str, days: int = 2) -> Pair:
-        """A server's certificate for these addresses; `days` may lie in the past."""
+        """Return a server's certificate for these addresses; `days` may lie in the past."""
         return self._issue(days, "server", name, *addresses)
 
     def client(self, name: str, days: int = 2) -> Pair:
-        """A client's certificate."""
+        """Return a client's certificate."""
         return self._issue(days, "client", name)
 
     def _issue(self, days: int, *arguments: str) -> Pair:

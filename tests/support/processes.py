@@ -32,7 +32,7 @@ class Marked:
             )
 
     def running(self) -> list[str]:
-        """The command lines of its processes."""
+        """Return the command lines of its processes."""
         found = []
         for directory in Path("/proc").glob("[0-9]*"):
             try:

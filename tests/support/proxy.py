@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy between a real switch and the controller that sees its bundles, and can make the switch worse: without
-bundles, silent, deaf (it reads nothing any more), or slow to tell its flows."""
+"""A proxy between a real switch and the controller, which sees the bundles and can make the switch worse.
+
+It takes away its bundles, or makes it silent, deaf (it reads nothing any more), or slow to tell its flows.
+"""
 
 import contextlib
 import socket

@@ -23,12 +23,12 @@ BACKENDS = [RouteBackend(3, "02:00:00:00:00:0a"), RouteBackend(4, "02:00:00:00:0
 
 
 def downlink(home_address: Prefix = HOME_ADDRESSES[0], backend: int = 0) -> Flow:
-    """A binding's flow."""
+    """Return a binding's flow."""
     return pipeline.downlink_flow(home_address, BACKENDS[backend].uplink())
 
 
 def uplink(care_of_address: bytes) -> Flow:
-    """A flow that all home addresses behind a care-of address share."""
+    """Return a flow that all home addresses behind a care-of address share."""
     return pipeline.uplink_flow(care_of_address, HOME_AGENT, pipeline.IPPROTO_IPV6, BACKENDS[0].uplink())
 
 
@@ -91,7 +91,7 @@ def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bin
 
 
 def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
-    """The switch is read."""
+    """Read the switch."""
     reading = flows.begin_reading()
     for entry in entries:
         reading.add(entry)
@@ -101,14 +101,14 @@ def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[Flow
 
 
 def take(flows: Reconciliation, now: float) -> Batch | None:
-    """What is due, after as many looks as it takes."""
+    """Return what is due, after as many looks as it takes."""
     while (batch := flows.take_urgent(now, limit=4) or flows.take(now, limit=4)) is None and flows.dirty:
         pass
     return batch
 
 
 def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
-    """Sends what is due to a switch that takes everything."""
+    """Send what is due to a switch that takes everything."""
     sent: list[FlowChange] = []
     while (batch := take(flows, now)) is not None:
         sent += batch.changes
@@ -118,7 +118,7 @@ def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
 
 
 def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
-    """What a switch does."""
+    """Carry out a batch, as a switch does."""
     if change.add:
         assert (1 <= change.hard_timeout <= LONGEST_TIMEOUT) == (change.flow.kind is Kind.GATE), (
             "gates end, and only they"

@@ -66,7 +66,7 @@ class Api:
         return self._client.open(path, method=method, input_stream=io.BytesIO(body), environ_overrides=environ)
 
     def get(self, path: str) -> Any:
-        """The body of a GET that is answered 200."""
+        """Return the body of a GET that is answered 200."""
         answer = self.call("GET", path)
         assert answer.status_code == 200, answer.data
         return answer.json
@@ -76,13 +76,13 @@ class Api:
         return self.call("PUT", f"/v1/home-agents/{home_agent}", {"home_prefixes": [HOME_PREFIX], **changes})
 
     def held(self) -> list[tuple[str, str, int | None]]:
-        """What is held: home address, care-of address, sequence."""
+        """Return what is held: home address, care-of address, sequence."""
         bindings = self.get("/v1/bindings")["bindings"]
         return [(held["home_address"], held["care_of_address"], held["sequence"]) for held in bindings]
 
 
 def problem(answer: TestResponse, status: int) -> Any:
-    """The body of a refusal, checked for its form (RFC 9457)."""
+    """Return the body of a refusal, checked for its form (RFC 9457)."""
     assert answer.status_code == status, answer.data
     assert answer.content_type == "application/problem+json"
     body: Any = answer.json

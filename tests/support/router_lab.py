@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A router with everything around it: correspondent node and mobile node on its bridge, its kernel, a home
-agent.
+"""A router with correspondent node and mobile node on its bridge, its kernel, and a home agent.
 
     cn ── 1 ┐            ┌ 2 ── lan  rt (the router's kernel)  home ── home agent
     mn ── 4 ┘   bridge   └ 5 ── acc
@@ -122,7 +121,7 @@ class RouterLab:
         return sh("ip", "-n", self.names[node], *arguments)
 
     def run(self, node: str, *command: str, check: bool = True) -> str:
-        """A command in a node."""
+        """Run a command in a node."""
         return sh("ip", "netns", "exec", self.names[node], *command, check=check)
 
     def ping(self, node: str, target: str, *options: str) -> str:
@@ -132,7 +131,7 @@ class RouterLab:
 
     @contextlib.contextmanager
     def sink(self, node: str, address: str, port: int) -> Iterator[None]:
-        """A TCP server in a node that answers each connection's end with the number of octets it took."""
+        """Provide a TCP server in a node that answers each connection's end with the number of octets it took."""
         program = (
             "import socket, sys\n"
             f"server = socket.create_server(('{address}', {port}), family=socket.AF_INET{'6' * (':' in address)})\n"
@@ -153,7 +152,7 @@ class RouterLab:
                 server.kill()
 
     def router_command(self, *arguments: str) -> list[str]:
-        """The command line of `hoaflow-router ARGUMENTS`, in Open vSwitch's namespace."""
+        """Return the command line of `hoaflow-router ARGUMENTS`, in Open vSwitch's namespace."""
         return self.ovs.command(sys.executable, "-m", "hoaflow.router", *arguments, f"--db=unix:{self.ovs.database}")
 
     def router(self, *arguments: str) -> str:
@@ -161,7 +160,7 @@ class RouterLab:
         return sh(*self.router_command(*arguments))
 
     def mac(self, node: str, interface: str) -> str:
-        """The MAC address of an interface."""
+        """Return the MAC address of an interface."""
         return self.run(node, "cat", f"/sys/class/net/{interface}/address").strip()
 
     def inject(self, node: str, interface: str, frame: bytes, count: int = 1) -> None:
@@ -182,7 +181,7 @@ class RouterLab:
         return self.router("setup", "--bridge", self.bridge, "--home-agent", home_agent, *kernel, *options)
 
     def endpoint(self, home_agent: str = HA) -> Endpoint:
-        """The endpoint that `setup` makes, for its names."""
+        """Return the endpoint that `setup` makes, for its names."""
         return Endpoint(self.bridge, home_agent, self.names["rt"])
 
     def status(self) -> dict[str, Any]:
@@ -199,7 +198,7 @@ class RouterLab:
         return status
 
     def steer(self) -> None:
-        """The flows that the controller would install: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""
+        """Install the controller's flows: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""
         (endpoint,) = self.status()["endpoints"]
         backend = RouteBackend(endpoint["ofport"], endpoint["mac"])
         macs = kernel_macs(endpoint["namespace"], TOUT)
@@ -247,7 +246,7 @@ class RouterLab:
         self._steered = None
 
     def roam(self, care_of_address: str) -> None:
-        """The mobile node sends and takes its tunnel by this care-of address."""
+        """Let the mobile node send and take its tunnel by this care-of address."""
         decapsulate_local(self.names["mn"], care_of_address, "m0", lookup_table=255)
         with Seg6Routes(self.names["mn"]) as routes:
             routes.set_source(care_of_address)
@@ -359,9 +358,7 @@ class RouterLab:
 
 @contextlib.contextmanager
 def capture(node_command: list[str], interface: str, packet_filter: str) -> Iterator[Callable[[], str]]:
-    """tcpdump on an interface; ready when the context is entered. Call what it yields to end it and get its
-    lines.
-    """
+    """Run tcpdump on an interface; what this yields ends it and returns its lines. It listens from the beginning."""
     command = [*node_command, "tcpdump", "-l", "-nn", "-v", "--immediate-mode", "-i", interface, packet_filter]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -178,7 +178,7 @@ class Sabotage:
         return passed + self._wrong()
 
     def _undone(self, said: str, commands: Sequence[str], since: int) -> None:
-        """The home agent says that it can't serve, until the administrator undoes what he did."""
+        """Check that the home agent says it can't serve, until the administrator undoes the change."""
         self._agent.logged("event=not-mended", said, since=since)
         assert said in self._readiness()
         assert self._readiness().startswith("503 ")
@@ -204,7 +204,7 @@ class Sabotage:
 
 
 def _declared() -> list[str]:
-    """What a home agent of these options declares in this namespace."""
+    """Return what a home agent of these options declares in this namespace."""
     own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
     policy = check(parser().parse_args([*own, *OPTIONS])).policy
     tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
@@ -227,12 +227,12 @@ def _answered(ping: Node) -> bool:
 
 
 def readiness() -> str:
-    """What /readyz says, with the status before it where it is not 200."""
+    """Return what /readyz says, preceded by the status if that is not 200."""
     return probe("readyz")
 
 
 def probe(path: str) -> str:
-    """What the home agent of this namespace answers to a probe, with the status before it where it is not 200."""
+    """Return this namespace's home agent's answer to a probe, preceded by the status if that is not 200."""
     try:
         with urllib.request.urlopen(f"http://{METRICS}/{path}", timeout=TIMEOUT) as answer:
             return str(answer.read().decode().strip())
@@ -242,6 +242,6 @@ def probe(path: str) -> str:
 
 
 def greeting(timeout: float = TIMEOUT) -> bytes:
-    """The first octet that the terminal of this namespace's home agent sends."""
+    """Return the first octet that the terminal of this namespace's home agent sends."""
     with socket.create_connection(CONSOLE, timeout) as terminal:
         return terminal.recv(1)

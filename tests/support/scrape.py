@@ -20,21 +20,21 @@ class Scrape:
         }
 
     def __call__(self, name: str, /, **labels: str) -> float:
-        """The value of one sample. Raises KeyError when there is none."""
+        """Return the value of one sample. Raises KeyError when there is none."""
         return self._samples[name, tuple(sorted(labels.items()))]
 
     def by(self, label: str, name: str) -> dict[str, float]:
-        """The values of a metric, but for zeros, by one of its labels."""
+        """Return the values of a metric, but for zeros, by one of its labels."""
         return {
             dict(labels)[label]: value for (found, labels), value in self._samples.items() if found == name and value
         }
 
     def families(self) -> set[str]:
-        """The names of all samples."""
+        """Return the names of all samples."""
         return {name for name, _ in self._samples}
 
 
 def scrape(url: str) -> Scrape:
-    """What is served at a URL. Raises OSError when nothing is."""
+    """Return what is served at a URL. Raises OSError when nothing is."""
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
         return Scrape(answer.read().decode())

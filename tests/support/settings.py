@@ -7,7 +7,7 @@ from controller.settings import Settings, load
 
 
 def defaults() -> Settings:
-    """What each setting is when nobody sets it."""
+    """Return what each setting is when nobody sets it."""
     conf = cfg.ConfigOpts()
     conf([], default_config_files=[])
     return load(conf)

@@ -30,8 +30,11 @@ class Coming:
 
 
 class Switch:
-    """It takes what comes in order, and speaks in order: ``says`` are answers, batches of which a stage is done and the
-    next may come, and flows that are gone, each with whether it was evicted."""
+    """A switch that takes what comes in order, and speaks in order.
+
+    ``says`` has answers; batches of which a stage is done, so that the next may come; and flows that are gone, each
+    with whether it was evicted.
+    """
 
     def __init__(self, chance: random.Random, bundles: bool) -> None:
         self.chance = chance

@@ -43,7 +43,7 @@ may = "admin"
 
 
 def write_tokens(directory: Path, text: str = TABLES, mode: int = 0o600) -> Path:
-    """A tokens file in a directory."""
+    """Return a tokens file in a directory."""
     path = directory / "tokens.toml"
     path.touch(mode=0o600)
     path.write_text(text)
@@ -52,7 +52,7 @@ def write_tokens(directory: Path, text: str = TABLES, mode: int = 0o600) -> Path
 
 
 def write_token(directory: Path, name: str) -> Path:
-    """A client's file with its token alone."""
+    """Return a client's file with its token alone."""
     path = directory / f"{name}.token"
     path.touch(mode=0o600)
     path.write_text(TOKENS[name] + "\n")

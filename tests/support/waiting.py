@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 def patient(seconds: float) -> float:
-    """A limit in seconds, as it is on this machine."""
+    """Return a limit in seconds, as it is on this machine."""
     return _FACTOR * seconds
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:
-    """The first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
+    """Return the first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
     deadline = time.monotonic() + patient(timeout)
     while True:
         found = probe()

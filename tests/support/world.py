@@ -36,7 +36,7 @@ def binding(
     now: float = 0.0,
     withheld: str | None = None,
 ) -> Binding:
-    """A binding of HOME_AGENT."""
+    """Return a binding of HOME_AGENT."""
     ends = None if lifetime is None else now + lifetime
     return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends, sequence, withheld)
 
@@ -53,18 +53,18 @@ class World:
         self.start_controller()
 
     def start_controller(self, ports: Mapping[str, int] = PORTS) -> None:
-        """A new life of the controller: it knows nothing but what the switch tells."""
+        """Start the controller anew: it knows nothing but what the switch tells."""
         self.lives += 1
         self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
         self.revision = 0
         self.connect(DPID, ports, self.switch.values(), [])
 
     def announce(self, status: Status = Status.UP) -> None:
-        """The bridge renews its lease."""
+        """Renew the lease, as the bridge does."""
         self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now)
 
     def snapshot(self, *bindings: Binding) -> SnapshotResult:
-        """The bridge sends the whole cache."""
+        """Send the whole cache, as the bridge does."""
         with self.offload.snapshot(HOME_AGENT, self.now) as snapshot:
             snapshot.take_in(enumerate(bindings), self.now)
             while not snapshot.complete(self.now):
@@ -72,16 +72,16 @@ class World:
         return snapshot.result
 
     def post(self, *args: Any, **kwargs: Any) -> Change:
-        """The bridge sends one binding, as of now."""
+        """Send one binding as of now, as the bridge does."""
         return self.offload.report(binding(*args, **{**kwargs, "now": self.now}), self.now)
 
     def agent_starts(self) -> None:
-        """A tunnel agent announces itself; the kernel still has what an earlier one left."""
+        """Announce a tunnel agent; the kernel still has what an earlier one left."""
         self.revision = 0
         self.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, self.now)
 
     def agent_follows(self) -> None:
-        """The agent asks for what is new, applies it and acknowledges."""
+        """Ask for what is new, apply it and acknowledge, as the agent does."""
         router = self.offload.hear_agent(DPID, self.now)
         news = router.tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
@@ -95,7 +95,7 @@ class World:
     def connect(
         self, dpid: int, ports: Mapping[str, int], entries: Iterable[Entry], foreign: Iterable[FlowKey]
     ) -> Router:
-        """A switch connects that has these flows of ours, and others' with those keys."""
+        """Connect a switch that has these flows of ours, and others' with those keys."""
         reading = self.offload.begin_reading(dpid, self.now)
         for entry in entries:
             reading.add(entry)
@@ -104,7 +104,7 @@ class World:
         return self.offload.connect(dpid, ports, self.now)
 
     def deliver(self) -> None:
-        """The switch carries out what is due, until nothing is."""
+        """Let the switch carry out what is due, until nothing is."""
         router = self.offload.router(DPID)
         for _ in range(10):
             batch = self.take()
@@ -115,12 +115,12 @@ class World:
         raise AssertionError("the controller never comes to rest")
 
     def take(self) -> Batch | None:
-        """What is due for the switch."""
+        """Return what is due for the switch."""
         flows = self.offload.router(DPID).flows
         return flows.take_urgent(self.now, limit=1000) or flows.take(self.now, limit=1000)
 
     def refuse(self, kind: Kind, reason: str) -> None:
-        """The switch refuses the flows of a kind that are due, and carries out the others."""
+        """Let the switch refuse the due flows of a kind, and carry out the others."""
         batch = self.take()
         assert batch is not None
         refused = {position: reason for position, each in enumerate(batch.changes) if each.flow.kind is kind}
@@ -130,7 +130,7 @@ class World:
         self.offload.refuse(self.offload.router(DPID), batch, refused, True, self.now)
 
     def carry_out(self, batch: Batch) -> None:
-        """The switch carries out a batch and confirms it."""
+        """Let the switch carry out a batch and confirm it."""
         for change in batch.changes:
             self._apply(change)
         self.offload.confirm(self.offload.router(DPID), batch, self.now)
@@ -169,7 +169,7 @@ class World:
         return format_address(self.tunnels[home_address])
 
     def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
-        """A binding's state as the REST API tells it."""
+        """Return a binding's state as the REST API tells it."""
         held = self.offload.binding(home_address)
         return "none" if held is None else self.offload.state_of(held, self.now).state
 
@@ -178,7 +178,7 @@ class World:
         return [entry.flow for entry in self.switch.values() if entry.flow.kind is kind]
 
     def event_names(self) -> list[str]:
-        """What was reported since last asked."""
+        """Return what was reported since last asked."""
         return [event.name for event in self.offload.take_events()]
 
 

@@ -5,7 +5,7 @@ from tools.benchmarks.dataplane import DIRECT, HOME_AGENT, PLAIN, WAYS, met, res
 
 
 def rates(direct: list[float]) -> dict[str, dict[str, list[float]]]:
-    """The same both ways; the machine is half as fast in the second round, and has a hiccup in the third."""
+    """Return the same rates both ways; the machine is half as fast in round 2, and has a hiccup in round 3."""
     return {way: {DIRECT: direct, PLAIN: [1000.0, 500.0, 1000.0], HOME_AGENT: [900.0, 450.0, 90.0]} for way in WAYS}
 
 

@@ -56,7 +56,7 @@ def observations() -> Observations:
 
 
 def lose(records: Records, at: float, count: int) -> None:
-    """The other end's packets number… sent from AT on never arrived."""
+    """Lose the other end's packets with these numbers, sent from AT on."""
     for number in range(count):
         del records.received[round((at - 1000) * RATE) + number]
 
@@ -84,7 +84,7 @@ def test_figures() -> None:
 
 
 def broken(found: dict[str, object], errors: list[str] | None = None) -> list[str]:
-    """The promises that were broken."""
+    """Return the promises that were broken."""
     return [check.promise for check in checks(found, errors or []) if not check.kept]
 
 
@@ -186,7 +186,7 @@ class Terminal(io.StringIO):
         return True
 
     def screen(self) -> list[str]:
-        """The lines as they are seen in the end."""
+        """Return the lines as they are seen in the end."""
         return [line.rsplit("\r", 1)[-1].rstrip() for line in self.getvalue().split("\n")]
 
 

@@ -62,7 +62,7 @@ class Player:
 
 @pytest.fixture
 def player(tmp_path: Path) -> Iterator[Player]:
-    """The small network, with somebody at its prompt."""
+    """Provide the small network, with somebody at its prompt."""
     player = Player(tmp_path)
     try:
         player.wait_for("mininet> ")

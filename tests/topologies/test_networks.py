@@ -20,13 +20,13 @@ CAGE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 @pytest.fixture
 def sandbox() -> Iterator[None]:
-    """A private network."""
+    """Run the test in a network of its own."""
     with Sandbox():
         yield
 
 
 def mn(*arguments: str, commands: str = "") -> str:
-    """What `mn ARGUMENTS` prints, run elsewhere than in the checkout, with COMMANDS for its CLI at last."""
+    """Return what `mn ARGUMENTS` prints, run elsewhere than in the checkout, with COMMANDS for its CLI at last."""
     # The checkout may itself lie in /tmp.
     script = (
         'mount --bind "$0" /mnt && mount -t tmpfs tmpfs /tmp && mkdir -p "$0" && mount --bind /mnt "$0" && '

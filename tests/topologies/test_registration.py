@@ -22,21 +22,21 @@ def registration(association: SecurityAssociation | None = None, sequence: int =
 
 
 def answer(update: BindingUpdate, status: int = 0, **changes: int) -> BindingAcknowledgement:
-    """The home agent's answer, not authenticated."""
+    """Return the home agent's answer, not authenticated."""
     lifetime = update.lifetime if status == 0 else 0
     base = BindingAcknowledgement(HOME_AGENT, update.source, HOME_ADDRESS, update.sequence, status, lifetime)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def signed(acknowledgement: BindingAcknowledgement, association: SecurityAssociation) -> BindingAcknowledgement:
-    """The same with its authentication option."""
+    """Return the answer with its authentication option."""
     covered = mobility.authenticated_part(mobility.binding_acknowledgement_header(acknowledgement, association.spi))
     authenticator = association.authenticator(acknowledgement.destination, HOME_ADDRESS, covered)
     return replace(acknowledgement, authentication=MnHaAuthentication(association.spi, covered, authenticator))
 
 
 def sent(node: Registration, now: float) -> BindingUpdate:
-    """The update that is due."""
+    """Return the update that is due."""
     update = node.tick(now)
     assert update is not None
     return update

@@ -152,7 +152,7 @@ def test_nothing_survives_a_testbed_whose_process_is_killed(tmp_path: Path) -> N
 
 
 def used_network_namespaces() -> set[str]:
-    """The network namespaces that any process is in."""
+    """Return the network namespaces that any process is in."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:

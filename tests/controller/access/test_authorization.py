@@ -87,7 +87,7 @@ class Secured:
         self.controller = Controller(ovs, directory, "\n".join(lines), tls=self.client(), token=TOKENS["admin"])
 
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
-        """A client's side of TLS."""
+        """Return a client's side of TLS."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         if pair is not None:
             context.load_cert_chain(*pair)
@@ -107,7 +107,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture
 def controller(secured: Secured) -> Controller:
-    """The secured controller, to which both home agents are announced, with a binding each."""
+    """Provide the secured controller, to which both home agents are announced, with a binding each."""
     running = secured.controller
     for home_agent, prefix, home_address in (
         (HOME_AGENT, HOME_PREFIX, HOME_ADDRESS),
@@ -151,12 +151,12 @@ def test_a_token_is_taken_as_a_bearers_only(controller: Controller, scheme: str,
 
 
 def binding(home_address: str, home_agent: str, care_of_address: str = "2001:db8:66::66") -> dict[str, object]:
-    """What an attacker would like to have held."""
+    """Return what an attacker would like to have held."""
     return {"home_address": home_address, "care_of_address": care_of_address, "home_agent": home_agent}
 
 
 def held(controller: Controller) -> dict[str, str]:
-    """What is held: care-of address by home address."""
+    """Return what is held: care-of address by home address."""
     return {item["home_address"]: item["care_of_address"] for item in controller.get("/v1/bindings")["bindings"]}
 
 

@@ -44,7 +44,7 @@ class System:
         ovs.vsctl("set-ssl", str(switch.key), str(switch.certificate), str(authority.certificate))
 
     def token(self, name: str) -> list[str]:
-        """A client's option."""
+        """Return a client's option."""
         return ["--token-file", str(write_token(self.directory, name))]
 
 
@@ -58,7 +58,7 @@ def system(ovs: Ovs, tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture
 def running_bridge(ovs: Ovs, system: System) -> Iterator[Bridge]:
-    """The bridge of a home agent that has one binding."""
+    """Provide the bridge of a home agent that has one binding."""
     with ovs.inside():
         terminal = Terminal(lambda: entry(HOA, COA))
     console = ["--console", f"127.0.0.1:{terminal.port}", "--no-netlink"]

@@ -21,13 +21,13 @@ ANNOUNCEMENT = {"home_prefixes": ["2001:db8:99::/64"]}
 
 @pytest.fixture(scope="module")
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    """A controller without tokens."""
+    """Provide a controller without tokens."""
     with Ovs(tmp_path_factory.mktemp("ovs")) as ovs, Controller(ovs, tmp_path_factory.mktemp("controller")) as running:
         yield running
 
 
 def refused(directory: Path, settings: str, *options: str) -> str:
-    """What a controller says that does not start."""
+    """Return what a controller says that does not start."""
     config = directory / "controller.conf"
     config.write_text(f"[hoaflow]\n{settings}\n")
     command = [RYU_MANAGER, "--config-file", str(config), *options, "controller/app.py"]

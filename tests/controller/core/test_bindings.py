@@ -22,7 +22,7 @@ sequences = st.integers(0, 0xFFFF)
 def binding(
     care_of_address: bytes = FIRST, lifetime: int | None = 60, sequence: int | None = None, now: float = 0.0
 ) -> Binding:
-    """A binding of HOME_ADDRESS."""
+    """Return a binding of HOME_ADDRESS."""
     ends = None if lifetime is None else now + lifetime
     return Binding(HOME_ADDRESS, care_of_address, HOME_AGENT, lifetime, ends, sequence)
 

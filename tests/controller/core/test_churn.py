@@ -28,7 +28,7 @@ def settle(world: World) -> None:
 
 
 def flap(world: World, times: int, first_sequence: int = 2) -> None:
-    """The mobile node changes its link so often, at once."""
+    """Let the mobile node change its link so often, at once."""
     for number in range(times):
         world.post(care_of_address=(SECOND, FIRST)[number % 2], sequence=first_sequence + number)
         settle(world)

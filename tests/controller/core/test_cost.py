@@ -29,7 +29,7 @@ def announce(world: World, place: int, count: int) -> None:
 
 @pytest.fixture
 def world() -> World:
-    """A router that serves several home agents."""
+    """Provide a router that serves several home agents."""
     return established()
 
 

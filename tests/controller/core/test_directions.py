@@ -25,7 +25,7 @@ LAYERS = (
 
 @cache
 def imported(module: str) -> set[str]:
-    """The modules of the core that one of them imports."""
+    """Return the modules of the core that one of them imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse((CORE / f"{module}.py").read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "controller.core":

@@ -36,7 +36,7 @@ def world() -> World:
 
 
 def why(world: World) -> Explanation:
-    """The explanation for the mobile node, which has to say something in any case."""
+    """Return the explanation for the mobile node, which has to say something in any case."""
     found = explain(world.offload, HOME_ADDRESS, world.now)
     assert found.reason
     assert found.would_change

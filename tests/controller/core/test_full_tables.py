@@ -19,7 +19,7 @@ class FullWorld(World):
     room = 100
 
     def exchange(self, size: BundleSize) -> None:
-        """The switch answers all that is due, bundle by bundle, as its channel sends them."""
+        """Let the switch answer all that is due, bundle by bundle, as its channel sends them."""
         flows = self.offload.router(DPID).flows
         for _ in range(2000):
             batch = flows.take_urgent(self.now, size.changes) or flows.take(self.now, size.changes)
@@ -56,7 +56,7 @@ def world() -> FullWorld:
 
 
 def report(world: FullWorld) -> None:
-    """The bridge sends a snapshot with more than the switch has room for."""
+    """Let the bridge send a snapshot with more than the switch has room for."""
     world.announce()
     many = [
         binding(home, parse_address(f"2001:db8:2::1:{number:x}"), now=world.now) for number, home in enumerate(MANY)

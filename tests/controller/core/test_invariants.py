@@ -74,14 +74,14 @@ class Run:
     # What happens.
 
     def restart(self) -> None:
-        """The controller starts anew."""
+        """Start the controller anew."""
         self.lives += 1
         self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
         self.revision = 0
         self._connect()
 
     def die(self) -> None:
-        """The controller dies, and is started again some time later: meanwhile lifetimes and leases end."""
+        """Kill the controller and start it again some time later; lifetimes and leases end meanwhile."""
         while self.switch.coming:  # what it has sent arrives
             self.switch.work()
         self.switch.says.clear()
@@ -90,7 +90,7 @@ class Run:
         self.restart()
 
     def reconnect(self) -> None:
-        """The connection breaks, at any moment: the switch has or has not carried out what was on its way."""
+        """Break the connection at any moment: the switch has or has not carried out what was on its way."""
         self.offload.disconnect(DPID, self.now)
         self._connect()
 
@@ -102,7 +102,7 @@ class Run:
         self.read()
 
     def read(self) -> None:
-        """The switch is read, with nothing on its way."""
+        """Read the switch, with nothing on its way."""
         if self.switch.coming or self.switch.says:
             return
         reading = self.offload.begin_reading(DPID, self.now)
@@ -253,8 +253,10 @@ class Run:
         return entry.flow.values[1] if self.flow_backend else self.tunnels.get(entry.flow.serves)
 
     def check_reach(self) -> None:
-        """While a gate stands it leads to no flow to where its binding has not been for as long as a deletion may take
-        and the lease: lifetimes bind, also when nobody is there to end the flows."""
+        """Check that no gate leads to a care-of address that its binding left longer ago than the lease and a deletion.
+
+        So lifetimes bind even when nobody is there to end the flows.
+        """
         for entry in self.switch.kinds(Kind.DOWNLINK):
             assert entry.flow.serves is not None
             where = self.leads_to(entry)
@@ -264,7 +266,7 @@ class Run:
                 assert gone <= REACHABLE, f"{entry.flow.serves} is reachable {gone:.1f} s after it left {where.hex()}"
 
     def check_fresh(self, gate: FlowKey, asked: int) -> None:
-        """A gate opens onto no flow to where its binding has not been since the gate was asked for."""
+        """Check that no gate opens onto a flow to where its binding has not been since the gate was requested."""
         for entry in self.switch.kinds(Kind.DOWNLINK):
             assert entry.flow.serves is not None
             where = self.leads_to(entry)
@@ -273,7 +275,7 @@ class Run:
                 assert where in been, f"a gate opens onto a former care-of address of {entry.flow.serves}"
 
     def check_order(self, done: list[FlowChange], coming: Coming, before: set[FlowKey]) -> None:
-        """What a batch does is safe, given who was bound where when it was made and has been there since."""
+        """Check that a batch is safe, given who was bound where when it was made and has been there since."""
         switch, since = self.switch, (*self.past[coming.made :], self.where())
         still = {each: where for each, where in since[0].items() if all(past.get(each) == where for past in since)}
         bindings = [Binding(home_address, where, HOME_AGENT) for home_address, where in still.items()]
@@ -368,7 +370,7 @@ def test_runs_that_went_wrong_once_go_right(seed: int, flow_backend: bool) -> No
 
 
 def trace(runs: int, steps: int) -> str:
-    """What happens in some runs, and what the switch then has, as a number."""
+    """Return what happens in some runs, and what the switch then has, as a number."""
     seen = hashlib.sha256()
     for run in (Run(seed, flow_backend) for seed in range(runs) for flow_backend in (True, False)):
         for _ in range(steps):

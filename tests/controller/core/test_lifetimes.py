@@ -33,7 +33,7 @@ def renew(world: World, seconds: float) -> None:
 
 
 def batches(world: World) -> Iterator[Batch]:
-    """What is due for the switch, until nothing is: the caller answers each batch."""
+    """Yield what is due for the switch, until nothing is: the caller answers each batch."""
     flows = world.offload.router(DPID).flows
     while True:
         batch = world.take()

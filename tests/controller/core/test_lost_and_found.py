@@ -191,7 +191,7 @@ def test_a_port_that_comes_back_with_another_number_is_followed(world: World) ->
 
 
 def run_clock(world: World, seconds: float) -> None:
-    """Does as the controller's clock does: it asks for the deadline again when it wakes up, always a moment late."""
+    """Do as the controller's clock does: it asks for the deadline again when it wakes up, always a moment late."""
     end = world.now + seconds
     for _ in range(1000):
         deadline = world.offload.next_deadline()

@@ -34,7 +34,7 @@ FLOW = FlowBackend(
 
 
 def home_agent_flows(*prefixes: Prefix) -> list[Flow]:
-    """The guards and gates of a home agent."""
+    """Return the guards and gates of a home agent."""
     agent = HomeAgent(HOME_AGENT, prefixes, 10, 0.0, Status.UP, 0.0)
     return [*(flow for prefix in prefixes for flow in pipeline.guard_flows(prefix)), *gates_of(agent, MACS)]
 

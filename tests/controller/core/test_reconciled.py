@@ -70,7 +70,7 @@ class Reconciled(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0.1, 100_000.0))
     def pass_time(self, seconds: float) -> None:
-        """The controller looks whenever it said that it would: flows of a binding that lives stand without a gap."""
+        """Let the controller look whenever it said that it would: flows of a live binding have no gap."""
         end = self.now + seconds
         while (due := self.flows.next_due()) is not None and due <= end and not self.under_way:
             self.now = max(self.now, due)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bindings that may not be offloaded: they are refused, and what they replace or share a path with goes to the home
-agent."""
+"""Bindings that may not be offloaded are refused; what they replace or share a path with goes to the home agent."""
 
 from functools import partial
 from itertools import pairwise
@@ -188,8 +187,7 @@ def test_no_loop_leads_through_a_mobile_network(world: World) -> None:
 
 
 def test_no_loop_closes_when_a_binding_in_between_goes(world: World) -> None:
-    """An address in a mobile network that is bound elsewhere; without its binding the network's packets take its
-    place."""
+    """An address in a mobile network is bound elsewhere; without its binding, the network's packets take its place."""
     first, _, _ = HOME_ADDRESSES
     world.post(IN_NETWORK, SECOND)
     world.post(NETWORK, first.packed)

@@ -16,7 +16,7 @@ SOUTHBOUND = Path(__file__).parents[3] / "controller" / "southbound"
 
 
 def connected(world: World, sessions: Sessions) -> Session:
-    """A session on a new connection, whose flows have been read."""
+    """Return a session on a new connection, whose flows have been read."""
     session = sessions.open(DPID, world.now)
     session.begin_reading(world.now)
     for entry in world.switch.values():
@@ -26,7 +26,7 @@ def connected(world: World, sessions: Sessions) -> Session:
 
 
 def state(world: World) -> tuple[object, ...]:
-    """What is believed of the router, and what is to be sent to it."""
+    """Return what is believed of the router, and what is to be sent to it."""
     router = world.offload.router(DPID)
     return router, router.connected, router.flows.count, router.flows.has_urgent, router.messages.added
 

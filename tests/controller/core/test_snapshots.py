@@ -58,7 +58,7 @@ class Slices:
         self.taken += len(bindings)
 
     def complete(self) -> None:
-        """The last slice has been taken in."""
+        """Check that the last slice has been taken in."""
         while not self.snapshot.complete(self.world.now):
             self.world.offload.tick(self.world.now)
         self._context.__exit__(None, None, None)
@@ -314,8 +314,11 @@ class Interleaved(RuleBasedStateMachine):
         ahead=st.integers(1, 5),
     )
     def post(self, home_address: Prefix, care_of_address: bytes, lifetime: int, ahead: int) -> None:
-        """What is refused as stale has come before the snapshot. What is taken before its slice, although it is stale
-        after it, the slice puts right."""
+        """Post an update while the snapshot is taken in.
+
+        An update that is refused as stale came before the snapshot. One that is accepted before its slice and is older
+        than the slice is replaced by it.
+        """
         self.sequence += ahead
         try:
             self.world.post(home_address, care_of_address, lifetime, self.sequence)

@@ -13,7 +13,7 @@ from tests.support.rest_api import BINDING, HOME_ADDRESS, HOME_AGENT, HOME_PREFI
 
 @pytest.fixture
 def api() -> Api:
-    """An API that one home agent is announced to."""
+    """Provide an API that one home agent is announced to."""
     api = Api()
     assert api.announce().status_code == 200
     return api

@@ -36,7 +36,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ovs]:
 
 @pytest.fixture(scope="module")
 def controller(host: Ovs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    """A controller with tokens, which lets one address have 60 connections."""
+    """Provide a controller with tokens, which lets one address have 60 connections."""
     directory = tmp_path_factory.mktemp("controller")
     settings = f"tokens_file = {write_tokens(directory)}\nconnections_per_client = 60\nlargest_body = 2000000\n"
     with Controller(host, directory, settings, token=TOKENS["admin"]) as running:
@@ -45,13 +45,13 @@ def controller(host: Ovs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def connect(host: Ovs, source: str = "127.0.0.1") -> socket.socket:
-    """A connection to the REST API, from one of this host's many loopback addresses."""
+    """Return a connection to the REST API, from one of this host's many loopback addresses."""
     with host.inside():
         return socket.create_connection(("127.0.0.1", REST_PORT), timeout=TIMEOUT, source_address=(source, 0))
 
 
 def rest_of(connection: socket.socket) -> bytes:
-    """What still comes, until the controller closes the connection."""
+    """Return what still comes, until the controller closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
@@ -336,7 +336,7 @@ def test_answers_and_flows_go_out_at_once(ovs: Ovs, tmp_path: Path) -> None:
 
 
 def accepted_by(pid: int) -> Iterator[tuple[int, bool]]:
-    """The TCP connections that a process has accepted: at which port, and whether Nagle's algorithm is off."""
+    """Yield the TCP connections that a process has accepted: at which port, and whether Nagle's algorithm is off."""
     process = os.pidfd_open(pid)
     try:
         for descriptor in os.listdir(f"/proc/{pid}/fd"):

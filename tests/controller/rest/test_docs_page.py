@@ -16,7 +16,7 @@ from tests.support.tokens import write_tokens
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A running controller."""
+    """Provide a running controller."""
     with Controller(ovs, tmp_path) as running:
         yield running
     running.assert_log_clean()
@@ -24,7 +24,7 @@ def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
 
 @pytest.fixture
 def page(ovs: Ovs, controller: Controller) -> Iterator[Page]:
-    """The page, loaded. It must have asked only the controller, and reported no error."""
+    """Provide the page, loaded. It must have asked only the controller, and reported no error."""
     with ovs.inside(), Browser(controller.url) as browser:
         yield browser.open("/docs")
         browser.assert_well()

@@ -51,7 +51,7 @@ class Stream:
         self._connection.close()
 
     def block(self) -> dict[str, str]:
-        """The next block, by field; empty when the answer has ended."""
+        """Return the next block, by field; empty when the answer has ended."""
         found: dict[str, str] = {}
         while line := self.answer.readline().decode():
             if line == "\n":
@@ -61,7 +61,7 @@ class Stream:
         return {}
 
     def next(self) -> tuple[str, dict[str, Any]]:
-        """The next event: its name and data. As a browser does it, with ids that come alone remembered."""
+        """Return the next event: its name and data. As a browser does it, with ids that come alone remembered."""
         deadline = time.monotonic() + TIMEOUT  # heartbeats would keep the socket's own from passing
         while block := self.block():
             assert time.monotonic() < deadline, f"no event within {TIMEOUT} s"
@@ -72,7 +72,7 @@ class Stream:
         raise EOFError("the answer has ended")
 
     def ready(self) -> "Stream":
-        """Returns when the controller has told where the stream begins."""
+        """Wait until the controller has said where the stream begins."""
         while not self.last_id:
             self.last_id = self.block().get("id", "")
         return self
@@ -86,7 +86,7 @@ def buffer() -> int:
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path, buffer: int) -> Iterator[Controller]:
-    """A controller whose home agent is announced."""
+    """Provide a controller whose home agent is announced."""
     settings = f"event_buffer = {buffer}\nevent_streams = 2\nevent_heartbeat = 0.3"
     with Controller(ovs, tmp_path, settings) as running:
         announce(running)
@@ -95,19 +95,19 @@ def controller(ovs: Ovs, tmp_path: Path, buffer: int) -> Iterator[Controller]:
 
 
 def announce(controller: Controller) -> None:
-    """The bridge announces the home agent."""
+    """Announce the home agent, as its bridge does."""
     controller.put(f"/v1/home-agents/{HOME_AGENT}", {"home_prefixes": ["2001:db8:99::/64"], "lease": 60})
 
 
 def binding(number: int = 1, care_of_address: str = FIRST, **changes: object) -> dict[str, object]:
-    """A binding of the home agent."""
+    """Return a binding of the home agent."""
     home_address = f"2001:db8:99::1:{number:x}"
     body = {"home_address": home_address, "care_of_address": care_of_address, "home_agent": HOME_AGENT}
     return {**body, "lifetime": 600, **changes}
 
 
 def post(controller: Controller, *args: Any, **changes: Any) -> None:
-    """The bridge reports a binding."""
+    """Report a binding, as the bridge does."""
     answer = controller.call("POST", "/v1/bindings", binding(*args, **changes))
     assert answer.status in (200, 201), answer
 
@@ -170,7 +170,7 @@ def test_a_client_that_has_lost_events_is_told_so(ovs: Ovs, controller: Controll
 
 
 def post_many(controller: Controller, count: int, care_of_address: str) -> None:
-    """The bridge reports bindings in one request."""
+    """Report bindings in one request, as the bridge does."""
     bindings = [binding(number, care_of_address) for number in range(1, count + 1)]
     answer = controller.call("POST", "/v1/bindings", {"bindings": bindings})
     assert answer.status == 200, answer.status

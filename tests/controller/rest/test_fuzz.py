@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every call of a real controller with what its description allows and with what it does not: only declared answers
-come back, none of them a 500, and what is against the description is refused."""
+"""Each call of a real controller, with what its description allows and with what it does not.
+
+Only declared answers come back, none of them a 500, and what is against the description is refused.
+"""
 
 import ipaddress
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ schema.config.checks.not_a_server_error.expected_statuses = ["2xx", "4xx", "503"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ovs, Controller]]:
-    """A controller with a switch, a home agent and a binding: the examples of the description are about these."""
+    """Provide a controller with the switch, home agent and binding that the description's examples are about."""
     directory = tmp_path_factory.mktemp("fuzz")
     with Ovs(directory) as ovs:
         with Controller(ovs, directory, "request_timeout = 1") as controller:

@@ -27,7 +27,7 @@ ROUTER = "0000000000000001"
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A running controller; its log must be free of errors in the end."""
+    """Provide a running controller; its log must be free of errors in the end."""
     with Controller(ovs, tmp_path) as running:
         yield running
     running.assert_log_clean()
@@ -35,12 +35,12 @@ def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
 
 @pytest.fixture
 def bench(ovs: Ovs, controller: Controller) -> Bench:
-    """A registered mobile node whose traffic goes direct."""
+    """Provide a registered mobile node whose traffic goes direct."""
     return registered(ovs, controller)
 
 
 def explain(bench: Bench, home_address: str = HOME_ADDRESS) -> Any:
-    """The answer of the call, with lease and agent kept alive."""
+    """Return the answer of the call, with lease and agent kept alive."""
     bench.announce()
     return bench.controller.get(f"/v1/bindings/{home_address}/explain")
 

@@ -13,7 +13,7 @@ from tests.support.rest_api import BINDING, HOME_AGENT, HOME_PREFIX, LARGEST_BOD
 
 @pytest.fixture
 def api() -> Api:
-    """An API that one home agent is announced to."""
+    """Provide an API that one home agent is announced to."""
     api = Api()
     assert api.announce().status_code == 200
     return api

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controller says to a real Open vSwitch, seen on the way: bundles, a switch that is silent, deaf or slow, and
-the flow backend's flows."""
+"""What the controller sends to a real Open vSwitch, seen on the way.
+
+Bundles; a switch that is silent, deaf or slow; the flow backend's flows.
+"""
 
 import ipaddress
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ IPV4_HOME_ADDRESS, BOTH_PREFIXES = "10.99.0.100", [HOME_PREFIX, "10.99.0.0/24"]
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A running controller; its log must be free of errors in the end."""
+    """Provide a running controller; its log must be free of errors in the end."""
     with Controller(ovs, tmp_path, "answer_within = 2\nread_back_every = 1") as running:
         yield running
     running.assert_log_clean()
@@ -57,12 +59,12 @@ def proxy(ovs: Ovs) -> Iterator[Proxy]:
 
 @pytest.fixture
 def flow_bench(ovs: Ovs, controller: Controller, proxy: Proxy) -> Bench:
-    """A switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
+    """Provide a switch of the flow backend, and two mobile nodes whose traffic goes direct, one of them by IPv4."""
     return carrying_by_flow(ovs, controller)
 
 
 def carrying_by_flow(ovs: Ovs, controller: Controller) -> Bench:
-    """What `flow_bench` is, behind a proxy that is there."""
+    """Return what `flow_bench` is, behind a proxy that is there."""
     ovs.add_bridge("br0", 1, 6654)
     ovs.add_port("br0", "cn", CN)
     for name, number, udp_port in (("tx", 5, 6941), ("rx", 6, 6943)):
@@ -79,7 +81,7 @@ def carrying_by_flow(ovs: Ovs, controller: Controller) -> Bench:
 
 
 def flow_states(bench: Bench, **changes: object) -> list[str]:
-    """The states of both bindings, keeping lease and agent alive meanwhile."""
+    """Return the states of both bindings, keeping lease and agent alive meanwhile."""
     bench.announce(home_prefixes=BOTH_PREFIXES)
     bench.controller.put("/v1/routers/1/tunnels/ack", {"revision": 0, "flow": FLOW | changes})
     return [bench.state(), bench.state(IPV4_HOME_ADDRESS)]

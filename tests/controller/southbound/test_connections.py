@@ -21,14 +21,14 @@ HELLO = bytes.fromhex("04 00 0008 00000001")
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A controller that switches reach in clear."""
+    """Provide a controller that switches reach in clear."""
     with Controller(ovs, tmp_path) as running:
         yield running
     running.assert_log_clean()
 
 
 def connect(ovs: Ovs) -> socket.socket:
-    """A connection to the OpenFlow port, with nothing said yet."""
+    """Return a connection to the OpenFlow port, with nothing said yet."""
     with ovs.inside():
         return socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=TIMEOUT)
 
@@ -41,7 +41,7 @@ def until_closed(connection: socket.socket) -> None:
 
 
 def connected(controller: Controller) -> list[str]:
-    """The datapath ids of the switches that are connected."""
+    """Return the datapath ids of the switches that are connected."""
     return [router["dpid"] for router in controller.get("/v1/routers")["routers"] if router["connected"]]
 
 

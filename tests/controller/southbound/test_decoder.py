@@ -43,7 +43,7 @@ def flows(draw: st.DrawFn) -> list[Flow]:
 
 
 def told(flow: Flow, timeout: int = 0, seconds: int = 0) -> FlowStatistics:
-    """A flow as a switch tells it."""
+    """Return a flow as a switch tells it."""
     rest = ENCODER.serialise(FlowChange(flow, add=True), 0)[FLOW_MOD:]
     table = next(number for number, name in ENCODER.names.items() if name == flow.table)
     length = STATISTICS.size + len(rest)

@@ -52,7 +52,7 @@ def bounded(what: bytes) -> Iterator[None]:
 
 
 def parses(version: int, data: bytes) -> Any:
-    """The parsed message, or None when it is refused; nothing else may come out."""
+    """Return the parsed message, or None when it is refused; nothing else may come out."""
     datapath = ofproto_protocol.ProtocolDesc(version=version)
     sent_version, msg_type, length, xid = HEADER.unpack_from(data)
     with bounded(data), contextlib.suppress(guard.MalformedMessage):
@@ -61,7 +61,7 @@ def parses(version: int, data: bytes) -> Any:
 
 
 def cut(data: bytes, length: int) -> bytes:
-    """The first bytes of a message, with a header that says so."""
+    """Return the first bytes of a message, with a header that says so."""
     return data[:2] + struct.pack("!H", length) + data[4:length]
 
 
@@ -79,14 +79,14 @@ def mutations(data: bytes) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """The guard as `ryu-manager` puts it in."""
+    """Install the guard as `ryu-manager` does."""
     manager.repair()
     guard.install()
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[bytes]]:
-    """What a real switch and a real controller say, by version."""
+    """Provide what a real switch and a real controller say, by version."""
     with Ovs(tmp_path_factory.mktemp("recorded")) as ovs:
         prepare(ovs)
         return {version: record(ovs, version) + record_controller(ovs, version) for version in VERSIONS}

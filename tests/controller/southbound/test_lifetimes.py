@@ -28,7 +28,7 @@ def proxy(ovs: Ovs) -> Iterator[Proxy]:
 
 @pytest.fixture
 def bench(ovs: Ovs, tmp_path: Path, proxy: Proxy) -> Iterator[Bench]:
-    """A registered mobile node whose traffic goes direct."""
+    """Provide a registered mobile node whose traffic goes direct."""
     with Controller(ovs, tmp_path, "answer_within = 2\nread_back_every = 1") as controller:
         yield registered(ovs, controller, PROXY_PORT)
 
@@ -45,7 +45,7 @@ def of_binding(bench: Bench) -> list[str]:
 
 
 def prefix_gate(bench: Bench) -> list[str]:
-    """The gate for the home prefix, keeping lease and agent alive meanwhile."""
+    """Return the gate for the home prefix, keeping lease and agent alive meanwhile."""
     return [flow for flow in bench.open_gates() if HOME_PREFIX in flow]
 
 
@@ -135,6 +135,6 @@ def test_a_controller_that_comes_back_in_time_deletes_what_has_ended_before_it_r
 
 
 def _gates(proxy: Proxy, since: int) -> list[bytes]:
-    """The flow messages for the first table that have been sent since."""
+    """Return the flow messages for the first table that have been sent since."""
     messages = [message[INNER:] for bundle in proxy.committed[since:] for message in bundle]
     return [message for message in messages if message[TABLE] == 0]

@@ -105,7 +105,7 @@ class Controller:
         return found
 
     def await_switches(self, wanted: list[int]) -> None:
-        """Waits until these are connected, and no others."""
+        """Wait until these are connected, and no others."""
         found = None
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
@@ -117,7 +117,7 @@ class Controller:
         raise AssertionError(f"switches {found} instead of {wanted}; the log:\n{self.log.read_text()}")
 
     def connect(self) -> socket.socket:
-        """A new connection to its OpenFlow port."""
+        """Return a new connection to its OpenFlow port."""
         with self.ovs.inside():
             return socket.create_connection(("127.0.0.1", 6653), timeout=TIMEOUT)
 

@@ -34,7 +34,7 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A running controller; its log must be free of errors in the end."""
+    """Provide a running controller; its log must be free of errors in the end."""
     with Controller(ovs, tmp_path, "answer_within = 2\nread_back_every = 1") as running:
         yield running
     running.assert_log_clean()
@@ -42,7 +42,7 @@ def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
 
 @pytest.fixture
 def bench(ovs: Ovs, controller: Controller) -> Bench:
-    """A registered mobile node whose traffic goes direct, and a flow of another application."""
+    """Provide a registered mobile node whose traffic goes direct, and a flow of another application."""
     return registered(ovs, controller)
 
 
@@ -228,7 +228,7 @@ def test_counters_and_flows_are_shown_with_the_binding_they_serve(bench: Bench) 
 
 
 def tunnel_packet(care_of_address: str) -> str:
-    """A packet in the reverse tunnel, in hexadecimal."""
+    """Return a packet in the reverse tunnel, in hexadecimal."""
     ends = "".join(ipaddress.IPv6Address(end).packed.hex() for end in (care_of_address, HOME_AGENT))
     return f"02000000000102000000000286dd6000000000282940{ends}" + "60000000" + "00" * 36
 

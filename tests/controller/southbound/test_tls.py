@@ -34,26 +34,26 @@ class Tls:
         self.controller = Controller(ovs, directory, options=options)
 
     def identify_switch(self, pair: Pair, ca: Path) -> None:
-        """What the switch shows, and whom it believes."""
+        """Set the certificate that the switch shows, and the authority that it trusts."""
         self.ovs.vsctl("set-ssl", str(pair.key), str(pair.certificate), str(ca))
 
     def add_bridge(self, name: str, dpid: int) -> None:
-        """A bridge that connects over TLS."""
+        """Add a bridge that connects over TLS."""
         self.ovs.add_bridge(name, dpid)
         self.ovs.vsctl("set-controller", name, f"ssl:127.0.0.1:{OPENFLOW_PORT}")
         self.ovs.vsctl("set", "controller", name, "max_backoff=1000", "inactivity_probe=5000")
 
     def connected(self) -> list[str]:
-        """The datapath ids of the switches that are connected."""
+        """Return the datapath ids of the switches that are connected."""
         return [router["dpid"] for router in self.controller.get("/v1/routers")["routers"] if router["connected"]]
 
     def socket(self) -> socket.socket:
-        """A connection to the OpenFlow port, with nothing said yet."""
+        """Return a connection to the OpenFlow port, with nothing said yet."""
         with self.ovs.inside():
             return socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=TIMEOUT)
 
     def context(self, pair: Pair | None) -> ssl.SSLContext:
-        """A switch's side of TLS."""
+        """Return a switch's side of TLS."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         if pair is not None:
             context.load_cert_chain(*pair)

@@ -31,7 +31,7 @@ TOKENS = {"read": "r" * 32, "admin": "a" * 32}
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A switch and its controller for all tests that leave them as they are. Leases hold all the while."""
+    """Provide a switch and its controller for all tests that leave them as they are. Leases hold all the while."""
     directory = tmp_path_factory.mktemp("cli")
     with Ovs(directory) as ovs, Controller(ovs, directory, "agent_lease = 300") as controller:
         yield connected(ovs, controller)
@@ -41,7 +41,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture
 def bench(running: Bench) -> Bench:
-    """A registered mobile node whose traffic goes direct, and nothing else."""
+    """Provide a registered mobile node whose traffic goes direct, and nothing else."""
     running.announce(lease=60)
     running.snapshot(binding())
     running.agent(0x1A)
@@ -51,7 +51,7 @@ def bench(running: Bench) -> Bench:
 
 @pytest.fixture
 def own_bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """The same, to be broken: a controller of one's own."""
+    """Provide the same, to be broken: a controller of one's own."""
     with Controller(ovs, tmp_path, "agent_lease = 300") as controller:
         bench = connected(ovs, controller)
         bench.announce(lease=60)
@@ -63,7 +63,7 @@ def own_bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
 
 
 def connected(ovs: Ovs, controller: Controller) -> Bench:
-    """A bridge with its ports, connected to the controller."""
+    """Return a bridge with its ports, connected to the controller."""
     ovs.add_bridge("br0", 0x1A, OPENFLOW_PORT)
     ovs.add_port("br0", "cn", CN)
     ovs.add_port("br0", "tin", TIN)
@@ -72,18 +72,18 @@ def connected(ovs: Ovs, controller: Controller) -> Bench:
 
 @pytest.fixture
 def hoaflow(running: Bench) -> Operator:
-    """The command, beside the controller of all tests."""
+    """Provide the command, beside the controller of all tests."""
     return Operator(running.ovs)
 
 
 @pytest.fixture
 def own_hoaflow(ovs: Ovs) -> Operator:
-    """The command, beside a controller of one's own or none."""
+    """Provide the command, beside a controller of one's own or none."""
     return Operator(ovs)
 
 
 def post(bench: Bench, *bindings: dict[str, object]) -> None:
-    """The bridge reports bindings, and the agent acknowledges their tunnels."""
+    """Report bindings as the bridge does, and acknowledge their tunnels as the agent does."""
     answer = bench.controller.call("POST", "/v1/bindings", {"bindings": list(bindings)})
     assert answer.status == 200, answer
     assert all(result["status"] < 300 for result in answer.body["results"]), answer
@@ -490,7 +490,7 @@ def test_nothing_of_the_callers_directory_is_run(bench: Bench, hoaflow: Operator
 
 @pytest.fixture
 def guarded(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """A controller that lets in who has a token, over TLS, with the files of `files`."""
+    """Provide a controller that lets in who has a token, over TLS, with the files of `files`."""
     authority = Authority(tmp_path / "pki")
     server, client = authority.server("rest", "127.0.0.1"), authority.client("operator")
     tokens = tmp_path / "tokens.toml"

@@ -23,7 +23,7 @@ SECRET = "hunter2hunter2hunter2"
 
 @pytest.fixture
 def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """A registered mobile node whose traffic goes direct, on a host that is also the router."""
+    """Provide a registered mobile node whose traffic goes direct, on a host that is also the router."""
     with Controller(ovs, tmp_path) as controller:
         ovs.add_bridge("br0", 1, OPENFLOW_PORT)
         ovs.add_port("br0", "tin", 3)
@@ -37,7 +37,7 @@ def bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
 
 
 def unpacked(path: Path) -> dict[str, str]:
-    """The files of a bundle, by name without the leading directory."""
+    """Return the files of a bundle, by name without the leading directory."""
     with tarfile.open(path) as bundle:
         read = {}
         for member in bundle.getmembers():

@@ -210,7 +210,7 @@ def test_a_token_in_clear_is_warned_of(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def tls(pair: Pair, client_ca: Path | None = None) -> ssl.SSLContext:
-    """A server's side of TLS."""
+    """Return a server's side of TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*pair)
     if client_ca is not None:

@@ -35,18 +35,18 @@ SECURE = replace(POLICY, keys={HOME_ADDRESS: ASSOCIATION})
 
 
 def update(care_of: str = CARE_OF_1, sequence: int = 1, home: str = HOME_ADDRESS, **changes: object) -> BindingUpdate:
-    """A Binding Update for a home registration."""
+    """Return a Binding Update for a home registration."""
     base = BindingUpdate(care_of, HOME_AGENT, home, care_of, sequence, lifetime=60)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def going_home(sequence: int) -> BindingUpdate:
-    """The deregistration that is sent from the home link."""
+    """Return the deregistration that is sent from the home link."""
     return update(HOME_ADDRESS, sequence, lifetime=0)
 
 
 def signed(plain: BindingUpdate, association: SecurityAssociation = ASSOCIATION) -> BindingUpdate:
-    """The update with its authentication option."""
+    """Return the update with its authentication option."""
     covered = mobility.authenticated_part(mobility.binding_update_header(plain, association.spi))
     authenticator = association.authenticator(plain.care_of_address, plain.home_address, covered)
     return replace(plain, authentication=MnHaAuthentication(association.spi, covered, authenticator))
@@ -60,7 +60,7 @@ def answer(actions: list[Action]) -> tuple[Status, int, int]:
 
 
 def registered(policy: Policy = POLICY, first: BindingUpdate | None = None) -> BindingCache:
-    """A cache with one registered binding, at time 1."""
+    """Return a cache with one registered binding, at time 1."""
     cache = BindingCache(policy)
     plain = first or update()
     cache.update(signed(plain) if policy.keys else plain, 0.0)
@@ -69,7 +69,7 @@ def registered(policy: Policy = POLICY, first: BindingUpdate | None = None) -> B
 
 
 def only(cache: BindingCache) -> Binding:
-    """The cache's one entry."""
+    """Return the cache's one entry."""
     (binding,) = cache
     return binding
 

@@ -51,7 +51,7 @@ def below_flow_label_and_hop_limit(packet: bytes) -> bytes:
 
 
 def update_packet(update: BindingUpdate, association: SecurityAssociation | None = None) -> bytes:
-    """A Binding Update's packet, authenticated when there is an association."""
+    """Return a Binding Update's packet, authenticated when there is an association."""
     header = mobility.binding_update_header(update, association.spi if association else None)
     if association is not None:
         covered = mobility.authenticated_part(header)
@@ -61,7 +61,7 @@ def update_packet(update: BindingUpdate, association: SecurityAssociation | None
 
 
 def read_update(packet: bytes) -> BindingUpdate:
-    """The Binding Update in a packet."""
+    """Return the Binding Update in a packet."""
     return mobility.parse_binding_update(mobility.parse_packet(packet))
 
 
@@ -233,7 +233,7 @@ def test_any_mobility_header_is_refused_or_read_but_never_crashes(header: bytes,
 
 
 def read_whatever_it_is(packet: mobility.MobilityPacket) -> None:
-    """Reads a packet as everything; only MalformedPacketError may come of it."""
+    """Read a packet as everything; only MalformedPacketError may come of it."""
     for read in (
         mobility.parse_binding_update,
         mobility.parse_binding_acknowledgement,

@@ -26,17 +26,17 @@ PREFIX_ADVERTISEMENT = re.compile(rb"mpa \S+ / \d+")
 
 
 def cache(binding: Binding, now: float) -> Callable[[bool, bool], Iterator[str]]:
-    """A binding cache with one entry, at a time."""
+    """Return a source of a binding cache with one entry, at a time."""
     return lambda verbose, fancy: iter([render(binding, HOME_AGENT, "hl", "ip6tnl1", now, verbose, fancy)])
 
 
 def dialogue(session: Session, *lines: str) -> bytes:
-    """What a client sees that sends these lines."""
+    """Return what a client sees that sends these lines."""
     return session.greeting().encode() + b"".join(said(session, line) for line in lines)
 
 
 def said(session: Session, line: str) -> bytes:
-    """The whole answer to a line."""
+    """Return the whole answer to a line."""
     return "".join(session.answer(line)).encode()
 
 
@@ -125,7 +125,7 @@ class Served:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    """A console with a large binding cache: an answer that fits into no socket buffer."""
+    """Provide a console with a large binding cache: an answer that fits into no socket buffer."""
     (entry,) = cache(REGISTERED, 0.0)(False, False)
     running = Served(lambda verbose, fancy: repeat(entry, 100_000))
     yield running
@@ -133,7 +133,7 @@ def served() -> Iterator[Served]:
 
 
 def read(connection: socket.socket, ending: bytes) -> bytes:
-    """Reads until the stream ends so."""
+    """Read until the stream ends so."""
     data = bytearray()
     while not data.endswith(ending):
         part = connection.recv(1 << 16)

@@ -21,7 +21,7 @@ def lab() -> Iterator[Lab]:
 
 
 def key_file(directory: Path, key: str = KEY, name: str = "keys.toml") -> str:
-    """A key file for the mobile node."""
+    """Return a key file for the mobile node."""
     path = directory / name
     path.touch(mode=0o600)
     path.write_text(f'["{HOME_ADDRESS}"]\nspi = 256\nkey = "{key}"\n')
@@ -29,7 +29,7 @@ def key_file(directory: Path, key: str = KEY, name: str = "keys.toml") -> str:
 
 
 def neighbour(lab: Lab) -> str:
-    """The link-layer address that the host on the home link has for the home address."""
+    """Return the link-layer address that the host on the home link has for the home address."""
     return lab.run("hh", f"ip -6 neigh show {HOME_ADDRESS} nud all").partition("lladdr ")[2].split(" ")[0]
 
 
@@ -44,7 +44,7 @@ def received(lab: Lab) -> int:
 
 
 def registers(lab: Lab, node: Node, interface: str, care_of_address: str) -> None:
-    """The mobile node comes onto a link and registers."""
+    """Move the mobile node onto a link, where it registers."""
     since = len(node.out.lines)
     for other in ("m0", "m1", "m2"):
         if other != interface:
@@ -54,7 +54,7 @@ def registers(lab: Lab, node: Node, interface: str, care_of_address: str) -> Non
 
 
 def comes_home(lab: Lab, node: Node) -> None:
-    """The mobile node comes home and deregisters."""
+    """Move the mobile node home, where it deregisters."""
     since = len(node.out.lines)
     lab.link("m1", "down")
     lab.link("m2", "down")
@@ -63,7 +63,7 @@ def comes_home(lab: Lab, node: Node) -> None:
 
 
 def reachable(lab: Lab) -> None:
-    """The correspondent node and a host on the home link reach the home address, and it reaches them."""
+    """Check that correspondent node, home link and home address reach each other."""
     assert lab.ping("cn", HOME_ADDRESS) == 3
     assert lab.ping("hh", HOME_ADDRESS) == 3
     assert lab.ping("mn", CN) == 3

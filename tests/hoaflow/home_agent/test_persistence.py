@@ -36,8 +36,10 @@ def registered(path: Path, left: float = LIFETIME) -> None:
 
 
 class Clock(NamedTuple):
-    """What was done to the clocks while nobody ran, and what should come of it: how long bindings live on (0: they are
-    left out), and what the log says."""
+    """What was done to the clocks while no home agent ran, and what should come of it.
+
+    That is how long bindings live on (0: they are left out), and what the log says.
+    """
 
     set_by: float
     later: float

@@ -20,7 +20,7 @@ def lab() -> Iterator[Lab]:
 
 
 def serving(lab: Lab, *options: str) -> Node:
-    """A home agent with one binding; returns it when that is in force."""
+    """Start a home agent, and return it when its one binding is in force."""
     agent = lab.home_agent("--insecure", "--metrics", METRICS, *options)
     node = lab.mobile_node("--insecure")
     lab.link("m1", "up")
@@ -74,7 +74,7 @@ def test_neighbours_are_told_a_new_mac_address_of_the_home_link(lab: Lab) -> Non
 
 
 def neighbours(lab: Lab) -> dict[str, str]:
-    """The MAC address that the host on the home link has for each neighbour; it asks for none meanwhile."""
+    """Return the MAC address that the host on the home link has for each neighbour; it asks for none meanwhile."""
     shown = [line.split() for line in lab.run("hh", "ip -6 neigh show").splitlines()]
     return {words[0]: words[words.index("lladdr") + 1] for words in shown if "lladdr" in words}
 

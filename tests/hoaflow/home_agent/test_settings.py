@@ -14,7 +14,7 @@ COMMAND = ["--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64"
 
 
 def key_file(directory: Path, text: str, mode: int = 0o600) -> Path:
-    """A key file with this text."""
+    """Return a key file with this text."""
     path = directory / "keys.toml"
     path.write_text(text)
     path.chmod(mode)
@@ -22,7 +22,7 @@ def key_file(directory: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def without(option: str) -> list[str]:
-    """The good command line without an option and its value."""
+    """Return the good command line without an option and its value."""
     at = COMMAND.index(option)
     return COMMAND[:at] + COMMAND[at + 2 :]
 

@@ -40,7 +40,7 @@ def run(*command: str) -> None:
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    """A namespace with a home link and a way out."""
+    """Provide a namespace with a home link and a way out."""
     run("ip", "netns", "add", NAMESPACE)
     try:
         for one, other, address in (("hl", "h0", "2001:db8:99::1/64"), ("u0", "u1", "2001:db8:10::2/64")):

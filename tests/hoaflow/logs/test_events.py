@@ -33,7 +33,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """The logger of all parts, at level debug."""
+    """Provide the logger of all parts, at level debug."""
     logger = logging.getLogger("hoaflow")
     before = logger.level
     logger.setLevel(logging.DEBUG)
@@ -54,7 +54,7 @@ def text(logger: logging.Logger, **options: object) -> list[str]:
 
 
 def members(line: str) -> dict[str, str]:
-    """The fields of a line, as a reader of `key=value` takes it apart."""
+    """Return the fields of a line, as a reader of `key=value` takes it apart."""
     return dict(part.split("=", 1) for part in shlex.split(line))
 
 

@@ -21,7 +21,7 @@ TIMEOUT = 20
 
 @pytest.fixture
 def server() -> Iterator[MetricsServer]:
-    """A server with one metric."""
+    """Provide a server with one metric."""
     registry = CollectorRegistry()
     Counter("hoaflow_test_total", "Of this test.", registry=registry).inc(3)
     running = MetricsServer(("127.0.0.1", 0), registry)

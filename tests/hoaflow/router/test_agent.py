@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router run` as a process, against a controller that fails on demand, on a real switch and
-kernel.
-"""
+"""`hoaflow-router run` as a process, with a controller that fails on demand, on a real switch and kernel."""
 
 from __future__ import annotations
 
@@ -181,7 +179,7 @@ def test_ipv4_and_ipv6_home_addresses_share_a_list_end_to_end(
 
 
 def narrow(lab: RouterLab, mtu: int) -> None:
-    """A narrower link between the router and the mobile node."""
+    """Narrow the link between the router and the mobile node."""
     lab.ip("rt", "link", "set", "acc", "mtu", str(mtu))
 
 
@@ -434,7 +432,7 @@ def test_one_bad_binding_is_reported_and_the_others_go_on(
 def test_a_prefix_that_nft_refuses_fails_alone_until_it_fits(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    """nft's interval sets take no prefix inside one that is there already."""
+    """Interval sets of nftables take no prefix inside one that is there already."""
     wide, narrow = "2001:db8:99::/48", "2001:db8:99:10::/60"
     controller.know(HA)
     controller.bind(wide, COA, HA)

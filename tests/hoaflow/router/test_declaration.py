@@ -60,7 +60,7 @@ def ip(namespace: Namespace, *arguments: str) -> None:
 
 
 def family(number: int) -> str:
-    """The option of `ip` for an address family."""
+    """Return the option of `ip` for an address family."""
     return "-6" if number == AF_INET6 else "-4"
 
 
@@ -86,7 +86,7 @@ def change_record(declared: Recorded) -> None:
 
 
 def drop_all(declared: NftTable) -> None:
-    """A rule before all others that drops everything, in each of its hooked chains."""
+    """Insert a rule that drops everything, first in each of its hooked chains."""
     family, name = declared.table.family, declared.table.name
     command = ("nft", "-j", "list", "table", family, name)
     listed = json.loads(in_namespace(declared.namespace, lambda: sh(*command)))
@@ -95,33 +95,33 @@ def drop_all(declared: NftTable) -> None:
 
 
 def enslave(declared: Free) -> None:
-    """The interface to a bridge."""
+    """Make the interface a port of a bridge."""
     thief = f"br-{declared.name}"[:15]
     ip(declared.namespace, "link", "add", thief, "type", "bridge")
     ip(declared.namespace, "link", "set", declared.name, "master", thief)
 
 
 def blackhole(declared: Route) -> None:
-    """A better route for the same destination that leads nowhere."""
+    """Add a better route for the same destination that leads nowhere."""
     where = ["table", str(declared.table), "metric", "1"]
     version = family(links.family_of(declared.destination))
     ip(declared.namespace, version, "route", "add", "blackhole", declared.destination, *where)
 
 
 def shadow(declared: Rule | OnlyRules) -> None:
-    """A rule before it that leads nowhere."""
+    """Add a rule before it that leads nowhere."""
     ip(declared.namespace, family(declared.family), "rule", "add", "blackhole", "pref", "7")
 
 
 def second_default(declared: OnlyRoutes) -> None:
-    """A route that is not declared."""
+    """Add a route that is not declared."""
     number = str(declared.table)
     destination = "2001:db8::/32" if declared.family == AF_INET6 else "10.0.0.0/8"
     ip(declared.namespace, family(declared.family), "route", "add", "blackhole", destination, "table", number)
 
 
 def second_table(declared: OnlyTables) -> None:
-    """A table that drops everything."""
+    """Add a table that drops everything."""
     chain = "type filter hook prerouting priority -500; policy drop;"
     nft.load(declared.namespace, f"table ip6 second {{\nchain everything {{\n{chain}\n}}\n}}\n")
 
@@ -159,7 +159,7 @@ BREAKS: dict[type, tuple[Break, Break]] = {
 
 
 def change_route(declared: Route) -> list[str]:
-    """The arguments of `ip` that make it lead nowhere."""
+    """Return the arguments of `ip` that make it lead nowhere."""
     version = family(links.family_of(declared.destination))
     metric = ["metric", "1024"] if version == "-6" else []
     return [version, "route", "replace", "blackhole", declared.destination, "table", str(declared.table), *metric]

@@ -22,7 +22,7 @@ def lab(ovs: Ovs) -> Iterator[RouterLab]:
 
 
 def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:
-    """The exit status of `hoaflow-router doctor --json`, and its findings by what was checked."""
+    """Return the exit status of `hoaflow-router doctor --json`, and its findings by what was checked."""
     command = lab.router_command("doctor", "--bridge", bridge, "--json")
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT)
     found = json.loads(done.stdout)

@@ -53,7 +53,7 @@ class Bound:
         return self.log_file.read_text()
 
     def announced(self) -> dict[str, str]:
-        """The endpoint as last announced; empty without."""
+        """Return the endpoint as last announced; empty without."""
         return next(iter(self.controller.last()["endpoints"]), {})
 
 
@@ -75,7 +75,7 @@ def rt(bound: Bound, *arguments: str) -> None:
 
 
 def inside(bound: Bound, *command: str) -> None:
-    """A command in the endpoint's namespace."""
+    """Run a command in the endpoint's namespace."""
     sh("ip", "netns", "exec", bound.lab.endpoint().namespace, *command)
 
 

@@ -38,7 +38,7 @@ def put(ovs: Ovs, port: BridgePort, bridge: str = BRIDGE) -> None:
 
 
 def record(ovs: Ovs, known: FlowRecord | None = None) -> FlowRecord | None:
-    """The backend as read from the database."""
+    """Return the backend as read from the database."""
     return FlowPorts(Ovsdb(f"unix:{ovs.database}")).record(BRIDGE, known)
 
 

@@ -52,7 +52,7 @@ def lab(ovs: Ovs) -> Iterator[RouterLab]:
 
 @pytest.fixture
 def bound(lab: RouterLab) -> RouterLab:
-    """An endpoint with flows to it and three bindings: HOA, HOA4 and MNP4 at COA."""
+    """Provide an endpoint with flows to it and three bindings: HOA, HOA4 and MNP4 at COA."""
     lab.setup()
     lab.steer()
     with Seg6Routes(lab.endpoint().namespace) as routes:
@@ -62,7 +62,7 @@ def bound(lab: RouterLab) -> RouterLab:
 
 
 def echo_requests(lab: RouterLab) -> int:
-    """The IPv4 echo requests that have reached the mobile node whole."""
+    """Return the IPv4 echo requests that have reached the mobile node whole."""
     names, values = re.findall(r"^Icmp: (.*)", lab.run("mn", "cat", "/proc/net/snmp"), flags=re.MULTILINE)
     return int(dict(zip(names.split(), values.split(), strict=True))["InEchos"])
 

@@ -19,13 +19,13 @@ def ipv6(source: str, destination: str, payload: bytes, header: int, length: int
 
 
 def ipv4(payload: bytes, *, length: int = 1400, keep: bool = True, offset: int = 0, header: int = UDP) -> bytes:
-    """An IPv4 packet; `keep`: with the flag DF."""
+    """Return an IPv4 packet; `keep`: with the flag DF."""
     addresses = b"".join(socket.inet_pton(socket.AF_INET, each) for each in (CN4, HOA4))
     return struct.pack("!BBHHHBBH", 0x45, 0, length, 1, keep << 14 | offset, 64, header, 0) + addresses + payload
 
 
 def error(inner: bytes, payload: int = 41, kind: int = 2, mtu: int = 1400, between: bytes = b"") -> bytes:
-    """An ICMPv6 error for a tunnel packet; `between`: an extension header between the outer and the inner one."""
+    """Return an ICMPv6 error for a tunnel packet; `between`: an extension header before the inner one."""
     outer = ipv6(HA, COA, between + inner, (between and 60) or payload)
     return struct.pack("!BBHI", kind, 0, 0, mtu) + outer[:1232]
 

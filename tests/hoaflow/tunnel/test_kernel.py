@@ -200,7 +200,7 @@ def test_source_is_set_per_namespace(near: Seg6Routes) -> None:
 
 
 def child_processes() -> set[str]:
-    """The process ids of this process's children."""
+    """Return the process ids of this process's children."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 

@@ -24,14 +24,14 @@ CLOUD_INIT = CHECKOUT / "build" / "cloud-init"
 
 @pytest.fixture(scope="module")
 def cloud_init() -> dict[str, str]:
-    """The environment in which Debian's cloud-init can be imported. It is not installed: it acts at every boot."""
+    """Provide an environment in which Debian's cloud-init, which is not installed, can be imported."""
     subprocess.run(CHECKOUT / "scripts" / "setup-tests", check=True, timeout=300)
     return os.environ | {"PYTHONPATH": str(CLOUD_INIT / "usr/lib/python3/dist-packages")}
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the user data, filled in by the commands of docs/openstack.md."""
+    """Provide a folder with the user data, filled in by the commands of docs/openstack.md."""
     folder = tmp_path_factory.mktemp("openstack") / "hoaflow"
     folder.mkdir()
     for name in ("deploy", "scripts"):
@@ -108,7 +108,7 @@ def test_what_it_names_is_in_the_checkout(path: Path) -> None:
 
 
 def shipped(unit: str) -> str:
-    """A unit of deploy/systemd."""
+    """Return a unit of deploy/systemd."""
     return (CHECKOUT / "deploy" / "systemd" / (re.sub(r"@.*", "@", unit) + ".service")).read_text()
 
 
@@ -150,11 +150,11 @@ class Vm:
         machine.run("ip", "-6", "address", "add", "2001:db8:2::1/64", "dev", "ens4", "nodad")
 
     def run(self, *command: str) -> str:
-        """A command in the VM; what it prints."""
+        """Run a command in the VM and return what it prints."""
         return self.machine.run(*command)
 
     def start(self, *units: str) -> None:
-        """Starts units. Fails with their journal."""
+        """Start units. Fails with their journal."""
         try:
             self.run("systemctl", "start", *units)
         except RuntimeError as error:

@@ -39,7 +39,7 @@ class ControllerPod:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def hoaflow(self, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The operator's command line, as docs/kubernetes.md has it."""
+        """Return the operator's command line, as docs/kubernetes.md has it."""
         access = ["--token-file", str(self.secrets / "operator.token")]
         access += ["--ca", str(self.secrets / "ca.crt")] if self.tls else []
         url = f"{'https' if self.tls else 'http'}://{host}:8080"
@@ -51,7 +51,7 @@ class ControllerPod:
         return self.hoaflow(host, "bindings", "list").returncode == 0
 
     def connected(self) -> set[str]:
-        """The datapath ids of the switches that are connected."""
+        """Return the datapath ids of the switches that are connected."""
         answer = json.loads(self.hoaflow(LOOPBACK[0], "--json", "routers", "list").stdout)
         return {router["dpid"] for router in answer["routers"] if router["connected"]}
 
