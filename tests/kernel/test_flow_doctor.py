@@ -91,7 +91,7 @@ DROPPED = {
 
 
 def firewall(lab: FlowLab) -> dict[str, str]:
-    """What the doctor finds of the packet filter; emulated, it may not be in time for an answer."""
+    """Return what the doctor finds of the packet filter; emulated, it may not be in time for an answer."""
     found: dict[str, str] = until(
         lambda: found if (found := lab.doctor()["firewall"])["result"] != "warning" else None, "a verdict", seconds=60
     )
