@@ -120,7 +120,7 @@ class MobileKernel:
         self._rule("add", link.care_of_address)
         self._tunnel.open(link)
 
-    def in_place(self) -> bool:
+    def has_address(self) -> bool:
         """Return whether the current link still has its address: an interface loses it when it goes down."""
         link, address = self._home_link, self._home_address
         if self._foreign is not None:

@@ -180,7 +180,7 @@ class MobileNode:
     def _follow_links(self) -> None:
         up = self._kernel.up()
         target = next(self._preferred(up), None)
-        if self._settled and target == self._where and (target is None or self._kernel.in_place()):
+        if self._settled and target == self._where and (target is None or self._kernel.has_address()):
             return
         try:
             self._move(target)

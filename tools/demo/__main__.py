@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 from hoaflow.arguments import positive
-from tools.demo.directory import InUse, of_ones_own
+from tools.demo.directory import InUse, reserved
 from tools.demo.figures import Check, checks, figures
 from tools.demo.interruption import Interrupted, raise_interrupted
 from tools.demo.journey import Journey, Observations
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
         run_in_guest if arguments.kernel == VM else run, directory, arguments.delay, arguments.rate, slowdown
     )
     try:
-        with of_ones_own(directory):
+        with reserved(directory):
             return guarded(demo, directory)
     except InUse as error:
         parser.error(str(error))

@@ -15,7 +15,7 @@ class InUse(HoaflowError):
 
 
 @contextmanager
-def of_ones_own(directory: Path) -> Iterator[None]:
+def reserved(directory: Path) -> Iterator[None]:
     """Create the directory, or empty it, and lock it while the context lasts. Raises InUse."""
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:

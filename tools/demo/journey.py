@@ -145,7 +145,7 @@ class Journey:
         self.seen.starting = Span(start, time.time())
         started = [process for name, process in self.bed.programs.items() if name not in before]
         priority.give(started, priority.HOAFLOW)
-        for backend, routers in alike(self.seen.backends).items():
+        for backend, routers in by_backend(self.seen.backends).items():
             self.narrator.say(f"backend {backend.name} on {', '.join(routers)}, because: {backend.reason}")
         self.offload = True
         self._where("at home")
@@ -171,7 +171,7 @@ class Journey:
         care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
         acknowledgements = home_agent.mark()
         events = controller.mark() if controller else 0
-        with priority.held(priority.NETWORK):
+        with priority.raised(priority.NETWORK):
             left = self.deployment.attach(link)
         ended = f"home_address={at.HOME_ADDRESS} care_of_address={care_of} status=0 "
         found = home_agent.wait_for(f"event=binding-ack-sent {re.escape(ended)}", EVENT_TIMEOUT, acknowledgements)
@@ -194,7 +194,7 @@ class Journey:
     def _measure(self) -> tuple[Span, int]:
         """Count data packets at the home agent while nothing moves; return the span and the count."""
         self._pause(SETTLE)
-        with priority.held(priority.NETWORK):
+        with priority.raised(priority.NETWORK):
             start, packets = time.time(), self.load.packets()
             self._pause(MEASURED_STAY)
             counted = self.load.packets() - packets
@@ -244,7 +244,7 @@ class Journey:
         )
 
 
-def alike(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
+def by_backend(backends: dict[str, Backend]) -> dict[Backend, list[str]]:
     """Group routers by backend and the reason for it."""
     found: dict[Backend, list[str]] = {}
     for router, backend in backends.items():

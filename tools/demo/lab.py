@@ -16,7 +16,7 @@ from mininet.cli import CLI
 from mininet.log import lg
 
 from hoaflow.client.errors import NorthboundError
-from tools.demo.directory import InUse, of_ones_own
+from tools.demo.directory import InUse, reserved
 from tools.demo.interruption import Interrupted, raise_interrupted
 from tools.demo.narration import Narrator, quiet_logs
 from tools.demo.relay import Relay
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     directory = arguments.output.resolve()
     raise_interrupted()
     try:
-        with of_ones_own(directory):
+        with reserved(directory):
             run(arguments.topology, directory, arguments.port)
     except Interrupted as interrupted:
         print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)

@@ -51,7 +51,7 @@ class Monitor(threading.Thread):
     def run(self) -> None:
         """Take samples until the context ends, which raises the error that a sample raised."""
         try:
-            with priority.held(priority.NETWORK):  # a count that is read late is a wrong rate
+            with priority.raised(priority.NETWORK):  # a count that is read late is a wrong rate
                 while not self._stopped.is_set():
                     begun = time.monotonic()
                     self._sample()

@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 from typing import Any
 
-from tools.demo.journey import Observations, alike
+from tools.demo.journey import Observations, by_backend
 from tools.demo.plot import Plot
 from topologies.deployment import HOME
 from topologies.traffic import Span
@@ -83,7 +83,7 @@ def _slowdown(report: dict[str, Any]) -> str:
 def _backends(seen: Observations, report: dict[str, Any]) -> str:
     """Return a sentence for each backend in use: its routers, and the reason."""
     sentences = []
-    for backend, routers in alike(seen.backends).items():
+    for backend, routers in by_backend(seen.backends).items():
         names, reason = html.escape(", ".join(routers)), html.escape(backend.reason)
         sentences.append(f"{names}: backend <strong>{html.escape(backend.name)}</strong>, because: {reason}.")
     return f"<p>Routers, on Linux {html.escape(report['linux'])}: {' '.join(sentences)}</p>"

@@ -26,7 +26,7 @@ def give(processes: Iterable[Process], priority: int) -> None:
 
 
 @contextlib.contextmanager
-def held(priority: int) -> Iterator[None]:
+def raised(priority: int) -> Iterator[None]:
     """Run this thread and its commands at the real-time PRIORITY, where permitted, while the context lasts."""
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
