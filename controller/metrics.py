@@ -190,7 +190,7 @@ class _CoreCollector(Collector):
         age = GaugeMetricFamily(
             "hoaflow_lease_age_seconds", "Time since a bridge renewed its lease.", labels=["home_agent"]
         )
-        held = GaugeMetricFamily(
+        lease_held = GaugeMetricFamily(
             "hoaflow_lease_held", "Whether a bridge has renewed its lease in time.", labels=["home_agent"]
         )
         up = GaugeMetricFamily(
@@ -202,9 +202,9 @@ class _CoreCollector(Collector):
             for state in STATES:
                 bindings.add_metric([name, state], counts[agent.address, state])
             age.add_metric([name], max(0.0, agent.lease - (agent.lease_ends - now)))
-            held.add_metric([name], agent.lease_holds(now))
+            lease_held.add_metric([name], agent.lease_holds(now))
             up.add_metric([name], agent.status is Status.UP)
-        yield from (bindings, age, held, up)
+        yield from (bindings, age, lease_held, up)
 
     def _routers(self, now: float) -> Iterator[Metric]:
         gauges: Mapping[str, tuple[str, Callable[[Router], float]]] = {

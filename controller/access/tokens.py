@@ -73,7 +73,7 @@ class Tokens:
 
     def holds(self, caller: Caller) -> bool:
         """Tell whether a caller's token is still valid, with the same rights."""
-        return any(held is caller for held in self._callers.values())
+        return any(known is caller for known in self._callers.values())
 
 
 def read_tokens(path: Path) -> Mapping[bytes, Caller]:

@@ -36,14 +36,13 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# After each bundle Open vSwitch looks at all flows that have a timeout (65 ms with 300,000 flows), so many small ones
-# would keep it busy with that. A large one costs it memory and delays urgent changes, and after an error in it the rest
-# is sent again.
+# Changes in a bundle. A small bundle costs a commit and an answer of its own. A large one costs Open vSwitch memory and
+# delays urgent changes, and after an error in it the rest is sent again.
 BUNDLE_SIZE = 5000
 # Changes that are put into a bundle before other greenlets run; also the most in an urgent bundle.
 SLICE = 500
 # Urgent bundles under way at a time: a change need not wait for the answer to the one before. While bulk bundles are
-# under way it is one, since each urgent bundle makes Open vSwitch look at all flows once more.
+# under way it is one, which collects the changes that come meanwhile.
 URGENT_AT_A_TIME = 4
 # Seconds for which the next urgent bundle waits for the answer to the last one, collecting changes meanwhile.
 PROMPT = 0.005

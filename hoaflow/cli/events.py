@@ -54,5 +54,5 @@ def _show(at: Session, event: Json) -> None:
     if at.output.as_json:
         at.output.record(event)
         return
-    told: dict[str, Any] = {key: value for key, value in event.items() if key not in ("id", "name", "time")}
-    at.output.line(f"{moment(str(event.get('time', '')))}  {event['name']:<20} {fields(told)}".rstrip())
+    shown: dict[str, Any] = {key: value for key, value in event.items() if key not in ("id", "name", "time")}
+    at.output.line(f"{moment(str(event.get('time', '')))}  {event['name']:<20} {fields(shown)}".rstrip())

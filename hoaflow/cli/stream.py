@@ -45,8 +45,8 @@ def follow(
 ) -> Iterator[Event | Position]:
     """Return events without end, those after number `after` (None: from now on), and positions between them.
 
-    `names`: those wanted, separated by commas, None for all. A broken connection is made again, and `say` is told.
-    Raises CliError if the first connection fails, and Unauthorised at any time.
+    `names`: those wanted, separated by commas, None for all. A broken connection is made again, and `say` gets the
+    reason. Raises CliError if the first connection fails, and Unauthorised at any time.
     """
     connected, retry = False, Backoff(FIRST_RETRY, LAST_RETRY)
     while True:

@@ -91,12 +91,12 @@ class Watch:
         return items
 
     def _look_at_all(self, reasons: Mapping[str, str | None], change: str = "added") -> None:
-        held = {}
+        present = {}
         for page in self._at.controller.pages("bindings", "v1", "bindings", **self._filters):
             for binding in page:
-                held[binding["home_address"]] = binding
+                present[binding["home_address"]] = binding
                 self._compare(binding["home_address"], binding, reasons, change)
-        for home_address in self._shown.keys() - held.keys():
+        for home_address in self._shown.keys() - present.keys():
             self._look_at(home_address, reasons)
 
     def _look_at(self, home_address: str, reasons: Mapping[str, str | None]) -> None:
@@ -126,8 +126,8 @@ class Watch:
     def _tell(self, home_address: str, change: str, binding: Json | None, reason: str | None) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self._at.output.as_json:
-            told = {"time": now, "change": change, "home_address": home_address, "binding": binding}
-            self._at.output.record(told | ({"reason": reason} if reason else {}))
+            record = {"time": now, "change": change, "home_address": home_address, "binding": binding}
+            self._at.output.record(record | ({"reason": reason} if reason else {}))
             return
         where = f"{binding['care_of_address']:<24} {binding['state']}" if binding else f"({reason or 'gone'})"
         self._at.output.line(f"{moment(now)}  {change:<8} {home_address:<24} {where}")

@@ -69,7 +69,7 @@ class BindingCalls:
         try:
             change = self._post(request.caller, binding, now)
         except Refused:
-            self._context.notify()  # the binding held so far may have been withdrawn
+            self._context.notify()  # the binding that it would have replaced may have been withdrawn
             raise
         self._measure(request, body, change, now)
         self._context.notify()
@@ -79,8 +79,8 @@ class BindingCalls:
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
-        held = self._context.offload.binding(binding.home_address) or binding
-        return json_response(self._binding_view(held, self._no_counters), status)
+        current = self._context.offload.binding(binding.home_address) or binding
+        return json_response(self._binding_view(current, self._no_counters), status)
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody, now: float) -> Response:
         changes: Counter[str] = Counter()
@@ -136,10 +136,10 @@ class BindingCalls:
         self._context.offload.activations.announce(binding.home_address)
         while True:
             now = time.monotonic()
-            held = self._context.offload.bindings.get(binding.home_address)
-            if held is None or not held.same_path(binding):
+            current = self._context.offload.bindings.get(binding.home_address)
+            if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.state_of(held, now).state == "active":
+            if self._context.offload.state_of(current, now).state == "active":
                 return True
             if now >= deadline:
                 return False
@@ -172,7 +172,7 @@ class BindingCalls:
     @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,), own=True)
     def get_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Show one binding."""
-        return json_response(self._binding_view(self._held(home_address), self._counters()))
+        return json_response(self._binding_view(self._binding(home_address), self._counters()))
 
     @operation(
         "GET",
@@ -200,13 +200,13 @@ class BindingCalls:
     )
     def delete_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
-        binding = self._held(home_address)
+        binding = self._binding(home_address)
         request.note({"subject": binding.home_address})
         self._context.offload.remove(binding.home_address, time.monotonic())
         self._context.notify()
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    def _held(self, home_address: str) -> Binding:
+    def _binding(self, home_address: str) -> Binding:
         binding = self._context.offload.binding(bodies.prefix_in_path(home_address))
         if binding is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")

@@ -24,13 +24,13 @@ class FlowCounters(Protocol):
 
 def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answers.HomeAgent:
     """Return the answer for a home agent."""
-    held = home_agent.lease_holds(now)
+    lease_holds = home_agent.lease_holds(now)
     return answers.HomeAgent(
         home_agent=format_address(home_agent.address),
         home_prefixes=[f"{format_address(p.packed)}/{p.length}" for p in home_agent.home_prefixes],
         lease=home_agent.lease,
         expires_in=seconds_left(home_agent.lease_ends, now),
-        status=home_agent.status.value if held else "expired",
+        status=home_agent.status.value if lease_holds else "expired",
         snapshot="held" if home_agent.may_offload(now) else "wanted",
         bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
     )
