@@ -107,9 +107,9 @@ def stop(_signal: int, _frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the delay line from the command line; print `event=ready` as soon as it carries frames."""
-    parser = argparse.ArgumentParser(description="join two interfaces with a delay")
-    parser.add_argument("interfaces", nargs=2, metavar="INTERFACE")
-    parser.add_argument("--delay", type=float, default=5.0, help="one way, in milliseconds (default: 5)")
+    parser = argparse.ArgumentParser(description="carry frames between two interfaces, each after the same delay")
+    parser.add_argument("interfaces", nargs=2, metavar="INTERFACE", help="the Ethernet interfaces to join")
+    parser.add_argument("--delay", type=float, default=5.0, help="delay one way, in milliseconds (default: 5)")
     arguments = parser.parse_args(argv)
     if arguments.delay < 0:
         parser.error(f"--delay: expected 0 or more milliseconds, got {arguments.delay}")

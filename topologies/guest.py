@@ -54,13 +54,15 @@ class GuestError(HoaflowError):
 def main(argv: list[str] | None = None) -> int:
     """Run a command in the guest and return its exit status, 125 if the guest itself failed."""
     parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--vm", action="store_true", help="in the guest even if this host's kernel would do")
-    parser.add_argument("--time-limit", type=float, default=3600, help="seconds for the command (default: %(default)s)")
+    parser.add_argument("--vm", action="store_true", help="use the guest even if this host's kernel suffices")
+    parser.add_argument(
+        "--time-limit", type=float, default=3600, help="the command's limit in seconds (default: %(default)s)"
+    )
     parser.add_argument(
         "--writable", action="append", default=[], type=Path, metavar="DIRECTORY",
-        help="below build/, where the command may write; repeatable",
+        help="directory below build/ that the command may write to; repeatable",
     )  # fmt: skip
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("command", nargs="+", help="the command and its arguments, after `--`")
     arguments = parser.parse_args(argv)
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, or in the background

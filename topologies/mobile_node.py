@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Emulate a mobile node in a network namespace of its own: `python -m topologies.mobile_node`.
 
-It is moved as a real one is: by its interfaces going up and down. It prefers the home link, else stays where it is as
-long as that link is up, else takes the first foreign link that is. Every event is one JSON object on stdout.
+Move it as one moves a real node: by setting its interfaces up and down. It prefers the home link, then its present link
+if that is up, then the first foreign link that is. It prints each event as a JSON object.
 """
 
 import argparse
@@ -215,21 +215,28 @@ class MobileNode:
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser, with every address checked when it is parsed."""
     options = argparse.ArgumentParser(prog="python -m topologies.mobile_node", description=__doc__)
-    options.add_argument("--home-address", required=True, metavar="HOA[/LENGTH]", type=argument(_home_address))
-    options.add_argument("--home-agent", required=True, metavar="ADDRESS", type=ipv6_address)
-    options.add_argument("--home-link", required=True, metavar="IFACE")
+    options.add_argument(
+        "--home-address", required=True, metavar="HOA[/LENGTH]", type=argument(_home_address),
+        help="the home address, and the home prefix's length (default: 64)",
+    )  # fmt: skip
+    options.add_argument(
+        "--home-agent", required=True, metavar="ADDRESS", type=ipv6_address, help="the home agent's address"
+    )
+    options.add_argument("--home-link", required=True, metavar="IFACE", help="interface on the home link")
     options.add_argument(
         "--foreign-link",
         action="append",
         required=True,
         metavar="IFACE=COA/LENGTH,GATEWAY",
         type=argument(_foreign_link),
-        help="repeatable",
+        help="interface, care-of address and default router of a foreign link; repeatable",
     )
     how = options.add_mutually_exclusive_group(required=True)
-    how.add_argument("--keys", type=Path, metavar="FILE", help="the home agent's key file will do")
-    how.add_argument("--insecure", action="store_true", help="without authentication")
-    options.add_argument("--lifetime", type=_lifetime, default=60, metavar="SECONDS", help="to ask for (default: 60)")
+    how.add_argument("--keys", type=Path, metavar="FILE", help="TOML file with its key, such as the home agent's")
+    how.add_argument("--insecure", action="store_true", help="send Binding Updates without authentication")
+    options.add_argument(
+        "--lifetime", type=_lifetime, default=60, metavar="SECONDS", help="lifetime to ask for (default: 60)"
+    )
     return options
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tools.demo`: a mobile node roams, its traffic leaves the home agent. Needs root (`make demo`)."""
+"""Let a mobile node roam while its traffic leaves the home agent: `python -m tools.demo`. Needs root (`make demo`)."""
 
 import argparse
 import json
@@ -128,20 +128,24 @@ def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) ->
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; return 0 if every promise was kept, 1 if not or on failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="(default: build/demo)")
-    parser.add_argument("--delay", type=positive, default=DELAY, help=f"core to home agent, ms (default: {DELAY:g})")
-    parser.add_argument("--rate", type=positive, default=RATE, help=f"packets/s each way (default: {RATE:g})")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/demo"), help="directory of report and logs (default: build/demo)"
+    )
+    parser.add_argument(
+        "--delay", type=positive, default=DELAY, help=f"between core and home agent, in ms (default: {DELAY:g})"
+    )
+    parser.add_argument("--rate", type=positive, default=RATE, help=f"packets a second each way (default: {RATE:g})")
     parser.add_argument(
         "--kernel",
         choices=(HOST, VM),
         default=HOST,
-        help="this host's, or Debian's stock kernel under emulation, which has the flow backend (default: host)",
+        help="this host's kernel, or Debian's stock kernel under emulation, for the flow backend (default: host)",
     )
     parser.add_argument(
         "--slowdown",
         type=positive,
         metavar="FACTOR",
-        help="for slow machines: delay and pauses are this many times as long, the rate is that much lower (default: "
+        help="for slow machines: multiplies delay and pauses, divides the rate (default: "
         f"{SLOWDOWN[HOST]:g}, with --kernel vm {SLOWDOWN[VM]:g})",
     )
     arguments = parser.parse_args(argv)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tools.demo.lab`: run the whole system in Mininet, to play with. Needs root (`make lab`)."""
+"""Run the whole system in Mininet, to play with: `python -m tools.demo.lab`. Needs root (`make lab`)."""
 
 import argparse
 import os
@@ -160,9 +160,13 @@ def run(topology: str, directory: Path, port: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the lab; return 0 after Ctrl-D, 1 on failure, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.lab", description=__doc__)
-    parser.add_argument("topology", nargs="?", choices=TOPOLOGIES, default="roaming", help="(default: roaming)")
-    parser.add_argument("--output", type=Path, default=Path("build/lab"), help="(default: build/lab)")
-    parser.add_argument("--port", type=int, default=REST_PORT, help="of the dashboard, if free (default: %(default)s)")
+    parser.add_argument(
+        "topology", nargs="?", choices=TOPOLOGIES, default="roaming", help="the network (default: roaming)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/lab"), help="directory of state and logs (default: build/lab)"
+    )
+    parser.add_argument("--port", type=int, default=REST_PORT, help="the dashboard's, if free (default: %(default)s)")
     arguments = parser.parse_args(argv)
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make lab`, or sudo")
