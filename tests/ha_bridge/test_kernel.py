@@ -5,8 +5,7 @@ import re
 import socket
 import struct
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,27 +14,27 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from ha_bridge import kernel
-from ha_bridge.kernel import KernelWatch, read_policies, read_view
+from ha_bridge.kernel import read_view
 from ha_bridge.model import Reading, ReadingFailed
-from ha_bridge.policies import Protection, messages
+from ha_bridge.policies import messages
 from ha_bridge.sockets import RAW_SOCKETS, mobility_header_sockets
-from ha_bridge.sources import IPSEC, KernelSource
+from ha_bridge.sources import KernelSource
 from ha_bridge.tunnels import KernelView
-from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX, enter_namespace
-
-PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]
-NETNS = "hab-kernel"
-HOA = "2001:db8:99::100"
-LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
+from tests.support.bridge import DATA, HOME_AGENT
+from tests.support.bridge_kernel import HOA, LINK_1, LINK_2, NETNS, PREFIXES, Watched, ip, register, within
 
 _LINK = re.compile(
     r"(?P<gone>Deleted )?(?P<index>\d+): ip6tnl\d+@NONE: .*?ip6tnl ip6ip6 remote (?P<remote>\S+) local (?P<local>\S+)",
     re.S,
 )
+
+
 _ROUTE = re.compile(
     r"(?P<gone>Deleted )?unicast (?P<dst>\S+)(?: from (?P<src>\S+))? dev (?P<dev>\S+) table (?P<table>\S+)"
     r" proto (?P<proto>\S+) scope global metric (?P<metric>\d+)"
 )
+
+
 _TABLES = {"main": 254, "252": 252}
 _PROTOCOLS = {"dhcp": 16, "kernel": 2}
 
@@ -143,74 +142,6 @@ def test_route_for_packets_from_the_home_agent_itself_says_nothing_of_a_tunnel()
         assert [binding.care_of_address for binding in view.bindings()] == [LINK_1]
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", "-n", NETNS, *words], check=True, timeout=10)
-
-
-def within(do: Callable[[], Any]) -> Any:
-    """Call `do` in a thread that has entered the namespace: sockets stay where they were made."""
-    result: list[Any] = []
-
-    def enter() -> None:
-        enter_namespace(NETNS)
-        result.append(do())
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join(20)
-    assert result, "the call in the namespace failed"
-    return result[0]
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "del", NETNS], check=False, capture_output=True, timeout=10)
-    subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
-    try:
-        ip("link", "add", "u0", "type", "veth", "peer", "name", "u1")
-        for device in ("lo", "u0", "u1"):
-            ip("link", "set", device, "up")
-        ip("-6", "addr", "add", "2001:db8:10::2/64", "dev", "u0", "nodad")
-        yield
-    finally:
-        subprocess.run(["ip", "netns", "del", NETNS], check=False, timeout=10)
-
-
-def register(home: str, care_of: str, verb: str = "replace") -> None:
-    """Do what hoaflow's home agent does on a kernel without ip6tnl."""
-    encap = ("encap", "seg6", "mode", "encap.red", "segs", care_of, "via", "2001:db8:10::1", "dev", "u0")
-    ip("-6", "route", verb, f"{home}/128", *encap, "proto", "16")
-
-
-class Watched:
-    """A KernelWatch in the namespace, whose changes can be awaited."""
-
-    def __init__(self, keep_view: bool = True) -> None:
-        self._grown = threading.Condition()
-        self.changes = 0
-        self.watch: KernelWatch = within(lambda: KernelWatch(HOME_AGENT, PREFIXES, self._changed, keep_view))
-
-    def _changed(self) -> None:
-        with self._grown:
-            self.changes += 1
-            self._grown.notify_all()
-
-    def start(self) -> "Watched":
-        threading.Thread(target=self._follow, daemon=True).start()
-        return self
-
-    def _follow(self) -> None:
-        enter_namespace(NETNS)  # after an overrun the thread opens new sockets
-        self.watch.run()
-
-    def until(self, predicate: Callable[[], object]) -> None:
-        with self._grown:
-            assert self._grown.wait_for(predicate, 10), f"{self.changes} changes, {self.watch.bindings()}"
-
-    def care_of(self) -> dict[str, str]:
-        return {binding.home_address: binding.care_of_address for binding in self.watch.bindings()}
-
-
 @pytest.mark.usefixtures("namespace")
 def test_live_registration_handover_and_removal() -> None:
     register("2001:db8:99::77", LINK_1)
@@ -271,100 +202,6 @@ def test_two_segments_are_no_tunnel_of_a_home_agent() -> None:
         "16",
     )
     assert within(lambda: read_view(HOME_AGENT, PREFIXES)).bindings() == []
-
-
-def protection() -> Protection:
-    return Protection(within(read_policies), HOME_AGENT)
-
-
-def policy(*words: str) -> None:
-    ip("xfrm", "policy", "add", *words)
-
-
-TUNNEL = ("tmpl", "src", HOME_AGENT, "dst", LINK_1, "proto", "esp", "mode", "tunnel")
-PROTECTING = {
-    "payload to the home address": ("src", "::/0", "dst", f"{HOA}/128", "dir", "out", *TUNNEL),
-    "payload to the home prefix": ("src", "::/0", "dst", HOME_PREFIX, "dir", "out", *TUNNEL),
-    "payload from the home address": ("src", f"{HOA}/128", "dst", "::/0", "dir", "fwd", *TUNNEL),
-    "only TCP": ("src", "::/0", "dst", f"{HOA}/128", "proto", "tcp", "dir", "out", *TUNNEL),
-    "authenticated": ("src", "::/0", "dst", f"{HOA}/128", "dir", "out", *TUNNEL[:5], "proto", "ah", "mode", "tunnel"),
-    "the tunnel itself": (
-        *("src", f"{HOME_AGENT}/128", "dst", f"{LINK_1}/128", "proto", "41", "dir", "out"),
-        *("tmpl", "proto", "esp", "mode", "transport"),
-    ),
-    "everything": ("src", "::/0", "dst", "::/0", "dir", "out", *TUNNEL),
-}
-
-
-@pytest.mark.usefixtures("namespace")
-@pytest.mark.parametrize("words", PROTECTING.values(), ids=PROTECTING)
-def test_protected_payload_is_recognised(words: tuple[str, ...]) -> None:
-    assert not protection().covers(HOA, LINK_1)
-    policy(*words)
-    assert protection().covers(HOA, LINK_1)
-
-
-TRANSPORT = ("tmpl", "src", HOME_AGENT, "dst", HOA, "proto", "esp", "mode", "transport")
-NOT_PROTECTING = {
-    "home address option": (
-        *("src", f"{HOA}/128", "dst", f"{HOME_AGENT}/128", "dir", "in", "priority", "16"),
-        *("tmpl", "src", HOA, "dst", HOME_AGENT, "proto", "hao", "mode", "ro", "level", "use"),
-    ),
-    "type 2 routing header": (
-        *("src", f"{HOME_AGENT}/128", "dst", f"{HOA}/128", "dir", "out", "priority", "16"),
-        *("tmpl", "proto", "route2", "mode", "ro", "level", "use"),
-    ),
-    "Mobility Headers": ("src", HOME_AGENT, "dst", HOA, "proto", "135", "dir", "out", *TRANSPORT),
-    "Mobility Headers in a tunnel": ("src", "::/0", "dst", HOA, "proto", "135", "dir", "out", *TUNNEL),
-    "prefix discovery": ("src", HOME_AGENT, "dst", HOA, "proto", "ipv6-icmp", "dir", "out", *TRANSPORT),
-    "another home address": ("src", "::/0", "dst", "2001:db8:99::200", "dir", "out", *TUNNEL),
-    "no template": ("src", "::/0", "dst", "::/0", "proto", "135", "dir", "out", "priority", "12"),
-    "blocked": ("src", "::/0", "dst", HOA, "dir", "out", "action", "block"),
-    "IPv4": ("src", "0.0.0.0/0", "dst", "0.0.0.0/0", "dir", "out", *("tmpl", "proto", "esp", "mode", "transport")),
-}
-
-
-@pytest.mark.usefixtures("namespace")
-@pytest.mark.parametrize("words", NOT_PROTECTING.values(), ids=NOT_PROTECTING)
-def test_what_mobile_ipv6_itself_sets_up_protects_no_payload(words: tuple[str, ...]) -> None:
-    policy(*words)
-    assert not protection().covers(HOA, LINK_1)
-
-
-@pytest.mark.usefixtures("namespace")
-@pytest.mark.parametrize("direction", ["in", "fwd"])
-def test_policy_towards_the_home_agent_is_about_its_source(direction: str) -> None:
-    policy("src", f"{HOA}/128", "dst", "::/0", "dir", direction, *TUNNEL)
-    found = protection()
-    assert found.covers(HOA, LINK_1)
-    assert not found.covers("2001:db8:99::200", LINK_2)
-
-
-@pytest.mark.usefixtures("namespace")
-def test_mobile_network_prefix_is_judged_by_itself() -> None:
-    policy("src", "::/0", "dst", "2001:db8:aa:1::5/128", "dir", "out", *TUNNEL)
-    found = protection()
-    assert found.covers("2001:db8:aa:1::/64", LINK_1)
-    assert not found.covers(HOA, LINK_1)
-
-
-@pytest.mark.usefixtures("namespace")
-def test_protection_is_noticed_live_when_it_comes_and_goes() -> None:
-    watched = Watched().start()
-    register(HOA, LINK_1)
-    watched.until(lambda: watched.care_of())
-    source = KernelSource(watched.watch, listening=lambda: frozenset({1}))
-
-    def withheld() -> dict[str, str | None]:
-        reading = source.read()
-        assert isinstance(reading, Reading)
-        return {binding.home_address: binding.withheld for binding in reading.bindings}
-
-    assert withheld() == {HOA: None}
-    policy("src", "::/0", "dst", HOA, "dir", "out", *TUNNEL)
-    watched.until(lambda: withheld() == {HOA: IPSEC})
-    ip("xfrm", "policy", "delete", "src", "::/0", "dst", HOA, "dir", "out")
-    watched.until(lambda: withheld() == {HOA: None})
 
 
 @pytest.mark.usefixtures("namespace")

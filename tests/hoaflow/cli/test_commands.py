@@ -3,7 +3,6 @@
 
 import json
 import re
-import socket
 import ssl
 import tarfile
 import threading
@@ -13,81 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench import CN, HOME_ADDRESS, HOME_AGENT, SECOND, TIN, Bench, binding
-from tests.support.controller import OPENFLOW_PORT, Controller
+from tests.support.bench import HOME_ADDRESS, HOME_AGENT, SECOND, Bench, binding
+from tests.support.controller import Controller
 from tests.support.operator import Operator
+from tests.support.operator_bench import OTHER, UNBROKEN, post
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority
 from tests.support.waiting import wait_for
 
-OTHER = "2001:db8:99::200"
-# Of one test alone: the order of tests is free, and what was removed refuses late reports.
-THIRD = "2001:db8:99::300"
 LONG = "2001:db8:99:0:abcd:12ff:fe34:5678"
 ESCAPE = "\x1b"
-UNBROKEN = ("      table=", "      actions=")  # a flow's match and actions, which may be longer than a line
 TOKENS = {"read": "r" * 32, "admin": "a" * 32}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Provide a switch and its controller for all tests that leave them as they are. Leases hold all the while."""
-    directory = tmp_path_factory.mktemp("cli")
-    with Ovs(directory) as ovs, Controller(ovs, directory, "agent_lease = 300") as controller:
-        yield connected(ovs, controller)
-    ovs.assert_log_clean()
-    controller.assert_log_clean()
-
-
-@pytest.fixture
-def bench(running: Bench) -> Bench:
-    """Provide a registered mobile node whose traffic goes direct, and nothing else."""
-    running.announce(lease=60)
-    running.snapshot(binding())
-    running.agent(0x1A)
-    wait_for("the binding is active", lambda: running.state() == "active")
-    return running
-
-
-@pytest.fixture
-def own_bench(ovs: Ovs, tmp_path: Path) -> Iterator[Bench]:
-    """Provide the same, to be broken: a controller of one's own."""
-    with Controller(ovs, tmp_path, "agent_lease = 300") as controller:
-        bench = connected(ovs, controller)
-        bench.announce(lease=60)
-        bench.snapshot(binding())
-        bench.agent(0x1A)
-        wait_for("the binding is active", lambda: bench.state() == "active")
-        yield bench
-    controller.assert_log_clean()
-
-
-def connected(ovs: Ovs, controller: Controller) -> Bench:
-    """Return a bridge with its ports, connected to the controller."""
-    ovs.add_bridge("br0", 0x1A, OPENFLOW_PORT)
-    ovs.add_port("br0", "cn", CN)
-    ovs.add_port("br0", "tin", TIN)
-    return Bench(ovs, controller)
-
-
-@pytest.fixture
-def hoaflow(running: Bench) -> Operator:
-    """Provide the command, beside the controller of all tests."""
-    return Operator(running.ovs)
-
-
-@pytest.fixture
-def own_hoaflow(ovs: Ovs) -> Operator:
-    """Provide the command, beside a controller of one's own or none."""
-    return Operator(ovs)
-
-
-def post(bench: Bench, *bindings: dict[str, object]) -> None:
-    """Report bindings as the bridge does, and acknowledge their tunnels as the agent does."""
-    answer = bench.controller.call("POST", "/v1/bindings", {"bindings": list(bindings)})
-    assert answer.status == 200, answer
-    assert all(result["status"] < 300 for result in answer.body["results"]), answer
-    bench.agent(0x1A)
 
 
 def test_the_lists_say_what_the_controller_holds(bench: Bench, hoaflow: Operator) -> None:
@@ -262,217 +197,6 @@ def test_what_other_hosts_say_gives_the_terminal_no_commands(bench: Bench, hoafl
     assert ESCAPE not in said
     assert r"no \x1b]0;owned\x07" in said
     assert ESCAPE not in hoaflow("bindings", "show", HOME_ADDRESS, "--json").out
-
-
-def test_events_go_on_over_a_restart_of_the_controller(own_bench: Bench, own_hoaflow: Operator, tmp_path: Path) -> None:
-    with own_hoaflow.follow("events", "--after", "0", "--json", directory=tmp_path) as events:
-        events.wait_for('"binding-active"')
-        post(own_bench, binding(SECOND, 2))
-        first = json.loads(events.wait_for('"binding-changed"'))
-        assert first["care_of_address"] == SECOND
-        assert first["time"].endswith("Z")
-        own_bench.controller.kill()
-        wait_for("the loss is noticed", lambda: "trying again" in events.err)
-        own_bench.controller.start()
-        wait_for("the switch is back", lambda: events.out.count('"router-connected"') == 2)
-        ids = [json.loads(line)["id"] for line in events.out.splitlines()]
-        assert ids == sorted(set(ids))
-        wait_for("it says so", lambda: "connected again" in events.err)
-        assert events.interrupt() == 130
-        assert "Traceback" not in events.err
-
-
-def test_events_of_late_are_printed_and_that_is_it(bench: Bench, hoaflow: Operator) -> None:
-    last = hoaflow.json_lines("events", "--no-follow")[-1]["id"]
-    post(bench, binding(home_address=THIRD))
-    after = ["--after", str(last), "--no-follow"]
-    (added,) = hoaflow("events", "--name", "binding-added,binding-removed", *after).out.splitlines()
-    assert added.split()[1] == "binding-added"
-    assert f"home_address={THIRD} care_of_address=2001:db8:2::2" in added
-    assert {event["name"] for event in hoaflow.json_lines("events", *after)} >= {"binding-added"}
-    assert "there is no event 'x'" in hoaflow("events", "--name", "x", status=1).err
-
-
-def test_watching_tells_of_each_binding_and_then_of_what_changes(
-    own_bench: Bench, own_hoaflow: Operator, tmp_path: Path
-) -> None:
-    with own_hoaflow.follow("bindings", "watch", directory=tmp_path) as watch:
-        watch.wait_for("present", HOME_ADDRESS, "active")
-        post(own_bench, binding(home_address=OTHER))
-        watch.wait_for("added", OTHER)
-        wait_for("it is active", lambda: watch.wait_for(OTHER, "active"))
-        post(own_bench, binding(home_address=OTHER, care_of_address=SECOND, sequence=2))
-        watch.wait_for("changed", OTHER, SECOND, "active")
-        own_bench.controller.call("DELETE", f"/v1/bindings/{OTHER}")
-        watch.wait_for("removed", OTHER, "deleted")
-        before = len(watch.out.splitlines())
-        own_bench.controller.kill()
-        own_bench.controller.start()
-        watch.wait_for("removed", HOME_ADDRESS)
-        own_bench.announce(lease=60)
-        own_bench.snapshot(binding(SECOND))
-        own_bench.agent(0x1A)
-        watch.wait_for(HOME_ADDRESS, SECOND, "active")
-        assert any("added" in line and HOME_ADDRESS in line for line in watch.out.splitlines()[before:])
-        assert watch.interrupt() == 130
-        assert "Traceback" not in watch.err
-
-
-def test_watching_through_a_filter_sees_a_binding_come_and_leave(
-    own_bench: Bench, own_hoaflow: Operator, tmp_path: Path
-) -> None:
-    with own_hoaflow.follow("bindings", "watch", "--state", "active", "--json", directory=tmp_path) as watch:
-        present = json.loads(watch.wait_for('"present"'))
-        assert present["binding"]["home_address"] == HOME_ADDRESS
-        own_bench.ovs.vsctl("del-controller", "br0")
-        changed = json.loads(watch.wait_for('"changed"'))
-        assert changed["binding"]["state"] == "pending"
-        own_bench.ovs.vsctl("set-controller", "br0", f"tcp:127.0.0.1:{OPENFLOW_PORT}")
-        assert json.loads(watch.wait_for('"added"'))["binding"]["state"] == "active"
-
-
-def test_a_controller_that_says_nothing_is_given_up(own_hoaflow: Operator, ovs: Ovs) -> None:
-    with ovs.inside(), socket.create_server(("127.0.0.1", 8080)):
-        completed = own_hoaflow.shell(COMPLETE.format(line="hoaflow bindings show 2"))
-    assert completed == (0, "", "")
-
-
-COMPLETE = """
-source <(hoaflow --show-completion bash)
-COMP_LINE={line!r} COMP_POINT=${{#COMP_LINE}} COMP_TYPE=9 COMP_KEY=9
-_hoaflow_completion hoaflow
-[ ${{#COMPREPLY[@]}} = 0 ] || printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-
-
-@pytest.mark.parametrize(
-    ("line", "completed"),
-    [
-        ("hoaflow bin", ["bindings"]),
-        ("hoaflow bindings s", ["show"]),
-        ("hoaflow bindings show ", [HOME_ADDRESS, OTHER]),
-        ("hoaflow bindings show 2001:db8:99::2", ["200"]),  # bash keeps what is before the last colon
-        ("hoaflow bindings show 2001:db8:", ["99::100", "99::200"]),
-        ("hoaflow bindings show --controller http://127.0.0.1:1 ", []),
-        ("hoaflow --controller http://127.0.0.1:1 bindings show ", []),
-        ("hoaflow bindings list --home-agent ", [HOME_AGENT]),
-        ("hoaflow bindings list --state a", ["active"]),
-        ("hoaflow routers show ", ["000000000000001a"]),
-        ("hoaflow flows ", ["000000000000001a"]),
-    ],
-)
-def test_bash_completes_what_the_controller_knows(
-    bench: Bench, hoaflow: Operator, line: str, completed: list[str]
-) -> None:
-    bench.snapshot(binding(), binding(home_address=OTHER))
-    assert hoaflow.shell(COMPLETE.format(line=line)) == (0, "".join(f"{word}\n" for word in completed), "")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_are_offered_the_same(bench: Bench, hoaflow: Operator, shell: str) -> None:
-    assert "hoaflow" in hoaflow("--show-completion", shell).out
-    asking = {
-        "_HOAFLOW_COMPLETE": f"complete_{shell}",
-        "_TYPER_COMPLETE_ARGS": "hoaflow bindings show 2001:db8:99::",
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-    }
-    assert "100" in hoaflow(environment=asking).out
-
-
-def test_explain_says_the_verdict_first_and_then_why(bench: Bench, hoaflow: Operator) -> None:
-    said = hoaflow("explain", "2001:DB8:99::0100").out
-    assert said.startswith(f"Packets for {HOME_ADDRESS} go direct: its home agent does not see them.\n")
-    for part in ("2001:db8:2::2, active", "Router 000000000000001a: active", "route", "open, for", "added by snapshot"):
-        assert part in said, said
-    assert "What would change it\n  - " in said
-    assert all(len(line) <= 80 or line.startswith(UNBROKEN) for line in said.splitlines()), said
-    assert hoaflow.json("explain", HOME_ADDRESS)["path"] == "direct"
-
-
-def test_explain_finds_why_a_mobile_node_goes_through_its_home_agent(bench: Bench, hoaflow: Operator) -> None:
-    assert "go to its home link: no binding is held" in hoaflow("explain", OTHER).out
-    bench.agent(0x1A, failed=[{"home_address": HOME_ADDRESS, "reason": "no buffer space"}])
-    said = hoaflow("explain", HOME_ADDRESS).out
-    assert said.startswith(f"Packets for {HOME_ADDRESS} go through its home agent.\n")
-    assert "no buffer space" in said
-    assert "the cause on the router removed" in said
-    assert "lies in no home prefix" in hoaflow("explain", "2001:db8:1::1", status=1).err
-
-
-def test_a_router_is_drained_and_taken_back(bench: Bench, hoaflow: Operator) -> None:
-    assert "drained" in hoaflow("drain", "0x1a").out
-    try:
-        assert not [flow for flow in bench.flows() if "goto_table" in flow], "its gates are gone when it returns"
-        assert " connected, drained " in hoaflow("routers").out
-        assert "the router is drained" in hoaflow("explain", HOME_ADDRESS).out.replace("The router", "the router")
-        assert hoaflow.json("drain", "1a")["draining"] is True
-    finally:
-        assert hoaflow.json("undrain", "1a")["draining"] is False
-    wait_for("its gates are open again", lambda: bench.state() == "active")
-    assert "no router 0000000000000007 is known" in hoaflow("drain", "7", status=1).err
-
-
-def test_a_switch_that_differs_is_shown_flow_by_flow(own_bench: Bench, own_hoaflow: Operator) -> None:
-    assert own_hoaflow("diff", "1a").out == "router 000000000000001a: in sync\n"
-    # Of a flow that is gone the switch tells at once, of one that is changed it does not.
-    own_bench.ovs.ofctl("mod-flows", "br0", "table=0,ipv6,nw_proto=135,actions=drop")
-    own_bench.ovs.ofctl(
-        "add-flow", "br0", "cookie=0x686f616600000004,table=1,priority=100,ipv6,ipv6_dst=::5,actions=drop"
-    )
-    said = own_hoaflow("diff", status=5).out
-    assert said.startswith("router 000000000000001a: out of sync\n")
-    assert "  - table=classify,priority=300,ipv6,ip_proto=135,ipv6_dst=2001:db8:99::/64" in said
-    assert "  + table=downlink,priority=100,ipv6,ipv6_dst=::5" in said
-    assert own_hoaflow.json("diff", status=5)["routers"][0]["in_sync"] is False
-
-
-def test_a_configuration_is_checked_by_the_controllers_own_code(
-    bench: Bench, hoaflow: Operator, tmp_path: Path
-) -> None:
-    path = tmp_path / "controller.conf"
-    path.write_text("[hoaflow]\nagent_lease = 5\n")
-    said = hoaflow("check-config", "--config-file", str(path)).out
-    assert [line.split()[:2] for line in said.splitlines() if not line.startswith(" ")] == [
-        ["ok", what] for what in ("settings", "REST", "OpenFlow", "controller", "access", "ready", "offload")
-    ]
-    assert "1 of" in said
-    wrong = {
-        "[hoaflow]\nagent_leese = 5\n": "has no setting 'agent_leese'",
-        "[DEFAULT]\nwsapi_hots = ::1\n": "[DEFAULT] wsapi_hots has no effect",
-        "[DEFAULT]\nctl_cert = /nowhere\n": "OpenFlow over TLS needs",
-    }
-    for text, reason in wrong.items():
-        path.write_text(text)
-        checked = hoaflow.json("check-config", "--no-connect", "--config-file", str(path), status=5)
-        assert not checked["healthy"]
-        assert any(reason in found["said"] for found in checked["findings"] if found["result"] == "wrong"), checked
-
-
-def test_check_config_says_what_keeps_it_from_the_controller(own_hoaflow: Operator) -> None:
-    checked = own_hoaflow.json("check-config", status=5)
-    assert [(found["what"], found["result"]) for found in checked["findings"]] == [("controller", "wrong")]
-    assert "Connection refused" in checked["findings"][0]["said"]
-
-
-def test_check_config_is_not_content_with_an_idle_controller(own_bench: Bench, own_hoaflow: Operator) -> None:
-    """`ready` holds where every router is drained, and where no home agent was ever announced."""
-
-    def findings(status: int) -> dict[str, tuple[str, str]]:
-        checked = own_hoaflow.json("check-config", status=status)
-        return {found["what"]: (found["result"], found["said"]) for found in checked["findings"]}
-
-    assert findings(0)["offload"][0] == "ok"
-    own_hoaflow("drain", "1a")
-    drained = findings(5)
-    assert drained["ready"][0] == "ok"
-    assert drained["offload"] == (
-        "wrong",
-        f"no router takes packets off home agent {HOME_AGENT}: 1 of 1 known routers drained; "
-        "'hoaflow routers' shows what they lack",
-    )
-    own_bench.controller.kill()
-    own_bench.controller.start()
-    assert "no home agent is announced" in findings(5)["offload"][1]
 
 
 @pytest.mark.parametrize("command", ["check-config --no-connect --config-file {config}", "support-bundle -o {bundle}"])

@@ -1,77 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binding cache: statuses, sequence numbers, lifetimes, duplicate address detection, replays."""
+"""The binding cache: statuses, sequence numbers, lifetimes, duplicate address detection."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv6Network
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hoaflow.home_agent import mobility
-from hoaflow.home_agent.authentication import SecurityAssociation
-from hoaflow.home_agent.cache import (
-    DAD_SECONDS,
-    Acknowledge,
-    Action,
-    Binding,
-    BindingCache,
-    Discard,
-    Install,
-    Policy,
-    Remove,
-    StartDad,
-    State,
-)
-from hoaflow.home_agent.messages import BindingUpdate, MnHaAuthentication, Status
+from hoaflow.home_agent.cache import Action, BindingCache, Discard, Install, Remove, StartDad, State
+from hoaflow.home_agent.messages import BindingUpdate, Status
 from hoaflow.tunnel.rate import RateLimit
-
-HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
-CARE_OF_1, CARE_OF_2 = "2001:db8:2::2", "2001:db8:3::2"
-ASSOCIATION = SecurityAssociation(256, bytes(16))
-POLICY = Policy(HOME_AGENT, IPv6Network("2001:db8:99::/64"), max_lifetime=100, max_bindings=2, keys=None)
-SECURE = replace(POLICY, keys={HOME_ADDRESS: ASSOCIATION})
-
-
-def update(care_of: str = CARE_OF_1, sequence: int = 1, home: str = HOME_ADDRESS, **changes: object) -> BindingUpdate:
-    """Return a Binding Update for a home registration."""
-    base = BindingUpdate(care_of, HOME_AGENT, home, care_of, sequence, lifetime=60)
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def going_home(sequence: int) -> BindingUpdate:
-    """Return the deregistration that is sent from the home link."""
-    return update(HOME_ADDRESS, sequence, lifetime=0)
-
-
-def signed(plain: BindingUpdate, association: SecurityAssociation = ASSOCIATION) -> BindingUpdate:
-    """Return the update with its authentication option."""
-    covered = mobility.authenticated_part(mobility.binding_update_header(plain, association.spi))
-    authenticator = association.authenticator(plain.care_of_address, plain.home_address, covered)
-    return replace(plain, authentication=MnHaAuthentication(association.spi, covered, authenticator))
-
-
-def answer(actions: list[Action]) -> tuple[Status, int, int]:
-    """Status, sequence number and lifetime of the one acknowledgement among the actions."""
-    answers = [action.acknowledge if isinstance(action, Install) else action for action in actions]
-    (found,) = (action for action in answers if isinstance(action, Acknowledge))
-    return found.status, found.sequence, found.lifetime
-
-
-def registered(policy: Policy = POLICY, first: BindingUpdate | None = None) -> BindingCache:
-    """Return a cache with one registered binding, at time 1."""
-    cache = BindingCache(policy)
-    plain = first or update()
-    cache.update(signed(plain) if policy.keys else plain, 0.0)
-    cache.tick(DAD_SECONDS)
-    return cache
-
-
-def only(cache: BindingCache) -> Binding:
-    """Return the cache's one entry."""
-    (binding,) = cache
-    return binding
+from tests.support.binding_cache import (
+    CARE_OF_1,
+    CARE_OF_2,
+    HOME_ADDRESS,
+    HOME_AGENT,
+    POLICY,
+    SECURE,
+    answer,
+    going_home,
+    only,
+    registered,
+    signed,
+    update,
+)
 
 
 def test_the_first_answer_comes_after_duplicate_address_detection() -> None:
@@ -262,68 +214,6 @@ def test_no_acknowledgement_is_sent_unless_asked_for_or_refused() -> None:
     assert answer(cache.update(update(CARE_OF_2, 2, acknowledge=False), 5.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
 
 
-# --- with authentication
-
-
-def test_an_authenticated_update_registers_and_its_answer_is_authenticated() -> None:
-    cache = BindingCache(SECURE)
-    cache.update(signed(update()), 0.0)
-    (install,) = cache.tick(1.0)
-    assert isinstance(install, Install)
-    assert install.acknowledge is not None
-    assert install.acknowledge.association is ASSOCIATION
-
-
-@pytest.mark.parametrize(
-    "dropped",
-    [update(), signed(update(home="2001:db8:99::101"))],
-    ids=["no option", "no association"],
-)
-def test_unauthenticated_updates_are_discarded(dropped: BindingUpdate) -> None:
-    (action,) = BindingCache(SECURE).update(dropped, 0.0)
-    assert isinstance(action, Discard)
-
-
-def test_a_wrong_authenticator_gets_status_146_and_changes_nothing() -> None:
-    cache = registered(SECURE, update(sequence=10))
-    forged = signed(update(CARE_OF_2, 11), SecurityAssociation(256, b"another key, 16b"))
-    assert answer(cache.update(forged, 5.0))[0] is Status.AUTHENTICATION_FAILED
-    assert only(cache).care_of_address == CARE_OF_1
-    # Nor has it used up the sequence number.
-    assert answer(cache.update(signed(update(CARE_OF_2, 11)), 5.0))[0] is Status.ACCEPTED
-
-
-def ended_by_deregistration(cache: BindingCache) -> None:
-    cache.update(signed(going_home(11)), 5.0)
-    cache.removed(HOME_ADDRESS)
-
-
-def ended_by_expiry(cache: BindingCache) -> None:
-    cache.update(signed(update(CARE_OF_2, 11)), 5.0)
-    cache.tick(1000.0)
-    cache.removed(HOME_ADDRESS)
-
-
-@pytest.mark.parametrize("end", [ended_by_deregistration, ended_by_expiry])
-def test_a_recorded_update_cannot_be_replayed_after_the_binding_is_gone(end: object) -> None:
-    recorded = signed(update(sequence=10))
-    cache = registered(SECURE, update(sequence=10))
-    end(cache)  # type: ignore[operator]
-    assert len(cache) == 0
-    assert answer(cache.update(recorded, 2000.0)) == (Status.SEQUENCE_OUT_OF_WINDOW, 11, 0)
-    assert len(cache) == 0
-    (start,) = cache.update(signed(update(sequence=12)), 2000.0)
-    assert isinstance(start, StartDad)
-
-
-def test_an_update_that_was_refused_cannot_be_replayed_either() -> None:
-    cache = BindingCache(SECURE)
-    recorded = signed(update(sequence=10))
-    cache.update(recorded, 0.0)
-    cache.duplicate_found(HOME_ADDRESS)
-    assert answer(cache.update(recorded, 60.0))[0] is Status.SEQUENCE_OUT_OF_WINDOW
-
-
 def test_a_restored_binding_lasts_as_long_as_is_left_and_keeps_its_number() -> None:
     binding = only(registered(SECURE, update(sequence=10)))
     after = BindingCache(SECURE, {HOME_ADDRESS: 10})
@@ -399,8 +289,3 @@ def test_rate_limit() -> None:
     limit = RateLimit(rate=10.0, burst=2)
     assert [limit.take(5.0), limit.take(5.0), limit.take(5.0)] == [True, True, False]
     assert [limit.take(5.11), limit.take(5.11)] == [True, False]
-
-
-def test_keys_are_not_shown() -> None:
-    keys: Mapping[str, SecurityAssociation] = {HOME_ADDRESS: SecurityAssociation(256, b"secret secret 16")}
-    assert "secret" not in repr(replace(POLICY, keys=keys))

@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a home agent says of itself, and tells its home link, when what it stands on changes under it."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, Lab, Node
 from tests.support.sabotage import METRICS, probe, readiness
 from tests.support.waiting import wait_for
 
 NO_ROUTE = "no route works for 1 of 1 care-of addresses"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as built:
-        yield built
 
 
 def serving(lab: Lab, *options: str) -> Node:

@@ -6,19 +6,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from hoaflow.router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
-from tests.support.ovs import Ovs
 from tests.support.router_lab import CHECKOUT, HA, TIMEOUT, RouterLab, sh
-
-
-@pytest.fixture
-def lab(ovs: Ovs) -> Iterator[RouterLab]:
-    with RouterLab(ovs) as running:
-        yield running
 
 
 def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:

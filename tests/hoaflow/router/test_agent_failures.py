@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hoaflow-router run` when the controller fails on demand, the agent is killed or bindings are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from hoaflow.tunnel.pairs import Pair
+from hoaflow.tunnel.seg6 import Seg6Routes
+from tests.support.fake_controller import FakeController
+from tests.support.ovs import Ovs
+from tests.support.router_agent import MNP, AgentProcess, accepted, installed
+from tests.support.router_lab import COA, COA_2, HA, HA_2, HOA, OTHER_HOA, RouterLab, until
+
+
+def test_what_is_acknowledged_is_in_the_kernel(lab: RouterLab, controller: FakeController, agent: AgentProcess) -> None:
+    """At each acknowledgement, not some time later: the controller installs the flow on it."""
+    controller.know(HA)
+    for number in range(1, 20):
+        controller.bind(HOA, f"2001:db8:2::{number:x}", HA)
+        until(controller.up_to_date, "the binding is applied")
+        assert installed(lab) == {HOA: f"2001:db8:2::{number:x}"}
+
+
+def test_a_killed_agent_starts_again_and_removes_only_what_is_gone(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    controller.bind(OTHER_HOA, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    agent.end(signal.SIGKILL)
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
+    controller.unbind(OTHER_HOA)
+    agent.start()
+    until(controller.up_to_date, "the agent is back")
+    until(
+        lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {Pair(COA, HOA)}), "what is not wanted any more is gone"
+    )
+
+
+def test_sigterm_ends_it_at_once_and_leaves_the_routes(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    assert agent.end() == 0
+    assert installed(lab) == {HOA: COA}
+    assert "event=stopped" in agent.log()
+
+
+def test_a_restarted_controller_deletes_nothing_before_the_snapshot(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    controller.bind(OTHER_HOA, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    controller.restart()
+    until(controller.up_to_date, "the agent has announced itself again")
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
+    controller.bind(HOA, COA_2, HA)
+    until(controller.up_to_date, "the first binding of the snapshot")
+    assert installed(lab) == {HOA: COA_2, OTHER_HOA: COA}
+    controller.know(HA)
+    until(controller.up_to_date, "the snapshot is complete")
+    until(
+        lambda: (installed(lab), accepted(lab)) == ({HOA: COA_2}, {Pair(COA_2, HOA)}),
+        "what is not wanted any more is gone",
+    )
+
+
+def test_it_outlives_an_unreachable_controller_and_logs_it_once(
+    lab: RouterLab, ovs: Ovs, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    until(lambda: agent.log().count("state=ok") == 1, "it says that the controller is there")
+    controller.die()
+    until(lambda: "lost, routes kept" in agent.log(), "the loss is noticed")
+    with ovs.inside():
+        anew = FakeController(port=controller.port)
+    with anew:
+        anew.bind(HOA, COA_2, HA)
+        until(anew.up_to_date, "the agent is back")
+        assert installed(lab) == {HOA: COA_2}
+        until(lambda: agent.log().count("state=ok") == 2, "it says that the controller is back")
+        assert agent.log().count("lost, routes kept") == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 409])
+def test_refusals_are_retried(lab: RouterLab, controller: FakeController, agent: AgentProcess, status: int) -> None:
+    controller.know(HA)
+    until(controller.up_to_date, "the agent is there")
+    controller.failures.extend([status] * 3)
+    controller.bind(HOA, COA, HA)
+    until(lambda: controller.up_to_date() and not controller.failures, "the binding is applied")
+    assert installed(lab) == {HOA: COA}
+
+
+def test_one_bad_binding_is_reported_and_the_others_go_on(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA, HA_2)
+    controller.bind(OTHER_HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    controller.bind("2001:db8:99::300", "nonsense", HA)
+    controller.bind(MNP, COA_2, HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the list is applied")
+    assert installed(lab) == {HOA: COA, OTHER_HOA: COA, MNP: COA_2}
+    failed = {entry["home_address"]: entry["reason"] for entry in controller.last()["failed"]}
+    assert failed.keys() == {"2001:db8:88::100", "2001:db8:99::300"}
+    assert "hoaflow-router setup for it" in failed["2001:db8:88::100"]
+    assert "nonsense" in failed["2001:db8:99::300"]
+
+
+def test_a_prefix_that_nft_refuses_fails_alone_until_it_fits(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    """Interval sets of nftables take no prefix inside one that is there already."""
+    wide, narrow = "2001:db8:99::/48", "2001:db8:99:10::/60"
+    controller.know(HA)
+    controller.bind(wide, COA, HA)
+    until(controller.up_to_date, "the wide prefix is applied")
+    controller.bind(narrow, COA, HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the list is applied")
+    assert [entry["home_address"] for entry in controller.last()["failed"]] == [narrow]
+    assert installed(lab) == {wide: COA, HOA: COA}
+    controller.unbind(wide)
+    until(lambda: controller.up_to_date() and not controller.last()["failed"], "the other one fits now")
+    until(lambda: installed(lab) == {narrow: COA, HOA: COA}, "what is not wanted any more is gone")
+
+
+def test_endpoints_removed_and_added_while_it_runs_are_noticed(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA, HA_2)
+    controller.bind(HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    until(lambda: controller.last().get("failed"), "there is no endpoint for the second home agent yet")
+    lab.router("teardown", "--bridge", lab.bridge)
+    until(lambda: controller.last()["endpoints"] == [], "the agent says that no endpoint is left")
+    assert len(controller.last()["failed"]) == 2
+    lab.setup()
+    lab.setup(home_agent=HA_2)
+    controller.restart()  # it announces itself again, and looks at the database then
+    controller.bind(HOA, COA, HA)
+    controller.bind("2001:db8:88::100", COA, HA_2)
+    until(lambda: len(controller.last()["endpoints"]) == 2 and controller.up_to_date(), "both are announced")
+    assert controller.last()["failed"] == []
+    assert installed(lab) == {HOA: COA}
+    with Seg6Routes(lab.endpoint(HA_2).namespace) as routes:
+        assert routes.installed() == {"2001:db8:88::100": COA}
+
+
+def test_a_namespace_made_anew_gets_its_bindings_back(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    lab.router("teardown", "--bridge", lab.bridge)
+    lab.setup()
+    until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {Pair(COA, HOA)}, "it is applied again")
+
+
+def test_run_without_the_bridge_ends_with_the_reason(lab: RouterLab) -> None:
+    lab.setup()
+    with pytest.raises(RuntimeError, match="nosuch") as failure:
+        lab.router("run", "--bridge", "nosuch", "--controller", "http://127.0.0.1:1")
+    assert "Traceback" not in str(failure.value)
+    assert os.path.exists(f"/run/netns/{lab.endpoint().namespace}")

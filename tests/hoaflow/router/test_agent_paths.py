@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent's router does with packets that its paths or its firewall do not take."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.support.fake_controller import FakeController
+from tests.support.router_agent import MNP4, AgentProcess, narrow
+from tests.support.router_lab import (
+    CN4,
+    COA,
+    COA_2,
+    HA,
+    HOA,
+    HOA4,
+    MNP4_HOST,
+    OTHER_HOA,
+    ROUTER,
+    ROUTER4,
+    RouterLab,
+    sh,
+    until,
+)
+
+
+def test_a_narrow_link_behind_the_router_is_told_to_the_correspondents(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    controller.know(HA)
+    for home_address in (HOA, MNP4):
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    narrow(lab, 1400)
+    told = lab.ping("cn", HOA, "-M", "do", "-s", "1400")
+    assert f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1360" in told
+    assert " 0% packet loss" in lab.ping("cn", HOA, "-M", "do", "-s", str(1360 - 48))
+    told = lab.ping("cn", MNP4_HOST, "-M", "do", "-s", "1400")
+    assert f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1360)" in told
+    assert " 0% packet loss" in lab.ping("cn", MNP4_HOST, "-M", "do", "-s", str(1360 - 28))
+    assert controller.last()["failed"] == []
+    sink = lab.sink("mn", HOA, 5001)
+    sent = (
+        f"import socket; c = socket.create_connection(('{HOA}', 5001), 10); c.sendall(bytes(100_000));"
+        "c.shutdown(socket.SHUT_WR); print(c.recv(99).decode())"
+    )
+    # What was learned is forgotten, so that TCP has to learn it, too.
+    lab.ip("cn", "-6", "route", "flush", "cache")
+    with sink:
+        assert lab.run("cn", sys.executable, "-c", sent).strip() == "100000"
+
+
+def test_an_unreachable_care_of_address_is_told_to_the_correspondents(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    lab.ip("rt", "-6", "route", "add", "unreachable", f"{COA}/128")
+    assert f"From {ROUTER} icmp_seq=1 Destination unreachable: Address unreachable" in lab.ping("cn", HOA)
+
+
+def test_what_only_fragments_could_carry_is_left_to_the_home_agent(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    controller.know(HA)
+    for home_address in (HOA, OTHER_HOA, HOA4):
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    narrow(lab, 1300)
+    assert "mtu=1280" in lab.ping("cn", HOA, "-M", "do", "-s", "1400")
+    lab.ping("cn", HOA4, "-M", "dont", "-s", "1400")
+    until(lambda: {each["home_address"] for each in controller.last()["failed"]} == {HOA, HOA4}, "both are given back")
+    assert all("1260 octets" in each["reason"] for each in controller.last()["failed"])
+    controller.bind(HOA, COA_2, HA)
+    until(
+        lambda: {each["home_address"] for each in controller.last()["failed"]} == {HOA4},
+        "another care-of address may have a wider path",
+    )
+
+
+INVALID_DROPPED = """
+table inet fw {
+    chain input { type filter hook input priority 0; policy drop;
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        ct state established,related accept
+    }
+    chain forward { type filter hook forward priority 0; policy %s;
+        ct state established,related accept
+        ct state invalid drop
+        ip6 nexthdr { 41, 4 } accept
+        iifname "lan" ct state new accept
+    }
+}
+"""
+
+
+def test_answers_of_offloaded_connections_are_not_invalid_to_the_routers_firewall(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    lab.steer()
+    controller.know(HA)
+    for home_address in (HOA, HOA4):
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
+    # As Debian's nftables.conf does: what others have goes first.
+    rules = "flush ruleset\n" + INVALID_DROPPED % "accept"
+    sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=rules)
+    until(lambda: lab.run("rt", "nft", "list", "tables").count("hoaflow") == 2, "the agent puts back what is its own")
+    assert controller.last()["failed"] == []
+    with lab.sink("mn", HOA, 5001), lab.sink("mn", HOA4, 5001):
+        for home_address in (HOA, HOA4):
+            assert " 0% packet loss" in lab.ping("cn", home_address)
+            sent = f"import socket; socket.create_connection(('{home_address}', 5001), 5)"
+            lab.run("cn", sys.executable, "-c", sent)
+    # The router's own connections are tracked as ever: its answers are let in by their state alone.
+    lab.ip("rt", "route", "replace", "10.99.0.0/16", "via", CN4)
+    assert " 0% packet loss" in lab.ping("rt", HOA4)
+
+
+def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    controller.know(HA)
+    controller.bind(HOA, COA, HA)
+    until(controller.up_to_date, "the binding is applied")
+    assert controller.last()["failed"] == []
+    sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=INVALID_DROPPED % "drop")
+    failed = until(lambda: controller.last()["failed"], "the agent notices the new rules")
+    assert [each["home_address"] for each in failed] == [HOA]
+    assert "chain forward of table inet fw: policy drop" in failed[0]["reason"]
+    assert "warning: the router's packet filter drops what leaves the tunnel" in lab.setup()
+    doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
+    assert "drops what leaves the tunnel: chain forward of table inet fw: policy drop" in doctor
+    lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "iifname", '"hfk-*"', "accept")
+    until(lambda: controller.last()["failed"] == [], "the agent notices the rule that lets them through")
+    assert "warning" not in lab.setup()
+    doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
+    assert "drops nothing that goes direct" in doctor
+    lab.run("rt", "nft", "insert", "rule", "inet", "fw", "forward", "ip6", "nexthdr", "41", "drop")
+    failed = until(lambda: controller.last()["failed"], "the agent notices that no tunnel packet gets to a mobile node")
+    said = "tunnel packets to care-of addresses (IPv6 next header 41): chain forward of table inet fw: rule ip6 nexthdr"
+    assert said in failed[0]["reason"]
+    assert "next header 41" in lab.setup()

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the bridge's process start and ask."""
+
+import socket
+
+from tests.support.bridge import HOME_PREFIX, Controller, Terminal, entry
+
+HOA, OTHER = "2001:db8:99::100", "2001:db8:99::200"
+LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
+
+
+class HomeAgent:
+    """A binding cache that can be changed, shown by a terminal."""
+
+    def __init__(self, listener: socket.socket | None = None) -> None:
+        self.bindings: dict[str, str] = {HOA: LINK_1}
+        self.sequence = 100
+        self.left = 60
+        self.terminal = Terminal(self.text, listener=listener)
+
+    def text(self) -> str:
+        return "".join(
+            entry(home, care_of, left=self.left, sequence=self.sequence) for home, care_of in self.bindings.items()
+        )
+
+    def move(self, home: str, care_of: str) -> None:
+        self.sequence += 1
+        self.bindings[home] = care_of
+
+
+def arguments(controller: Controller, terminal_port: int, *more: str) -> list[str]:
+    return [
+        *("--controller", controller.url, "--home-prefix", HOME_PREFIX, "--console", f"127.0.0.1:{terminal_port}"),
+        *("--no-netlink", "--poll", "0.1", "--lease", "2", "--renew", "0.5", *more),
+    ]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's process, and what it has installed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+from hoaflow.tunnel.pairs import Pair, PairFilter
+from hoaflow.tunnel.seg6 import Seg6Routes
+from tests.support.router_lab import CHECKOUT, RouterLab
+
+MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
+
+
+class AgentProcess:
+    """`hoaflow-router run`; its log goes to a file."""
+
+    def __init__(self, lab: RouterLab, port: int, log: Path) -> None:
+        self.log_file = log
+        self.command = lab.router_command("run", "--bridge", lab.bridge, "--controller", f"http://127.0.0.1:{port}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdout=log, cwd=CHECKOUT)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+def installed(lab: RouterLab) -> dict[str, str]:
+    with Seg6Routes(lab.endpoint().namespace) as routes:
+        return routes.installed()
+
+
+def accepted(lab: RouterLab) -> set[Pair]:
+    return PairFilter(lab.endpoint().namespace).installed()
+
+
+def narrow(lab: RouterLab, mtu: int) -> None:
+    """Narrow the link between the router and the mobile node."""
+    lab.ip("rt", "link", "set", "acc", "mtu", str(mtu))
