@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small home agent (RFC 6275), the embedded default where no other one runs."""
+"""Run a small home agent (RFC 6275) where there is no other one."""

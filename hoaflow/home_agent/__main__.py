@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-ha`, also `python -m hoaflow.home_agent`."""
-
-from __future__ import annotations
+"""Run `hoaflow-ha`, also as `python -m hoaflow.home_agent`."""
 
 import os
 import signal
@@ -18,7 +16,7 @@ LOG = logs.Log("home-agent")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the home agent until SIGTERM or SIGINT. Returns 0, or 1 when it could not start, 2 for wrong settings."""
+    """Run the home agent until SIGTERM or SIGINT; return 0, 1 if it cannot start, or 2 if a setting is wrong."""
     arguments = parser().parse_args(argv)
     logs.set_up(arguments, public=[arguments.home_agent])
     try:
@@ -31,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"hoaflow-ha: --journal: {error}", file=sys.stderr)
         return 2
     if os.geteuid() != 0:
-        print("hoaflow-ha: root is needed (routes, packet sockets, nftables)", file=sys.stderr)
+        print("hoaflow-ha: this needs root, for routes, packet sockets and nftables", file=sys.stderr)
         return 1
     if settings.policy.keys is None:
         LOG.warning("insecure", text="Binding Updates are not authenticated: anybody can divert a home address")

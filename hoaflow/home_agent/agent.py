@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home agent's shell: one loop over its sockets, which hands what comes to the cache and does what it says."""
-
-from __future__ import annotations
+"""Run the home agent: one loop over its sockets that feeds the binding cache and carries out what it decides."""
 
 import errno
 import selectors
@@ -46,11 +44,11 @@ from hoaflow.tunnel.declaration import set_up
 from hoaflow.tunnel.error_relay import ErrorRelay
 
 LOCK = b"\0hoaflow-ha"
-"""An abstract Unix domain socket: the kernel keeps their names by network namespace, and frees them with the owner."""
+"""Name of an abstract Unix domain socket. Such names belong to a network namespace and vanish with their owner."""
 RESTORE_SECONDS = 0.02
-"""How long messages wait, after a restart, for bindings that go back into the kernel."""
+"""Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
 STUCK_SECONDS = 30.0
-"""A loop that has not turned for so long is stuck. It turns every few seconds; to mend 20,000 tunnels takes longer."""
+"""Seconds after which a loop that has not turned is stuck. Usually it turns every few seconds."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -60,7 +58,7 @@ LOG = Log("home-agent")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says; already checked by itself (`hoaflow.home_agent.settings`)."""
+    """The command line's settings, already checked by `hoaflow.home_agent.settings`."""
 
     policy: Policy
     home_link: str
@@ -70,7 +68,10 @@ class Settings:
 
 
 class HomeAgent:
-    """A home agent in the current network namespace. `setup`, then `run`; `close` undoes `setup`, also half-done."""
+    """A home agent in the current network namespace.
+
+    Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -84,10 +85,10 @@ class HomeAgent:
         self._replies = Replies(settings.policy.home_agent, self._tally)
         self._stopped = False
         self._turned: float | None = None
-        """When the loop turned last (monotonic seconds); read by a probe's thread."""
+        """When the loop last turned (monotonic seconds). A probe's thread reads it."""
 
     def setup(self) -> None:
-        """Readies kernel and sockets, and takes saved bindings in. Raises one of KERNEL_ERRORS."""
+        """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
         address, interface = self._settings.policy.home_agent, self._settings.home_link
         self._lock()
         self._tunnels = Tunnels(address)
@@ -101,7 +102,7 @@ class HomeAgent:
         for declared in wanted:
             self._undo.callback(declared.remove)
         set_up(wanted, lambda done: LOG.info("set-up", done=done))
-        # Never read, see Guard; but with it /proc/net/raw6 says that Mobility Headers are taken here.
+        # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, mobility.MOBILITY_HEADER)
         self._undo.callback(listener.close)
         receiver = PacketReceiver(addressed_to(address, (mobility.DESTINATION_OPTIONS, mobility.MOBILITY_HEADER)))
@@ -120,11 +121,11 @@ class HomeAgent:
             lacking = partial(self._lacking, console.address)
         if self._settings.metrics is not None and load is not None:
             self._serve_metrics(self._settings.metrics, load, lacking)
-        # The kernel is told in the loop, so that no message waits for that.
+        # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
 
     def run(self) -> None:
-        """Serves until `stop` is called (from a signal handler)."""
+        """Serve until `stop` is called."""
         wake, self._wake = socket.socketpair()
         with wake, self._wake:
             self._selector.register(wake, selectors.EVENT_READ, lambda _: None)
@@ -143,12 +144,12 @@ class HomeAgent:
             self._selector.unregister(wake)
 
     def stop(self) -> None:
-        """Ends `run`; may be called from a signal handler."""
+        """End `run`. Signal handlers may call this."""
         self._stopped = True
         self._wake.send(b"\0")
 
     def close(self) -> None:
-        """Takes everything of ours out of the kernel. Mobile nodes have to register again (or: the state file)."""
+        """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
         if hasattr(self, "_upkeep"):
             counts = dict(sorted(self._tally.dropped.items()))
             LOG.info("counters", **self._carried(), binding_updates=self._tally.binding_updates, **counts)
@@ -159,11 +160,11 @@ class HomeAgent:
     def _carried(self) -> dict[str, object]:
         try:
             accepted, dropped = self._tunnels.counters()
-        except KERNEL_ERRORS:  # never set up, or taken away by somebody a moment ago
+        except KERNEL_ERRORS:  # never set up, or somebody has just removed it
             return {}
         return {"reverse_accepted": accepted, "reverse_dropped": dropped}
 
-    # --- what comes in
+    # --- input
 
     def _receive(self, receiver: PacketReceiver) -> None:
         for data in receiver.packets():
@@ -173,7 +174,7 @@ class HomeAgent:
                 self._tally.drop("malformed", "%s", error)
 
     def _take(self, packet: mobility.MobilityPacket) -> None:
-        """Raises MalformedPacketError."""
+        """Handle one packet. Raises MalformedPacketError."""
         if packet.next_header != mobility.MOBILITY_HEADER:
             if packet.home_address is not None:
                 self._take_home_address_option(packet, packet.home_address)
@@ -186,13 +187,13 @@ class HomeAgent:
             self._persistence.record(self._cache, update.home_address)
             self._execute(actions)
         elif kind in ANSWERED_TYPES or kind > LAST_KNOWN_TYPE:
-            # No route optimisation here: the return routability procedure's messages are as good as unknown.
+            # There is no route optimisation here, so messages of the return routability procedure count as unknown.
             self._replies.report_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
         else:
             self._tally.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
     def _take_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
-        """A packet other than a Binding Update that claims a home address (RFC 6275, section 9.3.1)."""
+        """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1)."""
         binding = self._cache.get(home_address)
         if binding is None or binding.care_of_address != packet.source:
             self._replies.report_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
@@ -206,7 +207,7 @@ class HomeAgent:
                 LOG.warning("duplicate-address", address=address)
             self._execute(actions)
 
-    # --- what is to be done
+    # --- actions
 
     def _execute(self, actions: list[Action]) -> None:
         for action in actions:
@@ -227,7 +228,7 @@ class HomeAgent:
             try:
                 self._home_link.ask(address)
             except OSError as error:
-                # The link is down: then nobody on it can have the address either.
+                # The link is down, so nobody on it can have the address either.
                 LOG.warning("dad-not-sent", address=address, reason=error)
 
     def _install(self, binding: Binding, previous: Binding | None, acknowledge: Acknowledge | None) -> None:
@@ -271,8 +272,9 @@ class HomeAgent:
         self._persistence.record(self._cache, binding.home_address)
 
     def _in_kernel(self, change: Callable[[], None]) -> str | None:
-        """Makes one change of what is wanted. Where the kernel refuses it, something that it needs is gone: all that is
-        wanted is mended, this change with it. Returns why that failed, too.
+        """Apply one change to the kernel; return None, or why it failed.
+
+        If the kernel refuses it, something that it depends on is gone: mend the whole declaration, which includes it.
         """
         try:
             with self._upkeep.own_change():
@@ -284,19 +286,19 @@ class HomeAgent:
         return None
 
     def _answer(self) -> None:
-        """Sends the acknowledgements that are due, many after one wait for the disk.
+        """Send the acknowledgements that are due, after one wait for the disk.
 
-        Not before: once a sequence number is acknowledged, no restart may let it be replayed.
+        No earlier: once a sequence number has been acknowledged, no restart may allow a replay.
         """
         self._persistence.commit(self._cache)
         answers, self._answers = self._answers, []
         for answer in answers:
             self._replies.acknowledge(answer)
 
-    # --- around it
+    # --- setup, probes, restored bindings
 
     def _lock(self) -> None:
-        """Another one here would take what this one has in the kernel for leftovers, and remove it. Raises OSError."""
+        """Refuse to run beside another one, which would remove our kernel state as leftovers. Raises OSError."""
         lock = socket.socket(socket.AF_UNIX)
         self._undo.callback(lock.close)
         try:
@@ -304,10 +306,10 @@ class HomeAgent:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise OSError("a hoaflow-ha runs in this network namespace already; end that one first") from error
+            raise OSError("a hoaflow-ha runs in this network namespace already; stop that one first") from error
 
     def _serve_metrics(self, address: tuple[str, int], load: Load, lacking: Callable[[], str | None]) -> None:
-        """Raises OSError."""
+        """Serve metrics and probes. Raises OSError if it can't listen."""
         registry = registry_of_process()
         registry.register(
             HomeAgentCollector(
@@ -328,18 +330,18 @@ class HomeAgent:
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
 
     def _lacking(self, console: tuple[str, int]) -> str | None:
-        """What keeps the home agent from being ready; for probes, in a thread of theirs."""
+        """Return what keeps the home agent from being ready. Called from probes' threads."""
         return self._upkeep.broken or silence(console)
 
     def _stuck(self) -> str | None:
-        """Return what only a restart mends, for probes: a loop that does not turn."""
+        """Report a loop that does not turn, which only a restart mends. Called from probes' threads."""
         if self._turned is None:
             return "not serving yet"
         seconds = time.monotonic() - self._turned
-        return f"nothing has been done for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
+        return f"the main loop has not turned for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
 
     def _relay_errors(self, address: str) -> None:
-        """Tells correspondent nodes of errors for their packets' tunnels (RFC 2473, section 8). Raises OSError."""
+        """Relay ICMPv6 errors about tunnel packets to correspondent nodes (RFC 2473, section 8). Raises OSError."""
         relay = ErrorRelay(address, self._tunnels.carries)
         self._undo.callback(relay.close)
 
@@ -350,16 +352,16 @@ class HomeAgent:
         self._selector.register(relay, selectors.EVENT_READ, take)
 
     def _install_restored(self) -> None:
-        """Brings some of what the journal held into the kernel."""
+        """Put some of the restored bindings into the kernel."""
         until = time.monotonic() + RESTORE_SECONDS
         while self._to_install and time.monotonic() < until:
             install = self._to_install.popleft()
-            if self._cache.get(install.binding.home_address) is install.binding:  # else it has moved on already
+            if self._cache.get(install.binding.home_address) is install.binding:  # else it has changed since
                 self._execute([install])
 
     def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
         now, home_agent = time.monotonic(), self._settings.policy.home_agent
-        entries = list(self._cache)  # as of now, however slowly the client reads
+        entries = list(self._cache)  # a copy: clients may read slowly
         return (
             render(b, home_agent, self._settings.home_link, self._tunnels.device(b.home_address), now, verbose, fancy)
             for b in entries

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MN-HA mobility message authentication option (RFC 4285): keys, and who vouches for a message."""
-
-from __future__ import annotations
+"""Authenticate messages by the MN-HA mobility message authentication option (RFC 4285)."""
 
 import hashlib
 import hmac
@@ -23,31 +21,31 @@ AUTHENTICATOR_LENGTH = 12
 
 
 class KeyFileError(HoaflowError, ValueError):
-    """The key file cannot be used; the text says what is wrong and what was expected."""
+    """The key file is unusable. The text says what is wrong and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityAssociation:
-    """A mobile node's shared key with its home agent."""
+    """A key that a mobile node shares with its home agent."""
 
     spi: int
     key: bytes = field(repr=False)
 
     def authenticator(self, care_of_address: str, home_address: str, covered: bytes) -> bytes:
-        """First 96 bits of HMAC-SHA1 over care-of address | home address | MH data (RFC 4285, section 5.1)."""
+        """Compute the authenticator: HMAC-SHA1-96 of care-of address, home address and MH data (RFC 4285, 5.1)."""
         data = IPv6Address(care_of_address).packed + IPv6Address(home_address).packed + covered
         return hmac.digest(self.key, data, hashlib.sha1)[:AUTHENTICATOR_LENGTH]
 
     def vouches_for(self, option: MnHaAuthentication, care_of_address: str, home_address: str) -> bool:
-        """Whether a received option is this association's and its authenticator is right (constant time)."""
+        """Tell whether an option belongs to this association and its authenticator is right (constant time)."""
         expected = self.authenticator(care_of_address, home_address, option.covered)
         return option.spi == self.spi and hmac.compare_digest(option.authenticator, expected)
 
 
 def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
-    """Reads a key file: TOML, one table per home address, with `spi` and `key` (hexadecimal, 16 bytes or more).
+    """Read a key file: TOML, one table per home address, with `spi` and `key` (hexadecimal, 16 bytes or more).
 
-    Returns associations by home address (RFC 5952). Raises KeyFileError, also for a file that others may read.
+    Returns associations by home address (RFC 5952). Raises KeyFileError, also if others can read the file.
     """
     try:
         with path.open("rb") as file:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binding cache of a home agent (RFC 6275, sections 9.5 and 10.3): pure, time is an argument, actions come out.
+"""Keep the binding cache of a home agent (RFC 6275, sections 9.5 and 10.3).
 
-Replay (RFC 4285 with sequence numbers). RFC 6275 lets any sequence number start a binding anew; a recorded Binding
-Update could then be replayed after a deregistration or an expiry. So with authentication the last sequence number
-that came authenticated is kept per home address beyond the binding's end, also when that update was refused
-afterwards: an older one gets status 135 with the number kept, and the mobile node goes on from there. Without
-authentication (`--insecure`) any number starts a new binding, as RFC 6275 has it.
+Pure: time is an argument, and every method returns the actions to carry out.
+
+Replay: RFC 6275 lets any sequence number start a new binding, so a recorded Binding Update could be replayed after a
+deregistration or an expiry. With authentication, the last authenticated sequence number of each home address is
+therefore kept beyond the end of its binding, even if that update was then refused. An older number gets status 135 with
+the one kept, and the mobile node continues from there. Without authentication (`--insecure`), any number starts a new
+binding, as in RFC 6275.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from hoaflow.sequence import is_newer
 DAD_SECONDS = 1.0
 """RetransTimer (RFC 4861, section 10) times DupAddrDetectTransmits (RFC 4862, section 5.1)."""
 RETRY_SECONDS = 1.0
-"""How long a removal that the kernel refused waits for its next try."""
+"""Seconds between attempts at a removal that the kernel refuses."""
 
 
 class State(StrEnum):
-    """States of an entry, in the words of UMIP's terminal."""
+    """State of an entry, as UMIP's terminal names it."""
 
     DAD = "dad"
     REGISTERED = "registered"
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the home agent grants. `max_lifetime` in seconds; `keys` by home address, None: no authentication."""
+    """What the home agent grants. `max_lifetime` is in seconds; `keys` is by home address, None: no authentication."""
 
     home_agent: str
     home_prefix: IPv6Network
@@ -46,8 +46,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An entry. `lifetime` is what was granted, in seconds; `due` is when the state ends: DAD done, expired, or the
-    next try of a removal. `update` is the Binding Update that made it what it is.
+    """An entry of the cache.
+
+    `update` is the latest accepted Binding Update, `lifetime` what was granted, in seconds. `due` is when the state
+    ends: duplicate address detection is over, the lifetime expires, or a removal is tried again.
     """
 
     update: BindingUpdate
@@ -57,15 +59,17 @@ class Binding:
 
     @property
     def home_address(self) -> str:
+        """The key of the entry."""
         return self.update.home_address
 
     @property
     def care_of_address(self) -> str:
+        """Where the mobile node is."""
         return self.update.care_of_address
 
     @property
     def defended(self) -> tuple[str, ...]:
-        """Addresses that the home agent defends on the home link: with flag L also the link-local one."""
+        """Addresses that the home agent defends on the home link; with flag L, the link-local one, too."""
         if not self.update.link_local:
             return (self.home_address,)
         interface_identifier = int(IPv6Address(self.home_address)) & (2**64 - 1)
@@ -74,21 +78,21 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Drop the update without a word; `reason` is for log and counters."""
+    """Drop the update silently. `reason` is for logs and counters."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class StartDad:
-    """Ask on the home link whether someone has one of the binding's defended addresses."""
+    """Ask on the home link whether another node has one of the binding's defended addresses."""
 
     binding: Binding
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Answer an update. `lifetime` in seconds; `association` authenticates the answer."""
+    """Answer an update. `lifetime` is in seconds; `association` authenticates the answer."""
 
     update: BindingUpdate
     status: Status
@@ -99,9 +103,9 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Bring the kernel to tunnel for this binding; `previous` is the registered entry that it takes the place of.
+    """Make the kernel tunnel for this binding, which replaces the registered entry `previous`.
 
-    When done, send `acknowledge`, if there is one; when it fails, `BindingCache.install_failed` says what to do.
+    Then send `acknowledge`, if there is one. If the kernel refuses, call `BindingCache.install_failed`.
     """
 
     binding: Binding
@@ -111,7 +115,7 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take the binding out of the kernel; report with `BindingCache.removed` when done."""
+    """Remove the binding from the kernel, then call `BindingCache.removed`."""
 
     binding: Binding
     reason: str
@@ -121,10 +125,10 @@ Action = Discard | StartDad | Install | Remove | Acknowledge
 
 
 class BindingCache:
-    """The cache, keyed by home address. Every method returns what is to be done, in order."""
+    """The cache, keyed by home address. Methods return actions in the order in which to carry them out."""
 
     def __init__(self, policy: Policy, sequences: Mapping[str, int] | None = None) -> None:
-        """`sequences`: the last authenticated sequence numbers by home address, from before a restart."""
+        """Start empty. `sequences`: last authenticated sequence numbers by home address, from before a restart."""
         self._policy = policy
         self._bindings: dict[str, Binding] = {}
         self._authenticated = dict(sequences or {})
@@ -136,15 +140,16 @@ class BindingCache:
         return iter(self._bindings.values())
 
     def get(self, home_address: str) -> Binding | None:
+        """Return a home address's entry."""
         return self._bindings.get(home_address)
 
     @property
     def sequences(self) -> Mapping[str, int]:
-        """Last authenticated sequence number by home address: what must outlive a restart to refuse replays."""
+        """Last authenticated sequence numbers by home address. They must survive restarts, to refuse replays."""
         return self._authenticated
 
     def update(self, update: BindingUpdate, now: float) -> list[Action]:
-        """Takes a Binding Update (RFC 6275, sections 9.5.1, 10.3.1 and 10.3.2; RFC 4285, section 5.1)."""
+        """Handle a Binding Update (RFC 6275, sections 9.5.1, 10.3.1 and 10.3.2; RFC 4285, section 5.1)."""
         if (reason := self._unfit(update)) is not None:
             return [Discard(reason)]
         association = None
@@ -165,7 +170,7 @@ class BindingCache:
         return self._deregister(update, now) if update.deregistration else self._register(update, now)
 
     def duplicate_found(self, address: str) -> list[Action]:
-        """Another node on the home link has this address: the registration that waits for it is refused (134)."""
+        """Refuse (134) the registration that waits for this address, which another node on the home link has."""
         for binding in list(self._bindings.values()):
             if binding.state is State.DAD and address in binding.defended:
                 del self._bindings[binding.home_address]
@@ -173,9 +178,9 @@ class BindingCache:
         return []
 
     def restore(self, update: BindingUpdate, lifetime: int, left: float, now: float) -> list[Action]:
-        """Takes a binding in again after a restart, `left` seconds before it expires; nobody is acknowledged.
+        """Restore a binding after a restart, `left` seconds before it expires, without an acknowledgement.
 
-        One that the policy no longer covers is left out.
+        Returns nothing if the policy no longer covers it.
         """
         keys = self._policy.keys
         if self._refusal(update) is not None or (keys is not None and update.home_address not in keys):
@@ -185,7 +190,7 @@ class BindingCache:
         return [Install(binding, None, None)]
 
     def install_failed(self, home_address: str, now: float) -> list[Action]:
-        """The kernel did not take the binding: it is withdrawn, and refused (128)."""
+        """Withdraw and refuse (128) a binding that the kernel did not accept."""
         binding = self._bindings[home_address]
         return [
             self._dying(binding, "failed", now),
@@ -193,13 +198,13 @@ class BindingCache:
         ]
 
     def removed(self, home_address: str) -> None:
-        """The kernel has forgotten the binding; so does the cache."""
+        """Forget a binding that has been removed from the kernel."""
         binding = self._bindings.get(home_address)
         if binding is not None and binding.state is State.DYING:
             del self._bindings[home_address]
 
     def tick(self, now: float) -> list[Action]:
-        """What time has brought: duplicate address detection done, lifetimes over, removals to try again."""
+        """Handle what is due: ends of duplicate address detection, expired lifetimes, removals to try again."""
         actions: list[Action] = []
         for binding in [b for b in self._bindings.values() if b.due <= now]:
             if binding.state is State.DAD:
@@ -210,13 +215,13 @@ class BindingCache:
         return actions
 
     def next_due(self) -> float | None:
-        """When `tick` has something to do next."""
+        """Return when `tick` has something to do next, None if never."""
         return min((binding.due for binding in self._bindings.values()), default=None)
 
     def _unfit(self, update: BindingUpdate) -> str | None:
-        """Why an update is silently discarded (RFC 6275, section 9.5.1)."""
+        """Return why an update is to be discarded silently (RFC 6275, section 9.5.1)."""
         if not update.home_registration:
-            # As a correspondent node: no keygen token was ever given out here, so no authenticator can be right.
+            # Meant for a correspondent node. No keygen token was ever given out here, so no authenticator can be right.
             return "no home registration: no route optimisation here"
         for name, address in (("home address", update.home_address), ("source", update.source)):
             if not _routable_unicast(IPv6Address(address)):
@@ -238,9 +243,9 @@ class BindingCache:
             bound = binding is not None and binding.state is not State.DYING
             return None if bound else Status.NOT_HOME_AGENT
         if update.home_address == self._policy.home_agent or home_address == prefix.network_address:
-            return Status.ADMINISTRATIVELY_PROHIBITED  # ours, and the subnet-router anycast address
+            return Status.ADMINISTRATIVELY_PROHIBITED  # our own address, and the subnet-router anycast address
         if not _routable_unicast(care_of) or care_of in prefix:
-            # A care-of address on the home link is another node's home address: a tunnel into itself.
+            # On the home link it would be another node's home address, and the tunnel would lead into itself.
             return Status.ADMINISTRATIVELY_PROHIBITED
         if binding is None and len(self._bindings) >= self._policy.max_bindings:
             return Status.INSUFFICIENT_RESOURCES
@@ -253,10 +258,10 @@ class BindingCache:
             binding = Binding(update, State.DAD, lifetime, now + DAD_SECONDS)
             self._bindings[update.home_address] = binding
             return [StartDad(binding)]
-        if previous.state is State.DAD:  # it moved on, or asks again, while the question is out
+        if previous.state is State.DAD:  # it moves or repeats its request during duplicate address detection
             self._bindings[update.home_address] = Binding(update, State.DAD, lifetime, previous.due)
             return []
-        if previous.state is State.DYING:  # still in the kernel, so the address has been defended all the while
+        if previous.state is State.DYING:  # still in the kernel, so the address has been defended all along
             previous = None
         return [self._activate(Binding(update, State.REGISTERED, lifetime, now), previous, now)]
 
@@ -287,7 +292,7 @@ class BindingCache:
 
 
 def _routable_unicast(address: IPv6Address) -> bool:
-    """Documentation prefixes count: laboratories use them."""
+    """Tell whether packets can be routed there. Documentation prefixes count, as laboratories use them."""
     return not (
         address.is_multicast
         or address.is_link_local

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual terminal: UMIP's commands and answers (its captures are the tests' reference), for any number of clients.
+"""Serve the virtual terminal, with UMIP's commands and answers, to several clients at a time.
 
-A client that does not read, or says nothing, costs a buffer of bounded size and nothing else.
+A client that does not read or says nothing costs a buffer of bounded size and nothing else. Tests compare the answers
+with captures of UMIP's.
 """
-
-from __future__ import annotations
 
 import contextlib
 import math
@@ -20,19 +19,19 @@ from hoaflow.logs import Log
 PROMPT = "mip6d> "
 MAX_CLIENTS = 16
 MAX_LINE = 1024
-"""Bytes; a longer line is no command of ours, the client is closed."""
+"""Bytes. A client that sends a longer line is disconnected, as no command is that long."""
 PATIENCE = 3.0
-"""Seconds that the terminal may take to greet before a probe takes it for dead."""
+"""Seconds that a probe waits for the terminal's greeting."""
 ENTRIES_AT_ONCE = 256
-"""Entries rendered between two looks at everything else."""
+"""Entries rendered before the loop turns to other sockets."""
 
 LOG = Log("home-agent")
 
 
 def silence(address: tuple[str, int]) -> str | None:
-    """What is wrong with the terminal at an address, as a client of its sees it; None when it greets.
+    """Connect to the terminal as a client and return what is wrong with it; None if it greets.
 
-    For probes, in a thread of theirs: only a loop that turns gives an answer.
+    For probes' threads: the terminal greets only while the main loop turns.
     """
     try:
         with socket.create_connection(address, timeout=PATIENCE) as client:
@@ -43,7 +42,7 @@ def silence(address: tuple[str, int]) -> str | None:
 
 
 def unshortened(address: str) -> str:
-    """Eight groups, neither padded nor shortened, as UMIP prints addresses.
+    """Write an address as UMIP prints it: eight groups, neither padded nor shortened.
 
     >>> unshortened("2001:db8:99::1")
     '2001:db8:99:0:0:0:0:1'
@@ -53,7 +52,7 @@ def unshortened(address: str) -> str:
 
 
 def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float, verbose: bool, fancy: bool) -> str:
-    """One entry of the binding cache in UMIP's form."""
+    """Render one entry of the binding cache as UMIP does."""
     update, nonce = binding.update, " nonce 0" if verbose else ""
     underline, bold, plain = ("\x1b[1;4m", "\x1b[1m", "\x1b[0m") if fancy else ("", "", "")
     flags = "".join(
@@ -66,7 +65,7 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
     )
     left = str(math.floor(binding.due - now)) if binding.state is State.REGISTERED else "-"
     extra = f" tunnel {tunnel} link {link}" if verbose else ""
-    # No Mobile Prefix Advertisements are sent here: mpa says so as UMIP does before it has sent one.
+    # No Mobile Prefix Advertisements are sent here: show mpa as UMIP does before its first one.
     return (
         f"{underline}hoa {unshortened(binding.home_address)}{plain}{nonce}{bold} status {binding.state}{plain}\n"
         f" coa {unshortened(binding.care_of_address)}{nonce} flags {flags}\n"
@@ -76,19 +75,20 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
 
 
 class Session:
-    """One client's settings and its side of the dialogue: text lines in, text out. Pure."""
+    """One client's settings and dialogue: lines of text in, text out. Pure."""
 
     def __init__(self, binding_cache: Callable[[bool, bool], Iterator[str]]) -> None:
-        """`binding_cache(verbose, fancy)` renders the entries, one by one, as of the call."""
+        """Take over a client. `binding_cache(verbose, fancy)` renders the entries as they are at the call."""
         self._binding_cache = binding_cache
         self._settings = {"verbose": False, "fancy": True, "prompt": True}
         self.closed = False
 
     def greeting(self) -> str:
+        """Return what a new client is sent first."""
         return PROMPT
 
     def answer(self, line: str) -> Iterator[str]:
-        """The answer to one line, in pieces. Sets `closed` on `quit`."""
+        """Answer one line, in pieces. `quit` sets `closed`."""
         command, *arguments = line.split() or [""]
         if command == "quit":
             self.closed = True
@@ -98,7 +98,7 @@ class Session:
 
     def _execute(self, command: str, arguments: list[str]) -> Iterator[str]:
         if command == "bc":
-            if arguments:  # UMIP's `bc add` and `bc del`: bindings come from mobile nodes only
+            if arguments:  # UMIP has `bc add` and `bc del`; here bindings come from mobile nodes only
                 return iter(["unknown args\n"])
             return self._binding_cache(self._settings["verbose"], self._settings["fancy"])
         if command in self._settings:
@@ -111,7 +111,7 @@ class Session:
 
 
 class _Client:
-    """A client with what it has yet to be sent: the rest of an answer, and as many bytes of it as one send takes."""
+    """A connection, with the part of an answer that is still to be sent to it."""
 
     def __init__(self, connection: socket.socket, session: Session) -> None:
         self.connection, self._session = connection, session
@@ -120,11 +120,11 @@ class _Client:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is to be sent now."""
+        """Whether something is ready to be sent."""
         return bool(self._ready)
 
     def receive(self) -> None:
-        """Takes what came. Raises ConnectionError when the client has gone, or sends no commands."""
+        """Read commands. Raises ConnectionError if the client has gone or its line is too long."""
         try:
             data = self.connection.recv(MAX_LINE)
         except BlockingIOError:
@@ -137,13 +137,13 @@ class _Client:
         self._fill()
 
     def send(self) -> None:
-        """Sends one piece. The next command is answered when this answer is gone. Raises OSError."""
+        """Send one piece; answer the next command once this answer has been sent. Raises OSError."""
         with contextlib.suppress(BlockingIOError):
             self._ready = self._ready[self.connection.send(self._ready) :]
         self._fill()
 
     def _fill(self) -> None:
-        """Makes bytes ready, if there are none. Raises ConnectionError when all is said after `quit`."""
+        """Prepare bytes to send, if there are none. Raises ConnectionError once all has been sent after `quit`."""
         while not self._ready:
             if piece := "".join(islice(self._rest, ENTRIES_AT_ONCE)):
                 self._ready = piece.encode()
@@ -168,9 +168,9 @@ class Console:
         binding_cache: Callable[[bool, bool], Iterator[str]],
         lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Raises OSError when the address is taken.
+        """Listen. Raises OSError if the address is in use.
 
-        While `lacking` says something, clients are hung up on: the kernel does not do what is in the cache.
+        While `lacking` returns something, clients are disconnected: the kernel does not do what the cache says.
         """
         self._selector, self._binding_cache, self._lacking = selector, binding_cache, lacking
         self._clients: dict[int, _Client] = {}  # in order of connecting
@@ -181,10 +181,12 @@ class Console:
 
     @property
     def address(self) -> tuple[str, int]:
+        """Host and port on which it listens."""
         host, port = self._listener.getsockname()[:2]
         return host, port
 
     def close(self) -> None:
+        """Disconnect all clients and stop listening."""
         for client in list(self._clients.values()):
             self._drop(client)
         self._selector.unregister(self._listener)
@@ -193,7 +195,7 @@ class Console:
     def _accept(self, _events: int) -> None:
         try:
             connection, peer = self._listener.accept()
-        except OSError as error:  # the client went away before it was taken, or no descriptor is left
+        except OSError as error:  # the client has gone already, or no descriptor is left
             LOG.debug("console-accept-failed", reason=error)
             return
         if self._lacking() is not None:
@@ -219,7 +221,7 @@ class Console:
             LOG.debug("console-client-left", reason=error)
             self._drop(client)
             return
-        # Nothing more is read from a client that has yet to take an answer.
+        # A client that has an answer to read is not read from.
         interest = selectors.EVENT_WRITE if client.waiting else selectors.EVENT_READ
         self._selector.modify(client.connection, interest, lambda events: self._serve(client, events))
 

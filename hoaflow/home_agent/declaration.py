@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a home agent needs of the kernel: made at the start, compared and mended while it runs, removed."""
-
-from __future__ import annotations
+"""Declare everything that a home agent needs of its kernel."""
 
 from collections.abc import Callable
 
@@ -23,11 +21,12 @@ GUARD_TABLE = "hoaflow_ha"
 def declaration(
     policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: Load | None, rebind: Callable[[], None]
 ) -> list[Declared]:
-    """Return it in the order in which it is made. The home link comes late: while it is down, the rest is mended.
+    """Return the declared objects in the order in which they are made.
 
-    Routes to care-of addresses, which nothing here can mend, come last for the same reason.
+    The home link comes late, so that the rest is mended while it is down. Routes to care-of addresses, which nothing
+    here can mend, come last.
 
-    `counted`: what counts the tunnels' load, if anything. `rebind`: moves our sockets to a new home link.
+    `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
     """
     guard = Guard(GUARD_TABLE).ruleset(
         [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a home agent's kernel has for each binding: routes, accepted pairs, proxy entries.
+"""Declare what the kernel has for each binding: routes, accepted pairs, proxy entries.
 
-One declared object holds a whole kind, as there may be 100,000 bindings: it is read at one go, compared in slices, as
-signalling does not wait for that, and mended in one batch.
+There may be 100,000 bindings, so one declared object holds all of one kind. It is read at once, compared in slices,
+between which signalling goes on, and mended in one batch.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -35,11 +33,11 @@ from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, 
 
 T = TypeVar("T")
 SLICE = 100
-"""Of what is compared from one pause to the next: a few milliseconds of work."""
+"""Items compared between two pauses: a few milliseconds of work."""
 
 
 def off(what: str, missing: Collection[object], surplus: Collection[object]) -> str | None:
-    """Return in one clause how a kind is off, with an example; None when it is not."""
+    """Say in one clause, with an example, what is missing and what is surplus; None if nothing is."""
     parts = [
         f"{len(which)} {what} {how}, as {next(iter(which))}"
         for which, how in ((missing, "missing"), (surplus, "wrong or nobody's"))
@@ -49,7 +47,7 @@ def off(what: str, missing: Collection[object], surplus: Collection[object]) -> 
 
 
 def paused(things: Iterable[T]) -> Iterator[T | None]:
-    """Return things one by one, and None where it is time for a pause."""
+    """Yield things one by one, and None when it is time for a pause."""
     for number, thing in enumerate(things):
         if number % SLICE == 0:
             yield None
@@ -57,7 +55,7 @@ def paused(things: Iterable[T]) -> Iterator[T | None]:
 
 
 class HostRoute(NamedTuple):
-    """What a route for one home address says; `encap` as the kernel lists it (RTA_ENCAP)."""
+    """The parts of a home address's route that are compared; `encap` as the kernel lists it (RTA_ENCAP)."""
 
     protocol: int
     metric: int
@@ -67,7 +65,7 @@ class HostRoute(NamedTuple):
 
 
 class HostRoutes:
-    """The routes of one table for home addresses: these, and no other ones for the same addresses."""
+    """A table's routes for home addresses: one for each, and no others for the same addresses."""
 
     def __init__(
         self,
@@ -77,9 +75,10 @@ class HostRoutes:
         ours: Callable[[FoundRoute], bool],
         put: Callable[[Iterable[str]], None],
     ) -> None:
-        """`wanted`: {home address: what its route leads to}, as it changes. `route`: how the route there looks.
+        """Declare them. `wanted` maps home addresses to what their routes lead to; it may change any time.
 
-        `ours`: whether another route is of ours; `put`: makes those of some home addresses.
+        `route` tells how a route there looks, `ours` whether a further route is ours to remove; `put` makes the routes
+        of some home addresses.
         """
         self._table, self._wanted, self._route, self._ours, self._put = table, wanted, route, ours, put
 
@@ -103,7 +102,7 @@ class HostRoutes:
         self._put(missing)
 
     def remove(self) -> None:
-        """Take all of them away."""
+        """Remove all of them."""
         self._wanted = {}
         self.make()
 
@@ -138,7 +137,7 @@ def remove_routes(routes: Sequence[FoundRoute]) -> None:
 
 
 class RouteMaker:
-    """Makes and removes routes for home addresses, by a socket of its own. Raises LinkError, OSError."""
+    """Makes and removes routes for home addresses, over a socket of its own. Raises LinkError, OSError."""
 
     def __init__(self, table: int, protocol: int) -> None:
         self._table, self._protocol = table, protocol
@@ -146,11 +145,11 @@ class RouteMaker:
 
     @property
     def port(self) -> int:
-        """Its netlink port, which what the kernel tells of its changes carries."""
+        """Its netlink port, which the kernel notes in notifications of its changes."""
         return int(self._socket.socket.getsockname()[0])
 
     def put(self, interfaces: Mapping[str, int], metric: int, hop: bytes = b"") -> None:
-        """Make routes; replaces. `interfaces`: by home address, the number of that which its route leads out of."""
+        """Make or replace routes. `interfaces` maps home addresses to the index of the outgoing interface."""
         common = attribute(RTA_PRIORITY, struct.pack("=I", metric))
         common += attribute(RTA_GATEWAY, hop) if hop else b""
         bodies = {
@@ -178,10 +177,10 @@ class RouteMaker:
 
 
 class AcceptedPairs:
-    """The pairs that the filter lets pass: exactly those of the bindings. They go with the filter's table."""
+    """The pairs that the filter accepts: exactly those of the bindings. They vanish with the filter's table."""
 
     def __init__(self, pairs: PairFilter, wanted: Mapping[str, str]) -> None:
-        """`wanted`: {home address: care-of address}."""
+        """Declare them. `wanted` maps home addresses to care-of addresses; it may change any time."""
         self._pairs, self._wanted = pairs, wanted
 
     def __str__(self) -> str:
@@ -216,15 +215,24 @@ class AcceptedPairs:
 
 
 class Proxy(Protocol):
-    """What `ProxyEntries` needs of `home_link.HomeLink`."""
+    """The part of `home_link.HomeLink` that `ProxyEntries` uses."""
 
     wanted: set[str]
 
-    def defended(self) -> set[str]: ...
-    def listed(self) -> list[bytes]: ...
-    def proxied(self, entry: bytes) -> str | None: ...
-    def defend(self, address: str) -> None: ...
-    def release(self, address: str) -> None: ...
+    def defended(self) -> set[str]:
+        """See `HomeLink`."""
+
+    def listed(self) -> list[bytes]:
+        """See `HomeLink`."""
+
+    def proxied(self, entry: bytes) -> str | None:
+        """See `HomeLink`."""
+
+    def defend(self, address: str) -> None:
+        """See `HomeLink`."""
+
+    def release(self, address: str) -> None:
+        """See `HomeLink`."""
 
 
 class ProxyEntries:
@@ -252,7 +260,7 @@ class ProxyEntries:
         return off("proxy entries", wanted - found, found - wanted)
 
     def make(self) -> None:
-        """Answer for all of them, and tell the link so: it may have asked while nobody answered."""
+        """Answer for all of them, and advertise those that were missing, as nobody answered for them meanwhile."""
         found = self._home_link.defended()
         for address in self._home_link.wanted - found:
             self._home_link.defend(address)

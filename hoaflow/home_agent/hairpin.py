@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hairpin of the seg6 plane: a pair of veth devices whose ends are both here, with nothing to be resolved between.
+"""Declare the hairpin of the seg6 plane: a veth pair with both ends in the same namespace.
 
-Its MAC addresses are given when it is made: else the host's link policy would change them a moment later (systemd's
-MACAddressPolicy), and the fixed neighbour, which stands for the far end, would name one that nobody has.
+Its MAC addresses are given at creation. Otherwise the host's link policy (systemd's MACAddressPolicy) would change them
+a moment later, and the permanent neighbour entry for the far end would name an address that nobody has.
 """
-
-from __future__ import annotations
 
 from hoaflow.tunnel import links
 from hoaflow.tunnel.declaration import Declared
@@ -14,14 +12,14 @@ from hoaflow.tunnel.objects import FixedNeighbour, Free, Mac, Setting, Up, Veth
 
 ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
 ENTRY_MAC, EXIT_MAC = "02:68:6f:61:00:01", "02:68:6f:61:00:02"
-"""Locally administered: the pair's two ends see no others."""
+"""Locally administered; nobody but the two ends sees them."""
 EXIT_ADDRESS = "fe80::2"
 IPV6_HEADER = 40
 LEAST_MTU, USUAL_MTU = 1280, 1500
 
 
 def hairpin() -> list[Declared]:
-    """Return the pair, up, with its MTU, and the neighbour at the far end."""
+    """Return the declaration of the pair, with its MTU and the neighbour at the far end."""
     return [
         Veth(None, ENTRY, ENTRY_MAC, None, EXIT, EXIT_MAC, USUAL_MTU - IPV6_HEADER),
         Mac(None, ENTRY, ENTRY_MAC),
@@ -30,7 +28,7 @@ def hairpin() -> list[Declared]:
         Free(None, EXIT),
         TunnelMtu(ENTRY),
         TunnelMtu(EXIT),
-        # A host may have IPv6 off on whatever interface is new.
+        # Hosts may disable IPv6 on new interfaces by default.
         *(Setting(None, "ipv6", f"{name}.disable_ipv6", "0") for name in (ENTRY, EXIT)),
         Up(None, ENTRY),
         Up(None, EXIT),
@@ -39,7 +37,7 @@ def hairpin() -> list[Declared]:
 
 
 class TunnelMtu:
-    """An end's MTU is the tunnel's: what every link that is up carries now, less the outer header."""
+    """An end's MTU is the tunnel's: the smallest MTU of all links that are up, less the outer header."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -59,7 +57,7 @@ class TunnelMtu:
         links.change(None, self._name, mtu=wanted)
 
     def remove(self) -> None:
-        """It goes with the interface."""
+        """Do nothing: it goes with the interface."""
 
     @staticmethod
     def _wanted(look: Look) -> int:

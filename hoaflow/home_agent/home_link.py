@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On the home link: duplicate address detection and proxy neighbour discovery (RFC 6275, section 10.4.1)."""
-
-from __future__ import annotations
+"""Detect duplicates and answer for mobile nodes on the home link (RFC 6275, section 10.4.1)."""
 
 import contextlib
 import errno
@@ -20,7 +18,7 @@ from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
 
 OWNER = 16
-"""Protocol number of our proxy entries and routes: the one UMIP's have."""
+"""Protocol number of our proxy entries and routes; UMIP uses the same."""
 
 NTF_PROXY = 0x08
 NDA_PROTOCOL = 12
@@ -28,51 +26,51 @@ IFA_F_DADFAILED = 0x08
 
 
 class HomeLink:
-    """The home link's interface. Everything that it leaves in the kernel carries protocol number OWNER."""
+    """The interface of the home link. Whatever this leaves in the kernel has protocol number OWNER."""
 
     def __init__(self, interface: str, home_agent: str) -> None:
-        """Raises OSError when there is no such interface."""
+        """Open sockets on it. Raises OSError if there is no such interface."""
         self.interface, self._home_agent = interface, home_agent
         self.wanted: set[str] = set()
-        """The addresses that are to be answered for; who calls `defend` and `release` keeps it."""
+        """Addresses to answer for. Callers of `defend` and `release` keep this up to date."""
         self._index = socket.if_nametoindex(interface)
         self._netlink = IPRoute()
         self._sender = LinkSender(interface)
         self.announced = self._sender.link_layer_address.hex(":")
-        """The interface's MAC address as the neighbours know it."""
+        """The interface's MAC address as neighbours know it."""
         self.receiver = PacketReceiver(neighbour_discovery(), interface)
 
     @property
     def made_anew(self) -> bool:
-        """Whether another interface has the name now: the old one's sockets hear nothing any more."""
+        """Whether another interface has the name now, so that our sockets receive nothing any more."""
         return socket.if_nametoindex(self.interface) != self._index
 
     def rebind(self) -> None:
-        """Listen on the interface that has the name now. Raises OSError."""
+        """Move to the interface that has the name now. Raises OSError."""
         receiver = PacketReceiver(neighbour_discovery(), self.interface)
         self.receiver.close()
         self.receiver, self._index = receiver, socket.if_nametoindex(self.interface)
 
     def ask(self, address: str) -> None:
-        """Starts duplicate address detection: one solicitation; `claims` tells who answers. Raises OSError."""
+        """Start duplicate address detection with one solicitation; `claims` yields answers. Raises OSError."""
         self._sender.multicast(dad_solicitation(address))
 
     def claims(self) -> Iterator[str]:
-        """Addresses that neighbours have, or are about to take, by what has come in since."""
+        """Yield addresses that other nodes have or are about to take, from what has arrived since the last call."""
         for packet in self.receiver.packets():
             if (address := claimed_address(packet)) is not None:
                 yield address
 
     def defend(self, address: str) -> None:
-        """Answers for an address from now on, and tells every node on the link. Idempotent. Raises OSError."""
+        """Answer for an address from now on, and tell every node on the link. Idempotent. Raises OSError."""
         self._proxy("replace", address)
         mac = self._sender.link_layer_address
         self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
 
     def announce(self, own: Iterable[str]) -> None:
-        """Tell every node on the link our MAC address for all that we answer for. Raises OSError.
+        """Tell every node on the link our MAC address, for all addresses that we answer for. Raises OSError.
 
-        `own`: the interface's addresses.
+        `own`: addresses of the interface itself.
         """
         mac = self._sender.link_layer_address
         for address in own:
@@ -82,7 +80,7 @@ class HomeLink:
         self.announced = mac.hex(":")
 
     def release(self, address: str) -> None:
-        """Answers for an address no longer. Fine when it did not. Raises OSError."""
+        """Stop answering for an address; fine if it was not answered for. Raises OSError."""
         try:
             self._proxy("del", address)
         except OSError as error:
@@ -90,23 +88,24 @@ class HomeLink:
                 raise
 
     def defended(self) -> set[str]:
-        """The addresses that our proxy entries are for, as the kernel has them. Raises OSError."""
+        """Return the addresses of our proxy entries in the kernel. Raises OSError."""
         return {address for entry in self.listed() if (address := self.proxied(entry)) is not None}
 
     def listed(self) -> list[bytes]:
-        """All proxy entries as the kernel has them, for `proxied`: to parse many takes much longer. Raises OSError."""
-        # pyroute2's dump of neighbours leaves the flag out that asks for proxy entries.
+        """Return the kernel's proxy entries, unparsed, as parsing many takes long: see `proxied`. Raises OSError."""
+        # pyroute2's dump of neighbours omits the flag that asks for proxy entries.
         with contextlib.closing(RouteSocket()) as netlink:
             return list(netlink.listing(RTM_GETNEIGH, NEIGHBOUR.pack(AF_INET6, 0, 0, NTF_PROXY, 0)))
 
     def proxied(self, entry: bytes) -> str | None:
-        """The address that an entry of ours is for; None for those of others and of other links."""
+        """Return the address of one of our entries; None if it is somebody else's, or of another link."""
         facts = dict(attributes(entry[NEIGHBOUR.size :]))
         if NEIGHBOUR.unpack_from(entry)[1] != self._index or facts.get(NDA_PROTOCOL) != bytes([OWNER]):
             return None
         return socket.inet_ntop(socket.AF_INET6, facts[NDA_DST])
 
     def close(self) -> None:
+        """Close its sockets."""
         self.receiver.close()
         self._sender.close()
         self._netlink.close()
@@ -121,7 +120,7 @@ class HomeLink:
 
 
 class Up:
-    """The home link is up. Nobody but its administrator sets it up: that is told, and waited for."""
+    """The home link is up. Only its administrator sets it up, so a link that is down is reported."""
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
@@ -145,7 +144,7 @@ class Up:
 
 
 class Bound:
-    """Our sockets are on the interface that has the home link's name now."""
+    """Our sockets are on the interface that has the home link's name."""
 
     def __init__(self, home_link: HomeLink, rebind: Callable[[], None]) -> None:
         self._home_link, self._rebind = home_link, rebind
@@ -167,10 +166,10 @@ class Bound:
 
 
 class AnnouncedMac:
-    """The neighbours know the home link's MAC address.
+    """Neighbours know the MAC address of the home link.
 
-    A bridge takes another one when it is given a port. Neighbours would go on sending to the old one until they find it
-    unreachable, some seconds later.
+    A bridge may change its address when a port is added. Neighbours would send to the old one until they find it
+    unreachable, seconds later.
     """
 
     def __init__(self, home_link: HomeLink) -> None:
@@ -197,9 +196,9 @@ class AnnouncedMac:
 
 
 class LinkLocalAddress:
-    """Some link-local address on the home link, from which the kernel solicits neighbours and answers for others.
+    """The home link has a link-local address, from which the kernel solicits neighbours and answers for others.
 
-    The kernel gives one when a link goes up, and none in its place when it is taken away (`ip addr flush`).
+    The kernel assigns one when a link goes up, but not again after somebody has removed it (`ip addr flush`).
     """
 
     def __init__(self, interface: str) -> None:
@@ -215,7 +214,7 @@ class LinkLocalAddress:
         return None if found else f"{self._interface} has no link-local address"
 
     def make(self) -> None:
-        """See `Declared`. The one that the kernel gives: from the MAC address (RFC 4291, appendix A)."""
+        """Assign the one that the kernel would, made from the MAC address (RFC 4291, appendix A)."""
         with Look() as look:
             mac = bytes.fromhex(look.link(None, self._interface).mac.replace(":", ""))
         identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
@@ -227,7 +226,7 @@ class LinkLocalAddress:
 
 
 class OwnAddress:
-    """The home agent's address on the home link; if it was there before, it stays when all else goes."""
+    """The home agent's address is on the home link. If it was there before, `remove` leaves it."""
 
     def __init__(self, address: str, length: int, interface: str) -> None:
         self._address, self._length, self._interface = address, length, interface
@@ -246,7 +245,7 @@ class OwnAddress:
         return f"another node on {self._interface} has {self._address}" if duplicate else None
 
     def make(self) -> None:
-        """See `Declared`. One that another node has is tried again: that node may be gone."""
+        """Assign it, also anew if another node had it: that node may be gone."""
         with IPRoute() as netlink:
             try:
                 index = socket.if_nametoindex(self._interface)

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home agent's tunnels where the kernel has ip6_tunnel: one device per care-of address, as UMIP has them.
+"""Tunnel with ip6tnl devices, one for each care-of address, as UMIP does.
 
-Several home addresses behind one care-of address share a device. A handover of the only one changes the device's
-remote and leaves the route alone, so that whoever follows the kernel sees one event.
+Home addresses behind the same care-of address share a device. If a device has one user, a handover changes its remote
+address and keeps the route, so that those who follow the kernel see one event.
 
     rule 5    to HA, protocol 41, mark of accepted pairs     lookup local    (delivered to its tunnel device)
     rule 10   not (to HA, protocol 41)                       lookup local
 
-The kernel's rule for table local is gone, so a tunnel packet without the mark is delivered to no device: without the
-check against spoofing, which gives the mark, nothing comes out of a tunnel.
+The kernel's own rule for table local is removed, so a tunnel packet without the mark reaches no device: without the
+check against spoofing, which sets the mark, nothing leaves a tunnel.
 """
-
-from __future__ import annotations
 
 import itertools
 import socket
@@ -42,16 +40,16 @@ ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
 IFLA_IPTUN_LOCAL, IFLA_IPTUN_REMOTE, IFLA_IPTUN_TTL, IFLA_IPTUN_FLAGS, IFLA_IPTUN_PROTO = 2, 3, 4, 8, 9
 KERNELS_FLAGS = 0x70000
-"""IP6_TNL_F_CAP_*: what the kernel notes of the two addresses."""
+"""IP6_TNL_F_CAP_*, which the kernel derives from the two addresses."""
 IP6_TNL_F_MIP6_DEV = 0x8
 SETTINGS = Path("/proc/sys/net/ipv6/conf")
 DEVICE_SETTINGS = {"disable_ipv6": (26, 0), "forwarding": (0, 1)}
-"""By name: its number in what the kernel lists of a device (DEVCONF_* of linux/ipv6.h), and what it has to be."""
+"""By name: its index in the kernel's list of a device's settings (DEVCONF_* in linux/ipv6.h), and its value."""
 IFLA_AF_SPEC, IFLA_INET6_CONF = 26, 2
 
 
 def usable(home_agent: str) -> str | None:
-    """Return why the kernel can't make such a device, None if it can: said now, not at the first registration."""
+    """Return why the kernel can't make such a device; None if it can."""
     devices = Devices(home_agent)
     try:
         devices.put(PROBE, "::1")
@@ -64,7 +62,7 @@ def usable(home_agent: str) -> str | None:
 
 
 class Devices:
-    """The tunnel devices: those of `remotes`, up, with our parameters, and no others. One declared object."""
+    """The tunnel devices: those of `remotes`, up and with our parameters, and no others. One declared object."""
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
@@ -109,7 +107,7 @@ class Devices:
         self.make()
 
     def put(self, name: str, remote: str) -> None:
-        """Make the device, or make the one that is there so. Raises LinkError."""
+        """Create the device, or change the existing one. Raises LinkError."""
         parameters = self._parameters(remote)
         try:
             found = self._link(name)
@@ -124,12 +122,12 @@ class Devices:
                 self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
             for setting, (_, value) in DEVICE_SETTINGS.items():
                 (SETTINGS / name / setting).write_text(str(value))
-            self._mtus[name] = self._link(name).get("mtu")  # the kernel's, by its route to the remote
+            self._mtus[name] = self._link(name).get("mtu")  # chosen by the kernel, by its route to the remote
         except (NetlinkError, OSError) as error:
             raise LinkError(f"tunnel device {name} to {remote}: {error}") from error
 
     def delete(self, name: str) -> None:
-        """Take a device away. Fine when it is not there. Raises LinkError."""
+        """Remove a device; fine if there is none. Raises LinkError."""
         self._mtus.pop(name, None)
         for index in self._netlink.link_lookup(ifname=name):
             try:
@@ -142,10 +140,10 @@ class Devices:
         self._netlink.close()
 
     def _link(self, name: str) -> Any:
-        """One link, None when it is not there; the others are not read, for a handover waits for this."""
+        """Return one link, None if there is none, without reading the others: handovers wait for this."""
         return next((link for n in self._netlink.link_lookup(ifname=name) for link in self._netlink.get_links(n)), None)
 
-    def _right(self, device: Device, remote: str | None, mtu: int | None) -> bool:
+    def _right(self, device: "Device", remote: str | None, mtu: int | None) -> bool:
         if remote is None or not device.up or device.mtu != mtu or device.parameters != self._parameters(remote):
             return False
         return device.settings == {name: value for name, (_, value) in DEVICE_SETTINGS.items()}
@@ -161,16 +159,16 @@ class Devices:
 
 
 class Ip6tnlPlane:
-    """Tunnels by devices; the kernel's state is found again by device names and route protocol.
+    """Tunnels by devices. Device names and the route protocol identify what is ours.
 
-    What is to be is noted before the kernel is told: what it refuses is made up for when the declaration is mended.
+    Changes are noted before the kernel is asked: if it refuses one, mending the declaration makes up for it.
     """
 
     name = "ip6tnl"
     relays_errors = True
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
-        """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
+        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date."""
         self._home_agent, self._wanted = home_agent, wanted
         self._tunnels = Devices(home_agent)
         self._routes = RouteMaker(MAIN_TABLE, OWNER)
@@ -211,7 +209,7 @@ class Ip6tnlPlane:
         self._release(current)
 
     def untunnel(self, home_address: str) -> None:
-        """See `Plane`. The device goes with its last user."""
+        """See `Plane`. A device is removed with its last user."""
         device = self._devices.pop(home_address, None)
         if device is None:
             return
@@ -239,7 +237,7 @@ class Ip6tnlPlane:
     def _release(self, device: str | None) -> None:
         if device is not None and not self._users(device):
             del self._tunnels.remotes[device]
-            self._tunnels.delete(device)  # its route goes with it
+            self._tunnels.delete(device)  # with its route
 
     def _put_routes(self, home_addresses: Iterable[str]) -> None:
         interfaces = {home: socket.if_nametoindex(self._devices[home]) for home in home_addresses}
@@ -249,8 +247,8 @@ class Ip6tnlPlane:
 class Device(NamedTuple):
     """A tunnel device as the kernel lists it.
 
-    `parameters`: as it was asked for, None when it is of another kind. `settings`: those of DEVICE_SETTINGS; empty
-    where IPv6 doesn't know the device.
+    `parameters` is None if the device is of another kind. `settings` holds those of DEVICE_SETTINGS; it is empty if the
+    device has no IPv6.
     """
 
     name: str
@@ -261,7 +259,7 @@ class Device(NamedTuple):
 
 
 def _device(message: bytes) -> Device | None:
-    """A device whose name is one of ours."""
+    """Return the device of a message; None if its name is not one of ours."""
     facts = dict(attributes(message[IFINFO.size :]))
     name = facts[IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
     if not name.startswith(PREFIX):
@@ -278,7 +276,7 @@ def _device(message: bytes) -> Device | None:
             "ip6tnl_flags": struct.unpack("=I", data[IFLA_IPTUN_FLAGS])[0] & ~KERNELS_FLAGS,
         }
     flags = IFINFO.unpack_from(message)[3]
-    # Not from /proc: two files for each of perhaps 20,000 devices.
+    # Reading them from /proc would take two files for each of up to 20,000 devices.
     ipv6 = dict(attributes(dict(attributes(facts.get(IFLA_AF_SPEC, b""))).get(AF_INET6, b"")))
     values = ipv6.get(IFLA_INET6_CONF)
     settings = (
@@ -288,11 +286,11 @@ def _device(message: bytes) -> Device | None:
 
 
 def _leading_to(_: Look, device: str) -> HostRoute:
-    # Looked up now: the device may be younger than what the look has seen.
+    # Looked up now, as the device may be newer than what the look has read.
     try:
         return HostRoute(OWNER, ROUTE_METRIC, socket.if_nametoindex(device))
     except OSError:
-        return HostRoute(OWNER, ROUTE_METRIC, 0)  # there is none, which is said of the devices
+        return HostRoute(OWNER, ROUTE_METRIC, 0)  # it is missing, which `Devices` reports
 
 
 def _kind(link: Any) -> str | None:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What outlives the process: bindings, and the sequence numbers against replays, in an append-only file.
+"""Keep bindings, and sequence numbers against replays, in an append-only file.
 
-One record a line, the last one of a home address counts: CRC-32 of what follows it, in hexadecimal, and JSON. A line
-that a crash cut short or that a disk spoilt says so by its checksum; it is left out and reported, the others count.
+Each line is a record: a CRC-32 in hexadecimal, then JSON. The last record of a home address counts. A line that was cut
+short by a crash or damaged on the disk fails its checksum; it is skipped and reported, and the others count.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -21,11 +19,11 @@ from hoaflow.home_agent.moment import Moment
 
 HEADER = b"hoaflow-ha journal 1\n"
 SLACK = 1024
-"""The file is written anew when it has so many records more than twice what it began with."""
+"""The file is rewritten once it has this many records more than twice those it began with."""
 
 
 class JournalError(HoaflowError, ValueError):
-    """The file is no journal of ours; the text says what to do."""
+    """The file is not one of our journals. The text says what to do."""
 
 
 NEVER = Moment(0.0)
@@ -35,8 +33,8 @@ NEVER = Moment(0.0)
 class Record:
     """What is known of a home address.
 
-    `sequence` is its last authenticated number, if any. With a binding: the Binding Update that made it (without its
-    authentication option), the `lifetime` granted in seconds, and when it ends.
+    `sequence` is its last authenticated sequence number, if any. If it has a binding: the Binding Update (without its
+    authentication option), the granted `lifetime` in seconds, and when it expires.
     """
 
     home_address: str
@@ -47,26 +45,26 @@ class Record:
 
     @property
     def empty(self) -> bool:
-        """Whether it says nothing that a restart would have to know."""
+        """Whether it says nothing that must survive a restart."""
         return self.sequence is None and self.update is None
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A line of the file that could not be used."""
+    """A line of the file that is unusable."""
 
     line: int
     reason: str
 
 
 class Journal:
-    """The file at `path`. Whoever opens it is its only writer."""
+    """The journal at `path`. Whoever opens it must be its only writer."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the file; one that is not there yet is empty. Raises JournalError, OSError.
+        """Read the file; create it if there is none. Raises JournalError, OSError.
 
-        `records` is what was found by home address, to be taken over by whoever opened it; `damages` what could not
-        be read. A damaged file is kept beside the new one, its name ending in `.damaged`.
+        `records` holds what was found, by home address, for the caller to take; `damages` holds unusable lines. A
+        damaged file is kept beside the new one, with `.damaged` appended to its name.
         """
         self._path = path
         self.records: dict[str, Record] = {}
@@ -84,24 +82,24 @@ class Journal:
         self._file = self._rewrite(self.records.values())
 
     def record(self, record: Record) -> None:
-        """Notes what is known of a home address now, instead of what was; `commit` brings it to the disk."""
+        """Replace what is known of a home address; `commit` writes it to the disk."""
         self._unwritten[record.home_address] = record
 
     @property
     def unwritten(self) -> int:
-        """Home addresses of which the disk has yet to be told."""
+        """Number of home addresses whose last record is not on the disk."""
         return len(self._unwritten)
 
     def commit(self, everything: Callable[[], list[Record]]) -> None:
-        """Returns when all that was noted is on the disk. Raises OSError: then the next commit writes all of it.
+        """Write all new records to the disk and wait for it. Raises OSError: then the next commit writes everything.
 
-        `everything` gives what is known of all home addresses; it is asked when the file is written anew.
+        `everything` returns the records of all home addresses, for when the file is rewritten.
         """
         if not self._unwritten:
             return
         whole, self._whole = self._whole, False
         if not whole or self._lines > self._most_lines:
-            # After a failure a line may have been cut short: nothing may be appended to that.
+            # After a failure, the last line may be incomplete, so nothing may be appended to it.
             former, self._file = self._file, self._rewrite(everything())
             os.close(former)
         else:
@@ -112,10 +110,11 @@ class Journal:
         self._whole = True
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._file)
 
     def _read(self, content: bytes) -> None:
-        if not content.strip(b"\0"):  # as some file systems leave a new file after a power failure
+        if not content.strip(b"\0"):  # some file systems leave this after a power failure
             if content:
                 self.damages.append(Damage(1, f"{len(content)} zero bytes instead of a journal"))
             return
@@ -132,10 +131,10 @@ class Journal:
             else:
                 self.records[record.home_address] = record
         if lines[0] + b"\n" != HEADER and not self.records:
-            raise JournalError(f"{self._path}: no journal of hoaflow-ha: move it away, or name another file")
+            raise JournalError(f"{self._path}: not a journal of hoaflow-ha: move it away, or name another file")
 
     def _rewrite(self, records: Iterable[Record]) -> int:
-        """Puts a new file in the place of the old one, all or nothing, and returns its descriptor. Raises OSError."""
+        """Replace the file atomically and return the new one's descriptor. Raises OSError."""
         lines = [_line(record) for record in records if not record.empty]
         scratch = self._path.with_name(self._path.name + ".new")
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -150,7 +149,7 @@ class Journal:
                 os.close(directory)
         except OSError:
             os.close(descriptor)
-            scratch.unlink(missing_ok=True)  # what fills a full disk is not to be this
+            scratch.unlink(missing_ok=True)  # it would only fill a full disk
             raise
         self._lines, self._most_lines = len(lines), 2 * len(lines) + SLACK
         return descriptor
@@ -170,7 +169,7 @@ def _line(record: Record) -> bytes:
 
 
 def _parse(line: bytes) -> Record:
-    """Raises ValueError, TypeError, KeyError: not one of our lines."""
+    """Parse a line. Raises ValueError, TypeError or KeyError if it is not one of ours."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         raise ValueError(f"wrong checksum, {len(line)} bytes")

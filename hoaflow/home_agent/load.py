@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the home agent carries: packets and bytes in tunnels, both ways, whichever way the kernel tunnels.
+"""Count packets and bytes in tunnels, in both directions, with either data plane.
 
-Uplink: what mobile nodes send in tunnels, once it has passed the pair filter. Downlink: what leaves in tunnels to them.
+Uplink is what mobile nodes send in tunnels and the pair filter accepts; downlink is what is sent in tunnels to them.
 """
-
-from __future__ import annotations
 
 from hoaflow.tunnel.nfnetlink import Count, NftSocket
 from hoaflow.tunnel.nft_table import Table
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_load"
 UPLINK, DOWNLINK = "uplink", "downlink"
-# -290: behind the pair filter, which drops what it does not accept at priority raw (-300).
+# -290: after the pair filter, which drops what it does not accept at priority raw (-300).
 RULESET = """
 table ip6 hoaflow_ha_load {{
     counter uplink {{ }}
@@ -29,18 +27,18 @@ table ip6 hoaflow_ha_load {{
 
 
 class Load:
-    """The counters, in the current network namespace."""
+    """The counters in the current network namespace."""
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
 
     @property
     def table(self) -> Table:
-        """The table; it counts from when it is loaded, from zero."""
+        """The table. Its counters start at zero when it is loaded."""
         ruleset = RULESET.format(home_agent=self._home_agent)
         return Table(FAMILY, TABLE, ruleset, "the counter of the tunnels' load")
 
     def carried(self) -> dict[str, Count]:
-        """Packets, and bytes with the tunnel's header, since the table was loaded, by direction. Raises NftError."""
+        """Return packets, and bytes including tunnel headers, by direction. Raises NftError."""
         with NftSocket() as opened:
             return opened.counters(FAMILY, TABLE)

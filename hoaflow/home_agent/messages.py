@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Binding Updates and Acknowledgements say, free of their wire format (RFC 6275, sections 6.1.7 and 6.1.8)."""
-
-from __future__ import annotations
+"""Represent Binding Updates and Acknowledgements without their wire format (RFC 6275, 6.1.7 and 6.1.8)."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,11 +8,11 @@ LIFETIME_UNIT = 4
 """Seconds per unit of the Lifetime field."""
 
 MAX_LIFETIME = 0xFFFF * LIFETIME_UNIT
-"""Longest lifetime that the field can say, in seconds."""
+"""Longest lifetime that fits into the field, in seconds."""
 
 
 class Status(IntEnum):
-    """Status of a Binding Acknowledgement (RFC 6275, section 6.1.8; RFC 4285, section 7). From 128 on: refused."""
+    """Status of a Binding Acknowledgement (RFC 6275, section 6.1.8; RFC 4285, section 7); 128 and above: refused."""
 
     ACCEPTED = 0
     REASON_UNSPECIFIED = 128
@@ -37,10 +35,9 @@ class BindingErrorStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MnHaAuthentication:
-    """The MN-HA mobility message authentication option as it came (RFC 4285, section 5.1).
+    """A received MN-HA mobility message authentication option (RFC 4285, section 5.1).
 
-    `covered` is the Mobility Header up to and including the SPI with the checksum field set to zero,
-    `authenticator` the 12 bytes that vouch for it.
+    `covered` is the Mobility Header up to and including the SPI, with a checksum of zero; `authenticator` has 12 bytes.
     """
 
     spi: int
@@ -50,10 +47,10 @@ class MnHaAuthentication:
 
 @dataclass(frozen=True, slots=True)
 class BindingUpdate:
-    """A Binding Update. Addresses are RFC 5952 strings, `lifetime` is in seconds (0: deregistration).
+    """A Binding Update. Addresses are RFC 5952 strings; `lifetime` is in seconds, 0 for a deregistration.
 
-    `source` is where it came from and where the acknowledgement goes; `care_of_address` differs from it only when an
-    Alternate Care-of Address option said so.
+    The acknowledgement goes to `source`. `care_of_address` differs from it only if there was an Alternate Care-of
+    Address option.
     """
 
     source: str
@@ -70,18 +67,18 @@ class BindingUpdate:
 
     @property
     def deregistration(self) -> bool:
-        """Whether it asks for the binding's removal (RFC 6275, section 9.5.1): no lifetime, or home again."""
+        """Whether it removes the binding: no lifetime, or sent from home (RFC 6275, section 9.5.1)."""
         return self.lifetime == 0 or self.care_of_address == self.home_address
 
     @property
     def from_home(self) -> bool:
-        """Whether it was sent from the home address itself, so that no type 2 routing header leads back."""
+        """Whether it was sent from the home address itself; the answer then needs no type 2 routing header."""
         return self.source == self.home_address
 
 
 @dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
-    """A Binding Acknowledgement. `lifetime` in seconds; `destination` is where it goes, `home_address` whose it is."""
+    """A Binding Acknowledgement for `home_address`, sent to `destination`. `lifetime` is in seconds."""
 
     source: str
     destination: str
@@ -93,12 +90,13 @@ class BindingAcknowledgement:
 
     @property
     def accepted(self) -> bool:
+        """Whether the registration was accepted."""
         return self.status < Status.REASON_UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
 class BindingError:
-    """A Binding Error (RFC 6275, section 6.1.9). `home_address` is `::` where the offending packet had none."""
+    """A Binding Error (RFC 6275, section 6.1.9). `home_address` is `::` if the offending packet had none."""
 
     source: str
     destination: str

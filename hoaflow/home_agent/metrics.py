@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home agent's metrics for Prometheus (`--metrics`). None has a label per home address.
+"""Export the home agent's metrics to Prometheus (`--metrics`). None has a label per home address.
 
-Everything is read when somebody asks, in a thread of the server's: the loop only counts.
+Values are read on request, in a thread of the server; the main loop only counts.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,9 +19,7 @@ LOG = Log("home-agent")
 
 @dataclass(slots=True)
 class Tally:
-    """What the loop counts: Binding Updates, acknowledgements and Binding Errors sent by status, and what was not
-    answered or not taken, by reason.
-    """
+    """Counts of the main loop: messages received, answers sent by status, and packets dropped by reason."""
 
     binding_updates: int = 0
     acknowledgements: Counter[int] = field(default_factory=Counter)
@@ -31,13 +27,13 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: str, detail: str, *arguments: object) -> None:
-        """Count a packet that is not taken or not answered, and say so at debug level."""
+        """Count a packet that is ignored or not answered, and log it at debug level."""
         self.dropped[reason] += 1
         LOG.debug("packet-dropped", reason=reason, detail=detail % arguments)
 
 
 class HomeAgentCollector(Collector):
-    """Reads the home agent. Nothing is described, so that registering does not collect."""
+    """Collects the home agent's metrics. It describes none, so registering it does not collect."""
 
     def __init__(
         self,
@@ -47,8 +43,9 @@ class HomeAgentCollector(Collector):
         spoofed: Callable[[], int],
         unwritten: Callable[[], int],
     ) -> None:
-        """`carried` as `Load.carried`; `spoofed`: tunnel packets whose addresses are no binding's; `unwritten` as
-        `Persistence.unwritten`.
+        """Take what to read. `spoofed` counts tunnel packets whose addresses belong to no binding.
+
+        `carried` is `Load.carried`, `unwritten` is `Persistence.unwritten`.
         """
         self._tally = tally
         self._bindings = bindings
@@ -57,15 +54,15 @@ class HomeAgentCollector(Collector):
         self._unwritten = unwritten
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing."""
+        """Describe nothing."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Return what is now. Raises NftError."""
+        """Yield all metrics. Raises NftError."""
         yield GaugeMetricFamily("hoaflow_ha_bindings", "Bindings in the cache.", value=self._bindings())
         yield GaugeMetricFamily(
             "hoaflow_ha_unwritten_records",
-            "Home addresses whose last change is not in the journal: its disk fails, and a restart would forget it.",
+            "Home addresses whose last change is not in the journal, as its disk fails: a restart would lose it.",
             value=self._unwritten(),
         )
         yield CounterMetricFamily(
@@ -73,13 +70,13 @@ class HomeAgentCollector(Collector):
         )
         yield _by_label(
             "hoaflow_ha_binding_acknowledgements_total",
-            "Binding Acknowledgements sent, by status: below 128, the registration was accepted.",
+            "Binding Acknowledgements sent, by status; those below 128 accept the registration.",
             "status",
             self._tally.acknowledgements,
         )
         yield _by_label("hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._tally.binding_errors)
         yield _by_label(
-            "hoaflow_ha_dropped_messages_total", "Messages not taken or not answered.", "reason", self._tally.dropped
+            "hoaflow_ha_dropped_messages_total", "Messages ignored or not answered.", "reason", self._tally.dropped
         )
         yield from self._load()
 
@@ -88,7 +85,7 @@ class HomeAgentCollector(Collector):
             "hoaflow_ha_tunnel_packets_total", "Packets carried in tunnels.", labels=["direction"]
         )
         bytes_ = CounterMetricFamily(
-            "hoaflow_ha_tunnel_bytes_total", "Bytes of these packets, with the tunnel's header.", labels=["direction"]
+            "hoaflow_ha_tunnel_bytes_total", "Bytes of these packets, including tunnel headers.", labels=["direction"]
         )
         for direction, carried in self._carried().items():
             packets.add_metric([direction], carried.packets)
@@ -97,7 +94,7 @@ class HomeAgentCollector(Collector):
         yield bytes_
         yield CounterMetricFamily(
             "hoaflow_ha_spoofed_packets_total",
-            "Tunnel packets dropped because their addresses are no binding's.",
+            "Tunnel packets dropped because their addresses belong to no binding.",
             value=self._spoofed(),
         )
 

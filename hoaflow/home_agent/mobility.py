@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mobile IPv6 messages on the wire (RFC 6275), with scapy's layers. Bytes in, messages out, and back.
+"""Parse and build Mobile IPv6 packets (RFC 6275).
 
-The chain of extension headers is walked here by hand: it is bounded, and what the mobility header's checksum covers
-depends on it. What lies inside a Mobility Header is scapy's.
+Extension headers are parsed here, within bounds, as the addresses that the Mobility Header's checksum covers depend on
+them. Mobility Headers themselves are parsed and built by scapy.
 """
-
-from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
@@ -44,16 +42,16 @@ MN_HA_SUBTYPE = 1
 AUTHENTICATOR_LENGTH = 12
 HOP_LIMIT = 64
 
-# Bits of scapy's FlagsField: A is the field's highest bit.
+# Bits of scapy's FlagsField; A is the highest.
 _ACKNOWLEDGE, _HOME_REGISTRATION, _LINK_LOCAL, _KEY_MANAGEMENT = 0x40, 0x20, 0x10, 0x08
 
 
 class MalformedPacketError(HoaflowError, ValueError):
-    """A packet that is no well-formed Mobile IPv6 message; the text says what is wrong with it."""
+    """A packet is not a well-formed Mobile IPv6 message. The text says why."""
 
 
 class _MnHaOption(MIP6OptMsgAuth):
-    """The authentication option, aligned so that it ends its header: nothing, not even padding, follows it."""
+    """The authentication option, aligned so that it ends its header without padding."""
 
     x = 8
     y = 5  # 8n+5 keeps RFC 4285's 4n+1
@@ -61,9 +59,9 @@ class _MnHaOption(MIP6OptMsgAuth):
 
 @dataclass(frozen=True, slots=True)
 class MobilityPacket:
-    """An IPv6 packet with what Mobile IPv6 adds to it.
+    """An IPv6 packet after its extension headers have been parsed.
 
-    `home_address` is the Home Address destination option's, or the type 2 routing header's; None where neither is.
+    `home_address` is that of the Home Address destination option or the type 2 routing header; None if it has neither.
     `payload` begins with the header that `next_header` names.
     """
 
@@ -75,7 +73,7 @@ class MobilityPacket:
 
     @property
     def mobility_type(self) -> int:
-        """The MH Type. Raises MalformedPacketError when the payload is no well-formed Mobility Header."""
+        """The MH Type. Raises MalformedPacketError if the payload is not a well-formed Mobility Header."""
         if self.next_header != MOBILITY_HEADER:
             raise MalformedPacketError(f"expected a Mobility Header, got next header {self.next_header}")
         if len(self.payload) < 8 or len(self.payload) != 8 * (self.payload[1] + 1):
@@ -86,7 +84,7 @@ class MobilityPacket:
 
 
 def parse_packet(data: bytes) -> MobilityPacket:
-    """Reads an IPv6 packet (from its version field on) and verifies the Mobility Header's checksum, if it has one.
+    """Parse an IPv6 packet, and verify the checksum of its Mobility Header, if it has one.
 
     Raises MalformedPacketError.
     """
@@ -95,7 +93,7 @@ def parse_packet(data: bytes) -> MobilityPacket:
     length = struct.unpack_from("!H", data, 4)[0]
     if len(data) < 40 + length:
         raise MalformedPacketError(f"cut off: payload length {length}, {len(data) - 40} bytes came")
-    payload = data[40 : 40 + length]  # what follows is the link layer's padding
+    payload = data[40 : 40 + length]  # the rest is padding of the link layer
     next_header, home_address, routed = data[6], None, None
     while next_header in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS):
         if len(payload) < 8 or len(payload) < (header := 8 * (payload[1] + 1)):
@@ -107,7 +105,7 @@ def parse_packet(data: bytes) -> MobilityPacket:
         next_header, payload = payload[0], payload[header:]
     source, destination = str(IPv6Address(data[8:24])), str(IPv6Address(data[24:40]))
     if next_header == MOBILITY_HEADER:
-        # RFC 6275, sections 6.1.1, 9.3.1 and 6.4.3: the checksum is over the end points' lasting addresses.
+        # RFC 6275, sections 6.1.1, 9.3.1 and 6.4.3: the checksum covers home addresses, not care-of addresses.
         pseudo = _pseudo_header(home_address or source, routed or destination, len(payload))
         if checksum(pseudo + payload) != 0:
             raise MalformedPacketError("wrong checksum in the Mobility Header")
@@ -115,7 +113,7 @@ def parse_packet(data: bytes) -> MobilityPacket:
 
 
 def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
-    """The Binding Update in a packet. Raises MalformedPacketError."""
+    """Parse the Binding Update in a packet. Raises MalformedPacketError."""
     message = _dissect(packet, MIP6MH_BU, BINDING_UPDATE)
     alternate = next((str(IPv6Address(o.acoa)) for o in message.options if isinstance(o, MIP6OptAltCoA)), None)
     flags = int(message.flags)
@@ -135,7 +133,7 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
 
 
 def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgement:
-    """The Binding Acknowledgement in a packet. Raises MalformedPacketError."""
+    """Parse the Binding Acknowledgement in a packet. Raises MalformedPacketError."""
     message = _dissect(packet, MIP6MH_BA, BINDING_ACKNOWLEDGEMENT)
     return BindingAcknowledgement(
         source=packet.source,
@@ -149,13 +147,13 @@ def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgem
 
 
 def parse_binding_error(packet: MobilityPacket) -> BindingError:
-    """The Binding Error in a packet. Raises MalformedPacketError."""
+    """Parse the Binding Error in a packet. Raises MalformedPacketError."""
     message = _dissect(packet, MIP6MH_BE, BINDING_ERROR)
     return BindingError(packet.source, packet.destination, str(IPv6Address(message.ha)), message.status)
 
 
 def binding_update_header(update: BindingUpdate, spi: int | None = None, authenticator: bytes = b"") -> Packet:
-    """A Binding Update's Mobility Header, its checksum 0, with an authentication option when `spi` is given."""
+    """Build a Binding Update's Mobility Header, checksum 0, with an authentication option if `spi` is given."""
     flags = (
         _ACKNOWLEDGE * update.acknowledge
         | _HOME_REGISTRATION * update.home_registration
@@ -175,7 +173,7 @@ def binding_update_header(update: BindingUpdate, spi: int | None = None, authent
 def binding_acknowledgement_header(
     acknowledgement: BindingAcknowledgement, spi: int | None = None, authenticator: bytes = b""
 ) -> Packet:
-    """A Binding Acknowledgement's Mobility Header, its checksum 0. The K bit stays 0: no IKE is spoken here."""
+    """Build a Binding Acknowledgement's Mobility Header, checksum 0. The K bit is 0, as there is no IKE here."""
     return MIP6MH_BA(
         cksum=0,
         status=acknowledgement.status,
@@ -188,12 +186,12 @@ def binding_acknowledgement_header(
 
 
 def authenticated_part(header: Packet) -> bytes:
-    """What the authentication option at the end of such a header covers: RFC 4285, section 5.1."""
+    """Return the part that the authentication option at a header's end covers (RFC 4285, section 5.1)."""
     return bytes(header)[:-AUTHENTICATOR_LENGTH]
 
 
 def binding_update_packet(update: BindingUpdate, header: Packet) -> bytes:
-    """The IPv6 packet for a Binding Update: with a Home Address option, unless it is sent from the home address."""
+    """Build the packet of a Binding Update, with a Home Address option unless it is sent from the home address."""
     packet = IPv6(src=update.source, dst=update.destination, hlim=HOP_LIMIT)
     if not update.from_home:
         packet /= IPv6ExtHdrDestOpt(nh=MOBILITY_HEADER, options=[HAO(hoa=update.home_address)])
@@ -201,7 +199,7 @@ def binding_update_packet(update: BindingUpdate, header: Packet) -> bytes:
 
 
 def binding_acknowledgement_packet(acknowledgement: BindingAcknowledgement, header: Packet) -> bytes:
-    """The IPv6 packet for a Binding Acknowledgement: by type 2 routing header, unless it goes to the home address."""
+    """Build the packet of a Binding Acknowledgement, with a type 2 routing header unless sent to the home address."""
     packet = IPv6(src=acknowledgement.source, dst=acknowledgement.destination, hlim=HOP_LIMIT)
     if acknowledgement.destination != acknowledgement.home_address:
         packet /= IPv6ExtHdrRouting(nh=MOBILITY_HEADER, type=2, segleft=1, addresses=[acknowledgement.home_address])
@@ -209,7 +207,7 @@ def binding_acknowledgement_packet(acknowledgement: BindingAcknowledgement, head
 
 
 def binding_error_packet(error: BindingError) -> bytes:
-    """The IPv6 packet for a Binding Error."""
+    """Build the packet of a Binding Error."""
     packet = IPv6(src=error.source, dst=error.destination, hlim=HOP_LIMIT)
     header = MIP6MH_BE(cksum=0, status=error.status, ha=error.home_address)
     return _with_checksum(packet / header, error.source, error.destination)
@@ -233,7 +231,7 @@ def _home_address_option(header: bytes) -> str | None:
 
 def _type2_home_address(header: bytes) -> str:
     if header[2] != 2 or header[3] != 1 or len(header) != 24:
-        raise MalformedPacketError("a routing header that is not of type 2 with one segment left")
+        raise MalformedPacketError("the routing header is not of type 2 with one segment left")
     return str(IPv6Address(header[8:24]))
 
 
@@ -255,7 +253,7 @@ def _dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
         raise MalformedPacketError(f"MH Type {found}, expected {expected}")
     try:
         message = layer(packet.payload)
-        # scapy keeps what it cannot dissect as raw bytes: building it anew must give the same, or options overlap.
+        # scapy keeps what it cannot dissect as raw bytes.
         whole = all(hasattr(option, "otype") for option in message.options) and not message.payload
     except (struct.error, IndexError, ValueError, TypeError) as error:
         raise MalformedPacketError(f"unreadable Mobility Header: {error}") from error
@@ -272,7 +270,7 @@ def _authentication_option(spi: int | None, authenticator: bytes) -> list[Packet
 
 
 def _authentication(message: Any, header: bytes) -> MnHaAuthentication | None:
-    """The header's last option, if it is the MN-HA one (RFC 4285, section 5: it is the last); padding may follow it."""
+    """Return the MN-HA option, which must be the last before any padding (RFC 4285, section 5); None without."""
     options = list(message.options)
     trailing = 0
     while options and isinstance(options[-1], Pad1 | PadN):

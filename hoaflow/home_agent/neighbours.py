@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neighbour discovery that home agent and mobile node speak themselves (RFC 4861, RFC 4862): bytes only."""
+"""Build and parse the neighbour discovery messages of home agent and mobile node (RFC 4861, RFC 4862)."""
 
 import struct
 from ipaddress import IPv6Address
@@ -14,7 +14,7 @@ ROUTER, OVERRIDE = 0x80000000, 0x20000000
 
 
 def solicited_node(address: str) -> str:
-    """The solicited-node multicast address (RFC 4291, section 2.7.1).
+    """Return an address's solicited-node multicast address (RFC 4291, section 2.7.1).
 
     >>> solicited_node("2001:db8:99::100")
     'ff02::1:ff00:100'
@@ -23,17 +23,17 @@ def solicited_node(address: str) -> str:
 
 
 def dad_solicitation(address: str) -> bytes:
-    """The Neighbour Solicitation that asks whether somebody has an address (RFC 4862, section 5.4.2)."""
+    """Build the Neighbour Solicitation of duplicate address detection (RFC 4862, section 5.4.2)."""
     packet = IPv6(src="::", dst=solicited_node(address), hlim=HOP_LIMIT) / ICMPv6ND_NS(tgt=address)
     return bytes(packet)
 
 
 def unsolicited_advertisement(source: str, address: str, link_layer_address: bytes, router: bool = False) -> bytes:
-    """Build the Neighbour Advertisement that tells every node on the link an address's link-layer address.
+    """Build the Neighbour Advertisement that tells all nodes on a link an address's link-layer address.
 
-    It overrides what caches hold (RFC 4861, section 7.2.6; RFC 6275, section 10.4.1). `router`: whether the address is
-    a router's own; without it, nodes take a router off their list of default routers. Built by hand: when the home
-    link's MAC address changes, one is sent for each of perhaps 20,000 addresses.
+    It overrides what they have cached (RFC 4861, section 7.2.6; RFC 6275, section 10.4.1). `router` must be set for a
+    router's own address, or nodes remove it from their default routers. Built without scapy for speed: when the home
+    link's MAC address changes, thousands are sent at once.
     """
     ends = inet_pton(AF_INET6, source) + inet_pton(AF_INET6, ALL_NODES)
     flags = OVERRIDE | (ROUTER if router else 0)
@@ -48,10 +48,10 @@ def unsolicited_advertisement(source: str, address: str, link_layer_address: byt
 
 
 def claimed_address(packet: bytes) -> str | None:
-    """The address that another node has, or is about to take, by this packet; None when it says nothing of the kind.
+    """Return the address that a packet's sender has or is about to take; None if it claims none.
 
-    A Neighbour Advertisement says that its target is taken; a Neighbour Solicitation from `::`, that another node
-    runs duplicate address detection for it at the same time (RFC 4862, section 5.4.3).
+    A Neighbour Advertisement claims its target. A Neighbour Solicitation from `::` is another node's duplicate address
+    detection for its target (RFC 4862, section 5.4.3).
     """
     if len(packet) < 64 or packet[6] != 58 or packet[7] != HOP_LIMIT:
         return None

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of declared objects that only the home agent has; `hoaflow.tunnel` has the others."""
-
-from __future__ import annotations
+"""Declare kinds of objects that only the home agent has; `hoaflow.tunnel` has the others."""
 
 import socket
 import struct
@@ -14,7 +12,7 @@ from hoaflow.tunnel.routing import MAIN_RULE, Rule
 
 
 class Borrowed:
-    """A setting of IPv6 in a namespace that is not ours: taken away, it is what it was before it was made so."""
+    """An IPv6 setting of the host: `remove` restores the value from before `make`."""
 
     def __init__(self, key: str, value: str) -> None:
         self._setting = Setting(None, "ipv6", key, value)
@@ -42,8 +40,9 @@ class Borrowed:
 
 
 class ProxyNeighbours(Borrowed):
-    """The kernel answers for proxy entries on an interface; it is enough if it does on all, as in a container whose
-    settings can't be written.
+    """The kernel answers for proxy entries on an interface.
+
+    The setting for all interfaces is enough, as in a container whose settings can't be written.
     """
 
     def __init__(self, interface: str) -> None:
@@ -56,9 +55,9 @@ class ProxyNeighbours(Borrowed):
 
 
 class MainRule:
-    """Some rule looks into table main: without one the host routes nothing, and `ip -6 rule flush` takes it away.
+    """Some rule looks into table main; `ip -6 rule flush` removes it, and the host then routes nothing.
 
-    It is the host's: an administrator may have it elsewhere, and it is not taken away with the others.
+    It is the host's: it may have any preference, and `remove` leaves it.
     """
 
     _rule = Rule(None, MAIN_RULE, MAIN_TABLE)
@@ -81,13 +80,13 @@ class MainRule:
 
 
 class LocalRule:
-    """The rule that looks into table `local` at this preference and no earlier, where the kernel has it at 0.
+    """The rule for table `local` has this preference, and none has an earlier one; the kernel's own has 0.
 
-    The rules that have to come before it are declared where no moment is without what they do.
+    It is declared where the rules that must come before it exist at every moment.
     """
 
     def __init__(self, preference: int, not_tunnelled_to: str = "") -> None:
-        """`not_tunnelled_to`: an address whose IPv6-in-IPv6 packets it does not apply to."""
+        """Declare it. It does not apply to IPv6-in-IPv6 packets to `not_tunnelled_to`."""
         self._rule = Rule(None, preference, LOCAL_TABLE)
         if not_tunnelled_to:
             condition = f"{not_tunnelled_to}/128"
@@ -115,7 +114,7 @@ class LocalRule:
         self._rule.remove()
 
     def _early(self, look: Look) -> list[int]:
-        """Preferences of rules that look into table local whatever the packet is."""
+        """Return the earlier preferences of rules that look into table local for any packet."""
         all_packets = Rule(None, 0, LOCAL_TABLE).facts
         rules = look.rules(None, AF_INET6)
         return [

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets that see and send Mobile IPv6 packets whether or not the kernel has CONFIG_IPV6_MIP6.
+"""Receive and send Mobile IPv6 packets, whether or not the kernel has CONFIG_IPV6_MIP6.
 
-Without it the kernel answers a Home Address option, or a type 2 routing header, with an ICMPv6 Parameter Problem and
-gives the packet to nobody. So packets are taken by packet sockets, before the kernel's IPv6; an nftables table of our
-own then drops exactly these, so that the kernel stays quiet.
+Without it, the kernel answers a Home Address option or a type 2 routing header with an ICMPv6 Parameter Problem and
+delivers the packet to nobody. So packet sockets receive these packets before the kernel's IPv6 does, and an nftables
+table then drops exactly these, so that the kernel does not answer them.
 """
-
-from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -27,15 +25,15 @@ SIOCGIFHWADDR = 0x8927
 MAX_PACKET = 65575
 GUARD_PRIORITY = -310
 BATCH = 64
-"""Packets taken at one go, so that a flood does not keep the loop from its other sockets."""
+"""Packets read at a time, so that a flood does not keep the main loop from its other sockets."""
 SEND_SECONDS = 1.0
-"""How long a packet waits for room in a link's queue, which thousands of advertisements at once fill."""
+"""How long a packet waits for room in a link's queue, which thousands of advertisements can fill."""
 
 _LOAD_BYTE, _LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x30, 0x20, 0x15, 0x06
 
 
 def attach_filter(sock: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
-    """Attaches a classic BPF program (code, jump-true, jump-false, constant) to a packet socket."""
+    """Attach a classic BPF program (code, jump-true, jump-false, constant) to a packet socket."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HL", len(program), ctypes.addressof(buffer))
@@ -43,7 +41,7 @@ def attach_filter(sock: socket.socket, program: list[tuple[int, int, int, int]])
 
 
 def addressed_to(destination: str, next_headers: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """BPF: IPv6 packets to an address whose first next header is one of these."""
+    """Return the BPF program for IPv6 packets to an address whose first next header is one of these."""
     words = struct.unpack("!4I", IPv6Address(destination).packed)
     program: list[tuple[int, int, int, int]] = []
     length = 8 + 1 + len(next_headers) + 2
@@ -57,7 +55,7 @@ def addressed_to(destination: str, next_headers: tuple[int, ...]) -> list[tuple[
 
 
 def neighbour_discovery() -> list[tuple[int, int, int, int]]:
-    """BPF: Neighbour Solicitations and Advertisements without extension headers."""
+    """Return the BPF program for Neighbour Solicitations and Advertisements without extension headers."""
     return [
         (_LOAD_BYTE, 0, 0, 6),
         (_JUMP_EQUAL, 0, 3, socket.IPPROTO_ICMPV6),
@@ -70,16 +68,16 @@ def neighbour_discovery() -> list[tuple[int, int, int, int]]:
 
 
 class PacketReceiver:
-    """A packet socket for IPv6, filtered, on one interface or on all. Non-blocking; close() when done."""
+    """A filtered, non-blocking packet socket for IPv6, on one interface or on all."""
 
     def __init__(self, program: list[tuple[int, int, int, int]], interface: str | None = None) -> None:
-        """Raises OSError (no such interface, no permission)."""
+        """Open it. Raises OSError (no such interface, no permission)."""
         self._socket = socket.socket(
             socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_IPV6)
         )
         attach_filter(self._socket, program)
         with contextlib.suppress(BlockingIOError):
-            while self._socket.recv(1):  # what came before the filter was in place
+            while self._socket.recv(1):  # what arrived before the filter was attached
                 pass
         if interface is not None:
             index = socket.if_nametoindex(interface)
@@ -88,31 +86,33 @@ class PacketReceiver:
             self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
 
     def fileno(self) -> int:
+        """Return its descriptor, for selectors."""
         return self._socket.fileno()
 
     def packets(self) -> Iterator[bytes]:
-        """What has come in: each packet once, from its IPv6 header on. At most BATCH."""
+        """Yield packets that have arrived, from the IPv6 header on; at most BATCH."""
         for _ in range(BATCH):
             try:
                 data, (_, _, kind, _, _) = self._socket.recvfrom(MAX_PACKET)
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno == errno.ENETDOWN:  # told once when an interface goes down
+                if error.errno == errno.ENETDOWN:  # reported once when an interface goes down
                     continue
                 raise
             if kind in (PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST):
                 yield data
 
     def close(self) -> None:
+        """Close it."""
         self._socket.close()
 
 
 def send_packet(packet: bytes) -> None:
-    """Sends a whole IPv6 packet; the kernel routes it by its destination and source. Raises OSError.
+    """Send a whole IPv6 packet, routed by its destination and source. Raises OSError.
 
-    The source has to be an address of ours. A socket each time, bound to it: else the kernel would route by
-    destination alone, and a mobile node's Binding Update would take the tunnel.
+    The source must be one of our addresses. The socket is bound to it; otherwise the kernel would route by destination
+    alone, and a mobile node's Binding Update would take the tunnel.
     """
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW) as raw:
         raw.bind((str(IPv6Address(packet[8:24])), 0))
@@ -120,7 +120,7 @@ def send_packet(packet: bytes) -> None:
 
 
 class LinkSender:
-    """Sends IPv6 multicast on one link, past the kernel's own choice of source and route."""
+    """Sends IPv6 multicast packets on one link, whatever source and route the kernel would choose."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
@@ -130,40 +130,42 @@ class LinkSender:
     @property
     def link_layer_address(self) -> bytes:
         """The interface's MAC address. Raises OSError."""
-        # Not by a packet socket that is bound to it: to close one takes the kernel some 20 ms.
+        # Not by a packet socket bound to it: closing one takes the kernel some 20 ms.
         request = struct.pack("16s24x", self._interface.encode())
         return fcntl.ioctl(self._socket, SIOCGIFHWADDR, request)[18:24]
 
     def multicast(self, packet: bytes) -> None:
-        """Sends a packet to its multicast destination (RFC 2464, section 7). Raises OSError."""
+        """Send a packet to its multicast destination (RFC 2464, section 7). Raises OSError."""
         ethernet = b"\x33\x33" + packet[36:40]
         self._socket.sendto(packet, (self._interface, ETH_P_IPV6, 0, 0, ethernet))
 
     def close(self) -> None:
+        """Close its socket."""
         self._socket.close()
 
 
 class Guard:
-    """An nftables table that drops the packets which packet sockets have taken, before the kernel answers them."""
+    """An nftables table that drops packets received by packet sockets before the kernel answers them."""
 
     def __init__(self, table: str) -> None:
         self._table = table
 
     def setup(self, local: Iterable[str], arriving: Iterable[str] = (), leaving: Iterable[str] = ()) -> None:
-        """(Re)creates the table, all or nothing; it drops what any of these nft matches fits. Raises NftError.
+        """Create or replace the table, atomically. It drops what any of these nft expressions matches.
 
-        `local`: on its way to the kernel's own IPv6, when packet sockets have it already. (Not at prerouting: with
-        br_netfilter that is run for a bridge's port, before the packet sockets.) `arriving`: before routing.
+        `local` applies to what is delivered locally, which packet sockets have received already (at prerouting they may
+        not have: with br_netfilter, that hook runs for a bridge's port). `arriving` applies before routing, `leaving`
+        after it. Raises NftError.
         """
         nft.load(None, self._clear() + self.ruleset(local, arriving, leaving))
 
     def ruleset(self, local: Iterable[str], arriving: Iterable[str] = (), leaving: Iterable[str] = ()) -> str:
-        """Return the table in nft's own language."""
+        """Return the table as nft's input."""
         chains = _chain("input", local) + _chain("prerouting", arriving) + _chain("postrouting", leaving)
         return f"table ip6 {self._table} {{\n{chains}}}\n"
 
     def teardown(self) -> None:
-        """Removes the table, if it is there. Raises NftError."""
+        """Remove the table, if there is one. Raises NftError."""
         nft.load(None, self._clear())
 
     def _clear(self) -> str:
@@ -176,10 +178,10 @@ def _chain(hook: str, matches: Iterable[str]) -> str:
 
 
 def mobility_header_for(address: str) -> str:
-    """Nft match: a Mobility Header for an address, whatever extension headers come before it."""
+    """Return the nft expression for Mobility Headers to an address, after any extension headers."""
     return f"ip6 daddr {address} meta l4proto 135"
 
 
 def home_address_option_for(address: str) -> str:
-    """Nft match: a Home Address option where its alignment puts it (8n+6), in the first header, for an address."""
+    """Return the nft expression for a Home Address option in the first header, aligned at 8n+6, to an address."""
     return f"ip6 daddr {address} ip6 nexthdr 60 @nh,368,8 0xc9"

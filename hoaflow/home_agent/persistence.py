@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the binding cache in the journal, and brings it back after a restart."""
-
-from __future__ import annotations
+"""Keep the binding cache in the journal, and restore it after a restart."""
 
 import time
 from collections import Counter
@@ -13,34 +11,35 @@ from hoaflow.home_agent.moment import Moment
 from hoaflow.logs import Log
 
 RETRY_SECONDS, RETRY_SHARE = 1.0, 20
-"""A disk that fails is tried again after so long, or after so many times what the failure took: 5 % of the time."""
+"""A failing disk is tried again after this many seconds, or this many times the failed attempt's duration."""
 CLOCK_SET_SECONDS = 2.0
-"""What two clocks may drift apart without one of them having been set."""
+"""Difference between two clocks that does not mean that one was set."""
 
 LOG = Log("home-agent")
 
 
 class Persistence:
-    """The journal at `path`; without one, nothing outlives the process. Raises JournalError, OSError."""
+    """Keeps the cache in the journal at `path`; without one, nothing survives the process."""
 
     def __init__(self, path: Path | None) -> None:
+        """Read the journal. Raises JournalError, OSError."""
         self._path = path
         self._journal = None if path is None else Journal(path)
         self._failing = False
         self._retry_at = 0.0
         found = self._journal.records.values() if self._journal is not None else ()
         self.sequences = {r.home_address: r.sequence for r in found if r.sequence is not None}
-        """Last authenticated sequence numbers of an earlier life, by home address."""
+        """Last authenticated sequence numbers from before the restart, by home address."""
 
     @property
     def unwritten(self) -> int:
-        """Home addresses whose state is not on the disk: a restart would forget it."""
+        """Number of home addresses whose state is not on the disk, so that a restart would lose it."""
         return 0 if self._journal is None else self._journal.unwritten
 
     def restore(self, cache: BindingCache) -> list[Install]:
-        """Has the cache know again what the journal holds; what is due in the kernel is returned.
+        """Restore the journal's bindings to the cache; return what is to be put into the kernel.
 
-        What is not taken as it stood is told, with the reason.
+        Bindings that are not restored as they were are logged, with the reason.
         """
         if self._journal is None:
             return []
@@ -65,7 +64,7 @@ class Persistence:
                 left = record.lifetime
             actions = cache.restore(record.update, record.lifetime, left, time.monotonic())
             taken = [action for action in actions if isinstance(action, Install)]
-            remarks["left out: the settings do not cover them any more"] += not taken
+            remarks["left out: the settings no longer cover them"] += not taken
             installs += taken
         if abs(step := max(clock_set, key=abs)) > CLOCK_SET_SECONDS:
             LOG.warning("clock-set", seconds=round(step), lifetimes="by the time since the host's boot")
@@ -75,14 +74,14 @@ class Persistence:
         return installs
 
     def record(self, cache: BindingCache, home_address: str) -> None:
-        """Notes how a home address stands; `commit` brings it to the disk."""
+        """Note the state of a home address; `commit` writes it to the disk."""
         if self._journal is not None:
             self._journal.record(_known(cache, home_address, Moment.now()))
 
     def commit(self, cache: BindingCache) -> None:
-        """Returns when what was noted is on the disk, or the disk fails: then all is written once it works.
+        """Write what was noted and wait for the disk. If it fails, write everything once it works again.
 
-        A failure is told once, and its end.
+        The beginning and the end of a failure are logged.
         """
         if self._journal is None or not self.unwritten or (self._failing and time.monotonic() < self._retry_at):
             return
@@ -98,7 +97,7 @@ class Persistence:
             ended = time.monotonic()
             self._retry_at = ended + max(RETRY_SECONDS, RETRY_SHARE * (ended - begun))
             if not self._failing:
-                effect = "a restart would forget what has changed since"
+                effect = "a restart would lose what has changed since"
                 LOG.error("journal-not-written", file=self._path, reason=error, effect=effect, action="retry")
             self._failing = True
             return
@@ -107,6 +106,7 @@ class Persistence:
         self._failing = False
 
     def close(self) -> None:
+        """Close the journal."""
         if self._journal is not None:
             self._journal.close()
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the home agent sends in answer to mobile nodes: Binding Acknowledgements and Binding Errors (RFC 6275)."""
-
-from __future__ import annotations
+"""Send Binding Acknowledgements and Binding Errors (RFC 6275)."""
 
 import time
 from ipaddress import IPv6Address
@@ -18,7 +16,7 @@ LOG = Log("home-agent")
 
 
 class Replies:
-    """Sends them and counts them in a tally; those that a stranger may provoke at a bounded rate (section 9.3.3)."""
+    """Sends and counts answers. The rate of those that strangers can provoke is limited (RFC 6275, section 9.3.3)."""
 
     def __init__(self, home_agent: str, tally: Tally) -> None:
         self._home_agent = home_agent
@@ -57,7 +55,7 @@ class Replies:
         )
 
     def report_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
-        """Send a Binding Error to where a packet came from, unless nobody can be reached there."""
+        """Send a Binding Error to a packet's source, unless that can't be reached."""
         source = IPv6Address(packet.source)
         if source.is_unspecified or source.is_multicast or source.is_link_local:
             self._tally.drop("unanswerable", "from %s", packet.source)

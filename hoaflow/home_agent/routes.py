@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes of the host that the home agent relies on: to care-of addresses, and to the home link."""
+"""Declare routes that the home agent relies on: to care-of addresses, and to the home link."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from hoaflow.tunnel.look import FoundRoute, Look
 from hoaflow.tunnel.routing import FOREIGN
 
 SAMPLE = 1000
-"""Care-of addresses that one comparison asks the kernel about, at most: 23 µs each."""
+"""Most care-of addresses that one comparison looks up, at 23 µs each."""
 KERNEL, ON_LINK_METRIC = 2, 256
 """Protocol and metric of the on-link route that the kernel makes for an address."""
 
@@ -20,18 +20,18 @@ LINK_LOCAL = "fe80::/64"
 
 
 class CareOfAddressRoutes:
-    """Most care-of addresses have a route, out of an interface that is up and has a carrier.
+    """At least half of the care-of addresses have a route, through an interface that is up and has a carrier.
 
-    Without one (the uplink is down, its routes were flushed) every tunnelled packet is lost. Nobody but the host's
-    administrator can mend that: it is reported and waited for.
+    If the uplink is down or its routes were flushed, every tunnelled packet is lost. Only the host's administrator can
+    mend that, so it is reported.
 
-    One address without a route says nothing about the home agent. So half of them must lack one; and an address that a
-    route makes unreachable on purpose, beside a default route that works, does not count. When the last binding has
-    ended, the care-of addresses held until then go on being asked about: with the uplink down, all bindings expire.
+    A single address without a route says nothing about the home agent. Nor does one that a route makes unreachable on
+    purpose: while a default route works, addresses without a route do not count. After the last binding has ended, the
+    care-of addresses held last are looked up, as all bindings expire while the uplink is down.
     """
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
-        """`wanted`: {home address: care-of address}."""
+        """Declare them. `wanted` maps home addresses to care-of addresses; it may change any time."""
         self._home_agent, self._wanted = parse_ipv6_address(home_agent), wanted
         self._held: list[str] = []
 
@@ -66,7 +66,7 @@ class CareOfAddressRoutes:
         """See `Declared`."""
 
     def _reached(self, look: Look, address: str, running: set[int], excluded: bool) -> bool:
-        """Tell whether packets to an address leave the host. `excluded`: the answer where the kernel has no route."""
+        """Tell whether packets to an address leave the host. `excluded` is the answer if it has no route."""
         route = look.route_to(None, parse_ipv6_address(address), self._home_agent)
         return excluded if route is None else route.kind == RTN_UNICAST and route.interface in running
 
@@ -74,7 +74,7 @@ class CareOfAddressRoutes:
 class OnLinkRoute:
     """A prefix of the home link has a route to that link, as the kernel makes it with an address.
 
-    Every link has the link-local prefix; of any other one the best route leads to the home link.
+    Its best route leads there, except that every link has a route for the link-local prefix.
     """
 
     def __init__(self, prefix: str, interface: str) -> None:
@@ -103,12 +103,12 @@ class OnLinkRoute:
             route.route("append", dst=self._prefix, oif=index, proto=KERNEL, priority=ON_LINK_METRIC, family=AF_INET6)
 
     def remove(self) -> None:
-        """See `Declared`. It goes with the address."""
+        """Do nothing: it goes with the address."""
 
     def _compared(self, look: Look) -> tuple[list[FoundRoute], list[FoundRoute]]:
-        """Return the routes of the prefix that lead to the home link, and others that win over them."""
+        """Return the prefix's routes to the home link, and other routes that are preferred to them."""
         index = look.link(None, self._interface).number
-        # Asked for by who made them: the table may have the routes of 100,000 bindings beside them.
+        # Listed by protocol, as the table may also have the routes of 100,000 bindings.
         found = [
             route
             for protocol in (KERNEL, *FOREIGN)

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home agent's tunnels where the kernel has no ip6_tunnel: seg6 reduced encapsulation, End.DT6 decapsulation.
+"""Tunnel with seg6, if the kernel has no ip6_tunnel: reduced encapsulation and End.DT6 decapsulation.
 
-A seg6 route encapsulates before the kernel has forwarded the inner packet: no hop limit is decremented and no Packet
-Too Big is sent, so a tunnel's smaller MTU would swallow large packets. So a packet for a home address goes through a
-pair of veth devices first, the hairpin, whose MTU is the tunnel's: on its way in it is forwarded as any other packet.
+A seg6 route encapsulates before the kernel forwards the inner packet: it neither decrements the hop limit nor sends
+Packet Too Big, so large packets would be lost. Therefore a packet to a home address first passes a pair of veth
+devices, the hairpin, which has the MTU of the tunnel, and is forwarded into it as usual.
 
     rule 6   not iif hoaflow-in   lookup 42     table 42   HOA dev hoaflow-out          (forwarded: hop limit, MTU)
              from hoaflow-in      table main               HOA encap seg6 ... segs COA  (encapsulated)
 
-The encapsulating routes and the decapsulating one name the hairpin as their device, which no packet of theirs leaves
-by: the kernel looks up the packet anew. So they stay when an uplink or the home link goes down and comes back.
+The routes that encapsulate and decapsulate name the hairpin as their device, though their packets do not leave by it:
+the kernel looks up the new packet's route. So the routes survive when an uplink or the home link goes down.
 """
-
-from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -36,22 +34,22 @@ from hoaflow.tunnel.seg6 import Seg6Routes, encapsulation
 
 HAIRPIN_TABLE = 42
 HAIRPIN_OWNER = 104
-"""Not OWNER: who follows the kernel's tunnels (protocol 16) is to see the encapsulating routes only."""
+"""Not OWNER: those who follow the kernel's tunnels (protocol 16) should see only the encapsulating routes."""
 RULE_PREFERENCE = 6
 ALL_TABLES = 0
-"""End.DT6's lookup by the rules of the namespace: inner packets for the home agent itself are delivered, too."""
+"""Has End.DT6 look up by all rules, so that inner packets to the home agent itself are delivered."""
 METRIC = 1024
-"""The kernel's for IPv6 routes that are given none."""
+"""The kernel's default for IPv6 routes."""
 
 
 class Seg6Plane:
-    """Tunnels by routes; the kernel's state is found again by route protocol, table and device names."""
+    """Tunnels by routes. Route protocols, tables and device names identify what is ours."""
 
     name = "seg6"
     relays_errors = False
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
-        """`wanted`: {home address: care-of address}, which whoever calls `tunnel` and `untunnel` keeps."""
+        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date."""
         self._home_agent, self._wanted = home_agent, wanted
         self._routes = Seg6Routes(protocol=OWNER)
         self._through = RouteMaker(HAIRPIN_TABLE, HAIRPIN_OWNER)
@@ -74,8 +72,8 @@ class Seg6Plane:
             Decapsulation(None, self._home_agent, EXIT, ALL_TABLES, DECAPSULATION_TABLE),
             OnlyRoutes(None, AF_INET6, DECAPSULATION_TABLE),
             LocalRule(LOCAL_RULE_PREFERENCE),
-            # By the mark of accepted pairs: without the check nothing is decapsulated. And by protocol: a packet from
-            # within keeps the mark of the tunnel packet that it came in.
+            # By the mark of accepted pairs, so that nothing is decapsulated without the check; and by protocol, as an
+            # inner packet keeps the mark of its tunnel packet.
             Rule(
                 None,
                 TUNNEL_RULE_PREFERENCE,

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of `hoaflow-ha`, checked before anything is done."""
-
-from __future__ import annotations
+"""Define and check the command line of `hoaflow-ha`."""
 
 import argparse
 import socket
@@ -22,59 +20,58 @@ DEFAULT_MAX_BINDINGS = 100_000
 
 
 EPILOG = """\
-The home agent's address is given to the interface if it has not got it. The
-virtual terminal speaks as UMIP's: bc, verbose, fancy and prompt yes|no, quit.
+The home agent's address is added to the interface if it is not there. The
+virtual terminal has UMIP's commands: bc, verbose, fancy and prompt yes|no, quit.
 
 examples:
   hoaflow-ha --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64 \\
       --home-link eth1 --keys /etc/hoaflow/keys.toml \\
       --journal /var/lib/hoaflow-ha/bindings
-  nc 127.0.0.1 7777          the virtual terminal; `bc` shows the binding cache
+  nc 127.0.0.1 7777          open the virtual terminal; `bc` shows the bindings
 
 The file of --keys, mode 600:
   ["2001:db8:99::100"]
   spi = 256
   key = "00112233445566778899aabbccddeeff"
 
-exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 for wrong options
-or an unusable file
+exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
+wrong or a file is unusable
 """
 
 
 class SettingsError(HoaflowError, ValueError):
-    """A setting is wrong; the text says what was expected and what came."""
+    """A setting is wrong. The text says what was expected and what came."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, with their help."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(
         prog="hoaflow-ha",
-        description="A home agent (RFC 6275) for one home link. Runs as root, in the current network namespace, "
-        "and forwards between the home link and everything else.",
+        description="Run a home agent (RFC 6275) for one home link. It needs root, runs in the current network "
+        "namespace, and forwards packets between the home link and all other links.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("--home-agent", required=True, metavar="ADDRESS", help="the home agent's address")
-    options.add_argument("--home-prefix", required=True, metavar="PREFIX", help="prefix of the home link")
-    options.add_argument("--home-link", required=True, metavar="IFACE", help="interface on the home link")
+    options.add_argument("--home-prefix", required=True, metavar="PREFIX", help="the prefix of the home link")
+    options.add_argument("--home-link", required=True, metavar="IFACE", help="the interface on the home link")
     how = options.add_mutually_exclusive_group(required=True)
     how.add_argument(
         "--keys",
         type=Path,
         metavar="FILE",
-        help='keys of the mobile nodes (RFC 4285), TOML: ["HOME ADDRESS"] spi = 256 key = "hexadecimal"; '
-        "chmod 600. Mobile nodes without a key are ignored",
+        help="keys of the mobile nodes (RFC 4285), in TOML as below; mobile nodes without a key are ignored",
     )
     how.add_argument(
         "--insecure",
         action="store_true",
-        help="believe every Binding Update: anybody can divert any home address (laboratories only)",
+        help="accept every Binding Update, so that anybody can divert any home address (laboratories only)",
     )
     options.add_argument(
         "--console",
         default=DEFAULT_CONSOLE,
         metavar="HOST:PORT",
-        help="where the virtual terminal listens; it asks nobody for a password (default: %(default)s)",
+        help="where the virtual terminal listens; it has no password (default: %(default)s)",
     )
     options.add_argument("--no-console", action="store_true", help="no virtual terminal")
     options.add_argument(
@@ -82,21 +79,21 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=DEFAULT_MAX_LIFETIME,
         metavar="SECONDS",
-        help="longest lifetime granted, rounded down to 4 s (default: %(default)s)",
+        help="longest lifetime to grant, rounded down to a multiple of 4 s (default: %(default)s)",
     )
     options.add_argument(
         "--max-bindings",
         type=int,
         default=DEFAULT_MAX_BINDINGS,
         metavar="N",
-        help="more are refused with status 130 (default: %(default)s)",
+        help="most bindings to hold; further ones are refused with status 130 (default: %(default)s)",
     )
     options.add_argument(
         "--journal",
         type=Path,
         metavar="FILE",
-        help="keep bindings and sequence numbers here over a restart; without it, Binding Updates recorded "
-        "before a restart could be replayed after it",
+        help="keep bindings and sequence numbers in this file; without it, Binding Updates recorded before a "
+        "restart can be replayed after it",
     )
     metrics.add_option(options)
     logs.add_options(options)
@@ -104,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(arguments: argparse.Namespace) -> Settings:
-    """Turns options into settings. Raises SettingsError, KeyFileError."""
+    """Check options and turn them into settings. Raises SettingsError, KeyFileError."""
     prefix = _prefix(arguments.home_prefix)
     home_agent = _home_agent(arguments.home_agent, prefix)
     if not LIFETIME_UNIT <= arguments.max_lifetime <= MAX_LIFETIME:

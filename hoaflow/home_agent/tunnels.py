@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home agent's data plane: tunnels to care-of addresses, and what may come back through them.
+"""Tunnel packets to care-of addresses, and check what comes back through the tunnels.
 
-Reverse tunnelling (RFC 6275, section 10.4.5): only packets whose outer source is the care-of address and whose inner
-source is the home address of one binding pass; nftables drops and counts the rest, whichever way the kernel tunnels.
+Of reverse-tunnelled packets (RFC 6275, section 10.4.5), only those pass whose outer source is the care-of address and
+whose inner source is the home address of the same binding. nftables drops and counts all others, with either plane.
 """
-
-from __future__ import annotations
 
 from typing import Protocol
 
@@ -20,40 +18,40 @@ from hoaflow.tunnel.objects import NftTable
 from hoaflow.tunnel.pairs import Counters, PairFilter
 
 KERNEL_ERRORS = (OSError, TunnelError)
-"""What the methods here raise when the kernel refuses."""
+"""What methods here raise if the kernel refuses something."""
 
 LOG = Log("home-agent")
 
 
 class Plane(Protocol):
-    """One way the kernel tunnels. All calls are idempotent and raise one of KERNEL_ERRORS."""
+    """A way in which the kernel tunnels. All methods are idempotent and raise one of KERNEL_ERRORS."""
 
     name: str
     relays_errors: bool
-    """Whether the kernel tells correspondent nodes what it hears of their tunnelled packets (RFC 2473, section 8)."""
+    """Whether the kernel relays ICMPv6 errors about tunnel packets to correspondents (RFC 2473, section 8)."""
 
     def declaration(self) -> list[Declared]:
-        """Return what the kernel has to have, in the order in which it is made."""
+        """Return what the kernel must have, in the order in which it is made."""
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
-        """Tunnel what comes for a home address; replaces."""
+        """Tunnel packets to a home address to this care-of address instead of any former one."""
 
     def untunnel(self, home_address: str) -> None:
-        """Tunnel it no longer. Fine when it was not."""
+        """Stop tunnelling packets to a home address; fine if they were not tunnelled."""
 
     def device(self, home_address: str) -> str:
-        """Return what the terminal names as the tunnel."""
+        """Return the name of a home address's tunnel, for the terminal."""
 
     @property
     def ports(self) -> frozenset[int]:
-        """The netlink ports of its changes to routes."""
+        """Netlink ports over which it changes routes."""
 
     def close(self) -> None:
-        """Close its sockets; what is declared stays."""
+        """Close its sockets; the kernel's state stays."""
 
 
 class Tunnels:
-    """The plane and the pair filter together, and what they are wanted to hold."""
+    """The data plane and the pair filter, and which bindings they should hold."""
 
     def __init__(self, home_agent: str) -> None:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS."""
@@ -71,7 +69,7 @@ class Tunnels:
             LOG.info("data-plane", chosen="seg6", reason="the kernel has no ip6_tunnel, but seg6 reduced encapsulation")
 
     def declaration(self) -> list[Declared]:
-        """Return what the kernel has to have. The filter comes first: nothing is decapsulated without it."""
+        """Return what the kernel must have. The filter comes first, as nothing may be decapsulated without it."""
         return [
             NftTable(None, self._pairs.table),
             AcceptedPairs(self._pairs, self._wanted),
@@ -79,13 +77,13 @@ class Tunnels:
         ]
 
     def care_of_address_routes(self) -> Declared:
-        """Return that tunnelled packets have a way out of the host."""
+        """Return the declared object for the routes of tunnelled packets."""
         return CareOfAddressRoutes(self._home_agent, self._wanted)
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
-        """Carries a home address's traffic to and from a care-of address; replaces.
+        """Tunnel a home address's traffic to and from a care-of address instead of any former one.
 
-        Raises one of KERNEL_ERRORS: it is wanted all the same, so mending the declaration makes it.
+        Raises one of KERNEL_ERRORS; mending the declaration then makes up for it.
         """
         before = self._wanted.get(home_address)
         if before == care_of_address:
@@ -97,7 +95,7 @@ class Tunnels:
         )
 
     def untunnel(self, home_address: str) -> None:
-        """Carries it no longer. Fine when it did not. Raises one of KERNEL_ERRORS, as `tunnel`."""
+        """Stop tunnelling a home address's traffic; fine if it was not tunnelled. Raises as `tunnel` does."""
         before = self._wanted.pop(home_address, None)
         if before is None:
             return
@@ -106,24 +104,24 @@ class Tunnels:
 
     @property
     def relays_errors(self) -> bool:
-        """Whether the kernel itself tells correspondent nodes of ICMPv6 errors for their tunnelled packets."""
+        """Whether the kernel itself relays ICMPv6 errors about tunnel packets to correspondent nodes."""
         return self._plane.relays_errors
 
     def carries(self, home_address: str, care_of_address: str) -> bool:
-        """Whether a home address's traffic goes to and from this care-of address."""
+        """Tell whether a home address's traffic is tunnelled to this care-of address."""
         return self._wanted.get(home_address) == care_of_address
 
     def device(self, home_address: str) -> str:
-        """What the terminal names as the tunnel of a home address."""
+        """Return the name of a home address's tunnel, for the terminal."""
         return self._plane.device(home_address)
 
     def counters(self) -> Counters:
-        """Reverse-tunnelled packets (accepted, dropped)."""
+        """Return the numbers of reverse-tunnelled packets accepted and dropped."""
         return self._pairs.counters()
 
     @property
     def ports(self) -> frozenset[int]:
-        """The netlink ports of changes made by `tunnel` and `untunnel`, as far as they are known."""
+        """Netlink ports over which `tunnel` and `untunnel` make changes, as far as known."""
         return self._plane.ports | {self._pairs.port}
 
     def close(self) -> None:

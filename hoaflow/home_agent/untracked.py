@@ -14,10 +14,10 @@ from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.pairs import IPV6_MARK
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
-# -299: behind the pair filter (raw, -300), which gives the mark, and before connection tracking (-200).
-# The octet after ICMPv6's own 8 and 6 of the packet in error: its next header. No other errors are exempt, which
-# filters accept as related to their connections.
-# In `forward`, `notrack` leaves alone what belongs to a connection.
+# -299: after the pair filter (raw, -300), which sets the mark, and before connection tracking (-200).
+# @th,112,8 is the next header of the packet that the error is about. Other errors are not exempt, as filters accept
+# them as related to a connection.
+# In `forward`, `notrack` does not change packets that belong to a known connection.
 RULESET = f"""
 table {FAMILY} {TABLE} {{
     chain prerouting {{

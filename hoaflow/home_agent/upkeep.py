@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps what the home agent needs of the kernel as it is declared, and says so when it can't.
+"""Keep the kernel as the home agent's declaration says, and report what can't be mended.
 
-Everything declared is compared as soon as the kernel tells of a change that is not our own, and in full every few
-seconds, as not everything is told. With many bindings that takes long: it is done in slices, between which signalling
-goes on, and in a share of the time that is bounded. Only what is not as declared is mended at one go.
+Everything is compared when the kernel reports a change that is not our own, and every few seconds, as the kernel does
+not report all changes. With many bindings this takes long, so it is done in slices, between which signalling goes on,
+and takes a bounded share of the time. Mending is done at once.
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,36 +17,39 @@ from hoaflow.tunnel.declaration import Declared, Difference, Steps, compared, in
 from hoaflow.tunnel.look import Look
 
 LOOK_SECONDS = 5.0
-"""From one comparison to the next without word of a change."""
+"""Seconds to the next comparison if no change is reported."""
 LEAST_PAUSE, PAUSE_SHARE, LONGEST_PAUSE = 0.2, 4, 2.0
-"""Seconds to the next comparison with word of a change: at least, times the last one's duration, and at most."""
+"""Seconds to the next comparison after a change: at least, as a multiple of the last one's duration, at most."""
 SLICE_SECONDS = 0.01
-"""How long signalling waits for a comparison that is under way."""
+"""How long signalling waits for a comparison in progress."""
 
 LOG = Log("home-agent")
 
 
 class Upkeep:
-    """The home agent's declaration. `work` when `due` (monotonic seconds), `heard` when `changes` has something."""
+    """Compares and mends the declaration.
+
+    Call `work` when `due` (monotonic seconds), and `heard` when a socket of `changes` is readable.
+    """
 
     def __init__(self, declaration: Sequence[Declared], ports: Callable[[], Collection[int]]) -> None:
-        """`ports`: the netlink ports of changes made by `own_change`. Raises OSError."""
+        """Listen for changes. `ports` returns the netlink ports of our own changes. Raises OSError."""
         self._declaration, self._ports = declaration, ports
         self.changes = Changes()
         self.broken: str | None = None
-        """What is not as declared and could not be mended, with what an operator can do; read by other threads, too."""
+        """What could not be mended, and what an operator can do; None if all is well. Other threads read it, too."""
         self.due = self._rested_at = self._begun = 0.0
         self._comparison: Steps[list[Difference]] | None = None
         self._heard = False
         self._not_mended: list[Difference] = []
 
     def heard(self) -> None:
-        """The kernel has told of changes: compare as soon as the last comparison's pause is over."""
+        """Read the kernel's reports of changes: compare as soon as the pause after the last comparison is over."""
         self._drain(by_kernel=True)
 
     @contextmanager
     def own_change(self) -> Iterator[None]:
-        """Whatever the kernel tells of what is done within comes of us."""
+        """Ignore the kernel's reports of changes that are made within this context."""
         self._drain(by_kernel=True)
         try:
             yield
@@ -56,7 +57,7 @@ class Upkeep:
             self._drain(by_kernel=False)
 
     def work(self) -> None:
-        """Compare for a moment, or begin to; mend when something is found."""
+        """Continue or begin a comparison for one slice of time; mend what it has found."""
         until = time.monotonic() + SLICE_SECONDS
         try:
             if self._comparison is None:
@@ -72,9 +73,9 @@ class Upkeep:
             self._settle(str(error))
 
     def look(self) -> bool:
-        """Compare and mend at one go; returns whether all is as declared now.
+        """Compare and mend at once; return whether all is as declared now.
 
-        One that failed a moment ago is not tried again before its pause is over.
+        After a failure, this is not tried again until the pause is over.
         """
         if self.broken is None or time.monotonic() >= self._rested_at:
             self._comparison = None
@@ -83,7 +84,7 @@ class Upkeep:
         return self.broken is None
 
     def close(self) -> None:
-        """Listen to the kernel no longer."""
+        """Stop listening."""
         if self._comparison is not None:
             self._comparison.close()
         self.changes.close()
@@ -97,12 +98,12 @@ class Upkeep:
         elif self.broken is None or found != self._not_mended:
             self._not_mended = found
             self._mend(self._declaration)
-        # As before: it does not take the rest to try again.
+        # The same as last time: trying again does not need the rest of the declaration.
         elif self._mend([difference.declared for difference in found]):
             self._mend(self._declaration)
 
     def _mend(self, declaration: Sequence[Declared]) -> bool:
-        """Make what is not as declared, and say what was found or could not be mended; returns whether all is now."""
+        """Mend and log what is not as declared; return whether all of it is now."""
         try:
             found = mend(declaration)
         except KERNEL_ERRORS as error:
@@ -115,7 +116,7 @@ class Upkeep:
         return True
 
     def _settle(self, broken: str | None) -> None:
-        """Note how a comparison ended, and when the next is due."""
+        """Note the result of a comparison, and when the next one is due."""
         if broken is not None and broken != self.broken:
             effect = "the terminal is closed and /readyz says 503 until it is as declared"
             LOG.error("not-mended", reason=broken, effect=effect, action="retry")

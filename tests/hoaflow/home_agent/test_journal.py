@@ -114,7 +114,7 @@ def test_zeroes_after_a_power_failure_are_an_empty_journal(tmp_path: Path) -> No
 def test_a_file_of_somebody_elses_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "passwd"
     path.write_text("root:x:0:0\n")
-    with pytest.raises(JournalError, match="passwd: no journal of hoaflow-ha"):
+    with pytest.raises(JournalError, match="passwd: not a journal of hoaflow-ha"):
         Journal(path)
     assert path.read_text() == "root:x:0:0\n"
 

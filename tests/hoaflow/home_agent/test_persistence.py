@@ -98,7 +98,7 @@ def test_what_the_settings_do_not_cover_any_more_is_told(tmp_path: Path, caplog:
     kept = Persistence(tmp_path / "journal")
     assert kept.restore(BindingCache(replace(POLICY, home_prefix=IPv6Network("2001:db8:77::/64")))) == []
     kept.close()
-    assert 'remark="left out: the settings do not cover them any more" bindings=3' in caplog.text
+    assert 'remark="left out: the settings no longer cover them" bindings=3' in caplog.text
 
 
 @pytest.mark.expected_log("event=journal-not-written")

@@ -73,7 +73,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(
     path = tmp_path / "shopping"
     path.write_text("milk\nbread\n")
     assert main([*COMMAND, "--journal", str(path)]) == 2
-    assert "no journal of hoaflow-ha" in capsys.readouterr().err
+    assert "not a journal of hoaflow-ha" in capsys.readouterr().err
     assert path.read_text() == "milk\nbread\n"
 
 
