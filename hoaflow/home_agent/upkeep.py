@@ -117,12 +117,12 @@ class Upkeep:
 
     def _settle(self, broken: str | None) -> None:
         """Note the result of a comparison, and when the next one is due."""
-        if broken is not None and broken != self.broken:
+        before, self.broken = self.broken, broken  # first, as whoever reads the log may ask /readyz at once
+        if broken is not None and broken != before:
             effect = "the terminal is closed and /readyz says 503 until it is as declared"
             LOG.error("not-mended", reason=broken, effect=effect, action="retry")
-        elif broken is None and self.broken is not None:
+        elif broken is None and before is not None:
             LOG.info("as-declared-again")
-        self.broken = broken
         ended = time.monotonic()
         self._rested_at = ended + min(LONGEST_PAUSE, max(LEAST_PAUSE, PAUSE_SHARE * (ended - self._begun)))
         self.due = self._rested_at if self._heard else ended + LOOK_SECONDS
