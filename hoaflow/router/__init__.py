@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hoaflow-router`: prepares a router host for the `route` backend and keeps its encapsulation routes."""
+"""Prepare an Open vSwitch router and keep its tunnels (`hoaflow-router`)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m hoaflow.router` is `hoaflow-router`."""
+"""Run `hoaflow-router` by `python -m hoaflow.router`."""
 
 import sys
 

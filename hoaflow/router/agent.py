@@ -201,7 +201,7 @@ class Agent:
             with self._interruption.waiting():
                 changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
             if changed:
-                self._heard()
+                self._look_soon()
             if not poll.answered and time.monotonic() >= self._compare_due:
                 self._compare()
                 if self._lease:
@@ -248,7 +248,7 @@ class Agent:
             self._follow()
             # What changes from now on, including what is mended here, is compared once more.
             if self._watch.drain():
-                self._heard()
+                self._look_soon()
             with alone():
                 # Read within, as setup and teardown change the record.
                 readable = self._read_database()
@@ -269,10 +269,10 @@ class Agent:
         self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
         self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
         if again:
-            self._heard()
+            self._look_soon()
 
-    def _heard(self) -> None:
-        """Schedule a comparison and a reading, as soon as their cost allows, because something has changed."""
+    def _look_soon(self) -> None:
+        """Schedule a comparison and a reading as soon as their cost allows."""
         self._resync_due = min(self._resync_due, self._resync_after)
         self._compare_due = min(self._compare_due, max(self._compare_after, self._resync_due))
 
@@ -320,7 +320,7 @@ class Agent:
             self._macs = macs
 
     def _look_at_firewalls(self) -> None:
-        """Find out whether packet filters drop what goes direct."""
+        """Find out whether packet filters drop direct traffic."""
         subjects: dict[Hashable, Subject] = {}
         for home_agent, datapath in self._datapaths.items():
             endpoint = Endpoint.of(self._bridge_name, datapath.record)

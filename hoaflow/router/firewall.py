@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find out with real packets whether the packet filter of the router's kernel drops what goes direct.
+"""Find out with real packets whether the packet filter of the router's kernel drops direct traffic.
 
 Rules can be read, but only the kernel knows what they come to, whoever wrote them (nft, iptables, firewalld, ufw). So
 packets like those of offloaded connections take the same way, and the kernel traces which rule drops them.
@@ -31,7 +31,7 @@ Send = Callable[[], object]
 
 
 class Probe(NamedTuple):
-    """A kind of packet to try: how to send one, and how to see what became of it.
+    """A kind of packet to try: how to send one, and how to recognize what became of it.
 
     `what`: what it stands for, in words. `length`: the payload length in its IPv6 header, which no other kind has.
     `table`: the nftables table (family ip6) with the chains `begun`, which it meets before anybody's rules, and
@@ -83,7 +83,7 @@ def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.E
 
 
 class Firewall:
-    """The packet filter that some probes meet, tried anew when its rules change and every LOOK seconds.
+    """A packet filter, tried anew when its rules change and every LOOK seconds.
 
     `problem`: what it drops, as last seen; None if nothing. The first try is made at once, all others in a thread, as
     one may take seconds: `notify` is called there when `problem` has changed.
@@ -133,7 +133,7 @@ class Firewall:
 
 
 class Subject(NamedTuple):
-    """Whose packets are to be tried: its name in logs, the namespace of the packet filter, and the probes."""
+    """A packet filter to try: a name for logs, its namespace, and the probes."""
 
     name: str
     namespace: Namespace
@@ -141,14 +141,14 @@ class Subject(NamedTuple):
 
 
 class Firewalls:
-    """The packet filters of all that an agent keeps. `notify` as for Firewall."""
+    """All packet filters that concern an agent's tunnels, by any key. `notify`: as for Firewall."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self._notify = notify
         self._firewalls: dict[Hashable, Firewall] = {}
 
     def look(self, subjects: Mapping[Hashable, Subject]) -> None:
-        """Try the packet filters that are due, those of new subjects at once; let go of all others."""
+        """Start the tries that are due, try new packet filters at once, and close those that are not given."""
         for gone in self._firewalls.keys() - subjects.keys():
             self._firewalls.pop(gone).close()
         for key, subject in subjects.items():
@@ -161,12 +161,12 @@ class Firewalls:
                 LOG.warning("firewall-not-tried", what=subject.name, reason=error)
 
     def problem(self, key: Hashable) -> str | None:
-        """Return what is dropped of a subject's packets, None if nothing is known."""
+        """Return what a packet filter drops, as last seen, or None."""
         firewall = self._firewalls.get(key)
         return None if firewall is None else firewall.problem
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all packet filters."""
         self.look({})
 
 
@@ -193,7 +193,7 @@ def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], en
 
 
 class _Trace:
-    """What the kernel traces of some probes. `pending`: those of which nothing is known yet."""
+    """The kernel's trace of some probes. `pending`: those without a verdict."""
 
     def __init__(self, probes: list[Probe]) -> None:
         self.pending = probes
@@ -202,7 +202,7 @@ class _Trace:
         self._begun: set[Probe] = set()
 
     def read(self, line: str) -> Dropped | None:
-        """Take in a line of `nft monitor trace`; returns the verdict if it says that a probe was dropped."""
+        """Take in a line of `nft monitor trace`; returns what is dropped if it says that a probe was."""
         _, _, number, family, table, chain, *said = line.split()
         if said[0] == "packet:" and "length" in said:
             length = int(said[said.index("length") + 1])
@@ -221,7 +221,7 @@ class _Trace:
         return None
 
     def conclude(self) -> Dropped:
-        """Return what to conclude when the kernel has said nothing more. Raises RouterError if that is nothing."""
+        """Return what is dropped without a trace. Raises RouterError if the probe never met the packet filter."""
         probe = self.pending[0]
         if probe in self._begun:
             return Dropped(

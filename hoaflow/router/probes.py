@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets with which `hoaflow.router.firewall` tries the packet filter in front of a tunnel endpoint.
+"""Make the packets with which `hoaflow.router.firewall` tries the packet filter in front of a tunnel endpoint.
 
 Their source and destination are the home agent's address, a pair that no other packet has.
 """

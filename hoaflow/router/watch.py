@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell when something that a bridge's tunnels consist of changes: in the kernel, or in the OVS database."""
+"""Wait for changes of what a bridge's tunnels consist of, in the kernel and in the OVS database."""
 
 import contextlib
 import select
@@ -17,7 +17,7 @@ OUTSIDE = Of.LINKS | Of.RULESETS
 
 
 class Watch:
-    """Changes in some network namespaces, of their names, and in a database; not those that this process makes itself.
+    """The changes in some network namespaces, of their names, and in a database, except for this process's own.
 
     Changes of names, and those made through pyroute2, are told even if this process made them.
     """

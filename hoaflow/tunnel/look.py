@@ -190,7 +190,7 @@ class Look(Closing):
         return self.once(("routes", namespace, family, table, protocol), read)
 
     def listed_routes(self, namespace: Namespace, family: int, table: int, protocol: int) -> list[bytes]:
-        """Return the same as the kernel has them now, for `found_route`: to parse many takes much longer."""
+        """Return the messages of these routes, read now, for `found_route`: parsing takes longer than reading."""
         body = rtnetlink.ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
         body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
         return self._listing(namespace, RTM_GETROUTE, body)
@@ -203,11 +203,11 @@ class Look(Closing):
         return None if answer is None else found_route(answer)
 
     def listed_links(self, namespace: Namespace) -> list[bytes]:
-        """Return the interfaces as the kernel has them now: their messages without netlink headers."""
+        """Return the messages of all interfaces, read now, without netlink headers."""
         return self._listing(namespace, RTM_GETLINK, 16)
 
     def setting(self, namespace: Namespace, path: Path) -> str | None:
-        """Return what a file below /proc/sys/net says, None when it is not there."""
+        """Return the content of a file below /proc/sys/net, or None if it does not exist."""
 
         def read() -> str | None:
             with contextlib.suppress(FileNotFoundError):
@@ -217,7 +217,7 @@ class Look(Closing):
         return self.once(("setting", namespace, path), functools.partial(self._inside, namespace, read))
 
     def nft_table(self, namespace: Namespace, family: str, table: str, terse: bool) -> Contents | None:
-        """Return what an nftables table says, None when it is not there. `terse`: without its sets' elements."""
+        """Return what an nftables table says, or None if it does not exist. `terse`: without its sets' elements."""
         return self.once(
             ("nft", namespace, family, table, terse), lambda: self._nft(namespace).table(family, table, terse)
         )
@@ -284,7 +284,7 @@ def _neighbour(payload: bytes) -> Neighbour | None:
 
 
 def found_route(payload: bytes) -> FoundRoute:
-    """Return a route of a message without its netlink header."""
+    """Parse a route's message, without netlink header."""
     family, length, _, _, table, protocol, _, kind, _ = rtnetlink.ROUTE.unpack_from(payload)
     found = dict(attributes(payload[rtnetlink.ROUTE.size :]))
     unspecified = bytes(16 if family == AF_INET6 else 4)
@@ -309,7 +309,7 @@ def found_route(payload: bytes) -> FoundRoute:
 
 
 def found_rule(payload: bytes) -> FoundRule:
-    """Return a rule of a message without its netlink header, as the kernel lists it or as it is asked for."""
+    """Parse a routing rule's message, without netlink header, as the kernel lists it or is asked for it."""
     _, _, _, tos, table, action, flags = RULE.unpack_from(payload)
     found = dict(attributes(payload[RULE.size :]))
     preference = _number(found.pop(FRA_PRIORITY, None))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets with which `hoaflow.router.firewall` tries the packet filter around the `flow` backend.
+"""Make the packets with which `hoaflow.router.firewall` tries the packet filter around the `flow` backend.
 
 Three kinds meet it: tunnel packets that the tunnel device makes (output), those that it decapsulates (input), and what
 OpenFlow has verified (forward). Open vSwitch sends them the way that all of them go. Their addresses are chosen by the
@@ -92,7 +92,7 @@ def flow_probes(record: FlowRecord, bridge: str, db: str | None) -> list[Probe]:
 
 
 def _sample_addresses(bridge: str) -> tuple[str, str]:
-    """Return an address like care-of addresses, and one like correspondents'; nobody has either. Raises RouterError."""
+    """Return an unused address like a care-of address, and one like a correspondent node's. Raises RouterError."""
     with Look() as look:
         own = look.link(None, bridge).number
         found = [
