@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from hoaflow.router.cli import main
 from hoaflow.router.flow.declaration import declaration
 from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.port import BridgePort, Recorded
 from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.namespace import in_namespace
 from tests.support.ovs import Ovs
 
 BRIDGE = "br0"
@@ -66,6 +68,16 @@ def test_both_ports_deleted_at_once_are_no_teardown(ovs: Ovs, ports: list[Bridge
     assert recorded.remove()
     assert record(ovs) is None
     assert not FlowPorts(ovsdb).has(BRIDGE)
+
+
+def test_what_a_deleted_bridge_has_left_can_be_torn_down(ovs: Ovs, ports: list[BridgePort]) -> None:
+    ovsdb = Ovsdb(f"unix:{ovs.database}")
+    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, Recorded))
+    recorded.make()
+    ovs.vsctl("del-br", BRIDGE)
+    assert in_namespace(ovs.netns, lambda: main(["teardown", "--bridge", BRIDGE, f"--db=unix:{ovs.database}"])) == 0
+    assert not FlowPorts(ovsdb).has(BRIDGE)
+    assert in_namespace(ovs.netns, lambda: main(["teardown", "--bridge", BRIDGE, f"--db=unix:{ovs.database}"])) == 1
 
 
 @pytest.mark.parametrize("changed", [0, 1])
