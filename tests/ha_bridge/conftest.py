@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.bridge import Bridge, Controller, bridge
+from tests.support.bridge import HOA, LINK_1, Bridge, bridge
+from tests.support.bridge_controller import Controller
 from tests.support.bridge_kernel import NETNS, ip
-from tests.support.bridge_process import HOA, LINK_1, HomeAgent, arguments
+from tests.support.bridge_process import HomeAgent, arguments
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
 import pytest
 
 from ha_bridge.exchange import Announce, Failed, Send, Snapshot, Verdict
-from tests.support.bridge_world import HOA, LINK_1, LINK_2, OTHER, UNREACHABLE, Registration, at_link_1
+from tests.support.bridge import HOA, LINK_1, LINK_2, OTHER
+from tests.support.bridge_world import UNREACHABLE, Registration, at_link_1
 
 
 @pytest.mark.parametrize("failure", [UNREACHABLE, Failed("status 500", reached=True)])

@@ -15,8 +15,8 @@ from ha_bridge.core import Settings
 from ha_bridge.exchange import Announce, Failed, Read, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, offloadable
 from ha_bridge.terminal import AnswerReader, parse_binding_cache
-from tests.support.bridge import DATA, HOME_AGENT
-from tests.support.bridge_world import HOA, LINK_1, LINK_2, UNREACHABLE, Registration, World, at_link_1, down, hung
+from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
+from tests.support.bridge_world import UNREACHABLE, Registration, World, at_link_1, down, hung
 
 
 def test_starts_with_announcement_then_snapshot() -> None:

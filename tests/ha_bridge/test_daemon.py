@@ -8,8 +8,9 @@ import pytest
 import requests
 
 from ha_bridge.__main__ import main
-from tests.support.bridge import DATA, HOME_AGENT, HOME_PREFIX, Bridge, Controller, Terminal, bridge
-from tests.support.bridge_process import HOA, LINK_1, LINK_2, HomeAgent, arguments
+from tests.support.bridge import DATA, HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2, Bridge, Terminal, bridge
+from tests.support.bridge_controller import Controller
+from tests.support.bridge_process import HomeAgent, arguments
 from tests.support.scrape import scrape
 from tests.support.waiting import wait_for
 

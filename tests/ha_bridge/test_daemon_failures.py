@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bridge import HOME_AGENT, Bridge, Controller, Terminal, bridge, entry
-from tests.support.bridge_process import HOA, LINK_1, LINK_2, OTHER, HomeAgent, arguments
+from tests.support.bridge import HOA, HOME_AGENT, LINK_1, LINK_2, OTHER, Bridge, Terminal, bridge, entry
+from tests.support.bridge_controller import Controller
+from tests.support.bridge_process import HomeAgent, arguments
 
 
 def _refuse_connections(controller: Controller) -> Callable[[], None]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Controller, bridge, enter_namespace
-from tests.support.bridge_process import HOA, LINK_1, LINK_2, OTHER, HomeAgent
+from tests.support.bridge import HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2, OTHER, bridge, enter_namespace
+from tests.support.bridge_controller import Controller
+from tests.support.bridge_process import HomeAgent
 
 NETNS = "hab-daemon"
 

@@ -20,8 +20,8 @@ from ha_bridge.policies import messages
 from ha_bridge.sockets import RAW_SOCKETS, mobility_header_sockets
 from ha_bridge.sources import KernelSource
 from ha_bridge.tunnels import KernelView
-from tests.support.bridge import DATA, HOME_AGENT
-from tests.support.bridge_kernel import HOA, LINK_1, LINK_2, NETNS, PREFIXES, Watched, ip, register, within
+from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
+from tests.support.bridge_kernel import NETNS, PREFIXES, Watched, ip, register, within
 
 _LINK = re.compile(
     r"(?P<gone>Deleted )?(?P<index>\d+): ip6tnl\d+@NONE: .*?ip6tnl ip6ip6 remote (?P<remote>\S+) local (?P<local>\S+)",

@@ -11,7 +11,8 @@ import pytest
 from ha_bridge.__main__ import main
 from ha_bridge.model import CacheEntry
 from ha_bridge.restoration import Refusal, Restoration, add_command, refusal
-from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Controller, Terminal, bridge, entry, unpadded
+from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Terminal, bridge, entry, unpadded
+from tests.support.bridge_controller import Controller
 from tests.support.waiting import wait_for
 
 HOA, OTHER, LINK = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2"

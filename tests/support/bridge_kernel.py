@@ -11,8 +11,6 @@ from tests.support.bridge import HOME_AGENT, HOME_PREFIX, enter_namespace
 
 PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]
 NETNS = "hab-kernel"
-HOA = "2001:db8:99::100"
-LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
 
 
 def ip(*words: str) -> None:

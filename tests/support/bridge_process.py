@@ -3,10 +3,8 @@
 
 import socket
 
-from tests.support.bridge import HOME_PREFIX, Controller, Terminal, entry
-
-HOA, OTHER = "2001:db8:99::100", "2001:db8:99::200"
-LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
+from tests.support.bridge import HOA, HOME_PREFIX, LINK_1, Terminal, entry
+from tests.support.bridge_controller import Controller
 
 
 class HomeAgent:

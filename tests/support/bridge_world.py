@@ -12,12 +12,7 @@ from dataclasses import dataclass, field
 from ha_bridge.core import Core, Settings
 from ha_bridge.exchange import Announce, Announced, Failed, Read, Replaced, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, Reading, ReadingFailed
-from tests.support.bridge import HOME_AGENT
-
-HOA = "2001:db8:99::100"
-OTHER = "2001:db8:99::200"
-LINK_1, LINK_2 = "2001:db8:2::2", "2001:db8:3::2"
-
+from tests.support.bridge import HOA, HOME_AGENT, LINK_1
 
 UNREACHABLE = Failed("connection refused", reached=False)
 
