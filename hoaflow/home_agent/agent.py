@@ -29,7 +29,7 @@ from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.messages import BindingErrorStatus
-from hoaflow.home_agent.metrics import HomeAgentCollector, Tally
+from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
 from hoaflow.home_agent.packet_io import (
     PacketReceiver,
     addressed_to,
@@ -81,8 +81,8 @@ class HomeAgent:
         self._to_install: deque[Install] = deque()
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
-        self._tally = Tally()
-        self._replies = Replies(settings.policy.home_agent, self._tally)
+        self._counts = MessageCounts()
+        self._replies = Replies(settings.policy.home_agent, self._counts)
         self._stopped = False
         self._turned: float | None = None
         """When the loop last turned (monotonic seconds). A probe's thread reads it."""
@@ -108,11 +108,11 @@ class HomeAgent:
         receiver = PacketReceiver(addressed_to(address, (mobility.DESTINATION_OPTIONS, mobility.MOBILITY_HEADER)))
         self._undo.callback(receiver.close)
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
-        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
+        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
         if not self._tunnels.relays_errors:
             self._relay_errors(address)
         for changes in self._upkeep.changes.sockets:
-            self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.heard())
+            self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.read_changes())
         lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
         if self._settings.console is not None:
             console = Console(*self._settings.console, self._selector, self._render, lacking)
@@ -135,7 +135,7 @@ class HomeAgent:
                 self._answer()
                 self._install_restored()
                 if now >= self._upkeep.due and not self._to_install:
-                    self._upkeep.work()
+                    self._upkeep.run_slice()
                 due = min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
                 wait = 0.0 if self._to_install else max(0.0, due - time.monotonic())
                 for key, events in self._selector.select(wait):
@@ -151,8 +151,8 @@ class HomeAgent:
     def close(self) -> None:
         """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
         if hasattr(self, "_upkeep"):
-            counts = dict(sorted(self._tally.dropped.items()))
-            LOG.info("counters", **self._carried(), binding_updates=self._tally.binding_updates, **counts)
+            counts = dict(sorted(self._counts.dropped.items()))
+            LOG.info("counters", **self._carried(), binding_updates=self._counts.binding_updates, **counts)
         self._undo.close()
         self._selector.close()
         self._persistence.close()
@@ -169,20 +169,20 @@ class HomeAgent:
     def _receive(self, receiver: PacketReceiver) -> None:
         for data in receiver.packets():
             try:
-                self._take(mobility.parse_packet(data))
+                self._handle(mobility.parse_packet(data))
             except mobility.MalformedPacketError as error:
-                self._tally.drop("malformed", "%s", error)
+                self._counts.drop("malformed", "%s", error)
 
-    def _take(self, packet: mobility.MobilityPacket) -> None:
+    def _handle(self, packet: mobility.MobilityPacket) -> None:
         """Handle one packet. Raises MalformedPacketError."""
         if packet.next_header != mobility.MOBILITY_HEADER:
             if packet.home_address is not None:
-                self._take_home_address_option(packet, packet.home_address)
+                self._handle_home_address_option(packet, packet.home_address)
             return
         kind = packet.mobility_type
         if kind == mobility.BINDING_UPDATE:
             update = mobility.parse_binding_update(packet)
-            self._tally.binding_updates += 1
+            self._counts.binding_updates += 1
             actions = self._cache.update(update, time.monotonic())
             self._persistence.record(self._cache, update.home_address)
             self._execute(actions)
@@ -190,17 +190,17 @@ class HomeAgent:
             # There is no route optimisation here, so messages of the return routability procedure count as unknown.
             self._replies.report_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
         else:
-            self._tally.drop("unexpected", "MH Type %d from %s", kind, packet.source)
+            self._counts.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
-    def _take_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
+    def _handle_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
         """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1)."""
         binding = self._cache.get(home_address)
         if binding is None or binding.care_of_address != packet.source:
             self._replies.report_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
         else:
-            self._tally.drop("home_address_option", "next header %d from %s", packet.next_header, packet.source)
+            self._counts.drop("home_address_option", "next header %d from %s", packet.next_header, packet.source)
 
-    def _hear(self) -> None:
+    def _handle_claims(self) -> None:
         for address in self._home_link.claims():
             actions = self._cache.duplicate_found(address)
             if actions:
@@ -213,7 +213,7 @@ class HomeAgent:
         for action in actions:
             match action:
                 case Discard(reason):
-                    self._tally.drop("discarded", "%s", reason)
+                    self._counts.drop("discarded", "%s", reason)
                 case StartDad(binding):
                     self._start_dad(binding)
                 case Install(binding, previous, acknowledge):
@@ -226,7 +226,7 @@ class HomeAgent:
     def _start_dad(self, binding: Binding) -> None:
         for address in binding.defended:
             try:
-                self._home_link.ask(address)
+                self._home_link.solicit(address)
             except OSError as error:
                 # The link is down, so nobody on it can have the address either.
                 LOG.warning("dad-not-sent", address=address, reason=error)
@@ -277,11 +277,11 @@ class HomeAgent:
         If the kernel refuses it, something that it depends on is gone: mend the whole declaration, which includes it.
         """
         try:
-            with self._upkeep.own_change():
+            with self._upkeep.own_changes():
                 change()
         except KERNEL_ERRORS as error:
             LOG.debug("change-refused", reason=error, action="mend")
-            if not self._upkeep.look():
+            if not self._upkeep.compare_now():
                 return self._upkeep.broken
         return None
 
@@ -313,7 +313,7 @@ class HomeAgent:
         registry = registry_of_process()
         registry.register(
             HomeAgentCollector(
-                self._tally,
+                self._counts,
                 bindings=lambda: len(self._cache),
                 carried=load.carried,
                 spoofed=lambda: self._tunnels.counters().dropped,
@@ -327,7 +327,7 @@ class HomeAgent:
     def _rebind(self) -> None:
         self._selector.unregister(self._home_link.receiver)
         self._home_link.rebind()
-        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._hear())
+        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
 
     def _lacking(self, console: tuple[str, int]) -> str | None:
         """Return what keeps the home agent from being ready. Called from probes' threads."""

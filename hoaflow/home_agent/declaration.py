@@ -7,7 +7,7 @@ from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.declared import ProxyEntries
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
 from hoaflow.home_agent.load import Load
-from hoaflow.home_agent.objects import Borrowed, MainRule, ProxyNeighbours
+from hoaflow.home_agent.objects import MainRule, ProxyNeighbours, RestoredSetting
 from hoaflow.home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
 from hoaflow.home_agent.routes import LINK_LOCAL, OnLinkRoute
 from hoaflow.home_agent.tunnels import Tunnels
@@ -35,15 +35,15 @@ def declaration(
     if counted is not None:
         counters.append(NftTable(None, counted.table))
     return [
-        Borrowed("all.forwarding", "1"),
+        RestoredSetting("all.forwarding", "1"),
         MainRule(),
         *tunnels.declaration(),
         NftTable(None, Table("ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets")),
         *counters,
         Up(home_link.interface),
         Bound(home_link, rebind),
-        Borrowed(f"{home_link.interface}.disable_ipv6", "0"),
-        Borrowed(f"{home_link.interface}.forwarding", "1"),
+        RestoredSetting(f"{home_link.interface}.disable_ipv6", "0"),
+        RestoredSetting(f"{home_link.interface}.forwarding", "1"),
         ProxyNeighbours(home_link.interface),
         LinkLocalAddress(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),

@@ -36,7 +36,7 @@ SLICE = 100
 """Items compared between two pauses: a few milliseconds of work."""
 
 
-def off(what: str, missing: Collection[object], surplus: Collection[object]) -> str | None:
+def summary(what: str, missing: Collection[object], surplus: Collection[object]) -> str | None:
     """Say in one clause, with an example, what is missing and what is surplus; None if nothing is."""
     parts = [
         f"{len(which)} {what} {how}, as {next(iter(which))}"
@@ -92,7 +92,7 @@ class HostRoutes:
     def slices(self, look: Look) -> Steps[str | None]:
         """See `Sliced`."""
         missing, surplus = yield from self._compared(look)
-        return off(f"routes of table {self._table}", sorted(missing), [route.prefix for route in surplus])
+        return summary(f"routes of table {self._table}", sorted(missing), [route.prefix for route in surplus])
 
     def make(self) -> None:
         """See `Declared`."""
@@ -204,7 +204,7 @@ class AcceptedPairs:
                 right.add(pair.inner_source)
             else:
                 surplus.append(pair)
-        return off("accepted pairs", [Pair(wanted[home], home) for home in wanted.keys() - right], surplus)
+        return summary("accepted pairs", [Pair(wanted[home], home) for home in wanted.keys() - right], surplus)
 
     def make(self) -> None:
         """See `Declared`."""
@@ -257,7 +257,7 @@ class ProxyEntries:
                 yield
             elif (address := self._home_link.proxied(entry)) is not None:
                 found.add(address)
-        return off("proxy entries", wanted - found, found - wanted)
+        return summary("proxy entries", wanted - found, found - wanted)
 
     def make(self) -> None:
         """Answer for all of them, and advertise those that were missing, as nobody answered for them meanwhile."""

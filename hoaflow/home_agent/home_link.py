@@ -51,7 +51,7 @@ class HomeLink:
         self.receiver.close()
         self.receiver, self._index = receiver, socket.if_nametoindex(self.interface)
 
-    def ask(self, address: str) -> None:
+    def solicit(self, address: str) -> None:
         """Start duplicate address detection with one solicitation; `claims` yields answers. Raises OSError."""
         self._sender.multicast(dad_solicitation(address))
 

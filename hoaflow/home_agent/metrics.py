@@ -18,7 +18,7 @@ LOG = Log("home-agent")
 
 
 @dataclass(slots=True)
-class Tally:
+class MessageCounts:
     """Counts of the main loop: messages received, answers sent by status, and packets dropped by reason."""
 
     binding_updates: int = 0
@@ -37,7 +37,7 @@ class HomeAgentCollector(Collector):
 
     def __init__(
         self,
-        tally: Tally,
+        counts: MessageCounts,
         bindings: Callable[[], int],
         carried: Callable[[], dict[str, Count]],
         spoofed: Callable[[], int],
@@ -47,7 +47,7 @@ class HomeAgentCollector(Collector):
 
         `carried` is `Load.carried`, `unwritten` is `Persistence.unwritten`.
         """
-        self._tally = tally
+        self._counts = counts
         self._bindings = bindings
         self._carried = carried
         self._spoofed = spoofed
@@ -66,17 +66,19 @@ class HomeAgentCollector(Collector):
             value=self._unwritten(),
         )
         yield CounterMetricFamily(
-            "hoaflow_ha_binding_updates_total", "Binding Updates received.", value=self._tally.binding_updates
+            "hoaflow_ha_binding_updates_total", "Binding Updates received.", value=self._counts.binding_updates
         )
         yield _by_label(
             "hoaflow_ha_binding_acknowledgements_total",
             "Binding Acknowledgements sent, by status; those below 128 accept the registration.",
             "status",
-            self._tally.acknowledgements,
+            self._counts.acknowledgements,
         )
-        yield _by_label("hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._tally.binding_errors)
         yield _by_label(
-            "hoaflow_ha_dropped_messages_total", "Messages ignored or not answered.", "reason", self._tally.dropped
+            "hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._counts.binding_errors
+        )
+        yield _by_label(
+            "hoaflow_ha_dropped_messages_total", "Messages ignored or not answered.", "reason", self._counts.dropped
         )
         yield from self._load()
 

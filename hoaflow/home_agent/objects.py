@@ -11,7 +11,7 @@ from hoaflow.tunnel.objects import Setting
 from hoaflow.tunnel.routing import MAIN_RULE, Rule
 
 
-class Borrowed:
+class RestoredSetting:
     """An IPv6 setting of the host: `remove` restores the value from before `make`."""
 
     def __init__(self, key: str, value: str) -> None:
@@ -39,7 +39,7 @@ class Borrowed:
         self._before = None
 
 
-class ProxyNeighbours(Borrowed):
+class ProxyNeighbours(RestoredSetting):
     """The kernel answers for proxy entries on an interface.
 
     The setting for all interfaces is enough, as in a container whose settings can't be written.

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from hoaflow.home_agent import mobility
 from hoaflow.home_agent.cache import Acknowledge
 from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
-from hoaflow.home_agent.metrics import Tally
+from hoaflow.home_agent.metrics import MessageCounts
 from hoaflow.home_agent.packet_io import send_packet
 from hoaflow.logs import Log
 from hoaflow.tunnel.rate import RateLimit
@@ -18,9 +18,9 @@ LOG = Log("home-agent")
 class Replies:
     """Sends and counts answers. The rate of those that strangers can provoke is limited (RFC 6275, section 9.3.3)."""
 
-    def __init__(self, home_agent: str, tally: Tally) -> None:
+    def __init__(self, home_agent: str, counts: MessageCounts) -> None:
         self._home_agent = home_agent
-        self._tally = tally
+        self._counts = counts
         self._errors_allowed = RateLimit(rate=10.0, burst=20)
 
     def acknowledge(self, action: Acknowledge) -> None:
@@ -35,7 +35,7 @@ class Replies:
             lifetime=action.lifetime,
         )
         if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
-            self._tally.drop("acknowledgements_suppressed", "to %s", update.source)
+            self._counts.drop("acknowledgements_suppressed", "to %s", update.source)
             return
         header = mobility.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
         if association is not None:
@@ -44,7 +44,7 @@ class Replies:
             header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
         if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
             return
-        self._tally.acknowledgements[int(action.status)] += 1
+        self._counts.acknowledgements[int(action.status)] += 1
         LOG.info(
             "binding-ack-sent",
             home_address=update.home_address,
@@ -58,14 +58,14 @@ class Replies:
         """Send a Binding Error to a packet's source, unless that can't be reached."""
         source = IPv6Address(packet.source)
         if source.is_unspecified or source.is_multicast or source.is_link_local:
-            self._tally.drop("unanswerable", "from %s", packet.source)
+            self._counts.drop("unanswerable", "from %s", packet.source)
             return
         if not self._errors_allowed.take(time.monotonic()):  # RFC 6275, section 9.3.3
-            self._tally.drop("binding_errors_suppressed", "to %s", packet.source)
+            self._counts.drop("binding_errors_suppressed", "to %s", packet.source)
             return
         error = BindingError(self._home_agent, packet.source, packet.home_address or "::", status)
         if self._send(mobility.binding_error_packet(error)):
-            self._tally.binding_errors[int(status)] += 1
+            self._counts.binding_errors[int(status)] += 1
             LOG.info(
                 "binding-error-sent",
                 destination=error.destination,

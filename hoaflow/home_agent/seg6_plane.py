@@ -20,7 +20,7 @@ from hoaflow.home_agent import untracked
 from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker
 from hoaflow.home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from hoaflow.home_agent.home_link import OWNER
-from hoaflow.home_agent.objects import Borrowed, LocalRule
+from hoaflow.home_agent.objects import LocalRule, RestoredSetting
 from hoaflow.linux import AF_INET6, MAIN_TABLE
 from hoaflow.tunnel import outer_header
 from hoaflow.tunnel.declaration import Declared
@@ -62,7 +62,7 @@ class Seg6Plane:
         through = HostRoutes(HAIRPIN_TABLE, self._wanted, _through_hairpin, lambda _: True, self._lead_through_hairpin)
         return [
             *hairpin(),
-            Borrowed(f"{EXIT}.forwarding", "1"),
+            RestoredSetting(f"{EXIT}.forwarding", "1"),
             TunnelSource(None, self._home_agent),
             NftTable(None, outer_header.table(self._home_agent)),
             NftTable(None, untracked.table()),

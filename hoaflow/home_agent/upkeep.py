@@ -29,7 +29,7 @@ LOG = Log("home-agent")
 class Upkeep:
     """Compares and mends the declaration.
 
-    Call `work` when `due` (monotonic seconds), and `heard` when a socket of `changes` is readable.
+    Call `run_slice` when `due` (monotonic seconds), and `read_changes` when a socket of `changes` is readable.
     """
 
     def __init__(self, declaration: Sequence[Declared], ports: Callable[[], Collection[int]]) -> None:
@@ -40,15 +40,15 @@ class Upkeep:
         """What could not be mended, and what an operator can do; None if all is well. Other threads read it, too."""
         self.due = self._rested_at = self._begun = 0.0
         self._comparison: Steps[list[Difference]] | None = None
-        self._heard = False
+        self._changed = False
         self._not_mended: list[Difference] = []
 
-    def heard(self) -> None:
+    def read_changes(self) -> None:
         """Read the kernel's reports of changes: compare as soon as the pause after the last comparison is over."""
         self._drain(by_kernel=True)
 
     @contextmanager
-    def own_change(self) -> Iterator[None]:
+    def own_changes(self) -> Iterator[None]:
         """Ignore the kernel's reports of changes that are made within this context."""
         self._drain(by_kernel=True)
         try:
@@ -56,7 +56,7 @@ class Upkeep:
         finally:
             self._drain(by_kernel=False)
 
-    def work(self) -> None:
+    def run_slice(self) -> None:
         """Continue or begin a comparison for one slice of time; mend what it has found."""
         until = time.monotonic() + SLICE_SECONDS
         try:
@@ -72,7 +72,7 @@ class Upkeep:
             self._comparison = None
             self._settle(str(error))
 
-    def look(self) -> bool:
+    def compare_now(self) -> bool:
         """Compare and mend at once; return whether all is as declared now.
 
         After a failure, this is not tried again until the pause is over.
@@ -90,7 +90,7 @@ class Upkeep:
         self.changes.close()
 
     def _begin(self) -> None:
-        self._begun, self._heard = time.monotonic(), False
+        self._begun, self._changed = time.monotonic(), False
 
     def _compared(self, found: list[Difference]) -> None:
         if not found:
@@ -125,11 +125,11 @@ class Upkeep:
             LOG.info("as-declared-again")
         ended = time.monotonic()
         self._rested_at = ended + min(LONGEST_PAUSE, max(LEAST_PAUSE, PAUSE_SHARE * (ended - self._begun)))
-        self.due = self._rested_at if self._heard else ended + LOOK_SECONDS
+        self.due = self._rested_at if self._changed else ended + LOOK_SECONDS
 
     def _drain(self, by_kernel: bool) -> None:
         if self.changes.drain(self._ports(), by_kernel):
-            self._heard, self.due = True, min(self.due, self._rested_at)
+            self._changed, self.due = True, min(self.due, self._rested_at)
 
 
 def _compared(declaration: Sequence[Declared]) -> Steps[list[Difference]]:

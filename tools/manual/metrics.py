@@ -16,7 +16,7 @@ from ha_bridge.core import Core, Settings
 from ha_bridge.metrics import BridgeCollector
 from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.home_agent.load import DOWNLINK, UPLINK
-from hoaflow.home_agent.metrics import HomeAgentCollector, Tally
+from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
 from hoaflow.tunnel.nfnetlink import Count
 
 HEAD = """\
@@ -90,7 +90,9 @@ def registries() -> dict[str, CollectorRegistry]:
     bridge.register(BridgeCollector(core))
     carried = dict.fromkeys((UPLINK, DOWNLINK), Count(0, 0))
     home_agent.register(
-        HomeAgentCollector(Tally(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0, unwritten=lambda: 0)
+        HomeAgentCollector(
+            MessageCounts(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0, unwritten=lambda: 0
+        )
     )
     return {"Controller": Metrics(offload, {}).registry, "Bridge": bridge, "Home agent": home_agent}
 

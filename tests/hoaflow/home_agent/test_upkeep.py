@@ -73,10 +73,10 @@ def kept(use: Callable[[Kept], None]) -> None:
 
 def work_off(upkeep: Upkeep) -> int:
     """Work until the comparison is over; returns in how many slices."""
-    upkeep.heard()
+    upkeep.read_changes()
     upkeep.due, slices = 0.0, 0
     while upkeep.due == 0.0:
-        upkeep.work()
+        upkeep.run_slice()
         slices += 1
     assert upkeep.broken is None
     return slices
@@ -98,11 +98,11 @@ def test_own_changes_cause_no_comparison_but_those_of_others_do(namespace: str) 
         work_off(upkeep)
         due = upkeep.due
         for number in range(1, BINDINGS + 1):
-            with upkeep.own_change():
+            with upkeep.own_changes():
                 tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:3::{number:x}")
-        with upkeep.own_change():
+        with upkeep.own_changes():
             tunnels.untunnel("2001:db8:99::1:1")
-        upkeep.heard()
+        upkeep.read_changes()
         assert upkeep.due == due
         for command in (
             ("ip", "-6", "route", "del", "2001:db8:99::1:2", "proto", "16"),
@@ -112,7 +112,7 @@ def test_own_changes_cause_no_comparison_but_those_of_others_do(namespace: str) 
             due = upkeep.due
             run(*command)
             assert select.select(upkeep.changes.sockets, [], [], patient(10))[0]
-            upkeep.heard()
+            upkeep.read_changes()
             assert upkeep.due < due
         work_off(upkeep)
         assert len(PairFilter().installed()) == BINDINGS - 1
