@@ -6,8 +6,8 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-# Before anything that imports werkzeug: after it, eventlet.wsgi makes the threads of the standard library's servers
-# green, and the tests' own servers hang.
+# Import this before anything that imports werkzeug. Otherwise eventlet.wsgi makes the threads of the standard library's
+# servers green, and the tests' own servers hang.
 import eventlet.wsgi  # noqa: F401
 import pytest
 from hypothesis import configuration, settings
@@ -24,7 +24,7 @@ collect_ignore = [] if os.environ.get("HOAFLOW_KERNEL_TIER") else ["kernel"]
 # Containers need an engine and an image: `make test-compose` sees to both.
 collect_ignore += [] if os.environ.get("HOAFLOW_CONTAINERS") else ["containers"]
 
-# Everything that a run leaves behind lies in build/.
+# All output of a run is in build/.
 OUTPUT = Path(__file__).parents[1] / "build"
 OUTPUT = OUTPUT if os.access(OUTPUT, os.W_OK) else OUTPUT / "unit"  # as `make unit` where root calls it
 configuration.set_hypothesis_home_dir(OUTPUT / "hypothesis")
@@ -62,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fails a test that is skipped where it may not be."""
+    """Fail a test that is skipped where it may not be."""
     report = yield
     _refuse_skip(report)
     return report
@@ -91,7 +91,7 @@ def _expected(request: pytest.FixtureRequest, marker: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that logs something at ERROR or above, unless `expected_log` announces it."""
+    """Fail a test that logs something at ERROR or above, unless `expected_log` announces it."""
     handler = ErrorRecords(_expected(request, "expected_log"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -23,9 +23,9 @@ BASE_TAR = CHECKOUT / "build" / "image" / "base.tar"
 BASE_IMAGE = "hoaflow-test-base:bookworm"
 RELEASED_BASE = "debian:bookworm-slim"
 START_SECONDS = 60.0
-# Into the network that has a way to the packages' registries.
+# Enters the network from which the package registries can be reached.
 OUTSIDE = ("nsenter", "--net=/run/netns/outside")
-# Its packet filter rules and default bridge are not needed, and the host's settings none of its affair.
+# It needs no packet filter rules and no default bridge, and leaves the host's settings alone.
 OPTIONS = ("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
 
 
@@ -37,7 +37,7 @@ class Engine:
     """A running engine: its command line, and Compose's. All calls raise subprocess.CalledProcessError."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # The builder that every version has.
+        # Every version has this builder.
         self._environment = dict(environment) | {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
         standalone = shutil.which("docker-compose")
         self._compose = [standalone] if standalone else ["docker", "compose"]
@@ -109,7 +109,7 @@ def running_engine(prepare: Callable[[Engine], None]) -> Iterator[Engine]:
     prepare: called before, with an engine that can, and that keeps its images in the same place.
     Raises NoEngineError.
     """
-    # Outside of build/, whose owner may be changed; not in a memory file system, as images are large.
+    # Outside of build/, whose owner may change; not in a memory file system, as images are large.
     home = Path(tempfile.mkdtemp(prefix="hoaflow-test-engine-", dir="/var/tmp"))
     try:
         with _engine_in(home, OUTSIDE) as builder:

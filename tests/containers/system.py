@@ -90,7 +90,7 @@ class System:
         wait(lambda: self.registrations() > before, f"no registration from {link}")
 
     def registrations(self) -> int:
-        """How often the mobile node has registered, or deregistered."""
+        """Return how often the mobile node has registered, or deregistered."""
         return self.log("mn").count('registered"')
 
     def bindings(self) -> str:
@@ -111,7 +111,7 @@ class System:
         return json.loads(self.published(path))
 
     def binding_state(self) -> tuple[str, str] | None:
-        """State and care-of address of the mobile node's binding as the controller has it."""
+        """Return state and care-of address of the mobile node's binding, as the controller has it."""
         bindings = self.rest("/v1/bindings")["bindings"]
         return (bindings[0]["state"], bindings[0]["care_of_address"]) if bindings else None
 
@@ -183,7 +183,7 @@ def build_image(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def running_system(engine: Engine) -> Iterator[System]:
-    """Brings all of it up; takes it down again, with its volumes."""
+    """Bring all of it up, and take it down again with its volumes."""
     system = System(engine)
     try:
         system.compose("up", "-d")

@@ -15,7 +15,7 @@ HOME_AGENT_LOSS: dict[str, dict[str, tuple[int, int]]] = {}
 
 
 def killed_under_traffic(system: System) -> dict[str, tuple[int, int]]:
-    """Kills the home agent while traffic flows; packets (lost, sent) by sender until it is back."""
+    """Kill the home agent while traffic flows; return packets (lost, sent) by sender until it is back."""
     with system.traffic() as stop:
         system.kill("home-agent")
         return stop()

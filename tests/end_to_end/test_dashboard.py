@@ -32,7 +32,7 @@ PATH_WORDS = {"direct": "Direct", "mixed": "Mixed", "home-agent": "Via home agen
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Everything runs. No log may have an error in the end."""
+    """Start everything. No log may have an error in the end."""
     allow = [r"connection (dropped|closed|failed)"]
     with Testbed(RoamingTopo(), tmp_path_factory.mktemp("dashboard") / "logs") as bed:
         deployment = Deployment(bed, lifetime=60, lease=LEASE)
@@ -63,7 +63,7 @@ def page(system: Deployment, chromium: Browser) -> Iterator[Page]:
 
 
 def restore(system: Deployment) -> None:
-    """Undoes what a test that failed has left undone."""
+    """Undo what a test that failed has left undone."""
     for router in system.rest("GET", "/v1/routers?draining=yes")["routers"]:
         system.rest("DELETE", f"/v1/routers/{router['dpid']}/drain")
     if "bridge" not in system.bed.programs:
@@ -77,7 +77,7 @@ def go(system: Deployment, link: int) -> None:
 
 
 def is_direct(system: Deployment, link: int) -> bool:
-    """Tells whether the binding is active with link's care-of address."""
+    """Tell whether the binding is active with link's care-of address."""
     binding = system.binding()
     return bool(binding and binding["state"] == "active" and binding["care_of_address"] == at.care_of_address(link))
 
@@ -89,7 +89,7 @@ def give_token(page: Page, token: str) -> None:
 
 
 def choose(page: Page) -> None:
-    """Asks why the mobile node's traffic goes as it does."""
+    """Ask why the mobile node's traffic goes as it does."""
     page.get_by_role("button", name=at.HOME_ADDRESS).click()
 
 
@@ -117,7 +117,7 @@ def held_bindings(system: Deployment) -> list[dict[str, str]]:
 
 
 def explanation(system: Deployment) -> Any:
-    """Why the mobile node's traffic goes as it does, by the API."""
+    """Return why the mobile node's traffic goes as it does, by the API."""
     return system.rest("GET", f"/v1/bindings/{at.HOME_ADDRESS}/explain")
 
 
@@ -174,7 +174,7 @@ def marks(text: str) -> str:
 
 
 def same(page: Page, system: Deployment) -> bool:
-    """Tells whether page and API say the same of all bindings."""
+    """Tell whether page and API say the same of all bindings."""
     shown = [{**row, "path": marks(row["path"])} for row in shown_bindings(page)]
     return shown == held_bindings(system) != []
 
@@ -227,7 +227,7 @@ def dpids(system: Deployment, *routers: str) -> list[str]:
 
 
 def shown_total(page: Page) -> float:
-    """How many bytes the page says that the routers have carried."""
+    """Return how many bytes the page says that the routers have carried."""
     figure, unit = page.locator("#saved-total").inner_text().split()
     return float(figure) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
 
@@ -243,7 +243,7 @@ def saved_total(system: Deployment) -> float:
 
 
 def history_total(system: Deployment) -> float:
-    """How many bytes had been carried at the end of the history."""
+    """Return how many bytes had been carried at the end of the history."""
     last = system.rest("GET", "/v1/traffic?limit=1000")["samples"][-1]
     return float(last["downlink"] + last["uplink"])
 

@@ -47,7 +47,7 @@ class Net:
         wait_for(f"the binding is active on link {link}", lambda: self.is_active(link))
 
     def is_active(self, link: int) -> bool:
-        """Tells whether the binding with link's care-of address is active."""
+        """Tell whether the binding with link's care-of address is active."""
         binding = self.deployment.binding()
         return bool(binding and binding["state"] == "active" and binding["care_of_address"] == at.care_of_address(link))
 
@@ -59,11 +59,11 @@ class Net:
         return self.load.packets() - before
 
     def goes_direct(self) -> bool:
-        """Tells whether the traffic passes the home agent neither way."""
+        """Tell whether the traffic passes the home agent neither way."""
         return self.ping() == 0
 
     def goes_via_home_agent(self) -> bool:
-        """Tells whether all of the traffic passes the home agent, both ways."""
+        """Tell whether all of the traffic passes the home agent, both ways."""
         return self.ping() == 20
 
     def flows(self, router: str) -> str:
@@ -71,11 +71,11 @@ class Net:
         return self.bed.run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", BRIDGE, node=router)
 
     def gates(self) -> int:
-        """How many gates are open, on all switches."""
+        """Return how many gates are open, on all switches."""
         return sum(self.flows(router).count("goto_table") for router in self.deployment.routers)
 
     def binding_flows(self) -> int:
-        """How many bindings' flows there are, on all switches."""
+        """Return how many bindings' flows there are, on all switches."""
         return sum(self.flows(router).count("->eth_dst") for router in self.deployment.routers)
 
     def count_packets_to(self, link: int) -> Callable[[], int]:
@@ -117,7 +117,7 @@ def declared_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def net(tmp_path: Path) -> Iterator[Net]:
-    """Everything runs and the mobile node is on foreign link 1, its traffic direct. No log may have an error."""
+    """Start everything, with the mobile node on foreign link 1 and its traffic direct. No log may have an error."""
     allow = [r"connection (dropped|closed|failed)"]
     with Testbed(RoamingTopo(), tmp_path / "logs") as bed:
         net = Net(bed, tmp_path)

@@ -11,7 +11,7 @@ from tests.support.ovs import Ovs
 
 
 def pytest_sessionstart() -> None:
-    """Fails at once, and says why, on a kernel that cannot run any of this."""
+    """Fail at once, and say why, on a kernel that cannot run any of this."""
     missing = [f"{feature.what}: {feature.problem}" for feature in features() if feature.problem]
     if missing:
         pytest.exit("this kernel cannot run the kernel tier; `make test-kernel` finds one. " + "; ".join(missing), 4)

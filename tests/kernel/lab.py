@@ -94,11 +94,11 @@ class FlowLab:
                 sh("ip", "netns", "del", self.names[node])
 
     def ip(self, node: str, *arguments: str) -> str:
-        """`ip ARGUMENTS` in a node."""
+        """Run `ip ARGUMENTS` in a node."""
         return sh("ip", "-n", self.names[node], *arguments)
 
     def ip_batch(self, node: str, *lines: str) -> None:
-        """`ip LINE` in a node, for each of them: one process, as starting one takes long under emulation."""
+        """Run `ip LINE` in a node, for each of them: one process, as starting one takes long under emulation."""
         sh("ip", "-n", self.names[node], "-batch", "-", stdin="\n".join(lines))
 
     def mac(self, device: str) -> str:
@@ -151,11 +151,11 @@ class FlowLab:
                 process.kill()
 
     def ping(self, node: str, target: str, *options: str) -> str:
-        """Three pings; returns what ping says."""
+        """Ping three times and return what ping says."""
         return self.run(node, "ping", "-n", "-c3", "-i0.2", "-W2", *options, target, check=False)
 
     def router(self, *arguments: str) -> str:
-        """`hoaflow-router ARGUMENTS` on the router; returns what it prints. Raises CommandFailed."""
+        """Run `hoaflow-router ARGUMENTS` on the router and return what it prints. Raises CommandFailed."""
         status, output, errors = self.router_status(*arguments)
         if status:
             raise CommandFailed(errors + output)
@@ -170,17 +170,17 @@ class FlowLab:
         return status, output.getvalue(), errors.getvalue()
 
     def setup(self, *options: str) -> str:
-        """`hoaflow-router setup` for the bridge."""
+        """Run `hoaflow-router setup` for the bridge."""
         self._facts = self._backend = None
         return self.router("setup", "--bridge", BRIDGE, *options)
 
     def status(self) -> dict[str, Any]:
-        """`hoaflow-router status --json`, whatever its exit status."""
+        """Run `hoaflow-router status --json`, whatever its exit status."""
         found: dict[str, Any] = json.loads(self.router_status("status", "--bridge", BRIDGE, "--json")[1])
         return found
 
     def doctor(self) -> dict[str, dict[str, str]]:
-        """`hoaflow-router doctor --json`: the findings by what was checked."""
+        """Run `hoaflow-router doctor --json`, and return the findings by what was checked."""
         found = json.loads(self.router_status("doctor", "--bridge", BRIDGE, "--json")[1])
         return {finding["check"]: finding for finding in found["findings"]}
 
@@ -226,7 +226,7 @@ class FlowLab:
         return FlowBackend(*ports, decapsulation, flow["mac"], flow["mac"], flow["mtu"])
 
     def offload(self, care_of_address: str = COA, backend: Backend | None = None) -> None:
-        """Both ways direct for HOA and HOA4 at a care-of address, by the backend that is set up; other flows go."""
+        """Send HOA and HOA4 direct both ways, at a care-of address, by the backend that is set up; other flows go."""
         self._backend = backend or self._backend or self.backend()
         home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
         flows = [
@@ -240,7 +240,7 @@ class FlowLab:
         self._replace_flows(ofctl_text(flows))
 
     def home(self) -> None:
-        """No offload: everything by the home agent."""
+        """Stop all offload: everything goes by the home agent."""
         self._replace_flows("table=0,priority=0,actions=NORMAL")
 
     def add_flow(self, flow: str) -> None:
@@ -257,7 +257,7 @@ class FlowLab:
         self._flows = text
 
     def unverified(self) -> int:
-        """Packets out of the tunnel that were no binding's, by the counter of the flow that drops them."""
+        """Return how many packets out of the tunnel were no binding's, by the counter of the flow that drops them."""
         verify = TABLE_NUMBERS[pipeline.VERIFY]
         (dropping,) = re.findall(
             r"n_packets=(\d+).* actions=drop", self.ovs.ofctl("dump-flows", BRIDGE, f"table={verify}")
@@ -265,7 +265,7 @@ class FlowLab:
         return int(dropping)
 
     def _is_ready(self, node: str) -> bool:
-        """Whether a node can ask for neighbours on its links: the kernel may take a second to see a carrier."""
+        """Tell whether a node can ask for neighbours on its links: the kernel may take a second to see a carrier."""
         links = json.loads(self.ip(node, "-json", "address", "show", "up"))
         scopes = {link["ifname"]: {address["scope"] for address in link["addr_info"]} for link in links if link}
         return all("link" in found for name, found in scopes.items() if name not in ("lo", "t6") and "global" in found)

@@ -78,7 +78,7 @@ class World:
         return self.inside(lambda: compare(self.objects()))
 
     def passes(self) -> bool:
-        """Whether packets of both families pass both ways."""
+        """Tell whether packets of both families pass both ways."""
         pings = [
             subprocess.Popen([*self.lab.enter("cn"), "ping", "-n", "-c1", "-W2", home], stdout=subprocess.DEVNULL)
             for home in (HOA, HOA4)

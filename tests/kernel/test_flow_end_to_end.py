@@ -102,7 +102,7 @@ class MobilityLab(FlowLab):
         self.ip_batch("mn", *(f"link set {name} down" for name in others), f"link set {link} up")
 
     def tunnel_packets_at_home_agent(self) -> int:
-        """How many packets have passed the home agent's uplink."""
+        """Return how many packets have passed the home agent's uplink."""
         found = re.findall(r"\n +\d+ +(\d+)", self.ip("ha", "-s", "link", "show", "e0"))
         return sum(map(int, found))
 
@@ -159,23 +159,23 @@ class System:
         wait_for(f"the binding is active on link {link}", lambda: self.is_active(link))
 
     def is_active(self, link: int) -> bool:
-        """Tells whether the binding with the link's care-of address is active."""
+        """Tell whether the binding with the link's care-of address is active."""
         found = self.binding()
         return bool(found and found["state"] == "active" and found["care_of_address"] == care_of_address(link))
 
     def goes_direct(self) -> bool:
-        """Tells whether ten pings pass, and the home agent sees nothing of them."""
+        """Tell whether ten pings pass, and the home agent sees nothing of them."""
         before = self.lab.tunnel_packets_at_home_agent()
         assert " 0% packet loss" in self.lab.run("cn", "ping", "-c10", "-i0.1", "-W5", HOA, check=False)
         # Twenty in the tunnel and twenty out of it, if it did; a neighbour solicitation or two are no traffic.
         return self.lab.tunnel_packets_at_home_agent() - before < 10
 
     def gates(self) -> int:
-        """How many gates are open."""
+        """Return how many gates are open."""
         return self.lab.ovs.ofctl("dump-flows", BRIDGE).count("goto_table:1")
 
     def binding_flows(self) -> int:
-        """How many flows encapsulate or verify for bindings."""
+        """Return how many flows encapsulate or verify for bindings."""
         cookies = tuple(f"cookie={COOKIE_OWNER | kind:#x}," for kind in (Kind.DOWNLINK, Kind.VERIFY))
         return sum(flow.lstrip().startswith(cookies) for flow in self.lab.ovs.ofctl("dump-flows", BRIDGE).splitlines())
 
@@ -191,7 +191,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MobilityLab
 
 @pytest.fixture(scope="module")
 def system(bare: tuple[MobilityLab, dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Everything runs, with the `flow` backend."""
+    """Start everything, with the `flow` backend."""
     lab, before = bare
     directory = tmp_path_factory.mktemp("system")
     lab.setup("--backend", "flow")

@@ -21,7 +21,7 @@ CN, TIN = 1, 3
 INTO_TUNNEL = f"set_field:{MAC}->eth_dst\n    output:{TIN}"
 FOREIGN = (
     "cookie=0x5,table=1,priority=7,tcp6,tp_dst=9 actions=drop",
-    # What Ryu can't parse: stateful, with nested and learning actions.
+    # Ryu can't parse this: stateful, with nested and learning actions.
     "cookie=0x5,table=1,priority=8,tcp6,tp_dst=9,ct_state=-trk actions=ct(commit,zone=7,nat(src=2001:db8::1)),"
     "clone(set_field:1->reg0,output:1),learn(table=9,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])",
 )
@@ -80,7 +80,7 @@ class Bench:
         return str(self.controller.get(f"/v1/bindings/{home_address}")["state"])
 
     def is_active(self) -> bool:
-        """Tells whether the binding is active, keeping lease and agent alive meanwhile."""
+        """Tell whether the binding is active, keeping lease and agent alive meanwhile."""
         self.announce()
         self.agent()
         return self.state() == "active"

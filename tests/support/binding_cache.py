@@ -37,7 +37,7 @@ def signed(plain: BindingUpdate, association: SecurityAssociation = ASSOCIATION)
 
 
 def answer(actions: list[Action]) -> tuple[Status, int, int]:
-    """Status, sequence number and lifetime of the one acknowledgement among the actions."""
+    """Return status, sequence number and lifetime of the one acknowledgement among the actions."""
     answers = [action.acknowledge if isinstance(action, Install) else action for action in actions]
     (found,) = (action for action in answers if isinstance(action, Acknowledge))
     return found.status, found.sequence, found.lifetime

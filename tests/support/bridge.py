@@ -23,7 +23,7 @@ _STYLED = re.compile(rb"^(hoa \S+)( status \S+)$", re.MULTILINE)
 
 
 def unpadded(address: str) -> str:
-    """`address` as UMIP writes it: eight groups, never shortened."""
+    """Write `address` as UMIP does: eight groups, never shortened."""
     packed = socket.inet_pton(socket.AF_INET6, address)
     return ":".join(f"{packed[i] << 8 | packed[i + 1]:x}" for i in range(0, 16, 2))
 
@@ -48,7 +48,7 @@ def entry(
     prefixes: tuple[str, ...] = (),
     mpa: object = 2866,
 ) -> str:
-    """One entry of a binding cache in UMIP's form, plain."""
+    """Return an entry of a binding cache in UMIP's plain form."""
     lines = [
         f"hoa {unpadded(home)} status {status}",
         f" coa {unpadded(care_of)} flags {flags}",
@@ -198,7 +198,7 @@ class Bridge:
             return self.events(name)[count - 1]
 
     def terminate(self) -> int:
-        """SIGTERM; the exit status."""
+        """Send SIGTERM and return the exit status."""
         self.process.terminate()
         try:
             return self.process.wait(10)

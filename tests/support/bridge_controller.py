@@ -76,7 +76,7 @@ class Controller:
         return {home: held["withheld"] for home, held in self.bindings.items() if "withheld" in held}
 
     def count(self, method: str, ending: str = "") -> int:
-        """How many requests of `method` to a path with that ending there were."""
+        """Return how many requests of `method` to a path with that ending there were."""
         return sum(1 for asked, path, _ in self.requests if asked == method and path.endswith(ending))
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

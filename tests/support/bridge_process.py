@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the bridge's process start and ask."""
+"""A home agent for tests of the bridge's process, and the command line that follows it."""
 
 import socket
 

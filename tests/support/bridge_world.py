@@ -168,7 +168,7 @@ class World:
         return {home: withheld for home, (_, _, withheld) in self.held.items() if withheld is not None}
 
     def count(self, kind: type) -> int:
-        """How many commands of that kind there were."""
+        """Return how many commands of that kind there were."""
         return sum(isinstance(command, kind) for command in self.commands)
 
     def events(self, name: str) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an answer is one that the OpenAPI document declares: status, media type and schema."""
+"""Check that the OpenAPI document declares an answer: its status, media type and schema."""
 
 import copy
 import ipaddress
@@ -41,7 +41,7 @@ def _paths() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
     for path, item in _strict_document()["paths"].items():
         pattern = re.sub(r"\\{(\w+)\\}", lambda name: _parameter(name[1]), re.escape(path))
         found.append((re.compile(pattern), item))
-    # As in the router: the path with fewer parameters comes first.
+    # As in the API's own routing, the path with fewer parameters comes first.
     return sorted(found, key=lambda pair: pair[0].pattern.count("(?:"))
 
 
@@ -50,7 +50,7 @@ def _parameter(name: str) -> str:
 
 
 def assert_declared(method: str, target: str, status: int, content_type: str, content: bytes) -> None:
-    """Fails when the document does not declare this answer to `method` on `target` (path and query)."""
+    """Fail when the document does not declare this answer to `method` on `target` (path and query)."""
     path = unquote(target.partition("?")[0]).rstrip("/") or "/"
     what = f"{method} {target} answered {status} {content_type}: {content[:300]!r}"
     item = next((item for pattern, item in _paths() if pattern.fullmatch(path)), None)

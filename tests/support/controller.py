@@ -101,7 +101,7 @@ class Controller:
             raise TimeoutError(f"{error}; it logged:\n{self.log}") from None
 
     def hang_up(self) -> None:
-        """SIGHUP: it reads tokens and certificates again."""
+        """Send SIGHUP, upon which it reads tokens and certificates again."""
         assert self._process is not None, "it does not run"
         self._process.send_signal(signal.SIGHUP)
 
@@ -113,7 +113,7 @@ class Controller:
             self._process = None
 
     def assert_log_clean(self, allow: Sequence[str] = ()) -> None:
-        """Fails when it logged an error that no regular expression of `allow` expects."""
+        """Fail when it logged an error that no regular expression of `allow` expects."""
         assert_log_clean(self._log, allow)
 
     def call(
@@ -181,5 +181,5 @@ class Controller:
 
 
 def _decoded(content: bytes, content_type: str) -> Any:
-    """JSON as what it says; anything else as it is, None for nothing."""
+    """Return JSON decoded, anything else as it is, None for nothing."""
     return json.loads(content) if content and "json" in content_type else content or None

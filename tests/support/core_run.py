@@ -47,7 +47,7 @@ class Run:
         self.lives = 0
         self.switch = Switch(self.chance, bundles=bool(seed % 2))
         self.tunnels: dict[Prefix, bytes] = {}
-        # Where bindings were after each step, and in which each gate was asked for that has not opened yet.
+        # Where bindings were after each step, and the steps in which gates that have not opened yet were requested.
         self.past: list[dict[Prefix, bytes]] = [{}]
         self.asked: dict[FlowKey, int] = {}
         self.log: list[str] = []
@@ -198,7 +198,7 @@ class Run:
                 self.switch.lose(key)
 
     def settle(self) -> None:
-        """Everything on its way arrives, and nothing else happens meanwhile."""
+        """Let everything on its way arrive, and nothing else happen meanwhile."""
         for _ in range(400):
             self.send()
             self.work()
@@ -298,7 +298,7 @@ class Run:
                 assert guard.key in self.switch.flows.keys() | self.switch.vanished, "gate without guard"
 
     def check_rest(self) -> None:
-        """All is said and done: what stands is what may stand, and what is said is what is."""
+        """Check, at rest, that only flows stand that may, and that what is said is so."""
         switch, flows = self.switch, self.switch.flows
         gates = switch.kinds(Kind.GATE)
         for entry in gates:

@@ -97,7 +97,7 @@ class FakeController:
             self.changed.notify_all()
 
     def restart(self, switch_first: bool = False) -> None:
-        """All is forgotten; revisions go on from a higher number. The router is known at once if its switch is back."""
+        """Forget all; revisions go on from a higher number. The router is known at once if its switch is back."""
         with self.changed:
             self.revision = self.oldest = self.revision + 1000
             self.tunnels, self.removed, self.home_agents, self.known = {}, {}, [], switch_first
@@ -108,7 +108,7 @@ class FakeController:
         return self.acknowledged[-1] if self.acknowledged else {}
 
     def up_to_date(self) -> bool:
-        """Whether the agent has acknowledged the list as it is now."""
+        """Tell whether the agent has acknowledged the list as it is now."""
         return self.known and self.last().get("revision") == self.revision
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:

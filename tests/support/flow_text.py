@@ -9,7 +9,7 @@ from controller.core.flows import Flow
 
 # The first table of ours is 0.
 TABLE_NUMBERS = {table.name: str(number) for number, table in enumerate(pipeline.TABLES)}
-# Of a flow's text, what `ovs-ofctl` writes otherwise.
+# What `ovs-ofctl` writes differently in a flow's text.
 OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "reg0=1": "reg0=0x1/0x1"}
 OVS_NAMES |= {"ip_frag=0": "nw_frag=no", "ip_frag=1": "nw_frag=first", "ip_frag=3": "nw_frag=later"}
 OVS_NAMES |= TABLE_NUMBERS

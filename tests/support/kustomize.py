@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds a kustomization: by `kubectl kustomize`, where there is a kubectl, and without it, as much as deploy/ uses."""
+"""Build a kustomization: by `kubectl kustomize` if there is a kubectl, else as much of it as deploy/ uses."""
 
 from __future__ import annotations
 

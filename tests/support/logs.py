@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unexpected errors in any log fail the run: in Python's logging during a test, and in log files."""
+"""Find unexpected errors: in Python's logging during a test, and in log files."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ def errors_in(text: str, allow: Iterable[str] = ()) -> list[str]:
 
 
 def assert_log_clean(path: Path | str, allow: Iterable[str] = ()) -> None:
-    """Fails when the log file of a process has an error that no regular expression of `allow` expects.
+    """Fail when the log file of a process has an error that no regular expression of `allow` expects.
 
     A file that does not exist fails too: a test that meant another one would never fail.
     """

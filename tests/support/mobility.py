@@ -85,7 +85,7 @@ class Node:
         return self.log.wait(lambda line: all(text in line for text in texts), since, timeout)
 
     def stop(self, kill: bool = False) -> int:
-        """End it: by SIGTERM, or by SIGKILL. Returns how it ended."""
+        """End it by SIGTERM or SIGKILL, and return its exit status."""
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
         return self.process.wait(TIMEOUT)
@@ -169,7 +169,7 @@ class Lab:
         self.run("mn", f"ip link set {interface} {state}")
 
     def ping(self, name: str, to: str, count: int = 3, size: int = 56, source: str | None = None) -> int:
-        """Packets that were answered; the first may have to wait for neighbour discovery."""
+        """Return how many packets were answered; the first may have to wait for neighbour discovery."""
         bind = f"-I {source} " if source else ""
         output = self.run(name, f"ping -6 -n -q -M do -c {count} -i 0.2 -W 3 -s {size} {bind}{to}", check=False)
         return int(output.split(" received")[0].split(", ")[-1])

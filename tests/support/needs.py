@@ -19,7 +19,7 @@ BEYOND_THIS_PROCESS = {"subprocess", "multiprocessing", "pyroute2", "mininet"} |
     "hoaflow.tunnel.namespace",
     "hoaflow.tunnel.links",
 }
-# Whose code is followed; of the product, only calls of the modules above count.
+# Packages whose code is followed; of the product, only calls of the modules above count.
 FOLLOWED = ("tests", "tools", "topologies")
 PROGRAM_STARTED = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"}
 
@@ -33,7 +33,7 @@ def mark_unit_tests(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("programs") or "pytester" in getattr(item, "fixturenames", ()):
             continue
         if not isinstance(item, pytest.Function) or not item.module.__name__.startswith("tests."):
-            continue  # the code of a test that another one has written is not followed
+            continue  # a test that another test has written: its code is not followed
         if not any(_needs_more(code, verdicts) for code in _code_of(item)):
             item.add_marker("unit")
 
@@ -67,7 +67,7 @@ def _needs_more(thing: object, verdicts: dict[int, bool]) -> bool:
     if module.partition(".")[0] not in FOLLOWED or isinstance(thing, types.ModuleType):
         return False
     if id(thing) not in verdicts:
-        verdicts[id(thing)] = False  # while it is looked at: what names itself needs nothing for that
+        verdicts[id(thing)] = False  # in case it names itself
         verdicts[id(thing)] = any(_needs_more(named, verdicts) for named in _named(thing))
     return verdicts[id(thing)]
 

@@ -48,7 +48,7 @@ _FLOWS_13 = (
 
 
 def message(version: int, msg_type: int, body: bytes = b"", xid: int = 1) -> bytes:
-    """One OpenFlow message with a right header."""
+    """Return an OpenFlow message with a correct header."""
     return struct.pack("!BBHI", version, msg_type, 8 + len(body), xid) + body
 
 
@@ -117,7 +117,7 @@ def record_controller(ovs: Ovs, version: int) -> list[bytes]:
 
 
 def _relay(server: socket.socket, target: Path, said: bytearray) -> None:
-    """Relays connections to the switch, one after the other, until the server is shut down."""
+    """Relay connections to the switch, one after the other, until the server is shut down."""
     while True:
         try:
             controller, _ = server.accept()
@@ -138,7 +138,7 @@ def _relay(server: socket.socket, target: Path, said: bytearray) -> None:
 
 
 def _requests(version: int) -> Iterator[bytes]:
-    """One request of each kind that the version has, and one that gets an error."""
+    """Yield a request of each kind that the version has, and one that gets an error."""
     yield message(version, 2, b"echo")
     yield message(version, 5)  # features
     yield message(version, 7)  # get config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator at the command line: runs the real `hoaflow` beside the controller under test."""
+"""Run the real `hoaflow` beside the controller under test, as an operator does."""
 
 import json
 import os
@@ -124,7 +124,7 @@ class Follower:
             time.sleep(0.05)
 
     def interrupt(self) -> int:
-        """Press Ctrl-C; returns the exit status."""
+        """Press Ctrl-C and return the exit status."""
         self._process.send_signal(signal.SIGINT)
         return self._process.wait(TIMEOUT)
 

@@ -66,7 +66,7 @@ class Ovs:
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """While in this context, the sockets that the calling thread opens belong to the namespace."""
+        """Have the sockets that the calling thread opens in this context belong to the namespace."""
         with open("/proc/thread-self/ns/net") as outside, open(f"/run/netns/{self.netns}") as inside:
             _setns(inside.fileno())
             try:
@@ -75,15 +75,15 @@ class Ovs:
                 _setns(outside.fileno())
 
     def vsctl(self, *args: str) -> str:
-        """`ovs-vsctl ARGS`, which waits until the switch has taken the change over."""
+        """Run `ovs-vsctl ARGS`, which waits until the switch has taken the change over."""
         return self.run("ovs-vsctl", f"--db=unix:{self.database}", f"--timeout={TIMEOUT}", *args)
 
     def ofctl(self, *args: str) -> str:
-        """`ovs-ofctl -O OpenFlow13 ARGS`, bridges by name; `--bundle` and the like may come first."""
+        """Run `ovs-ofctl -O OpenFlow13 ARGS`, bridges by name; `--bundle` and the like may come first."""
         return self.run("ovs-ofctl", "-O", "OpenFlow13", f"--timeout={TIMEOUT}", *args)
 
     def appctl(self, *args: str) -> str:
-        """`ovs-appctl ARGS`, asked of this ovs-vswitchd."""
+        """Run `ovs-appctl ARGS`, asked of this ovs-vswitchd."""
         return self.run("ovs-appctl", f"--target={self.directory / 'vswitchd.ctl'}", f"--timeout={TIMEOUT}", *args)
 
     def trace(self, bridge: str, packet: str) -> str:
@@ -115,7 +115,7 @@ class Ovs:
         self.run("ip", "link", "set", "dev", name, "up")  # down, it would be no tunnel port to the controller
 
     def assert_log_clean(self, allow: Sequence[str] = ()) -> None:
-        """Fails when either log has an error that no regular expression of `allow` expects."""
+        """Fail when either log has an error that no regular expression of `allow` expects."""
         for daemon in ("ovsdb-server", "ovs-vswitchd"):
             assert_log_clean(self.directory / f"{daemon}.log", allow)
 
@@ -153,7 +153,7 @@ class Ovs:
         self._daemon("ovs-vswitchd", *kind, control, f"unix:{self.database}")
 
     def kill(self, daemon: str) -> None:
-        """Kills ovsdb-server or ovs-vswitchd, and waits for its end."""
+        """Kill ovsdb-server or ovs-vswitchd, and wait for its end."""
         _end(int((self.directory / f"{daemon}.pid").read_text()), signal.SIGKILL)
 
     def _daemon(self, name: str, *args: str) -> None:
@@ -177,7 +177,7 @@ def _setns(descriptor: int) -> None:
 
 
 def _end(pid: int, first: signal.Signals = signal.SIGTERM) -> None:
-    """Terminates a process and waits for its end; kills it when that takes longer than TIMEOUT seconds."""
+    """Terminate a process and wait for its end; kill it if that takes longer than TIMEOUT seconds."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:

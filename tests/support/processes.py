@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on this host because of a test, and what is left of it."""
+"""Find all processes that run because of a test, and see that none is left."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ MARK = "HOAFLOW_TEST_MARK"
 
 
 class Marked:
-    """A command whose processes, all of them, can be told by a mark in their environment."""
+    """A command whose processes all carry a mark in their environment."""
 
     def __init__(self, command: Sequence[str], mark: str, log: Path) -> None:
-        """log: a file that gets what it says. mark: of nothing else that runs on this host."""
+        """Start the command. log: the file for its output. mark: unique on this host."""
         self.mark, self.log = mark, log
         with log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -17,7 +17,7 @@ HEADER = struct.Struct("!BBHI")
 OFPT_ERROR, OFPT_EXPERIMENTER, OFPT_FLOW_MOD, OFPT_MULTIPART_REPLY = 1, 4, 14, 19
 MULTIPART = struct.Struct("!H")  # after the header of a multipart message: its type
 OFPMP_FLOW = 1
-# After the header of an experimenter message: experimenter, type, bundle, and of a control message its type (EXT-230).
+# After the header of an experimenter message (EXT-230): experimenter, type, bundle and, in a control message, its type.
 BUNDLE = struct.Struct("!IIIH")
 BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
 INNER = HEADER.size + 16  # where the message begins that is put into a bundle

@@ -83,7 +83,7 @@ class Bindings:
 
 
 def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
-    """One whose switch has been read."""
+    """Return one whose switch has been read."""
     bindings = Bindings()
     flows = Reconciliation(bindings, SwitchState())
     load(flows, entries, [], 0.0)

@@ -54,14 +54,14 @@ class Api:
         self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
-        """One call; `body` goes as JSON, `raw` as it is. Fails for an answer that OpenAPI does not declare."""
+        """Make a call, `body` as JSON or `raw` as it is; fail for an answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         answer = self._client.open(path, method=method, data=data)
         assert_declared(method, path, answer.status_code, answer.content_type or "", answer.data)
         return answer
 
     def chunked(self, method: str, path: str, body: bytes) -> TestResponse:
-        """One call with a body whose length is not told beforehand."""
+        """Make a call with a body whose length is not told beforehand."""
         environ = {"HTTP_TRANSFER_ENCODING": "chunked"}
         return self._client.open(path, method=method, input_stream=io.BytesIO(body), environ_overrides=environ)
 
@@ -72,7 +72,7 @@ class Api:
         return answer.json
 
     def announce(self, home_agent: str = HOME_AGENT, **changes: Any) -> TestResponse:
-        """Announces a home agent."""
+        """Announce a home agent."""
         return self.call("PUT", f"/v1/home-agents/{home_agent}", {"home_prefixes": [HOME_PREFIX], **changes})
 
     def held(self) -> list[tuple[str, str, int | None]]:

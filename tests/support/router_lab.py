@@ -117,7 +117,7 @@ class RouterLab:
                 sh("ip", "netns", "del", name)
 
     def ip(self, node: str, *arguments: str) -> str:
-        """`ip ARGUMENTS` in a node."""
+        """Run `ip ARGUMENTS` in a node."""
         return sh("ip", "-n", self.names[node], *arguments)
 
     def run(self, node: str, *command: str, check: bool = True) -> str:
@@ -125,7 +125,7 @@ class RouterLab:
         return sh("ip", "netns", "exec", self.names[node], *command, check=check)
 
     def ping(self, node: str, target: str, *options: str) -> str:
-        """Three pings; returns what ping says."""
+        """Ping three times and return what ping says."""
         command = ["ping", "-n", "-c3", "-i0.2", "-W1", *options, target]
         return self.run(node, *command, check=False)
 
@@ -156,7 +156,7 @@ class RouterLab:
         return self.ovs.command(sys.executable, "-m", "hoaflow.router", *arguments, f"--db=unix:{self.ovs.database}")
 
     def router(self, *arguments: str) -> str:
-        """`hoaflow-router ARGUMENTS`; returns its output. Raises RuntimeError with it when it fails."""
+        """Run `hoaflow-router ARGUMENTS` and return its output. Raises RuntimeError with it when it fails."""
         return sh(*self.router_command(*arguments))
 
     def mac(self, node: str, interface: str) -> str:
@@ -176,7 +176,7 @@ class RouterLab:
             yield Tap(listener)
 
     def setup(self, *options: str, home_agent: str = HA) -> str:
-        """`hoaflow-router setup` for the bridge and the kernel of this lab."""
+        """Run `hoaflow-router setup` for the bridge and the kernel of this lab."""
         kernel = ["--kernel-namespace", self.names["rt"]]
         return self.router("setup", "--bridge", self.bridge, "--home-agent", home_agent, *kernel, *options)
 
@@ -185,7 +185,7 @@ class RouterLab:
         return Endpoint(self.bridge, home_agent, self.names["rt"])
 
     def status(self) -> dict[str, Any]:
-        """`hoaflow-router status --json`, whatever its exit status."""
+        """Run `hoaflow-router status --json`, whatever its exit status."""
         done = subprocess.run(
             self.router_command("status", "--bridge", self.bridge, "--json"),
             capture_output=True,
@@ -212,7 +212,7 @@ class RouterLab:
         self.ovs.ofctl("--bundle", "add-flows", self.bridge, str(file))
 
     def goes_direct(self) -> bool:
-        """Whether HOA and HOA4 reach and are reached directly: the home agent eats what comes to it.
+        """Tell whether HOA and HOA4 reach and are reached directly: the home agent eats what comes to it.
 
         The flows follow when the switch has the endpoint's port under another number, as the controller's would.
         """

@@ -216,7 +216,7 @@ def _declared() -> list[str]:
 
 
 def _answered(ping: Node) -> bool:
-    """Whether three packets in a row are answered from now on, within the time that neighbours may need."""
+    """Tell whether three packets in a row are answered from now on, within the time that neighbours may need."""
     since, deadline = len(ping.out.lines), time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         numbers = [int(line.partition("icmp_seq=")[2].split()[0]) for line in ping.out.lines[since:] if ANSWER in line]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What signals do to a run of the tests: it ends in order, whichever came, and leaves nothing.
+"""Have signals end a run of the tests in order, so that it leaves nothing.
 
-A signal that was ignored when the run began (`nohup`, a job in the background) stays without effect on it. The
-processes that tests start get the signals' defaults in any case: with SIGINT ignored, Ctrl-C cannot be tested.
+A signal that was ignored when the run began (`nohup`, a job in the background) is ignored by it. The processes that
+tests start get the signals' defaults in any case: with SIGINT ignored, Ctrl-C cannot be tested.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def end_in_order() -> None:
     """Have the signals in ENDING do what Ctrl-C does, once: a second one does not disturb the cleanup."""
-    # pyroute2 opens a namespace's sockets in a fork of this process and ends that by SIGTERM: the fork would take down
-    # what the tests are using.
+    # pyroute2 opens a namespace's sockets in a fork of this process and ends the fork by SIGTERM: with our handler,
+    # the fork would clean up what the tests are using.
     os.register_at_fork(after_in_child=_default)
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (*ENDING, signal.SIGQUIT):
-        # With a function as their handler they are back at their defaults in every program that is executed.
+        # A signal whose handler is a function is back at its default in every program that is executed.
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _nothing)
         elif number in ENDING:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In continuous integration a test that cannot run fails: a run that skipped it would be green and say nothing."""
+"""Fail a test that cannot run in continuous integration: a run that skipped it would be green and say nothing."""
 
 import os
 import platform
 from collections.abc import Mapping
 
-# What may be skipped there all the same: the beginning of the test's id, and the one machine type on which it may not.
+# Tests that may be skipped there: the beginning of the id, and the one machine type on which they must run.
 NEEDS_MACHINE: Mapping[str, str] = {"tests/topologies/test_guest.py": "x86_64"}  # has a stock kernel and its emulator
 
 

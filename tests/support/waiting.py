@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for what shall come, with a limit. Limits are for an ordinary machine; `patient` has what they are here."""
+"""Wait for something, with a limit. Limits are for an ordinary machine; `patient` adapts them to this one."""
 
 import os
 import time
@@ -8,19 +8,19 @@ from typing import TypeVar
 
 TIMEOUT = 20.0  # seconds
 
-# An emulated machine sets this (topologies/guest.py).
+# topologies/guest.py sets this in an emulated machine.
 _FACTOR = float(os.environ.get("HOAFLOW_PATIENCE", "1"))
 
 T = TypeVar("T")
 
 
 def patient(seconds: float) -> float:
-    """Return a limit in seconds, as it is on this machine."""
+    """Return a limit in seconds, adapted to this machine."""
     return _FACTOR * seconds
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:
-    """Return the first true thing that `probe` returns. Raises TimeoutError, naming `what`, after `timeout` seconds."""
+    """Return the first true value of `probe`. Raises TimeoutError, naming `what`, after `timeout` seconds."""
     deadline = time.monotonic() + patient(timeout)
     while True:
         found = probe()

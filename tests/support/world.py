@@ -144,7 +144,7 @@ class World:
             self.switch.pop(change.flow.key, None)
 
     def pass_time(self, seconds: float, controller: bool = True) -> None:
-        """Time passes, for the switch in any case."""
+        """Let time pass, for the switch in any case."""
         end = self.now + seconds
         while controller:
             deadline = self.offload.next_deadline()
@@ -159,7 +159,7 @@ class World:
         }
 
     def next_hop(self, home_address: Prefix = HOME_ADDRESS) -> str:
-        """Where a packet for a home address goes: to a care-of address, or `home agent`."""
+        """Return where a packet for a home address goes: to a care-of address, or `home agent`."""
         flows = [entry.flow for entry in self.switch.values()]
         gates = [flow for flow in flows if flow.kind is Kind.GATE and flow.serves == HOME_PREFIX]
         into_tunnel = [flow for flow in flows if flow.kind is Kind.DOWNLINK and flow.serves == home_address]
@@ -174,7 +174,7 @@ class World:
         return "none" if held is None else self.offload.state_of(held, self.now).state
 
     def flows(self, kind: Kind) -> list[Flow]:
-        """Those that the switch has of a kind."""
+        """Return the switch's flows of a kind."""
         return [entry.flow for entry in self.switch.values() if entry.flow.kind is kind]
 
     def event_names(self) -> list[str]:
@@ -183,7 +183,7 @@ class World:
 
 
 def established() -> World:
-    """Everything runs, one mobile node is registered on the first foreign link, and its traffic goes direct."""
+    """Start everything, with a mobile node registered on the first foreign link whose traffic goes direct."""
     world = World()
     world.announce()
     world.snapshot()

@@ -17,7 +17,7 @@ ASSOCIATION = SecurityAssociation(256, bytes(16))
 
 
 def registration(association: SecurityAssociation | None = None, sequence: int = 100) -> Registration:
-    """One that has not sent anything yet."""
+    """Return one that has not sent anything yet."""
     return Registration(HOME_ADDRESS, HOME_AGENT, 60, sequence, association)
 
 
@@ -43,7 +43,7 @@ def sent(node: Registration, now: float) -> BindingUpdate:
 
 
 def registered(now: float = 0.0) -> Registration:
-    """One that is registered by CARE_OF_1, by an update sent at `now`, sequence 101."""
+    """Return one that is registered by CARE_OF_1, by an update sent at `now`, sequence 101."""
     node = registration()
     node.attach(CARE_OF_1, now)
     assert node.acknowledged(answer(sent(node, now)), now + 1.0) is Outcome.REGISTERED

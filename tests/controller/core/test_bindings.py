@@ -76,7 +76,7 @@ def test_many_refreshes_do_not_pile_up() -> None:
 
 
 def announce(agents: HomeAgents, now: float, lease: int = 10) -> None:
-    """Announces HOME_AGENT."""
+    """Announce HOME_AGENT."""
     agents.announce(HOME_AGENT, (HOME_PREFIX,), lease, Status.UP, now)
 
 

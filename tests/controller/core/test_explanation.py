@@ -31,7 +31,7 @@ OTHER_ROUTER = 2
 
 @pytest.fixture
 def world() -> World:
-    """One mobile node's traffic goes direct."""
+    """Start everything, with one mobile node whose traffic goes direct."""
     return established()
 
 

@@ -48,7 +48,7 @@ class FullWorld(World):
 
 @pytest.fixture
 def world() -> FullWorld:
-    """One mobile node whose traffic goes direct, and a switch with room for 99 more."""
+    """Provide one mobile node whose traffic goes direct, and a switch with room for 99 more."""
     world = established()
     world.__class__ = FullWorld
     assert isinstance(world, FullWorld)

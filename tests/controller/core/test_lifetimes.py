@@ -18,7 +18,7 @@ OF_BINDINGS = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 
 @pytest.fixture
 def world() -> World:
-    """Everything runs, one mobile node is registered for a minute, and its traffic goes direct."""
+    """Start everything, with a mobile node registered for a minute whose traffic goes direct."""
     return established()
 
 

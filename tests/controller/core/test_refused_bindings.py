@@ -28,7 +28,7 @@ from tests.support.world import (
 
 @pytest.fixture
 def world() -> World:
-    """Everything runs, one mobile node is registered on the first foreign link, and its traffic goes direct."""
+    """Start everything, with a mobile node registered on the first foreign link whose traffic goes direct."""
     return established()
 
 

@@ -33,7 +33,7 @@ def state(world: World) -> tuple[object, ...]:
 
 @pytest.fixture
 def world() -> World:
-    """One mobile node, whose traffic goes direct."""
+    """Start everything, with one mobile node whose traffic goes direct."""
     return established()
 
 

@@ -65,12 +65,12 @@ class Slices:
 
 
 def held(world: World) -> dict[Prefix, str]:
-    """Where each home address is bound to."""
+    """Return the care-of address of each home address."""
     return {each.home_address: format_address(each.care_of_address) for each in world.offload.bindings}
 
 
 def direct(world: World) -> str:
-    """Where packets for HOME_ADDRESS go in the end."""
+    """Return where packets for HOME_ADDRESS go in the end."""
     world.agent_follows()
     world.deliver()
     world.agent_follows()

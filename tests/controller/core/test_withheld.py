@@ -28,7 +28,7 @@ SERVING = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 
 @pytest.fixture
 def world() -> World:
-    """One mobile node's traffic goes direct."""
+    """Start everything, with one mobile node whose traffic goes direct."""
     return established()
 
 

@@ -29,7 +29,7 @@ BEARER = f"Authorization: Bearer {TOKENS['bridge']}\r\n".encode()
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ovs]:
-    """Where the controllers of these tests run."""
+    """Return where the controllers of these tests run."""
     with Ovs(tmp_path_factory.mktemp("ovs")) as running:
         yield running
 

@@ -80,7 +80,7 @@ class Stream:
 
 @pytest.fixture
 def buffer() -> int:
-    """How many events are kept."""
+    """Return how many events are kept."""
     return BUFFER
 
 

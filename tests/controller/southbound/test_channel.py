@@ -52,7 +52,7 @@ def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
 
 @pytest.fixture
 def proxy(ovs: Ovs) -> Iterator[Proxy]:
-    """Sees what the controller and the switch of `flow_bench` exchange."""
+    """See what the controller and the switch of `flow_bench` exchange."""
     with Proxy(ovs, 6654, OPENFLOW_PORT) as running:
         yield running
 

@@ -37,7 +37,7 @@ class RanOn(BaseException):
 
 @contextlib.contextmanager
 def bounded(what: bytes) -> Iterator[None]:
-    """Fails when a parser takes more than PARSE_SECONDS of the processor's time."""
+    """Fail when a parser takes more than PARSE_SECONDS of the processor's time."""
 
     def fail(_number: int, _frame: FrameType | None) -> None:
         raise RanOn(f"the parser ran on with {what[:200].hex()}")
@@ -66,7 +66,7 @@ def cut(data: bytes, length: int) -> bytes:
 
 
 def mutations(data: bytes) -> Iterator[bytes]:
-    """Each 2 bytes of the body zero, one, or all ones; the message cut off everywhere, with either length."""
+    """Yield the message with each 2 bytes zero, one or all ones, and cut off everywhere, with either length."""
     data = cut(data, min(len(data), MAX_MUTATED))
     for offset in range(8, len(data) - 1, 2):
         for value in (b"\0\0", b"\0\1", b"\xff\xff"):

@@ -99,7 +99,7 @@ class Controller:
     log: Path
 
     def switches(self) -> list[int]:
-        """Its REST interface's answer. Raises OSError when there is none."""
+        """Return its REST interface's answer. Raises OSError when there is none."""
         with self.ovs.inside(), urllib.request.urlopen("http://127.0.0.1:8080/switches", timeout=TIMEOUT) as answer:
             found: list[int] = json.load(answer)
         return found
@@ -161,7 +161,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def closed(connection: socket.socket) -> bool:
-    """Whether the controller closes the connection; waits for it up to TIMEOUT."""
+    """Tell whether the controller closes the connection within TIMEOUT."""
     try:
         while connection.recv(4096):
             pass

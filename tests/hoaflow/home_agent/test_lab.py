@@ -20,7 +20,7 @@ def mac(lab: Lab, name: str, interface: str) -> str:
 
 
 def kernel_state(lab: Lab, name: str) -> str:
-    """Everything that a home agent or mobile node could leave in the kernel."""
+    """Return everything that a home agent or mobile node could leave in the kernel."""
     commands = (
         "ip -6 rule",
         "ip -6 route show table main proto 16",

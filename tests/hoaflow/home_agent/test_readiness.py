@@ -23,7 +23,7 @@ def ready(lab: Lab) -> str:
 
 
 def compared(lab: Lab, agent: Node) -> None:
-    """Everything has been compared from now on: something is broken, and mended in a comparison."""
+    """Break something, and wait until a comparison has mended it: everything has been compared since."""
     since = len(agent.log.lines)
     lab.run("ha", "sysctl -qw net.ipv6.conf.hl.forwarding=0")
     agent.logged("net.ipv6.conf.hl.forwarding is 0", since=since)

@@ -47,7 +47,7 @@ def logger() -> Iterator[logging.Logger]:
 
 
 def text(logger: logging.Logger, **options: object) -> list[str]:
-    """Where lines of `key=value` will stand."""
+    """Return where lines of `key=value` will stand."""
     handler = Lines(TextFormatter(AddressHider(KEY, **options)))  # type: ignore[arg-type]
     logger.addHandler(handler)
     return handler.lines

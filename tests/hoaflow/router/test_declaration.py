@@ -55,7 +55,7 @@ OTHER_MAC = "02:00:00:00:00:99"
 
 
 def ip(namespace: Namespace, *arguments: str) -> None:
-    """`ip ARGUMENTS` in a namespace."""
+    """Run `ip ARGUMENTS` in a namespace."""
     in_namespace(namespace, lambda: sh("ip", *arguments))
 
 

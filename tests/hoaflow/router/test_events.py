@@ -70,7 +70,7 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bound]:
 
 
 def rt(bound: Bound, *arguments: str) -> None:
-    """`ip ARGUMENTS` in the router's kernel."""
+    """Run `ip ARGUMENTS` in the router's kernel."""
     bound.lab.ip("rt", *arguments)
 
 

@@ -20,7 +20,7 @@ RECORD = plan(BRIDGE, 6941, 6943, 1460, "02:00:00:00:00:0b", frozenset({HWADDR})
 
 @pytest.fixture
 def ports(ovs: Ovs) -> list[BridgePort]:
-    """Both ports, transmit port first, as setup writes them."""
+    """Return both ports, transmit port first, as setup writes them."""
     ovs.add_bridge(BRIDGE, 1)
     ovsdb = Ovsdb(f"unix:{ovs.database}")
     found = [each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, BridgePort)]

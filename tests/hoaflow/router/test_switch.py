@@ -31,7 +31,7 @@ class System:
         self.controller.put(f"/v1/home-agents/{HA}/bindings", {"bindings": [binding]})
 
     def direct(self) -> bool:
-        """Whether both ways are direct, and said to be: the home agent eats what comes to it."""
+        """Tell whether both ways are direct, and said to be: the home agent eats what comes to it."""
         pings = [self.lab.ping("cn", HOA), self.lab.ping("mn", CN, "-I", HOA)]
         return all(" 0% packet loss" in ping for ping in pings) and self.state() == "active"
 
