@@ -80,7 +80,7 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
     if backend is not None:
         guards.append(pipeline.receive_flow(backend.receive))
         guards.append(pipeline.unmark_flow())
-        guards += pipeline.sourceless_flows(backend.receive, mark_of(home_agent), backend.left(home_agent))
+        guards.append(pipeline.link_local_flow(backend.receive, mark_of(home_agent), backend.left(home_agent)))
         guards += (pipeline.own_tunnel_guard(home_agent, payload) for payload in _payloads(home_prefixes))
         for prefix in home_prefixes:
             guards += pipeline.left_flows(prefix, backend.left(home_agent))

@@ -50,7 +50,7 @@ LAST_HOP_LIMITS = (0, 1, 2)
 # Values of ip_frag: not fragmented, the first fragment, any later one (ovs-fields(7)).
 NOT_FRAGMENTED, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 3
 
-SOURCELESS_PRIORITY = 410
+LINK_LOCAL_PRIORITY = 410
 # Above all that follow, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
 GUARD_PRIORITY = 300
@@ -67,8 +67,8 @@ MISS_PRIORITY = 0
 
 # Destinations for which mobile nodes' packets must go on to the home agent: multicast, link-local, limited broadcast.
 IPV6_NOT_ROUTED = tuple(map(parse_prefix, ("ff00::/8", "fe80::/10")))
-# Sources that do not tell a mobile node's home network: link-local ones, and none (RFC 3590).
-IPV6_SOURCELESS = tuple(map(parse_prefix, ("fe80::/10", "::")))
+# Sources that do not tell a mobile node's home network.
+IPV6_LINK_LOCAL = parse_prefix("fe80::/10")
 IPV4_NOT_ROUTED = tuple(map(parse_prefix, ("224.0.0.0/4", "169.254.0.0/16", "255.255.255.255")))
 
 # No packet has such a destination (RFC 6666), and no home address lies there.
@@ -190,13 +190,13 @@ def receive_flow(port: int) -> Flow:
     return _flow(Kind.GUARD, CLASSIFY, RECEIVE_PRIORITY, match(in_port=port), (SetMark(0), Goto(VERIFY)))
 
 
-def sourceless_flows(port: int, mark: int, actions: tuple[Action, ...]) -> list[Flow]:
-    """Return the guards that send packets out of tunnels on to the home agent if their source tells no home network.
+def link_local_flow(port: int, mark: int, actions: tuple[Action, ...]) -> Flow:
+    """Return the guard that sends packets out of tunnels on to the home agent if their source is link-local.
 
     The gate of that home agent has marked them. Multicast listener reports have such sources.
     """
-    wanted = [match(in_port=port, eth_type=ETH_TYPE_IPV6, ipv6_src=each, **{MARK: mark}) for each in IPV6_SOURCELESS]
-    return [_flow(Kind.GUARD, CLASSIFY, SOURCELESS_PRIORITY, each, (SetMark(0), *actions)) for each in wanted]
+    wanted = match(in_port=port, eth_type=ETH_TYPE_IPV6, ipv6_src=IPV6_LINK_LOCAL, **{MARK: mark})
+    return _flow(Kind.GUARD, CLASSIFY, LINK_LOCAL_PRIORITY, wanted, (SetMark(0), *actions))
 
 
 def unmark_flow() -> Flow:
@@ -281,7 +281,7 @@ def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME, mark:
     """Return the gate that has tunnel packets for a home agent, in matching frames, looked up among the bindings.
 
     ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are left to the home agent: only
-    the first shows what it carries, and whoever decapsulates needs all. ``mark``: what ``sourceless_flows`` match on.
+    the first shows what it carries, and whoever decapsulates needs all. ``mark``: what ``link_local_flow`` matches on.
     """
     marked = () if mark is None else (SetMark(mark),)
     wanted = match(**dict(frame), **_towards(host(home_agent)), ip_proto=payload, ip_frag=NOT_FRAGMENTED)

@@ -44,9 +44,9 @@ BACKENDS = {
 }
 # By table and priority; by what it matches on or by backend where that is not enough.
 WORDS: dict[tuple[str | int, ...], str] = {
-    (pipeline.CLASSIFY, pipeline.SOURCELESS_PRIORITY): (
-        "A decapsulated packet with a link-local or unspecified source, as multicast listener reports may have, does"
-        " not tell its home network. Its mark does: a home agent's gate set it, and the kernel keeps it. Send the"
+    (pipeline.CLASSIFY, pipeline.LINK_LOCAL_PRIORITY): (
+        "A decapsulated packet with a link-local source, as multicast listener reports have, does not tell its home"
+        " network. Its mark does: a home agent's gate set it, and the kernel keeps it. Send the"
         " packet to that home agent, in a tunnel again."
     ),
     (pipeline.UPLINK, pipeline.UNMARK_PRIORITY): (

@@ -271,7 +271,7 @@ def test_after_a_restart_no_guard_goes_before_the_gates_that_need_it() -> None:
         world.deliver()
         missing = guards - world.switch.keys()
         # Without these, what has a link-local source is dropped; no gate waits for them.
-        assert {key[0].priority for key in missing} <= {pipeline.SOURCELESS_PRIORITY}
+        assert {key[0].priority for key in missing} <= {pipeline.LINK_LOCAL_PRIORITY}
         world.pass_time(0.9)
     world.pass_time(ADOPTED_REVIEW + 2)
     world.deliver()

@@ -14,7 +14,7 @@ from scapy.packet import Packet
 from hoaflow.router.endpoint import KERNEL_SIDE, TOUT
 from hoaflow.tunnel.outer_header import set_outer_header
 from hoaflow.tunnel.seg6 import Seg6Routes
-from tests.support.frames import LEFT_TO_THE_HOME_AGENT
+from tests.support.frames import LEFT_TO_THE_HOME_AGENT, WITHOUT_SOURCE
 from tests.support.router_lab import (
     CN,
     CN4,
@@ -225,7 +225,10 @@ def test_flooding_does_not_reach_the_endpoint(lab: RouterLab) -> None:
     assert datapath_numbers[str(number)] not in outputs
 
 
-@pytest.mark.parametrize("inner", LEFT_TO_THE_HOME_AGENT.values(), ids=LEFT_TO_THE_HOME_AGENT)
+LEFT = LEFT_TO_THE_HOME_AGENT | WITHOUT_SOURCE
+
+
+@pytest.mark.parametrize("inner", LEFT.values(), ids=LEFT)
 def test_what_is_the_home_agents_reaches_it_in_its_tunnel(bound: RouterLab, inner: Packet) -> None:
     """As if the router had not been there: with its outer header, and whatever its source is."""
     outer = IPv6(src=COA, dst=HA, hlim=64) / inner
