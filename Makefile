@@ -52,7 +52,7 @@ test: lint ## run lint, then all tests; PYTEST='-k name -x' for some of them, wi
 
 test-others: setup # all but the kernel tier, one after the other; with a `+`, -O leaves their output alone
 	+scripts/as-root $(ALL_TESTS)
-	+$(MAKE) --no-print-directory test-compose
+	+$(MAKE) --no-print-directory --output-sync=none test-compose
 
 test-kernel: setup ## run the kernel tier of the tests, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.support.checkout import CHECKOUT
 from tests.support.signals import undisturbed
 
-CHECKOUT = Path(__file__).parents[2]
 BASE_TAR = CHECKOUT / "build" / "image" / "base.tar"
 BASE_IMAGE = "hoaflow-test-base:bookworm"
 RELEASED_BASE = "debian:bookworm-slim"

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.containers.engine import CHECKOUT, Engine
+from tests.containers.engine import Engine
+from tests.support.checkout import CHECKOUT
 from tests.support.signals import undisturbed
 from topologies.traffic import Records, Span, lost
 

@@ -10,8 +10,7 @@ from oslo_config import cfg
 
 from controller.core.flows import Goto
 from controller.settings import WrongSettings, load
-
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
 
 
 def settings(directory: Path, text: str) -> cfg.ConfigOpts:

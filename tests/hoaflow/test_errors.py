@@ -5,11 +5,10 @@ import ast
 import builtins
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
 
 from hoaflow import errors
+from tests.support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
 # The top-level packages of a wheel: see the test of the wheel.
 INSTALLED = ("controller", "ha_bridge", "hoaflow", "topologies")
 ROOT = "HoaflowError (hoaflow.errors)"

@@ -33,9 +33,10 @@ from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.router.cli import main
 from hoaflow.router.macs import kernel_macs
 from hoaflow.tunnel.namespace import in_namespace
+from tests.support.checkout import CHECKOUT
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
-from tests.support.router_lab import CHECKOUT, CN4, HOA4, ROUTER4, sh, until
+from tests.support.router_lab import CN4, HOA4, ROUTER4, sh, until
 
 BRIDGE = "br0"
 DPID = 0xF10

@@ -18,8 +18,9 @@ import pytest
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.record import DEVICE
 from tests.kernel.lab import BRIDGE, FlowLab
+from tests.support.checkout import CHECKOUT
 from tests.support.fake_controller import FakeController
-from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, until
+from tests.support.router_lab import AGENT_BY_EVENTS, until
 from tests.support.waiting import patient
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from scapy.layers.inet6 import IPv6
@@ -31,11 +30,11 @@ from tests.kernel.lab import (
     STRANGER,
     FlowLab,
 )
+from tests.support.checkout import CHECKOUT
 from tests.support.frames import LEFT_TO_THE_HOME_AGENT, Tap, packet_socket
 from tests.support.router_lab import CN4, HOA4, capture, until
 
 TUNNEL = "(ip6 proto 41 or ip6 proto 4)"
-CHECKOUT = Path(__file__).parents[2]
 SPOOF = [sys.executable, str(CHECKOUT / "topologies" / "spoof.py")]
 MEGABYTES = 100
 ECT_0, CE = 0x02, 0x03

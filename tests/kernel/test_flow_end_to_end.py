@@ -18,6 +18,7 @@ import pytest
 from controller.core.flows import COOKIE_OWNER, Kind
 from tests.kernel.lab import BRIDGE, DPID, HA, HA_HOP, HOA, OTHER_HOA, ROUTER, STRANGER, FlowLab
 from tests.kernel.lab import CN as CORRESPONDENT
+from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.router_lab import until
@@ -25,7 +26,6 @@ from tests.support.waiting import patient, wait_for
 from topologies.processes import Process
 from topologies.tokens import OPERATOR, Tokens
 
-CHECKOUT = Path(__file__).parents[2]
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
 LEASE = 20  # seconds, of bridge and agent
 LIFETIME, SHORT_LIFETIME = 240, 8  # seconds; the first longer than anything here takes, the second shorter

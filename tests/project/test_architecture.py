@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 PAGE = (CHECKOUT / "docs/architecture.md").read_text()
 PACKAGES = ("controller", "ha_bridge", "hoaflow", "topologies", "tools")
 DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 # What a browser fetches by itself to show a page; a link that a reader may follow is none.
 FETCHED = {
     "img": "src",

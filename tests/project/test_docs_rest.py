@@ -13,8 +13,9 @@ import pytest
 
 from controller.rest.api import OPERATIONS
 from tests.support.bench import Bench, registered
+from tests.support.checkout import CHECKOUT
 from tests.support.conformance import assert_declared
-from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller
+from tests.support.controller import REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 OWN = ("controller", "ha_bridge", "hoaflow", "tests", "tools", "topologies")
 # What knows nothing of network, clock, files or threads. Of some others only what computes: `COMPUTING`.
 PURE = {"bisect", "collections", "contextlib", "dataclasses", "enum", "functools", "heapq", "ipaddress"} | {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.controller import CHECKOUT
+from tests.support.checkout import CHECKOUT
 from tools.manual.metrics import declared, exposition, registries
 
 PROMETHEUS = CHECKOUT / "deploy" / "prometheus"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 SETUP = CHECKOUT / "scripts/setup-containers"
 NOTE = '#!/bin/sh\necho "$0 $*" >>"$NOTES"\n'
 # A mount namespace of its own hides the engine that this host may have.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.processes import marked
 
 WORKER = "popen//python={}/scripts/isolated-python"
@@ -25,7 +26,6 @@ def test_that_goes_on(tmp_path):
         finally:
             pathlib.Path(__file__).with_name("ended").touch()
 """
-CHECKOUT = Path(__file__).parents[2]
 ALONE = ["scripts/isolated-python", "-m", "pytest"]
 AT_ONCE = [f"{CHECKOUT}/.venv/bin/python", "-m", "pytest", "--dist=load", "--tx", WORKER.format(CHECKOUT)]
 # The tiers as `make test` runs them, with something shorter in place of each.

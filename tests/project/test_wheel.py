@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 # All that an installation puts into site-packages, besides its metadata.
 PACKAGES = {"controller", "ha_bridge", "hoaflow", "topologies"}

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.checkout import CHECKOUT
 from tests.support.conformance import assert_declared
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient, wait_for
 
-CHECKOUT = Path(__file__).parents[2]
 TIMEOUT = patient(20.0)  # seconds, for any one answer
 START_TIMEOUT = 30.0  # seconds; 2 are needed
 OPENFLOW_PORT = 6653

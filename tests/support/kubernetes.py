@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 

@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
+
 TIMEOUT = 60.0  # seconds, for any one command
 # Where systemd keeps its cgroups: all in one hierarchy, or its own two beside those of version 1.
 HIERARCHIES = ("/sys/fs/cgroup",), ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")

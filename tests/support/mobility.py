@@ -15,16 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from tests.support.checkout import CHECKOUT
 from tests.support.waiting import patient
 
 PREFIX = "hah-"
 HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2001:db8:99::100"
 CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
 UPLINK, UPLINK_HOP = "2001:db8:10::2", "2001:db8:10::1"
-ROOT = Path(__file__).parents[2]
 NAMES = ("cn", "rt", "ha", "hh", "mn")
 TIMEOUT = patient(20.0)
 
@@ -63,7 +62,7 @@ class Node:
     def __init__(self, namespace: str, arguments: list[str]) -> None:
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", namespace, *arguments],
-            cwd=ROOT,
+            cwd=CHECKOUT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -134,7 +133,7 @@ class Lab:
         """Run a Python program in a namespace and return its output."""
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace(name), sys.executable, "-c", program, *arguments],
-            cwd=ROOT,
+            cwd=CHECKOUT,
             capture_output=True,
             text=True,
             timeout=3 * TIMEOUT,

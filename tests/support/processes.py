@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.checkout import CHECKOUT
 from tests.support.waiting import wait_for
 
-CHECKOUT = Path(__file__).parents[2]
 MARK = "HOAFLOW_TEST_MARK"
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hoaflow.tunnel.pairs import Pair, PairFilter
 from hoaflow.tunnel.seg6 import Seg6Routes
-from tests.support.router_lab import CHECKOUT, RouterLab
+from tests.support.checkout import CHECKOUT
+from tests.support.router_lab import RouterLab
 
 MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 

@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from controller.core import pipeline
@@ -33,13 +32,13 @@ from hoaflow.router.macs import kernel_macs
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.tunnel.local import decapsulate_local
 from hoaflow.tunnel.seg6 import Seg6Routes
+from tests.support.checkout import CHECKOUT
 from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
 from tests.support.waiting import patient
 
 TIMEOUT = patient(30)  # seconds
-CHECKOUT = Path(__file__).parents[2]
 # `hoaflow-router` whose agent compares nothing unless something makes itself heard.
 AGENT_BY_EVENTS = """
 import sys

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import CHECKOUT, marked
+from tests.support.checkout import CHECKOUT
+from tests.support.processes import marked
 from tests.support.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "tools.demo.lab", "single", "--port", "8099"]

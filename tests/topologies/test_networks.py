@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
 
-CHECKOUT = Path(__file__).parents[2]
 # When something goes wrong, `mn` kills by name and empties /tmp of logs: here it sees its own of both only.
 CAGE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 

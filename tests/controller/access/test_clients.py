@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.bridge import HOME_PREFIX, Bridge, Terminal, bridge, entry
+from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.operator import Operator
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority
-from tests.support.router_lab import CHECKOUT, COA, DPID, HA, HOA, RouterLab
+from tests.support.router_lab import COA, DPID, HA, HOA, RouterLab
 from tests.support.tokens import TABLES, TOKENS, write_token, write_tokens
 from tests.support.waiting import wait_for
 

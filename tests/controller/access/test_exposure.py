@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.controller import CHECKOUT, Controller
+from tests.support.checkout import CHECKOUT
+from tests.support.controller import Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority
 from tests.support.tokens import write_tokens

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from controller.core.events import EVENTS
-from tests.support.controller import CHECKOUT, REST_PORT, TIMEOUT, Controller
+from tests.support.checkout import CHECKOUT
+from tests.support.controller import REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 

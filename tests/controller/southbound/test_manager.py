@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
 
-ROOT = Path(__file__).parents[3]
 RYU_MANAGER = Path(sys.executable).with_name("ryu-manager")
 TIMEOUT = 15  # seconds, for anything awaited
 CLOSING = 'level=warning event=openflow-malformed peer=127.0.0.1:{port} reason="{what}'
@@ -197,7 +197,9 @@ def test_a_setting_that_is_wrong_is_told_in_one_line() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_controller_at_once_and_is_no_failure(number: signal.Signals) -> None:
-    with subprocess.Popen([RYU_MANAGER, "controller/app.py"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [RYU_MANAGER, "controller/app.py"], cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         assert any("event=openflow-listening" in line for line in process.stderr)
         process.send_signal(number)
@@ -214,7 +216,7 @@ def test_a_part_that_fails_ends_the_controller_as_a_failure() -> None:
         "runtime.Runtime._run_clock = lambda self: 1 / 0\n"
         "sys.exit(manager.controller([]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "event=failed" in done.stderr
     assert "ZeroDivisionError" in done.stderr

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.controller import CHECKOUT, OPENFLOW_PORT, TIMEOUT, Controller
+from tests.support.checkout import CHECKOUT
+from tests.support.controller import OPENFLOW_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority, Pair
 from tests.support.waiting import wait_for

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from hoaflow.router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
-from tests.support.router_lab import CHECKOUT, HA, TIMEOUT, RouterLab, sh
+from tests.support.checkout import CHECKOUT
+from tests.support.router_lab import HA, TIMEOUT, RouterLab, sh
 
 
 def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:

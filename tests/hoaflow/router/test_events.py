@@ -18,10 +18,11 @@ from hoaflow.router.database_changes import DatabaseChanges
 from hoaflow.router.endpoint import TIN
 from hoaflow.tunnel.changes import Changes
 from hoaflow.tunnel.seg6 import Seg6Routes
+from tests.support.checkout import CHECKOUT
 from tests.support.fake_controller import FakeController
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
-from tests.support.router_lab import AGENT_BY_EVENTS, CHECKOUT, COA, DPID, HA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
+from tests.support.router_lab import AGENT_BY_EVENTS, COA, DPID, HA, HOA, HOA4, TIMEOUT, RouterLab, sh, until
 
 
 class Bound:

@@ -14,7 +14,8 @@ import pytest
 from hoaflow.router.cli import main
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.tunnel.pairs import PairFilter
-from tests.support.router_lab import CHECKOUT, HA, HA_2, HOA, HOA4, ROUTER, RouterLab, sh
+from tests.support.checkout import CHECKOUT
+from tests.support.router_lab import HA, HA_2, HOA, HOA4, ROUTER, RouterLab, sh
 
 
 def test_teardown_leaves_what_was_there_before_setup(lab: RouterLab) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.bridge import HOME_PREFIX
+from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
-from tests.support.router_lab import CHECKOUT, CN, COA, HA, HOA, TIMEOUT, RouterLab, until
+from tests.support.router_lab import CN, COA, HA, HOA, TIMEOUT, RouterLab, until
 
 
 class System:

@@ -6,7 +6,7 @@ import tomllib
 
 import yaml
 
-from tests.support.kubernetes import CHECKOUT
+from tests.support.checkout import CHECKOUT
 
 
 def test_the_images_version_is_the_projects() -> None:

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from controller.access.tokens import read_tokens
+from tests.support.checkout import CHECKOUT
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
 
-CHECKOUT = Path(__file__).parents[3]
 USER_DATA = sorted((CHECKOUT / "deploy" / "openstack").glob("*.yaml"))
 CLOUD_INIT = CHECKOUT / "build" / "cloud-init"
 

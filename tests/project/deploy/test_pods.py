@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubernetes import CHECKOUT, OVERLAYS, Deployment
+from tests.support.checkout import CHECKOUT
+from tests.support.kubernetes import OVERLAYS, Deployment
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 
