@@ -10,7 +10,6 @@ from ryu.ofproto import ofproto_v1_3
 from controller.listening import CannotListen
 from controller.runtime import Runtime
 from controller.southbound import server
-from controller.southbound.channel import SwitchChannel
 from controller.southbound.tls import openflow_tls
 
 
@@ -41,35 +40,7 @@ class HoaflowController(RyuApp):
         else:
             self._channels.close(event.datapath)
 
-    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
-    def _on_error(self, event: ofp_event.EventOFPErrorMsg) -> None:
-        if channel := self._channel(event):
-            channel.conversation.on_error(event.msg)
-
-    @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
-    def _on_barrier_reply(self, event: ofp_event.EventOFPBarrierReply) -> None:
-        if channel := self._channel(event):
-            channel.conversation.on_barrier_reply(event.msg.xid)
-
-    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
-    def _on_statistics(self, event: ofp_event.EventOFPFlowStatsReply) -> None:
-        if channel := self._channel(event):
-            channel.conversation.on_statistics(event.msg)
-
-    @set_ev_cls(ofp_event.EventOFPAggregateStatsReply, MAIN_DISPATCHER)
-    def _on_total(self, event: ofp_event.EventOFPAggregateStatsReply) -> None:
-        if channel := self._channel(event):
-            channel.conversation.on_total(event.msg)
-
-    @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
-    def _on_flow_removed(self, event: ofp_event.EventOFPFlowRemoved) -> None:
-        if channel := self._channel(event):
-            channel.on_flow_removed(event.msg)
-
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _on_port_status(self, event: ofp_event.EventOFPPortStatus) -> None:
-        if channel := self._channel(event):
+        if channel := self._channels.of(event.msg.datapath):
             channel.on_ports()
-
-    def _channel(self, event: ofp_event.EventOFPMsgBase) -> SwitchChannel | None:
-        return self._channels.of(event.msg.datapath)

@@ -28,7 +28,7 @@ class BindingStates:
     binding to the home agent.
     """
 
-    def __init__(self, registrations: Registrations, routers: Mapping[int, Router]) -> None:
+    def __init__(self, registrations: Registrations, routers: dict[int, Router]) -> None:
         self._registrations = registrations
         self._routers = routers
 
@@ -52,8 +52,15 @@ class BindingStates:
         """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
         if not self._registrations.may_offload(binding, now):
             return False
-        prepared = self._prepared(binding.home_agent)
-        return bool(prepared) and all(router.is_active(binding, now) for router in prepared)
+        # Routers are told of a change in order, and confirm it about so: who asks with each confirmation learns most
+        # from the last of them.
+        found = False
+        for router in reversed(self._routers.values()):
+            if router.prepared_for(binding.home_agent):
+                if not router.is_active(binding, now):
+                    return False
+                found = True
+        return found
 
     def _prepared(self, home_agent: bytes) -> list[Router]:
         return [router for router in self._routers.values() if router.prepared_for(home_agent)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
-from controller.core.flows import Flow, FlowKey, Pattern, Shape, match_of, table_of
+from controller.core.flows import Flow, FlowKey, Hole, Pattern, Shape, table_of
 from controller.core.home_agents import HomeAgent
 from hoaflow.addresses import Prefix
 
@@ -214,6 +214,21 @@ def home_end(key: FlowKey) -> Prefix | None:
 
     It is a home address or prefix; of an uplink flow, the home agent's address.
     """
-    marked = any(name == pipeline.MARK for name, _ in key[0].fields)
-    ends = ("ipv6_src", "ipv4_src") if marked or table_of(key) == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
-    return next((value for name, value in match_of(key) if name in ends and isinstance(value, Prefix)), None)
+    place = _home_place(key[0])
+    return None if place is None else Prefix(key[place.at], place.length)  # type: ignore[arg-type]
+
+
+class _Place(NamedTuple):
+    """Where the home end stands in a key, and how many bits of it count."""
+
+    at: int
+    length: int
+
+
+@lru_cache(maxsize=4096)
+def _home_place(pattern: Pattern) -> _Place | None:
+    marked = any(name == pipeline.MARK for name, _ in pattern.fields)
+    ends = ("ipv6_src", "ipv4_src") if marked or pattern.table == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
+    holes = [(name, value) for name, value in pattern.fields if isinstance(value, Hole)]
+    places = (_Place(at, hole.length) for at, (name, hole) in enumerate(holes, start=1) if name in ends)
+    return next(places, None)

@@ -317,6 +317,10 @@ class Offload:
         """Return how a binding stands (see ``BindingStates``)."""
         return self._states.of(binding, now)
 
+    def is_active(self, binding: Binding, now: float) -> bool:
+        """Tell whether a binding is active, without the reasons why it is not, which cost a look at each router."""
+        return self._states.is_active(binding, now)
+
     def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand."""
         return self._states.of_confirmed(home_agent, now)

@@ -56,13 +56,12 @@ class Withdrawals:
         The switch has refused to delete them, or has not done so within `ANSWERED_WITHIN` seconds.
         """
         self.tick(now)
-        found = [key for key, installed in list(self._refused.items()) if self._has_to_go(key, installed, now)]
-        for key, (installed, since) in list(self._since.items()):
+        late = dict(self._refused)
+        for key, (installed, since) in self._since.items():
             if since > now - ANSWERED_WITHIN:
                 break
-            if self._has_to_go(key, installed, now):
-                found.append(key)
-        return [key for key in dict.fromkeys(found) if leads_to(gate, key)]
+            late[key] = installed
+        return [key for key, installed in late.items() if leads_to(gate, key) and self._has_to_go(key, installed, now)]
 
     def are_put_off(self, gate: FlowKey) -> bool:
         """Tell whether a gate leads to adopted flows that may not be deleted yet."""

@@ -10,11 +10,12 @@ are read anew, and nothing was recorded that it did not confirm.
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import eventlet
 from eventlet.event import Event
 from eventlet.semaphore import Semaphore
+from ryu.ofproto import ofproto_parser
 from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
@@ -36,13 +37,12 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# Changes in a bundle. A small bundle costs a commit and an answer of its own. A large one costs Open vSwitch memory and
-# delays urgent changes, and after an error in it the rest is sent again.
-BUNDLE_SIZE = 5000
+# A large bundle costs Open vSwitch memory and delays urgent changes, and after an error in it the rest is sent again. A
+# small one costs the controller more for each flow.
+BUNDLE_SIZE = 1000
 # Changes that are put into a bundle before other greenlets run; also the most in an urgent bundle.
 SLICE = 500
-# Urgent bundles under way at a time: a change need not wait for the answer to the one before. While bulk bundles are
-# under way it is one, which collects the changes that come meanwhile.
+# Urgent bundles under way at a time: a change need not wait for the answer to the one before.
 URGENT_AT_A_TIME = 4
 # Seconds for which the next urgent bundle waits for the answer to the last one, collecting changes meanwhile.
 PROMPT = 0.005
@@ -56,6 +56,7 @@ COUNTING_SHARE = 0.05
 COUNTERS_WITHIN = 2.0
 # Configurations of a port that receives or sends no packets.
 UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
+_FLOWS, _TOTAL = (kind.to_bytes(2, "big") for kind in (ofproto.OFPMP_FLOW, ofproto.OFPMP_AGGREGATE))
 # Longest sleep of a greenlet when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
 
@@ -81,7 +82,6 @@ class SwitchChannel:
         self._notify = notify
         self._woken = ChangeSignal()
         self._end = Event()
-        self._bulk_under_way = 0  # bundles
         # Of urgent changes, and of others.
         self._sizes = {True: BundleSize(SLICE), False: BundleSize(BUNDLE_SIZE)}
         self._counted: dict[FlowKey, Counters] = {}
@@ -90,6 +90,14 @@ class SwitchChannel:
         self.dpid: int = datapath.id
         # Time since which the switch has lacked something; None: it has everything.
         self.behind_since: float | None = None
+        # What the exchange awaits, by type, and with multipart messages by theirs.
+        self._takers: dict[object, Callable[[Any], None]] = {
+            ofproto.OFPT_ERROR: self.conversation.on_error,
+            ofproto.OFPT_FLOW_REMOVED: self.on_flow_removed,
+            (ofproto.OFPT_MULTIPART_REPLY, _FLOWS): self.conversation.on_statistics,
+            (ofproto.OFPT_MULTIPART_REPLY, _TOTAL): self.conversation.on_total,
+        }
+        datapath.deliver = self._deliver  # see `controller.southbound.receiving`
         self._asked = 0  # the session's mark of what the switch lacked at `behind_since`
 
     @property
@@ -122,6 +130,7 @@ class SwitchChannel:
         if self._end.ready():
             return
         self._end.send()
+        self.datapath.deliver = None
         self.session.end(time.monotonic())
         self.datapath.close()
         self.wake()
@@ -156,6 +165,21 @@ class SwitchChannel:
         found: list[InstalledFlow] = []
         self.conversation.read(found.append, within)
         return found
+
+    def _deliver(self, kind: int, xid: int, message: bytes) -> bool:
+        """Take a message if it is one that the exchange awaits; tell whether it is."""
+        if kind == ofproto.OFPT_BARRIER_REPLY:
+            self.conversation.on_barrier_reply(xid)
+            return True
+        if kind == ofproto.OFPT_EXPERIMENTER:
+            return True  # that a bundle was opened and committed: the barrier behind it says so, too
+        take = self._takers.get((kind, message[8:10]) if kind == ofproto.OFPT_MULTIPART_REPLY else kind)
+        if take is not None:
+            try:
+                take(ofproto_parser.msg(self.datapath, message[0], kind, len(message), xid, message))
+            except SessionEnded:
+                self.end()
+        return take is not None
 
     # The greenlets.
 
@@ -208,7 +232,7 @@ class SwitchChannel:
             batches = self._take(True)
             if batches:
                 applying = eventlet.spawn(self._serve, self._apply_urgent, batches, free)
-                with eventlet.Timeout(None if self._bulk_under_way else PROMPT, False):
+                with eventlet.Timeout(PROMPT, False):
                     applying.wait()
                 continue
             free.release()
@@ -230,9 +254,7 @@ class SwitchChannel:
         while not self._ended:
             batches = self._take(False)
             if batches:
-                self._bulk_under_way += 1
                 self._apply(batches, self._sizes[False])
-                self._bulk_under_way -= 1
             elif self.session.has_bulk:
                 eventlet.sleep(0)
             else:

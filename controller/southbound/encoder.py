@@ -37,6 +37,9 @@ from hoaflow.addresses import Prefix, format_address
 BUNDLE_FLAGS = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 # onf_bundle_add_msg before the message in it: header, experimenter and type, bundle, flags (EXT-230).
 _BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
+# onf_bundle_ctrl_msg: the same, with the type of control in place of the padding.
+_BUNDLE_CONTROL = struct.Struct("!BBHIIIIHH")
+_HEADER = struct.Struct("!BBHI")
 
 # Open vSwitch's own fields that only IP packets have.
 NICIRA_FIELDS = frozenset({"nw_ttl", "ip_frag"})
@@ -77,7 +80,7 @@ class Encoder:
 
     def barrier(self, xid: int) -> bytes:
         """Encode a barrier request."""
-        return self._bytes(parser.OFPBarrierRequest(self._protocol), xid)
+        return _HEADER.pack(ofp.OFP_VERSION, ofp.OFPT_BARRIER_REQUEST, _HEADER.size, xid)
 
     def bundle_open(self, bundle: int, xid: int) -> bytes:
         """Encode the request that opens a bundle."""
@@ -183,8 +186,10 @@ class Encoder:
         # A miss may lead to another application's table, which has a number only.
         return self._numbers[name] if name in self._numbers else int(name)
 
-    def _bundle_control(self, bundle: int, type_: int, xid: int) -> bytes:
-        return self._bytes(parser.ONFBundleCtrlMsg(self._protocol, bundle, type_, BUNDLE_FLAGS, []), xid)
+    @staticmethod
+    def _bundle_control(bundle: int, type_: int, xid: int) -> bytes:
+        header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, _BUNDLE_CONTROL.size, xid, ONF_EXPERIMENTER_ID)
+        return _BUNDLE_CONTROL.pack(*header, ofp.ONF_ET_BUNDLE_CONTROL, bundle, type_, BUNDLE_FLAGS)
 
     @staticmethod
     def _bytes(message: parser.OFPFlowMod, xid: int) -> bytes:

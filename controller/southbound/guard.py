@@ -172,6 +172,8 @@ def install() -> None:
     from ryu.base import app_manager  # noqa: F401  before the next, for the two import each other
     from ryu.controller import controller
 
+    from controller.southbound.receiving import receive
+
     if ofproto_parser.msg is _parse_by_turns:
         return
     for module in _parser_modules():
@@ -179,4 +181,4 @@ def install() -> None:
         if hasattr(module, "OFPPropUnknown"):
             module.OFPPropUnknown.parser = classmethod(_parse_unknown_property)
     ofproto_parser.msg = _parse_by_turns
-    controller.Datapath._recv_loop = _close_on_malformed(controller.Datapath._recv_loop)
+    controller.Datapath._recv_loop = _close_on_malformed(receive)

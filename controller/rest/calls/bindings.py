@@ -139,7 +139,7 @@ class BindingCalls:
             current = self._context.offload.bindings.get(binding.home_address)
             if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.state_of(current, now).state == "active":
+            if self._context.offload.is_active(current, now):
                 return True
             if now >= deadline:
                 return False

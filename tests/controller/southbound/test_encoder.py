@@ -78,6 +78,18 @@ def test_bundles_are_the_bytes_that_ryu_makes(flow: Flow, add: bool, bundle: int
     assert ENCODER.bundle_add(bundle, change, xid) == bytes(message.buf)
 
 
+@given(xids, xids)
+def test_what_bundles_are_opened_and_committed_with_and_barriers_are_the_bytes_that_ryu_makes(
+    bundle: int, xid: int
+) -> None:
+    protocol = ProtocolDesc(ofp.OFP_VERSION)
+    kinds = {ofp.ONF_BCT_OPEN_REQUEST: ENCODER.bundle_open, ofp.ONF_BCT_COMMIT_REQUEST: ENCODER.bundle_commit}
+    for kind, encode in kinds.items():
+        control = parser.ONFBundleCtrlMsg(protocol, bundle, kind, BUNDLE_FLAGS, [])
+        assert encode(bundle, xid) == ENCODER._bytes(control, xid)
+    assert ENCODER.barrier(xid) == ENCODER._bytes(parser.OFPBarrierRequest(protocol), xid)
+
+
 def test_a_mark_that_stands_in_a_message_by_chance_is_no_template() -> None:
     with pytest.raises(TemplateMismatch, match="found 2"):
         Template(bytes(40) + b"mark" + b"mark", [b"mark"])

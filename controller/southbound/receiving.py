@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read what a switch sends, message by message.
+
+Ours because Ryu's loop reads each message in two pieces, makes an event of it, and has another greenlet take that, for
+each of the five messages with which a switch answers a handover. What a channel awaits is handed to it directly; all
+else goes the way of Ryu's events, as the handshake does.
+"""
+
+import ssl
+from typing import Any
+
+import eventlet
+from ryu.controller import ofp_event
+from ryu.controller.handler import DEAD_DISPATCHER
+from ryu.ofproto import ofproto_common, ofproto_parser
+
+# Bytes that are read at a time, and taken of one connection before other greenlets run: a millisecond or two.
+BYTES_PER_TURN = 1 << 15
+HEADER = ofproto_common.OFP_HEADER_SIZE
+
+
+def receive(datapath: Any) -> None:
+    """Take messages until the connection ends: in place of `Datapath._recv_loop`. Raises MalformedMessage.
+
+    ``datapath.deliver``, where a channel has set it, gets type, xid and bytes of each message and tells whether it was
+    the channel's.
+    """
+    buffer = bytearray()
+    while datapath.state != DEAD_DISPATCHER:
+        try:
+            data = datapath.socket.recv(BYTES_PER_TURN)
+        except (TimeoutError, ssl.SSLError):
+            continue  # eventlet's sockets of TLS raise the second where others raise the first
+        except OSError:
+            return
+        if not data:
+            return
+        buffer += data
+        begin, end = 0, len(buffer)
+        while end - begin >= HEADER:
+            version, kind, length, xid = ofproto_parser.header(buffer[begin : begin + HEADER])
+            length = max(length, HEADER)  # a shorter one is found to be malformed
+            if end - begin < length:
+                break
+            message = bytes(buffer[begin : begin + length])
+            begin += length
+            deliver = getattr(datapath, "deliver", None)
+            if deliver is None or not deliver(kind, xid, message):
+                _hand_to_ryu(datapath, ofproto_parser.msg(datapath, version, kind, length, xid, message))
+        del buffer[:begin]
+        if len(data) == BYTES_PER_TURN:
+            eventlet.sleep(0)
+
+
+def _hand_to_ryu(datapath: Any, message: Any) -> None:
+    """Make an event of a message and have Ryu's handlers and the application take it, as Ryu's own loop does."""
+    event = ofp_event.ofp_msg_to_ev(message)
+    datapath.ofp_brick.send_event_to_observers(event, datapath.state)
+    for handler in datapath.ofp_brick.get_handlers(event):
+        if datapath.state in handler.callers[event.__class__].dispatchers:
+            handler(event)
