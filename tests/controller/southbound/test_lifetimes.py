@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench import FIRST, HOME_ADDRESS, HOME_PREFIX, INTO_TUNNEL, MAC, REVERSE, Bench, binding, registered
+from tests.support.bench import (
+    FIRST,
+    HOME_ADDRESS,
+    HOME_PREFIX,
+    INTO_TUNNEL,
+    LEASE,
+    MAC,
+    REVERSE,
+    Bench,
+    binding,
+    registered,
+)
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.proxy import COMMAND, DELETE_STRICT, INNER, Proxy
@@ -112,6 +123,12 @@ def test_a_controller_that_comes_back_in_time_deletes_what_has_ended_before_it_r
     bench.post("2001:db8:3::2", 1, home_address=OTHER)
     wait_for("the other binding is active", lambda: is_bound(bench) and bench.state(OTHER) == "active")
     bench.announce(lease=LONG_LEASE)
+
+    def leases() -> list[int]:
+        flows = bench.ovs.ofctl("dump-flows", "br0", "table=0")
+        return [int(seconds) for seconds in re.findall(r"hard_timeout=(\d+), .*goto_table", flows)]
+
+    wait_for("the gates stand for the long lease", lambda: len(leases()) == 2 and min(leases()) > LEASE)
     bench.post(sequence=2, lifetime=1)
     bench.controller.kill()
     committed = len(proxy.committed)
