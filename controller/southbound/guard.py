@@ -17,7 +17,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -130,15 +130,16 @@ def _parse_by_turns(datapath: Any, version: int, msg_type: int, msg_len: int, xi
 
 
 def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wrap Ryu's receive loop so that it ends with one line in the log at the first message that it cannot take.
+    """Wrap a receive loop so that it ends with one line in the log at the first message that it cannot take.
 
     That is a message that cannot be parsed, or one that Ryu's handlers of the handshake fail on, which run in the same
-    loop (those of applications do not). The loop closes the socket however it ends.
+    loop (those of applications do not). The socket is closed however the loop ends.
     """
 
     def receive_until_malformed(datapath: Any) -> None:
         try:
-            receive(datapath)
+            with closing(datapath.socket):
+                receive(datapath)
         except Exception as error:
             what = error if isinstance(error, MalformedMessage) else _reason(error)
             LOG.warning("openflow-malformed", peer=_peer(datapath), reason=what, action="close")

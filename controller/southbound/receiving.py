@@ -6,7 +6,6 @@ each of the five messages with which a switch answers a handover. What a channel
 else goes the way of Ryu's events, as the handshake does.
 """
 
-import ssl
 from typing import Any
 
 import eventlet
@@ -25,13 +24,13 @@ def receive(datapath: Any) -> None:
     ``datapath.deliver``, where a channel has set it, gets type, xid and bytes of each message and tells whether it was
     the channel's.
     """
-    buffer = bytearray()
+    buffer, taken = bytearray(), 0
     while datapath.state != DEAD_DISPATCHER:
         try:
             data = datapath.socket.recv(BYTES_PER_TURN)
-        except (TimeoutError, ssl.SSLError):
-            continue  # eventlet's sockets of TLS raise the second where others raise the first
-        except OSError:
+        except TimeoutError:
+            continue
+        except OSError:  # also what is no TLS: asked again it would be raised again, for ever
             return
         if not data:
             return
@@ -48,7 +47,9 @@ def receive(datapath: Any) -> None:
             if deliver is None or not deliver(kind, xid, message):
                 _hand_to_ryu(datapath, ofproto_parser.msg(datapath, version, kind, length, xid, message))
         del buffer[:begin]
-        if len(data) == BYTES_PER_TURN:
+        taken += len(data)
+        if taken >= BYTES_PER_TURN:  # a socket that has data does not let others run by itself
+            taken = 0
             eventlet.sleep(0)
 
 
