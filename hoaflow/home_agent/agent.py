@@ -83,6 +83,7 @@ class HomeAgent:
         self._undo = ExitStack()
         self._counts = MessageCounts()
         self._replies = Replies(settings.policy.home_agent, self._counts)
+        self._console: Console | None = None
         self._stopped = False
         self._turned: float | None = None
         """When the loop last turned (monotonic seconds). A probe's thread reads it."""
@@ -97,7 +98,7 @@ class HomeAgent:
         self._undo.callback(self._home_link.close)
         load = Load(address) if self._settings.metrics is not None else None
         wanted = declaration(self._settings.policy, self._tunnels, self._home_link, load, self._rebind)
-        self._upkeep = Upkeep(wanted, lambda: self._tunnels.ports)
+        self._upkeep = Upkeep(wanted, lambda: self._tunnels.ports, self._readiness_changed)
         self._undo.callback(self._upkeep.close)
         for declared in wanted:
             self._undo.callback(declared.remove)
@@ -115,10 +116,10 @@ class HomeAgent:
             self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.read_changes())
         lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
         if self._settings.console is not None:
-            console = Console(*self._settings.console, self._selector, self._render, lacking)
-            self._undo.callback(console.close)
-            LOG.info("console-listening", console="{}:{}".format(*console.address))
-            lacking = partial(self._lacking, console.address)
+            self._console = Console(*self._settings.console, self._selector, self._render)
+            self._undo.callback(self._console.close)
+            LOG.info("console-listening", console="{}:{}".format(*self._console.address))
+            lacking = partial(self._lacking, self._console.address)
         if self._settings.metrics is not None and load is not None:
             self._serve_metrics(self._settings.metrics, load, lacking)
         # They go into the kernel from the loop, so that no message waits for all of them.
@@ -328,6 +329,18 @@ class HomeAgent:
         self._selector.unregister(self._home_link.receiver)
         self._home_link.rebind()
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
+
+    def _readiness_changed(self) -> None:
+        """Refuse clients of the terminal while the kernel does not do what the cache says.
+
+        A bridge then announces `ha-down`, and the controller keeps the bindings until their lifetimes end.
+        """
+        if self._console is None:
+            return
+        if self._upkeep.broken is None:
+            self._console.resume()
+        else:
+            self._console.suspend()
 
     def _lacking(self, console: tuple[str, int]) -> str | None:
         """Return what keeps the home agent from being ready. Called from probes' threads."""

@@ -166,17 +166,14 @@ class Console:
         port: int,
         selector: selectors.BaseSelector,
         binding_cache: Callable[[bool, bool], Iterator[str]],
-        lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Listen. Raises OSError if the address is in use.
-
-        While `lacking` returns something, clients are disconnected: the kernel does not do what the cache says.
-        """
-        self._selector, self._binding_cache, self._lacking = selector, binding_cache, lacking
+        """Listen. Raises OSError if the address is in use."""
+        self._selector, self._binding_cache = selector, binding_cache
         self._clients: dict[int, _Client] = {}  # in order of connecting
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=MAX_CLIENTS)
         self._listener.setblocking(False)
+        self._listening = True
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     @property
@@ -185,11 +182,28 @@ class Console:
         host, port = self._listener.getsockname()[:2]
         return host, port
 
-    def close(self) -> None:
-        """Disconnect all clients and stop listening."""
+    def suspend(self) -> None:
+        """Disconnect all clients, and refuse new ones until `resume`, as if no process were there. Idempotent.
+
+        The port stays ours: shutting a listening socket down makes Linux refuse connections without giving it up.
+        """
         for client in list(self._clients.values()):
             self._drop(client)
-        self._selector.unregister(self._listener)
+        if self._listening:
+            self._listening = False
+            self._selector.unregister(self._listener)
+            self._listener.shutdown(socket.SHUT_RD)
+
+    def resume(self) -> None:
+        """Listen again after `suspend`. Idempotent."""
+        if not self._listening:
+            self._listening = True
+            self._listener.listen(MAX_CLIENTS)
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Disconnect all clients and stop listening."""
+        self.suspend()
         self._listener.close()
 
     def _accept(self, _events: int) -> None:
@@ -197,9 +211,6 @@ class Console:
             connection, peer = self._listener.accept()
         except OSError as error:  # the client has gone already, or no descriptor is left
             LOG.debug("console-accept-failed", reason=error)
-            return
-        if self._lacking() is not None:
-            connection.close()
             return
         connection.setblocking(False)
         if len(self._clients) >= MAX_CLIENTS:
@@ -211,8 +222,6 @@ class Console:
 
     def _serve(self, client: _Client, events: int) -> None:
         try:
-            if (lacking := self._lacking()) is not None:
-                raise ConnectionAbortedError(lacking)
             if events & selectors.EVENT_READ:
                 client.receive()
             else:

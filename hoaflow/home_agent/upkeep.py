@@ -32,9 +32,17 @@ class Upkeep:
     Call `run_slice` when `due` (monotonic seconds), and `read_changes` when a socket of `changes` is readable.
     """
 
-    def __init__(self, declaration: Sequence[Declared], ports: Callable[[], Collection[int]]) -> None:
-        """Listen for changes. `ports` returns the netlink ports of our own changes. Raises OSError."""
-        self._declaration, self._ports = declaration, ports
+    def __init__(
+        self,
+        declaration: Sequence[Declared],
+        ports: Callable[[], Collection[int]],
+        readiness_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen for changes. `ports` returns the netlink ports of our own changes. Raises OSError.
+
+        `readiness_changed` is called when `broken` is set or cleared.
+        """
+        self._declaration, self._ports, self._readiness_changed = declaration, ports, readiness_changed
         self.changes = Changes()
         self.broken: str | None = None
         """What could not be mended, and what an operator can do; None if all is well. Other threads read it, too."""
@@ -117,9 +125,11 @@ class Upkeep:
 
     def _settle(self, broken: str | None) -> None:
         """Note the result of a comparison, and when the next one is due."""
-        before, self.broken = self.broken, broken  # first, as whoever reads the log may ask /readyz at once
+        before, self.broken = self.broken, broken
+        if (broken is None) is not (before is None):
+            self._readiness_changed()  # before logging, as whoever reads the log may ask /readyz at once
         if broken is not None and broken != before:
-            effect = "the terminal is closed and /readyz says 503 until it is as declared"
+            effect = "the terminal refuses clients and /readyz says 503 until it is as declared"
             LOG.error("not-mended", reason=broken, effect=effect, action="retry")
         elif broken is None and before is not None:
             LOG.info("as-declared-again")

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a home agent says of itself, and tells its home link, when what it stands on changes under it."""
 
+import socket
+
+import pytest
+
+from ha_bridge.console import Console, ConsoleRefused
 from hoaflow.tunnel.namespace import in_namespace
-from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, Lab, Node
+from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, TIMEOUT, Lab, Node
 from tests.support.sabotage import METRICS, probe, readiness
 from tests.support.waiting import wait_for
 
+TERMINAL = "127.0.0.1", 7777
 NO_ROUTE = "no route works for 1 of 1 care-of addresses"
 
 
@@ -52,6 +58,23 @@ def test_an_uplink_without_carrier_is_said_also_when_all_bindings_have_expired(l
     lab.run("rt", "ip link set r9 up")
     agent.logged("event=as-declared-again", since=since)
     assert ready(lab) == "ok"
+
+
+def test_a_bridge_takes_a_home_agent_that_cannot_serve_for_one_that_is_down(lab: Lab) -> None:
+    agent = serving(lab)
+    console = Console(*TERMINAL)
+    with in_namespace(lab.namespace("ha"), lambda: socket.create_connection(TERMINAL, TIMEOUT)) as client:
+        assert client.recv(1)
+        lab.run("rt", "ip link set r9 down")
+        agent.logged("event=not-mended", NO_ROUTE)
+        while client.recv(1024):
+            pass
+    with pytest.raises(ConsoleRefused):
+        in_namespace(lab.namespace("ha"), console.read)
+    since = len(agent.log.lines)
+    lab.run("rt", "ip link set r9 up")
+    agent.logged("event=as-declared-again", since=since)
+    assert [entry.home_address for entry in in_namespace(lab.namespace("ha"), console.read)] == [HOME_ADDRESS]
 
 
 def test_neighbours_are_told_a_new_mac_address_of_the_home_link(lab: Lab) -> None:
