@@ -20,8 +20,8 @@ from tests.support.ovs import Ovs
 def test_that_goes_on(tmp_path):
     with Ovs(tmp_path) as ovs:
         ovs.add_bridge("br0", 1)
-        subprocess.Popen(["sleep", "601"], start_new_session=True)
         try:
+            subprocess.Popen(["sleep", "601"], start_new_session=True)
             time.sleep(600)
         finally:
             pathlib.Path(__file__).with_name("ended").touch()
