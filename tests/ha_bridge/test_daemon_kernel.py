@@ -2,7 +2,6 @@
 """The bridge's process in its home agent's network namespace, whose kernel it follows as well."""
 
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -10,9 +9,8 @@ import pytest
 
 from tests.support.bridge import HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2, OTHER, bridge, enter_namespace
 from tests.support.bridge_controller import Controller
+from tests.support.bridge_kernel import NETNS, ip
 from tests.support.bridge_process import HomeAgent
-
-NETNS = "hab-daemon"
 
 
 def _listener_in_namespace() -> socket.socket:
@@ -28,28 +26,9 @@ def _listener_in_namespace() -> socket.socket:
     return made[0]
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", "-n", NETNS, *words], check=True, timeout=10)
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    """Make a home agent's network namespace."""
-    subprocess.run(["ip", "netns", "del", NETNS], check=False, capture_output=True, timeout=10)
-    subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
-    try:
-        _ip("link", "add", "u0", "type", "veth", "peer", "name", "u1")
-        for device in ("lo", "u0", "u1"):
-            _ip("link", "set", device, "up")
-        _ip("-6", "addr", "add", "2001:db8:10::2/64", "dev", "u0", "nodad")
-        yield
-    finally:
-        subprocess.run(["ip", "netns", "del", NETNS], check=False, timeout=10)
-
-
 def _register(home: str, care_of: str) -> None:
     encap = ("encap", "seg6", "mode", "encap.red", "segs", care_of, "via", "2001:db8:10::1", "dev", "u0")
-    _ip("-6", "route", "replace", f"{home}/128", *encap, "proto", "16")
+    ip("-6", "route", "replace", f"{home}/128", *encap, "proto", "16")
 
 
 def _inside(controller: Controller, *more: str) -> list[str]:
@@ -86,12 +65,12 @@ def test_payload_under_ipsec_is_withheld(near_controller: Controller) -> None:
     agent.bindings[OTHER] = LINK_1
     try:
         tunnel = ("tmpl", "src", HOME_AGENT, "dst", LINK_1, "proto", "esp", "mode", "tunnel")
-        _ip("xfrm", "policy", "add", "src", "::/0", "dst", f"{HOA}/128", "dir", "out", *tunnel)
+        ip("xfrm", "policy", "add", "src", "::/0", "dst", f"{HOA}/128", "dir", "out", *tunnel)
         options = _inside(near_controller, "--console", f"127.0.0.1:{agent.terminal.port}")
         with bridge(*options, command=ENTER) as process:
             near_controller.wait(lambda: near_controller.care_of() == {OTHER: LINK_1})
             assert HOA in process.wait("binding-withheld")
-            _ip("xfrm", "policy", "add", "src", "::/0", "dst", f"{OTHER}/128", "dir", "out", *tunnel)
+            ip("xfrm", "policy", "add", "src", "::/0", "dst", f"{OTHER}/128", "dir", "out", *tunnel)
             near_controller.wait(lambda: near_controller.care_of() == {})
             assert near_controller.withheld().keys() == {HOA, OTHER}
             assert near_controller.withheld()[HOA].startswith("IPsec")
@@ -126,6 +105,6 @@ def test_kernel_alone(near_controller: Controller) -> None:
         assert "sequence" not in near_controller.bindings[HOA]
         _register(HOA, LINK_2)
         near_controller.wait(lambda: near_controller.care_of() == {HOA: LINK_2})
-        _ip("-6", "route", "del", f"{HOA}/128", "proto", "16")
+        ip("-6", "route", "del", f"{HOA}/128", "proto", "16")
         near_controller.wait(lambda: not near_controller.bindings)
         assert process.terminate() == 0
