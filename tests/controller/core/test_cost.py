@@ -27,12 +27,6 @@ def announce(world: World, place: int, count: int) -> None:
     world.offload.announce(address, prefixes(place, count), LEASE, Status.UP, world.now)
 
 
-@pytest.fixture
-def world() -> World:
-    """Provide a router that serves several home agents."""
-    return established()
-
-
 def test_a_renewal_looks_at_its_own_home_agents_prefixes_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in range(10):
         announce(world, place, 50)

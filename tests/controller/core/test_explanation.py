@@ -23,16 +23,9 @@ from tests.support.world import (
     SECOND,
     World,
     binding,
-    established,
 )
 
 OTHER_ROUTER = 2
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with one mobile node whose traffic goes direct."""
-    return established()
 
 
 def why(world: World) -> Explanation:

@@ -3,23 +3,15 @@
 
 from collections.abc import Iterator
 
-import pytest
-
 from controller.core.batches import Batch
 from controller.core.flows import Kind
 from controller.core.installed import Entry
 from controller.core.withdrawals import ANSWERED_WITHIN
 from hoaflow.addresses import host
-from tests.support.world import DPID, HOME_ADDRESSES, HOME_AGENT, HOME_PREFIX, LEASE, World, binding, established
+from tests.support.world import DPID, HOME_ADDRESSES, HOME_AGENT, HOME_PREFIX, LEASE, World, binding
 
 LIFETIME = 60  # of the binding in `established`
 OF_BINDINGS = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with a mobile node registered for a minute whose traffic goes direct."""
-    return established()
 
 
 def renew(world: World, seconds: float) -> None:

@@ -21,14 +21,7 @@ from tests.support.world import (
     TIMING,
     World,
     binding,
-    established,
 )
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with a mobile node registered on the first foreign link whose traffic goes direct."""
-    return established()
 
 
 def test_a_dead_bridge_gives_the_traffic_back_within_its_lease(world: World) -> None:

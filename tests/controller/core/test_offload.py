@@ -23,14 +23,7 @@ from tests.support.world import (
     TIMING,
     World,
     binding,
-    established,
 )
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with a mobile node registered on the first foreign link whose traffic goes direct."""
-    return established()
 
 
 def test_a_handover_takes_effect_when_the_agent_acknowledges(world: World) -> None:

@@ -22,14 +22,7 @@ from tests.support.world import (
     SECOND,
     World,
     binding,
-    established,
 )
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with a mobile node registered on the first foreign link whose traffic goes direct."""
-    return established()
 
 
 @pytest.mark.parametrize(

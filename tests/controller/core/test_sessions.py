@@ -10,7 +10,7 @@ import pytest
 from controller.core.flows import Kind
 from controller.core.sessions import Session, SessionEnded, Sessions
 from controller.core.traffic import DOWNLINK, Counters
-from tests.support.world import DPID, HOME_ADDRESSES, PORTS, SECOND, World, established
+from tests.support.world import DPID, HOME_ADDRESSES, PORTS, SECOND, World
 
 SOUTHBOUND = Path(__file__).parents[3] / "controller" / "southbound"
 
@@ -29,12 +29,6 @@ def state(world: World) -> tuple[object, ...]:
     """Return what is believed of the router, and what is to be sent to it."""
     router = world.offload.router(DPID)
     return router, router.connected, router.flows.count, router.flows.has_urgent, router.messages.added
-
-
-@pytest.fixture
-def world() -> World:
-    """Start everything, with one mobile node whose traffic goes direct."""
-    return established()
 
 
 def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new_ones(world: World) -> None:

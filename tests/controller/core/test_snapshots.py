@@ -29,17 +29,10 @@ from tests.support.world import (
     SECOND,
     World,
     binding,
-    established,
 )
 
 THIRD = parse_address("2001:db8:4::2")
 LAST = HOME_ADDRESSES[-1]
-
-
-@pytest.fixture
-def world() -> World:
-    """HOME_ADDRESS is bound to FIRST with sequence number 1, and its traffic goes direct."""
-    return established()
 
 
 class Slices:

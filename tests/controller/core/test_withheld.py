@@ -26,12 +26,6 @@ IPSEC = "IPsec: the home agent's kernel protects its payload"
 SERVING = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 
 
-@pytest.fixture
-def world() -> World:
-    """Start everything, with one mobile node whose traffic goes direct."""
-    return established()
-
-
 def serving(world: World) -> list[Kind]:
     return [entry.flow.kind for entry in world.switch.values() if entry.flow.kind in SERVING]
 
