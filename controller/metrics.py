@@ -217,7 +217,7 @@ class _CoreCollector(Collector):
             "hoaflow_flows": ("Flows of hoaflow that a router's switch has.", lambda r: r.flows.count),
             "hoaflow_flows_refused": (
                 "Flows that a router's switch has refused and does not have.",
-                lambda r: len(r.flows.rejections.all()),
+                lambda r: len(r.flows.refused.all()),
             ),
         }
         counters: Mapping[str, tuple[str, Callable[[Router], float]]] = {

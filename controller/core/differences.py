@@ -59,8 +59,8 @@ def _why_missing(flows: Reconciliation, entry: Entry) -> str | None:
     key = entry.flow.key
     if flows.installed.is_foreign(key):
         return FOREIGN
-    rejection = flows.rejections.get(key)
-    return None if rejection is None else f"the switch refused it: {rejection.reason}"
+    refusal = flows.refused.get(key)
+    return None if refusal is None else f"the switch refused it: {refusal.reason}"
 
 
 def _ends_otherwise(entry: Entry, desired: Entry) -> bool:

@@ -183,8 +183,8 @@ class Gates:
         for gate in gates_of(home_agent, self._tunnels.macs):
             if (found := self._why_waits(gate, now)) is not None:
                 return found
-            if (rejection := self._flows.rejections.get(gate.key)) is not None:
-                return reasons.gate_refused(rejection.reason, rejection.since)
+            if (refusal := self._flows.refused.get(gate.key)) is not None:
+                return reasons.gate_refused(refusal.reason, refusal.since)
             if self._flows.installed.is_foreign(gate.key):
                 return reasons.foreign_flow()
             if not self._flows.is_active(gate.key, now):
@@ -199,7 +199,7 @@ class Gates:
         return None if isinstance(backend, Reason) else backend
 
     def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
-        """Say what forbids every gate of a home agent, None if nothing does."""
+        """Say what blocks every gate of a home agent, None if nothing does."""
         if self.draining:
             return reasons.draining(self._dpid, self._draining_since)
         why = home_agent.why_not_offloaded(now)

@@ -92,7 +92,7 @@ class Offload:
             self._updates.check_sequence(binding, now)
             self._updates.check(binding)
         except StaleSequence:
-            self._updates.reject(binding, "stale-sequence", "post", now)
+            self._updates.record_refusal(binding, "stale-sequence", "post", now)
             raise
         except Refused as refused:
             if self._updates.refuse(binding, str(refused), "post", now, urgency):

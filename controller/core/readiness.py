@@ -54,7 +54,7 @@ def _trouble(
     lease_ends = router.tunnels.agent_lease_ends
     if lease_ends is not None and not router.tunnels.agent_alive(now):
         return reasons.agent_silent(lease_ends)
-    refused = list(router.flows.rejections.all().values())
+    refused = list(router.flows.refused.all().values())
     if refused:
         return reasons.flows_refused(len(refused), refused[0].reason, min(each.since for each in refused))
     if behind_since is not None and now - behind_since > patience:

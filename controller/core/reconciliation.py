@@ -18,7 +18,7 @@ from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomNews
 from controller.core.installed import Entry, Reading
 from controller.core.queues import LookQueue, Subject
-from controller.core.rejections import EVICTED
+from controller.core.refused_flows import EVICTED
 from controller.core.settlement import NOTHING, Look, Settlement
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
@@ -37,7 +37,7 @@ class Reconciliation:
 
     def __init__(self, desired: Desired, switch: SwitchState) -> None:
         self.installed = switch.installed
-        self.rejections = switch.rejections
+        self.refused = switch.refused
         self._switch = switch
         self._required = switch.required
         self._work = switch.work
@@ -63,13 +63,13 @@ class Reconciliation:
             return
         self._required[key] = entry
         if former is None or former.flow != flow:
-            self.rejections.remove(key)
+            self.refused.remove(key)
         self.touch(key)
 
     def release(self, key: FlowKey) -> None:
         """Require a flow no longer. Idempotent."""
         if self._required.pop(key, None) is not None:
-            self.rejections.remove(key)
+            self.refused.remove(key)
             self._settlement.opening.pop(key, None)
             self.touch(key)
 
@@ -94,7 +94,7 @@ class Reconciliation:
         for key in leaving:
             self.withdrawals.add(key)
             if uplink_source(key) is None:  # not of an uplink flow, which others may share
-                self.rejections.remove(key)  # another flow deserves another try at once
+                self.refused.remove(key)  # another flow deserves another try at once
         self._work.touch(subject, leaving, urgency)
 
     def _is_known(self, key: FlowKey) -> bool:
@@ -104,7 +104,7 @@ class Reconciliation:
         """
         if key in self.installed or self._work.busy(key) is not None or self.is_barred(key):
             return True
-        return self.rejections.get(key) is not None
+        return self.refused.get(key) is not None
 
     # Installed.
 
@@ -178,7 +178,7 @@ class Reconciliation:
             return []
         users = self._desired.users(key, now)
         if evicted and (users or key in self._required):
-            self._reject(key, EVICTED, now)
+            self._record_refusal(key, EVICTED, now)
         self.touch(key)
         self._touch_deserted(key)
         return users
@@ -214,9 +214,9 @@ class Reconciliation:
         self.withdrawals.tick(now)
         batch = self._batches.new()
         for key in self._work.later.due(now, LOOKS_AT_ONCE):
-            rejection = self.rejections.get(key)
-            if rejection is not None and rejection.retry_at > now:
-                self._work.later.plan(key, rejection.retry_at)  # refused again since this was planned
+            refusal = self.refused.get(key)
+            if refusal is not None and refusal.retry_at > now:
+                self._work.later.plan(key, refusal.retry_at)  # refused again since this was planned
             else:
                 self._work.touch(key, urgency=Urgency.ROUTINE)
         self._look_through(self._work.bulk, now, limit, batch)
@@ -283,7 +283,7 @@ class Reconciliation:
                 alone = rest_done or len(batch.subjects) == 1
                 if alone and reasons[position] == NO_ROOM and change.flow.key not in self.installed:
                     self._note_full(change.flow.table, now)
-                self._reject(change.flow.key, reasons[position], now, deleting=not change.add)
+                self._record_refusal(change.flow.key, reasons[position], now, deleting=not change.add)
             elif rest_done and position not in unsent:
                 self._carry_out(change, now)
             self._lost.discard(change.flow.key)
@@ -297,7 +297,7 @@ class Reconciliation:
 
     def left_out(self) -> Counter[str]:
         """Return, by table, how many flows are left out for want of room."""
-        return Counter(table_of(key) for key, each in self.rejections.all().items() if each.reason == NO_ROOM)
+        return Counter(table_of(key) for key, each in self.refused.all().items() if each.reason == NO_ROOM)
 
     # How.
 
@@ -353,9 +353,9 @@ class Reconciliation:
         if self._settlement.full.refused(table, now):
             self._room_news.append(RoomNews(table, has_room=False))
 
-    def _reject(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
-        rejection = self.rejections.put(key, reason, now, deleting)
-        self._work.later.plan(key, rejection.retry_at)
+    def _record_refusal(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
+        refusal = self.refused.put(key, reason, now, deleting)
+        self._work.later.plan(key, refusal.retry_at)
         if deleting:
             self.withdrawals.refuse(key)
 
@@ -368,8 +368,8 @@ class Reconciliation:
             self._drifted.discard(key)
         if not change.add:
             self.installed.remove(key)
-            if self.rejections.forbids_deletion(key, -math.inf):
-                self.rejections.remove(key)
+            if self.refused.blocks_deletion(key, -math.inf):
+                self.refused.remove(key)
             for other in self._settlement.follow(key, change.flow.kind, now):
                 self._work.touch(other)
             self._touch_deserted(key)
@@ -381,4 +381,4 @@ class Reconciliation:
             if key not in self.installed and self._settlement.full.took(change.flow.table):
                 self._room_news.append(RoomNews(change.flow.table, has_room=True))
             self.installed.put(change.flow, change.expires_at)
-            self.rejections.overcome(key, now)
+            self.refused.accepted(key, now)

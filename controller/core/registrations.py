@@ -12,7 +12,7 @@ from controller.core.bindings import Binding, BindingTable
 from controller.core.churn import Churn
 from controller.core.home_agents import HomeAgents
 from controller.core.reasons import Reason
-from controller.core.refused import RefusedBindings
+from controller.core.refused_bindings import RefusedBindings
 from controller.core.tunnel_list import TunnelList
 from hoaflow.addresses import Prefix
 

@@ -290,12 +290,12 @@ class Router:
         failure = self.tunnels.failure(binding.home_address)
         if failure is not None:
             return reasons.tunnel_failed(failure)
-        if not (self.flows.rejections or self.flows.installed.foreign):
+        if not (self.flows.refused or self.flows.installed.foreign):
             return None
         for flow in flows:
-            rejection = self.flows.rejections.get(flow.key)
-            if rejection is not None:
-                return reasons.flow_refused(rejection.reason, rejection.since)
+            refusal = self.flows.refused.get(flow.key)
+            if refusal is not None:
+                return reasons.flow_refused(refusal.reason, refusal.since)
             if self.flows.installed.is_foreign(flow.key):
                 return reasons.foreign_flow()
         return None
@@ -311,7 +311,7 @@ class Router:
     def _left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return another home address at a binding's care-of address that can't be carried here, None if unknown."""
         found = self.desired.left_out(binding, now)
-        refused = self.flows.rejections.all().keys()
+        refused = self.flows.refused.all().keys()
         for home_address in self.desired.users(keys_of(binding).uplink, now) if found is None else ():
             if any(flow.key in refused for flow in self.desired.unit_of(home_address, now).flows):
                 return home_address

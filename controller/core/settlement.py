@@ -44,7 +44,7 @@ class Settlement:
     def __init__(self, desired: Desired, switch: SwitchState) -> None:
         self._desired = desired
         self._installed = switch.installed
-        self._rejections = switch.rejections
+        self._refused = switch.refused
         self._work = switch.work
         self._required = switch.required
         # Gates to open, each with the epoch of which all has to be done before.
@@ -139,18 +139,18 @@ class Settlement:
         """
         for flow in flows:
             key = flow.key
-            if key in self._installed or self._rejections.forbids(key, now) or not self.full.blocks(flow.table, now):
+            if key in self._installed or self._refused.blocks(key, now) or not self.full.blocks(flow.table, now):
                 continue
-            self._work.later.plan(key, self._rejections.put(key, NO_ROOM, now).retry_at)
+            self._work.later.plan(key, self._refused.put(key, NO_ROOM, now).retry_at)
             return False
         return True
 
     @property
     def _has_obstacles(self) -> bool:
-        return bool(self._rejections or self._installed.foreign)
+        return bool(self._refused or self._installed.foreign)
 
     def _is_obstructed(self, key: FlowKey, now: float) -> bool:
-        return self._rejections.forbids(key, now) or self._installed.is_foreign(key)
+        return self._refused.blocks(key, now) or self._installed.is_foreign(key)
 
     def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
         """Bring the flow with one key in line with what is desired; tell whether that waits for something else."""
@@ -213,7 +213,7 @@ class Settlement:
         """Delete a flow that is not desired, as soon as that is safe; tell whether that waits for something else."""
         installed = self._installed.get(key)
         if installed is None:
-            self._rejections.remove(key)
+            self._refused.remove(key)
             return False
         if installed.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
             return False
@@ -234,7 +234,7 @@ class Settlement:
 
     def _withdraw(self, key: FlowKey, now: float, changes: list[FlowChange]) -> None:
         installed = self._installed.get(key)
-        if installed is not None and not self._rejections.forbids_deletion(key, now):
+        if installed is not None and not self._refused.blocks_deletion(key, now):
             changes.append(FlowChange(installed.flow(key), add=False))
 
     def _is_needed(self, guard: FlowKey, now: float) -> bool:
@@ -256,7 +256,7 @@ class Settlement:
         if self._must_wait(flow, installed, now, changes):
             return
         if installed is not None and installed.does(flow) and installed.expires_at is None:
-            self._rejections.remove(key)  # whoever had it refused
+            self._refused.remove(key)  # whoever had it refused
         else:
             changes.append(FlowChange(flow, add=True))
 
@@ -273,7 +273,7 @@ class Settlement:
                 self.opening[key] = self._work.pending.mark()
             return
         if installed.does(gate.flow):
-            self._rejections.remove(key)  # whoever had it refused
+            self._refused.remove(key)  # whoever had it refused
         if self._installed.lasts(gate, now):
             return
         self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
@@ -282,7 +282,7 @@ class Settlement:
         """Tell whether a desired flow can't be sent now; a flow of ours in its place is withdrawn then."""
         if self._installed.is_foreign(flow.key):
             return True
-        if not self._rejections.forbids(flow.key, now):
+        if not self._refused.blocks(flow.key, now):
             return False
         if installed is not None and not installed.does(flow):
             self._withdraw(flow.key, now, changes)  # better none than an outdated one

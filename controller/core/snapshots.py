@@ -139,7 +139,7 @@ class Snapshot:
         """Refuse a binding, and withdraw the one held, unless that is newer or of this snapshot."""
         known = binding.home_address in self._newer or binding.home_address in self._present
         if known or binding.home_agent != self.home_agent:
-            self._updates.reject(binding, str(refused), "snapshot", now)
+            self._updates.record_refusal(binding, str(refused), "snapshot", now)
         elif self._updates.refuse(binding, str(refused), "snapshot", now, self._urgency):
             self.result.removed += 1
 

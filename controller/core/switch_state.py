@@ -3,7 +3,7 @@
 
 from controller.core.flows import FlowKey
 from controller.core.installed import Entry, InstalledFlows
-from controller.core.rejections import Rejections
+from controller.core.refused_flows import RefusedFlows
 from controller.core.worklist import Worklist
 
 
@@ -15,7 +15,7 @@ class SwitchState:
 
     def __init__(self) -> None:
         self.installed = InstalledFlows()
-        self.rejections = Rejections()
+        self.refused = RefusedFlows()
         self.work = Worklist()
         # Misses, guards, gates: a few.
         self.required: dict[FlowKey, Entry] = {}
@@ -23,7 +23,7 @@ class SwitchState:
     def clear(self) -> None:
         """Forget what was known of the switch."""
         self.installed.clear()
-        self.rejections.clear()
+        self.refused.clear()
         self.work.clear()
 
     def is_going(self, key: FlowKey) -> bool:

@@ -130,7 +130,7 @@ class Updates:
         if held is not None and ends:
             self.note_departure(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, urgency)
-        self.reject(binding, reason, source, now)
+        self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
             self.free_path(self._refused.remove(binding.home_agent, binding.home_address))
         elif self.registrations.home_agents.get(binding.home_agent) is not None:
@@ -150,7 +150,7 @@ class Updates:
             if held is not None:
                 self._follow(held, (), Urgency.URGENT)
 
-    def reject(self, binding: Binding, reason: str, source: Source, now: float) -> None:
+    def record_refusal(self, binding: Binding, reason: str, source: Source, now: float) -> None:
         """Record a refused update; the binding held stays."""
         if self.registrations.home_agents.covering(binding.home_address) is not None:
             self._record(binding, now, source, "refused", reason)

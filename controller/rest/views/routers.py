@@ -38,8 +38,8 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
             for gate in router.gates.open(home_agent, now)
         ],
         refused_flows=[
-            answers.RefusedFlow(key[0].table, key[0].priority, rejection.reason, rejection.times)
-            for key, rejection in router.flows.rejections.all().items()
+            answers.RefusedFlow(key[0].table, key[0].priority, refusal.reason, refusal.times)
+            for key, refusal in router.flows.refused.all().items()
         ],
         refused_tunnels=[
             answers.RefusedTunnel(str(home_address), reason) for home_address, reason in tunnels.failures.items()

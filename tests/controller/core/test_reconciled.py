@@ -157,15 +157,15 @@ class Reconciled(RuleBasedStateMachine):
         for care_of_address in CARE_OF_ADDRESSES:  # of who shares a care-of address, all flows stand or none
             users = self.bindings.at(care_of_address)
             together = {uplink(care_of_address).key, *(downlink(home_address).key for home_address in users)}
-            if users and any(key in self.foreign or flows.rejections.forbids(key, self.now) for key in together):
+            if users and any(key in self.foreign or flows.refused.blocks(key, self.now) for key in together):
                 for key in together:
                     del desired[key]
-                if flows.rejections.forbids_deletion(uplink(care_of_address).key, self.now):
+                if flows.refused.blocks_deletion(uplink(care_of_address).key, self.now):
                     not_yet |= together  # the uplink flow goes first
         for key, flow in desired.items():
             assert switch[key] == Entry(flow, None)
         extra = set(switch) - set(desired) - self.foreign - not_yet
-        assert all(flows.rejections.forbids_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
+        assert all(flows.refused.blocks_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
 
     def _end_lifetimes(self) -> None:
         """Nothing ends by itself in the switch: the flows of a binding go when it is removed."""

@@ -296,11 +296,11 @@ def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     gaps = [later - earlier for earlier, later in pairwise(tries)]
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0]
-    rejection = flows.rejections.get(downlink().key)
-    assert rejection is not None
-    assert rejection.reason == "table full"
+    refusal = flows.refused.get(downlink().key)
+    assert refusal is not None
+    assert refusal.reason == "table full"
     apply(flows, now)
-    assert flows.rejections.get(downlink().key) is None
+    assert flows.refused.get(downlink().key) is None
 
 
 def test_who_waited_for_another_at_its_care_of_address_is_brought_when_that_is_gone() -> None:

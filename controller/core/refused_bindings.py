@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remember refused bindings, as home agents hold them and their mobile nodes send packets all the same.
+"""Remember bindings that the controller has refused, as their mobile nodes send packets all the same.
 
 One uplink flow decapsulates for all home addresses at a care-of address, so it stays away while one of them is not
 offloaded. Remembered is the last refused binding of each home address, of the latest 10,000.
