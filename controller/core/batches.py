@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 class UnderWay:
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
-    ``touched``: the epoch (of ``Pending``) since which the subject is to be looked at again, with the keys in
+    ``touched``: the epoch (of ``PendingEpochs``) since which the subject is to be looked at again, with the keys in
     ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from controller.core.agenda import Agenda
+from controller.core.deadlines import Deadlines
 from hoaflow.addresses import Prefix
 from hoaflow.errors import HoaflowError
 from hoaflow.sequence import is_newer
@@ -98,7 +98,7 @@ class BindingTable:
         self._counts: Counter[bytes] = Counter()
         # How many home addresses have each size of address, in octets, and prefix length.
         self._lengths: Counter[tuple[int, int]] = Counter()
-        self._ends: Agenda[Prefix] = Agenda()
+        self._ends: Deadlines[Prefix] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._bindings)

@@ -5,7 +5,7 @@ While a binding is suppressed its packets take the home agent's path, which know
 has calmed down, the newest one is applied. (RFC 2439 suppresses flapping routes likewise.)
 """
 
-from controller.core.agenda import Agenda
+from controller.core.deadlines import Deadlines
 from hoaflow.addresses import Prefix
 
 # How long a change counts, in seconds.
@@ -21,7 +21,7 @@ class Churn:
         # When home addresses have changed lately: the last `limit` moments, oldest first.
         self._changes: dict[Prefix, list[float]] = {}
         self._suppressed: set[Prefix] = set()
-        self._reviews: Agenda[Prefix] = Agenda()
+        self._reviews: Deadlines[Prefix] = Deadlines()
 
     def note(self, home_address: Prefix, now: float) -> bool:
         """Record a change of a home address; tell whether it is suppressed from now on."""

@@ -12,10 +12,10 @@ from itertools import islice
 
 from controller.core.activation_news import ActivationNews
 from controller.core.admission import Refused, check_home_agent, is_deregistration
-from controller.core.agenda import earliest
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status

@@ -11,8 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from controller.core.agenda import earliest
 from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.deadlines import earliest
 from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomNews

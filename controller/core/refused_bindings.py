@@ -8,8 +8,8 @@ offloaded. Remembered is the last refused binding of each home address, of the l
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from controller.core.agenda import Agenda
 from controller.core.bindings import Binding
+from controller.core.deadlines import Deadlines
 from hoaflow.addresses import Prefix
 
 MOST = 10_000
@@ -29,7 +29,7 @@ class RefusedBindings:
     def __init__(self) -> None:
         self._bindings: dict[_Key, _Reported] = {}  # oldest first
         self._at: dict[bytes, dict[_Key, None]] = {}
-        self._ends: Agenda[_Key] = Agenda()
+        self._ends: Deadlines[_Key] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._bindings)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import pipeline, reasons, traffic
-from controller.core.agenda import earliest
 from controller.core.bindings import Binding
+from controller.core.deadlines import earliest
 from controller.core.desired import DesiredFlows
 from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
 from controller.core.flows import Action, Flow, FlowKey, Kind, table_of

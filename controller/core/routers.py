@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the routers that the controller knows, each until it has been away for long."""
 
-from controller.core.agenda import earliest
+from controller.core.deadlines import earliest
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
-from controller.core.agenda import earliest
 from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.deadlines import earliest
 from controller.core.departures import Departures
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update

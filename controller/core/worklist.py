@@ -4,10 +4,10 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from controller.core.agenda import Agenda
 from controller.core.batches import Batch, FlowChange, UnderWay
+from controller.core.deadlines import Deadlines
 from controller.core.flows import FlowKey
-from controller.core.pending import Pending
+from controller.core.pending_epochs import PendingEpochs
 from controller.core.queues import LookQueue, Subject
 from controller.core.urgency import Urgency
 
@@ -25,8 +25,8 @@ class Worklist:
     def __init__(self) -> None:
         self.urgent = LookQueue()
         self.bulk = LookQueue()
-        self.later: Agenda[FlowKey] = Agenda()
-        self.pending = Pending()
+        self.later: Deadlines[FlowKey] = Deadlines()
+        self.pending = PendingEpochs()
         self._in_flight: dict[Subject, UnderWay] = {}
         self._busy: dict[FlowKey, UnderWay] = {}
 

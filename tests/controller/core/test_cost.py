@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.agenda import FEW, Agenda
+from controller.core.deadlines import FEW, Deadlines
 from controller.core.flows import Flow
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.prefix_index import PrefixIndex
@@ -114,25 +114,25 @@ def test_bindings_that_come_and_go_leave_nothing_until_their_lifetimes_end(world
     assert len(flows._work.later) <= FEW + 10
 
 
-def test_an_agenda_keeps_what_is_planned_whatever_is_cancelled() -> None:
-    source, agenda, planned = random.Random(5), Agenda[int](), dict[int, float]()
+def test_deadlines_keep_what_is_planned_whatever_is_cancelled() -> None:
+    source, deadlines, planned = random.Random(5), Deadlines[int](), dict[int, float]()
     for step in range(30_000):
         thing = source.randrange(2000)
         if source.random() < 0.5:
-            agenda.cancel(thing)
+            deadlines.cancel(thing)
             planned.pop(thing, None)
         else:
             moment = step + source.random() * 1000
-            agenda.plan(thing, moment)
+            deadlines.plan(thing, moment)
             planned[thing] = min(moment, planned.get(thing, moment))
         if step % 1000 == 0:
-            due = agenda.due(step, 10_000)
+            due = deadlines.due(step, 10_000)
             assert len(due) == len(set(due))
             assert set(due) <= planned.keys()
             assert {each for each, at in planned.items() if at <= step - 0.2} <= set(due)
             assert all(planned.pop(each) <= step for each in due)
-        assert len(agenda) <= 2 * len(planned) + FEW
-    assert set(agenda.due(1e9, 10_000)) == planned.keys()
+        assert len(deadlines) <= 2 * len(planned) + FEW
+    assert set(deadlines.due(1e9, 10_000)) == planned.keys()
 
 
 def test_a_report_gives_a_switch_that_no_agent_knows_nothing_to_do() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remember what is to be done, to tell when all is done that was known at a moment.
+"""Remember since which epoch each subject is pending, to tell when all is done that was known at a moment.
 
 A gate opens onto nothing stale if all that was pending when it was asked for is done. It need not wait for what
 has come up since, as that may also come up while a gate stands.
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 
-class Pending:
+class PendingEpochs:
     """Things that are pending, each since an epoch.
 
     ``mark`` ends an epoch; ``passed`` tells whether all of that epoch and those before is done.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plan what is to be looked at later: ends of lifetimes, flows to be renewed, refusals to be tried again."""
+"""Keep deadlines: when lifetimes and gates end, and when refused flows are tried again."""
 
 import heapq
 import math
@@ -29,8 +29,8 @@ class _Slot(list[T]):
         self.number = number
 
 
-class Agenda(Generic[T]):
-    """Things to look at, each once, at the earliest moment asked for since it was last due.
+class Deadlines(Generic[T]):
+    """Things that become due, each once, at the earliest moment asked for since it was last due.
 
     Each costs a place in a dictionary and one in a list, and no search. Moments are on the caller's clock.
     """
