@@ -8,7 +8,7 @@ from controller.core.binding_states import BindingStates
 from controller.core.bindings import BindingTable
 from controller.core.events import Event
 from controller.core.flow_sets import uplink_source
-from controller.core.queues import Subject
+from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from controller.core.flows import Flow, FlowKey, Kind
-from controller.core.queues import Subject
+from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
 

@@ -17,9 +17,9 @@ from controller.core.flow_sets import uplink_source
 from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomNews
 from controller.core.installed import Entry, Reading
-from controller.core.queues import LookQueue, Subject
 from controller.core.refused_flows import EVICTED
 from controller.core.settlement import NOTHING, Look, Settlement
+from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
 from controller.core.units import Desired
@@ -301,7 +301,7 @@ class Reconciliation:
 
     # How.
 
-    def _look_through(self, queue: LookQueue, now: float, limit: int, batch: Batch) -> None:
+    def _look_through(self, queue: SubjectQueue, now: float, limit: int, batch: Batch) -> None:
         looks = LOOKS_AT_ONCE
         urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
         while queue and looks and len(batch.changes) < limit:

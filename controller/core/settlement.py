@@ -16,7 +16,7 @@ from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
 from controller.core.installed import Entry, Standing
 from controller.core.pipeline import DOWNLINK, VERIFY
-from controller.core.queues import Subject
+from controller.core.subject_queue import Subject
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
 from controller.core.units import Desired, SharedUplink, Unit

@@ -8,7 +8,7 @@ from controller.core.batches import Batch, FlowChange, UnderWay
 from controller.core.deadlines import Deadlines
 from controller.core.flows import FlowKey
 from controller.core.pending_epochs import PendingEpochs
-from controller.core.queues import LookQueue, Subject
+from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.urgency import Urgency
 
 # Stands for all adopted flows that are due for a look.
@@ -23,8 +23,8 @@ class Worklist:
     """
 
     def __init__(self) -> None:
-        self.urgent = LookQueue()
-        self.bulk = LookQueue()
+        self.urgent = SubjectQueue()
+        self.bulk = SubjectQueue()
         self.later: Deadlines[FlowKey] = Deadlines()
         self.pending = PendingEpochs()
         self._in_flight: dict[Subject, UnderWay] = {}
@@ -59,7 +59,7 @@ class Worklist:
             return
         self.pending.add(subject, since)
         if urgency is Urgency.URGENT or subject in self.urgent:
-            self.urgent.add(subject, leaving + self.bulk.take_out(subject))
+            self.urgent.add(subject, leaving + self.bulk.withdraw(subject))
         else:
             self.bulk.add(subject, leaving)
 

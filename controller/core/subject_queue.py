@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queue what is to be looked at next, each thing once, in the order in which it came up."""
+"""Queue the subjects of one switch that are to be compared next, each once, in the order in which they came up."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from controller.core.flows import FlowKey
 from hoaflow.addresses import Prefix
 
-# What one look is about: all flows of a home address, or the flow with one key.
+# What is compared at a time: all flows of a home address, or the flow with one key.
 Subject = Prefix | FlowKey
 
 
-class LookQueue:
-    """Subjects to look at, each with the keys of flows that it may need no more."""
+class SubjectQueue:
+    """Subjects to compare, each with the keys of flows that it may need no more."""
 
     def __init__(self) -> None:
         self._leaving: dict[Subject, tuple[FlowKey, ...]] = {}
@@ -49,7 +49,7 @@ class LookQueue:
                     self.clear()  # a dictionary keeps the room of all that was ever in it
                 return subject, leaving
 
-    def take_out(self, subject: Subject) -> tuple[FlowKey, ...]:
+    def withdraw(self, subject: Subject) -> tuple[FlowKey, ...]:
         """Take a subject off the queue and return its keys, none if it did not wait."""
         return self._leaving.pop(subject, ())
 
