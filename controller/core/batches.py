@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     withdrawn: list[Prefix]
 
 
-class UnderWay:
+class ChangesUnderWay:
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
     ``touched``: the epoch (of ``PendingEpochs``) since which the subject is to be looked at again, with the keys in
@@ -62,7 +62,7 @@ class UnderWay:
         self.touched = since if self.touched is None else min(self.touched, since)
         self.leaving = dict.fromkeys((*self.leaving, *leaving))
 
-    def wait(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
+    def add_waiting(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
         """Have another subject and these keys looked at when the switch has answered."""
         before = self.waiting.get(subject, ())
         self.waiting = {**self.waiting, subject: tuple(dict.fromkeys((*before, *leaving)))}
@@ -90,7 +90,7 @@ class Batches:
         self._under_way[batch.number] = batch
         return batch
 
-    def land(self, batch: Batch) -> None:
+    def answered(self, batch: Batch) -> None:
         """Forget a batch that the switch has answered."""
         del self._under_way[batch.number]
 

@@ -238,7 +238,7 @@ class Offload:
         if repaired:
             router.messages.repaired += repaired
             self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
-        self._landed(router, batch, now, sent)
+        self._answered(router, batch, now, sent)
 
     def refuse(
         self,
@@ -256,7 +256,7 @@ class Offload:
             flow = batch.changes[position].flow
             self.activations.lose(router.served_by(flow, now))
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
-        self._landed(router, batch, now, None)
+        self._answered(router, batch, now, None)
 
     def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
@@ -335,7 +335,7 @@ class Offload:
 
     # How.
 
-    def _landed(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
+    def _answered(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
         """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
         for table, has_room in router.flows.take_room_news():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)

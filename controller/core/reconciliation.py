@@ -21,11 +21,11 @@ from controller.core.refused_flows import EVICTED
 from controller.core.settlement import NOTHING, Look, Settlement
 from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.switch_state import SwitchState
+from controller.core.switch_work import SWEEP
 from controller.core.timeouts import span_until
 from controller.core.units import Desired
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import Withdrawals
-from controller.core.worklist import SWEEP
 from hoaflow.addresses import Prefix
 
 # How many subjects are looked at for one batch, while others wait; most may need nothing.
@@ -102,7 +102,7 @@ class Reconciliation:
 
         A flow that was desired only while the switch was busy leaves no trace.
         """
-        if key in self.installed or self._work.busy(key) is not None or self.is_barred(key):
+        if key in self.installed or self._work.changes_of(key) is not None or self.is_barred(key):
             return True
         return self.refused.get(key) is not None
 
@@ -171,7 +171,7 @@ class Reconciliation:
         """
         if self._reading is not None:
             self._reading.pass_by((key,))
-        stood, under_way = self.installed.remove(key), self._work.busy(key)
+        stood, under_way = self.installed.remove(key), self._work.changes_of(key)
         if under_way is not None and under_way.adds(key):
             self._lost.add(key)
         elif not stood:
@@ -265,8 +265,8 @@ class Reconciliation:
         drifted = len(self._drifted)
         for change in batch.changes:
             self._carry_out(change, now)
-        self._batches.land(batch)
-        self._work.land(batch)
+        self._batches.answered(batch)
+        self._work.answered(batch)
         return drifted - len(self._drifted)
 
     def refuse(
@@ -287,8 +287,8 @@ class Reconciliation:
             elif rest_done and position not in unsent:
                 self._carry_out(change, now)
             self._lost.discard(change.flow.key)
-        self._batches.land(batch)
-        self._work.land(batch, undone=True)
+        self._batches.answered(batch)
+        self._work.answered(batch, undone=True)
 
     def take_room_news(self) -> list[RoomNews]:
         """Take off and return which tables have become full, or have room again, since the last call."""
@@ -336,7 +336,7 @@ class Reconciliation:
             del opening[key]
             if self.withdrawals.overdue(key, now) or (mark != NOTHING and self.withdrawals.are_put_off(key)):
                 continue  # the next renewal of the lease asks again
-            if self._work.wait(key, (), [key], self._work.pending.epoch):
+            if self._work.wait_for_changes(key, (), [key], self._work.pending.epoch):
                 continue  # it is just being closed
             self.installed.claim(key)
             gate = self._required[key]

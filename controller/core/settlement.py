@@ -93,7 +93,7 @@ class Settlement:
             return
         unit = self._desired.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
         keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
-        if self._work.wait(subject, leaving, keys, at.since):
+        if self._work.wait_for_changes(subject, leaving, keys, at.since):
             return
         changes: list[FlowChange] = []
         if isinstance(subject, Prefix) and unit is not None:
@@ -124,7 +124,7 @@ class Settlement:
 
     def _may_have(self, key: FlowKey) -> bool:
         """Tell whether the switch has a flow with a key, or one is on its way."""
-        return key in self._installed or self._work.busy(key) is not None
+        return key in self._installed or self._work.changes_of(key) is not None
 
     def _may_stand(self, unit: Unit, now: float) -> bool:
         """Tell whether all flows of a unit can stand."""
@@ -199,14 +199,14 @@ class Settlement:
             for member in uplink.members:
                 for flow in self._desired.unit_of(member, at.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
-                        return self._work.wait(key, (), [flow.key], at.since)
+                        return self._work.wait_for_changes(key, (), [flow.key], at.since)
         self._install(uplink.flow, at.now, changes)
         return False
 
     def _precedes(self, flow: Flow, at: Look) -> bool:
         """Tell whether a flow stands once this batch is carried out."""
-        if self._work.busy(flow.key) is not None:
-            return self._work.comes_with(flow.key, at.batch)
+        if self._work.changes_of(flow.key) is not None:
+            return self._work.is_added_by(flow.key, at.batch)
         return self._installed.has(flow, at.now)
 
     def _delete(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
@@ -221,14 +221,14 @@ class Settlement:
             self.sweep_at = at.now + ADOPTED_REVIEW
             return False
         for uplink in self._desired.uplinks_before(key) if installed.shape.kind is Kind.VERIFY else ():
-            if not self._may_have(uplink) or self._work.leaves_with(uplink, at.batch):
+            if not self._may_have(uplink) or self._work.is_deleted_by(uplink, at.batch):
                 continue
             self.look(uplink, (), at)
-            if self._work.leaves_with(uplink, at.batch):
+            if self._work.is_deleted_by(uplink, at.batch):
                 continue
             if uplink in self.barred or not self._desired.users(uplink, at.now):
                 self.sweep_at = at.now + ADOPTED_REVIEW
-                return self._work.wait(key, (), [uplink], at.since)
+                return self._work.wait_for_changes(key, (), [uplink], at.since)
         self._withdraw(key, at.now, changes)
         return False
 

@@ -49,7 +49,7 @@ class SubjectQueue:
                     self.clear()  # a dictionary keeps the room of all that was ever in it
                 return subject, leaving
 
-    def withdraw(self, subject: Subject) -> tuple[FlowKey, ...]:
+    def remove(self, subject: Subject) -> tuple[FlowKey, ...]:
         """Take a subject off the queue and return its keys, none if it did not wait."""
         return self._leaving.pop(subject, ())
 

@@ -4,7 +4,7 @@
 from controller.core.flows import FlowKey
 from controller.core.installed import Entry, InstalledFlows
 from controller.core.refused_flows import RefusedFlows
-from controller.core.worklist import Worklist
+from controller.core.switch_work import SwitchWork
 
 
 class SwitchState:
@@ -16,7 +16,7 @@ class SwitchState:
     def __init__(self) -> None:
         self.installed = InstalledFlows()
         self.refused = RefusedFlows()
-        self.work = Worklist()
+        self.work = SwitchWork()
         # Misses, guards, gates: a few.
         self.required: dict[FlowKey, Entry] = {}
 
@@ -28,7 +28,7 @@ class SwitchState:
 
     def is_going(self, key: FlowKey) -> bool:
         """Tell whether the deletion of the flow with this key is on its way."""
-        under_way = self.work.busy(key)
+        under_way = self.work.changes_of(key)
         return under_way is not None and not under_way.adds(key)
 
     def is_active(self, key: FlowKey, now: float) -> bool:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Order what is to be looked at for one switch, and keep what is on its way to it."""
+"""Queue subjects to be compared for one switch, and keep the changes that are on their way to it."""
 
 from collections.abc import Iterable
 from typing import Literal
 
-from controller.core.batches import Batch, FlowChange, UnderWay
+from controller.core.batches import Batch, ChangesUnderWay, FlowChange
 from controller.core.deadlines import Deadlines
 from controller.core.flows import FlowKey
 from controller.core.pending_epochs import PendingEpochs
@@ -15,8 +15,8 @@ from controller.core.urgency import Urgency
 SWEEP: Literal["sweep"] = "sweep"
 
 
-class Worklist:
-    """Subjects to look at: urgent ones, others, and those that are due later.
+class SwitchWork:
+    """What there is to do for one switch: urgent subjects, others, those that are due later, and changes under way.
 
     Of one subject, and of one flow, one change at a time is under way; the next waits for the switch's answer. So
     changes can't overtake each other, whichever lane they take.
@@ -27,8 +27,8 @@ class Worklist:
         self.bulk = SubjectQueue()
         self.later: Deadlines[FlowKey] = Deadlines()
         self.pending = PendingEpochs()
-        self._in_flight: dict[Subject, UnderWay] = {}
-        self._busy: dict[FlowKey, UnderWay] = {}
+        self._in_flight: dict[Subject, ChangesUnderWay] = {}
+        self._busy: dict[FlowKey, ChangesUnderWay] = {}
 
     def clear(self) -> None:
         """Forget everything."""
@@ -59,7 +59,7 @@ class Worklist:
             return
         self.pending.add(subject, since)
         if urgency is Urgency.URGENT or subject in self.urgent:
-            self.urgent.add(subject, leaving + self.bulk.withdraw(subject))
+            self.urgent.add(subject, leaving + self.bulk.remove(subject))
         else:
             self.bulk.add(subject, leaving)
 
@@ -71,7 +71,7 @@ class Worklist:
 
     # What is under way.
 
-    def under_way(self, subject: Subject) -> UnderWay | None:
+    def under_way(self, subject: Subject) -> ChangesUnderWay | None:
         """Return the changes of a subject that are under way, None for none."""
         return self._in_flight.get(subject)
 
@@ -79,21 +79,21 @@ class Worklist:
         """Return the subjects that have changes under way."""
         return list(self._in_flight)
 
-    def busy(self, key: FlowKey) -> UnderWay | None:
+    def changes_of(self, key: FlowKey) -> ChangesUnderWay | None:
         """Return the changes under way that include the flow with a key, None for none."""
         return self._busy.get(key)
 
-    def leaves_with(self, key: FlowKey, batch: Batch) -> bool:
+    def is_deleted_by(self, key: FlowKey, batch: Batch) -> bool:
         """Tell whether a batch that is being made deletes a flow."""
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and not under_way.adds(key)
 
-    def comes_with(self, key: FlowKey, batch: Batch) -> bool:
+    def is_added_by(self, key: FlowKey, batch: Batch) -> bool:
         """Tell whether a batch that is being made adds a flow."""
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
-    def wait(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
+    def wait_for_changes(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
         """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
 
         It is looked at, and with it the keys in ``leaving``, when the switch has answered the first such change.
@@ -101,21 +101,21 @@ class Worklist:
         under_way = next((self._busy[key] for key in keys if key in self._busy), None) if self._busy else None
         if under_way is None:
             return False
-        under_way.wait(subject, leaving)
+        under_way.add_waiting(subject, leaving)
         self.pending.add(subject, since)
         return True
 
     def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: int) -> None:
         """Put all changes of a subject into a batch. None of their flows may be under way."""
-        under_way = UnderWay(batch.number, changes)
+        under_way = ChangesUnderWay(batch.number, changes)
         self._in_flight[subject] = under_way
         self._busy.update((change.flow.key, under_way) for change in changes)
         self.pending.add(subject, since)
         batch.changes.extend(changes)
         batch.subjects.append(subject)
 
-    def land(self, batch: Batch, undone: bool = False) -> None:
-        """Record that the switch has answered a batch, and have looked at what was touched or has waited meanwhile.
+    def answered(self, batch: Batch, undone: bool = False) -> None:
+        """Record that the switch has answered a batch, and queue what was asked for or has waited meanwhile.
 
         ``undone``: part of the batch was not carried out, so that all of it is looked at again.
         """
