@@ -36,16 +36,16 @@ class Batch(NamedTuple):
 class ChangesUnderWay:
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
-    ``touched``: the epoch (of ``PendingEpochs``) since which the subject is to be looked at again, with the keys in
+    ``requeue_since``: the epoch (of ``PendingEpochs``) since which the subject is to be queued again, with the keys in
     ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 
-    __slots__ = ("batch", "changes", "leaving", "touched", "waiting")
+    __slots__ = ("batch", "changes", "leaving", "requeue_since", "waiting")
 
     def __init__(self, batch: int, changes: list[FlowChange]) -> None:
         self.batch = batch
         self.changes = changes
-        self.touched: int | None = None
+        self.requeue_since: int | None = None
         self.leaving: dict[FlowKey, None] | tuple[()] = ()
         self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
 
@@ -57,13 +57,13 @@ class ChangesUnderWay:
         """Tell whether a flow with this key is added, rather than deleted."""
         return any(change.add and change.flow.key == key for change in self.changes)
 
-    def touch(self, since: int, leaving: Iterable[FlowKey] = ()) -> None:
-        """Have the subject and these keys looked at again when the switch has answered."""
-        self.touched = since if self.touched is None else min(self.touched, since)
+    def requeue(self, since: int, leaving: Iterable[FlowKey] = ()) -> None:
+        """Queue the subject and these keys again when the switch has answered."""
+        self.requeue_since = since if self.requeue_since is None else min(self.requeue_since, since)
         self.leaving = dict.fromkeys((*self.leaving, *leaving))
 
     def add_waiting(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
-        """Have another subject and these keys looked at when the switch has answered."""
+        """Queue another subject and these keys when the switch has answered."""
         before = self.waiting.get(subject, ())
         self.waiting = {**self.waiting, subject: tuple(dict.fromkeys((*before, *leaving)))}
 

@@ -2,7 +2,7 @@
 """Compare desired and installed flows of one router, and send the difference.
 
 Reports, removals, handovers, reconnects, restarts and drift repair all come down to this one structure. Installed flows
-are remembered; desired ones are asked for, as they follow from bindings. Input says what to look at, ``take`` makes
+are remembered; desired ones are asked for, as they follow from bindings. Input queues what may differ, ``take`` makes
 changes of that, batch by batch, and ``confirm`` and ``refuse`` record the switch's answers. What has failed is tried
 again, later each time. `Settlement` decides on each look.
 """
@@ -64,14 +64,14 @@ class Reconciliation:
         self._required[key] = entry
         if former is None or former.flow != flow:
             self.refused.remove(key)
-        self.touch(key)
+        self.queue(key)
 
     def release(self, key: FlowKey) -> None:
         """Require a flow no longer. Idempotent."""
         if self._required.pop(key, None) is not None:
             self.refused.remove(key)
             self._settlement.opening.pop(key, None)
-            self.touch(key)
+            self.queue(key)
 
     def requires(self, key: FlowKey) -> bool:
         """Tell whether a flow with a key is required, for no binding in particular."""
@@ -86,16 +86,16 @@ class Reconciliation:
         """Tell whether the required flow with a key is installed, and is not about to go."""
         return self._switch.is_active(key, now)
 
-    def touch(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgency: Urgency = Urgency.URGENT) -> None:
-        """Have a home address or a key looked at, and with it the keys in ``leaving``, which it may need no more."""
+    def queue(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgency: Urgency = Urgency.URGENT) -> None:
+        """Queue a home address or a key, and with it the keys in ``leaving``, which it may need no more."""
         if not self._known:
-            return  # everything will be looked at once the flows have been read
+            return  # everything will be queued once the flows have been read
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
             self.withdrawals.add(key)
             if uplink_source(key) is None:  # not of an uplink flow, which others may share
                 self.refused.remove(key)  # another flow deserves another try at once
-        self._work.touch(subject, leaving, urgency)
+        self._work.queue(subject, leaving, urgency)
 
     def _is_known(self, key: FlowKey) -> bool:
         """Tell whether there is anything to look at under a key: installed, under way, refused or waited for.
@@ -119,7 +119,7 @@ class Reconciliation:
         return self._reading
 
     def end_reading(self, now: float) -> None:
-        """Replace what was known by what was read, and have the differences looked at.
+        """Replace what was known by what was read, and queue the differences.
 
         A flow of ours with the key of another application's would replace that, so it is never sent.
         """
@@ -135,9 +135,9 @@ class Reconciliation:
         self._drifted.update(found.drifted)
         for key in found.changed:
             self.installed.adopt(key)
-            self.touch(key, urgency=Urgency.ROUTINE)
+            self.queue(key, urgency=Urgency.ROUTINE)
             if key not in self.installed:
-                self._touch_deserted(key)
+                self._queue_orphaned(key)
 
     def forget_installed(self) -> None:
         """Forget what was known of the switch, as it went away."""
@@ -149,17 +149,17 @@ class Reconciliation:
             things.clear()
 
     def recheck(self) -> None:
-        """Have everything looked at again, installed and desired."""
+        """Queue everything again, installed and desired."""
         if not self._known:
             return
         self.installed.adopt_all()
         for subject in (*self._required, *self._work.subjects_under_way()):
-            self.touch(subject)
-        self._work.touch_all(self._desired.home_addresses())
+            self.queue(subject)
+        self._work.queue_all(self._desired.home_addresses())
         self.recheck_adopted()
 
     def recheck_adopted(self) -> None:
-        """Have adopted flows looked at again, as it may have become safe to delete them."""
+        """Queue adopted flows again, as it may have become safe to delete them."""
         self._to_sweep = self.installed.adopted()
         if self._to_sweep:
             self._work.pending.add(SWEEP)
@@ -179,8 +179,8 @@ class Reconciliation:
         users = self._desired.users(key, now)
         if evicted and (users or key in self._required):
             self._record_refusal(key, EVICTED, now)
-        self.touch(key)
-        self._touch_deserted(key)
+        self.queue(key)
+        self._queue_orphaned(key)
         return users
 
     @property
@@ -218,7 +218,7 @@ class Reconciliation:
             if refusal is not None and refusal.retry_at > now:
                 self._work.later.plan(key, refusal.retry_at)  # refused again since this was planned
             else:
-                self._work.touch(key, urgency=Urgency.ROUTINE)
+                self._work.queue(key, urgency=Urgency.ROUTINE)
         self._look_through(self._work.bulk, now, limit, batch)
         if not self._work.bulk:
             self._sweep(now, limit, batch)
@@ -345,9 +345,9 @@ class Reconciliation:
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
                 self._work.start(key, [change], batch, self._work.pending.epoch)
 
-    def _touch_deserted(self, gone: FlowKey) -> None:
-        for uplink in self._settlement.deserted(gone):
-            self.touch(uplink)
+    def _queue_orphaned(self, gone: FlowKey) -> None:
+        for uplink in self._settlement.orphaned_uplinks(gone):
+            self.queue(uplink)
 
     def _note_full(self, table: str, now: float) -> None:
         if self._settlement.full.refused(table, now):
@@ -371,8 +371,8 @@ class Reconciliation:
             if self.refused.blocks_deletion(key, -math.inf):
                 self.refused.remove(key)
             for other in self._settlement.follow(key, change.flow.kind, now):
-                self._work.touch(other)
-            self._touch_deserted(key)
+                self._work.queue(other)
+            self._queue_orphaned(key)
         elif key in self._lost:
             # The one that is gone may be this or its predecessor. It may stand, but nothing relies on it.
             self._lost.discard(key)

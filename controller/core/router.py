@@ -108,7 +108,7 @@ class Router:
             self.flows.recheck()
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
-        """Have a binding's flows looked at, and those of ``former`` bindings of its home address."""
+        """Queue a binding's flows, and those of ``former`` bindings of its home address."""
         if not (self.desired.takes_any or self.flows.installed.has_adopted):
             return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
@@ -117,10 +117,10 @@ class Router:
             leaving += keys
             if self.tunnels.flow is None and keys.uplink in self.flows.installed:
                 self._last_served[keys.uplink] = each.home_address
-        self.flows.touch(binding.home_address, leaving, urgency)
+        self.flows.queue(binding.home_address, leaving, urgency)
         uplink = keys_of(binding).uplink
         if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
-            self.flows.touch(uplink, urgency=urgency)
+            self.flows.queue(uplink, urgency=urgency)
 
     def forget(self, home_address: Prefix) -> None:
         """Forget what was counted for a binding that is gone."""
@@ -157,7 +157,7 @@ class Router:
             self.flows.recheck()
         elif flow is None:
             for home_address in sorted(news):
-                self._look_at(home_address)
+                self._queue_home_address(home_address)
         self.flows.recheck_adopted()
         return set(self._bindings.home_addresses()) if moved else news
 
@@ -322,10 +322,10 @@ class Router:
         for home_address in self.tunnels.desired.replaced():
             held = self._bindings.get(home_address)
             if held is not None and held.home_agent == home_agent:
-                self._look_at(home_address)
+                self._queue_home_address(home_address)
 
-    def _look_at(self, home_address: Prefix) -> None:
-        """Have the flows of a home address looked at, as the state of its tunnel has changed."""
+    def _queue_home_address(self, home_address: Prefix) -> None:
+        """Queue the flows of a home address, as the state of its tunnel has changed."""
         held = self._bindings.get(home_address)
         if held is not None:
             formers = [former.binding for former in self.tunnels.desired.formers(home_address)]

@@ -76,7 +76,7 @@ class Settlement:
             return list(self._kept)
         return list(self._desired.users(gone, now)) if gone in self.barred else []
 
-    def deserted(self, gone: FlowKey) -> list[FlowKey]:
+    def orphaned_uplinks(self, gone: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may have to go because a flow is gone, whoever deleted it."""
         table = table_of(gone)
         if table == DOWNLINK:
@@ -89,7 +89,7 @@ class Settlement:
         """Add to the batch the changes that a subject needs, or have it wait for what is under way."""
         under_way = self._work.under_way(subject)
         if under_way is not None:
-            under_way.touch(at.since, leaving)
+            under_way.requeue(at.since, leaving)
             return
         unit = self._desired.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
         keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
@@ -120,7 +120,7 @@ class Settlement:
                 if not (exposed and flow.kind is Kind.VERIFY):
                     self._withdraw(flow.key, at.now, changes)
         if unit.shared is not None:
-            self._work.touch(unit.shared, urgency=at.urgency, since=at.since)
+            self._work.queue(unit.shared, urgency=at.urgency, since=at.since)
 
     def _may_have(self, key: FlowKey) -> bool:
         """Tell whether the switch has a flow with a key, or one is on its way."""
@@ -171,7 +171,7 @@ class Settlement:
         else:
             users = self._desired.users(key, at.now)
         for home_address in users:
-            self._work.touch(home_address, urgency=at.urgency, since=at.since)
+            self._work.queue(home_address, urgency=at.urgency, since=at.since)
         return not users and self._delete(key, at, changes)
 
     def _settle_shared(self, key: FlowKey, uplink: SharedUplink, at: Look, changes: list[FlowChange]) -> bool:
@@ -192,7 +192,7 @@ class Settlement:
         elif news or key in self._going:
             self._going.discard(key)
             for member in uplink.members:
-                self._work.touch(member, urgency=at.urgency, since=at.since)
+                self._work.queue(member, urgency=at.urgency, since=at.since)
         if barred:
             return False
         if self._installed.standing(key, at.now) is None:

@@ -37,25 +37,25 @@ class SwitchWork:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to look at and nothing under way."""
+        """Whether nothing is queued and nothing is under way."""
         return not (self.urgent or self.bulk or self._in_flight)
 
-    # What is to be looked at.
+    # What is to be compared.
 
-    def touch(
+    def queue(
         self,
         subject: Subject,
         leaving: tuple[FlowKey, ...] = (),
         urgency: Urgency = Urgency.URGENT,
         since: int | None = None,
     ) -> None:
-        """Have a subject looked at, and with it the keys in ``leaving``, which it may need no more.
+        """Queue a subject, and with it the keys in ``leaving``, which it may need no more.
 
         ``since``: the epoch since which that is pending, None for the present one.
         """
         under_way = self._in_flight.get(subject)
         if under_way is not None:
-            under_way.touch(self.pending.epoch if since is None else since, leaving)
+            under_way.requeue(self.pending.epoch if since is None else since, leaving)
             return
         self.pending.add(subject, since)
         if urgency is Urgency.URGENT or subject in self.urgent:
@@ -63,8 +63,8 @@ class SwitchWork:
         else:
             self.bulk.add(subject, leaving)
 
-    def touch_all(self, subjects: Iterable[Subject]) -> None:
-        """Have several subjects looked at, after what is urgent."""
+    def queue_all(self, subjects: Iterable[Subject]) -> None:
+        """Queue several subjects after what is urgent."""
         subjects = list(subjects)
         self.bulk.add_all(subjects)
         self.pending.add_all(subjects)
@@ -96,7 +96,7 @@ class SwitchWork:
     def wait_for_changes(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
         """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
 
-        It is looked at, and with it the keys in ``leaving``, when the switch has answered the first such change.
+        It is queued, and with it the keys in ``leaving``, when the switch has answered the first such change.
         """
         under_way = next((self._busy[key] for key in keys if key in self._busy), None) if self._busy else None
         if under_way is None:
@@ -117,7 +117,7 @@ class SwitchWork:
     def answered(self, batch: Batch, undone: bool = False) -> None:
         """Record that the switch has answered a batch, and queue what was asked for or has waited meanwhile.
 
-        ``undone``: part of the batch was not carried out, so that all of it is looked at again.
+        ``undone``: part of the batch was not carried out, so that all of it is queued again.
         """
         for subject in batch.subjects:
             under_way = self._in_flight.pop(subject)
@@ -127,8 +127,8 @@ class SwitchWork:
             since = self.pending.since(subject)
             self.pending.done(subject)
             if undone:
-                under_way.touch(since, keys)
-            if under_way.touched is not None:
-                self.touch(subject, tuple(under_way.leaving), since=under_way.touched)
+                under_way.requeue(since, keys)
+            if under_way.requeue_since is not None:
+                self.queue(subject, tuple(under_way.leaving), since=under_way.requeue_since)
             for other, leaving in under_way.waiting.items():
-                self.touch(other, leaving, since=since)
+                self.queue(other, leaving, since=since)

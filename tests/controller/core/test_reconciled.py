@@ -53,14 +53,14 @@ class Reconciled(RuleBasedStateMachine):
         self.bindings.held[home_address] = (care_of_address, backend)
         if before is None or before[0] != care_of_address:
             leaving = () if before is None else (downlink(home_address).key, uplink(before[0]).key)
-            self.flows.touch(home_address, leaving, urgency)
-            self.flows.touch(uplink(care_of_address).key, urgency=urgency)
+            self.flows.queue(home_address, leaving, urgency)
+            self.flows.queue(uplink(care_of_address).key, urgency=urgency)
 
     @rule(home_address=st.sampled_from(HOME_ADDRESSES))
     def remove(self, home_address: Prefix) -> None:
         held = self.bindings.held.pop(home_address, None)
         if held is not None:
-            self.flows.touch(home_address, (downlink(home_address).key, uplink(held[0]).key))
+            self.flows.queue(home_address, (downlink(home_address).key, uplink(held[0]).key))
 
     @rule(backend=st.integers(0, 1))
     def move_backend(self, backend: int) -> None:

@@ -38,10 +38,10 @@ def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: f
 def test_a_bindings_flow_has_no_timeout_and_is_never_sent_again() -> None:
     flows, bindings = reconciliation()
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     assert [(change.hard_timeout, change.expires_at) for change in apply(flows, 0.0)] == [(0, None)] * 2
     assert flows.next_due() is None
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     assert apply(flows, 1e6) == []
     assert flows.installed.has(downlink(), 1e6)
 
@@ -60,7 +60,7 @@ def test_flows_of_a_kind_come_together() -> None:
     flows, bindings = reconciliation()
     for home_address, care_of_address in zip(HOME_ADDRESSES, CARE_OF_ADDRESSES, strict=False):
         bindings.held[home_address] = (care_of_address, 0)
-        flows.touch(home_address)
+        flows.queue(home_address)
     batch = take(flows, 0.0)
     assert batch is not None
     assert [change.flow.kind for change in batch.changes] == [Kind.UPLINK] * 2 + [Kind.DOWNLINK] * 2
@@ -78,12 +78,12 @@ def test_a_gate_is_not_renewed_while_the_switch_refuses_to_delete_what_it_leads_
     flows, bindings = reconciliation()
     gate, other = pipeline.downlink_gate(HOME_PREFIX), pipeline.downlink_gate(parse_prefix("2001:db8:98::/64"))
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     flows.require(gate, 10.0)
     flows.require(other, 10.0)
     apply(flows, 0.0)
     del bindings.held[HOME_ADDRESSES[0]]
-    flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
+    flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
     batch = take(flows, 1.0)
     assert batch is not None
     refused = {place: "refused" for place, change in enumerate(batch.changes) if change.flow == downlink()}
@@ -100,11 +100,11 @@ def test_a_gate_is_not_renewed_while_a_deletion_is_unanswered_for_long() -> None
     flows, bindings = reconciliation()
     gate = pipeline.downlink_gate(HOME_PREFIX)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     flows.require(gate, 10.0)
     apply(flows, 0.0)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[1], 0)  # a handover replaces its flow
-    flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
+    flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
     handover = take(flows, 1.0)
     assert handover is not None
     for second in (2.0, 3.0):
@@ -122,13 +122,13 @@ def test_a_flow_that_is_desired_again_holds_up_no_gate() -> None:
     flows, bindings = reconciliation()
     gate = pipeline.downlink_gate(HOME_PREFIX)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     flows.require(gate, 10.0)
     apply(flows, 0.0)
     for care_of_address in reversed(CARE_OF_ADDRESSES):  # away and back before anything is sent
         (former, _), present = bindings.held[HOME_ADDRESSES[0]], (care_of_address, 0)
         bindings.held[HOME_ADDRESSES[0]] = present
-        flows.touch(HOME_ADDRESSES[0], (downlink().key, uplink(former).key))
+        flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(former).key))
     assert apply(flows, 1.0) == []
     flows.require(gate, 19.0)
     assert [change.flow for change in apply(flows, 9.0)] == [gate]
@@ -167,7 +167,7 @@ def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
     flows, bindings = reconciliation()
     gate = pipeline.downlink_gate(HOME_PREFIX)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     flows.require(gate, 10.0)
     batch = take(flows, 0.0)
     assert batch is not None
@@ -184,7 +184,7 @@ def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
     def move(number: int) -> Batch:
         home_address = HOME_ADDRESSES[number % 5]
         bindings.held[home_address] = (parse_address(f"2001:db8:{number:x}::2"), 0)
-        flows.touch(home_address)
+        flows.queue(home_address)
         batch = flows.take_urgent(0.0, 4)
         assert batch is not None
         return batch
@@ -208,7 +208,7 @@ def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None
     def move(care_of_address: bytes) -> None:
         former = bindings.held.get(home_address)
         bindings.held[home_address] = (care_of_address, 0)
-        flows.touch(home_address, () if former is None else (uplink(former[0]).key,))
+        flows.queue(home_address, () if former is None else (uplink(former[0]).key,))
 
     first, *others = [parse_address(f"2001:db8:{link:x}::2") for link in range(2, 100)]
     move(first)
@@ -229,14 +229,14 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
     leaving, coming = (downlink(home_address) for home_address in HOME_ADDRESSES[:2])
     care_of_address = parse_address("2001:db8:2::2")
     bindings.held[HOME_ADDRESSES[0]] = (care_of_address, 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     switch: dict[FlowKey, Entry] = {}
     for change in apply(flows, 0.0):
         carry_out(switch, change)
     del bindings.held[HOME_ADDRESSES[0]]
     bindings.held[HOME_ADDRESSES[1]] = (care_of_address, 0)
-    flows.touch(HOME_ADDRESSES[0], (leaving.key,))
-    flows.touch(HOME_ADDRESSES[1])
+    flows.queue(HOME_ADDRESSES[0], (leaving.key,))
+    flows.queue(HOME_ADDRESSES[1])
     batch = take(flows, 0.0)
     assert batch is not None
     reading = flows.begin_reading()
@@ -258,7 +258,7 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
 def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> None:
     flows, bindings = reconciliation()
     bindings.held[HOME_ADDRESSES[0]] = (parse_address("2001:db8:2::2"), 0)
-    flows.touch(HOME_ADDRESSES[0])
+    flows.queue(HOME_ADDRESSES[0])
     sent = apply(flows, 0.0)
     load(flows, [Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
     batch = take(flows, 0.0)
@@ -272,8 +272,8 @@ def test_urgent_changes_overtake_the_others() -> None:
     flows, bindings = reconciliation()
     for number, home_address in enumerate(HOME_ADDRESSES):
         bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0)
-        flows.touch(home_address, urgency=Urgency.ROUTINE)
-    flows.touch(HOME_ADDRESSES[-1])
+        flows.queue(home_address, urgency=Urgency.ROUTINE)
+    flows.queue(HOME_ADDRESSES[-1])
     batch = flows.take_urgent(0.0, limit=1)
     assert batch is not None
     assert batch.subjects == [HOME_ADDRESSES[-1]]
@@ -309,13 +309,13 @@ def test_who_waited_for_another_at_its_care_of_address_is_brought_when_that_is_g
     load(flows, (), [downlink(other).key], 0.0)  # somebody else has a flow there
     for each in (other, home_address):
         bindings.held[each] = (CARE_OF_ADDRESSES[0], 0)
-        flows.touch(each)
+        flows.queue(each)
     path = uplink(CARE_OF_ADDRESSES[0])
     apply(flows, 0.0)
     assert flows.is_barred(path.key)
     assert flows.count == 0
     del bindings.held[other]
-    flows.touch(other, (downlink(other).key, path.key))
+    flows.queue(other, (downlink(other).key, path.key))
     assert {change.flow for change in apply(flows, 0.0)} == {downlink(home_address), path}
 
 
@@ -323,10 +323,10 @@ def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:
     flows, bindings = reconciliation()
     home_address = HOME_ADDRESSES[0]
     bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 0)
-    flows.touch(home_address)
+    flows.queue(home_address)
     apply(flows, 0.0)
     bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 1)
-    flows.touch(home_address)
+    flows.queue(home_address)
     batch = take(flows, 0.0)
     assert batch is not None
     flows.refuse(batch, {0: "bad port"}, False, 0.0)
