@@ -48,7 +48,7 @@ class ActivationNews:
             )
 
     def look_at_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
-        """Look at the bindings of home addresses, and at all that share one of the uplink flows."""
+        """Attempt at the bindings of home addresses, and at all that share one of the uplink flows."""
         for subject in subjects:
             if isinstance(subject, Prefix):
                 self.look_at(subject, now, sent)

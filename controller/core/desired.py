@@ -144,7 +144,7 @@ class DesiredFlows:
         yield from (uplink.flow for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
     def shares_uplink(self, binding: Binding) -> bool:
-        """Tell whether other home addresses may use a binding's uplink flow, which is then looked at by itself."""
+        """Tell whether other home addresses may use a binding's uplink flow, which is then a subject of its own."""
         behind = self._bindings.behind(binding.care_of_address)
         if (
             len(behind) != 1

@@ -4,7 +4,8 @@
 Reports, removals, handovers, reconnects, restarts and drift repair all come down to this one structure. Installed flows
 are remembered; desired ones are asked for, as they follow from bindings. Input queues what may differ, ``take`` makes
 changes of that, batch by batch, and ``confirm`` and ``refuse`` record the switch's answers. What has failed is tried
-again, later each time. `Settlement` decides on each look.
+again, later each time. `SubjectReconciler` compares one subject
+at a time.
 """
 
 import math
@@ -18,8 +19,8 @@ from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomNews
 from controller.core.installed import Entry, Reading
 from controller.core.refused_flows import EVICTED
-from controller.core.settlement import NOTHING, Look, Settlement
 from controller.core.subject_queue import Subject, SubjectQueue
+from controller.core.subject_reconciler import NOTHING, Attempt, SubjectReconciler
 from controller.core.switch_state import SwitchState
 from controller.core.switch_work import SWEEP
 from controller.core.timeouts import span_until
@@ -28,8 +29,8 @@ from controller.core.urgency import Urgency
 from controller.core.withdrawals import Withdrawals
 from hoaflow.addresses import Prefix
 
-# How many subjects are looked at for one batch, while others wait; most may need nothing.
-LOOKS_AT_ONCE = 300
+# How many subjects are compared for one batch, while others wait; most may need nothing.
+SUBJECTS_AT_ONCE = 300
 
 
 class Reconciliation:
@@ -45,8 +46,8 @@ class Reconciliation:
         # Whether the switch's flows have been read, and the keys whose flows turned out to be changed by somebody else.
         self._known = False
         self._drifted: set[FlowKey] = set()
-        self._settlement = Settlement(desired, switch)
-        self._to_sweep: list[FlowKey] = []  # adopted flows that are due for a look
+        self._reconciler = SubjectReconciler(desired, switch)
+        self._to_sweep: list[FlowKey] = []  # adopted flows that are due to be compared
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._room_news: list[RoomNews] = []
         self._batches = Batches()
@@ -70,7 +71,7 @@ class Reconciliation:
         """Require a flow no longer. Idempotent."""
         if self._required.pop(key, None) is not None:
             self.refused.remove(key)
-            self._settlement.opening.pop(key, None)
+            self._reconciler.opening.pop(key, None)
             self.queue(key)
 
     def requires(self, key: FlowKey) -> bool:
@@ -98,7 +99,7 @@ class Reconciliation:
         self._work.queue(subject, leaving, urgency)
 
     def _is_known(self, key: FlowKey) -> bool:
-        """Tell whether there is anything to look at under a key: installed, under way, refused or waited for.
+        """Tell whether there is anything to compare under a key: installed, under way, refused or waited for.
 
         A flow that was desired only while the switch was busy leaves no trace.
         """
@@ -143,7 +144,7 @@ class Reconciliation:
         """Forget what was known of the switch, as it went away."""
         self._known = False
         self._reading = None
-        for memory in (self._switch, self._settlement, self._batches):
+        for memory in (self._switch, self._reconciler, self._batches):
             memory.clear()
         for things in (self._to_sweep, self._lost, self._drifted, self.withdrawals):
             things.clear()
@@ -190,7 +191,7 @@ class Reconciliation:
 
     def is_barred(self, uplink: FlowKey) -> bool:
         """Tell whether a shared uplink flow and all flows of its users stay away, as one user lacks something."""
-        return uplink in self._settlement.barred
+        return uplink in self._reconciler.barred
 
     # Difference.
 
@@ -201,7 +202,7 @@ class Reconciliation:
         if self._may_open:
             self._open(now, batch)
         else:
-            self._look_through(self._work.urgent, now, limit, batch)
+            self._compare_queued(self._work.urgent, now, limit, batch)
         return self._batches.start(batch)
 
     def take(self, now: float, limit: int) -> Batch | None:
@@ -209,38 +210,38 @@ class Reconciliation:
 
         Every batch has to come back through ``confirm`` or ``refuse``, unless the switch goes away
         (``forget_installed``). Of one subject, one change at a time is under way; later input waits, and only the
-        newest is sent. One call looks at `LOOKS_AT_ONCE` subjects at most: call again while ``dirty``.
+        newest is sent. One call compares `SUBJECTS_AT_ONCE` subjects at most: call again while ``dirty``.
         """
         self.withdrawals.tick(now)
         batch = self._batches.new()
-        for key in self._work.later.due(now, LOOKS_AT_ONCE):
+        for key in self._work.later.due(now, SUBJECTS_AT_ONCE):
             refusal = self.refused.get(key)
             if refusal is not None and refusal.retry_at > now:
                 self._work.later.plan(key, refusal.retry_at)  # refused again since this was planned
             else:
                 self._work.queue(key, urgency=Urgency.ROUTINE)
-        self._look_through(self._work.bulk, now, limit, batch)
+        self._compare_queued(self._work.bulk, now, limit, batch)
         if not self._work.bulk:
             self._sweep(now, limit, batch)
         return self._batches.start(batch)
 
     def next_due(self) -> float | None:
         """Return the next moment at which ``take`` may have changes without new input, None for none."""
-        return earliest(self._work.later.next(), self._settlement.sweep_at)
+        return earliest(self._work.later.next(), self._reconciler.sweep_at)
 
     @property
     def has_urgent(self) -> bool:
-        """Whether ``take_urgent`` has anything to look at."""
+        """Whether ``take_urgent`` has anything to compare."""
         return bool(self._work.urgent) or self._may_open
 
     @property
     def has_bulk(self) -> bool:
-        """Whether ``take`` has anything to look at."""
+        """Whether ``take`` has anything to compare."""
         return bool(self._work.bulk or self._to_sweep)
 
     @property
     def dirty(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether there is anything to compare."""
         return self.has_urgent or self.has_bulk
 
     @property
@@ -258,7 +259,7 @@ class Reconciliation:
 
     def is_opening(self, gate: FlowKey) -> bool:
         """Tell whether a gate waits for what has to be done before it opens."""
-        return gate in self._settlement.opening
+        return gate in self._reconciler.opening
 
     def confirm(self, batch: Batch, now: float) -> int:
         """Record that the switch has carried out a batch; return how many changes repaired somebody's changes."""
@@ -301,37 +302,37 @@ class Reconciliation:
 
     # How.
 
-    def _look_through(self, queue: SubjectQueue, now: float, limit: int, batch: Batch) -> None:
-        looks = LOOKS_AT_ONCE
+    def _compare_queued(self, queue: SubjectQueue, now: float, limit: int, batch: Batch) -> None:
+        left = SUBJECTS_AT_ONCE
         urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
-        while queue and looks and len(batch.changes) < limit:
-            looks -= 1
+        while queue and left and len(batch.changes) < limit:
+            left -= 1
             subject, leaving = queue.pop()
             since = self._work.pending.since(subject)
-            self._settlement.look(subject, leaving, Look(now, batch, urgency, since))
+            self._reconciler.reconcile(subject, leaving, Attempt(now, batch, urgency, since))
 
     def _sweep(self, now: float, limit: int, batch: Batch) -> None:
-        """Look at adopted flows."""
-        if self._settlement.sweep_at is not None and self._settlement.sweep_at <= now:
-            self._settlement.sweep_at = None
+        """Compare adopted flows that are due."""
+        if self._reconciler.sweep_at is not None and self._reconciler.sweep_at <= now:
+            self._reconciler.sweep_at = None
             self.recheck_adopted()
-        looks, at = LOOKS_AT_ONCE, Look(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
-        while self._to_sweep and looks and len(batch.changes) < limit:
-            looks -= 1
+        left, attempt = SUBJECTS_AT_ONCE, Attempt(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
+        while self._to_sweep and left and len(batch.changes) < limit:
+            left -= 1
             key = self._to_sweep.pop()
             if self.installed.is_adopted(key):
-                self._settlement.look(key, (), at)
+                self._reconciler.reconcile(key, (), attempt)
         if not self._to_sweep:
             self._work.pending.done(SWEEP)
 
     @property
     def _may_open(self) -> bool:
         """Whether a gate may open: all is done that there was to do when it was asked for, so nothing is stale."""
-        opening = self._settlement.opening
+        opening = self._reconciler.opening
         return bool(opening) and any(map(self.is_done, opening.values()))
 
     def _open(self, now: float, batch: Batch) -> None:
-        opening = self._settlement.opening
+        opening = self._reconciler.opening
         for key, mark in [(key, mark) for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
             if self.withdrawals.overdue(key, now) or (mark != NOTHING and self.withdrawals.are_put_off(key)):
@@ -346,11 +347,11 @@ class Reconciliation:
                 self._work.start(key, [change], batch, self._work.pending.epoch)
 
     def _queue_orphaned(self, gone: FlowKey) -> None:
-        for uplink in self._settlement.orphaned_uplinks(gone):
+        for uplink in self._reconciler.orphaned_uplinks(gone):
             self.queue(uplink)
 
     def _note_full(self, table: str, now: float) -> None:
-        if self._settlement.full.refused(table, now):
+        if self._reconciler.full.refused(table, now):
             self._room_news.append(RoomNews(table, has_room=False))
 
     def _record_refusal(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
@@ -370,7 +371,7 @@ class Reconciliation:
             self.installed.remove(key)
             if self.refused.blocks_deletion(key, -math.inf):
                 self.refused.remove(key)
-            for other in self._settlement.follow(key, change.flow.kind, now):
+            for other in self._reconciler.deletable_after(key, change.flow.kind, now):
                 self._work.queue(other)
             self._queue_orphaned(key)
         elif key in self._lost:
@@ -378,7 +379,7 @@ class Reconciliation:
             self._lost.discard(key)
             self.installed.put(change.flow, now)
         else:
-            if key not in self.installed and self._settlement.full.took(change.flow.table):
+            if key not in self.installed and self._reconciler.full.took(change.flow.table):
                 self._room_news.append(RoomNews(change.flow.table, has_room=True))
             self.installed.put(change.flow, change.expires_at)
             self.refused.accepted(key, now)

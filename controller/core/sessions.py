@@ -107,12 +107,12 @@ class Session:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether anything urgent is to be looked at."""
+        """Whether anything urgent is to be compared."""
         return self._present.flows.has_urgent
 
     @property
     def has_bulk(self) -> bool:
-        """Whether anything is to be looked at that is not urgent."""
+        """Whether anything is to be compared that is not urgent."""
         return self._present.flows.has_bulk
 
     def next_due(self) -> float | None:

@@ -11,7 +11,7 @@ from controller.core.pending_epochs import PendingEpochs
 from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.urgency import Urgency
 
-# Stands for all adopted flows that are due for a look.
+# Stands for all adopted flows that are due to be compared.
 SWEEP: Literal["sweep"] = "sweep"
 
 
@@ -93,7 +93,9 @@ class SwitchWork:
         under_way = self._busy.get(key)
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
-    def wait_for_changes(self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int) -> bool:
+    def wait_for_changes(
+        self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int
+    ) -> bool:
         """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
 
         It is queued, and with it the keys in ``leaving``, when the switch has answered the first such change.

@@ -230,7 +230,7 @@ class Run:
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
         self.past.append(self.where())
-        opening = self.router.flows._settlement.opening
+        opening = self.router.flows._reconciler.opening
         self.check_reach()
         self.asked = {gate: self.asked.get(gate, len(self.past) - 1) for gate in opening}
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("router",),
     ("gates",),
     ("reconciliation",),
-    ("settlement",),
+    ("subject_reconciler",),
     ("desired",),
     ("registrations", "switch_state", "tunnels"),
     ("tunnel_list", "installed", "switch_work", "refused_flows", "home_agents", "churn"),

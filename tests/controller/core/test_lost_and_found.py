@@ -7,7 +7,7 @@ from controller.core import pipeline
 from controller.core.flows import Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
-from controller.core.settlement import ADOPTED_REVIEW
+from controller.core.subject_reconciler import ADOPTED_REVIEW
 from controller.core.tunnels import FlowTunnelNames
 from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring the installed flows of a switch in line with the desired ones, one look at a time.
+"""Bring the installed flows of a switch in line with the desired ones, one subject at a time.
 
 The flows of a home address stand together or not at all: if one is refused, evicted or in another application's place,
 the others go, and with them those of all home addresses that share its uplink flow. A verifying flow comes before the
@@ -23,14 +23,14 @@ from controller.core.units import Desired, SharedUplink, Unit
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
-# After how many seconds adopted flows are looked at again that may not be deleted yet.
+# After how many seconds adopted flows are compared again that may not be deleted yet.
 ADOPTED_REVIEW = 5.0
 # The epoch of a gate that this controller has opened and renews: it has nothing to wait for.
 NOTHING = -1
 
 
-class Look(NamedTuple):
-    """The circumstances of one look at a subject: when, for which batch, how urgent, and pending since which epoch."""
+class Attempt(NamedTuple):
+    """One attempt to reconcile a subject: when, for which batch, how urgent, and pending since which epoch."""
 
     now: float
     batch: Batch
@@ -38,8 +38,8 @@ class Look(NamedTuple):
     since: int
 
 
-class Settlement:
-    """Decides on the changes for one subject: a home address, or one flow."""
+class SubjectReconciler:
+    """Puts the difference between desired and installed flows of one subject, a home address or a flow, in a batch."""
 
     def __init__(self, desired: Desired, switch: SwitchState) -> None:
         self._desired = desired
@@ -54,7 +54,7 @@ class Settlement:
         # Those of them that are being deleted: the flows that they lead to go once they are gone, whoever deletes them.
         self._going: set[FlowKey] = set()
         self.full = FullTables()
-        # When to look again at adopted flows that may not be deleted yet.
+        # When to compare adopted flows again that may not be deleted yet.
         self.sweep_at: float | None = None
         self._kept: dict[FlowKey, None] = {}  # guards that are not desired any more, but that gates still need
 
@@ -67,7 +67,7 @@ class Settlement:
         self._kept.clear()
         self.sweep_at = None
 
-    def follow(self, gone: FlowKey, kind: Kind, now: float) -> list[Subject]:
+    def deletable_after(self, gone: FlowKey, kind: Kind, now: float) -> list[Subject]:
         """Return what may be deleted now that the controller has deleted a flow.
 
         Guards wait for gates, and verifying flows for uplink flows.
@@ -85,42 +85,42 @@ class Settlement:
             return [key for key in self._desired.uplinks_beside(gone) if self._installed.is_adopted(key)]
         return []
 
-    def look(self, subject: Subject, leaving: tuple[FlowKey, ...], at: Look) -> None:
+    def reconcile(self, subject: Subject, leaving: tuple[FlowKey, ...], attempt: Attempt) -> None:
         """Add to the batch the changes that a subject needs, or have it wait for what is under way."""
         under_way = self._work.under_way(subject)
         if under_way is not None:
-            under_way.requeue(at.since, leaving)
+            under_way.requeue(attempt.since, leaving)
             return
-        unit = self._desired.unit_of(subject, at.now) if isinstance(subject, Prefix) else None
+        unit = self._desired.unit_of(subject, attempt.now) if isinstance(subject, Prefix) else None
         keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
-        if self._work.wait_for_changes(subject, leaving, keys, at.since):
+        if self._work.wait_for_changes(subject, leaving, keys, attempt.since):
             return
         changes: list[FlowChange] = []
         if isinstance(subject, Prefix) and unit is not None:
-            self._look_at_unit(subject, unit, at, changes)
-        elif not isinstance(subject, Prefix) and self._settle(subject, at, changes):
+            self._reconcile_unit(subject, unit, attempt, changes)
+        elif not isinstance(subject, Prefix) and self._reconcile_flow(subject, attempt, changes):
             return
         if changes:
-            self._work.start(subject, changes, at.batch, at.since)
+            self._work.start(subject, changes, attempt.batch, attempt.since)
         else:
             self._work.pending.done(subject)
         for key in leaving:
             if unit is None or key not in keys:
-                self.look(key, (), at)  # by itself, as other home addresses may need it, too
+                self.reconcile(key, (), attempt)  # by itself, as other home addresses may need it, too
 
-    def _look_at_unit(self, home_address: Prefix, unit: Unit, at: Look, changes: list[FlowChange]) -> None:
+    def _reconcile_unit(self, home_address: Prefix, unit: Unit, attempt: Attempt, changes: list[FlowChange]) -> None:
         """Install all flows of a home address, or withdraw them all."""
-        if self._may_stand(unit, at.now):
+        if self._may_stand(unit, attempt.now):
             for flow in unit.flows:
-                self._install(flow, at.now, changes)
+                self._install(flow, attempt.now, changes)
         else:
-            at.batch.withdrawn.append(home_address)
+            attempt.batch.withdrawn.append(home_address)
             exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
             for flow in unit.flows:
                 if not (exposed and flow.kind is Kind.VERIFY):
-                    self._withdraw(flow.key, at.now, changes)
+                    self._withdraw(flow.key, attempt.now, changes)
         if unit.shared is not None:
-            self._work.queue(unit.shared, urgency=at.urgency, since=at.since)
+            self._work.queue(unit.shared, urgency=attempt.urgency, since=attempt.since)
 
     def _may_have(self, key: FlowKey) -> bool:
         """Tell whether the switch has a flow with a key, or one is on its way."""
@@ -152,84 +152,86 @@ class Settlement:
     def _is_obstructed(self, key: FlowKey, now: float) -> bool:
         return self._refused.blocks(key, now) or self._installed.is_foreign(key)
 
-    def _settle(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
+    def _reconcile_flow(self, key: FlowKey, attempt: Attempt, changes: list[FlowChange]) -> bool:
         """Bring the flow with one key in line with what is desired; tell whether that waits for something else."""
         required = self._required.get(key)
         if required is not None:
             if required.flow.kind is Kind.GATE:
-                self._open(required, at.now, changes)
+                self._open(required, attempt.now, changes)
             else:
-                self._install(required.flow, at.now, changes)
+                self._install(required.flow, attempt.now, changes)
             return False
         if uplink_source(key) is not None:
-            uplink = self._desired.uplink_at(key, at.now)
+            uplink = self._desired.uplink_at(key, attempt.now)
             if uplink is not None and uplink.sole is None:
-                return self._settle_shared(key, uplink, at, changes)
+                return self._reconcile_shared_uplink(key, uplink, attempt, changes)
             self.barred.discard(key)
             self._going.discard(key)
             users = [] if uplink is None or uplink.sole is None else [uplink.sole]
         else:
-            users = self._desired.users(key, at.now)
+            users = self._desired.users(key, attempt.now)
         for home_address in users:
-            self._work.queue(home_address, urgency=at.urgency, since=at.since)
-        return not users and self._delete(key, at, changes)
+            self._work.queue(home_address, urgency=attempt.urgency, since=attempt.since)
+        return not users and self._delete(key, attempt, changes)
 
-    def _settle_shared(self, key: FlowKey, uplink: SharedUplink, at: Look, changes: list[FlowChange]) -> bool:
+    def _reconcile_shared_uplink(
+        self, key: FlowKey, uplink: SharedUplink, attempt: Attempt, changes: list[FlowChange]
+    ) -> bool:
         """Install a shared uplink flow if none of its users loses packets by it; else withdraw it, then their flows.
 
         Tells whether that waits for something else.
         """
-        barred = self._is_obstructed(key, at.now) or uplink.left_out is not None
-        barred = barred or (bool(self.full) and not self._has_room([uplink.flow], at.now))
-        units = [self._desired.unit_of(member, at.now) for member in uplink.members] if self._has_obstacles else []
-        barred = barred or any(self._is_obstructed(flow.key, at.now) for unit in units for flow in unit.flows)
+        barred = self._is_obstructed(key, attempt.now) or uplink.left_out is not None
+        barred = barred or (bool(self.full) and not self._has_room([uplink.flow], attempt.now))
+        units = [self._desired.unit_of(member, attempt.now) for member in uplink.members] if self._has_obstacles else []
+        barred = barred or any(self._is_obstructed(flow.key, attempt.now) for unit in units for flow in unit.flows)
         news = barred != (key in self.barred)
         (self.barred.add if barred else self.barred.discard)(key)
         if barred:
-            self._withdraw(key, at.now, changes)
+            self._withdraw(key, attempt.now, changes)
         if changes:
             self._going.add(key)  # what it leads to goes after it
         elif news or key in self._going:
             self._going.discard(key)
             for member in uplink.members:
-                self._work.queue(member, urgency=at.urgency, since=at.since)
+                self._work.queue(member, urgency=attempt.urgency, since=attempt.since)
         if barred:
             return False
-        if self._installed.standing(key, at.now) is None:
+        if self._installed.standing(key, attempt.now) is None:
             for member in uplink.members:
-                for flow in self._desired.unit_of(member, at.now).flows:
-                    if flow.kind is Kind.VERIFY and not self._precedes(flow, at):
-                        return self._work.wait_for_changes(key, (), [flow.key], at.since)
-        self._install(uplink.flow, at.now, changes)
+                for flow in self._desired.unit_of(member, attempt.now).flows:
+                    if flow.kind is Kind.VERIFY and not self._precedes(flow, attempt):
+                        return self._work.wait_for_changes(key, (), [flow.key], attempt.since)
+        self._install(uplink.flow, attempt.now, changes)
         return False
 
-    def _precedes(self, flow: Flow, at: Look) -> bool:
+    def _precedes(self, flow: Flow, attempt: Attempt) -> bool:
         """Tell whether a flow stands once this batch is carried out."""
         if self._work.changes_of(flow.key) is not None:
-            return self._work.is_added_by(flow.key, at.batch)
-        return self._installed.has(flow, at.now)
+            return self._work.is_added_by(flow.key, attempt.batch)
+        return self._installed.has(flow, attempt.now)
 
-    def _delete(self, key: FlowKey, at: Look, changes: list[FlowChange]) -> bool:
+    def _delete(self, key: FlowKey, attempt: Attempt, changes: list[FlowChange]) -> bool:
         """Delete a flow that is not desired, as soon as that is safe; tell whether that waits for something else."""
         installed = self._installed.get(key)
         if installed is None:
             self._refused.remove(key)
             return False
-        if installed.shape.kind is Kind.GUARD and self._is_needed(key, at.now):
+        if installed.shape.kind is Kind.GUARD and self._is_needed(key, attempt.now):
             return False
-        if self._installed.is_adopted(key) and not self._desired.may_delete(key, at.now):
-            self.sweep_at = at.now + ADOPTED_REVIEW
+        if self._installed.is_adopted(key) and not self._desired.may_delete(key, attempt.now):
+            self.sweep_at = attempt.now + ADOPTED_REVIEW
             return False
         for uplink in self._desired.uplinks_before(key) if installed.shape.kind is Kind.VERIFY else ():
-            if not self._may_have(uplink) or self._work.is_deleted_by(uplink, at.batch):
+            if not self._may_have(uplink) or self._work.is_deleted_by(uplink, attempt.batch):
                 continue
-            self.look(uplink, (), at)
-            if self._work.is_deleted_by(uplink, at.batch):
+            self.reconcile(uplink, (), attempt)
+            if self._work.is_deleted_by(uplink, attempt.batch):
                 continue
-            if uplink in self.barred or not self._desired.users(uplink, at.now):
-                self.sweep_at = at.now + ADOPTED_REVIEW
-                return self._work.wait_for_changes(key, (), [uplink], at.since)
-        self._withdraw(key, at.now, changes)
+            if uplink in self.barred or not self._desired.users(uplink, attempt.now):
+                self.sweep_at = attempt.now + ADOPTED_REVIEW
+                return self._work.wait_for_changes(key, (), [uplink], attempt.since)
+        self._withdraw(key, attempt.now, changes)
         return False
 
     def _withdraw(self, key: FlowKey, now: float, changes: list[FlowChange]) -> None:
@@ -238,7 +240,7 @@ class Settlement:
             changes.append(FlowChange(installed.flow(key), add=False))
 
     def _is_needed(self, guard: FlowKey, now: float) -> bool:
-        """Tell whether a gate that stands needs a guard, and plan to look at the guard when the gate is gone."""
+        """Tell whether a gate that stands needs a guard, and plan to compare the guard when the gate is gone."""
         gates = [gate for gate in self._installed.gates(now) if keeps_safe(guard, gate)]
         self._kept.pop(guard, None)
         if gates:
