@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from controller.core.activation import Activation
-from controller.core.census import Counts, census
+from controller.core.binding_counts import Counts, count_bindings
 from controller.core.events import EVENTS, Event
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
@@ -142,7 +142,7 @@ class Metrics:
         self._count_again = float("inf")  # a scrape at the same time gets the former counts
         worked, latest = 0.0, self._counts
         try:
-            for counts in census(self._offload, now):
+            for counts in count_bindings(self._offload, now):
                 latest = counts
                 worked += time.monotonic() - started
                 eventlet.sleep(0)

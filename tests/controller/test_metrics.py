@@ -9,7 +9,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from controller.core.census import STEP, census
+from controller.core.binding_counts import STEP, count_bindings
 from controller.core.traffic import DOWNLINK, Counters, Traffic
 from tests.support.bench import FIRST, HOME_ADDRESS, HOME_AGENT, SECOND, Bench, binding, registered
 from tests.support.controller import Controller
@@ -160,7 +160,7 @@ def test_bindings_are_counted_as_each_would_say_of_itself() -> None:
     world.snapshot(*bindings)
 
     def counted() -> dict[str, int]:
-        *_, counts = census(world.offload, world.now)
+        *_, counts = count_bindings(world.offload, world.now)
         return {state: count for (_, state), count in counts.items() if count}
 
     def states() -> dict[str, int]:
@@ -191,7 +191,7 @@ def test_counting_many_bindings_is_done_in_steps() -> None:
         for number in range(0x200, 0x200 + 3 * STEP)
     ]
     world.snapshot(*many)
-    steps = [sum(counts.values()) for counts in census(world.offload, world.now)]
+    steps = [sum(counts.values()) for counts in count_bindings(world.offload, world.now)]
     assert len(steps) == 4
     assert steps[-1] == len(many) == world.offload.bindings.count(PACKED)
 

@@ -10,7 +10,7 @@ import pytest
 CORE = Path(__file__).parents[3] / "controller/core"
 # From those who ask to those who are asked.
 LAYERS = (
-    ("offload", "sessions", "explanation", "census", "readiness"),
+    ("offload", "sessions", "explanation", "binding_counts", "readiness"),
     ("updates", "snapshots", "binding_states", "activation_news", "routers"),
     ("router",),
     ("gates",),

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from controller.core.binding_counts import count_bindings
 from controller.core.bindings import Change, StaleSequence
-from controller.core.census import census
 from controller.core.explanation import explain
 from controller.core.flows import Kind
 from controller.metrics import STATES
@@ -133,7 +133,7 @@ def test_it_ends_with_its_lifetime_and_with_the_lease() -> None:
 
 def test_it_is_counted(world: World) -> None:
     world.post(HOME_ADDRESSES[1], SECOND, withheld=IPSEC)
-    *_, counts = census(world.offload, world.now)
+    *_, counts = count_bindings(world.offload, world.now)
     assert {state: counts[HOME_AGENT, state] for state in STATES} == {
         "active": 1,
         "partial": 0,

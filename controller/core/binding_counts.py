@@ -6,30 +6,30 @@ from collections.abc import Iterator
 
 from controller.core.offload import Offload
 
-# How many bindings are looked at in one step: each takes some ten microseconds for each router.
+# How many bindings are examined in one step: each takes some ten microseconds for each router.
 STEP = 100
 
 Counts = Counter[tuple[bytes, str]]
 
 
-def census(offload: Offload, now: float) -> Iterator[Counts]:
+def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
     """Count bindings by home agent and state; yield the counts so far after each step, at last all of them.
 
-    Only bindings that have not become active are looked at. The others of a home agent share a state, which follows
+    Only bindings that have not become active are examined. The others of a home agent share a state, which follows
     from its lease and its gates.
     """
     counts: Counts = Counter()
-    looked_at: Counter[bytes] = Counter()
+    examined: Counter[bytes] = Counter()
     may_offload = {agent.address for agent in offload.home_agents if agent.may_offload(now)}
     for number, home_address in enumerate(list(offload.activations.unconfirmed), start=1):
         binding = offload.bindings.get(home_address)
         if binding is not None and binding.home_agent in may_offload:
             counts[binding.home_agent, offload.state_of(binding, now).state] += 1
-            looked_at[binding.home_agent] += 1
+            examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
     for agent in offload.home_agents:
-        others = max(0, offload.bindings.count(agent.address) - looked_at[agent.address])
+        others = max(0, offload.bindings.count(agent.address) - examined[agent.address])
         counts[agent.address, offload.state_of_confirmed(agent, now)] += others
         counts[agent.address, "withheld"] = offload.withheld.count(agent.address)
     yield counts
