@@ -20,16 +20,16 @@ from controller.core.flow_sets import (
     uplink_source,
     verified_source,
 )
+from controller.core.flow_units import FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, Local
 from controller.core.home_agents import HomeAgent
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.switch_state import SwitchState
 from controller.core.tunnels import Tunnels
-from controller.core.units import SharedUplink, Unit
 from hoaflow.addresses import Prefix
 
-NOTHING = Unit((), None)
+NO_FLOWS = FlowUnit((), None)
 
 
 class DesiredFlows:
@@ -78,15 +78,15 @@ class DesiredFlows:
         """Return all home addresses that may have flows."""
         return self._bindings.home_addresses() if self.takes_any else []
 
-    def unit_of(self, home_address: Prefix, now: float) -> Unit:
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
         """Return what should stand for a home address."""
         binding = self._carried(home_address, now)
         if binding is None:
-            return NOTHING
+            return NO_FLOWS
         flows = self._flows(binding)
         if self.shares_uplink(binding):
-            return Unit(flows.own(), flows.uplink.key)
-        return Unit(flows.all(), None)
+            return FlowUnit(flows.own(), flows.uplink.key)
+        return FlowUnit(flows.all(), None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it.

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import outlives, span_until
 
@@ -22,9 +22,9 @@ class Difference:
     with why it stays, None if it will be deleted. ``different``: pairs of desired and installed.
     """
 
-    missing: list[tuple[Entry, str | None]] = field(default_factory=list)
-    unexpected: list[tuple[Entry, str | None]] = field(default_factory=list)
-    different: list[tuple[Entry, Entry]] = field(default_factory=list)
+    missing: list[tuple[FlowEntry, str | None]] = field(default_factory=list)
+    unexpected: list[tuple[FlowEntry, str | None]] = field(default_factory=list)
+    different: list[tuple[FlowEntry, FlowEntry]] = field(default_factory=list)
 
     @property
     def in_sync(self) -> bool:
@@ -32,7 +32,7 @@ class Difference:
         return not (self.missing or self.unexpected or self.different)
 
 
-def compare(flows: Reconciliation, installed: Iterable[Entry], now: float) -> Iterator[Difference]:
+def compare(flows: Reconciliation, installed: Iterable[FlowEntry], now: float) -> Iterator[Difference]:
     """Compare desired flows with those that a switch says it has.
 
     Yields the difference so far after every `FLOWS_AT_ONCE` flows, at last all of it.
@@ -55,7 +55,7 @@ def compare(flows: Reconciliation, installed: Iterable[Entry], now: float) -> It
     yield difference
 
 
-def _why_missing(flows: Reconciliation, entry: Entry) -> str | None:
+def _why_missing(flows: Reconciliation, entry: FlowEntry) -> str | None:
     key = entry.flow.key
     if flows.installed.is_foreign(key):
         return FOREIGN
@@ -63,7 +63,7 @@ def _why_missing(flows: Reconciliation, entry: Entry) -> str | None:
     return None if refusal is None else f"the switch refused it: {refusal.reason}"
 
 
-def _ends_otherwise(entry: Entry, desired: Entry) -> bool:
+def _ends_otherwise(entry: FlowEntry, desired: FlowEntry) -> bool:
     """Tell whether a flow ends by itself that should not, or later than it should."""
     if desired.expires_at is None:
         return entry.expires_at is not None

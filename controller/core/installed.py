@@ -11,14 +11,14 @@ from controller.core.flows import Flow, FlowKey, Kind, Shape
 from controller.core.timeouts import SAME_EXPIRY, is_over, is_renewal_due
 
 
-class Entry(Struct, frozen=True, gc=False):
+class FlowEntry(Struct, frozen=True, gc=False):
     """A flow and its end on the caller's clock, None for never."""
 
     flow: Flow
     expires_at: float | None
 
 
-class Standing(Struct, frozen=True, gc=False):
+class InstalledFlow(Struct, frozen=True, gc=False):
     """An installed flow without its key. It is small, as a router has several for each binding."""
 
     shape: Shape
@@ -29,7 +29,7 @@ class Standing(Struct, frozen=True, gc=False):
         """Return the flow, given its key."""
         return Flow(self.shape, key[1:], self.values)
 
-    def does(self, flow: Flow) -> bool:
+    def equals(self, flow: Flow) -> bool:
         """Tell whether this is ``flow``, given that the keys are equal."""
         return self.shape == flow.shape and self.values == flow.values
 
@@ -38,7 +38,7 @@ class InstalledFlows:
     """The installed flows of ours by key, and the keys of other applications' flows."""
 
     def __init__(self) -> None:
-        self._standing: dict[FlowKey, Standing] = {}
+        self._standing: dict[FlowKey, InstalledFlow] = {}
         self._gates: set[FlowKey] = set()
         # Flows that were read back and have not been desired since; they may still be needed.
         self._adopted: dict[FlowKey, None] = {}
@@ -54,7 +54,7 @@ class InstalledFlows:
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """Record an installed flow."""
         key = flow.key
-        self._standing[key] = Standing(flow.shape, flow.values, expires_at)
+        self._standing[key] = InstalledFlow(flow.shape, flow.values, expires_at)
         if flow.kind is Kind.GATE:
             self._gates.add(key)
 
@@ -64,7 +64,7 @@ class InstalledFlows:
         self._gates.discard(key)
         return self._standing.pop(key, None) is not None
 
-    def get(self, key: FlowKey) -> Standing | None:
+    def get(self, key: FlowKey) -> InstalledFlow | None:
         """Return the flow with a key. It may have ended, if the switch has not said so yet."""
         return self._standing.get(key)
 
@@ -83,7 +83,7 @@ class InstalledFlows:
     def __contains__(self, key: FlowKey) -> bool:
         return key in self._standing
 
-    def standing(self, key: FlowKey, now: float) -> Standing | None:
+    def standing(self, key: FlowKey, now: float) -> InstalledFlow | None:
         """Return the flow with a key if it has not ended."""
         installed = self._standing.get(key)
         return None if installed is None or is_over(installed.expires_at, now) else installed
@@ -92,20 +92,20 @@ class InstalledFlows:
         """Tell whether a flow with a key is there and has not ended."""
         return self.standing(key, now) is not None
 
-    def entry(self, key: FlowKey, now: float) -> Entry | None:
+    def entry(self, key: FlowKey, now: float) -> FlowEntry | None:
         """Return the flow with a key and its end, None if there is none or it has ended."""
         installed = self.standing(key, now)
-        return None if installed is None else Entry(installed.flow(key), installed.expires_at)
+        return None if installed is None else FlowEntry(installed.flow(key), installed.expires_at)
 
     def has(self, flow: Flow, now: float) -> bool:
         """Tell whether exactly this flow is installed."""
         installed = self.standing(flow.key, now)
-        return installed is not None and installed.does(flow)
+        return installed is not None and installed.equals(flow)
 
-    def lasts(self, gate: Entry, now: float) -> bool:
+    def lasts(self, gate: FlowEntry, now: float) -> bool:
         """Tell whether a gate is installed as desired and need not be renewed yet."""
         installed = self.standing(gate.flow.key, now)
-        if installed is None or not installed.does(gate.flow):
+        if installed is None or not installed.equals(gate.flow):
             return False
         return not is_renewal_due(gate.expires_at, installed.expires_at, now)
 
@@ -152,7 +152,7 @@ class InstalledFlows:
         return list(self._adopted)
 
 
-class Found(NamedTuple):
+class ReadingChanges(NamedTuple):
     """What a reading has changed, by key.
 
     ``changed``: what was known was wrong, or another application has taken or left the key. ``drifted``: those of them
@@ -163,7 +163,7 @@ class Found(NamedTuple):
     drifted: list[FlowKey]
 
 
-class Reading:
+class FlowReading:
     """The flows that a switch says it has, taken in part by part and compared with the known ones.
 
     All else goes on meanwhile: what is known of a key that has changed since the reading began is newer.
@@ -174,11 +174,11 @@ class Reading:
         self._installed = installed
         self._first = first
         self._missing: dict[FlowKey, None] = {} if first else dict.fromkeys(installed.keys())
-        self._different: dict[FlowKey, Entry] = {}
+        self._different: dict[FlowKey, FlowEntry] = {}
         self._foreign: dict[FlowKey, None] = {}
         self._passed: set[FlowKey] = set()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: FlowEntry) -> None:
         """Take in a flow of ours that the switch has."""
         key = entry.flow.key
         if self._first:
@@ -186,7 +186,11 @@ class Reading:
             return
         self._missing.pop(key, None)
         installed = self._installed.get(key)
-        if installed is None or not installed.does(entry.flow) or not _same_end(installed.expires_at, entry.expires_at):
+        if (
+            installed is None
+            or not installed.equals(entry.flow)
+            or not _same_end(installed.expires_at, entry.expires_at)
+        ):
             self._different[key] = entry
 
     def add_foreign(self, key: FlowKey) -> None:
@@ -197,7 +201,7 @@ class Reading:
         """Leave out keys that have changed since the reading began, or are changing."""
         self._passed.update(keys)
 
-    def end(self, now: float) -> Found:
+    def end(self, now: float) -> ReadingChanges:
         """Replace what was known by what was read, and return what that changed."""
         foreign, former = self._foreign, self._installed.foreign
         changed = dict.fromkeys(key for key in (*former, *foreign) if key not in former or key not in foreign)
@@ -206,7 +210,7 @@ class Reading:
         for key, entry in self._different.items():
             if key not in self._passed:
                 installed = self._installed.get(key)
-                if _lasts(entry.expires_at, now) if installed is None else not installed.does(entry.flow):
+                if _lasts(entry.expires_at, now) if installed is None else not installed.equals(entry.flow):
                     drifted.append(key)
                 self._installed.put(entry.flow, entry.expires_at)
                 changed[key] = None
@@ -217,7 +221,7 @@ class Reading:
                     drifted.append(key)
                 self._installed.remove(key)
                 changed[key] = None
-        return Found(list(changed), drifted)
+        return ReadingChanges(list(changed), drifted)
 
 
 def _same_end(one: float | None, other: float | None) -> bool:

@@ -19,7 +19,7 @@ from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
-from controller.core.installed import Reading
+from controller.core.installed import FlowReading
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -103,7 +103,7 @@ class Offload:
             self._snapshots.note_update(binding.home_address)
             return self._updates.put(binding, "post", now, urgency)
         self._snapshots.note_removal(binding.home_address, binding.sequence)
-        self._updates.note_departure(binding, held, now)
+        self._updates.remember_sequence(binding, held, now)
         self._updates.free_path(self.registrations.refused.remove(binding.home_agent, binding.home_address))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", urgency, binding)
@@ -196,7 +196,7 @@ class Offload:
 
     # From the switches.
 
-    def begin_reading(self, dpid: int, now: float) -> Reading:
+    def begin_reading(self, dpid: int, now: float) -> FlowReading:
         """Begin to read a switch's flows, which the caller adds; ``connect`` follows."""
         return self.routers.heard_of(dpid, now).flows.begin_reading()
 

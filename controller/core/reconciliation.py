@@ -15,16 +15,16 @@ from collections.abc import Collection, Iterator, Mapping
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.deadlines import earliest
 from controller.core.flow_sets import uplink_source
+from controller.core.flow_units import DesiredModel
 from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomNews
-from controller.core.installed import Entry, Reading
+from controller.core.installed import FlowEntry, FlowReading
 from controller.core.refused_flows import EVICTED
 from controller.core.subject_queue import Subject, SubjectQueue
-from controller.core.subject_reconciler import NOTHING, Attempt, SubjectReconciler
+from controller.core.subject_reconciler import NOTHING_PENDING, Attempt, SubjectReconciler
 from controller.core.switch_state import SwitchState
 from controller.core.switch_work import SWEEP
 from controller.core.timeouts import span_until
-from controller.core.units import Desired
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import Withdrawals
 from hoaflow.addresses import Prefix
@@ -36,7 +36,7 @@ SUBJECTS_AT_ONCE = 300
 class Reconciliation:
     """A router's desired flows, its installed ones, and the difference between them."""
 
-    def __init__(self, desired: Desired, switch: SwitchState) -> None:
+    def __init__(self, desired: DesiredModel, switch: SwitchState) -> None:
         self.installed = switch.installed
         self.refused = switch.refused
         self._switch = switch
@@ -51,14 +51,14 @@ class Reconciliation:
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._room_news: list[RoomNews] = []
         self._batches = Batches()
-        self._reading: Reading | None = None
+        self._reading: FlowReading | None = None
         self.withdrawals = Withdrawals(self.installed, desired)
 
     # Desired.
 
     def require(self, flow: Flow, expires_at: float | None = None) -> None:
         """Require a flow of no binding in particular, until ``expires_at``. Idempotent."""
-        key, entry = flow.key, Entry(flow, expires_at)
+        key, entry = flow.key, FlowEntry(flow, expires_at)
         former = self._required.get(key)
         if former == entry:
             return
@@ -78,10 +78,10 @@ class Reconciliation:
         """Tell whether a flow with a key is required, for no binding in particular."""
         return key in self._required
 
-    def desired(self, now: float) -> Iterator[Entry]:
+    def desired(self, now: float) -> Iterator[FlowEntry]:
         """Iterate over all desired flows."""
         yield from list(self._required.values())
-        yield from (Entry(flow, None) for flow in self._desired.all_flows(now))
+        yield from (FlowEntry(flow, None) for flow in self._desired.all_flows(now))
 
     def is_active(self, key: FlowKey, now: float) -> bool:
         """Tell whether the required flow with a key is installed, and is not about to go."""
@@ -109,14 +109,14 @@ class Reconciliation:
 
     # Installed.
 
-    def begin_reading(self) -> Reading:
+    def begin_reading(self) -> FlowReading:
         """Begin to read the switch's flows, which the caller adds part by part.
 
         ``end_reading`` follows, unless the switch goes away.
         """
         if not self._known:
             self.forget_installed()
-        self._reading = Reading(self.installed, first=not self._known)
+        self._reading = FlowReading(self.installed, first=not self._known)
         return self._reading
 
     def end_reading(self, now: float) -> None:
@@ -335,7 +335,7 @@ class Reconciliation:
         opening = self._reconciler.opening
         for key, mark in [(key, mark) for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
-            if self.withdrawals.overdue(key, now) or (mark != NOTHING and self.withdrawals.are_put_off(key)):
+            if self.withdrawals.overdue(key, now) or (mark != NOTHING_PENDING and self.withdrawals.are_put_off(key)):
                 continue  # the next renewal of the lease asks again
             if self._work.wait_for_changes(key, (), [key], self._work.pending.epoch):
                 continue  # it is just being closed

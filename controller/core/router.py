@@ -13,7 +13,7 @@ from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
 from controller.core.flows import Action, Flow, FlowKey, Kind, table_of
 from controller.core.gates import Gates
 from controller.core.home_agents import HomeAgent
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.registrations import Registrations
@@ -258,7 +258,7 @@ class Router:
             return BindingOnRouter("pending", reasons.not_announced(binding.home_agent))
         return BindingOnRouter("pending", self.gates.why_closed(home_agent, now) or self._why_unsteered(binding, now))
 
-    def entries(self, binding: Binding, now: float) -> list[Entry]:
+    def entries(self, binding: Binding, now: float) -> list[FlowEntry]:
         """Return a binding's flows that are known to be installed, with their ends."""
         entries = (self.flows.installed.entry(key, now) for key in keys_of(binding))
         return [entry for entry in entries if entry is not None]

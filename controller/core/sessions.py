@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import Entry, Reading
+from controller.core.installed import FlowEntry, FlowReading
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
@@ -28,7 +28,7 @@ class Session:
         self.dpid = dpid
         self._offload: Offload | None = offload
         self._router: Router | None = None
-        self._reading: Reading | None = None
+        self._reading: FlowReading | None = None
 
     def end(self, now: float) -> None:
         """End the session: the connection is gone, or another one has taken its place. Idempotent."""
@@ -54,7 +54,7 @@ class Session:
         self._reading = self._core.begin_reading(self.dpid, now)
         self._router = self._core.router(self.dpid)
 
-    def read(self, key: FlowKey, entry: Entry | None) -> None:
+    def read(self, key: FlowKey, entry: FlowEntry | None) -> None:
         """Take in a flow of ours, or with ``entry`` None the key of another application's."""
         if self._reading is None:
             raise SessionEnded

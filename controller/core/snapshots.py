@@ -120,7 +120,7 @@ class Snapshot:
             if held is None or held.home_agent != home_agent.address:
                 continue
             if home_address not in self._present and home_address not in self._newer:
-                self._updates.note_departure(held, held, now)
+                self._updates.remember_sequence(held, held, now)
                 self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
                 result.removed += 1
         del self._to_compare[-BINDINGS_AT_ONCE:]

@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import keeps_safe, uplink_source
+from controller.core.flow_units import DesiredModel, FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
-from controller.core.installed import Entry, Standing
+from controller.core.installed import FlowEntry, InstalledFlow
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.subject_queue import Subject
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import span_until
-from controller.core.units import Desired, SharedUplink, Unit
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 
 # After how many seconds adopted flows are compared again that may not be deleted yet.
 ADOPTED_REVIEW = 5.0
-# The epoch of a gate that this controller has opened and renews: it has nothing to wait for.
-NOTHING = -1
+# The epoch of a gate that this controller has opened and renews: nothing is pending that it has to wait for.
+NOTHING_PENDING = -1
 
 
 class Attempt(NamedTuple):
@@ -41,7 +41,7 @@ class Attempt(NamedTuple):
 class SubjectReconciler:
     """Puts the difference between desired and installed flows of one subject, a home address or a flow, in a batch."""
 
-    def __init__(self, desired: Desired, switch: SwitchState) -> None:
+    def __init__(self, desired: DesiredModel, switch: SwitchState) -> None:
         self._desired = desired
         self._installed = switch.installed
         self._refused = switch.refused
@@ -108,7 +108,9 @@ class SubjectReconciler:
             if unit is None or key not in keys:
                 self.reconcile(key, (), attempt)  # by itself, as other home addresses may need it, too
 
-    def _reconcile_unit(self, home_address: Prefix, unit: Unit, attempt: Attempt, changes: list[FlowChange]) -> None:
+    def _reconcile_unit(
+        self, home_address: Prefix, unit: FlowUnit, attempt: Attempt, changes: list[FlowChange]
+    ) -> None:
         """Install all flows of a home address, or withdraw them all."""
         if self._may_stand(unit, attempt.now):
             for flow in unit.flows:
@@ -126,7 +128,7 @@ class SubjectReconciler:
         """Tell whether the switch has a flow with a key, or one is on its way."""
         return key in self._installed or self._work.changes_of(key) is not None
 
-    def _may_stand(self, unit: Unit, now: float) -> bool:
+    def _may_stand(self, unit: FlowUnit, now: float) -> bool:
         """Tell whether all flows of a unit can stand."""
         if unit.shared in self.barred or (self.full and not self._has_room(unit.flows, now)):
             return False
@@ -257,12 +259,12 @@ class SubjectReconciler:
         installed = self._installed.standing(key, now)
         if self._must_wait(flow, installed, now, changes):
             return
-        if installed is not None and installed.does(flow) and installed.expires_at is None:
+        if installed is not None and installed.equals(flow) and installed.expires_at is None:
             self._refused.remove(key)  # whoever had it refused
         else:
             changes.append(FlowChange(flow, add=True))
 
-    def _open(self, gate: Entry, now: float, changes: list[FlowChange]) -> None:
+    def _open(self, gate: FlowEntry, now: float, changes: list[FlowChange]) -> None:
         """Have a gate opened or renewed.
 
         An adopted gate is renewed as if it were to open, as it is not known yet what it leads to.
@@ -274,18 +276,18 @@ class SubjectReconciler:
             if key not in self.opening:
                 self.opening[key] = self._work.pending.mark()
             return
-        if installed.does(gate.flow):
+        if installed.equals(gate.flow):
             self._refused.remove(key)  # whoever had it refused
         if self._installed.lasts(gate, now):
             return
-        self.opening.setdefault(key, NOTHING)  # with those that open: no other flow's refusal holds it up
+        self.opening.setdefault(key, NOTHING_PENDING)  # with those that open: no other flow's refusal holds it up
 
-    def _must_wait(self, flow: Flow, installed: Standing | None, now: float, changes: list[FlowChange]) -> bool:
+    def _must_wait(self, flow: Flow, installed: InstalledFlow | None, now: float, changes: list[FlowChange]) -> bool:
         """Tell whether a desired flow can't be sent now; a flow of ours in its place is withdrawn then."""
         if self._installed.is_foreign(flow.key):
             return True
         if not self._refused.blocks(flow.key, now):
             return False
-        if installed is not None and not installed.does(flow):
+        if installed is not None and not installed.equals(flow):
             self._withdraw(flow.key, now, changes)  # better none than an outdated one
         return True

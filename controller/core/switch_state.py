@@ -2,7 +2,7 @@
 """What is known of one switch: the flows that it has, that it has refused, and that are on their way to it."""
 
 from controller.core.flows import FlowKey
-from controller.core.installed import Entry, InstalledFlows
+from controller.core.installed import FlowEntry, InstalledFlows
 from controller.core.refused_flows import RefusedFlows
 from controller.core.switch_work import SwitchWork
 
@@ -18,7 +18,7 @@ class SwitchState:
         self.refused = RefusedFlows()
         self.work = SwitchWork()
         # Misses, guards, gates: a few.
-        self.required: dict[FlowKey, Entry] = {}
+        self.required: dict[FlowKey, FlowEntry] = {}
 
     def clear(self) -> None:
         """Forget what was known of the switch."""

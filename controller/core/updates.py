@@ -10,10 +10,10 @@ from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.deadlines import earliest
-from controller.core.departures import Departures
 from controller.core.events import Event
 from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent
+from controller.core.last_sequences import LastSequences
 from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.urgency import Urgency
@@ -36,7 +36,7 @@ class Updates:
         self._churn = registrations.churn
         self._routers = routers
         self._events = events
-        self._departures = Departures()
+        self._last_sequences = LastSequences()
         # Bindings to remove, and why, unless they are updated before.
         self._to_remove: deque[tuple[Binding, str]] = deque()
 
@@ -53,7 +53,7 @@ class Updates:
         home_address, sequence = binding.home_address, binding.sequence
         for table in (self._bindings, self._withheld):
             table.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
-        last = None if gone else self._departures.last(home_address, sequence, now)
+        last = None if gone else self._last_sequences.newer(home_address, sequence, now)
         if last is not None and sequence is not None:
             raise StaleSequence(home_address, sequence, last, gone=True)
 
@@ -68,7 +68,7 @@ class Updates:
         held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
-        self._departures.forget(home_address)
+        self._last_sequences.forget(home_address)
         self.free_path(self._refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
@@ -115,10 +115,10 @@ class Updates:
         """Whether bindings are to be removed."""
         return bool(self._to_remove)
 
-    def note_departure(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
+    def remember_sequence(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
         """Remember the last sequence number of a binding that has been reported to be gone, or refused."""
         known = update.sequence if update.sequence is not None else None if held is None else held.sequence
-        self._departures.note(update.home_address, known, now, refused)
+        self._last_sequences.remember(update.home_address, known, now, refused)
 
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, urgency: Urgency) -> bool:
         """Refuse an update for what it says; tell whether that has ended the binding held.
@@ -128,7 +128,7 @@ class Updates:
         held = self.registrations.get(binding.home_address)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
-            self.note_departure(binding, held, now, refused=True)
+            self.remember_sequence(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, urgency)
         self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
@@ -198,7 +198,7 @@ class Updates:
         self.free_path(self._withheld.get(binding.home_address))
         change = self._withheld.put(binding)
         self._follow_path(binding.care_of_address)
-        self._departures.forget(binding.home_address)
+        self._last_sequences.forget(binding.home_address)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)
             if urgency.has_event:

@@ -5,9 +5,9 @@ No flow of a binding ends by itself, so a gate that leads to such a flow is not 
 """
 
 from controller.core.flow_sets import leads_to
+from controller.core.flow_units import DesiredModel
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import InstalledFlows, Standing
-from controller.core.units import Desired
+from controller.core.installed import InstalledFlow, InstalledFlows
 
 # How many seconds a deletion may take, the changes queued before it included.
 ANSWERED_WITHIN = 3.0
@@ -17,12 +17,12 @@ OF_BINDINGS = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 class Withdrawals:
     """Flows that have to go, each as it was installed then: once another is installed with its key, it is gone."""
 
-    def __init__(self, installed: InstalledFlows, desired: Desired) -> None:
+    def __init__(self, installed: InstalledFlows, desired: DesiredModel) -> None:
         self._installed = installed
         self._desired = desired
-        self._new: dict[FlowKey, Standing] = {}
-        self._since: dict[FlowKey, tuple[Standing, float]] = {}  # the oldest first
-        self._refused: dict[FlowKey, Standing] = {}
+        self._new: dict[FlowKey, InstalledFlow] = {}
+        self._since: dict[FlowKey, tuple[InstalledFlow, float]] = {}  # the oldest first
+        self._refused: dict[FlowKey, InstalledFlow] = {}
 
     def add(self, key: FlowKey) -> None:
         """Watch a flow that has to go, if it is installed, from the next ``tick``."""
@@ -67,18 +67,18 @@ class Withdrawals:
         """Tell whether a gate leads to adopted flows that may not be deleted yet."""
         return any(leads_to(gate, key) for key in self._installed.adopted() if self._installed.kind(key) in OF_BINDINGS)
 
-    def _has_to_go(self, key: FlowKey, installed: Standing, now: float) -> bool:
+    def _has_to_go(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
         """Tell whether the same flow is still installed and not desired again; forget it otherwise."""
         if self._installed.get(key) is installed and not self._is_desired(key, installed, now):
             return True
         self.done(key)
         return False
 
-    def _is_desired(self, key: FlowKey, installed: Standing, now: float) -> bool:
+    def _is_desired(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
         shared = self._desired.uplink_at(key, now)
         units = [self._desired.unit_of(home_address, now) for home_address in self._desired.users(key, now)]
         flows = [flow for unit in units for flow in unit.flows if flow.key == key]
-        return any(map(installed.does, flows if shared is None else (*flows, shared.flow)))
+        return any(map(installed.equals, flows if shared is None else (*flows, shared.flow)))
 
     def clear(self) -> None:
         """Forget all flows."""

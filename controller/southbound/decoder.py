@@ -35,7 +35,7 @@ from controller.core.flows import (
     make_flow,
     make_key,
 )
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 from hoaflow.addresses import Prefix
 
@@ -134,7 +134,7 @@ class InstalledFlow:
     """A flow as a switch reports it; `entry` is None for another application's."""
 
     key: FlowKey
-    entry: Entry | None
+    entry: FlowEntry | None
     packets: int
     bytes: int
 
@@ -169,7 +169,7 @@ class Decoder:
                     flow = _flow(stats, table, match, length, self._names)
                     if alike in self._layouts or len(self._layouts) < MOST_LAYOUTS:
                         self._layouts[alike] = Layout(flow, stats.rest)
-            entry = None if flow is None else Entry(flow, _ends(stats, now))
+            entry = None if flow is None else FlowEntry(flow, _ends(stats, now))
             flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
         return flows
 

@@ -10,7 +10,7 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import guards_of, keeps_safe, keys_of, leads_to, uplink_source
 from controller.core.flows import FlowKey, Kind, Normal
 from controller.core.home_agents import Status
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.offload import Offload
 from controller.core.router import Router, Timing
 from controller.core.traffic import Counters
@@ -236,7 +236,7 @@ class Run:
 
     # What must hold.
 
-    def leads_to(self, entry: Entry) -> bytes | None:
+    def leads_to(self, entry: FlowEntry) -> bytes | None:
         """Return the care-of address that a downlink flow's packets are sent to, None for nowhere."""
         assert entry.flow.serves is not None
         return entry.flow.values[1] if self.flow_backend else self.tunnels.get(entry.flow.serves)

@@ -7,12 +7,12 @@ from controller.core import pipeline
 from controller.core.backends import RouteBackend
 from controller.core.batches import Batch, FlowChange
 from controller.core.flow_sets import home_end, uplink_source
+from controller.core.flow_units import FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.reconciliation import Reconciliation
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import LONGEST_TIMEOUT
-from controller.core.units import SharedUplink, Unit
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
 
 HOME_AGENT = parse_address("2001:db8:99::1")
@@ -44,13 +44,13 @@ class Bindings:
     def at(self, care_of_address: bytes) -> list[Prefix]:
         return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
 
-    def unit_of(self, home_address: Prefix, now: float) -> Unit:
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
         if home_address not in self.held:
-            return Unit((), None)
+            return FlowUnit((), None)
         care_of_address, backend = self.held[home_address]
         own, path = downlink(home_address, backend), uplink(care_of_address)
         shared = len(self.at(care_of_address)) > 1
-        return Unit([own], path.key) if shared else Unit([own, path], None)
+        return FlowUnit([own], path.key) if shared else FlowUnit([own, path], None)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         care_of_address = uplink_source(key) or b""
@@ -82,7 +82,7 @@ class Bindings:
         return True
 
 
-def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bindings]:
+def reconciliation(entries: tuple[FlowEntry, ...] = ()) -> tuple[Reconciliation, Bindings]:
     """Return one whose switch has been read."""
     bindings = Bindings()
     flows = Reconciliation(bindings, SwitchState())
@@ -90,7 +90,7 @@ def reconciliation(entries: tuple[Entry, ...] = ()) -> tuple[Reconciliation, Bin
     return flows, bindings
 
 
-def load(flows: Reconciliation, entries: Iterable[Entry], foreign: Iterable[FlowKey], now: float) -> None:
+def load(flows: Reconciliation, entries: Iterable[FlowEntry], foreign: Iterable[FlowKey], now: float) -> None:
     """Read the switch."""
     reading = flows.begin_reading()
     for entry in entries:
@@ -117,12 +117,12 @@ def apply(flows: Reconciliation, now: float) -> list[FlowChange]:
     return sent
 
 
-def carry_out(switch: dict[FlowKey, Entry], change: FlowChange) -> None:
+def carry_out(switch: dict[FlowKey, FlowEntry], change: FlowChange) -> None:
     """Carry out a batch, as a switch does."""
     if change.add:
         assert (1 <= change.hard_timeout <= LONGEST_TIMEOUT) == (change.flow.kind is Kind.GATE), (
             "gates end, and only they"
         )
-        switch[change.flow.key] = Entry(change.flow, change.expires_at)
+        switch[change.flow.key] = FlowEntry(change.flow, change.expires_at)
     else:
         switch.pop(change.flow.key, None)

@@ -6,7 +6,7 @@ from collections import deque
 
 from controller.core.batches import Batch, FlowChange, stages
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 
 FULL = "table full"
 
@@ -39,7 +39,7 @@ class Switch:
     def __init__(self, chance: random.Random, bundles: bool) -> None:
         self.chance = chance
         self.bundles = bundles
-        self.flows: dict[FlowKey, Entry] = {}
+        self.flows: dict[FlowKey, FlowEntry] = {}
         self.coming: deque[Coming] = deque()
         self.says: deque[Answer | Coming | tuple[FlowKey, bool]] = deque()
         self.room: dict[str, int] = {}
@@ -83,7 +83,7 @@ class Switch:
             self.lose(self.chance.choice(victims), evicted=True)
         is_gate = change.flow.kind is Kind.GATE
         assert is_gate == (change.hard_timeout > 0) == (change.expires_at is not None), "gates end, and only they"
-        self.flows[key] = Entry(change.flow, change.expires_at)
+        self.flows[key] = FlowEntry(change.flow, change.expires_at)
         return True
 
     def lose(self, key: FlowKey, evicted: bool = False) -> None:
@@ -92,6 +92,6 @@ class Switch:
         self.vanished.add(key)
         self.says.append((key, evicted))
 
-    def kinds(self, kind: Kind) -> list[Entry]:
+    def kinds(self, kind: Kind) -> list[FlowEntry]:
         """Return the flows of a kind."""
         return [entry for entry in self.flows.values() if entry.flow.kind is kind]

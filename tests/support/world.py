@@ -8,7 +8,7 @@ from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding, Change
 from controller.core.flows import Flow, FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.offload import Offload
 from controller.core.router import Router, Timing
 from controller.core.snapshots import SnapshotResult
@@ -46,7 +46,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.switch: dict[FlowKey, Entry] = {}
+        self.switch: dict[FlowKey, FlowEntry] = {}
         self.tunnels: dict[Prefix, bytes] = {}
         self.sent = 0
         self.lives = 0
@@ -93,7 +93,7 @@ class World:
         self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
 
     def connect(
-        self, dpid: int, ports: Mapping[str, int], entries: Iterable[Entry], foreign: Iterable[FlowKey]
+        self, dpid: int, ports: Mapping[str, int], entries: Iterable[FlowEntry], foreign: Iterable[FlowKey]
     ) -> Router:
         """Connect a switch that has these flows of ours, and others' with those keys."""
         reading = self.offload.begin_reading(dpid, self.now)
@@ -139,7 +139,7 @@ class World:
         self.sent += 1
         if change.add:
             assert (change.flow.kind is Kind.GATE) == (change.hard_timeout > 0), "gates end, and only they"
-            self.switch[change.flow.key] = Entry(change.flow, change.expires_at)
+            self.switch[change.flow.key] = FlowEntry(change.flow, change.expires_at)
         else:
             self.switch.pop(change.flow.key, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 from controller.core.differences import Difference
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import Counters
@@ -68,7 +68,7 @@ def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent])
     )
 
 
-def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
+def flow_members(entry: FlowEntry, router: Router, now: float) -> dict[str, Any]:
     """Return the members that all answers for a flow have."""
     flow = entry.flow
     return {
@@ -83,7 +83,7 @@ def flow_members(entry: Entry, router: Router, now: float) -> dict[str, Any]:
     }
 
 
-def flow_view(entry: Entry, counters: Counters, router: Router, now: float) -> answers.Flow:
+def flow_view(entry: FlowEntry, counters: Counters, router: Router, now: float) -> answers.Flow:
     """Return the answer for a flow on a switch."""
     return answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from controller.core.batches import Batch
 from controller.core.flows import Kind
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.withdrawals import ANSWERED_WITHIN
 from hoaflow.addresses import host
 from tests.support.world import DPID, HOME_ADDRESSES, HOME_AGENT, HOME_PREFIX, LEASE, World, binding
@@ -168,7 +168,7 @@ def test_a_switch_that_refuses_the_deletion_has_no_gate_renewed_until_it_does_no
 def test_flows_of_an_earlier_version_are_replaced_and_serve_on(world: World) -> None:
     for key, entry in world.switch.items():
         if entry.flow.kind in OF_BINDINGS:
-            world.switch[key] = Entry(entry.flow, world.now + LIFETIME)
+            world.switch[key] = FlowEntry(entry.flow, world.now + LIFETIME)
     world.start_controller()
     world.announce()
     world.agent_starts()

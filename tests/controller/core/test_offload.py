@@ -5,9 +5,9 @@ import pytest
 
 from controller.core.admission import NotAnnounced
 from controller.core.bindings import Change, StaleSequence
-from controller.core.departures import UNDER_WAY
 from controller.core.flows import Kind, MatchValue, match_value
 from controller.core.home_agents import Status
+from controller.core.last_sequences import UNDER_WAY
 from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, parse_prefix
 from tests.support.world import (
@@ -96,7 +96,7 @@ def test_what_is_remembered_of_removed_bindings_is_bounded_by_time(world: World)
         world.pass_time(1.0, controller=False)
         world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=1)
         world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=2, lifetime=0)
-    assert len(world.offload._updates._departures) <= UNDER_WAY
+    assert len(world.offload._updates._last_sequences) <= UNDER_WAY
 
 
 def test_the_same_input_again_sends_nothing(world: World) -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
 from tests.support.reconciliation import (
@@ -35,7 +35,7 @@ class Reconciled(RuleBasedStateMachine):
         super().__init__()
         self.flows, self.bindings = reconciliation()
         self.now = 0.0
-        self.switch: dict[FlowKey, Entry] = {}
+        self.switch: dict[FlowKey, FlowEntry] = {}
         self.foreign: set[FlowKey] = set()
         self.under_way: deque[Batch] = deque()
         self.ends: dict[Prefix, float] = {}  # of lifetimes
@@ -163,7 +163,7 @@ class Reconciled(RuleBasedStateMachine):
                 if flows.refused.blocks_deletion(uplink(care_of_address).key, self.now):
                     not_yet |= together  # the uplink flow goes first
         for key, flow in desired.items():
-            assert switch[key] == Entry(flow, None)
+            assert switch[key] == FlowEntry(flow, None)
         extra = set(switch) - set(desired) - self.foreign - not_yet
         assert all(flows.refused.blocks_deletion(key, self.now) for key in extra), "flows that nobody desires stay"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controller.core import pipeline
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import Entry
+from controller.core.installed import FlowEntry
 from controller.core.timeouts import hard_timeout
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import ANSWERED_WITHIN
@@ -50,7 +50,7 @@ def test_a_flow_of_an_earlier_version_that_ends_by_itself_is_replaced_in_place()
     flows, bindings = reconciliation()
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
     flows.forget_installed()
-    load(flows, [Entry(downlink(), 60.0), Entry(uplink(CARE_OF_ADDRESSES[0]), None)], [], 0.0)
+    load(flows, [FlowEntry(downlink(), 60.0), FlowEntry(uplink(CARE_OF_ADDRESSES[0]), None)], [], 0.0)
     assert [(change.flow, change.add, change.hard_timeout) for change in apply(flows, 0.0)] == [(downlink(), True, 0)]
     assert apply(flows, 0.0) == []
     assert flows.installed.has(downlink(), 61.0)
@@ -141,7 +141,7 @@ def test_a_gate_of_an_earlier_life_is_renewed_only_after_what_has_ended_meanwhil
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
     standing = [downlink(), uplink(CARE_OF_ADDRESSES[0]), ended]
     flows.forget_installed()
-    load(flows, [Entry(gate, 5.0), *(Entry(flow, None) for flow in standing)], [], 2.0)
+    load(flows, [FlowEntry(gate, 5.0), *(FlowEntry(flow, None) for flow in standing)], [], 2.0)
     batch = take(flows, 2.0)
     assert batch is not None
     assert [(change.flow, change.add) for change in batch.changes] == [(ended, False)]
@@ -152,7 +152,7 @@ def test_a_gate_of_an_earlier_life_is_renewed_only_after_what_has_ended_meanwhil
 
 def test_gates_close_first_and_open_last() -> None:
     old, new = pipeline.uplink_gate(HOME_AGENT, pipeline.IPPROTO_IPV6), downlink()
-    flows, _ = reconciliation((Entry(old, 10.0), Entry(downlink(HOME_ADDRESSES[1]), None)))
+    flows, _ = reconciliation((FlowEntry(old, 10.0), FlowEntry(downlink(HOME_ADDRESSES[1]), None)))
     gate = pipeline.downlink_gate(HOME_PREFIX)
     flows.require(gate, 10.0)
     flows.require(new)
@@ -230,7 +230,7 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
     care_of_address = parse_address("2001:db8:2::2")
     bindings.held[HOME_ADDRESSES[0]] = (care_of_address, 0)
     flows.queue(HOME_ADDRESSES[0])
-    switch: dict[FlowKey, Entry] = {}
+    switch: dict[FlowKey, FlowEntry] = {}
     for change in apply(flows, 0.0):
         carry_out(switch, change)
     del bindings.held[HOME_ADDRESSES[0]]
@@ -260,7 +260,7 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
     bindings.held[HOME_ADDRESSES[0]] = (parse_address("2001:db8:2::2"), 0)
     flows.queue(HOME_ADDRESSES[0])
     sent = apply(flows, 0.0)
-    load(flows, [Entry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
+    load(flows, [FlowEntry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
     batch = take(flows, 0.0)
     assert batch is not None
     assert flows.confirm(batch, 0.0) == len(sent) + 1

@@ -20,47 +20,47 @@ UPDATES_A_SECOND = 3
 _BEHIND = round(UNDER_WAY * UPDATES_A_SECOND)
 
 
-class _Departure(NamedTuple):
+class _LastSequence(NamedTuple):
     sequence: int
     forgotten_at: float
     refused: bool
 
 
-class Departures:
+class LastSequences:
     """The last sequence numbers of home addresses whose bindings have gone lately."""
 
     def __init__(self) -> None:
-        self._departed: dict[Prefix, _Departure] = {}  # in the order of time
+        self._last: dict[Prefix, _LastSequence] = {}  # in the order of time
 
-    def note(self, home_address: Prefix, sequence: int | None, now: float, refused: bool = False) -> None:
+    def remember(self, home_address: Prefix, sequence: int | None, now: float, refused: bool = False) -> None:
         """Record that a binding is gone, with the last sequence number known of it, None for none.
 
         ``refused``: the number is that of an update that could not be taken, which may come again.
         """
         self._forget_old(now)
-        self._departed.pop(home_address, None)
+        self._last.pop(home_address, None)
         if sequence is not None:
-            self._departed[home_address] = _Departure(sequence, now + UNDER_WAY, refused)
+            self._last[home_address] = _LastSequence(sequence, now + UNDER_WAY, refused)
 
-    def last(self, home_address: Prefix, sequence: int | None, now: float) -> int | None:
-        """Return the number with which the binding went if a report with ``sequence`` is older, else None."""
-        departure = self._departed.get(home_address) if self._departed else None
-        if departure is None or sequence is None or departure.forgotten_at <= now:
+    def newer(self, home_address: Prefix, sequence: int | None, now: float) -> int | None:
+        """Return the last number if a report with ``sequence`` is older than that, else None."""
+        last = self._last.get(home_address) if self._last else None
+        if last is None or sequence is None or last.forgotten_at <= now:
             return None
-        late = departure.refused <= (departure.sequence - sequence) % SEQUENCE_SPACE <= _BEHIND
-        return departure.sequence if late else None
+        late = last.refused <= (last.sequence - sequence) % SEQUENCE_SPACE <= _BEHIND
+        return last.sequence if late else None
 
     def forget(self, home_address: Prefix) -> None:
-        """Forget the departure of a home address that has a binding again."""
-        if self._departed:
-            self._departed.pop(home_address, None)
+        """Forget the number of a home address that has a binding again."""
+        if self._last:
+            self._last.pop(home_address, None)
 
     def _forget_old(self, now: float) -> None:
-        while self._departed:
-            oldest = next(iter(self._departed))
-            if self._departed[oldest].forgotten_at > now:
+        while self._last:
+            oldest = next(iter(self._last))
+            if self._last[oldest].forgotten_at > now:
                 return
-            del self._departed[oldest]
+            del self._last[oldest]
 
     def __len__(self) -> int:
-        return len(self._departed)
+        return len(self._last)

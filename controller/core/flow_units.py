@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Define units, the flows that stand together on a router or not at all, and what answers for them."""
+"""Define flow units, the flows that stand together on a router or not at all, and who is asked for them."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -8,7 +8,7 @@ from controller.core.flows import Flow, FlowKey
 from hoaflow.addresses import Prefix
 
 
-class Unit(NamedTuple):
+class FlowUnit(NamedTuple):
     """The flows that one home address should have, none if it is not carried here.
 
     ``shared``: the key of the uplink flow if it is shared with other home addresses; it is not in ``flows`` then.
@@ -23,7 +23,7 @@ class SharedUplink(NamedTuple):
 
     ``members``: those that are carried here. ``left_out``: one that is not carried although its mobile node uses the
     path, so that the flow would lose its packets; None if there is none. ``sole``: the only home address on the path,
-    in whose ``Unit`` the flow is then; None if there are others.
+    in whose ``FlowUnit`` the flow is then; None if there are others.
     """
 
     flow: Flow
@@ -32,13 +32,13 @@ class SharedUplink(NamedTuple):
     sole: Prefix | None
 
 
-class Desired(Protocol):
-    """What a reconciliation asks about desired flows of bindings; `DesiredFlows` answers."""
+class DesiredModel(Protocol):
+    """What reconciliation asks about the desired flows of bindings; `DesiredFlows` answers."""
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
 
-    def unit_of(self, home_address: Prefix, now: float) -> Unit:
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
         """Return what should stand for a home address."""
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
