@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from controller.core.activation import Activation
+from controller.core.activation import ActivationTime
 from controller.core.binding_counts import Counts, count_bindings
 from controller.core.events import EVENTS, Event
 from controller.core.home_agents import Status
@@ -110,7 +110,7 @@ class Metrics:
         """Measure the seconds from a request to its new or moved binding in the core."""
         self._stages["rest"].observe(seconds)
 
-    def activated(self, activations: Iterable[Activation]) -> None:
+    def activated(self, activations: Iterable[ActivationTime]) -> None:
         """Measure the activation of bindings."""
         for activation in activations:
             self._stages["flow"].observe(activation.flow)

@@ -108,7 +108,7 @@ class Runtime:
     def _notify(self) -> None:
         """Publish changes in the core: log its events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
-        self._metrics.activated(self._offload.activation_news.take())
+        self._metrics.activated(self._offload.activation_events.take_times())
         self._metrics.happened(events)
         self._events.add(events, time.time())
         for event in events:

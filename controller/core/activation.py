@@ -17,7 +17,7 @@ from hoaflow.addresses import Prefix
 REMEMBERED = 10_000
 
 
-class Activation(NamedTuple):
+class ActivationTime(NamedTuple):
     """How long a binding took from its report to the confirmation of its last router, in seconds.
 
     ``flow``: until its flows were sent, the waits for a tunnel agent and for earlier flows included. ``barrier``: from
@@ -36,7 +36,7 @@ class Confirmed(NamedTuple):
     """
 
     has_event: bool
-    took: Activation | None
+    took: ActivationTime | None
 
 
 class Activations:
@@ -63,7 +63,7 @@ class Activations:
         """Have the activation of a binding announced, as somebody waits for it."""
         self._quiet.discard(home_address)
 
-    def lose(self, home_addresses: Iterable[Prefix]) -> None:
+    def mark_incomplete(self, home_addresses: Iterable[Prefix]) -> None:
         """Record that these bindings lack a flow: it is lost or refused."""
         for home_address in home_addresses:
             self._since.pop(home_address, None)
@@ -88,7 +88,7 @@ class Activations:
         self._since[home_address] = now
         if len(self._since) > REMEMBERED:
             self._since.popitem(last=False)
-        took = None if since is None or sent is None else Activation(max(0.0, sent - since), now - sent)
+        took = None if since is None or sent is None else ActivationTime(max(0.0, sent - since), now - sent)
         return Confirmed(True, took)
 
     def since(self, home_address: Prefix) -> float | None:

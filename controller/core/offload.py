@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
 
-from controller.core.activation_news import ActivationNews
+from controller.core.activation_events import ActivationEvents
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
@@ -47,7 +47,7 @@ class Offload:
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
         self._states = BindingStates(self.registrations, self.routers)
-        self.activation_news = ActivationNews(self.bindings, self._states, self.activations, self._events)
+        self.activation_events = ActivationEvents(self.bindings, self._states, self.activations, self._events)
         self._snapshots = Snapshots(self._updates, self._synced)
 
     # From the bridges.
@@ -254,13 +254,13 @@ class Offload:
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
             flow = batch.changes[position].flow
-            self.activations.lose(router.served_by(flow, now))
+            self.activations.mark_incomplete(router.served_by(flow, now))
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._answered(router, batch, now, None)
 
     def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
-        self.activations.lose(router.removed(key, counted, evicted, now))
+        self.activations.mark_incomplete(router.removed(key, counted, evicted, now))
         if router.flows.requires(key):
             self.review(router, now)
 
@@ -296,7 +296,7 @@ class Offload:
         elif lapsed:
             self._review(now, lapsed)
         for home_address in self.activations.take_rechecks(BINDINGS_AT_ONCE):
-            self.activation_news.look_at(home_address, now, None)
+            self.activation_events.check(home_address, now, None)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
@@ -339,14 +339,14 @@ class Offload:
         """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
         for table, has_room in router.flows.take_room_news():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
-        self.activations.lose(each for each in batch.withdrawn if self.bindings.get(each) is not None)
+        self.activations.mark_incomplete(each for each in batch.withdrawn if self.bindings.get(each) is not None)
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
             owners = [None if each is None else self.home_agents.owner(each) for each in served]
             concerned = {owner.address: owner for owner in owners if owner is not None}
             # A guard that serves nobody in particular is needed by all.
             self.review(router, now, None if None in owners else concerned.values())
-        self.activation_news.look_at_all(batch.subjects, now, sent)
+        self.activation_events.check_all(batch.subjects, now, sent)
 
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
         """Let a home agent's bindings be offloaded: the first snapshot under its lease has been taken in."""

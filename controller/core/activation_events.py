@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from controller.core.activation import Activation, Activations
+from controller.core.activation import Activations, ActivationTime
 from controller.core.binding_states import BindingStates
 from controller.core.bindings import BindingTable
 from controller.core.events import Event
@@ -12,8 +12,8 @@ from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
 
-class ActivationNews:
-    """Looks at bindings that may have become active, and adds an event for those that have."""
+class ActivationEvents:
+    """Checks bindings that may have become active, and adds an event for each that has."""
 
     def __init__(
         self, bindings: BindingTable, states: BindingStates, activations: Activations, events: list[Event]
@@ -22,14 +22,14 @@ class ActivationNews:
         self._states = states
         self._activations = activations
         self._events = events
-        self._took: list[Activation] = []
+        self._took: list[ActivationTime] = []
 
-    def take(self) -> list[Activation]:
+    def take_times(self) -> list[ActivationTime]:
         """Take off and return how long the bindings took that have become active since the last call."""
         took, self._took = self._took, []
         return took
 
-    def look_at(self, home_address: Prefix, now: float, sent: float | None) -> None:
+    def check(self, home_address: Prefix, now: float, sent: float | None) -> None:
         """Report a binding if it has become active; ``sent`` is when the flows were sent that were confirmed now."""
         if home_address not in self._activations.unconfirmed:
             return
@@ -47,14 +47,14 @@ class ActivationNews:
                 sequence=binding.sequence,
             )
 
-    def look_at_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
+    def check_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
         """Attempt at the bindings of home addresses, and at all that share one of the uplink flows."""
         for subject in subjects:
             if isinstance(subject, Prefix):
-                self.look_at(subject, now, sent)
+                self.check(subject, now, sent)
             elif (source := uplink_source(subject)) is not None:
                 for home_address in list(self._bindings.behind(source)):
-                    self.look_at(home_address, now, sent)
+                    self.check(home_address, now, sent)
 
     def _event(self, name: str, **fields: object) -> None:
         self._events.append(Event(name, fields))
