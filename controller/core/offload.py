@@ -2,7 +2,7 @@
 """Take in what bridges, agents, switches, operators and the clock say: the front of the core.
 
 Each call is all or nothing: one that raises has changed nothing, but for what ``Offload.report`` says of itself. After
-any call, routers whose ``flows.dirty`` is true have something to send (``Session.take``).
+any call, routers whose ``flows.dirty`` is true have something to send (``Session.next_batch``).
 """
 
 import math

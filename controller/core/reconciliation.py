@@ -2,10 +2,9 @@
 """Compare desired and installed flows of one router, and send the difference.
 
 Reports, removals, handovers, reconnects, restarts and drift repair all come down to this one structure. Installed flows
-are remembered; desired ones are asked for, as they follow from bindings. Input queues what may differ, ``take`` makes
-changes of that, batch by batch, and ``confirm`` and ``refuse`` record the switch's answers. What has failed is tried
-again, later each time. `SubjectReconciler` compares one subject
-at a time.
+are remembered; desired ones are asked for, as they follow from bindings. Input queues what may differ, ``next_batch``
+makes changes of that, and ``confirm`` and ``refuse`` record the switch's answers. What has failed is tried again, later
+each time. `SubjectReconciler` compares one subject at a time.
 """
 
 import math
@@ -195,8 +194,8 @@ class Reconciliation:
 
     # Difference.
 
-    def take_urgent(self, now: float, limit: int) -> Batch | None:
-        """Return the next urgent changes (see ``take``). Gates that open have a batch of their own."""
+    def next_urgent_batch(self, now: float, limit: int) -> Batch | None:
+        """Return the next urgent changes (see ``next_batch``). Gates that open have a batch of their own."""
         self.withdrawals.tick(now)
         batch = self._batches.new()
         if self._may_open:
@@ -205,7 +204,7 @@ class Reconciliation:
             self._compare_queued(self._work.urgent, now, limit, batch)
         return self._batches.start(batch)
 
-    def take(self, now: float, limit: int) -> Batch | None:
+    def next_batch(self, now: float, limit: int) -> Batch | None:
         """Return about ``limit`` changes that are not urgent, None if there are none now.
 
         Every batch has to come back through ``confirm`` or ``refuse``, unless the switch goes away
@@ -226,17 +225,17 @@ class Reconciliation:
         return self._batches.start(batch)
 
     def next_due(self) -> float | None:
-        """Return the next moment at which ``take`` may have changes without new input, None for none."""
+        """Return the next moment at which ``next_batch`` may have changes without new input, None for none."""
         return earliest(self._work.later.next(), self._reconciler.sweep_at)
 
     @property
     def has_urgent(self) -> bool:
-        """Whether ``take_urgent`` has anything to compare."""
+        """Whether ``next_urgent_batch`` has anything to compare."""
         return bool(self._work.urgent) or self._may_open
 
     @property
     def has_bulk(self) -> bool:
-        """Whether ``take`` has anything to compare."""
+        """Whether ``next_batch`` has anything to compare."""
         return bool(self._work.bulk or self._to_sweep)
 
     @property

@@ -82,10 +82,10 @@ class Session:
 
     # What goes to the switch.
 
-    def take(self, urgent: bool, now: float, limit: int) -> Batch | None:
-        """Return the next changes to send (see ``Reconciliation.take`` and ``take_urgent``), None for none."""
+    def next_batch(self, urgent: bool, now: float, limit: int) -> Batch | None:
+        """Return the next changes to send (see ``Reconciliation.next_batch``), None for none."""
         flows = self._present.flows
-        return flows.take_urgent(now, limit) if urgent else flows.take(now, limit)
+        return flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
 
     def sent(self, changes: Sequence[FlowChange]) -> None:
         """Count changes that were sent and answered."""

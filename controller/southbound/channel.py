@@ -266,7 +266,7 @@ class SwitchChannel:
         most = self._sizes[urgent].changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
-            batch = self.session.take(urgent, time.monotonic(), min(most, SLICE))
+            batch = self.session.next_batch(urgent, time.monotonic(), min(most, SLICE))
             if batch is None:
                 break
             batches.append(batch)

@@ -146,7 +146,7 @@ class Run:
 
     def send(self) -> None:
         flows, most = self.router.flows, self.chance.choice((1, 3, 100))
-        take = self.chance.choice((flows.take_urgent, flows.take))
+        take = self.chance.choice((flows.next_urgent_batch, flows.next_batch))
         batch = take(self.now, most)
         if batch is not None:
             self.switch.coming.append(Coming(batch, len(self.past) - 1, self.asked, self.switch.bundles))

@@ -102,7 +102,7 @@ def load(flows: Reconciliation, entries: Iterable[FlowEntry], foreign: Iterable[
 
 def take(flows: Reconciliation, now: float) -> Batch | None:
     """Return what is due, after as many looks as it takes."""
-    while (batch := flows.take_urgent(now, limit=4) or flows.take(now, limit=4)) is None and flows.dirty:
+    while (batch := flows.next_urgent_batch(now, limit=4) or flows.next_batch(now, limit=4)) is None and flows.dirty:
         pass
     return batch
 

@@ -107,21 +107,21 @@ class World:
         """Let the switch carry out what is due, until nothing is."""
         router = self.offload.router(DPID)
         for _ in range(10):
-            batch = self.take()
+            batch = self.next_batch()
             if batch is not None:
                 self.carry_out(batch)
             elif not router.flows.dirty:
                 return
         raise AssertionError("the controller never comes to rest")
 
-    def take(self) -> Batch | None:
+    def next_batch(self) -> Batch | None:
         """Return what is due for the switch."""
         flows = self.offload.router(DPID).flows
-        return flows.take_urgent(self.now, limit=1000) or flows.take(self.now, limit=1000)
+        return flows.next_urgent_batch(self.now, limit=1000) or flows.next_batch(self.now, limit=1000)
 
     def refuse(self, kind: Kind, reason: str) -> None:
         """Let the switch refuse the due flows of a kind, and carry out the others."""
-        batch = self.take()
+        batch = self.next_batch()
         assert batch is not None
         refused = {position: reason for position, each in enumerate(batch.changes) if each.flow.kind is kind}
         for position, change in enumerate(batch.changes):

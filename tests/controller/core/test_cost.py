@@ -138,7 +138,8 @@ def test_deadlines_keep_what_is_planned_whatever_is_cancelled() -> None:
 def test_a_report_gives_a_switch_that_no_agent_knows_nothing_to_do() -> None:
     world = established()
     stranger = world.connect(2, {"tin": 4}, (), ())
-    while (batch := stranger.flows.take_urgent(world.now, 1000) or stranger.flows.take(world.now, 1000)) is not None:
+    flows = stranger.flows
+    while (batch := flows.next_urgent_batch(world.now, 1000) or flows.next_batch(world.now, 1000)) is not None:
         world.offload.confirm(stranger, batch, world.now)
     assert not stranger.flows.dirty
     world.post(HOME_ADDRESSES[1], SECOND)

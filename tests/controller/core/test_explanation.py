@@ -109,7 +109,7 @@ def refuse(kind: Kind) -> Callable[[World], None]:
     def refuse_flows(world: World) -> None:
         world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not kind}
         world.connect(DPID, PORTS, world.switch.values(), [])
-        while (batch := world.take()) is not None or world.offload.router(DPID).flows.dirty:
+        while (batch := world.next_batch()) is not None or world.offload.router(DPID).flows.dirty:
             if batch is not None:
                 refused = {at: "TABLE_FULL" for at, each in enumerate(batch.changes) if each.flow.kind is kind}
                 world.offload.refuse(world.offload.router(DPID), batch, refused, True, world.now)
@@ -181,7 +181,7 @@ def test_gates_wait_for_tunnels_of_an_earlier_time(world: World) -> None:
     world.switch = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not Kind.GATE}
     world.connect(DPID, PORTS, world.switch.values(), [])
     world.agent_starts()
-    while (batch := world.take()) is not None and all(each.flow.kind is not Kind.DOWNLINK for each in batch.changes):
+    while (batch := world.next_batch()) and all(each.flow.kind is not Kind.DOWNLINK for each in batch.changes):
         world.carry_out(batch)
     assert batch is not None, "what leads to the former care-of address stays"
     assert "no gate opens onto those of an earlier time" in why(world).reason
@@ -314,7 +314,7 @@ def test_a_binding_that_the_switch_still_has_after_a_restart_is_announced_as_act
 def test_a_drained_router_keeps_all_but_its_gates(world: World) -> None:
     before = dict(world.switch)
     assert world.offload.drain(DPID, True, world.now).gates.draining
-    batch = world.take()
+    batch = world.next_batch()
     assert batch is not None
     assert [(change.add, change.flow.kind) for change in batch.changes] == [
         *[(False, Kind.GATE)] * 2,

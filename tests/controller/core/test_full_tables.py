@@ -22,7 +22,7 @@ class FullWorld(World):
         """Let the switch answer all that is due, bundle by bundle, as its channel sends them."""
         flows = self.offload.router(DPID).flows
         for _ in range(2000):
-            batch = flows.take_urgent(self.now, size.changes) or flows.take(self.now, size.changes)
+            batch = flows.next_urgent_batch(self.now, size.changes) or flows.next_batch(self.now, size.changes)
             if batch is not None:
                 self.messages += len(batch.changes)
                 self.answer(batch, size)
@@ -122,7 +122,7 @@ def test_gates_are_renewed_in_bundles_of_their_own(world: FullWorld) -> None:
     world.agent_follows()
     flows = world.offload.router(DPID).flows
     batches = []
-    while (batch := flows.take_urgent(world.now, 500)) is not None:
+    while (batch := flows.next_urgent_batch(world.now, 500)) is not None:
         batches.append({change.flow.kind for change in batch.changes})
         world.carry_out(batch)
     assert {Kind.GATE} in batches

@@ -81,7 +81,7 @@ def test_what_verifies_goes_when_somebody_else_deletes_the_uplink_flow_first(hea
     run.switch.lose(keys_of(held[1]).downlink, evicted=True)
     run.hear()
     while not run.router.flows.is_barred(uplink):
-        batch = run.router.flows.take_urgent(run.now, 1)
+        batch = run.router.flows.next_urgent_batch(run.now, 1)
         assert batch is not None
         if run.router.flows.is_barred(uplink):
             if heard == "before the refusal":

@@ -28,7 +28,7 @@ def batches(world: World) -> Iterator[Batch]:
     """Yield what is due for the switch, until nothing is: the caller answers each batch."""
     flows = world.offload.router(DPID).flows
     while True:
-        batch = world.take()
+        batch = world.next_batch()
         if batch is not None:
             yield batch
         elif not flows.dirty:
@@ -116,7 +116,7 @@ def test_a_deaf_switch_has_no_gate_renewed(world: World) -> None:
     renew(world, LIFETIME - 1)
     world.now += 2
     world.offload.tick(world.now)
-    batch = world.take()
+    batch = world.next_batch()
     assert batch is not None
     assert {change.add for change in batch.changes} == {False}
     ended = world.now
@@ -125,7 +125,7 @@ def test_a_deaf_switch_has_no_gate_renewed(world: World) -> None:
         world.offload.tick(world.now)
         world.announce()
         world.agent_follows()
-        renewal = world.take()
+        renewal = world.next_batch()
         if renewal is not None:
             assert second <= ANSWERED_WITHIN
             world.carry_out(renewal)

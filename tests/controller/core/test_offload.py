@@ -123,7 +123,7 @@ def test_a_binding_is_told_active_when_the_agents_word_comes_last(world: World) 
     world.event_names()
     world.post(care_of_address=SECOND)
     world.agent_follows()
-    batch = world.take()
+    batch = world.next_batch()
     assert batch is not None
     revision = world.revision
     world.agent_starts()  # and so takes back what it said, while the switch carries out what followed from it

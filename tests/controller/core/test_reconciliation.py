@@ -185,7 +185,7 @@ def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
         home_address = HOME_ADDRESSES[number % 5]
         bindings.held[home_address] = (parse_address(f"2001:db8:{number:x}::2"), 0)
         flows.queue(home_address)
-        batch = flows.take_urgent(0.0, 4)
+        batch = flows.next_urgent_batch(0.0, 4)
         assert batch is not None
         return batch
 
@@ -274,10 +274,10 @@ def test_urgent_changes_overtake_the_others() -> None:
         bindings.held[home_address] = (parse_address(f"2001:db8:2::{number:x}"), 0)
         flows.queue(home_address, urgency=Urgency.ROUTINE)
     flows.queue(HOME_ADDRESSES[-1])
-    batch = flows.take_urgent(0.0, limit=1)
+    batch = flows.next_urgent_batch(0.0, limit=1)
     assert batch is not None
     assert batch.subjects == [HOME_ADDRESSES[-1]]
-    assert flows.take_urgent(0.0, limit=1) is None
+    assert flows.next_urgent_batch(0.0, limit=1) is None
     assert len(apply(flows, 0.0)) == 2 * (len(HOME_ADDRESSES) - 1)
 
 

@@ -36,7 +36,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
     former = connected(world, sessions)
     world.post(HOME_ADDRESSES[1], SECOND)
     world.agent_follows()
-    taken = former.take(True, world.now, 100)
+    taken = former.next_batch(True, world.now, 100)
     assert taken is not None
     flow = taken.changes[0].flow
     former.begin_reading(world.now)
@@ -48,7 +48,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "begin_reading": lambda: former.begin_reading(world.now),
         "read": lambda: former.read(flow.key, None),
         "end_reading": lambda: former.end_reading({}, world.now),
-        "take": lambda: former.take(True, world.now, 100),
+        "next_batch": lambda: former.next_batch(True, world.now, 100),
         "sent": lambda: former.sent(taken.changes),
         "confirm": lambda: former.confirm(taken, world.now, world.now),
         "refuse": lambda: former.refuse(taken, {0: "table full"}, False, world.now),
@@ -81,7 +81,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
     # And what was under way then is sent again on the present one.
     sent = []
     for urgent in (True, False, True, False):
-        while batch := present.take(urgent, world.now, 100):
+        while batch := present.next_batch(urgent, world.now, 100):
             sent += [change.flow.serves for change in batch.changes if change.flow.kind is Kind.DOWNLINK]
             present.confirm(batch, world.now, world.now)
     assert set(sent) == set(HOME_ADDRESSES[1:])
