@@ -3,14 +3,17 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
+from importlib import metadata
 
 import eventlet
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.view import Alone, Member
 from controller.core.events import EVENTS, MOVES
 from controller.core.offload import Offload
 from controller.core.router import Timing
@@ -78,6 +81,7 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
+                Alone(Member(socket.gethostname(), None, time.time(), metadata.version("hoaflow"))),
             ),
             Authorization(self._exposure.tokens, settings),
         )

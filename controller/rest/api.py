@@ -15,6 +15,7 @@ from controller.core.bindings import StaleSequence
 from controller.rest.audit import Audit
 from controller.rest.authorization import Authorization
 from controller.rest.calls.bindings import BindingCalls
+from controller.rest.calls.cluster import ClusterCalls
 from controller.rest.calls.events import EventCalls
 from controller.rest.calls.home_agents import HomeAgentCalls
 from controller.rest.calls.pages import PageCalls
@@ -56,7 +57,7 @@ SECURITY_HEADERS = (
 
 LOG = Log("rest")
 
-SUBJECTS = (BindingCalls, HomeAgentCalls, RouterCalls, EventCalls, SystemCalls)
+SUBJECTS = (BindingCalls, HomeAgentCalls, RouterCalls, ClusterCalls, EventCalls, SystemCalls)
 OPERATIONS = [operation for subject in (*SUBJECTS, PageCalls) for operation in operations_of(subject)]
 
 

@@ -117,9 +117,7 @@ class Authorization:
 
 def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:
     """Raise Problem for a call that the caller's role may not make."""
-    if operation.needs is Role.ANYONE or caller.role in (Role.ADMIN, operation.needs):
-        return
-    if caller.role is Role.BRIDGE and operation.own:
+    if operation.needs is Role.ANYONE or caller.role in (Role.ADMIN, operation.needs, *operation.also):
         return
     if caller is ANONYMOUS:
         # RFC 6750 section 3. Not by werkzeug, which leaves out the quotes that RFC 9110 section 11.5 demands of realm.

@@ -8,6 +8,7 @@ from typing import TypeVar
 import eventlet
 
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.view import Cluster
 from controller.core.offload import Offload
 from controller.events import EventBuffer
 from controller.metrics import Metrics
@@ -39,6 +40,7 @@ class ApiContext:
     events: EventBuffer
     metrics: Metrics
     traffic: TrafficHistory
+    cluster: Cluster
 
     def batches(self, items: Sequence[T]) -> Iterator[Sequence[tuple[int, T]]]:
         """Yield items with their indexes, batch by batch, and `pause` after each."""

@@ -114,8 +114,7 @@ def _roles(operation: Operation) -> Iterable[Role]:
     """Yield the roles that may make a call besides an admin's; none if it needs no token."""
     if operation.needs is not Role.ANYONE:
         yield operation.needs
-    if operation.own:
-        yield Role.BRIDGE
+    yield from operation.also
 
 
 def _tag(path: str) -> str:

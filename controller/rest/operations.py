@@ -55,17 +55,17 @@ class Content:
 class Operation:
     """Declare one call: its parameters, its answers, and who may make it.
 
-    `own`: a bridge may make it, too, and gets its own home agent's part. `answers` has the possible contents by status,
-    none for an empty body. `problems` are its own refusals; `refusals` adds those that follow from the rest of the
-    declaration. `body` is a struct, or a union of structs that differ in their required members. `handler` names the
-    method that carries it out, whose docstring is the description. `late_body`: the handler gets a function that reads
-    the body.
+    `also`: roles that may make it besides `needs` and an admin; of lists a bridge gets its own home agent's part.
+    `answers` has the possible contents by status, none for an empty body. `problems` are its own refusals; `refusals`
+    adds those that follow from the rest of the declaration. `body` is a struct, or a union of structs that differ in
+    their required members. `handler` names the method that carries it out, whose docstring is the description.
+    `late_body`: the handler gets a function that reads the body.
     """
 
     method: str
     path: str
     needs: Role
-    own: bool
+    also: tuple[Role, ...]
     answers: Mapping[HTTPStatus, tuple[Content, ...]]
     problems: frozenset[HTTPStatus]
     body: Any
@@ -115,7 +115,7 @@ def operation(
     problems: tuple[HTTPStatus, ...] = (),
     body: Any = None,
     query: type[Struct] | None = None,
-    own: bool = False,
+    also: tuple[Role, ...] = (),
     late_body: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
@@ -132,7 +132,7 @@ def operation(
             method,
             path,
             needs,
-            own,
+            also,
             contents,
             frozenset(problems),
             body,

@@ -30,9 +30,10 @@ GROUND = {f"controller.{name}" for name in ("changes", "events", "linger", "list
 MAY_IMPORT: dict[str, set[str]] = {
     "controller.core": PURE_SHARED,
     "controller.access": {"controller.core", *GROUND, *SHARED},
+    "controller.cluster": {"controller.core", "hoaflow.client", *GROUND, *SHARED},
     "controller.southbound": {"controller.core", "controller.access", *GROUND, *SHARED},
     "controller.rest": {"controller.core", "controller.access", "controller.southbound", *GROUND, *SHARED}
-    | {"controller.metrics", "controller.traffic_history"},
+    | {"controller.cluster", "controller.metrics", "controller.traffic_history"},
     "ha_bridge": {"hoaflow.client", "hoaflow.metrics", *SHARED},
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,

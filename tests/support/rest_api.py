@@ -9,6 +9,7 @@ from typing import Any
 from werkzeug.test import Client, TestResponse
 
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.view import Alone, Member
 from controller.core.flows import Normal
 from controller.core.offload import Offload
 from controller.core.router import Timing
@@ -50,7 +51,8 @@ class Api:
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
         metrics = Metrics(self.offload, {})
         self.traffic = TrafficHistory(self.offload)
-        context = ApiContext(self.offload, SETTINGS, {}, changed, KeyedSignal(), notify, events, metrics, self.traffic)
+        moved, alone = KeyedSignal(), Alone(Member("controller-1", None, 0.0, "0"))
+        context = ApiContext(self.offload, SETTINGS, {}, changed, moved, notify, events, metrics, self.traffic, alone)
         self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:

@@ -146,7 +146,7 @@ class BindingCalls:
             # Most changes name the home address; a gate that opens does not, and is rare.
             self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
-    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, own=True)
+    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, also=(Role.BRIDGE,))
     def list_bindings(self, request: ApiRequest, query: BindingsQuery) -> Response:
         """List the bindings, by page, filtered."""
         now = time.monotonic()
@@ -169,7 +169,14 @@ class BindingCalls:
         counters = self._counters()
         return page_response(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
 
-    @operation("GET", "/v1/bindings/{home_address}", Role.READ, answers.Binding, (HTTPStatus.NOT_FOUND,), own=True)
+    @operation(
+        "GET",
+        "/v1/bindings/{home_address}",
+        Role.READ,
+        answers.Binding,
+        (HTTPStatus.NOT_FOUND,),
+        also=(Role.BRIDGE,),
+    )
     def get_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Show one binding."""
         return json_response(self._binding_view(self._binding(home_address), self._counters()))
@@ -180,7 +187,7 @@ class BindingCalls:
         Role.READ,
         answers.Explanation,
         (HTTPStatus.NOT_FOUND,),
-        own=True,
+        also=(Role.BRIDGE,),
     )
     def explain_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""

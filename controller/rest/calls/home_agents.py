@@ -27,7 +27,7 @@ class HomeAgentCalls:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
-    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery, own=True)
+    @operation("GET", "/v1/home-agents", Role.READ, answers.HomeAgents, query=HomeAgentsQuery, also=(Role.BRIDGE,))
     def list_home_agents(self, request: ApiRequest, query: HomeAgentsQuery) -> Response:
         """List the home agents, by page, filtered."""
         own = request.caller.home_agent

@@ -19,6 +19,7 @@ from controller.rest.schemas.fields import (
     Ipv6Address,
     Lifetime,
     MacAddress,
+    MemberName,
     Revision,
     SecondsLeft,
     Sequence,
@@ -378,6 +379,43 @@ class TrafficSamples(Struct):
 
     samples: list[TrafficSample]
     next: Cursor
+
+
+class Etcd(Struct):
+    """Whether etcd answers this member, and since when; while it does not, masters stay as they are."""
+
+    reachable: bool
+    since: Time
+
+
+class ClusterMember(Struct):
+    """A controller of the cluster; `url` is its REST API as the other members reach it, null if not known."""
+
+    name: MemberName
+    url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | None
+    started: Time
+    version: str
+    routers: Annotated[int, Meta(description="Routers of which it is master.", ge=0)]
+
+
+class RouterMastership(Struct):
+    """Which member writes to a router, null while there is none; since when, and why it and not another."""
+
+    dpid: DatapathId
+    master: MemberName | None
+    generation: Annotated[int, Meta(description="The generation_id shown to the switch.", ge=0)]
+    since: Time
+    reason: str
+
+
+class Cluster(Struct):
+    """The cluster as `member` knows it, which answers; `cluster` and `etcd` are null for a controller by itself."""
+
+    cluster: str | None
+    member: MemberName
+    etcd: Etcd | None
+    members: list[ClusterMember]
+    routers: list[RouterMastership]
 
 
 class Health(Struct):

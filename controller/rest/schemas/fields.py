@@ -48,6 +48,7 @@ MacAddress = Annotated[
     str, Meta(description="A MAC address.", pattern="^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$", max_length=17)
 ]
 PortName = Annotated[str, Meta(description="The name of an OVS port.", min_length=1, max_length=255)]
+MemberName = Annotated[str, Meta(description="The name of a controller in its cluster.", examples=["controller-1"])]
 Lifetime = Annotated[
     int,
     Meta(description="Seconds left when reported; 0 removes.", ge=0, le=LONGEST_LIFETIME, examples=[60]),

@@ -52,6 +52,7 @@ MAY = {
     ("DELETE", "/v1/routers/{dpid}/drain"): ADMIN,
     ("GET", "/v1/routers/{dpid}/tunnels"): ADMIN | {"router"},
     ("PUT", "/v1/routers/{dpid}/tunnels/ack"): ADMIN | {"router"},
+    ("GET", "/v1/cluster"): READERS | {"bridge", "other-bridge", "router", "other-router"},
     ("GET", "/v1/events"): READERS,
     ("GET", "/v1/traffic"): READERS,
     ("GET", "/metrics"): READERS,

@@ -186,6 +186,12 @@ def test_what_was_carried_is_told_over_time(api: Api) -> None:
     assert rest["samples"][-1]["uplink"] == 100 * (KEPT + 1)
 
 
+def test_a_controller_by_itself_is_its_only_member(api: Api) -> None:
+    shown = api.get("/v1/cluster")
+    assert (shown["cluster"], shown["member"], shown["etcd"], shown["routers"]) == (None, "controller-1", None, [])
+    assert [(each["name"], each["url"]) for each in shown["members"]] == [("controller-1", None)]
+
+
 def test_lists_are_filtered(api: Api) -> None:
     api.call("POST", "/v1/bindings", BINDING)
     api.call(

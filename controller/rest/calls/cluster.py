@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show the cluster."""
+
+from werkzeug.wrappers import Response
+
+from controller.access.roles import Role
+from controller.rest.context import ApiContext
+from controller.rest.operations import operation
+from controller.rest.request import ApiRequest
+from controller.rest.responses import json_response
+from controller.rest.schemas import answers
+from controller.rest.views.cluster import cluster_view
+
+
+class ClusterCalls:
+    """Carry out the call `/v1/cluster`."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+
+    @operation("GET", "/v1/cluster", Role.READ, answers.Cluster, also=(Role.BRIDGE, Role.ROUTER))
+    def get_cluster(self, request: ApiRequest) -> Response:
+        """Show the members of the cluster, and which of them is master of each router, since when and why.
+
+        A controller without a cluster is its one member. Bridges and tunnel agents learn here where the others are.
+        """
+        return json_response(cluster_view(self._context.cluster.view()))
