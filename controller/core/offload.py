@@ -151,10 +151,10 @@ class Offload:
         as that has gone by now. Of many new ones only the first have events.
         """
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
-        router = self.routers.heard_of(dpid, now)
+        router = self.routers.get_or_add(dpid, now)
         former, announced = router.tunnels.failures, router.tunnels.announced
         was_alive = router.tunnels.agent_alive(now)
-        router.hear_agent(now)
+        router.renew_agent_lease(now)
         self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
         moved = announced != router.tunnels.announced
         if was_alive and any(announced) and moved:
@@ -167,11 +167,11 @@ class Offload:
             return Change.ADDED
         return Change.CHANGED if moved or former != failures else Change.REFRESHED
 
-    def hear_agent(self, dpid: int, now: float) -> Router:
+    def renew_agent_lease(self, dpid: int, now: float) -> Router:
         """Record a sign of life of a tunnel agent, and return its router. Raises UnknownRouter."""
         router = self.router(dpid)
         was_alive = router.tunnels.agent_alive(now)
-        router.hear_agent(now)
+        router.renew_agent_lease(now)
         if not was_alive:
             self.review(router, now)
         return router
@@ -198,11 +198,11 @@ class Offload:
 
     def begin_reading(self, dpid: int, now: float) -> FlowReading:
         """Begin to read a switch's flows, which the caller adds; ``connect`` follows."""
-        return self.routers.heard_of(dpid, now).flows.begin_reading()
+        return self.routers.get_or_add(dpid, now).flows.begin_reading()
 
     def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
         """Record that a switch is connected, has these ports, and that its flows have been read, or read again."""
-        router = self.routers.heard_of(dpid, now)
+        router = self.routers.get_or_add(dpid, now)
         news = not router.connected
         router.connect(ports, now)
         self.review(router, now)
@@ -258,9 +258,9 @@ class Offload:
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._answered(router, batch, now, None)
 
-    def removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
+    def flow_removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
-        self.activations.mark_incomplete(router.removed(key, counted, evicted, now))
+        self.activations.mark_incomplete(router.flow_removed(key, counted, evicted, now))
         if router.flows.requires(key):
             self.review(router, now)
 

@@ -164,7 +164,7 @@ class Reconciliation:
         if self._to_sweep:
             self._work.pending.add(SWEEP)
 
-    def removed(self, key: FlowKey, now: float, evicted: bool = False) -> list[Prefix]:
+    def flow_removed(self, key: FlowKey, now: float, evicted: bool = False) -> list[Prefix]:
         """Record that a flow is gone, to be sent again if it is desired; ``evicted``: that counts as a refusal.
 
         Returns the home addresses that still need it.

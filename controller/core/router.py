@@ -126,7 +126,7 @@ class Router:
         """Forget what was counted for a binding that is gone."""
         self._retired.pop(home_address, None)
 
-    def hear_agent(self, now: float) -> None:
+    def renew_agent_lease(self, now: float) -> None:
         """Renew the tunnel agent's lease, as it has given a sign of life."""
         self.tunnels.agent_lease_ends = now + self._timing.agent_lease
         self._agent_lost = False
@@ -161,7 +161,7 @@ class Router:
         self.flows.recheck_adopted()
         return set(self._bindings.home_addresses()) if moved else news
 
-    def removed(self, key: FlowKey, counted: traffic.Counters, evicted: bool, now: float) -> list[Prefix]:
+    def flow_removed(self, key: FlowKey, counted: traffic.Counters, evicted: bool, now: float) -> list[Prefix]:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room.
 
         Returns the home addresses that still need it.
@@ -176,7 +176,7 @@ class Router:
             served = home_end(key)
         if served is not None and any(counted) and self._bindings.get(served) is not None:
             self._retired[served] = self.retired(served).plus(counted)
-        return self.flows.removed(key, now, evicted)
+        return self.flows.flow_removed(key, now, evicted)
 
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None) -> bool:
         """Review the gates of some home agents, or of all (None); tell whether any have opened."""

@@ -32,7 +32,7 @@ class Routers(dict[int, Router]):
         except KeyError:
             raise UnknownRouter(dpid) from None
 
-    def heard_of(self, dpid: int, now: float) -> Router:
+    def get_or_add(self, dpid: int, now: float) -> Router:
         """Return a router that has been heard of, perhaps for the first time."""
         router = self.get(dpid)
         if router is None:

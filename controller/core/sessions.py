@@ -70,10 +70,10 @@ class Session:
 
     # What the switch says unasked. It is ignored before its flows have been read.
 
-    def removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
+    def flow_removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
         """Record that a flow of ours is gone, and what it had counted."""
         if self.router is not None:
-            self._core.removed(self.router, key, counted, now, evicted)
+            self._core.flow_removed(self.router, key, counted, now, evicted)
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""

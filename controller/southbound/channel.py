@@ -116,7 +116,7 @@ class SwitchChannel:
         key = removed_key(message, self._names)
         if key is not None and not self.session.ended:
             counted = Counters(message.packet_count, message.byte_count)
-            self.session.removed(key, counted, message.reason == EVICTION, time.monotonic())
+            self.session.flow_removed(key, counted, message.reason == EVICTION, time.monotonic())
             self._notify()
 
     def on_ports(self) -> None:

@@ -107,7 +107,7 @@ class Run:
         if self.flow_backend:
             self.offload.acknowledge(DPID, 0, {}, FLOW, {}, self.now)
             return
-        news = self.offload.hear_agent(DPID, self.now).tunnels.difference(self.revision)
+        news = self.offload.renew_agent_lease(DPID, self.now).tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
             self.tunnels = {}
         self.tunnels.update({tunnel.home_address: tunnel.care_of_address for tunnel in news.tunnels})
@@ -167,7 +167,7 @@ class Run:
         if isinstance(said, Coming):
             self.switch.coming.append(said)
         elif not isinstance(said, Answer):
-            self.offload.removed(self.router, said[0], Counters(1, 100), self.now, evicted=said[1])
+            self.offload.flow_removed(self.router, said[0], Counters(1, 100), self.now, evicted=said[1])
         elif said.reasons:
             self.offload.refuse(self.router, said.batch, said.reasons, said.rest_done, self.now, said.unsent)
         else:

@@ -82,7 +82,7 @@ class World:
 
     def agent_follows(self) -> None:
         """Ask for what is new, apply it and acknowledge, as the agent does."""
-        router = self.offload.hear_agent(DPID, self.now)
+        router = self.offload.renew_agent_lease(DPID, self.now)
         news = router.tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
             self.tunnels = {}

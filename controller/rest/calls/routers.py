@@ -107,7 +107,7 @@ class RouterCalls:
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
         # Once only: while the answer waits, the agent may have died.
-        router = self._context.offload.hear_agent(bodies.dpid_in_path(dpid), now)
+        router = self._context.offload.renew_agent_lease(bodies.dpid_in_path(dpid), now)
         self._context.notify()
         news = router.tunnels.difference(query.after)
         while not news.full and news.revision == query.after and now < deadline:

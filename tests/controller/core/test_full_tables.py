@@ -81,7 +81,7 @@ def test_a_full_table_takes_what_it_has_room_for_and_is_then_left_alone(world: F
     for _ in range(600):
         world.now += 1.0
         world.announce()
-        world.offload.hear_agent(DPID, world.now)
+        world.offload.renew_agent_lease(DPID, world.now)
         world.offload.tick(world.now)
         world.exchange(size)
     renewals = 600 * 3
@@ -108,7 +108,7 @@ def test_what_was_left_out_follows_when_there_is_room(world: FullWorld) -> None:
     for _ in range(round(LAST_TRY) + 5):
         world.now += 1.0
         world.announce()
-        world.offload.hear_agent(DPID, world.now)
+        world.offload.renew_agent_lease(DPID, world.now)
         world.offload.tick(world.now)
         world.exchange(size)
     assert not world.offload.router(DPID).flows.left_out()

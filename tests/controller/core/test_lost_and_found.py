@@ -103,7 +103,7 @@ def test_a_restarted_controller_waits_for_the_agents_word_not_only_for_its_quest
     world.start_controller()
     world.announce()
     world.snapshot(binding(sequence=1, now=world.now, lifetime=59))
-    world.offload.hear_agent(DPID, world.now)  # it asks for its list, as it did before the restart
+    world.offload.renew_agent_lease(DPID, world.now)  # it asks for its list, as it did before the restart
     world.deliver()
     assert world.switch.keys() == before
     assert world.next_hop() == "2001:db8:2::2"

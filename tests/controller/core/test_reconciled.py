@@ -138,7 +138,7 @@ class Reconciled(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.switch)))
         del self.switch[key]
         if tells:
-            self.flows.removed(key, self.now)
+            self.flows.flow_removed(key, self.now)
         else:
             load(self.flows, self.switch.values(), self.foreign, self.now)  # as it is when the switch comes back
 

@@ -61,7 +61,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "observe": lambda: former.observe(DOWNLINK, Counters(9, 9)),
     }
     harmless: dict[str, Callable[[], object]] = {
-        "removed": lambda: former.removed(flow.key, Counters(9, 9), False, world.now),
+        "flow_removed": lambda: former.flow_removed(flow.key, Counters(9, 9), False, world.now),
         "set_ports": lambda: former.set_ports({}, world.now),
         "end": lambda: former.end(world.now),
         "ended": lambda: former.ended,
