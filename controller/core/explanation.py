@@ -23,7 +23,7 @@ Path = Literal["direct", "home-agent", "mixed", "home"]
 
 
 @dataclass(frozen=True, slots=True)
-class OnRouter:
+class RouterExplanation:
     """How a binding stands on one router, and the gate for its home address, if one stands there."""
 
     router: Router
@@ -45,7 +45,7 @@ class Explanation:
     reason: str
     home_agent: HomeAgent
     binding: Binding | None
-    routers: Mapping[int, OnRouter]
+    routers: Mapping[int, RouterExplanation]
     updates: tuple[Update, ...]
     would_change: list[Remedy]
 
@@ -106,22 +106,24 @@ def _withheld(offload: Offload, binding: Binding, home_agent: HomeAgent, now: fl
     return Explanation("home-agent", why.since, why.text, home_agent, binding, {}, updates, [why.remedy])
 
 
-def _on_router(offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float) -> OnRouter:
+def _on_router(
+    offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float
+) -> RouterExplanation:
     state = router.state_of(binding, now)
     gates = router.gates.open(home_agent, now)
     gate = next((each for each in gates if each.flow.serves and each.flow.serves.contains(binding.home_address)), None)
     if state.reason is not None:
-        return OnRouter(router, state, gate, state.reason.since)
+        return RouterExplanation(router, state, gate, state.reason.since)
     moments = (router.gates.open_since(home_agent.address), offload.activations.since(binding.home_address))
-    return OnRouter(router, state, gate, max((each for each in moments if each is not None), default=None))
+    return RouterExplanation(router, state, gate, max((each for each in moments if each is not None), default=None))
 
 
 def _reason(
     path: Path,
     binding: Binding,
     home_agent: HomeAgent,
-    prepared: Mapping[int, OnRouter],
-    deciding: Mapping[int, OnRouter],
+    prepared: Mapping[int, RouterExplanation],
+    deciding: Mapping[int, RouterExplanation],
 ) -> str:
     """Say in one sentence why packets take ``path``."""
     there = f"straight to {format_address(binding.care_of_address)}"
@@ -138,7 +140,7 @@ def _reason(
     return _why_not(deciding) if prepared else f"no router is prepared for its home agent: {_why_not(deciding)}"
 
 
-def _why_not(routers: Mapping[int, OnRouter]) -> str:
+def _why_not(routers: Mapping[int, RouterExplanation]) -> str:
     """Name the routers that do not send packets direct, by what keeps them from it."""
     by_reason: dict[str, list[str]] = {}
     for dpid, each in routers.items():
@@ -148,7 +150,9 @@ def _why_not(routers: Mapping[int, OnRouter]) -> str:
     return "; ".join(parts)
 
 
-def _remedies(path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapping[int, OnRouter]) -> list[Remedy]:
+def _remedies(
+    path: Path, binding: Binding, home_agent: HomeAgent, routers: Mapping[int, RouterExplanation]
+) -> list[Remedy]:
     """Say what would change the path: towards the direct one, and away from it."""
     found = [
         each.state.reason.remedy._replace(text=f"router {dpid:016x}: {each.state.reason.remedy.text}")

@@ -15,7 +15,7 @@ LAST_TRY = 60.0
 NO_ROOM = "its table is full (OFPFMFC_TABLE_FULL)"
 
 
-class RoomNews(NamedTuple):
+class RoomChange(NamedTuple):
     """A table has become full, or has room again."""
 
     table: str
@@ -37,7 +37,7 @@ class FullTables:
     def __bool__(self) -> bool:
         return bool(self._full)
 
-    def refused(self, table: str, now: float) -> bool:
+    def mark_full(self, table: str, now: float) -> bool:
         """Record that a table has no room for a new flow; tell whether that is news."""
         before = self._full.get(table)
         tries = 0 if before is None else before.tries + 1
@@ -45,7 +45,7 @@ class FullTables:
         self._full[table] = _Full(now if before is None else before.since, tries, now + wait)
         return before is None
 
-    def took(self, table: str) -> bool:
+    def mark_accepting(self, table: str) -> bool:
         """Record that a table has taken a new flow; tell whether it was full."""
         return bool(self._full) and self._full.pop(table, None) is not None
 

@@ -337,7 +337,7 @@ class Offload:
 
     def _answered(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
         """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
-        for table, has_room in router.flows.take_room_news():
+        for table, has_room in router.flows.take_room_changes():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.mark_incomplete(each for each in batch.withdrawn if self.bindings.get(each) is not None)
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}

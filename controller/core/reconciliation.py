@@ -16,7 +16,7 @@ from controller.core.deadlines import earliest
 from controller.core.flow_sets import uplink_source
 from controller.core.flow_units import DesiredModel
 from controller.core.flows import Flow, FlowKey, table_of
-from controller.core.full_tables import NO_ROOM, RoomNews
+from controller.core.full_tables import NO_ROOM, RoomChange
 from controller.core.installed import FlowEntry, FlowReading
 from controller.core.refused_flows import EVICTED
 from controller.core.subject_queue import Subject, SubjectQueue
@@ -48,7 +48,7 @@ class Reconciliation:
         self._reconciler = SubjectReconciler(desired, switch)
         self._to_sweep: list[FlowKey] = []  # adopted flows that are due to be compared
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
-        self._room_news: list[RoomNews] = []
+        self._room_changes: list[RoomChange] = []
         self._batches = Batches()
         self._reading: FlowReading | None = None
         self.withdrawals = Withdrawals(self.installed, desired)
@@ -290,9 +290,9 @@ class Reconciliation:
         self._batches.answered(batch)
         self._work.answered(batch, undone=True)
 
-    def take_room_news(self) -> list[RoomNews]:
+    def take_room_changes(self) -> list[RoomChange]:
         """Take off and return which tables have become full, or have room again, since the last call."""
-        news, self._room_news = self._room_news, []
+        news, self._room_changes = self._room_changes, []
         return news
 
     def left_out(self) -> Counter[str]:
@@ -350,8 +350,8 @@ class Reconciliation:
             self.queue(uplink)
 
     def _note_full(self, table: str, now: float) -> None:
-        if self._reconciler.full.refused(table, now):
-            self._room_news.append(RoomNews(table, has_room=False))
+        if self._reconciler.full.mark_full(table, now):
+            self._room_changes.append(RoomChange(table, has_room=False))
 
     def _record_refusal(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> None:
         refusal = self.refused.put(key, reason, now, deleting)
@@ -378,7 +378,7 @@ class Reconciliation:
             self._lost.discard(key)
             self.installed.put(change.flow, now)
         else:
-            if key not in self.installed and self._reconciler.full.took(change.flow.table):
-                self._room_news.append(RoomNews(change.flow.table, has_room=True))
+            if key not in self.installed and self._reconciler.full.mark_accepting(change.flow.table):
+                self._room_changes.append(RoomChange(change.flow.table, has_room=True))
             self.installed.put(change.flow, change.expires_at)
             self.refused.accepted(key, now)

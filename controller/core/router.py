@@ -275,7 +275,7 @@ class Router:
 
     def retired(self, home_address: Prefix) -> traffic.Counters:
         """Return what flows counted for a binding before they were replaced, as by a handover."""
-        return self._retired.get(home_address, traffic.NONE)
+        return self._retired.get(home_address, traffic.NO_TRAFFIC)
 
     def served_by(self, flow: Flow, now: float) -> list[Prefix]:
         """Return the home addresses that a flow serves here, none if it is no binding's."""

@@ -28,7 +28,7 @@ class Superseded(HoaflowError):
         super().__init__("a newer snapshot of this home agent has come meanwhile, and counts instead")
 
 
-class NotTaken(NamedTuple):
+class SnapshotRefusal(NamedTuple):
     """A binding of a snapshot that was refused, its place in the snapshot, and why."""
 
     place: int
@@ -47,7 +47,7 @@ class SnapshotResult:
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
-    refused: list[NotTaken] = field(default_factory=list)
+    refused: list[SnapshotRefusal] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
@@ -91,7 +91,7 @@ class Snapshot:
                     raise Refused("home_address", f"{binding.home_address} is in this snapshot twice")
             except Refused as refused:
                 self._refuse(binding, refused, now)
-                result.refused.append(NotTaken(place, binding, refused))
+                result.refused.append(SnapshotRefusal(place, binding, refused))
                 continue
             if is_deregistration(binding):
                 continue

@@ -19,16 +19,16 @@ class Counters(NamedTuple):
         return Counters(self.packets + other.packets, self.bytes + other.bytes)
 
 
-NONE = Counters(0, 0)
+NO_TRAFFIC = Counters(0, 0)
 
 
 class Traffic:
     """Totals by direction that only grow, from the counts of present flows and the last counts of those gone."""
 
     def __init__(self) -> None:
-        self._retired = dict.fromkeys(DIRECTIONS, NONE)
-        self._seen = dict.fromkeys(DIRECTIONS, NONE)
-        self._totals = dict.fromkeys(DIRECTIONS, NONE)
+        self._retired = dict.fromkeys(DIRECTIONS, NO_TRAFFIC)
+        self._seen = dict.fromkeys(DIRECTIONS, NO_TRAFFIC)
+        self._totals = dict.fromkeys(DIRECTIONS, NO_TRAFFIC)
         self._away: set[str] = set()
 
     def disconnect(self) -> None:

@@ -26,7 +26,7 @@ class TunnelDifference(NamedTuple):
     removed: list[Prefix]
 
 
-class Former(NamedTuple):
+class FormerBinding(NamedTuple):
     """A binding that another one has replaced, the revision in which it was listed, and until when it may serve."""
 
     binding: Binding
@@ -50,8 +50,8 @@ class TunnelList:
         self._revisions: dict[Prefix, int] = {}  # in order of revision
         self._removed: dict[Prefix, int] = {}  # in order of revision
         self._forgotten_up_to = first_revision
-        self._formers: dict[Prefix, list[Former]] = {}  # of each home address in order of revision
-        self._fading: deque[Former] = deque()  # all of them, by ``until``
+        self._formers: dict[Prefix, list[FormerBinding]] = {}  # of each home address in order of revision
+        self._fading: deque[FormerBinding] = deque()  # all of them, by ``until``
         self._formers_behind: dict[bytes, list[Prefix]] = {}  # home addresses by former care-of address
         # The last revision with a change in each home agent's tunnels, and when that was.
         self._latest: dict[bytes, tuple[int, float]] = {}
@@ -61,7 +61,7 @@ class TunnelList:
         home_address = binding.home_address
         before = self._revisions.pop(home_address, 0)
         if former is not None:
-            replaced = Former(former, before, now + self._keep)
+            replaced = FormerBinding(former, before, now + self._keep)
             self._formers.setdefault(home_address, []).append(replaced)
             self._fading.append(replaced)
             self._formers_behind.setdefault(former.care_of_address, []).append(home_address)
@@ -123,7 +123,7 @@ class TunnelList:
                 return former.binding if now < former.until else None
         return None
 
-    def formers(self, home_address: Prefix) -> list[Former]:
+    def formers(self, home_address: Prefix) -> list[FormerBinding]:
         """Return the former bindings of a home address, oldest first."""
         return self._formers.get(home_address, [])
 
@@ -157,7 +157,7 @@ class TunnelList:
         """Return when ``faded`` next has something to forget, None for not at all."""
         return self._fading[0].until if self._fading else None
 
-    def _leave(self, former: Former) -> None:
+    def _leave(self, former: FormerBinding) -> None:
         behind = self._formers_behind[former.binding.care_of_address]
         behind.remove(former.binding.home_address)
         if not behind:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convert explanations of packets' paths to answers."""
 
-from controller.core.explanation import Explanation, OnRouter
+from controller.core.explanation import Explanation, RouterExplanation
 from controller.core.history import Update
 from controller.core.offload import Offload
 from controller.core.reasons import Remedy, Step
@@ -43,7 +43,7 @@ def explanation_view(
 
 
 def _on_router(
-    on_router: OnRouter, found: Explanation, counters: FlowCounters, now: float
+    on_router: RouterExplanation, found: Explanation, counters: FlowCounters, now: float
 ) -> answers.ExplanationOnRouter:
     router, state, gate, binding = on_router.router, on_router.state, on_router.gate, found.binding
     by_key = counters(router.dpid)
