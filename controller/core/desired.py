@@ -43,7 +43,7 @@ class DesiredFlows:
         self._bindings = registrations.bindings
         self._home_agents = registrations.home_agents
         self._registrations = registrations
-        self._churn = registrations.churn
+        self._flap_damping = registrations.flap_damping
         self._tunnels = tunnels
         self._switch = switch
         self._ports: dict[str, int] = {}
@@ -185,7 +185,7 @@ class DesiredFlows:
         binding = self._bindings.get(home_address)
         if (
             binding is None
-            or self._churn.suppresses(home_address)
+            or self._flap_damping.suppresses(home_address)
             or isinstance(self.backend(binding.home_agent), Reason)
         ):
             return None

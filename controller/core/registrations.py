@@ -9,7 +9,7 @@ from itertools import chain
 
 from controller.core import reasons
 from controller.core.bindings import Binding, BindingTable
-from controller.core.churn import Churn
+from controller.core.flap_damping import FlapDamping
 from controller.core.home_agents import HomeAgents
 from controller.core.reasons import Reason
 from controller.core.refused_bindings import RefusedBindings
@@ -31,7 +31,7 @@ class Registrations:
         self.withheld = BindingTable()
         self.refused = RefusedBindings()
         self.tunnel_list = TunnelList(self.bindings, first_revision, keep=acknowledge_within)
-        self.churn = Churn(changes_a_second)
+        self.flap_damping = FlapDamping(changes_a_second)
 
     def get(self, home_address: Prefix) -> Binding | None:
         """Return the binding of a home address, whether it is to be offloaded or withheld."""
@@ -59,10 +59,10 @@ class Registrations:
     def may_offload(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding may be offloaded: its home agent's lease holds, and it does not flap."""
         home_agent = self.home_agents.get(binding.home_agent)
-        return (
-            home_agent is not None and home_agent.may_offload(now) and not self.churn.suppresses(binding.home_address)
-        )
+        if home_agent is None or not home_agent.may_offload(now):
+            return False
+        return not self.flap_damping.suppresses(binding.home_address)
 
     def why_suppressed(self, home_address: Prefix) -> Reason | None:
         """Say that a home address changes too often to be followed; None if it does not."""
-        return reasons.suppressed(self.churn.limit) if self.churn.suppresses(home_address) else None
+        return reasons.suppressed(self.flap_damping.limit) if self.flap_damping.suppresses(home_address) else None

@@ -33,7 +33,7 @@ class Updates:
         self._withheld = registrations.withheld
         self._refused = registrations.refused
         self._tunnel_list = registrations.tunnel_list
-        self._churn = registrations.churn
+        self._flap_damping = registrations.flap_damping
         self._routers = routers
         self._events = events
         self._last_sequences = LastSequences()
@@ -173,7 +173,7 @@ class Updates:
             held = self._bindings.get(former.home_address)
             if held is not None:
                 self._follow(held, (held, former), Urgency.ROUTINE)
-        for home_address in self._churn.released(now):
+        for home_address in self._flap_damping.released(now):
             held = self._bindings.get(home_address)
             if held is not None:
                 self._follow(held, (), Urgency.URGENT)
@@ -186,7 +186,7 @@ class Updates:
             self._bindings.next_expiry(),
             self._withheld.next_expiry(),
             self._tunnel_list.next_fading(),
-            self._churn.next_release(),
+            self._flap_damping.next_release(),
             self._refused.next_end(),
         )
 
@@ -246,9 +246,9 @@ class Updates:
 
     def _note_change(self, binding: Binding, now: float) -> None:
         """Count a change of a binding, and suppress the binding if it changes too often."""
-        if self._churn.note(binding.home_address, now):
+        if self._flap_damping.count_change(binding.home_address, now):
             self._follow(binding, (binding,), Urgency.URGENT)
-            reason = reasons.suppressed(self._churn.limit).text
+            reason = reasons.suppressed(self._flap_damping.limit).text
             self.event("binding-held", home_address=binding.home_address, reason=reason)
 
     def _follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     ("subject_reconciler",),
     ("desired",),
     ("registrations", "switch_state", "tunnels"),
-    ("tunnel_list", "installed", "switch_work", "refused_flows", "home_agents", "churn"),
+    ("tunnel_list", "installed", "switch_work", "refused_flows", "home_agents", "flap_damping"),
     ("bindings", "flows"),
 )
 

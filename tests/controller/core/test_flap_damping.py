@@ -3,8 +3,8 @@
 
 import pytest
 
-from controller.core.churn import PERIOD, Churn
 from controller.core.explanation import explain
+from controller.core.flap_damping import PERIOD, FlapDamping
 from controller.core.flows import Kind
 from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import FIRST, HOME_ADDRESS, HOME_ADDRESSES, SECOND, TIMING, World, binding, established
@@ -122,15 +122,15 @@ def test_a_binding_that_is_held_goes_when_it_ends(world: World) -> None:
 
 
 def test_nothing_is_remembered_of_those_that_have_calmed_down() -> None:
-    churn, now = Churn(3), 0.0
+    flap_damping, now = FlapDamping(3), 0.0
     addresses = [parse_prefix(f"2001:db8:99::{number:x}") for number in range(100)]
     for _ in range(50):
         for address in addresses:
-            churn.note(address, now)
+            flap_damping.count_change(address, now)
         now += 0.02
-    assert all(churn.suppresses(address) for address in addresses)
-    while (release := churn.next_release()) is not None:
+    assert all(flap_damping.suppresses(address) for address in addresses)
+    while (release := flap_damping.next_release()) is not None:
         now = max(now, release)
-        churn.released(now)
-    assert not any(churn.suppresses(address) for address in addresses)
-    assert len(churn._changes) == 0
+        flap_damping.released(now)
+    assert not any(flap_damping.suppresses(address) for address in addresses)
+    assert len(flap_damping._changes) == 0

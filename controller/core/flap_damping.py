@@ -13,8 +13,8 @@ PERIOD = 1.0
 _AT_A_TIME = 1000
 
 
-class Churn:
-    """Counts the changes of each home address; up to ``limit`` a second are followed."""
+class FlapDamping:
+    """Counts the changes of each home address; up to ``limit`` a second are followed, more suppress it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -23,7 +23,7 @@ class Churn:
         self._suppressed: set[Prefix] = set()
         self._reviews: Deadlines[Prefix] = Deadlines()
 
-    def note(self, home_address: Prefix, now: float) -> bool:
+    def count_change(self, home_address: Prefix, now: float) -> bool:
         """Record a change of a home address; tell whether it is suppressed from now on."""
         changes = self._changes.setdefault(home_address, [])
         changes.append(now)
