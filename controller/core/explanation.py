@@ -11,11 +11,11 @@ from typing import Literal
 from controller.core import reasons
 from controller.core.bindings import Binding
 from controller.core.gates import OpenGate
-from controller.core.history import Update
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.offload import Offload
 from controller.core.reasons import Remedy, Step, no_binding
 from controller.core.router import BindingOnRouter, Router
+from controller.core.update_history import RecordedUpdate
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
 
@@ -46,7 +46,7 @@ class Explanation:
     home_agent: HomeAgent
     binding: Binding | None
     routers: Mapping[int, RouterExplanation]
-    updates: tuple[Update, ...]
+    updates: tuple[RecordedUpdate, ...]
     would_change: list[Remedy]
 
 
@@ -85,7 +85,7 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     return Explanation(path, max(known, default=None), reason, home_agent, binding, routers, updates, remedies)
 
 
-def _last(updates: tuple[Update, ...], *results: str) -> float | None:
+def _last(updates: tuple[RecordedUpdate, ...], *results: str) -> float | None:
     return next((update.time for update in reversed(updates) if update.result in results), None)
 
 

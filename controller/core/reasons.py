@@ -8,7 +8,7 @@ up to whoever shows it: see `Step`.
 from enum import Enum
 from typing import NamedTuple
 
-from controller.core.history import Update
+from controller.core.update_history import RecordedUpdate
 from hoaflow.addresses import Prefix, format_address
 
 # Results of an update after which no binding is there.
@@ -81,7 +81,7 @@ def snapshot_awaited(home_agent: bytes, since: float) -> Reason:
     )
 
 
-def no_binding(home_address: Prefix, home_agent: bytes, last: Update | None) -> Reason:
+def no_binding(home_address: Prefix, home_agent: bytes, last: RecordedUpdate | None) -> Reason:
     """Say that there is no binding to offload; ``last`` is the home address's last update, if it is known."""
     address = format_address(home_agent)
     ended = f"; the last one was {last.result} ({last.reason})" if last and last.result in _ENDS else ""

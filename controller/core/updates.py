@@ -11,11 +11,11 @@ from controller.core.admission import check_binding, check_nesting, is_deregistr
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.deadlines import earliest
 from controller.core.events import Event
-from controller.core.history import History, Result, Source, Update
 from controller.core.home_agents import HomeAgent
 from controller.core.last_sequences import LastSequences
 from controller.core.registrations import Registrations
 from controller.core.router import Router
+from controller.core.update_history import RecordedUpdate, Result, Source, UpdateHistory
 from controller.core.urgency import Urgency
 
 # How many bindings are handled in one go, while others wait.
@@ -27,7 +27,7 @@ class Updates:
 
     def __init__(self, registrations: Registrations, routers: Mapping[int, Router], events: list[Event]) -> None:
         self.registrations = registrations
-        self.history = History()
+        self.history = UpdateHistory()
         self.activations = Activations()
         self._bindings = registrations.bindings
         self._withheld = registrations.withheld
@@ -256,7 +256,9 @@ class Updates:
             router.follow(binding, former, urgency)
 
     def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
-        update = Update(now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason)
+        update = RecordedUpdate(
+            now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason
+        )
         self.history.record(binding.home_address, update)
 
     def event(self, name: str, **fields: object) -> None:

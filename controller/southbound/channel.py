@@ -27,7 +27,7 @@ from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
 from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
-from controller.southbound.decoder import InstalledFlow, removed_key
+from controller.southbound.decoder import ReportedFlow, removed_key
 from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, SwitchSilent
 from hoaflow.logs import Log
@@ -157,12 +157,12 @@ class SwitchChannel:
         for direction, kind in self.session.counting():
             self.session.observe(direction, self.conversation.total(kind))
 
-    def read_flows(self, within: float | None = None) -> list[InstalledFlow]:
+    def read_flows(self, within: float | None = None) -> list[ReportedFlow]:
         """Return the switch's flows in hoaflow's tables, with counters, as of now.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
-        found: list[InstalledFlow] = []
+        found: list[ReportedFlow] = []
         self.conversation.read(found.append, within)
         return found
 

@@ -14,7 +14,7 @@ from controller.core.batches import FlowChange, stages
 from controller.core.flows import Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.traffic import Counters
-from controller.southbound.decoder import Decoder, FlowStatistics, InstalledFlow
+from controller.southbound.decoder import Decoder, FlowStatistics, ReportedFlow
 from controller.southbound.encoder import Encoder
 from controller.southbound.exchange import ChangesRefused, Exchange, SwitchSilent
 from hoaflow.logs import Log
@@ -88,7 +88,7 @@ class Conversation:
         """
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
-    def read(self, take: Callable[[InstalledFlow], None], within: float | None = None) -> None:
+    def read(self, take: Callable[[ReportedFlow], None], within: float | None = None) -> None:
         """Read the switch's flows in hoaflow's tables, and call `take` with each as it comes.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).

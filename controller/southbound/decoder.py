@@ -130,7 +130,7 @@ parser._MSG_PARSERS[ofp.OFPT_FLOW_REMOVED] = _parse_removed
 
 
 @dataclass(frozen=True, slots=True)
-class InstalledFlow:
+class ReportedFlow:
     """A flow as a switch reports it; `entry` is None for another application's."""
 
     key: FlowKey
@@ -149,7 +149,7 @@ class Decoder:
         self._names = names
         self._layouts: dict[tuple[int, int, int, int], Layout] = {}
 
-    def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[InstalledFlow]:
+    def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[ReportedFlow]:
         """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key."""
         flows = []
         for stats in statistics:
@@ -170,7 +170,7 @@ class Decoder:
                     if alike in self._layouts or len(self._layouts) < MOST_LAYOUTS:
                         self._layouts[alike] = Layout(flow, stats.rest)
             entry = None if flow is None else FlowEntry(flow, _ends(stats, now))
-            flows.append(InstalledFlow(key, entry, stats.packets, stats.bytes))
+            flows.append(ReportedFlow(key, entry, stats.packets, stats.bytes))
         return flows
 
 

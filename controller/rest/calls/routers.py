@@ -8,7 +8,7 @@ from msgspec import UNSET
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Role
-from controller.core.differences import compare
+from controller.core.flow_differences import compare_flows
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest.context import ApiContext, in_turns
@@ -20,7 +20,7 @@ from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
 from controller.rest.views.values import dpid_text
-from controller.southbound.decoder import InstalledFlow
+from controller.southbound.decoder import ReportedFlow
 from controller.southbound.exchange import SwitchSilent
 
 UNKNOWN = (HTTPStatus.NOT_FOUND,)
@@ -95,7 +95,7 @@ class RouterCalls:
         while True:
             installed, now = self._installed(router), time.monotonic()
             entries = [flow.entry for flow in installed if flow.entry is not None]
-            *_, difference = in_turns(compare(router.flows, entries, now), every=1)
+            *_, difference = in_turns(compare_flows(router.flows, entries, now), every=1)
             # A change that is on its way to the switch is no difference.
             if difference.in_sync or router.flows.settled or time.monotonic() >= deadline:
                 return json_response(difference_view(difference, installed, router, query.limit, now))
@@ -159,7 +159,7 @@ class RouterCalls:
     def _view(self, router: Router) -> answers.Router:
         return router_view(router, self._context.offload, time.monotonic())
 
-    def _installed(self, router: Router) -> list[InstalledFlow]:
+    def _installed(self, router: Router) -> list[ReportedFlow]:
         """Read a router's flows from its switch. Raises Problem if it does not answer."""
         channel = self._context.channels.get(router.dpid)
         if channel is None:

@@ -2,10 +2,10 @@
 """Convert explanations of packets' paths to answers."""
 
 from controller.core.explanation import Explanation, RouterExplanation
-from controller.core.history import Update
 from controller.core.offload import Offload
 from controller.core.reasons import Remedy, Step
 from controller.core.traffic import Counters
+from controller.core.update_history import RecordedUpdate
 from controller.rest.schemas import answers
 from controller.rest.views.bindings import FlowCounters, binding_view, counted, home_agent_view
 from controller.rest.views.routers import backend_name, flow_view
@@ -76,7 +76,7 @@ def _change(remedy: Remedy) -> str:
     return f"{remedy.text} ({COMMANDS[remedy.step].format_map(subjects)})"
 
 
-def _update(update: Update, now: float) -> answers.BindingUpdate:
+def _update(update: RecordedUpdate, now: float) -> answers.BindingUpdate:
     return answers.BindingUpdate(
         time=time_of_day(update.time, now),
         care_of_address=None if update.care_of_address is None else format_address(update.care_of_address),

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from controller.core.differences import Difference
+from controller.core.flow_differences import FlowDifference
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
 from controller.core.installed import FlowEntry
@@ -14,7 +14,7 @@ from controller.core.traffic import Counters
 from controller.core.tunnel_list import TunnelDifference
 from controller.rest.schemas import answers
 from controller.rest.views.values import dpid_text, seconds_left
-from controller.southbound.decoder import InstalledFlow
+from controller.southbound.decoder import ReportedFlow
 from hoaflow.addresses import format_address
 
 
@@ -89,7 +89,7 @@ def flow_view(entry: FlowEntry, counters: Counters, router: Router, now: float) 
 
 
 def difference_view(
-    found: Difference, installed: Sequence[InstalledFlow], router: Router, limit: int, now: float
+    found: FlowDifference, installed: Sequence[ReportedFlow], router: Router, limit: int, now: float
 ) -> answers.Difference:
     """Return the answer for a difference, with at most `limit` flows of each kind."""
     counters: dict[FlowKey, Counters] = {flow.key: Counters(flow.packets, flow.bytes) for flow in installed}

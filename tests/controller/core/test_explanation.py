@@ -8,9 +8,9 @@ import pytest
 from controller.core.bindings import StaleSequence
 from controller.core.explanation import Explanation, NotCovered, explain
 from controller.core.flows import Kind
-from controller.core.history import HOME_ADDRESSES_KEPT, UPDATES_KEPT, History, Update
 from controller.core.home_agents import Status
 from controller.core.reasons import Step
+from controller.core.update_history import HOME_ADDRESSES_KEPT, UPDATES_KEPT, RecordedUpdate, UpdateHistory
 from hoaflow.addresses import parse_prefix
 from tests.support.world import (
     DPID,
@@ -262,8 +262,8 @@ def test_updates_are_told_with_their_fate(world: World) -> None:
 
 
 def test_the_history_is_bounded() -> None:
-    history = History()
-    update = Update(0.0, None, None, None, "post", "changed")
+    history = UpdateHistory()
+    update = RecordedUpdate(0.0, None, None, None, "post", "changed")
     for number in range(HOME_ADDRESSES_KEPT + 10):
         address = parse_prefix(f"2001:db8:99:0::{number:x}")
         for _ in range(UPDATES_KEPT + 2):
@@ -274,12 +274,12 @@ def test_the_history_is_bounded() -> None:
 
 
 def test_refreshes_drive_nothing_out_of_the_history() -> None:
-    history = History()
-    added = Update(0.0, None, None, None, "post", "added")
+    history = UpdateHistory()
+    added = RecordedUpdate(0.0, None, None, None, "post", "added")
     history.record(HOME_ADDRESS, added)
     for moment in range(100):
-        history.record(HOME_ADDRESS, Update(moment, None, moment, None, "post", "refreshed"))
-    assert history.of(HOME_ADDRESS) == (added, Update(99, None, 99, None, "post", "refreshed"))
+        history.record(HOME_ADDRESS, RecordedUpdate(moment, None, moment, None, "post", "refreshed"))
+    assert history.of(HOME_ADDRESS) == (added, RecordedUpdate(99, None, 99, None, "post", "refreshed"))
 
 
 def test_a_binding_whose_switch_comes_later_is_announced_as_active() -> None:

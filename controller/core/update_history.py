@@ -17,7 +17,7 @@ Source = Literal["post", "snapshot", "delete", "expiry", "lease"]
 Result = Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
 
 
-class Update(NamedTuple):
+class RecordedUpdate(NamedTuple):
     """One update of a binding, where it came from and what became of it; ``time`` is on the caller's clock."""
 
     time: float
@@ -29,18 +29,18 @@ class Update(NamedTuple):
     reason: str | None = None
 
 
-class History:
+class UpdateHistory:
     """The last updates of each home address, oldest first."""
 
     def __init__(self) -> None:
         # By the last change: the first is forgotten next.
-        self._updates: OrderedDict[Prefix, tuple[Update, ...]] = OrderedDict()
+        self._updates: OrderedDict[Prefix, tuple[RecordedUpdate, ...]] = OrderedDict()
 
-    def of(self, home_address: Prefix) -> tuple[Update, ...]:
+    def of(self, home_address: Prefix) -> tuple[RecordedUpdate, ...]:
         """Return the last updates of a home address."""
         return self._updates.get(home_address, ())
 
-    def record(self, home_address: Prefix, update: Update) -> None:
+    def record(self, home_address: Prefix, update: RecordedUpdate) -> None:
         """Record an update. One that repeats the last refusal or refresh takes its place."""
         known = self._updates.get(home_address, ())
         if update.result == "refreshed":
@@ -53,7 +53,7 @@ class History:
             self._updates.popitem(last=False)
 
 
-def _joined(known: tuple[Update, ...], update: Update) -> tuple[Update, ...]:
+def _joined(known: tuple[RecordedUpdate, ...], update: RecordedUpdate) -> tuple[RecordedUpdate, ...]:
     repeats = known and (known[-1].result, known[-1].source, known[-1].reason) == (
         update.result,
         update.source,

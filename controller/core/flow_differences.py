@@ -15,7 +15,7 @@ FLOWS_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
-class Difference:
+class FlowDifference:
     """The difference between desired and installed flows of a switch.
 
     ``missing``: desired flows, each with why it is not sent, None if it will be. ``unexpected``: installed flows, each
@@ -32,13 +32,13 @@ class Difference:
         return not (self.missing or self.unexpected or self.different)
 
 
-def compare(flows: Reconciliation, installed: Iterable[FlowEntry], now: float) -> Iterator[Difference]:
+def compare_flows(flows: Reconciliation, installed: Iterable[FlowEntry], now: float) -> Iterator[FlowDifference]:
     """Compare desired flows with those that a switch says it has.
 
     Yields the difference so far after every `FLOWS_AT_ONCE` flows, at last all of it.
     """
     found = {entry.flow.key: entry for entry in installed if entry.expires_at is None or entry.expires_at > now}
-    difference = Difference()
+    difference = FlowDifference()
     for count, desired in enumerate(flows.desired(now)):
         key = desired.flow.key
         entry = found.pop(key, None)
