@@ -14,6 +14,7 @@ from urllib3 import PoolManager
 
 from hoaflow.client.access import Access, controller_url
 from hoaflow.client.errors import Denied, TooBusy, Unreachable
+from hoaflow.client.reasons import innermost, root_reason
 from hoaflow.client.token_file import TokenFile
 from hoaflow.closing import Closing
 from hoaflow.logs import Log
@@ -107,9 +108,11 @@ class Northbound(Closing):
             if answer.status_code in (401, 403, 429):
                 raise self._refusal(f"{method} {self.url}{path}", answer)
         except requests.exceptions.SSLError as error:
-            raise Unreachable(f"{method} {self.url}{path}: TLS failed: {_root(error)}{self._tls_hint(error)}") from None
+            raise Unreachable(
+                f"{method} {self.url}{path}: TLS failed: {root_reason(error)}{self._tls_hint(error)}"
+            ) from None
         except requests.RequestException as error:
-            raise Unreachable(f"{method} {self.url}{path}: {_root(error)}") from None
+            raise Unreachable(f"{method} {self.url}{path}: {root_reason(error)}") from None
         return answer
 
     def _refusal(self, what: str, answer: requests.Response) -> Denied | TooBusy:
@@ -128,7 +131,7 @@ class Northbound(Closing):
     def _tls_hint(self, error: Exception) -> str:
         if "CERTIFICATE_REQUIRED" in str(error):
             return " (the controller requires a certificate: give --certificate and --key)"
-        cause = _innermost(error)
+        cause = innermost(error)
         if not isinstance(cause, ssl.SSLCertVerificationError):
             return ""
         if cause.verify_code not in UNKNOWN_ISSUER:
@@ -158,25 +161,6 @@ def _problem(answer: requests.Response) -> dict[str, Any] | None:
     except requests.JSONDecodeError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the innermost of requests' and urllib3's nested errors, which repeat each other."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner
-
-
-def _root(error: BaseException) -> str:
-    """Return the message of the innermost error."""
-    error = _innermost(error)
-    text = str(error) or type(error).__name__
-    # urllib3 begins with the connection's name, which tells no more than the URL does.
-    return text.partition("): ")[2] if text.startswith("HTTP") and "): " in text else text
 
 
 def _private(url: str) -> bool:

@@ -32,6 +32,10 @@ class Authority:
         """Return a server's certificate for these addresses; `days` may lie in the past."""
         return self._issue(days, "server", name, *addresses)
 
+    def etcd(self, name: str, *addresses: str) -> Pair:
+        """Return the certificate of a member of etcd."""
+        return self._issue(2, "etcd", name, *addresses)
+
     def client(self, name: str, days: int = 2) -> Pair:
         """Return a client's certificate."""
         return self._issue(days, "client", name)
