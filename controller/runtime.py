@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from controller.access.exposure import exposure
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.peers import Peers, member_access
 from controller.cluster.view import Alone, Member
 from controller.core.events import EVENTS, MOVES
 from controller.core.offload import Offload
@@ -26,7 +27,8 @@ from controller.rest.api import RestApi
 from controller.rest.authorization import Authorization
 from controller.rest.context import ApiContext
 from controller.rest.http.server import RestServer
-from controller.settings import load
+from controller.rest.members import Members
+from controller.settings import Settings, load
 from controller.southbound.channels import Channels
 from controller.tls import ServerTls
 from controller.traffic_history import EVERY, TrafficHistory
@@ -81,10 +83,15 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
-                Alone(Member(socket.gethostname(), None, time.time(), metadata.version("hoaflow"))),
+                self._members(settings),
             ),
             Authorization(self._exposure.tokens, settings),
         )
+
+    @staticmethod
+    def _members(settings: Settings) -> Members:
+        alone = Alone(Member(socket.gethostname(), None, time.time(), metadata.version("hoaflow")))
+        return Members(alone, Peers(member_access(settings)), settings.request_timeout)
 
     def start(self, spawn: Callable[..., object]) -> list[object]:
         """Start REST API, clock, signals and sampling; return the greenlets, made by `spawn`."""

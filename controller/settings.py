@@ -161,6 +161,17 @@ OPTIONS = (
         help="Certificates of the signers of REST clients' certificates, in PEM. With it clients need a certificate"
         " besides their token.",
     ),
+    cfg.StrOpt(
+        "member_token_file",
+        help="File with this controller's own token, which it shows the other members of its cluster; in their"
+        " tokens_file it may `member`.",
+    ),
+    cfg.StrOpt("member_ca", help="Certificates of the signers of the other members' rest_certificate, in PEM."),
+    cfg.StrOpt(
+        "member_certificate",
+        help="This controller's certificate as the other members' client, in PEM, if they have a rest_client_ca.",
+    ),
+    cfg.StrOpt("member_key", help="The key of member_certificate in PEM, not encrypted."),
     cfg.FloatOpt(
         "requests_per_second",
         default=5000.0,
@@ -220,6 +231,10 @@ class Settings:
     rest_certificate: str | None
     rest_key: str | None
     rest_client_ca: str | None
+    member_token_file: str | None
+    member_ca: str | None
+    member_certificate: str | None
+    member_key: str | None
     requests_per_second: float
     requests_in_flight: int
     anonymous_requests_per_second: float

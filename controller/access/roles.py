@@ -15,6 +15,7 @@ class Role(Enum):
     READ = "read"
     BRIDGE = "bridge"  # that of the home agent concerned
     ROUTER = "router"  # the agent on the router concerned
+    MEMBER = "member"  # another controller of the cluster, which passes on what it has admitted itself
     ADMIN = "admin"
 
 

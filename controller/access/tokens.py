@@ -29,6 +29,7 @@ MEMBERS = {
     Role.READ: frozenset[str](),
     Role.BRIDGE: frozenset({"home_agent", "home_prefixes"}),
     Role.ROUTER: frozenset({"router"}),
+    Role.MEMBER: frozenset[str](),
     Role.ADMIN: frozenset[str](),
 }
 

@@ -39,14 +39,14 @@ class BindingStates:
         routers = {each.dpid: each.state_of(binding, now) for each in self._prepared(binding.home_agent)}
         if not self._registrations.may_offload(binding, now):
             return BindingState("held", routers)
-        return BindingState(_together([each.state == "active" for each in routers.values()]), routers)
+        return BindingState(together([each.state == "active" for each in routers.values()]), routers)
 
     def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand: that of its gates."""
         if not home_agent.may_offload(now):
             return "held"
         prepared = self._prepared(home_agent.address)
-        return _together([each.connected and each.gates.are_open(home_agent.address, now) for each in prepared])
+        return together([each.connected and each.gates.are_open(home_agent.address, now) for each in prepared])
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
@@ -66,7 +66,7 @@ class BindingStates:
         return [router for router in self._routers.values() if router.prepared_for(home_agent)]
 
 
-def _together(active: Sequence[bool]) -> State:
+def together(active: Sequence[bool]) -> State:
     """Combine routers into one state; ``active`` says for each prepared one whether the binding is active there."""
     if not any(active):
         return "pending"

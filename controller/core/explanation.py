@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.core import reasons
+from controller.core.binding_states import State
 from controller.core.bindings import Binding
 from controller.core.gates import OpenGate
 from controller.core.home_agents import HomeAgent, Status
@@ -73,14 +74,20 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
     routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
     prepared = {dpid: routers[dpid] for dpid in state.routers}
     why = home_agent.why_not_offloaded(now) or offload.why_suppressed(binding.home_address)
-    path: Path = "direct" if state.state == "active" else "mixed" if state.state == "partial" else "home-agent"
+    path = path_of(state.state)
     if why is not None:
         reason, remedies, moments = why.text, [why.remedy], [why.since]
     else:
-        deciding = prepared or routers
-        reason = _reason(path, binding, home_agent, prepared, deciding)
+        why_not = {dpid: each.state.reason and each.state.reason.text for dpid, each in routers.items()}
+        reason = path_reason(
+            path,
+            format_address(binding.care_of_address),
+            home_agent.status is Status.DOWN,
+            {dpid: why_not.pop(dpid) for dpid in prepared},
+            why_not,
+        )
         remedies = _remedies(path, binding, home_agent, routers)
-        moments = [each.since or _last(updates, "added", "changed") for each in deciding.values()]
+        moments = [each.since or _last(updates, "added", "changed") for each in (prepared or routers).values()]
     known = [moment for moment in (*moments, _last(updates, "added")) if moment is not None]
     return Explanation(path, max(known, default=None), reason, home_agent, binding, routers, updates, remedies)
 
@@ -118,36 +125,47 @@ def _on_router(
     return RouterExplanation(router, state, gate, max((each for each in moments if each is not None), default=None))
 
 
-def _reason(
+def path_reason(
     path: Path,
-    binding: Binding,
-    home_agent: HomeAgent,
-    prepared: Mapping[int, RouterExplanation],
-    deciding: Mapping[int, RouterExplanation],
+    care_of_address: str,
+    until_it_ends: bool,
+    prepared: Mapping[int, str | None],
+    others: Mapping[int, str | None],
 ) -> str:
-    """Say in one sentence why packets take ``path``."""
-    there = f"straight to {format_address(binding.care_of_address)}"
-    if home_agent.status is Status.DOWN:
+    """Say in one sentence why a binding's packets take ``path``.
+
+    ``prepared`` and ``others`` have the reason why the binding is not active, None if it is, by router: of those
+    prepared for its home agent, and of all others. ``until_it_ends``: the home agent is down.
+    """
+    there = f"straight to {care_of_address}"
+    if until_it_ends:
         there += " until its lifetime ends, as the home agent is down"
     if path == "direct":
         who = "the prepared router sends" if len(prepared) == 1 else f"all {len(prepared)} prepared routers send"
         return f"{who} its packets {there}"
     if path == "mixed":
-        active = sum(each.state.state == "active" for each in prepared.values())
+        active = sum(reason is None for reason in prepared.values())
         return f"{active} of {len(prepared)} prepared routers send its packets {there}, but {_why_not(prepared)}"
-    if not deciding:
-        return "no router is known to the controller"
-    return _why_not(deciding) if prepared else f"no router is prepared for its home agent: {_why_not(deciding)}"
+    if prepared:
+        return _why_not(prepared)
+    if others:
+        return f"no router is prepared for its home agent: {_why_not(others)}"
+    return "no router is known to the controller"
 
 
-def _why_not(routers: Mapping[int, RouterExplanation]) -> str:
+def _why_not(routers: Mapping[int, str | None]) -> str:
     """Name the routers that do not send packets direct, by what keeps them from it."""
     by_reason: dict[str, list[str]] = {}
-    for dpid, each in routers.items():
-        if each.state.reason is not None:
-            by_reason.setdefault(each.state.reason.text, []).append(f"{dpid:016x}")
+    for dpid, reason in routers.items():
+        if reason is not None:
+            by_reason.setdefault(reason, []).append(f"{dpid:016x}")
     parts = [f"on router {' and '.join(names)}, {text}" for text, names in by_reason.items()]
     return "; ".join(parts)
+
+
+def path_of(state: State) -> Path:
+    """Return the path of a binding's packets, by its state on all routers together."""
+    return "direct" if state == "active" else "mixed" if state == "partial" else "home-agent"
 
 
 def _remedies(

@@ -23,10 +23,10 @@ from controller.rest.calls.routers import RouterCalls
 from controller.rest.calls.system import SystemCalls
 from controller.rest.context import ApiContext
 from controller.rest.openapi import document
-from controller.rest.operations import CONVERTERS, Operation, operations_of
+from controller.rest.operations import CONVERTERS, Operation, Reach, operations_of
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
-from controller.rest.schemas.bodies import address_in_path, decode_either
+from controller.rest.schemas.bodies import address_in_path, decode_either, dpid_in_path
 from controller.rest.schemas.queries import decode_query
 from hoaflow.addresses import format_address
 from hoaflow.logs import Log
@@ -70,6 +70,7 @@ class RestApi:
         rules = [operation.rule(subject) for subject in subjects for operation in operations_of(type(subject))]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False, converters=CONVERTERS)
         self._settings = context.settings
+        self._members = context.members
         self._metrics = context.metrics
         self._authorization = authorization
         self._audit = Audit()
@@ -114,7 +115,11 @@ class RestApi:
             if operation.body is not None:
                 read = partial(self._body, request, operation)
                 arguments["body"] = read if operation.late_body else read()
-            response = handler(request, **arguments)
+            act = partial(handler, request, **arguments)
+            if operation.reach is Reach.MASTER:
+                response = self._members.by_master(request, dpid_in_path(in_path["dpid"]), act)
+            else:
+                response = act()
             return response
         finally:
             if response is not None and response.is_streamed:

@@ -17,7 +17,7 @@ from controller.access.limits import Allowance, Limits, TooManyRequests
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
 from controller.access.tokens import Tokens
 from controller.rest.http.connections import ADMITTED
-from controller.rest.operations import Operation
+from controller.rest.operations import Operation, Reach
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 from controller.rest.schemas import bodies
@@ -118,6 +118,8 @@ class Authorization:
 def _check_role(caller: Caller, operation: Operation, has_token: bool) -> None:
     """Raise Problem for a call that the caller's role may not make."""
     if operation.needs is Role.ANYONE or caller.role in (Role.ADMIN, operation.needs, *operation.also):
+        return
+    if caller.role is Role.MEMBER and operation.reach is not Reach.ASKED:
         return
     if caller is ANONYMOUS:
         # RFC 6750 section 3. Not by werkzeug, which leaves out the quotes that RFC 9110 section 11.5 demands of realm.

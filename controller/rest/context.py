@@ -8,10 +8,10 @@ from typing import TypeVar
 import eventlet
 
 from controller.changes import ChangeSignal, KeyedSignal
-from controller.cluster.view import Cluster
 from controller.core.offload import Offload
 from controller.events import EventBuffer
 from controller.metrics import Metrics
+from controller.rest.members import Members
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 from controller.traffic_history import TrafficHistory
@@ -40,7 +40,7 @@ class ApiContext:
     events: EventBuffer
     metrics: Metrics
     traffic: TrafficHistory
-    cluster: Cluster
+    members: Members
 
     def batches(self, items: Sequence[T]) -> Iterator[Sequence[tuple[int, T]]]:
         """Yield items with their indexes, batch by batch, and `pause` after each."""

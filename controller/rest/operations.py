@@ -8,6 +8,7 @@ a path is one of `PathParameters`; the handler gets its text by name, after the 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -43,6 +44,15 @@ class PathParameters(Struct):
 CONVERTERS: Mapping[str, type[BaseConverter]] = {"home_address": HomeAddressConverter}
 
 
+class Reach(Enum):
+    """Who of a cluster carries a call out, or is asked for it."""
+
+    ASKED = "the member that gets it"
+    MASTER = "the master of the router"
+    MASTERS = "the member that gets it, and each router's master for that router"
+    ALL = "all members"
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The content of an answer: a type encoded as JSON, or text of another media type."""
@@ -59,7 +69,8 @@ class Operation:
     `answers` has the possible contents by status, none for an empty body. `problems` are its own refusals; `refusals`
     adds those that follow from the rest of the declaration. `body` is a struct, or a union of structs that differ in
     their required members. `handler` names the method that carries it out, whose docstring is the description.
-    `late_body`: the handler gets a function that reads the body.
+    `late_body`: the handler gets a function that reads the body. `reach`: who of a cluster is concerned; another member
+    may make it if that is not only the one that gets it.
     """
 
     method: str
@@ -73,6 +84,7 @@ class Operation:
     handler: str
     summary: str
     late_body: bool = False
+    reach: Reach = Reach.ASKED
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -87,6 +99,8 @@ class Operation:
             refusals.add(HTTPStatus.UNAUTHORIZED)
         if self.parameters or self.query:
             refusals.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+        if self.reach in (Reach.MASTER, Reach.ALL):
+            refusals.add(HTTPStatus.SERVICE_UNAVAILABLE)  # it could not be passed on, or not to all
         if self.body is not None:
             refusals |= {
                 HTTPStatus.BAD_REQUEST,
@@ -117,6 +131,7 @@ def operation(
     query: type[Struct] | None = None,
     also: tuple[Role, ...] = (),
     late_body: bool = False,
+    reach: Reach = Reach.ASKED,
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated method as a call.
 
@@ -140,6 +155,7 @@ def operation(
             handler.__name__,
             " ".join((handler.__doc__ or "").split()),
             late_body,
+            reach,
         )
         handler.operation = declared  # type: ignore[attr-defined]
         return handler

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import eventlet
 from werkzeug.wrappers import Request
@@ -28,6 +29,7 @@ class ApiRequest(Request):
             environ["wsgi.input_terminated"] = True  # by eventlet's input
         super().__init__(environ)
         self.arrived = time.monotonic()
+        self.received = b""  # the body, once it has been read
         self.known_caller: Caller | None = None
         # Tells whether the admitted caller still has its rights, for answers without end.
         self.still_authorized: Callable[[], bool] = lambda: False
@@ -41,6 +43,12 @@ class ApiRequest(Request):
         """Return the caller of an admitted request."""
         assert self.known_caller is not None, "set before the call is carried out"
         return self.known_caller
+
+    @property
+    def target(self) -> str:
+        """Return path and query as they are sent on."""
+        query = self.query_string.decode("latin-1")
+        return quote(self.path, safe="/:") + (f"?{query}" if query else "")
 
     def note(self, outcome: Mapping[str, object], changed: bool = True) -> None:
         """Record the outcome for the audit; `changed` is false for a mere renewal."""
@@ -60,6 +68,7 @@ class ApiRequest(Request):
             raise Problem(HTTPStatus.BAD_REQUEST, f"the body can't be read: {error}") from None
         if len(body) > largest:
             raise _too_large(largest)
+        self.received = body
         return body
 
 

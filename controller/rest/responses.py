@@ -16,6 +16,7 @@ from controller.rest.schemas.queries import PageQuery
 
 T = TypeVar("T")
 V = TypeVar("V")
+S = TypeVar("S", bound=Struct)
 
 
 def json_response(content: Struct, status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -29,6 +30,16 @@ def page_response(
     items: Iterable[tuple[str, T]],
     view: Callable[[T], V],
 ) -> Response:
+    """Return the page of a list that `query` asks for, as an answer (see `page_of`)."""
+    return json_response(page_of(page, query, items, view))
+
+
+def page_of(
+    page: Callable[[list[V], str | None], S],
+    query: PageQuery,
+    items: Iterable[tuple[str, T]],
+    view: Callable[[T], V],
+) -> S:
     """Return the page of a list that `query` asks for.
 
     `items` are pairs of a unique text, by which the list is ordered, and a value; `view` makes the value's struct.
@@ -37,4 +48,4 @@ def page_response(
     after_cursor = (item for item in items if cursor is UNSET or item[0] > cursor)
     found = heapq.nsmallest(size + 1, after_cursor, key=itemgetter(0))
     following = found[size - 1][0] if len(found) > size else None
-    return json_response(page([view(value) for _, value in found[:size]], following))
+    return page([view(value) for _, value in found[:size]], following)

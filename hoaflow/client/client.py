@@ -86,8 +86,8 @@ class Northbound(Closing):
     ) -> requests.Response:
         """Make one call and return its answer, whatever its status except 401, 403 and 429.
 
-        `timeout`: seconds to connect, and between two pieces of the answer. `body` is sent as JSON. With `stream` the
-        caller reads the answer's content. Raises Unreachable, Denied, TooBusy.
+        `timeout`: seconds to connect, and between two pieces of the answer. `body` is sent as JSON, bytes as they are.
+        With `stream` the caller reads the answer's content. Raises Unreachable, Denied, TooBusy.
         """
         sent = dict(headers or {})
         if body is not None:
@@ -98,7 +98,7 @@ class Northbound(Closing):
             answer = self._session.request(
                 method,
                 self.url + path,
-                data=None if body is None else json.dumps(body, separators=(",", ":")),
+                data=body if body is None or isinstance(body, bytes) else json.dumps(body, separators=(",", ":")),
                 params=params,
                 headers=sent,
                 timeout=timeout,

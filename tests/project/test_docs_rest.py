@@ -5,7 +5,7 @@ import http.client
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ class Line(NamedTuple):
     target: str
     body: str | None
     follows: bool
+    headers: Mapping[str, str]
 
 
 def lines() -> list[Line]:
@@ -37,6 +38,7 @@ def lines() -> list[Line]:
     found = []
     for text in re.findall(r"^    (curl .*)$", PAGE.read_text(), re.MULTILINE):
         method, body, follows, words = None, None, False, iter(shlex.split(text)[1:])
+        headers: dict[str, str] = {}
         for word in words:
             if word == "-X":
                 method = next(words)
@@ -44,10 +46,13 @@ def lines() -> list[Line]:
                 body = next(words)
             elif word == "-N":
                 follows = True
+            elif word == "-H":
+                name, _, value = next(words).partition(": ")
+                headers[name] = value
             else:
                 assert word.startswith(URL), text
                 target = word.removeprefix(URL)
-        found.append(Line(method or "GET", target, body, follows))
+        found.append(Line(method or "GET", target, body, follows, headers))
     return found
 
 
@@ -73,7 +78,7 @@ def test_every_line_works(ovs: Ovs, bench: Bench) -> None:
             wait_for("the gates are open", bench.open_gates)
         with ovs.inside():
             connection = http.client.HTTPConnection("127.0.0.1", REST_PORT, timeout=TIMEOUT)
-            connection.request(line.method, line.target, line.body)
+            connection.request(line.method, line.target, line.body, line.headers)
             answer = connection.getresponse()
         content_type = answer.headers.get("Content-Type", "")
         content = answer.readline() if line.follows else answer.read()

@@ -24,7 +24,7 @@ PURE = {"bisect", "collections", "contextlib", "dataclasses", "enum", "functools
 COMPUTING = {"socket": {"AF_INET", "AF_INET6", "AddressFamily", "inet_ntop", "inet_pton"}, "random": {"Random"}}
 
 # Of our own packages: each may import itself and these.
-PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "sequence")}
+PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "scope", "sequence")}
 SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", *PURE_SHARED}
 GROUND = {f"controller.{name}" for name in ("changes", "events", "linger", "listening", "settings", "tls")}
 MAY_IMPORT: dict[str, set[str]] = {

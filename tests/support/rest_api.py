@@ -9,6 +9,7 @@ from typing import Any
 from werkzeug.test import Client, TestResponse
 
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.peers import Peers
 from controller.cluster.view import Alone, Member
 from controller.core.flows import Normal
 from controller.core.offload import Offload
@@ -18,7 +19,9 @@ from controller.metrics import Metrics
 from controller.rest.api import RestApi
 from controller.rest.authorization import Authorization
 from controller.rest.context import ApiContext
+from controller.rest.members import Members
 from controller.traffic_history import TrafficHistory
+from hoaflow.client.access import Access
 from tests.support.conformance import assert_declared
 from tests.support.settings import defaults
 
@@ -51,8 +54,10 @@ class Api:
         events = EventBuffer(SETTINGS.event_buffer, first=1000)
         metrics = Metrics(self.offload, {})
         self.traffic = TrafficHistory(self.offload)
-        moved, alone = KeyedSignal(), Alone(Member("controller-1", None, 0.0, "0"))
-        context = ApiContext(self.offload, SETTINGS, {}, changed, moved, notify, events, metrics, self.traffic, alone)
+        alone = Alone(Member("controller-1", None, 0.0, "0"))
+        members = Members(alone, Peers(Access()), SETTINGS.request_timeout)
+        moved = KeyedSignal()
+        context = ApiContext(self.offload, SETTINGS, {}, changed, moved, notify, events, metrics, self.traffic, members)
         self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:

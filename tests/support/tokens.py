@@ -6,7 +6,7 @@ from pathlib import Path
 
 HOME_AGENT, HOME_PREFIX, DPID = "2001:db8:99::1", "2001:db8:99::/64", "0000000000000001"
 OTHER_HOME_AGENT, OTHER_PREFIX, OTHER_DPID = "2001:db8:98::1", "2001:db8:98::/64", "0000000000000002"
-NAMES = ("reader", "bridge", "other-bridge", "router", "other-router", "admin")
+NAMES = ("reader", "bridge", "other-bridge", "router", "other-router", "member", "admin")
 TOKENS = {name: f"token-of-the-{name}".ljust(40, "0") for name in NAMES}
 
 TABLES = f"""
@@ -35,6 +35,10 @@ router = "{DPID}"
 token = "{TOKENS["other-router"]}"
 may = "router"
 router = "2"
+
+[member]
+token = "{TOKENS["member"]}"
+may = "member"
 
 [admin]
 token = "{TOKENS["admin"]}"

@@ -4,10 +4,12 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, structs, to_builtins
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Caller, Role
@@ -18,14 +20,17 @@ from controller.core.flows import FlowKey
 from controller.core.traffic import Counters
 from controller.core.urgency import MOST_URGENT, Urgency
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.operations import operation
+from controller.rest.merging import merged_binding, merged_bindings, merged_explanation, merged_results
+from controller.rest.operations import Reach, operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
-from controller.rest.responses import json_response, page_response
+from controller.rest.responses import json_response, page_of
 from controller.rest.schemas import answers, bodies
-from controller.rest.schemas.queries import BindingsQuery, PostQuery
+from controller.rest.schemas.queries import LARGEST_LIMIT, BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
-from controller.rest.views.explanation import explanation_view
+from controller.rest.views.explanation import explanation_view, unknown_view
+from controller.rest.views.values import dpid_text
+from hoaflow.addresses import format_address, parse_ipv6_address
 
 # Counters younger than this, in seconds, are not read from a switch again.
 COUNTERS_FRESH = 1.0
@@ -53,6 +58,7 @@ class BindingCalls:
         problems=(HTTPStatus.CONFLICT,),
         body=bodies.BindingsBody | bodies.BindingBody,
         query=PostQuery,
+        reach=Reach.ALL,
     )
     def post_bindings(
         self, request: ApiRequest, query: PostQuery, body: bodies.BindingsBody | bodies.BindingBody
@@ -61,9 +67,21 @@ class BindingCalls:
 
         Idempotent. Lifetime 0, or the home address as care-of address, removes.
         """
-        now = time.monotonic()
         if isinstance(body, bodies.BindingsBody):
-            return self._post_several(request, body, now)
+            everywhere = self._context.members.by_all(request, partial(self._post_several, request, body))
+            batches, _ = everywhere.said(answers.BatchResults)
+            return json_response(merged_results(batches)) if batches else everywhere.response
+        everywhere = self._context.members.by_all(request, partial(self._post_one, request, body, query))
+        said, word = everywhere.said(answers.Binding)
+        if not said:
+            return everywhere.response
+        merged = merged_binding(said, self._prepared(request, said), word)
+        waited_in_vain = query.wait == "active" and merged.state != "active"
+        status = HTTPStatus.ACCEPTED if waited_in_vain else HTTPStatus(everywhere.response.status_code)
+        return json_response(merged, status)
+
+    def _post_one(self, request: ApiRequest, body: bodies.BindingBody, query: PostQuery) -> Response:
+        now = time.monotonic()
         binding = body.binding(now)
         request.note({"subject": binding.home_address})
         try:
@@ -82,7 +100,8 @@ class BindingCalls:
         current = self._context.offload.binding(binding.home_address) or binding
         return json_response(self._binding_view(current, self._no_counters), status)
 
-    def _post_several(self, request: ApiRequest, body: bodies.BindingsBody, now: float) -> Response:
+    def _post_several(self, request: ApiRequest, body: bodies.BindingsBody) -> Response:
+        now = time.monotonic()
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         few = len(body.bindings) <= MOST_URGENT
@@ -139,14 +158,28 @@ class BindingCalls:
             current = self._context.offload.bindings.get(binding.home_address)
             if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.is_active(current, now):
+            if self._context.offload.is_active(current, now) or self._is_of_others(current, now):
                 return True
             if now >= deadline:
                 return False
             # Most changes name the home address; a gate that opens does not, and is rare.
             self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
-    @operation("GET", "/v1/bindings", Role.READ, answers.Bindings, query=BindingsQuery, also=(Role.BRIDGE,))
+    def _is_of_others(self, binding: Binding, now: float) -> bool:
+        """Tell whether only other members are masters of routers that may be prepared for a binding."""
+        return (
+            self._context.members.view.cluster is not None and not self._context.offload.state_of(binding, now).routers
+        )
+
+    @operation(
+        "GET",
+        "/v1/bindings",
+        Role.READ,
+        answers.Bindings,
+        query=BindingsQuery,
+        also=(Role.BRIDGE,),
+        reach=Reach.MASTERS,
+    )
     def list_bindings(self, request: ApiRequest, query: BindingsQuery) -> Response:
         """List the bindings, by page, filtered."""
         now = time.monotonic()
@@ -156,7 +189,12 @@ class BindingCalls:
             caller.check_home_agent(home_agent)
         care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
         within = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
-        offload = self._context.offload
+        offload, members = self._context.offload, self._context.members
+        # What state a binding has in a cluster is known only once its masters have been asked.
+        asked = query
+        if not members.is_for_this_one(request):
+            limit = query.limit if query.state is UNSET else LARGEST_LIMIT
+            asked = structs.replace(query, state=UNSET, limit=limit)
         found = (
             (str(home_address), binding)
             for home_address in in_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
@@ -164,10 +202,19 @@ class BindingCalls:
             and (binding := offload.binding(home_address)) is not None
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (query.state is UNSET or offload.state_of(binding, now).state == query.state)
+            and (asked.state is UNSET or offload.state_of(binding, now).state == asked.state)
         )
         counters = self._counters()
-        return page_response(answers.Bindings, query, found, lambda binding: self._binding_view(binding, counters))
+        own = page_of(answers.Bindings, asked, found, lambda binding: self._binding_view(binding, counters))
+        if asked is query:
+            return json_response(own)
+        parameters = {
+            **to_builtins(asked),
+            **({} if home_agent is None else {"home_agent": format_address(home_agent)}),
+        }
+        answered = members.ask_masters(request, f"{request.path}?{urlencode(parameters)}")
+        said, word = answered.said(own, answers.Bindings)
+        return json_response(merged_bindings(said, query, partial(self._prepared, request), word))
 
     @operation(
         "GET",
@@ -176,10 +223,16 @@ class BindingCalls:
         answers.Binding,
         (HTTPStatus.NOT_FOUND,),
         also=(Role.BRIDGE,),
+        reach=Reach.MASTERS,
     )
     def get_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Show one binding."""
-        return json_response(self._binding_view(self._binding(home_address), self._counters()))
+        held = self._context.offload.binding(bodies.prefix_in_path(home_address))
+        own = None if held is None else self._binding_view(held, self._counters())
+        said, word = self._context.members.ask_masters(request).said(own, answers.Binding)
+        if not said:
+            raise _not_held(home_address)
+        return json_response(merged_binding(said, self._prepared(request, said), word))
 
     @operation(
         "GET",
@@ -188,15 +241,26 @@ class BindingCalls:
         answers.Explanation,
         (HTTPStatus.NOT_FOUND,),
         also=(Role.BRIDGE,),
+        reach=Reach.MASTERS,
     )
     def explain_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""
         prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
+        own, why_not = None, ""
         try:
             found = explain(self._context.offload, prefix, now)
+            own = explanation_view(prefix, found, self._context.offload, self._counters(), now)
         except NotCovered as error:
-            raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
-        return json_response(explanation_view(prefix, found, self._context.offload, self._counters(), now))
+            why_not = str(error)
+        said, word = self._context.members.ask_masters(request).said(own, answers.Explanation)
+        if not said:
+            raise Problem(HTTPStatus.NOT_FOUND, why_not)
+        home_agents = {member: each.home_agent for member, each in said.items()}
+        unknown = {
+            dpid: unknown_view(self._context.offload.router(int(dpid, 16)), word.why_unknown(dpid))
+            for dpid in self._prepared(request, home_agents)
+        }
+        return json_response(merged_explanation(said, unknown, word))
 
     @operation(
         "DELETE",
@@ -204,20 +268,32 @@ class BindingCalls:
         Role.ADMIN,
         {HTTPStatus.NO_CONTENT: ()},
         (HTTPStatus.NOT_FOUND,),
+        reach=Reach.ALL,
     )
     def delete_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Remove one binding; the next snapshot brings it back if the home agent still holds it."""
-        binding = self._binding(home_address)
+        act = partial(self._delete, request, home_address)
+        return self._context.members.by_all(request, act).response
+
+    def _delete(self, request: ApiRequest, home_address: str) -> Response:
+        binding = self._context.offload.binding(bodies.prefix_in_path(home_address))
+        if binding is None:
+            raise _not_held(home_address)
         request.note({"subject": binding.home_address})
         self._context.offload.remove(binding.home_address, time.monotonic())
         self._context.notify()
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    def _binding(self, home_address: str) -> Binding:
-        binding = self._context.offload.binding(bodies.prefix_in_path(home_address))
-        if binding is None:
-            raise Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")
-        return binding
+    def _prepared(self, request: ApiRequest, said: Mapping[str, answers.Binding | answers.HomeAgent]) -> list[str]:
+        """Return the routers, of whichever member, that are prepared for the home agent of what members say.
+
+        None for a call that is for this member.
+        """
+        if self._context.members.is_for_this_one(request):
+            return []
+        home_agent = parse_ipv6_address(next(iter(said.values())).home_agent)
+        routers = self._context.offload.routers
+        return [dpid_text(dpid) for dpid, router in routers.items() if router.prepared_for(home_agent)]
 
     def _binding_view(self, binding: Binding, counters: FlowCounters) -> answers.Binding:
         return binding_view(binding, self._context.offload, counters, time.monotonic())
@@ -237,3 +313,7 @@ class BindingCalls:
     @staticmethod
     def _no_counters(dpid: int) -> Mapping[FlowKey, Counters]:
         return {}
+
+
+def _not_held(home_address: str) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, f"no binding is held for {home_address}")

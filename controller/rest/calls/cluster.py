@@ -18,10 +18,10 @@ class ClusterCalls:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
-    @operation("GET", "/v1/cluster", Role.READ, answers.Cluster, also=(Role.BRIDGE, Role.ROUTER))
+    @operation("GET", "/v1/cluster", Role.READ, answers.Cluster, also=(Role.BRIDGE, Role.ROUTER, Role.MEMBER))
     def get_cluster(self, request: ApiRequest) -> Response:
         """Show the members of the cluster, and which of them is master of each router, since when and why.
 
         A controller without a cluster is its one member. Bridges and tunnel agents learn here where the others are.
         """
-        return json_response(cluster_view(self._context.cluster.view()))
+        return json_response(cluster_view(self._context.members.view))

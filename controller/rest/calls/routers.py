@@ -12,10 +12,11 @@ from controller.core.flow_differences import compare_flows
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.operations import operation
+from controller.rest.merging import merged_routers
+from controller.rest.operations import Reach, operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
-from controller.rest.responses import json_response, page_response
+from controller.rest.responses import json_response, page_of, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
@@ -33,7 +34,7 @@ class RouterCalls:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
-    @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=RoutersQuery)
+    @operation("GET", "/v1/routers", Role.READ, answers.Routers, query=RoutersQuery, reach=Reach.MASTERS)
     def list_routers(self, request: ApiRequest, query: RoutersQuery) -> Response:
         """List the routers, by page, filtered."""
         found = (
@@ -42,14 +43,16 @@ class RouterCalls:
             if query.connected in (UNSET, _yes_or_no(router.connected))
             and query.draining in (UNSET, _yes_or_no(router.gates.draining))
         )
-        return page_response(answers.Routers, query, found, self._view)
+        own = page_of(answers.Routers, query, found, self._view)
+        said, word = self._context.members.ask_masters(request).said(own, answers.Routers)
+        return json_response(merged_routers(said, query, word))
 
-    @operation("GET", "/v1/routers/{dpid}", Role.READ, answers.Router, UNKNOWN)
+    @operation("GET", "/v1/routers/{dpid}", Role.READ, answers.Router, UNKNOWN, reach=Reach.MASTER)
     def get_router(self, request: ApiRequest, dpid: str) -> Response:
         """Show one router."""
         return json_response(self._view(self._router(dpid)))
 
-    @operation("PUT", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
+    @operation("PUT", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED, reach=Reach.MASTER)
     def drain_router(self, request: ApiRequest, dpid: str) -> Response:
         """Take a router out of service: all its traffic goes back to the home agents, without loss.
 
@@ -58,7 +61,7 @@ class RouterCalls:
         """
         return self._drain(self._router(dpid), True)
 
-    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED)
+    @operation("DELETE", "/v1/routers/{dpid}/drain", Role.ADMIN, answers.Router, NOT_CONNECTED, reach=Reach.MASTER)
     def undrain_router(self, request: ApiRequest, dpid: str) -> Response:
         """Take a router back into service.
 
@@ -66,7 +69,9 @@ class RouterCalls:
         """
         return self._drain(self._router(dpid), False)
 
-    @operation("GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery)
+    @operation(
+        "GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery, reach=Reach.MASTER
+    )
     def list_flows(self, request: ApiRequest, query: FlowsQuery, dpid: str) -> Response:
         """List the controller's flows that a router's switch has now, by page, filtered.
 
@@ -84,7 +89,15 @@ class RouterCalls:
         )
         return page_response(answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
 
-    @operation("GET", "/v1/routers/{dpid}/diff", Role.READ, answers.Difference, NOT_CONNECTED, query=DifferenceQuery)
+    @operation(
+        "GET",
+        "/v1/routers/{dpid}/diff",
+        Role.READ,
+        answers.Difference,
+        NOT_CONNECTED,
+        query=DifferenceQuery,
+        reach=Reach.MASTER,
+    )
     def compare_flows(self, request: ApiRequest, query: DifferenceQuery, dpid: str) -> Response:
         """Compare the flows that a router should have with those that its switch has now.
 

@@ -28,6 +28,7 @@ from controller.rest.schemas.fields import (
 )
 
 BindingStateName = Literal["pending", "active", "partial", "held", "withheld"]
+OnRouterState = Literal["active", "pending", "failed", "unknown"]
 Backend = Literal["flow", "route"] | None
 Cursor = Annotated[str, Meta(description="Begin of the next page: `cursor` of the next request.")] | None
 Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
@@ -51,9 +52,12 @@ class ProblemDetails(Struct, frozen=True):
 
 
 class BindingOnRouter(Struct):
-    """The state of a binding on one router, the reason if it is not active there, and its counters."""
+    """The state of a binding on one router, the reason if it is not active there, and its counters.
 
-    state: Literal["active", "pending", "failed"]
+    `unknown`: in a cluster, the router has no master that says.
+    """
+
+    state: OnRouterState
     packets: Count
     bytes: Count
     reason: str | None = None
@@ -94,11 +98,20 @@ class BatchResults(Struct):
     results: list[BatchResult]
 
 
+class Unanswered(Struct):
+    """A member of the cluster that has not answered, why, and the routers of which nothing is known for that."""
+
+    member: MemberName
+    reason: str
+    routers: list[DatapathId]
+
+
 class Bindings(Struct):
     """Bindings, by page."""
 
     bindings: list[Binding]
     next: Cursor
+    unanswered: list[Unanswered] | UnsetType = UNSET
 
 
 class HomeAgent(Struct):
@@ -199,6 +212,7 @@ class Routers(Struct):
 
     routers: list[Router]
     next: Cursor
+    unanswered: list[Unanswered] | UnsetType = UNSET
 
 
 class DesiredFlow(Struct):
@@ -278,7 +292,7 @@ class ExplanationOnRouter(Struct):
     backend: Backend
     connected: bool
     draining: bool
-    state: Literal["active", "pending", "failed"]
+    state: OnRouterState
     reason: str
     gate: GateForHomeAddress
     packets: Count

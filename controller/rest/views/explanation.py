@@ -4,6 +4,7 @@
 from controller.core.explanation import Explanation, RouterExplanation
 from controller.core.offload import Offload
 from controller.core.reasons import Remedy, Step
+from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.core.update_history import RecordedUpdate
 from controller.rest.schemas import answers
@@ -59,6 +60,21 @@ def _on_router(
         packets=packets,
         bytes=octets,
         flows=[flow_view(entry, by_key.get(entry.flow.key, Counters(0, 0)), router, now) for entry in entries],
+    )
+
+
+def unknown_view(router: Router, reason: str) -> answers.ExplanationOnRouter:
+    """Return the answer for a router whose master has not said how a binding stands there."""
+    return answers.ExplanationOnRouter(
+        backend=backend_name(router),
+        connected=router.connected,
+        draining=router.gates.draining,
+        state="unknown",
+        reason=reason,
+        gate=answers.GateForHomeAddress(False, None),
+        packets=0,
+        bytes=0,
+        flows=[],
     )
 
 

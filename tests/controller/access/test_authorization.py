@@ -33,26 +33,27 @@ ANYBODY = frozenset({"", "wrong", *TOKENS})
 READERS = frozenset({"reader", "admin"})
 OWN_BRIDGE = READERS | {"bridge"}
 ADMIN = frozenset({"admin"})
+OPERATORS = ADMIN | {"member"}  # which passes on what operators ask for
 
 # Written down here once more, and by hand: who may make each call. Paths are those of the first home agent and router.
 MAY = {
-    ("POST", "/v1/bindings"): ADMIN | {"bridge"},
-    ("GET", "/v1/bindings"): READERS | {"bridge", "other-bridge"},
-    ("GET", "/v1/bindings/{home_address}"): OWN_BRIDGE,
-    ("GET", "/v1/bindings/{home_address}/explain"): OWN_BRIDGE,
-    ("DELETE", "/v1/bindings/{home_address}"): ADMIN,
+    ("POST", "/v1/bindings"): OPERATORS | {"bridge"},
+    ("GET", "/v1/bindings"): READERS | {"bridge", "other-bridge", "member"},
+    ("GET", "/v1/bindings/{home_address}"): OWN_BRIDGE | {"member"},
+    ("GET", "/v1/bindings/{home_address}/explain"): OWN_BRIDGE | {"member"},
+    ("DELETE", "/v1/bindings/{home_address}"): OPERATORS,
     ("GET", "/v1/home-agents"): READERS | {"bridge", "other-bridge"},
     ("PUT", "/v1/home-agents/{address}"): ADMIN | {"bridge"},
     ("PUT", "/v1/home-agents/{address}/bindings"): ADMIN | {"bridge"},
-    ("GET", "/v1/routers"): READERS,
-    ("GET", "/v1/routers/{dpid}"): READERS,
-    ("GET", "/v1/routers/{dpid}/flows"): READERS,
-    ("GET", "/v1/routers/{dpid}/diff"): READERS,
-    ("PUT", "/v1/routers/{dpid}/drain"): ADMIN,
-    ("DELETE", "/v1/routers/{dpid}/drain"): ADMIN,
+    ("GET", "/v1/routers"): READERS | {"member"},
+    ("GET", "/v1/routers/{dpid}"): READERS | {"member"},
+    ("GET", "/v1/routers/{dpid}/flows"): READERS | {"member"},
+    ("GET", "/v1/routers/{dpid}/diff"): READERS | {"member"},
+    ("PUT", "/v1/routers/{dpid}/drain"): OPERATORS,
+    ("DELETE", "/v1/routers/{dpid}/drain"): OPERATORS,
     ("GET", "/v1/routers/{dpid}/tunnels"): ADMIN | {"router"},
     ("PUT", "/v1/routers/{dpid}/tunnels/ack"): ADMIN | {"router"},
-    ("GET", "/v1/cluster"): READERS | {"bridge", "other-bridge", "router", "other-router"},
+    ("GET", "/v1/cluster"): READERS | {"bridge", "other-bridge", "router", "other-router", "member"},
     ("GET", "/v1/events"): READERS,
     ("GET", "/v1/traffic"): READERS,
     ("GET", "/metrics"): READERS,

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Call other members of the cluster by REST. Each call has a time-out, and says that it must not be passed on again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import eventlet
+
+from controller.cluster.view import Member
+from controller.settings import Settings, WrongSettings
+from hoaflow.client.access import Access
+from hoaflow.client.client import Northbound
+from hoaflow.client.errors import AccessError, NorthboundError
+from hoaflow.errors import HoaflowError
+from hoaflow.scope import THIS_MEMBER
+
+CONNECT_TIMEOUT = 2.0  # seconds
+
+
+class PeerFailed(HoaflowError):
+    """Another member has not answered; `reason` says why. It may have carried the call out all the same."""
+
+    def __init__(self, member: str, reason: str) -> None:
+        super().__init__(f"{member}: {reason}")
+        self.member = member
+        self.reason = reason
+
+
+class PeerAnswer(NamedTuple):
+    """What another member has answered, whatever the status."""
+
+    member: str
+    status: int
+    content_type: str
+    content: bytes
+
+
+class PeerCall(NamedTuple):
+    """A call to make: `target` is path and query, `body` JSON, `seconds` the time for all of it."""
+
+    method: str
+    target: str
+    body: bytes | None
+    seconds: float
+
+
+def member_access(settings: Settings) -> Access:
+    """Return the files by which members know each other. Raises WrongSettings for one that can't be used."""
+    files = (settings.member_token_file, settings.member_ca, settings.member_certificate, settings.member_key)
+    access = Access(*(None if file is None else Path(file) for file in files))
+    try:
+        access.check()
+    except AccessError as error:
+        raise WrongSettings(f"member_token_file, member_ca, member_certificate, member_key: {error}") from None
+    return access
+
+
+class Peers:
+    """Call other members, each at its URL, by the token or certificate of `access`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def start(self, member: Member, call: PeerCall) -> Callable[[], PeerAnswer]:
+        """Begin a call. The function returned waits for the answer; it raises PeerFailed."""
+        wait: Callable[[], PeerAnswer] = eventlet.spawn(self._call, member, call).wait
+        return wait
+
+    def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
+        if member.url is None:
+            raise PeerFailed(member.name, "it has not said where it can be reached (member_url)")
+        try:
+            # A client for each call: it reads the certificates anew, and its connections are nobody else's.
+            with eventlet.Timeout(call.seconds), Northbound(member.url, self._access) as client:
+                answer = client.request(
+                    call.method, call.target, (CONNECT_TIMEOUT, call.seconds), call.body, headers=THIS_MEMBER
+                )
+        except eventlet.Timeout:
+            raise PeerFailed(member.name, f"no answer from {member.url} within {call.seconds:g} s") from None
+        except (NorthboundError, AccessError, ValueError) as error:
+            raise PeerFailed(member.name, str(error)) from None
+        return PeerAnswer(member.name, answer.status_code, answer.headers.get("Content-Type", ""), answer.content)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say that a call concerns only the controller that gets it, not the others of its cluster."""
+
+# Members set it on calls that they pass on, so that none goes round in circles. So do bridges, which tell every member
+# themselves.
+SCOPE = "Hoaflow-Scope"
+MEMBER = "member"
+THIS_MEMBER = {SCOPE: MEMBER}
