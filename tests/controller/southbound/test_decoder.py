@@ -3,6 +3,7 @@
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,8 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of
 from controller.core.flows import Flow
 from controller.core.home_agents import HomeAgent, Status
-from controller.southbound.decoder import Decoder, FlowStatistics
+from controller.core.pipeline import TABLES, Table
+from controller.southbound.decoder import FIELDS, Decoder, FlowStatistics
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
 from hoaflow.addresses import host
 from tests.controller.southbound.test_encoder import addresses, backends, macs, prefixes
@@ -51,8 +53,16 @@ def told(flow: Flow, timeout: int = 0, seconds: int = 0) -> FlowStatistics:
     return FlowStatistics(head + rest, 0)
 
 
+@pytest.mark.parametrize("table", TABLES, ids=[table.name for table in TABLES])
+def test_each_field_that_a_table_may_match_on_is_read_back(table: Table) -> None:
+    unknown = table.matches - set(FIELDS.values())
+    assert not unknown, "controller.southbound.decoder.FIELDS lacks them, so their flows would not be read back"
+
+
 @given(flows())
 def test_what_is_read_back_is_what_was_sent(sent: list[Flow]) -> None:
+    unknown = {name for flow in sent for name, _ in flow.match} - set(FIELDS.values())
+    assert not unknown, "controller.southbound.decoder.FIELDS lacks them, so their flows are not read back"
     found = Decoder(ENCODER.names).decode(map(told, sent), 0.0)
     assert [each.entry and each.entry.flow for each in found] == sent
     assert [each.key for each in found] == [flow.key for flow in sent]
