@@ -11,11 +11,11 @@ from hoaflow import logs
 from hoaflow.arguments import address, argument, port
 from hoaflow.client.access import add_options, from_arguments, url_argument
 from hoaflow.client.errors import AccessError
+from hoaflow.router import doctor
 from hoaflow.router.agent import Agent, Interruption
 from hoaflow.router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
 from hoaflow.router.errors import NoBridge, RouterError
 from hoaflow.router.firewall import Probe, what_drops
-from hoaflow.router.flow import doctor
 from hoaflow.router.flow import setup as flow_setup
 from hoaflow.router.flow import status as flow_status
 from hoaflow.router.flow.probes import flow_probes

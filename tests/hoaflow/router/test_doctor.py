@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from hoaflow.router.flow.doctor import FAILED, OK, WARNING, Finding, verdict
+from hoaflow.router.doctor import FAILED, OK, WARNING, Finding, verdict
 from tests.support.checkout import CHECKOUT
 from tests.support.router_lab import HA, TIMEOUT, RouterLab, sh
 
