@@ -30,7 +30,6 @@ from hoaflow.router.errors import NoBridge, RouterError
 from hoaflow.router.firewall import Firewalls, Subject
 from hoaflow.router.flow.keeper import FlowKeeper
 from hoaflow.router.flow.probes import flow_probes
-from hoaflow.router.former import completed
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.lock import alone
 from hoaflow.router.macs import kernel_macs
@@ -38,6 +37,7 @@ from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.plan import TunnelList, Wanted, without_endpoint
 from hoaflow.router.poll import Poll
 from hoaflow.router.probes import endpoint_probes
+from hoaflow.router.record_upgrade import upgraded
 from hoaflow.router.watch import Watch
 from hoaflow.tunnel.errors import TunnelError
 
@@ -124,7 +124,7 @@ class Agent:
 
     def run(self) -> None:
         """Follow the controller until a signal comes. Raises RouterError if the bridge cannot be read at the start."""
-        self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+        self._take(upgraded(self._ovsdb.bridge(self._bridge_name)))
         try:
             self._database.follow()
         except RouterError as error:  # ovs-vsctl has just reached it
@@ -280,7 +280,7 @@ class Agent:
         """Take over the database's record of the bridge; returns False, and keeps the last one, if it is unreadable."""
         try:
             self._database.follow()
-            self._take(completed(self._ovsdb.bridge(self._bridge_name)))
+            self._take(upgraded(self._ovsdb.bridge(self._bridge_name)))
         except NoBridge as error:
             self._state("database", f"without the bridge, endpoints kept ({error})")
             return True

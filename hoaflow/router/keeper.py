@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from hoaflow.logs import Log
 from hoaflow.router.declaration import declaration
 from hoaflow.router.endpoint import Endpoint
-from hoaflow.router.former import RUN_SETUP
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.router.port import InDatabase
+from hoaflow.router.record_upgrade import RUN_SETUP
 from hoaflow.tunnel.declaration import Declared, in_words, mend
 from hoaflow.tunnel.errors import TunnelError
 

@@ -22,11 +22,11 @@ from hoaflow.router.agent import Agent, Interruption
 from hoaflow.router.datapath import Datapath
 from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, Endpoint
-from hoaflow.router.former import completed
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.plan import Desired, Tunnel, TunnelList
 from hoaflow.router.port import BridgePort, NoOffloads, Recorded
+from hoaflow.router.record_upgrade import upgraded
 from hoaflow.tunnel import links, nft
 from hoaflow.tunnel.declaration import Declared, compare
 from hoaflow.tunnel.namespace import Namespace, in_namespace
@@ -317,8 +317,8 @@ def test_what_version_0_1_has_set_up_is_completed_and_mended(world: World) -> No
     recorded_as_by_version_0_1(world)
     former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
     assert [record.mtu for record in former.endpoints] == [0]
-    assert world.inside(lambda: completed(former)) == before
-    assert world.inside(lambda: world.keeper.keep(completed(former))) == {HA}
+    assert world.inside(lambda: upgraded(former)) == before
+    assert world.inside(lambda: world.keeper.keep(upgraded(former))) == {HA}
     assert world.keeper.broken == {}
     assert world.inside(lambda: world.ovsdb.bridge(world.lab.bridge)) == before
     assert world.mend() == ""
@@ -329,7 +329,7 @@ def test_what_version_0_1_has_set_up_and_lost_is_said_with_what_to_do(world: Wor
     recorded_as_by_version_0_1(world)
     world.lab.ip("rt", "link", "del", world.endpoint.kernel_port)
     former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
-    world.inside(lambda: world.keeper.keep(completed(former)))
+    world.inside(lambda: world.keeper.keep(upgraded(former)))
     assert "run hoaflow-router setup again" in world.keeper.broken[HA]
     world.lab.setup()
     world.mend()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complete the records of endpoints that version 0.1 set up, so that the agent can mend them.
+"""Upgrade the records of endpoints that version 0.1 set up, so that the agent can mend them.
 
 Version 0.1 recorded home agent, MAC address and namespace. The endpoint's links tell the rest: where the router's
 kernel is, the MTU, and the addresses that ICMP errors come from.
@@ -19,12 +19,12 @@ RUN_SETUP = (
 )
 
 
-def completed(bridge: Bridge) -> Bridge:
-    """Return the bridge with the records of its endpoints completed, as far as possible."""
-    return bridge._replace(endpoints=tuple(_completed(bridge.name, record) for record in bridge.endpoints))
+def upgraded(bridge: Bridge) -> Bridge:
+    """Return the bridge with the records of its endpoints upgraded as far as possible."""
+    return bridge._replace(endpoints=tuple(_upgraded(bridge.name, record) for record in bridge.endpoints))
 
 
-def _completed(bridge: str, record: EndpointRecord) -> EndpointRecord:
+def _upgraded(bridge: str, record: EndpointRecord) -> EndpointRecord:
     if record.mtu:
         return record
     endpoint = Endpoint(bridge, record.home_agent)
