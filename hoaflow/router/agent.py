@@ -23,8 +23,8 @@ from hoaflow.errors import HoaflowError
 from hoaflow.logs import Log
 from hoaflow.router.client import Controller, ControllerError, Refused, UnknownRouter
 from hoaflow.router.database_changes import DatabaseChanges
-from hoaflow.router.datapath import Datapath
 from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.error_relays import ErrorRelays
 from hoaflow.router.errors import NoBridge, RouterError
 from hoaflow.router.firewall import Firewalls, Subject
@@ -105,7 +105,7 @@ class Agent:
         self._bridge: Bridge | None = None
         self._controller: Controller | None = None
         self._poller: Controller | None = None  # polls are under way while something else is said
-        self._datapaths: dict[str, Datapath] = {}
+        self._endpoints: dict[str, EndpointRoutes] = {}
         self._wanted = Wanted()
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
@@ -188,7 +188,7 @@ class Agent:
         if news:
             self._wanted.take(answer)
             self._revision = answer.revision
-        if news or self._failed or any(map(self._relays.kept_back, self._datapaths.values())):
+        if news or self._failed or any(map(self._relays.kept_back, self._endpoints.values())):
             self._apply()
         self._acknowledge_news()
         self._tidy()
@@ -217,7 +217,7 @@ class Agent:
         assert self._controller is not None, "made by _take"
         if self._lease and self._acknowledged == self._news:
             return
-        records = [datapath.record for datapath in self._datapaths.values()]
+        records = [routes.record for routes in self._endpoints.values()]
         with self._interruption.waiting():
             self._lease = self._controller.acknowledge(
                 self._revision, records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken
@@ -228,12 +228,12 @@ class Agent:
         """Bring every endpoint in line with the list; what could not be done is in `_failed` afterwards."""
         if self._flow.record is not None:
             return
-        failed = without_endpoint(self._wanted, self._datapaths) | self._wanted.unreadable
+        failed = without_endpoint(self._wanted, self._endpoints) | self._wanted.unreadable
         for home_agent, desired in self._wanted.by_home_agent.items():
-            if home_agent in self._datapaths:
-                datapath = self._datapaths[home_agent]
-                failed |= datapath.apply(desired) | self._relays.kept_back(datapath)
-                if (problem := self._firewalls.problem(datapath)) is not None:
+            if home_agent in self._endpoints:
+                routes = self._endpoints[home_agent]
+                failed |= routes.apply(desired) | self._relays.kept_back(routes)
+                if (problem := self._firewalls.problem(routes)) is not None:
                     # All of it stays on the home agent's path, which enters by another interface.
                     failed |= dict.fromkeys(desired.tunnels, problem)
         for home_address in failed.keys() - self._failed.keys():
@@ -259,7 +259,7 @@ class Agent:
             self._look_at_firewalls()
             self._apply_anew(mended)
             again = again or self._resync_due <= self._resync_after
-            self._relays.follow(self._datapaths.values())
+            self._relays.follow(self._endpoints.values())
         except (RouterError, OSError) as error:
             self._state("comparison", f"incomplete, all kept ({error})")
         else:
@@ -294,9 +294,9 @@ class Agent:
         """Apply the list again, after reading routes and pairs where they may have changed or a reading is due."""
         began = time.process_time()
         due = time.monotonic() >= self._resync_due
-        for home_agent, datapath in self._datapaths.items():
-            if datapath.made_anew() or home_agent in mended or due:
-                datapath.forget()
+        for home_agent, routes in self._endpoints.items():
+            if routes.made_anew() or home_agent in mended or due:
+                routes.forget()
         self._apply()
         if due:
             now, cost = time.monotonic(), time.process_time() - began
@@ -309,8 +309,8 @@ class Agent:
         try:
             if self._flow.record is not None:
                 found.update(kernel_macs())
-            for datapath in self._datapaths.values():
-                found.update(kernel_macs(datapath.record.namespace, TOUT))
+            for routes in self._endpoints.values():
+                found.update(kernel_macs(routes.record.namespace, TOUT))
         except TunnelError as error:
             raise Unreadable(f"the interfaces of the router's kernel cannot be read: {error}") from error
         macs = tuple(sorted(found)[:MOST_MACS])
@@ -322,10 +322,10 @@ class Agent:
     def _look_at_firewalls(self) -> None:
         """Find out whether packet filters drop direct traffic."""
         subjects: dict[Hashable, Subject] = {}
-        for home_agent, datapath in self._datapaths.items():
-            endpoint = Endpoint.of(self._bridge_name, datapath.record)
+        for home_agent, routes in self._endpoints.items():
+            endpoint = Endpoint.of(self._bridge_name, routes.record)
             probes = functools.partial(endpoint_probes, endpoint)
-            subjects[datapath] = Subject(home_agent, endpoint.kernel_namespace, probes)
+            subjects[routes] = Subject(home_agent, endpoint.kernel_namespace, probes)
         if (record := self._flow.record) is not None:
             probes = functools.partial(flow_probes, record, self._bridge_name, self._ovsdb.db)
             subjects[record] = Subject(self._bridge_name, None, probes)
@@ -334,13 +334,13 @@ class Agent:
 
     def _follow(self) -> bool:
         """Listen in the namespaces of the present endpoints; returns whether one is new."""
-        records = [datapath.record for datapath in self._datapaths.values()]
+        records = [routes.record for routes in self._endpoints.values()]
         kernels = {record.kernel_namespace or None for record in records}
         return self._watch.follow({None, *kernels}, [record.namespace for record in records])
 
     def _tidy(self) -> None:
-        for datapath in self._datapaths.values():
-            datapath.tidy()
+        for routes in self._endpoints.values():
+            routes.tidy()
 
     def _close(self) -> None:
         for controller in (self._controller, self._poller):
@@ -357,12 +357,12 @@ class Agent:
             self._revision, self._lease = 0, 0.0
         self._bridge = bridge
         records = {record.home_agent: record for record in bridge.endpoints}
-        if records != {home_agent: datapath.record for home_agent, datapath in self._datapaths.items()}:
+        if records != {home_agent: routes.record for home_agent, routes in self._endpoints.items()}:
             self._lease = 0.0
-            self._datapaths = {
-                home_agent: self._datapaths[home_agent]
-                if home_agent in self._datapaths and self._datapaths[home_agent].record == record
-                else Datapath(record)
+            self._endpoints = {
+                home_agent: self._endpoints[home_agent]
+                if home_agent in self._endpoints and self._endpoints[home_agent].record == record
+                else EndpointRoutes(record)
                 for home_agent, record in records.items()
             }
             LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from hoaflow.logs import Log
-from hoaflow.router.datapath import Datapath
+from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.tunnel.error_relay import ErrorRelay
 from hoaflow.tunnel.icmp_errors import cannot_shrink
@@ -29,25 +29,25 @@ class ErrorRelays:
     """The relays of all endpoints, each with its own thread."""
 
     def __init__(self) -> None:
-        self._running: dict[Datapath, _Running] = {}
+        self._running: dict[EndpointRoutes, _Running] = {}
 
-    def follow(self, datapaths: Iterable[Datapath]) -> None:
+    def follow(self, endpoints: Iterable[EndpointRoutes]) -> None:
         """Relay for these endpoints and no others, and start anew where a namespace was made anew."""
-        wanted = list(datapaths)
-        for datapath, running in list(self._running.items()):
-            if datapath not in wanted or running.cookie != datapath.cookie:
+        wanted = list(endpoints)
+        for routes, running in list(self._running.items()):
+            if routes not in wanted or running.cookie != routes.cookie:
                 running.close()
-                del self._running[datapath]
-        for datapath in wanted:
-            if datapath not in self._running and datapath.cookie:
+                del self._running[routes]
+        for routes in wanted:
+            if routes not in self._running and routes.cookie:
                 try:
-                    self._running[datapath] = _Running(datapath)
+                    self._running[routes] = _Running(routes)
                 except (NamespaceError, OSError) as error:
-                    LOG.warning("error-relay", home_agent=datapath.record.home_agent, problem=error)
+                    LOG.warning("error-relay", home_agent=routes.record.home_agent, problem=error)
 
-    def kept_back(self, datapath: Datapath) -> dict[str, str]:
+    def kept_back(self, routes: EndpointRoutes) -> dict[str, str]:
         """Return {home address: reason} of those whose paths are too narrow."""
-        running = self._running.get(datapath)
+        running = self._running.get(routes)
         return {} if running is None else running.kept_back(time.monotonic())
 
     def close(self) -> None:
@@ -58,10 +58,10 @@ class ErrorRelays:
 class _Running:
     """The relay of one endpoint, with its thread."""
 
-    def __init__(self, datapath: Datapath) -> None:
-        self.cookie = datapath.cookie
-        self._record: EndpointRecord = datapath.record
-        self._carried: Callable[[str], str | None] = datapath.care_of_address
+    def __init__(self, routes: EndpointRoutes) -> None:
+        self.cookie = routes.cookie
+        self._record: EndpointRecord = routes.record
+        self._carried: Callable[[str], str | None] = routes.care_of_address
         # home address or prefix: (care-of address, until when, octets that fit)
         self._narrow: dict[str, tuple[str, float, int]] = {}
         self._relay = ErrorRelay(self._record.home_agent, self._bound, self._record.namespace)

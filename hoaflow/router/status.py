@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from hoaflow.router.datapath import carries_ipv4
 from hoaflow.router.declaration import SomeIcmpSource, declaration
 from hoaflow.router.endpoint import Endpoint
+from hoaflow.router.endpoint_routes import carries_ipv4
 from hoaflow.router.lock import alone
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.tunnel import namespace

@@ -19,9 +19,9 @@ from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
 from hoaflow.router import agent as agent_module
 from hoaflow.router.agent import Agent, Interruption
-from hoaflow.router.datapath import Datapath
 from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, Endpoint
+from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.plan import Desired, Tunnel, TunnelList
@@ -174,7 +174,7 @@ class World:
         self.keeper = EndpointKeeper(self.ovsdb)
         self.desired = Desired({HOA: COA, HOA4: COA}, complete=True, changed=None)
         (record,) = self.inside(lambda: self.ovsdb.bridge(lab.bridge)).endpoints
-        self.datapath = Datapath(record)
+        self.routes = EndpointRoutes(record)
         self.endpoint = Endpoint.of(lab.bridge, record)
 
     def inside(self, function: Callable[[], T]) -> T:
@@ -191,9 +191,9 @@ class World:
             found = "; ".join(text for _, text in compare(declaration(self.endpoint, True, self.ovsdb)))
             known = not found and not self.keeper.broken  # it would find nothing either
             if not known and self.keeper.keep(self.ovsdb.bridge(self.lab.bridge)):
-                self.datapath.forget()
+                self.routes.forget()
             assert self.keeper.broken == {}
-            assert self.datapath.apply(self.desired) == {}
+            assert self.routes.apply(self.desired) == {}
             return found
 
         return self.inside(run)

@@ -30,7 +30,7 @@ def carries_ipv4(namespace: str) -> bool:
     return links.sysctl(namespace, "all.forwarding", "ipv4") == "1"
 
 
-class Datapath:
+class EndpointRoutes:
     """The routes and pairs of one endpoint, as last read and changed, until `forget`.
 
     `cookie`: that of its namespace when `made_anew` was last called, 0 if there was none.
