@@ -34,10 +34,10 @@ from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.lock import alone
 from hoaflow.router.macs import kernel_macs
 from hoaflow.router.ovsdb import Bridge, Ovsdb
-from hoaflow.router.plan import TunnelList, Wanted, without_endpoint
 from hoaflow.router.poll import Poll
 from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.record_upgrade import upgraded
+from hoaflow.router.tunnel_plan import DesiredByHomeAgent, TunnelList, without_endpoint
 from hoaflow.router.watch import Watch
 from hoaflow.tunnel.errors import TunnelError
 
@@ -106,7 +106,7 @@ class Agent:
         self._controller: Controller | None = None
         self._poller: Controller | None = None  # polls are under way while something else is said
         self._endpoints: dict[str, EndpointRoutes] = {}
-        self._wanted = Wanted()
+        self._desired = DesiredByHomeAgent()
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
@@ -186,7 +186,7 @@ class Agent:
             self._acknowledged = self._news
             return
         if news:
-            self._wanted.take(answer)
+            self._desired.update(answer)
             self._revision = answer.revision
         if news or self._failed or any(map(self._relays.kept_back, self._endpoints.values())):
             self._apply()
@@ -228,8 +228,8 @@ class Agent:
         """Bring every endpoint in line with the list; what could not be done is in `_failed` afterwards."""
         if self._flow.record is not None:
             return
-        failed = without_endpoint(self._wanted, self._endpoints) | self._wanted.unreadable
-        for home_agent, desired in self._wanted.by_home_agent.items():
+        failed = without_endpoint(self._desired, self._endpoints) | self._desired.unreadable
+        for home_agent, desired in self._desired.by_home_agent.items():
             if home_agent in self._endpoints:
                 routes = self._endpoints[home_agent]
                 failed |= routes.apply(desired) | self._relays.kept_back(routes)
@@ -367,7 +367,7 @@ class Agent:
             }
             LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")
         if self._flow.take(bridge.name):
-            self._revision, self._lease, self._failed, self._wanted = 0, 0.0, {}, Wanted()
+            self._revision, self._lease, self._failed, self._desired = 0, 0.0, {}, DesiredByHomeAgent()
             record = self._flow.record
             LOG.info(
                 "backend",

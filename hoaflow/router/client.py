@@ -12,7 +12,7 @@ from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.closing import Closing
 from hoaflow.errors import HoaflowError
 from hoaflow.router.ovsdb import EndpointRecord
-from hoaflow.router.plan import Tunnel, TunnelList
+from hoaflow.router.tunnel_plan import Tunnel, TunnelList
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord, NoOffloads
 from hoaflow.router.endpoint import (
     ENC_IN,
     ENC_IN_SIDE,
@@ -36,7 +37,6 @@ from hoaflow.router.endpoint import (
 from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.packet_filter import endpoint_tables, kernel_tables
-from hoaflow.router.port import BridgePort, NoOffloads, Recorded
 from hoaflow.tunnel import links, outer_header
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.look import Look
@@ -112,7 +112,7 @@ def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Decla
     """
     return [
         HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
-        Recorded(
+        DatabaseRecord(
             ovsdb,
             endpoint.bridge,
             f"endpoint for home agent {endpoint.home_agent}",

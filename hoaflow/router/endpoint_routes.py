@@ -7,7 +7,7 @@ from hoaflow.addresses import parse_prefix
 from hoaflow.logs import Log
 from hoaflow.router.endpoint import KERNEL_SIDE, TOUT
 from hoaflow.router.ovsdb import EndpointRecord
-from hoaflow.router.plan import Desired, Installed, Plan, plan
+from hoaflow.router.tunnel_plan import DesiredTunnels, InstalledTunnels, TunnelPlan, plan
 from hoaflow.tunnel import links
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import cookie
@@ -38,8 +38,8 @@ class EndpointRoutes:
 
     def __init__(self, record: EndpointRecord) -> None:
         self.record = record
-        self._installed: Installed | None = None
-        self._leftover: Plan | None = None
+        self._installed: InstalledTunnels | None = None
+        self._leftover: TunnelPlan | None = None
         self._failed: set[str] = set()
         self.cookie = 0
 
@@ -64,7 +64,7 @@ class EndpointRoutes:
         installed = self._installed
         return None if installed is None else installed.routes.get(home_address)
 
-    def apply(self, desired: Desired) -> dict[str, str]:
+    def apply(self, desired: DesiredTunnels) -> dict[str, str]:
         """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
 
         Only differences are changed, and what failed before is tried again. What is no longer desired stays until
@@ -98,11 +98,11 @@ class EndpointRoutes:
     def _pairs(self) -> PairFilter:
         return PairFilter(self.record.namespace, self.record.home_agent)
 
-    def _read(self) -> Installed:
+    def _read(self) -> InstalledTunnels:
         with Seg6Routes(self.record.namespace) as routes:
-            return Installed(routes.installed(), self._pairs().installed())
+            return InstalledTunnels(routes.installed(), self._pairs().installed())
 
-    def _add(self, todo: Plan, installed: Installed) -> dict[str, str]:
+    def _add(self, todo: TunnelPlan, installed: InstalledTunnels) -> dict[str, str]:
         failed = dict.fromkeys((home for home in todo.set_routes if ":" not in home), NO_IPV4)
         if failed and carries_ipv4(self.record.namespace):
             failed = {}
@@ -117,7 +117,7 @@ class EndpointRoutes:
             failed |= refused
         return failed
 
-    def _drop(self, todo: Plan) -> None:
+    def _drop(self, todo: TunnelPlan) -> None:
         if todo.drop_routes:
             with Seg6Routes(self.record.namespace) as routes:
                 refused = routes.remove_all(todo.drop_routes)

@@ -4,10 +4,10 @@
 from collections.abc import Callable, Sequence
 
 from hoaflow.logs import Log
+from hoaflow.router.database_objects import DatabaseObject
 from hoaflow.router.declaration import declaration
 from hoaflow.router.endpoint import Endpoint
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
-from hoaflow.router.port import InDatabase
 from hoaflow.router.record_upgrade import RUN_SETUP
 from hoaflow.tunnel.declaration import Declared, in_words, mend
 from hoaflow.tunnel.errors import TunnelError
@@ -27,7 +27,7 @@ class Keeper:
         Without `database`, objects in the OVS database are left out: the datapath goes on without it.
         """
         try:
-            declared = [each for each in declare() if database or not isinstance(each, InDatabase)]
+            declared = [each for each in declare() if database or not isinstance(each, DatabaseObject)]
             found = in_words(mend(declared))
         except (TunnelError, OSError) as error:
             if self.problem is None:

@@ -5,7 +5,7 @@ import os
 import threading
 
 from hoaflow.router.client import Controller
-from hoaflow.router.plan import TunnelList
+from hoaflow.router.tunnel_plan import TunnelList
 
 
 class Poll:

@@ -17,12 +17,12 @@ import pytest
 
 from controller.core.backends import FlowBackend
 from hoaflow.addresses import parse_address
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord, FixedMac
 from hoaflow.router.flow.declaration import declaration
 from hoaflow.router.flow.keeper import FlowKeeper
 from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
 from hoaflow.router.flow.record import DEVICE, FlowRecord
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.router.port import BridgePort, FixedMac, Recorded
 from hoaflow.tunnel import links, nft
 from hoaflow.tunnel.declaration import Declared, Difference, compare
 from hoaflow.tunnel.namespace import in_namespace
@@ -155,7 +155,7 @@ def move(declared: BridgePort) -> None:
 
 # By kind, besides that it is taken away: what is done to it, and by whom.
 BREAKS: dict[type, dict[str, Callable[..., object]]] = {
-    Recorded: {"changed": lambda o: o.ovsdb.record(o.bridge, o.port, {**o.facts, "hoaflow-mtu": "7"})},
+    DatabaseRecord: {"changed": lambda o: o.ovsdb.record(o.bridge, o.port, {**o.facts, "hoaflow-mtu": "7"})},
     BridgePort: {"options changed": change_options, "facts changed": change_facts, "moved": move},
     FixedMac: {"changed": lambda o: dataclasses.replace(o, mac=OTHER_MAC).make()},
     Mac: {"changed": lambda o: links.change(None, o.name, address=OTHER_MAC)},

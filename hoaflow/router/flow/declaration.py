@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Declare what the `flow` backend consists of, for setup, teardown, status, doctor and the agent's comparison."""
 
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord, FixedMac
 from hoaflow.router.declaration import NO_FORWARDING
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
@@ -8,7 +9,6 @@ from hoaflow.router.flow.record import DEVICE, HWADDR, LINK, RECEIVE, ROLE, TRAN
 from hoaflow.router.flow.tc import Ethernet, Hook
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.packet_filter import flow_tables
-from hoaflow.router.port import BridgePort, FixedMac, Recorded
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
 
@@ -26,7 +26,7 @@ def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]
     return [
         BridgeInterface(bridge),
         *(HostSetting(None, "ipv6", *setting) for setting in settings),
-        Recorded(ovsdb, bridge, "flow backend", record.transmit_port, record.facts),
+        DatabaseRecord(ovsdb, bridge, "flow backend", record.transmit_port, record.facts),
         *_ports(bridge, record, ovsdb),
         *([FixedMac(ovsdb, bridge, record.mac)] if HWADDR in record.changed else []),
         Mac(None, bridge, record.mac),

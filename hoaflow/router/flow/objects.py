@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of the `flow` backend's declaration alone; `hoaflow.tunnel` and `hoaflow.router.port` have all others."""
+"""Declare the objects of the `flow` backend alone; `tunnel.objects` and `router.database_objects` have all others."""
 
 import errno
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set up and tear down the `flow` backend of a bridge."""
 
+from hoaflow.router.database_objects import DatabaseObject
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow import record
 from hoaflow.router.flow.declaration import declaration
@@ -8,7 +9,6 @@ from hoaflow.router.flow.kernel import features
 from hoaflow.router.flow.record import HWADDR, LINK, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts, FlowRecord
 from hoaflow.router.lock import alone
 from hoaflow.router.ovsdb import Bridge, Ovsdb
-from hoaflow.router.port import InDatabase
 from hoaflow.tunnel import links
 from hoaflow.tunnel.declaration import Say, set_up, tear_down
 
@@ -61,7 +61,7 @@ def teardown(bridge: str, ovsdb: Ovsdb, say: Say) -> bool:
         present = ports.record(bridge) or record.plan(bridge, TRANSMIT_UDP, RECEIVE_UDP, 0, "")
         declared = declaration(bridge, present, ovsdb)
         if not ports.has(bridge):
-            declared = [each for each in declared if not isinstance(each, InDatabase)]
+            declared = [each for each in declared if not isinstance(each, DatabaseObject)]
         return tear_down(declared, say) > 0
 
 

@@ -19,14 +19,14 @@ from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
 from hoaflow.router import agent as agent_module
 from hoaflow.router.agent import Agent, Interruption
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord, NoOffloads
 from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.ovsdb import Bridge, Ovsdb
-from hoaflow.router.plan import Desired, Tunnel, TunnelList
-from hoaflow.router.port import BridgePort, NoOffloads, Recorded
 from hoaflow.router.record_upgrade import upgraded
+from hoaflow.router.tunnel_plan import DesiredTunnels, Tunnel, TunnelList
 from hoaflow.tunnel import links, nft
 from hoaflow.tunnel.declaration import Declared, compare
 from hoaflow.tunnel.namespace import Namespace, in_namespace
@@ -80,7 +80,7 @@ def change_port(declared: BridgePort) -> None:
     declared.ovsdb.run("set", "Port", declared.name, "external_ids:hoaflow-mac=none")
 
 
-def change_record(declared: Recorded) -> None:
+def change_record(declared: DatabaseRecord) -> None:
     """Something in its place that nobody can read."""
     declared.ovsdb.run("set", "Open_vSwitch", ".", f"external_ids:hoaflow-endpoint-{declared.port}=none")
 
@@ -154,7 +154,7 @@ BREAKS: dict[type, tuple[Break, Break]] = {
         None,
     ),
     BridgePort: (change_port, None),
-    Recorded: (change_record, None),
+    DatabaseRecord: (change_record, None),
 }
 
 
@@ -172,7 +172,7 @@ class World:
         self.lab = lab
         self.ovsdb = Ovsdb(f"unix:{lab.ovs.database}")
         self.keeper = EndpointKeeper(self.ovsdb)
-        self.desired = Desired({HOA: COA, HOA4: COA}, complete=True, changed=None)
+        self.desired = DesiredTunnels({HOA: COA, HOA4: COA}, complete=True, changed=None)
         (record,) = self.inside(lambda: self.ovsdb.bridge(lab.bridge)).endpoints
         self.routes = EndpointRoutes(record)
         self.endpoint = Endpoint.of(lab.bridge, record)
@@ -285,7 +285,7 @@ def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
     for name in ("COMPARE", "LONGEST_COMPARE", "RESYNC"):
         monkeypatch.setattr(agent_module, name, 3600.0)
     agent = Agent("http://127.0.0.1:1", Access(), world.lab.bridge, world.ovsdb, Interruption())
-    agent._wanted.take(TunnelList(1, True, frozenset({HA}), (Tunnel(HOA, COA, HA), Tunnel(HOA4, COA, HA)), ()))
+    agent._desired.update(TunnelList(1, True, frozenset({HA}), (Tunnel(HOA, COA, HA), Tunnel(HOA4, COA, HA)), ()))
 
     def compared_if_due() -> bool:
         if due := time.monotonic() >= agent._compare_due:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from hoaflow.router.cli import main
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.flow.declaration import declaration
 from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.router.port import BridgePort, Recorded
 from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.ovs import Ovs
@@ -55,7 +55,7 @@ def test_either_port_tells_of_the_whole_backend(ovs: Ovs, ports: list[BridgePort
 
 def test_both_ports_deleted_at_once_are_no_teardown(ovs: Ovs, ports: list[BridgePort]) -> None:
     ovsdb = Ovsdb(f"unix:{ovs.database}")
-    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, Recorded))
+    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, DatabaseRecord))
     recorded.make()
     ovs.vsctl("del-port", ports[0].name, "--", "del-port", ports[1].name)
     assert record(ovs) == RECORD
@@ -72,7 +72,7 @@ def test_both_ports_deleted_at_once_are_no_teardown(ovs: Ovs, ports: list[Bridge
 
 def test_what_a_deleted_bridge_has_left_can_be_torn_down(ovs: Ovs, ports: list[BridgePort]) -> None:
     ovsdb = Ovsdb(f"unix:{ovs.database}")
-    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, Recorded))
+    (recorded,) = (each for each in declaration(BRIDGE, RECORD, ovsdb) if isinstance(each, DatabaseRecord))
     recorded.make()
     ovs.vsctl("del-br", BRIDGE)
     assert in_namespace(ovs.netns, lambda: main(["teardown", "--bridge", BRIDGE, f"--db=unix:{ovs.database}"])) == 0

@@ -32,7 +32,7 @@ class TunnelList:
 
 
 @dataclass
-class Desired:
+class DesiredTunnels:
     """The desired tunnels of one home agent, {home address: care-of address}.
 
     `complete`: the controller knows the home agent's whole binding cache, so all other tunnels have to go. Until then
@@ -67,17 +67,17 @@ class Desired:
             self.changed.add(home_address)
 
 
-class Wanted:
+class DesiredByHomeAgent:
     """All tunnels that the controller wants on this router, by home agent.
 
     `unreadable`: {home address as sent: reason} of tunnels that could not be parsed.
     """
 
     def __init__(self) -> None:
-        self.by_home_agent: dict[str, Desired] = {}
+        self.by_home_agent: dict[str, DesiredTunnels] = {}
         self.unreadable: dict[str, str] = {}
 
-    def take(self, answer: TunnelList) -> None:
+    def update(self, answer: TunnelList) -> None:
         """Take over an answer of the controller, except for unreadable tunnels."""
         if answer.full:
             self.by_home_agent = {}
@@ -109,11 +109,11 @@ class Wanted:
                 desired.drop(home_address)
         self._of(home_agent).put(home_address, care_of_address)
 
-    def _of(self, home_agent: str) -> Desired:
-        return self.by_home_agent.setdefault(home_agent, Desired())
+    def _of(self, home_agent: str) -> DesiredTunnels:
+        return self.by_home_agent.setdefault(home_agent, DesiredTunnels())
 
 
-class Installed:
+class InstalledTunnels:
     """What an endpoint's kernel has.
 
     `routes`: {home address: care-of address}. `accepted`: {home address: care-of addresses} of the accepted pairs.
@@ -139,7 +139,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TunnelPlan:
     """The changes, in the order in which they are to be made.
 
     A pair is accepted before a route, and then the controller's flow, leads there; removals come last.
@@ -159,7 +159,7 @@ class Plan:
         return {*self.drop_routes, *(pair.inner_source for pair in self.drop_pairs)}
 
 
-def plan(desired: Desired, installed: Installed, homes: Iterable[str] | None = None) -> Plan:
+def plan(desired: DesiredTunnels, installed: InstalledTunnels, homes: Iterable[str] | None = None) -> TunnelPlan:
     """Return the changes that turn `installed` into `desired`.
 
     `homes`: the home addresses to compare, None for all. With 100,000 bindings, comparing all would delay a handover.
@@ -181,16 +181,16 @@ def plan(desired: Desired, installed: Installed, homes: Iterable[str] | None = N
         if care_of is not None and care_of not in accepted:
             add_pairs.add(Pair(care_of, home))
         drop_pairs.update(Pair(other, home) for other in accepted if other != care_of)
-    return Plan(frozenset(add_pairs), set_routes, frozenset(drop_routes), frozenset(drop_pairs))
+    return TunnelPlan(frozenset(add_pairs), set_routes, frozenset(drop_routes), frozenset(drop_pairs))
 
 
-def without_endpoint(wanted: Wanted, endpoints: Mapping[str, object]) -> dict[str, str]:
+def without_endpoint(desired: DesiredByHomeAgent, endpoints: Mapping[str, object]) -> dict[str, str]:
     """Return {home address: reason} of the tunnels whose home agent has no endpoint on this bridge."""
     return {
         home_address: f"no tunnel endpoint for home agent {home_agent}: run hoaflow-router setup for it"
-        for home_agent, desired in wanted.by_home_agent.items()
+        for home_agent, of_home_agent in desired.by_home_agent.items()
         if home_agent not in endpoints
-        for home_address in desired.tunnels
+        for home_address in of_home_agent.tunnels
     }
 
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoaflow.router.endpoint import Endpoint, home_agent_address
-from hoaflow.router.plan import Desired, Installed, Tunnel, TunnelList, Wanted, plan, without_endpoint
+from hoaflow.router.tunnel_plan import (
+    DesiredByHomeAgent,
+    DesiredTunnels,
+    InstalledTunnels,
+    Tunnel,
+    TunnelList,
+    plan,
+    without_endpoint,
+)
 from hoaflow.tunnel.pairs import Pair
 
 HA, HA_2 = "2001:db8:99::1", "2001:db8:88::1"
@@ -25,15 +33,15 @@ def news(
     return TunnelList(2, False, frozenset(home_agents), tuple(Tunnel(*t) for t in tunnels), removed)
 
 
-def wanted(*answers: TunnelList) -> Wanted:
-    result = Wanted()
+def wanted(*answers: TunnelList) -> DesiredByHomeAgent:
+    result = DesiredByHomeAgent()
     for answer in answers:
-        result.take(answer)
+        result.update(answer)
     return result
 
 
-def installed() -> Installed:
-    return Installed({HOA: COA}, {Pair(COA, HOA)})
+def installed() -> InstalledTunnels:
+    return InstalledTunnels({HOA: COA}, {Pair(COA, HOA)})
 
 
 def test_what_is_right_is_left_alone() -> None:
@@ -41,7 +49,7 @@ def test_what_is_right_is_left_alone() -> None:
 
 
 def test_a_new_binding_gets_its_pair_and_its_route() -> None:
-    todo = plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], Installed())
+    todo = plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], InstalledTunnels())
     assert (todo.add_pairs, todo.set_routes) == (frozenset({Pair(COA, HOA)}), {HOA: COA})
     assert not todo.drop_pairs | todo.drop_routes
 
@@ -67,12 +75,12 @@ def test_nothing_goes_before_the_controller_knows_the_home_agent() -> None:
     todo = plan(restarted.by_home_agent[HA], installed())
     assert todo.set_routes == {HOA_2: COA}
     assert not todo.drop_routes | todo.drop_pairs
-    restarted.take(news(home_agents=(HA,)))
+    restarted.update(news(home_agents=(HA,)))
     assert plan(restarted.by_home_agent[HA], installed()).drop_routes == {HOA}
 
 
 def test_a_handover_before_the_snapshot_drops_the_old_pair_of_that_binding_only() -> None:
-    both = Installed({HOA: COA, HOA_2: COA}, {Pair(COA, HOA), Pair(COA, HOA_2)})
+    both = InstalledTunnels({HOA: COA, HOA_2: COA}, {Pair(COA, HOA), Pair(COA, HOA_2)})
     todo = plan(wanted(full((HOA, COA_2, HA), home_agents=())).by_home_agent[HA], both)
     assert (todo.drop_pairs, todo.drop_routes) == (frozenset({Pair(COA, HOA)}), frozenset())
 
@@ -91,14 +99,14 @@ def test_an_unreadable_binding_is_reported_and_the_others_count() -> None:
     result = wanted(full((HOA, "nonsense", HA), (HOA_2, COA, HA)))
     assert result.by_home_agent[HA].tunnels == {HOA_2: COA}
     assert "nonsense" in result.unreadable[HOA]
-    result.take(news((HOA, COA, HA)))
+    result.update(news((HOA, COA, HA)))
     assert result.unreadable == {}
 
 
 def test_a_binding_that_changes_its_home_agent_leaves_the_old_one() -> None:
     result = wanted(full((HOA, COA, HA), home_agents=(HA, HA_2)), news((HOA, COA, HA_2), home_agents=(HA, HA_2)))
     assert plan(result.by_home_agent[HA], installed()).drop_routes == {HOA}
-    assert plan(result.by_home_agent[HA_2], Installed()).set_routes == {HOA: COA}
+    assert plan(result.by_home_agent[HA_2], InstalledTunnels()).set_routes == {HOA: COA}
 
 
 def test_bindings_of_a_home_agent_without_endpoint_are_named() -> None:
@@ -120,9 +128,9 @@ care_of = st.integers(1, 3).map(lambda number: f"2001:db8:2::{number:x}")
 def test_carrying_out_a_plan_leads_to_what_is_desired(
     tunnels: dict[str, str], routes: dict[str, str], pairs: set[Pair], complete: bool
 ) -> None:
-    desired = Desired(tunnels, complete=complete)
-    todo = plan(desired, Installed(routes, pairs))
-    after = Installed(
+    desired = DesiredTunnels(tunnels, complete=complete)
+    todo = plan(desired, InstalledTunnels(routes, pairs))
+    after = InstalledTunnels(
         {h: c for h, c in (routes | todo.set_routes).items() if h not in todo.drop_routes},
         (pairs | todo.add_pairs) - todo.drop_pairs,
     )
@@ -148,12 +156,12 @@ def test_looking_at_what_changed_finds_all_that_looking_at_everything_finds(
     changes: list[tuple[bool, dict[str, str], set[str]]], routes: dict[str, str]
 ) -> None:
     result = wanted(full(home_agents=()))
-    result.by_home_agent[HA] = Desired()
-    after = Installed(routes, {Pair(c, h) for h, c in routes.items()})
+    result.by_home_agent[HA] = DesiredTunnels()
+    after = InstalledTunnels(routes, {Pair(c, h) for h, c in routes.items()})
     for known, bound, removed in changes:
         tunnels = [(h, c, HA) for h, c in bound.items()]
         gone = tuple(removed - bound.keys())
-        result.take(news(*tunnels, removed=gone, home_agents=(HA,) if known else ()))
+        result.update(news(*tunnels, removed=gone, home_agents=(HA,) if known else ()))
         desired = result.by_home_agent[HA]
         todo = plan(desired, after, desired.take_changed())
         assert todo == plan(desired, after)
@@ -166,11 +174,11 @@ def test_a_change_is_looked_at_alone() -> None:
     result = wanted(full((HOA, COA, HA), (HOA_2, COA, HA)))
     desired = result.by_home_agent[HA]
     assert desired.take_changed() is None
-    result.take(news((HOA, COA_2, HA)))
-    result.take(news(removed=(HOA_2,)))
+    result.update(news((HOA, COA_2, HA)))
+    result.update(news(removed=(HOA_2,)))
     assert desired.take_changed() == {HOA, HOA_2}
     assert desired.take_changed() == set()
-    result.take(news(home_agents=()))
+    result.update(news(home_agents=()))
     assert desired.take_changed() is None, "what is to go depends on whether all is known"
 
 
@@ -184,7 +192,7 @@ def test_names_of_endpoints_fit_interfaces_and_differ() -> None:
 
 def test_ipv4_home_addresses_are_bindings_like_others_and_ipv4_tunnels_are_refused() -> None:
     result = wanted(full(("10.99.0.100", COA, HA), ("10.99.1.0/24", COA, HA), ("10.99.0.200", "192.0.2.2", HA)))
-    todo = plan(result.by_home_agent[HA], Installed())
+    todo = plan(result.by_home_agent[HA], InstalledTunnels())
     assert todo.set_routes == {"10.99.0.100": COA, "10.99.1.0/24": COA}
     assert todo.add_pairs == {Pair(COA, "10.99.0.100"), Pair(COA, "10.99.1.0/24")}
     assert "expected an IPv6 address, got '192.0.2.2'" in result.unreadable["10.99.0.200"]

@@ -15,7 +15,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class InDatabase:
+class DatabaseObject:
     """An object in the Open vSwitch database, which cannot be compared while the database is unreachable."""
 
     ovsdb: Ovsdb
@@ -37,7 +37,7 @@ class InDatabase:
 
 
 @dataclass(frozen=True)
-class Recorded(InDatabase):
+class DatabaseRecord(DatabaseObject):
     """The database's record of what a port stands for, declared first, so that teardown finds what is half made.
 
     `what`: what it stands for, in words.
@@ -70,7 +70,7 @@ class Recorded(InDatabase):
 
 
 @dataclass(frozen=True)
-class BridgePort(InDatabase):
+class BridgePort(DatabaseObject):
     """A port of the bridge that Open vSwitch has taken, with `facts` among its external_ids.
 
     `kind`: its interface's type, empty for an existing network device. For other types, `options` are all its options,
@@ -148,7 +148,7 @@ class BridgePort(InDatabase):
 
 
 @dataclass(frozen=True)
-class FixedMac(InDatabase):
+class FixedMac(DatabaseObject):
     """The configured MAC address of the bridge's own interface, which flows refer to.
 
     Without it, Open vSwitch changes the address when ports come and go.
