@@ -12,6 +12,7 @@ from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.errors import HoaflowError
+from hoaflow.scope import THIS_MEMBER
 
 # (connect, read) in seconds. An announcement must not wait longer than a lease can spare.
 ANNOUNCE_TIMEOUT = (1.0, 2.0)
@@ -95,7 +96,7 @@ class ControllerClient:
         return _checked(self._request(method, path, body, timeout))
 
     def _request(self, method: str, path: str, body: Json, timeout: tuple[float, float]) -> requests.Response:
-        return self._northbound.request(method, path, timeout, body)
+        return self._northbound.request(method, path, timeout, body, headers=THIS_MEMBER)
 
 
 def _json(answer: requests.Response) -> Json:

@@ -3,6 +3,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,8 @@ SETTINGS = replace(defaults(), largest_body=LARGEST_BODY, request_timeout=1.0, e
 class Api:
     """The API with nothing behind it but the core."""
 
-    def __init__(self) -> None:
+    def __init__(self, members: Members | None = None) -> None:
+        """Take the `members` of its cluster, None for none."""
         self.offload = Offload(Timing(10.0, 3.0, 600.0), (Normal(),), first_revision=1000)
         changed = ChangeSignal()
         self.notified = 0
@@ -55,15 +57,22 @@ class Api:
         metrics = Metrics(self.offload, {})
         self.traffic = TrafficHistory(self.offload)
         alone = Alone(Member("controller-1", None, 0.0, "0"))
-        members = Members(alone, Peers(Access()), SETTINGS.request_timeout)
+        members = members or Members(alone, Peers(Access()), SETTINGS.request_timeout)
         moved = KeyedSignal()
         context = ApiContext(self.offload, SETTINGS, {}, changed, moved, notify, events, metrics, self.traffic, members)
         self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
 
-    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None) -> TestResponse:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> TestResponse:
         """Make a call, `body` as JSON or `raw` as it is; fail for an answer that OpenAPI does not declare."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        answer = self._client.open(path, method=method, data=data)
+        answer = self._client.open(path, method=method, data=data, headers=headers)
         assert_declared(method, path, answer.status_code, answer.content_type or "", answer.data)
         return answer
 

@@ -285,15 +285,15 @@ class BindingCalls:
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _prepared(self, request: ApiRequest, said: Mapping[str, answers.Binding | answers.HomeAgent]) -> list[str]:
-        """Return the routers, of whichever member, that are prepared for the home agent of what members say.
+        """Return the routers, of whichever member, whose agents serve the home agent of what members say.
 
         None for a call that is for this member.
         """
-        if self._context.members.is_for_this_one(request):
+        offload = self._context.offload
+        home_agent = offload.home_agents.get(parse_ipv6_address(next(iter(said.values())).home_agent))
+        if home_agent is None or self._context.members.is_for_this_one(request):
             return []
-        home_agent = parse_ipv6_address(next(iter(said.values())).home_agent)
-        routers = self._context.offload.routers
-        return [dpid_text(dpid) for dpid, router in routers.items() if router.prepared_for(home_agent)]
+        return [dpid_text(dpid) for dpid, router in offload.routers.items() if router.takes(home_agent)]
 
     def _binding_view(self, binding: Binding, counters: FlowCounters) -> answers.Binding:
         return binding_view(binding, self._context.offload, counters, time.monotonic())
