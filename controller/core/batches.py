@@ -137,5 +137,5 @@ def _stage(change: FlowChange) -> int:
     return (1 if leads_on else 0) if change.add else (2 if leads_on else 3)
 
 
-_COMING = (Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)
+_COMING = (Kind.CLUSTER, Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)
 _PLACES = {kind: place for place, kind in enumerate(_COMING, start=1)}

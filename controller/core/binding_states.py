@@ -56,14 +56,16 @@ class BindingStates:
         # from the last of them.
         found = False
         for router in reversed(self._routers.values()):
-            if router.prepared_for(binding.home_agent):
+            if router.standby is None and router.prepared_for(binding.home_agent):
                 if not router.is_active(binding, now):
                     return False
                 found = True
         return found
 
     def _prepared(self, home_agent: bytes) -> list[Router]:
-        return [router for router in self._routers.values() if router.prepared_for(home_agent)]
+        """Return the routers prepared for a home agent that are this controller's to write to."""
+        found = (each for each in self._routers.values() if each.standby is None)
+        return [router for router in found if router.prepared_for(home_agent)]
 
 
 def together(active: Sequence[bool]) -> State:

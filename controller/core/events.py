@@ -102,6 +102,26 @@ EVENTS: Mapping[str, EventType] = {
     "home-agent-forgotten": EventType("A home agent is forgotten.", {"home_agent": HOME_AGENT}),
     "router-connected": EventType("A switch has connected, and its flows have been read.", _ROUTER),
     "router-disconnected": EventType("A switch has disconnected.", _ROUTER, trouble=True),
+    "router-standby": EventType(
+        "A switch has connected, and another controller of the cluster is its master, or none yet.", _ROUTER
+    ),
+    "router-of-another-cluster": EventType(
+        "A switch is connected to which controllers of another cluster write: it is left alone, and looked at again"
+        " until their marker is gone. A switch belongs to one cluster.",
+        {"router": ROUTER, "marker": "the flow by which the other cluster marks its switches"},
+        trouble=True,
+    ),
+    "mastership-taken": EventType(
+        "A switch has made this controller its master; its flows are read next.",
+        {"router": ROUTER, "generation": "the mastership's number, which only grows"},
+    ),
+    "mastership-lost": EventType(
+        "This controller is a switch's master no longer. Its connection ends and comes back.",
+        {
+            "router": ROUTER,
+            "reason": "given-up (the cluster has decided so), or overtaken (the switch has another master already)",
+        },
+    ),
     "switch-turned-away": EventType(
         "A switch was disconnected, as more switches are connected without a tunnel agent than switches_without_agent"
         " allows: strangers reach the OpenFlow port, or agents are missing.",

@@ -27,6 +27,7 @@ class Kind(IntEnum):
     UPLINK = 5
     VERIFY = 6
     DRAIN = 7
+    CLUSTER = 8
 
 
 class Normal(NamedTuple):
@@ -266,7 +267,7 @@ def _shape(kind: Kind, pattern: Pattern, actions: tuple[Action, ...]) -> Shape:
     holes = [name for name, value in pattern.fields if isinstance(value, Hole)]
     # A guard that matches sources is about what comes out of a tunnel: they are the home prefix's.
     sources = kind in (Kind.UPLINK, Kind.VERIFY) or (kind is Kind.GUARD and not set(_SOURCES).isdisjoint(holes))
-    served = () if kind is Kind.DRAIN else _SOURCES if sources else _DESTINATIONS
+    served = () if kind in (Kind.DRAIN, Kind.CLUSTER) else _SOURCES if sources else _DESTINATIONS
     return Shape(kind, pattern, actions, next((place for place, name in enumerate(holes) if name in served), None))
 
 

@@ -95,6 +95,10 @@ class Gates:
         if self._draining is None:
             self.drain(pipeline.drain_marker().key in self._flows.installed, now)
 
+    def forget_drain(self) -> None:
+        """Forget whether the router is drained: another controller writes to the switch and may change that."""
+        self._draining = None
+
     def drain_confirmed(self, now: float) -> bool:
         """Tell whether the switch has carried out the last ``drain``."""
         marked = pipeline.drain_marker().key in self._flows.installed

@@ -20,6 +20,7 @@ from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.installed import FlowReading
+from controller.core.masters import Masters
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -43,6 +44,7 @@ class Offload:
         self.routers = Routers(self.registrations, timing, classify_miss)
         self._timing = timing
         self._events: list[Event] = []
+        self.masters = Masters(self.routers, self._events)
         self._updates = Updates(self.registrations, self.routers, self._events)
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
@@ -216,7 +218,7 @@ class Offload:
         A router that nobody vouches for is forgotten: anybody who reaches the OpenFlow port can make one.
         """
         router = self.router(dpid)
-        if router.connected:
+        if router.has_switch:
             self._event("router-disconnected", router=f"{dpid:016x}")
         router.disconnect(now)
         if not self.routers.is_vouched_for(dpid):

@@ -61,7 +61,7 @@ DOWNLINK_GATE_PRIORITY = 200
 LENGTH_PRIORITY = 110
 LEFT_PRIORITY = 110
 BINDING_PRIORITY = 100
-DRAIN_PRIORITY = 1
+MARKER_PRIORITY = 1
 UNMARK_PRIORITY = 1
 MISS_PRIORITY = 0
 
@@ -182,7 +182,16 @@ def drain_marker() -> Flow:
 
     It does what its table does anyway, and to packets that never come.
     """
-    return _flow(Kind.DRAIN, DOWNLINK, DRAIN_PRIORITY, match(**_towards(DISCARD_ONLY)), (Normal(),))
+    return _flow(Kind.DRAIN, DOWNLINK, MARKER_PRIORITY, match(**_towards(DISCARD_ONLY)), (Normal(),))
+
+
+def cluster_marker(identity: bytes) -> Flow:
+    """Return the flow by which a cluster marks the switches that it writes to; ``identity`` is 8 bytes, the cluster's.
+
+    Like the drain marker it does nothing. It has a timeout, as the cluster may be gone one day.
+    """
+    destination = host(DISCARD_ONLY.packed[:8] + identity)
+    return _flow(Kind.CLUSTER, DOWNLINK, MARKER_PRIORITY, match(**_towards(destination)), (Normal(),))
 
 
 def receive_flow(port: int) -> Flow:

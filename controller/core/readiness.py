@@ -39,7 +39,7 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
         *(Missing(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
         *(Missing(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
     ]
-    if not any(router.connected for router in offload.routers.values()):
+    if not any(router.has_switch for router in offload.routers.values()):
         missing.append(Missing(None, reasons.no_switch()))
     return Readiness(missing, home_agents.count(None), routers.count(None))
 
@@ -50,7 +50,7 @@ def _trouble(
     if router.gates.draining:
         return None
     if not router.connected:
-        return router.why_not_connected()
+        return _why_not_written_to(router, patience, now)
     lease_ends = router.tunnels.agent_lease_ends
     if lease_ends is not None and not router.tunnels.agent_alive(now):
         return reasons.agent_silent(lease_ends)
@@ -63,3 +63,11 @@ def _trouble(
         router.gates.why_closed(each, now) for each in home_agents if each.may_offload(now) and router.takes(each)
     )
     return next((why for why in closed if why is not None), None)
+
+
+def _why_not_written_to(router: Router, patience: float, now: float) -> Reason | None:
+    """Say why this controller does not write to a switch, unless its cluster has another master or is choosing one."""
+    standby = router.standby
+    if standby is not None and standby.stranger is None and (router.master or now - standby.since <= patience):
+        return None
+    return router.why_not_connected()

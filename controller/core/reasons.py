@@ -104,11 +104,43 @@ def withheld(reason: str, since: float | None) -> Reason:
 # Of the router.
 
 
-def not_connected(since: float) -> Reason:
-    """Say that the switch is away; what it has serves until its gates expire."""
+def not_connected(since: float, master: str | None = None) -> Reason:
+    """Say that the switch is away; what it has serves until its gates expire, unless another controller is master."""
+    if master is not None:
+        return Reason(
+            f"its switch is not connected to this controller, but {master} is its master",
+            Remedy("its switch connecting to this controller, too", Step.CONNECT_SWITCH),
+            since,
+        )
     return Reason(
         "its switch is not connected to the controller, so its gates expire within the lease",
         Remedy("its switch connecting to the controller again", Step.CONNECT_SWITCH),
+        since,
+    )
+
+
+def other_master(master: str) -> Reason:
+    """Say that another controller of the cluster writes to the switch: all is well, but not known here."""
+    return Reason(
+        f"{master} is its master and knows how it stands there",
+        Remedy(f"nothing: ask {master}"),
+    )
+
+
+def no_master(since: float) -> Reason:
+    """Say that the switch is connected, but the cluster has given it to no controller yet."""
+    return Reason(
+        "no controller of the cluster is its master yet",
+        Remedy("the cluster choosing one, within seconds; for that it needs etcd"),
+        since,
+    )
+
+
+def another_cluster(marker: str, since: float) -> Reason:
+    """Say that controllers of another cluster write to the switch."""
+    return Reason(
+        f"controllers of another cluster write to its switch: it holds their marker {marker}",
+        Remedy("the switch connected to the controllers of one cluster only", Step.CONNECT_SWITCH),
         since,
     )
 

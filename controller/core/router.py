@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from controller.core import pipeline, reasons, traffic
 from controller.core.bindings import Binding
@@ -49,6 +49,16 @@ class BindingOnRouter:
 ACTIVE = BindingOnRouter("active")
 
 
+class Standby(NamedTuple):
+    """Since when a switch is connected that another controller writes to, or none yet, on the caller's clock.
+
+    ``stranger``: another cluster's marker in the switch, None for none.
+    """
+
+    since: float
+    stranger: str | None
+
+
 class Router:
     """An Open vSwitch bridge under control, with its tunnel agent.
 
@@ -61,10 +71,15 @@ class Router:
         registrations: Registrations,
         timing: Timing,
         classify_miss: tuple[Action, ...] | None,
+        masters: Mapping[int, str],
         now: float,
     ) -> None:
+        """``masters``: other controllers of a cluster, by the datapath id of the switches that they write to."""
         self.dpid = dpid
+        # Connected: this controller may write to the switch, and has read its flows. Else it may stand by.
         self.connected = False
+        self.standby: Standby | None = None
+        self._masters = masters
         self._disconnected_at = now
         self.traffic = traffic.Traffic()
         self.messages = traffic.MessageCounts()
@@ -89,13 +104,22 @@ class Router:
     def connect(self, ports: Mapping[str, int], now: float) -> None:
         """Record that the switch is there, has these ports (numbers by name), and that its flows have been read."""
         self.connected = True
+        self.standby = None
         self.desired.set_ports(ports)
         self.flows.end_reading(now)
         self.gates.recall(now)
 
+    def stand_by(self, ports: Mapping[str, int], stranger: str | None, now: float) -> None:
+        """Record that the switch is there, with these ports, and that another controller writes to it, or none yet."""
+        since = now if self.standby is None else self.standby.since
+        self.standby = Standby(since, stranger)
+        self.desired.set_ports(ports)
+        self.gates.forget_drain()
+
     def disconnect(self, now: float) -> None:
         """Forget what was known of the switch's flows: its connection is gone."""
         self.connected = False
+        self.standby = None
         self._disconnected_at = now
         self.flows.forget_installed()
         self._last_served.clear()
@@ -207,7 +231,7 @@ class Router:
 
         A connected one is not, nor a drained one: that may be away for long, and has to come back drained.
         """
-        if self.connected or self.gates.draining:
+        if self.has_switch or self.gates.draining:
             return None
         return max(self._disconnected_at, self.tunnels.agent_lease_ends or self._disconnected_at)
 
@@ -226,9 +250,27 @@ class Router:
         """Tell whether the router's agent has announced a backend for a home agent, working or not."""
         return self.tunnels.flow is not None or home_agent.address in self.tunnels.endpoints
 
+    @property
+    def has_switch(self) -> bool:
+        """Whether the switch is connected, to be written to or not."""
+        return self.connected or self.standby is not None
+
+    @property
+    def master(self) -> str | None:
+        """The other controller of the cluster that writes to the switch; None: this one, or none is known."""
+        return self._masters.get(self.dpid)
+
     def why_not_connected(self) -> Reason | None:
-        """Say that the switch is not connected, None if it is."""
-        return None if self.connected else reasons.not_connected(self._disconnected_at)
+        """Say why this controller does not write to the switch, None if it does."""
+        if self.connected:
+            return None
+        if self.standby is None:
+            return reasons.not_connected(self._disconnected_at, self.master)
+        if self.standby.stranger is not None:
+            return reasons.another_cluster(self.standby.stranger, self.standby.since)
+        if self.master is not None:
+            return reasons.other_master(self.master)
+        return reasons.no_master(self.standby.since)
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Decide whether a binding is active here: its home agent's gates are open, and all of its flows stand."""

@@ -21,6 +21,7 @@ class Routers(dict[int, Router]):
     def __init__(self, registrations: Registrations, timing: Timing, classify_miss: tuple[Action, ...] | None) -> None:
         """Start without any; ``classify_miss`` is what the first table does with packets that nothing matches."""
         super().__init__()
+        self.masters: dict[int, str] = {}  # those that are other controllers of the cluster, by datapath id
         self._registrations = registrations
         self._timing = timing
         self._classify_miss = classify_miss
@@ -36,7 +37,9 @@ class Routers(dict[int, Router]):
         """Return a router that has been heard of, perhaps for the first time."""
         router = self.get(dpid)
         if router is None:
-            router = self[dpid] = Router(dpid, self._registrations, self._timing, self._classify_miss, now)
+            router = self[dpid] = Router(
+                dpid, self._registrations, self._timing, self._classify_miss, self.masters, now
+            )
         return router
 
     def is_vouched_for(self, dpid: int) -> bool:

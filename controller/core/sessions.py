@@ -47,6 +47,24 @@ class Session:
         """The router, to look at only; None before its flows have been read, and after the end."""
         return self._router if self._router is not None and self._router.connected else None
 
+    # In a cluster, before and after this controller is the switch's master.
+
+    def stand_by(self, ports: Mapping[str, int], stranger: str | None, now: float) -> None:
+        """Record that the switch is connected, with these ports, and another controller writes to it, or none yet.
+
+        ``stranger``: another cluster's marker in the switch.
+        """
+        self._router = self._core.masters.stand_by(self.dpid, ports, stranger, now)
+
+    def take_over(self, generation: int) -> None:
+        """Record that the switch has made this controller its master."""
+        self._core.masters.take_over(self.dpid, generation)
+
+    def leave(self, why: str, now: float) -> None:
+        """Record that this controller writes to the switch no longer; ``end`` follows."""
+        if self._router is not None:
+            self._core.masters.leave(self.dpid, why, now)
+
     # Reading the flows.
 
     def begin_reading(self, now: float) -> None:
@@ -77,7 +95,7 @@ class Session:
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""
-        if self.router is not None:
+        if self._router is not None and self._router.has_switch:
             self._core.set_ports(self.dpid, ports, now)
 
     # What goes to the switch.
@@ -166,6 +184,10 @@ class Sessions:
     def is_known(self, dpid: int) -> bool:
         """Tell whether anybody but the switch itself vouches for a router (see ``Routers.is_vouched_for``)."""
         return self._offload.routers.is_vouched_for(dpid)
+
+    def mastered_by(self, dpid: int, member: str | None) -> None:
+        """Record which other controller of the cluster is a switch's master (see ``Masters``)."""
+        self._offload.masters.mastered_by(dpid, member)
 
     def turned_away(self, dpid: int) -> None:
         """Report that a switch was disconnected, as too many are connected that nobody vouches for."""

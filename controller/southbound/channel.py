@@ -29,7 +29,8 @@ from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
 from controller.southbound.decoder import ReportedFlow, removed_key
 from controller.southbound.encoder import EVICTION, Encoder
-from controller.southbound.exchange import ChangesRefused, SwitchSilent
+from controller.southbound.exchange import ChangesRefused, RoleRefused, SwitchSilent
+from controller.southbound.roles import Candidacy, Mastership, is_demotion
 from hoaflow.logs import Log
 
 if TYPE_CHECKING:
@@ -72,10 +73,15 @@ class SwitchChannel:
         answer_within: float,
         read_back_every: float,
         notify: Callable[[], None],
+        mastership: Mastership | None,
     ) -> None:
+        """Write at once, or with a `mastership` once that and the switch allow it."""
         self.datapath = datapath
-        self.conversation = Conversation(datapath, encoder, answer_within)
+        is_slave = None if mastership is None else self._overtaken
+        self.conversation = Conversation(datapath, encoder, answer_within, is_slave)
         self.session = session
+        self._mastership = mastership
+        self._candidacy = None if mastership is None else Candidacy(session, self.conversation, mastership)
         self._names = encoder.names
         self._answer_within = answer_within
         self._read_back_every = read_back_every
@@ -94,6 +100,7 @@ class SwitchChannel:
         self._takers: dict[object, Callable[[Any], None]] = {
             ofproto.OFPT_ERROR: self.conversation.on_error,
             ofproto.OFPT_FLOW_REMOVED: self.on_flow_removed,
+            ofproto.OFPT_ROLE_REPLY: self.conversation.on_role,
             (ofproto.OFPT_MULTIPART_REPLY, _FLOWS): self.conversation.on_statistics,
             (ofproto.OFPT_MULTIPART_REPLY, _TOTAL): self.conversation.on_total,
         }
@@ -132,9 +139,20 @@ class SwitchChannel:
         self._end.send()
         self.datapath.deliver = None
         self.session.end(time.monotonic())
+        if self._candidacy is not None:
+            self._candidacy.end()
         self.datapath.close()
         self.wake()
         self._notify()
+
+    def take_role(self, generation: int) -> None:
+        """Become the switch's MASTER, as the cluster has decided."""
+        if self._candidacy is not None and not self._ended:
+            self._candidacy.take_role(generation)
+
+    def give_up(self) -> None:
+        """End the channel, as the cluster has decided that this controller is not to write to the switch."""
+        self._leave("given-up")
 
     def counters(self, fresh: float) -> Mapping[FlowKey, Counters]:
         """Return the counters of the flows in hoaflow's tables, at most `max(fresh, 20 * the last read)` seconds old.
@@ -172,7 +190,9 @@ class SwitchChannel:
             self.conversation.on_barrier_reply(xid)
             return True
         if kind == ofproto.OFPT_EXPERIMENTER:
-            return True  # that a bundle was opened and committed: the barrier behind it says so, too
+            if self._mastership is not None and is_demotion(message):
+                self._overtaken()
+            return True  # else that a bundle was opened and committed: the barrier behind it says so, too
         take = self._takers.get((kind, message[8:10]) if kind == ofproto.OFPT_MULTIPART_REPLY else kind)
         if take is not None:
             try:
@@ -180,6 +200,17 @@ class SwitchChannel:
             except SessionEnded:
                 self.end()
         return take is not None
+
+    def _overtaken(self) -> None:
+        """End the channel, as the switch says that it has another MASTER."""
+        if self._mastership is not None and not self._ended:
+            self._mastership.overtaken(self.dpid)
+            self._leave("overtaken")
+
+    def _leave(self, why: str) -> None:
+        if not self._ended:
+            self.session.leave(why, time.monotonic())
+            self.end()
 
     # The greenlets.
 
@@ -191,6 +222,9 @@ class SwitchChannel:
             self.end()
 
     def _begin(self) -> None:
+        if self._candidacy is not None:
+            self._candidacy.run(self._ports, self._notify)
+            eventlet.spawn(self._serve, self._candidacy.keep_marker)
         started = time.monotonic()
         self.conversation.ask_for_notices()
         self._read_back()
@@ -216,9 +250,10 @@ class SwitchChannel:
             part(*arguments)
         except SessionEnded:
             self.end()
-        except SwitchSilent as error:
+        except (SwitchSilent, RoleRefused) as error:
             if not self._ended:
-                LOG.warning("switch-silent", router=f"{self.dpid:016x}", reason=error)
+                event = "switch-silent" if isinstance(error, SwitchSilent) else "role-refused"
+                LOG.warning(event, router=f"{self.dpid:016x}", reason=error)
             self.end()
         except BaseException:
             self.end()

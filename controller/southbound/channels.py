@@ -9,6 +9,7 @@ from controller.core.sessions import Sessions
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
 from controller.southbound.encoder import Encoder
+from controller.southbound.roles import Mastership
 from hoaflow.logs import Log
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Channels(Mapping[int, SwitchChannel]):
         self._notify = notify
         self._encoder = Encoder(settings.first_table)
         self._open: dict[int, SwitchChannel] = {}
+        # What says which switches to write to, where this controller is one of several. Set it before switches connect.
+        self.mastership: Mastership | None = None
 
     def __getitem__(self, dpid: int) -> SwitchChannel:
         return self._open[dpid]
@@ -53,11 +56,28 @@ class Channels(Mapping[int, SwitchChannel]):
             former.end()
         settings, session = self._settings, self._sessions.open(datapath.id, time.monotonic())
         times = settings.answer_within, settings.read_back_every
-        channel = SwitchChannel(datapath, session, self._encoder, *times, self._notify)
+        channel = SwitchChannel(datapath, session, self._encoder, *times, self._notify, self.mastership)
         self._open.pop(datapath.id, None)  # to have the latest connection last
         self._open[datapath.id] = channel
         self._make_room()
         return channel
+
+    # What the cluster decides (`controller.southbound.roles.Roles`).
+
+    def take_role(self, dpid: int, generation: int) -> None:
+        """Become a switch's MASTER."""
+        if (channel := self._open.get(dpid)) is not None:
+            channel.take_role(generation)
+
+    def give_up(self, dpid: int) -> None:
+        """Stop writing to a switch."""
+        if (channel := self._open.get(dpid)) is not None:
+            channel.give_up()
+
+    def mastered_by(self, dpid: int, member: str | None) -> None:
+        """Take in which other controller of the cluster is a switch's master; None: none, or this one."""
+        self._sessions.mastered_by(dpid, member)
+        self._notify()
 
     def _make_room(self) -> None:
         """End the oldest channels of switches without an agent if there are too many.

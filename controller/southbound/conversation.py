@@ -11,12 +11,19 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.core.batches import FlowChange, stages
-from controller.core.flows import Kind
+from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.traffic import Counters
 from controller.southbound.decoder import Decoder, FlowStatistics, ReportedFlow
 from controller.southbound.encoder import Encoder
-from controller.southbound.exchange import ChangesRefused, Exchange, SwitchSilent
+from controller.southbound.exchange import (
+    ChangesRefused,
+    Exchange,
+    RoleRefused,
+    RoleReply,
+    StaleGeneration,
+    SwitchSilent,
+)
 from hoaflow.logs import Log
 
 if TYPE_CHECKING:
@@ -27,17 +34,26 @@ LOG = Log("southbound")
 # Times that an answer is awaited while others come, such as the many parts of flow statistics.
 MOST_WAITS = 12
 MAX_XID = 0xFFFFFFFF
+# What a switch answers NOCHANGE before it has been given any generation.
+NO_GENERATION = (1 << 64) - 1
+STALE = "its generation is older than one that the switch knows"
 
 
 class Conversation:
     """Send requests to a switch, several at a time, and match its answers to them by xid."""
 
-    def __init__(self, datapath: "Datapath", encoder: Encoder, answer_within: float) -> None:
-        """Allow the switch `answer_within` seconds for each answer."""
+    def __init__(
+        self, datapath: "Datapath", encoder: Encoder, answer_within: float, is_slave: Callable[[], None] | None = None
+    ) -> None:
+        """Allow the switch `answer_within` seconds for each answer.
+
+        Call `is_slave` when it refuses something because another controller is its master; None: as any refusal.
+        """
         self._datapath = datapath
         self._encoder = encoder
         self._decoder = Decoder(encoder.names)
         self._answer_within = answer_within
+        self._is_slave = is_slave
         self._bundles = True
         self._xids = itertools.count(1)
         self._bundle_ids = itertools.count(1)
@@ -49,6 +65,9 @@ class Conversation:
     def on_error(self, message: parser.OFPErrorMsg) -> None:
         """Record an error for the request that it answers."""
         self._heard += 1
+        if self._is_slave is not None and (message.type, message.code) == (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE):
+            self._is_slave()
+            return
         exchange = self._exchanges.get(message.xid)
         reason = _error_text(message)
         if exchange is None:
@@ -79,7 +98,27 @@ class Conversation:
             exchange.total = Counters(message.body.packet_count, message.body.byte_count)
             exchange.finish()
 
+    def on_role(self, message: parser.OFPRoleReply) -> None:
+        """Record the role that the switch has given, which the barrier behind the request then ends."""
+        exchange = self._exchanges.get(message.xid)
+        if exchange is not None:
+            generation = None if message.generation_id == NO_GENERATION else message.generation_id
+            exchange.role = RoleReply(message.role, generation)
+
     # Requests.
+
+    def ask_role(self, role: int, generation: int = 0) -> RoleReply:
+        """Ask the switch for a role, or with OFPCR_ROLE_NOCHANGE which one it has given, and return its answer.
+
+        Raises StaleGeneration, RoleRefused, SwitchSilent.
+        """
+        xid = self._next_xid()
+        exchange = self._send_and_wait([xid], [self._encoder.role_request(role, generation, xid)])
+        if reason := exchange.errors.get(xid):
+            raise StaleGeneration(reason) if reason == STALE else RoleRefused(reason)
+        if exchange.role is None or (role != ofp.OFPCR_ROLE_NOCHANGE and exchange.role.role != role):
+            raise RoleRefused(f"it was asked for role {role} and answered {exchange.role}")
+        return exchange.role
 
     def carry_out(self, changes: list[FlowChange]) -> float:
         """Have the switch carry out changes, in order, and return the time at which the last was sent.
@@ -89,10 +128,29 @@ class Conversation:
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
     def read(self, take: Callable[[ReportedFlow], None], within: float | None = None) -> None:
-        """Read the switch's flows in hoaflow's tables, and call `take` with each as it comes.
+        """Read the switch's flows in hoaflow's tables, but no cluster's marker, and call `take` with each as it comes.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
+
+        def take_all_but_markers(flow: ReportedFlow) -> None:
+            if flow.entry is None or flow.entry.flow.kind is not Kind.CLUSTER:
+                take(flow)
+
+        self._read(take_all_but_markers, None, within)
+
+    def read_markers(self) -> list[Flow]:
+        """Read the markers of clusters that have written to the switch lately. Raises SwitchSilent."""
+        found: list[Flow] = []
+
+        def take(flow: ReportedFlow) -> None:
+            if flow.entry is not None:
+                found.append(flow.entry.flow)
+
+        self._read(take, Kind.CLUSTER, None)
+        return found
+
+    def _read(self, take: Callable[[ReportedFlow], None], kind: Kind | None, within: float | None) -> None:
         as_of: float | None = None
 
         def take_part(statistics: Iterable[FlowStatistics]) -> None:
@@ -103,7 +161,7 @@ class Conversation:
                 take(flow)
 
         exchange, xid = Exchange(take_part), self._next_xid()
-        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid), within)
+        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid, kind), within)
 
     def ask_for_notices(self) -> None:
         """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
@@ -128,7 +186,8 @@ class Conversation:
             *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
             self._encoder.bundle_commit(bundle, closing),
         ]
-        sent, errors = self._send_and_wait([opening, *xids, closing], messages)
+        exchange = self._send_and_wait([opening, *xids, closing], messages)
+        errors = exchange.errors
         reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
         if errors and (opening in errors or not reasons):
             # The switch has no bundles, or named no change: sent one by one, it will.
@@ -137,7 +196,7 @@ class Conversation:
             reasons = {}
         if errors:
             raise ChangesRefused(reasons, in_bundle=True)
-        return sent
+        return exchange.sent
 
     def _send_plainly(self, changes: list[FlowChange]) -> float:
         """Send changes without a bundle, stage by stage, and return the time at which the last was sent.
@@ -148,22 +207,20 @@ class Conversation:
         while following:
             xids = {self._next_xid(): place for place in following.pop(0)}
             messages = [self._encoder.flow_mod(changes[place], xid) for xid, place in xids.items()]
-            sent, errors = self._send_and_wait(list(xids), messages)
+            exchange = self._send_and_wait(list(xids), messages)
+            sent, errors = exchange.sent, exchange.errors
             if errors:
                 reasons = {place: errors[xid] for xid, place in xids.items() if xid in errors}
                 unsent = {place for stage in following for place in stage}
                 raise ChangesRefused(reasons, in_bundle=False, unsent=unsent)
         return sent
 
-    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> tuple[float, dict[int, str]]:
-        """Send messages and a barrier, wait for its reply, and return the time of sending and the errors by xid.
-
-        Raises SwitchSilent.
-        """
+    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> Exchange:
+        """Send messages and a barrier, wait for its reply, and return what was answered. Raises SwitchSilent."""
         barrier = self._next_xid()
         exchange = Exchange()
         self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
-        return exchange.sent, exchange.errors
+        return exchange
 
     def _ask(self, exchange: Exchange, xids: list[int], messages: bytes, within: float | None = None) -> None:
         """Send `messages` and wait for the last reply. Raises SwitchSilent."""
@@ -196,4 +253,6 @@ def _error_text(message: parser.OFPErrorMsg) -> str:
         return f"experimenter error {message.exp_type} of {message.experimenter:#x}"
     if (message.type, message.code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL):
         return NO_ROOM
+    if (message.type, message.code) == (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE):
+        return STALE
     return f"{ofp.ofp_error_type_to_str(message.type)} {ofp.ofp_error_code_to_str(message.type, message.code)}"

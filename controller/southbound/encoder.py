@@ -108,10 +108,15 @@ class Encoder:
         flows = sum(1 << reason for reason in removals)
         return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
-    def flow_stats_request(self, xid: int) -> bytes:
-        """Encode the request for every flow in every table, hoaflow's and others'."""
+    def role_request(self, role: int, generation: int, xid: int) -> bytes:
+        """Encode the request for a role, or with OFPCR_ROLE_NOCHANGE the question which one this controller has."""
+        return self._bytes(parser.OFPRoleRequest(self._protocol, role, generation), xid)
+
+    def flow_stats_request(self, xid: int, kind: Kind | None = None) -> bytes:
+        """Encode the request for every flow in every table, hoaflow's and others', or for one kind of hoaflow's."""
+        cookie, mask = (0, 0) if kind is None else (COOKIE_OWNER | kind, WHOLE_COOKIE)
         request = parser.OFPFlowStatsRequest(
-            self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch()
+            self._protocol, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
         )
         return self._bytes(request, xid)
 

@@ -2,6 +2,7 @@
 """Define a request to a switch with its answer, and the errors that it may end with."""
 
 from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 from eventlet.event import Event
 
@@ -28,6 +29,21 @@ class ChangesRefused(HoaflowError):
         self.unsent = unsent
 
 
+class RoleRefused(HoaflowError):
+    """The switch did not give this controller the role that it asked for."""
+
+
+class StaleGeneration(RoleRefused):
+    """Another controller has been given a role with a newer generation since."""
+
+
+class RoleReply(NamedTuple):
+    """The role that this controller has with a switch, and the newest generation the switch knows, None for none."""
+
+    role: int
+    generation: int | None
+
+
 class Exchange:
     """Hold one request's answer: errors by xid, and the reply that ends it.
 
@@ -41,6 +57,7 @@ class Exchange:
         self.errors: dict[int, str] = {}
         self.take = take
         self.total = Counters(0, 0)
+        self.role: RoleReply | None = None
 
     def finish(self) -> None:
         """Record that the last reply has come."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from tests.support.checkout import CHECKOUT
 from tests.support.conformance import assert_declared
@@ -60,7 +60,7 @@ class Controller:
         self._config.write_text(f"[hoaflow]\nlog_addresses = true\n{settings}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Controller":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -20,6 +20,7 @@ OFPMP_FLOW = 1
 # After the header of an experimenter message (EXT-230): experimenter, type, bundle and, in a control message, its type.
 BUNDLE = struct.Struct("!IIIH")
 BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
+ROLE_STATUS = 1911  # EXT-191: the type of the notice of another role
 INNER = HEADER.size + 16  # where the message begins that is put into a bundle
 COMMAND, DELETE_STRICT = 25, 4  # of a flow message: where its command stands, and one of them
 EPERM = struct.pack("!HH", 5, 5)  # OFPET_FLOW_MOD_FAILED, OFPFMFC_EPERM
@@ -31,11 +32,13 @@ class Proxy:
 
     `committed`: the messages of each bundle that the controller has committed; `plain`: flow messages outside of any.
     `deletes`: whether bundles that delete flows are let through; else the deletion is refused, and with it the bundle.
+    `notices`: whether the switch's notices that it has another master are let through.
     `late`: seconds that each part of what the switch tells of its flows takes.
     """
 
-    def __init__(self, ovs: Ovs, port: int, controller_port: int) -> None:
+    def __init__(self, ovs: Ovs, port: int, controller_port: int, controller: str = "127.0.0.1") -> None:
         self.bundles = True
+        self.notices = True
         self.silent = threading.Event()
         self.hearing = threading.Event()
         self.late = 0.0
@@ -45,7 +48,7 @@ class Proxy:
         self.plain: list[bytes] = []
         self._bundles: dict[int, list[bytes]] = {}
         self._ovs = ovs
-        self._controller_port = controller_port
+        self._controller = controller, controller_port
         self._sockets: list[socket.socket] = []
         with ovs.inside():
             self._server = socket.create_server(("127.0.0.1", port))
@@ -69,7 +72,7 @@ class Proxy:
                 return
             try:
                 with self._ovs.inside():
-                    controller = socket.create_connection(("127.0.0.1", self._controller_port), timeout=20)
+                    controller = socket.create_connection(self._controller, timeout=20)
             except OSError:
                 switch.close()
                 continue
@@ -135,4 +138,9 @@ class Proxy:
             (kind,) = MULTIPART.unpack_from(message, HEADER.size)
             if kind == OFPMP_FLOW:
                 time.sleep(self.late)
-        return b"" if self.silent.is_set() else message
+        silent = self.silent.is_set() or (not self.notices and _is_role_status(message))
+        return b"" if silent else message
+
+
+def _is_role_status(message: bytes) -> bool:
+    return message[1] == OFPT_EXPERIMENTER and BUNDLE.unpack_from(message, HEADER.size)[1] == ROLE_STATUS

@@ -30,6 +30,11 @@ All of hoaflow's flows have a cookie that begins with `{COOKIE_OWNER >> 32:#x}` 
 changes or removes others. The last byte is the flow's kind:
 {", ".join(f"{kind:d} {kind.name.lower()}" for kind in Kind)}.
 
+Two kinds of flow mark a switch and meet no packets: their destinations lie in 100::/64, where nobody lives (RFC 6666).
+A drain marker keeps, over restarts, that an operator has drained the router. A cluster marker tells which cluster of
+controllers writes to the switch. Its destination stands for the cluster's name; the master renews it every 3 s, and it
+ends 10 s after the last time. The controllers of another cluster leave a switch with such a marker alone.
+
 ## What a switch holds, line by line
 
 These flows were read by `ovs-ofctl -O OpenFlow13 --names dump-flows br0` from an Open vSwitch that serves one home

@@ -40,7 +40,7 @@ class RouterCalls:
         found = (
             (dpid_text(dpid), router)
             for dpid, router in self._context.offload.routers.items()
-            if query.connected in (UNSET, _yes_or_no(router.connected))
+            if query.connected in (UNSET, _yes_or_no(router.has_switch))
             and query.draining in (UNSET, _yes_or_no(router.gates.draining))
         )
         own = page_of(answers.Routers, query, found, self._view)
@@ -152,9 +152,9 @@ class RouterCalls:
         return json_response(answers.AgentLease(self._context.settings.agent_lease))
 
     def _drain(self, router: Router, draining: bool) -> Response:
-        if not router.connected:
-            reason = "is not connected, and the switch itself keeps the drain; try again when it is back"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} {reason}")
+        if (away := router.why_not_connected()) is not None:
+            reason = f"{away.text}. The switch itself keeps the drain, so try again after: {away.remedy.text}"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"router {dpid_text(router.dpid)}: {reason}")
         now = time.monotonic()
         deadline = now + self._context.settings.request_timeout
         self._context.offload.drain(router.dpid, draining, now)

@@ -197,6 +197,7 @@ class Router(Struct):
 
     dpid: DatapathId
     connected: bool
+    master: Annotated[str, Meta(description="The other controller of the cluster that writes to its switch.")] | None
     draining: bool
     backend: Backend
     agent: Literal["unseen", "alive", "lost"]

@@ -52,7 +52,7 @@ def _on_router(
     entries = [] if binding is None else router.entries(binding, now)
     return answers.ExplanationOnRouter(
         backend=backend_name(router),
-        connected=router.connected,
+        connected=router.has_switch,
         draining=router.gates.draining,
         state=state.state,
         reason=state.reason.text if state.reason else "its packets go straight to the care-of address",
@@ -67,7 +67,7 @@ def unknown_view(router: Router, reason: str) -> answers.ExplanationOnRouter:
     """Return the answer for a router whose master has not said how a binding stands there."""
     return answers.ExplanationOnRouter(
         backend=backend_name(router),
-        connected=router.connected,
+        connected=router.has_switch,
         draining=router.gates.draining,
         state="unknown",
         reason=reason,

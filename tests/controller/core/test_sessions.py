@@ -45,6 +45,8 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
     world.agent_follows()
     before = state(world)
     uses: dict[str, Callable[[], object]] = {
+        "stand_by": lambda: former.stand_by({}, None, world.now),
+        "take_over": lambda: former.take_over(1),
         "begin_reading": lambda: former.begin_reading(world.now),
         "read": lambda: former.read(flow.key, None),
         "end_reading": lambda: former.end_reading({}, world.now),
@@ -63,6 +65,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
     harmless: dict[str, Callable[[], object]] = {
         "flow_removed": lambda: former.flow_removed(flow.key, Counters(9, 9), False, world.now),
         "set_ports": lambda: former.set_ports({}, world.now),
+        "leave": lambda: former.leave("overtaken", world.now),
         "end": lambda: former.end(world.now),
         "ended": lambda: former.ended,
         "router": lambda: former.router,
