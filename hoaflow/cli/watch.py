@@ -55,16 +55,16 @@ class Watch:
         """Watch without end. Raises CliError."""
         threading.Thread(target=self._listen, daemon=True).start()
         self._next()  # the stream has begun: no change is missed from here on
-        self._look_at_all({}, "present")
+        self._read_all({}, "present")
         while True:
             events = [item for item in self._settled() if isinstance(item, Event)]
             reasons = {str(event.fields.get("home_address", "")): event.fields.get("reason") for event in events}
             # An event without a binding, such as that of a router or a lease, may change them all.
             if "" in reasons or len(reasons) > FEW:
-                self._look_at_all(reasons)
+                self._read_all(reasons)
             else:
                 for home_address in sorted(reasons):
-                    self._look_at(home_address, reasons)
+                    self._read_one(home_address, reasons)
 
     def _listen(self) -> None:
         try:
@@ -90,16 +90,16 @@ class Watch:
                 break
         return items
 
-    def _look_at_all(self, reasons: Mapping[str, str | None], change: str = "added") -> None:
+    def _read_all(self, reasons: Mapping[str, str | None], change: str = "added") -> None:
         present = {}
         for page in self._at.controller.pages("bindings", "v1", "bindings", **self._filters):
             for binding in page:
                 present[binding["home_address"]] = binding
                 self._compare(binding["home_address"], binding, reasons, change)
         for home_address in self._shown.keys() - present.keys():
-            self._look_at(home_address, reasons)
+            self._read_one(home_address, reasons)
 
-    def _look_at(self, home_address: str, reasons: Mapping[str, str | None]) -> None:
+    def _read_one(self, home_address: str, reasons: Mapping[str, str | None]) -> None:
         try:
             binding = self._at.controller.get("v1", "bindings", home_address)
         except NotFound:

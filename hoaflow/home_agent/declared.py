@@ -25,9 +25,9 @@ from hoaflow.linux import (
     RTM_NEWROUTE,
     RTN_UNICAST,
 )
+from hoaflow.tunnel.actual_state import ActualState, FoundRoute, Missing, found_route
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
-from hoaflow.tunnel.look import FoundRoute, Look, Missing, found_route
 from hoaflow.tunnel.pairs import FAMILY, TABLE, Pair, PairFilter
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
 
@@ -71,7 +71,7 @@ class HostRoutes:
         self,
         table: int,
         wanted: Mapping[str, str],
-        route: Callable[[Look, str], HostRoute],
+        route: Callable[[ActualState, str], HostRoute],
         ours: Callable[[FoundRoute], bool],
         put: Callable[[Iterable[str]], None],
     ) -> None:
@@ -85,19 +85,19 @@ class HostRoutes:
     def __str__(self) -> str:
         return f"routes of home addresses in table {self._table}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return at_once(self.slices(look))
+        return at_once(self.slices(actual))
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        missing, surplus = yield from self._compared(look)
+        missing, surplus = yield from self._compared(actual)
         return summary(f"routes of table {self._table}", sorted(missing), [route.prefix for route in surplus])
 
     def make(self) -> None:
         """See `Declared`."""
-        with Look() as look:
-            missing, surplus = at_once(self._compared(look))
+        with ActualState() as actual:
+            missing, surplus = at_once(self._compared(actual))
         remove_routes(surplus)
         self._put(missing)
 
@@ -106,8 +106,8 @@ class HostRoutes:
         self._wanted = {}
         self.make()
 
-    def _compared(self, look: Look) -> Steps[tuple[set[str], list[FoundRoute]]]:
-        read, wanted = look.listed_routes(None, AF_INET6, self._table, 0), dict(self._wanted)
+    def _compared(self, actual: ActualState) -> Steps[tuple[set[str], list[FoundRoute]]]:
+        read, wanted = actual.listed_routes(None, AF_INET6, self._table, 0), dict(self._wanted)
         right: set[str] = set()
         surplus = []
         for message in paused(read):
@@ -120,7 +120,7 @@ class HostRoutes:
             home_address = route.prefix.removesuffix("/128")
             leads_to = wanted.get(home_address)
             says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route))
-            if leads_to is not None and route.kind == RTN_UNICAST and self._route(look, leads_to) == says:
+            if leads_to is not None and route.kind == RTN_UNICAST and self._route(actual, leads_to) == says:
                 right.add(home_address)
             elif leads_to is not None or self._ours(route):
                 surplus.append(route)
@@ -186,13 +186,13 @@ class AcceptedPairs:
     def __str__(self) -> str:
         return "accepted pairs of care-of and home address"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return at_once(self.slices(look))
+        return at_once(self.slices(actual))
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        if (FAMILY, TABLE) not in look.tables(None):
+        if (FAMILY, TABLE) not in actual.tables(None):
             raise Missing("nftables table of pairs is missing")
         parts, wanted = self._pairs.listed(), dict(self._wanted)
         right: set[str] = set()
@@ -244,11 +244,11 @@ class ProxyEntries:
     def __str__(self) -> str:
         return "proxy entries on the home link"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return at_once(self.slices(look))
+        return at_once(self.slices(actual))
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
         entries, wanted = self._home_link.listed(), set(self._home_link.wanted)
         found: set[str] = set()

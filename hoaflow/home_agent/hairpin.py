@@ -6,8 +6,8 @@ a moment later, and the permanent neighbour entry for the far end would name an 
 """
 
 from hoaflow.tunnel import links
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.objects import FixedNeighbour, Free, Mac, Setting, Up, Veth
 
 ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
@@ -45,21 +45,21 @@ class TunnelMtu:
     def __str__(self) -> str:
         return f"MTU of {self._name} set to the tunnel's"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        found, wanted = look.link(None, self._name).mtu, self._wanted(look)
+        found, wanted = actual.link(None, self._name).mtu, self._wanted(actual)
         return None if found == wanted else f"the MTU of {self._name} is {found}, not {wanted}"
 
     def make(self) -> None:
         """See `Declared`."""
-        with Look() as look:
-            wanted = self._wanted(look)
+        with ActualState() as actual:
+            wanted = self._wanted(actual)
         links.change(None, self._name, mtu=wanted)
 
     def remove(self) -> None:
         """Do nothing: it goes with the interface."""
 
     @staticmethod
-    def _wanted(look: Look) -> int:
-        mtus = [link.mtu for name, link in look.links(None).items() if link.up and name not in ("lo", ENTRY, EXIT)]
+    def _wanted(actual: ActualState) -> int:
+        mtus = [link.mtu for name, link in actual.links(None).items() if link.up and name not in ("lo", ENTRY, EXIT)]
         return max(LEAST_MTU, min(mtus, default=USUAL_MTU) - IPV6_HEADER)

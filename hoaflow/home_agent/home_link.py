@@ -12,9 +12,9 @@ from hoaflow.home_agent.neighbours import claimed_address, dad_solicitation, uns
 from hoaflow.home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
 from hoaflow.linux import AF_INET6, NDA_DST, RTM_GETNEIGH
 from hoaflow.tunnel import links
+from hoaflow.tunnel.actual_state import NDMSG as NEIGHBOUR
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.links import LinkError
-from hoaflow.tunnel.look import NDMSG as NEIGHBOUR
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
 
 OWNER = 16
@@ -128,9 +128,9 @@ class Up:
     def __str__(self) -> str:
         return f"home link {self._interface} up"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        found = look.links(None).get(self._interface)
+        found = actual.links(None).get(self._interface)
         if found is None:
             return f"home link {self._interface} is missing"
         return None if found.up else f"home link {self._interface} is down"
@@ -152,9 +152,9 @@ class Bound:
     def __str__(self) -> str:
         return f"sockets on {self._home_link.interface}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        look.link(None, self._home_link.interface)
+        actual.link(None, self._home_link.interface)
         return f"home link {self._home_link.interface} was made anew" if self._home_link.made_anew else None
 
     def make(self) -> None:
@@ -178,17 +178,17 @@ class AnnouncedMac:
     def __str__(self) -> str:
         return f"MAC address of {self._home_link.interface} announced"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        mac = look.link(None, self._home_link.interface).mac
+        mac = actual.link(None, self._home_link.interface).mac
         changed = mac != self._home_link.announced
         return f"the MAC address of {self._home_link.interface} has become {mac}" if changed else None
 
     def make(self) -> None:
         """See `Declared` (RFC 4861, section 7.2.6)."""
-        with Look() as look:
-            index = look.link(None, self._home_link.interface).number
-            own = [each.address for each in look.addresses(None) if each.interface == index and ":" in each.address]
+        with ActualState() as actual:
+            index = actual.link(None, self._home_link.interface).number
+            own = [each.address for each in actual.addresses(None) if each.interface == index and ":" in each.address]
         self._home_link.announce(own)
 
     def remove(self) -> None:
@@ -207,16 +207,16 @@ class LinkLocalAddress:
     def __str__(self) -> str:
         return f"link-local address on {self._interface}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        index = look.link(None, self._interface).number
-        found = [a for a in look.addresses(None) if a.interface == index and a.address.startswith("fe80:")]
+        index = actual.link(None, self._interface).number
+        found = [a for a in actual.addresses(None) if a.interface == index and a.address.startswith("fe80:")]
         return None if found else f"{self._interface} has no link-local address"
 
     def make(self) -> None:
         """Assign the one that the kernel would, made from the MAC address (RFC 4291, appendix A)."""
-        with Look() as look:
-            mac = bytes.fromhex(look.link(None, self._interface).mac.replace(":", ""))
+        with ActualState() as actual:
+            mac = bytes.fromhex(actual.link(None, self._interface).mac.replace(":", ""))
         identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
         address = socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + identifier)
         links.add_address(None, self._interface, address, 64)
@@ -235,10 +235,10 @@ class OwnAddress:
     def __str__(self) -> str:
         return f"address {self._address}/{self._length} dev {self._interface}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        index = look.link(None, self._interface).number
-        found = [a for a in look.addresses(None) if (a.interface, a.address) == (index, self._address)]
+        index = actual.link(None, self._interface).number
+        found = [a for a in actual.addresses(None) if (a.interface, a.address) == (index, self._address)]
         if not found:
             return f"address {self._address} is missing on {self._interface}"
         duplicate = found[0].flags & IFA_F_DADFAILED

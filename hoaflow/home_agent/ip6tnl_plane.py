@@ -25,10 +25,18 @@ from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker, pause
 from hoaflow.home_agent.home_link import OWNER
 from hoaflow.home_agent.objects import LocalRule
 from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.tunnel.actual_state import (
+    IFINFO,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    ActualState,
+)
 from hoaflow.tunnel.declaration import Declared, Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local import LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
-from hoaflow.tunnel.look import IFINFO, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, Look
 from hoaflow.tunnel.pairs import IPV6_MARK
 from hoaflow.tunnel.routing import Rule
 from hoaflow.tunnel.rtnetlink import attributes
@@ -74,13 +82,13 @@ class Devices:
     def __str__(self) -> str:
         return "tunnel devices"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return at_once(self.slices(look))
+        return at_once(self.slices(actual))
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        read, remotes, mtus = look.listed_links(None), dict(self.remotes), dict(self._mtus)
+        read, remotes, mtus = actual.listed_links(None), dict(self.remotes), dict(self._mtus)
         found, wrong = set(), []
         for message in paused(read):
             if message is None:
@@ -93,8 +101,9 @@ class Devices:
 
     def make(self) -> None:
         """See `Declared`."""
-        with Look() as look:
-            devices = {each.name: each for message in look.listed_links(None) if (each := _device(message)) is not None}
+        with ActualState() as actual:
+            listed = map(_device, actual.listed_links(None))
+            devices = {each.name: each for each in listed if each is not None}
         for name in devices.keys() - self.remotes.keys():
             self.delete(name)
         for name, remote in self.remotes.items():
@@ -285,8 +294,8 @@ def _device(message: bytes) -> Device | None:
     return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters, settings)
 
 
-def _leading_to(_: Look, device: str) -> HostRoute:
-    # Looked up now, as the device may be newer than what the look has read.
+def _leading_to(_: ActualState, device: str) -> HostRoute:
+    # Looked up now, as the device may be newer than what has been read.
     try:
         return HostRoute(OWNER, ROUTE_METRIC, socket.if_nametoindex(device))
     except OSError:

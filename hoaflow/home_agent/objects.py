@@ -5,8 +5,8 @@ import socket
 import struct
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.tunnel.actual_state import FRA_TABLE, ActualState
 from hoaflow.tunnel.links import setting_path
-from hoaflow.tunnel.look import FRA_TABLE, Look
 from hoaflow.tunnel.objects import Setting
 from hoaflow.tunnel.routing import MAIN_RULE, Rule
 
@@ -22,9 +22,9 @@ class RestoredSetting:
     def __str__(self) -> str:
         return str(self._setting)
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return self._setting.difference(look)
+        return self._setting.difference(actual)
 
     def make(self) -> None:
         """See `Declared`."""
@@ -48,10 +48,10 @@ class ProxyNeighbours(RestoredSetting):
     def __init__(self, interface: str) -> None:
         super().__init__(f"{interface}.proxy_ndp", "1")
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        on_all = look.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
-        return None if on_all else super().difference(look)
+        on_all = actual.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
+        return None if on_all else super().difference(actual)
 
 
 class MainRule:
@@ -65,10 +65,10 @@ class MainRule:
     def __str__(self) -> str:
         return str(self._rule)
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
         leads_there = (FRA_TABLE, struct.pack("=I", MAIN_TABLE))
-        there = any(leads_there in rule.facts for rule in look.rules(None, AF_INET6))
+        there = any(leads_there in rule.facts for rule in actual.rules(None, AF_INET6))
         return None if there else "no rule looks into table main"
 
     def make(self) -> None:
@@ -95,16 +95,16 @@ class LocalRule:
     def __str__(self) -> str:
         return str(self._rule)
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        early = self._early(look)
-        return self._rule.difference(look) or (f"rule {early[0]} looks into table local first" if early else None)
+        early = self._early(actual)
+        return self._rule.difference(actual) or (f"rule {early[0]} looks into table local first" if early else None)
 
     def make(self) -> None:
         """See `Declared`."""
         self._rule.make()
-        with Look() as look:
-            early = self._early(look)
+        with ActualState() as actual:
+            early = self._early(actual)
         for preference in early:
             Rule(None, preference, LOCAL_TABLE).remove()
 
@@ -113,10 +113,10 @@ class LocalRule:
         Rule(None, 0, LOCAL_TABLE).make()
         self._rule.remove()
 
-    def _early(self, look: Look) -> list[int]:
+    def _early(self, actual: ActualState) -> list[int]:
         """Return the earlier preferences of rules that look into table local for any packet."""
         all_packets = Rule(None, 0, LOCAL_TABLE).facts
-        rules = look.rules(None, AF_INET6)
+        rules = actual.rules(None, AF_INET6)
         return [
             rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts == all_packets
         ]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from hoaflow.addresses import parse_ipv6_address
 from hoaflow.home_agent.declared import paused, remove_routes
 from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
+from hoaflow.tunnel.actual_state import ActualState, FoundRoute
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError, netlink
-from hoaflow.tunnel.look import FoundRoute, Look
 from hoaflow.tunnel.routing import FOREIGN
 
 SAMPLE = 1000
@@ -38,22 +38,22 @@ class CareOfAddressRoutes:
     def __str__(self) -> str:
         return "routes to care-of addresses"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        return at_once(self.slices(look))
+        return at_once(self.slices(actual))
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
         self._held = list(dict.fromkeys(self._wanted.values())) or self._held
         asked = self._held[:: -(-len(self._held) // SAMPLE) or 1]
-        running = {link.number for link in look.links(None).values() if link.running}
-        default = self._reached(look, "::", running, excluded=False)
+        running = {link.number for link in actual.links(None).values() if link.running}
+        default = self._reached(actual, "::", running, excluded=False)
         reached = 0
         for address in paused(asked):
             if address is None:
                 yield
                 continue
-            reached += self._reached(look, address, running, excluded=default)
+            reached += self._reached(actual, address, running, excluded=default)
             if 2 * reached >= len(asked):
                 return None
         return f"no route works for {len(asked) - reached} of {len(asked)} care-of addresses" if asked else None
@@ -65,9 +65,9 @@ class CareOfAddressRoutes:
     def remove(self) -> None:
         """See `Declared`."""
 
-    def _reached(self, look: Look, address: str, running: set[int], excluded: bool) -> bool:
+    def _reached(self, actual: ActualState, address: str, running: set[int], excluded: bool) -> bool:
         """Tell whether packets to an address leave the host. `excluded` is the answer if it has no route."""
-        route = look.route_to(None, parse_ipv6_address(address), self._home_agent)
+        route = actual.route_to(None, parse_ipv6_address(address), self._home_agent)
         return excluded if route is None else route.kind == RTN_UNICAST and route.interface in running
 
 
@@ -83,18 +83,18 @@ class OnLinkRoute:
     def __str__(self) -> str:
         return f"route {self._prefix} dev {self._interface}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        right, wrong = self._compared(look)
+        right, wrong = self._compared(actual)
         if wrong:
             return f"another route leads {self._prefix} away from {self._interface}"
         return None if right else f"route {self._prefix} dev {self._interface} is missing"
 
     def make(self) -> None:
         """See `Declared`."""
-        with Look() as look:
-            right, wrong = self._compared(look)
-            index = look.link(None, self._interface).number
+        with ActualState() as actual:
+            right, wrong = self._compared(actual)
+            index = actual.link(None, self._interface).number
         remove_routes(wrong)
         if right:
             return
@@ -105,14 +105,14 @@ class OnLinkRoute:
     def remove(self) -> None:
         """Do nothing: it goes with the address."""
 
-    def _compared(self, look: Look) -> tuple[list[FoundRoute], list[FoundRoute]]:
+    def _compared(self, actual: ActualState) -> tuple[list[FoundRoute], list[FoundRoute]]:
         """Return the prefix's routes to the home link, and other routes that are preferred to them."""
-        index = look.link(None, self._interface).number
+        index = actual.link(None, self._interface).number
         # Listed by protocol, as the table may also have the routes of 100,000 bindings.
         found = [
             route
             for protocol in (KERNEL, *FOREIGN)
-            for route in look.routes(None, AF_INET6, MAIN_TABLE, protocol)
+            for route in actual.routes(None, AF_INET6, MAIN_TABLE, protocol)
             if route.prefix == self._prefix
         ]
         right = [each for each in found if (each.kind, each.interface, each.hop) == (RTN_UNICAST, index, "")]

@@ -23,10 +23,10 @@ from hoaflow.home_agent.home_link import OWNER
 from hoaflow.home_agent.objects import LocalRule, RestoredSetting
 from hoaflow.linux import AF_INET6, MAIN_TABLE
 from hoaflow.tunnel import outer_header
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.objects import NftTable
 from hoaflow.tunnel.pairs import IPV6_MARK
 from hoaflow.tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource
@@ -119,9 +119,9 @@ class Seg6Plane:
         self._through.put(dict.fromkeys(home_addresses, entry), METRIC, gateway)
 
 
-def _encapsulating(look: Look, care_of_address: str) -> HostRoute:
-    return HostRoute(OWNER, METRIC, look.link(None, EXIT).number, encap=encapsulation(care_of_address))
+def _encapsulating(actual: ActualState, care_of_address: str) -> HostRoute:
+    return HostRoute(OWNER, METRIC, actual.link(None, EXIT).number, encap=encapsulation(care_of_address))
 
 
-def _through_hairpin(look: Look, _: str) -> HostRoute:
-    return HostRoute(HAIRPIN_OWNER, METRIC, look.link(None, ENTRY).number, EXIT_ADDRESS)
+def _through_hairpin(actual: ActualState, _: str) -> HostRoute:
+    return HostRoute(HAIRPIN_OWNER, METRIC, actual.link(None, ENTRY).number, EXIT_ADDRESS)

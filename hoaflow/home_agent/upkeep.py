@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from hoaflow.home_agent.tunnels import KERNEL_ERRORS
 from hoaflow.logs import Log
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.changes import Changes
 from hoaflow.tunnel.declaration import Declared, Difference, Steps, compared, in_words, mend
-from hoaflow.tunnel.look import Look
 
-LOOK_SECONDS = 5.0
+COMPARE_SECONDS = 5.0
 """Seconds to the next comparison if no change is reported."""
 LEAST_PAUSE, PAUSE_SHARE, LONGEST_PAUSE = 0.2, 4, 2.0
 """Seconds to the next comparison after a change: at least, as a multiple of the last one's duration, at most."""
@@ -135,7 +135,7 @@ class Upkeep:
             LOG.info("as-declared-again")
         ended = time.monotonic()
         self._rested_at = ended + min(LONGEST_PAUSE, max(LEAST_PAUSE, PAUSE_SHARE * (ended - self._begun)))
-        self.due = self._rested_at if self._changed else ended + LOOK_SECONDS
+        self.due = self._rested_at if self._changed else ended + COMPARE_SECONDS
 
     def _drain(self, by_kernel: bool) -> None:
         if self.changes.drain(self._ports(), by_kernel):
@@ -143,5 +143,5 @@ class Upkeep:
 
 
 def _compared(declaration: Sequence[Declared]) -> Steps[list[Difference]]:
-    with Look() as look:
-        return (yield from compared(declaration, look))
+    with ActualState() as actual:
+        return (yield from compared(declaration, actual))

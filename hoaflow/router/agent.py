@@ -201,7 +201,7 @@ class Agent:
             with self._interruption.waiting():
                 changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
             if changed:
-                self._look_soon()
+                self._compare_soon()
             if not poll.answered and time.monotonic() >= self._compare_due:
                 self._compare()
                 if self._lease:
@@ -248,7 +248,7 @@ class Agent:
             self._follow()
             # What changes from now on, including what is mended here, is compared once more.
             if self._watch.drain():
-                self._look_soon()
+                self._compare_soon()
             with alone():
                 # Read within, as setup and teardown change the record.
                 readable = self._read_database()
@@ -256,7 +256,7 @@ class Agent:
                 mended = self._keeper.keep(self._bridge, readable)
                 self._flow.keep(self._bridge_name, readable)
             again = self._follow()  # changes in a new namespace have gone unheard until now
-            self._look_at_firewalls()
+            self._check_firewalls()
             self._apply_anew(mended)
             again = again or self._resync_due <= self._resync_after
             self._relays.follow(self._endpoints.values())
@@ -264,14 +264,14 @@ class Agent:
             self._state("comparison", f"incomplete, all kept ({error})")
         else:
             self._state("comparison", "ok")
-        self._look_at_macs()
+        self._check_macs()
         now, cost = time.monotonic(), time.process_time() - began
         self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
         self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
         if again:
-            self._look_soon()
+            self._compare_soon()
 
-    def _look_soon(self) -> None:
+    def _compare_soon(self) -> None:
         """Schedule a comparison and a reading as soon as their cost allows."""
         self._resync_due = min(self._resync_due, self._resync_after)
         self._compare_due = min(self._compare_due, max(self._compare_after, self._resync_due))
@@ -303,7 +303,7 @@ class Agent:
             self._resync_due = now + max(RESYNC, cost / READING_SHARE)
             self._resync_after = now + cost / READING_SHARE_OF_CHANGES
 
-    def _look_at_macs(self) -> None:
+    def _check_macs(self) -> None:
         """Look up the MAC addresses of the router's kernel, which are announced when they change."""
         found: set[str] = set()
         try:
@@ -319,7 +319,7 @@ class Agent:
             LOG.info("router-macs", bridge=self._bridge_name, macs=",".join(macs) or "none", left_out=left_out or None)
             self._macs = macs
 
-    def _look_at_firewalls(self) -> None:
+    def _check_firewalls(self) -> None:
         """Find out whether packet filters drop direct traffic."""
         subjects: dict[Hashable, Subject] = {}
         for home_agent, routes in self._endpoints.items():
@@ -329,7 +329,7 @@ class Agent:
         if (record := self._flow.record) is not None:
             probes = functools.partial(flow_probes, record, self._bridge_name, self._ovsdb.db)
             subjects[record] = Subject(self._bridge_name, None, probes)
-        self._firewalls.look(subjects)
+        self._firewalls.update(subjects)
         self._flow.filter_problem = self._firewalls.problem(record)
 
     def _follow(self) -> bool:

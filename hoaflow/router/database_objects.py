@@ -7,8 +7,8 @@ from typing import Any
 
 from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import BRIDGE, RECORDS, VLAN, Ovsdb, records
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.links import offloads_off, offloads_on
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import Namespace
 
 Rows = dict[str, dict[str, Any]]
@@ -21,7 +21,7 @@ class DatabaseObject:
     ovsdb: Ovsdb
     bridge: str
 
-    def rows(self, look: Look) -> tuple[Rows, Rows, Rows]:
+    def rows(self, actual: ActualState) -> tuple[Rows, Rows, Rows]:
         """Return the rows of all bridges, ports and interfaces, by name. Raises RouterError."""
 
         def read() -> list[Rows]:
@@ -32,7 +32,7 @@ class DatabaseObject:
             )
             return [{row["name"]: row for row in table} for table in tables]
 
-        bridges, ports, interfaces = look.once(("ovsdb", self.ovsdb.db), read)
+        bridges, ports, interfaces = actual.once(("ovsdb", self.ovsdb.db), read)
         return bridges, ports, interfaces
 
 
@@ -50,8 +50,8 @@ class DatabaseRecord(DatabaseObject):
     def __str__(self) -> str:
         return f"{self.what} recorded in the database"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.once(("records", self.ovsdb.db), self._records).get(self.port)
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.once(("records", self.ovsdb.db), self._records).get(self.port)
         if found is None:
             return f"the database's record of the {self.what} is missing"
         wanted = {BRIDGE: self.bridge, **self.facts}
@@ -86,8 +86,8 @@ class BridgePort(DatabaseObject):
     def __str__(self) -> str:
         return f"port {self.name} added to bridge {self.bridge}"
 
-    def difference(self, look: Look) -> str | None:
-        port, interface = self._found(look)
+    def difference(self, actual: ActualState) -> str | None:
+        port, interface = self._found(actual)
         if port is None:
             return f"port {self.name} is not on bridge {self.bridge}"
         if changed := self._changed(port, interface):
@@ -95,7 +95,7 @@ class BridgePort(DatabaseObject):
         assert interface is not None
         if not isinstance(interface["ofport"], int) or interface["ofport"] <= 0:
             return f"OVS port: {''.join(interface['error']) or f'Open vSwitch has not taken port {self.name}'}"
-        if self.device and self.device not in look.links(None):
+        if self.device and self.device not in actual.links(None):
             return (
                 f"port {self.name} is there, but its system device {self.device} is not in this network namespace: run "
                 f"hoaflow-router where Open vSwitch runs"
@@ -103,8 +103,8 @@ class BridgePort(DatabaseObject):
         return None
 
     def make(self) -> None:
-        with Look() as look:
-            there, _ = self._found(look)
+        with ActualState() as actual:
+            there, _ = self._found(actual)
         # In place if possible: the port keeps its OpenFlow number, which flows refer to.
         if there is None or self._put() is not None:
             self.remove()
@@ -117,9 +117,9 @@ class BridgePort(DatabaseObject):
             self.ovsdb.run("--if-exists", "del-port", self.name)
         return there
 
-    def _found(self, look: Look) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    def _found(self, actual: ActualState) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """Return the row of the port, if it is on the bridge, and that of its interface."""
-        bridges, ports, interfaces = self.rows(look)
+        bridges, ports, interfaces = self.rows(actual)
         port, on_bridge = ports.get(self.name), _several(bridges.get(self.bridge, {}).get("ports", []))
         return port if port and port["_uuid"] in on_bridge else None, interfaces.get(self.name)
 
@@ -131,8 +131,8 @@ class BridgePort(DatabaseObject):
             *["--", "set", "Interface", self.name, f'type="{self.kind}"'],
             "options={" + ",".join(f'{key}="{value}"' for key, value in self.options.items()) + "}",
         )
-        with Look() as look:
-            return self.difference(look)
+        with ActualState() as actual:
+            return self.difference(actual)
 
     def _changed(self, port: dict[str, Any], interface: dict[str, Any] | None) -> list[str]:
         """Return the names of the columns that are not as declared."""
@@ -159,8 +159,8 @@ class FixedMac(DatabaseObject):
     def __str__(self) -> str:
         return f"other_config:hwaddr of bridge {self.bridge} = {self.mac}"
 
-    def difference(self, look: Look) -> str | None:
-        bridges, _, _ = self.rows(look)
+    def difference(self, actual: ActualState) -> str | None:
+        bridges, _, _ = self.rows(actual)
         found = dict(bridges.get(self.bridge, {}).get("other_config", [])).get("hwaddr")
         return None if found == self.mac else f"other_config:hwaddr of bridge {self.bridge} is {found}, not {self.mac}"
 
@@ -168,8 +168,8 @@ class FixedMac(DatabaseObject):
         self.ovsdb.run("set", "Bridge", self.bridge, f'other_config:hwaddr="{self.mac}"')
 
     def remove(self) -> bool:
-        with Look() as look:
-            there = self.difference(look) is None
+        with ActualState() as actual:
+            there = self.difference(actual) is None
         self.ovsdb.run("--if-exists", "remove", "Bridge", self.bridge, "other_config", f'hwaddr="{self.mac}"')
         return there
 
@@ -184,8 +184,8 @@ class NoOffloads:
     def __str__(self) -> str:
         return f"checksum and segmentation offloads of {self.name} off (userspace datapath)"
 
-    def difference(self, look: Look) -> str | None:
-        look.link(self.namespace, self.name)
+    def difference(self, actual: ActualState) -> str | None:
+        actual.link(self.namespace, self.name)
         return f"offloads of {self.name} are on" if offloads_on(self.namespace, self.name) else None
 
     def make(self) -> None:

@@ -38,8 +38,8 @@ from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.packet_filter import endpoint_tables, kernel_tables
 from hoaflow.tunnel import links, outer_header
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import Namespace
 from hoaflow.tunnel.objects import (
     FixedNeighbour,
@@ -89,7 +89,7 @@ class SomeIcmpSource:
     def __str__(self) -> str:
         return "an address for ICMPv6 errors"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """Name the missing address, and say how to give one."""
         return (
             "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
@@ -98,7 +98,7 @@ class SomeIcmpSource:
 
     def make(self) -> None:
         """Raise RouterError, as only the operator can choose an address."""
-        raise RouterError(str(self.difference(Look())))
+        raise RouterError(str(self.difference(ActualState())))
 
     def remove(self) -> None:
         """Do nothing: there is nothing to remove."""

@@ -104,7 +104,7 @@ class Firewall:
         self._due = time.monotonic() + LOOK
         self._try()
 
-    def look(self, now: float) -> None:
+    def try_if_due(self, now: float) -> None:
         """Start a try if one is due."""
         if self._trying.is_alive():
             return  # changes wait for the next call
@@ -147,13 +147,13 @@ class Firewalls:
         self._notify = notify
         self._firewalls: dict[Hashable, Firewall] = {}
 
-    def look(self, subjects: Mapping[Hashable, Subject]) -> None:
+    def update(self, subjects: Mapping[Hashable, Subject]) -> None:
         """Start the tries that are due, try new packet filters at once, and close those that are not given."""
         for gone in self._firewalls.keys() - subjects.keys():
             self._firewalls.pop(gone).close()
         for key, subject in subjects.items():
             if key in self._firewalls:
-                self._firewalls[key].look(time.monotonic())
+                self._firewalls[key].try_if_due(time.monotonic())
                 continue
             try:
                 self._firewalls[key] = Firewall(*subject, self._notify)
@@ -167,7 +167,7 @@ class Firewalls:
 
     def close(self) -> None:
         """Close all packet filters."""
-        self.look({})
+        self.update({})
 
 
 def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], ended: threading.Event) -> Dropped | None:

@@ -9,9 +9,9 @@ not compared. `hoaflow.tunnel.objects` has the kinds of objects.
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from hoaflow.tunnel.actual_state import ActualState, Missing
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.links import MissingInterface
-from hoaflow.tunnel.look import Look, Missing
 from hoaflow.tunnel.namespace import NamespaceError
 from hoaflow.tunnel.objects import NamedNamespace
 
@@ -31,7 +31,7 @@ class Declared(Protocol):
     `str(object)` states the fact as setup reports it ("link tout up").
     """
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         """Return what is there instead, in one clause, or None if all is as declared. Changes nothing.
 
         Raises Missing when the namespace or interface that it belongs to is not there; that is declared before it.
@@ -51,7 +51,7 @@ class Declared(Protocol):
 class Sliced(Protocol):
     """A declared object of many parts, which can be compared in slices to leave time for other work."""
 
-    def slices(self, look: Look) -> Steps[str | None]:
+    def slices(self, actual: ActualState) -> Steps[str | None]:
         """Return what `difference` returns, with a pause every few milliseconds, after all has been read."""
 
 
@@ -62,27 +62,27 @@ class Difference(NamedTuple):
     found: str
 
 
-def compare(declaration: Sequence[Declared], look: Look | None = None) -> list[Difference]:
+def compare(declaration: Sequence[Declared], actual: ActualState | None = None) -> list[Difference]:
     """Return what is not as declared. If something is missing, what belongs to it is left out.
 
     Raises TunnelError when the comparison fails.
     """
-    if look is None:
-        with Look() as fresh:
+    if actual is None:
+        with ActualState() as fresh:
             return compare(declaration, fresh)
-    return at_once(compared(declaration, look))
+    return at_once(compared(declaration, actual))
 
 
-def compared(declaration: Sequence[Declared], look: Look) -> Steps[list[Difference]]:
+def compared(declaration: Sequence[Declared], actual: ActualState) -> Steps[list[Difference]]:
     """Compare with pauses: after each object, and within those that are `Sliced`."""
     found: list[Difference] = []
     unplaced: list[Difference] = []
     for declared in declaration:
         try:
             if isinstance(declared, Sliced):
-                difference = yield from declared.slices(look)
+                difference = yield from declared.slices(actual)
             else:
-                difference = declared.difference(look)
+                difference = declared.difference(actual)
         except (Missing, NamespaceError) as error:
             unplaced.append(Difference(declared, str(error)))
             continue
@@ -104,19 +104,19 @@ def at_once(steps: Steps[T]) -> T:
 
 def mend(declaration: Sequence[Declared]) -> list[Difference]:
     """Mend what is not as declared and return what was found. Raises Unmendable when it still differs afterwards."""
-    with Look() as look:
-        found = compare(declaration, look)
+    with ActualState() as actual:
+        found = compare(declaration, actual)
         if not found:
             return []
         try:
             for declared in declaration:
-                _make_if_different(declared, look)
+                _make_if_different(declared, actual)
         except (TunnelError, OSError) as error:
             raise Unmendable(f"{in_words(found)}; not mended: {error}") from error
-        look.forget()
+        actual.forget()
         # What differs only now has been changed meanwhile: the next comparison finds it.
         made = [id(difference.declared) for difference in found]
-        if left := [difference for difference in compare(declaration, look) if id(difference.declared) in made]:
+        if left := [difference for difference in compare(declaration, actual) if id(difference.declared) in made]:
             raise Unmendable(in_words(left))
     return found
 
@@ -128,10 +128,10 @@ def set_up(declaration: Sequence[Declared], say: Say) -> int:
     of something that was there before stays changed.
     """
     made: list[Declared] = []
-    with Look() as look:
+    with ActualState() as actual:
         try:
             for declared in declaration:
-                if _make_if_different(declared, look):
+                if _make_if_different(declared, actual):
                     say(str(declared))
                     made.append(declared)
         except BaseException:
@@ -174,14 +174,14 @@ def in_words(found: Sequence[Difference]) -> str:
     return "; ".join(difference.found for difference in found)
 
 
-def _make_if_different(declared: Declared, look: Look) -> bool:
+def _make_if_different(declared: Declared, actual: ActualState) -> bool:
     try:
-        if declared.difference(look) is None:
+        if declared.difference(actual) is None:
             return False
     except (Missing, NamespaceError):
         pass  # `make` raises with the reason
     declared.make()
     if isinstance(declared, NamedNamespace):
-        look.close()
-    look.forget()
+        actual.close()
+    actual.forget()
     return True

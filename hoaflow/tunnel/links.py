@@ -174,12 +174,12 @@ def family_of(address: str) -> int:
 def offloads_on(namespace: Namespace, name: str) -> bool:
     """Tell whether any checksum or segmentation offload of an interface is on."""
 
-    def look() -> bool:
+    def any_on() -> bool:
         with _ethtool(name) as ethtool:
             flags = ethtool.get_offload_flags()
             return any(flags[flag] for flag in OFFLOADS)
 
-    return in_namespace(namespace, look)
+    return in_namespace(namespace, any_on)
 
 
 def offloads_off(namespace: Namespace, name: str) -> bool:

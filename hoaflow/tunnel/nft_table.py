@@ -4,7 +4,7 @@
 from typing import NamedTuple
 
 from hoaflow.tunnel import nft
-from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.namespace import Namespace
 
 
@@ -47,12 +47,12 @@ class Table(NamedTuple):
 
     def is_there(self, namespace: Namespace) -> bool:
         """Tell whether the table exists and is exactly as declared."""
-        with Look() as look:
-            return self.difference(namespace, look) is None
+        with ActualState() as actual:
+            return self.difference(namespace, actual) is None
 
-    def difference(self, namespace: Namespace, look: Look) -> str | None:
+    def difference(self, namespace: Namespace, actual: ActualState) -> str | None:
         """Return how the existing table differs ("missing", "not as declared"), or None."""
-        found = look.nft_table(namespace, self.family, self.name, self.terse)
+        found = actual.nft_table(namespace, self.family, self.name, self.terse)
         if found is None:
             return "missing"
         try:

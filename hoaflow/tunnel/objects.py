@@ -10,9 +10,9 @@ from pyroute2 import netns
 
 from hoaflow.linux import AF_INET, AF_INET6, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from hoaflow.tunnel import links, nft
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.links import DEPRECATED, LINK_SCOPE
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import Namespace, exists
 from hoaflow.tunnel.nft_table import Table
 
@@ -33,7 +33,7 @@ class NamedNamespace:
     def __str__(self) -> str:
         return f"namespace {self.name} created"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         return None if exists(self.name) else f"namespace {self.name} is missing"
 
     def make(self) -> None:
@@ -67,8 +67,8 @@ class Veth:
     def __str__(self) -> str:
         return f"link {self.name} - {self.peer} added"
 
-    def difference(self, look: Look) -> str | None:
-        ends = look.links(self.namespace).get(self.name), look.links(self.peer_namespace).get(self.peer)
+    def difference(self, actual: ActualState) -> str | None:
+        ends = actual.links(self.namespace).get(self.name), actual.links(self.peer_namespace).get(self.peer)
         for end, name in zip(ends, (self.name, self.peer), strict=True):
             if end is None:
                 return f"link {name} is missing"
@@ -101,8 +101,8 @@ class Mac:
     def __str__(self) -> str:
         return f"MAC address of {self.name} set to {self.mac}"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.link(self.namespace, self.name).mac
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.link(self.namespace, self.name).mac
         return None if found == self.mac else f"the MAC address of {self.name} is {found}, not {self.mac}"
 
     def make(self) -> None:
@@ -123,8 +123,8 @@ class Mtu:
     def __str__(self) -> str:
         return f"MTU of {self.name} set to {self.mtu}"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.link(self.namespace, self.name).mtu
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.link(self.namespace, self.name).mtu
         return None if found == self.mtu else f"the MTU of {self.name} is {found}, not {self.mtu}"
 
     def make(self) -> None:
@@ -144,8 +144,8 @@ class Free:
     def __str__(self) -> str:
         return f"link {self.name} released"
 
-    def difference(self, look: Look) -> str | None:
-        return f"link {self.name} is enslaved" if look.link(self.namespace, self.name).master else None
+    def difference(self, actual: ActualState) -> str | None:
+        return f"link {self.name} is enslaved" if actual.link(self.namespace, self.name).master else None
 
     def make(self) -> None:
         links.change(self.namespace, self.name, master=0)
@@ -164,8 +164,8 @@ class Up:
     def __str__(self) -> str:
         return f"link {self.name} up"
 
-    def difference(self, look: Look) -> str | None:
-        return None if look.link(self.namespace, self.name).up else f"link {self.name} is down"
+    def difference(self, actual: ActualState) -> str | None:
+        return None if actual.link(self.namespace, self.name).up else f"link {self.name} is down"
 
     def make(self) -> None:
         links.change(self.namespace, self.name, state="up")
@@ -192,9 +192,9 @@ class IpAddress:
     def __str__(self) -> str:
         return f"address {self.address}/{self.length} on {self.name}"
 
-    def difference(self, look: Look) -> str | None:
-        number = look.link(self.namespace, self.name).number
-        for found in look.addresses(self.namespace):
+    def difference(self, actual: ActualState) -> str | None:
+        number = actual.link(self.namespace, self.name).number
+        for found in actual.addresses(self.namespace):
             if (found.interface, found.address, found.length) == (number, self.address, self.length):
                 if found.flags & TENTATIVE_OR_DUPLICATE:
                     return f"address {self.address} on {self.name} is tentative"
@@ -223,11 +223,11 @@ class OnlyAddresses:
     def __str__(self) -> str:
         return f"no other addresses on {self.name}"
 
-    def difference(self, look: Look) -> str | None:
-        number = look.link(self.namespace, self.name).number
+    def difference(self, actual: ActualState) -> str | None:
+        number = actual.link(self.namespace, self.name).number
         others = [
             found.address
-            for found in look.addresses(self.namespace)
+            for found in actual.addresses(self.namespace)
             if (found.interface, found.scope) == (number, RT_SCOPE_UNIVERSE) and found.address not in self.addresses
         ]
         return f"{self.name} has {' and '.join(others)}, too" if others else None
@@ -254,9 +254,9 @@ class FixedNeighbour:
     def __str__(self) -> str:
         return f"neighbour {self.address} on {self.dev} is {self.mac}"
 
-    def difference(self, look: Look) -> str | None:
-        number = look.link(self.namespace, self.dev).number
-        for found in look.neighbours(self.namespace):
+    def difference(self, actual: ActualState) -> str | None:
+        number = actual.link(self.namespace, self.dev).number
+        for found in actual.neighbours(self.namespace):
             if (found.interface, found.address) == (number, self.address):
                 if found.mac == self.mac and found.state & NUD_PERMANENT:
                     return None
@@ -282,12 +282,12 @@ class Setting:
     def __str__(self) -> str:
         return f"net.{self.protocol}.conf.{self.key} = {self.value}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.setting(self.namespace, links.setting_path(self.key, self.protocol))
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.setting(self.namespace, links.setting_path(self.key, self.protocol))
         if found == self.value:
             return None
         if (interface := self.key.rpartition(".")[0]) not in ("all", "default"):
-            look.link(self.namespace, interface)
+            actual.link(self.namespace, interface)
         return f"net.{self.protocol}.conf.{self.key} is {found}, not {self.value}{place(self.namespace)}"
 
     def make(self) -> None:
@@ -303,8 +303,8 @@ class HostSetting(Setting):
 
     consequence: str = ""
 
-    def difference(self, look: Look) -> str | None:
-        return None if super().difference(look) is None else self._advice
+    def difference(self, actual: ActualState) -> str | None:
+        return None if super().difference(actual) is None else self._advice
 
     def make(self) -> None:
         raise TunnelError(self._advice)
@@ -326,8 +326,8 @@ class NftTable:
     def __str__(self) -> str:
         return f"{self.table} set up{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        state = self.table.difference(self.namespace, look)
+    def difference(self, actual: ActualState) -> str | None:
+        state = self.table.difference(self.namespace, actual)
         return state and f"{self.table} is {state}{place(self.namespace)}"
 
     def make(self) -> None:
@@ -347,8 +347,8 @@ class OnlyTables:
     def __str__(self) -> str:
         return f"no other nftables tables{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        others = [" ".join(table) for table in sorted(look.tables(self.namespace) - self.tables)]
+    def difference(self, actual: ActualState) -> str | None:
+        others = [" ".join(table) for table in sorted(actual.tables(self.namespace) - self.tables)]
         return f"nftables has {' and '.join(others)}, too{place(self.namespace)}" if others else None
 
     def make(self) -> None:

@@ -21,8 +21,7 @@ from hoaflow.linux import (
     RTN_LOCAL,
     RTN_UNICAST,
 )
-from hoaflow.tunnel.links import LinkError, family_of, netlink
-from hoaflow.tunnel.look import (
+from hoaflow.tunnel.actual_state import (
     FRA_DST,
     FRA_FWMARK,
     FRA_IIFNAME,
@@ -31,11 +30,12 @@ from hoaflow.tunnel.look import (
     FRA_SRC,
     FRA_TABLE,
     RULE,
+    ActualState,
     FoundRoute,
     FoundRule,
-    Look,
     found_rule,
 )
+from hoaflow.tunnel.links import LinkError, family_of, netlink
 from hoaflow.tunnel.namespace import Namespace
 from hoaflow.tunnel.objects import place
 from hoaflow.tunnel.rtnetlink import RouteSocket, attribute
@@ -66,9 +66,9 @@ class Route:
     def __str__(self) -> str:
         return f"route {self.destination} of table {self.table} via {self.via} dev {self.dev}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        number = look.link(self.namespace, self.dev).number
-        for found in look.routes(self.namespace, self._family, self.table, PROTOCOL):
+    def difference(self, actual: ActualState) -> str | None:
+        number = actual.link(self.namespace, self.dev).number
+        for found in actual.routes(self.namespace, self._family, self.table, PROTOCOL):
             if (found.prefix, found.kind, found.interface, found.hop) == (
                 self.destination,
                 RTN_UNICAST,
@@ -89,10 +89,10 @@ class Route:
             ipr.route("replace", proto=PROTOCOL, **route, **gateway)
 
     def remove(self) -> None:
-        with Look() as look:
+        with ActualState() as actual:
             ours = [
                 found
-                for found in look.routes(self.namespace, self._family, self.table, PROTOCOL)
+                for found in actual.routes(self.namespace, self._family, self.table, PROTOCOL)
                 if found.prefix == self.destination
             ]
         _remove_routes(self.namespace, self._family, ours)
@@ -113,8 +113,8 @@ class LocalRoute:
     def __str__(self) -> str:
         return f"route {self.address} of table {self.table}: delivered{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
         if [(route.prefix, route.kind) for route in found] == [(f"{self.address}/128", RTN_LOCAL)]:
             return None
         return f"route {self.address} of table {self.table} is missing{place(self.namespace)}"
@@ -127,8 +127,8 @@ class LocalRoute:
             ipr.route("replace", oif=lo, type="local", proto=PROTOCOL, **destination)
 
     def remove(self) -> None:
-        with Look() as look:
-            found = look.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
+        with ActualState() as actual:
+            found = actual.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
         _remove_routes(self.namespace, AF_INET6, found)
 
 
@@ -143,29 +143,29 @@ class OnlyRoutes:
     def __str__(self) -> str:
         return f"no other routes of table {self.table}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        others = self._others(look)
+    def difference(self, actual: ActualState) -> str | None:
+        others = self._others(actual)
         if not others:
             return None
         said = " and ".join(f"{found.prefix}" for found in others[:3])
         return f"table {self.table} has another route for {said}{place(self.namespace)}"
 
     def make(self) -> None:
-        with Look() as look:
-            others = self._others(look)
+        with ActualState() as actual:
+            others = self._others(actual)
         _remove_routes(self.namespace, self.family, others)
 
     def remove(self) -> None:
         """Do nothing: there is nothing to remove."""
 
-    def _others(self, look: Look) -> list[FoundRoute]:
+    def _others(self, actual: ActualState) -> list[FoundRoute]:
         if self.table == MAIN_TABLE:
             return [
                 route
                 for protocol in FOREIGN
-                for route in look.routes(self.namespace, self.family, self.table, protocol)
+                for route in actual.routes(self.namespace, self.family, self.table, protocol)
             ]
-        found = look.routes(self.namespace, self.family, self.table, 0)
+        found = actual.routes(self.namespace, self.family, self.table, 0)
         return [route for route in found if route.protocol not in (PROTOCOL, SEG6_PROTOCOL)]
 
 
@@ -188,8 +188,8 @@ class Rule:
         version = "6" if self.family == AF_INET6 else "4"
         return f"rule {self.preference} (IPv{version}) looks into table {self.table}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        found = [rule.facts for rule in look.rules(self.namespace, self.family) if rule.preference == self.preference]
+    def difference(self, actual: ActualState) -> str | None:
+        found = [rule.facts for rule in actual.rules(self.namespace, self.family) if rule.preference == self.preference]
         if found == [self.facts]:
             return None
         state = "has been changed" if len(found) == 1 else "is there more than once" if found else "is missing"
@@ -208,12 +208,12 @@ class Rule:
 
     @property
     def facts(self) -> tuple[tuple[int, bytes], ...]:
-        """Return all that the rule says but its preference, comparable with `look.FoundRule`."""
+        """Return all that the rule says but its preference, comparable with `FoundRule`."""
         return found_rule(self._message).facts
 
     def _found(self) -> list[FoundRule]:
-        with Look() as look:
-            return [rule for rule in look.rules(self.namespace, self.family) if rule.preference == self.preference]
+        with ActualState() as actual:
+            return [rule for rule in actual.rules(self.namespace, self.family) if rule.preference == self.preference]
 
     @property
     def _message(self) -> bytes:
@@ -252,21 +252,21 @@ class OnlyRules:
     def __str__(self) -> str:
         return f"no other rules{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        others = self._others(look)
+    def difference(self, actual: ActualState) -> str | None:
+        others = self._others(actual)
         return f"there is another rule {others[0].preference}{place(self.namespace)}" if others else None
 
     def make(self) -> None:
-        with Look() as look:
-            others = self._others(look)
+        with ActualState() as actual:
+            others = self._others(actual)
         _remove_rules(self.namespace, others)
 
     def remove(self) -> None:
         """Do nothing: there is nothing to remove."""
 
-    def _others(self, look: Look) -> list[FoundRule]:
+    def _others(self, actual: ActualState) -> list[FoundRule]:
         allowed = {*self.preferences, *KERNELS_RULES, DEFAULT_RULE}
-        return [rule for rule in look.rules(self.namespace, self.family) if rule.preference not in allowed]
+        return [rule for rule in actual.rules(self.namespace, self.family) if rule.preference not in allowed]
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ class TunnelSource:
     def __str__(self) -> str:
         return f"tunnel source {self.address}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
+    def difference(self, actual: ActualState) -> str | None:
         with Seg6Routes(self.namespace) as routes:
             found = routes.source()
         return None if found == self.address else f"the tunnel source is {found}, not {self.address}"
@@ -309,13 +309,13 @@ class Decapsulation:
     def __str__(self) -> str:
         return f"decapsulation for {self.address} to {self.to}{place(self.namespace)}"
 
-    def difference(self, look: Look) -> str | None:
-        number = look.link(self.namespace, self.dev).number
+    def difference(self, actual: ActualState) -> str | None:
+        number = actual.link(self.namespace, self.dev).number
         with Seg6Routes(self.namespace) as routes:
-            found = look.once(("decapsulated", self.namespace, self.table), lambda: routes.decapsulated(self.table))
+            found = actual.once(("decapsulated", self.namespace, self.table), lambda: routes.decapsulated(self.table))
         at = [
             route.interface
-            for route in look.routes(self.namespace, AF_INET6, self.table, SEG6_PROTOCOL)
+            for route in actual.routes(self.namespace, AF_INET6, self.table, SEG6_PROTOCOL)
             if route.prefix == f"{self.address}/128"
         ]
         if found.get(self.address) == self.to and at == [number]:

@@ -11,7 +11,7 @@ from hoaflow.router.flow import tc
 from hoaflow.router.flow.kernel import add_tunnel
 from hoaflow.router.flow.tc import Diversion, Ethernet, Hook
 from hoaflow.tunnel import links
-from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.objects import Mtu, Up
 from hoaflow.tunnel.rtnetlink import attributes
 
@@ -27,8 +27,8 @@ class BridgeInterface:
     def __str__(self) -> str:
         return f"the bridge's own interface {self.name}"
 
-    def difference(self, look: Look) -> str | None:
-        return None if self.name in look.links(None) else f"{self} is missing (is ovs-vswitchd running?)"
+    def difference(self, actual: ActualState) -> str | None:
+        return None if self.name in actual.links(None) else f"{self} is missing (is ovs-vswitchd running?)"
 
     def make(self) -> None:
         raise RouterError(f"{self} is missing (is ovs-vswitchd running?)")
@@ -52,8 +52,8 @@ class BridgeUp(Up):
 class Roomy(Mtu):
     """An interface's least MTU: Open vSwitch drops what is too long for a system device before tc sees it."""
 
-    def difference(self, look: Look) -> str | None:
-        return None if look.link(self.namespace, self.name).mtu >= self.mtu else super().difference(look)
+    def difference(self, actual: ActualState) -> str | None:
+        return None if actual.link(self.namespace, self.name).mtu >= self.mtu else super().difference(actual)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class TunnelDevice:
     def __str__(self) -> str:
         return f"link {self.name} added (ip6tnl, collect-metadata)"
 
-    def difference(self, look: Look) -> str | None:
-        found = look.links(None).get(self.name)
+    def difference(self, actual: ActualState) -> str | None:
+        found = actual.links(None).get(self.name)
         if found is None:
             return f"link {self.name} is missing"
         data = dict(attributes(found.data)) if found.kind == "ip6tnl" else {}
@@ -109,8 +109,8 @@ class Diverted:
             return f"tc: what {self.name} gets comes in at {self.to}"
         return f"tc: what leaves {self.name} goes to {self.to}"
 
-    def difference(self, look: Look) -> str | None:
-        wanted = self._wanted(look)
+    def difference(self, actual: ActualState) -> str | None:
+        wanted = self._wanted(actual)
         found = tc.installed(wanted.interface, self.hook)
         if [filter_.diversion for filter_ in found] == [wanted]:
             return None
@@ -118,13 +118,13 @@ class Diverted:
         return f"the tc {self.hook.name.lower()} diversion of {self.name} to {self.to} {state}"
 
     def make(self) -> None:
-        with Look() as look:
-            tc.divert(self._wanted(look))
+        with ActualState() as actual:
+            tc.divert(self._wanted(actual))
 
     def remove(self) -> bool:
-        with Look() as look:
-            return tc.undivert(look.link(None, self.name).number, self.hook)
+        with ActualState() as actual:
+            return tc.undivert(actual.link(None, self.name).number, self.hook)
 
-    def _wanted(self, look: Look) -> Diversion:
-        interface, to = look.link(None, self.name).number, look.link(None, self.to).number
+    def _wanted(self, actual: ActualState) -> Diversion:
+        interface, to = actual.link(None, self.name).number, actual.link(None, self.to).number
         return Diversion(interface, self.hook, to, self.receive, self.header)

@@ -35,7 +35,7 @@ from hoaflow.router.probes import (
     ipv6,
     tunnel_packet,
 )
-from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.actual_state import ActualState
 
 FROM_CARE_OF_ADDRESSES = "tunnel packets from care-of addresses (IPv6 next header 41)"
 NO_NEXT_HEADER = 59
@@ -93,11 +93,11 @@ def flow_probes(record: FlowRecord, bridge: str, db: str | None) -> list[Probe]:
 
 def _sample_addresses(bridge: str) -> tuple[str, str]:
     """Return an unused address like a care-of address, and one like a correspondent node's. Raises RouterError."""
-    with Look() as look:
-        own = look.link(None, bridge).number
+    with ActualState() as actual:
+        own = actual.link(None, bridge).number
         found = [
             (ipaddress.IPv6Network(route.prefix), route.interface == own)
-            for route in look.routes(None, AF_INET6, MAIN_TABLE, 0)
+            for route in actual.routes(None, AF_INET6, MAIN_TABLE, 0)
             if route.kind == RTN_UNICAST
         ]
     routed = sorted((each for each in found if _leads_to_others(each[0])), key=lambda each: each[0].prefixlen)

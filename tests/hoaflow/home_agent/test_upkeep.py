@@ -15,8 +15,8 @@ from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.home_agent.tunnels import Tunnels
 from hoaflow.home_agent.upkeep import Upkeep
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared, compared, set_up
-from hoaflow.tunnel.look import Look
 from hoaflow.tunnel.namespace import in_namespace
 from hoaflow.tunnel.pairs import PairFilter
 from tests.support.waiting import patient
@@ -84,9 +84,9 @@ def work_off(upkeep: Upkeep) -> int:
 
 def test_a_comparison_of_many_bindings_stops_again_and_again(namespace: str) -> None:
     def use(home_agent: Kept) -> None:
-        with Look() as look:
+        with ActualState() as actual:
             few = len(home_agent.declaration)
-            pauses = sum(1 for _ in compared(home_agent.declaration, look))
+            pauses = sum(1 for _ in compared(home_agent.declaration, actual))
         assert pauses >= few + 3 * BINDINGS / 100  # pairs and two kinds of routes, or devices
 
     in_namespace(namespace, lambda: kept(use))

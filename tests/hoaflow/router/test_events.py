@@ -178,7 +178,7 @@ def test_a_restart_of_the_database_is_survived_and_what_happens_meanwhile_is_men
     until(lambda: f"link {hfk} is down" in bound.log()[heard:], "the kernel's part is mended all the same")
     assert "problem" not in bound.announced()
     ovs.start_database()
-    rt(bound, "link", "set", hfk, "down")  # the next look is the one that finds the database again
+    rt(bound, "link", "set", hfk, "down")  # the next comparison is the one that finds the database again
     until(lambda: "event=database" in bound.log()[heard:] and "state=ok" in bound.log()[heard:], "it is back")
     ovs.vsctl("del-port", bound.lab.endpoint().port)
     until(lambda: "is not on bridge" in bound.log()[heard:], "its changes are heard again")

@@ -10,7 +10,7 @@ from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.flow.declaration import declaration
 from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.tunnel.look import Look
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.ovs import Ovs
 
@@ -63,8 +63,8 @@ def test_both_ports_deleted_at_once_are_no_teardown(ovs: Ovs, ports: list[Bridge
     ovs.add_bridge(BRIDGE, 1)
     assert record(ovs) == RECORD
     assert FlowPorts(ovsdb).other_bridge("third") == BRIDGE
-    with Look() as look:
-        assert recorded.difference(look) is None
+    with ActualState() as actual:
+        assert recorded.difference(actual) is None
     assert recorded.remove()
     assert record(ovs) is None
     assert not FlowPorts(ovsdb).has(BRIDGE)

@@ -117,8 +117,8 @@ class FoundRule(NamedTuple):
     message: bytes
 
 
-class Look(Closing):
-    """What was read in network namespaces, until `forget`. A context manager. Not thread safe."""
+class ActualState(Closing):
+    """What was read in network namespaces, each thing once until `forget`. A context manager. Not thread safe."""
 
     def __init__(self) -> None:
         self._threads: dict[Namespace, Inside] = {}
