@@ -26,7 +26,7 @@ from hoaflow.tunnel import outer_header
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.links import LinkError
-from hoaflow.tunnel.local import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
+from hoaflow.tunnel.local_decapsulation import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
 from hoaflow.tunnel.objects import NftTable
 from hoaflow.tunnel.pairs import IPV6_MARK
 from hoaflow.tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource

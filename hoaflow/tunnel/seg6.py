@@ -127,7 +127,7 @@ class Seg6Routes(Closing):
         """Decapsulate packets for `destination_prefix`, and route the inner packets by `lookup_table` (End.DT6).
 
         `dev` only has to exist, as the route needs a device; no packet passes through it. The prefix must not contain a
-        local address of the namespace, unless `hoaflow.tunnel.local` prepared it.
+        local address of the namespace, unless `hoaflow.tunnel.local_decapsulation` prepared it.
         """
         lookup = attribute(SEG6_LOCAL_TABLE, struct.pack("=I", lookup_table))
         self._decapsulate(destination_prefix, END_DT6, lookup, dev, table)

@@ -30,7 +30,7 @@ from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.macs import kernel_macs
 from hoaflow.router.ovsdb import Ovsdb
-from hoaflow.tunnel.local import decapsulate_local
+from hoaflow.tunnel.local_decapsulation import decapsulate_local
 from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.checkout import CHECKOUT
 from tests.support.flow_text import ofctl_text

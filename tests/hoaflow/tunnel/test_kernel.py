@@ -19,7 +19,7 @@ import pytest
 
 from hoaflow.addresses import canonical_prefix, parse_prefix
 from hoaflow.tunnel import nft
-from hoaflow.tunnel.local import decapsulate_local, stop_decapsulating_local
+from hoaflow.tunnel.local_decapsulation import decapsulate_local, stop_decapsulating_local
 from hoaflow.tunnel.namespace import NamespaceError, in_namespace
 from hoaflow.tunnel.pairs import Counters, Pair, PairFilter
 from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
