@@ -28,8 +28,8 @@ from hoaflow.linux import (
 from hoaflow.tunnel.actual_state import ActualState, FoundRoute, Missing, found_route
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
-from hoaflow.tunnel.pairs import FAMILY, TABLE, Pair, PairFilter
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
+from hoaflow.tunnel.spoofing_filter import FAMILY, TABLE, SourcePair, SpoofingFilter
 
 T = TypeVar("T")
 SLICE = 100
@@ -179,7 +179,7 @@ class RouteMaker:
 class AcceptedPairs:
     """The pairs that the filter accepts: exactly those of the bindings. They vanish with the filter's table."""
 
-    def __init__(self, pairs: PairFilter, wanted: Mapping[str, str]) -> None:
+    def __init__(self, pairs: SpoofingFilter, wanted: Mapping[str, str]) -> None:
         """Declare them. `wanted` maps home addresses to care-of addresses; it may change any time."""
         self._pairs, self._wanted = pairs, wanted
 
@@ -204,7 +204,7 @@ class AcceptedPairs:
                 right.add(pair.inner_source)
             else:
                 surplus.append(pair)
-        return summary("accepted pairs", [Pair(wanted[home], home) for home in wanted.keys() - right], surplus)
+        return summary("accepted pairs", [SourcePair(wanted[home], home) for home in wanted.keys() - right], surplus)
 
     def make(self) -> None:
         """See `Declared`."""

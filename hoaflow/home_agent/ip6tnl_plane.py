@@ -37,9 +37,9 @@ from hoaflow.tunnel.actual_state import (
 from hoaflow.tunnel.declaration import Declared, Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local_decapsulation import LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
-from hoaflow.tunnel.pairs import IPV6_MARK
 from hoaflow.tunnel.routing import Rule
 from hoaflow.tunnel.rtnetlink import attributes
+from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 KIND = "ip6tnl"
 PREFIX = "hoatnl"

@@ -28,9 +28,9 @@ from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local_decapsulation import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
 from hoaflow.tunnel.objects import NftTable
-from hoaflow.tunnel.pairs import IPV6_MARK
 from hoaflow.tunnel.routing import Decapsulation, OnlyRoutes, Rule, TunnelSource
 from hoaflow.tunnel.seg6 import Seg6Routes, encapsulation
+from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 HAIRPIN_TABLE = 42
 HAIRPIN_OWNER = 104

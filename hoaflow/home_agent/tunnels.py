@@ -15,7 +15,7 @@ from hoaflow.logs import Log
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.objects import NftTable
-from hoaflow.tunnel.pairs import Counters, PairFilter
+from hoaflow.tunnel.spoofing_filter import Counters, SpoofingFilter
 
 KERNEL_ERRORS = (OSError, TunnelError)
 """What methods here raise if the kernel refuses something."""
@@ -57,7 +57,7 @@ class Tunnels:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS."""
         self._home_agent = home_agent
         self._wanted: dict[str, str] = {}  # home address → care-of address
-        self._pairs = PairFilter(destination=home_agent)
+        self._pairs = SpoofingFilter(destination=home_agent)
         lacks = usable(home_agent)
         self._plane: Plane
         if lacks is None:

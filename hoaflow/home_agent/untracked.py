@@ -11,7 +11,7 @@ Nothing is accepted here. Filters see these packets as untracked, and have the l
 
 from hoaflow.home_agent.hairpin import ENTRY, EXIT
 from hoaflow.tunnel.nft_table import Table
-from hoaflow.tunnel.pairs import IPV6_MARK
+from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
 # -299: after the pair filter (raw, -300), which sets the mark, and before connection tracking (-200).

@@ -56,7 +56,6 @@ from hoaflow.tunnel.objects import (
     Up,
     Veth,
 )
-from hoaflow.tunnel.pairs import IPV4, IPV4_MARK, IPV6, IPV6_MARK, PairFilter
 from hoaflow.tunnel.routing import (
     KERNELS_RULES,
     Decapsulation,
@@ -67,6 +66,7 @@ from hoaflow.tunnel.routing import (
     Rule,
     TunnelSource,
 )
+from hoaflow.tunnel.spoofing_filter import IPV4, IPV4_MARK, IPV6, IPV6_MARK, SpoofingFilter
 
 FAMILIES = {AF_INET6: "v6", AF_INET: "v4"}
 ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
@@ -261,7 +261,7 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
 def _filters(endpoint: Endpoint) -> list[Declared]:
     inside, home_agent = endpoint.namespace, endpoint.home_agent
     tables = (
-        PairFilter(inside, home_agent, KEPT_BACK_MARK).table,
+        SpoofingFilter(inside, home_agent, KEPT_BACK_MARK).table,
         outer_header.table(home_agent),
         *endpoint_tables(endpoint),
     )

@@ -12,8 +12,8 @@ from hoaflow.tunnel import links
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import cookie
 from hoaflow.tunnel.nft import NftError
-from hoaflow.tunnel.pairs import Pair, PairFilter
 from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
+from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 
 LOG = Log("router")
 
@@ -95,8 +95,8 @@ class EndpointRoutes:
             LOG.warning("leftovers", home_agent=self.record.home_agent, reason=error)
             self.forget()
 
-    def _pairs(self) -> PairFilter:
-        return PairFilter(self.record.namespace, self.record.home_agent)
+    def _pairs(self) -> SpoofingFilter:
+        return SpoofingFilter(self.record.namespace, self.record.home_agent)
 
     def _read(self) -> InstalledTunnels:
         with Seg6Routes(self.record.namespace) as routes:
@@ -130,7 +130,7 @@ class EndpointRoutes:
             self._installed.refuse(todo.drop_pairs)
 
     @staticmethod
-    def _accept(filter_: PairFilter, pairs: Sequence[Pair]) -> dict[str, str]:
+    def _accept(filter_: SpoofingFilter, pairs: Sequence[SourcePair]) -> dict[str, str]:
         """Accept pairs; if prefixes are refused together, one at a time.
 
         nftables accepts a prefix around existing ones, but none inside them, so the longest come first.

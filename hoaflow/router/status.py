@@ -14,8 +14,8 @@ from hoaflow.tunnel import namespace
 from hoaflow.tunnel.declaration import Declared, compare
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.objects import HostSetting
-from hoaflow.tunnel.pairs import PairFilter
 from hoaflow.tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 
 
 @dataclass
@@ -77,7 +77,7 @@ def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointS
         found.carries_ipv4 = carries_ipv4(record.namespace)
         with Seg6Routes(record.namespace) as routes:
             found.routes = len(routes.installed())
-        pairs = PairFilter(record.namespace, record.home_agent)
+        pairs = SpoofingFilter(record.namespace, record.home_agent)
         found.accepted, found.dropped = pairs.counters()
         found.pairs = len(pairs.installed())
     return found

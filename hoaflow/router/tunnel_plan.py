@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hoaflow.addresses import canonical_address, canonical_prefix
-from hoaflow.tunnel.pairs import Pair
+from hoaflow.tunnel.spoofing_filter import SourcePair
 
 
 class Tunnel(NamedTuple):
@@ -119,17 +119,17 @@ class InstalledTunnels:
     `routes`: {home address: care-of address}. `accepted`: {home address: care-of addresses} of the accepted pairs.
     """
 
-    def __init__(self, routes: Mapping[str, str] | None = None, pairs: Iterable[Pair] = ()) -> None:
+    def __init__(self, routes: Mapping[str, str] | None = None, pairs: Iterable[SourcePair] = ()) -> None:
         self.routes = dict(routes or {})
         self.accepted: dict[str, set[str]] = {}
         self.accept(pairs)
 
-    def accept(self, pairs: Iterable[Pair]) -> None:
+    def accept(self, pairs: Iterable[SourcePair]) -> None:
         """Record that these pairs are accepted, too."""
         for care_of_address, home_address in pairs:
             self.accepted.setdefault(home_address, set()).add(care_of_address)
 
-    def refuse(self, pairs: Iterable[Pair]) -> None:
+    def refuse(self, pairs: Iterable[SourcePair]) -> None:
         """Record that these pairs are no longer accepted."""
         for care_of_address, home_address in pairs:
             left = self.accepted[home_address]
@@ -145,10 +145,10 @@ class TunnelPlan:
     A pair is accepted before a route, and then the controller's flow, leads there; removals come last.
     """
 
-    add_pairs: frozenset[Pair]
+    add_pairs: frozenset[SourcePair]
     set_routes: dict[str, str]
     drop_routes: frozenset[str]
-    drop_pairs: frozenset[Pair]
+    drop_pairs: frozenset[SourcePair]
 
     def __bool__(self) -> bool:
         return bool(self.add_pairs or self.set_routes or self.drop_routes or self.drop_pairs)
@@ -168,8 +168,8 @@ def plan(desired: DesiredTunnels, installed: InstalledTunnels, homes: Iterable[s
         homes = {*desired.tunnels, *installed.routes, *installed.accepted}
     set_routes: dict[str, str] = {}
     drop_routes: set[str] = set()
-    add_pairs: set[Pair] = set()
-    drop_pairs: set[Pair] = set()
+    add_pairs: set[SourcePair] = set()
+    drop_pairs: set[SourcePair] = set()
     for home in homes:
         care_of, accepted = desired.tunnels.get(home), installed.accepted.get(home, ())
         if care_of is None and not (desired.complete or home in desired.removed):
@@ -179,8 +179,8 @@ def plan(desired: DesiredTunnels, installed: InstalledTunnels, homes: Iterable[s
         if care_of is not None and care_of != installed.routes.get(home):
             set_routes[home] = care_of
         if care_of is not None and care_of not in accepted:
-            add_pairs.add(Pair(care_of, home))
-        drop_pairs.update(Pair(other, home) for other in accepted if other != care_of)
+            add_pairs.add(SourcePair(care_of, home))
+        drop_pairs.update(SourcePair(other, home) for other in accepted if other != care_of)
     return TunnelPlan(frozenset(add_pairs), set_routes, frozenset(drop_routes), frozenset(drop_pairs))
 
 

@@ -7,8 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from hoaflow.tunnel.pairs import Pair, PairFilter
 from hoaflow.tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 from tests.support.checkout import CHECKOUT
 from tests.support.router_lab import RouterLab
 
@@ -42,8 +42,8 @@ def installed(lab: RouterLab) -> dict[str, str]:
         return routes.installed()
 
 
-def accepted(lab: RouterLab) -> set[Pair]:
-    return PairFilter(lab.endpoint().namespace).installed()
+def accepted(lab: RouterLab) -> set[SourcePair]:
+    return SpoofingFilter(lab.endpoint().namespace).installed()
 
 
 def narrow(lab: RouterLab, mtu: int) -> None:

@@ -18,7 +18,7 @@ from hoaflow.home_agent.upkeep import Upkeep
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared, compared, set_up
 from hoaflow.tunnel.namespace import in_namespace
-from hoaflow.tunnel.pairs import PairFilter
+from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 from tests.support.waiting import patient
 
 NAMESPACE, BINDINGS = "hoaflow-upkeep", 400
@@ -115,6 +115,6 @@ def test_own_changes_cause_no_comparison_but_those_of_others_do(namespace: str) 
             upkeep.read_changes()
             assert upkeep.due < due
         work_off(upkeep)
-        assert len(PairFilter().installed()) == BINDINGS - 1
+        assert len(SpoofingFilter().installed()) == BINDINGS - 1
 
     in_namespace(namespace, lambda: kept(use))

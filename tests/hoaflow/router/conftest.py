@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hoaflow.router.endpoint import KERNEL_SIDE, TOUT
-from hoaflow.tunnel.pairs import PairFilter
 from hoaflow.tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 from tests.support.fake_controller import FakeController
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
@@ -53,5 +53,5 @@ def bound(lab: RouterLab) -> RouterLab:
     lab.steer()
     with Seg6Routes(lab.endpoint().namespace) as routes:
         assert routes.encapsulate_all(dict.fromkeys((HOA, HOA4, MNP4), COA), KERNEL_SIDE, TOUT) == {}
-    PairFilter(lab.endpoint().namespace, HA).add((COA, home) for home in (HOA, HOA4, MNP4))
+    SpoofingFilter(lab.endpoint().namespace, HA).add((COA, home) for home in (HOA, HOA4, MNP4))
     return lab

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hoaflow.tunnel.pairs import Pair
+from hoaflow.tunnel.spoofing_filter import SourcePair
 from tests.support.fake_controller import FakeController
 from tests.support.router_agent import MNP4, AgentProcess, accepted, installed
 from tests.support.router_lab import (
@@ -46,7 +46,7 @@ def test_bindings_come_change_and_go_end_to_end(
     controller.bind(HOA, COA_2, HA)
     until(controller.up_to_date, "the handover is applied")
     until(
-        lambda: (installed(lab), accepted(lab)) == ({HOA: COA_2}, {Pair(COA_2, HOA)}),
+        lambda: (installed(lab), accepted(lab)) == ({HOA: COA_2}, {SourcePair(COA_2, HOA)}),
         "what is not wanted any more is gone",
     )
     assert " 0% packet loss" in lab.ping("cn", HOA)
@@ -94,11 +94,11 @@ def test_ipv4_and_ipv6_home_addresses_share_a_list_end_to_end(
     controller.bind(HOA4, COA_2, HA)
     until(controller.up_to_date, "the handover is applied")
     assert " 0% packet loss" in lab.ping("cn", HOA4)
-    until(lambda: Pair(COA, HOA4) not in accepted(lab), "the old pair is gone")
+    until(lambda: SourcePair(COA, HOA4) not in accepted(lab), "the old pair is gone")
 
     controller.unbind(HOA4)
     controller.unbind(MNP4)
-    until(lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {Pair(COA, HOA)}), "the IPv6 one stays alone")
+    until(lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {SourcePair(COA, HOA)}), "the IPv6 one stays alone")
     assert controller.last()["failed"] == []
 
 

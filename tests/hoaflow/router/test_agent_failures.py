@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from hoaflow.tunnel.pairs import Pair
 from hoaflow.tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.spoofing_filter import SourcePair
 from tests.support.fake_controller import FakeController
 from tests.support.ovs import Ovs
 from tests.support.router_agent import MNP, AgentProcess, accepted, installed
@@ -38,7 +38,8 @@ def test_a_killed_agent_starts_again_and_removes_only_what_is_gone(
     agent.start()
     until(controller.up_to_date, "the agent is back")
     until(
-        lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {Pair(COA, HOA)}), "what is not wanted any more is gone"
+        lambda: (installed(lab), accepted(lab)) == ({HOA: COA}, {SourcePair(COA, HOA)}),
+        "what is not wanted any more is gone",
     )
 
 
@@ -69,7 +70,7 @@ def test_a_restarted_controller_deletes_nothing_before_the_snapshot(
     controller.know(HA)
     until(controller.up_to_date, "the snapshot is complete")
     until(
-        lambda: (installed(lab), accepted(lab)) == ({HOA: COA_2}, {Pair(COA_2, HOA)}),
+        lambda: (installed(lab), accepted(lab)) == ({HOA: COA_2}, {SourcePair(COA_2, HOA)}),
         "what is not wanted any more is gone",
     )
 
@@ -168,7 +169,7 @@ def test_a_namespace_made_anew_gets_its_bindings_back(
     until(controller.up_to_date, "the binding is applied")
     lab.router("teardown", "--bridge", lab.bridge)
     lab.setup()
-    until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {Pair(COA, HOA)}, "it is applied again")
+    until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {SourcePair(COA, HOA)}, "it is applied again")
 
 
 def test_run_without_the_bridge_ends_with_the_reason(lab: RouterLab) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hoaflow.router.cli import main
 from hoaflow.router.endpoint import TOUT, Endpoint
-from hoaflow.tunnel.pairs import PairFilter
+from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 from tests.support.checkout import CHECKOUT
 from tests.support.router_lab import HA, HA_2, HOA, HOA4, ROUTER, RouterLab, sh
 
@@ -187,7 +187,7 @@ def test_status_says_what_is_missing(bound: RouterLab) -> None:
     said = bound.router("status", "--bridge", bound.bridge)
     for fact in (HA, endpoint.port, endpoint.mac, endpoint.namespace):
         assert fact in said
-    PairFilter(endpoint.namespace).teardown()
+    SpoofingFilter(endpoint.namespace).teardown()
     problems = bound.status()["endpoints"][0]["problems"]
     assert any("the check against spoofing is missing" in problem for problem in problems)
     bound.setup()

@@ -17,7 +17,7 @@ from hoaflow.router.tunnel_plan import (
     plan,
     without_endpoint,
 )
-from hoaflow.tunnel.pairs import Pair
+from hoaflow.tunnel.spoofing_filter import SourcePair
 
 HA, HA_2 = "2001:db8:99::1", "2001:db8:88::1"
 HOA, HOA_2, COA, COA_2 = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::3"
@@ -41,7 +41,7 @@ def wanted(*answers: TunnelList) -> DesiredByHomeAgent:
 
 
 def installed() -> InstalledTunnels:
-    return InstalledTunnels({HOA: COA}, {Pair(COA, HOA)})
+    return InstalledTunnels({HOA: COA}, {SourcePair(COA, HOA)})
 
 
 def test_what_is_right_is_left_alone() -> None:
@@ -50,19 +50,19 @@ def test_what_is_right_is_left_alone() -> None:
 
 def test_a_new_binding_gets_its_pair_and_its_route() -> None:
     todo = plan(wanted(full((HOA, COA, HA))).by_home_agent[HA], InstalledTunnels())
-    assert (todo.add_pairs, todo.set_routes) == (frozenset({Pair(COA, HOA)}), {HOA: COA})
+    assert (todo.add_pairs, todo.set_routes) == (frozenset({SourcePair(COA, HOA)}), {HOA: COA})
     assert not todo.drop_pairs | todo.drop_routes
 
 
 def test_a_handover_replaces_the_route_and_drops_the_old_pair() -> None:
     todo = plan(wanted(full((HOA, COA, HA)), news((HOA, COA_2, HA))).by_home_agent[HA], installed())
-    assert (todo.add_pairs, todo.set_routes) == (frozenset({Pair(COA_2, HOA)}), {HOA: COA_2})
-    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({Pair(COA, HOA)}), frozenset())
+    assert (todo.add_pairs, todo.set_routes) == (frozenset({SourcePair(COA_2, HOA)}), {HOA: COA_2})
+    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({SourcePair(COA, HOA)}), frozenset())
 
 
 def test_a_removed_binding_loses_route_and_pair() -> None:
     todo = plan(wanted(full((HOA, COA, HA)), news(removed=(HOA,))).by_home_agent[HA], installed())
-    assert (todo.drop_routes, todo.drop_pairs) == (frozenset({HOA}), frozenset({Pair(COA, HOA)}))
+    assert (todo.drop_routes, todo.drop_pairs) == (frozenset({HOA}), frozenset({SourcePair(COA, HOA)}))
 
 
 def test_what_a_full_list_lacks_goes_if_the_home_agent_is_known() -> None:
@@ -80,9 +80,9 @@ def test_nothing_goes_before_the_controller_knows_the_home_agent() -> None:
 
 
 def test_a_handover_before_the_snapshot_drops_the_old_pair_of_that_binding_only() -> None:
-    both = InstalledTunnels({HOA: COA, HOA_2: COA}, {Pair(COA, HOA), Pair(COA, HOA_2)})
+    both = InstalledTunnels({HOA: COA, HOA_2: COA}, {SourcePair(COA, HOA), SourcePair(COA, HOA_2)})
     todo = plan(wanted(full((HOA, COA_2, HA), home_agents=())).by_home_agent[HA], both)
-    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({Pair(COA, HOA)}), frozenset())
+    assert (todo.drop_pairs, todo.drop_routes) == (frozenset({SourcePair(COA, HOA)}), frozenset())
 
 
 def test_a_removal_before_the_snapshot_is_obeyed() -> None:
@@ -122,11 +122,11 @@ care_of = st.integers(1, 3).map(lambda number: f"2001:db8:2::{number:x}")
 @given(
     st.dictionaries(addresses, care_of),
     st.dictionaries(addresses, care_of),
-    st.sets(st.tuples(care_of, addresses).map(lambda pair: Pair(*pair))),
+    st.sets(st.tuples(care_of, addresses).map(lambda pair: SourcePair(*pair))),
     st.booleans(),
 )
 def test_carrying_out_a_plan_leads_to_what_is_desired(
-    tunnels: dict[str, str], routes: dict[str, str], pairs: set[Pair], complete: bool
+    tunnels: dict[str, str], routes: dict[str, str], pairs: set[SourcePair], complete: bool
 ) -> None:
     desired = DesiredTunnels(tunnels, complete=complete)
     todo = plan(desired, InstalledTunnels(routes, pairs))
@@ -157,7 +157,7 @@ def test_looking_at_what_changed_finds_all_that_looking_at_everything_finds(
 ) -> None:
     result = wanted(full(home_agents=()))
     result.by_home_agent[HA] = DesiredTunnels()
-    after = InstalledTunnels(routes, {Pair(c, h) for h, c in routes.items()})
+    after = InstalledTunnels(routes, {SourcePair(c, h) for h, c in routes.items()})
     for known, bound, removed in changes:
         tunnels = [(h, c, HA) for h, c in bound.items()]
         gone = tuple(removed - bound.keys())
@@ -194,7 +194,7 @@ def test_ipv4_home_addresses_are_bindings_like_others_and_ipv4_tunnels_are_refus
     result = wanted(full(("10.99.0.100", COA, HA), ("10.99.1.0/24", COA, HA), ("10.99.0.200", "192.0.2.2", HA)))
     todo = plan(result.by_home_agent[HA], InstalledTunnels())
     assert todo.set_routes == {"10.99.0.100": COA, "10.99.1.0/24": COA}
-    assert todo.add_pairs == {Pair(COA, "10.99.0.100"), Pair(COA, "10.99.1.0/24")}
+    assert todo.add_pairs == {SourcePair(COA, "10.99.0.100"), SourcePair(COA, "10.99.1.0/24")}
     assert "expected an IPv6 address, got '192.0.2.2'" in result.unreadable["10.99.0.200"]
 
 

@@ -21,8 +21,8 @@ from hoaflow.addresses import canonical_prefix, parse_prefix
 from hoaflow.tunnel import nft
 from hoaflow.tunnel.local_decapsulation import decapsulate_local, stop_decapsulating_local
 from hoaflow.tunnel.namespace import NamespaceError, in_namespace
-from hoaflow.tunnel.pairs import Counters, Pair, PairFilter
 from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
+from hoaflow.tunnel.spoofing_filter import Counters, SourcePair, SpoofingFilter
 
 NEAR, FAR = "httnear", "httfar"  # the two ends of one link: fe80::1 / 2001:db8::1 and fe80::2 / 2001:db8::2
 HOA, HOA_2, PREFIX = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:98::/64"
@@ -163,7 +163,7 @@ def test_the_end_of_a_tunnel_is_an_ipv6_address(near: Seg6Routes) -> None:
         with pytest.raises(ValueError, match="expected an IPv6 address"):
             near.encapsulate("10.99.0.100", wrong, via=None, dev="x0")
         with pytest.raises(ValueError, match="expected an IPv6 address"):
-            PairFilter(NEAR).add([(wrong, "10.99.0.100")])
+            SpoofingFilter(NEAR).add([(wrong, "10.99.0.100")])
     assert near.installed() == {}
 
 
@@ -260,7 +260,7 @@ def test_two_local_tunnel_ends_do_not_disturb_each_other(link: None) -> None:
 
 
 @pytest.fixture
-def tunnel_end(near: Seg6Routes) -> PairFilter:
+def tunnel_end(near: Seg6Routes) -> SpoofingFilter:
     """FAR decapsulates at 2001:db8::2 and checks pairs; NEAR sends HOA and the prefix through the tunnel."""
     for prefix in (HOA, HOA_2):
         near.encapsulate(prefix, "2001:db8::2", via="fe80::2", dev="x0")
@@ -268,12 +268,12 @@ def tunnel_end(near: Seg6Routes) -> PairFilter:
         run("ip", "-n", NEAR, "-6", "addr", "add", f"{address}/128", "dev", "lo", "nodad")
         run("ip", "-n", FAR, "-6", "route", "add", f"{address}/128", "via", "fe80::1", "dev", "x0")
     decapsulate_local(FAR, "2001:db8::2", "x0", lookup_table=255)
-    pairs = PairFilter(FAR, destination="2001:db8::2")
+    pairs = SpoofingFilter(FAR, destination="2001:db8::2")
     pairs.setup()
     return pairs
 
 
-def test_known_pairs_pass_and_all_others_are_dropped_and_counted(tunnel_end: PairFilter) -> None:
+def test_known_pairs_pass_and_all_others_are_dropped_and_counted(tunnel_end: SpoofingFilter) -> None:
     tunnel_end.add([("2001:db8::1", "2001:db8:97::1"), ("2001:db8::3", "2001:db8:98::7")])
     assert ping(NEAR, "2001:db8:97::1", HOA)
     assert not ping(NEAR, "2001:db8:98::7", HOA), "that home address belongs to another care-of address"
@@ -283,7 +283,7 @@ def test_known_pairs_pass_and_all_others_are_dropped_and_counted(tunnel_end: Pai
     assert tunnel_end.counters() == Counters(accepted=1, dropped=2)
 
 
-def test_pairs_of_ipv4_inner_sources_are_checked_as_strictly(tunnel_end: PairFilter) -> None:
+def test_pairs_of_ipv4_inner_sources_are_checked_as_strictly(tunnel_end: SpoofingFilter) -> None:
     """By next header 4, at once and behind a destination option; a pair of one family is none of the other's."""
     tunnel_end.add([("2001:db8::1", "10.99.0.100"), ("2001:db8::1", "10.99.1.0/24"), ("2001:db8::3", "10.99.0.200")])
     option = bytes([4, 0, 1, 4, 0, 0, 0, 0])  # destination options header: PadN; 4 follows
@@ -295,19 +295,19 @@ def test_pairs_of_ipv4_inner_sources_are_checked_as_strictly(tunnel_end: PairFil
     send_tunnel_packet(4, ipv4("10.99.1.255"))
     assert tunnel_end.counters() == Counters(accepted=4, dropped=5)
     # the number 10.99.0.100, where IPv6 has its source
-    assert Pair("2001:db8::1", "10.99.0.100") in tunnel_end.installed()
+    assert SourcePair("2001:db8::1", "10.99.0.100") in tunnel_end.installed()
     send_tunnel_packet(41, ipv6("::10.99.0.100", HOA, next_header=59, payload=b""))
     assert tunnel_end.counters() == Counters(accepted=4, dropped=6)
 
 
-def test_a_prefix_as_inner_source_covers_its_addresses_only(tunnel_end: PairFilter) -> None:
+def test_a_prefix_as_inner_source_covers_its_addresses_only(tunnel_end: SpoofingFilter) -> None:
     tunnel_end.add([("2001:db8::1", PREFIX)])
     assert ping(NEAR, "2001:db8:98::7", HOA)
     assert not ping(NEAR, "2001:db8:97::1", HOA)
-    assert tunnel_end.installed() == {Pair("2001:db8::1", PREFIX)}
+    assert tunnel_end.installed() == {SourcePair("2001:db8::1", PREFIX)}
 
 
-def test_extension_header_before_the_inner_packet_does_not_evade_the_check(tunnel_end: PairFilter) -> None:
+def test_extension_header_before_the_inner_packet_does_not_evade_the_check(tunnel_end: SpoofingFilter) -> None:
     tunnel_end.add([("2001:db8::1", "2001:db8:97::1")])
     for inner in ("2001:db8:98::7", "2001:db8:97::1"):
         no_more = ipv6(inner, HOA, next_header=59, payload=b"")
@@ -316,7 +316,7 @@ def test_extension_header_before_the_inner_packet_does_not_evade_the_check(tunne
     assert tunnel_end.counters() == Counters(accepted=1, dropped=1)
 
 
-def test_fragments_of_tunnel_packets_are_dropped(tunnel_end: PairFilter) -> None:
+def test_fragments_of_tunnel_packets_are_dropped(tunnel_end: SpoofingFilter) -> None:
     tunnel_end.add([("2001:db8::1", "2001:db8:97::1"), ("2001:db8::1", "10.99.0.100")])
     no_more = ipv6("2001:db8:97::1", HOA, next_header=59, payload=b"")
     for payload, inner in ((41, no_more), (4, ipv4("10.99.0.100"))):
@@ -325,24 +325,25 @@ def test_fragments_of_tunnel_packets_are_dropped(tunnel_end: PairFilter) -> None
     assert tunnel_end.counters() == Counters(accepted=0, dropped=6)
 
 
-def test_tunnel_packets_for_others_pass_the_filter(tunnel_end: PairFilter) -> None:
-    PairFilter(FAR, destination="2001:db8::77").setup()
+def test_tunnel_packets_for_others_pass_the_filter(tunnel_end: SpoofingFilter) -> None:
+    SpoofingFilter(FAR, destination="2001:db8::77").setup()
     assert ping(NEAR, "2001:db8:97::1", HOA)
     assert tunnel_end.counters() == Counters(0, 0)
 
 
 def test_pair_set_survives_setup_and_is_replaced_at_once(link: None) -> None:
-    pairs = PairFilter(NEAR)
+    pairs = SpoofingFilter(NEAR)
     pairs.setup()
     pairs.add([("2001:db8:2::2", HOA)])
     pairs.add([("2001:db8:2::2", HOA)])
     pairs.setup()
-    assert pairs.installed() == {Pair("2001:db8:2::2", HOA)}
-    many = {Pair(f"2001:db8:2::{n:x}", f"2001:db8:99::{n:x}") for n in range(1, 2000)} | {Pair("::5", PREFIX)}
+    assert pairs.installed() == {SourcePair("2001:db8:2::2", HOA)}
+    many = {SourcePair(f"2001:db8:2::{n:x}", f"2001:db8:99::{n:x}") for n in range(1, 2000)}
+    many.add(SourcePair("::5", PREFIX))
     pairs.replace(many)
     assert pairs.installed() == many
     pairs.change(add=[("2001:db8:3::3", HOA)], remove=[("2001:db8:2::1", "2001:db8:99::1"), ("::9", HOA)])
-    assert Pair("2001:db8:3::3", HOA) in pairs.installed()
+    assert SourcePair("2001:db8:3::3", HOA) in pairs.installed()
     assert len(pairs.installed()) == len(many)
     pairs.teardown()
     pairs.teardown()
@@ -350,7 +351,7 @@ def test_pair_set_survives_setup_and_is_replaced_at_once(link: None) -> None:
 
 
 def test_a_bad_pair_changes_nothing(link: None) -> None:
-    pairs = PairFilter(NEAR)
+    pairs = SpoofingFilter(NEAR)
     pairs.setup()
     with pytest.raises(ValueError, match="nonsense"):
         pairs.add([("2001:db8:2::2", HOA), ("nonsense", HOA)])

@@ -118,7 +118,7 @@ table ip6 hoaflow {{
 """
 
 
-class Pair(NamedTuple):
+class SourcePair(NamedTuple):
     """An accepted outer source (care-of address) and inner source (home address or prefix), as RFC 5952 text."""
 
     outer_source: str
@@ -132,7 +132,7 @@ class Counters(NamedTuple):
     dropped: int
 
 
-class PairFilter:
+class SpoofingFilter:
     """The nftables table `ip6 hoaflow` of one network namespace.
 
     `destination`: check only tunnel packets for that address; by default, all IPv6-in-IPv6 and IPv4-in-IPv6 packets
@@ -191,11 +191,11 @@ class PairFilter:
         with self._opened() as opened:
             opened.change_elements(FAMILY, TABLE, [(name, added[name], None) for name in SETS])
 
-    def installed(self) -> set[Pair]:
+    def installed(self) -> set[SourcePair]:
         """Return the accepted pairs, read from the kernel."""
         return {pair for part in self.listed() for pair in part()}
 
-    def listed(self) -> list[Callable[[], Iterator[Pair]]]:
+    def listed(self) -> list[Callable[[], Iterator[SourcePair]]]:
         """Read the accepted pairs, and return functions that each parse a part of them, which takes longest."""
         with self._opened() as opened:
             return [
@@ -240,12 +240,12 @@ class PairFilter:
             raise
 
 
-def _pairs_of(payload: Payload, message: bytes) -> Iterator[Pair]:
+def _pairs_of(payload: Payload, message: bytes) -> Iterator[SourcePair]:
     for element in parsed(message):
         outer, inner, last = element.key[:OUTER], element.key[OUTER:], element.end[OUTER:]
         low = int.from_bytes(inner, "big")
         length = payload.bits - (low ^ int.from_bytes(last or inner, "big")).bit_length()
-        yield Pair(format_address(outer), str(Prefix(inner, length)))
+        yield SourcePair(format_address(outer), str(Prefix(inner, length)))
 
 
 def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
