@@ -3,8 +3,8 @@
 
 from collections.abc import Callable
 
+from hoaflow.home_agent.binding_objects import ProxyEntries
 from hoaflow.home_agent.cache import Policy
-from hoaflow.home_agent.declared import ProxyEntries
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
 from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.objects import MainRule, ProxyNeighbours, RestoredSetting

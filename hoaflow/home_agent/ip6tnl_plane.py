@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute, NetlinkError
 
 from hoaflow.addresses import format_address
-from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker, paused, summary
+from hoaflow.home_agent.binding_objects import HostRoute, HostRoutes, RouteMaker, paused, summary
 from hoaflow.home_agent.home_link import OWNER
 from hoaflow.home_agent.objects import LocalRule
 from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE

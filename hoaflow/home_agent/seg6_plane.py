@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_ipv6_address
 from hoaflow.home_agent import untracked
-from hoaflow.home_agent.declared import HostRoute, HostRoutes, RouteMaker
+from hoaflow.home_agent.binding_objects import HostRoute, HostRoutes, RouteMaker
 from hoaflow.home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
 from hoaflow.home_agent.home_link import OWNER
 from hoaflow.home_agent.objects import LocalRule, RestoredSetting

@@ -7,7 +7,7 @@ whose inner source is the home address of the same binding. nftables drops and c
 
 from typing import Protocol
 
-from hoaflow.home_agent.declared import AcceptedPairs
+from hoaflow.home_agent.binding_objects import AcceptedPairs
 from hoaflow.home_agent.ip6tnl_plane import Ip6tnlPlane, usable
 from hoaflow.home_agent.routes import CareOfAddressRoutes
 from hoaflow.home_agent.seg6_plane import Seg6Plane
