@@ -15,7 +15,7 @@ from typing import Any
 
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.messages import BindingUpdate
-from hoaflow.home_agent.moment import Moment
+from hoaflow.home_agent.timestamp import Timestamp
 
 HEADER = b"hoaflow-ha journal 1\n"
 SLACK = 1024
@@ -26,7 +26,7 @@ class JournalError(HoaflowError, ValueError):
     """The file is not one of our journals. The text says what to do."""
 
 
-NEVER = Moment(0.0)
+NEVER = Timestamp(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Record:
     sequence: int | None
     update: BindingUpdate | None = None
     lifetime: int = 0
-    expiry: Moment = NEVER
+    expiry: Timestamp = NEVER
 
     @property
     def empty(self) -> bool:
@@ -178,7 +178,7 @@ def _parse(line: bytes) -> Record:
     if "update" not in content:
         return Record(home_address, sequence)
     update = BindingUpdate(home_address=home_address, **content["update"])
-    expiry = Moment(content["expires"], content.get("boottime", 0.0), content.get("boot", ""))
+    expiry = Timestamp(content["expires"], content.get("boottime", 0.0), content.get("boot", ""))
     return Record(home_address, sequence, update, content["lifetime"], expiry)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoaflow.home_agent.cache import BindingCache, Install, State
 from hoaflow.home_agent.journal import Journal, Record
-from hoaflow.home_agent.moment import Moment
+from hoaflow.home_agent.timestamp import Timestamp
 from hoaflow.logs import Log
 
 RETRY_SECONDS, RETRY_SHARE = 1.0, 20
@@ -48,7 +48,7 @@ class Persistence:
         installs: list[Install] = []
         remarks: Counter[str] = Counter()
         clock_set = [0.0]
-        now = Moment.now()
+        now = Timestamp.now()
         while self._journal.records:
             _, record = self._journal.records.popitem()
             if record.update is None:
@@ -76,7 +76,7 @@ class Persistence:
     def record(self, cache: BindingCache, home_address: str) -> None:
         """Note the state of a home address; `commit` writes it to the disk."""
         if self._journal is not None:
-            self._journal.record(_known(cache, home_address, Moment.now()))
+            self._journal.record(_known(cache, home_address, Timestamp.now()))
 
     def commit(self, cache: BindingCache) -> None:
         """Write what was noted and wait for the disk. If it fails, write everything once it works again.
@@ -87,7 +87,7 @@ class Persistence:
             return
 
         def everything() -> list[Record]:
-            now = Moment.now()
+            now = Timestamp.now()
             return [_known(cache, a, now) for a in {b.home_address for b in cache} | cache.sequences.keys()]
 
         begun = time.monotonic()
@@ -111,7 +111,7 @@ class Persistence:
             self._journal.close()
 
 
-def _known(cache: BindingCache, home_address: str, now: Moment) -> Record:
+def _known(cache: BindingCache, home_address: str, now: Timestamp) -> Record:
     binding, sequence = cache.get(home_address), cache.sequences.get(home_address)
     if binding is None or binding.state is not State.REGISTERED:
         return Record(home_address, sequence)

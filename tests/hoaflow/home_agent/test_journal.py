@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoaflow.home_agent.journal import HEADER, SLACK, Journal, JournalError, Record
 from hoaflow.home_agent.messages import BindingUpdate
-from hoaflow.home_agent.moment import Moment
+from hoaflow.home_agent.timestamp import Timestamp
 
 
 def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db8:2::2") -> Record:
@@ -19,7 +19,7 @@ def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db
     if care_of is None:
         return Record(home_address, sequence)
     update = BindingUpdate(care_of, "2001:db8:99::1", home_address, care_of, sequence or 0, 60, link_local=True)
-    return Record(home_address, sequence, update, 60, Moment(1_000_060.125, 160.5, "this boot"))
+    return Record(home_address, sequence, update, 60, Timestamp(1_000_060.125, 160.5, "this boot"))
 
 
 def write(path: Path, *records: Record) -> None:

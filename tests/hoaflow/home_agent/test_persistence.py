@@ -15,8 +15,8 @@ import pytest
 from hoaflow.home_agent import persistence
 from hoaflow.home_agent.cache import BindingCache, Policy
 from hoaflow.home_agent.messages import BindingUpdate
-from hoaflow.home_agent.moment import Moment
 from hoaflow.home_agent.persistence import Persistence
+from hoaflow.home_agent.timestamp import Timestamp
 from hoaflow.logs.events import ROOT
 
 HOME_AGENT, CARE_OF, LIFETIME = "2001:db8:99::1", "2001:db8:2::2", 600
@@ -73,11 +73,11 @@ def test_a_restart_keeps_what_the_clocks_allow_and_tells_the_rest(
 ) -> None:
     clock = CLOCKS[name]
     registered(tmp_path / "journal")
-    now = Moment.now()
+    now = Timestamp.now()
     then = replace(now, epoch=now.epoch + clock.later + clock.set_by, boottime=now.boottime + clock.later)
     if clock.rebooted:
         then = replace(then, boottime=30.0, boot="another")
-    monkeypatch.setattr(Moment, "now", lambda: then)
+    monkeypatch.setattr(Timestamp, "now", lambda: then)
 
     cache, kept = BindingCache(POLICY), Persistence(tmp_path / "journal")
     installs = kept.restore(cache)

@@ -14,7 +14,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Timestamp:
     """A point in time: seconds since the epoch, and since the boot whose identifier is `boot` (empty if unknown)."""
 
     epoch: float
@@ -22,23 +22,23 @@ class Moment:
     boot: str = ""
 
     @classmethod
-    def now(cls) -> "Moment":
+    def now(cls) -> "Timestamp":
         """Read the clocks. Raises OSError if there is no /proc."""
         return cls(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _boot())
 
-    def plus(self, seconds: float) -> "Moment":
+    def plus(self, seconds: float) -> "Timestamp":
         """Return the moment that is `seconds` later."""
-        return Moment(self.epoch + seconds, self.boottime + seconds, self.boot)
+        return Timestamp(self.epoch + seconds, self.boottime + seconds, self.boot)
 
-    def same_boot(self, other: "Moment") -> bool:
+    def same_boot(self, other: "Timestamp") -> bool:
         """Tell whether both are of the same boot, so that the time between them is certain."""
         return self.boot == other.boot != ""
 
-    def seconds_since(self, other: "Moment") -> float:
+    def seconds_since(self, other: "Timestamp") -> float:
         """Return the time between two moments: certain within one boot, else by the host's clock."""
         return self.boottime - other.boottime if self.same_boot(other) else self.epoch - other.epoch
 
-    def clock_set_since(self, other: "Moment") -> float:
+    def clock_set_since(self, other: "Timestamp") -> float:
         """Return by how many seconds the host's clock was set (negative: back) within one boot, else 0."""
         return (self.epoch - self.boottime) - (other.epoch - other.boottime) if self.same_boot(other) else 0.0
 
