@@ -27,7 +27,7 @@ class Timestamp:
         return cls(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _boot())
 
     def plus(self, seconds: float) -> "Timestamp":
-        """Return the moment that is `seconds` later."""
+        """Return the timestamp `seconds` later."""
         return Timestamp(self.epoch + seconds, self.boottime + seconds, self.boot)
 
     def same_boot(self, other: "Timestamp") -> bool:
@@ -35,7 +35,7 @@ class Timestamp:
         return self.boot == other.boot != ""
 
     def seconds_since(self, other: "Timestamp") -> float:
-        """Return the time between two moments: certain within one boot, else by the host's clock."""
+        """Return the time between two timestamps: certain within one boot, else by the host's clock."""
         return self.boottime - other.boottime if self.same_boot(other) else self.epoch - other.epoch
 
     def clock_set_since(self, other: "Timestamp") -> float:
