@@ -198,15 +198,21 @@ class Generator:
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
-    def runs(self) -> bool:
-        """Return whether the process still sends requests or waits for answers."""
-        return self._process.poll() is None
-
     def result(self, stop: bool = False) -> Result:
         """Wait until all requests are answered; `stop` sends no more. Raises RuntimeError if it failed."""
         if stop:
             self._process.send_signal(signal.SIGTERM)
-        output, errors = self._process.communicate(timeout=GENERATOR_TIMEOUT)
+        return self._result(GENERATOR_TIMEOUT)
+
+    def result_within(self, seconds: float) -> Result | None:
+        """Return the result as `result` does, None if there is none after so many seconds."""
+        try:
+            return self._result(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _result(self, timeout: float) -> Result:
+        output, errors = self._process.communicate(timeout=timeout)  # after a time-out it can be called again
         if self._process.returncode != 0:
             raise RuntimeError(f"the load generator ended with {self._process.returncode}:\n{errors}")
         return Result(**json.loads(output.splitlines()[-1]))

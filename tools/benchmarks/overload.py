@@ -80,12 +80,10 @@ def _take(lab: Lab, turn: int) -> Overload:
     others = []
     with lab.generating(posts(population, nodes, rate, "?wait=active")) as generator:
         generator.wait_started()
-        while generator.runs():
+        while (result := generator.result_within(PAUSE)) is None:
             asked = time.monotonic()
             hoaflow.rest.ask("GET", "/v1/home-agents")
             others.append(time.monotonic() - asked)
-            time.sleep(PAUSE)
-        result = generator.result()
     after = _settled(lab, hoaflow, population, nodes, result)
     return Overload(rate, Counter(map(_kind, result.statuses)), result.latencies, others, after)
 

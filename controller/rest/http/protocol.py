@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make eventlet's HTTP strict, and bound it in time.
 
-Ours is what eventlet lacks: an end to slow heads and unread bodies, refusals as problem details, and the refusal of
-heads that another server would read differently, such as those with a bare CR, so that a proxy in front sees the same
-requests.
+Ours is what eventlet lacks: an end to slow heads and unread bodies, refusals as problem details, and strict heads.
 """
 
-import re
 from collections.abc import Callable, Iterable
-from email.errors import MissingHeaderBodySeparatorDefect
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any
 
 import eventlet
@@ -20,6 +15,7 @@ import eventlet.wsgi
 from controller.linger import linger
 from controller.rest.http.chunks import ChunkFraming
 from controller.rest.http.connections import ADMITTED
+from controller.rest.http.head import BadHead, read_head
 from controller.rest.http.stream_reader import ENDLESS
 from controller.rest.problems import MEDIA_TYPE, Problem
 
@@ -29,24 +25,7 @@ if TYPE_CHECKING:
 # Seconds until a new connection must have begun its first request, and from the first byte of any head to its last.
 # Between requests a connection may be idle for the server's time-out.
 HEAD_TIMEOUT = 10.0
-_LENGTH = re.compile("[0-9]{1,18}")
-
-
-class HeadLines:
-    """Read the lines of a head, and keep the `fault` of the first wrong one.
-
-    They are checked before Python's parser sees them, which ends a line at a bare CR.
-    """
-
-    def __init__(self, lines: Any, request_line: bytes) -> None:
-        self._lines = lines
-        self.fault = _line_fault(request_line)
-
-    def readline(self, size: int = -1) -> bytes:
-        """Return the next line."""
-        line: bytes = self._lines.readline(size)
-        self.fault = self.fault or _line_fault(line)
-        return line
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class HttpProtocol(eventlet.wsgi.HttpProtocol):
@@ -58,7 +37,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     def __init__(self, conn_state: list[Any], server: eventlet.wsgi.Server, set_admitted: Callable[[], None]) -> None:
         self._set_admitted = set_admitted
         self._idle_timeout = min(HEAD_TIMEOUT, server.socket_timeout)
-        self._head: eventlet.Timeout | None = None
+        self._clock = eventlet.Timeout(None)
         self._unread = False
         super().__init__(conn_state, server)
 
@@ -68,15 +47,16 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
             self.close_connection = 1
             return
         self._idle_timeout = self.server.socket_timeout
-        self._head = eventlet.Timeout(HEAD_TIMEOUT)
+        # A head that is here already needs no clock.
+        self._clock = eventlet.Timeout(None if END_OF_HEAD in self.rfile.peek(1) else HEAD_TIMEOUT)
         try:
             super().handle_one_request()
         except eventlet.Timeout as timeout:
-            if timeout is not self._head:
+            if timeout is not self._clock:
                 raise
             self.close_connection = 1
         finally:
-            self._head.cancel()
+            self._clock.cancel()
 
     def _has_begun(self) -> bool:
         """Wait for the first byte of a request; return False if the connection ends or has been idle for too long.
@@ -100,19 +80,25 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         return b""
 
     def parse_request(self) -> bool:
-        """Parse the head, stop its clock, and refuse it if the end of the request is ambiguous."""
-        self.rfile = lines = HeadLines(self.rfile, self.raw_requestline)  # put back by handle_one_request
+        """Read the head and stop its clock; refuse it if it is malformed."""
         try:
-            parsed: bool = super().parse_request()
+            head = read_head(self.raw_requestline, self.rfile)  # through eventlet's limits of sizes
         except (eventlet.wsgi.HeaderLineTooLong, eventlet.wsgi.HeadersTooLarge):
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return False
-        assert self._head is not None, "set by handle_one_request"
-        self._head.cancel()
-        fault = lines.fault or _fault(self.headers, self.request_version) if parsed else None
-        if fault is not None:
-            self.send_error(HTTPStatus.BAD_REQUEST, fault)
-        return parsed and fault is None
+        except BadHead as error:
+            self.send_error(error.status, str(error))
+            return False
+        finally:
+            self._clock.cancel()
+        self.command, self.path, self.request_version, self.headers = (
+            head.method,
+            head.target,
+            head.version,
+            head.headers,
+        )
+        self.close_connection = not head.keeps_connection
+        return True
 
     def get_environ(self) -> "WSGIEnvironment":
         """Return the WSGI environment of the request."""
@@ -159,37 +145,3 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: strangers must not fill the log."""
-
-
-def _line_fault(line: bytes) -> str | None:
-    """Return why another server might take a line for two, or for part of the line before; None if it is right.
-
-    RFC 9112 sections 2.2 and 5.2, RFC 9110 section 5.5.
-    """
-    content = line.removesuffix(b"\n").removesuffix(b"\r")
-    if b"\r" in content or b"\0" in content:
-        return "expected CR only before the LF that ends a line, and no NUL"
-    if content.startswith((b" ", b"\t")):
-        return "expected each header on one line"
-    return None
-
-
-def _fault(headers: HTTPMessage, version: str) -> str | None:
-    """Return why another server might read a head differently; None if it is right.
-
-    A proxy in front could then see one request where there are two (RFC 9112 sections 3.2, 5.1 and 6.3).
-    """
-    hosts = headers.get_all("Host", [])
-    codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
-    lengths = {length.strip() for length in headers.get_all("Content-Length", [])}
-    if len(hosts) > 1 or (not hosts and version == "HTTP/1.1"):
-        return f"expected one Host header, got {len(hosts)}"
-    if codings and (codings != ["chunked"] or version != "HTTP/1.1"):
-        return "expected no Transfer-Encoding but chunked, of HTTP/1.1"
-    if codings and lengths:
-        return "expected Transfer-Encoding or Content-Length, got both"
-    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-        return "expected one Content-Length, a number of bytes"
-    if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in headers.defects):
-        return "expected header lines of a name, directly followed by a colon, and a value"
-    return None
