@@ -8,12 +8,12 @@ import time
 from functools import partial
 
 from ha_bridge.client import ControllerClient
-from ha_bridge.console import Console
 from ha_bridge.core import Core, Settings
 from ha_bridge.daemon import Daemon
-from ha_bridge.kernel import KernelWatch
+from ha_bridge.kernel_watch import KernelWatch
 from ha_bridge.metrics import BridgeCollector
-from ha_bridge.sources import ConsoleSource, KernelSource, Source
+from ha_bridge.sources import KernelSource, Source, TerminalSource
+from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
 from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, seconds, whole_seconds
 from hoaflow.client.access import Access, add_options, from_arguments, url_argument
@@ -179,7 +179,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         assert kernel is not None
         source = KernelSource(kernel)
     else:
-        source = ConsoleSource(Console(*args.console), args.home_agent, kernel, args.restore)
+        source = TerminalSource(TerminalClient(*args.console), args.home_agent, kernel, args.restore)
     daemon = Daemon(core, source, lease, bindings)
     if args.metrics is not None:
         registry = registry_of_process()

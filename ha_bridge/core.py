@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from ha_bridge import statistics
 from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
-from ha_bridge.frozen import WITHOUT_LIFETIME
+from ha_bridge.frozen_bindings import WITHOUT_LIFETIME
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.reconciliation import Reconciliation, Report
 from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from ha_bridge.console import Console, ConsoleRefused, ConsoleUnreadable
-from ha_bridge.frozen import FrozenBindings
-from ha_bridge.kernel import KernelWatch
+from ha_bridge.frozen_bindings import FrozenBindings
+from ha_bridge.ipsec_policies import Protection
+from ha_bridge.kernel_watch import KernelWatch
 from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, decided, offloadable
-from ha_bridge.policies import Protection
+from ha_bridge.process_sockets import mobility_header_sockets
 from ha_bridge.restoration import Restoration
-from ha_bridge.sockets import mobility_header_sockets
+from ha_bridge.terminal_client import TerminalClient, TerminalRefused, TerminalUnreadable
 from hoaflow.logs import Log
 
 LOG = Log("bridge")
@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
 
-class ConsoleSource:
+class TerminalSource:
     """Read bindings from the virtual terminal; with the kernel in view, use its IPsec policies and tunnels too.
 
     With `restore`, bindings that the home agent forgot in a restart are restored through the terminal. `pause` waits
@@ -39,13 +39,13 @@ class ConsoleSource:
 
     def __init__(
         self,
-        console: Console,
+        terminal: TerminalClient,
         home_agent: str,
         kernel: KernelWatch | None,
         restore: bool = False,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._console = console
+        self._terminal = terminal
         self._home_agent = home_agent
         self._kernel = kernel
         self._frozen = FrozenBindings()
@@ -58,17 +58,17 @@ class ConsoleSource:
         sockets = self._sockets()
         restarted = self._frozen.is_restarted(sockets)
         try:
-            entries = self._console.read()
+            entries = self._terminal.read()
             if self._frozen.is_emptied(self._offloadable(entries)) and not restarted:
                 # A process that ends may have emptied its cache first.
                 self._pause(STILL_THERE)
-                started, entries = time.monotonic(), self._console.read()
+                started, entries = time.monotonic(), self._terminal.read()
             if self._restoration is not None:
                 entries = self._restored(self._restoration, entries, restarted)
-        except ConsoleRefused as error:
+        except TerminalRefused as error:
             self._frozen.process_gone()
             return ReadingFailed(started, down=True, detail=str(error))
-        except ConsoleUnreadable as error:
+        except TerminalUnreadable as error:
             confirmed = self._kernel.confirmed() if self._kernel else None
             return ReadingFailed(started, down=False, detail=str(error), confirmed=confirmed)
         if self._sockets() != sockets:
@@ -84,7 +84,7 @@ class ConsoleSource:
 
     def _sockets(self) -> frozenset[int]:
         """Return the sockets that identify the home agent's process."""
-        return self._console.sockets() or (mobility_header_sockets() if self._kernel else frozenset())
+        return self._terminal.sockets() or (mobility_header_sockets() if self._kernel else frozenset())
 
     def _offloadable(self, entries: list[CacheEntry]) -> list[Observed]:
         return offloadable(entries, self._home_agent)
@@ -94,12 +94,12 @@ class ConsoleSource:
         if restarted:
             restoration.restarted()
         if due := restoration.due(entries, time.monotonic()):
-            added, refused = self._console.add(due)
+            added, refused = self._terminal.add(due)
             restoration.added(added)
             restoration.refused(refused)
             if added:
                 LOG.warning("home-agent-restored", bindings=len(added))
-                entries = self._console.read()
+                entries = self._terminal.read()
         for home, reason in restoration.take_given_up().items():
             LOG.warning("binding-not-restored", home_address=home, reason=reason)
         return entries

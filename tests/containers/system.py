@@ -96,7 +96,10 @@ class System:
 
     def bindings(self) -> str:
         """Return what the home agent's terminal shows."""
-        show = "from ha_bridge.console import Console; print(*Console('127.0.0.1', 7777).read(), sep='\\n')"
+        show = (
+            "from ha_bridge.terminal_client import TerminalClient\n"
+            "print(*TerminalClient('127.0.0.1', 7777).read(), sep='\\n')"
+        )
         return self.run("home-agent", "python3", "-c", show)
 
     def published(self, path: str, token: bool = True) -> str:

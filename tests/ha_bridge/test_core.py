@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ha_bridge.core import Settings
 from ha_bridge.exchange import Announce, Failed, Read, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, offloadable
-from ha_bridge.terminal import AnswerReader, parse_binding_cache
+from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache
 from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
 from tests.support.bridge_world import UNREACHABLE, Registration, World, at_link_1, down, hung
 

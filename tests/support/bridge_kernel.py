@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ha_bridge.kernel import KernelWatch
+from ha_bridge.kernel_watch import KernelWatch
 from tests.support.bridge import HOME_AGENT, HOME_PREFIX, enter_namespace
 
 PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]

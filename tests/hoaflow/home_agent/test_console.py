@@ -11,7 +11,7 @@ from itertools import repeat
 
 import pytest
 
-from ha_bridge.terminal import AnswerReader, parse_binding_cache
+from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache
 from hoaflow.home_agent import console
 from hoaflow.home_agent.cache import Binding, State
 from hoaflow.home_agent.console import MAX_CLIENTS, Console, Session, render, silence

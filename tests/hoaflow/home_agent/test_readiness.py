@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ha_bridge.console import Console, ConsoleRefused
+from ha_bridge.terminal_client import TerminalClient, TerminalRefused
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, TIMEOUT, Lab, Node
 from tests.support.sabotage import METRICS, probe, readiness
@@ -62,14 +62,14 @@ def test_an_uplink_without_carrier_is_said_also_when_all_bindings_have_expired(l
 
 def test_a_bridge_takes_a_home_agent_that_cannot_serve_for_one_that_is_down(lab: Lab) -> None:
     agent = serving(lab)
-    console = Console(*TERMINAL)
+    console = TerminalClient(*TERMINAL)
     with in_namespace(lab.namespace("ha"), lambda: socket.create_connection(TERMINAL, TIMEOUT)) as client:
         assert client.recv(1)
         lab.run("rt", "ip link set r9 down")
         agent.logged("event=not-mended", NO_ROUTE)
         while client.recv(1024):
             pass
-    with pytest.raises(ConsoleRefused):
+    with pytest.raises(TerminalRefused):
         in_namespace(lab.namespace("ha"), console.read)
     since = len(agent.log.lines)
     lab.run("rt", "ip link set r9 up")

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from ha_bridge.console import Console
-from ha_bridge.frozen import GRACE, WITHOUT_LIFETIME, FrozenBindings
+from ha_bridge.frozen_bindings import GRACE, WITHOUT_LIFETIME, FrozenBindings
 from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, decided
-from ha_bridge.sockets import terminal_sockets
-from ha_bridge.sources import ConsoleSource
+from ha_bridge.process_sockets import terminal_sockets
+from ha_bridge.sources import TerminalSource
+from ha_bridge.terminal_client import TerminalClient
 from tests.support.bridge import HOME_AGENT, Terminal, entry
 
 HOA, OTHER, NETWORK = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:aa::/64"
@@ -94,8 +94,8 @@ def test_a_cache_is_emptied_when_nothing_is_left_of_it() -> None:
     assert not FrozenBindings().is_emptied([])
 
 
-def source(terminal: Terminal, pause: Callable[[float], None]) -> ConsoleSource:
-    return ConsoleSource(Console("127.0.0.1", terminal.port), HOME_AGENT, None, pause=pause)
+def source(terminal: Terminal, pause: Callable[[float], None]) -> TerminalSource:
+    return TerminalSource(TerminalClient("127.0.0.1", terminal.port), HOME_AGENT, None, pause=pause)
 
 
 def test_a_cache_that_is_emptied_by_a_process_that_ends_is_not_believed() -> None:

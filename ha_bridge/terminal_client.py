@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ha_bridge.model import CacheEntry
+from ha_bridge.process_sockets import terminal_sockets
 from ha_bridge.restoration import Refusal, add_command, refusal
-from ha_bridge.sockets import terminal_sockets
-from ha_bridge.terminal import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
+from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
 from hoaflow.errors import HoaflowError
 
 CHUNK = 1 << 18
@@ -21,19 +21,19 @@ ASK_AGAIN = 3  # times: the first command after the home agent's start may be an
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
 
-class ConsoleError(HoaflowError):
+class TerminalError(HoaflowError):
     """The binding cache could not be read from the terminal; the message says why."""
 
 
-class ConsoleRefused(ConsoleError):
+class TerminalRefused(TerminalError):
     """Nobody listens: the home agent's process is gone."""
 
 
-class ConsoleUnreadable(ConsoleError):
+class TerminalUnreadable(TerminalError):
     """The terminal gave no complete answer: it is busy with another client, hangs, or cut the connection."""
 
 
-class Console:
+class TerminalClient:
     """Talk to the virtual terminal at `host`:`port`.
 
     `silence` limits the wait for the next bytes and `whole` that for the entire cache, in seconds.
@@ -45,7 +45,7 @@ class Console:
         self._whole = whole
 
     def read(self) -> list[CacheEntry]:
-        """Return the whole binding cache. Raises ConsoleRefused or ConsoleUnreadable."""
+        """Return the whole binding cache. Raises TerminalRefused or TerminalUnreadable."""
         with self._session() as dialogue:
             return _read(dialogue)
 
@@ -90,9 +90,9 @@ class Console:
                 yield dialogue
                 dialogue.quit()
         except ConnectionRefusedError as error:
-            raise ConsoleRefused(f"nobody listens at {self._name}: {error}") from error
+            raise TerminalRefused(f"nobody listens at {self._name}: {error}") from error
         except (OSError, UnreadableAnswer) as error:
-            raise ConsoleUnreadable(f"no binding cache from {self._name}: {error}") from error
+            raise TerminalUnreadable(f"no binding cache from {self._name}: {error}") from error
 
 
 def _read(dialogue: "_Dialogue") -> list[CacheEntry]:

@@ -15,9 +15,16 @@ from collections.abc import Callable, Iterator
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
+from ha_bridge.ipsec_policies import (
+    XFRM_MSG_DELPOLICY,
+    XFRM_MSG_GETPOLICY,
+    Policy,
+    Protection,
+    messages,
+    protecting_policy,
+)
+from ha_bridge.kernel_view import PROTOCOL, KernelView
 from ha_bridge.model import Observed
-from ha_bridge.policies import XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, Policy, Protection, messages, protecting_policy
-from ha_bridge.tunnels import PROTOCOL, KernelView
 from hoaflow.linux import RTMGRP_LINK
 from hoaflow.logs import Log
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_bridge.console import Console, ConsoleRefused, ConsoleUnreadable
 from ha_bridge.model import CacheEntry, Observed, offloadable
-from ha_bridge.terminal import AnswerReader, UnreadableAnswer, parse_binding_cache
+from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer, parse_binding_cache
+from ha_bridge.terminal_client import TerminalClient, TerminalRefused, TerminalUnreadable
 from tests.support.bridge import DATA, HOME_AGENT, Terminal, entry
 
 REGISTERED = CacheEntry(
@@ -151,7 +151,7 @@ def test_a_hundred_thousand_entries() -> None:
     )
     terminal = Terminal(lambda: text)
     try:
-        found = Console("127.0.0.1", terminal.port).read()
+        found = TerminalClient("127.0.0.1", terminal.port).read()
     finally:
         terminal.close()
     assert len(found) == 100_000
@@ -160,7 +160,7 @@ def test_a_hundred_thousand_entries() -> None:
 
 def read(terminal: Terminal) -> list[CacheEntry]:
     try:
-        return Console("127.0.0.1", terminal.port, silence=0.5).read()
+        return TerminalClient("127.0.0.1", terminal.port, silence=0.5).read()
     finally:
         terminal.close()
 
@@ -191,30 +191,30 @@ def test_byte_by_byte() -> None:
 def test_an_answer_cut_off_is_no_answer(at: int) -> None:
     terminal = Terminal(lambda: ONE)
     terminal.cut = at
-    with pytest.raises(ConsoleUnreadable, match="hung up"):
+    with pytest.raises(TerminalUnreadable, match="hung up"):
         read(terminal)
 
 
 def test_a_hung_terminal_times_out() -> None:
     terminal = Terminal(lambda: ONE)
     terminal.hang = True
-    with pytest.raises(ConsoleUnreadable, match="timed out"):
+    with pytest.raises(TerminalUnreadable, match="timed out"):
         read(terminal)
 
 
 def test_nobody_listening_is_told_from_hanging() -> None:
     terminal = Terminal(lambda: ONE)
     terminal.close()
-    with pytest.raises(ConsoleRefused):
-        Console("127.0.0.1", terminal.port).read()
+    with pytest.raises(TerminalRefused):
+        TerminalClient("127.0.0.1", terminal.port).read()
 
 
 def test_leaves_the_terminal_free_after_each_look() -> None:
     terminal = Terminal(lambda: ONE)
-    console = Console("127.0.0.1", terminal.port, silence=0.5)
+    client = TerminalClient("127.0.0.1", terminal.port, silence=0.5)
     try:
         for _ in range(50):
-            assert len(console.read()) == 1
+            assert len(client.read()) == 1
     finally:
         terminal.close()
     assert terminal.most_at_once == 1

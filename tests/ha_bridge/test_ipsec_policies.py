@@ -3,9 +3,9 @@
 
 import pytest
 
-from ha_bridge.kernel import read_policies
+from ha_bridge.ipsec_policies import Protection
+from ha_bridge.kernel_watch import read_policies
 from ha_bridge.model import Reading
-from ha_bridge.policies import Protection
 from ha_bridge.sources import IPSEC, KernelSource
 from tests.support.bridge import HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2
 from tests.support.bridge_kernel import Watched, ip, register, within

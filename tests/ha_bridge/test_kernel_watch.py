@@ -13,13 +13,13 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from ha_bridge import kernel
-from ha_bridge.kernel import read_view
+from ha_bridge import kernel_watch
+from ha_bridge.ipsec_policies import messages
+from ha_bridge.kernel_view import KernelView
+from ha_bridge.kernel_watch import read_view
 from ha_bridge.model import Reading, ReadingFailed
-from ha_bridge.policies import messages
-from ha_bridge.sockets import RAW_SOCKETS, mobility_header_sockets
+from ha_bridge.process_sockets import RAW_SOCKETS, mobility_header_sockets
 from ha_bridge.sources import KernelSource
-from ha_bridge.tunnels import KernelView
 from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
 from tests.support.bridge_kernel import NETNS, PREFIXES, Watched, ip, register, within
 
@@ -170,7 +170,7 @@ def test_other_routes_and_links_are_no_trigger() -> None:
 def test_overrun_is_followed_by_reading_everything_anew(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kernel, "RECEIVE_BUFFER", 2048)
+    monkeypatch.setattr(kernel_watch, "RECEIVE_BUFFER", 2048)
     watched = Watched()
     homes = [f"2001:db8:99::{n:x}" for n in range(256, 756)]
     encap = f"encap seg6 mode encap.red segs {LINK_1} via 2001:db8:10::1 dev u0 proto 16"
