@@ -22,13 +22,15 @@ export async function loadAll() {
   const explained = listed.then(() =>
     chosen === null ? {} : typed(getJson(`v1/bindings/${encodeURIComponent(chosen)}/explain`)),
   );
-  const [homeAgents, routers, metrics, bindings, explanation] = await Promise.all([
+  const [cluster, homeAgents, routers, metrics, bindings, explanation] = await Promise.all([
+    getJson("v1/cluster"),
     getJson(`v1/home-agents?limit=${MOST}`),
     getJson(`v1/routers?limit=${MOST}`),
     getText("metrics"),
     listed,
     explained,
   ]);
+  view.cluster = cluster;
   view.homeAgents = homeAgents.home_agents;
   view.routers = routers.routers;
   view.counts = bindingsByState(metrics);

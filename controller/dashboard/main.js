@@ -4,6 +4,7 @@
 import { Refused, Unauthorized, Unreachable, token } from "./api.js";
 import { setUpBindings, showBindings } from "./binding_table.js";
 import { setUpCharts, showCharts } from "./charts.js";
+import { showCluster } from "./cluster.js";
 import { addEvent, setUpEvents, showEvents } from "./event_list.js";
 import { loadAll } from "./loader.js";
 import { setUpPicture, showPicture } from "./picture.js";
@@ -75,7 +76,7 @@ setUpEvents();
 setUpPicture(choose);
 setUpCharts();
 setUpBindings(choose, () => poll.now());
-for (const show of [showStatus, showSystem, showPicture, showBindings, showWhy, showCharts, showEvents]) onChange(show);
+for (const show of [showStatus, showSystem, showCluster, showPicture, showBindings, showWhy, showCharts, showEvents]) onChange(show);
 
 // A link to this page may name a mobile node.
 function chooseNamed() {

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shows the figures at the top, home agents with their leases, and routers with their gates.
 
+import { mastership } from "./cluster.js";
 import { byId, rows, say, set } from "./dom.js";
-import { bitRate, bytes, count, duration, router } from "./format.js";
+import { bitRate, bytes, clock, count, duration, router } from "./format.js";
 import { OFFLOADED } from "./loader.js";
 
 export function showSystem(view) {
   if (view.loaded === null) return;
   showTiles(view);
   rows(byId("agents"), view.homeAgents, (agent) => agent.home_agent, agentCells);
-  rows(byId("routers"), view.routers, (each) => each.dpid, routerCells);
+  rows(byId("routers"), view.routers, (each) => each.dpid, (each) => routerCells(each, mastership(view.cluster, each.dpid)));
 }
 
-function showTiles({ counts, homeAgents, routers, rates, offloaded }) {
+function showTiles({ cluster, counts, homeAgents, routers, rates, offloaded }) {
   say(byId("count-direct"), count(counts.active));
+  // A member counts what it knows: how bindings stand on the routers of which it is master.
+  say(byId("count-direct-note"), cluster.cluster === null ? "mobile nodes" : `on ${cluster.member}'s routers`);
   say(byId("count-detour"), count(counts.partial + counts.pending + counts.held + counts.withheld));
   say(byId("count-detour-note"), counts.partial > 0 ? `${count(counts.partial)} of them partly direct` : "mobile nodes");
   const now = Object.values(OFFLOADED).map((key) => rates.of(key));
@@ -42,15 +45,17 @@ function agentCells(agent) {
   ];
 }
 
-function routerCells(each) {
+function routerCells(each, mastership) {
   const refused = each.refused_flows.length + each.refused_tunnels.length;
   const reasons = [...each.refused_flows, ...each.refused_tunnels].map(({ reason }) => reason);
   const gates = each.gates.map((gate) => `${gate.prefix}, ${gate.expires_in === null ? "no end" : `${duration(gate.expires_in)} left`}`);
-  const state = each.connected ? (each.draining ? "connected, drained" : "connected") : "not connected";
+  const connection = each.connected ? (each.draining ? "connected, drained" : "connected") : "not connected";
+  const state = mastership === null ? connection : `${connection}; master: ${mastership.master ?? "none"}`;
+  const why = mastership === null ? "" : `since ${clock(mastership.since)}: ${mastership.reason}`;
   const agent = each.agent === "lost" ? ", its agent is silent" : "";
   return [
     { text: router(each.dpid), title: each.dpid },
-    { text: state, "data-well": each.connected && !each.draining },
+    { text: state, title: why, "data-well": each.connected && !each.draining },
     { text: `${each.backend ?? "none"}${agent}`, "data-well": each.agent !== "lost" && each.backend !== null },
     { text: gates.length === 0 ? "none" : gates.join("; "), class: "address" },
     { text: refused === 0 ? "nothing" : `${refused}: ${reasons[0]}`, "data-well": refused === 0 },

@@ -7,6 +7,7 @@ export const PAGE_SIZE = 25;
 
 export const view = {
   // Of the controller.
+  cluster: null, // its members, and who is master of each router
   homeAgents: [],
   routers: [],
   bindings: [],

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from hoaflow.cli import (
     bindings,
     check_config,
+    cluster,
     diff,
     drain,
     events,
@@ -27,6 +28,7 @@ ORDER = (
     "explain",
     "home-agents",
     "routers",
+    "cluster",
     "flows",
     "events",
     "drain",
@@ -98,6 +100,7 @@ def hoaflow(at: Session, version: Version = False) -> None:
 bindings.app.command("watch")(watch.watch_bindings)
 app.add_typer(bindings.app, name="bindings")
 app.add_typer(routers.app, name="routers")
+app.command("cluster")(cluster.cluster)
 app.command("flows")(flows.flows)
 app.command("home-agents")(home_agents.home_agents)
 app.command("explain")(explain.explain)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call the controller's REST API for the command line, with a timeout for every call, and read lists to their end."""
 
+import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -31,6 +32,7 @@ class Client:
 
     def __init__(self, controller: Northbound, answer_timeout: float = ANSWER_TIMEOUT) -> None:
         self._controller = controller
+        self._silent: set[str] = set()
         self._timeout = (min(CONNECT_TIMEOUT, answer_timeout), answer_timeout)
 
     def __enter__(self) -> "Client":
@@ -63,6 +65,8 @@ class Client:
             items, following = page.get(name), page.get("next")
             if not isinstance(items, list) or (following is not None and following == cursor):
                 raise Unreachable(f"{self._url(path)}: expected a page with {name!r} and a new cursor, got {page}")
+            for part in page.get("unanswered", ()):
+                self._warn(part)
             yield items
             if following is None:
                 return
@@ -116,6 +120,14 @@ class Client:
         if answer.status_code >= 500:
             return Unhealthy(f"{call}: {answer.status_code} {detail}")
         return CliError(f"{call}: {answer.status_code} {detail}")
+
+    def _warn(self, unanswered: Json) -> None:
+        """Say once that a member of the cluster has not answered, on standard error as standard output has the list."""
+        if unanswered["member"] not in self._silent:
+            self._silent.add(unanswered["member"])
+            routers = ", ".join(unanswered["routers"])
+            said = f"of routers {routers} nothing is known here: their master {unanswered['member']} has not answered"
+            print(f"hoaflow: {said}: {unanswered['reason']}", file=sys.stderr, flush=True)
 
     @staticmethod
     def _json(answer: requests.Response) -> Json:

@@ -67,6 +67,7 @@ def controller(client: Client) -> Iterator[File]:
     """Return the controller's state as one file per call, which holds the refusal if there is one."""
     for probe in ("healthz", "readyz"):
         yield _asked(probe, partial(client.get, probe))
+    yield _asked("cluster", partial(client.get, "v1", "cluster"))
     for resource, member in LISTS.items():
         yield _asked(resource, partial(_list, client, member, "v1", resource))
     yield _asked("events", partial(_list, client, "events", "v1", "events", follow="no"))

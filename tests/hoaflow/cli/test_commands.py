@@ -144,6 +144,11 @@ def test_each_failure_has_its_status_and_says_why(
     assert len(said.err.splitlines()) == (4 if "Usage:" in said.err else 1), "one line is enough"
 
 
+def test_a_controller_without_a_cluster_says_so(bench: Bench, hoaflow: Operator) -> None:
+    assert "is a controller by itself" in " ".join(hoaflow("cluster").out.split())
+    assert hoaflow.json("cluster")["cluster"] is None
+
+
 def test_what_is_no_controller_is_told_from_one(own_hoaflow: Operator, ovs: Ovs) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

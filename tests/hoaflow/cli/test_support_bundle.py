@@ -63,7 +63,7 @@ def test_a_bundle_has_all_that_helps_and_nobodys_address_or_secret(bench: Bench,
     assert path.stat().st_mode & 0o777 == 0o600
     files = unpacked(path)
     expected = {"README.txt", "versions.json", "router.txt", "controller.conf", "controller/bindings.json"}
-    expected |= {"controller/events.json", "controller/flows-0000000000000001.json"}
+    expected |= {"controller/events.json", "controller/cluster.json", "controller/flows-0000000000000001.json"}
     assert expected <= files.keys()
     together = "\n".join(files.values())
     assert SECRET not in together
