@@ -24,7 +24,6 @@ from hoaflow.home_agent.cache import (
     Remove,
     StartDad,
 )
-from hoaflow.home_agent.console import Console, render, silence
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.load import Load
@@ -36,6 +35,7 @@ from hoaflow.home_agent.packet_io import (
 )
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.replies import Replies
+from hoaflow.home_agent.terminal_server import TerminalServer, render, silence
 from hoaflow.home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from hoaflow.home_agent.upkeep import Upkeep
 from hoaflow.logs import Log
@@ -83,7 +83,7 @@ class HomeAgent:
         self._undo = ExitStack()
         self._counts = MessageCounts()
         self._replies = Replies(settings.policy.home_agent, self._counts)
-        self._console: Console | None = None
+        self._terminal: TerminalServer | None = None
         self._stopped = False
         self._turned: float | None = None
         """When the loop last turned (monotonic seconds). A probe's thread reads it."""
@@ -116,10 +116,10 @@ class HomeAgent:
             self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.read_changes())
         lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
         if self._settings.console is not None:
-            self._console = Console(*self._settings.console, self._selector, self._render)
-            self._undo.callback(self._console.close)
-            LOG.info("console-listening", console="{}:{}".format(*self._console.address))
-            lacking = partial(self._lacking, self._console.address)
+            self._terminal = TerminalServer(*self._settings.console, self._selector, self._render)
+            self._undo.callback(self._terminal.close)
+            LOG.info("console-listening", console="{}:{}".format(*self._terminal.address))
+            lacking = partial(self._lacking, self._terminal.address)
         if self._settings.metrics is not None and load is not None:
             self._serve_metrics(self._settings.metrics, load, lacking)
         # They go into the kernel from the loop, so that no message waits for all of them.
@@ -335,12 +335,12 @@ class HomeAgent:
 
         A bridge then announces `ha-down`, and the controller keeps the bindings until their lifetimes end.
         """
-        if self._console is None:
+        if self._terminal is None:
             return
         if self._upkeep.broken is None:
-            self._console.resume()
+            self._terminal.resume()
         else:
-            self._console.suspend()
+            self._terminal.suspend()
 
     def _lacking(self, console: tuple[str, int]) -> str | None:
         """Return what keeps the home agent from being ready. Called from probes' threads."""

@@ -157,7 +157,7 @@ class _Client:
             self._rest = self._session.answer(line.decode(errors="replace"))
 
 
-class Console:
+class TerminalServer:
     """The listening socket and its clients, driven by the home agent's selector."""
 
     def __init__(

@@ -12,10 +12,10 @@ from itertools import repeat
 import pytest
 
 from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache
-from hoaflow.home_agent import console
+from hoaflow.home_agent import terminal_server
 from hoaflow.home_agent.cache import Binding, State
-from hoaflow.home_agent.console import MAX_CLIENTS, Console, Session, render, silence
 from hoaflow.home_agent.messages import BindingUpdate
+from hoaflow.home_agent.terminal_server import MAX_CLIENTS, Session, TerminalServer, render, silence
 from tests.support.bridge import DATA, HOME_AGENT
 
 CARE_OF = "2001:db8:2:0:f4a9:63ff:fe44:404e"
@@ -99,11 +99,11 @@ def test_the_bridge_reads_it(verbose: bool, fancy: bool) -> None:
 
 
 class Served:
-    """A console that is served by a thread, as the home agent's loop would."""
+    """A terminal that is served by a thread, as the home agent's loop would."""
 
     def __init__(self, entries: Callable[[bool, bool], Iterator[str]]) -> None:
         self.selector = selectors.DefaultSelector()
-        self.console = Console("127.0.0.1", 0, self.selector, entries)
+        self.terminal = TerminalServer("127.0.0.1", 0, self.selector, entries)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
@@ -114,18 +114,18 @@ class Served:
                 key.data(events)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.console.address, timeout=10)
+        return socket.create_connection(self.terminal.address, timeout=10)
 
     def stop(self) -> None:
         self.stopped.set()
         self.thread.join(10)
-        self.console.close()
+        self.terminal.close()
         self.selector.close()
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    """Provide a console with a large binding cache: an answer that fits into no socket buffer."""
+    """Provide a terminal with a large binding cache: an answer that fits into no socket buffer."""
     (entry,) = cache(REGISTERED, 0.0)(False, False)
     running = Served(lambda verbose, fancy: repeat(entry, 100_000))
     yield running
@@ -144,11 +144,11 @@ def read(connection: socket.socket, ending: bytes) -> bytes:
 
 
 def test_a_probe_asks_the_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert silence(served.console.address) is None
+    assert silence(served.terminal.address) is None
     served.stopped.set()  # the loop hangs, while the kernel still takes connections
     served.thread.join(10)
-    monkeypatch.setattr(console, "PATIENCE", 0.2)
-    assert silence(served.console.address) == "the terminal does not answer: timed out"
+    monkeypatch.setattr(terminal_server, "PATIENCE", 0.2)
+    assert silence(served.terminal.address) == "the terminal does not answer: timed out"
 
 
 def test_a_client_that_does_not_read_keeps_nobody_waiting(served: Served) -> None:
