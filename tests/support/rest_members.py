@@ -50,6 +50,9 @@ class PlayedCluster:
             if name == master:
                 api.offload.begin_reading(dpid, now)
                 api.offload.connect(dpid, PORTS, now)
+            else:
+                api.offload.masters.stand_by(dpid, PORTS, None, now)
+                api.offload.masters.mastered_by(dpid, master)
 
     def settle(self) -> None:
         """Have the switches confirm all that is due."""
