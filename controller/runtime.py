@@ -20,9 +20,9 @@ from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.core.sessions import Sessions
 from controller.events import EventBuffer
-from controller.garbage import spare_full_collections
-from controller.hangup import Hangup
+from controller.garbage_collection import make_full_collections_rare
 from controller.metrics import Metrics
+from controller.reload import ReloadOnHangup
 from controller.rest.api import RestApi
 from controller.rest.authorization import Authorization
 from controller.rest.context import ApiContext
@@ -58,7 +58,7 @@ class Runtime:
             "rest-certificates": self._exposure.tls,
             "openflow-certificates": switch_tls,
         }
-        self._hangup = Hangup({what: files.reload for what, files in read.items() if files is not None})
+        self._hangup = ReloadOnHangup({what: files.reload for what, files in read.items() if files is not None})
         timing = Timing(
             settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
         )
@@ -95,7 +95,7 @@ class Runtime:
 
     def start(self, spawn: Callable[..., object]) -> list[object]:
         """Start REST API, clock, signals and sampling; return the greenlets, made by `spawn`."""
-        spare_full_collections()
+        make_full_collections_rare()
         LOG.info("started", rest=self._exposure.url)
         if self._exposure.tokens is None:
             LOG.warning("no-tokens", reason="no tokens_file is set: the REST API answers on this host alone")

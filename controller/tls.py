@@ -8,7 +8,7 @@ from pathlib import Path
 import eventlet
 from eventlet.green import ssl
 
-from controller.linger import linger
+from controller.lingering_close import lingering_close
 from controller.settings import WrongSettings
 from hoaflow.errors import HoaflowError
 
@@ -62,7 +62,7 @@ class ServerTls:
             reason = f"no handshake within {HANDSHAKE_TIMEOUT:g} s"
         except OSError as error:
             reason = getattr(error, "reason", None) or str(error)
-            linger(secured)  # with TLS 1.3 the first request is under way already; the alert says why it fails
+            lingering_close(secured)  # with TLS 1.3 the first request is under way already; the alert says why it fails
         secured.close()
         raise HandshakeFailed(reason)
 

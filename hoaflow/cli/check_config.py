@@ -65,7 +65,7 @@ def _findings(at: Session, config_file: Path | None, no_connect: bool) -> Iterat
 def _configuration(path: Path) -> Iterator[Finding]:
     """Check a file with the controller's own code, which is not on every host."""
     # -P: otherwise Python would first look for it in the caller's directory, and run what lies there.
-    command = [sys.executable, "-P", "-m", "controller.check", str(path)]
+    command = [sys.executable, "-P", "-m", "controller.settings_check", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     for line in done.stdout.splitlines():
         found = json.loads(line)

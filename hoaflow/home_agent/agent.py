@@ -26,7 +26,6 @@ from hoaflow.home_agent.cache import (
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.messages import BindingErrorStatus
 from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
 from hoaflow.home_agent.packet_io import (
@@ -36,6 +35,7 @@ from hoaflow.home_agent.packet_io import (
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.replies import Replies
 from hoaflow.home_agent.terminal_server import TerminalServer, render, silence
+from hoaflow.home_agent.tunnel_counters import TunnelCounters
 from hoaflow.home_agent.tunnels import KERNEL_ERRORS, Tunnels
 from hoaflow.home_agent.upkeep import Upkeep
 from hoaflow.logs import Log
@@ -96,8 +96,8 @@ class HomeAgent:
         self._undo.callback(self._tunnels.close)
         self._home_link = HomeLink(interface, address)
         self._undo.callback(self._home_link.close)
-        load = Load(address) if self._settings.metrics is not None else None
-        wanted = declaration(self._settings.policy, self._tunnels, self._home_link, load, self._rebind)
+        counters = TunnelCounters(address) if self._settings.metrics is not None else None
+        wanted = declaration(self._settings.policy, self._tunnels, self._home_link, counters, self._rebind)
         self._upkeep = Upkeep(wanted, lambda: self._tunnels.ports, self._readiness_changed)
         self._undo.callback(self._upkeep.close)
         for declared in wanted:
@@ -120,8 +120,8 @@ class HomeAgent:
             self._undo.callback(self._terminal.close)
             LOG.info("console-listening", console="{}:{}".format(*self._terminal.address))
             lacking = partial(self._lacking, self._terminal.address)
-        if self._settings.metrics is not None and load is not None:
-            self._serve_metrics(self._settings.metrics, load, lacking)
+        if self._settings.metrics is not None and counters is not None:
+            self._serve_metrics(self._settings.metrics, counters, lacking)
         # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
 
@@ -309,14 +309,16 @@ class HomeAgent:
                 raise
             raise OSError("a hoaflow-ha runs in this network namespace already; stop that one first") from error
 
-    def _serve_metrics(self, address: tuple[str, int], load: Load, lacking: Callable[[], str | None]) -> None:
+    def _serve_metrics(
+        self, address: tuple[str, int], counters: TunnelCounters, lacking: Callable[[], str | None]
+    ) -> None:
         """Serve metrics and probes. Raises OSError if it can't listen."""
         registry = registry_of_process()
         registry.register(
             HomeAgentCollector(
                 self._counts,
                 bindings=lambda: len(self._cache),
-                carried=load.carried,
+                carried=counters.carried,
                 spoofed=lambda: self._tunnels.counters().dropped,
                 unwritten=lambda: self._persistence.unwritten,
             )

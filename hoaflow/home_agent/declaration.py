@@ -6,10 +6,10 @@ from collections.abc import Callable
 from hoaflow.home_agent.binding_objects import ProxyEntries
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
-from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.objects import MainRule, ProxyNeighbours, RestoredSetting
 from hoaflow.home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
 from hoaflow.home_agent.routes import LINK_LOCAL, OnLinkRoute
+from hoaflow.home_agent.tunnel_counters import TunnelCounters
 from hoaflow.home_agent.tunnels import Tunnels
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.nft_table import Table
@@ -19,7 +19,7 @@ GUARD_TABLE = "hoaflow_ha"
 
 
 def declaration(
-    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: Load | None, rebind: Callable[[], None]
+    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: TunnelCounters | None, rebind: Callable[[], None]
 ) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 

@@ -45,7 +45,7 @@ class HomeAgentCollector(Collector):
     ) -> None:
         """Take what to read. `spoofed` counts tunnel packets whose addresses belong to no binding.
 
-        `carried` is `Load.carried`, `unwritten` is `Persistence.unwritten`.
+        `carried` is `TunnelCounters.carried`, `unwritten` is `Persistence.unwritten`.
         """
         self._counts = counts
         self._bindings = bindings

@@ -10,7 +10,7 @@ from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, Bi
 from hoaflow.home_agent.metrics import MessageCounts
 from hoaflow.home_agent.packet_io import send_packet
 from hoaflow.logs import Log
-from hoaflow.tunnel.rate import RateLimit
+from hoaflow.tunnel.rate_limit import RateLimit
 
 LOG = Log("home-agent")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from hoaflow.tunnel.icmp_errors import ERRORS, Answer, TunnelPacketError, answer, parse
 from hoaflow.tunnel.namespace import Namespace, in_namespace
-from hoaflow.tunnel.rate import RateLimit
+from hoaflow.tunnel.rate_limit import RateLimit
 
 ICMP6_FILTER = 1  # of level IPPROTO_ICMPV6 (RFC 3542 §3.2)
 ONLY_ERRORS = struct.pack("=8I", 0xFFFFFFFF & ~sum(1 << kind for kind in ERRORS), *[0xFFFFFFFF] * 7)

@@ -26,7 +26,7 @@ COMPUTING = {"socket": {"AF_INET", "AF_INET6", "AddressFamily", "inet_ntop", "in
 # Of our own packages: each may import itself and these.
 PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "scope", "sequence")}
 SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", *PURE_SHARED}
-GROUND = {f"controller.{name}" for name in ("changes", "events", "linger", "listening", "settings", "tls")}
+GROUND = {f"controller.{name}" for name in ("changes", "events", "lingering_close", "listening", "settings", "tls")}
 MAY_IMPORT: dict[str, set[str]] = {
     "controller.core": PURE_SHARED,
     "controller.access": {"controller.core", *GROUND, *SHARED},

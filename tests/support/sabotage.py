@@ -18,8 +18,8 @@ from scapy.layers.inet6 import IPv6
 
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.load import Load
 from hoaflow.home_agent.settings import check, parser
+from hoaflow.home_agent.tunnel_counters import TunnelCounters
 from hoaflow.home_agent.tunnels import Tunnels
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.mobility import (
@@ -211,7 +211,9 @@ def _declared() -> list[str]:
     policy = check(parser().parse_args([*own, *OPTIONS])).policy
     tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
     try:
-        return [str(each) for each in declaration(policy, tunnels, link, Load(policy.home_agent), lambda: None)]
+        return [
+            str(each) for each in declaration(policy, tunnels, link, TunnelCounters(policy.home_agent), lambda: None)
+        ]
     finally:
         tunnels.close()
         link.close()

@@ -15,8 +15,8 @@ from controller.metrics import Metrics
 from ha_bridge.core import Core, Settings
 from ha_bridge.metrics import BridgeCollector
 from hoaflow.addresses import parse_address, parse_prefix
-from hoaflow.home_agent.load import DOWNLINK, UPLINK
 from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
+from hoaflow.home_agent.tunnel_counters import DOWNLINK, UPLINK
 from hoaflow.tunnel.nfnetlink import Count
 
 HEAD = """\

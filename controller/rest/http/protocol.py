@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import eventlet
 import eventlet.wsgi
 
-from controller.linger import linger
+from controller.lingering_close import lingering_close
 from controller.rest.http.chunks import ChunkFraming
 from controller.rest.http.connections import ADMITTED
 from controller.rest.http.head import BadHead, read_head
@@ -130,7 +130,7 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
     def finish(self) -> None:
         """End the connection so that the client still reads why."""
         if self._unread:
-            linger(self.connection)
+            lingering_close(self.connection)
         super().finish()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a configuration file as the controller does at its start, without starting.
 
-`hoaflow check-config` runs it as a process of its own, `python -m controller.check FILE`, as importing Ryu changes the
-input and output of the whole process. It prints its findings, one JSON object per line.
+`hoaflow check-config` runs it as a process of its own, `python -m controller.settings_check FILE`, as importing Ryu
+changes the input and output of the whole process. It prints its findings, one JSON object per line.
 """
 
 import sys

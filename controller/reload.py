@@ -13,7 +13,7 @@ from hoaflow.logs import Log
 LOG = Log("controller")
 
 
-class Hangup:
+class ReloadOnHangup:
     """Call `reloads`, which are by the name of what they read, at each SIGHUP.
 
     A reload that raises must have changed nothing, so what was read before stays in use. It raises WrongSettings for

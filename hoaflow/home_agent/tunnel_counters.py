@@ -26,7 +26,7 @@ table ip6 hoaflow_ha_load {{
 """
 
 
-class Load:
+class TunnelCounters:
     """The counters in the current network namespace."""
 
     def __init__(self, home_agent: str) -> None:

@@ -12,7 +12,7 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
 
 
-def linger(connection: socket.socket) -> None:
+def lingering_close(connection: socket.socket) -> None:
     """End the sending side of a connection, plain or TLS, and wait for the peer to end it; the caller closes it."""
     left = LINGER_BYTES
     with contextlib.suppress(OSError):  # the peer has gone and misses nothing

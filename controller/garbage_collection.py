@@ -12,7 +12,7 @@ import gc
 THRESHOLDS = 5000, 10, 50
 
 
-def spare_full_collections() -> None:
+def make_full_collections_rare() -> None:
     """Freeze live objects and collect rarely."""
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
