@@ -3,6 +3,7 @@
 
 HoaflowError (hoaflow.errors)
 ├── AccessError (hoaflow.client.errors)
+├── BadHead (controller.rest.http.head)
 ├── CannotListen (controller.listening)
 ├── ChangesRefused (controller.southbound.exchange)
 ├── CliError (hoaflow.cli.errors)
