@@ -3,32 +3,31 @@
 
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Sequence
 
 import eventlet
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
 from controller.changes import ChangeSignal, KeyedSignal
+from controller.cluster.joining import member_of, membership_of
 from controller.cluster.peers import Peers, member_access
-from controller.cluster.view import Alone, Member
-from controller.core.events import EVENTS, MOVES
+from controller.cluster.view import Alone
+from controller.core.events import EVENTS, MOVES, Event
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.core.sessions import Sessions
 from controller.events import EventBuffer
 from controller.garbage_collection import make_full_collections_rare
 from controller.metrics import Metrics
-from controller.reload import ReloadOnHangup
 from controller.rest.api import RestApi
 from controller.rest.authorization import Authorization
 from controller.rest.context import ApiContext
 from controller.rest.http.server import RestServer
 from controller.rest.members import Members
-from controller.settings import Settings, load
+from controller.settings import load
+from controller.signals import Signals
 from controller.southbound.channels import Channels
 from controller.tls import ServerTls
 from controller.traffic_history import EVERY, TrafficHistory
@@ -58,7 +57,6 @@ class Runtime:
             "rest-certificates": self._exposure.tls,
             "openflow-certificates": switch_tls,
         }
-        self._hangup = ReloadOnHangup({what: files.reload for what, files in read.items() if files is not None})
         timing = Timing(
             settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
         )
@@ -68,6 +66,11 @@ class Runtime:
         self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
         self._events = EventBuffer(settings.event_buffer, first=microseconds)
         self.channels = Channels(Sessions(self._offload), settings, self._notify)
+        member = member_of(settings)
+        self._membership = membership_of(settings, member, self._reporting_home_agents, self._announce)
+        self.channels.mastership = self._membership
+        reloads = {what: files.reload for what, files in read.items() if files is not None}
+        self._signals = Signals(reloads, None if self._membership is None else self._membership.stop)
         self._changed = ChangeSignal()
         self._moved = KeyedSignal()
         self._metrics = Metrics(self._offload, self.channels)
@@ -83,15 +86,10 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
-                self._members(settings),
+                Members(self._membership or Alone(member), Peers(member_access(settings)), settings.request_timeout),
             ),
             Authorization(self._exposure.tokens, settings),
         )
-
-    @staticmethod
-    def _members(settings: Settings) -> Members:
-        alone = Alone(Member(socket.gethostname(), None, time.time(), metadata.version("hoaflow")))
-        return Members(alone, Peers(member_access(settings)), settings.request_timeout)
 
     def start(self, spawn: Callable[..., object]) -> list[object]:
         """Start REST API, clock, signals and sampling; return the greenlets, made by `spawn`."""
@@ -101,8 +99,10 @@ class Runtime:
             LOG.warning("no-tokens", reason="no tokens_file is set: the REST API answers on this host alone")
         elif self._exposure.in_clear:
             LOG.warning("tokens-in-clear", reason="without rest_certificate others can read the tokens")
+        cluster = [] if self._membership is None else self._membership.loops(self.channels)
         return [
-            spawn(self.vital, self._hangup.serve),
+            *(spawn(self.vital, loop) for loop in cluster),
+            spawn(self.vital, self._signals.serve),
             spawn(self.vital, self._run_clock),
             spawn(self.vital, self._server.serve, self._api),
             spawn(self._sample_traffic),
@@ -120,17 +120,28 @@ class Runtime:
         """Publish changes in the core: log its events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
         self._metrics.activated(self._offload.activation_events.take_times())
+        self._publish(events)
+        for channel in self.channels.values():
+            if channel.router is not None and channel.router.flows.dirty:
+                channel.wake()
+        self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
+        self._changed.notify()
+
+    def _reporting_home_agents(self) -> frozenset[str]:
+        return self._offload.home_agents.reporting(time.monotonic())
+
+    def _announce(self, event: Event) -> None:
+        """Publish an event of the cluster, which the core knows nothing of."""
+        self._publish([event])
+        self._changed.notify()
+
+    def _publish(self, events: Sequence[Event]) -> None:
         self._metrics.happened(events)
         self._events.add(events, time.time())
         for event in events:
             level = logging.WARNING if EVENTS[event.name].trouble else logging.INFO
             if LOG.wants(level, event.name):
                 LOG.write(level, event.name, event.shown())
-        for channel in self.channels.values():
-            if channel.router is not None and channel.router.flows.dirty:
-                channel.wake()
-        self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
-        self._changed.notify()
 
     def _run_clock(self) -> None:
         """Call the core whenever a deadline of its own has come."""

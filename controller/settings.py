@@ -5,6 +5,7 @@ Each is declared once, with type, default, bounds and help. Listening addresses 
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hoaflow.logs.options import FORMATS, LEVELS
 
 GROUP = "hoaflow"
 LAST_TABLE = 254  # OFPTT_MAX
+NAME = r"^[A-Za-z0-9._-]{1,64}$"
 
 OPTIONS = (
     cfg.IntOpt(
@@ -161,6 +163,41 @@ OPTIONS = (
         help="Certificates of the signers of REST clients' certificates, in PEM. With it clients need a certificate"
         " besides their token.",
     ),
+    cfg.ListOpt(
+        "etcd",
+        default=[],
+        help="URLs of etcd's client ports, separated by commas, such as http://192.0.2.1:2379. With them this"
+        " controller is a member of a cluster, which shares the routers; without, it is alone.",
+    ),
+    cfg.StrOpt(
+        "cluster",
+        default="hoaflow",
+        regex=NAME,
+        help="Name of the cluster, the same at all of its members; other clusters may use the same etcd.",
+    ),
+    cfg.StrOpt(
+        "member",
+        regex=NAME,
+        help="Name of this controller, another one at each member. By default that of the host.",
+    ),
+    cfg.StrOpt("member_url", help="URL at which the other members, and bridges, reach this controller's REST API."),
+    cfg.IntOpt(
+        "member_lease",
+        default=3,
+        min=2,
+        max=60,
+        help="Seconds without a sign of life after which others take over this controller's routers. A longer time"
+        " bears a slower etcd; gates last for the lease of their bridge (10 s by default).",
+    ),
+    cfg.StrOpt("etcd_ca", help="Certificates of the signers of etcd's, in PEM."),
+    cfg.StrOpt("etcd_certificate", help="This controller's certificate as etcd's client, in PEM."),
+    cfg.StrOpt("etcd_key", help="The key of etcd_certificate in PEM, not encrypted."),
+    cfg.StrOpt(
+        "etcd_user",
+        help="User of etcd, whose role may read and write below /hoaflow/. etcd's gateway takes users from clients"
+        " without a certificate only, or from those whose certificate has no common name.",
+    ),
+    cfg.StrOpt("etcd_password_file", help="File with the password of etcd_user."),
     cfg.StrOpt(
         "member_token_file",
         help="File with this controller's own token, which it shows the other members of its cluster; in their"
@@ -231,6 +268,16 @@ class Settings:
     rest_certificate: str | None
     rest_key: str | None
     rest_client_ca: str | None
+    etcd: list[str]
+    cluster: str
+    member: str | None
+    member_url: str | None
+    member_lease: int
+    etcd_ca: str | None
+    etcd_certificate: str | None
+    etcd_key: str | None
+    etcd_user: str | None
+    etcd_password_file: str | None
     member_token_file: str | None
     member_ca: str | None
     member_certificate: str | None
@@ -270,6 +317,12 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         raise WrongSettings(f"[{GROUP}] rest_certificate and rest_key go together: expected both or none")
     if values["rest_client_ca"] and not values["rest_certificate"]:
         raise WrongSettings(f"[{GROUP}] rest_client_ca: clients show certificates over TLS only: set rest_certificate")
+    for one, other in (("etcd_certificate", "etcd_key"), ("etcd_user", "etcd_password_file")):
+        if bool(values[one]) != bool(values[other]):
+            raise WrongSettings(f"[{GROUP}] {one} and {other} go together: expected both or none")
+    for url in values["etcd"]:
+        if not re.fullmatch(r"https?://[^/?#\s]+:\d+/?", url):
+            raise WrongSettings(f"[{GROUP}] etcd: expected URLs such as http://192.0.2.1:2379, got {url!r}")
     miss = _classify_miss(values["classify_miss"], first_free=values["first_table"] + len(TABLES))
     return Settings(**{**values, "classify_miss": miss})
 

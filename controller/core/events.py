@@ -18,6 +18,7 @@ SEQUENCE = "sequence number of the Binding Update, null where the source has non
 LIFETIME = "remaining lifetime in seconds, null where the source has none"
 ROUTER = "datapath id"
 REASON = "in words"
+MEMBER = "name of the controller in its cluster"
 TABLE = "name of the table, as on the pipeline's page"
 
 
@@ -166,6 +167,27 @@ EVENTS: Mapping[str, EventType] = {
         "A full table of a switch has taken a new flow again; the others follow.",
         {"router": ROUTER, "table": TABLE},
     ),
+    "member-joined": EventType("A controller has joined the cluster.", {"member": MEMBER}),
+    "member-left": EventType(
+        "A controller has left the cluster, or has not renewed its lease: the others take its routers over.",
+        {"member": MEMBER},
+        trouble=True,
+    ),
+    "member-name-taken": EventType(
+        "Another controller of the cluster has this one's name, so this one gets no routers: set member anew.",
+        {"member": MEMBER},
+        trouble=True,
+    ),
+    "master-changed": EventType(
+        "The cluster has another master for a router.",
+        {"router": ROUTER, "master": MEMBER, "generation": "its generation_id in OpenFlow", "reason": REASON},
+    ),
+    "etcd-unreachable": EventType(
+        "etcd does not answer, or has no majority. Every router keeps its master, but none can get another one.",
+        {"reason": REASON},
+        trouble=True,
+    ),
+    "etcd-reachable": EventType("etcd answers.", {}),
     "drift-repaired": EventType(
         "Flows of a switch were not as the controller had left them, and have been repaired.",
         {"router": ROUTER, "flows": "how many were put back, changed back or removed"},

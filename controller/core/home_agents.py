@@ -141,6 +141,12 @@ class HomeAgents:
         for prefix in () if agent is None else agent.home_prefixes:
             self._by_prefix.remove(prefix, address)
 
+    def reporting(self, now: float) -> frozenset[str]:
+        """Return the home agents whose bridges report to this controller: snapshot and a recent renewal have come."""
+        return frozenset(
+            format_address(agent.address) for agent in self if agent.synced and agent.lease_ends - now > agent.lease / 2
+        )
+
     def next_lapse(self) -> float | None:
         """Return when the next lease of a synced home agent ends, in the past if that is overdue."""
         return min((agent.lease_ends for agent in self if agent.synced), default=None)

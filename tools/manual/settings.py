@@ -60,15 +60,19 @@ def page() -> str:
 
 
 def _setting(option: cfg.Opt) -> str:
-    default = "" if option.default is None else f"`{_number(option.default)}`"
+    default = "" if option.default in (None, []) else f"`{_number(option.default)}`"
     return f"| `{option.dest}` | {_type(option)} | {default} | {_cell(option.help)} |\n"
 
 
 def _type(option: cfg.Opt) -> str:
     kind, least, most = option.type, getattr(option.type, "min", None), getattr(option.type, "max", None)
-    name = {"IntOpt": "whole number", "FloatOpt": "number", "BoolOpt": "true or false", "StrOpt": "text"}[
-        type(option).__name__
-    ]
+    name = {
+        "IntOpt": "whole number",
+        "FloatOpt": "number",
+        "BoolOpt": "true or false",
+        "StrOpt": "text",
+        "ListOpt": "list",
+    }[type(option).__name__]
     choices = getattr(kind, "choices", None)
     if choices:
         return " or ".join(f"`{choice}`" for choice in choices)

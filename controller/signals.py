@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read tokens and certificates again on SIGHUP."""
+"""Do in a greenlet what signals ask for: read tokens and certificates again on SIGHUP, leave the cluster on SIGTERM."""
 
 import os
 import signal
 from collections.abc import Callable, Mapping
 
+import eventlet
 from eventlet import hubs
 
 from controller.settings import WrongSettings
@@ -12,28 +13,48 @@ from hoaflow.logs import Log
 
 LOG = Log("controller")
 
+LEAVE_WITHIN = 2.0  # seconds
 
+<<<<<<<< HEAD:controller/reload.py
 class ReloadOnHangup:
     """Call `reloads`, which are by the name of what they read, at each SIGHUP.
+========
+
+class Signals:
+    """Call `reloads`, which are by the name of what they read, at each SIGHUP, and `leave` before SIGTERM ends all.
+>>>>>>>> 80102ef (Share routers among controllers by leases in etcd):controller/signals.py
 
     A reload that raises must have changed nothing, so what was read before stays in use. It raises WrongSettings for
     mistakes in its files; any other error is logged with its traceback, and ends nothing either.
     """
 
-    def __init__(self, reloads: Mapping[str, Callable[[], None]]) -> None:
-        """Take over SIGHUP, which would end the process otherwise. Call it in the main thread."""
+    def __init__(self, reloads: Mapping[str, Callable[[], None]], leave: Callable[[], None] | None) -> None:
+        """Take over SIGHUP, which would end the process otherwise, and SIGTERM if there is something to leave.
+
+        Call it in the main thread.
+        """
         self._reloads = reloads
+        self._leave = leave
         # A handler interrupts any code, cannot use the hub, and does not wake it. So Python itself writes a byte, the
         # signal's number, to a pipe that the hub watches.
         self._wake, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
         signal.signal(signal.SIGHUP, lambda *_: None)
+        self._end = signal.getsignal(signal.SIGTERM)
+        if leave is not None:
+            signal.signal(signal.SIGTERM, lambda *_: None)
 
     def serve(self) -> None:
         """Wait for signals until the greenlet is ended."""
         while True:
             hubs.trampoline(self._wake, read=True)
-            if signal.SIGHUP in os.read(self._wake, 4096):
+            numbers = os.read(self._wake, 4096)
+            if signal.SIGTERM in numbers and self._leave is not None:
+                with eventlet.Timeout(LEAVE_WITHIN, False):
+                    self._leave()
+                signal.signal(signal.SIGTERM, self._end)
+                os.kill(os.getpid(), signal.SIGTERM)
+            if signal.SIGHUP in numbers:
                 self._reload()
 
     def _reload(self) -> None:

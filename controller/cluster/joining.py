@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make this controller a member of the cluster that its settings name, if they name one."""
+
+import socket
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from controller.cluster.membership import Membership
+from controller.cluster.view import Member
+from controller.core.events import Event
+from controller.settings import Settings
+from hoaflow.etcd import EtcdAccess, EtcdClient
+
+# Seconds that an endpoint of etcd has to answer, and all of them together.
+ANSWER_WITHIN, ALL_WITHIN = 1.0, 3.0
+
+
+def member_of(settings: Settings) -> Member:
+    """Return this controller as the others are to know it."""
+    name = settings.member or socket.gethostname()
+    return Member(name, settings.member_url, time.time(), metadata.version("hoaflow"))
+
+
+def membership_of(
+    settings: Settings, member: Member, home_agents: Callable[[], frozenset[str]], announce: Callable[[Event], None]
+) -> Membership | None:
+    """Return the membership that the settings ask for, None for a controller alone (see `Membership`)."""
+    if not settings.etcd:
+        return None
+    files = (settings.etcd_ca, settings.etcd_certificate, settings.etcd_key, settings.etcd_password_file)
+    ca, certificate, key, password = (None if file is None else Path(file) for file in files)
+    access = EtcdAccess(ca, certificate, key, settings.etcd_user, password)
+    client = EtcdClient(settings.etcd, access, min(ANSWER_WITHIN, ALL_WITHIN / len(settings.etcd)))
+    return Membership(client, settings.cluster, member, settings.member_lease, home_agents, announce)

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide which routers this member is master of, and tell what to do for that. Pure: time is an argument.
+
+etcd alone decides who is master, by the records that it has agreed on: a member is master of a router while the
+router's record names it and its present lease. Answers of elections are not looked at, for what they did is seen in the
+records. So an answer that is lost, late or doubled changes nothing. No two grants of a router have the same generation,
+and the switch takes only newer ones, so a member that acts on old records is refused.
+
+Without etcd nobody can be elected, so whoever is master goes on, even when its lease would have ended. A member that
+was stopped itself, though, may have been overtaken: `is_certain` tells the two apart.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controller.cluster.placement import candidates_of, place, preference
+from controller.cluster.records import Keys, Records, RouterRecord
+from hoaflow.etcd.messages import Comparison, Operation, put, unchanged
+
+GENERATIONS = 1 << 64  # generation_id has 64 bits
+
+# Seconds. For how long an election that etcd was asked for may be on its way into the records.
+ELECTED_WITHIN = 1.0
+# For how long others leave a router without a master to the member that it would be placed on, and one to the other.
+PRECEDENCE, STAGGER = 1.0, 0.5
+# For how long another member must have been the better place before a router is moved there.
+SETTLED = 3.0
+# The same where this member lacks the switch, or bridges that the other has: gates last for seconds then.
+UNSERVED = 1.0
+# For how long a member that has handed a router over goes on until the other has taken the role.
+HANDED_OVER_WITHIN = 5.0
+# For how long a question that etcd has not answered shows that etcd is away, and not this member.
+UNANSWERED = 5.0
+
+
+class TakeRole(NamedTuple):
+    """Become the switch's MASTER with a generation."""
+
+    dpid: int
+    generation: int
+
+
+class GiveUp(NamedTuple):
+    """Stop writing to a switch."""
+
+    dpid: int
+
+
+class MasteredBy(NamedTuple):
+    """Take note of the other member that is a connected switch's master, None if there is none."""
+
+    dpid: int
+    member: str | None
+
+
+class Elect(NamedTuple):
+    """Have etcd make a member master, with a new generation, unless the router's record has changed."""
+
+    dpid: int
+    member: str
+    lease: int
+    generation: int
+    record: RouterRecord
+    reason: str
+
+
+def election(keys: Keys, elect: Elect, since: float) -> tuple[list[Comparison], list[Operation]]:
+    """Return the transaction of an election. `since`: seconds since 1970."""
+    master, counter = keys.master(elect.dpid), keys.counter(elect.dpid)
+    value = json.dumps({"member": elect.member, "since": since, "reason": elect.reason})
+    return (
+        [unchanged(master, elect.record.revision), unchanged(counter, elect.record.counter_revision)],
+        [put(master, value, elect.lease), put(counter, str(elect.generation))],
+    )
+
+
+Command = TakeRole | GiveUp | MasteredBy | Elect
+
+
+@dataclass(slots=True)
+class _Switch:
+    """A switch that is connected to this member.
+
+    `known`: the newest generation that it is known to have. `asked`: that of the role that it was asked for, None: it
+    has this member as SLAVE. `told`: the other master that was last told of.
+    """
+
+    known: int | None
+    asked: int | None = None
+    taken: bool = False
+    leaving: bool = False
+    told: str | None = None
+    vacant_since: float | None = None
+
+
+class _Wanted(NamedTuple):
+    """Another member that is the better place for a router, and since when."""
+
+    member: str
+    since: float
+
+
+class Mastership:
+    """What one member knows, and what follows from it: `decide` after each input, and when `next_look` has come."""
+
+    def __init__(self, member: str) -> None:
+        self._member = member
+        self._records: Records | None = None
+        self._lease: int | None = None
+        self._promised_until = -math.inf
+        self._asked_etcd: float | None = None
+        self._switches: dict[int, _Switch] = {}
+        self._wanted: dict[int, _Wanted] = {}
+        self._elected: dict[int, float] = {}
+        self._handed_over: dict[int, float] = {}
+        self._next_look = math.inf
+
+    # What etcd says.
+
+    def asking(self, now: float) -> None:
+        """Take in that etcd is asked to renew the lease."""
+        self._asked_etcd = now
+
+    def lease_renewed(self, lease: int, asked: float, seconds: float) -> None:
+        """Take in that etcd, asked at `asked`, has renewed or granted a lease of some seconds.
+
+        It lasts from when etcd was asked, for the answer may have been late.
+        """
+        self._lease = lease
+        self._promised_until = asked + seconds
+        self._asked_etcd = None
+
+    def lease_lost(self) -> None:
+        """Take in that etcd no longer has the lease, and so none of this member's masterships."""
+        self._lease = None
+        self._promised_until = -math.inf
+        self._asked_etcd = None
+
+    def observe(self, records: Records) -> None:
+        """Take in what etcd holds."""
+        self._records = records
+
+    # What the switches say.
+
+    def switch_connected(self, dpid: int, generation: int | None) -> None:
+        """Take in that a switch is connected and has this member as SLAVE; `generation`: the newest it knows."""
+        self._switches[dpid] = _Switch(generation)
+        self._wanted.pop(dpid, None)
+
+    def switch_gone(self, dpid: int) -> None:
+        """Take in that a switch's connection has ended."""
+        self._switches.pop(dpid, None)
+        self._wanted.pop(dpid, None)
+        self._handed_over.pop(dpid, None)
+
+    def role_taken(self, dpid: int, generation: int) -> None:
+        """Take in that a switch has confirmed this member as its MASTER."""
+        if (switch := self._switches.get(dpid)) is not None:
+            switch.known, switch.taken = generation, True
+
+    def role_refused(self, dpid: int, generation: int | None) -> None:
+        """Take in that a switch has refused the role as stale; `generation`: the newest it knows."""
+        if (switch := self._switches.get(dpid)) is not None:
+            switch.known = generation
+
+    def overtaken(self, dpid: int) -> None:
+        """Take in that a switch has another MASTER now, so its connection to this member ends."""
+        if (switch := self._switches.get(dpid)) is not None:
+            switch.leaving = True
+
+    # What follows.
+
+    @property
+    def connected(self) -> frozenset[int]:
+        """The switches that are connected to this member."""
+        return frozenset(self._switches)
+
+    def is_certain(self, now: float) -> bool:
+        """Tell whether this member, as far as it can know, has not been overtaken where it is master.
+
+        It is certain as long as its lease was promised to last, and while it keeps asking an etcd that does not answer.
+        """
+        if self._lease is None:
+            return False
+        unanswered = -math.inf if self._asked_etcd is None else self._asked_etcd + UNANSWERED
+        return now < max(self._promised_until, unanswered)
+
+    def next_look(self) -> float:
+        """Return when there may be something to do without an input: infinity for never."""
+        return self._next_look
+
+    def decide(self, now: float) -> list[Command]:
+        """Return what to do now."""
+        self._next_look = math.inf
+        records = self._records
+        if records is None:
+            return []
+        masters = {dpid: record.master for dpid, record in records.routers.items()}
+        places = place(masters, self._candidates(records))
+        for moments, within in ((self._elected, ELECTED_WITHIN), (self._handed_over, HANDED_OVER_WITHIN)):
+            for dpid, at in list(moments.items()):
+                if not self._is_ahead(at + within, now):
+                    del moments[dpid]
+        commands: list[Command] = []
+        for dpid in sorted({*self._switches, *self._mine(records)}):
+            commands += self._decide_one(dpid, records, places.get(dpid), now)
+        return commands
+
+    def _decide_one(self, dpid: int, records: Records, place: str | None, now: float) -> Iterator[Command]:
+        switch, record = self._switches.get(dpid), records.router(dpid)
+        if self._is_mine(record):
+            if switch is not None and not switch.leaving:
+                yield from self._as_master(dpid, switch, record, now)
+            yield from self._hand_over(dpid, switch, records, place, now)
+        elif switch is not None and not switch.leaving:
+            self._wanted.pop(dpid, None)
+            yield from self._as_slave(dpid, switch, record, place, now)
+
+    def _as_master(self, dpid: int, switch: _Switch, record: RouterRecord, now: float) -> Iterator[Command]:
+        switch.vacant_since = None
+        if switch.told is not None:
+            switch.told = None
+            yield MasteredBy(dpid, None)
+        if switch.taken:
+            if switch.asked != record.generation:
+                yield from self._give_up(dpid, switch)
+        elif (switch.known or 0) > record.generation:
+            yield from self._elect(dpid, self._member, "the switch knew a newer generation", now)
+        elif switch.asked != record.generation:
+            switch.asked = record.generation
+            yield TakeRole(dpid, record.generation)
+
+    def _as_slave(
+        self, dpid: int, switch: _Switch, record: RouterRecord, place: str | None, now: float
+    ) -> Iterator[Command]:
+        if switch.asked is not None:
+            if record.master is None or dpid not in self._handed_over:
+                yield from self._give_up(dpid, switch)
+            return
+        if switch.told != record.master:
+            switch.told = record.master
+            yield MasteredBy(dpid, record.master)
+        if record.master is not None:
+            switch.vacant_since = None
+            return
+        if switch.vacant_since is None:
+            switch.vacant_since = now
+        if not self._is_ahead(switch.vacant_since + self._patience(dpid, place), now):
+            yield from self._elect(dpid, self._member, "there was no master", now)
+
+    def _hand_over(
+        self, dpid: int, switch: _Switch | None, records: Records, place: str | None, now: float
+    ) -> Iterator[Command]:
+        """Move a router to a member that has been the better place for long enough, one at a time."""
+        target = None if place is None or place == self._member else records.members.get(place)
+        if target is None:
+            self._wanted.pop(dpid, None)
+            return
+        name = target.member.name
+        if (wanted := self._wanted.get(dpid)) is None or wanted.member != name:
+            wanted = self._wanted[dpid] = _Wanted(name, now)
+        own = records.members.get(self._member)
+        unserved = switch is None or own is None or len(own.home_agents) < len(target.home_agents)
+        if self._is_ahead(wanted.since + (UNSERVED if unserved else SETTLED), now):
+            return
+        if switch is not None:
+            if not switch.taken or self._handed_over:
+                return
+            self._handed_over[dpid] = now
+        yield from self._elect(dpid, name, f"{self._member} reached less" if unserved else "routers were uneven", now)
+
+    def _give_up(self, dpid: int, switch: _Switch) -> Iterator[Command]:
+        switch.leaving = True
+        self._handed_over.pop(dpid, None)
+        yield GiveUp(dpid)
+
+    def _elect(self, dpid: int, member: str, reason: str, now: float) -> Iterator[Command]:
+        """Ask etcd for a new grant, unless it has just been asked, or this member is none at present."""
+        records = self._records
+        if records is None or dpid in self._elected or now >= self._promised_until:
+            return
+        own = records.members.get(self._member)
+        target = records.members.get(member)
+        if own is None or own.lease != self._lease or target is None:
+            return
+        self._elected[dpid] = now
+        self._is_ahead(now + ELECTED_WITHIN, now)
+        switch, record = self._switches.get(dpid), records.router(dpid)
+        known = 0 if switch is None else switch.known or 0
+        generation = (max(known, record.generation) + 1) % GENERATIONS
+        yield Elect(dpid, member, target.lease, generation, record, reason)
+
+    def _candidates(self, records: Records) -> dict[int, list[str]]:
+        """Return the candidates by the records, in which this member's own switches may be outdated."""
+        candidates = candidates_of(records)
+        if self._member in records.members:
+            for dpid, names in candidates.items():
+                if dpid not in self._switches and self._member in names:
+                    names.remove(self._member)
+        return candidates
+
+    def _patience(self, dpid: int, place: str | None) -> float:
+        """Return the seconds for which this member leaves a router without a master to others."""
+        if place == self._member or self._records is None:
+            return 0.0
+        own = preference(self._member, dpid)
+        before = sum(preference(name, dpid) > own for name in self._records.members)
+        return PRECEDENCE + before * STAGGER
+
+    def _mine(self, records: Records) -> list[int]:
+        return [dpid for dpid, record in records.routers.items() if self._is_mine(record)]
+
+    def _is_mine(self, record: RouterRecord) -> bool:
+        return self._lease is not None and record.master == self._member and record.lease == self._lease
+
+    def _is_ahead(self, at: float, now: float) -> bool:
+        """Tell whether a moment is yet to come, and look again then."""
+        if at > now:
+            self._next_look = min(self._next_look, at)
+        return at > now

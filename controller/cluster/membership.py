@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Be a member of a cluster: hold a lease in etcd, follow what etcd holds, and carry out what follows for each router.
+
+Each loop is a greenlet. They share one `Mastership`, which decides, and give it what etcd and the switches say.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import eventlet
+
+from controller.changes import ChangeSignal
+from controller.cluster.mastership import Elect, GiveUp, MasteredBy, Mastership, TakeRole, election
+from controller.cluster.records import ABSENT, Keys, MemberRecord, Records, member_value
+from controller.cluster.view import Etcd, Member, View
+from controller.cluster.view import Mastership as MastershipView
+from controller.core.events import Event
+from hoaflow.etcd import EtcdClient, EtcdError, follow
+from hoaflow.etcd.messages import delete, put, unchanged
+from hoaflow.logs import Log
+
+LOG = Log("cluster")
+
+# Times that a lease is renewed while it would last. Fewer, and one lost answer ends it; more only load etcd.
+RENEWALS_PER_LEASE = 3
+# Shortest pause between two renewals, in seconds, when etcd has answered late or not at all.
+SHORTEST_PAUSE = 0.1
+# Longest sleep when nothing is planned, in seconds.
+LONGEST_SLEEP = 60.0
+# Renewals for which another process may hold the member's name: a member that was killed leaves it for one lease.
+NAME_TAKEN_AFTER = 3 * RENEWALS_PER_LEASE
+
+
+class Roles(Protocol):
+    """Carry out on the switches what the cluster decides (`controller.southbound.roles`)."""
+
+    def take_role(self, dpid: int, generation: int) -> None:
+        """Become a switch's MASTER."""
+
+    def give_up(self, dpid: int) -> None:
+        """Stop writing to a switch."""
+
+    def mastered_by(self, dpid: int, member: str | None) -> None:
+        """Take in which other member is a switch's master."""
+
+
+class Membership:
+    """One member of the cluster with a name, itself; `lease` is in seconds.
+
+    `home_agents` returns those whose bridges report to this member. `announce` is called with events of the cluster.
+    """
+
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        cluster: str,
+        member: Member,
+        lease: int,
+        home_agents: Callable[[], frozenset[str]],
+        announce: Callable[[Event], None],
+    ) -> None:
+        self.cluster = cluster
+        self._etcd = etcd
+        self._keys = Keys(cluster)
+        self._member = member
+        self._lease_lasts = lease
+        self._home_agents = home_agents
+        self._announce = announce
+        self._mastership = Mastership(member.name)
+        self._records = Records()
+        self._lease: int | None = None
+        self._registered: MemberRecord | None = None
+        self._name_taken = 0
+        self._etcd_state = Etcd(False, time.time())
+        self._troubles: dict[str, EtcdError] = {}
+        self._unusable: list[str] = []
+        self._woken = ChangeSignal()
+        self._stopped = False
+
+    # Called by the southbound.
+
+    def switch_connected(self, dpid: int, generation: int | None) -> None:
+        """Take in that a switch is connected and has this member as SLAVE; `generation`: the newest it knows."""
+        self._mastership.switch_connected(dpid, generation)
+        self._woken.notify()
+
+    def switch_gone(self, dpid: int) -> None:
+        """Take in that a switch's connection has ended."""
+        self._mastership.switch_gone(dpid)
+        self._woken.notify()
+
+    def role_taken(self, dpid: int, generation: int) -> None:
+        """Take in that a switch has confirmed this member as its MASTER."""
+        self._mastership.role_taken(dpid, generation)
+        self._woken.notify()
+
+    def role_refused(self, dpid: int, generation: int | None) -> None:
+        """Take in that a switch has refused the role as stale; `generation`: the newest it knows."""
+        self._mastership.role_refused(dpid, generation)
+        self._woken.notify()
+
+    def overtaken(self, dpid: int) -> None:
+        """Take in that a switch has another MASTER now."""
+        self._mastership.overtaken(dpid)
+        self._woken.notify()
+
+    def is_certain(self) -> bool:
+        """Tell whether this member, as far as it can know, has not been overtaken (`Mastership.is_certain`)."""
+        return self._mastership.is_certain(time.monotonic())
+
+    # Called by the REST API.
+
+    def view(self) -> View:
+        """Return the cluster as it is now, by what etcd last said. Does no I/O."""
+        members = {name: record.member for name, record in self._records.members.items()}
+        routers = {
+            dpid: MastershipView(each.master, each.generation, each.since, each.reason, each.drained)
+            for dpid, each in self._records.routers.items()
+        }
+        name = self._member.name
+        return View(self.cluster, name, {name: self._member, **members}, routers, self._etcd_state)
+
+    def record_drain(self, dpid: int, draining: bool) -> None:
+        """Have etcd keep that a router is out of service, or back in it. Raises EtcdError."""
+        key = self._keys.drained(dpid)
+        self._etcd.transact([], [put(key, "") if draining else delete(key)])
+
+    # The greenlets.
+
+    def loops(self, roles: Roles) -> list[Callable[[], None]]:
+        """Return the loops of which each is to run in a greenlet; `roles` carries out what is decided."""
+        return [self._keep_lease, self._follow_records, lambda: self._keep_masterships(roles)]
+
+    def _keep_lease(self) -> None:
+        """Hold a lease, and register this member under it, until `stop`."""
+        while not self._stopped:
+            asked = time.monotonic()
+            self._mastership.asking(asked)
+            try:
+                self._renew(asked)
+            except EtcdError as error:
+                self._note_etcd("lease", error)
+            else:
+                self._note_etcd("lease", None)
+            self._woken.notify()
+            pause = asked + self._lease_lasts / RENEWALS_PER_LEASE - time.monotonic()
+            eventlet.sleep(max(pause, SHORTEST_PAUSE))
+
+    def _follow_records(self) -> None:
+        """Take in all that etcd holds of the cluster, as it changes."""
+        for found in follow(self._etcd, self._keys.prefix, lambda error: self._note_etcd("records", error)):
+            self._note_etcd("records", None)
+            records, unusable = self._keys.read(found)
+            if unusable and unusable != self._unusable:
+                LOG.warning("keys-unusable", keys=", ".join(unusable), reason="hoaflow has not written them so")
+            self._unusable = unusable
+            former, self._records = self._records, records
+            self._mastership.observe(records)
+            self._woken.notify()
+            self._announce_changes(former, records)
+
+    def _keep_masterships(self, roles: Roles) -> None:
+        """Carry out what follows for each router, until `stop`."""
+        while not self._stopped:
+            now = time.monotonic()
+            for command in self._mastership.decide(now):
+                match command:
+                    case TakeRole(dpid, generation):
+                        roles.take_role(dpid, generation)
+                    case GiveUp(dpid):
+                        roles.give_up(dpid)
+                    case MasteredBy(dpid, member):
+                        roles.mastered_by(dpid, member)
+                    case Elect():
+                        eventlet.spawn_n(self._elect, command)
+            self._woken.wait(min(LONGEST_SLEEP, self._mastership.next_look() - now))
+
+    def stop(self) -> None:
+        """Leave the cluster: end the lease, so that other members take over at once."""
+        self._stopped = True
+        if self._lease is not None:
+            try:
+                self._etcd.revoke_lease(self._lease)
+            except EtcdError as error:
+                LOG.warning("lease-not-revoked", reason=error)
+
+    # Parts of them.
+
+    def _renew(self, asked: float) -> None:
+        """Renew the lease, or get a new one, and keep the member's record as it is. Raises EtcdError."""
+        if self._lease is not None and not self._etcd.keep_alive(self._lease):
+            LOG.warning("lease-lost", reason="etcd had no sign of life of this member within its lease")
+            self._lease = self._registered = None
+            self._mastership.lease_lost()
+            self._woken.notify()
+            asked = time.monotonic()
+        if self._lease is None:
+            self._lease = self._etcd.grant_lease(self._lease_lasts)
+        self._mastership.lease_renewed(self._lease, asked, self._lease_lasts)
+        record = MemberRecord(self._member, self._lease, self._mastership.connected, self._home_agents())
+        if record != self._registered and self._register(record):
+            self._registered = record
+
+    def _register(self, record: MemberRecord) -> bool:
+        """Have etcd keep the member's record; tell whether it does. Raises EtcdError."""
+        key = self._keys.member(self._member.name)
+        writing = [put(key, member_value(record), record.lease)]
+        if self._registered is not None or self._etcd.transact([unchanged(key, ABSENT)], writing):
+            self._name_taken = 0
+            return self._registered is None or self._etcd.transact([], writing)
+        found = self._etcd.get(key)
+        if found is not None and found.lease == record.lease:
+            return self._etcd.transact([], writing)  # the answer to the first attempt was lost
+        self._name_taken += 1
+        if self._name_taken == NAME_TAKEN_AFTER:
+            self._announce(Event("member-name-taken", {"member": self._member.name}))
+        return False
+
+    def _elect(self, elect: Elect) -> None:
+        """Have etcd elect a master. What it did is seen in the records."""
+        try:
+            self._etcd.transact(*election(self._keys, elect, time.time()))
+        except EtcdError as error:
+            LOG.warning("election-failed", router=f"{elect.dpid:016x}", reason=error)
+
+    def _note_etcd(self, loop: str, error: EtcdError | None) -> None:
+        """Take in how etcd has answered one of the loops, and announce when it stops or begins to answer both."""
+        self._troubles.pop(loop, None)
+        if error is not None:
+            self._troubles[loop] = error
+        reachable = not self._troubles
+        if self._etcd_state.reachable != reachable:
+            self._etcd_state = Etcd(reachable, time.time())
+            self._announce(
+                Event("etcd-reachable", {}) if reachable else Event("etcd-unreachable", {"reason": str(error)})
+            )
+
+    def _announce_changes(self, former: Records, present: Records) -> None:
+        for name in sorted(present.members.keys() - former.members.keys()):
+            self._announce(Event("member-joined", {"member": name}))
+        for name in sorted(former.members.keys() - present.members.keys()):
+            self._announce(Event("member-left", {"member": name}))
+        for dpid, record in sorted(present.routers.items()):
+            if record.master is not None and record.revision != former.router(dpid).revision:
+                self._announce(
+                    Event(
+                        "master-changed",
+                        {
+                            "router": f"{dpid:016x}",
+                            "master": record.master,
+                            "generation": record.generation,
+                            "reason": record.reason,
+                        },
+                    )
+                )

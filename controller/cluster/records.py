@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model what etcd holds of a cluster, and read it from etcd's keys. Pure.
+
+Below `/hoaflow/CLUSTER/` there are `members/NAME` and `routers/DPID/master`, which go with their member's lease, and
+`routers/DPID/generation` and `routers/DPID/drained`, which stay.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controller.cluster.view import Member
+from hoaflow.etcd.messages import KeyValue
+
+ABSENT = 0  # the revision of a key that does not exist
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A member that is alive, and what it reaches.
+
+    `connected`: datapath ids of its switches. `home_agents`: those whose bridges report to it.
+    """
+
+    member: Member
+    lease: int
+    connected: frozenset[int]
+    home_agents: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRecord:
+    """Who is master of a router, None for nobody, under which lease, with which generation, since when and why.
+
+    `revision` and `counter_revision` are those of the keys of the master and of the counter of generations: another
+    master is elected only if they are unchanged.
+    """
+
+    master: str | None = None
+    lease: int = 0
+    revision: int = ABSENT
+    generation: int = 0
+    counter_revision: int = ABSENT
+    since: float = 0.0
+    reason: str = ""
+    drained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All of a cluster: members by name, routers by datapath id."""
+
+    members: Mapping[str, MemberRecord] = field(default_factory=dict)
+    routers: Mapping[int, RouterRecord] = field(default_factory=dict)
+
+    def router(self, dpid: int) -> RouterRecord:
+        """Return the record of a router, an empty one if etcd has none."""
+        return self.routers.get(dpid, _NOTHING)
+
+
+_NOTHING = RouterRecord()
+
+
+class Keys:
+    """The keys of the cluster with a name."""
+
+    def __init__(self, cluster: str) -> None:
+        self.prefix = f"/hoaflow/{cluster}/"
+
+    def member(self, name: str) -> str:
+        """Return the key of a member."""
+        return f"{self.prefix}members/{name}"
+
+    def master(self, dpid: int) -> str:
+        """Return the key of a router's master."""
+        return f"{self.prefix}routers/{dpid:016x}/master"
+
+    def counter(self, dpid: int) -> str:
+        """Return the key of a router's counter of generations."""
+        return f"{self.prefix}routers/{dpid:016x}/generation"
+
+    def drained(self, dpid: int) -> str:
+        """Return the key that says that a router is out of service."""
+        return f"{self.prefix}routers/{dpid:016x}/drained"
+
+    def read(self, found: Mapping[str, KeyValue]) -> tuple[Records, list[str]]:
+        """Return what the keys hold, and those that hold nothing usable, which are left out."""
+        members: dict[str, MemberRecord] = {}
+        routers: dict[int, RouterRecord] = {}
+        unusable = []
+        for key, each in found.items():
+            try:
+                match key.removeprefix(self.prefix).split("/"):
+                    case ["members", name]:
+                        members[name] = _member_record(name, each)
+                    case ["routers", dpid, part]:
+                        router = routers.get(int(dpid, 16), _NOTHING)
+                        routers[int(dpid, 16)] = replace(router, **_router_part(part, each))
+                    case _:
+                        unusable.append(key)
+            except (ValueError, LookupError, TypeError):
+                unusable.append(key)
+        return Records(members, routers), unusable
+
+
+def member_value(record: MemberRecord) -> str:
+    """Return what a member's key holds."""
+    member = record.member
+    return json.dumps(
+        {
+            "url": member.url,
+            "started": member.started,
+            "version": member.version,
+            "connected": [f"{dpid:016x}" for dpid in sorted(record.connected)],
+            "home_agents": sorted(record.home_agents),
+        }
+    )
+
+
+def _member_record(name: str, found: KeyValue) -> MemberRecord:
+    value = json.loads(found.value)
+    url = value["url"]
+    return MemberRecord(
+        Member(name, None if url is None else str(url), float(value["started"]), str(value["version"])),
+        found.lease,
+        frozenset(int(dpid, 16) for dpid in value["connected"]),
+        frozenset(map(str, value["home_agents"])),
+    )
+
+
+def _router_part(part: str, found: KeyValue) -> dict[str, Any]:
+    """Return the fields of a router's record that one of its keys holds. Raises ValueError, LookupError, TypeError."""
+    match part:
+        case "master":
+            value = json.loads(found.value)
+            return {
+                # Without a lease it is none of ours, and nobody's: it would stand for ever.
+                "master": str(value["member"]) if found.lease else None,
+                "lease": found.lease,
+                "revision": found.revision,
+                "since": float(value["since"]),
+                "reason": str(value["reason"]),
+            }
+        case "generation":
+            return {"generation": int(found.value), "counter_revision": found.revision}
+        case "drained":
+            return {"drained": True}
+    raise ValueError(part)

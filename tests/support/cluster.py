@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real cluster: etcd, controllers, and switches that are connected to all of them; bridge and agents are played."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from hoaflow.scope import THIS_MEMBER
+from tests.support.bench import CN, HOME_AGENT, HOME_PREFIX, MAC, packet
+from tests.support.controller import OPENFLOW_PORT, Controller
+from tests.support.etcd import Etcd
+from tests.support.ovs import Ovs
+from tests.support.played_cluster import connect
+
+LEASE = 10  # seconds, as bridges have it by default
+RENEWED_EVERY = 1.0  # seconds
+FIRST_UDP_PORT = 6900
+FLOW = {"decapsulation_address": "2001:db8:d::1", "decapsulation_mac": MAC, "router_mac": MAC}
+
+
+class Member(Controller):
+    """One controller of a cluster, `c1` and so on, with OpenFlow and REST at 127.0.0.`number`."""
+
+    def __init__(self, ovs: Ovs, directory: Path, number: int, endpoints: Iterable[str], settings: str = "") -> None:
+        self.name, self.address = f"c{number}", f"127.0.0.{number}"
+        self._paused = False
+        directory = directory / self.name
+        directory.mkdir()
+        own = f"etcd = {','.join(endpoints)}\nmember = {self.name}\nmember_url = http://{self.address}:8080\n{settings}"
+        super().__init__(ovs, directory, own, self.address, ["--ofp-listen-host", self.address])
+
+    @property
+    def openflow(self) -> str:
+        """Where switches reach it."""
+        return f"{self.address}:{OPENFLOW_PORT}"
+
+    @property
+    def answers(self) -> bool:
+        """Whether its process runs, and is not paused."""
+        return self._process is not None and not self._paused
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it; by default with -9."""
+        self._paused = False
+        super().kill(number)
+
+    def pause(self) -> None:
+        """Stop it where it is (SIGSTOP)."""
+        self._paused = True
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+        self._paused = False
+
+    def events(self, name: str) -> list[str]:
+        """Return the log's lines of one event."""
+        return [line for line in self.log.splitlines() if f"event={name} " in f"{line} "]
+
+
+class Cluster:
+    """Three controllers, an etcd of three members, and switches `br1` and so on. A context manager.
+
+    As long as it runs, a thread renews the home agent's lease and the agents' at every member that answers.
+    """
+
+    def __init__(self, ovs: Ovs, directory: Path, routers: int = 3, settings: str = "") -> None:
+        self.ovs = ovs
+        self.etcd = Etcd(directory / "etcd", ovs=ovs)
+        self.members = [Member(ovs, directory, number, self.etcd.endpoints, settings) for number in (1, 2, 3)]
+        self.dpids = range(1, routers + 1)
+        self._bindings: dict[str, dict[str, object]] = {}
+        self._synced: dict[str, int] = {}
+        self._parts = contextlib.ExitStack()
+        self._ended = threading.Event()
+        self._reporting = threading.Thread(target=self._report, daemon=True)
+
+    def __enter__(self) -> "Cluster":
+        with contextlib.ExitStack() as parts:
+            parts.enter_context(self.etcd)
+            for member in self.members:
+                parts.callback(member.kill)
+                member.start()
+            for dpid in self.dpids:
+                self.ovs.add_bridge(f"br{dpid}", dpid)
+                self.ovs.add_port(f"br{dpid}", f"cn{dpid}", CN)
+                self._add_tunnel_ports(dpid)
+                connect(self.ovs, f"br{dpid}", *(member.openflow for member in self.members))
+            self._reporting.start()
+            parts.callback(self._end_reporting)
+            self._parts = parts.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
+
+    def _add_tunnel_ports(self, dpid: int) -> None:
+        for place, name in enumerate(("tx", "rx")):
+            options = ["remote_ip=flow", "local_ip=flow", "key=0", f"dst_port={FIRST_UDP_PORT + 2 * dpid + place}"]
+            self.ovs.vsctl(
+                *["add-port", f"br{dpid}", f"{name}{dpid}", "--", "set", "interface", f"{name}{dpid}", "type=geneve"],
+                *(f"options:{option}" for option in options),
+            )
+
+    def assert_logs_clean(self, *allow: str) -> None:
+        """Fail when a member logged an error that no regular expression of `allow` expects."""
+        for member in self.members:
+            member.assert_log_clean(allow)
+
+    # Bridge and agents.
+
+    def post(self, *bindings: dict[str, object]) -> None:
+        """Have the bridge report bindings to every member that runs; it sends what one has missed when that is back."""
+        for each in bindings:
+            self._bindings[str(each["home_address"])] = each
+        for member in self._answering():
+            with contextlib.suppress(OSError):
+                member.call("POST", "/v1/bindings", {"bindings": list(bindings)}, headers=THIS_MEMBER)
+
+    def _report(self) -> None:
+        while not self._ended.wait(RENEWED_EVERY):
+            for member in self._answering():
+                with contextlib.suppress(OSError):  # it is stopped, or has just ended
+                    self._report_to(member)
+
+    def _report_to(self, member: Member) -> None:
+        home_agent = f"/v1/home-agents/{HOME_AGENT}"
+        member.call("PUT", home_agent, {"home_prefixes": [HOME_PREFIX], "lease": LEASE}, headers=THIS_MEMBER)
+        for dpid in self.dpids:
+            flow = {**FLOW, "transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
+            path = f"/v1/routers/{dpid:016x}/tunnels/ack"
+            member.call("PUT", path, {"revision": 0, "flow": flow}, headers=THIS_MEMBER)
+        if self._synced.get(member.name) != member.pid:
+            pid, body = member.pid, {"bindings": list(self._bindings.values())}
+            if member.call("PUT", f"{home_agent}/bindings", body, headers=THIS_MEMBER).status == 200:
+                self._synced[member.name] = pid
+
+    def _end_reporting(self) -> None:
+        self._ended.set()
+        self._reporting.join()
+
+    def _answering(self) -> list[Member]:
+        return [member for member in self.members if member.answers]
+
+    # What is seen.
+
+    def masters(self) -> dict[int, str]:
+        """Return the members that have a router's gates open, by the members' own word."""
+        found: dict[int, str] = {}
+        for member in self._answering():
+            with contextlib.suppress(OSError):
+                for router in member.call("GET", "/v1/routers", headers=THIS_MEMBER).body["routers"]:
+                    if router["gates"] and router["master"] is None:
+                        found[int(router["dpid"], 16)] = member.name
+        return found
+
+    def all_mastered(self) -> dict[int, str] | None:
+        """Return the routers' masters once each has one that has its gates open."""
+        found = self.masters()
+        return found if found.keys() == set(self.dpids) else None
+
+    def gates(self, dpid: int) -> list[str]:
+        """Return a router's open gates."""
+        flows = self.ovs.ofctl("dump-flows", f"br{dpid}").splitlines()
+        return [flow for flow in flows if "goto_table" in flow and "hard_timeout" in flow]
+
+    def is_direct(self, dpid: int, care_of_address: str) -> bool:
+        """Tell whether a router sends packets for the home address to a care-of address."""
+        return f"set_field:{care_of_address}->tun_ipv6_dst" in self.ovs.trace(f"br{dpid}", packet())
