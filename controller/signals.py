@@ -15,14 +15,9 @@ LOG = Log("controller")
 
 LEAVE_WITHIN = 2.0  # seconds
 
-<<<<<<<< HEAD:controller/reload.py
-class ReloadOnHangup:
-    """Call `reloads`, which are by the name of what they read, at each SIGHUP.
-========
 
 class Signals:
     """Call `reloads`, which are by the name of what they read, at each SIGHUP, and `leave` before SIGTERM ends all.
->>>>>>>> 80102ef (Share routers among controllers by leases in etcd):controller/signals.py
 
     A reload that raises must have changed nothing, so what was read before stays in use. It raises WrongSettings for
     mistakes in its files; any other error is logged with its traceback, and ends nothing either.
