@@ -8,31 +8,35 @@ import time
 from functools import partial
 
 from ha_bridge.client import ControllerClient
-from ha_bridge.core import Core, Settings
 from ha_bridge.daemon import Daemon
+from ha_bridge.home_agent import HomeAgent
 from ha_bridge.kernel_watch import KernelWatch
+from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
+from ha_bridge.settings import RENEWALS, Settings
 from ha_bridge.sources import KernelSource, Source, TerminalSource
 from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
 from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, seconds, whole_seconds
-from hoaflow.client.access import Access, add_options, from_arguments, url_argument
+from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
 from hoaflow.client.errors import AccessError
+from hoaflow.client.membership import MemberAddress
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 
 LOG = logs.Log("bridge")
 
 DESCRIPTION = """\
-Follows a home agent's binding cache and keeps the controller in step with it:
+Follows a home agent's binding cache and keeps the controllers in step with it:
 announces the home agent, renews its lease, and reports each home registration,
 handover and deregistration. Runs beside the home agent, in its network namespace.
-If it stops or loses the controller, all traffic returns to the home agent's path
+If it stops or loses all controllers, all traffic returns to the home agent's path
 within the lease.
 """
 EPILOG = """\
 examples:
   ha-bridge --controller http://192.0.2.1:8080 --token-file bridge-1.token \\
       --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64
+  ha-bridge --controller http://192.0.2.1:8080 http://192.0.2.2:8080 ...
   ha-bridge ... --no-console      where the home agent has no virtual terminal
   ha-bridge ... --no-netlink      outside the home agent's network namespace
 
@@ -52,13 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--controller",
-        type=url_argument,
-        required=True,
-        metavar="URL",
-        help="the controller's REST API, e.g. http://127.0.0.1:8080",
-    )
+    add_controller_option(parser)
     parser.add_argument(
         "--home-agent", type=ipv6_address, required=True, metavar="ADDR", help="the home agent's address"
     )
@@ -96,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=seconds,
         default=3.0,
         metavar="SECONDS",
-        help="interval between renewals of the lease, at most half of it (default: %(default)s)",
+        help="interval between renewals of the lease, at most half of it; with several controllers never more than"
+        f" 1/{RENEWALS} of it (default: %(default)s)",
     )
     parser.add_argument(
         "--snapshot",
@@ -117,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="after a restart of the home agent, restore the bindings it forgot through the terminal (`bc add`)",
     )
-    parser.add_argument("--source-address", metavar="ADDR", help="connect to the controller from this address")
+    parser.add_argument("--source-address", metavar="ADDR", help="connect to the controllers from this address")
     add_options(parser)
     metrics.add_option(parser)
     logs.add_options(parser)
@@ -143,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         access = from_arguments(args)
     except AccessError as error:
         parser.error(str(error))
-    logs.set_up(args, public=[args.controller, args.home_agent])
+    logs.set_up(args, public=[*args.controller, args.home_agent])
     polls_alone = args.no_netlink or args.no_console  # reading the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
     settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
@@ -159,12 +158,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Daemon:
-    lease, bindings = (
-        ControllerClient(args.controller, args.home_agent, args.home_prefix, args.lease, access, args.source_address)
-        for _ in range(2)
-    )
-    core = Core(settings, LOG.log, random.Random())
+    rng = random.Random()
+    # Numbers of changes begin with the time, so that those of a restarted bridge are above those of before.
+    home_agent = HomeAgent(settings, LOG.log, rng, first_change=time.time_ns() // 1_000_000)
+    members = Members(args.controller, home_agent, settings, LOG.log, rng)
     daemon: Daemon
+
+    def connect(address: MemberAddress) -> tuple[ControllerClient, ControllerClient]:
+        warn_of_clear_token(str(address), access)
+        lease, bindings = (
+            ControllerClient(address, args.home_agent, args.home_prefix, args.lease, access, args.source_address)
+            for _ in range(2)
+        )
+        return lease, bindings
 
     kernel = None
     if not args.no_netlink:
@@ -180,11 +186,11 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         source = KernelSource(kernel)
     else:
         source = TerminalSource(TerminalClient(*args.console), args.home_agent, kernel, args.restore)
-    daemon = Daemon(core, source, lease, bindings)
+    daemon = Daemon(home_agent, members, source, connect)
     if args.metrics is not None:
         registry = registry_of_process()
-        registry.register(BridgeCollector(core))
-        server = MetricsServer(args.metrics, registry, partial(_lacking, core))
+        registry.register(BridgeCollector(home_agent, members))
+        server = MetricsServer(args.metrics, registry, partial(_lacking, members))
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
     daemon.stop_on_signals()
     if kernel is not None:
@@ -193,7 +199,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         "started",
         home_agent=args.home_agent,
         home_prefixes=",".join(args.home_prefix),
-        controller=args.controller,
+        controllers=",".join(args.controller),
         console="none" if args.no_console else "{}:{}".format(*args.console),
         netlink="no" if args.no_netlink else "yes",
         poll=settings.poll,
@@ -201,8 +207,9 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     return daemon
 
 
-def _lacking(core: Core) -> str | None:
-    return None if core.condition(time.monotonic()).announced else "the controller has not confirmed the lease"
+def _lacking(members: Members) -> str | None:
+    confirmed = any(member.lease_confirmed for member in members)
+    return None if confirmed else "no controller has confirmed the lease"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from ha_bridge.exchange import Announced, Failed, Replaced, Verdict
 from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
+from hoaflow.client.cluster import ask_cluster
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
+from hoaflow.client.membership import ClusterView, MemberAddress
 from hoaflow.errors import HoaflowError
 from hoaflow.scope import THIS_MEMBER
 
@@ -33,24 +35,27 @@ class _Unexpected(HoaflowError):
 
 
 class ControllerClient:
-    """Connect to the controller at `url` on behalf of one home agent. `lease` is in seconds."""
+    """Connect to the controller at `address` on behalf of one home agent. `lease` is in seconds."""
 
     def __init__(
         self,
-        url: str,
+        address: MemberAddress,
         home_agent: str,
         home_prefixes: Sequence[str],
         lease: int,
         access: Access | None = None,
         source_address: str | None = None,
     ) -> None:
-        self._northbound = Northbound(url, access, source_address)
+        self._northbound = Northbound(address.url, access, source_address, address.ip)
         self._home_agent = home_agent
         self._home_prefixes = list(home_prefixes)
         self._lease = lease
 
-    def announce(self, status: str) -> Announced | Failed:
-        """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent."""
+    def announce(self, status: str, last_change: int) -> Announced | Failed:
+        """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent.
+
+        `last_change` is the number of the last change that the controller must have been told of.
+        """
         body = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
@@ -58,25 +63,29 @@ class ControllerClient:
             return _failed(error)
         return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
 
-    def send(self, reports: Sequence[Report], now: float) -> list[Verdict] | Failed:
-        """Report bindings, with lifetimes as of `now`, and return the verdicts in the same order."""
-        bodies = [report.as_json(self._home_agent, now) for report in reports]
-        single = len(bodies) == 1
+    def ask_cluster(self) -> ClusterView | Failed:
+        """Return what the controller says of its cluster."""
         try:
-            answer = self._request("POST", "/v1/bindings", bodies[0] if single else {"bindings": bodies}, SEND_TIMEOUT)
-            if single and answer.status_code in (200, 201, 409, 422):
-                return [_verdict(answer.status_code, _json(answer).get("errors", []))]
-            return _verdicts(_checked(answer), len(bodies))
-        except Denied as error:
-            # With a field named it is this one report that may not be made, not this bridge that may not report.
-            if single and error.errors:
-                return [_verdict(error.status, error.errors)]
+            return ask_cluster(self._northbound)
+        except NorthboundError as error:
             return _failed(error)
+
+    def send(self, reports: Sequence[Report], last_change: int | None, now: float) -> list[Verdict] | Failed:
+        """Report bindings, with lifetimes as of `now`, and return the verdicts in the same order.
+
+        With `last_change`, everything up to the change of that number is reported.
+        """
+        body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        try:
+            return _verdicts(_checked(self._request("POST", "/v1/bindings", body, SEND_TIMEOUT)), len(reports))
         except (NorthboundError, _Unexpected) as error:
             return _failed(error)
 
-    def replace(self, reports: Sequence[Report], now: float) -> Replaced | Failed:
-        """Report all bindings, with lifetimes as of `now`; the controller removes all others."""
+    def replace(self, reports: Sequence[Report], last_change: int, now: float) -> Replaced | Failed:
+        """Report all bindings, as of change `last_change` and with lifetimes as of `now`.
+
+        The controller removes all others.
+        """
         body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
         path = f"/v1/home-agents/{self._home_agent}/bindings"
         try:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the bridge: one loop that owns the core, and a thread for each task that may block.
+"""Run the bridge: one loop that owns all state, and a thread for each task that may block.
 
-The lease has a thread and a connection of its own, so neither a slow terminal nor a long snapshot delays it.
+Each controller has two threads and connections of its own, one for the lease and one for bindings. So neither a slow
+terminal, nor a long snapshot, nor another controller delays a lease.
 """
 
 import queue
@@ -13,39 +14,44 @@ from types import FrameType
 from typing import Any
 
 from ha_bridge.client import ControllerClient
-from ha_bridge.core import Core
-from ha_bridge.exchange import Announce, Announced, Command, Failed, Read, Replaced, Send, Snapshot, Verdict
-from ha_bridge.model import Reading, ReadingFailed
+from ha_bridge.exchange import Announce, Ask, MemberCommand, Read, Resolve, Send, Snapshot
+from ha_bridge.home_agent import HomeAgent
+from ha_bridge.member import Member
+from ha_bridge.members import Members
 from ha_bridge.sources import Source
+from hoaflow.client.cluster import resolve
+from hoaflow.client.membership import MemberAddress
 from hoaflow.logs import Log
 
-FAREWELL = 1.0  # seconds for a request under way when the bridge stops
+FAREWELL = 1.0  # seconds for requests under way when the bridge stops
+LONGEST_WAIT = 1.0  # seconds until what is due is looked at again
 
 Event = Callable[[float], None]
+Connect = Callable[[MemberAddress], tuple[ControllerClient, ControllerClient]]
 
 LOG = Log("bridge")
 
 
 class Daemon:
-    """Run `core` with `source` and two connections to the controller until `stop` or a signal."""
+    """Keep `members` in step with `home_agent`, read from `source`, until `stop` or a signal.
 
-    def __init__(self, core: Core, source: Source, lease: ControllerClient, bindings: ControllerClient) -> None:
-        self._core = core
+    `connect` returns two connections to a controller: for the lease, and for bindings.
+    """
+
+    def __init__(self, home_agent: HomeAgent, members: Members, source: Source, connect: Connect) -> None:
+        self._home_agent = home_agent
+        self._members = members
         self._source = source
-        self._lease = lease
-        self._bindings = bindings
+        self._connect = connect
         # SimpleQueue: its put may be called from a signal handler.
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._workers = {
-            Read: _Worker("source", self._read, self._crashed),
-            Announce: _Worker("lease", self._announce, self._crashed),
-            Send: _Worker("bindings", self._send, self._crashed),
-        }
-        self._workers[Snapshot] = self._workers[Send]
+        self._reader = _Worker("source", self._read, self._crashed)
+        self._resolver = _Worker("names", self._resolve, self._crashed)
+        self._connections: dict[Member, _Connection] = {}
         self._crash: BaseException | None = None
 
     def changed(self) -> None:
-        """Tell the core that the kernel changed something relevant. May be called from any thread."""
+        """Tell that the kernel changed something relevant. May be called from any thread."""
         self._events.put(self._on_change)
 
     def stop(self) -> None:
@@ -66,13 +72,13 @@ class Daemon:
             signal.signal(number, handler)
 
     def run(self) -> None:
-        """Keep the controller in step until `stop` or a signal. Raises any error that a thread failed with."""
+        """Keep the controllers in step until `stop` or a signal. Raises any error that a thread failed with."""
         while True:
             now = time.monotonic()
-            for command in self._core.next(now):
-                self._workers[type(command)].submit(command)
+            self._submit_due(now)
+            due = min(now + LONGEST_WAIT, self._home_agent.due(self._members.expiry), self._members.due(now))
             try:
-                event = self._events.get(timeout=self._core.wait(now))
+                event = self._events.get(timeout=max(0.0, due - now))
                 while event is not None:
                     event(time.monotonic())
                     event = self._events.get_nowait()
@@ -81,33 +87,95 @@ class Daemon:
                 continue
         if self._crash is not None:
             raise self._crash
-        for worker in self._workers.values():
-            worker.finish(FAREWELL)
-        LOG.info("stopped", bindings=len(self._core.bindings.actual))
+        self._finish()
+        LOG.info("stopped", bindings=len(self._home_agent.bindings.registrations))
+
+    def _submit_due(self, now: float) -> None:
+        """Give the workers what is due."""
+        if read := self._home_agent.next(now, self._members.expiry):
+            self._reader.submit(read)
+        if resolution := self._members.next_resolution(now):
+            self._resolver.submit(resolution)
+        for member in self._connections.keys() - set(self._members):
+            self._connections.pop(member).dismiss()
+        for member, command in self._members.next(now):
+            if member not in self._connections:
+                self._connections[member] = self._begin(member)
+            self._connections[member].submit(command)
+
+    def _begin(self, member: Member) -> "_Connection":
+        return _Connection(member, self._members, self._connect, self._events, self._crashed)
+
+    def _finish(self) -> None:
+        """Give the requests under way some time, together."""
+        end = time.monotonic() + FAREWELL
+        workers = [worker for connection in self._connections.values() for worker in connection.workers]
+        for worker in (self._reader, *workers):
+            worker.dismiss()
+        for worker in (self._reader, *workers):
+            worker.join(max(0.0, end - time.monotonic()))
 
     def _on_change(self, now: float) -> None:
         LOG.debug("kernel-change")
-        self._core.changed(now)
+        self._home_agent.changed(now)
 
-    def _read(self, _command: Command) -> None:
-        outcome: Reading | ReadingFailed = self._source.read()
-        self._events.put(lambda now: self._core.read(outcome, now))
+    def _read(self, _command: Read) -> None:
+        outcome = self._source.read()
+        self._events.put(lambda now: self._home_agent.read(outcome, now))
 
-    def _announce(self, command: Announce) -> None:
-        outcome: Announced | Failed = self._lease.announce(command.status)
-        self._events.put(lambda now: self._core.announced(command, outcome, now))
-
-    def _send(self, command: Send | Snapshot) -> None:
-        if isinstance(command, Send):
-            verdicts: list[Verdict] | Failed = self._bindings.send(command.reports, command.started)
-            self._events.put(lambda now: self._core.sent(command, verdicts, now))
-        else:
-            replaced: Replaced | Failed = self._bindings.replace(command.reports, command.started)
-            self._events.put(lambda now: self._core.replaced(command, replaced, now))
+    def _resolve(self, command: Resolve) -> None:
+        found = {url: resolve(url) for url in command.urls}
+        self._events.put(lambda now: self._members.resolved(found, now))
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
         self._events.put(None)
+
+
+class _Connection:
+    """Carry out the commands for one controller."""
+
+    def __init__(
+        self,
+        member: Member,
+        members: Members,
+        connect: Connect,
+        events: "queue.SimpleQueue[Event | None]",
+        crashed: Callable[[BaseException], None],
+    ) -> None:
+        self._member = member
+        self._members = members
+        self._events = events
+        self._lease, self._bindings = connect(member.address)
+        self._for_lease = _Worker(f"lease {member.address}", self._announce_or_ask, crashed)
+        self._for_bindings = _Worker(f"bindings {member.address}", self._report, crashed)
+        self.workers = (self._for_lease, self._for_bindings)
+
+    def submit(self, command: MemberCommand) -> None:
+        """Have a command carried out."""
+        worker = self._for_lease if isinstance(command, Announce | Ask) else self._for_bindings
+        worker.submit(command)
+
+    def dismiss(self) -> None:
+        """End after the commands under way."""
+        for worker in self.workers:
+            worker.dismiss()
+
+    def _announce_or_ask(self, command: Announce | Ask) -> None:
+        if isinstance(command, Announce):
+            outcome = self._lease.announce(command.status, command.last_change)
+            self._events.put(lambda now: self._members.announced(self._member, command, outcome, now))
+        else:
+            answer = self._lease.ask_cluster()
+            self._events.put(lambda now: self._members.asked(self._member, answer, now))
+
+    def _report(self, command: Send | Snapshot) -> None:
+        if isinstance(command, Send):
+            verdicts = self._bindings.send(command.reports, command.last_change, command.started)
+            self._events.put(lambda now: self._member.sent(command, verdicts, now))
+        else:
+            replaced = self._bindings.replace(command.reports, command.last_change, command.started)
+            self._events.put(lambda now: self._member.replaced(command, replaced, now))
 
 
 class _Worker:
@@ -123,8 +191,11 @@ class _Worker:
     def submit(self, command: Any) -> None:
         self._commands.put(command)
 
-    def finish(self, timeout: float) -> None:
+    def dismiss(self) -> None:
+        """End the thread after the commands given so far."""
         self._commands.put(_END)
+
+    def join(self, timeout: float) -> None:
         self._thread.join(timeout)
 
     def _run(self) -> None:

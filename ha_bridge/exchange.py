@@ -12,30 +12,53 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolve:
+    """Resolve the names in the URLs of the controllers."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask a controller which members its cluster has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
-    """Announce the home agent and renew its lease."""
+    """Announce the home agent and renew its lease.
+
+    `period` is the home agent's (`HomeAgent.period`), `last_change` the number of the last change that the controller
+    must have been told of.
+    """
 
     status: str
+    period: int
+    last_change: int
     started: float
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Report some bindings to the controller."""
+    """Report some bindings to a controller.
+
+    With them everything up to change `last_change` is reported; None if something is left out.
+    """
 
     reports: list[Report]
+    last_change: int | None
     started: float
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Report all bindings to the controller."""
+    """Report all bindings to a controller, as of change `last_change`."""
 
     reports: list[Report]
+    last_change: int
     started: float
 
 
-Command = Read | Announce | Send | Snapshot
+MemberCommand = Ask | Announce | Send | Snapshot
 
 
 @dataclass(frozen=True, slots=True)

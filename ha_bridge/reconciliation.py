@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the bindings that the controller should have with those that it has. Pure.
+"""Compare the bindings that one controller should have with those that it has. Pure.
 
 Desired is what the home agent shows, actual what the controller has confirmed; the difference is to be sent. All times
 are seconds of one monotonic clock, given by the caller.
@@ -7,40 +7,16 @@ are seconds of one monotonic clock, given by the caller.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from ha_bridge.model import Observed
+from ha_bridge.desired import ROUNDING, DesiredBindings, Registration
 
 # A refresh is sent when it moves the end of the lifetime by 1/REFRESH_PART of it, or when the controller's copy has
 # less than 1/LAST_PART left.
 REFRESH_PART = 4
 LAST_PART = 8
-# The terminal shows whole seconds, rounded down: ends that differ by less are the same end.
-ROUNDING = 1.0
 MIN_MOVE = 2.0
 LONGEST_DETECTION = 3600.0  # seconds, the most that the controller accepts
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """A mobile node's registration, with the time at which its lifetime ends.
-
-    `expires` and `total` are None if the source has no lifetimes. `detected` is the time of the first sign of this
-    path. `withheld` and `frozen` are as in `Observed`.
-    """
-
-    care_of_address: str
-    sequence: int | None
-    expires: float | None
-    total: int | None
-    detected: float | None = field(default=None, compare=False)
-    withheld: str | None = None
-    frozen: bool = field(default=False, compare=False)
-
-    @property
-    def path(self) -> tuple[str, str | None]:
-        """Return what identifies the path of the packets: care-of address, and the reason not to offload them."""
-        return self.care_of_address, self.withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,51 +57,19 @@ def lifetime_left(expires: float, now: float) -> int:
 
 
 class Reconciliation:
-    """Hold desired and actual bindings by home address: those of the home agent, and those of the controller."""
+    """Hold the bindings that one controller has, by home address, and compare them with the desired ones."""
 
-    def __init__(self) -> None:
-        self.desired: dict[str, Registration] = {}
+    def __init__(self, desired: DesiredBindings) -> None:
+        self._desired = desired
         self.actual: dict[str, Registration] = {}
         self._refused: dict[str, tuple[str, str | None]] = {}  # the path
         self._stale: set[str] = set()
 
-    def observe(self, bindings: Iterable[Observed], now: float, detected: float | None = None) -> None:
-        """Replace the desired bindings by those of a complete reading at `now`.
-
-        `detected` is the time of the first sign of what is new in it.
-        """
-        found = ((binding.home_address, self._registration(binding, now, detected)) for binding in bindings)
-        self.desired = {home: registration for home, registration in found if registration is not None}
-
-    def withhold_unconfirmed(self, confirmed: dict[str, str], reason: str) -> list[str]:
-        """Withhold the bindings whose care-of address differs from `confirmed`; return their home addresses.
-
-        A frozen binding may be missing in `confirmed`, as the home agent forgot it.
-        """
-        unconfirmed = [
-            home
-            for home, registration in self.desired.items()
-            if registration.withheld is None
-            and confirmed.get(home, registration.care_of_address if registration.frozen else None)
-            != registration.care_of_address
-        ]
-        for home in unconfirmed:
-            self.desired[home] = replace(self.desired[home], withheld=reason)
-        return unconfirmed
-
-    def count_withheld(self) -> int:
-        """Return the number of withheld bindings. May be called from any thread."""
-        return sum(registration.withheld is not None for registration in dict(self.desired).values())
-
-    def count_frozen(self) -> int:
-        """Return the number of bindings that the home agent forgot in a restart. May be called from any thread."""
-        return sum(registration.frozen for registration in dict(self.desired).values())
-
     def difference(self, now: float) -> list[Report]:
         """Return the reports that turn actual into desired, without what the controller refused or found stale."""
         reports = []
-        for home, desired in self.desired.items():
-            if home in self._stale or _has_ended(desired, now):
+        for home, desired in self._desired.registrations.items():
+            if home in self._stale or desired.has_ended(now):
                 continue
             actual = self.actual.get(home)
             if self._refused.get(home) == desired.path:
@@ -138,7 +82,7 @@ class Reconciliation:
         reports.extend(
             Report(home, actual.care_of_address, None)
             for home, actual in self.actual.items()
-            if home not in self.desired
+            if home not in self._desired.registrations
         )
         return reports
 
@@ -147,7 +91,7 @@ class Reconciliation:
 
         May be called from any thread: both sides are copied atomically.
         """
-        desired, actual, refused = dict(self.desired), dict(self.actual), dict(self._refused)
+        desired, actual, refused = dict(self._desired.registrations), dict(self.actual), dict(self._refused)
         equal = sum(
             (home in actual and actual[home].path == registration.path) or home in refused
             for home, registration in desired.items()
@@ -158,8 +102,8 @@ class Reconciliation:
         """Return all desired bindings, with those refused before: the controller's settings may have changed."""
         return [
             Report(home, registration.care_of_address, registration)
-            for home, registration in self.desired.items()
-            if not _has_ended(registration, now)
+            for home, registration in self._desired.registrations.items()
+            if not registration.has_ended(now)
         ]
 
     def confirm(self, report: Report, sent: float) -> None:
@@ -184,6 +128,11 @@ class Reconciliation:
         """Record that the controller has a newer binding (409), and hold `report` back until the next reading."""
         self._stale.add(report.home_address)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether a stale report is held back."""
+        return bool(self._stale)
+
     def release_stale(self, now: float) -> bool:
         """Release the stale reports, after a new reading; tell whether any of them still differs."""
         stale, self._stale = self._stale, set()
@@ -207,46 +156,15 @@ class Reconciliation:
 
     def next_expiry(self, now: float) -> float | None:
         """Return the earliest end of the actual bindings that are also desired."""
-        ends = (registration.expires for home, registration in self.actual.items() if home in self.desired)
+        desired = self._desired.registrations
+        ends = (registration.expires for home, registration in self.actual.items() if home in desired)
         return min((end for end in ends if end is not None and end > now), default=None)
-
-    def _registration(self, binding: Observed, now: float, detected: float | None) -> Registration | None:
-        known = self.desired.get(binding.home_address)
-        if known is not None and known.care_of_address != binding.care_of_address:
-            known = None
-        if known is not None and known.withheld == binding.withheld:
-            detected = known.detected
-        if binding.total is None:
-            expires = None
-        elif binding.left is not None:
-            expires = now + binding.left
-        elif known is not None:
-            expires = known.expires  # the remaining time is not shown: the end known before stands
-        else:
-            return None  # nothing would end it
-        before = known.expires if known is not None else None
-        if expires is not None and before is not None and abs(before - expires) < ROUNDING:
-            expires = max(before, expires)  # both are rounded down, so the later one is closer
-        return Registration(
-            binding.care_of_address,
-            binding.sequence,
-            expires,
-            binding.total,
-            detected,
-            binding.withheld,
-            binding.frozen,
-        )
 
 
 def _as_sent(registration: Registration, sent: float) -> Registration:
     if registration.expires is None:
         return registration
     return replace(registration, expires=sent + lifetime_left(registration.expires, sent))
-
-
-def _has_ended(registration: Registration, now: float) -> bool:
-    """Tell whether the lifetime has ended since the last reading."""
-    return registration.expires is not None and registration.expires + ROUNDING <= now
 
 
 def _refresh_due(actual: Registration, desired: Registration, now: float) -> bool:

@@ -12,30 +12,37 @@ UNREADABLE, DOWN = "unreadable", "down"
 
 @dataclass(slots=True)
 class Statistics:
-    """Count requests by purpose and result, reports by verdict, and readings by result."""
+    """Count a controller's requests by purpose and result, and reports by verdict."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     reports: Counter[str] = field(default_factory=Counter)
-    readings: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """Describe the bridge's condition.
+class HomeAgentCondition:
+    """Describe the home agent's condition.
 
-    `announced`: the controller has confirmed the last renewal of the lease. `since_change`: seconds since the kernel's
-    last event, None if there was none. `registered`: bindings of the home agent; `accepted`: bindings that the
-    controller has accepted; `differences`: paths that differ between the two; `withheld`: bindings left to the home
-    agent; `frozen`: bindings that it forgot in a restart.
+    `since_change`: seconds since the kernel's last event, None if there was none. `registered`: its bindings;
+    `withheld`: those left to it; `frozen`: those that it forgot in a restart.
     """
 
-    home_agent_up: bool
-    announced: bool
+    up: bool
     readable: bool
     lease_suspended: bool
     since_change: float | None
     registered: int
-    accepted: int
-    differences: int
     withheld: int
     frozen: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCondition:
+    """Describe what one controller has.
+
+    `announced`: it has confirmed the last renewal of the lease. `accepted`: bindings that it has accepted;
+    `differences`: paths in which it differs from the home agent.
+    """
+
+    announced: bool
+    accepted: int
+    differences: int

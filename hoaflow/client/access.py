@@ -2,6 +2,7 @@
 """Configure how a client and the controller prove who they are: options of every command line."""
 
 import argparse
+import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from urllib.parse import urlsplit
 from hoaflow.arguments import argument
 from hoaflow.client.errors import AccessError
 from hoaflow.client.token_file import read_token
+from hoaflow.logs import Log
+
+LOG = Log("northbound")
 
 # Variables of the environment, used if the option is absent.
 TOKEN_FILE, CA, CERTIFICATE, KEY = (
@@ -56,6 +60,20 @@ class Access:
                 ) from None
 
 
+def add_controller_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--controller`, whose value is a list of URLs."""
+    parser.add_argument(
+        "--controller",
+        type=url_argument,
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="URL",
+        help="the controller's REST API, e.g. http://127.0.0.1:8080; with several, all are told everything. The members"
+        " of a cluster are found through any one of them, and a name may have several addresses",
+    )
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add `--token-file`, `--ca`, `--certificate` and `--key`."""
     group = parser.add_argument_group("access to the controller (docs/security.md)")
@@ -81,6 +99,12 @@ def from_arguments(arguments: argparse.Namespace) -> Access:
     return access
 
 
+def warn_of_clear_token(url: str, access: Access) -> None:
+    """Warn once, before a controller is called, if others can read the token on its way there."""
+    if access.token_file is not None and not _private(url):
+        LOG.warning("token-in-clear", controller=url, reason="use https, see docs/security.md")
+
+
 def controller_url(text: str) -> str:
     """Return a controller's base URL without a slash at its end. Raises ValueError."""
     try:
@@ -94,6 +118,17 @@ def controller_url(text: str) -> str:
 
 
 url_argument = argument(controller_url)
+
+
+def _private(url: str) -> bool:
+    """Tell whether nobody else can read what is sent to `url`: it is encrypted or stays on this host."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _no_password() -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connect to the controller's REST API. Every call has a timeout; redirects and proxies are not followed."""
 
-import ipaddress
 import json
 import ssl
 from collections.abc import Mapping
@@ -14,12 +13,10 @@ from urllib3 import PoolManager
 
 from hoaflow.client.access import Access, controller_url
 from hoaflow.client.errors import Denied, TooBusy, Unreachable
+from hoaflow.client.membership import MemberAddress
 from hoaflow.client.reasons import innermost, root_reason
 from hoaflow.client.token_file import TokenFile
 from hoaflow.closing import Closing
-from hoaflow.logs import Log
-
-LOG = Log("northbound")
 
 RETRY_AFTER = 1.0  # seconds, if a 429 has no Retry-After
 SHOWN = 500  # characters of an answer that an error's text shows
@@ -35,28 +32,36 @@ VERIFY_HINTS = {
 }
 
 
-class _FromAddress(HTTPAdapter):
-    """Connect from one source address, that of the management network."""
+class _Adapter(HTTPAdapter):
+    """Open connections with the given arguments of urllib3's PoolManager."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
         super().__init__()
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
-        self.poolmanager = PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, source_address=(self._address, 0), **kwargs
-        )
+        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **kwargs, **self._arguments)
 
 
 class Northbound(Closing):
     """Call the controller at `url`. A context manager. Not thread safe: use one per thread.
 
-    Raises ValueError for a wrong URL, AccessError for an unusable token file.
+    `ip`: one of the addresses of the URL's name, to call this one only; the certificate still has to be for the name.
+    `source_address`: that of the management network, to connect from. Raises ValueError for a wrong URL, AccessError
+    for an unusable token file.
     """
 
-    def __init__(self, url: str, access: Access | None = None, source_address: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        access: Access | None = None,
+        source_address: str | None = None,
+        ip: str | None = None,
+    ) -> None:
         access = access or Access()
-        self.url = controller_url(url)
+        named = controller_url(url)
+        self.url = str(MemberAddress(named, ip))
+        self._host = None if ip is None else urlsplit(named).netloc
         self._token_file = None if access.token_file is None else TokenFile(access.token_file)
         self._session = requests.Session()
         self._session.trust_env = False  # no proxies, no .netrc: the controller is in one's own network
@@ -64,11 +69,10 @@ class Northbound(Closing):
             self._session.verify = str(access.ca)
         if access.certificate is not None:
             self._session.cert = (str(access.certificate), str(access.key))
-        if source_address is not None:
-            self._session.mount("http://", _FromAddress(source_address))
-            self._session.mount("https://", _FromAddress(source_address))
-        if self._token_file is not None and not _private(self.url):
-            LOG.warning("token-in-clear", controller=self.url, reason="use https, see docs/security.md")
+        connecting: dict[str, Any] = {} if source_address is None else {"source_address": (source_address, 0)}
+        encrypted = {} if ip is None else {"server_hostname": urlsplit(named).hostname}
+        self._session.mount("http://", _Adapter(connecting))
+        self._session.mount("https://", _Adapter(connecting | encrypted))
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,6 +96,8 @@ class Northbound(Closing):
         sent = dict(headers or {})
         if body is not None:
             sent["Content-Type"] = "application/json"
+        if self._host is not None:
+            sent["Host"] = self._host
         if self._token_file is not None:
             sent["Authorization"] = f"Bearer {self._token_file.token()}"
         try:
@@ -161,14 +167,3 @@ def _problem(answer: requests.Response) -> dict[str, Any] | None:
     except requests.JSONDecodeError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _private(url: str) -> bool:
-    """Tell whether nobody else can read what is sent to `url`: it is encrypted or stays on this host."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False

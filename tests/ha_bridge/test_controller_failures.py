@@ -60,14 +60,14 @@ def test_a_request_that_may_have_been_applied_is_put_right_by_a_snapshot() -> No
 
 def test_controller_restart_is_noticed_by_the_next_renewal() -> None:
     world = at_link_1()
-    world.restart_controller()
+    world.restart()
     world.run(3.5)
     assert world.care_of() == {HOA: LINK_1}
 
 
 def test_unknown_home_agent_is_announced_then_sent_whole() -> None:
     world = at_link_1()
-    world.restart_controller()
+    world.restart()
     world.cache[OTHER] = Registration(LINK_1)
     world.run(2)
     assert world.care_of() == {HOA: LINK_1, OTHER: LINK_1}

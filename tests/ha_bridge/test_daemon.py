@@ -25,46 +25,51 @@ def test_metrics_tell_how_it_stands_and_what_it_has_done(controller: Controller,
     with bridge(*options) as process:
         address = re.search(r"metrics=(\S+)", process.wait("metrics-listening"))
         assert address
-        url = f"http://{address[1]}/metrics"
+        metrics = f"http://{address[1]}/metrics"
         process.wait("snapshot-sent")
         assert probe(address[1], "/healthz") == probe(address[1], "/readyz") == (200, "ok\n")
         home_agent.move(HOA, LINK_2)
         process.wait("binding-sent")
-        now = scrape(url)
+        now = scrape(metrics)
         assert now("hoaflow_bridge_home_agent_up") == now("hoaflow_bridge_console_up") == 1
-        assert now.by("at", "hoaflow_bridge_bindings") == {"home_agent": 1, "controller": 1}
-        assert now("hoaflow_bridge_unsent_bindings") == 0
-        assert now("hoaflow_bridge_reports_total", result="accepted") == 1
-        assert now("hoaflow_bridge_requests_total", request="snapshot", result="ok") == 1
-        assert now("hoaflow_bridge_requests_total", request="lease", result="ok") >= 1
+        url = controller.url
+        assert now("hoaflow_bridge_bindings") == now("hoaflow_bridge_lease_confirmed", controller=url) == 1
+        assert now("hoaflow_bridge_accepted_bindings", controller=url) == 1
+        assert now("hoaflow_bridge_unsent_bindings", controller=url) == 0
+        assert now("hoaflow_bridge_reports_total", controller=url, result="accepted") == 1
+        assert now("hoaflow_bridge_requests_total", controller=url, request="snapshot", result="ok") == 1
+        assert now("hoaflow_bridge_requests_total", controller=url, request="lease", result="ok") >= 1
         assert "2001:db8" not in now.text
-        assert next(body for _, path, body in controller.requests if path == "/v1/bindings")["detected_ago"] < 20
+        (report,) = next(body for _, path, body in controller.requests if path == "/v1/bindings")["bindings"]
+        assert report["detected_ago"] < 20
         controller.stop()
         home_agent.move(HOA, LINK_1)
 
         def failing() -> bool:
-            then = scrape(url)
+            then = scrape(metrics)
             failed = then.by("result", "hoaflow_bridge_requests_total").keys()
-            return "unreachable" in failed and then("hoaflow_bridge_unsent_bindings") == 1
+            return "unreachable" in failed and then("hoaflow_bridge_unsent_bindings", controller=controller.url) == 1
 
         wait_for("what cannot be sent is told", failing)
         assert probe(address[1], "/healthz") == (200, "ok\n")
-        assert probe(address[1], "/readyz") == (503, "the controller has not confirmed the lease\n")
+        assert probe(address[1], "/readyz") == (503, "no controller has confirmed the lease\n")
         home_agent.terminal.close()
-        wait_for("the home agent's death is told", lambda: scrape(url)("hoaflow_bridge_home_agent_up") == 0)
+        wait_for("the home agent's death is told", lambda: scrape(metrics)("hoaflow_bridge_home_agent_up") == 0)
 
 
 def test_start_handover_and_removal(controller: Controller, home_agent: HomeAgent, running: Bridge) -> None:
     first = [path for _, path, _ in controller.requests][:2]
     assert first == [f"/v1/home-agents/{HOME_AGENT}", f"/v1/home-agents/{HOME_AGENT}/bindings"]
-    assert controller.home_agents[HOME_AGENT] == {"home_prefixes": [HOME_PREFIX], "lease": 2, "status": "up"}
+    announced = {"home_prefixes": [HOME_PREFIX], "lease": 2, "status": "up"}
+    assert announced.items() <= controller.home_agents[HOME_AGENT].items()
     home_agent.move(HOA, LINK_2)
     controller.wait(lambda: controller.care_of() == {HOA: LINK_2})
     assert controller.bindings[HOA]["sequence"] == 101
     assert controller.bindings[HOA]["lifetime"] in (59, 60)
     line = running.wait("binding-sent")
     assert re.fullmatch(
-        rf"time=\S+Z level=info event=binding-sent home_address={HOA} care_of_address={LINK_2} sequence=101 status=200"
+        rf"time=\S+Z level=info event=binding-sent controller={controller.url}"
+        rf" home_address={HOA} care_of_address={LINK_2} sequence=101 status=200"
         r" request_ms=[\d.]+",
         line,
     ), line

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bridge does when the home agent is down, or its terminal hangs."""
 
-from ha_bridge.core import UNCONFIRMED
 from ha_bridge.exchange import Send, Snapshot
 from ha_bridge.frozen_bindings import WITHOUT_LIFETIME
+from ha_bridge.home_agent import UNCONFIRMED
 from ha_bridge.model import ReadingFailed
 from tests.support.bridge import HOA, LINK_1, LINK_2, OTHER
 from tests.support.bridge_world import Registration, World, at_link_1, down, hung

@@ -58,7 +58,7 @@ def test_no_metric_has_an_address_of_a_subscriber() -> None:
     labels = {label for registry in registries().values() for metric in declared(registry) for label in metric.labels}
     assert labels == {
         *("home_agent", "state", "router", "kind", "direction", "stage", "reason", "name", "table"),
-        *("at", "request", "result", "status"),
+        *("controller", "request", "result", "status"),
     }
 
 

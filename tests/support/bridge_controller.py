@@ -16,7 +16,8 @@ class Controller:
     """The controller's northbound API as far as a bridge uses it, on a port that stays the same over restarts.
 
     `fail` is asked before each request (method, path) and may answer (status, body) in the controller's stead, or
-    raise ConnectionError to cut the connection.
+    raise ConnectionError to cut the connection. `cluster`: the URLs by name that it tells of as members, itself first;
+    none, as if it were of version 0.1.
     """
 
     def __init__(self, listener: socket.socket | None = None) -> None:
@@ -24,6 +25,7 @@ class Controller:
         self.home_agents: dict[str, dict[str, Any]] = {}
         self.bindings: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
+        self.cluster: dict[str, str] = {}
         self.forbidden: set[str] = set()
         self.clients: set[str] = set()
         self.fail: Callable[[str, str], tuple[int, dict[str, Any]] | None] = lambda method, path: None
@@ -78,6 +80,13 @@ class Controller:
     def count(self, method: str, ending: str = "") -> int:
         """Return how many requests of `method` to a path with that ending there were."""
         return sum(1 for asked, path, _ in self.requests if asked == method and path.endswith(ending))
+
+    def tell_of_members(self) -> tuple[int, dict[str, Any]]:
+        """Answer `GET /v1/cluster`."""
+        if not self.cluster:
+            return 404, {"title": "not found", "status": 404}
+        members = [{"name": name, "url": url} for name, url in self.cluster.items()]
+        return 200, {"cluster": "hoaflow", "member": next(iter(self.cluster)), "members": members}
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Answer one request as the contract says."""
@@ -181,16 +190,19 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def _do(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.controller.clients.add(self.client_address[0])
-        status, content = self.server.controller.answer(self.command, self.path, body)
+        if self.command == "GET":
+            status, content = self.server.controller.tell_of_members()
+        else:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, content = self.server.controller.answer(self.command, self.path, body)
         data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    do_PUT = do_POST = _do
+    do_GET = do_PUT = do_POST = _do
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the requests are kept in the controller."""

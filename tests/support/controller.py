@@ -100,10 +100,14 @@ class Controller:
             self.kill()
             raise TimeoutError(f"{error}; it logged:\n{self.log}") from None
 
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def hang_up(self) -> None:
         """Send SIGHUP, upon which it reads tokens and certificates again."""
-        assert self._process is not None, "it does not run"
-        self._process.send_signal(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End it; by default with -9."""

@@ -12,8 +12,10 @@ from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.router import Timing
 from controller.metrics import Metrics
-from ha_bridge.core import Core, Settings
+from ha_bridge.home_agent import HomeAgent
+from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
+from ha_bridge.settings import Settings
 from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
 from hoaflow.home_agent.tunnel_counters import DOWNLINK, UPLINK
@@ -84,10 +86,12 @@ def registries() -> dict[str, CollectorRegistry]:
     offload.begin_reading(1, 0.0)
     offload.connect(1, {}, 0.0)
     offload.announce(parse_address("2001:db8::1"), (parse_prefix("2001:db8::/64"),), 10, Status.UP, now=0.0)
-    core = Core(Settings(10, 3.0, 60.0, 3.0, kernel=True), lambda *_, **__: None, random.Random())
-    core.changed(0.0)
+    settings, rng = Settings(10, 3.0, 60.0, 3.0, kernel=True), random.Random()
+    followed = HomeAgent(settings, lambda *_, **__: None, rng)
+    followed.changed(0.0)
+    members = Members(["http://192.0.2.1:8080"], followed, settings, lambda *_, **__: None, rng)
     bridge, home_agent = CollectorRegistry(), CollectorRegistry()
-    bridge.register(BridgeCollector(core))
+    bridge.register(BridgeCollector(followed, members))
     carried = dict.fromkeys((UPLINK, DOWNLINK), Count(0, 0))
     home_agent.register(
         HomeAgentCollector(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hoaflow.client.access import Access, controller_url
+from hoaflow.client.access import Access, controller_url, warn_of_clear_token
 from hoaflow.client.client import Northbound
 from hoaflow.client.errors import AccessError, Denied, TooBusy, Unreachable
 from tests.support.pki import Authority, SourcePair
@@ -203,9 +203,9 @@ def test_the_token_follows_no_redirect(server: Server, tmp_path: Path) -> None:
 def test_a_token_in_clear_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     access = Access(token_file(tmp_path))
     for url in ("https://192.0.2.1", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"):
-        Northbound(url, access)
+        warn_of_clear_token(url, access)
     assert caplog.text == ""
-    Northbound("http://192.0.2.1:8080", access)
+    warn_of_clear_token("http://192.0.2.1:8080", access)
     assert "event=token-in-clear" in caplog.text
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ha_bridge.core import Settings
-from ha_bridge.exchange import Announce, Failed, Read, Send, Snapshot, Verdict
+from ha_bridge.exchange import Announce, Ask, Failed, Read, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, offloadable
+from ha_bridge.settings import Settings
 from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache
 from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
 from tests.support.bridge_world import UNREACHABLE, Registration, World, at_link_1, down, hung
@@ -21,7 +21,7 @@ from tests.support.bridge_world import UNREACHABLE, Registration, World, at_link
 
 def test_starts_with_announcement_then_snapshot() -> None:
     world = at_link_1()
-    assert [type(command) for command in world.commands if not isinstance(command, Read)] == [Announce, Snapshot]
+    assert [type(command) for command in world.commands if not isinstance(command, Read | Ask)] == [Announce, Snapshot]
 
 
 def test_renews_snapshots_and_does_nothing_else_when_nothing_changes() -> None:
@@ -69,7 +69,8 @@ def test_refreshes_are_coalesced() -> None:
 
     refresh()
     world.run(1)
-    world.core._settings = Settings(10, 3.0, 1e9, 1.0, kernel=False)  # the minute's snapshot would count as a refresh
+    (member,) = world.members
+    member._settings = Settings(10, 3.0, 1e9, 1.0, kernel=False)  # the minute's snapshot would count as a refresh
     world.run(600)
     assert 600 / 60 <= world.count(Send) <= 600 / (60 / 4)
     assert world.care_of() == {HOA: LINK_1}
@@ -192,7 +193,7 @@ def test_whatever_fails_in_the_end_both_agree(data: st.DataObject) -> None:
             failure = {"refuse": UNREACHABLE, "error": Failed("500", reached=True), "ok": None}[what]
             world.fail = sometimes(failure, data.draw(st.sampled_from([0.5, 1.0])))
         elif what == "restart":
-            world.restart_controller()
+            world.restart()
         else:
             world.unreadable = {"down": down, "hang": hung, "read": lambda: None}[what]
         if world.kernel and what in ("move", "leave"):
