@@ -9,6 +9,8 @@ from tests.support.checkout import CHECKOUT
 
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+# Those with secrets of their own: the overlay `cluster` has those of `production`.
+WITH_SECRETS = [name for name in OVERLAYS if (KUBERNETES / "overlays" / name / "routers").exists()]
 
 
 class Deployment:

@@ -66,7 +66,10 @@ def _build(directory: Path) -> list[Object]:
     for patch in wanted.get("patches", ()):
         for change in yaml.safe_load_all((directory / patch["path"]).read_text()):
             target = _find(objects, change["kind"], change["metadata"]["name"])
-            target.update(_merge(target, change))
+            if change.get("$patch") == "delete":
+                objects.remove(target)
+            else:
+                target.update(_merge(target, change))
     for found in objects:
         if found["kind"] not in CLUSTER_WIDE and "namespace" in wanted:
             found["metadata"]["namespace"] = wanted["namespace"]

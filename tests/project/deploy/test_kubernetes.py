@@ -11,7 +11,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.support.kubernetes import KUBERNETES, OVERLAYS, Deployment
+from controller.settings import OPTIONS
+from tests.support.kubernetes import KUBERNETES, OVERLAYS, WITH_SECRETS, Deployment
 from tests.support.kustomize import BUILDERS, Object
 
 VERSIONS = ("1.30", "1.37")  # the oldest that docs/kubernetes.md promises, and the newest whose schemas are there
@@ -19,6 +20,7 @@ CUSTOM = {"NetworkAttachmentDefinition"}  # of Multus; no schema of Kubernetes' 
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet"}
 CAPABILITIES = {
     "controller": set(),
+    "etcd": set(),
     "home-agent": {"NET_ADMIN", "NET_RAW"},
     "bridge": {"NET_ADMIN"},
     "router": {"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "DAC_OVERRIDE"},
@@ -29,7 +31,7 @@ CAPABILITIES = {
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """With secrets, made as the documentation says."""
     deployment = Deployment(tmp_path_factory.mktemp("checkout"))
-    for overlay in OVERLAYS:
+    for overlay in WITH_SECRETS:
         assert deployment.make_secrets(overlay).returncode == 0
     return deployment
 
@@ -44,6 +46,11 @@ def objects(request: pytest.FixtureRequest, deployment: Deployment) -> list[Obje
 
 def find(objects: list[Object], kind: str) -> list[Object]:
     return [found for found in objects if found["kind"] == kind]
+
+
+def named(objects: list[Object], kind: str, name: str) -> Object:
+    (found,) = (each for each in find(objects, kind) if each["metadata"]["name"] == name)
+    return found
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
@@ -64,7 +71,7 @@ def all_of(pod: Object) -> list[Object]:
 
 
 def test_the_overlays_are_those_documented() -> None:
-    assert OVERLAYS == ["production", "single-node"]
+    assert OVERLAYS == ["cluster", "production", "single-node"]
 
 
 def test_every_object_is_what_the_api_takes(objects: list[Object]) -> None:
@@ -100,12 +107,12 @@ def test_nobody_has_more_rights_than_needed(objects: list[Object]) -> None:
             assert security["readOnlyRootFilesystem"] is True, name
             assert not pod.get("hostNetwork"), name
             assert not any("hostPath" in volume for volume in pod["volumes"]), name
-    assert seen == CAPABILITIES.keys()
+    assert seen >= CAPABILITIES.keys() - {"etcd"}
 
 
 def test_images_are_pinned_and_resources_and_probes_set(objects: list[Object]) -> None:
     for _, container in containers(objects):
-        assert re.fullmatch(r"\S+:\d+\.\d+\.\d+", container["image"]), container["image"]
+        assert re.fullmatch(r"\S+:v?\d+\.\d+\.\d+", container["image"]), container["image"]
         for bound in ("requests", "limits"):
             assert container["resources"][bound].keys() == {"cpu", "memory"}
         assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(), container["name"]
@@ -123,7 +130,7 @@ def test_what_a_pod_refers_to_is_there(objects: list[Object]) -> None:
                 assert reference is None or (kind, reference) in held, f"{name}: {reference}"
         mounted = {volume["name"] for volume in pod["volumes"]}
         for container in all_of(pod):
-            own = {"journal"} if name.startswith("StatefulSet") else set()
+            own = {"journal", "data"} if name.startswith("StatefulSet") else set()
             assert {mount["name"] for mount in container["volumeMounts"]} <= mounted | own
             for source in container.get("envFrom", ()):
                 assert ("ConfigMap", source["configMapRef"]["name"]) in held
@@ -132,7 +139,7 @@ def test_what_a_pod_refers_to_is_there(objects: list[Object]) -> None:
     for service in find(objects, "Service"):
         assert_selects(objects, service["spec"]["selector"])
     networks = {found["metadata"]["name"] for found in find(objects, "NetworkAttachmentDefinition")}
-    (home_agent,) = find(objects, "StatefulSet")
+    home_agent = named(objects, "StatefulSet", "home-agent")
     wanted = home_agent["spec"]["template"]["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"]
     assert {network["name"] for network in json.loads(wanted)} <= networks
     for network in find(objects, "NetworkAttachmentDefinition"):
@@ -141,7 +148,9 @@ def test_what_a_pod_refers_to_is_there(objects: list[Object]) -> None:
 
 def assert_selects(objects: list[Object], labels: dict[str, str]) -> None:
     templates = [f["spec"]["template"]["metadata"]["labels"] for f in objects if f["kind"] in WORKLOADS]
-    assert any(labels.items() <= template.items() for template in templates), labels
+    own = {"statefulset.kubernetes.io/pod-name"}  # Kubernetes labels each pod of a StatefulSet so
+    wanted = {name: value for name, value in labels.items() if name not in own}
+    assert any(wanted.items() <= template.items() for template in templates), labels
 
 
 def test_nothing_reaches_a_pod_that_no_policy_allows(objects: list[Object]) -> None:
@@ -154,8 +163,8 @@ def test_nothing_reaches_a_pod_that_no_policy_allows(objects: list[Object]) -> N
     for block in (block for found in blocks.values() for block in found):
         assert ip_network(block).prefixlen >= 7, block
     # A readiness that leases decide on must not keep those away who renew them.
-    (controller,) = (s for s in find(objects, "Service") if s["metadata"]["name"] == "controller")
-    assert controller["spec"]["publishNotReadyAddresses"] is True
+    for service in find(objects, "Service"):
+        assert service["spec"].get("publishNotReadyAddresses") is True, service["metadata"]["name"]
 
 
 def cidrs(policy: Object) -> list[str]:
@@ -174,7 +183,7 @@ def test_a_pod_sees_its_own_secrets_only(objects: list[Object]) -> None:
         held = {v["name"]: secrets[v["secret"]["secretName"]] for v in pod["volumes"] if "secret" in v}
         variables = {variable["name"] for variable in container.get("env", ())}
         for mount in container["volumeMounts"]:
-            if mount["name"] not in held or container["name"] == "controller":
+            if mount["name"] not in held or container["name"] in ("controller", "etcd"):
                 continue
             file = mount.get("subPath")
             if file != "ca.crt":
@@ -203,7 +212,7 @@ def test_every_home_agent_that_may_be_started_is_configured(objects: list[Object
     (settings,) = (c for c in find(objects, "ConfigMap") if c["metadata"]["name"].startswith("home-agents"))
     (tokens,) = (s for s in find(objects, "Secret") if s["metadata"]["name"].startswith("bridge-tokens"))
     autoscalers = find(objects, "HorizontalPodAutoscaler")
-    (home_agent,) = find(objects, "StatefulSet")
+    home_agent = named(objects, "StatefulSet", "home-agent")
     most = autoscalers[0]["spec"]["maxReplicas"] if autoscalers else home_agent["spec"]["replicas"]
     assert ("replicas" in home_agent["spec"]) is not bool(autoscalers)  # two cannot decide on the number
     assert settings["data"].keys() == {f"home-agent-{n}" for n in range(most)}
@@ -218,7 +227,7 @@ def test_every_home_agent_that_may_be_started_is_configured(objects: list[Object
 
 def test_a_home_agents_bridge_outlives_it(objects: list[Object]) -> None:
     """A side-car ends after what it stands beside, and its lease outlasts a pod's replacement."""
-    (home_agent,) = find(objects, "StatefulSet")
+    home_agent = named(objects, "StatefulSet", "home-agent")
     (bridge,) = home_agent["spec"]["template"]["spec"]["initContainers"]
     assert (bridge["name"], bridge["restartPolicy"]) == ("bridge", "Always")
     (settings,) = (c for c in find(objects, "ConfigMap") if c["metadata"]["name"].startswith("home-agents"))
@@ -227,7 +236,7 @@ def test_a_home_agents_bridge_outlives_it(objects: list[Object]) -> None:
 
 def test_nodes_can_be_drained_without_the_controller(objects: list[Object]) -> None:
     """No bridge is ready then, and a budget would keep all home agents' pods where they are."""
-    (budget,) = find(objects, "PodDisruptionBudget")
+    budget = named(objects, "PodDisruptionBudget", "home-agent")
     assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
@@ -241,6 +250,33 @@ def test_production_places_every_part(deployment: Deployment) -> None:
         "StatefulSet home-agent": "system-cluster-critical",
         "DaemonSet router": "system-node-critical",
     }
+
+
+def test_a_cluster_has_three_controllers_with_an_address_each(deployment: Deployment) -> None:
+    objects = BUILDERS["python"](deployment.overlay("cluster"))
+    assert not find(objects, "Deployment"), "the single controller is gone"
+    controllers = named(objects, "StatefulSet", "controller")
+    members = [f"controller-{number}" for number in range(controllers["spec"]["replicas"])]
+    for member in members:  # for switches, which keep an address
+        service = named(objects, "Service", member)["spec"]
+        assert service["selector"]["statefulset.kubernetes.io/pod-name"] == member
+        assert "clusterIP" not in service
+    budgets = {each["metadata"]["name"]: each["spec"] for each in find(objects, "PodDisruptionBudget")}
+    assert budgets["controller"]["maxUnavailable"] == budgets["etcd"]["maxUnavailable"] == 1
+    # The next controller is replaced once the one before is ready, and every gate could have been renewed by it.
+    assert controllers["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
+    assert controllers["spec"]["minReadySeconds"] > 10
+    (secret,) = (s for s in find(objects, "Secret") if s["metadata"]["name"].startswith("controller-tokens"))
+    assert {f"{member}.token" for member in members} <= secret["data"].keys()
+
+
+def test_the_members_settings_exist(deployment: Deployment) -> None:
+    """They are given by the environment, by which oslo.config names them OS_HOAFLOW__NAME."""
+    objects = BUILDERS["python"](deployment.overlay("cluster"))
+    (container,) = named(objects, "StatefulSet", "controller")["spec"]["template"]["spec"]["containers"]
+    given = [each["name"].removeprefix("OS_HOAFLOW__").lower() for each in container["env"] if each["name"] != "POD"]
+    assert "etcd" in given
+    assert set(given) <= {option.dest for option in OPTIONS}
 
 
 def test_the_controllers_settings_exist() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.kubernetes import OVERLAYS, Deployment
+from tests.support.kubernetes import WITH_SECRETS, Deployment
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 
@@ -61,7 +61,7 @@ class ControllerPod:
         self.process.wait(TIMEOUT)
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=WITH_SECRETS)
 def pod(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControllerPod]:
     deployment = Deployment(tmp_path)
     assert deployment.make_secrets(request.param).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 
 from controller.access.roles import Role
 from controller.access.tokens import read_tokens
-from tests.support.kubernetes import OVERLAYS, Deployment
+from tests.support.kubernetes import WITH_SECRETS, Deployment
 from tests.support.kustomize import BUILDERS, Object
 
 CONTROLLER_NAMES = ("controller.hoaflow.svc", "localhost")
@@ -34,7 +34,7 @@ def secret(overlay: Path, name: str) -> Object:
     return data
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", WITH_SECRETS)
 def test_secrets_are_their_owners_alone_and_let_in_whom_the_overlay_names(deployment: Deployment, name: str) -> None:
     assert deployment.make_secrets(name).returncode == 0
     made = deployment.overlay(name) / "secrets"
@@ -76,6 +76,7 @@ def test_what_is_there_stays_and_what_is_new_is_added(deployment: Deployment) ->
     assert names == {
         "operator",
         "prometheus",
+        *(f"controller-{n}" for n in range(3)),
         *(f"home-agent-{n}" for n in range(4)),
         *(f"node-{n}" for n in (1, 2, 3)),
     }
