@@ -83,7 +83,7 @@ class Bindings:
 
 
 def reconciliation(entries: tuple[FlowEntry, ...] = ()) -> tuple[Reconciliation, Bindings]:
-    """Return one whose switch has been read."""
+    """Return a reconciliation whose switch has been read."""
     bindings = Bindings()
     flows = Reconciliation(bindings, SwitchState())
     load(flows, entries, [], 0.0)
@@ -101,7 +101,7 @@ def load(flows: Reconciliation, entries: Iterable[FlowEntry], foreign: Iterable[
 
 
 def take(flows: Reconciliation, now: float) -> Batch | None:
-    """Return what is due, after as many looks as it takes."""
+    """Return what is due, None for nothing, after as many calls as it takes."""
     while (batch := flows.next_urgent_batch(now, limit=4) or flows.next_batch(now, limit=4)) is None and flows.dirty:
         pass
     return batch

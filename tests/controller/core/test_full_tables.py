@@ -55,6 +55,16 @@ def world() -> FullWorld:
     return world
 
 
+def live(world: FullWorld, seconds: int, size: BundleSize) -> None:
+    """Have bridge, agent, controller and switch go on for so long."""
+    for _ in range(seconds):
+        world.now += 1.0
+        world.announce()
+        world.offload.renew_agent_lease(DPID, world.now)
+        world.offload.tick(world.now)
+        world.exchange(size)
+
+
 def report(world: FullWorld) -> None:
     """Let the bridge send a snapshot with more than the switch has room for."""
     world.announce()
@@ -78,12 +88,7 @@ def test_a_full_table_takes_what_it_has_room_for_and_is_then_left_alone(world: F
     # And nothing else of what is left out.
     assert sum(entry.flow.kind is Kind.UPLINK for entry in world.switch.values()) == world.room
     world.messages = 0
-    for _ in range(600):
-        world.now += 1.0
-        world.announce()
-        world.offload.renew_agent_lease(DPID, world.now)
-        world.offload.tick(world.now)
-        world.exchange(size)
+    live(world, 600, size)
     renewals = 600 * 3
     assert world.messages - renewals < 600, "what has no room is sent again and again"
 
@@ -105,12 +110,7 @@ def test_what_was_left_out_follows_when_there_is_room(world: FullWorld) -> None:
     report(world)
     world.exchange(size)
     world.room = 1000
-    for _ in range(round(LAST_TRY) + 5):
-        world.now += 1.0
-        world.announce()
-        world.offload.renew_agent_lease(DPID, world.now)
-        world.offload.tick(world.now)
-        world.exchange(size)
+    live(world, round(LAST_TRY) + 5, size)
     assert not world.offload.router(DPID).flows.left_out()
     assert "table-has-room" in world.event_names()
 

@@ -35,6 +35,15 @@ def batches(world: World) -> Iterator[Batch]:
             return
 
 
+def why_closed(world: World) -> str:
+    """Return why the home agent's gates are closed."""
+    home_agent = world.offload.home_agents.get(HOME_AGENT)
+    assert home_agent is not None
+    why = world.offload.router(DPID).gates.why_closed(home_agent, world.now)
+    assert why is not None
+    return why.text
+
+
 def test_only_gates_end_by_themselves(world: World) -> None:
     ends = {entry.flow.kind: entry.expires_at is not None for entry in world.switch.values()}
     assert {kind for kind, timed in ends.items() if timed} == {Kind.GATE}
@@ -131,11 +140,7 @@ def test_a_deaf_switch_has_no_gate_renewed(world: World) -> None:
             world.carry_out(renewal)
     assert world.next_hop() == "home agent"
     assert world.now - ended > ANSWERED_WITHIN + LEASE
-    home_agent = world.offload.home_agents.get(HOME_AGENT)
-    assert home_agent is not None
-    why = world.offload.router(DPID).gates.why_closed(home_agent, world.now)
-    assert why is not None
-    assert why.text.startswith("the switch has not confirmed all flows yet")
+    assert why_closed(world).startswith("the switch has not confirmed all flows yet")
 
 
 def test_a_switch_that_refuses_the_deletion_has_no_gate_renewed_until_it_does_not(world: World) -> None:
@@ -155,11 +160,7 @@ def test_a_switch_that_refuses_the_deletion_has_no_gate_renewed_until_it_does_no
             else:
                 world.carry_out(batch)
     assert [gate.serves for gate in world.flows(Kind.GATE)] == [host(HOME_AGENT)]
-    home_agent = world.offload.home_agents.get(HOME_AGENT)
-    assert home_agent is not None
-    why = world.offload.router(DPID).gates.why_closed(home_agent, world.now)
-    assert why is not None
-    assert why.text.startswith("the switch still has 1 flow that has to go")
+    assert why_closed(world).startswith("the switch still has 1 flow that has to go")
     renew(world, 61)  # it is tried again after a minute at the latest
     assert not world.flows(Kind.DOWNLINK)
     assert HOME_PREFIX in [gate.serves for gate in world.flows(Kind.GATE)]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from controller.core import pipeline
 from controller.core.batches import Batch
-from controller.core.flows import FlowKey, Kind
+from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import FlowEntry
+from controller.core.reconciliation import Reconciliation
 from controller.core.timeouts import hard_timeout
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import ANSWERED_WITHIN
@@ -20,6 +21,7 @@ from tests.support.reconciliation import (
     HOME_ADDRESSES,
     HOME_AGENT,
     HOME_PREFIX,
+    Bindings,
     apply,
     carry_out,
     downlink,
@@ -29,6 +31,25 @@ from tests.support.reconciliation import (
     uplink,
 )
 
+GATE = pipeline.downlink_gate(HOME_PREFIX)
+
+
+def bound(*gates: Flow) -> tuple[Reconciliation, Bindings]:
+    """Return one to which HOME_ADDRESSES[0] at CARE_OF_ADDRESSES[0] is new, and which requires gates until 10.0."""
+    flows, bindings = reconciliation()
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    flows.queue(HOME_ADDRESSES[0])
+    for gate in gates:
+        flows.require(gate, 10.0)
+    return flows, bindings
+
+
+def due(flows: Reconciliation, now: float) -> Batch:
+    """Return the next batch, which there has to be."""
+    batch = take(flows, now)
+    assert batch is not None
+    return batch
+
 
 @given(st.floats(1.0, 1e6), st.floats(0, 1e6))
 def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: float, now: float) -> None:
@@ -36,9 +57,7 @@ def test_a_timeout_never_outlives_the_lifetime_by_more_than_a_moment(lifetime: f
 
 
 def test_a_bindings_flow_has_no_timeout_and_is_never_sent_again() -> None:
-    flows, bindings = reconciliation()
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.queue(HOME_ADDRESSES[0])
+    flows, _ = bound()
     assert [(change.hard_timeout, change.expires_at) for change in apply(flows, 0.0)] == [(0, None)] * 2
     assert flows.next_due() is None
     flows.queue(HOME_ADDRESSES[0])
@@ -61,125 +80,101 @@ def test_flows_of_a_kind_come_together() -> None:
     for home_address, care_of_address in zip(HOME_ADDRESSES, CARE_OF_ADDRESSES, strict=False):
         bindings.held[home_address] = (care_of_address, 0)
         flows.queue(home_address)
-    batch = take(flows, 0.0)
-    assert batch is not None
+    batch = due(flows, 0.0)
     assert [change.flow.kind for change in batch.changes] == [Kind.UPLINK] * 2 + [Kind.DOWNLINK] * 2
 
 
 def test_gates_are_renewed_each_time() -> None:
     flows, _ = reconciliation()
-    gate = pipeline.downlink_gate(HOME_PREFIX)
     for second in range(0, 30, 3):
-        flows.require(gate, second + 10.0)
+        flows.require(GATE, second + 10.0)
         assert [change.hard_timeout for change in apply(flows, float(second))] == [10]
 
 
 def test_a_gate_is_not_renewed_while_the_switch_refuses_to_delete_what_it_leads_to() -> None:
-    flows, bindings = reconciliation()
-    gate, other = pipeline.downlink_gate(HOME_PREFIX), pipeline.downlink_gate(parse_prefix("2001:db8:98::/64"))
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.queue(HOME_ADDRESSES[0])
-    flows.require(gate, 10.0)
-    flows.require(other, 10.0)
+    other = pipeline.downlink_gate(parse_prefix("2001:db8:98::/64"))
+    flows, bindings = bound(GATE, other)
     apply(flows, 0.0)
     del bindings.held[HOME_ADDRESSES[0]]
     flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
-    batch = take(flows, 1.0)
-    assert batch is not None
+    batch = due(flows, 1.0)
     refused = {place: "refused" for place, change in enumerate(batch.changes) if change.flow == downlink()}
     flows.refuse(batch, refused, True, 1.0)
-    flows.require(gate, 11.5)
+    flows.require(GATE, 11.5)
     flows.require(other, 11.5)
     assert [change.flow for change in apply(flows, 1.5)] == [other]
     assert [change.flow for change in apply(flows, 3.0)] == [downlink()], "the deletion is tried again, and done"
-    flows.require(gate, 13.0)
-    assert [change.flow for change in apply(flows, 3.0)] == [gate]
+    flows.require(GATE, 13.0)
+    assert [change.flow for change in apply(flows, 3.0)] == [GATE]
 
 
 def test_a_gate_is_not_renewed_while_a_deletion_is_unanswered_for_long() -> None:
-    flows, bindings = reconciliation()
-    gate = pipeline.downlink_gate(HOME_PREFIX)
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.queue(HOME_ADDRESSES[0])
-    flows.require(gate, 10.0)
+    flows, bindings = bound(GATE)
     apply(flows, 0.0)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[1], 0)  # a handover replaces its flow
     flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(CARE_OF_ADDRESSES[0]).key))
-    handover = take(flows, 1.0)
-    assert handover is not None
+    handover = due(flows, 1.0)
     for second in (2.0, 3.0):
-        flows.require(gate, second + 10)
-        assert [change.flow for change in apply(flows, second)] == [gate]
+        flows.require(GATE, second + 10)
+        assert [change.flow for change in apply(flows, second)] == [GATE]
     for second in (1.0 + ANSWERED_WITHIN, 9.0):
-        flows.require(gate, second + 10)
+        flows.require(GATE, second + 10)
         assert apply(flows, second) == []
     flows.confirm(handover, 9.5)
-    flows.require(gate, 19.5)
-    assert [change.flow for change in apply(flows, 9.5)] == [gate]
+    flows.require(GATE, 19.5)
+    assert [change.flow for change in apply(flows, 9.5)] == [GATE]
 
 
 def test_a_flow_that_is_desired_again_holds_up_no_gate() -> None:
-    flows, bindings = reconciliation()
-    gate = pipeline.downlink_gate(HOME_PREFIX)
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.queue(HOME_ADDRESSES[0])
-    flows.require(gate, 10.0)
+    flows, bindings = bound(GATE)
     apply(flows, 0.0)
     for care_of_address in reversed(CARE_OF_ADDRESSES):  # away and back before anything is sent
         (former, _), present = bindings.held[HOME_ADDRESSES[0]], (care_of_address, 0)
         bindings.held[HOME_ADDRESSES[0]] = present
         flows.queue(HOME_ADDRESSES[0], (downlink().key, uplink(former).key))
     assert apply(flows, 1.0) == []
-    flows.require(gate, 19.0)
-    assert [change.flow for change in apply(flows, 9.0)] == [gate]
+    flows.require(GATE, 19.0)
+    assert [change.flow for change in apply(flows, 9.0)] == [GATE]
 
 
 def test_a_gate_of_an_earlier_life_is_renewed_only_after_what_has_ended_meanwhile_is_gone() -> None:
-    gate, ended = pipeline.downlink_gate(HOME_PREFIX), downlink(HOME_ADDRESSES[1])
+    ended = downlink(HOME_ADDRESSES[1])
     flows, bindings = reconciliation()
-    flows.require(gate, 12.0)
+    flows.require(GATE, 12.0)
     bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
     standing = [downlink(), uplink(CARE_OF_ADDRESSES[0]), ended]
     flows.forget_installed()
-    load(flows, [FlowEntry(gate, 5.0), *(FlowEntry(flow, None) for flow in standing)], [], 2.0)
-    batch = take(flows, 2.0)
-    assert batch is not None
+    load(flows, [FlowEntry(GATE, 5.0), *(FlowEntry(flow, None) for flow in standing)], [], 2.0)
+    batch = due(flows, 2.0)
     assert [(change.flow, change.add) for change in batch.changes] == [(ended, False)]
     assert take(flows, 2.0) is None
     flows.confirm(batch, 2.0)
-    assert [(change.flow, change.expires_at) for change in apply(flows, 2.0)] == [(gate, 12.0)]
+    assert [(change.flow, change.expires_at) for change in apply(flows, 2.0)] == [(GATE, 12.0)]
 
 
 def test_gates_close_first_and_open_last() -> None:
     old, new = pipeline.uplink_gate(HOME_AGENT, pipeline.IPPROTO_IPV6), downlink()
     flows, _ = reconciliation((FlowEntry(old, 10.0), FlowEntry(downlink(HOME_ADDRESSES[1]), None)))
-    gate = pipeline.downlink_gate(HOME_PREFIX)
-    flows.require(gate, 10.0)
+    flows.require(GATE, 10.0)
     flows.require(new)
     sent = [(change.flow, change.add) for change in apply(flows, 0.0)]
-    closing, opening = sent.index((old, False)), sent.index((gate, True))
-    assert set(sent) == {(old, False), (new, True), (downlink(HOME_ADDRESSES[1]), False), (gate, True)}
+    closing, opening = sent.index((old, False)), sent.index((GATE, True))
+    assert set(sent) == {(old, False), (new, True), (downlink(HOME_ADDRESSES[1]), False), (GATE, True)}
     assert opening == len(sent) - 1
     assert closing < sent.index((downlink(HOME_ADDRESSES[1]), False))
 
 
 def test_no_gate_opens_before_everything_else_is_confirmed() -> None:
-    flows, bindings = reconciliation()
-    gate = pipeline.downlink_gate(HOME_PREFIX)
-    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
-    flows.queue(HOME_ADDRESSES[0])
-    flows.require(gate, 10.0)
-    batch = take(flows, 0.0)
-    assert batch is not None
-    assert gate not in [change.flow for change in batch.changes]
+    flows, _ = bound(GATE)
+    batch = due(flows, 0.0)
+    assert GATE not in [change.flow for change in batch.changes]
     assert take(flows, 0.0) is None
     flows.refuse(batch, {0: "table full"}, False, 0.0)
-    assert [change.flow for change in apply(flows, 0.0)] == [gate], "the binding's other flow stays away, too"
+    assert [change.flow for change in apply(flows, 0.0)] == [GATE], "the binding's other flow stays away, too"
 
 
 def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
     flows, bindings = reconciliation()
-    gate = pipeline.downlink_gate(HOME_PREFIX)
 
     def move(number: int) -> Batch:
         home_address = HOME_ADDRESSES[number % 5]
@@ -190,15 +185,15 @@ def test_a_gate_opens_although_there_is_always_something_to_do() -> None:
         return batch
 
     under_way = [move(2)]
-    flows.require(gate, 10.0)
+    flows.require(GATE, 10.0)
     opened = []
     for number in range(3, 10):
         under_way.append(move(number))  # before the one before is answered
         flows.confirm(under_way.pop(0), 0.0)
-        opened += [change.flow for change in under_way[-1].changes if change.flow == gate]
+        opened += [change.flow for change in under_way[-1].changes if change.flow == GATE]
         assert not flows.settled
     assert opened
-    assert flows.installed.has(gate, 0.0)
+    assert flows.installed.has(GATE, 0.0)
 
 
 def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None:
@@ -212,8 +207,7 @@ def test_what_comes_while_the_switch_is_busy_collapses_into_the_newest() -> None
 
     first, *others = [parse_address(f"2001:db8:{link:x}::2") for link in range(2, 100)]
     move(first)
-    batch = take(flows, 0.0)
-    assert batch is not None
+    batch = due(flows, 0.0)
     for care_of_address in others:
         move(care_of_address)
         assert take(flows, 0.0) is None, "one change at a time is under way for a home address"
@@ -237,8 +231,7 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
     bindings.held[HOME_ADDRESSES[1]] = (care_of_address, 0)
     flows.queue(HOME_ADDRESSES[0], (leaving.key,))
     flows.queue(HOME_ADDRESSES[1])
-    batch = take(flows, 0.0)
-    assert batch is not None
+    batch = due(flows, 0.0)
     reading = flows.begin_reading()
     after = dict(switch)
     for change in batch.changes:
@@ -261,8 +254,7 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
     flows.queue(HOME_ADDRESSES[0])
     sent = apply(flows, 0.0)
     load(flows, [FlowEntry(downlink(HOME_ADDRESSES[1]), None)], [], 0.0)
-    batch = take(flows, 0.0)
-    assert batch is not None
+    batch = due(flows, 0.0)
     assert flows.confirm(batch, 0.0) == len(sent) + 1
     assert {change.flow for change in batch.changes if change.add} == {change.flow for change in sent}
     assert [change.flow for change in batch.changes if not change.add] == [downlink(HOME_ADDRESSES[1])]
@@ -285,14 +277,13 @@ def test_a_refused_flow_is_tried_again_later_each_time() -> None:
     flows, now, tries = reconciliation()[0], 0.0, []
     flows.require(downlink())
     for _ in range(6):
-        batch = take(flows, now)
-        assert batch is not None
+        batch = due(flows, now)
         flows.refuse(batch, {0: "table full"}, False, now)
         tries.append(now)
         assert take(flows, now) is None
-        due = flows.next_due()
-        assert due is not None
-        now = due
+        retry_at = flows.next_due()
+        assert retry_at is not None
+        now = retry_at
     gaps = [later - earlier for earlier, later in pairwise(tries)]
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0]
@@ -327,8 +318,7 @@ def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:
     apply(flows, 0.0)
     bindings.held[home_address] = (CARE_OF_ADDRESSES[0], 1)
     flows.queue(home_address)
-    batch = take(flows, 0.0)
-    assert batch is not None
+    batch = due(flows, 0.0)
     flows.refuse(batch, {0: "bad port"}, False, 0.0)
     gone = {(change.flow, change.add) for change in apply(flows, 0.0)}
     assert gone == {(downlink(), False), (uplink(CARE_OF_ADDRESSES[0]), False)}

@@ -11,14 +11,6 @@ from controller.traffic_history import KEPT
 from tests.support.rest_api import BINDING, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Api, problem
 
 
-@pytest.fixture
-def api() -> Api:
-    """Provide an API that one home agent is announced to."""
-    api = Api()
-    assert api.announce().status_code == 200
-    return api
-
-
 def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
     spelled = {**BINDING, "home_address": "2001:0DB8:0099:0:0:0:0:0100", "care_of_address": "2001:DB8:2:0::2"}
     answer = api.call("POST", "/v1/bindings", spelled)

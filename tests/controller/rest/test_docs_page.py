@@ -15,14 +15,6 @@ from tests.support.tokens import write_tokens
 
 
 @pytest.fixture
-def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """Provide a running controller."""
-    with Controller(ovs, tmp_path) as running:
-        yield running
-    running.assert_log_clean()
-
-
-@pytest.fixture
 def page(ovs: Ovs, controller: Controller) -> Iterator[Page]:
     """Provide the page, loaded. It must have asked only the controller, and reported no error."""
     with ovs.inside(), Browser(controller.url) as browser:

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator asks of a controller with a real Open vSwitch: explain, drain, diff, readiness."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.bench import (
     FIRST,
@@ -16,27 +12,11 @@ from tests.support.bench import (
     REVERSE,
     SECOND,
     Bench,
-    registered,
 )
-from tests.support.controller import OPENFLOW_PORT, Controller
-from tests.support.ovs import Ovs
+from tests.support.controller import OPENFLOW_PORT
 from tests.support.waiting import wait_for
 
 ROUTER = "0000000000000001"
-
-
-@pytest.fixture
-def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """Provide a running controller; its log must be free of errors in the end."""
-    with Controller(ovs, tmp_path) as running:
-        yield running
-    running.assert_log_clean()
-
-
-@pytest.fixture
-def bench(ovs: Ovs, controller: Controller) -> Bench:
-    """Provide a registered mobile node whose traffic goes direct."""
-    return registered(ovs, controller)
 
 
 def explain(bench: Bench, home_address: str = HOME_ADDRESS) -> Any:

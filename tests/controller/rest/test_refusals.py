@@ -11,14 +11,6 @@ from hypothesis import strategies as st
 from tests.support.rest_api import BINDING, HOME_AGENT, HOME_PREFIX, LARGEST_BODY, Api, problem
 
 
-@pytest.fixture
-def api() -> Api:
-    """Provide an API that one home agent is announced to."""
-    api = Api()
-    assert api.announce().status_code == 200
-    return api
-
-
 @pytest.mark.parametrize(
     ("raw", "status", "field"),
     [

@@ -5,7 +5,6 @@ import contextlib
 import re
 import resource
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ from tests.support.waiting import patient, wait_for
 
 TIMEOUT = patient(40.0)  # seconds; the controller gives a handshake 10
 HELLO = bytes.fromhex("04 00 0008 00000001")
-
-
-@pytest.fixture
-def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """Provide a controller that switches reach in clear."""
-    with Controller(ovs, tmp_path) as running:
-        yield running
-    running.assert_log_clean()
 
 
 def connect(ovs: Ovs) -> socket.socket:

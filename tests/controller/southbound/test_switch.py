@@ -5,7 +5,6 @@ import contextlib
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from tests.support.bench import (
     SECOND,
     Bench,
     binding,
-    registered,
     sent_again,
 )
 from tests.support.controller import OPENFLOW_PORT, Controller
@@ -33,17 +31,9 @@ from tests.support.waiting import wait_for
 
 
 @pytest.fixture
-def controller(ovs: Ovs, tmp_path: Path) -> Iterator[Controller]:
-    """Provide a running controller; its log must be free of errors in the end."""
-    with Controller(ovs, tmp_path, "answer_within = 2\nread_back_every = 1") as running:
-        yield running
-    running.assert_log_clean()
-
-
-@pytest.fixture
-def bench(ovs: Ovs, controller: Controller) -> Bench:
-    """Provide a registered mobile node whose traffic goes direct, and a flow of another application."""
-    return registered(ovs, controller)
+def controller_settings() -> str:
+    """Return settings by which the switch is read back every second, and has to answer within two."""
+    return "answer_within = 2\nread_back_every = 1"
 
 
 def test_the_switch_takes_off_what_may_bypass_the_home_agent(bench: Bench) -> None:
