@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is lost, late, stopped or killed, in any order: one writer at a time, and in the end one for each router.
+
+``HOAFLOW_INVARIANTS=1000x100`` has so many runs of so many faults.
+"""
+
+import os
+
+import pytest
+
+from tests.support.mastership_run import DPIDS, Run
+
+RUNS, STEPS = map(int, os.environ.get("HOAFLOW_INVARIANTS", "20x30").split("x"))
+
+
+def test_never_two_writers_and_in_the_end_one() -> None:
+    takeovers = 0
+    for seed in range(RUNS):
+        takeovers += run(seed, STEPS).takeovers
+    assert takeovers > RUNS * len(DPIDS), "masters have changed"
+
+
+def run(seed: int, steps: int) -> Run:
+    """Make a run, with what has happened in its error."""
+    made = Run(seed)
+    try:
+        for _ in range(steps):
+            made.step()
+        made.settle()
+    except AssertionError as error:
+        pytest.fail(f"seed {seed}: {error}\n" + "\n".join(made.log[-60:]))
+    return made
