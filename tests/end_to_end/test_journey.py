@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.conformance import assert_declared
+from tests.support.ping import ping
 from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
@@ -54,7 +55,7 @@ class Net:
     def ping(self, count: int = 10) -> int:
         """Return how many data packets passed the home agent while CN and mobile node exchanged `count` of them."""
         before = self.load.packets()
-        answer = self.bed.run("ping", "-c", str(count), "-i", "0.02", "-W", "2", at.HOME_ADDRESS, node="cn")
+        answer = self.bed.run(*ping(count, 5, at.HOME_ADDRESS), node="cn")
         assert f"{count} received" in answer, answer
         return self.load.packets() - before
 

@@ -36,6 +36,7 @@ from hoaflow.tunnel.namespace import in_namespace
 from tests.support.checkout import CHECKOUT
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
+from tests.support.ping import ping
 from tests.support.router_lab import CN4, HOA4, ROUTER4, sh, until
 
 BRIDGE = "br0"
@@ -153,7 +154,7 @@ class FlowLab:
 
     def ping(self, node: str, target: str, *options: str) -> str:
         """Ping three times and return what ping says."""
-        return self.run(node, "ping", "-n", "-c3", "-i0.2", "-W2", *options, target, check=False)
+        return self.run(node, *ping(3, 2, *options, target), check=False)
 
     def router(self, *arguments: str) -> str:
         """Run `hoaflow-router ARGUMENTS` on the router and return what it prints. Raises CommandFailed."""

@@ -30,9 +30,10 @@ from tests.kernel.lab import (
     STRANGER,
     FlowLab,
 )
+from tests.support.capture import capture
 from tests.support.checkout import CHECKOUT
 from tests.support.frames import LEFT_TO_THE_HOME_AGENT, Tap, packet_socket
-from tests.support.router_lab import CN4, HOA4, capture, until
+from tests.support.router_lab import CN4, HOA4, until
 
 TUNNEL = "(ip6 proto 41 or ip6 proto 4)"
 SPOOF = [sys.executable, str(CHECKOUT / "topologies" / "spoof.py")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.ping import ping
 from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
@@ -21,10 +22,10 @@ def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
         deployment.start_home_agent()
         assert "ip6tnl" in deployment.start_mobile_node().lines[-1]
 
-        def ping() -> int:
+        def packets_through_home_agent() -> int:
             """Return how many data packets passed the home agent while ten went each way."""
             before = load.packets()
-            answer = bed.run("ping", "-c10", "-i0.1", "-W5", at.HOME_ADDRESS, node="cn")
+            answer = bed.run(*ping(10, 5, at.HOME_ADDRESS), node="cn")
             assert "10 received" in answer, answer
             return load.packets() - before
 
@@ -42,12 +43,13 @@ def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
         for link in (1, 2):
             deployment.attach(link)
             wait_for("the binding is active", lambda: is_active(at.care_of_address(link)))  # noqa: B023
-            assert ping() == 0
+            assert packets_through_home_agent() == 0
             for router in bed.topology.routers:
                 assert flows(router).count(f"set_field:{at.care_of_address(link)}->tun_ipv6_dst") == 1
         deployment.attach(HOME)
         wait_for("the binding is gone", lambda: deployment.binding() is None)
-        assert ping() == 10  # at home: only the way to the home address leads over the home agent, as a router
+        # At home, only the way to the home address leads over the home agent, as a router.
+        assert packets_through_home_agent() == 10
         for router in bed.topology.routers:
             bed.stop(f"agent-{router}")
         deployment.tear_down_routers()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.lab import BRIDGE, CN, COA, HA, HOA, TRANSFER, FlowLab
 from tests.kernel.transfer import PORT
-from tests.support.router_lab import capture
+from tests.support.capture import capture
 
 
 @pytest.fixture(params=["flow", "route"])

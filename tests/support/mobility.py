@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.checkout import CHECKOUT
+from tests.support.ping import ping
 from tests.support.waiting import patient
 
 PREFIX = "hah-"
@@ -169,8 +170,9 @@ class Lab:
 
     def ping(self, name: str, to: str, count: int = 3, size: int = 56, source: str | None = None) -> int:
         """Return how many packets were answered; the first may have to wait for neighbour discovery."""
-        bind = f"-I {source} " if source else ""
-        output = self.run(name, f"ping -6 -n -q -M do -c {count} -i 0.2 -W 3 -s {size} {bind}{to}", check=False)
+        bind = ["-I", source] if source else []
+        command = ping(count, 3, "-q", "-M", "do", "-s", str(size), *bind, to)
+        output = self.run(name, " ".join(command), check=False)
         return int(output.split(" received")[0].split(", ")[-1])
 
     def script(self, name: str, program: str, *arguments: str) -> Node:

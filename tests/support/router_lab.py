@@ -16,7 +16,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +35,7 @@ from tests.support.checkout import CHECKOUT
 from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
+from tests.support.ping import ping
 from tests.support.waiting import patient
 
 TIMEOUT = patient(30)  # seconds
@@ -125,8 +125,7 @@ class RouterLab:
 
     def ping(self, node: str, target: str, *options: str) -> str:
         """Ping three times and return what ping says."""
-        command = ["ping", "-n", "-c3", "-i0.2", "-W1", *options, target]
-        return self.run(node, *command, check=False)
+        return self.run(node, *ping(3, 1, *options, target), check=False)
 
     @contextlib.contextmanager
     def sink(self, node: str, address: str, port: int) -> Iterator[None]:
@@ -353,31 +352,3 @@ class RouterLab:
         off = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"]
         self.ovs.run("ethtool", "-K", port, *off)
         self.run(node, "ethtool", "-K", interface, *off)
-
-
-@contextlib.contextmanager
-def capture(node_command: list[str], interface: str, packet_filter: str) -> Iterator[Callable[[], str]]:
-    """Run tcpdump on an interface; what this yields ends it and returns its lines. It listens from the beginning."""
-    command = [*node_command, "tcpdump", "-l", "-nn", "-v", "--immediate-mode", "-i", interface, packet_filter]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            assert process.stdout is not None
-            assert "listening" in process.stderr.readline()
-            lines: list[str] = []
-
-            def read() -> None:
-                assert process.stdout is not None
-                lines.extend(process.stdout)
-
-            reader = threading.Thread(target=read)
-            reader.start()
-
-            def all_lines() -> str:
-                process.terminate()
-                reader.join()
-                return "".join(lines).strip()
-
-            yield all_lines
-        finally:
-            process.terminate()

@@ -4,6 +4,7 @@
 import pytest
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, HOST, Lab
+from tests.support.ping import ping
 from tests.support.roaming import registers
 
 
@@ -49,7 +50,7 @@ def test_an_unreachable_care_of_address_is_told_to_the_correspondent(lab: Lab) -
     lab.home_agent("--insecure")
     registers(lab, lab.mobile_node("--insecure"), "m1", CARE_OF_1)
     lab.run("rt", f"ip -6 route add unreachable {CARE_OF_1}/128")
-    output = lab.run("cn", f"ping -6 -n -c 2 -i 0.3 -W 3 {HOME_ADDRESS}", check=False)
+    output = lab.run("cn", " ".join(ping(2, 3, HOME_ADDRESS)), check=False)
     assert f"From {HOME_AGENT}" in output or "From 2001:db8:10::2" in output
     assert "Address unreachable" in output
 
