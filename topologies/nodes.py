@@ -8,6 +8,7 @@ Nothing but mininet and the standard library is used: `mn` runs with the system'
 
 import itertools
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,12 +37,14 @@ class TopologyError(HoaflowError):
 def checked(node: Node, *command: str) -> str:
     """Run COMMAND in NODE and return its standard output, or raise what it printed.
 
-    Raises TopologyError when it fails.
+    A signal that interrupts this ends the command, other than with Mininet's `pexec`. Raises TopologyError when it
+    fails.
     """
-    out, err, status = node.pexec(*command)
-    if status:
-        raise TopologyError(f"{node.name}: {' '.join(command)}: exit status {status}: {(err or out).strip()}")
-    return str(out)
+    done = subprocess.run(["mnexec", "-da", str(node.pid), *command], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise TopologyError(f"{node.name}: {' '.join(command)}: exit status {done.returncode}: {said}")
+    return done.stdout
 
 
 def prepare_ipv6(node: Node, forwarding: bool) -> None:

@@ -60,7 +60,11 @@ class Process:
             cwd=directory,
         )
         assert self._popen.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._popen.stdout,), name=f"log of {name}")
+        # A daemon, for a signal may interrupt whoever starts this before anybody knows it and could stop it: the
+        # interpreter would wait for its output to end, and the program, to be killed, for the interpreter.
+        self._reader = threading.Thread(
+            target=self._read, args=(self._popen.stdout,), name=f"log of {name}", daemon=True
+        )
         self._reader.start()
 
     @property

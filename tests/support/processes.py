@@ -60,8 +60,13 @@ class Marked:
             self.process.send_signal(number)
 
     def assert_nothing_is_left(self, seconds: float = 60.0) -> None:
-        """Wait until it has ended, and every process of it."""
-        self.process.wait(seconds)
+        """Wait until it has ended, and every process of it; if it does not, show what still runs and what it said."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            running = "\n".join(self.running())
+            message = f"after {seconds:g} s this still runs:\n{running}\nIt said:\n{self.log.read_text()}"
+            raise AssertionError(message) from None
         wait_for(f"nothing of {self.mark} runs", lambda: not self.running(), seconds)
 
 

@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import CHECKOUT
+from tests.support.waiting import wait_for
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
 
@@ -175,3 +177,29 @@ def test_process_says_what_a_program_said_that_ended_early(tmp_path: Path) -> No
         process.wait_for("three", 5)
     assert process.stop() == 3
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_program_that_nobody_knows_does_not_keep_its_starter_from_ending(tmp_path: Path) -> None:
+    """A signal may interrupt whoever starts a program before it is noted, and could be stopped, anywhere."""
+    script = (
+        "from pathlib import Path\n"
+        "from topologies.processes import Process\n"
+        f"print(Process('sleeper', ['sleep', '1000'], Path({str(tmp_path / 'log')!r})).pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    wait_for("the sleeper is killed", lambda: not os.path.exists(f"/proc/{int(done.stdout)}"))
+
+
+def test_a_command_in_a_node_ends_with_what_interrupts_it(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    script = (
+        "import os, signal\n"
+        "from mininet.node import Node\n"
+        "from topologies.nodes import checked\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        f"checked(Node('n1'), 'sh', '-c', f'echo $$ >{file}; kill -TERM {{os.getpid()}}; exec sleep 1000')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
+    assert "KeyboardInterrupt" in done.stderr
+    wait_for("the command has ended", lambda: not os.path.exists(f"/proc/{int(file.read_text())}"))

@@ -18,7 +18,7 @@ class Relay:
         self._listener = listener
         self._target = host, port
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="relay")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
     def __enter__(self) -> "Relay":
         self._thread.start()
