@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from controller.cluster.placement import candidates_of, place, preference
 from controller.cluster.records import Keys, Records, RouterRecord
-from hoaflow.etcd.messages import Comparison, Operation, put, unchanged
+from hoaflow.etcd.messages import Transaction, put, unchanged
 
 GENERATIONS = 1 << 64  # generation_id has 64 bits
 
@@ -67,7 +67,7 @@ class Elect(NamedTuple):
     reason: str
 
 
-def election(keys: Keys, elect: Elect, since: float) -> tuple[list[Comparison], list[Operation]]:
+def election(keys: Keys, elect: Elect, since: float) -> Transaction:
     """Return the transaction of an election. `since`: seconds since 1970."""
     master, counter = keys.master(elect.dpid), keys.counter(elect.dpid)
     value = json.dumps({"member": elect.member, "since": since, "reason": elect.reason})

@@ -12,12 +12,12 @@ import eventlet
 
 from controller.changes import ChangeSignal
 from controller.cluster.mastership import Elect, GiveUp, MasteredBy, Mastership, TakeRole, election
-from controller.cluster.records import ABSENT, Keys, MemberRecord, Records, member_value
+from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Etcd, Member, View
 from controller.cluster.view import Mastership as MastershipView
 from controller.core.events import Event
 from hoaflow.etcd import EtcdClient, EtcdError, follow
-from hoaflow.etcd.messages import delete, put, unchanged
+from hoaflow.etcd.messages import delete, put
 from hoaflow.logs import Log
 
 LOG = Log("cluster")
@@ -28,7 +28,7 @@ RENEWALS_PER_LEASE = 3
 SHORTEST_PAUSE = 0.1
 # Longest sleep when nothing is planned, in seconds.
 LONGEST_SLEEP = 60.0
-# Renewals for which another process may hold the member's name: a member that was killed leaves it for one lease.
+# Registrations for which another process may hold the member's name: a member that was killed leaves it for one lease.
 NAME_TAKEN_AFTER = 3 * RENEWALS_PER_LEASE
 
 
@@ -70,8 +70,7 @@ class Membership:
         self._mastership = Mastership(member.name)
         self._records = Records()
         self._lease: int | None = None
-        self._registered: MemberRecord | None = None
-        self._name_taken = 0
+        self._refused = 0  # registrations in a row
         self._etcd_state = Etcd(False, time.time())
         self._troubles: dict[str, EtcdError] = {}
         self._unusable: list[str] = []
@@ -191,7 +190,7 @@ class Membership:
         """Renew the lease, or get a new one, and keep the member's record as it is. Raises EtcdError."""
         if self._lease is not None and not self._etcd.keep_alive(self._lease):
             LOG.warning("lease-lost", reason="etcd had no sign of life of this member within its lease")
-            self._lease = self._registered = None
+            self._lease = None
             self._mastership.lease_lost()
             self._woken.notify()
             asked = time.monotonic()
@@ -199,23 +198,14 @@ class Membership:
             self._lease = self._etcd.grant_lease(self._lease_lasts)
         self._mastership.lease_renewed(self._lease, asked, self._lease_lasts)
         record = MemberRecord(self._member, self._lease, self._mastership.connected, self._home_agents())
-        if record != self._registered and self._register(record):
-            self._registered = record
+        if (transaction := registration(self._keys, self._records, record)) is not None:
+            self._note_name(self._etcd.transact(*transaction))
 
-    def _register(self, record: MemberRecord) -> bool:
-        """Have etcd keep the member's record; tell whether it does. Raises EtcdError."""
-        key = self._keys.member(self._member.name)
-        writing = [put(key, member_value(record), record.lease)]
-        if self._registered is not None or self._etcd.transact([unchanged(key, ABSENT)], writing):
-            self._name_taken = 0
-            return self._registered is None or self._etcd.transact([], writing)
-        found = self._etcd.get(key)
-        if found is not None and found.lease == record.lease:
-            return self._etcd.transact([], writing)  # the answer to the first attempt was lost
-        self._name_taken += 1
-        if self._name_taken == NAME_TAKEN_AFTER:
+    def _note_name(self, registered: bool) -> None:
+        """Announce that another process has this member's name, if it keeps it for longer than one that was killed."""
+        self._refused = 0 if registered else self._refused + 1
+        if self._refused == NAME_TAKEN_AFTER:
             self._announce(Event("member-name-taken", {"member": self._member.name}))
-        return False
 
     def _elect(self, elect: Elect) -> None:
         """Have etcd elect a master. What it did is seen in the records."""

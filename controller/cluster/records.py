@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.cluster.view import Member
-from hoaflow.etcd.messages import KeyValue
+from hoaflow.etcd.messages import KeyValue, Transaction, put, unchanged
 
 ABSENT = 0  # the revision of a key that does not exist
 
@@ -104,8 +104,21 @@ class Keys:
         return Records(members, routers), unusable
 
 
-def member_value(record: MemberRecord) -> str:
-    """Return what a member's key holds."""
+def registration(keys: Keys, records: Records, record: MemberRecord) -> Transaction | None:
+    """Return the transaction that puts a member's record where etcd has another one, None if it has this.
+
+    By what etcd holds, and not by what was sent: a record that was sent before may still arrive after this one.
+    """
+    name = record.member.name
+    held = records.members.get(name)
+    if held == record:
+        return None
+    key = keys.member(name)
+    is_own = held is not None and held.lease == record.lease
+    return [] if is_own else [unchanged(key, ABSENT)], [put(key, _member_value(record), record.lease)]
+
+
+def _member_value(record: MemberRecord) -> str:
     member = record.member
     return json.dumps(
         {

@@ -5,12 +5,13 @@ Their fields are those of etcd's API, https://etcd.io/docs/v3.5/dev-guide/api_re
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# One comparison, or one operation, of a transaction.
+# A transaction carries all of its operations out if all of its comparisons hold, else none.
 Comparison = Mapping[str, Any]
 Operation = Mapping[str, Any]
+Transaction = tuple[Sequence[Comparison], Sequence[Operation]]
 
 
 class KeyValue(NamedTuple):

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from controller.cluster.mastership import UNANSWERED, Elect, GiveUp, Mastership, TakeRole, election
-from controller.cluster.records import ABSENT, Keys, MemberRecord, member_value
+from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Member
-from hoaflow.etcd.messages import put, unchanged
 from tests.support.played_etcd import PlayedEtcd
 
 LEASE = 3.0
@@ -65,7 +64,7 @@ class Process:
         self.name, self.epoch = name, epoch
         self.mastership = Mastership(name)
         self.lease: int | None = None
-        self.registered: MemberRecord | None = None
+        self.records = Records()
         self.stopped_at: float | None = None
         self.cut_off = False
         self.backlog: list[Callable[[], None]] = []
@@ -237,7 +236,7 @@ class Run:
 
         def take(answer: object) -> None:
             if answer is not None and lease is not None and not answer:
-                process.lease = process.registered = None
+                process.lease = None
                 process.mastership.lease_lost()
             elif answer is not None:
                 process.lease = int(str(answer)) if lease is None else lease
@@ -252,21 +251,8 @@ class Run:
         assert process.lease is not None
         member = Member(process.name, None, 0.0, "0")
         record = MemberRecord(member, process.lease, process.mastership.connected, frozenset({"ha"}))
-        if record == process.registered:
-            return
-        key = KEYS.member(process.name)
-        operations = [put(key, member_value(record), record.lease)]
-
-        def act() -> bool:
-            held = self.etcd.keys.get(key)
-            is_own = held is not None and held.lease == record.lease
-            return self.etcd.transact([] if is_own else [unchanged(key, ABSENT)], operations)
-
-        def take(answer: object) -> None:
-            if answer and process.lease == record.lease:
-                process.registered = record
-
-        self._ask(process, act, take)
+        if (transaction := registration(KEYS, process.records, record)) is not None:
+            self._ask(process, lambda: self.etcd.transact(*transaction), lambda _: None)
 
     def _read(self, process: Process) -> None:
         """Have a process read etcd's keys every second, besides what the watch tells."""
@@ -283,7 +269,11 @@ class Run:
             records, unusable = KEYS.read(self.etcd.keys)
             assert not unusable
             process.told_until = max(process.told_until, self.now + self._way())
-            self._at(process.told_until, lambda: self._in(process, lambda: process.mastership.observe(records)))
+            self._at(process.told_until, lambda: self._in(process, lambda: self._observe(process, records)))
+
+    def _observe(self, process: Process, records: Records) -> None:
+        process.records = records
+        process.mastership.observe(records)
 
     # Between members and switches.
 
