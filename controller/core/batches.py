@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.pending_epochs import Since
 from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
@@ -45,7 +46,7 @@ class ChangesUnderWay:
     def __init__(self, batch: int, changes: list[FlowChange]) -> None:
         self.batch = batch
         self.changes = changes
-        self.requeue_since: int | None = None
+        self.requeue_since: Since | None = None
         self.leaving: dict[FlowKey, None] | tuple[()] = ()
         self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
 
@@ -57,9 +58,9 @@ class ChangesUnderWay:
         """Tell whether a flow with this key is added, rather than deleted."""
         return any(change.add and change.flow.key == key for change in self.changes)
 
-    def requeue(self, since: int, leaving: Iterable[FlowKey] = ()) -> None:
+    def requeue(self, since: Since, leaving: Iterable[FlowKey] = ()) -> None:
         """Queue the subject and these keys again when the switch has answered."""
-        self.requeue_since = since if self.requeue_since is None else min(self.requeue_since, since)
+        self.requeue_since = since if self.requeue_since is None else self.requeue_since.and_since(since)
         self.leaving = dict.fromkeys((*self.leaving, *leaving))
 
     def add_waiting(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:

@@ -35,6 +35,13 @@ class _Open(NamedTuple):
     until: float
 
 
+class _Renewal(NamedTuple):
+    """A renewal of a lease: until when gates may stand by it, once all is done that was reported before this mark."""
+
+    until: float
+    mark: int
+
+
 class Review(NamedTuple):
     """Home agents for which a review has asked for new gates, and those all of whose gates now stand, first so."""
 
@@ -67,6 +74,9 @@ class Gates:
         self._draining: bool | None = None
         self._draining_since = now
         self._open: dict[bytes, _Open] = {}
+        # By home agent: until when its gates may stand by what the switch has, and the renewal that waits for more.
+        self._installed_until: dict[bytes, float] = {}
+        self._renewing: dict[bytes, _Renewal] = {}
 
     @property
     def draining(self) -> bool:
@@ -125,9 +135,10 @@ class Gates:
             self._flows.recheck_adopted()  # adopted gates may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
         if self._why_none(home_agent, now) is None:
+            until = self._may_stand_until(home_agent, now)
             for gate in gates:
-                if self._why_waits(gate, now) is None:
-                    self._flows.require(gate, home_agent.lease_ends)
+                if until is not None and self._why_waits(gate, now) is None:
+                    self._flows.require(gate, until)
                     wanted[gate.key] = None
             if any(gate.key in wanted and gate.key not in before for gate in gates):
                 reviewed.opening.append(home_agent.address)
@@ -157,7 +168,31 @@ class Gates:
 
     def disconnect(self) -> None:
         """Forget which gates stand: the switch's connection is gone."""
-        self._open.clear()
+        for memory in (self._open, self._installed_until, self._renewing):
+            memory.clear()
+
+    def renewable(self) -> list[HomeAgent]:
+        """Return the home agents whose gates may be renewed now, as the switch has what was reported before."""
+        done = [each for each, renewal in self._renewing.items() if self._flows.is_done(renewal.mark, each)]
+        return [found for found in map(self._home_agents.get, done) if found is not None]
+
+    def _may_stand_until(self, home_agent: HomeAgent, now: float) -> float | None:
+        """Return until when gates of a home agent may stand, None if they may not.
+
+        That is the end of the last lease for which all is here that the bridge had seen: reported, and installed in the
+        switch or refused by it.
+        """
+        address, reported = home_agent.address, home_agent.reported_until
+        if home_agent.last_change is None:
+            return home_agent.lease_ends
+        while address in self._renewing or reported > self._installed_until.get(address, now):
+            if address not in self._renewing:
+                self._renewing[address] = _Renewal(reported, self._flows.mark())
+            if not self._flows.is_done(self._renewing[address].mark, address):
+                break
+            self._installed_until[address] = self._renewing.pop(address).until
+        until = min(reported, self._installed_until.get(address, now))
+        return until if until > now else None
 
     def are_open(self, home_agent: bytes, now: float) -> bool:
         """Tell whether all gates of a home agent stood at the last review, and have not ended since."""
@@ -192,6 +227,8 @@ class Gates:
             if self._flows.installed.is_foreign(gate.key):
                 return reasons.foreign_flow()
             if not self._flows.is_active(gate.key, now):
+                if home_agent.address in self._renewing:
+                    return reasons.reports_unconfirmed()
                 if self._flows.is_opening(gate.key):
                     return reasons.flows_awaited()
                 overdue = self._flows.withdrawals.overdue(gate.key, now)

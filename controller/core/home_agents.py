@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep home agents as their bridges announce them, and the lease of each bridge."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -31,6 +32,10 @@ class HomeAgent:
 
     ``lease`` is in seconds. ``lease_ends``, and ``lease_since``, when the unbroken lease began, are on the caller's
     clock. ``synced``: a snapshot has come under this lease; before that bindings may be stale, and no gate opens.
+
+    ``last_change``: the number of the home agent's last change that the bridge had seen when it last renewed its lease,
+    None if it gives no numbers. ``reported``: the change up to which it has reported everything here, None for none.
+    ``reported_until``: the end of the last lease for which these went together. No gate stands longer.
     """
 
     address: bytes
@@ -40,6 +45,9 @@ class HomeAgent:
     status: Status
     lease_since: float
     synced: bool = False
+    last_change: int | None = None
+    reported: int | None = None
+    reported_until: float = -math.inf
 
     def lease_holds(self, now: float) -> bool:
         """Tell whether the bridge has renewed its lease in time."""
@@ -53,7 +61,21 @@ class HomeAgent:
         """Say what keeps all of this home agent's traffic on its path, None if nothing does."""
         if not self.lease_holds(now):
             return reasons.lease_lapsed(self.address, self.lease_ends)
-        return None if self.synced else reasons.snapshot_awaited(self.address, self.lease_since)
+        if not self.synced:
+            return reasons.snapshot_awaited(self.address, self.lease_since)
+        if now >= self.reported_until and self.last_change is not None:
+            return reasons.reports_awaited(self.address, self.last_change, self.reported, self.reported_until)
+        return None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a snapshot has come under this lease, and under the bridge's present count of changes."""
+        return self.synced and (self.last_change is None or self.reported is not None)
+
+    def certify(self) -> None:
+        """Let gates stand until the lease ends if all has been reported that the bridge had seen when it renewed it."""
+        if self.last_change is None or (self.reported is not None and self.reported >= self.last_change):
+            self.reported_until = self.lease_ends
 
     def covers(self, home_address: Prefix) -> bool:
         """Tell whether a home address lies in one of the home prefixes."""
@@ -90,11 +112,18 @@ class HomeAgents:
         return next((agent for agent in self if prefix.contains(host(agent.address))), None)
 
     def announce(
-        self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
+        self,
+        address: bytes,
+        home_prefixes: tuple[Prefix, ...],
+        lease: int,
+        status: Status,
+        now: float,
+        last_change: int | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its lease, which then ends ``lease`` seconds from ``now``. Idempotent.
 
-        After a lapse the home agent counts as not synced until its next snapshot.
+        After a lapse the home agent counts as not synced until its next snapshot. So does what was reported, also when
+        the number of the last change goes back: the bridge has started anew.
         Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
         """
         former = self._home_agents.get(address)
@@ -111,7 +140,12 @@ class HomeAgents:
         unbroken = former is not None and former.lease_holds(now)
         since = former.lease_since if former is not None and unbroken else now
         synced = former is not None and unbroken and former.synced
-        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced)
+        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced, last_change)
+        if former is not None and unbroken:
+            agent.reported_until = min(former.reported_until, agent.lease_ends)
+            if (last_change or 0) >= (former.last_change or 0):
+                agent.reported = former.reported
+        agent.certify()
         change = Change.REFRESHED
         if former is None or not unbroken:
             change = Change.ADDED
@@ -124,6 +158,18 @@ class HomeAgents:
             for prefix in home_prefixes:
                 self._by_prefix.put(prefix, address)
         return agent, change
+
+    def report(self, address: bytes, last_change: int, whole: bool) -> HomeAgent | None:
+        """Record that a bridge has reported everything up to a change; ``whole``: by a snapshot, whose number counts.
+
+        Returns the home agent, None if none is announced.
+        """
+        agent = self.get(address)
+        if agent is not None:
+            newest = last_change if whole or agent.reported is None else max(last_change, agent.reported)
+            agent.reported = newest
+            agent.certify()
+        return agent
 
     def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
         """Return the other home agents whose home prefixes overlap with ``home_prefixes``."""

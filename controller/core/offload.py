@@ -15,12 +15,12 @@ from controller.core.admission import Refused, check_home_agent, is_deregistrati
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.connections import Connections
 from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.installed import FlowReading
-from controller.core.masters import Masters
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -44,7 +44,7 @@ class Offload:
         self.routers = Routers(self.registrations, timing, classify_miss)
         self._timing = timing
         self._events: list[Event] = []
-        self.masters = Masters(self.routers, self._events)
+        self.connections = Connections(self.routers, self._events)
         self._updates = Updates(self.registrations, self.routers, self._events)
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
@@ -55,18 +55,25 @@ class Offload:
     # From the bridges.
 
     def announce(
-        self, address: bytes, home_prefixes: tuple[Prefix, ...], lease: int, status: Status, now: float
+        self,
+        address: bytes,
+        home_prefixes: tuple[Prefix, ...],
+        lease: int,
+        status: Status,
+        now: float,
+        last_change: int | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its bridge's lease of ``lease`` seconds. Idempotent.
 
-        Returns the home agent, and what has changed. Raises Refused for addresses that can't be a home agent's,
+        ``last_change``: the number of the last change that the bridge has seen, None if it gives none. Returns the home
+        agent, and what has changed. Raises Refused for addresses that can't be a home agent's,
         PrefixesOverlap for another's home prefix.
         """
         check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
         moved = before is None or before.home_prefixes != home_prefixes
         replaced = self.home_agents.overlapping(address, home_prefixes) if moved else []
-        home_agent, change = self.home_agents.announce(address, home_prefixes, lease, status, now)
+        home_agent, change = self.home_agents.announce(address, home_prefixes, lease, status, now, last_change)
         for each in replaced:
             self._forget(each, now)
         if change is Change.ADDED or before is None or before.status is not status:
@@ -117,6 +124,12 @@ class Offload:
         Raises NotAnnounced when entered.
         """
         return self._snapshots.begin(home_agent, now)
+
+    def reported(self, home_agent: bytes, last_change: int, whole: bool, now: float) -> None:
+        """Record that a bridge has reported everything up to a change of its home agent, ``whole``: by a snapshot."""
+        agent = self.home_agents.report(home_agent, last_change, whole)
+        if agent is not None:
+            self._review(now, [agent])
 
     def updated(self, changes: int) -> None:
         """Record that a batch of reports with so many changes was applied."""
@@ -212,27 +225,19 @@ class Offload:
             self._event("router-connected", router=f"{dpid:016x}")
         return router
 
-    def disconnect(self, dpid: int, now: float) -> None:
-        """Record that a switch's connection is gone.
-
-        A router that nobody vouches for is forgotten: anybody who reaches the OpenFlow port can make one.
-        """
-        router = self.router(dpid)
-        if router.has_switch:
-            self._event("router-disconnected", router=f"{dpid:016x}")
-        router.disconnect(now)
-        if not self.routers.is_vouched_for(dpid):
-            del self.routers[dpid]
-
-    def turned_away(self, dpid: int) -> None:
-        """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
-        self._event("switch-turned-away", router=f"{dpid:016x}")
-
     def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
         """Take in a switch's ports (numbers by name), which have changed."""
         router = self.router(dpid)
         router.set_ports(ports, now)
         self.review(router, now)
+
+    def next_batch(self, router: Router, urgent: bool, now: float, limit: int) -> Batch | None:
+        """Return the next changes for a switch (see ``Reconciliation.next_batch``), None if there are none now."""
+        flows = router.flows
+        batch = flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
+        if batch is None and (renewable := router.gates.renewable()):
+            self.review(router, now, renewable)
+        return batch
 
     def confirm(self, router: Router, batch: Batch, now: float, sent: float | None = None) -> None:
         """Record that a switch has carried out a batch; ``sent``: when it was sent, None if that is not known."""
@@ -342,6 +347,8 @@ class Offload:
         for table, has_room in router.flows.take_room_changes():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.mark_incomplete(each for each in batch.withdrawn if self.bindings.get(each) is not None)
+        if renewable := router.gates.renewable():
+            self.review(router, now, renewable)
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
             owners = [None if each is None else self.home_agents.owner(each) for each in served]

@@ -81,6 +81,16 @@ def snapshot_awaited(home_agent: bytes, since: float) -> Reason:
     )
 
 
+def reports_awaited(home_agent: bytes, last_change: int, reported: int | None, since: float) -> Reason:
+    """Say that the bridge has seen more of its home agent's changes than it has reported here."""
+    address, so_far = format_address(home_agent), "none" if reported is None else f"those up to {reported}"
+    return Reason(
+        f"the bridge of home agent {address} has seen its change {last_change}, and has reported {so_far} here",
+        Remedy(f"the bridge of home agent {address} reporting the rest to this controller"),
+        since,
+    )
+
+
 def no_binding(home_address: Prefix, home_agent: bytes, last: RecordedUpdate | None) -> Reason:
     """Say that there is no binding to offload; ``last`` is the home address's last update, if it is known."""
     address = format_address(home_agent)
@@ -247,6 +257,14 @@ def flows_awaited() -> Reason:
     return Reason(
         "the switch has not confirmed all flows yet, and no gate opens onto those of an earlier time",
         Remedy("the switch's confirmation, within moments"),
+    )
+
+
+def reports_unconfirmed() -> Reason:
+    """Say that the switch lags behind what the bridge had reported when it renewed its lease."""
+    return Reason(
+        "the switch has not confirmed all that the bridge had reported when it last renewed its lease",
+        Remedy("the switch's confirmation, within moments; if it does not come, see the router's refused flows"),
     )
 
 

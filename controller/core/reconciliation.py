@@ -86,7 +86,13 @@ class Reconciliation:
         """Tell whether the required flow with a key is installed, and is not about to go."""
         return self._switch.is_active(key, now)
 
-    def queue(self, subject: Subject, leaving: tuple[FlowKey, ...] = (), urgency: Urgency = Urgency.URGENT) -> None:
+    def queue(
+        self,
+        subject: Subject,
+        leaving: tuple[FlowKey, ...] = (),
+        urgency: Urgency = Urgency.URGENT,
+        home_agent: bytes | None = None,
+    ) -> None:
         """Queue a home address or a key, and with it the keys in ``leaving``, which it may need no more."""
         if not self._known:
             return  # everything will be queued once the flows have been read
@@ -95,7 +101,7 @@ class Reconciliation:
             self.withdrawals.add(key)
             if uplink_source(key) is None:  # not of an uplink flow, which others may share
                 self.refused.remove(key)  # another flow deserves another try at once
-        self._work.queue(subject, leaving, urgency)
+        self._work.queue(subject, leaving, urgency, self._work.pending.now(home_agent))
 
     def _is_known(self, key: FlowKey) -> bool:
         """Tell whether there is anything to compare under a key: installed, under way, refused or waited for.
@@ -252,9 +258,12 @@ class Reconciliation:
         """Return a mark with which ``is_done`` tells whether all is done that there is to do now."""
         return self._work.pending.mark()
 
-    def is_done(self, mark: int) -> bool:
-        """Tell whether the switch has confirmed or refused all that there was to do at a mark."""
-        return self._work.pending.passed(mark)
+    def is_done(self, mark: int, home_agent: bytes | None = None) -> bool:
+        """Tell whether the switch has confirmed or refused all that there was to do at a mark.
+
+        With a home agent, only what its bridge had reported counts.
+        """
+        return self._work.pending.passed(mark, home_agent)
 
     def is_opening(self, gate: FlowKey) -> bool:
         """Tell whether a gate waits for what has to be done before it opens."""
@@ -336,14 +345,14 @@ class Reconciliation:
             del opening[key]
             if self.withdrawals.overdue(key, now) or (mark != NOTHING_PENDING and self.withdrawals.are_put_off(key)):
                 continue  # the next renewal of the lease asks again
-            if self._work.wait_for_changes(key, (), [key], self._work.pending.epoch):
+            if self._work.wait_for_changes(key, (), [key], self._work.pending.now()):
                 continue  # it is just being closed
             self.installed.claim(key)
             gate = self._required[key]
             span = span_until(gate.expires_at, now)
             if not (span.is_too_short or self.installed.lasts(gate, now)):
                 change = FlowChange(gate.flow, True, span.expires_at, span.timeout)
-                self._work.start(key, [change], batch, self._work.pending.epoch)
+                self._work.start(key, [change], batch, self._work.pending.now())
 
     def _queue_orphaned(self, gone: FlowKey) -> None:
         for uplink in self._reconciler.orphaned_uplinks(gone):

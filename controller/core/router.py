@@ -141,10 +141,10 @@ class Router:
             leaving += keys
             if self.tunnels.flow is None and keys.uplink in self.flows.installed:
                 self._last_served[keys.uplink] = each.home_address
-        self.flows.queue(binding.home_address, leaving, urgency)
+        self.flows.queue(binding.home_address, leaving, urgency, binding.home_agent)
         uplink = keys_of(binding).uplink
         if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
-            self.flows.queue(uplink, urgency=urgency)
+            self.flows.queue(uplink, urgency=urgency, home_agent=binding.home_agent)
 
     def forget(self, home_address: Prefix) -> None:
         """Forget what was counted for a binding that is gone."""

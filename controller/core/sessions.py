@@ -35,7 +35,7 @@ class Session:
         offload, router = self._offload, self._router
         self._offload = self._router = self._reading = None
         if offload is not None and router is not None:
-            offload.disconnect(self.dpid, now)
+            offload.connections.disconnect(self.dpid, now)
 
     @property
     def ended(self) -> bool:
@@ -54,16 +54,16 @@ class Session:
 
         ``stranger``: another cluster's marker in the switch.
         """
-        self._router = self._core.masters.stand_by(self.dpid, ports, stranger, now)
+        self._router = self._core.connections.stand_by(self.dpid, ports, stranger, now)
 
     def take_over(self, generation: int) -> None:
         """Record that the switch has made this controller its master."""
-        self._core.masters.take_over(self.dpid, generation)
+        self._core.connections.take_over(self.dpid, generation)
 
     def leave(self, why: str, now: float) -> None:
         """Record that this controller writes to the switch no longer; ``end`` follows."""
         if self._router is not None:
-            self._core.masters.leave(self.dpid, why, now)
+            self._core.connections.leave(self.dpid, why, now)
 
     # Reading the flows.
 
@@ -102,8 +102,7 @@ class Session:
 
     def next_batch(self, urgent: bool, now: float, limit: int) -> Batch | None:
         """Return the next changes to send (see ``Reconciliation.next_batch``), None for none."""
-        flows = self._present.flows
-        return flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
+        return self._core.next_batch(self._present, urgent, now, limit)
 
     def sent(self, changes: Sequence[FlowChange]) -> None:
         """Count changes that were sent and answered."""
@@ -186,12 +185,12 @@ class Sessions:
         return self._offload.routers.is_vouched_for(dpid)
 
     def mastered_by(self, dpid: int, member: str | None) -> None:
-        """Record which other controller of the cluster is a switch's master (see ``Masters``)."""
-        self._offload.masters.mastered_by(dpid, member)
+        """Record which other controller of the cluster is a switch's master (see ``Connections``)."""
+        self._offload.connections.mastered_by(dpid, member)
 
     def turned_away(self, dpid: int) -> None:
         """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
-        self._offload.turned_away(dpid)
+        self._offload.connections.turned_away(dpid)
 
     def close(self, session: Session, now: float) -> None:
         """Close the session of a connection that is gone. Idempotent."""

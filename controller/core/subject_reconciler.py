@@ -16,6 +16,7 @@ from controller.core.flow_units import DesiredModel, FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
 from controller.core.installed import FlowEntry, InstalledFlow
+from controller.core.pending_epochs import Since
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.subject_queue import Subject
 from controller.core.switch_state import SwitchState
@@ -35,7 +36,7 @@ class Attempt(NamedTuple):
     now: float
     batch: Batch
     urgency: Urgency
-    since: int
+    since: Since
 
 
 class SubjectReconciler:

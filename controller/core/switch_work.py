@@ -7,7 +7,7 @@ from typing import Literal
 from controller.core.batches import Batch, ChangesUnderWay, FlowChange
 from controller.core.deadlines import Deadlines
 from controller.core.flows import FlowKey
-from controller.core.pending_epochs import PendingEpochs
+from controller.core.pending_epochs import PendingEpochs, Since
 from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.urgency import Urgency
 
@@ -47,7 +47,7 @@ class SwitchWork:
         subject: Subject,
         leaving: tuple[FlowKey, ...] = (),
         urgency: Urgency = Urgency.URGENT,
-        since: int | None = None,
+        since: Since | None = None,
     ) -> None:
         """Queue a subject, and with it the keys in ``leaving``, which it may need no more.
 
@@ -55,7 +55,7 @@ class SwitchWork:
         """
         under_way = self._in_flight.get(subject)
         if under_way is not None:
-            under_way.requeue(self.pending.epoch if since is None else since, leaving)
+            under_way.requeue(self.pending.now() if since is None else since, leaving)
             return
         self.pending.add(subject, since)
         if urgency is Urgency.URGENT or subject in self.urgent:
@@ -94,7 +94,7 @@ class SwitchWork:
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
     def wait_for_changes(
-        self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: int
+        self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: Since
     ) -> bool:
         """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
 
@@ -107,7 +107,7 @@ class SwitchWork:
         self.pending.add(subject, since)
         return True
 
-    def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: int) -> None:
+    def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: Since) -> None:
         """Put all changes of a subject into a batch. None of their flows may be under way."""
         under_way = ChangesUnderWay(batch.number, changes)
         self._in_flight[subject] = under_way

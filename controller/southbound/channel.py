@@ -293,6 +293,8 @@ class SwitchChannel:
             elif self.session.has_bulk:
                 eventlet.sleep(0)
             else:
+                if self.session.has_urgent:
+                    self.wake()  # the urgent lane: a gate may open or be renewed, now that nothing is left before it
                 due = self.session.next_due()
                 self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
 

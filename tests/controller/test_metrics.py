@@ -176,7 +176,7 @@ def test_bindings_are_counted_as_each_would_say_of_itself() -> None:
     world.offload.tick(world.now)
     assert counted() == states() == {"active": 1}
     assert not world.offload.activations.unconfirmed
-    world.offload.disconnect(1, world.now)
+    world.offload.connections.disconnect(1, world.now)
     assert counted() == states() == {"pending": 1}
     world.pass_time(30.0)
     assert counted() == states() == {"held": 1}

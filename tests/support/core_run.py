@@ -80,7 +80,7 @@ class Run:
 
     def reconnect(self) -> None:
         """Break the connection at any moment: the switch has or has not carried out what was on its way."""
-        self.offload.disconnect(DPID, self.now)
+        self.offload.connections.disconnect(DPID, self.now)
         self._connect()
 
     def _connect(self) -> None:
@@ -145,9 +145,8 @@ class Run:
                 self.offload.tick(self.now)
 
     def send(self) -> None:
-        flows, most = self.router.flows, self.chance.choice((1, 3, 100))
-        take = self.chance.choice((flows.next_urgent_batch, flows.next_batch))
-        batch = take(self.now, most)
+        most = self.chance.choice((1, 3, 100))
+        batch = self.offload.next_batch(self.router, self.chance.choice((True, False)), self.now, most)
         if batch is not None:
             self.switch.coming.append(Coming(batch, len(self.past) - 1, self.asked, self.switch.bundles))
 
@@ -226,7 +225,7 @@ class Run:
         self.log.append(f"{self.now:.1f} {what.__name__}")
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
-        what(self)
+        getattr(self, what.__name__)()  # as a subclass may do it
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
         self.past.append(self.where())

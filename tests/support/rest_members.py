@@ -51,8 +51,8 @@ class PlayedCluster:
                 api.offload.begin_reading(dpid, now)
                 api.offload.connect(dpid, PORTS, now)
             else:
-                api.offload.masters.stand_by(dpid, PORTS, None, now)
-                api.offload.masters.mastered_by(dpid, master)
+                api.offload.connections.stand_by(dpid, PORTS, None, now)
+                api.offload.connections.mastered_by(dpid, master)
 
     def settle(self) -> None:
         """Have the switches confirm all that is due."""

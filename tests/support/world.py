@@ -116,8 +116,8 @@ class World:
 
     def next_batch(self) -> Batch | None:
         """Return what is due for the switch."""
-        flows = self.offload.router(DPID).flows
-        return flows.next_urgent_batch(self.now, limit=1000) or flows.next_batch(self.now, limit=1000)
+        router, now = self.offload.router(DPID), self.now
+        return self.offload.next_batch(router, True, now, 1000) or self.offload.next_batch(router, False, now, 1000)
 
     def refuse(self, kind: Kind, reason: str) -> None:
         """Let the switch refuse the due flows of a kind, and carry out the others."""

@@ -102,6 +102,9 @@ class BindingCalls:
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody) -> Response:
         now = time.monotonic()
+        home_agent = None if body.last_change is None else body.home_agent()
+        if home_agent is not None:
+            request.caller.check_home_agent(home_agent)
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         few = len(body.bindings) <= MOST_URGENT
@@ -109,6 +112,8 @@ class BindingCalls:
             urgency = Urgency.URGENT if few else Urgency.of_many(sum(changes[name] for name in NEWS))
             results += [self._post_item(request, index, raw, now, changes, urgency) for index, raw in items]
         self._context.offload.updated(sum(changes[name] for name in NEWS))
+        if home_agent is not None and body.last_change is not None:
+            self._context.offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
         self._context.notify()
         request.note(changes, any(changes[name] for name in (*NEWS, REFUSED)))
         return json_response(answers.BatchResults(results))

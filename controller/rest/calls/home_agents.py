@@ -58,7 +58,8 @@ class HomeAgentCalls:
         caller = request.caller
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
-        home_agent, change = self._context.offload.announce(packed, prefixes, body.lease, status, now)
+        offload = self._context.offload
+        home_agent, change = offload.announce(packed, prefixes, body.lease, status, now, body.last_change)
         request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, change.is_news)
         self._context.notify()
         return json_response(home_agent_view(home_agent, self._context.offload, now))
@@ -82,7 +83,8 @@ class HomeAgentCalls:
         caller, began = request.caller, time.monotonic()
         refused: list[answers.RefusedItem] = []
         with self._context.offload.snapshot(home_agent, began) as snapshot:
-            for items in self._context.batches(body().bindings):
+            taken = body()
+            for items in self._context.batches(taken.bindings):
                 bindings: list[tuple[int, Binding]] = []
                 for index, raw in items:
                     try:
@@ -99,6 +101,8 @@ class HomeAgentCalls:
                 snapshot.take_in(bindings, time.monotonic())
             while not snapshot.complete(time.monotonic()):
                 self._context.pause()
+        if taken.last_change is not None:
+            self._context.offload.reported(home_agent, taken.last_change, whole=True, now=time.monotonic())
         self._context.notify()
         result = snapshot.result
         for index, binding, error in result.refused:

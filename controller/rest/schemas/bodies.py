@@ -24,9 +24,11 @@ from controller.rest.schemas.fields import (
     HomeAddress,
     HomePrefix,
     Ipv6Address,
+    LastChange,
     Lifetime,
     MacAddress,
     PortName,
+    ReportedUpTo,
     Revision,
     Sequence,
     Withheld,
@@ -85,6 +87,20 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
     """Several bindings, each decoded by itself, so that a wrong one does not stop the others."""
 
     bindings: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BindingBody"})]]
+    last_change: ReportedUpTo | None = None
+
+    def home_agent(self) -> bytes:
+        """Return the one home agent that all of the bindings name. Raises Problem."""
+        named = {decode(raw, _HomeAgentOfBinding).home_agent for raw in self.bindings}
+        if len(named) != 1:
+            raise wrong_field("last_change", f"expected bindings of one home agent with it, got those of {len(named)}")
+        return _parsed("home_agent", named.pop() or "", parse_ipv6_address)
+
+
+class _HomeAgentOfBinding(Struct):
+    """What tells whose a binding is."""
+
+    home_agent: Ipv6Address | None = None
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
@@ -93,6 +109,7 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
     home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]
     lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
     status: Status = Status.UP
+    last_change: LastChange | None = None
 
     def prefixes(self) -> tuple[Prefix, ...]:
         """Return the home prefixes. Raises Problem."""

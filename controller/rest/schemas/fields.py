@@ -57,6 +57,24 @@ Sequence = Annotated[
     int,
     Meta(description="That of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552]),
 ]
+LastChange = Annotated[
+    int,
+    Meta(
+        description="Number of the last change that the bridge has seen at its home agent. Gates are renewed only once"
+        " everything up to it has been reported, and is in the switch or refused by it.",
+        ge=0,
+        lt=10**18,
+    ),
+]
+ReportedUpTo = Annotated[
+    int,
+    Meta(
+        description="With this call everything up to the change of this number has been reported. All bindings are of"
+        " one home agent then.",
+        ge=0,
+        lt=10**18,
+    ),
+]
 Withheld = Annotated[
     str,
     Meta(

@@ -31,7 +31,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         lease=home_agent.lease,
         expires_in=seconds_left(home_agent.lease_ends, now),
         status=home_agent.status.value if lease_holds else "expired",
-        snapshot="held" if home_agent.may_offload(now) else "wanted",
+        snapshot="held" if lease_holds and home_agent.is_known else "wanted",
         bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
     )
 

@@ -76,7 +76,7 @@ def silence(world: World) -> None:
 
 
 def disconnect(world: World) -> None:
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
 
 
 def drain(world: World) -> None:
@@ -284,7 +284,7 @@ def test_refreshes_drive_nothing_out_of_the_history() -> None:
 
 def test_a_binding_whose_switch_comes_later_is_announced_as_active() -> None:
     world = World()
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
     world.announce()
     world.agent_starts()
     world.snapshot(binding(sequence=1, now=world.now))

@@ -15,6 +15,7 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import keys_of
 from controller.core.home_agents import Status
 from tests.support.core_run import CARE_OF_ADDRESSES, HOME_ADDRESSES, HOME_AGENT, LEASE, PREFIXES, Run
+from tests.support.numbered_run import NumberedRun
 
 RUNS, STEPS = map(int, os.environ.get("HOAFLOW_INVARIANTS", "30x300").split("x"))
 
@@ -32,6 +33,20 @@ def test_whatever_happens_the_flows_stay_safe(flow_backend: bool) -> None:
             raise AssertionError(f"seed {seed}, step {len(run.log)}: {error}\n" + "\n".join(run.log[-30:])) from error
         rests += run.rests
     assert rests > RUNS, "it came to rest often enough for something to be seen"
+
+
+def test_a_gate_is_renewed_only_with_all_in_the_switch_that_the_bridge_had_seen() -> None:
+    renewed = 0
+    for seed in range(RUNS // 2):
+        run = NumberedRun(seed)
+        try:
+            for _ in range(STEPS):
+                run.step()
+            run.settle()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, step {len(run.log)}: {error}\n" + "\n".join(run.log[-30:])) from error
+        renewed += run.renewed
+    assert renewed > RUNS, "gates were renewed often enough for something to be seen"
 
 
 @pytest.mark.parametrize(

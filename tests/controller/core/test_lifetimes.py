@@ -106,7 +106,7 @@ def test_a_controller_that_comes_back_in_time_renews_no_gate_before_what_has_end
 
 def test_a_switch_that_comes_back_has_its_gates_renewed_after_what_has_ended_is_gone(world: World) -> None:
     renew(world, LIFETIME - 1)
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
     entries = dict(world.switch)
     world.now += 2
     world.offload.tick(world.now)

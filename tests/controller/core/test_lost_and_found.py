@@ -176,7 +176,7 @@ def test_a_switch_that_comes_back_last_loses_no_flow(world: World) -> None:
 
 
 def test_a_port_that_comes_back_with_another_number_is_followed(world: World) -> None:
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
     world.connect(DPID, {"tin": 7}, world.switch.values(), [])
     world.deliver()
     (downlink,) = [entry.flow for entry in world.switch.values() if entry.flow.kind is Kind.DOWNLINK]
@@ -232,7 +232,7 @@ def test_what_is_gone_for_long_is_forgotten(world: World) -> None:
     world.deliver()
     world.pass_time(0, controller=False)
     assert {entry.flow.kind for entry in world.switch.values()} == {Kind.MISS}
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
     run_clock(world, TIMING.forget_after + 1)
     assert world.offload.routers == {}
 

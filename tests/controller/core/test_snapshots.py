@@ -156,7 +156,7 @@ def test_a_former_care_of_address_serves_until_its_slice(world: World) -> None:
     world.deliver()
     assert world.next_hop() == "2001:db8:2::2"
     assert world.next_hop(LAST) == "2001:db8:3::2"
-    world.offload.disconnect(DPID, world.now)
+    world.offload.connections.disconnect(DPID, world.now)
     world.connect(DPID, PORTS, world.switch.values(), [])
     slices.take_in(binding(care_of_address=SECOND, now=world.now))
     slices.complete()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep which routers this controller may not write to, where several controllers are a cluster.
+"""Keep which switches are there, and whose they are to write to, where several controllers are a cluster.
 
 A switch is connected to all of them, and one is its master. Whoever is not stands by: it has the router's bindings, its
 agent's word and its ports, but knows nothing of its flows and desires none.
@@ -12,8 +12,8 @@ from controller.core.router import Router
 from controller.core.routers import Routers
 
 
-class Masters:
-    """Takes in what switches and cluster say of masters."""
+class Connections:
+    """Takes in what becomes of switches' connections, but for the flows that are read."""
 
     def __init__(self, routers: Routers, events: list[Event]) -> None:
         self._routers = routers
@@ -50,6 +50,22 @@ class Masters:
             self._routers.masters.pop(dpid, None)
         else:
             self._routers.masters[dpid] = member
+
+    def disconnect(self, dpid: int, now: float) -> None:
+        """Record that a switch's connection is gone.
+
+        A router that nobody vouches for is forgotten: anybody who reaches the OpenFlow port can make one.
+        """
+        router = self._routers.known(dpid)
+        if router.has_switch:
+            self._event("router-disconnected", router=f"{dpid:016x}")
+        router.disconnect(now)
+        if not self._routers.is_vouched_for(dpid):
+            del self._routers[dpid]
+
+    def turned_away(self, dpid: int) -> None:
+        """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
+        self._event("switch-turned-away", router=f"{dpid:016x}")
 
     def _event(self, name: str, **fields: object) -> None:
         self._events.append(Event(name, fields))
