@@ -23,7 +23,7 @@ RUN /opt/hoaflow/bin/pip install --no-deps --no-build-isolation /src \
  && /opt/hoaflow/bin/pip uninstall -y wheel setuptools pip
 
 FROM ${BASE_IMAGE}
-# python3: all parts. nftables: pair filters of home agent and routers. openvswitch-switch: routers without a host's own.
+# python3: all parts. nftables: spoofing filters of home agent and routers. openvswitch-switch: routers without a host's own.
 # iproute2, iputils-ping, ethtool: routers, mobile node and whoever looks for a fault. tini: reaps and passes signals on.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \

@@ -2,7 +2,7 @@
 """Remember which bindings have become active, since when, and how long that took; and which have not.
 
 A binding that has become active is active wherever its home agent's gates stand, so that states can be counted without
-a look at each.
+looking at each.
 """
 
 from collections import OrderedDict
@@ -60,7 +60,7 @@ class Activations:
             self._quiet.add(home_address)
 
     def announce(self, home_address: Prefix) -> None:
-        """Have the activation of a binding announced, as somebody waits for it."""
+        """Give the activation of a binding an event of its own, as somebody waits for it."""
         self._quiet.discard(home_address)
 
     def mark_incomplete(self, home_addresses: Iterable[Prefix]) -> None:
@@ -98,20 +98,20 @@ class Activations:
     # Bindings that may have become active although no switch has confirmed flows of theirs just now.
 
     def recheck(self, home_addresses: Iterable[Prefix]) -> None:
-        """Have these bindings looked at again: something has happened that may have made them active."""
+        """Have these bindings checked again, as something has happened that may have made them active."""
         self._rechecks.update((each, None) for each in home_addresses if each in self.unconfirmed)
 
     def recheck_all(self) -> None:
-        """Have all bindings looked at again that are not active."""
+        """Have all bindings checked again that are not active."""
         self._rechecks = dict.fromkeys(self.unconfirmed)
 
     @property
     def has_rechecks(self) -> bool:
-        """Whether any binding is to be looked at."""
+        """Whether any binding is to be checked again."""
         return bool(self._rechecks)
 
     def take_rechecks(self, most: int) -> list[Prefix]:
-        """Take off and return bindings that are to be looked at, at most ``most``."""
+        """Take off and return bindings that are to be checked again, at most ``most``."""
         found = list(islice(self._rechecks, most))
         for home_address in found:
             del self._rechecks[home_address]

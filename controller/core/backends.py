@@ -95,7 +95,7 @@ class FlowBackend(NamedTuple):
             Local(),
         )
 
-    def left(self, home_agent: bytes) -> tuple[Action, ...]:
+    def retunnel(self, home_agent: bytes) -> tuple[Action, ...]:
         """Return the actions that send a decapsulated packet on to the home agent, with the outer source it had."""
         return (SetField(TUNNEL_DESTINATION, home_agent), Output(self.transmit))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundle flow changes into batches, and keep each until the switch has answered."""
+"""Collect flow changes in batches, and keep each until the switch has answered."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -25,7 +25,7 @@ class FlowChange(Struct, frozen=True, gc=False):
 class Batch(NamedTuple):
     """Changes that go to the switch together, in a safe order, and the subjects that they are about.
 
-    ``withdrawn``: home addresses whose flows it deletes because one of them can't be had.
+    ``withdrawn``: home addresses whose flows it deletes because one of them can't be installed.
     """
 
     number: int

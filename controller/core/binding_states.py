@@ -52,8 +52,8 @@ class BindingStates:
         """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
         if not self._registrations.may_offload(binding, now):
             return False
-        # Routers are told of a change in order, and confirm it about so: who asks with each confirmation learns most
-        # from the last of them.
+        # Routers are told of a change in order and confirm it in about that order, so that the last one is the most
+        # likely not to be active yet.
         found = False
         for router in reversed(self._routers.values()):
             if router.standby is None and router.prepared_for(binding.home_agent):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Declare the events by which an operator can follow the controller, each once.
 
-An event keeps the core's own values; they become text only where somebody reads them, which nobody does with most
-events of a hundred thousand bindings.
+An event keeps the core's own values. They become text only when somebody reads them, as most events of 100,000
+bindings are never read.
 """
 
 from collections.abc import Mapping

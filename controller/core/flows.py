@@ -258,7 +258,7 @@ def match_of(key: FlowKey) -> Match:
     )
 
 
-# Equal patterns and shapes are the same object, unless there are absurdly many, so comparing them takes no look inside.
+# Equal patterns and shapes are the same object, unless there are absurdly many, so comparing them is cheap.
 _pattern = lru_cache(maxsize=4096)(Pattern)
 
 

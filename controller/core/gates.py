@@ -205,7 +205,7 @@ class Gates:
         return None if known is None else known.since
 
     def open(self, home_agent: HomeAgent, now: float) -> list[OpenGate]:
-        """Return the standing gates of a home agent, of those that differ only in the frames they match the first."""
+        """Return a home agent's standing gates; of several that differ only in the frames they match, the first."""
         found: dict[Match, OpenGate] = {}
         for gate in gates_of(home_agent, self._tunnels.macs):
             entry = self._flows.installed.entry(gate.key, now)

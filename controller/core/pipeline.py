@@ -59,7 +59,7 @@ HOP_LIMIT_PRIORITY = 290
 UPLINK_GATE_PRIORITY = 210
 DOWNLINK_GATE_PRIORITY = 200
 LENGTH_PRIORITY = 110
-LEFT_PRIORITY = 110
+RETUNNEL_PRIORITY = 110
 BINDING_PRIORITY = 100
 MARKER_PRIORITY = 1
 UNMARK_PRIORITY = 1
@@ -254,13 +254,13 @@ def length_guards() -> list[Flow]:
 def own_tunnel_guard(home_agent: bytes, payload: int) -> Flow:
     """Return the guard against a loop: the kernel's own tunnel packets for the home agent have been here already.
 
-    They are those that ``left_flows`` sends on, for one.
+    Among them are those that ``retunnel_flows`` sends on.
     """
     wanted = match(**_towards(host(home_agent)), in_port=LOCAL_PORT, ip_proto=payload)
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
-def left_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
+def retunnel_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
     """Return what sends decapsulated packets that are for the home agent on to it, in a tunnel again.
 
     They are Mobility Headers (Home Test Init, RFC 6275 section 11.6.1), multicast, and packets for neighbours on the
@@ -273,11 +273,11 @@ def left_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
     else:
         source = {"eth_type": ETH_TYPE_IPV6, "ipv6_src": home_prefix}
         wanted = [match(**source, ip_proto=IPPROTO_MOBILITY), *(match(**source, ipv6_dst=to) for to in IPV6_NOT_ROUTED)]
-    return [_flow(Kind.GUARD, VERIFY, LEFT_PRIORITY, each, actions) for each in wanted]
+    return [_flow(Kind.GUARD, VERIFY, RETUNNEL_PRIORITY, each, actions) for each in wanted]
 
 
 def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | None = None) -> Flow:
-    """Return the gate that has packets for a home prefix, in matching frames, looked up among the bindings.
+    """Return the gate that sends packets for a home prefix, in matching frames, to the bindings' flows.
 
     Packets longer than ``limit`` octets are marked for ``length_guards``.
     """
@@ -287,7 +287,7 @@ def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | No
 
 
 def uplink_gate(home_agent: bytes, payload: int, frame: Frame = ANY_FRAME, mark: int | None = None) -> Flow:
-    """Return the gate that has tunnel packets for a home agent, in matching frames, looked up among the bindings.
+    """Return the gate that sends tunnel packets for a home agent, in matching frames, to the bindings' flows.
 
     ``payload`` is the protocol in the tunnel, IPPROTO_IPV6 or IPPROTO_IPIP. Fragments are left to the home agent: only
     the first shows what it carries, and whoever decapsulates needs all. ``mark``: what ``link_local_flow`` matches on.

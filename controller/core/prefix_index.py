@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find prefixes that cover a prefix or lie in it, without a look at all of them."""
+"""Find prefixes that cover a prefix or lie in it, without looking at all of them."""
 
 from bisect import bisect_left, insort
 from collections import Counter

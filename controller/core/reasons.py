@@ -191,7 +191,7 @@ def agent_unseen(since: float) -> Reason:
 
 
 def agent_silent(since: float) -> Reason:
-    """Say that the agent has stopped to report what the router's kernel holds."""
+    """Say that the agent has stopped reporting what the router's kernel holds."""
     return Reason(
         "its tunnel agent is silent",
         Remedy("its tunnel agent reaching the controller again", Step.RUN_AGENT),

@@ -2,7 +2,7 @@
 """Remember bindings that the controller has refused, as their mobile nodes send packets all the same.
 
 One uplink flow decapsulates for all home addresses at a care-of address, so it stays away while one of them is not
-offloaded. Remembered is the last refused binding of each home address, of the latest 10,000.
+offloaded. The last refused binding of each home address is remembered, for the latest 10,000 home addresses.
 """
 
 from collections.abc import Iterator

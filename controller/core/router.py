@@ -343,7 +343,7 @@ class Router:
         return None
 
     def _why_unsteered(self, binding: Binding, now: float) -> Reason:
-        """Say what a binding still waits for that is not active, has not failed, and whose gates stand."""
+        """Say what a binding waits for, given that it is not active, has not failed, and its gates stand."""
         if not self.tunnels.is_applied(binding.home_address):
             return reasons.tunnel_unacknowledged()
         if self.flows.is_barred(keys_of(binding).uplink):

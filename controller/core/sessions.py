@@ -44,7 +44,7 @@ class Session:
 
     @property
     def router(self) -> Router | None:
-        """The router, to look at only; None before its flows have been read, and after the end."""
+        """The router, for reading only; None before its flows have been read, and after the end."""
         return self._router if self._router is not None and self._router.connected else None
 
     # In a cluster, before and after this controller is the switch's master.

@@ -13,7 +13,7 @@ LONGEST_TIMEOUT = 0xFFFF
 ROUNDING = 0.1
 # Expiries this close, in seconds, are the same: the switch counts whole seconds.
 SAME_EXPIRY = 2.0
-# A gate is renewed if it gains so many seconds: as soon as it gains any, rounded to whole ones.
+# A gate is renewed if that extends it by at least so many seconds; the switch counts whole ones.
 GATE_GAIN = 0.25
 
 

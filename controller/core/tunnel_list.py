@@ -96,7 +96,7 @@ class TunnelList:
         return self._revisions.get(home_address, self.revision + 1)
 
     def newer_than(self, revision: int) -> list[Prefix]:
-        """Return the home addresses of tunnels newer than a revision, oldest first, without a look at older ones."""
+        """Return the home addresses of tunnels newer than a revision, oldest first, without looking at older ones."""
         newer = takewhile(lambda item: item[1] > revision, reversed(self._revisions.items()))
         return [home_address for home_address, _ in newer][::-1]
 

@@ -139,12 +139,12 @@ class Updates:
         return ends
 
     def free_path(self, binding: Binding | None) -> None:
-        """Have those offloaded that share the care-of address of a binding that was left to its home agent."""
+        """Let home addresses be offloaded again that shared a care-of address with a binding left to its home agent."""
         if binding is not None:
             self._follow_path(binding.care_of_address)
 
     def _follow_path(self, care_of_address: bytes) -> None:
-        """Have all routers look at the flows of all home addresses at a care-of address."""
+        """Queue the flows of all home addresses at a care-of address, on all routers."""
         for home_address in list(self._bindings.behind(care_of_address)):
             held = self._bindings.get(home_address)
             if held is not None:

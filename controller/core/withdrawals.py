@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch flows that have to go, for those that stay: the switch refuses to delete them, or does not answer.
+"""Watch flows that have to go until they are gone: a switch may refuse to delete them, or not answer.
 
 No flow of a binding ends by itself, so a gate that leads to such a flow is not renewed and ends with its lease.
 """
@@ -15,7 +15,7 @@ OF_BINDINGS = (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)
 
 
 class Withdrawals:
-    """Flows that have to go, each as it was installed then: once another is installed with its key, it is gone."""
+    """Flows that have to go, each as it was installed: if another has its key now, it is gone."""
 
     def __init__(self, installed: InstalledFlows, desired: DesiredModel) -> None:
         self._installed = installed

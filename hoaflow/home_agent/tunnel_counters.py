@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Count packets and bytes in tunnels, in both directions, with either data plane.
 
-Uplink is what mobile nodes send in tunnels and the pair filter accepts; downlink is what is sent in tunnels to them.
+Uplink is what mobile nodes send in tunnels and the spoofing filter accepts; downlink is what tunnels carry to them.
 """
 
 from hoaflow.tunnel.nfnetlink import Count, NftSocket
@@ -9,7 +9,7 @@ from hoaflow.tunnel.nft_table import Table
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_load"
 UPLINK, DOWNLINK = "uplink", "downlink"
-# -290: after the pair filter, which drops what it does not accept at priority raw (-300).
+# -290: after the spoofing filter, which drops what it does not accept at priority raw (-300).
 RULESET = """
 table ip6 hoaflow_ha_load {{
     counter uplink {{ }}

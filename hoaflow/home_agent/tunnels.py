@@ -51,7 +51,7 @@ class Plane(Protocol):
 
 
 class Tunnels:
-    """The data plane and the pair filter, and which bindings they should hold."""
+    """The data plane and the spoofing filter, and which bindings they should hold."""
 
     def __init__(self, home_agent: str) -> None:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS."""

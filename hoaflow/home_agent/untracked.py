@@ -14,7 +14,7 @@ from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
-# -299: after the pair filter (raw, -300), which sets the mark, and before connection tracking (-200).
+# -299: after the spoofing filter (raw, -300), which sets the mark, and before connection tracking (-200).
 # @th,112,8 is the next header of the packet that the error is about. Other errors are not exempt, as filters accept
 # them as related to a connection.
 # In `forward`, `notrack` does not change packets that belong to a known connection.

@@ -104,7 +104,7 @@ class Agent:
         self._bridge_name = bridge
         self._bridge: Bridge | None = None
         self._controller: Controller | None = None
-        self._poller: Controller | None = None  # polls are under way while something else is said
+        self._poller: Controller | None = None  # of its own, as a poll waits while other calls are made
         self._endpoints: dict[str, EndpointRoutes] = {}
         self._desired = DesiredByHomeAgent()
         self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known

@@ -142,7 +142,7 @@ def _namespace(endpoint: Endpoint) -> list[Declared]:
         ("ipv6", "default.addr_gen_mode", "1"),
         # IPv4 is carried if the router's kernel forwards it.
         ("ipv4", "all.forwarding", str(int(forwards_ipv4(endpoint)))),
-        # Sources are checked by OpenFlow and the pair filter. A new namespace inherits the host's settings, and of
+        # Sources are checked by OpenFlow and the spoofing filter. A new namespace inherits the host's settings, and of
         # `all` and the interface's own the stricter one counts.
         ("ipv4", "all.rp_filter", "0"),
         ("ipv4", "default.rp_filter", "0"),

@@ -17,11 +17,10 @@ Routing tables separate the ways:
 - INGRESS, for packets from tin: to enc0.
 - main, for packets from enc1, and for the ICMPv6 errors made here: one encapsulating route per binding. The default
   route is the fallback: to the router's kernel, and so to the home agent.
-- PLAIN, for packets that are in a tunnel already or have left one, and for tunnel packets that the pair filter leaves
-to
-  the home agent (signalling, multicast, link-local): to the router's kernel, never into another tunnel. So a care-of
-  address that is also a home address cannot make a loop.
-- IPV6_PAYLOAD and IPV4_PAYLOAD, for tunnel packets that the pair filter has accepted and marked by their payload:
+- PLAIN, for packets that are in a tunnel already or have left one, and for tunnel packets that the spoofing filter
+  leaves to the home agent (signalling, multicast, link-local): to the router's kernel, never into another tunnel. So a
+  care-of address that is also a home address cannot make a loop.
+- IPV6_PAYLOAD and IPV4_PAYLOAD, for tunnel packets that the spoofing filter has accepted and marked by their payload:
   decapsulated, and to the router's kernel. Without the filter there are no marks, and all go to the home agent.
 - ERRORS, for ICMPv6 errors about tunnel packets, which the router's kernel copies here
   (`hoaflow.router.packet_filter`): delivered to the agent's socket.

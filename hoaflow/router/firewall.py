@@ -25,7 +25,7 @@ LOG = Log("router")
 
 TIMEOUT = 10.0  # seconds, enough for a slow host to start nft and ovs-ofctl
 AGAIN = 0.2  # seconds between packets: the first may be sent before the trace is listened to
-LOOK = 30.0  # seconds between tries while the rules stay
+TRY_SECONDS = 30.0  # seconds between tries while the rules stay
 
 Send = Callable[[], object]
 
@@ -83,7 +83,7 @@ def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.E
 
 
 class Firewall:
-    """A packet filter, tried anew when its rules change and every LOOK seconds.
+    """A packet filter, tried anew when its rules change and every TRY_SECONDS seconds.
 
     `problem`: what it drops, as last seen; None if nothing. The first try is made at once, all others in a thread, as
     one may take seconds: `notify` is called there when `problem` has changed.
@@ -101,7 +101,7 @@ class Firewall:
         self._changes = Changes(namespace, Of.RULESETS)
         self._closed = threading.Event()
         self._trying = threading.Thread()
-        self._due = time.monotonic() + LOOK
+        self._due = time.monotonic() + TRY_SECONDS
         self._try()
 
     def try_if_due(self, now: float) -> None:
@@ -109,7 +109,7 @@ class Firewall:
         if self._trying.is_alive():
             return  # changes wait for the next call
         if self._changes.drain() or now >= self._due:
-            self._due = now + LOOK
+            self._due = now + TRY_SECONDS
             self._trying = threading.Thread(target=self._try, daemon=True, name=f"filter {self._name}")
             self._trying.start()
 

@@ -7,10 +7,8 @@ In the router's kernel:
   tracking would see only answers and call them invalid, and the common rule `ct state invalid drop` would drop them.
   This applies to forwarded packets only: the router's own connections are tracked as usual.
 - ICMPv6 errors about tunnel packets go to the outer source, the home agent, whose host may be down or unable to use
-them.
-  Those that the router's kernel sends or forwards are copied into the endpoint, where the agent relays them to the
-  correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged.
-
+  them. Those that the router's kernel sends or forwards are copied into the endpoint, where the agent relays them to
+  the correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged.
 - A packet that `hoaflow.router.firewall` sends is traced, and dropped once it has passed everybody's rules. It is told
   from all others by its addresses (`route`), or by its content (`flow`, which knows no address that nobody uses).
 
@@ -92,7 +90,7 @@ def flow_tables(bridge: str) -> tuple[Table, ...]:
 
 
 def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
-    """Return the tables in the endpoint's namespace, except for the pair filter and the outer header's."""
+    """Return the tables in the endpoint's namespace, except for the spoofing filter and the outer header's."""
     room = tunnel_mtu(endpoint.mtu)
     too_long = f'iifname "{ENC_OUT}" meta length > {room} meta mark set {KEPT_BACK_MARK}' if room < MINIMUM_MTU else ""
     chain = _chain("kept_back", "prerouting", RAW, too_long)

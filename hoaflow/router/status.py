@@ -22,7 +22,7 @@ from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 class EndpointStatus:
     """The status of one endpoint. Values that cannot be read are None, and `problems` says why.
 
-    `ofport`: its OpenFlow port number. `accepted`, `dropped`: packets by the pair filter. `carries_ipv4`: IPv4 home
+    `ofport`: its OpenFlow port number. `accepted`, `dropped`: packets by the spoofing filter. `carries_ipv4`: IPv4 home
     addresses can be carried, as the router's kernel forwarded IPv4 at setup.
     """
 

@@ -43,7 +43,7 @@ TIMEOUT = patient(30)  # seconds
 AGENT_BY_EVENTS = """
 import sys
 from hoaflow.router import agent, cli, firewall
-agent.COMPARE = agent.RESYNC = firewall.LOOK = 3600.0
+agent.COMPARE = agent.RESYNC = firewall.TRY_SECONDS = 3600.0
 sys.exit(cli.main(sys.argv[1:]))
 """
 DPID = 0xABC

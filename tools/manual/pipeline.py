@@ -102,7 +102,7 @@ WORDS: dict[tuple[str | int, ...], str] = {
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "in_port=LOCAL"): (
         "Leave tunnel packets that the router's own kernel sends to the home agent: they have passed the tables before."
     ),
-    (pipeline.VERIFY, pipeline.LEFT_PRIORITY): (
+    (pipeline.VERIFY, pipeline.RETUNNEL_PRIORITY): (
         "Send packets that the home agent itself must see or forward to it in a tunnel again, from their own care-of"
         " address: Mobility Headers such as Home Test Init, multicast, and packets for the home link. The home agent"
         " verifies them as always."

@@ -2,8 +2,8 @@
 """Divert all packets of an interface to another one by tc (matchall and mirred, tc-mirred(8)).
 
 Interfaces are given by index, in the current network namespace. pyroute2 does not know `vlan push_eth`, so the messages
-are packed here. Formats: linux/rtnetlink.h,
-linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h, linux/tc_act/tc_vlan.h.
+are packed here. Formats: linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h,
+linux/tc_act/tc_vlan.h.
 """
 
 import contextlib
