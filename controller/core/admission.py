@@ -37,15 +37,14 @@ def check_home_agent(address: bytes, home_prefixes: tuple[Prefix, ...]) -> None:
         _check_unicast(f"home_prefixes[{index}]", prefix)
 
 
-def check_binding(binding: Binding, home_agents: HomeAgents) -> HomeAgent:
-    """Return the binding's home agent. Raises Refused for a binding that may not be offloaded."""
+def check_binding(binding: Binding, home_agents: HomeAgents) -> None:
+    """Raise Refused for a binding that may not be offloaded."""
     home_agent = home_agents.get(binding.home_agent)
     if home_agent is None:
         raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
     _check_home_address(binding.home_address, home_agent, home_agents)
     if not is_deregistration(binding):
         _check_care_of_address(binding, home_agents)
-    return home_agent
 
 
 def check_nesting(binding: Binding, bindings: BindingTable) -> None:
@@ -73,7 +72,8 @@ def check_nesting(binding: Binding, bindings: BindingTable) -> None:
 
 def is_deregistration(binding: Binding) -> bool:
     """Tell whether an update ends its binding: lifetime 0, or CoA = HoA (RFC 6275 section 9.5.1)."""
-    return binding.lifetime == 0 or host(binding.care_of_address) == binding.home_address
+    home_address = binding.home_address
+    return binding.lifetime == 0 or (binding.care_of_address == home_address.packed and home_address.is_host)
 
 
 def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents: HomeAgents) -> None:

@@ -132,6 +132,10 @@ class BindingTable:
         behind = self._behind.get(care_of_address, _NOBODY)
         return (behind,) if isinstance(behind, Prefix) else behind
 
+    def bound_to(self, care_of_address: bytes) -> list[Binding]:
+        """Return the bindings with a care-of address."""
+        return [self._bindings[home_address] for home_address in self.behind(care_of_address)]
+
     def shared(self) -> set[bytes]:
         """Return the care-of addresses that several home addresses are bound to."""
         return {address for address in self._shared if len(self.behind(address)) > 1}

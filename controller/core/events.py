@@ -64,8 +64,8 @@ EVENTS: Mapping[str, EventType] = {
             "home_address": HOME_ADDRESS,
             "reason": "expired, deregistered, not-in-snapshot, withheld (binding-withheld says why), update-refused"
             " (the home agent has accepted what the controller does not take), deleted, prefix-gone, home-agent-address"
-            " (a home agent with this address was announced), lease-lapsed (it had no lifetime, or was withheld) or"
-            " home-agent-replaced",
+            " (a home agent with its home or care-of address was announced), lease-lapsed (it had no lifetime, or was"
+            " withheld) or home-agent-replaced",
         },
     ),
     "binding-refused": EventType(

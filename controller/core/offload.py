@@ -84,8 +84,10 @@ class Offload:
                 (each for each in held if not home_agent.covers(each.home_address)), "prefix-gone"
             )
         if before is None:
-            # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel.
+            # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel; nor is a home
+            # agent a mobile node's care-of address.
             self._updates.schedule_removal(list(self.bindings.all_covering(host(address))), "home-agent-address")
+            self._updates.schedule_removal(self.bindings.bound_to(address), "home-agent-address")
         self._review(now, None if replaced else [home_agent])
         return home_agent, change
 

@@ -11,7 +11,6 @@ from controller.core.admission import check_binding, check_nesting, is_deregistr
 from controller.core.bindings import Binding, Change, StaleSequence
 from controller.core.deadlines import earliest
 from controller.core.events import Event
-from controller.core.home_agents import HomeAgent
 from controller.core.last_sequences import LastSequences
 from controller.core.registrations import Registrations
 from controller.core.router import Router
@@ -40,12 +39,17 @@ class Updates:
         # Bindings to remove, and why, unless they are updated before.
         self._to_remove: deque[tuple[Binding, str]] = deque()
 
-    def check(self, binding: Binding) -> HomeAgent:
-        """Return a binding's home agent. Raises Refused for a binding that may not be offloaded."""
-        home_agent = check_binding(binding, self.registrations.home_agents)
+    def check(self, binding: Binding) -> None:
+        """Raise Refused for a binding that may not be offloaded.
+
+        The addresses of a refresh are not checked: those of the binding held were when it came, and whatever home agent
+        has been announced since has had it removed if it may not stay.
+        """
+        held = self._bindings.get(binding.home_address)
+        if held is None or self._to_remove or not held.same_path(binding):
+            check_binding(binding, self.registrations.home_agents)
         if binding.withheld is None and not is_deregistration(binding):
             check_nesting(binding, self._bindings)
-        return home_agent
 
     def check_sequence(self, binding: Binding, now: float) -> None:
         """Raise StaleSequence if an update is older than the binding held, or just removed."""

@@ -152,6 +152,20 @@ def test_no_home_agents_address_is_a_home_address(world: World) -> None:
             world.post(home_address, SECOND)
 
 
+def test_no_home_agents_address_is_a_care_of_address(world: World) -> None:
+    world.post(care_of_address=OTHER_HOME_AGENT, sequence=2)
+    assert world.post(care_of_address=OTHER_HOME_AGENT, sequence=3) is Change.REFRESHED
+    world.offload.announce(OTHER_HOME_AGENT, (parse_prefix("2001:db8:bb::/64"),), LEASE, Status.UP, world.now)
+    with pytest.raises(Refused):  # before its removal, too
+        world.post(care_of_address=OTHER_HOME_AGENT, sequence=4)
+    world.post(care_of_address=SECOND, sequence=5)
+    other = parse_address("2001:db8:98::1")
+    world.post(care_of_address=other, sequence=6)
+    world.offload.announce(other, (parse_prefix("2001:db8:98::/64"),), LEASE, Status.UP, world.now)
+    world.pass_time(0)
+    assert world.state() == "none"
+
+
 def test_bindings_may_be_nested_but_not_in_a_loop(world: World) -> None:
     first, second, third = HOME_ADDRESSES
     for home_address, care_of_address in ((first, second), (first, third), (second, third)):
