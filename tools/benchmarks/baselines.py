@@ -118,6 +118,25 @@ class BareRyu(Baseline):
             return [float(latency) for latency in json.load(stream)]
 
 
+class BareRest(Baseline):
+    """Run the smallest Ryu app that takes bindings by POST and sends their flows (`bare_rest`)."""
+
+    APP = "tools.benchmarks.bare_rest"
+    PATH = "/v1/bindings"
+    NULL = "/"  # where they are only answered
+
+    def listens(self) -> bool:
+        """Return whether the app answers."""
+        return self._switches() is not None
+
+    def connected(self) -> bool:
+        """Return whether the app has a connection to each of its switches."""
+        return bool(self._switches() == list(self._dpids))
+
+    def _switches(self) -> Any:
+        return RestClient(self._ovs, ports.REFERENCE_REST).ask("GET", "/")
+
+
 class OfctlRest(Baseline):
     """Run Ryu's own REST API for flows, which has no matches on tunnel fields, as `verify` flows need."""
 

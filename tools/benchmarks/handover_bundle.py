@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the bundle of one handover with Ryu alone, as the baselines send it.
+"""Make the bundles of new and moved bindings with Ryu alone, as the baselines send them.
 
-Three flows come and two go, as in the tables of a router with the `flow` backend. The cookie is no one's.
+Three flows come, and two go if it moves, as in the tables of a router with the `flow` backend. The cookie is no one's.
 """
 
 from ryu.ofproto import ofproto_v1_3 as ofp
@@ -19,17 +19,34 @@ _DECAPSULATION = "fdb1:b792:6c09::41"
 _TRANSMIT = 1
 
 
+def arrival(home_address: str, care_of_address: str, number: int) -> bytes:
+    """Return the messages that install a new binding, and a barrier.
+
+    number: of the bundle, and the xid of all its messages.
+    """
+    return _bundle(_additions(home_address, care_of_address), number)
+
+
 def handover(node: int, link: int, number: int) -> bytes:
     """Return the messages that move mobile node `node` from the previous link to `link`, and a barrier.
 
     number: of the bundle, and the xid of all its messages.
     """
-    home_address, present, former = _home_address(node), _care_of_address(node, link), _care_of_address(node, link - 1)
+    home_address, former = _home_address(node), _care_of_address(node, link - 1)
     changes = [
-        _addition(VERIFY, _verified(home_address, present), [_set(eth_dst=_MAC), _output(ofp.OFPP_LOCAL)]),
+        *_additions(home_address, _care_of_address(node, link)),
+        _deletion(UPLINK, _sent_by(former)),
+        _deletion(VERIFY, _verified(home_address, former)),
+    ]
+    return _bundle(changes, number)
+
+
+def _additions(home_address: str, care_of_address: str) -> list[parser.OFPFlowMod]:
+    return [
+        _addition(VERIFY, _verified(home_address, care_of_address), [_set(eth_dst=_MAC), _output(ofp.OFPP_LOCAL)]),
         _addition(
             UPLINK,
-            _sent_by(present),
+            _sent_by(care_of_address),
             [_set(vlan_tci=0), _set(ipv6_dst=_DECAPSULATION), _set(eth_dst=_MAC), _output(ofp.OFPP_LOCAL)],
         ),
         _addition(
@@ -39,13 +56,14 @@ def handover(node: int, link: int, number: int) -> bytes:
                 _set(vlan_tci=0),
                 parser.OFPActionDecNwTtl(),
                 _set(tun_ipv6_src=HOME_AGENT),
-                _set(tun_ipv6_dst=present),
+                _set(tun_ipv6_dst=care_of_address),
                 _output(_TRANSMIT),
             ],
         ),
-        _deletion(UPLINK, _sent_by(former)),
-        _deletion(VERIFY, _verified(home_address, former)),
     ]
+
+
+def _bundle(changes: list[parser.OFPFlowMod], number: int) -> bytes:
     messages = [
         parser.ONFBundleCtrlMsg(_PROTOCOL, number, ofp.ONF_BCT_OPEN_REQUEST, FLAGS, []),
         *(parser.ONFBundleAddMsg(_PROTOCOL, number, FLAGS, change, []) for change in changes),
