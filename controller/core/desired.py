@@ -164,7 +164,7 @@ class DesiredFlows:
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 
     def _bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
-        """Iterate over the bindings whose mobile nodes use an uplink flow's path, except for those of but.
+        """Iterate over the bindings on an uplink flow's path, except those of the home addresses ``but``.
 
         Bindings that are left to their home agents are among them.
         """
