@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from ha_bridge.exchange import Announced, Failed, Replaced, Verdict
+from ha_bridge.commands import Announced, Failed, Replaced, Verdict
 from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound

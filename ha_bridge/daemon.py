@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from ha_bridge.client import ControllerClient
-from ha_bridge.exchange import Announce, Ask, MemberCommand, Read, Resolve, Send, Snapshot
+from ha_bridge.commands import Announce, Ask, MemberCommand, Read, Resolve, Send, Snapshot
 from ha_bridge.home_agent import HomeAgent
 from ha_bridge.member import Member
 from ha_bridge.members import Members

@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from ha_bridge import statistics
+from ha_bridge.commands import Read
 from ha_bridge.desired import DesiredBindings
-from ha_bridge.exchange import Read
 from ha_bridge.frozen_bindings import WITHOUT_LIFETIME
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule

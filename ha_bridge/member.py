@@ -14,7 +14,7 @@ import random
 from functools import partial
 
 from ha_bridge import statistics
-from ha_bridge.exchange import (
+from ha_bridge.commands import (
     Announce,
     Announced,
     Ask,

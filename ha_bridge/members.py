@@ -7,7 +7,7 @@ Times are seconds of one monotonic clock.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from ha_bridge.exchange import Announce, Announced, Failed, MemberCommand, Resolve
+from ha_bridge.commands import Announce, Announced, Failed, MemberCommand, Resolve
 from ha_bridge.home_agent import HomeAgent, Log
 from ha_bridge.member import Member
 from ha_bridge.settings import Settings

@@ -3,7 +3,7 @@
 
 import pytest
 
-from ha_bridge.exchange import Announce, Failed, Send, Snapshot, Verdict
+from ha_bridge.commands import Announce, Failed, Send, Snapshot, Verdict
 from tests.support.bridge import HOA, LINK_1, LINK_2, OTHER
 from tests.support.bridge_world import UNREACHABLE, Registration, at_link_1
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bridge does when the home agent is down, or its terminal hangs."""
 
-from ha_bridge.exchange import Send, Snapshot
+from ha_bridge.commands import Send, Snapshot
 from ha_bridge.frozen_bindings import WITHOUT_LIFETIME
 from ha_bridge.home_agent import UNCONFIRMED
 from ha_bridge.model import ReadingFailed

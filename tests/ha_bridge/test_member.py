@@ -11,7 +11,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ha_bridge.exchange import Announce, Ask, Failed, Read, Send, Snapshot, Verdict
+from ha_bridge.commands import Announce, Ask, Failed, Read, Send, Snapshot, Verdict
 from ha_bridge.model import Observed, offloadable
 from ha_bridge.settings import Settings
 from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_bridge import member
-from ha_bridge.exchange import Announce, Failed, Send, Snapshot
+from ha_bridge.commands import Announce, Failed, Send, Snapshot
 from hoaflow.client.membership import FORGET, ClusterView
 from tests.support.bridge import HOA, LINK_1, LINK_2, OTHER
 from tests.support.bridge_world import UNREACHABLE, URL, ModelController, Registration, World, at_link_1, down

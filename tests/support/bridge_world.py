@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ha_bridge.exchange import Announce, Announced, Ask, Failed, MemberCommand, Read, Replaced, Send, Snapshot, Verdict
+from ha_bridge.commands import Announce, Announced, Ask, Failed, MemberCommand, Read, Replaced, Send, Snapshot, Verdict
 from ha_bridge.home_agent import HomeAgent
 from ha_bridge.member import Member
 from ha_bridge.members import Members
