@@ -48,7 +48,7 @@ class ActivationEvents:
             )
 
     def check_all(self, subjects: Iterable[Subject], now: float, sent: float | None) -> None:
-        """Attempt at the bindings of home addresses, and at all that share one of the uplink flows."""
+        """Check the bindings of home addresses, and all that share one of the uplink flows."""
         for subject in subjects:
             if isinstance(subject, Prefix):
                 self.check(subject, now, sent)

@@ -13,7 +13,7 @@ import pytest
 from controller.rest.api import OPERATIONS
 from tests.support.controller import REST_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
-from tests.support.pki import Authority, SourcePair
+from tests.support.pki import Authority, CertifiedKey
 from tests.support.tokens import (
     DPID,
     HOME_AGENT,
@@ -88,7 +88,7 @@ class Secured:
         lines += [f"rest_key = {self.pair.key}", settings]
         self.controller = Controller(ovs, directory, "\n".join(lines), tls=self.client(), token=TOKENS["admin"])
 
-    def client(self, pair: SourcePair | None = None) -> ssl.SSLContext:
+    def client(self, pair: CertifiedKey | None = None) -> ssl.SSLContext:
         """Return a client's side of TLS."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         if pair is not None:

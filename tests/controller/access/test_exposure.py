@@ -59,17 +59,21 @@ def test_the_default_is_this_host_alone(ovs: Ovs, tmp_path: Path) -> None:
             log.close()
 
 
-def test_files_that_are_of_no_use_keep_it_from_starting(tmp_path: Path) -> None:
-    pair = Authority(tmp_path / "ca").server("controller", "127.0.0.1")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("tokens_file = {directory}/nowhere", "nowhere: No such file"),
+        ("tokens_file = {readable}", "chmod 600"),
+        ("rest_certificate = {certificate}", "rest_certificate and rest_key go together"),
+        ("rest_certificate = {certificate}\nrest_key = {certificate}", "expected a certificate in"),
+        ("rest_client_ca = {certificate}", "set rest_certificate"),
+    ],
+)
+def test_files_that_are_of_no_use_keep_it_from_starting(tmp_path: Path, settings: str, said: str) -> None:
+    certificate = Authority(tmp_path / "ca").server("controller", "127.0.0.1").certificate
     readable = write_tokens(tmp_path, mode=0o644)
-    for settings, said in (
-        (f"tokens_file = {tmp_path}/nowhere", "nowhere: No such file"),
-        (f"tokens_file = {readable}", "chmod 600"),
-        (f"rest_certificate = {pair.certificate}", "rest_certificate and rest_key go together"),
-        (f"rest_certificate = {pair.certificate}\nrest_key = {pair.certificate}", "expected a certificate in"),
-        (f"rest_client_ca = {pair.certificate}", "set rest_certificate"),
-    ):
-        assert said in refused(tmp_path, settings)
+    settings = settings.format(directory=tmp_path, readable=readable, certificate=certificate)
+    assert said in refused(tmp_path, settings)
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,18 @@ def test_a_restarted_controller_without_its_bridge_cleans_up_when_the_gates_are_
     assert {entry.flow.kind for entry in world.switch.values()} == {Kind.MISS}
 
 
-def test_what_the_switch_lost_is_put_back(world: World) -> None:
-    for kind in Kind:
-        for key in [key for key, entry in world.switch.items() if entry.flow.kind is kind]:
-            del world.switch[key]
-        world.connect(DPID, PORTS, world.switch.values(), [])
-        world.deliver()
-        assert world.next_hop() == "2001:db8:2::2", kind
+@pytest.mark.parametrize(
+    "kind", [Kind.MISS, Kind.GUARD, Kind.GATE, Kind.DOWNLINK, Kind.UPLINK], ids=lambda kind: kind.name
+)
+def test_what_the_switch_lost_is_put_back(world: World, kind: Kind) -> None:
+    before = world.switch.keys()
+    left = {key: entry for key, entry in world.switch.items() if entry.flow.kind is not kind}
+    assert left.keys() < before
+    world.switch = left
+    world.connect(DPID, PORTS, world.switch.values(), [])
+    world.deliver()
+    assert world.switch.keys() == before
+    assert world.next_hop() == "2001:db8:2::2"
 
 
 def test_an_agent_that_starts_anew_has_to_acknowledge_anew(world: World) -> None:

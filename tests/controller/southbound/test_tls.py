@@ -16,7 +16,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
-from tests.support.pki import Authority, SourcePair
+from tests.support.pki import Authority, CertifiedKey
 from tests.support.waiting import wait_for
 
 HELLO = bytes.fromhex("04 00 0008 00000001")
@@ -34,7 +34,7 @@ class Tls:
         options += ["--ca-certs", str(self.authority.certificate), "--ofp-ssl-listen-port", str(OPENFLOW_PORT)]
         self.controller = Controller(ovs, directory, options=options)
 
-    def identify_switch(self, pair: SourcePair, ca: Path) -> None:
+    def identify_switch(self, pair: CertifiedKey, ca: Path) -> None:
         """Set the certificate that the switch shows, and the authority that it trusts."""
         self.ovs.vsctl("set-ssl", str(pair.key), str(pair.certificate), str(ca))
 
@@ -53,7 +53,7 @@ class Tls:
         with self.ovs.inside():
             return socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=TIMEOUT)
 
-    def context(self, pair: SourcePair | None) -> ssl.SSLContext:
+    def context(self, pair: CertifiedKey | None) -> ssl.SSLContext:
         """Return a switch's side of TLS."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         if pair is not None:
@@ -97,7 +97,7 @@ def test_a_switch_believes_only_a_controller_of_the_authority(tls: Tls) -> None:
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 @pytest.mark.parametrize("who", ["nobody", "stranger", "server", "expired", "plain", "old"])
 def test_who_has_no_certificate_of_a_client_gets_no_hello(tls: Tls, who: str) -> None:
-    pairs: dict[str, Callable[[], SourcePair | None]] = {
+    pairs: dict[str, Callable[[], CertifiedKey | None]] = {
         "nobody": lambda: None,
         "stranger": lambda: tls.stranger.client("switch"),
         "server": lambda: tls.authority.server("another", "127.0.0.1"),

@@ -14,7 +14,7 @@ import pytest
 from hoaflow.client.access import Access, controller_url, warn_of_clear_token
 from hoaflow.client.client import Northbound
 from hoaflow.client.errors import AccessError, Denied, TooBusy, Unreachable
-from tests.support.pki import Authority, SourcePair
+from tests.support.pki import Authority, CertifiedKey
 
 TIMEOUT = (5.0, 20.0)
 SECRET = "secret-token-of-the-bridge"
@@ -209,7 +209,7 @@ def test_a_token_in_clear_is_warned_of(tmp_path: Path, caplog: pytest.LogCapture
     assert "event=token-in-clear" in caplog.text
 
 
-def tls(pair: SourcePair, client_ca: Path | None = None) -> ssl.SSLContext:
+def tls(pair: CertifiedKey, client_ca: Path | None = None) -> ssl.SSLContext:
     """Return a server's side of TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*pair)
