@@ -104,9 +104,10 @@ class Membership:
         self._mastership.overtaken(dpid)
         self._woken.notify()
 
-    def is_certain(self) -> bool:
-        """Tell whether this member, as far as it can know, has not been overtaken (`Mastership.is_certain`)."""
-        return self._mastership.is_certain(time.monotonic())
+    def wait_until_certain(self) -> None:
+        """Wait while this member may have been overtaken without knowing (`Mastership.is_certain`)."""
+        while not self._mastership.is_certain(time.monotonic()):
+            self._woken.wait(LONGEST_SLEEP)
 
     # Called by the REST API.
 

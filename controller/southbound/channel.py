@@ -300,6 +300,8 @@ class SwitchChannel:
 
     def _take(self, urgent: bool) -> list[Batch]:
         """Take the changes of one bundle from the session; none if there is nothing to send."""
+        if self._mastership is not None:
+            self._mastership.wait_until_certain()
         most = self._sizes[urgent].changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:

@@ -68,6 +68,9 @@ class Mastership(Protocol):
     def overtaken(self, dpid: int) -> None:
         """Take in that a switch has another MASTER now."""
 
+    def wait_until_certain(self) -> None:
+        """Wait while this controller may have been overtaken without knowing, as after it was stopped for a while."""
+
 
 class Roles(Protocol):
     """Carry out what the mastership decides. Datapath ids of switches that are not connected are ignored."""
@@ -137,6 +140,7 @@ class Candidacy:
         """Renew the cluster's marker in the switch for as long as the connection lasts."""
         while True:
             eventlet.sleep(MARKER_RENEWED_EVERY)
+            self._mastership.wait_until_certain()
             if self._session.ended:
                 raise SessionEnded
             self._mark()

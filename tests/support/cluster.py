@@ -4,6 +4,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.etcd import Etcd
 from tests.support.ovs import Ovs
 from tests.support.played_cluster import connect
+from tests.support.waiting import wait_for
 
 LEASE = 10  # seconds, as bridges have it by default
 RENEWED_EVERY = 1.0  # seconds
@@ -70,6 +72,7 @@ class Cluster:
 
     def __init__(self, ovs: Ovs, directory: Path, routers: int = 3, settings: str = "") -> None:
         self.ovs = ovs
+        self._directory = directory
         self.etcd = Etcd(directory / "etcd", ovs=ovs)
         self.members = [Member(ovs, directory, number, self.etcd.endpoints, settings) for number in (1, 2, 3)]
         self.dpids = range(1, routers + 1)
@@ -121,6 +124,17 @@ class Cluster:
             with contextlib.suppress(OSError):
                 member.call("POST", "/v1/bindings", {"bindings": list(bindings)}, headers=THIS_MEMBER)
 
+    def post_unseen(self, member: Member, body: dict[str, object]) -> None:
+        """Send a binding to a member that is paused, which takes it when it goes on; wait for no answer."""
+
+        def post() -> None:
+            with contextlib.suppress(OSError):
+                member.call("POST", "/v1/bindings", {"bindings": [body]}, headers=THIS_MEMBER)
+
+        posting = threading.Thread(target=post, daemon=True)
+        posting.start()
+        self._parts.callback(posting.join)
+
     def _report(self) -> None:
         while not self._ended.wait(RENEWED_EVERY):
             for member in self._answering():
@@ -163,10 +177,40 @@ class Cluster:
         found = self.masters()
         return found if found.keys() == set(self.dpids) else None
 
-    def gates(self, dpid: int) -> list[str]:
-        """Return a router's open gates."""
-        flows = self.ovs.ofctl("dump-flows", f"br{dpid}").splitlines()
-        return [flow for flow in flows if "goto_table" in flow and "hard_timeout" in flow]
+    def watch_flows(self) -> None:
+        """Write down from now on what becomes of each switch's flows (`closed_gates`, `has_had`)."""
+        for dpid in self.dpids:
+            with self._monitored(dpid).open("wb") as output:
+                argv = ["ovs-ofctl", "-O", "OpenFlow13", "monitor", f"br{dpid}", "watch:"]
+                process = subprocess.Popen(
+                    self.ovs.command(*argv), stdout=output, stderr=output, env=self.ovs.environment
+                )
+            self._parts.callback(process.wait)
+            self._parts.callback(process.kill)
+        wait_for("all flows are shown", lambda: all(self._gate_lines(dpid) for dpid in self.dpids))
+
+    def closed_gates(self) -> list[str]:
+        """Return what the switches have said of gates that have closed since `watch_flows`."""
+        return [line for dpid in self.dpids for line in self._gate_lines(dpid) if "event=DELETED" in line]
+
+    def renewals(self, dpid: int) -> int:
+        """Return how often a switch's gates have been opened or renewed since `watch_flows`."""
+        return len(self._gate_lines(dpid))
+
+    def has_had(self, dpid: int, text: str) -> bool:
+        """Tell whether a switch has had a flow with a text since `watch_flows`."""
+        return text in self._monitored(dpid).read_text()
+
+    def _gate_lines(self, dpid: int) -> list[str]:
+        lines = self._monitored(dpid).read_text().splitlines()
+        return [
+            line
+            for line in lines
+            if "table=0 " in line and f"ipv6_dst={HOME_PREFIX} " in f"{line} " and "cookie" in line
+        ]
+
+    def _monitored(self, dpid: int) -> Path:
+        return self._directory / f"br{dpid}.flows"
 
     def is_direct(self, dpid: int, care_of_address: str) -> bool:
         """Tell whether a router sends packets for the home address to a care-of address."""

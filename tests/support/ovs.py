@@ -40,7 +40,7 @@ class Ovs:
         self.datapath = datapath
         self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
         self.database = directory / "db.sock"
-        self._environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
+        self.environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
 
     def __enter__(self) -> "Ovs":
         try:
@@ -62,7 +62,7 @@ class Ovs:
 
         Raises: RuntimeError with its output when it fails, subprocess.TimeoutExpired after TIMEOUT seconds.
         """
-        return _run(self.command(*argv), self._environment)
+        return _run(self.command(*argv), self.environment)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:

@@ -39,6 +39,8 @@ class PlayedMastership:
     def overtaken(self, dpid: int) -> None:
         self.said.append(("overtaken", dpid))
 
+    def wait_until_certain(self) -> None: ...
+
 
 class PlayedCluster(app_manager.RyuApp):
     def start(self) -> None:

@@ -1,32 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever dies, another member goes on: real etcd, controllers and switches."""
 
+import itertools
+import signal
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.bench import FIRST, binding
-from tests.support.cluster import Cluster
+from tests.support.bench import binding
+from tests.support.cluster import Cluster, Member
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 
+UNSEEN = "2001:db8:2::dead"
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Provide the cluster of all tests here, for it takes a while to start; each leaves it whole."""
+    directory = tmp_path_factory.mktemp("cluster")
+    (directory / "ovs").mkdir()
+    with Ovs(directory / "ovs") as ovs, Cluster(ovs, directory) as cluster:
+        hand_over(cluster)
+        cluster.watch_flows()
+        yield cluster
+    ovs.assert_log_clean()
+    cluster.assert_logs_clean()
+
 
 @pytest.fixture
-def cluster(ovs: Ovs, tmp_path: Path) -> Iterator[Cluster]:
-    """Provide a cluster in which a mobile node's traffic goes direct on each router."""
-    with Cluster(ovs, tmp_path) as running:
-        running.post(binding(FIRST, 1))
-        wait_for("every router has a master", running.all_mastered)
-        wait_for("traffic goes direct", lambda: goes_to(running, FIRST))
-        yield running
-    running.assert_logs_clean()
+def cluster(started: Cluster) -> Iterator[Cluster]:
+    """Provide a cluster in which traffic goes direct on each router, and each member has one; no gate may close."""
+    wait_for("each member has a router", lambda: spread(started) == [1, 1, 1], 60)
+    hand_over(started)
+    yield started
+    assert started.closed_gates() == [], "no gate has closed"
 
 
-def goes_to(cluster: Cluster, care_of_address: str) -> bool:
-    return all(cluster.is_direct(dpid, care_of_address) for dpid in cluster.dpids)
+_numbers = itertools.count(1)
 
 
-def test_routers_are_shared_evenly(cluster: Cluster) -> None:
-    wait_for("each has one", lambda: sorted(Counter(cluster.masters().values()).values()) == [1, 1, 1])
+def hand_over(cluster: Cluster) -> None:
+    """Report a new care-of address, and wait until every router sends packets there."""
+    number = next(_numbers)
+    care_of_address = f"2001:db8:2::{number:x}"
+    cluster.post(binding(care_of_address, number))
+    wait_for(
+        f"packets go to {care_of_address}",
+        lambda: all(cluster.is_direct(dpid, care_of_address) for dpid in cluster.dpids),
+        60,
+    )
+
+
+def spread(cluster: Cluster) -> list[int]:
+    """Return how many routers each member is master of, by the members' own word."""
+    return sorted(Counter((cluster.all_mastered() or {}).values()).values())
+
+
+def master_of(cluster: Cluster, dpid: int) -> Member:
+    """Return the member that is master of a router."""
+    name = wait_for("every router has a master", cluster.all_mastered)[dpid]
+    return next(member for member in cluster.members if member.name == name)
+
+
+def wait_until_left(cluster: Cluster, member: Member) -> None:
+    """Wait until other members are masters of all routers."""
+    wait_for(
+        f"others have the routers of {member.name}",
+        lambda: (masters := cluster.all_mastered()) and member.name not in masters.values(),
+    )
+
+
+def test_a_master_killed_with_the_leader_of_etcd_is_replaced_and_gets_routers_again(cluster: Cluster) -> None:
+    former, leader = master_of(cluster, 1), cluster.etcd.leader
+    assert leader is not None
+    former.kill()
+    cluster.etcd.kill(leader)
+    wait_until_left(cluster, former)
+    hand_over(cluster)
+    cluster.etcd.start(leader)
+    former.start()
+    wait_for("each member has a router", lambda: spread(cluster) == [1, 1, 1], 60)
+    hand_over(cluster)
+
+
+def test_without_quorum_everything_goes_on(cluster: Cluster) -> None:
+    before = cluster.all_mastered()
+    cluster.etcd.kill(0)
+    cluster.etcd.kill(1)
+    wait_for("all say so", lambda: all(member.events("etcd-unreachable") for member in cluster.members))
+    hand_over(cluster)
+    renewals = {dpid: cluster.renewals(dpid) for dpid in cluster.dpids}
+    wait_for(
+        "gates are renewed for longer than a lease of etcd",
+        lambda: all(cluster.renewals(dpid) > before + 5 for dpid, before in renewals.items()),
+    )
+    hand_over(cluster)
+    assert cluster.all_mastered() == before
+    cluster.etcd.start(0)
+    wait_for("all say so", lambda: all(member.get("/v1/cluster")["etcd"]["reachable"] for member in cluster.members))
+    hand_over(cluster)
+    assert cluster.all_mastered() == before
+    cluster.etcd.start(1)
+
+
+def test_a_master_that_wakes_up_steps_back(cluster: Cluster) -> None:
+    former = master_of(cluster, 1)
+    former.pause()
+    wait_until_left(cluster, former)
+    hand_over(cluster)
+    cluster.post_unseen(former, binding(UNSEEN, next(_numbers)))
+    former.resume()
+    hand_over(cluster)
+    wait_for("it steps back", lambda: former.events("mastership-lost"))
+    assert not any(cluster.has_had(dpid, UNSEEN) for dpid in cluster.dpids), "it wrote nothing"
+
+
+def test_a_rolling_restart_closes_no_gate(cluster: Cluster) -> None:
+    for member in cluster.members:
+        member.kill(signal.SIGTERM)  # it ends its lease first
+        wait_until_left(cluster, member)
+        hand_over(cluster)
+        member.start()
+        wait_for("each member has a router", lambda: spread(cluster) == [1, 1, 1], 60)
+    hand_over(cluster)
