@@ -247,7 +247,7 @@ class _CoreCollector(Collector):
             labels=["router", "table"],
         )
         for dpid, router in routers.items():
-            counts = router.flows.left_out()
+            counts = router.flows.without_room()
             for table in (DOWNLINK, UPLINK, VERIFY):
                 left_out.add_metric([dpid, table], counts[table])
         yield left_out

@@ -70,13 +70,13 @@ class DesiredFlows:
         return found
 
     @property
-    def takes_any(self) -> bool:
+    def has_any_backend(self) -> bool:
         """Whether the agent has announced a backend for any home agent."""
         return self._tunnels.flow is not None or bool(self._tunnels.endpoints)
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
-        return self._bindings.home_addresses() if self.takes_any else []
+        return self._bindings.home_addresses() if self.has_any_backend else []
 
     def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
         """Return what should stand for a home address."""
@@ -149,7 +149,7 @@ class DesiredFlows:
         if (
             len(behind) != 1
             or binding.home_address not in behind
-            or self._registrations.any_left_at(binding.care_of_address)
+            or self._registrations.any_not_offloaded_at(binding.care_of_address)
         ):
             return True
         return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
@@ -170,7 +170,9 @@ class DesiredFlows:
         """
         care_of_address = uplink_source(uplink) or b""
         held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in but)
-        others = (each for each in self._registrations.left_at(care_of_address) if each.home_address not in but)
+        others = (
+            each for each in self._registrations.not_offloaded_at(care_of_address) if each.home_address not in but
+        )
         return (each for each in (*held, *others) if each is not None and keys_of(each).uplink == uplink)
 
     def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:

@@ -60,7 +60,9 @@ def _trouble(
     if behind_since is not None and now - behind_since > patience:
         return reasons.not_in_step(behind_since)
     closed = (
-        router.gates.why_closed(each, now) for each in home_agents if each.may_offload(now) and router.takes(each)
+        router.gates.why_closed(each, now)
+        for each in home_agents
+        if each.may_offload(now) and router.has_backend_for(each)
     )
     return next((why for why in closed if why is not None), None)
 

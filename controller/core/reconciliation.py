@@ -304,7 +304,7 @@ class Reconciliation:
         news, self._room_changes = self._room_changes, []
         return news
 
-    def left_out(self) -> Counter[str]:
+    def without_room(self) -> Counter[str]:
         """Return, by table, how many flows are left out for want of room."""
         return Counter(table_of(key) for key, each in self.refused.all().items() if each.reason == NO_ROOM)
 
@@ -343,7 +343,9 @@ class Reconciliation:
         opening = self._reconciler.opening
         for key, mark in [(key, mark) for key, mark in opening.items() if self.is_done(mark)]:
             del opening[key]
-            if self.withdrawals.overdue(key, now) or (mark != NOTHING_PENDING and self.withdrawals.are_put_off(key)):
+            if self.withdrawals.overdue(key, now) or (
+                mark != NOTHING_PENDING and self.withdrawals.leads_to_adopted(key)
+            ):
                 continue  # the next renewal of the lease asks again
             if self._work.wait_for_changes(key, (), [key], self._work.pending.now()):
                 continue  # it is just being closed

@@ -45,11 +45,11 @@ class Registrations:
         """Iterate over the bindings of one home agent, those that are withheld included."""
         return chain(self.bindings.of_home_agent(home_agent), self.withheld.of_home_agent(home_agent))
 
-    def any_left_at(self, care_of_address: bytes) -> bool:
+    def any_not_offloaded_at(self, care_of_address: bytes) -> bool:
         """Tell whether a binding at a care-of address is left to its home agent, withheld or refused."""
         return self.refused.any_at(care_of_address) or bool(self.withheld.behind(care_of_address))
 
-    def left_at(self, care_of_address: bytes) -> Iterator[Binding]:
+    def not_offloaded_at(self, care_of_address: bytes) -> Iterator[Binding]:
         """Iterate over the bindings at a care-of address that are left to their home agents, withheld or refused."""
         yield from self.refused.at(care_of_address)
         for home_address in self.withheld.behind(care_of_address):

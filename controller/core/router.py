@@ -133,7 +133,7 @@ class Router:
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         """Queue a binding's flows, and those of ``former`` bindings of its home address."""
-        if not (self.desired.takes_any or self.flows.installed.has_adopted):
+        if not (self.desired.has_any_backend or self.flows.installed.has_adopted):
             return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
@@ -246,7 +246,7 @@ class Router:
         """Tell whether the router can encapsulate for a home agent."""
         return not isinstance(self.desired.backend(home_agent), Reason)
 
-    def takes(self, home_agent: HomeAgent) -> bool:
+    def has_backend_for(self, home_agent: HomeAgent) -> bool:
         """Tell whether the router's agent has announced a backend for a home agent, working or not."""
         return self.tunnels.flow is not None or home_agent.address in self.tunnels.endpoints
 

@@ -51,7 +51,7 @@ class TunnelList:
         self._removed: dict[Prefix, int] = {}  # in order of revision
         self._forgotten_up_to = first_revision
         self._formers: dict[Prefix, list[FormerBinding]] = {}  # of each home address in order of revision
-        self._fading: deque[FormerBinding] = deque()  # all of them, by ``until``
+        self._formers_by_end: deque[FormerBinding] = deque()  # all of them, by ``until``
         self._formers_behind: dict[bytes, list[Prefix]] = {}  # home addresses by former care-of address
         # The last revision with a change in each home agent's tunnels, and when that was.
         self._latest: dict[bytes, tuple[int, float]] = {}
@@ -63,7 +63,7 @@ class TunnelList:
         if former is not None:
             replaced = FormerBinding(former, before, now + self._keep)
             self._formers.setdefault(home_address, []).append(replaced)
-            self._fading.append(replaced)
+            self._formers_by_end.append(replaced)
             self._formers_behind.setdefault(former.care_of_address, []).append(home_address)
         self.revision += 1
         self._removed.pop(home_address, None)
@@ -139,11 +139,11 @@ class TunnelList:
         """Return the home addresses that have former bindings."""
         return list(self._formers)
 
-    def faded(self, now: float, most: int) -> list[Binding]:
+    def expired_formers(self, now: float, most: int) -> list[Binding]:
         """Forget and return former bindings that may serve no longer, at most ``most``."""
         found: list[Binding] = []
-        while self._fading and self._fading[0].until <= now and len(found) < most:
-            former = self._fading.popleft()
+        while self._formers_by_end and self._formers_by_end[0].until <= now and len(found) < most:
+            former = self._formers_by_end.popleft()
             left = self._formers.get(former.binding.home_address)
             if left and left[0] is former:  # or the home address has been deregistered since
                 del left[0]
@@ -153,9 +153,9 @@ class TunnelList:
                 found.append(former.binding)
         return found
 
-    def next_fading(self) -> float | None:
-        """Return when ``faded`` next has something to forget, None for not at all."""
-        return self._fading[0].until if self._fading else None
+    def next_former_expiry(self) -> float | None:
+        """Return when ``expired_formers`` next has something to forget, None for not at all."""
+        return self._formers_by_end[0].until if self._formers_by_end else None
 
     def _leave(self, former: FormerBinding) -> None:
         behind = self._formers_behind[former.binding.care_of_address]

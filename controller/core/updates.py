@@ -173,7 +173,7 @@ class Updates:
             binding, reason = self._to_remove.popleft()
             if self.registrations.get(binding.home_address) is binding:
                 self.drop(binding, now, reason, "lease")
-        for former in self._tunnel_list.faded(now, most=BINDINGS_AT_ONCE):
+        for former in self._tunnel_list.expired_formers(now, most=BINDINGS_AT_ONCE):
             held = self._bindings.get(former.home_address)
             if held is not None:
                 self._follow(held, (held, former), Urgency.ROUTINE)
@@ -189,7 +189,7 @@ class Updates:
         return earliest(
             self._bindings.next_expiry(),
             self._withheld.next_expiry(),
-            self._tunnel_list.next_fading(),
+            self._tunnel_list.next_former_expiry(),
             self._flap_damping.next_release(),
             self._refused.next_end(),
         )

@@ -63,7 +63,7 @@ class Withdrawals:
             late[key] = installed
         return [key for key, installed in late.items() if leads_to(gate, key) and self._has_to_go(key, installed, now)]
 
-    def are_put_off(self, gate: FlowKey) -> bool:
+    def leads_to_adopted(self, gate: FlowKey) -> bool:
         """Tell whether a gate leads to adopted flows that may not be deleted yet."""
         return any(leads_to(gate, key) for key in self._installed.adopted() if self._installed.kind(key) in OF_BINDINGS)
 

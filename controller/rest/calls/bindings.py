@@ -298,7 +298,7 @@ class BindingCalls:
         home_agent = offload.home_agents.get(parse_ipv6_address(next(iter(said.values())).home_agent))
         if home_agent is None or self._context.members.is_for_this_one(request):
             return []
-        return [dpid_text(dpid) for dpid, router in offload.routers.items() if router.takes(home_agent)]
+        return [dpid_text(dpid) for dpid, router in offload.routers.items() if router.has_backend_for(home_agent)]
 
     def _binding_view(self, binding: Binding, counters: FlowCounters) -> answers.Binding:
         return binding_view(binding, self._context.offload, counters, time.monotonic())

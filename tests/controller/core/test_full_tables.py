@@ -82,7 +82,7 @@ def test_a_full_table_takes_what_it_has_room_for_and_is_then_left_alone(world: F
     flows = world.offload.router(DPID).flows
     standing = [entry for entry in world.switch.values() if entry.flow.kind is Kind.DOWNLINK]
     assert len(standing) == world.room
-    assert flows.left_out() == {"downlink": 201}
+    assert flows.without_room() == {"downlink": 201}
     assert world.messages < 4 * 2 * len(MANY)  # each halving sends the half once more, and so does its way up
     assert world.event_names().count("table-full") == 1
     # And nothing else of what is left out.
@@ -111,7 +111,7 @@ def test_what_was_left_out_follows_when_there_is_room(world: FullWorld) -> None:
     world.exchange(size)
     world.room = 1000
     live(world, round(LAST_TRY) + 5, size)
-    assert not world.offload.router(DPID).flows.left_out()
+    assert not world.offload.router(DPID).flows.without_room()
     assert "table-has-room" in world.event_names()
 
 
