@@ -13,7 +13,7 @@ import eventlet
 from controller.changes import ChangeSignal
 from controller.cluster.mastership import Elect, GiveUp, MasteredBy, Mastership, TakeRole, election
 from controller.cluster.records import Keys, MemberRecord, Records, registration
-from controller.cluster.view import Etcd, Member, View
+from controller.cluster.view import Etcd, Member, NotRecorded, View
 from controller.cluster.view import Mastership as MastershipView
 from controller.core.events import Event
 from hoaflow.etcd import EtcdClient, EtcdError, follow
@@ -104,6 +104,10 @@ class Membership:
         self._mastership.overtaken(dpid)
         self._woken.notify()
 
+    def is_drained(self, dpid: int) -> bool:
+        """Tell whether an operator has taken a router out of service, by what etcd last said."""
+        return self._records.router(dpid).drained
+
     def wait_until_certain(self) -> None:
         """Wait while this member may have been overtaken without knowing (`Mastership.is_certain`)."""
         while not self._mastership.is_certain(time.monotonic()):
@@ -122,9 +126,12 @@ class Membership:
         return View(self.cluster, name, {name: self._member, **members}, routers, self._etcd_state)
 
     def record_drain(self, dpid: int, draining: bool) -> None:
-        """Have etcd keep that a router is out of service, or back in it. Raises EtcdError."""
+        """Have etcd keep that a router is out of service, or back in it. Raises NotRecorded."""
         key = self._keys.drained(dpid)
-        self._etcd.transact([], [put(key, "") if draining else delete(key)])
+        try:
+            self._etcd.transact([], [put(key, "") if draining else delete(key)])
+        except EtcdError as error:
+            raise NotRecorded(str(error)) from None
 
     # The greenlets.
 

@@ -64,8 +64,22 @@ class Peers:
 
     def start(self, member: Member, call: PeerCall) -> Callable[[], PeerAnswer]:
         """Begin a call. The function returned waits for the answer; it raises PeerFailed."""
-        wait: Callable[[], PeerAnswer] = eventlet.spawn(self._call, member, call).wait
+        calling = eventlet.spawn(self._outcome, member, call)
+
+        def wait() -> PeerAnswer:
+            outcome: PeerAnswer | PeerFailed = calling.wait()
+            if isinstance(outcome, PeerFailed):
+                raise outcome
+            return outcome
+
         return wait
+
+    def _outcome(self, member: Member, call: PeerCall) -> PeerAnswer | PeerFailed:
+        """Return the answer or the failure: eventlet writes a traceback of what a greenlet raises."""
+        try:
+            return self._call(member, call)
+        except PeerFailed as failed:
+            return failed
 
     def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
         if member.url is None:

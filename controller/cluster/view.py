@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hoaflow.errors import HoaflowError
+
+
+class NotRecorded(HoaflowError):
+    """Etcd has not taken in what it is to keep; the message says why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -67,7 +73,7 @@ class Cluster(Protocol):
         """Return the cluster as it is now. Does no I/O."""
 
     def record_drain(self, dpid: int, draining: bool) -> None:
-        """Have etcd keep that a router is out of service, or back in it. Raises EtcdError."""
+        """Have etcd keep that a router is out of service, or back in it. Raises NotRecorded."""
 
 
 class Alone:

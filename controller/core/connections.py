@@ -33,8 +33,13 @@ class Connections:
             self._event("router-standby", router=f"{dpid:016x}")
         return router
 
-    def take_over(self, dpid: int, generation: int) -> None:
-        """Record that a switch has made this controller its master. Its flows are read next."""
+    def take_over(self, dpid: int, generation: int, drained: bool, now: float) -> None:
+        """Record that a switch has made this controller its master. Its flows are read next.
+
+        ``drained``: the cluster says that the router is out of service, which a switch that was set up anew does not.
+        """
+        if drained:
+            self._routers.known(dpid).gates.drain(True, now)
         self._event("mastership-taken", router=f"{dpid:016x}", generation=generation)
 
     def leave(self, dpid: int, why: str, now: float) -> None:

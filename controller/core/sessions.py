@@ -56,9 +56,9 @@ class Session:
         """
         self._router = self._core.connections.stand_by(self.dpid, ports, stranger, now)
 
-    def take_over(self, generation: int) -> None:
-        """Record that the switch has made this controller its master."""
-        self._core.connections.take_over(self.dpid, generation)
+    def take_over(self, generation: int, drained: bool, now: float) -> None:
+        """Record that the switch has made this controller its master (see ``Connections.take_over``)."""
+        self._core.connections.take_over(self.dpid, generation, drained, now)
 
     def leave(self, why: str, now: float) -> None:
         """Record that this controller writes to the switch no longer; ``end`` follows."""

@@ -24,8 +24,8 @@ from hoaflow.scope import MEMBER, SCOPE
 
 # Seconds for the answers of other members that are put together with one's own: they may have to ask their switches.
 ASKED_WITHIN = 5.0
-# Seconds that an answer may take beyond what the member that gives it waits for a switch.
-MARGIN = 5.0
+# Seconds for the answer to a call that is passed on, and beyond what is waited for a switch, if the call asks for that.
+ANSWERED_WITHIN, MARGIN = 10.0, 5.0
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Members:
         """`request_timeout`: seconds that a member waits at the most for a switch."""
         self._cluster = cluster
         self._peers = peers
-        self._within = request_timeout + MARGIN
+        self._waited_within = request_timeout + MARGIN
 
     @property
     def view(self) -> View:
@@ -56,6 +56,10 @@ class Members:
     def is_for_this_one(self, request: ApiRequest) -> bool:
         """Tell whether a call concerns no other member: it was passed on by one, or there is none."""
         return _was_passed_on(request) or not self.view.others()
+
+    def record_drain(self, dpid: int, draining: bool) -> None:
+        """Have the cluster keep that a router is out of service, or back in it. Raises NotRecorded."""
+        self._cluster.record_drain(dpid, draining)
 
     def by_master(self, request: ApiRequest, dpid: int, act: Callable[[], Response]) -> Response:
         """Have the master of a router carry a call out; `act` does it here. Raises Problem if it does not answer.
@@ -72,7 +76,7 @@ class Members:
                 f"{view.member} is not the master of router {dpid:016x} any more, {master.name} is; try again",
             )
         try:
-            answer = self._peers.start(master, self._call(request, self._within))()
+            answer = self._peers.start(master, self._call(request, self._within(request)))()
         except PeerFailed as failed:
             unsure = "" if request.method == "GET" else "; whether it has carried the call out is not known: call again"
             detail = f"the master of router {dpid:016x} has not answered: {failed}{unsure}"
@@ -89,7 +93,8 @@ class Members:
         view, others = self.view, self.view.others()
         if self.is_for_this_one(request) or request.caller.role is Role.BRIDGE:
             return Everywhere(act(), view, {})
-        waits = [(other, self._peers.start(other, self._call(request, self._within))) for other in others]
+        call = self._call(request, self._within(request))
+        waits = [(other, self._peers.start(other, call)) for other in others]
         try:
             response = act()
         except REFUSALS as error:
@@ -117,6 +122,11 @@ class Members:
             except PeerFailed as failed:
                 failures[other.name] = failed.reason
         return Asked(view, answers, failures)
+
+    def _within(self, request: ApiRequest) -> float:
+        """Return the seconds that a call may take that is passed on: some are answered once a switch has confirmed."""
+        waits = "wait" in request.args or request.path.endswith("/drain")
+        return self._waited_within if waits else ANSWERED_WITHIN
 
     @staticmethod
     def _call(request: ApiRequest, seconds: float, target: str | None = None) -> PeerCall:

@@ -53,6 +53,9 @@ class Mastership(Protocol):
     def cluster(self) -> str:
         """Name of the cluster."""
 
+    def is_drained(self, dpid: int) -> bool:
+        """Tell whether the cluster says that an operator has taken a router out of service."""
+
     def switch_connected(self, dpid: int, generation: int | None) -> None:
         """Take in that a switch is connected and has this controller as SLAVE; `generation`: the newest it knows."""
 
@@ -131,7 +134,7 @@ class Candidacy:
         self._announced = True
         self._mastership.switch_connected(self._dpid, generation)
         generation = self._become_master()
-        self._session.take_over(generation)
+        self._session.take_over(generation, self._mastership.is_drained(self._dpid), time.monotonic())
         notify()
         self._mastership.role_taken(self._dpid, generation)
         self._mark()

@@ -24,6 +24,9 @@ class PlayedMastership:
         self.cluster = cluster
         self.said: list[tuple[object, ...]] = []
 
+    def is_drained(self, dpid: int) -> bool:
+        return False
+
     def switch_connected(self, dpid: int, generation: int | None) -> None:
         self.said.append(("switch_connected", dpid, generation))
 

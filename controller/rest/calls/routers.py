@@ -8,6 +8,7 @@ from msgspec import UNSET
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Role
+from controller.cluster.view import NotRecorded
 from controller.core.flow_differences import compare_flows
 from controller.core.router import Router
 from controller.core.traffic import Counters
@@ -155,6 +156,23 @@ class RouterCalls:
         if (away := router.why_not_connected()) is not None:
             reason = f"{away.text}. The switch itself keeps the drain, so try again after: {away.remedy.text}"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"router {dpid_text(router.dpid)}: {reason}")
+        if not draining:  # first, or another master would drain it again
+            self._record_drain(router, False, "stays out of service, as the cluster could not be told")
+        self._have_switch_drained(router, draining)
+        if draining:
+            self._record_drain(router, True, "is out of service, but the cluster could not be told; call again")
+        return json_response(self._view(router))
+
+    def _record_drain(self, router: Router, draining: bool, otherwise: str) -> None:
+        """Have the cluster keep it, for a switch that is set up anew. Raises Problem, with `otherwise`."""
+        try:
+            self._context.members.record_drain(router.dpid, draining)
+        except NotRecorded as error:
+            detail = f"router {dpid_text(router.dpid)} {otherwise}: {error}"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail) from None
+
+    def _have_switch_drained(self, router: Router, draining: bool) -> None:
+        """Drain a router or undrain it, and wait until its switch has confirmed it. Raises Problem."""
         now = time.monotonic()
         deadline = now + self._context.settings.request_timeout
         self._context.offload.drain(router.dpid, draining, now)
@@ -164,7 +182,6 @@ class RouterCalls:
             now = time.monotonic()
         if not router.gates.drain_confirmed(now):
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
-        return json_response(self._view(router))
 
     def _router(self, dpid: str) -> Router:
         return self._context.offload.router(bodies.dpid_in_path(dpid))

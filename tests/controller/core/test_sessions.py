@@ -46,7 +46,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
     before = state(world)
     uses: dict[str, Callable[[], object]] = {
         "stand_by": lambda: former.stand_by({}, None, world.now),
-        "take_over": lambda: former.take_over(1),
+        "take_over": lambda: former.take_over(1, False, 0.0),
         "begin_reading": lambda: former.begin_reading(world.now),
         "read": lambda: former.read(flow.key, None),
         "end_reading": lambda: former.end_reading({}, world.now),

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any member takes any call: real controllers, etcd and switches, and the command line. The tests are one story."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.support.bench import FIRST, HOME_ADDRESS, SECOND, binding
+from tests.support.cluster import Cluster, Member
+from tests.support.operator import Operator
+from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
+
+DRAINED = 1
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Provide a cluster in which each member is master of a router, and a mobile node's traffic goes direct."""
+    directory = tmp_path_factory.mktemp("cluster")
+    (directory / "ovs").mkdir()
+    with Ovs(directory / "ovs") as ovs, Cluster(ovs, directory) as running:
+        running.post(binding(FIRST, 1))
+        wait_for("each member has a router", lambda: sorted((running.all_mastered() or {}).values()) == NAMES)
+        wait_for("traffic goes direct", lambda: all_direct(running, FIRST))
+        yield running
+        running.assert_logs_clean()
+
+
+NAMES = ["c1", "c2", "c3"]
+
+
+def all_direct(cluster: Cluster, care_of_address: str) -> bool:
+    return all(cluster.is_direct(dpid, care_of_address) for dpid in cluster.dpids)
+
+
+def states(member: Member) -> dict[str, str]:
+    """Return how the binding stands on each router, as a member tells everybody."""
+    answer = member.call("GET", f"/v1/bindings/{HOME_ADDRESS}")
+    return {dpid: each["state"] for dpid, each in answer.body["routers"].items()} if answer.status == 200 else {}
+
+
+def all_active(member: Member) -> bool:
+    return list(states(member).values()) == ["active"] * 3
+
+
+def master_of(member: Member, dpid: int) -> str | None:
+    """Return a router's master, as a member knows it."""
+    found: dict[int, str | None] = {
+        int(each["dpid"], 16): each["master"] for each in member.get("/v1/cluster")["routers"]
+    }
+    return found.get(dpid)
+
+
+def test_any_member_shows_all_routers(cluster: Cluster) -> None:
+    for member in cluster.members:
+        wait_for("all is active", partial(all_active, member))
+        assert member.get("/v1/bindings?state=active")["bindings"][0]["state"] == "active"
+        explained = member.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
+        assert explained["reason"] == f"all 3 prepared routers send its packets straight to {FIRST}"
+        assert [len(router["gates"]) > 0 for router in member.get("/v1/routers")["routers"]] == [True] * 3
+        for dpid in cluster.dpids:
+            kinds = {flow["kind"] for flow in member.get(f"/v1/routers/{dpid}/flows")["flows"]}
+            assert {"downlink", "verify", "gate"} <= kinds
+            assert member.get(f"/v1/routers/{dpid}/diff")["in_sync"]
+
+
+def test_the_command_line_shows_the_cluster(cluster: Cluster) -> None:
+    hoaflow = Operator(cluster.ovs)
+    shown = hoaflow("--controller", "http://127.0.0.2:8080", "cluster").out
+    assert "cluster hoaflow, as c2 knows it" in shown
+    assert "etcd answers" in shown
+    for name in NAMES:
+        assert f"{name} " in shown
+    said = hoaflow.json("--controller", "http://127.0.0.3:8080", "cluster")
+    assert {int(each["dpid"], 16): each["master"] for each in said["routers"]} == cluster.masters()
+
+
+def test_a_binding_posted_to_one_member_goes_direct_everywhere(cluster: Cluster) -> None:
+    answer = cluster.members[2].call("POST", "/v1/bindings?wait=active", binding(SECOND, 2))
+    assert (answer.status, answer.body["state"], len(answer.body["routers"])) == (200, "active", 3)
+    assert all_direct(cluster, SECOND)
+
+
+def test_a_router_drained_at_any_member_stays_so_under_another_master(cluster: Cluster) -> None:
+    path = f"/v1/routers/{DRAINED}"
+    (dead,) = (member for member in cluster.members if member.name == cluster.masters()[DRAINED])
+    alive = next(member for member in cluster.members if member is not dead)
+    assert alive.call("PUT", f"{path}/drain").body["draining"] is True
+    assert not cluster.is_direct(DRAINED, SECOND)
+    dead.kill()
+    # The switch has forgotten it, as one that is set up anew has; etcd keeps it for whoever is master next.
+    cluster.ovs.ofctl("del-flows", f"br{DRAINED}")
+    wait_for("it has another master", lambda: master_of(alive, DRAINED) not in (None, dead.name))
+    wait_for("which has read its flows", lambda: alive.call("GET", f"{path}/flows").status == 200)
+    wait_for("its flows are back", lambda: alive.get(f"{path}/diff")["in_sync"])
+    assert alive.get(path)["draining"] is True
+    assert not cluster.is_direct(DRAINED, SECOND)
+    assert alive.call("DELETE", f"{path}/drain").body["draining"] is False
+    wait_for("its traffic goes direct again", lambda: cluster.is_direct(DRAINED, SECOND))
+    dead.start()
+    wait_for("the dead member is back", lambda: [each["name"] for each in alive.get("/v1/cluster")["members"]] == NAMES)
+
+
+def test_a_change_that_a_member_has_not_made_is_refused_and_names_it(cluster: Cluster) -> None:
+    stopped = cluster.members[2]
+    stopped.pause()
+    try:
+        refused = cluster.members[0].call("DELETE", f"/v1/bindings/{HOME_ADDRESS}")
+    finally:
+        stopped.resume()
+    assert refused.status == 503
+    assert [error["field"] for error in refused.body["errors"]] == ["c3"]
+    assert refused.body["detail"].startswith("done by c1, c2, but not by c3: ")
+    wait_for("no traffic goes direct", lambda: not any(cluster.is_direct(dpid, SECOND) for dpid in cluster.dpids))
