@@ -11,7 +11,7 @@ from tools.benchmarks.rest import Unexpected
 
 ADDRESSES = 20_000  # home addresses that there are: about half of them are bound at a time
 BATCH = 1000  # bindings in one POST, as ha-bridge has it
-SNAPSHOT_EVERY = 50  # batches
+SNAPSHOT_EVERY = 50  # batches, or less if all are so few that the first tenth would be without one
 LIFETIME = 20.0  # seconds of each binding: some end, others are taken away by a snapshot, most move before
 SETTLED = 10  # after one in so many of all handovers memory should be flat
 GOAL = 0.05  # of what it was then
@@ -28,6 +28,8 @@ def measure(lab: Lab) -> list[Figure]:
     clock = Stopwatch({"controller": pid})
     resident: list[int] = []
     batches = max(2 * SETTLED, lab.plan.soak // BATCH)
+    begun = batches // SETTLED
+    snapshot_every = min(SNAPSHOT_EVERY, max(1, begun // 4))
     for number in range(batches):
         nodes = sorted(chance.sample(range(ADDRESSES), BATCH))
         population.move(nodes)
@@ -35,14 +37,13 @@ def measure(lab: Lab) -> list[Figure]:
         answer = hoaflow.rest.ask("POST", "/v1/bindings", population.report(time.monotonic(), nodes))
         if any(result["status"] not in (200, 201) for result in answer["results"]):
             raise Unexpected(f"a handover was refused: {answer['results'][:3]}")
-        if number % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:
+        if number % snapshot_every == snapshot_every - 1:
             kept = sorted(chance.sample(range(ADDRESSES), ADDRESSES // 2))
             population.refresh(kept, time.monotonic() + LIFETIME)
             hoaflow.report(population, kept)
         resident.append(resident_bytes(pid))
     cpu = clock.cpu()["controller"]
     lab.end()
-    begun = batches // SETTLED
     base = median(resident[begun // 2 : begun + 1])
     growth = max(resident[begun:]) / base - 1
     return [
