@@ -12,6 +12,7 @@ from oslo_config import cfg
 from controller.access.exposure import exposure
 from controller.changes import ChangeSignal, KeyedSignal
 from controller.cluster.joining import member_of, membership_of
+from controller.cluster.metrics import ClusterCollector
 from controller.cluster.peers import Peers, member_access
 from controller.cluster.view import Alone
 from controller.core.events import EVENTS, MOVES, Event
@@ -74,6 +75,8 @@ class Runtime:
         self._changed = ChangeSignal()
         self._moved = KeyedSignal()
         self._metrics = Metrics(self._offload, self.channels)
+        cluster = self._membership or Alone(member)
+        self._metrics.registry.register(ClusterCollector(cluster.view))
         self._traffic = TrafficHistory(self._offload)
         self._api = RestApi(
             ApiContext(
@@ -86,7 +89,7 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
-                Members(self._membership or Alone(member), Peers(member_access(settings)), settings.request_timeout),
+                Members(cluster, Peers(member_access(settings)), settings.request_timeout),
             ),
             Authorization(self._exposure.tokens, settings),
         )
