@@ -41,6 +41,7 @@ def home_agent_flows(*prefixes: Prefix) -> list[Flow]:
 
 FEATURES = {
     "misses": pipeline.miss_flows((Normal(),)),
+    "markers": [pipeline.drain_marker(), pipeline.cluster_marker(bytes.fromhex("0123456789abcdef"))],
     "home-agent": home_agent_flows(HOME_PREFIX),
     "home-agent-ipv4": home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[:3]
     + home_agent_flows(IPV4_HOME_PREFIX, HOME_PREFIX)[-6:],
