@@ -11,7 +11,7 @@ from controller.core.reasons import Reason
 from controller.core.router import Router
 
 
-class Missing(NamedTuple):
+class NotReady(NamedTuple):
     """What is not as it should be, of a home agent (address), of a router (datapath id) or of all (None)."""
 
     subject: bytes | int | None
@@ -21,7 +21,7 @@ class Missing(NamedTuple):
 class Readiness(NamedTuple):
     """What is missing, and how many home agents and routers lack nothing."""
 
-    missing: list[Missing]
+    missing: list[NotReady]
     home_agents: int
     routers: int
 
@@ -36,11 +36,11 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
     home_agents = [agent.why_not_offloaded(now) for agent in agents]
     routers = [_trouble(each, agents, behind_since.get(each.dpid), patience, now) for each in offload.routers.values()]
     missing = [
-        *(Missing(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
-        *(Missing(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
+        *(NotReady(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
+        *(NotReady(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
     ]
     if not any(router.has_switch for router in offload.routers.values()):
-        missing.append(Missing(None, reasons.no_switch()))
+        missing.append(NotReady(None, reasons.no_switch()))
     return Readiness(missing, home_agents.count(None), routers.count(None))
 
 

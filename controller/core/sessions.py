@@ -106,9 +106,9 @@ class Session:
 
     def sent(self, changes: Sequence[FlowChange]) -> None:
         """Count changes that were sent and answered."""
-        tally, added = self._present.messages, sum(change.add for change in changes)
-        tally.added += added
-        tally.deleted += len(changes) - added
+        messages, added = self._present.messages, sum(change.add for change in changes)
+        messages.added += added
+        messages.deleted += len(changes) - added
 
     def confirm(self, batch: Batch, now: float, sent: float) -> None:
         """Record that the switch has carried out a batch, sent at ``sent``."""

@@ -25,7 +25,7 @@ from hoaflow.linux import (
     RTM_NEWROUTE,
     RTN_UNICAST,
 )
-from hoaflow.tunnel.actual_state import ActualState, FoundRoute, Missing, found_route
+from hoaflow.tunnel.actual_state import ActualState, FoundRoute, MissingParent, found_route
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
@@ -193,7 +193,7 @@ class AcceptedPairs:
     def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
         if (FAMILY, TABLE) not in actual.tables(None):
-            raise Missing("nftables table of pairs is missing")
+            raise MissingParent("nftables table of pairs is missing")
         parts, wanted = self._pairs.listed(), dict(self._wanted)
         right: set[str] = set()
         surplus = []

@@ -55,7 +55,7 @@ FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN,
 FRA_OIFNAME, FRA_PROTOCOL, FRA_IP_PROTO = 17, 21, 22
 
 
-class Missing(TunnelError):
+class MissingParent(TunnelError):
     """A namespace or an interface that something belongs to does not exist."""
 
 
@@ -148,14 +148,14 @@ class ActualState(Closing):
         return found
 
     def links(self, namespace: Namespace) -> dict[str, Link]:
-        """Return the interfaces of a namespace by name. Raises Missing."""
+        """Return the interfaces of a namespace by name. Raises MissingParent."""
         return self.once(("links", namespace), lambda: dict(map(_link, self._listing(namespace, RTM_GETLINK, 16))))
 
     def link(self, namespace: Namespace, name: str) -> Link:
-        """Return an interface. Raises Missing."""
+        """Return an interface. Raises MissingParent."""
         found = self.links(namespace).get(name)
         if found is None:
-            raise Missing(f"link {name} is missing")
+            raise MissingParent(f"link {name} is missing")
         return found
 
     def addresses(self, namespace: Namespace) -> list[Address]:
@@ -247,7 +247,7 @@ class ActualState(Closing):
                 self._threads[namespace] = Inside(namespace)
             return self._threads[namespace].run(read)
         except NamespaceError as error:
-            raise Missing(str(error)) from error
+            raise MissingParent(str(error)) from error
 
 
 def _link(payload: bytes) -> tuple[str, Link]:

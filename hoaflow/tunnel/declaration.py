@@ -9,7 +9,7 @@ not compared. `hoaflow.tunnel.objects` has the kinds of objects.
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from hoaflow.tunnel.actual_state import ActualState, Missing
+from hoaflow.tunnel.actual_state import ActualState, MissingParent
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.links import MissingInterface
 from hoaflow.tunnel.namespace import NamespaceError
@@ -34,7 +34,7 @@ class Declared(Protocol):
     def difference(self, actual: ActualState) -> str | None:
         """Return what is there instead, in one clause, or None if all is as declared. Changes nothing.
 
-        Raises Missing when the namespace or interface that it belongs to is not there; that is declared before it.
+        Raises MissingParent when the namespace or interface that it belongs to, declared before it, is not there.
         """
 
     def make(self) -> None:
@@ -83,7 +83,7 @@ def compared(declaration: Sequence[Declared], actual: ActualState) -> Steps[list
                 difference = yield from declared.slices(actual)
             else:
                 difference = declared.difference(actual)
-        except (Missing, NamespaceError) as error:
+        except (MissingParent, NamespaceError) as error:
             unplaced.append(Difference(declared, str(error)))
             continue
         if difference is not None:
@@ -160,7 +160,7 @@ def tear_down(declaration: Sequence[Declared], say: Say) -> int:
             if declared.remove():
                 say(f"removed: {declared}")
                 removed += 1
-        except (Missing, NamespaceError, MissingInterface):
+        except (MissingParent, NamespaceError, MissingInterface):
             continue  # what it belonged to is gone, and so is it
         except (TunnelError, OSError) as error:
             left.append(f"{declared}: {error}")
@@ -178,7 +178,7 @@ def _make_if_different(declared: Declared, actual: ActualState) -> bool:
     try:
         if declared.difference(actual) is None:
             return False
-    except (Missing, NamespaceError):
+    except (MissingParent, NamespaceError):
         pass  # `make` raises with the reason
     declared.make()
     if isinstance(declared, NamedNamespace):

@@ -4,7 +4,7 @@
 TunnelError
 ├── LinkError: the kernel refused a link, an address, a neighbour or a setting (hoaflow.tunnel.links)
 │   └── MissingInterface: an interface that something belongs to is missing
-├── Missing: a namespace or an interface is missing that was to be read (hoaflow.tunnel.actual_state)
+├── MissingParent: a namespace or an interface is missing that was to be read (hoaflow.tunnel.actual_state)
 ├── NamespaceError: a network namespace does not exist or cannot be entered (hoaflow.tunnel.namespace)
 ├── NftError: libnftables is missing, or nftables refused something
 ├── Seg6Error: the kernel refused a seg6 route or setting (hoaflow.tunnel.seg6)

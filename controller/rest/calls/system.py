@@ -7,7 +7,7 @@ from http import HTTPStatus
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Role
-from controller.core.readiness import Missing, readiness
+from controller.core.readiness import NotReady, readiness
 from controller.core.traffic import DOWNLINK, UPLINK
 from controller.events import rfc3339
 from controller.rest.context import ApiContext
@@ -71,7 +71,7 @@ class SystemCalls:
         return page_response(answers.TrafficSamples, query, found, _sample_view)
 
 
-def _subject(missing: Missing) -> str:
+def _subject(missing: NotReady) -> str:
     """Return the subject of what is missing, as in the path of its call."""
     if isinstance(missing.subject, bytes):
         return f"home-agents/{format_address(missing.subject)}"
