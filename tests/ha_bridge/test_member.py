@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_bridge.commands import Announce, Ask, Failed, Read, Send, Snapshot, Verdict
@@ -76,7 +76,6 @@ def test_refreshes_are_coalesced() -> None:
     assert world.care_of() == {HOA: LINK_1}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     total=st.sampled_from([8, 20, 60, 420]),
     poll=st.sampled_from([1.0, 3.0, 30.0]),
@@ -174,7 +173,6 @@ def sometimes(failure: Failed | None, chance: float) -> Callable[[object], Faile
     return lambda command: failure if rng.random() < chance else None
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_whatever_fails_in_the_end_both_agree(data: st.DataObject) -> None:
     world = World(kernel=data.draw(st.booleans()), poll=data.draw(st.sampled_from([1.0, 3.0])))

@@ -4,7 +4,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_bridge import member
@@ -149,7 +149,6 @@ def test_part_of_the_changes_certifies_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert numbers == [None, None, world.last_change]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_controller_that_is_behind_ever_certifies(data: st.DataObject) -> None:
     world = World(others={SECOND: ModelController()}, poll=1.0)

@@ -7,6 +7,7 @@ Everything is listed that a package may import. What is not listed fails, be it 
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,13 @@ LIBRARIES: dict[str, set[str]] = {
 }
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, by their full names; of a package's own, also what is taken from it."""
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Return the modules that a file imports, by their full names; of a package's own, also what is taken from it."""
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     package = path.relative_to(CHECKOUT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
