@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a home agent forgot in a restart goes back through its terminal, and the controller does not notice."""
 
+import contextlib
 import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,14 +12,14 @@ import pytest
 from ha_bridge.__main__ import main
 from ha_bridge.model import CacheEntry
 from ha_bridge.restoration import Refusal, Restoration, add_command, refusal
-from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Terminal, bridge, entry, unpadded
+from tests.support.bridge import HOME_AGENT, HOME_PREFIX, Bridge, Terminal, bridge, entry, unpadded
 from tests.support.bridge_controller import Controller
 from tests.support.waiting import wait_for
 
 HOA, OTHER, LINK = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2"
 ENTRY = CacheEntry(HOA, "registered", LINK, "AHL-", HOME_AGENT, 60, False, 60, 7)
 MOVING = "2001:db8:99::300"
-NOT_YET = Refusal("status 132: not home subnet", passing=True)
+NOT_YET, NOT_READY = Refusal("status 132: not home subnet", passing=True), "bc status=132\n"
 
 
 def restarted(*entries: CacheEntry) -> Restoration:
@@ -117,9 +118,10 @@ def test_answers_are_told_in_words(answer: bytes, meant: Refusal | None) -> None
 class VolatileHomeAgent:
     """Forgets its bindings with its process; takes them back by `bc add`."""
 
-    def __init__(self, bindings: dict[str, str], port: int = 0) -> None:
+    def __init__(self, bindings: dict[str, str], port: int = 0, refusals: Iterable[str] = ()) -> None:
+        """Start its terminal. refusals: its answers to the first commands."""
         self.bindings = bindings
-        self.refusals: list[str] = []
+        self.refusals = list(refusals)
         self.added: list[dict[str, str]] = []
         self.terminal = Terminal(self.text, port)
         self.terminal.add = self.add
@@ -137,11 +139,25 @@ class VolatileHomeAgent:
         return "bc status=0\n"
 
 
-@pytest.fixture
-def controller() -> Iterator[Controller]:
-    running = Controller()
-    yield running
-    running.stop()
+@contextlib.contextmanager
+def restarting(
+    controller: Controller, bindings: dict[str, str], *options: str, refusals: Iterable[str] = ()
+) -> Iterator[tuple[Bridge, VolatileHomeAgent]]:
+    """Run a bridge whose home agent goes down when its bindings are reported, and comes back without them.
+
+    refusals: what the home agent that is back answers first.
+    """
+    before = VolatileHomeAgent(bindings)
+    port = before.terminal.port
+    with bridge(*command(controller, port, *options)) as process:
+        process.wait("snapshot-sent")
+        before.terminal.close()
+        process.wait("ha-down")
+        after = VolatileHomeAgent({}, port, refusals)
+        try:
+            yield process, after
+        finally:
+            after.terminal.close()
 
 
 def command(controller: Controller, port: int, *more: str) -> list[str]:
@@ -152,20 +168,11 @@ def command(controller: Controller, port: int, *more: str) -> list[str]:
 
 
 def test_bindings_are_back_before_the_controller_hears_of_the_restart(controller: Controller) -> None:
-    before = VolatileHomeAgent({HOA: LINK, OTHER: LINK})
-    port = before.terminal.port
-    with bridge(*command(controller, port, "--restore")) as process:
-        process.wait("snapshot-sent")
-        before.terminal.close()
-        process.wait("ha-down")
-        after = VolatileHomeAgent({}, port)
-        try:
-            assert "bindings=1" in process.wait("home-agent-restored")
-            assert f"home_address={OTHER}" in process.wait("binding-not-restored")
-            assert "status 129: administratively prohibited" in process.wait("binding-not-restored")
-            process.wait("snapshot-sent", 2)
-        finally:
-            after.terminal.close()
+    with restarting(controller, {HOA: LINK, OTHER: LINK}, "--restore") as (process, after):
+        assert "bindings=1" in process.wait("home-agent-restored")
+        assert f"home_address={OTHER}" in process.wait("binding-not-restored")
+        assert "status 129: administratively prohibited" in process.wait("binding-not-restored")
+        process.wait("snapshot-sent", 2)
     (words,) = after.added
     assert words.pop("lifetime") in ("58", "59", "60")
     assert words == {"hoa": HOA, "coa": LINK, "local": HOME_AGENT, "flags": "AH", "seq": "9", "dad": "never"}
@@ -176,26 +183,16 @@ def test_bindings_are_back_before_the_controller_hears_of_the_restart(controller
 
 
 def test_a_home_agent_that_is_not_ready_stays_down_until_it_takes_them_back(controller: Controller) -> None:
-    before = VolatileHomeAgent({HOA: LINK})
-    port = before.terminal.port
-    with bridge(*command(controller, port, "--restore")) as process:
-        process.wait("snapshot-sent")
-        before.terminal.close()
-        process.wait("ha-down")
+    with restarting(controller, {HOA: LINK}, "--restore", refusals=[NOT_READY] * 1000) as (process, after):
         snapshots = len(process.events("snapshot-sent"))
-        after = VolatileHomeAgent({}, port)
-        after.refusals = ["bc status=132\n"] * 1000
-        try:
-            wait_for("it was asked again", lambda: len(after.refusals) < 998)
-            assert len(process.events("up")) == 1, "before the restart"
-            assert controller.home_agents[HOME_AGENT]["status"] == "ha-down"
-            after.refusals.clear()
-            assert "bindings=1" in process.wait("home-agent-restored")
-            process.wait("up", 2)
-            process.wait("snapshot-sent", snapshots + 1)
-        finally:
-            after.terminal.close()
-        assert not process.events("binding-not-restored")
+        wait_for("it was asked again", lambda: len(after.refusals) < 998)
+        assert len(process.events("up")) == 1, "before the restart"
+        assert controller.home_agents[HOME_AGENT]["status"] == "ha-down"
+        after.refusals.clear()
+        assert "bindings=1" in process.wait("home-agent-restored")
+        process.wait("up", 2)
+        process.wait("snapshot-sent", snapshots + 1)
+    assert not process.events("binding-not-restored")
     assert not after.refusals
     assert controller.care_of() == {HOA: LINK}
     statuses = [body["status"] for _, path, body in controller.requests if path.endswith(HOME_AGENT)]
@@ -205,43 +202,25 @@ def test_a_home_agent_that_is_not_ready_stays_down_until_it_takes_them_back(cont
 
 
 def test_a_mobile_node_that_registers_elsewhere_does_not_wait_for_the_others(controller: Controller) -> None:
-    before = VolatileHomeAgent({HOA: LINK, MOVING: LINK})
-    port = before.terminal.port
-    with bridge(*command(controller, port, "--restore")) as process:
-        process.wait("snapshot-sent")
-        before.terminal.close()
-        process.wait("ha-down")
-        after = VolatileHomeAgent({}, port)
-        after.refusals = ["bc status=132\n"] * 1000
-        try:
-            wait_for("it was asked", lambda: len(after.refusals) < 1000)
-            assert controller.care_of() == {HOA: LINK, MOVING: LINK}
-            after.bindings[MOVING] = "2001:db8:3::2"
-            controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
-            after.refusals.clear()
-            wait_for("the other one is put back", lambda: HOA in after.bindings)
-        finally:
-            after.terminal.close()
+    bindings = {HOA: LINK, MOVING: LINK}
+    with restarting(controller, bindings, "--restore", refusals=[NOT_READY] * 1000) as (_, after):
+        wait_for("it was asked", lambda: len(after.refusals) < 1000)
+        assert controller.care_of() == {HOA: LINK, MOVING: LINK}
+        after.bindings[MOVING] = "2001:db8:3::2"
+        controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
+        after.refusals.clear()
+        wait_for("the other one is put back", lambda: HOA in after.bindings)
 
 
 def test_nothing_is_put_back_unless_asked_for_but_what_was_frozen_is_kept(controller: Controller) -> None:
-    before = VolatileHomeAgent({HOA: LINK, MOVING: LINK})
-    port = before.terminal.port
-    with bridge(*command(controller, port)) as process:
-        process.wait("snapshot-sent")
-        before.terminal.close()
-        process.wait("ha-down")
-        after = VolatileHomeAgent({}, port)
-        try:
-            assert "shows=0 frozen=2" in process.wait("home-agent-restarted")
-            process.wait("snapshot-sent", 2)
-            assert controller.care_of() == {HOA: LINK, MOVING: LINK}
-            after.bindings[MOVING] = "2001:db8:3::2"
-            controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
-            del after.bindings[MOVING]
-            controller.wait(lambda: controller.care_of() == {HOA: LINK})
-        finally:
-            after.terminal.close()
+    with restarting(controller, {HOA: LINK, MOVING: LINK}) as (process, after):
+        assert "shows=0 frozen=2" in process.wait("home-agent-restarted")
+        process.wait("snapshot-sent", 2)
+        assert controller.care_of() == {HOA: LINK, MOVING: LINK}
+        after.bindings[MOVING] = "2001:db8:3::2"
+        controller.wait(lambda: controller.care_of() == {HOA: LINK, MOVING: "2001:db8:3::2"})
+        del after.bindings[MOVING]
+        controller.wait(lambda: controller.care_of() == {HOA: LINK})
     assert after.added == []
 
 

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend, RouteBackend
@@ -34,6 +34,7 @@ from hoaflow.router.cli import main
 from hoaflow.router.macs import kernel_macs
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.checkout import CHECKOUT
+from tests.support.environment import Environment
 from tests.support.flow_text import TABLE_NUMBERS, ofctl_text
 from tests.support.ovs import Ovs
 from tests.support.ping import ping
@@ -62,7 +63,7 @@ class CommandFailed(Exception):
     """`hoaflow-router` ended with another status than 0; the message is what it said on stderr."""
 
 
-class FlowLab:
+class FlowLab(Environment):
     """The network of this module's docstring. A context manager."""
 
     nodes: tuple[str, ...] = ("cn", "mn", "ha")
@@ -74,18 +75,10 @@ class FlowLab:
         self._flows: str | None = None  # all that there are, if that is known
         self.names = {node: f"{ovs.netns}-{node}" for node in self.nodes} | {"rt": ovs.netns}
 
-    def __enter__(self) -> Self:
-        try:
-            self._build()
-            for node in self.names:
-                until(lambda: self._is_ready(node), f"link-local addresses on the links of {node}")  # noqa: B023
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def _start(self) -> None:
+        self._build()
+        for node in self.names:
+            until(lambda: self._is_ready(node), f"link-local addresses on the links of {node}")  # noqa: B023
 
     def stop(self) -> None:
         """Remove everything. Harmless when repeated."""

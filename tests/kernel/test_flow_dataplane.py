@@ -68,29 +68,33 @@ def unlearned(lab: FlowLab) -> Iterator[None]:
             lab.ip(node, family, "route", "flush", "cache")
 
 
-def test_both_ways_are_direct_with_the_home_agents_address_as_outer_source(lab: FlowLab) -> None:
+@pytest.mark.parametrize(
+    ("correspondent", "home_address", "down", "up"),
+    [
+        (
+            *(CN, HOA),
+            # Inner hop limit decremented by the router, no header between the two.
+            r"next-header IPv6 \(41\) payload length: 104\) {outer}: IP6 \(.*hlim 63, .* {inner}: .*ICMP6, echo",
+            r"{outer}: IP6 \(.* {inner}: .*ICMP6, echo",
+        ),
+        (
+            *(CN4, HOA4),
+            r"next-header IPIP \(4\) .*\) {outer}: IP \(.*ttl 63, .*\n? *{inner}: ICMP echo",
+            r"{outer}: IP \(.*\n? *{inner}: ICMP echo",
+        ),
+    ],
+    ids=["IPv6", "IPv4"],
+)
+def test_both_ways_are_direct_with_the_home_agents_address_as_outer_source(
+    lab: FlowLab, correspondent: str, home_address: str, down: str, up: str
+) -> None:
     with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent, capture(lab.enter("mn"), "e0", TUNNEL) as at_node:
-        assert " 0% packet loss" in lab.ping("cn", HOA)
-        assert " 0% packet loss" in lab.ping("mn", CN, "-I", HOA)
+        assert " 0% packet loss" in lab.ping("cn", home_address)
+        assert " 0% packet loss" in lab.ping("mn", correspondent, "-I", home_address)
         seen = at_node()
         assert at_home_agent() == ""
-    # Inner hop limit decremented by the router, no header between the two.
-    down = (
-        rf"next-header IPv6 \(41\) payload length: 104\) {HA} > {COA}: IP6 \(.*hlim 63, .* {CN} > {HOA}: .*ICMP6, echo"
-    )
-    assert re.search(down, seen), seen
-    assert re.search(rf"{COA} > {HA}: IP6 \(.* {HOA} > {CN}: .*ICMP6, echo", seen), seen
-
-
-def test_an_ipv4_home_address_is_reached_by_the_same_tunnel(lab: FlowLab) -> None:
-    with capture(lab.enter("ha"), "e0", TUNNEL) as at_home_agent, capture(lab.enter("mn"), "e0", TUNNEL) as at_node:
-        assert " 0% packet loss" in lab.ping("cn", HOA4)
-        assert " 0% packet loss" in lab.ping("mn", CN4, "-I", HOA4)
-        seen = at_node()
-        assert at_home_agent() == ""
-    assert re.search(
-        rf"next-header IPIP \(4\) .*\) {HA} > {COA}: IP \(.*ttl 63, .*\n? *{CN4} > {HOA4}: ICMP echo", seen
-    ), seen
+    assert re.search(down.format(outer=f"{HA} > {COA}", inner=f"{correspondent} > {home_address}"), seen), seen
+    assert re.search(up.format(outer=f"{COA} > {HA}", inner=f"{home_address} > {correspondent}"), seen), seen
 
 
 def test_without_flows_everything_takes_the_home_agent(lab: FlowLab) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
+from tests.support.environment import Environment
 from tests.support.ovs import Ovs
 from tests.support.waiting import TIMEOUT, patient, wait_for
 
@@ -16,7 +17,7 @@ ETCD = CHECKOUT / "build/etcd/usr/bin/etcd"
 CLIENT_PORT, PEER_PORT, METRICS_PORT = 23790, 23800, 23810  # of member 0; the others follow
 
 
-class Etcd:
+class Etcd(Environment):
     """An etcd cluster; its members are numbered from 0. A context manager: leaving it ends all of them."""
 
     def __init__(
@@ -37,18 +38,10 @@ class Etcd:
         self.members = range(members)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> "Etcd":
-        try:
-            for member in self.members:
-                self.start(member)
-            wait_for("etcd has a leader", lambda: self.leader is not None)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def _start(self) -> None:
+        for member in self.members:
+            self.start(member)
+        wait_for("etcd has a leader", lambda: self.leader is not None)
 
     @property
     def endpoints(self) -> list[str]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
+from tests.support.environment import Environment
 
 TIMEOUT = 60.0  # seconds, for any one command
 # Where systemd keeps its cgroups: all in one hierarchy, or its own two beside those of version 1.
@@ -61,7 +62,7 @@ exec unshare --mount --pid --uts --ipc --net --cgroup --fork --kill-child bash -
 """
 
 
-class Machine:
+class Machine(Environment):
     """A running machine with hoaflow in /opt/hoaflow, as the units expect it. A context manager."""
 
     def __init__(self, directory: Path) -> None:
@@ -70,17 +71,6 @@ class Machine:
         self._cgroups = [Path(base, f"hf-machine-{secrets.token_hex(4)}") for base in _hierarchies()]
         self._process: subprocess.Popen[bytes] | None = None
         self._init = 0
-
-    def __enter__(self) -> "Machine":
-        try:
-            self._boot()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def run(self, *argv: str, status: int = 0, stdin: str = "") -> str:
         """Run a command in the machine and return what it prints. Raises RuntimeError when it ends otherwise."""
@@ -119,7 +109,7 @@ class Machine:
                         os.rmdir(path)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _boot(self) -> None:
+    def _start(self) -> None:
         self._scratch.mkdir()
         for cgroup in self._cgroups:
             cgroup.mkdir()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.checkout import CHECKOUT
+from tests.support.environment import Environment
 from tests.support.ping import ping
 from tests.support.waiting import patient
 
@@ -91,22 +92,15 @@ class Node:
         return self.process.wait(TIMEOUT)
 
 
-class Lab:
+class Lab(Environment):
     """The namespaces; a context manager that leaves nothing, also after failure."""
 
     def __init__(self) -> None:
         self._suffix = f"-{os.getpid()}"
         self._nodes: list[Node] = []
 
-    def __enter__(self) -> "Lab":
-        try:
-            self._build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Kill all programs and delete the namespaces."""
         for node in self._nodes:
             if node.process.poll() is None:
                 node.stop(kill=True)
@@ -153,14 +147,14 @@ class Lab:
         """Start a home agent."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
         own += ["--log-level", "debug", "--log-addresses"]
-        return self._start("ha", "hoaflow.home_agent", [*own, *arguments])
+        return self._run_module("ha", "hoaflow.home_agent", [*own, *arguments])
 
     def mobile_node(self, *arguments: str) -> Node:
         """Start the mobile node."""
         own = ["--home-address", HOME_ADDRESS, "--home-agent", HOME_AGENT, "--home-link", "m0"]
         own += ["--foreign-link", f"m1={CARE_OF_1}/64,2001:db8:2::1"]
         own += ["--foreign-link", f"m2={CARE_OF_2}/64,2001:db8:3::1"]
-        node = self._start("mn", "topologies.mobile_node", [*own, *arguments])
+        node = self._run_module("mn", "topologies.mobile_node", [*own, *arguments])
         node.event("started")
         return node
 
@@ -195,14 +189,14 @@ class Lab:
         )
         return bytes.fromhex(self.python("ha", program, *commands))
 
-    def _start(self, name: str, module: str, arguments: list[str]) -> Node:
+    def _run_module(self, name: str, module: str, arguments: list[str]) -> Node:
         return self._started(Node(self.namespace(name), [sys.executable, "-m", module, *arguments]))
 
     def _started(self, node: Node) -> Node:
         self._nodes.append(node)
         return node
 
-    def _build(self) -> None:
+    def _start(self) -> None:
         for name in NAMES:
             self._ip(f"netns add {self.namespace(name)}")
             self.run(name, "ip link set lo up")

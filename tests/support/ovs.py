@@ -18,6 +18,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.support.environment import Environment
 from tests.support.logs import assert_log_clean
 from tests.support.waiting import patient
 
@@ -28,7 +29,7 @@ _serial = itertools.count()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Ovs:
+class Ovs(Environment):
     """ovsdb-server and ovs-vswitchd, running: `netns` names their namespace, `directory` has the logs.
 
     A context manager: leaving it ends both, and whatever else still runs in the namespace, and removes that.
@@ -41,17 +42,6 @@ class Ovs:
         self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
         self.database = directory / "db.sock"
         self.environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
-
-    def __enter__(self) -> "Ovs":
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def command(self, *argv: str) -> list[str]:
         """Return the command line that runs `argv` inside the namespace, for subprocess.Popen and the like."""

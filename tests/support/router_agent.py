@@ -10,7 +10,8 @@ from pathlib import Path
 from hoaflow.tunnel.seg6 import Seg6Routes
 from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 from tests.support.checkout import CHECKOUT
-from tests.support.router_lab import RouterLab
+from tests.support.fake_controller import FakeController
+from tests.support.router_lab import COA, HA, RouterLab, until
 
 MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 
@@ -35,6 +36,14 @@ class AgentProcess:
 
     def log(self) -> str:
         return self.log_file.read_text()
+
+
+def offload(controller: FakeController, *home_addresses: str) -> None:
+    """Bind home addresses of home agent HA to care-of address COA, and wait until the agent has applied that."""
+    controller.know(HA)
+    for home_address in home_addresses:
+        controller.bind(home_address, COA, HA)
+    until(controller.up_to_date, "the bindings are applied")
 
 
 def installed(lab: RouterLab) -> dict[str, str]:

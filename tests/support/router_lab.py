@@ -32,6 +32,7 @@ from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.tunnel.local_decapsulation import decapsulate_local
 from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.checkout import CHECKOUT
+from tests.support.environment import Environment
 from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
@@ -83,7 +84,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     raise TimeoutError(f"not within {patient(seconds):g} s: {what}")
 
 
-class RouterLab:
+class RouterLab(Environment):
     """The network of this module's docstring. A context manager."""
 
     def __init__(self, ovs: Ovs) -> None:
@@ -92,17 +93,6 @@ class RouterLab:
         self.bridge = "b" + ovs.netns.removeprefix("hf-ovs-")
         self.names = {node: f"{ovs.netns}-{node}" for node in ("cn", "mn", "rt", "ha")}
         self._steered: int | None = None  # the number of the endpoint's port, to which flows lead
-
-    def __enter__(self) -> RouterLab:
-        try:
-            self._build()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Remove everything, endpoints included. Harmless when repeated."""
@@ -282,7 +272,7 @@ class RouterLab:
         taken["database"] = self.ovs.vsctl("show") + self.ovs.vsctl("get", "Open_vSwitch", ".", "external_ids")
         return taken
 
-    def _build(self) -> None:
+    def _start(self) -> None:
         self.ovs.run("sysctl", "-qw", "net.ipv6.conf.default.addr_gen_mode=1")
         self.ovs.add_bridge(self.bridge, DPID)
         for name in self.names.values():

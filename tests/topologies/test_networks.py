@@ -27,13 +27,18 @@ def sandbox() -> Iterator[None]:
         yield
 
 
-def mn(*arguments: str, commands: str = "") -> str:
-    """Return what `mn ARGUMENTS` prints, run elsewhere than in the checkout, with COMMANDS for its CLI at last."""
+def mn(topology: str, *options: str, test: str = "none", commands: str = "") -> str:
+    """Return what `mn` prints that builds a topology (with its parameters), runs a test, then commands of its CLI.
+
+    It runs elsewhere than in the checkout.
+    """
     # The checkout may itself lie in /tmp.
     script = (
         'mount --bind "$0" /mnt && mount -t tmpfs tmpfs /tmp && mkdir -p "$0" && mount --bind /mnt "$0" && '
         'cd /tmp && exec mn "$@" --post /dev/stdin 2>&1'
     )
+    file = CHECKOUT / "topologies" / f"{topology.partition(',')[0]}.py"
+    arguments = ["--custom", str(file), "--topo", topology, *options, "--test", test]
     command = [*CAGE, "sh", "-c", script, str(CHECKOUT), *arguments]
     result = subprocess.run(command, input=commands, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -43,17 +48,14 @@ def mn(*arguments: str, commands: str = "") -> str:
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize(("topology", "pings"), [("single", 4 * 3), ("roaming", 5 * 4)])
 def test_mn_builds_a_network_in_which_all_reach_all(topology: str, pings: int) -> None:
-    path = str(CHECKOUT / f"topologies/{topology}.py")
-    output = mn(
-        "--custom", path, "--topo", topology, "--test", "pingall", commands="r1 ping -c 1 mn\ncn ping -c 1 r1\n"
-    )
+    output = mn(topology, test="pingall", commands="r1 ping -c 1 mn\ncn ping -c 1 r1\n")
     assert f"Results: 0% dropped ({pings}/{pings} received)" in output
     assert output.count(" 0% packet loss") == 2
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_mn_leaves_no_bridge_and_no_interface() -> None:
-    mn("--custom", str(CHECKOUT / "topologies/roaming.py"), "--topo", "roaming", "--test", "none")
+    mn("roaming")
     assert os.listdir("/sys/class/net") == ["lo"]
 
 
@@ -61,12 +63,7 @@ def test_mn_leaves_no_bridge_and_no_interface() -> None:
 def test_every_packet_passes_the_routers_bridge_on_both_sides() -> None:
     """Without its base flow nothing gets through r1; each packet counts as it comes and as it leaves."""
     output = mn(
-        "--custom",
-        str(CHECKOUT / "topologies/roaming.py"),
-        "--topo",
         "roaming",
-        "--test",
-        "none",
         commands="cn ping -c 1 mn\n"
         "r1 ovs-ofctl -O OpenFlow13 add-flow br0 priority=9,ipv6,nw_proto=17,actions=NORMAL\n"
         "cn bash -c 'for i in $(seq 10); do echo > /dev/udp/2001:db8:99::100/9; done'\n"
@@ -85,14 +82,8 @@ def test_every_packet_passes_the_routers_bridge_on_both_sides() -> None:
 def test_a_remote_controller_is_taken_and_the_base_flow_stays() -> None:
     """Open vSwitch flushes a bridge's flows when it gets its first controller: that must have been before."""
     output = mn(
-        "--custom",
-        str(CHECKOUT / "topologies/single.py"),
-        "--topo",
         "single",
-        "--controller",
-        "remote,ip=127.0.0.1,port=6653",
-        "--test",
-        "none",
+        *("--controller", "remote,ip=127.0.0.1,port=6653"),
         commands="r1 ovs-vsctl get-controller br0\ncn ping -c 1 mn\n",
     )
     assert "tcp:192.0.2.1:6653\n" in output, "as the router reaches what listens on this host"
@@ -101,15 +92,7 @@ def test_a_remote_controller_is_taken_and_the_base_flow_stays() -> None:
 
 @pytest.mark.usefixtures("sandbox")
 def test_the_delay_is_a_parameter() -> None:
-    output = mn(
-        "--custom",
-        str(CHECKOUT / "topologies/roaming.py"),
-        "--topo",
-        "roaming,delay=30",
-        "--test",
-        "none",
-        commands="cn ping -c 3 ha\ncn ping -c 3 r3\n",
-    )
+    output = mn("roaming,delay=30", commands="cn ping -c 3 ha\ncn ping -c 3 r3\n")
     across, around = (float(low) for low in re.findall(r"rtt min/avg/max/mdev = ([0-9.]+)/", output))
     assert across >= 60
     assert around < across

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hoaflow.tunnel.spoofing_filter import SourcePair
 from tests.support.fake_controller import FakeController
-from tests.support.router_agent import MNP4, AgentProcess, accepted, installed
+from tests.support.router_agent import MNP4, AgentProcess, accepted, installed, offload
 from tests.support.router_lab import (
     CN,
     CN4,
@@ -36,9 +36,7 @@ def test_bindings_come_change_and_go_end_to_end(
         "failed": [],
     }
     assert f"/v1/routers/{DPID:016x}/tunnels/ack" in controller.calls[0]
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     assert " 0% packet loss" in lab.ping("cn", HOA)
     assert "100% packet loss" in lab.ping("mn", CN, "-I", OTHER_HOA)
 
@@ -81,10 +79,7 @@ def test_ipv4_and_ipv6_home_addresses_share_a_list_end_to_end(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
     lab.steer()
-    controller.know(HA)
-    for home_address in (HOA, HOA4, MNP4):
-        controller.bind(home_address, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, HOA4, MNP4)
     assert installed(lab) == dict.fromkeys((HOA, HOA4, MNP4), COA)
     for home_address in (HOA, HOA4, MNP4_HOST):
         assert " 0% packet loss" in lab.ping("cn", home_address)
@@ -107,10 +102,7 @@ def test_ipv4_bindings_fail_alone_where_the_router_does_not_forward_ipv4(
 ) -> None:
     lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
     lab.setup()
-    controller.know(HA)
-    for home_address in (HOA, HOA4):
-        controller.bind(home_address, COA, HA)
-    until(controller.up_to_date, "the list is applied")
+    offload(controller, HOA, HOA4)
     assert installed(lab) == {HOA: COA}
     (failed,) = controller.last()["failed"]
     assert failed["home_address"] == HOA4

@@ -12,7 +12,7 @@ from hoaflow.tunnel.seg6 import Seg6Routes
 from hoaflow.tunnel.spoofing_filter import SourcePair
 from tests.support.fake_controller import FakeController
 from tests.support.ovs import Ovs
-from tests.support.router_agent import MNP, AgentProcess, accepted, installed
+from tests.support.router_agent import MNP, AgentProcess, accepted, installed, offload
 from tests.support.router_lab import COA, COA_2, HA, HA_2, HOA, OTHER_HOA, RouterLab, until
 
 
@@ -28,10 +28,7 @@ def test_what_is_acknowledged_is_in_the_kernel(lab: RouterLab, controller: FakeC
 def test_a_killed_agent_starts_again_and_removes_only_what_is_gone(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    controller.bind(OTHER_HOA, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, OTHER_HOA)
     agent.end(signal.SIGKILL)
     assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
     controller.unbind(OTHER_HOA)
@@ -46,9 +43,7 @@ def test_a_killed_agent_starts_again_and_removes_only_what_is_gone(
 def test_sigterm_ends_it_at_once_and_leaves_the_routes(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     assert agent.end() == 0
     assert installed(lab) == {HOA: COA}
     assert "event=stopped" in agent.log()
@@ -57,10 +52,7 @@ def test_sigterm_ends_it_at_once_and_leaves_the_routes(
 def test_a_restarted_controller_deletes_nothing_before_the_snapshot(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    controller.bind(OTHER_HOA, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, OTHER_HOA)
     controller.restart()
     until(controller.up_to_date, "the agent has announced itself again")
     assert installed(lab) == {HOA: COA, OTHER_HOA: COA}
@@ -78,9 +70,7 @@ def test_a_restarted_controller_deletes_nothing_before_the_snapshot(
 def test_it_outlives_an_unreachable_controller_and_logs_it_once(
     lab: RouterLab, ovs: Ovs, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     until(lambda: agent.log().count("state=ok") == 1, "it says that the controller is there")
     controller.die()
     until(lambda: "lost, routes kept" in agent.log(), "the loss is noticed")
@@ -126,9 +116,7 @@ def test_a_prefix_that_nft_refuses_fails_alone_until_it_fits(
 ) -> None:
     """Interval sets of nftables take no prefix inside one that is there already."""
     wide, narrow = "2001:db8:99::/48", "2001:db8:99:10::/60"
-    controller.know(HA)
-    controller.bind(wide, COA, HA)
-    until(controller.up_to_date, "the wide prefix is applied")
+    offload(controller, wide)
     controller.bind(narrow, COA, HA)
     controller.bind(HOA, COA, HA)
     until(controller.up_to_date, "the list is applied")
@@ -164,9 +152,7 @@ def test_endpoints_removed_and_added_while_it_runs_are_noticed(
 def test_a_namespace_made_anew_gets_its_bindings_back(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     lab.router("teardown", "--bridge", lab.bridge)
     lab.setup()
     until(lambda: installed(lab) == {HOA: COA} and accepted(lab) == {SourcePair(COA, HOA)}, "it is applied again")

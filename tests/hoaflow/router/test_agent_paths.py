@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 from tests.support.fake_controller import FakeController
-from tests.support.router_agent import MNP4, AgentProcess, narrow
+from tests.support.router_agent import MNP4, AgentProcess, narrow, offload
 from tests.support.router_lab import (
     CN4,
     COA,
@@ -28,10 +28,7 @@ def test_a_narrow_link_behind_the_router_is_told_to_the_correspondents(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
     lab.steer()
-    controller.know(HA)
-    for home_address in (HOA, MNP4):
-        controller.bind(home_address, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, MNP4)
     narrow(lab, 1400)
     told = lab.ping("cn", HOA, "-M", "do", "-s", "1400")
     assert f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1360" in told
@@ -55,9 +52,7 @@ def test_an_unreachable_care_of_address_is_told_to_the_correspondents(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
     lab.steer()
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     lab.ip("rt", "-6", "route", "add", "unreachable", f"{COA}/128")
     assert f"From {ROUTER} icmp_seq=1 Destination unreachable: Address unreachable" in lab.ping("cn", HOA)
 
@@ -66,10 +61,7 @@ def test_what_only_fragments_could_carry_is_left_to_the_home_agent(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
     lab.steer()
-    controller.know(HA)
-    for home_address in (HOA, OTHER_HOA, HOA4):
-        controller.bind(home_address, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, OTHER_HOA, HOA4)
     narrow(lab, 1300)
     assert "mtu=1280" in lab.ping("cn", HOA, "-M", "do", "-s", "1400")
     lab.ping("cn", HOA4, "-M", "dont", "-s", "1400")
@@ -102,10 +94,7 @@ def test_answers_of_offloaded_connections_are_not_invalid_to_the_routers_firewal
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
     lab.steer()
-    controller.know(HA)
-    for home_address in (HOA, HOA4):
-        controller.bind(home_address, COA, HA)
-    until(controller.up_to_date, "the bindings are applied")
+    offload(controller, HOA, HOA4)
     # As Debian's nftables.conf does: what others have goes first.
     rules = "flush ruleset\n" + INVALID_DROPPED % "accept"
     sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=rules)
@@ -124,9 +113,7 @@ def test_answers_of_offloaded_connections_are_not_invalid_to_the_routers_firewal
 def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
     lab: RouterLab, controller: FakeController, agent: AgentProcess
 ) -> None:
-    controller.know(HA)
-    controller.bind(HOA, COA, HA)
-    until(controller.up_to_date, "the binding is applied")
+    offload(controller, HOA)
     assert controller.last()["failed"] == []
     sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=INVALID_DROPPED % "drop")
     failed = until(lambda: controller.last()["failed"], "the agent notices the new rules")

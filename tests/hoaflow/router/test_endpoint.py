@@ -39,16 +39,23 @@ def echo_requests(lab: RouterLab) -> int:
     return int(dict(zip(names.split(), values.split(), strict=True))["InEchos"])
 
 
-def test_packets_for_a_home_address_reach_the_care_of_address_and_answers_come_back(bound: RouterLab) -> None:
+INNER_IPV6 = rf"IPv6 \(41\) payload length: 104\) {HA} > {COA}: IP6 \(.*hlim 63, next-header ICMPv6 \(58\) .*\) "
+INNER_IPV4 = rf"IPIP \(4\) payload length: 84\) {HA} > {COA}: IP \(.* ttl 63, .* proto ICMP .*\)\s+"
+
+
+@pytest.mark.parametrize(
+    ("home_address", "correspondent", "inner"),
+    [(HOA, CN, INNER_IPV6), (HOA4, CN4, INNER_IPV4), (MNP4_HOST, CN4, INNER_IPV4)],
+    ids=["IPv6", "IPv4", "IPv4 prefix"],
+)
+def test_packets_for_a_home_address_reach_the_care_of_address_and_answers_come_back(
+    bound: RouterLab, home_address: str, correspondent: str, inner: str
+) -> None:
     mn = ["ip", "netns", "exec", bound.names["mn"]]
-    with capture(mn, "m0", f"ip6 proto 41 and dst {COA}") as seen:
-        assert " 0% packet loss" in bound.ping("cn", HOA)
+    with capture(mn, "m0", f"ip6 src {HA} and dst {COA}") as seen:
+        assert " 0% packet loss" in bound.ping("cn", home_address)
         # inner hop limit decremented by the router, outer one the tunnel's, no header between the two
-        assert re.search(
-            rf"hlim 63, next-header IPv6 \(41\) payload length: 104\) {HA} > {COA}: "
-            rf"IP6 \(.*hlim 63, next-header ICMPv6 \(58\) .*\) {CN} > {HOA}: ",
-            seen(),
-        )
+        assert re.search(rf"hlim 63, next-header {inner}{correspondent} > {home_address}: ", seen())
     (endpoint,) = bound.status()["endpoints"]
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
 
@@ -64,20 +71,6 @@ def test_traffic_class_and_ecn_are_copied_to_the_outer_header(bound: RouterLab, 
         assert [match and match[1] for match in outer] == ["0xb8", "0xbb", "0x01", None]
 
 
-@pytest.mark.parametrize("home_address", [HOA4, MNP4_HOST])
-def test_ipv4_packets_take_the_ipv6_tunnel_both_ways(bound: RouterLab, home_address: str) -> None:
-    mn = ["ip", "netns", "exec", bound.names["mn"]]
-    with capture(mn, "m0", f"ip6 proto 4 and dst {COA}") as seen:
-        assert " 0% packet loss" in bound.ping("cn", home_address)
-        assert re.search(
-            rf"hlim 63, next-header IPIP \(4\) payload length: 84\) {HA} > {COA}: "
-            rf"IP \(.* ttl 63, .* proto ICMP .*\)\s+{CN4} > {home_address}: ICMP echo request",
-            seen(),
-        )
-    (endpoint,) = bound.status()["endpoints"]
-    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 0)
-
-
 @pytest.mark.parametrize("home_address", [HOA, HOA4])
 def test_a_care_of_address_that_is_a_home_address_gets_no_second_tunnel(bound: RouterLab, home_address: str) -> None:
     with Seg6Routes(bound.endpoint().namespace) as routes:
@@ -85,11 +78,16 @@ def test_a_care_of_address_that_is_a_home_address_gets_no_second_tunnel(bound: R
     assert " 0% packet loss" in bound.ping("cn", home_address)
 
 
-def test_spoofed_ipv4_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
+@pytest.mark.parametrize(
+    ("correspondent", "genuine", "spoofed"), [(CN, HOA, OTHER_HOA), (CN4, HOA4, OTHER_HOA4)], ids=["IPv6", "IPv4"]
+)
+def test_spoofed_inner_sources_are_dropped_and_counted(
+    bound: RouterLab, correspondent: str, genuine: str, spoofed: str
+) -> None:
     cn = ["ip", "netns", "exec", bound.names["cn"]]
-    with capture(cn, "c0", f"src {OTHER_HOA4}") as seen:
-        assert "100% packet loss" in bound.ping("mn", CN4, "-I", OTHER_HOA4)
-        assert " 0% packet loss" in bound.ping("mn", CN4, "-I", HOA4)
+    with capture(cn, "c0", f"src {spoofed}") as seen:
+        assert "100% packet loss" in bound.ping("mn", correspondent, "-I", spoofed)
+        assert " 0% packet loss" in bound.ping("mn", correspondent, "-I", genuine)
         assert seen() == ""
     (endpoint,) = bound.status()["endpoints"]
     assert (endpoint["accepted"], endpoint["dropped"]) == (3, 3)
@@ -140,11 +138,19 @@ def test_frames_come_to_the_tunnel_without_their_tags(bound: RouterLab, tags: tu
             tap.await_frames(bytes(echo.data), count=5)
 
 
-def test_an_ipv4_packet_over_the_tunnels_mtu_is_answered_fragmentation_needed(bound: RouterLab) -> None:
-    fits = 1460 - 20 - 8
-    assert " 0% packet loss" in bound.ping("cn", HOA4, "-M", "do", "-s", str(fits))
-    answer = bound.ping("cn", HOA4, "-M", "do", "-s", str(fits + 1))
-    assert f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1460)" in answer
+@pytest.mark.parametrize(
+    ("home_address", "fits", "answer"),
+    [
+        (HOA, 1460 - 40 - 8, f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460"),
+        (HOA4, 1460 - 20 - 8, f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1460)"),
+    ],
+    ids=["IPv6", "IPv4"],
+)
+def test_a_packet_over_the_tunnels_mtu_is_answered_with_the_mtu(
+    bound: RouterLab, home_address: str, fits: int, answer: str
+) -> None:
+    assert " 0% packet loss" in bound.ping("cn", home_address, "-M", "do", "-s", str(fits))
+    assert answer in bound.ping("cn", home_address, "-M", "do", "-s", str(fits + 1))
 
 
 def test_an_ipv4_packet_that_may_be_fragmented_arrives_in_pieces(bound: RouterLab) -> None:
@@ -155,33 +161,11 @@ def test_an_ipv4_packet_that_may_be_fragmented_arrives_in_pieces(bound: RouterLa
     assert echo_requests(bound) == 3
 
 
-def test_a_ttl_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:
-    assert f"From {ROUTER4} icmp_seq=1 Time to live exceeded" in bound.ping("cn", HOA4, "-t", "1")
-    assert f"From {ROUTER4} icmp_seq=1 Time to live exceeded" in bound.ping("mn", CN4, "-I", HOA4, "-t", "1")
-
-
 def test_the_router_itself_reaches_an_ipv4_home_address(bound: RouterLab) -> None:
     """Its address is the endpoint's, too: none of the packet's stations may take it for a martian."""
     bound.ip("rt", "route", "replace", "10.99.0.0/16", "via", CN4)
     assert " 0% packet loss" in bound.ping("mn", ROUTER4, "-I", HOA4)
     assert " 0% packet loss" in bound.ping("rt", HOA4)
-
-
-def test_spoofed_inner_sources_are_dropped_and_counted(bound: RouterLab) -> None:
-    cn = ["ip", "netns", "exec", bound.names["cn"]]
-    with capture(cn, "c0", f"src {OTHER_HOA}") as seen:
-        assert "100% packet loss" in bound.ping("mn", CN, "-I", OTHER_HOA)
-        assert " 0% packet loss" in bound.ping("mn", CN, "-I", HOA)
-        assert seen() == ""
-    (endpoint,) = bound.status()["endpoints"]
-    assert (endpoint["accepted"], endpoint["dropped"]) == (3, 3)
-
-
-def test_a_packet_over_the_tunnels_mtu_is_answered_packet_too_big(bound: RouterLab) -> None:
-    fits = 1460 - 40 - 8
-    assert " 0% packet loss" in bound.ping("cn", HOA, "-M", "do", "-s", str(fits))
-    answer = bound.ping("cn", HOA, "-M", "do", "-s", str(fits + 1))
-    assert f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1460" in answer
 
 
 def test_over_links_of_1280_what_does_not_fit_takes_the_home_agents_path(bound: RouterLab) -> None:
@@ -199,10 +183,20 @@ def test_over_links_of_1280_what_does_not_fit_takes_the_home_agents_path(bound: 
     assert "nothing changed" in bound.setup("--mtu", "1500")
 
 
-def test_a_hop_limit_that_ends_at_the_router_is_answered_time_exceeded(bound: RouterLab) -> None:
+@pytest.mark.parametrize(
+    ("correspondent", "home_address", "answer"),
+    [
+        (CN, HOA, f"From {ROUTER} icmp_seq=1 Time exceeded: Hop limit"),
+        (CN4, HOA4, f"From {ROUTER4} icmp_seq=1 Time to live exceeded"),
+    ],
+    ids=["IPv6", "IPv4"],
+)
+def test_a_hop_limit_that_ends_at_the_router_is_answered_time_exceeded(
+    bound: RouterLab, correspondent: str, home_address: str, answer: str
+) -> None:
     set_outer_header(bound.names["mn"], COA)  # as a mobile node's tunnel has a hop limit of its own
-    assert f"From {ROUTER} icmp_seq=1 Time exceeded: Hop limit" in bound.ping("cn", HOA, "-t", "1")
-    assert f"From {ROUTER} icmp_seq=1 Time exceeded: Hop limit" in bound.ping("mn", CN, "-I", HOA, "-t", "1")
+    assert answer in bound.ping("cn", home_address, "-t", "1")
+    assert answer in bound.ping("mn", correspondent, "-I", home_address, "-t", "1")
 
 
 def test_without_a_binding_packets_go_on_to_the_home_agent(bound: RouterLab) -> None:
