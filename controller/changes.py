@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import eventlet
 from eventlet.event import Event
+from eventlet.semaphore import Semaphore
 
 
 class ChangeSignal:
@@ -25,6 +26,22 @@ class ChangeSignal:
             event.wait()
             return True
         return False
+
+
+class WorkSignal:
+    """Wake one waiting greenlet, which does all that there is to do; if none waits, the next does not have to."""
+
+    def __init__(self) -> None:
+        self._there_is_work = Semaphore(0)
+
+    def notify(self) -> None:
+        """Wake a greenlet that waits, or have the next one not wait."""
+        if self._there_is_work.locked():
+            self._there_is_work.release()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait for a notification, at most `seconds` (None: however long it takes)."""
+        self._there_is_work.acquire(timeout=None if seconds is None else max(seconds, 0.0))
 
 
 class KeyedSignal:

@@ -10,7 +10,7 @@ import eventlet
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
-from controller.changes import ChangeSignal, KeyedSignal
+from controller.changes import ChangeSignal, KeyedSignal, WorkSignal
 from controller.cluster.joining import member_of, membership_of
 from controller.cluster.metrics import ClusterCollector
 from controller.cluster.peers import Peers, member_access
@@ -66,7 +66,8 @@ class Runtime:
         microseconds = int(time.time() * 1e6)
         self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
         self._events = EventBuffer(settings.event_buffer, first=microseconds)
-        self.channels = Channels(Sessions(self._offload), settings, self._notify)
+        self._news = WorkSignal()
+        self.channels = Channels(Sessions(self._offload), settings, self._news.notify)
         member = member_of(settings)
         self._membership = membership_of(settings, member, self._reporting_home_agents, self._announce)
         self.channels.mastership = self._membership
@@ -107,6 +108,7 @@ class Runtime:
             *(spawn(self.vital, loop) for loop in cluster),
             spawn(self.vital, self._signals.serve),
             spawn(self.vital, self._run_clock),
+            spawn(self.vital, self._follow_switches),
             spawn(self.vital, self._server.serve, self._api),
             spawn(self._sample_traffic),
         ]
@@ -119,14 +121,19 @@ class Runtime:
             LOG.exception("failed", loop=loop.__name__)
             os._exit(1)  # a failure, so that its supervisor starts it again
 
+    def _follow_switches(self) -> None:
+        """Publish what switches have changed in the core, once for all that say something at a time."""
+        while True:
+            self._news.wait()
+            self._notify()
+
     def _notify(self) -> None:
         """Publish changes in the core: log its events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
         self._metrics.activated(self._offload.activation_events.take_times())
         self._publish(events)
         for channel in self.channels.values():
-            if channel.router is not None and channel.router.flows.dirty:
-                channel.wake()
+            channel.wake()
         self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
         self._changed.notify()
 

@@ -182,6 +182,9 @@ class Reconciliation:
             self._lost.add(key)
         elif not stood:
             return []
+        elif under_way is not None:
+            self._queue_orphaned(key)
+            return []  # its deletion has been sent: it is looked at again if the switch refuses that
         users = self._desired.users(key, now)
         if evicted and (users or key in self._required):
             self._record_refusal(key, EVICTED, now)

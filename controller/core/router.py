@@ -146,6 +146,11 @@ class Router:
         if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
             self.flows.queue(uplink, urgency=urgency, home_agent=binding.home_agent)
 
+    def leave_former(self, binding: Binding, former: Binding) -> None:
+        """Have the flows of a former binding go, which the router's kernel may have served until now."""
+        if self.tunnels.flow is None:
+            self.follow(binding, (binding, former), Urgency.ROUTINE)
+
     def forget(self, home_address: Prefix) -> None:
         """Forget what was counted for a binding that is gone."""
         self._retired.pop(home_address, None)

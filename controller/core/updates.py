@@ -176,7 +176,8 @@ class Updates:
         for former in self._tunnel_list.expired_formers(now, most=BINDINGS_AT_ONCE):
             held = self._bindings.get(former.home_address)
             if held is not None:
-                self._follow(held, (held, former), Urgency.ROUTINE)
+                for router in self._routers.values():
+                    router.leave_former(held, former)
         for home_address in self._flap_damping.released(now):
             held = self._bindings.get(home_address)
             if held is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep one switch in step: read its flows back, then send what is due and wait for the answer, again and again.
 
-A few greenlets per connection do all the sending, with a few bundles under way at a time. So a slow or silent switch
-delays no other, and costs the memory of those bundles. One greenlet sends urgent changes only: a handover waits for no
+A few greenlets per connection do all the sending, each with one bundle under way at a time. So a slow or silent switch
+delays no other, and costs the memory of those bundles. Some of them send urgent changes only: a handover waits for no
 more than the bundles that the switch is working on. Any failure ends the connection. The switch comes back, its flows
 are read anew, and nothing was recorded that it did not confirm.
 """
@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import eventlet
 from eventlet.event import Event
-from eventlet.semaphore import Semaphore
 from ryu.ofproto import ofproto_parser
 from ryu.ofproto import ofproto_v1_3 as ofproto
-from ryu.ofproto import ofproto_v1_3_parser as parser
 
-from controller.changes import ChangeSignal
+from controller.changes import WorkSignal
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
 from controller.core.router import Router
@@ -27,7 +25,7 @@ from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
 from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
-from controller.southbound.decoder import ReportedFlow, removed_key
+from controller.southbound.decoder import ReportedFlow
 from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, RoleRefused, SwitchSilent
 from controller.southbound.roles import Candidacy, Mastership, is_demotion
@@ -44,10 +42,8 @@ BUNDLE_SIZE = 1000
 # Changes that are put into a bundle before other greenlets run; also the most in an urgent bundle.
 SLICE = 500
 # Urgent bundles under way at a time: a change need not wait for the answer to the one before.
-URGENT_AT_A_TIME = 4
-# Seconds for which the next urgent bundle waits for the answer to the last one, collecting changes meanwhile.
-PROMPT = 0.005
-# Bulk bundles under way at a time: while the switch carries one out, the next is made.
+URGENT_LANES = 4
+# Other bundles under way at a time: while the switch carries one out, the next is made.
 BULK_LANES = 2
 # Share of the time that may go into reading flows back. A switch answers in order, so urgent changes wait meanwhile.
 READING_SHARE = 0.01
@@ -58,8 +54,15 @@ COUNTERS_WITHIN = 2.0
 # Configurations of a port that receives or sends no packets.
 UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
 _FLOWS, _TOTAL = (kind.to_bytes(2, "big") for kind in (ofproto.OFPMP_FLOW, ofproto.OFPMP_AGGREGATE))
-# Longest sleep of a greenlet when nothing is planned, in seconds.
-LONGEST_SLEEP = 60.0
+
+
+class _Lanes:
+    """What the greenlets share that send urgent changes, or all others: the size of bundles, and their waking."""
+
+    def __init__(self, urgent: bool, largest_bundle: int) -> None:
+        self.urgent = urgent
+        self.size = BundleSize(largest_bundle)
+        self.work = WorkSignal()
 
 
 class SwitchChannel:
@@ -82,14 +85,14 @@ class SwitchChannel:
         self.session = session
         self._mastership = mastership
         self._candidacy = None if mastership is None else Candidacy(session, self.conversation, mastership)
-        self._names = encoder.names
         self._answer_within = answer_within
         self._read_back_every = read_back_every
         self._notify = notify
-        self._woken = ChangeSignal()
+        self._urgent = _Lanes(True, SLICE)
+        self._bulk = _Lanes(False, BUNDLE_SIZE)
+        # Until when the bulk lanes sleep if nobody wakes them; None: for ever, or they do not sleep.
+        self._next_due: float | None = None
         self._end = Event()
-        # Of urgent changes, and of others.
-        self._sizes = {True: BundleSize(SLICE), False: BundleSize(BUNDLE_SIZE)}
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
         self._counting_took = 0.0
@@ -99,7 +102,6 @@ class SwitchChannel:
         # What the exchange awaits, by type, and with multipart messages by theirs.
         self._takers: dict[object, Callable[[Any], None]] = {
             ofproto.OFPT_ERROR: self.conversation.on_error,
-            ofproto.OFPT_FLOW_REMOVED: self.on_flow_removed,
             ofproto.OFPT_ROLE_REPLY: self.conversation.on_role,
             (ofproto.OFPT_MULTIPART_REPLY, _FLOWS): self.conversation.on_statistics,
             (ofproto.OFPT_MULTIPART_REPLY, _TOTAL): self.conversation.on_total,
@@ -115,15 +117,20 @@ class SwitchChannel:
     # Called by others.
 
     def wake(self) -> None:
-        """Tell the channel that its router may have something to send."""
-        self._woken.notify()
+        """Have what the switch lacks sent, if there is anything."""
+        router = self.session.router
+        if router is None:
+            return
+        if router.flows.has_urgent:
+            self._urgent.work.notify()
+        if router.flows.has_bulk or router.flows.next_due() != self._next_due:
+            self._bulk.work.notify()
 
-    def on_flow_removed(self, message: parser.OFPFlowRemoved) -> None:
+    def on_flow_removed(self, message: bytes) -> None:
         """Record that a flow is gone: deleted by the controller or by somebody else, timed out, or evicted."""
-        key = removed_key(message, self._names)
-        if key is not None and not self.session.ended:
-            counted = Counters(message.packet_count, message.byte_count)
-            self.session.flow_removed(key, counted, message.reason == EVICTION, time.monotonic())
+        removed = self.conversation.decoder.removed(message)
+        if removed is not None and not self.session.ended:
+            self.session.flow_removed(removed.key, removed.counted, removed.reason == EVICTION, time.monotonic())
             self._notify()
 
     def on_ports(self) -> None:
@@ -142,7 +149,8 @@ class SwitchChannel:
         if self._candidacy is not None:
             self._candidacy.end()
         self.datapath.close()
-        self.wake()
+        self._urgent.work.notify()
+        self._bulk.work.notify()
         self._notify()
 
     def take_role(self, generation: int) -> None:
@@ -193,6 +201,9 @@ class SwitchChannel:
             if self._mastership is not None and is_demotion(message):
                 self._overtaken()
             return True  # else that a bundle was opened and committed: the barrier behind it says so, too
+        if kind == ofproto.OFPT_FLOW_REMOVED:
+            self.on_flow_removed(message)
+            return True
         take = self._takers.get((kind, message[8:10]) if kind == ofproto.OFPT_MULTIPART_REPLY else kind)
         if take is not None:
             try:
@@ -228,9 +239,8 @@ class SwitchChannel:
         started = time.monotonic()
         self.conversation.ask_for_notices()
         self._read_back()
-        eventlet.spawn(self._serve, self._run_urgent_lane)
-        for _ in range(BULK_LANES):
-            eventlet.spawn(self._serve, self._run_bulk_lane)
+        for lanes in (*[self._urgent] * URGENT_LANES, *[self._bulk] * BULK_LANES):
+            eventlet.spawn(self._serve, self._run_lane, lanes)
         while not self._ended:
             took = time.monotonic() - started
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
@@ -259,60 +269,41 @@ class SwitchChannel:
             self.end()
             raise
 
-    def _run_urgent_lane(self) -> None:
-        """Send urgent changes, bundle after bundle, a few of them before the first is answered."""
-        free = Semaphore(URGENT_AT_A_TIME)
+    def _run_lane(self, lanes: _Lanes) -> None:
+        """Send urgent changes, or all others, bundle after bundle."""
         while not self._ended:
-            free.acquire()
-            batches = self._take(True)
+            batches = self._take(lanes)
             if batches:
-                applying = eventlet.spawn(self._serve, self._apply_urgent, batches, free)
-                with eventlet.Timeout(PROMPT, False):
-                    applying.wait()
-                continue
-            free.release()
-            if self.session.has_urgent:
+                self._apply(batches, lanes.size)
+            elif self._has_more(lanes):
                 eventlet.sleep(0)  # it has looked at many subjects that need no change
+            elif lanes.urgent:
+                lanes.work.wait()
             else:
-                if self.session.has_bulk:
-                    self.wake()  # the bulk lanes: a gate may open, now that nothing urgent is left
-                self._woken.wait(LONGEST_SLEEP)
+                self._next_due = due = self.session.next_due()
+                lanes.work.wait(None if due is None else due - time.monotonic())
+        lanes.work.notify()  # another one of them, which then ends as well
 
-    def _apply_urgent(self, batches: list[Batch], free: Semaphore) -> None:
-        try:
-            self._apply(batches, self._sizes[True])
-        finally:
-            free.release()
-
-    def _run_bulk_lane(self) -> None:
-        """Send all other changes, bundle after bundle."""
-        while not self._ended:
-            batches = self._take(False)
-            if batches:
-                self._apply(batches, self._sizes[False])
-            elif self.session.has_bulk:
-                eventlet.sleep(0)
-            else:
-                if self.session.has_urgent:
-                    self.wake()  # the urgent lane: a gate may open or be renewed, now that nothing is left before it
-                due = self.session.next_due()
-                self._woken.wait(LONGEST_SLEEP if due is None else due - time.monotonic())
-
-    def _take(self, urgent: bool) -> list[Batch]:
+    def _take(self, lanes: _Lanes) -> list[Batch]:
         """Take the changes of one bundle from the session; none if there is nothing to send."""
         if self._mastership is not None:
             self._mastership.wait_until_certain()
-        most = self._sizes[urgent].changes
+        most = lanes.size.changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
-            batch = self.session.next_batch(urgent, time.monotonic(), min(most, SLICE))
-            if batch is None:
+            batch = self.session.next_batch(lanes.urgent, time.monotonic(), min(most, SLICE))
+            if batch is not None:
+                batches.append(batch)
+            if batch is None or not self._has_more(lanes):
                 break
-            batches.append(batch)
             if most > SLICE:
                 eventlet.sleep(0)
         self._note_settled()
+        self.wake()  # another lane: there may be more to send, and of the other kind
         return batches
+
+    def _has_more(self, lanes: _Lanes) -> bool:
+        return self.session.has_urgent if lanes.urgent else self.session.has_bulk
 
     def _note_settled(self) -> None:
         """Note the time since which the switch has lacked something.

@@ -51,13 +51,13 @@ class Conversation:
         """
         self._datapath = datapath
         self._encoder = encoder
-        self._decoder = Decoder(encoder.names)
+        self.decoder = Decoder(encoder.names)
         self._answer_within = answer_within
         self._is_slave = is_slave
         self._bundles = True
-        self._xids = itertools.count(1)
+        self._last_xid = 0
         self._bundle_ids = itertools.count(1)
-        self._exchanges: dict[int, Exchange] = {}
+        self._exchanges: dict[int, Exchange] = {}  # by the xid of the reply that ends each
         self._heard = 0  # answers of any kind
 
     # Messages from the switch.
@@ -68,7 +68,7 @@ class Conversation:
         if self._is_slave is not None and (message.type, message.code) == (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE):
             self._is_slave()
             return
-        exchange = self._exchanges.get(message.xid)
+        exchange = self._exchange_with(message.xid)
         reason = _error_text(message)
         if exchange is None:
             LOG.warning("switch-error", router=f"{self._datapath.id:016x}", xid=message.xid, reason=reason)
@@ -100,7 +100,7 @@ class Conversation:
 
     def on_role(self, message: parser.OFPRoleReply) -> None:
         """Record the role that the switch has given, which the barrier behind the request then ends."""
-        exchange = self._exchanges.get(message.xid)
+        exchange = self._exchange_with(message.xid)
         if exchange is not None:
             generation = None if message.generation_id == NO_GENERATION else message.generation_id
             exchange.role = RoleReply(message.role, generation)
@@ -112,9 +112,9 @@ class Conversation:
 
         Raises StaleGeneration, RoleRefused, SwitchSilent.
         """
-        xid = self._next_xid()
-        exchange = self._send_and_wait([xid], [self._encoder.role_request(role, generation, xid)])
-        if reason := exchange.errors.get(xid):
+        xids = self._next_xids(2)
+        exchange = self._send_and_wait(xids, [self._encoder.role_request(role, generation, xids[0])])
+        if reason := exchange.errors.get(xids[0]):
             raise StaleGeneration(reason) if reason == STALE else RoleRefused(reason)
         if exchange.role is None or (role != ofp.OFPCR_ROLE_NOCHANGE and exchange.role.role != role):
             raise RoleRefused(f"it was asked for role {role} and answered {exchange.role}")
@@ -157,36 +157,35 @@ class Conversation:
             nonlocal as_of
             # Open vSwitch reports all ages as of the request, however long the answer takes.
             as_of = as_of or time.monotonic()
-            for flow in self._decoder.decode(statistics, as_of):
+            for flow in self.decoder.decode(statistics, as_of):
                 take(flow)
 
-        exchange, xid = Exchange(take_part), self._next_xid()
-        self._ask(exchange, [xid], self._encoder.flow_stats_request(xid, kind), within)
+        exchange = Exchange(self._next_xids(1), take_part)
+        self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)
 
     def ask_for_notices(self) -> None:
         """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
-        xid = self._next_xid()
-        self._send_and_wait([xid], [self._encoder.notice_requests(xid)])
+        xids = self._next_xids(2)
+        self._send_and_wait(xids, [self._encoder.notice_requests(xids[0])])
 
     def total(self, kind: Kind) -> Counters:
         """Return the sum of the counters of one kind of flow. Raises SwitchSilent."""
-        exchange, xid = Exchange(), self._next_xid()
-        self._ask(exchange, [xid], self._encoder.total_request(kind, xid))
+        exchange = Exchange(self._next_xids(1))
+        self._ask(exchange, self._encoder.total_request(kind, exchange.last_xid))
         return exchange.total
 
     # Sending and waiting.
 
     def _send_bundle(self, changes: list[FlowChange]) -> float:
         """Send changes as one bundle, all or nothing, and return the time. Raises ChangesRefused, SwitchSilent."""
-        bundle = next(self._bundle_ids) & MAX_XID
-        opening, closing = self._next_xid(), self._next_xid()
-        xids = [self._next_xid() for _ in changes]
+        bundle, all_xids = next(self._bundle_ids) & MAX_XID, self._next_xids(len(changes) + 3)
+        opening, *xids, closing, _barrier = all_xids
         messages = [
             self._encoder.bundle_open(bundle, opening),
             *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
             self._encoder.bundle_commit(bundle, closing),
         ]
-        exchange = self._send_and_wait([opening, *xids, closing], messages)
+        exchange = self._send_and_wait(all_xids, messages)
         errors = exchange.errors
         reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
         if errors and (opening in errors or not reasons):
@@ -205,47 +204,57 @@ class Conversation:
         """
         sent, following = 0.0, stages(changes)
         while following:
-            xids = {self._next_xid(): place for place in following.pop(0)}
-            messages = [self._encoder.flow_mod(changes[place], xid) for xid, place in xids.items()]
-            exchange = self._send_and_wait(list(xids), messages)
+            places = following.pop(0)
+            *xids, _barrier = all_xids = self._next_xids(len(places) + 1)
+            messages = [self._encoder.flow_mod(changes[place], xid) for place, xid in zip(places, xids, strict=True)]
+            exchange = self._send_and_wait(all_xids, messages)
             sent, errors = exchange.sent, exchange.errors
             if errors:
-                reasons = {place: errors[xid] for xid, place in xids.items() if xid in errors}
+                reasons = {place: errors[xid] for place, xid in zip(places, xids, strict=True) if xid in errors}
                 unsent = {place for stage in following for place in stage}
                 raise ChangesRefused(reasons, in_bundle=False, unsent=unsent)
         return sent
 
-    def _send_and_wait(self, xids: list[int], messages: list[bytes]) -> Exchange:
-        """Send messages and a barrier, wait for its reply, and return what was answered. Raises SwitchSilent."""
-        barrier = self._next_xid()
-        exchange = Exchange()
-        self._ask(exchange, [*xids, barrier], b"".join([*messages, self._encoder.barrier(barrier)]))
+    def _send_and_wait(self, xids: range, messages: list[bytes]) -> Exchange:
+        """Send messages and a barrier, wait for its reply, and return what was answered.
+
+        The last of `xids` is the barrier's. Raises SwitchSilent.
+        """
+        exchange = Exchange(xids)
+        self._ask(exchange, b"".join([*messages, self._encoder.barrier(exchange.last_xid)]))
         return exchange
 
-    def _ask(self, exchange: Exchange, xids: list[int], messages: bytes, within: float | None = None) -> None:
+    def _ask(self, exchange: Exchange, messages: bytes, within: float | None = None) -> None:
         """Send `messages` and wait for the last reply. Raises SwitchSilent."""
         within = self._answer_within if within is None else within
-        self._exchanges.update(dict.fromkeys(xids, exchange))
-        silent = SwitchSilent(f"no answer within {within} s")
+        self._exchanges[exchange.last_xid] = exchange
         try:
-            with eventlet.Timeout(within, silent):
-                if not self._datapath.send(messages):
-                    raise SwitchSilent("the connection is closing")
-                exchange.sent = time.monotonic()
             for _ in range(MOST_WAITS):
                 heard = self._heard
                 with eventlet.Timeout(within, False):
+                    if not exchange.sent:
+                        self._send(messages)
+                        exchange.sent = time.monotonic()
                     exchange.done.wait()
                     return
-                if self._heard == heard:
-                    raise silent
+                if self._heard == heard or not exchange.sent:
+                    raise SwitchSilent(f"no answer within {within} s")
             raise SwitchSilent(f"other answers, but not this one, within {MOST_WAITS * within} s")
         finally:
-            for xid in xids:
-                del self._exchanges[xid]
+            del self._exchanges[exchange.last_xid]
 
-    def _next_xid(self) -> int:
-        return next(self._xids) & MAX_XID
+    def _send(self, messages: bytes) -> None:
+        if not self._datapath.send(messages):
+            raise SwitchSilent("the connection is closing")
+
+    def _exchange_with(self, xid: int) -> Exchange | None:
+        return next((each for each in self._exchanges.values() if xid in each.xids), None)
+
+    def _next_xids(self, count: int) -> range:
+        """Return so many transaction ids, one after the other."""
+        first = self._last_xid + 1 if self._last_xid + count <= MAX_XID else 1
+        self._last_xid = first + count - 1
+        return range(first, first + count)
 
 
 def _error_text(message: parser.OFPErrorMsg) -> str:

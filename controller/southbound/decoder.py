@@ -6,9 +6,9 @@ of thousands of hoaflow's. Of another application's flow only the key matters, a
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, NamedTuple, TypeVar
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
@@ -27,6 +27,7 @@ from controller.core.flows import (
     MatchValue,
     Normal,
     Output,
+    Pattern,
     SetField,
     SetMark,
     Unknown,
@@ -36,11 +37,9 @@ from controller.core.flows import (
     make_key,
 )
 from controller.core.installed import FlowEntry
+from controller.core.traffic import Counters
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 from hoaflow.addresses import Prefix
-
-if TYPE_CHECKING:
-    from ryu.controller.controller import Datapath
 
 # ofp_header, ofp_flow_removed up to its match (OpenFlow 1.3.5, section 7.4.2).
 _REMOVED = struct.Struct("!8xQHBBIIHHQQ")
@@ -79,6 +78,8 @@ ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src"
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
 
+T = TypeVar("T")
+
 
 class FlowStatistics:
     """Hold one flow of a statistics reply, with its match and instructions left as bytes.
@@ -112,23 +113,6 @@ class FlowStatistics:
 parser.OFPFlowStatsReply.cls_stats_body_cls = FlowStatistics
 
 
-def _parse_removed(
-    datapath: "Datapath", version: int, msg_type: int, msg_len: int, xid: int, buffer: bytes
-) -> parser.OFPFlowRemoved:
-    """Parse a FlowRemoved four times as fast as Ryu; `match` of the message is one of the core's."""
-    message = parser.OFPFlowRemoved(datapath)
-    message.set_headers(version, msg_type, msg_len, xid)
-    message.set_buf(buffer)
-    message.cookie, message.priority, message.reason, message.table_id, *_, message.packet_count, message.byte_count = (
-        _REMOVED.unpack_from(buffer)
-    )
-    message.match, _ = _match(buffer[_REMOVED.size :])
-    return message
-
-
-parser._MSG_PARSERS[ofp.OFPT_FLOW_REMOVED] = _parse_removed
-
-
 @dataclass(frozen=True, slots=True)
 class ReportedFlow:
     """A flow as a switch reports it; `entry` is None for another application's."""
@@ -139,24 +123,56 @@ class ReportedFlow:
     bytes: int
 
 
+class RemovedFlow(NamedTuple):
+    """A flow of hoaflow's that a switch has removed, why (OFPRR), and what it had counted."""
+
+    key: FlowKey
+    reason: int
+    counted: Counters
+
+
 class Decoder:
-    """Decode flow statistics; `names` are those of hoaflow's tables, by number.
+    """Decode flow statistics and notices of removal; `names` are those of hoaflow's tables, by number.
 
     Flows of one shape differ in addresses only, so the addresses' places are learned from the first such flow.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
         self._names = names
-        self._layouts: dict[tuple[int, int, int, int], Layout] = {}
+        # By what flows of a shape have in common: table, priority, and the length of their bytes, among others.
+        self._flows: dict[tuple[int, ...], Layout[Flow]] = {}
+        self._patterns: dict[tuple[int, ...], Layout[Pattern]] = {}
+
+    def removed(self, message: bytes) -> RemovedFlow | None:
+        """Return what a FlowRemoved message says; None if the flow was another application's."""
+        cookie, priority, reason, table_id, *_, packets, size = _REMOVED.unpack_from(message)
+        table, data = self._names.get(table_id), message[_REMOVED.size :]
+        if table is None or not is_ours(cookie):
+            return None
+        alike = (table_id, priority, len(data))
+        layout = self._patterns.get(alike)
+        addresses = None if layout is None else layout.addresses(data)
+        if layout is not None and addresses is not None:
+            key: FlowKey = (layout.example, *addresses)
+        else:
+            match, _ = _match(data)
+            if match is None:
+                return None
+            key = make_key(table, priority, match)
+            _learn(self._patterns, alike, Layout(key[0], key[1:], data))
+        return RemovedFlow(key, reason, Counters(packets, size))
 
     def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[ReportedFlow]:
         """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key."""
         flows = []
         for stats in statistics:
             alike = (stats.table_id, stats.priority, stats.cookie, stats.length)
-            layout = self._layouts.get(alike)
-            flow = None if layout is None else layout.flow(stats.rest)
-            if flow is not None:
+            layout = self._flows.get(alike)
+            addresses = None if layout is None else layout.addresses(stats.rest)
+            flow = None
+            if layout is not None and addresses is not None:
+                matched = len(layout.example.addresses)
+                flow = Flow(layout.example.shape, addresses[:matched], addresses[matched:])
                 key = flow.key
             else:
                 table = self._names.get(stats.table_id)
@@ -167,22 +183,20 @@ class Decoder:
                 key = make_key(table, stats.priority, match)
                 if is_ours(stats.cookie):
                     flow = _flow(stats, table, match, length, self._names)
-                    if alike in self._layouts or len(self._layouts) < MOST_LAYOUTS:
-                        self._layouts[alike] = Layout(flow, stats.rest)
+                    _learn(self._flows, alike, Layout(flow, flow.addresses + flow.values, stats.rest))
             entry = None if flow is None else FlowEntry(flow, _ends(stats, now))
             flows.append(ReportedFlow(key, entry, stats.packets, stats.bytes))
         return flows
 
 
-class Layout:
-    """Know the places of a flow's addresses in its bytes, which begin with its match, and the constant rest."""
+class Layout(Generic[T]):
+    """Know where the addresses stand in the bytes of an example, which begin with its match, and the constant rest."""
 
-    def __init__(self, flow: Flow, data: bytes) -> None:
-        self._shape = flow.shape
-        self._matched = len(flow.addresses)
+    def __init__(self, example: T, addresses: Sequence[bytes], data: bytes) -> None:
+        """Find the places of the example's `addresses` in its bytes, `data`."""
+        self.example = example
         self._places: list[slice] = []
         self._constant: list[tuple[slice, bytes]] = []
-        addresses = flow.addresses + flow.values
         # An address that occurs twice, or as part of another, would be ambiguous: such a layout fits nothing.
         self._usable = all(data.index(address) == data.rindex(address) for address in addresses)
         if not self._usable:
@@ -194,20 +208,19 @@ class Layout:
             end = place.stop
         self._constant.append((slice(end, len(data)), data[end:]))
 
-    def flow(self, data: bytes) -> Flow | None:
-        """Return the flow with these bytes; None if they have another layout."""
-        if not self._usable or any(data[place] != constant for place, constant in self._constant):
+    def addresses(self, data: bytes) -> tuple[bytes, ...] | None:
+        """Return the addresses in these bytes; None if they have another layout."""
+        if not self._usable:
             return None
-        addresses = tuple([data[place] for place in self._places])
-        return Flow(self._shape, addresses[: self._matched], addresses[self._matched :])
+        for place, constant in self._constant:
+            if data[place] != constant:
+                return None
+        return tuple([data[place] for place in self._places])
 
 
-def removed_key(message: parser.OFPFlowRemoved, names: dict[int, str]) -> FlowKey | None:
-    """Return the key of the flow that a switch has removed; None if it was another application's."""
-    table = names.get(message.table_id)
-    if table is None or not is_ours(message.cookie):
-        return None
-    return None if message.match is None else make_key(table, message.priority, message.match)
+def _learn(layouts: dict[tuple[int, ...], Layout[T]], alike: tuple[int, ...], layout: Layout[T]) -> None:
+    if alike in layouts or len(layouts) < MOST_LAYOUTS:
+        layouts[alike] = layout
 
 
 def _ends(stats: FlowStatistics, now: float) -> float | None:

@@ -45,13 +45,15 @@ class RoleReply(NamedTuple):
 
 
 class Exchange:
-    """Hold one request's answer: errors by xid, and the reply that ends it.
+    """Hold one request's answer: errors by xid, and the reply that ends it, to the last of `xids`.
 
     `sent` is the time at which the request was handed to the connection. `take` is called with each part of flow
     statistics.
     """
 
-    def __init__(self, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
+    def __init__(self, xids: range, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
+        self.xids = xids
+        self.last_xid = xids[-1]
         self.done = Event()
         self.sent = 0.0
         self.errors: dict[int, str] = {}

@@ -23,6 +23,7 @@ BUNDLE_CONTROL, BUNDLE_ADD, COMMIT_REQUEST = 2300, 2301, 4
 ROLE_STATUS = 1911  # EXT-191: the type of the notice of another role
 INNER = HEADER.size + 16  # where the message begins that is put into a bundle
 COMMAND, DELETE_STRICT = 25, 4  # of a flow message: where its command stands, and one of them
+TCP_CLOSE_WAIT = 8  # a state in TCP_INFO: the peer has ended its side (Linux, include/net/tcp_states.h)
 EPERM = struct.pack("!HH", 5, 5)  # OFPET_FLOW_MOD_FAILED, OFPFMFC_EPERM
 BAD_EXPERIMENTER = struct.pack("!HH", 1, 3)  # OFPET_BAD_REQUEST, OFPBRC_BAD_EXPERIMENTER
 
@@ -92,15 +93,21 @@ class Proxy:
     ) -> None:
         buffer = b""
         with contextlib.suppress(OSError), source, target:  # when one direction ends, so does the other
-            while self._is_read(handle) and (data := source.recv(65536)):
+            while self._is_read(handle, source) and (data := source.recv(65536)):
                 buffer += data
                 while len(buffer) >= HEADER.size and len(buffer) >= (length := HEADER.unpack_from(buffer)[2]):
                     message, buffer = buffer[:length], buffer[length:]
                     target.sendall(handle(message, source))
 
-    def _is_read(self, handle: Callable[[bytes, socket.socket], bytes]) -> bool:
-        """Wait until this direction is read."""
-        return handle != self._from_controller or self.hearing.wait()
+    def _is_read(self, handle: Callable[[bytes, socket.socket], bytes], source: socket.socket) -> bool:
+        """Wait until this direction is read; tell whether it still is.
+
+        A connection that the controller has ended meanwhile is over, with all that was on its way.
+        """
+        if handle != self._from_controller or self.hearing.is_set():
+            return True
+        self.hearing.wait()
+        return source.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE_WAIT
 
     def _from_controller(self, message: bytes, controller: socket.socket) -> bytes:
         kind = HEADER.unpack_from(message)[1]

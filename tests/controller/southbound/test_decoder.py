@@ -23,6 +23,9 @@ ENCODER = Encoder(first_table=3)
 # ofp_flow_mod and ofp_flow_stats, each up to its match (OpenFlow 1.3.5, sections 7.3.4.1 and 7.3.5.2).
 FLOW_MOD = 48
 STATISTICS = struct.Struct("!HBxIIHHHH4xQQQ")
+FLOW_MOD_TABLE = 24
+# ofp_header and ofp_flow_removed, up to its match (OpenFlow 1.3.5, section 7.4.2).
+REMOVED = struct.Struct("!BBHIQHBBIIHHQQ")
 
 # With so few to choose from, a flow has the same address twice, or one that stands elsewhere in its bytes as well.
 similar = st.sampled_from([bytes(16), bytes(15) + b"\1", b"\1" * 16])
@@ -74,3 +77,22 @@ def test_what_is_left_of_its_time_is_read_as_well(flow: Flow, timeout: int, seco
     for found in Decoder(ENCODER.names).decode([told(flow, timeout, seconds)] * 2, 1000.0):
         assert found.entry is not None
         assert found.entry.expires_at == 1000.0 + timeout - seconds
+
+
+@given(flows())
+def test_a_notice_of_removal_names_the_flow_that_was_sent(sent: list[Flow]) -> None:
+    decoder = Decoder(ENCODER.names)
+    for flow in sent:
+        message = ENCODER.serialise(FlowChange(flow, add=True), 0)
+        match = message[FLOW_MOD : FLOW_MOD + match_length(message)]
+        table = message[FLOW_MOD_TABLE]
+        head = REMOVED.pack(
+            4, 11, REMOVED.size + len(match), 0, flow.cookie, flow.priority, 2, table, 0, 0, 0, 0, 7, 700
+        )
+        assert decoder.removed(head + match) == (flow.key, 2, (7, 700))
+
+
+def match_length(message: bytes) -> int:
+    """Return the padded length of a FlowMod's match."""
+    (length,) = struct.unpack_from("!2xH", message, FLOW_MOD)
+    return (int(length) + 7) // 8 * 8
