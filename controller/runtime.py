@@ -21,6 +21,7 @@ from controller.core.router import Timing
 from controller.core.sessions import Sessions
 from controller.events import EventBuffer
 from controller.garbage_collection import make_full_collections_rare
+from controller.large_blocks import give_back_large_blocks
 from controller.metrics import Metrics
 from controller.rest.api import RestApi
 from controller.rest.authorization import Authorization
@@ -97,6 +98,7 @@ class Runtime:
 
     def start(self, spawn: Callable[..., object]) -> list[object]:
         """Start REST API, clock, signals and sampling; return the greenlets, made by `spawn`."""
+        give_back_large_blocks()
         make_full_collections_rare()
         LOG.info("started", rest=self._exposure.url)
         if self._exposure.tokens is None:

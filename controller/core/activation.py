@@ -115,4 +115,6 @@ class Activations:
         found = list(islice(self._rechecks, most))
         for home_address in found:
             del self._rechecks[home_address]
+        if not self._rechecks:
+            self._rechecks.clear()  # a dictionary keeps the room of all that was ever in it
         return found

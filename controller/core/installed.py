@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Iterable, KeysView
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -34,6 +35,12 @@ class InstalledFlow(Struct, frozen=True, gc=False):
         return self.shape == flow.shape and self.values == flow.values
 
 
+@lru_cache(maxsize=4096)
+def _only_of(shape: Shape) -> InstalledFlow:
+    """Return what all installed flows of a shape share whose actions set no address, and that do not end."""
+    return InstalledFlow(shape, (), None)
+
+
 class InstalledFlows:
     """The installed flows of ours by key, and the keys of other applications' flows."""
 
@@ -54,7 +61,8 @@ class InstalledFlows:
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """Record an installed flow."""
         key = flow.key
-        self._standing[key] = InstalledFlow(flow.shape, flow.values, expires_at)
+        same = expires_at is None and not flow.values
+        self._standing[key] = _only_of(flow.shape) if same else InstalledFlow(flow.shape, flow.values, expires_at)
         if flow.kind is Kind.GATE:
             self._gates.add(key)
 

@@ -68,7 +68,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
         if self.home_agent is not None:
-            home_agent = _parsed("home_agent", self.home_agent, parse_ipv6_address)
+            home_agent = _parsed("home_agent", self.home_agent, _parse_home_agent)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         return Binding(
@@ -269,6 +269,10 @@ def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:
         return parse(text)
     except ValueError as error:
         raise wrong_field(field, str(error)) from None
+
+
+# Most bindings name the same few: the object is shared, and parsed once.
+_parse_home_agent = lru_cache(maxsize=256)(parse_ipv6_address)
 
 
 def _unicast_address(field: str, text: str) -> bytes:
