@@ -13,6 +13,9 @@ from hoaflow.addresses import Prefix
 
 # Of the packet marks of home agents: what they begin with, and how many there are, a prime below 2 ** 22.
 MARKED, MARKS = 0x68000000, 4194301
+# Of how many bindings flows are remembered: of the handovers that routers are just following. With more, what has to
+# be kept for a snapshot's costs more than it saves.
+LATEST = 16
 # In lower case, with colons.
 MacAddresses = tuple[str, ...]
 
@@ -114,15 +117,16 @@ class _BindingShapes(NamedTuple):
     verify: Flow | None
 
     def flows(self, binding: Binding) -> BindingFlows:
-        home_address, care_of_address = binding.home_address.packed, binding.care_of_address
-        verify = self.verify
+        keys, verify = keys_of(binding), self.verify
         return BindingFlows(
-            Flow(self.downlink, (home_address,), self.backend.tunnel_ends(binding)),
-            Flow(self.uplink.shape, (binding.home_agent, care_of_address), self.uplink.values),
-            None if verify is None else Flow(verify.shape, (home_address, care_of_address), verify.values),
+            Flow(self.downlink, keys.downlink, self.backend.tunnel_ends(binding)),
+            Flow(self.uplink.shape, keys.uplink, self.uplink.values),
+            None if verify is None else Flow(verify.shape, keys.verify, verify.values),
         )
 
 
+# Cached, as all routers ask one after the other; they then share what each keeps of a binding's flows.
+@lru_cache(maxsize=LATEST)
 def flows_of(binding: Binding, backend: Backend) -> BindingFlows:
     """Return the flows that carry a binding's packets."""
     return _binding_shapes(backend, len(binding.home_address.packed), binding.home_address.length).flows(binding)
@@ -156,6 +160,7 @@ class BindingKeys(NamedTuple):
     verify: FlowKey
 
 
+@lru_cache(maxsize=LATEST)
 def keys_of(binding: Binding) -> BindingKeys:
     """Return the keys of a binding's flows, those that some backends do without included."""
     home_address, care_of_address = binding.home_address.packed, binding.care_of_address

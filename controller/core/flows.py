@@ -164,19 +164,19 @@ class Shape(Struct, frozen=True, gc=False, cache_hash=True):
 
 
 class Flow(Struct, frozen=True, gc=False):
-    """One flow: its shape, the addresses that it matches, and those that its actions set. Without actions it drops.
+    """One flow: its shape, its key on a switch, and the addresses that its actions set. Without actions it drops.
 
     A router has several for each binding, so they are small, and quick to make.
     """
 
     shape: Shape
-    addresses: tuple[bytes, ...]
+    key: FlowKey  # of the shape's pattern
     values: tuple[bytes, ...] = ()
 
     @property
-    def key(self) -> FlowKey:
-        """Key that identifies it on a switch."""
-        return (self.shape.pattern, *self.addresses)
+    def addresses(self) -> tuple[bytes, ...]:
+        """The addresses that it matches."""
+        return self.key[1:]
 
     @property
     def kind(self) -> Kind:
@@ -235,9 +235,9 @@ _PROTOCOLS: dict[object, str] = {ETH_TYPE_IPV6: ",ipv6", ETH_TYPE_IPV4: ",ip"}
 
 def make_flow(kind: Kind, table: str, priority: int, match: Match, actions: tuple[Action, ...]) -> Flow:
     """Return a flow with a match and actions."""
-    pattern, *addresses = make_key(table, priority, match)
+    key = make_key(table, priority, match)
     values = [action.value for action in actions if isinstance(action, SetField) and isinstance(action.value, bytes)]
-    return Flow(_shape(kind, pattern, tuple(map(_with_hole, actions))), tuple(addresses), tuple(values))
+    return Flow(_shape(kind, key[0], tuple(map(_with_hole, actions))), key, tuple(values))
 
 
 def make_key(table: str, priority: int, match: Match) -> FlowKey:

@@ -28,7 +28,7 @@ class InstalledFlow(Struct, frozen=True, gc=False):
 
     def flow(self, key: FlowKey) -> Flow:
         """Return the flow, given its key."""
-        return Flow(self.shape, key[1:], self.values)
+        return Flow(self.shape, key, self.values)
 
     def equals(self, flow: Flow) -> bool:
         """Tell whether this is ``flow``, given that the keys are equal."""

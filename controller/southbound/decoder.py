@@ -172,8 +172,8 @@ class Decoder:
             flow = None
             if layout is not None and addresses is not None:
                 matched = len(layout.example.addresses)
-                flow = Flow(layout.example.shape, addresses[:matched], addresses[matched:])
-                key = flow.key
+                key: FlowKey = (layout.example.key[0], *addresses[:matched])
+                flow = Flow(layout.example.shape, key, addresses[matched:])
             else:
                 table = self._names.get(stats.table_id)
                 match, length = _match(stats.rest)

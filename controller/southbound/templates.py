@@ -88,7 +88,7 @@ def marked(flow: Flow) -> Flow:
     matched = len(holes)
     holes += [a.value for a in flow.shape.actions if isinstance(a, SetField) and isinstance(a.value, Hole)]
     marks = tuple(_mark(hole, number) for number, hole in enumerate(holes, start=1))
-    return Flow(flow.shape, marks[:matched], marks[matched:])
+    return Flow(flow.shape, (flow.shape.pattern, *marks[:matched]), marks[matched:])
 
 
 def _mark(hole: Hole, number: int) -> bytes:
