@@ -13,8 +13,7 @@ import eventlet
 from controller.changes import ChangeSignal
 from controller.cluster.mastership import Elect, GiveUp, MasteredBy, Mastership, TakeRole, election
 from controller.cluster.records import Keys, MemberRecord, Records, registration
-from controller.cluster.view import Etcd, Member, NotRecorded, View
-from controller.cluster.view import Mastership as MastershipView
+from controller.cluster.view import Etcd, Member, NotRecorded, RouterMaster, View
 from controller.core.events import Event
 from hoaflow.etcd import EtcdClient, EtcdError, follow
 from hoaflow.etcd.messages import delete, put
@@ -119,7 +118,7 @@ class Membership:
         """Return the cluster as it is now, by what etcd last said. Does no I/O."""
         members = {name: record.member for name, record in self._records.members.items()}
         routers = {
-            dpid: MastershipView(each.master, each.generation, each.since, each.reason, each.drained)
+            dpid: RouterMaster(each.master, each.generation, each.since, each.reason, each.drained)
             for dpid, each in self._records.routers.items()
         }
         name = self._member.name

@@ -23,7 +23,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Mastership:
+class RouterMaster:
     """Which member writes to a router. `master` is None while there is none.
 
     `generation`: the generation_id that it has shown the switch (OpenFlow 1.3.5 section 6.3.6). `since`: seconds since
@@ -53,7 +53,7 @@ class View:
     cluster: str | None
     member: str
     members: Mapping[str, Member]
-    routers: Mapping[int, Mastership] = field(default_factory=dict)
+    routers: Mapping[int, RouterMaster] = field(default_factory=dict)
     etcd: Etcd | None = None
 
     def master_elsewhere(self, dpid: int) -> str | None:

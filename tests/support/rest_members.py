@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from controller.cluster.peers import PeerAnswer, PeerCall, PeerFailed, Peers
-from controller.cluster.view import Etcd, Mastership, Member, View
+from controller.cluster.view import Etcd, Member, RouterMaster, View
 from controller.core.tunnels import FlowTunnelNames
 from controller.rest.members import Members
 from hoaflow.addresses import parse_address
@@ -31,7 +31,7 @@ class PlayedCluster:
     def view(self, member: str) -> View:
         """Return the cluster as a member knows it."""
         members = {name: Member(name, f"http://{name}:8080", 0.0, "0") for name in self.apis}
-        routers = {dpid: Mastership(master, 1, 0.0, "played") for dpid, master in self.masters.items()}
+        routers = {dpid: RouterMaster(master, 1, 0.0, "played") for dpid, master in self.masters.items()}
         return View("played", member, members, routers, Etcd(True, 0.0))
 
     def announce(self) -> None:

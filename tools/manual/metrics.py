@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from controller.cluster.metrics import ClusterCollector
-from controller.cluster.view import Etcd, Mastership, Member, View
+from controller.cluster.view import Etcd, Member, RouterMaster, View
 from controller.core.home_agents import Status
 from controller.core.offload import Offload
 from controller.core.router import Timing
@@ -101,7 +101,7 @@ def registries() -> dict[str, CollectorRegistry]:
         )
     )
     controller = Metrics(offload, {}).registry
-    here, mastership = Member("controller-1", None, 0.0, "0"), Mastership("controller-1", 1, 0.0, "")
+    here, mastership = Member("controller-1", None, 0.0, "0"), RouterMaster("controller-1", 1, 0.0, "")
     view = View("hoaflow", here.name, {here.name: here}, {1: mastership}, Etcd(True, 0.0))
     controller.register(ClusterCollector(lambda: view))
     return {"Controller": controller, "Bridge": bridge, "Home agent": home_agent}
