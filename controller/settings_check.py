@@ -14,6 +14,8 @@ import msgspec
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
+from controller.cluster.joining import member_of
+from controller.cluster.peers import member_access
 from controller.settings import GROUP, OPTIONS, Settings, WrongSettings, load
 from controller.southbound.manager import options
 from controller.southbound.tls import openflow_tls
@@ -48,6 +50,8 @@ def check(path: Path) -> Iterator[Finding]:
     yield Finding("settings", True, f"{path}: {given} of {len(OPTIONS)} settings given, the others have their defaults")
     yield _checked("REST", lambda: _rest(conf, settings))
     yield _checked("OpenFlow", lambda: _openflow(conf))
+    if settings.etcd:
+        yield _checked("cluster", lambda: _cluster(settings))
 
 
 def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
@@ -56,6 +60,14 @@ def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
         return f"for this host alone, at {found.url}: no tokens_file is set"
     warning = "; without rest_certificate others can read the tokens" if found.in_clear else ""
     return f"for {found.tokens.count} tokens, at {found.url}{warning}"
+
+
+def _cluster(settings: Settings) -> str:
+    member_access(settings)
+    named = f"member {member_of(settings).name} of {settings.cluster}, by {', '.join(settings.etcd)}"
+    if settings.member_url is None:
+        return f"{named}; without member_url no other member can pass a call on to it"
+    return f"{named}; others reach it at {settings.member_url}"
 
 
 def _openflow(conf: cfg.ConfigOpts) -> str:

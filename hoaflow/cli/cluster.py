@@ -2,7 +2,7 @@
 """Show the controllers of a cluster, and which of them writes to which router: `hoaflow cluster`."""
 
 from hoaflow.cli.client import Json
-from hoaflow.cli.output import ago
+from hoaflow.cli.output import ago, moment
 from hoaflow.cli.session import Session, with_session
 
 MEMBERS = ("MEMBER", "ROUTERS", "STARTED", "VERSION", "REST")
@@ -43,5 +43,5 @@ def cluster(at: Session) -> None:
 
 def _etcd(etcd: Json) -> str:
     if etcd["reachable"]:
-        return f"etcd answers; it began to {ago(etcd['since'])}."
-    return f"etcd ceased to answer {ago(etcd['since'])}: masters stay, but none is replaced if it fails."
+        return f"etcd answers, since {moment(etcd['since'])}."
+    return f"etcd does not answer, since {moment(etcd['since'])}: masters stay, but none is replaced if it fails."
