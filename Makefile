@@ -22,7 +22,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane bench-cluster demo lab pages screenshots docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -69,6 +69,10 @@ bench: setup ## measure the controller against what Open vSwitch and Ryu can do;
 
 bench-dataplane: setup ## measure TCP by the flow backend, a plain ip6tnl and the home agent; build/bench-dataplane.json
 	$(GUEST) --writable build -- scripts/isolated-python -m tools.benchmarks.dataplane $(BENCH)
+
+bench-cluster: setup ## kill parts of a cluster under load, and measure what users notice; build/bench-cluster.json
+	scripts/setup-tests
+	$(ISOLATED) -m tools.benchmarks.cluster $(BENCH)
 
 demo: setup ## let a mobile node roam while its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m tools.demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)

@@ -4,6 +4,7 @@
 import http.client
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from hoaflow.errors import HoaflowError
@@ -18,14 +19,16 @@ class Unexpected(HoaflowError):
 
 
 class RestClient:
-    """Call 127.0.0.1:`port` in the namespace of `ovs`; connects on the first call, and again after `close`.
+    """Call `port` of `host` in the namespace of `ovs`; connects on the first call, and again after `close`.
 
     Not thread safe.
     """
 
-    def __init__(self, ovs: Ovs, port: int) -> None:
+    def __init__(self, ovs: Ovs, port: int, host: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> None:
+        """Show `headers` with each call."""
         self._ovs = ovs
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        self._headers = headers or {}
+        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
         self._used = 0.0
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
@@ -36,7 +39,7 @@ class RestClient:
             if self._connection.sock is None:
                 with self._ovs.inside():
                     self._connection.connect()
-            self._connection.request(method, path, body)
+            self._connection.request(method, path, body, self._headers)
             response = self._connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException):

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what being in a cluster costs, and what a second member brings."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.benchmarks.cluster import faults
+from tools.benchmarks.cluster.lab import ClusterLab, Plan
+from tools.benchmarks.figures import Figure, percentile
+from tools.benchmarks.hoaflow import switches
+from tools.benchmarks.processes import Stopwatch, resident_bytes
+
+LIMIT = 1.2  # times what a controller alone takes
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a setup takes: seconds until all was loaded, handovers' delays in seconds, the first member's memory."""
+
+    loaded: float
+    delays: list[float]
+    memory: int
+    cpu: dict[str, float]
+
+
+def measure(directory: Path, plan: Plan) -> list[Figure]:
+    """Compare one member of a cluster with a controller alone, and two members with one."""
+    alone = _cost(directory / "alone", plan, 1, etcd=False)
+    one = _cost(directory / "one", plan, 1, etcd=True)
+    two = _cost(directory / "two", plan, 2, etcd=True)
+    p99, p99_alone = percentile(one.delays, 99), percentile(alone.delays, 99)
+    return [
+        _compared("handover, p99", 1000 * p99, 1000 * p99_alone, "ms"),
+        _compared("all bindings loaded", one.loaded, alone.loaded, "s"),
+        _compared("memory", one.memory / 2**20, alone.memory / 2**20, "MiB"),
+        *(
+            Figure(
+                f"{plan.bindings} bindings on {plan.routers} routers, {name}",
+                f"{plan.bindings * plan.routers / cost.loaded:.0f} activations a second",
+                reason=", ".join(f"{process} {seconds:.1f} s" for process, seconds in cost.cpu.items()),
+                samples=cost.cpu,
+            )
+            for name, cost in (("1 member", one), ("2 members", two))
+        ),
+    ]
+
+
+def _cost(directory: Path, plan: Plan, members: int, etcd: bool) -> Cost:
+    with ClusterLab(directory, plan, members, etcd) as lab:
+        pids = {member.name: member.pid for member in lab.members} | switches(lab.ovs)
+        clock = Stopwatch(pids)
+        loaded = lab.load()
+        cpu, watch = clock.cpu(), lab.watch()
+        with lab.roaming() as roaming:
+            begin = time.monotonic()
+            time.sleep(plan.seconds)
+            delays = faults.Bench(lab, roaming, watch).delays(begin, begin + plan.seconds, lab.dpids)
+        return Cost(loaded, delays, resident_bytes(lab.members[0].pid), cpu)
+
+
+def _compared(name: str, value: float, alone: float, unit: str) -> Figure:
+    ratio = value / alone
+    return Figure(
+        f"member of a cluster: {name}",
+        f"{value:.1f} {unit} ({ratio:.2f} of it alone)",
+        baseline=f"alone: {alone:.1f} {unit}",
+        goal=f"≤ {LIMIT} times alone",
+        met=ratio <= LIMIT,
+        samples={"value": value, "alone": alone},
+    )

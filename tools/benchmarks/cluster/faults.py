@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what users notice while parts of a cluster die."""
+
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.support.cluster import Member
+from tests.support.waiting import wait_for
+from tools.benchmarks.cluster.lab import ClusterLab
+from tools.benchmarks.cluster.reporting import Roaming
+from tools.benchmarks.cluster.watching import FlowWatch, Traffic
+from tools.benchmarks.figures import Figure, percentile
+
+DRAINED = 3.0  # seconds after which the last handover has arrived everywhere
+TAKEN_OVER_WITHIN = 60.0  # seconds
+
+
+@dataclass(slots=True)
+class Bench:
+    """The cluster under load, and what watches it."""
+
+    lab: ClusterLab
+    roaming: Roaming
+    watch: FlowWatch
+
+    def traffic(self) -> Traffic:
+        """Return traffic to mobile nodes that stay."""
+        return Traffic(self.lab.ovs, self.lab.dpids, self.lab.staying(), self.lab.plan.packets)
+
+    def delays(self, begin: float, end: float, dpids: Iterable[int]) -> list[float]:
+        """Return how long each handover reported meanwhile took to reach these routers, in seconds."""
+        time.sleep(DRAINED)
+        chosen = list(dpids)
+        return [
+            self.watch.arrived.get((dpid, address), time.monotonic()) - posted
+            for address, posted in list(self.roaming.posted.items())
+            if begin <= posted < end
+            for dpid in chosen
+        ]
+
+    def closed_since(self, moment: float) -> int:
+        """Return how many gates have closed."""
+        return sum(at >= moment for at, _ in self.watch.closed)
+
+
+def usual(bench: Bench) -> list[Figure]:
+    """Measure handovers while nothing dies."""
+    begin = time.monotonic()
+    with bench.traffic() as traffic:
+        time.sleep(bench.lab.plan.seconds)
+        lost = traffic.lost()
+    delays = bench.delays(begin, begin + bench.lab.plan.seconds, bench.lab.dpids)
+    return [
+        Figure("nothing dies: handover until its packets go there", _times(delays), samples={"seconds": delays[:1000]}),
+        Figure("nothing dies: packets lost", f"{lost} of {traffic.sent}", goal="0", met=lost == 0),
+    ]
+
+
+def kills(bench: Bench) -> list[Figure]:
+    """Kill masters, one after the other."""
+    lab, takeovers, delays, others, lost, sent, closed = bench.lab, [], [], [], 0, 0, 0
+    for turn in range(lab.plan.kills):
+        victim = lab.members[turn % len(lab.members)]
+        routers = lab.mastered_by(victim)
+        begin, moment = time.monotonic(), time.time()
+        with bench.traffic() as traffic:
+            victim.kill()
+            synced = _taken_over(lab, routers, moment)
+            lost, sent = lost + traffic.lost(), sent + traffic.sent
+        takeover = max(synced.values()) - moment
+        takeovers.append(takeover)
+        delays += bench.delays(begin, begin + takeover, routers)
+        others += bench.delays(begin, begin + takeover, set(lab.dpids) - set(routers))
+        closed += bench.closed_since(begin)
+        victim.start()
+        lab.wait_for_spread()
+    p99 = percentile(takeovers, 99)
+    return [
+        Figure("master killed: gates closed", str(closed), goal="0", met=closed == 0),
+        Figure("master killed: packets lost", f"{lost} of {sent}", goal="0", met=lost == 0),
+        Figure(
+            "master killed: until its last router has a master in sync",
+            f"p50 {percentile(takeovers, 50):.2f} s, p99 {p99:.2f} s",
+            goal="p99 ≤ 5 s",
+            met=p99 <= 5,
+            samples={"seconds": takeovers},
+        ),
+        Figure(
+            "handover reported meanwhile, routers of the dead master",
+            _times(delays),
+            goal="p99 ≤ 6 s",
+            met=percentile(delays, 99) <= 6,
+        ),
+        Figure("handover reported meanwhile, other routers", _times(others)),
+    ]
+
+
+def no_quorum(bench: Bench) -> list[Figure]:
+    """Take etcd's majority away."""
+    lab = bench.lab
+    before, begin = lab.masters(), time.monotonic()
+    with bench.traffic() as traffic:
+        lab.etcd.kill(0)
+        lab.etcd.kill(1)
+        time.sleep(lab.plan.seconds)
+        end = time.monotonic()
+        lost = traffic.lost()
+    delays, closed = bench.delays(begin, end, lab.dpids), bench.closed_since(begin)
+    lab.etcd.start(0)
+    lab.etcd.start(1)
+    wait_for("etcd answers", lambda: lab.members[0].call("GET", "/v1/cluster").body["etcd"]["reachable"])
+    kept = lab.masters() == before
+    name = f"etcd without quorum for {lab.plan.seconds:.0f} s"
+    return [
+        Figure(f"{name}: gates closed", str(closed), goal="0", met=closed == 0),
+        Figure(f"{name}: packets lost", f"{lost} of {traffic.sent}", goal="0", met=lost == 0),
+        Figure(f"{name}: handover", _times(delays), goal="as ever", met=None),
+        Figure(f"{name}: masters afterwards", "the same" if kept else "others", goal="the same", met=kept),
+    ]
+
+
+def upgrade(bench: Bench) -> list[Figure]:
+    """Restart all members in order, one after the other."""
+    lab, begin, takeovers = bench.lab, time.monotonic(), []
+    with bench.traffic() as traffic:
+        for member in lab.members:
+            routers, moment = lab.mastered_by(member), time.time()
+            member.kill(signal.SIGTERM)
+            takeovers.append(max(_taken_over(lab, routers, moment).values()) - moment)
+            member.start()
+            lab.wait_for_spread()
+        end, lost = time.monotonic(), traffic.lost()
+    delays, closed = bench.delays(begin, end, lab.dpids), bench.closed_since(begin)
+    return [
+        Figure("rolling upgrade: gates closed", str(closed), goal="0", met=closed == 0),
+        Figure("rolling upgrade: packets lost", f"{lost} of {traffic.sent}", goal="0", met=lost == 0),
+        Figure("rolling upgrade: until the last router has a master in sync", _times(takeovers)),
+        Figure("rolling upgrade: handover", _times(delays)),
+    ]
+
+
+def stopped(bench: Bench) -> list[Figure]:
+    """Stop a master for a while, and let it go on."""
+    lab = bench.lab
+    victim: Member = lab.members[0]
+    routers, begin, moment = lab.mastered_by(victim), time.monotonic(), time.time()
+    with bench.traffic() as traffic:
+        victim.pause()
+        takeover = max(_taken_over(lab, routers, moment).values()) - moment
+        time.sleep(max(0.0, begin + lab.plan.seconds - time.monotonic()))
+        stale = {address for address, posted in bench.roaming.posted.items() if posted < begin}
+        woken = time.monotonic()
+        victim.resume()
+        wait_for("it steps back", lambda: victim.events("mastership-lost"))
+        lab.wait_for_spread()
+        lost = traffic.lost()
+    returned = sum(at > woken and address in stale for (_, address), at in bench.watch.arrived.items())
+    closed = bench.closed_since(begin)
+    name = f"master stopped for {lab.plan.seconds:.0f} s"
+    return [
+        Figure(f"{name}: gates closed", str(closed), goal="0", met=closed == 0),
+        Figure(f"{name}: packets lost", f"{lost} of {traffic.sent}", goal="0", met=lost == 0),
+        Figure(f"{name}: until its last router has a master in sync", f"{takeover:.2f} s"),
+        Figure(f"{name}: its flows that took effect when it woke", str(returned), goal="0", met=returned == 0),
+    ]
+
+
+def _taken_over(lab: ClusterLab, routers: list[int], moment: float) -> dict[int, float]:
+    """Wait until others are in sync with routers, and return when each was, in seconds since 1970."""
+
+    def synced() -> dict[int, float] | None:
+        found = lab.in_sync_since(routers, moment)
+        return found if found.keys() == set(routers) else None
+
+    return wait_for("every router has a master in sync", synced, TAKEN_OVER_WITHIN)
+
+
+def _times(seconds: list[float]) -> str:
+    if not seconds:
+        return "none"
+    return " ".join(f"p{percent} {1000 * percentile(seconds, percent):.0f} ms" for percent in (50, 99))

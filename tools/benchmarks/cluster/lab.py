@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Set up the cluster that is measured: etcd, controllers, switches, a bridge and agents, roaming and traffic."""
+
+import re
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hoaflow.scope import THIS_MEMBER
+from tests.support.cluster import Member
+from tests.support.etcd import Etcd
+from tests.support.ovs import Ovs
+from tests.support.played_cluster import connect
+from tests.support.waiting import wait_for
+from tools.benchmarks.cluster.reporting import Reporter, Roaming
+from tools.benchmarks.cluster.watching import FlowWatch
+from tools.benchmarks.hoaflow import add_router, bridge
+from tools.benchmarks.lab import new_population
+from tools.benchmarks.switch import FlowCounter
+from tools.benchmarks.workload import FLOWS_PER_BINDING
+
+IN_SYNC = re.compile(r"time=(\S+) .*event=router-connected router=([0-9a-f]{16})")
+SETUP_TIMEOUT = 600.0  # seconds
+CN = 3  # OpenFlow number of the port that packets come from
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure: `rate` handovers a second in all, `packets` a second on each router."""
+
+    routers: int
+    bindings: int
+    rate: float
+    packets: float
+    kills: int
+    seconds: float
+
+
+class ClusterLab:
+    """A cluster under load, as long as the context lasts."""
+
+    def __init__(self, directory: Path, plan: Plan, members: int, etcd: bool = True) -> None:
+        """Describe a cluster of some members; without `etcd` there is one controller, alone."""
+        self.plan = plan
+        self.dpids = list(range(1, plan.routers + 1))
+        self.population = new_population(plan.bindings)
+        (directory / "ovs").mkdir(parents=True)
+        self.ovs = Ovs(directory / "ovs")
+        self.etcd = Etcd(directory / "etcd", ovs=self.ovs)
+        endpoints = self.etcd.endpoints if etcd else []
+        self.members = [Member(self.ovs, directory, number + 1, endpoints) for number in range(members)]
+        self._with_etcd = etcd
+        self._parts = ExitStack()
+        self.reporters: list[Reporter] = []
+
+    def __enter__(self) -> "ClusterLab":
+        with ExitStack() as parts:
+            parts.enter_context(self.ovs)
+            if self._with_etcd:
+                parts.enter_context(self.etcd)
+            for dpid in self.dpids:
+                add_router(self.ovs, dpid)
+                self.ovs.add_port(bridge(dpid), f"cn{dpid}", CN)
+            for member in self.members:
+                parts.callback(member.kill)
+                member.start()
+            self._parts = parts.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
+
+    def load(self) -> float:
+        """Connect the switches and report all bindings; return the seconds until every router had all flows."""
+        for dpid in self.dpids:
+            connect(self.ovs, bridge(dpid), *(member.openflow for member in self.members))
+        started = time.monotonic()
+        for member in self.members:
+            reporter = Reporter(self.ovs, member, self.population, self.dpids)
+            self._parts.callback(reporter.end)
+            self.reporters.append(reporter)
+        wanted = FLOWS_PER_BINDING * len(self.population)
+        with ExitStack() as counting:
+            counters = [counting.enter_context(FlowCounter(self.ovs, bridge(dpid))) for dpid in self.dpids]
+            wait_for("all flows are installed", lambda: all(each.count() >= wanted for each in counters), SETUP_TIMEOUT)
+        loaded = time.monotonic() - started
+        self.wait_for_spread()
+        return loaded
+
+    def roaming(self) -> Roaming:
+        """Return handovers of the first half of the mobile nodes; the others stay."""
+        nodes = range(len(self.population) // 2)
+        return Roaming(self.reporters, self.population, nodes, self.plan.rate)
+
+    def staying(self) -> list[str]:
+        """Return home addresses of mobile nodes that stay."""
+        now, last = time.monotonic(), len(self.population)
+        return [str(self.population.binding(last - number, now)["home_address"]) for number in range(1, 9)]
+
+    def watch(self) -> FlowWatch:
+        """Return what follows all flows from now on."""
+        watch = FlowWatch(self.ovs, self.dpids)
+        self._parts.callback(watch.end)
+        return watch
+
+    # Masters.
+
+    def masters(self) -> dict[int, str]:
+        """Return the routers' masters, as etcd has them."""
+        member = next(member for member in self.members if member.answers)
+        routers = member.call("GET", "/v1/cluster").body["routers"]
+        return {int(each["dpid"], 16): each["master"] for each in routers if each["master"] is not None}
+
+    def mastered_by(self, member: Member) -> list[int]:
+        """Return the routers that a member is master of."""
+        return [dpid for dpid, master in self.masters().items() if master == member.name]
+
+    def wait_for_spread(self) -> None:
+        """Wait until routers are spread evenly over the members, each in sync."""
+        if not self._with_etcd:
+            return
+        least = len(self.dpids) // len(self.members)
+
+        def is_even() -> bool:
+            masters = self.masters()
+            counts = Counter(masters.values())
+            even = all(counts[member.name] >= least - 1 for member in self.members)
+            return even and masters.keys() == set(self.dpids) and self._open_gates() == len(self.dpids)
+
+        wait_for("routers are spread evenly", is_even, SETUP_TIMEOUT)
+
+    def in_sync_since(self, dpids: list[int], moment: float) -> dict[int, float]:
+        """Return when each router's flows had been read by a master after a moment; both in seconds since 1970."""
+        found: dict[int, float] = {}
+        for member in self.members:
+            for time_text, dpid in IN_SYNC.findall(member.log):
+                at = datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp()
+                if at >= moment and int(dpid, 16) in dpids:
+                    found[int(dpid, 16)] = min(at, found.get(int(dpid, 16), at))
+        return found
+
+    def _open_gates(self) -> int:
+        """Return how many routers have open gates, by their masters' word."""
+        count = 0
+        for member in self.members:
+            if member.answers:
+                routers = member.call("GET", "/v1/routers", headers=THIS_MEMBER).body["routers"]
+                count += sum(bool(each["gates"]) for each in routers)
+        return count
