@@ -70,7 +70,7 @@ class Membership:
         self._records = Records()
         self._lease: int | None = None
         self._refused = 0  # registrations in a row
-        self._etcd_state = Etcd(False, time.time())
+        self._etcd_state: Etcd | None = None  # until it has answered, or not
         self._troubles: dict[str, EtcdError] = {}
         self._unusable: list[str] = []
         self._woken = ChangeSignal()
@@ -122,7 +122,8 @@ class Membership:
             for dpid, each in self._records.routers.items()
         }
         name = self._member.name
-        return View(self.cluster, name, {name: self._member, **members}, routers, self._etcd_state)
+        etcd = self._etcd_state or Etcd(False, self._member.started)
+        return View(self.cluster, name, {name: self._member, **members}, routers, etcd)
 
     def record_drain(self, dpid: int, draining: bool) -> None:
         """Have etcd keep that a router is out of service, or back in it. Raises NotRecorded."""
@@ -227,7 +228,7 @@ class Membership:
         if error is not None:
             self._troubles[loop] = error
         reachable = not self._troubles
-        if self._etcd_state.reachable != reachable:
+        if self._etcd_state is None or self._etcd_state.reachable != reachable:
             self._etcd_state = Etcd(reachable, time.time())
             self._announce(
                 Event("etcd-reachable", {}) if reachable else Event("etcd-unreachable", {"reason": str(error)})

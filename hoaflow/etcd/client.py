@@ -220,7 +220,9 @@ def _nonsense(answer: requests.Response, error: Exception) -> EtcdUnavailable:
 
 
 def _refusal(url: str, found: Mapping[str, Any]) -> EtcdRefused:
-    code = found.get("code", found.get("grpc_code", -1))
-    code = code if isinstance(code, int) else -1
+    """Return what etcd has refused. Raises one of NONSENSE for anything else."""
+    code = found.get("code", found.get("grpc_code"))
+    if not isinstance(code, int):
+        raise TypeError("no code of gRPC")
     text = found.get("message") or found.get("error") or found
     return EtcdRefused(f"{url}: {text}{HINTS.get(code, '')}", code)

@@ -16,7 +16,7 @@ class EtcdUnavailable(EtcdError):
 
 
 class EtcdRefused(EtcdError):
-    """Etcd has refused the call, which has not taken effect. `code` is that of gRPC, -1 if there is none."""
+    """Etcd has refused the call, which has not taken effect. `code` is that of gRPC."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
