@@ -15,8 +15,10 @@ export function showSystem(view) {
 
 function showTiles({ cluster, counts, homeAgents, routers, rates, offloaded }) {
   say(byId("count-direct"), count(counts.active));
-  // A member counts what it knows: how bindings stand on the routers of which it is master.
-  say(byId("count-direct-note"), cluster.cluster === null ? "mobile nodes" : `on ${cluster.member}'s routers`);
+  // A member counts what it knows: bindings and traffic on the routers of which it is master.
+  const ofMember = cluster.cluster === null ? null : `on ${cluster.member}'s routers`;
+  say(byId("count-direct-note"), ofMember ?? "mobile nodes");
+  say(byId("saved-now-note"), ofMember ?? "past the home agents");
   say(byId("count-detour"), count(counts.partial + counts.pending + counts.held + counts.withheld));
   say(byId("count-detour-note"), counts.partial > 0 ? `${count(counts.partial)} of them partly direct` : "mobile nodes");
   const now = Object.values(OFFLOADED).map((key) => rates.of(key));
