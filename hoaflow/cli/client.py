@@ -3,7 +3,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -28,10 +28,13 @@ class NotFound(CliError):
 
 
 class Client:
-    """Call the controller. A context manager. Not thread safe."""
+    """Call the first of some controllers that answers. A context manager. Not thread safe.
 
-    def __init__(self, controller: Northbound, answer_timeout: float = ANSWER_TIMEOUT) -> None:
-        self._controller = controller
+    It is called as long as it answers, then the next one.
+    """
+
+    def __init__(self, controllers: Sequence[Northbound], answer_timeout: float = ANSWER_TIMEOUT) -> None:
+        self._controllers = list(controllers)  # the one that is called comes first
         self._silent: set[str] = set()
         self._timeout = (min(CONNECT_TIMEOUT, answer_timeout), answer_timeout)
 
@@ -41,12 +44,13 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._controller.close()
+        for controller in self._controllers:
+            controller.close()
 
     @property
     def url(self) -> str:
-        """Return the controller's URL."""
-        return self._controller.url
+        """Return the URL of the controller that is called."""
+        return self._controllers[0].url
 
     def get(self, *path: str, **query: str | int | None) -> Json:
         """Return the answer to a GET of `path`, given as unquoted segments. Raises CliError."""
@@ -92,22 +96,32 @@ class Client:
         stream: bool = False,
         timeout: tuple[float, float] | None = None,
     ) -> requests.Response:
-        for _ in range(PATIENCE):
+        unreached = []
+        for _ in self._controllers:
             try:
-                answer = self._controller.request(
+                answer = self._patiently(
                     method, f"/{_joined(path)}", timeout or self._timeout, params=query, headers=headers, stream=stream
                 )
-            except northbound_errors.TooBusy as error:
-                refusal: CliError = Unhealthy(str(error))
-                time.sleep(min(error.retry_after, LONGEST_WAIT))
+            except northbound_errors.Unreachable as error:
+                unreached.append(error)
+                self._controllers = [*self._controllers[1:], self._controllers[0]]
                 continue
-            except northbound_errors.Denied as error:
-                raise Unauthorised(str(error)) from error
-            except northbound_errors.NorthboundError as error:
-                raise Unreachable(f"{error} (check --controller or HOAFLOW_CONTROLLER)") from error
             if answer.status_code < 300:
                 return answer
             raise self._refusal(f"{method} {self._url(path)}", answer)
+        said = "; ".join(map(str, unreached))
+        raise Unreachable(f"{said} (check --controller or HOAFLOW_CONTROLLER)") from unreached[-1]
+
+    def _patiently(self, *call: Any, **options: Any) -> requests.Response:
+        """Make a call, again while the controller is too busy."""
+        for _ in range(PATIENCE):
+            try:
+                return self._controllers[0].request(*call, **options)
+            except northbound_errors.TooBusy as error:
+                refusal = Unhealthy(str(error))
+                time.sleep(min(error.retry_after, LONGEST_WAIT))
+            except northbound_errors.Denied as error:
+                raise Unauthorised(str(error)) from error
         raise refusal
 
     def _refusal(self, call: str, answer: requests.Response) -> CliError:

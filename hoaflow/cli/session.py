@@ -21,7 +21,7 @@ from hoaflow.cli.client import ANSWER_TIMEOUT, Client
 from hoaflow.cli.errors import CliError, Status, Unreachable, WrongUsage
 from hoaflow.cli.output import Output
 from hoaflow.cli.spelling import datapath_ids
-from hoaflow.client.access import Access
+from hoaflow.client.access import Access, warn_of_clear_token
 from hoaflow.client.client import Northbound
 
 DEFAULT_CONTROLLER = "http://127.0.0.1:8080"
@@ -33,9 +33,11 @@ class Shared:
 
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False
     controller: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="URL", help=f"The controller's REST API. [env: HOAFLOW_CONTROLLER; default: {DEFAULT_CONTROLLER}]"
+            metavar="URL",
+            help="The controller's REST API; if repeated, the first one that answers."
+            f" [env: HOAFLOW_CONTROLLER, several separated by blanks; default: {DEFAULT_CONTROLLER}]",
         ),
     ] = None
     token_file: Annotated[
@@ -59,6 +61,10 @@ class Shared:
         """Return these options, overridden by those given closer to the command."""
         return replace(self, **{name: value for name, value in given.items() if value})
 
+    def controllers(self) -> list[str]:
+        """Return the URLs of the controllers."""
+        return self.controller or os.environ.get("HOAFLOW_CONTROLLER", "").split() or [DEFAULT_CONTROLLER]
+
     def setting(self, name: str) -> str | None:
         """Return an option or its environment variable; None if neither is set."""
         value = getattr(self, name)
@@ -80,14 +86,25 @@ class Session:
 
     def client(self, answer_timeout: float = ANSWER_TIMEOUT) -> Client:
         """Return a client with a time-out of its own, in seconds. Raises WrongUsage."""
-        files = {name: self.shared.setting(name) for name in ("token_file", "ca", "certificate", "key")}
-        access = Access(**{name: None if file is None else Path(file) for name, file in files.items()})
         try:
-            access.check()
-            controller = Northbound(self.shared.setting("controller") or DEFAULT_CONTROLLER, access)
+            return Client([Northbound(url, self._access) for url in self._controllers], answer_timeout)
         except ValueError as error:  # AccessError among them
             raise WrongUsage(str(error)) from error
-        return Client(controller, answer_timeout)
+
+    @cached_property
+    def _controllers(self) -> list[str]:
+        """Return the controllers' URLs, after a warning of those to which the token goes in clear."""
+        urls = list(dict.fromkeys(self.shared.controllers()))
+        for url in urls:
+            warn_of_clear_token(url, self._access)
+        return urls
+
+    @cached_property
+    def _access(self) -> Access:
+        files = {name: self.shared.setting(name) for name in ("token_file", "ca", "certificate", "key")}
+        access = Access(**{name: None if file is None else Path(file) for name, file in files.items()})
+        access.check()
+        return access
 
     def router(self, text: str) -> str:
         """Return the datapath id that `text` denotes; if it is ambiguous, the one that exists."""

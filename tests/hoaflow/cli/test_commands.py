@@ -183,6 +183,15 @@ def test_options_may_stand_anywhere_and_the_environment_says_the_rest(bench: Ben
     assert "127.0.0.1:1/" in hoaflow(*right, "bindings", "--controller", "http://127.0.0.1:1", status=3).err
 
 
+def test_the_first_controller_that_answers_is_asked(bench: Bench, hoaflow: Operator) -> None:
+    dead, right = "http://127.0.0.1:1", "http://127.0.0.1:8080"
+    assert HOME_ADDRESS in hoaflow("bindings", environment={"HOAFLOW_CONTROLLER": f"{dead} {right}"}).out
+    assert HOME_ADDRESS in hoaflow("--controller", dead, "--controller", right, "bindings").out
+    none = hoaflow("--controller", dead, "--controller", "http://127.0.0.1:2", "bindings", status=3).err
+    assert "127.0.0.1:1/" in none
+    assert "127.0.0.1:2/" in none
+
+
 def test_colours_and_folded_cells_are_for_terminals_only(bench: Bench, hoaflow: Operator) -> None:
     far = "2001:db8:2:aaaa:bbbb:cccc:dddd:eeee"
     post(bench, binding(home_address=LONG, care_of_address=far))
