@@ -51,12 +51,14 @@ class ControllerClient:
         self._home_prefixes = list(home_prefixes)
         self._lease = lease
 
-    def announce(self, status: str, last_change: int) -> Announced | Failed:
+    def announce(self, status: str, last_change: int | None) -> Announced | Failed:
         """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent.
 
-        `last_change` is the number of the last change that the controller must have been told of.
+        `last_change` is the number of the last change that the controller must have been told of, if there is any.
         """
-        body = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
+        body: Json = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
+        if last_change is not None:
+            body["last_change"] = last_change
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
         except (NorthboundError, _Unexpected) as error:
@@ -75,7 +77,9 @@ class ControllerClient:
 
         With `last_change`, everything up to the change of that number is reported.
         """
-        body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        body: Json = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        if last_change is not None:
+            body["last_change"] = last_change
         try:
             return _verdicts(_checked(self._request("POST", "/v1/bindings", body, SEND_TIMEOUT)), len(reports))
         except (NorthboundError, _Unexpected) as error:
@@ -86,7 +90,10 @@ class ControllerClient:
 
         The controller removes all others.
         """
-        body = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        body = {
+            "bindings": [report.as_json(self._home_agent, now) for report in reports],
+            "last_change": last_change,
+        }
         path = f"/v1/home-agents/{self._home_agent}/bindings"
         try:
             answer = self._call("PUT", path, body, SNAPSHOT_TIMEOUT)

@@ -12,13 +12,6 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolve:
-    """Resolve the names in the URLs of the controllers."""
-
-    urls: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Ask:
     """Ask a controller which members its cluster has."""
 
@@ -28,12 +21,12 @@ class Announce:
     """Announce the home agent and renew its lease.
 
     `period` is the home agent's (`HomeAgent.period`), `last_change` the number of the last change that the controller
-    must have been told of.
+    must have been told of, None if the bridge knows of no changes yet.
     """
 
     status: str
     period: int
-    last_change: int
+    last_change: int | None
     started: float
 
 

@@ -7,14 +7,12 @@ terminal, nor a long snapshot, nor another controller delays a lease.
 
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from ha_bridge.client import ControllerClient
-from ha_bridge.commands import Announce, Ask, MemberCommand, Read, Resolve, Send, Snapshot
+from ha_bridge.commands import Announce, Ask, MemberCommand, Read, Send, Snapshot
 from ha_bridge.home_agent import HomeAgent
 from ha_bridge.member import Member
 from ha_bridge.members import Members
@@ -22,6 +20,7 @@ from ha_bridge.sources import Source
 from hoaflow.client.cluster import resolve
 from hoaflow.client.membership import MemberAddress
 from hoaflow.logs import Log
+from hoaflow.worker import Worker
 
 FAREWELL = 1.0  # seconds for requests under way when the bridge stops
 LONGEST_WAIT = 1.0  # seconds until what is due is looked at again
@@ -45,8 +44,8 @@ class Daemon:
         self._connect = connect
         # SimpleQueue: its put may be called from a signal handler.
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._reader = _Worker("source", self._read, self._crashed)
-        self._resolver = _Worker("names", self._resolve, self._crashed)
+        self._reader = Worker("source", self._read, self._crashed)
+        self._resolver = Worker("names", self._resolve, self._crashed)
         self._connections: dict[Member, _Connection] = {}
         self._crash: BaseException | None = None
 
@@ -60,7 +59,7 @@ class Daemon:
 
     def follow(self, watch: Callable[[], None]) -> None:
         """Run `watch`, which never returns, in a thread; a failure of it ends the bridge."""
-        _Worker("kernel", lambda _command: watch(), self._crashed).submit(None)
+        Worker("kernel", lambda _start: watch(), self._crashed).submit(True)
 
     def stop_on_signals(self) -> None:
         """Make SIGTERM and SIGINT end `run`. Must be called from the main thread."""
@@ -94,8 +93,8 @@ class Daemon:
         """Give the workers what is due."""
         if read := self._home_agent.next(now, self._members.expiry):
             self._reader.submit(read)
-        if resolution := self._members.next_resolution(now):
-            self._resolver.submit(resolution)
+        if names := self._members.names_to_resolve(now):
+            self._resolver.submit(names)
         for member in self._connections.keys() - set(self._members):
             self._connections.pop(member).dismiss()
         for member, command in self._members.next(now):
@@ -123,11 +122,12 @@ class Daemon:
         outcome = self._source.read()
         self._events.put(lambda now: self._home_agent.read(outcome, now))
 
-    def _resolve(self, command: Resolve) -> None:
-        found = {url: resolve(url) for url in command.urls}
+    def _resolve(self, urls: tuple[str, ...]) -> None:
+        found = {url: resolve(url) for url in urls}
         self._events.put(lambda now: self._members.resolved(found, now))
 
     def _crashed(self, error: BaseException) -> None:
+        # Half a bridge must not go on renewing the leases.
         self._crash = error
         self._events.put(None)
 
@@ -147,8 +147,8 @@ class _Connection:
         self._members = members
         self._events = events
         self._lease, self._bindings = connect(member.address)
-        self._for_lease = _Worker(f"lease {member.address}", self._announce_or_ask, crashed)
-        self._for_bindings = _Worker(f"bindings {member.address}", self._report, crashed)
+        self._for_lease = Worker(f"lease {member.address}", self._announce_or_ask, crashed)
+        self._for_bindings = Worker(f"bindings {member.address}", self._report, crashed)
         self.workers = (self._for_lease, self._for_bindings)
 
     def submit(self, command: MemberCommand) -> None:
@@ -176,35 +176,3 @@ class _Connection:
         else:
             replaced = self._bindings.replace(command.reports, command.last_change, command.started)
             self._events.put(lambda now: self._member.replaced(command, replaced, now))
-
-
-class _Worker:
-    """Execute commands in a thread, one after the other."""
-
-    def __init__(self, name: str, do: Callable[[Any], None], crashed: Callable[[BaseException], None]) -> None:
-        self._do = do
-        self._crashed = crashed
-        self._commands: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def submit(self, command: Any) -> None:
-        self._commands.put(command)
-
-    def dismiss(self) -> None:
-        """End the thread after the commands given so far."""
-        self._commands.put(_END)
-
-    def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        try:
-            while (command := self._commands.get()) is not _END:
-                self._do(command)
-        except Exception as error:
-            # The main thread ends the process: half a bridge must not go on renewing the lease.
-            self._crashed(error)
-
-
-_END = object()

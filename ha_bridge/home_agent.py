@@ -7,8 +7,9 @@ what is held here. Times are seconds of one monotonic clock.
 The lease keeps traffic off the home agent. It is renewed only while the controllers' bindings can be trusted:
 
 - The home agent answers: the lease is renewed, `up`.
-- Its process is certainly gone (nobody listens): the lease is renewed, `ha-down`. Bindings are frozen, and nothing else
-  is sent. Without lifetimes nothing would end frozen bindings, so the lease is renewed for `WITHOUT_LIFETIME` only.
+- Its process is certainly gone (nobody listens): the lease is renewed, `ha-down`. Bindings are frozen: nothing else is
+  sent, but to a controller that has none, as one that has restarted. Without lifetimes nothing would end frozen
+  bindings, so the lease is renewed for `WITHOUT_LIFETIME` only.
 - It listens but does not answer (an operator's session, a hang), and the bridge sees the kernel: the lease is renewed.
   After a change in the kernel, bindings that the kernel does not confirm are withheld.
 - It listens but does not answer, and the bridge does not see the kernel: the lease is renewed until the next reading is
@@ -66,6 +67,11 @@ class HomeAgent:
         self._down_since = 0.0
         self._unreadable = False
         self._withheld: dict[str, str] = {}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its bindings have ever been read."""
+        return self.updates > 0
 
     def changed(self, now: float) -> None:
         """Record that the kernel changed something that may be a binding."""

@@ -257,7 +257,8 @@ class Member:
                 self._snapshot_due = True
         if self._period != self._home_agent.period:
             self._period = self._home_agent.period
-            self._announced, self._snapshot_due = False, True
+            self._announced = False
+            self._snapshot_due |= self._home_agent.status == UP
             self._announce_at = now
             self._announce_retry.succeeded()
 
@@ -270,21 +271,24 @@ class Member:
             return Ask()
         return None
 
-    def _expected(self) -> int:
+    def _expected(self) -> int | None:
         """Return the number of the last change that the controller must have been told of.
 
-        Changes that left nothing to be reported, as there and back again, are not told.
+        None as long as the bridge itself knows of no binding: what a former one reported goes on to hold. Changes that
+        left nothing to be reported, as there and back again, are not told.
         """
+        if not self._home_agent.is_known:
+            return None
         last_change = self._home_agent.bindings.last_change
         return self._told if self._told is not None and self._complete == last_change else last_change
 
     def _to_send(self, now: float) -> Send | Snapshot | None:
-        if self._home_agent.status != UP or not self._announced:
+        if not self._announced or not self._home_agent.is_known:
             return None
-        last_change = self._home_agent.bindings.last_change
-        if self._snapshot_due or now - self._snapshot_done >= self._settings.snapshot:
+        last_change, up = self._home_agent.bindings.last_change, self._home_agent.status == UP
+        if self._snapshot_due or (up and now - self._snapshot_done >= self._settings.snapshot):
             return Snapshot(self._bindings.snapshot(now), last_change, now)
-        if not self._dirty:
+        if not self._dirty or not up:
             return None
         self._dirty = False
         reports = self._bindings.difference(now)

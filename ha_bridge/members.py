@@ -7,13 +7,11 @@ Times are seconds of one monotonic clock.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from ha_bridge.commands import Announce, Announced, Failed, MemberCommand, Resolve
+from ha_bridge.commands import Announce, Announced, Failed, MemberCommand
 from ha_bridge.home_agent import HomeAgent, Log
 from ha_bridge.member import Member
 from ha_bridge.settings import Settings
 from hoaflow.client.membership import ClusterView, MemberAddress, Membership
-
-RESOLVE = 10.0  # seconds between two resolutions of the controllers' names
 
 
 class Members:
@@ -28,8 +26,6 @@ class Members:
         self._log = log
         self._rng = rng
         self._members: dict[MemberAddress, Member] = {}
-        self._resolving = False
-        self._resolve_at = float("-inf") if self._membership.names else float("inf")
         self._update()
 
     def __iter__(self) -> Iterator[Member]:
@@ -43,9 +39,7 @@ class Members:
 
     def resolved(self, ips: Mapping[str, Sequence[str]], now: float) -> None:
         """Take the addresses of the controllers' names, by URL."""
-        self._resolving, self._resolve_at = False, now + RESOLVE
-        for url, found in ips.items():
-            self._membership.resolved(url, found, now)
+        self._membership.resolved(ips, now)
         self._update()
 
     def announced(self, member: Member, command: Announce, outcome: Announced | Failed, now: float) -> None:
@@ -70,17 +64,13 @@ class Members:
         """Return the commands that are due, each with its member."""
         return [(member, command) for member in self for command in member.next(now)]
 
-    def next_resolution(self, now: float) -> Resolve | None:
-        """Return the command to resolve the controllers' names if that is due; one at a time."""
-        if self._resolving or self._resolve_at > now:
-            return None
-        self._resolving = True
-        return Resolve(self._membership.names)
+    def names_to_resolve(self, now: float) -> tuple[str, ...]:
+        """Return the URLs whose names are to be resolved now."""
+        return self._membership.names_to_resolve(now)
 
     def due(self, now: float) -> float:
         """Return the time after `now` at which a command may be due, unless input comes before."""
-        resolution = float("inf") if self._resolving else self._resolve_at
-        return min([resolution, *(member.due(now) for member in self)])
+        return min([self._membership.resolve_at, *(member.due(now) for member in self)])
 
     def _update(self) -> None:
         """Begin with new members, and leave those that have vanished."""

@@ -4,8 +4,9 @@
 A client speaks with all members of a cluster at once. It is given one URL or several:
 
 - A name with several addresses stands for several controllers. One with an IPv4 and an IPv6 address stands for one.
-- Each controller tells of the other members (`GET /v1/cluster`), which are then called as well.
-- Of several addresses of one member the first that answers is called, or the first if none does.
+- Each controller tells which members there are (`GET /v1/cluster`), by name and URL; all of them are called.
+- A member is called at the URL that is told of, where it answers, else at a configured one: behind a balancer's address
+  another member may answer each time.
 - An address that is no longer told of, and does not answer, is dropped after `FORGET`; a configured URL never is.
 
 Times are seconds of one monotonic clock.
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 FORGET = 60.0  # seconds
+RESOLVE = 10.0  # seconds between two resolutions of the names
 
 Log = Callable[..., None]
 MemberName = tuple[str, str]  # of the cluster, and of the member
@@ -81,37 +83,30 @@ class Membership:
         }
         self._heard = 0.0  # when an address was last told of
         self._in_clear: set[str] = set()
+        self._names = tuple(url for url in self._configured if has_name(url))
+        self.resolve_at = float("-inf") if self._names else float("inf")  # infinite while it is under way
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the configured URLs whose names are to be resolved."""
-        return tuple(url for url in self._configured if has_name(url))
+    def names_to_resolve(self, now: float) -> tuple[str, ...]:
+        """Return the configured URLs whose names are to be resolved now; `resolved` takes the outcome."""
+        if self.resolve_at > now:
+            return ()
+        self.resolve_at = float("inf")
+        return self._names
 
     def addresses(self) -> list[MemberAddress]:
-        """Return the addresses to call, one for each member.
-
-        Members that were only told of are left out until all those configured have been asked who they are.
-        """
-        ready = all(known.answers is not None for known in self._known.values() if known.configured)
+        """Return the addresses to call: one for each member, and those that have not been called yet."""
         chosen: dict[MemberName | MemberAddress, MemberAddress] = {}
-        for address, known in sorted(self._known.items(), key=lambda item: not item[1].configured):
-            if not known.configured and not ready:
-                continue
-            present = chosen.setdefault(known.member or address, address)
-            if known.answers and not self._known[present].answers:
-                chosen[known.member or address] = address
-        return list(chosen.values())
+        for address, known in sorted(self._known.items(), key=lambda item: _preference(item[1])):
+            chosen.setdefault(known.member or address, address)
+        called = set(chosen.values())
+        return [address for address, known in self._known.items() if address in called or known.answers is None]
 
-    def resolved(self, url: str, ips: Iterable[str], now: float) -> None:
-        """Take the addresses of a configured URL's name. Without any, those known before stay."""
-        pinned = [address for address in self._known if address.url == url and address.ip is not None]
-        found = [MemberAddress(url, ip) for ip in of_one_family(ips)]
-        if len(found) > 1 or (found and pinned):
-            self._known.pop(MemberAddress(url), None)
-        else:
-            found = pinned or [MemberAddress(url)]
-        for address in found:
-            self._tell_of(address, None, now, configured=True)
+    def resolved(self, ips: Mapping[str, Sequence[str]], now: float) -> None:
+        """Take the addresses of the names of URLs. Where there are none, those known before stay."""
+        self.resolve_at = now + RESOLVE
+        for url, found in ips.items():
+            for address in self._of_name(url, found):
+                self._tell_of(address, None, now, configured=True)
         self._drop_vanished()
 
     def answered(self, address: MemberAddress, view: ClusterView, now: float) -> None:
@@ -124,7 +119,7 @@ class Membership:
             return
         self._heard, known.member = now, (view.cluster, view.member)
         for name, url in view.urls.items():
-            if name != view.member and not self._is_refused(name, url):
+            if not self._is_refused(name, url):
                 self._tell_of(MemberAddress(url), (view.cluster, name), now)
         self._drop_vanished()
 
@@ -132,6 +127,14 @@ class Membership:
         """Record that the controller at `address` does not answer."""
         if address in self._known:
             self._known[address].answers = False
+
+    def _of_name(self, url: str, ips: Sequence[str]) -> list[MemberAddress]:
+        pinned = [address for address in self._known if address.url == url and address.ip is not None]
+        found = [MemberAddress(url, ip) for ip in of_one_family(ips)]
+        if len(found) > 1 or (found and pinned):
+            self._known.pop(MemberAddress(url), None)
+            return found
+        return pinned or [MemberAddress(url)]
 
     def _tell_of(self, address: MemberAddress, member: MemberName | None, now: float, configured: bool = False) -> None:
         self._heard = now
@@ -158,6 +161,11 @@ class Membership:
             self._in_clear.add(url)
             self._log(logging.WARNING, "member-in-clear", member=name, controller=url, reason="--controller has https")
         return in_clear
+
+
+def _preference(known: _Known) -> tuple[bool, bool]:
+    """Return a key that orders addresses of one member: first those that answer, and of these those told of."""
+    return not known.answers, known.configured if known.answers else not known.configured
 
 
 def of_one_family(ips: Iterable[str]) -> list[str]:

@@ -111,6 +111,25 @@ def test_home_agents_death_and_suspension_are_told_to_all() -> None:
     assert len(world.events("ha-down")) == 1
 
 
+def test_a_controller_that_restarts_while_the_home_agent_is_down_gets_what_is_known() -> None:
+    world, second, third = with_others()
+    world.unreadable = down
+    world.run(3)
+    second.restart()
+    world.run(6)
+    assert second.care_of() == {HOA: LINK_1}
+    assert second.certified[-1] > world.now - 2.1
+    assert third.count(Snapshot) == 1, "what the others have is frozen"
+
+
+def test_a_bridge_that_starts_while_the_home_agent_is_down_certifies_what_its_former_self_has_told() -> None:
+    world = World(unreadable=down)
+    world.held[HOA] = (LINK_1, 2000.0, None)
+    world.run(20)
+    assert (world.status, world.care_of()) == ("ha-down", {HOA: LINK_1})
+    assert world.certified[-1] > world.now - 3.1
+
+
 def test_a_renewal_is_certified_only_by_a_controller_that_knows_everything() -> None:
     world, second, third = with_others()
     second.fail = lambda command: Failed("500", reached=True) if isinstance(command, Send | Snapshot) else None

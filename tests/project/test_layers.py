@@ -31,7 +31,7 @@ PURE_CLUSTER = [f"controller/cluster/{name}.py" for name in ("mastership", "plac
 
 # Of our own packages: each may import itself and these.
 PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "scope", "sequence")}
-SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", *PURE_SHARED}
+SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", "hoaflow.worker", *PURE_SHARED}
 GROUND = {f"controller.{name}" for name in ("changes", "events", "lingering_close", "listening", "settings", "tls")}
 MAY_IMPORT: dict[str, set[str]] = {
     "controller.core": PURE_SHARED,

@@ -67,7 +67,7 @@ class ModelController:
     def _announced(self, command: Announce) -> Announced:
         self.home_agent_known, self.status = True, command.status
         self.renewed.append((self.now, command.status))
-        if command.last_change <= self.last_change:
+        if command.last_change is None or command.last_change <= self.last_change:
             self.certified.append(self.now)
         return Announced(not self.snapshot_held, len(self.held))
 
@@ -184,7 +184,7 @@ class World(ModelController):
             self.commands.append(Read())
             reading = self.unreadable() or Reading(started, self._observe())
             self.at(self.now + 0.002, lambda: self.home_agent.read(reading, self.now))
-        if self.members.next_resolution(self.now):
+        if self.members.names_to_resolve(self.now):
             self.at(self.now + 0.001, lambda: self.members.resolved(self.names, self.now))
         for member, command in self.members.next(self.now):
             self._start(member, command)

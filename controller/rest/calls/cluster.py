@@ -9,6 +9,7 @@ from controller.rest.operations import operation
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response
 from controller.rest.schemas import answers
+from controller.rest.schemas.queries import ClusterQuery
 from controller.rest.views.cluster import cluster_view
 
 
@@ -18,10 +19,17 @@ class ClusterCalls:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
 
-    @operation("GET", "/v1/cluster", Role.READ, answers.Cluster, also=(Role.BRIDGE, Role.ROUTER, Role.MEMBER))
-    def get_cluster(self, request: ApiRequest) -> Response:
+    @operation(
+        "GET",
+        "/v1/cluster",
+        Role.READ,
+        answers.Cluster,
+        query=ClusterQuery,
+        also=(Role.BRIDGE, Role.ROUTER, Role.MEMBER),
+    )
+    def get_cluster(self, request: ApiRequest, query: ClusterQuery) -> Response:
         """Show the members of the cluster, and which of them is master of each router, since when and why.
 
         A controller without a cluster is its one member. Bridges and tunnel agents learn here where the others are.
         """
-        return json_response(cluster_view(self._context.members.view))
+        return json_response(cluster_view(self._context.members.view, with_routers=query.routers == "yes"))

@@ -57,6 +57,12 @@ class FlowsQuery(PageQuery):
     home_address: HomeAddress | UnsetType = UNSET
 
 
+class ClusterQuery(Struct, forbid_unknown_fields=True):
+    """Choose whether to have the routers, of which there may be thousands."""
+
+    routers: Literal["yes", "no"] = "yes"
+
+
 class PostQuery(Struct, forbid_unknown_fields=True):
     """Choose when to answer a report."""
 

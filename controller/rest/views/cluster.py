@@ -9,7 +9,7 @@ from controller.rest.schemas import answers
 from controller.rest.views.values import dpid_text
 
 
-def cluster_view(view: View) -> answers.Cluster:
+def cluster_view(view: View, with_routers: bool = True) -> answers.Cluster:
     """Return the answer for the cluster, members by name and routers by datapath id."""
     mastered = Counter(each.master for each in view.routers.values())
     return answers.Cluster(
@@ -23,5 +23,6 @@ def cluster_view(view: View) -> answers.Cluster:
         routers=[
             answers.RouterMastership(dpid_text(dpid), each.master, each.generation, rfc3339(each.since), each.reason)
             for dpid, each in sorted(view.routers.items())
+            if with_routers
         ],
     )

@@ -47,23 +47,35 @@ def test_a_controller_that_is_alone_or_of_version_0_1_stays_the_only_one() -> No
 
 
 def test_a_member_is_called_once_though_it_is_configured_and_told_of_by_another_address() -> None:
-    client = Client(A, B)
-    elsewhere = {"a": "https://a.example", "b": "https://b.example"}
-    client.answered(A, view("a", **elsewhere))
-    assert client.calls() == [A, B], "who B is has not been asked yet"
-    client.answered(B, view("b", **elsewhere))
-    assert client.calls() == [A, B]
+    client = Client(A)
+    client.answered(A, view("a", a=B))
+    assert client.calls() == [A, B], "it may not answer at the URL that it tells"
+    client.answered(B, view("a", a=B))
+    assert client.calls() == [B]
     client.failed(B)
-    assert client.calls() == [A, B], "none of its addresses answers, so the configured one it is"
-
-
-def test_of_two_addresses_of_a_member_the_one_that_answers_is_called() -> None:
-    client = Client(A, B)
-    client.answered(A, view("a", a=A))
-    client.answered(B, view("a", a=A))
     assert client.calls() == [A]
     client.failed(A)
-    assert client.calls() == [B]
+    assert client.calls() == [A], "none of its addresses answers, so the configured one it is"
+
+
+def test_a_member_that_does_not_answer_where_it_says_is_called_where_it_does() -> None:
+    client = Client(A)
+    client.answered(A, view("a", a=B))
+    client.failed(B)
+    assert client.calls() == [A]
+
+
+def test_a_balancer_leads_to_the_members_behind_it() -> None:
+    client = Client(NAME)
+    client.membership.resolved({NAME: ["192.0.2.9"]}, 0.0)
+    client.answered(NAME, view("b"))
+    for member, url in URLS.items():
+        client.answered(url, view(member))
+    assert client.calls() == [A, B, C]
+    client.failed(B)
+    assert client.calls() == [NAME, A, C]
+    client.answered(NAME, view("c"))
+    assert client.calls() == [A, B, C], "B is called where it said, until it is back or dropped"
 
 
 def test_a_dead_configured_controller_does_not_keep_others_from_being_found() -> None:
@@ -101,22 +113,26 @@ def test_nobody_is_dropped_while_nobody_answers_nor_a_configured_one_ever() -> N
 def test_a_name_with_several_addresses_stands_for_several() -> None:
     client = Client(NAME)
     assert client.calls() == []
-    client.membership.resolved(NAME, ["192.0.2.1", "192.0.2.2"], 0.0)
+    client.membership.resolved({NAME: ["192.0.2.1", "192.0.2.2"]}, 0.0)
     assert client.calls() == [A, B]
     client.answered(NAME, view("a", a="http://a.example", b="http://b.example"), ip="192.0.2.1")
     client.answered(NAME, view("b", a="http://a.example", b="http://b.example"), ip="192.0.2.2")
+    own = ["http://a.example", "http://b.example"]
+    assert set(client.calls()) == {A, B, *own}
+    for url in own:
+        client.failed(url)
     assert client.calls() == [A, B]
-    client.membership.resolved(NAME, [], FORGET + 1)
+    client.membership.resolved({NAME: []}, FORGET + 1)
     assert client.calls() == [A, B], "the resolver's failure says nothing of them"
     client.membership.failed(MemberAddress(NAME, "192.0.2.1"))
-    client.membership.resolved(NAME, ["192.0.2.2"], 2 * FORGET + 2)
+    client.membership.resolved({NAME: ["192.0.2.2"]}, 2 * FORGET + 2)
     assert client.calls() == [B]
 
 
 @pytest.mark.parametrize("ips", [[], ["192.0.2.1"], ["2001:db8::1", "192.0.2.1"]], ids=["none", "one", "one of each"])
 def test_a_name_with_one_address_is_left_to_the_connection(ips: list[str]) -> None:
     client = Client(NAME)
-    client.membership.resolved(NAME, ips, 0.0)
+    client.membership.resolved({NAME: ips}, 0.0)
     assert client.calls() == [NAME]
 
 
