@@ -125,6 +125,11 @@ class Membership:
         etcd = self._etcd_state or Etcd(False, self._member.started)
         return View(self.cluster, name, {name: self._member, **members}, routers, etcd)
 
+    def master_and_generation(self, dpid: int) -> tuple[bool, int]:
+        """Tell, by what etcd last said, whether this member is a router's master, and its masters' generation."""
+        record = self._records.routers.get(dpid)
+        return (False, 0) if record is None else (record.master == self._member.name, record.generation)
+
     def record_drain(self, dpid: int, draining: bool) -> None:
         """Have etcd keep that a router is out of service, or back in it. Raises NotRecorded."""
         key = self._keys.drained(dpid)

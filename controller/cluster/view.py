@@ -72,6 +72,9 @@ class Cluster(Protocol):
     def view(self) -> View:
         """Return the cluster as it is now. Does no I/O."""
 
+    def master_and_generation(self, dpid: int) -> tuple[bool, int]:
+        """Tell whether this member is a router's master, and the newest generation of its masters. Does no I/O."""
+
     def record_drain(self, dpid: int, draining: bool) -> None:
         """Have etcd keep that a router is out of service, or back in it. Raises NotRecorded."""
 
@@ -85,6 +88,10 @@ class Alone:
     def view(self) -> View:
         """Return the view, which never changes."""
         return self._view
+
+    def master_and_generation(self, dpid: int) -> tuple[bool, int]:
+        """Return that it is the master of all routers."""
+        return True, 0
 
     def record_drain(self, dpid: int, draining: bool) -> None:
         """Do nothing: the switch alone keeps it."""

@@ -53,6 +53,10 @@ class Members:
         """Return the cluster as it is now."""
         return self._cluster.view()
 
+    def master_and_generation(self, dpid: int) -> tuple[bool, int]:
+        """Tell whether this member is a router's master, and the newest generation of its masters."""
+        return self._cluster.master_and_generation(dpid)
+
     def is_for_this_one(self, request: ApiRequest) -> bool:
         """Tell whether a call concerns no other member: it was passed on by one, or there is none."""
         return _was_passed_on(request) or not self.view.others()

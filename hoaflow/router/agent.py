@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow the controller's tunnel list and keep the kernel in line with it (`hoaflow-router run`).
+"""Follow the controllers' tunnel lists and keep the kernel in line with one of them (`hoaflow-router run`).
 
 With the `route` backend, the agent keeps a route and a pair per binding. With the `flow` backend it has nothing to keep
-per binding. With both, it mends what is not as declared, and tells the controller what it cannot mend.
+per binding. With both, it mends what is not as declared, and tells the controllers what it cannot mend. Each controller
+is told everything and acknowledged its own list (`hoaflow.router.member`); which list the kernel follows is decided in
+`hoaflow.router.leader`.
 
-The agent only connects outwards. While the controller is unreachable it changes nothing: the controller's leases and
+The agent only connects outwards. While no controller can be reached it changes nothing: the controllers' leases and
 the switch's gates decide whether packets come here. It stores nothing and reads the kernel's state at the start, so it
 may be killed and restarted at any time.
 """
@@ -14,14 +16,16 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from hoaflow.backoff import Backoff
 from hoaflow.client.access import Access
-from hoaflow.errors import HoaflowError
+from hoaflow.client.membership import MemberAddress
 from hoaflow.logs import Log
-from hoaflow.router.client import Controller, ControllerError, Refused, UnknownRouter
+from hoaflow.router.announcement import Announcement
+from hoaflow.router.calls import Calls
 from hoaflow.router.database_changes import DatabaseChanges
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
@@ -33,18 +37,18 @@ from hoaflow.router.flow.probes import flow_probes
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.lock import alone
 from hoaflow.router.macs import kernel_macs
+from hoaflow.router.members import Members
+from hoaflow.router.outcomes import Outcomes
 from hoaflow.router.ovsdb import Bridge, Ovsdb
-from hoaflow.router.poll import Poll
 from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.record_upgrade import upgraded
-from hoaflow.router.tunnel_plan import DesiredByHomeAgent, TunnelList, without_endpoint
+from hoaflow.router.tunnel_plan import without_endpoint
 from hoaflow.router.watch import Watch
 from hoaflow.tunnel.errors import TunnelError
 
 LOG = Log("router")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between attempts while the controller is unreachable
-LONGEST_WAIT = 30  # seconds, the longest long poll that the controller allows
+UNREADABLE_RETRY = 0.25, 5.0  # seconds between attempts to read the kernel's interfaces
 MOST_MACS = 64  # the most that the controller takes
 COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of everything declared, while nothing changes
 # The least seconds between comparisons, and the share of the time that they may take with and without changes.
@@ -52,10 +56,6 @@ GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
 # Seconds between readings of all routes and pairs, and the share of the time that these may take without and with
 # changes.
 RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
-
-
-class Unreadable(HoaflowError):
-    """The interfaces of the router's kernel cannot be read, so they cannot be announced."""
 
 
 class Stop(BaseException):
@@ -95,23 +95,22 @@ class Agent:
     """The agent of one bridge."""
 
     def __init__(
-        self, controller_url: str, access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
+        self, controllers: Sequence[str], access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
     ) -> None:
-        self._url = controller_url
+        self._controllers = controllers
         self._access = access
         self._ovsdb = ovsdb
         self._interruption = interruption
         self._bridge_name = bridge
         self._bridge: Bridge | None = None
-        self._controller: Controller | None = None
-        self._poller: Controller | None = None  # of its own, as a poll waits while other calls are made
+        self._outcomes = Outcomes()
+        self._members: Members | None = None
+        self._calls: Calls | None = None
         self._endpoints: dict[str, EndpointRoutes] = {}
-        self._desired = DesiredByHomeAgent()
-        self._revision = 0  # of the controller's list, up to which everything is applied; 0: nothing is known
         self._failed: dict[str, str] = {}
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
-        self._acknowledged: object = None  # what was last acknowledged
-        self._lease = 0.0  # seconds; 0: the endpoints are to be announced
+        self._macs_retry = Backoff(*UNREADABLE_RETRY, random.Random())
+        self._readable = False  # the kernel's interfaces; without them, nothing is said
         self._compare_due = self._resync_due = 0.0
         self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
         self._states = {"database": "ok", "comparison": "ok", "kernel": "ok"}
@@ -123,41 +122,16 @@ class Agent:
         self._firewalls = Firewalls(self._watch.wake)
 
     def run(self) -> None:
-        """Follow the controller until a signal comes. Raises RouterError if the bridge cannot be read at the start."""
+        """Follow the controllers until a signal comes. Raises RouterError if the bridge cannot be read at the start."""
         self._take(upgraded(self._ovsdb.bridge(self._bridge_name)))
         try:
             self._database.follow()
         except RouterError as error:  # ovs-vsctl has just reached it
             self._database.give_up()
             LOG.info("database-not-followed", reason=error, effect=f"changes in it are seen within {COMPARE:g} s")
-        pause = FIRST_PAUSE
         try:
             while True:
-                least = 0.0
-                try:
-                    self._step()
-                    self._state("controller", "ok")
-                    self._state("kernel", "ok")
-                    pause = FIRST_PAUSE
-                    continue
-                except UnknownRouter as error:
-                    # It has restarted, or forgotten this router, and so has its list. What the kernel has stays until
-                    # the controller names the home agents whose bindings it knows.
-                    self._state("controller", f"announcing again, routes kept ({error})")
-                    self._revision, self._lease = 0, 0.0
-                except Refused as error:
-                    self._state("controller", f"refuses this agent, routes kept ({error})")
-                    least = error.retry_after
-                except ControllerError as error:
-                    self._close()  # all of its connections are suspect
-                    self._state("controller", f"lost, routes kept ({error})")
-                except Unreadable as error:
-                    # Without an acknowledgement the lease ends, and with it the offload on this router.
-                    self._lease = 0.0
-                    self._state("kernel", f"unreadable, the controller is not called ({error})")
-                with self._interruption.waiting():
-                    time.sleep(max(random.uniform(0.5, 1) * pause, least))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._step()
         except Stop:
             LOG.info("stopped", bridge=self._bridge_name, routes="kept")
         finally:
@@ -167,69 +141,55 @@ class Agent:
         """Close everything that is listened to."""
         self._relays.close()
         self._firewalls.close()
-        self._close()
+        if self._calls is not None:
+            self._calls.close()
+        self._outcomes.close()
         self._watch.close()
 
     def _step(self) -> None:
-        """Announce the backend if that is due, wait for news, apply and acknowledge it."""
-        if not self._lease or time.monotonic() >= self._compare_due:
+        """Mend what is due, say what is new, and wait for what comes next."""
+        assert self._members is not None, "made by _take"
+        assert self._calls is not None, "made by _take"
+        if time.monotonic() >= self._compare_due:
             self._compare()
-        self._acknowledge_news()
-        answer = self._poll(max(1, min(LONGEST_WAIT, int(self._lease / 3))))
-        news = answer.full or answer.revision != self._revision
-        if self._flow.record is not None:
-            # Flows do it all, so there is nothing to apply and acknowledge. But a full list where news was asked for
-            # comes from a controller that has restarted and knows this router only by its switch.
-            if answer.full and self._revision:
-                self._lease = 0.0
-            self._revision = answer.revision
-            self._acknowledged = self._news
-            return
-        if news:
-            self._desired.update(answer)
-            self._revision = answer.revision
-        if news or self._failed or any(map(self._relays.kept_back, self._endpoints.values())):
+        if self._members.take_changed():
             self._apply()
-        self._acknowledge_news()
-        self._tidy()
-
-    def _poll(self, wait: int) -> TunnelList:
-        """Wait for the controller's news, and meanwhile mend and report what changes on this host."""
-        assert self._poller is not None, "made by _take"
-        poll = Poll(self._poller, self._revision, wait)
-        while not poll.answered:
-            with self._interruption.waiting():
-                changed = self._watch.wait(poll.descriptor, self._compare_due - time.monotonic())
-            if changed:
-                self._compare_soon()
-            if not poll.answered and time.monotonic() >= self._compare_due:
-                self._compare()
-                if self._lease:
-                    self._acknowledge_news()
-        return poll.answer()
-
-    @property
-    def _news(self) -> object:
-        return self._revision, self._failed, self._macs, self._keeper.broken, self._flow.announcement()
-
-    def _acknowledge_news(self) -> None:
-        """Announce and acknowledge, unless the controller knows everything already."""
-        assert self._controller is not None, "made by _take"
-        if self._lease and self._acknowledged == self._news:
-            return
-        records = [routes.record for routes in self._endpoints.values()]
+        self._members.settle(self._carries)
+        now = time.monotonic()
+        if names := self._members.names_to_resolve(now):
+            self._calls.resolve(names)
+        if self._readable:
+            for member, command in self._members.next(self._announcement(), now):
+                self._calls.submit(member, command)
+        due = min(self._compare_due, self._members.due(now))
         with self._interruption.waiting():
-            self._lease = self._controller.acknowledge(
-                self._revision, records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken
-            )
-            self._acknowledged = self._news
+            changed = self._watch.wait(self._outcomes.descriptor, due - now)
+        if changed:
+            self._compare_soon()
+        for outcome in self._outcomes.take():
+            outcome(time.monotonic())
+        self._calls.leave_vanished()
+        if self._members.is_acknowledged:
+            self._tidy()
+
+    def _announcement(self) -> Announcement:
+        records = tuple(routes.record for routes in self._endpoints.values())
+        return Announcement(records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken)
+
+    def _carries(self, home_agent: str, home_address: str, care_of_address: str) -> bool:
+        """Tell whether the kernel carries a tunnel, or has failed to."""
+        routes = self._endpoints.get(home_agent)
+        carried = routes is not None and routes.care_of_address(home_address) == care_of_address
+        return carried or home_address in self._failed or self._flow.record is not None
 
     def _apply(self) -> None:
         """Bring every endpoint in line with the list; what could not be done is in `_failed` afterwards."""
         if self._flow.record is not None:
             return
-        failed = without_endpoint(self._desired, self._endpoints) | self._desired.unreadable
-        for home_agent, desired in self._desired.by_home_agent.items():
+        assert self._members is not None, "made by _take"
+        followed = self._members.desired
+        failed = without_endpoint(followed, self._endpoints) | followed.unreadable
+        for home_agent, desired in followed.by_home_agent.items():
             if home_agent in self._endpoints:
                 routes = self._endpoints[home_agent]
                 failed |= routes.apply(desired) | self._relays.kept_back(routes)
@@ -241,7 +201,7 @@ class Agent:
         self._failed = failed
 
     def _compare(self) -> None:
-        """Compare everything declared with what is there, and mend it. Raises Unreadable."""
+        """Compare everything declared with what is there, and mend it."""
         began = time.process_time()  # elapsed time would make a busy host wait longest when most happens
         again = False
         try:
@@ -266,7 +226,8 @@ class Agent:
             self._state("comparison", "ok")
         self._check_macs()
         now, cost = time.monotonic(), time.process_time() - began
-        self._compare_due = now + max(COMPARE, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
+        pause = COMPARE if self._readable else self._macs_retry.failed()
+        self._compare_due = now + max(pause, min(LONGEST_COMPARE, cost / COMPARE_SHARE))
         self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
         if again:
             self._compare_soon()
@@ -305,6 +266,7 @@ class Agent:
 
     def _check_macs(self) -> None:
         """Look up the MAC addresses of the router's kernel, which are announced when they change."""
+        assert self._members is not None, "made by _take"
         found: set[str] = set()
         try:
             if self._flow.record is not None:
@@ -312,7 +274,14 @@ class Agent:
             for routes in self._endpoints.values():
                 found.update(kernel_macs(routes.record.namespace, TOUT))
         except TunnelError as error:
-            raise Unreadable(f"the interfaces of the router's kernel cannot be read: {error}") from error
+            # Without an acknowledgement the leases end, and with them the offload on this router.
+            self._readable = False
+            self._members.announce_anew()
+            self._state("kernel", f"unreadable, no controller is called ({error})")
+            return
+        self._readable = True
+        self._macs_retry.succeeded()
+        self._state("kernel", "ok")
         macs = tuple(sorted(found)[:MOST_MACS])
         if macs != self._macs:
             left_out = len(found) - len(macs)  # frames for these stay on the home agent's path
@@ -342,23 +311,15 @@ class Agent:
         for routes in self._endpoints.values():
             routes.tidy()
 
-    def _close(self) -> None:
-        for controller in (self._controller, self._poller):
-            if controller is not None:
-                controller.close()
-
     def _take(self, bridge: Bridge) -> None:
+        """Take over the database's record of the bridge."""
         if not bridge.dpid:
             raise RouterError(f"bridge {bridge.name} has no datapath id yet: is ovs-vswitchd running?")
-        if self._controller is None or self._controller.dpid != bridge.dpid:
-            self._close()
-            self._controller = Controller(self._url, bridge.dpid, self._access)
-            self._poller = Controller(self._url, bridge.dpid, self._access)
-            self._revision, self._lease = 0, 0.0
+        if self._calls is None or self._bridge is None or self._bridge.dpid != bridge.dpid:
+            self._begin_as(bridge.dpid)
         self._bridge = bridge
         records = {record.home_agent: record for record in bridge.endpoints}
         if records != {home_agent: routes.record for home_agent, routes in self._endpoints.items()}:
-            self._lease = 0.0
             self._endpoints = {
                 home_agent: self._endpoints[home_agent]
                 if home_agent in self._endpoints and self._endpoints[home_agent].record == record
@@ -367,7 +328,8 @@ class Agent:
             }
             LOG.info("endpoints", bridge=bridge.name, dpid=bridge.dpid, home_agents=",".join(records) or "none")
         if self._flow.take(bridge.name):
-            self._revision, self._lease, self._failed, self._desired = 0, 0.0, {}, DesiredByHomeAgent()
+            self._failed = {}
+            self._begin_as(bridge.dpid)
             record = self._flow.record
             LOG.info(
                 "backend",
@@ -377,11 +339,21 @@ class Agent:
                 ports=None if record is None else f"{record.transmit_port},{record.receive_port}",
             )
 
-    def _state(self, of: str, state: str) -> None:
+    def _begin_as(self, dpid: str) -> None:
+        """Begin anew with all controllers, as the router with this datapath id."""
+        if self._calls is not None:
+            self._calls.close()
+        self._members = Members(self._controllers, LOG.log, self._note, random.Random())
+        self._calls = Calls(self._members, dpid, self._access, self._outcomes)
+
+    def _note(self, address: MemberAddress, state: str) -> None:
+        self._state("controller", state, url=str(address))
+
+    def _state(self, of: str, state: str, **place: str) -> None:
         """Log a change of state, not every attempt."""
-        before = self._states.get(of)
-        if (before or "").partition(",")[0] == state.partition(",")[0]:
+        key = " ".join((of, *place.values()))
+        if self._states.get(key, "").partition(",")[0] == state.partition(",")[0]:
             return
-        self._states[of] = state
+        self._states[key] = state
         level = logging.INFO if state == "ok" else logging.WARNING
-        LOG.log(level, of, bridge=self._bridge_name, url=self._url, state=state)
+        LOG.log(level, of, bridge=self._bridge_name, **place, state=state)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from hoaflow import logs
 from hoaflow.arguments import address, argument, port
-from hoaflow.client.access import add_options, from_arguments, url_argument
+from hoaflow.client.access import add_controller_option, add_options, from_arguments
 from hoaflow.client.errors import AccessError
 from hoaflow.router import doctor
 from hoaflow.router.agent import Agent, Interruption
@@ -53,11 +53,11 @@ per home agent. It reports what it makes, undoes it if it fails, and may be run
 again. Traffic goes direct only while `hoaflow-router run` is running, too.
 """
 RUN = """\
-Follow the controller's list of tunnels and have the kernel carry them. The agent
-only connects outwards. If it dies, or the controller does not hear from it for
-longer than its lease (10 s, the controller's setting agent_lease), this router's
-traffic takes the home agents' path. SIGTERM ends it and leaves tunnels and flows
-in place.
+Follow the tunnel list of the router's master among the controllers, and have the
+kernel carry it. The agent only connects outwards. If it dies, or the master does
+not hear from it for longer than its lease (10 s, the controller's setting
+agent_lease), this router's traffic takes the home agents' path. SIGTERM ends it
+and leaves tunnels and flows in place.
 """
 TEARDOWN = """\
 Remove what setup made. Stop `run` first: the controller then sends the traffic
@@ -195,7 +195,7 @@ def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 
 
 def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
-    logs.set_up(arguments, public=[arguments.controller])
+    logs.set_up(arguments, public=arguments.controller)
     access = from_arguments(arguments)
     interruption = Interruption()
     interruption.install()
@@ -273,13 +273,7 @@ def build_parser() -> argparse.ArgumentParser:
     showing.add_argument("--json", action="store_true", help="as JSON")
 
     running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM", description=RUN)
-    running.add_argument(
-        "--controller",
-        required=True,
-        type=url_argument,
-        metavar="URL",
-        help="the controller's REST API, http://HOST:PORT",
-    )
+    add_controller_option(running)
     add_options(running)
     logs.add_options(running)
 

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call the controller's REST API as a router's agent: outbound calls only, each with a timeout."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import requests
 
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound, problem_detail
+from hoaflow.client.cluster import ask_cluster
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
+from hoaflow.client.membership import ClusterView, MemberAddress
 from hoaflow.closing import Closing
 from hoaflow.errors import HoaflowError
+from hoaflow.router.announcement import Announcement
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.router.tunnel_plan import Tunnel, TunnelList
 
@@ -44,42 +46,37 @@ class Refused(ControllerError):
 
 
 class Controller(Closing):
-    """The controller at a base URL, for one router. A context manager. Not thread safe.
+    """The controller at an address, for one router. A context manager. Not thread safe.
 
     `dpid`: the router's datapath id, 16 lower-case hex digits.
     """
 
-    def __init__(self, base_url: str, dpid: str, access: Access | None = None) -> None:
+    def __init__(self, address: MemberAddress, dpid: str, access: Access | None = None) -> None:
         self.dpid = dpid
-        self._northbound = Northbound(base_url, access)
+        self._northbound = Northbound(address.url, access, ip=address.ip)
 
     def close(self) -> None:
         """Close all connections."""
         self._northbound.close()
 
-    def acknowledge(
-        self,
-        revision: int,
-        endpoints: Iterable[EndpointRecord],
-        failed: Mapping[str, str],
-        macs: Sequence[str],
-        flow: Mapping[str, object] | None = None,
-        broken: Mapping[str, str] | None = None,
-    ) -> float:
-        """Announce the backend and acknowledge the tunnel list up to `revision`; returns the lease in seconds.
+    def ask_cluster(self) -> ClusterView:
+        """Return what the controller says of its cluster. Raises NorthboundError."""
+        return ask_cluster(self._northbound)
 
-        `endpoints`: those of the `route` backend. `flow`: the `flow` backend (`FlowKeeper.announcement`). `macs`: those
-        of the router's kernel (`kernel_macs`). `failed`: {home address: reason} of tunnels that are not applied.
-        `broken`: {home agent: reason} of endpoints that carry nothing. Idempotent. Raises ControllerError.
+    def acknowledge(self, revision: int, announcement: Announcement) -> float:
+        """Announce the router and acknowledge the tunnel list up to `revision`; returns the lease in seconds.
+
+        Idempotent. Raises ControllerError.
         """
+        broken, failed = announcement.broken, announcement.failed
         body: dict[str, object] = {
             "revision": revision,
-            "router_macs": list(macs),
-            "endpoints": [_endpoint(record, (broken or {}).get(record.home_agent)) for record in endpoints],
+            "router_macs": list(announcement.macs),
+            "endpoints": [_endpoint(record, broken.get(record.home_agent)) for record in announcement.endpoints],
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }
-        if flow is not None:
-            body["flow"] = flow
+        if announcement.flow is not None:
+            body["flow"] = announcement.flow
         answer = self._call("PUT", "tunnels/ack", body=body)
         lease = answer.get("lease")
         if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:
@@ -101,6 +98,9 @@ class Controller(Closing):
                     Tunnel(*(_typed(entry[name], str) for name in Tunnel._fields)) for entry in answer["tunnels"]
                 ),
                 removed=tuple(_typed(entry, str) for entry in answer["removed"]),
+                # Version 0.1 does not say it: there a controller is alone.
+                master=_typed(answer.get("master", True), bool),
+                generation=_typed(answer.get("generation", 0), int),
             )
         except (KeyError, TypeError) as error:
             raise ControllerError(f"unexpected answer from {self._path('tunnels')}: {error!r}") from error

@@ -21,7 +21,8 @@ class Tunnel(NamedTuple):
 class TunnelList:
     """The controller's answer (`GET /v1/routers/{dpid}/tunnels`).
 
-    `full`: the list is complete for each of the `home_agents`; otherwise it holds what has changed.
+    `full`: the list is complete for each of the `home_agents`; otherwise it holds what has changed. `master`: the
+    controller is the router's master, as far as it knows; `generation`: the newest of the router's masters.
     """
 
     revision: int
@@ -29,6 +30,8 @@ class TunnelList:
     home_agents: frozenset[str]
     tunnels: tuple[Tunnel, ...]
     removed: tuple[str, ...]
+    master: bool = True
+    generation: int = 0
 
 
 @dataclass
@@ -77,8 +80,8 @@ class DesiredByHomeAgent:
         self.by_home_agent: dict[str, DesiredTunnels] = {}
         self.unreadable: dict[str, str] = {}
 
-    def update(self, answer: TunnelList) -> None:
-        """Take over an answer of the controller, except for unreadable tunnels."""
+    def update(self, answer: TunnelList) -> set[str]:
+        """Take over an answer of the controller, except for unreadable tunnels; return the home addresses it lists."""
         if answer.full:
             self.by_home_agent = {}
             self.unreadable = {}
@@ -86,16 +89,16 @@ class DesiredByHomeAgent:
             self.unreadable.pop(text, None)
             for desired in self.by_home_agent.values():
                 desired.drop(_or_same(text))
-        for tunnel in answer.tunnels:
-            self._put(tunnel)
+        listed = {home_address for tunnel in answer.tunnels if (home_address := self._put(tunnel)) is not None}
         for home_agent in answer.home_agents:
             self._of(_or_same(home_agent))
         complete = {_or_same(home_agent) for home_agent in answer.home_agents}
         for home_agent, desired in self.by_home_agent.items():
             if desired.complete != (home_agent in complete):
                 desired.complete, desired.changed = home_agent in complete, None
+        return listed
 
-    def _put(self, tunnel: Tunnel) -> None:
+    def _put(self, tunnel: Tunnel) -> str | None:
         self.unreadable.pop(tunnel.home_address, None)
         try:
             home_address = canonical_prefix(tunnel.home_address)
@@ -103,11 +106,12 @@ class DesiredByHomeAgent:
             home_agent = canonical_address(tunnel.home_agent)
         except ValueError as error:
             self.unreadable[tunnel.home_address] = str(error)
-            return
+            return None
         for other, desired in self.by_home_agent.items():
             if other != home_agent and home_address in desired.tunnels:
                 desired.drop(home_address)
         self._of(home_agent).put(home_address, care_of_address)
+        return home_address
 
     def _of(self, home_agent: str) -> DesiredTunnels:
         return self.by_home_agent.setdefault(home_agent, DesiredTunnels())

@@ -17,7 +17,8 @@ class FakeController:
     """Serves one router's tunnel list on 127.0.0.1 of the namespace it is made in. A context manager.
 
     `acknowledged`: the body of every acknowledgement. `failures`: statuses with which the next calls are
-    answered.
+    answered. `master`, `generation`: what it says of the router's master. `members`: the URLs by name that it tells of,
+    itself first; none, as if it were of version 0.1.
     """
 
     def __init__(self, lease: float = 3.0, port: int = 0) -> None:
@@ -25,6 +26,8 @@ class FakeController:
         self.revision = 100
         self.oldest = 100  # the list's revision when this life of the controller began
         self.known = False
+        self.master, self.generation = True, 0
+        self.members: dict[str, str] = {}
         self.home_agents: list[str] = []
         self.tunnels: dict[str, dict[str, Any]] = {}
         self.removed: dict[str, int] = {}
@@ -88,6 +91,12 @@ class FakeController:
             self.removed[home_address] = self.revision
             self.changed.notify_all()
 
+    def become(self, master: bool, generation: int) -> None:
+        """Say from now on that it is, or is not, the router's master."""
+        with self.changed:
+            self.master, self.generation = master, generation
+            self.changed.notify_all()
+
     def know(self, *home_agents: str) -> None:
         """Say that these home agents' snapshots have come: the whole list is to be compared."""
         with self.changed:
@@ -115,6 +124,9 @@ class FakeController:
         """Answer one call."""
         body = json.loads(request.rfile.read(int(request.headers.get("Content-Length") or 0)) or "null")
         url = urlsplit(request.path)
+        if url.path == "/v1/cluster":
+            self._send(request, *self._cluster())
+            return
         with self.changed:
             self.calls.append(f"{request.command} {url.path}")
             if self.failures:
@@ -129,7 +141,13 @@ class FakeController:
             else:
                 query = {key: int(values[0]) for key, values in parse_qs(url.query).items()}
                 until = time.monotonic() + query["wait"]
-                while query["after"] == self.revision and self.known and not self.dead and time.monotonic() < until:
+                mastered = self.master, self.generation
+                while (
+                    (query["after"], mastered) == (self.revision, (self.master, self.generation))
+                    and self.known
+                    and not self.dead
+                    and time.monotonic() < until
+                ):
                     self.changed.wait(until - time.monotonic())
                 if self.known:
                     self._send(request, 200, self._news(query["after"]))
@@ -145,7 +163,15 @@ class FakeController:
             "home_agents": self.home_agents,
             "tunnels": [{k: v for k, v in entry.items() if k != "revision"} for entry in tunnels],
             "removed": [] if full else [home for home, revision in self.removed.items() if revision > after],
+            "master": self.master,
+            "generation": self.generation,
         }
+
+    def _cluster(self) -> tuple[int, dict[str, Any]]:
+        if not self.members:
+            return 404, {"title": "Not Found", "detail": "no such call"}
+        members = [{"name": name, "url": url} for name, url in self.members.items()]
+        return 200, {"cluster": "hoaflow", "member": next(iter(self.members)), "members": members}
 
     def _send(self, request: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) -> None:
         if self.dead:

@@ -78,6 +78,9 @@ class _Word:
     def view(self) -> View:
         return self._cluster.view(self._member)
 
+    def master_and_generation(self, dpid: int) -> tuple[bool, int]:
+        return self._cluster.masters.get(dpid) == self._member, 1
+
     def record_drain(self, dpid: int, draining: bool) -> None:
         self.drains[dpid] = draining
 

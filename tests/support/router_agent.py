@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from hoaflow.tunnel.seg6 import Seg6Routes
@@ -17,11 +18,12 @@ MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 
 
 class AgentProcess:
-    """`hoaflow-router run`; its log goes to a file."""
+    """`hoaflow-router run` with controllers on these ports; its log goes to a file."""
 
-    def __init__(self, lab: RouterLab, port: int, log: Path) -> None:
+    def __init__(self, lab: RouterLab, ports: Sequence[int], log: Path) -> None:
         self.log_file = log
-        self.command = lab.router_command("run", "--bridge", lab.bridge, "--controller", f"http://127.0.0.1:{port}")
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        self.command = lab.router_command("run", "--bridge", lab.bridge, "--controller", *urls)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

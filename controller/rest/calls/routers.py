@@ -117,18 +117,24 @@ class RouterCalls:
 
     @operation("GET", "/v1/routers/{dpid}/tunnels", Role.ROUTER, answers.TunnelList, UNKNOWN, query=TunnelsQuery)
     def get_tunnels(self, request: ApiRequest, query: TunnelsQuery, dpid: str) -> Response:
-        """Follow a router's tunnel list, by long poll: all of it, or what is new since a revision."""
+        """Follow a router's tunnel list, by long poll: all of it, or what is new since a revision.
+
+        A new master of the router is told of at once, too: an agent follows the master's list.
+        """
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
         # Once only: while the answer waits, the agent may have died.
         router = self._context.offload.renew_agent_lease(bodies.dpid_in_path(dpid), now)
         self._context.notify()
-        news = router.tunnels.difference(query.after)
-        while not news.full and news.revision == query.after and now < deadline:
+        master_and_generation = self._context.members.master_and_generation
+        news, mastered = router.tunnels.difference(query.after), master_and_generation(router.dpid)
+        former = mastered
+        while not news.full and news.revision == query.after and mastered == former and now < deadline:
             self._context.changed.wait(deadline - now)
-            news, now = router.tunnels.difference(query.after), time.monotonic()
+            news, mastered = router.tunnels.difference(query.after), master_and_generation(router.dpid)
+            now = time.monotonic()
         synced = [agent for agent in self._context.offload.home_agents if agent.synced]
-        return json_response(tunnels_view(news, synced))
+        return json_response(tunnels_view(news, synced, *mastered))
 
     @operation(
         "PUT",

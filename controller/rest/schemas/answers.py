@@ -347,6 +347,10 @@ class TunnelList(Struct):
     home_agents: list[Ipv6Address]
     tunnels: list[Tunnel]
     removed: list[HomeAddress]
+    master: Annotated[bool, Meta(description="Whether this controller is the router's master, as far as it knows.")]
+    generation: Annotated[
+        int, Meta(description="The newest generation_id of the router's masters; 0 without a cluster.", ge=0)
+    ]
 
 
 class AgentLease(Struct):

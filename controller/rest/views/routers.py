@@ -53,7 +53,9 @@ def backend_name(router: Router) -> answers.Backend:
     return "flow" if router.tunnels.flow else "route" if router.tunnels.endpoints else None
 
 
-def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent]) -> answers.TunnelList:
+def tunnels_view(
+    difference: TunnelDifference, home_agents: Sequence[HomeAgent], master: bool, generation: int
+) -> answers.TunnelList:
     """Return the answer to a tunnel agent; `home_agents` are those whose snapshot has come."""
     return answers.TunnelList(
         revision=difference.revision,
@@ -66,6 +68,8 @@ def tunnels_view(difference: TunnelDifference, home_agents: Sequence[HomeAgent])
             for binding in difference.tunnels
         ],
         removed=[str(home_address) for home_address in difference.removed],
+        master=master,
+        generation=generation,
     )
 
 

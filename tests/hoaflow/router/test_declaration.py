@@ -256,7 +256,7 @@ def test_what_changes_while_all_is_compared_is_compared_again_soon(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the agent may have looked at it before."""
-    agent = Agent("http://127.0.0.1:1", Access(), world.lab.bridge, world.ovsdb, Interruption())
+    agent = Agent(["http://127.0.0.1:1"], Access(), world.lab.bridge, world.ovsdb, Interruption())
     keep = EndpointKeeper.keep
 
     def changed_at_the_end(keeper: EndpointKeeper, bridge: Bridge, database: bool) -> set[str]:
@@ -284,8 +284,8 @@ def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
     """Routes and pairs have a turn of their own: the comparison that took the word for known does not look at them."""
     for name in ("COMPARE", "LONGEST_COMPARE", "RESYNC"):
         monkeypatch.setattr(agent_module, name, 3600.0)
-    agent = Agent("http://127.0.0.1:1", Access(), world.lab.bridge, world.ovsdb, Interruption())
-    agent._desired.update(TunnelList(1, True, frozenset({HA}), (Tunnel(HOA, COA, HA), Tunnel(HOA4, COA, HA)), ()))
+    agent = Agent(["http://127.0.0.1:1"], Access(), world.lab.bridge, world.ovsdb, Interruption())
+    listed = TunnelList(1, True, frozenset({HA}), (Tunnel(HOA, COA, HA), Tunnel(HOA4, COA, HA)), ())
 
     def compared_if_due() -> bool:
         if due := time.monotonic() >= agent._compare_due:
@@ -293,6 +293,10 @@ def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
         return due
 
     with contextlib.closing(agent), Seg6Routes(world.endpoint.namespace) as routes:
+        world.inside(agent._compare)
+        assert agent._members is not None
+        (member,) = agent._members
+        agent._members.polled(member, listed, time.monotonic())
         until(lambda: not compared_if_due() and agent._compare_due > time.monotonic() + 60, "nothing is due for long")
         sh("ip", "-n", world.endpoint.namespace, "-6", "route", "del", HOA)
         world.inside(agent._compare)
