@@ -5,9 +5,10 @@ BIN := .venv/bin
 ISOLATED := scripts/as-root scripts/isolated-python
 # Runs a command on a kernel that has Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
 GUEST := scripts/as-root $(BIN)/python -m topologies.guest
-# -v and the traceback after five minutes: if a test hangs, the last line names it. The plugins that are left out take long
-# to import under emulation, and no test there needs them.
-KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=300 \
+# -v and the traceback after twenty minutes: if a test hangs, the last line names it. Not earlier, for Python reads the stacks
+# of running threads without a lock, and crashed once on a busy machine. The plugins that are left out take long to import
+# under emulation, and no test there needs them.
+KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=1200 \
 	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
 # One test process per processor, each in namespaces of its own. Each run lists its slowest tests.

@@ -22,6 +22,8 @@ def capture(node_command: list[str], interface: str, packet_filter: str) -> Iter
         assert process.stderr is not None
         assert process.stdout is not None
         errors, output = process.stderr, process.stdout
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(output))
 
         def has_read_all() -> bool:
             process.send_signal(signal.SIGUSR1)  # tcpdump(8): report what was captured, and what the kernel has for it
@@ -36,9 +38,9 @@ def capture(node_command: list[str], interface: str, packet_filter: str) -> Iter
 
         try:
             assert "listening" in errors.readline()
-            lines: list[str] = []
-            reader = threading.Thread(target=lambda: lines.extend(output))
             reader.start()
             yield all_lines
         finally:
             process.terminate()
+            if reader.is_alive():
+                reader.join()
