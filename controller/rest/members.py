@@ -116,7 +116,7 @@ class Members:
         if self.is_for_this_one(request):
             return Asked(view, {}, {})
         masters = {each.master for each in view.routers.values()}
-        call = self._call(request, ASKED_WITHIN, target)
+        call = PeerCall("GET", target or request.target, None, ASKED_WITHIN)  # also where the content is not wanted
         waits = [(other, self._peers.start(other, call)) for other in view.others() if other.name in masters]
         answers: dict[str, PeerAnswer] = {}
         failures: dict[str, str] = {}
@@ -133,8 +133,8 @@ class Members:
         return self._waited_within if waits else ANSWERED_WITHIN
 
     @staticmethod
-    def _call(request: ApiRequest, seconds: float, target: str | None = None) -> PeerCall:
-        return PeerCall(request.method, target or request.target, request.received or None, seconds)
+    def _call(request: ApiRequest, seconds: float) -> PeerCall:
+        return PeerCall(request.method, request.target, request.received or None, seconds)
 
 
 class Everywhere(NamedTuple):
@@ -169,7 +169,10 @@ class Asked(NamedTuple):
         said = {} if own is None else {self.view.member: own}
         for member, answer in self.answers.items():
             if answer.status == HTTPStatus.OK:
-                said[member] = msgspec.json.decode(answer.content, type=type_)
+                try:
+                    said[member] = msgspec.json.decode(answer.content, type=type_)
+                except msgspec.MsgspecError as error:  # while members are upgraded, one after the other
+                    failures[member] = f"its answer is of another version: {error}"
             elif answer.status != HTTPStatus.NOT_FOUND:
                 failures[member] = _refusal(answer.status, answer.content)
         return said, Word(self.view, failures)

@@ -25,6 +25,7 @@ class PlayedCluster:
     def __init__(self, *names: str) -> None:
         self.masters: dict[int, str | None] = {}
         self.silent: set[str] = set()
+        self.newer: set[str] = set()  # those whose answers nobody else understands
         self.calls: list[tuple[str, str, str]] = []  # passed on: to whom, method, target
         self.apis = {name: Api(Members(_Word(self, name), _Direct(self), SETTINGS.request_timeout)) for name in names}
 
@@ -98,6 +99,8 @@ class _Direct(Peers):
             if member.name in self._cluster.silent:
                 raise PeerFailed(member.name, "no answer within 5 s")
             api = self._cluster.apis[member.name]
+            if member.name in self._cluster.newer:
+                return PeerAnswer(member.name, 200, "application/json", b"{}")
             found = api.call(call.method, call.target, raw=call.body, headers=THIS_MEMBER)
             return PeerAnswer(member.name, found.status_code, found.content_type or "", found.data)
 

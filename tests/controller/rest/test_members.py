@@ -68,6 +68,21 @@ def test_what_a_silent_master_knows_is_unknown_and_all_else_is_shown(cluster: Pl
     assert "has not answered" in problem(api.call("GET", f"/v1/routers/{TWO}"), 503)["detail"]
 
 
+def test_an_answer_of_another_version_is_no_answer(cluster: PlayedCluster) -> None:
+    reported(cluster)
+    cluster.newer.add("b")
+    (unanswered,) = cluster.apis["c"].get("/v1/bindings")["unanswered"]
+    assert (unanswered["member"], unanswered["routers"]) == ("b", [TWO])
+    assert unanswered["reason"].startswith("its answer is of another version: ")
+
+
+def test_the_head_of_an_answer_is_put_together_as_well(cluster: PlayedCluster) -> None:
+    reported(cluster)
+    for path in ("/v1/bindings", f"/v1/bindings/{HOME_ADDRESS}", "/v1/routers", f"/v1/routers/{TWO}"):
+        answer = cluster.apis["c"].call("HEAD", path)
+        assert (answer.status_code, answer.data) == (200, b""), path
+
+
 def test_a_page_of_bindings_ends_where_the_first_member_has_no_more(cluster: PlayedCluster) -> None:
     homes = [f"2001:db8:99::{number:x}" for number in range(0x100, 0x10C)]
     for name, api in cluster.apis.items():
