@@ -52,6 +52,8 @@ class Word:
 
     def why_unknown(self, dpid: str) -> str:
         """Say why nothing is known of a binding on a router."""
+        if int(dpid, 16) not in self.view.routers:
+            return "its switch is connected to no member of the cluster"
         master = self.master(dpid)
         if master is None:
             return "no member of the cluster is its master at present"

@@ -68,6 +68,17 @@ def test_what_a_silent_master_knows_is_unknown_and_all_else_is_shown(cluster: Pl
     assert "has not answered" in problem(api.call("GET", f"/v1/routers/{TWO}"), 503)["detail"]
 
 
+def test_a_router_without_master_is_unknown_and_says_why(cluster: PlayedCluster) -> None:
+    reported(cluster)
+    cluster.masters[2] = None
+    shown = cluster.apis["a"].get(f"/v1/bindings/{HOME_ADDRESS}")
+    assert (shown["state"], shown["routers"][TWO]["state"]) == ("partial", "unknown")
+    assert shown["routers"][TWO]["reason"] == "no member of the cluster is its master at present"
+    del cluster.masters[2]
+    shown = cluster.apis["a"].get(f"/v1/bindings/{HOME_ADDRESS}")
+    assert shown["routers"][TWO]["reason"] == "its switch is connected to no member of the cluster"
+
+
 def test_an_answer_of_another_version_is_no_answer(cluster: PlayedCluster) -> None:
     reported(cluster)
     cluster.newer.add("b")
