@@ -26,6 +26,9 @@ GENERATIONS = 1 << 64  # generation_id has 64 bits
 ELECTED_WITHIN = 1.0
 # For how long others leave a router without a master to the member that it would be placed on, and one to the other.
 PRECEDENCE, STAGGER = 1.0, 0.5
+# For how long a member with a new lease leaves routers without a master to others, unless it was their master: where
+# all leases have ended, as in a paused etcd, or all members start, the others have yet to come.
+JOINING = 2.0
 # For how long another member must have been the better place before a router is moved there.
 SETTLED = 3.0
 # The same where this member lacks the switch, or bridges that the other has: gates last for seconds then.
@@ -110,12 +113,14 @@ class Mastership:
         self._member = member
         self._records: Records | None = None
         self._lease: int | None = None
+        self._joined = -math.inf
         self._promised_until = -math.inf
         self._asked_etcd: float | None = None
         self._switches: dict[int, _Switch] = {}
         self._wanted: dict[int, _Wanted] = {}
         self._elected: dict[int, float] = {}
         self._handed_over: dict[int, float] = {}
+        self._last_mastered: set[int] = set()  # routers of which this member was the last master that it knows of
         self._next_look = math.inf
 
     # What etcd says.
@@ -129,7 +134,8 @@ class Mastership:
 
         It lasts from when etcd was asked, for the answer may have been late.
         """
-        self._lease = lease
+        if lease != self._lease:
+            self._lease, self._joined = lease, asked
         self._promised_until = asked + seconds
         self._asked_etcd = None
 
@@ -212,6 +218,7 @@ class Mastership:
     def _decide_one(self, dpid: int, records: Records, place: str | None, now: float) -> Iterator[Command]:
         switch, record = self._switches.get(dpid), records.router(dpid)
         if self._is_mine(record):
+            self._last_mastered.add(dpid)
             if switch is not None and not switch.leaving:
                 yield from self._as_master(dpid, switch, record, now)
             yield from self._hand_over(dpid, switch, records, place, now)
@@ -244,11 +251,12 @@ class Mastership:
             switch.told = record.master
             yield MasteredBy(dpid, record.master)
         if record.master is not None:
+            self._last_mastered.discard(dpid)
             switch.vacant_since = None
             return
         if switch.vacant_since is None:
             switch.vacant_since = now
-        if not self._is_ahead(switch.vacant_since + self._patience(dpid, place), now):
+        if not self._is_ahead(self._takes_from(dpid, place, switch.vacant_since), now):
             yield from self._elect(dpid, self._member, "there was no master", now)
 
     def _hand_over(
@@ -302,13 +310,15 @@ class Mastership:
                     names.remove(self._member)
         return candidates
 
-    def _patience(self, dpid: int, place: str | None) -> float:
-        """Return the seconds for which this member leaves a router without a master to others."""
-        if place == self._member or self._records is None:
-            return 0.0
+    def _takes_from(self, dpid: int, place: str | None, vacant_since: float) -> float:
+        """Return the moment until which this member leaves a router without a master to others."""
+        if dpid in self._last_mastered or self._records is None:
+            return vacant_since
+        if place == self._member:
+            return self._joined + JOINING
         own = preference(self._member, dpid)
         before = sum(preference(name, dpid) > own for name in self._records.members)
-        return PRECEDENCE + before * STAGGER
+        return max(vacant_since + PRECEDENCE + before * STAGGER, self._joined + JOINING)
 
     def _mine(self, records: Records) -> list[int]:
         return [dpid for dpid, record in records.routers.items() if self._is_mine(record)]

@@ -207,6 +207,8 @@ class Membership:
             self._mastership.lease_lost()
             self._woken.notify()
             asked = time.monotonic()
+        if self._stopped:
+            return  # what was revoked is not to be granted again
         if self._lease is None:
             self._lease = self._etcd.grant_lease(self._lease_lasts)
         self._mastership.lease_renewed(self._lease, asked, self._lease_lasts)

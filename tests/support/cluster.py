@@ -78,6 +78,7 @@ class Cluster:
         self.dpids = range(1, routers + 1)
         self._bindings: dict[str, dict[str, object]] = {}
         self._synced: dict[str, int] = {}
+        self.unreported: set[Member] = set()  # that the bridge does not reach
         self._parts = contextlib.ExitStack()
         self._ended = threading.Event()
         self._reporting = threading.Thread(target=self._report, daemon=True)
@@ -138,8 +139,9 @@ class Cluster:
     def _report(self) -> None:
         while not self._ended.wait(RENEWED_EVERY):
             for member in self._answering():
-                with contextlib.suppress(OSError):  # it is stopped, or has just ended
-                    self._report_to(member)
+                if member not in self.unreported:
+                    with contextlib.suppress(OSError):  # it is stopped, or has just ended
+                        self._report_to(member)
 
     def _report_to(self, member: Member) -> None:
         home_agent = f"/v1/home-agents/{HOME_AGENT}"

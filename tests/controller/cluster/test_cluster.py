@@ -128,6 +128,13 @@ def test_a_master_that_wakes_up_steps_back(cluster: Cluster) -> None:
     assert not any(cluster.has_had(dpid, UNSEEN) for dpid in cluster.dpids), "it wrote nothing"
 
 
+def test_a_master_that_its_bridge_does_not_reach_hands_its_routers_over(cluster: Cluster) -> None:
+    former = master_of(cluster, 1)
+    cluster.unreported.add(former)
+    wait_until_left(cluster, former)
+    cluster.unreported.remove(former)
+
+
 def test_a_rolling_restart_closes_no_gate(cluster: Cluster) -> None:
     for member in cluster.members:
         member.kill(signal.SIGTERM)  # it ends its lease first
