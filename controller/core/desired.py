@@ -17,6 +17,7 @@ from controller.core.flow_sets import (
     home_end,
     keeps_safe,
     keys_of,
+    uplink_key,
     uplink_source,
     verified_source,
 )
@@ -105,16 +106,17 @@ class DesiredFlows:
         if uplink_source(key) is not None:
             return [binding.home_address for binding in self._users(key, now)]
         home_address = home_end(key)
-        if home_address is None or all(flow.key != key for flow in self.unit_of(home_address, now).flows):
+        binding = None if home_address is None else self._carried(home_address, now)
+        if binding is None or all(flow.key != key for flow in self._flows(binding).own()):
             return []
-        return [home_address]
+        return [binding.home_address]
 
     def uplinks_before(self, verify: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may lead packets to a verifying flow."""
         home_address, care_of_address = home_end(verify), verified_source(verify)
         if home_address is None or care_of_address is None:
             return []
-        return [keys_of(Binding(home_address, care_of_address, each.address)).uplink for each in self._home_agents]
+        return [uplink_key(home_address, care_of_address, each.address) for each in self._home_agents]
 
     def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may take packets of the home address that another flow serves.
@@ -157,9 +159,9 @@ class DesiredFlows:
     def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
         """Return the bindings carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
-        candidates = dict.fromkeys(self._bindings.behind(care_of_address))
+        candidates = self._bindings.behind(care_of_address)
         if self._tunnels.flow is None:
-            candidates.update(dict.fromkeys(self._tunnels.desired.formers_behind(care_of_address)))
+            candidates = dict.fromkeys((*candidates, *self._tunnels.desired.formers_behind(care_of_address)))
         carried = (self._carried(home_address, now) for home_address in candidates)
         return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
 

@@ -182,6 +182,12 @@ def _patterns(octets: int, length: int) -> _Patterns:
     )
 
 
+def uplink_key(home_address: Prefix, care_of_address: bytes, home_agent: bytes) -> FlowKey:
+    """Return the key of the uplink flow of a binding of these addresses."""
+    patterns = _patterns(len(home_address.packed), home_address.length)
+    return (patterns.uplink, home_agent, care_of_address)
+
+
 def path_of(binding: Binding) -> Path:
     """Return the path that a binding's uplink flow serves."""
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))

@@ -35,10 +35,8 @@ class InstalledFlow(Struct, frozen=True, gc=False):
         return self.shape == flow.shape and self.values == flow.values
 
 
-@lru_cache(maxsize=4096)
-def _only_of(shape: Shape) -> InstalledFlow:
-    """Return what all installed flows of a shape share whose actions set no address, and that do not end."""
-    return InstalledFlow(shape, (), None)
+# Many installed flows differ only in their keys, which are not in here: one object does for all of them.
+_shared = lru_cache(maxsize=4096)(InstalledFlow)
 
 
 class InstalledFlows:
@@ -61,8 +59,8 @@ class InstalledFlows:
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """Record an installed flow."""
         key = flow.key
-        same = expires_at is None and not flow.values
-        self._standing[key] = _only_of(flow.shape) if same else InstalledFlow(flow.shape, flow.values, expires_at)
+        make = InstalledFlow if flow.kind in (Kind.DOWNLINK, Kind.GATE) else _shared
+        self._standing[key] = make(flow.shape, flow.values, expires_at)
         if flow.kind is Kind.GATE:
             self._gates.add(key)
 
@@ -155,9 +153,9 @@ class InstalledFlows:
         """Whether any flow is adopted."""
         return bool(self._adopted)
 
-    def adopted(self) -> list[FlowKey]:
-        """Return the keys of all adopted flows."""
-        return list(self._adopted)
+    def adopted(self) -> KeysView[FlowKey]:
+        """Return a view of the keys of all adopted flows."""
+        return self._adopted.keys()
 
 
 class ReadingChanges(NamedTuple):

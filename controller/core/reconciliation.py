@@ -166,7 +166,7 @@ class Reconciliation:
 
     def recheck_adopted(self) -> None:
         """Queue adopted flows again, as it may have become safe to delete them."""
-        self._to_sweep = self.installed.adopted()
+        self._to_sweep = list(self.installed.adopted())
         if self._to_sweep:
             self._work.pending.add(SWEEP)
 
@@ -392,7 +392,8 @@ class Reconciliation:
             self._lost.discard(key)
             self.installed.put(change.flow, now)
         else:
-            if key not in self.installed and self._reconciler.full.mark_accepting(change.flow.table):
+            full = self._reconciler.full
+            if full and key not in self.installed and full.mark_accepting(change.flow.table):
                 self._room_changes.append(RoomChange(change.flow.table, has_room=True))
             self.installed.put(change.flow, change.expires_at)
             self.refused.accepted(key, now)

@@ -111,7 +111,8 @@ class SwitchWork:
         """Put all changes of a subject into a batch. None of their flows may be under way."""
         under_way = ChangesUnderWay(batch.number, changes)
         self._in_flight[subject] = under_way
-        self._busy.update((change.flow.key, under_way) for change in changes)
+        for change in changes:
+            self._busy[change.flow.key] = under_way
         self.pending.add(subject, since)
         batch.changes.extend(changes)
         batch.subjects.append(subject)
@@ -123,13 +124,12 @@ class SwitchWork:
         """
         for subject in batch.subjects:
             under_way = self._in_flight.pop(subject)
-            keys = under_way.keys()
-            for key in keys:
-                del self._busy[key]
+            for change in under_way.changes:
+                del self._busy[change.flow.key]
             since = self.pending.since(subject)
             self.pending.done(subject)
             if undone:
-                under_way.requeue(since, keys)
+                under_way.requeue(since, under_way.keys())
             if under_way.requeue_since is not None:
                 self.queue(subject, tuple(under_way.leaving), since=under_way.requeue_since)
             for other, leaving in under_way.waiting.items():

@@ -23,6 +23,8 @@ class Withdrawals:
         self._new: dict[FlowKey, InstalledFlow] = {}
         self._since: dict[FlowKey, tuple[InstalledFlow, float]] = {}  # the oldest first
         self._refused: dict[FlowKey, InstalledFlow] = {}
+        # Of each gate, the first flow that has put it off: all are not gone through again while that one does.
+        self._put_off_by: dict[FlowKey, FlowKey] = {}
 
     def add(self, key: FlowKey) -> None:
         """Watch a flow that has to go, if it is installed, from the next ``tick``."""
@@ -65,7 +67,13 @@ class Withdrawals:
 
     def leads_to_adopted(self, gate: FlowKey) -> bool:
         """Tell whether a gate leads to adopted flows that may not be deleted yet."""
-        return any(leads_to(gate, key) for key in self._installed.adopted() if self._installed.kind(key) in OF_BINDINGS)
+        first = self._put_off_by.pop(gate, None)
+        if first is None or not self._installed.is_adopted(first):
+            adopted = (key for key in self._installed.adopted() if self._installed.kind(key) in OF_BINDINGS)
+            first = next((key for key in adopted if leads_to(gate, key)), None)
+        if first is not None:
+            self._put_off_by[gate] = first
+        return first is not None
 
     def _has_to_go(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
         """Tell whether the same flow is still installed and not desired again; forget it otherwise."""
@@ -82,5 +90,5 @@ class Withdrawals:
 
     def clear(self) -> None:
         """Forget all flows."""
-        for memory in (self._new, self._since, self._refused):
+        for memory in (self._new, self._since, self._refused, self._put_off_by):
             memory.clear()
