@@ -108,6 +108,14 @@ class InstalledFlows:
         installed = self.standing(flow.key, now)
         return installed is not None and installed.equals(flow)
 
+    def claim_as(self, flow: Flow, key: FlowKey) -> bool:
+        """Mark a flow as desired if exactly this one is installed and does not end; tell whether it is."""
+        installed = self._standing.get(key)
+        if installed is None or installed.expires_at is not None or not installed.equals(flow):
+            return False
+        self.claim(key)
+        return True
+
     def lasts(self, gate: FlowEntry, now: float) -> bool:
         """Tell whether a gate is installed as desired and need not be renewed yet."""
         installed = self.standing(gate.flow.key, now)

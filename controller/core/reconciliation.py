@@ -327,6 +327,8 @@ class Reconciliation:
         if self._reconciler.sweep_at is not None and self._reconciler.sweep_at <= now:
             self._reconciler.sweep_at = None
             self.recheck_adopted()
+        if len(self._to_sweep) > len(self.installed.adopted()):  # most have turned out to be desired since
+            self._to_sweep = list(self.installed.adopted())
         left, attempt = SUBJECTS_AT_ONCE, Attempt(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
         while self._to_sweep and left and len(batch.changes) < limit:
             left -= 1

@@ -7,7 +7,7 @@ uplink flow that leads to it and goes after it; guards come before gates and go 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from controller.core.batches import Batch, FlowChange
@@ -98,7 +98,7 @@ class SubjectReconciler:
             return
         changes: list[FlowChange] = []
         if isinstance(subject, Prefix) and unit is not None:
-            self._reconcile_unit(subject, unit, attempt, changes)
+            self._reconcile_unit(subject, unit, keys, attempt, changes)
         elif not isinstance(subject, Prefix) and self._reconcile_flow(subject, attempt, changes):
             return
         if changes:
@@ -110,12 +110,21 @@ class SubjectReconciler:
                 self.reconcile(key, (), attempt)  # by itself, as other home addresses may need it, too
 
     def _reconcile_unit(
-        self, home_address: Prefix, unit: FlowUnit, attempt: Attempt, changes: list[FlowChange]
+        self,
+        home_address: Prefix,
+        unit: FlowUnit,
+        keys: Sequence[FlowKey],
+        attempt: Attempt,
+        changes: list[FlowChange],
     ) -> None:
-        """Install all flows of a home address, or withdraw them all."""
+        """Install all flows of a home address, or withdraw them all; ``keys`` are those of the unit's flows."""
         if self._may_stand(unit, attempt.now):
-            for flow in unit.flows:
-                self._install(flow, attempt.now, changes)
+            obstacles = self._has_obstacles
+            for flow, key in zip(unit.flows, keys, strict=True):
+                # After a reading nearly all are as desired: the short way for these halves the time until gates are
+                # renewed.
+                if obstacles or not self._installed.claim_as(flow, key):
+                    self._install(flow, attempt.now, changes)
         else:
             attempt.batch.withdrawn.append(home_address)
             exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
