@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from tests.support.mobility import CN, HOME_ADDRESS, HOST, Lab, Node
+from tests.support.mobility import CARE_OF_1, CN, HOME_ADDRESS, HOST, Lab, Node
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 
@@ -24,6 +24,17 @@ def registers(lab: Lab, node: Node, interface: str, care_of_address: str) -> Non
             lab.link(other, "down")
     lab.link(interface, "up")
     node.event("registered", since, care_of_address=care_of_address)
+
+
+def away_from_home(lab: Lab, *options: str) -> tuple[Node, Node]:
+    """Return a home agent and a mobile node, with these options, that has registered on its first foreign link.
+
+    Both do without authentication.
+    """
+    home_agent = lab.home_agent("--insecure")
+    node = lab.mobile_node("--insecure", *options)
+    registers(lab, node, "m1", CARE_OF_1)
+    return home_agent, node
 
 
 def comes_home(lab: Lab, node: Node) -> None:

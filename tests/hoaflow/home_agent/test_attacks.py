@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, Lab
-from tests.support.roaming import comes_home, key_file, reachable, registers
+from tests.support.roaming import away_from_home, comes_home, key_file, reachable, registers
 
 
 def received(lab: Lab) -> int:
@@ -100,9 +100,7 @@ def test_a_mobile_node_that_forgot_its_sequence_number_is_told(lab: Lab, tmp_pat
 
 
 def test_spoofed_reverse_tunnelling_is_dropped(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     spoof = (
         "import socket, sys\n"
         "from scapy.layers.inet6 import IPv6, UDP, IPv6ExtHdrDestOpt\n"
@@ -133,9 +131,7 @@ def test_spoofed_reverse_tunnelling_is_dropped(lab: Lab) -> None:
 
 
 def test_the_mobile_node_takes_tunnel_packets_from_its_home_agent_only(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     tunnelled = (
         "import socket, sys\n"
         "from scapy.layers.inet6 import IPv6, ICMPv6EchoRequest\n"

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, TIMEOUT, Lab
-from tests.support.roaming import comes_home, key_file, reachable, registers
+from tests.support.roaming import away_from_home, comes_home, key_file, reachable, registers
 from tests.support.scrape import Scrape
 
 
@@ -113,9 +113,7 @@ def test_a_binding_expires_when_its_mobile_node_is_gone(lab: Lab) -> None:
 
 
 def test_a_link_that_goes_down_and_up_at_once_is_taken_anew(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    _, node = away_from_home(lab)
     since = len(node.out.lines)
     lab.run("mn", "ip -batch /dev/stdin", stdin="link set m1 down\nlink set m1 up\n")
     node.event("registered", since)
@@ -123,9 +121,7 @@ def test_a_link_that_goes_down_and_up_at_once_is_taken_anew(lab: Lab) -> None:
 
 
 def test_a_second_home_agent_leaves_the_first_one_alone(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     before = lab.run("ha", "ip -6 rule"), lab.run("ha", "ip -6 neigh show proxy"), lab.run("ha", "nft list tables")
     second = lab.start_home_agent("--insecure", "--no-console")
     assert second.process.wait(TIMEOUT) == 1
@@ -139,9 +135,7 @@ def test_a_second_home_agent_leaves_the_first_one_alone(lab: Lab) -> None:
 
 
 def test_killed_and_started_again(lab: Lab) -> None:
-    home_agent = lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure", "--lifetime", "8")
-    registers(lab, node, "m1", CARE_OF_1)
+    home_agent, node = away_from_home(lab, "--lifetime", "8")
     home_agent.stop(kill=True)
     assert lab.ping("cn", HOME_ADDRESS) == 3  # its kernel goes on
     since = len(node.out.lines)
@@ -170,9 +164,7 @@ def test_killed_and_started_again_with_its_state(lab: Lab, tmp_path: Path) -> No
 
 
 def test_tunnels_survive_their_uplink(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     lab.run("ha", "ip link set u0 down")
     lab.run("ha", "ip link set u0 up")
     lab.run("ha", "ip -6 address replace 2001:db8:10::2/64 dev u0 nodad")
@@ -181,18 +173,14 @@ def test_tunnels_survive_their_uplink(lab: Lab) -> None:
 
 
 def test_a_route_that_somebody_removed_comes_back(lab: Lab) -> None:
-    home_agent = lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    home_agent, _ = away_from_home(lab)
     lab.run("ha", f"ip -6 route del {HOME_ADDRESS} proto 16")
     lab.run("ha", "ip link set u0 mtu 1400")  # any event of an interface has it look
     home_agent.logged("event=mended", f"routes of table 254 missing, as {HOME_ADDRESS}")
 
 
 def test_a_handover_is_taken_just_after_the_ruleset_was_flushed(lab: Lab) -> None:
-    home_agent = lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    home_agent, node = away_from_home(lab)
     os.kill(home_agent.process.pid, signal.SIGSTOP)  # so that the Binding Update comes before it can have looked
     lab.run("ha", "nft flush ruleset")
     since = len(node.out.lines)

@@ -5,13 +5,11 @@ import pytest
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOME_AGENT, HOST, Lab
 from tests.support.ping import ping
-from tests.support.roaming import registers
+from tests.support.roaming import away_from_home
 
 
 def test_large_packets_are_told_the_tunnels_mtu(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     assert lab.ping("cn", HOME_ADDRESS, count=2, size=1452) < 2  # the first is answered by Packet Too Big
     assert "mtu 1460" in lab.run("cn", f"ip -6 route get {HOME_ADDRESS}")
     assert lab.ping("cn", HOME_ADDRESS, size=1412) == 3
@@ -20,8 +18,7 @@ def test_large_packets_are_told_the_tunnels_mtu(lab: Lab) -> None:
 @pytest.mark.parametrize("narrow", [("rt", "r1"), ("ha", "u0")], ids=["behind the router", "the home agent's own"])
 def test_a_narrow_link_in_the_tunnel_is_told_to_the_correspondent(lab: Lab, narrow: tuple[str, str]) -> None:
     node, interface = narrow
-    lab.home_agent("--insecure")
-    registers(lab, lab.mobile_node("--insecure"), "m1", CARE_OF_1)
+    away_from_home(lab)
     assert lab.ping("cn", HOME_ADDRESS, size=1400) == 3
     lab.run(node, f"ip link set {interface} mtu 1400")
     sink = lab.script(
@@ -47,8 +44,7 @@ def test_a_narrow_link_in_the_tunnel_is_told_to_the_correspondent(lab: Lab, narr
 
 
 def test_an_unreachable_care_of_address_is_told_to_the_correspondent(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    registers(lab, lab.mobile_node("--insecure"), "m1", CARE_OF_1)
+    away_from_home(lab)
     lab.run("rt", f"ip -6 route add unreachable {CARE_OF_1}/128")
     output = lab.run("cn", " ".join(ping(2, 3, HOME_ADDRESS)), check=False)
     assert f"From {HOME_AGENT}" in output or "From 2001:db8:10::2" in output
@@ -56,8 +52,7 @@ def test_an_unreachable_care_of_address_is_told_to_the_correspondent(lab: Lab) -
 
 
 def test_errors_about_what_no_binding_has_are_told_to_nobody(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    registers(lab, lab.mobile_node("--insecure"), "m1", CARE_OF_1)
+    away_from_home(lab)
     told = lab.script(
         "cn",
         "import socket\n"
@@ -84,9 +79,7 @@ def test_errors_about_what_no_binding_has_are_told_to_nobody(lab: Lab) -> None:
 
 
 def test_the_hop_limit_counts_the_home_agent_but_not_the_tunnel(lab: Lab) -> None:
-    lab.home_agent("--insecure")
-    node = lab.mobile_node("--insecure")
-    registers(lab, node, "m1", CARE_OF_1)
+    away_from_home(lab)
     expired = lab.run("cn", f"ping -6 -n -c 1 -W 3 -t 2 {HOME_ADDRESS}", check=False)
     assert f"From {HOME_AGENT}" in expired or "From 2001:db8:10::2" in expired
     assert "Time exceeded" in expired
