@@ -123,12 +123,12 @@ class ClusterLab:
         """Wait until routers are spread evenly over the members, each in sync."""
         if not self._with_etcd:
             return
-        least = len(self.dpids) // len(self.members)
+        share = -(-len(self.dpids) // len(self.members))
 
         def is_even() -> bool:
             masters = self.masters()
             counts = Counter(masters.values())
-            even = all(counts[member.name] >= least - 1 for member in self.members)
+            even = len(counts) == len(self.members) and max(counts.values()) <= share
             return even and masters.keys() == set(self.dpids) and self._open_gates() == len(self.dpids)
 
         wait_for("routers are spread evenly", is_even, SETUP_TIMEOUT)
