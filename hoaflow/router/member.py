@@ -167,6 +167,7 @@ class Member:
 
     def _failed(self, error: ControllerError, now: float) -> None:
         self._failures += 1
+        self.master = False  # until it says so again
         pause = self._retry.failed()
         if isinstance(error, UnknownRouter):
             # It has restarted, or forgotten this router, and so has its list. What the kernel has stays until the

@@ -153,6 +153,33 @@ def test_while_the_master_does_not_answer_another_list_is_followed() -> None:
     assert router.kernel.routes == {HOA: LINK_2}
 
 
+def test_without_a_known_master_the_list_followed_so_far_is_followed_on() -> None:
+    router = at_link_1(A, B)
+    router.fails(A)
+    router.now += 1.0
+    while router.turn():
+        pass
+    router.lists(A, 200, {HOA: LINK_2}, full=False)
+    assert router.kernel.routes == {HOA: LINK_1}
+
+
+def test_a_list_that_is_followed_again_is_compared_as_a_whole() -> None:
+    router = at_link_1(A, B)
+    router.lists(B, 201, {HOA: LINK_2}, full=False, master=True, generation=2)
+    router.lists(A, 200, {}, full=False, master=True, generation=3)
+    assert router.kernel.routes == {HOA: LINK_1}
+
+
+def test_what_comes_of_a_call_after_another_has_failed_counts_for_nothing() -> None:
+    router = at_link_1(A, B)
+    member = router.member(A)
+    (acknowledge,) = (each for each in member.next(Announcement(macs=("02:00:00:00:00:01",)), router.now))
+    assert isinstance(acknowledge, Acknowledge)
+    router.fails(A)
+    router.members.acknowledged(member, acknowledge, LEASE, router.now)
+    assert not member.answers
+
+
 def test_while_nobody_answers_the_kernel_stays_as_it_is() -> None:
     router = at_link_1(A, B)
     router.fails(A)
@@ -163,7 +190,9 @@ def test_while_nobody_answers_the_kernel_stays_as_it_is() -> None:
 def test_a_member_that_has_restarted_removes_nothing_before_it_knows_all() -> None:
     router = at_link_1(A, B)
     router.fails(A, UnknownRouter("404"))
-    assert router.kernel.routes == {HOA: LINK_1}
+    router.lists(B, 201, {HOA: LINK_2}, full=False)
+    assert router.kernel.routes == {HOA: LINK_2}, "a list that is known goes before a master without one"
+    router.lists(B, 202, {HOA: LINK_1}, full=False)
     router.now += 1.0
     while router.turn():
         pass
