@@ -24,6 +24,7 @@ from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.keeper import EndpointKeeper
+from hoaflow.router.member import Acknowledge, Poll
 from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.record_upgrade import upgraded
 from hoaflow.router.tunnel_plan import DesiredTunnels, Tunnel, TunnelList
@@ -278,6 +279,18 @@ def test_what_changes_while_all_is_compared_is_compared_again_soon(
     until(world.lab.goes_direct, "packets go direct again")
 
 
+def take_list(agent: Agent, listed: TunnelList) -> None:
+    """Let an agent's controller grant its lease, and answer its poll."""
+    now, members = time.monotonic(), agent._members
+    assert members is not None
+    for _ in range(2):
+        for member, command in members.next(agent._announcement(), now):
+            if isinstance(command, Acknowledge):
+                members.acknowledged(member, command, 10.0, now)
+            elif isinstance(command, Poll):
+                members.polled(member, listed, now)
+
+
 def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,9 +307,7 @@ def test_a_change_that_comes_before_a_comparison_is_looked_at_soon_after(
 
     with contextlib.closing(agent), Seg6Routes(world.endpoint.namespace) as routes:
         world.inside(agent._compare)
-        assert agent._members is not None
-        (member,) = agent._members
-        agent._members.polled(member, listed, time.monotonic())
+        take_list(agent, listed)
         until(lambda: not compared_if_due() and agent._compare_due > time.monotonic() + 60, "nothing is due for long")
         sh("ip", "-n", world.endpoint.namespace, "-6", "route", "del", HOA)
         world.inside(agent._compare)
