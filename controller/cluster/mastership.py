@@ -53,7 +53,7 @@ class GiveUp(NamedTuple):
 
 
 class MasteredBy(NamedTuple):
-    """Take note of the other member that is a connected switch's master, None if there is none."""
+    """Take note of the other member that is a router's master, None if there is none."""
 
     dpid: int
     member: str | None
@@ -88,14 +88,13 @@ class _Switch:
     """A switch that is connected to this member.
 
     `known`: the newest generation that it is known to have. `asked`: that of the role that it was asked for, None: it
-    has this member as SLAVE. `told`: the other master that was last told of.
+    has this member as SLAVE.
     """
 
     known: int | None
     asked: int | None = None
     taken: bool = False
     leaving: bool = False
-    told: str | None = None
     vacant_since: float | None = None
 
 
@@ -117,6 +116,7 @@ class Mastership:
         self._promised_until = -math.inf
         self._asked_etcd: float | None = None
         self._switches: dict[int, _Switch] = {}
+        self._told: dict[int, str | None] = {}  # the other masters that were last told of
         self._wanted: dict[int, _Wanted] = {}
         self._elected: dict[int, float] = {}
         self._handed_over: dict[int, float] = {}
@@ -211,12 +211,13 @@ class Mastership:
                 if not self._is_ahead(at + within, now):
                     del moments[dpid]
         commands: list[Command] = []
-        for dpid in sorted({*self._switches, *self._mine(records)}):
+        for dpid in sorted({*self._switches, *records.routers, *self._told}):
             commands += self._decide_one(dpid, records, places.get(dpid), now)
         return commands
 
     def _decide_one(self, dpid: int, records: Records, place: str | None, now: float) -> Iterator[Command]:
         switch, record = self._switches.get(dpid), records.router(dpid)
+        yield from self._tell(dpid, record)
         if self._is_mine(record):
             self._last_mastered.add(dpid)
             if switch is not None and not switch.leaving:
@@ -226,11 +227,15 @@ class Mastership:
             self._wanted.pop(dpid, None)
             yield from self._as_slave(dpid, switch, record, place, now)
 
+    def _tell(self, dpid: int, record: RouterRecord) -> Iterator[Command]:
+        """Tell of another master, also of a switch that is not connected to this member."""
+        other = None if record.master == self._member else record.master
+        if self._told.get(dpid) != other:
+            self._told[dpid] = other
+            yield MasteredBy(dpid, other)
+
     def _as_master(self, dpid: int, switch: _Switch, record: RouterRecord, now: float) -> Iterator[Command]:
         switch.vacant_since = None
-        if switch.told is not None:
-            switch.told = None
-            yield MasteredBy(dpid, None)
         if switch.taken:
             if switch.asked != record.generation:
                 yield from self._give_up(dpid, switch)
@@ -247,9 +252,6 @@ class Mastership:
             if record.master is None or dpid not in self._handed_over:
                 yield from self._give_up(dpid, switch)
             return
-        if switch.told != record.master:
-            switch.told = record.master
-            yield MasteredBy(dpid, record.master)
         if record.master is not None:
             self._last_mastered.discard(dpid)
             switch.vacant_since = None
@@ -271,14 +273,18 @@ class Mastership:
         if (wanted := self._wanted.get(dpid)) is None or wanted.member != name:
             wanted = self._wanted[dpid] = _Wanted(name, now)
         own = records.members.get(self._member)
-        unserved = switch is None or own is None or len(own.home_agents) < len(target.home_agents)
-        if self._is_ahead(wanted.since + (UNSERVED if unserved else SETTLED), now):
+        unheard = own is None or len(own.home_agents) < len(target.home_agents)
+        if self._is_ahead(wanted.since + (UNSERVED if switch is None or unheard else SETTLED), now):
             return
         if switch is not None:
             if not switch.taken or self._handed_over:
                 return
             self._handed_over[dpid] = now
-        yield from self._elect(dpid, name, f"{self._member} reached less" if unserved else "routers were uneven", now)
+        if switch is None:
+            reason = f"{self._member} had lost the switch"
+        else:
+            reason = f"{self._member} had fewer home agents" if unheard else "routers were uneven"
+        yield from self._elect(dpid, name, reason, now)
 
     def _give_up(self, dpid: int, switch: _Switch) -> Iterator[Command]:
         switch.leaving = True
@@ -319,9 +325,6 @@ class Mastership:
         own = preference(self._member, dpid)
         before = sum(preference(name, dpid) > own for name in self._records.members)
         return max(vacant_since + PRECEDENCE + before * STAGGER, self._joined + JOINING)
-
-    def _mine(self, records: Records) -> list[int]:
-        return [dpid for dpid, record in records.routers.items() if self._is_mine(record)]
 
     def _is_mine(self, record: RouterRecord) -> bool:
         return self._lease is not None and record.master == self._member and record.lease == self._lease
