@@ -82,7 +82,11 @@ class System:
 
     def wait_healthy(self, service: str) -> None:
         """Wait until a container passes its health check."""
-        wait(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is not healthy")
+        try:
+            wait(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is not healthy")
+        except AssertionError as error:
+            health = self.inspect(service)["State"]["Health"]
+            raise AssertionError(f"{error}: {json.dumps(health)}; it logged:\n{self.log(service)}") from None
 
     def roam(self, link: str) -> None:
         """Move the mobile node, and return when it has registered from there."""
