@@ -129,8 +129,7 @@ class Offload:
 
     def reported(self, home_agent: bytes, last_change: int, whole: bool, now: float) -> None:
         """Record that a bridge has reported everything up to a change of its home agent, ``whole``: by a snapshot."""
-        agent = self.home_agents.report(home_agent, last_change, whole)
-        if agent is not None:
+        if (agent := self.home_agents.report(home_agent, last_change, whole)) is not None:
             self._review(now, [agent])
 
     def updated(self, changes: int) -> None:
@@ -237,8 +236,8 @@ class Offload:
         """Return the next changes for a switch (see ``Reconciliation.next_batch``), None if there are none now."""
         flows = router.flows
         batch = flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
-        if batch is None and (renewable := router.gates.renewable()):
-            self.review(router, now, renewable)
+        if batch is None:
+            self.review(router, now, router.gates.renewable())
         return batch
 
     def confirm(self, router: Router, batch: Batch, now: float, sent: float | None = None) -> None:
@@ -349,8 +348,7 @@ class Offload:
         for table, has_room in router.flows.take_room_changes():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         self.activations.mark_incomplete(each for each in batch.withdrawn if self.bindings.get(each) is not None)
-        if renewable := router.gates.renewable():
-            self.review(router, now, renewable)
+        self.review(router, now, router.gates.renewable())
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
             owners = [None if each is None else self.home_agents.owner(each) for each in served]

@@ -262,10 +262,7 @@ class Reconciliation:
         return self._work.pending.mark()
 
     def is_done(self, mark: int, home_agent: bytes | None = None) -> bool:
-        """Tell whether the switch has confirmed or refused all that there was to do at a mark.
-
-        With a home agent, only what its bridge had reported counts.
-        """
+        """Tell whether all is done that was to do at a mark, or of that what a home agent's bridge had reported."""
         return self._work.pending.passed(mark, home_agent)
 
     def is_opening(self, gate: FlowKey) -> bool:
