@@ -6,6 +6,9 @@ endpoint only, no users, and a watch that ends with its connection. What is left
 """
 
 import json
+import math
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -32,6 +35,9 @@ HINTS = {
 }
 # What reading an answer raises that is not etcd's.
 NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+# Seconds after a refused login until the next. A login costs etcd some 0.1 s of a processor (bcrypt), so those of all
+# clients, each repeated as soon as it is refused, would keep it from answering any in time, right ones as well.
+LOGIN_PAUSE = 5.0
 SHOWN = 200  # characters of an answer that an error's text shows
 
 
@@ -65,6 +71,9 @@ class EtcdClient(Closing):
         self._access = access or EtcdAccess()
         self._timeout = timeout
         self._token: str | None = None
+        self._logging_in = threading.Lock()
+        self._refused_login: EtcdRefused | None = None
+        self._next_login = -math.inf
         self._session = requests.Session()
         self._session.trust_env = False  # no proxies, no .netrc: etcd is in one's own network
         if self._access.ca is not None:
@@ -149,12 +158,14 @@ class EtcdClient(Closing):
 
         With `silence` the answer is a stream, which the caller reads; it is cut off after so many seconds without data.
         """
+        token = self._token
         try:
             return self._ask_each(path, body, silence)
         except EtcdRefused as refused:
             if refused.code != UNAUTHENTICATED or self._access.user is None:
                 raise
-        self._token = None  # tokens end, and an etcd that has started anew knows none
+        if self._token == token:  # tokens end, and an etcd that has started anew knows none
+            self._token = None
         return self._ask_each(path, body, silence)
 
     def _ask_each(self, path: str, body: Mapping[str, Any], silence: float | None) -> requests.Response:
@@ -162,14 +173,27 @@ class EtcdClient(Closing):
         for _ in range(len(self._endpoints)):
             endpoint = self._endpoints[0]
             try:
-                if self._access.user is not None and self._token is None:
-                    self._token = self._log_in(endpoint, self._access.user)
+                if self._access.user is not None:
+                    self._have_token(endpoint, self._access.user)
                 return self._ask(endpoint, path, body, silence)
             except EtcdUnavailable as error:
                 reasons.append(str(error))
                 if self._endpoints[0] == endpoint:  # no other greenlet has gone on to the next
                     self._endpoints.rotate(-1)
         raise EtcdUnavailable("; ".join(reasons))
+
+    def _have_token(self, endpoint: str, user: str) -> None:
+        """Log in unless that is done: one greenlet for all, and not again at once if etcd has refused it."""
+        with self._logging_in:
+            if self._token is not None:
+                return
+            if self._refused_login is not None and time.monotonic() < self._next_login:
+                raise self._refused_login
+            try:
+                self._token = self._log_in(endpoint, user)
+            except EtcdRefused as refused:
+                self._refused_login, self._next_login = refused, time.monotonic() + LOGIN_PAUSE
+                raise
 
     def _log_in(self, endpoint: str, user: str) -> str:
         assert self._access.password_file is not None, "a user has a password"

@@ -11,9 +11,9 @@ import requests
 
 from hoaflow.etcd import EtcdAccess, EtcdClient, EtcdError, EtcdRefused, EtcdUnavailable, KeyValue, follow
 from hoaflow.etcd.messages import delete, encoded, put, unchanged
-from tests.support.etcd import Etcd
+from tests.support.etcd import METRICS_PORT, Etcd
 from tests.support.pki import Authority
-from tests.support.waiting import wait_for
+from tests.support.waiting import patient, wait_for
 
 ABSENT = 0
 
@@ -69,7 +69,7 @@ def test_calls_and_watch_outlive_the_leader(etcd: Etcd, client: EtcdClient) -> N
 def carried_out(client: EtcdClient, key: str, value: str) -> bool:
     try:
         return client.transact([], [put(key, value)])
-    except EtcdUnavailable:
+    except EtcdError:
         return False
 
 
@@ -161,8 +161,22 @@ def test_users_are_checked(tmp_path: Path) -> None:
             etcd.start(0)  # it knows no token of before
             wait_for("etcd answers", lambda: carried_out(client, "/a/key", "other"))
         password.write_text("wrong\n")
-        with EtcdClient(etcd.endpoints, named) as client, pytest.raises(EtcdRefused, match="password"):
-            client.get("/a/key")
+        before = logins(etcd)
+        with EtcdClient(etcd.endpoints, named) as client:
+            for _ in range(20):
+                with pytest.raises(EtcdRefused, match="password"):
+                    client.get("/a/key")
+            assert logins(etcd) - before < 20, "not each call logs in, which would keep etcd from all else"
+            password.write_text("secret\n")
+            wait_for("etcd answers", lambda: carried_out(client, "/a/key", "again"))
+
+
+def logins(etcd: Etcd) -> float:
+    """Return how many logins the first member has answered."""
+    metrics = requests.get(f"http://127.0.0.1:{METRICS_PORT + etcd.members[0]}/metrics", timeout=patient(10)).text
+    lines = metrics.splitlines()
+    counted = [line for line in lines if line.startswith("grpc_server_handled_total") and '"Authenticate"' in line]
+    return sum(float(line.split()[-1]) for line in counted)
 
 
 def over_tls(authority: Authority) -> list[str]:
