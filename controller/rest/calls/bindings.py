@@ -107,15 +107,15 @@ class BindingCalls:
             request.caller.check_home_agent(home_agent)
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
-        few = len(body.bindings) <= MOST_URGENT
+        few, only = len(body.bindings) <= MOST_URGENT, len(body.bindings) == 1
         for items in self._context.batches(body.bindings):
             urgency = Urgency.URGENT if few else Urgency.of_many(sum(changes[name] for name in NEWS))
-            results += [self._post_item(request, index, raw, now, changes, urgency) for index, raw in items]
+            results += [self._post_item(request, index, raw, now, changes, urgency, only) for index, raw in items]
         self._context.offload.updated(sum(changes[name] for name in NEWS))
         if home_agent is not None and body.last_change is not None:
             self._context.offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
         self._context.notify()
-        request.note(changes, any(changes[name] for name in (*NEWS, REFUSED)))
+        request.note({**request.outcome, **changes}, any(changes[name] for name in (*NEWS, REFUSED)))
         return json_response(answers.BatchResults(results))
 
     def _post_item(
@@ -126,12 +126,16 @@ class BindingCalls:
         received: float,
         changes: Counter[str],
         urgency: Urgency,
+        only: bool,
     ) -> answers.BatchResult:
-        """Apply one binding of several, and count the result in `changes`."""
+        """Apply one binding of several, and count the result in `changes`. A batch of one is audited by its address."""
         now = time.monotonic()
         try:
             body = bodies.decode(raw, bodies.BindingBody)
-            change = self._post(request.caller, body.binding(received), now, urgency)
+            binding = body.binding(received)
+            if only:
+                request.note({"subject": binding.home_address})
+            change = self._post(request.caller, binding, now, urgency)
         except REFUSALS as error:
             problem = problem_of(error)
             changes[REFUSED] += 1

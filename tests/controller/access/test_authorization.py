@@ -234,6 +234,8 @@ def test_who_did_what_is_written_down_and_no_token(controller: Controller) -> No
     moved = binding(HOME_ADDRESS, HOME_AGENT, "2001:db8:3::9")
     controller.call("POST", "/v1/bindings", moved, token=TOKENS["bridge"])
     controller.call("POST", "/v1/bindings", moved, token=TOKENS["bridge"])  # a sign of life
+    moved_on = binding(HOME_ADDRESS, HOME_AGENT, "2001:db8:3::a")
+    controller.call("POST", "/v1/bindings", {"bindings": [moved_on]}, token=TOKENS["bridge"])  # as a bridge does
     controller.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}", token=TOKENS["reader"])
     controller.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}", token="guessed-" + "x" * 30)
     controller.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}")
@@ -243,6 +245,7 @@ def test_who_did_what_is_written_down_and_no_token(controller: Controller) -> No
     lines = [line for line in log[before:].splitlines() if "event=audit" in line and "who=anonymous" not in line]
     expected = [
         ("who=bridge client=127.0.0.1 method=POST path=/v1/bindings ", "change=changed", "result=200"),
+        ("who=bridge ", "path=/v1/bindings ", f"subject={HOME_ADDRESS} ", "changed=1", "result=200"),
         ("who=reader ", "method=DELETE", "result=403"),
         ("who=admin ", "method=DELETE", "result=204"),
     ]
