@@ -51,7 +51,12 @@ class SubjectQueue:
 
     def remove(self, subject: Subject) -> tuple[FlowKey, ...]:
         """Take a subject off the queue and return its keys, none if it did not wait."""
-        return self._leaving.pop(subject, ())
+        leaving = self._leaving.pop(subject, None)
+        if leaving is None:
+            return ()
+        if not self._leaving:
+            self.clear()  # else what was taken off would stay in the order until another one is popped
+        return leaving
 
     def clear(self) -> None:
         """Forget everything."""
