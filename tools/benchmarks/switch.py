@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.support.ovs import Ovs
 
 TIMEOUT = 120.0  # seconds, for any one answer
+IDLE = 30.0  # seconds after which a connection is not used again: the switch closes it after two minutes
 _VERSION = 4  # OpenFlow 1.3
 _HELLO, _ECHO_REQUEST, _ECHO_REPLY, _MULTIPART_REQUEST, _MULTIPART_REPLY = 0, 2, 3, 18, 19
 _TABLE_STATISTICS = 3
@@ -32,14 +33,21 @@ class FlowCounter:
         self._path = str(ovs.directory / f"{bridge}.mgmt")
 
     def __enter__(self) -> "FlowCounter":
+        self._connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _connect(self) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(TIMEOUT)
         self._connection.connect(self._path)
         self._input = self._connection.makefile("rb")
         self._connection.sendall(_HEADER.pack(_VERSION, _HELLO, _HEADER.size, 1))
-        return self
+        self._used = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
+    def _close(self) -> None:
         self._input.close()
         self._connection.close()
 
@@ -48,6 +56,10 @@ class FlowCounter:
 
         Raises TimeoutError, ConnectionError.
         """
+        if time.monotonic() - self._used > IDLE:
+            self._close()
+            self._connect()
+        self._used = time.monotonic()
         self._send(_MULTIPART_REQUEST, struct.pack("!HH4x", _TABLE_STATISTICS, 0))
         total: int = 0
         while True:
