@@ -49,13 +49,16 @@ def test_who_does_not_complete_the_handshake_is_sent_away(ovs: Ovs, controller: 
     assert "router-disconnected" not in controller.log
 
 
-def test_a_shortage_of_files_passes(ovs: Ovs, controller: Controller) -> None:
+def test_a_shortage_of_files_passes_and_is_logged_when_it_begins_and_ends(ovs: Ovs, controller: Controller) -> None:
     soft = 100
     resource.prlimit(controller.pid, resource.RLIMIT_NOFILE, (soft, soft))
     with contextlib.ExitStack() as strangers:
         for _ in range(2 * soft):
             strangers.enter_context(connect(ovs))
         wait_for("it is short of files", lambda: "event=accept-failed" in controller.log)
+        # The handshakes of those who were let in are timed out, which makes room.
+        over = wait_for("it accepts again", lambda: re.search(r"event=accepting-again failed=(\d+)", controller.log))
+    assert int(over[1]) > controller.log.count("event=accept-failed")
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     wait_for("the switch is connected", lambda: connected(controller) == [f"{1:016x}"])
 
