@@ -6,3 +6,5 @@
 SCOPE = "Hoaflow-Scope"
 MEMBER = "member"
 THIS_MEMBER = {SCOPE: MEMBER}
+# Names the member that a call is for, so that one at whose URL another member answers is noticed.
+ADDRESSEE = "Hoaflow-Member"

@@ -246,6 +246,10 @@ class Membership:
             self._announce(Event("member-joined", {"member": name}))
         for name in sorted(former.members.keys() - present.members.keys()):
             self._announce(Event("member-left", {"member": name}))
+        known = former.shared_urls()
+        for url, names in present.shared_urls().items():
+            if names != known.get(url):
+                self._announce(Event("member-url-shared", {"url": url, "members": ", ".join(names)}))
         for dpid, record in sorted(present.routers.items()):
             if record.master is not None and record.revision != former.router(dpid).revision:
                 self._announce(

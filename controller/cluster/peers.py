@@ -2,6 +2,7 @@
 """Call other members of the cluster by REST. Each call has a time-out, and says that it must not be passed on again."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +14,22 @@ from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.client.errors import AccessError, NorthboundError
 from hoaflow.errors import HoaflowError
-from hoaflow.scope import THIS_MEMBER
+from hoaflow.scope import ADDRESSEE, THIS_MEMBER
 
 CONNECT_TIMEOUT = 2.0  # seconds
 
 
 class PeerFailed(HoaflowError):
-    """Another member has not answered; `reason` says why. It may have carried the call out all the same."""
+    """Another member has not answered; `reason` says why.
 
-    def __init__(self, member: str, reason: str) -> None:
+    It may have carried the call out all the same, unless `undone`: it has certainly not.
+    """
+
+    def __init__(self, member: str, reason: str, undone: bool = False) -> None:
         super().__init__(f"{member}: {reason}")
         self.member = member
         self.reason = reason
+        self.undone = undone
 
 
 class PeerAnswer(NamedTuple):
@@ -77,19 +82,22 @@ class Peers:
     def _outcome(self, member: Member, call: PeerCall) -> PeerAnswer | PeerFailed:
         """Return the answer or the failure: eventlet writes a traceback of what a greenlet raises."""
         try:
-            return self._call(member, call)
+            answer = self._call(member, call)
         except PeerFailed as failed:
             return failed
+        if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
+            return PeerFailed(member.name, f"{member.url} is not {member.name}: is its member_url right?", undone=True)
+        return answer
 
     def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
         if member.url is None:
-            raise PeerFailed(member.name, "it has not said where it can be reached (member_url)")
+            raise PeerFailed(member.name, "it has not said where it can be reached (member_url)", undone=True)
+        headers = {**THIS_MEMBER, ADDRESSEE: member.name}
         try:
             # A client for each call: it reads the certificates anew, and its connections are nobody else's.
             with eventlet.Timeout(call.seconds), Northbound(member.url, self._access) as client:
-                answer = client.request(
-                    call.method, call.target, (CONNECT_TIMEOUT, call.seconds), call.body, headers=THIS_MEMBER
-                )
+                timeouts = (CONNECT_TIMEOUT, call.seconds)
+                answer = client.request(call.method, call.target, timeouts, call.body, headers=headers)
         except eventlet.Timeout:
             raise PeerFailed(member.name, f"no answer from {member.url} within {call.seconds:g} s") from None
         except (NorthboundError, AccessError, ValueError) as error:

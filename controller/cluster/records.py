@@ -58,6 +58,14 @@ class Records:
         """Return the record of a router, an empty one if etcd has none."""
         return self.routers.get(dpid, _NOTHING)
 
+    def shared_urls(self) -> dict[str, list[str]]:
+        """Return the URLs that more than one member says it has, and the members' names."""
+        names: dict[str, list[str]] = {}
+        for name, record in sorted(self.members.items()):
+            if record.member.url is not None:
+                names.setdefault(record.member.url, []).append(name)
+        return {url: sharing for url, sharing in names.items() if len(sharing) > 1}
+
 
 _NOTHING = RouterRecord()
 

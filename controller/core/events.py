@@ -178,6 +178,11 @@ EVENTS: Mapping[str, EventType] = {
         {"member": MEMBER},
         trouble=True,
     ),
+    "member-url-shared": EventType(
+        "Members of the cluster have the same member_url, so calls for one of them reach another: set each one's own.",
+        {"url": "their member_url", "members": "their names"},
+        trouble=True,
+    ),
     "master-changed": EventType(
         "The cluster has another master for a router.",
         {"router": ROUTER, "master": MEMBER, "generation": "its generation_id in OpenFlow", "reason": REASON},

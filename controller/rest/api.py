@@ -110,6 +110,8 @@ class RestApi:
         admission = self._authorization.admit(request, operation, in_path)
         response: Response | None = None
         try:
+            if operation.reach is not Reach.ASKED:
+                self._members.check_addressee(request)
             arguments: dict[str, Any] = dict(in_path)
             if operation.query is not None:
                 arguments["query"] = decode_query(request.args, operation.query)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Let any member of a cluster take any call: pass it on to whoever has to act, or ask whoever knows.
 
-A call that was passed on says so (`hoaflow.client.scope`), and is never passed on again. Bridges say the same, as they
-tell every member themselves.
+A call that was passed on says so, and for whom it is (`hoaflow.scope`), and is never passed on again. Bridges say the
+same without a name, as they tell every member themselves.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from controller.rest.merging import Word
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
 from controller.rest.schemas.answers import FieldError, ProblemDetails
-from hoaflow.scope import MEMBER, SCOPE
+from hoaflow.scope import ADDRESSEE, MEMBER, SCOPE
 
 # Seconds for the answers of other members that are put together with one's own: they may have to ask their switches.
 ASKED_WITHIN = 5.0
@@ -57,6 +57,13 @@ class Members:
         """Tell whether this member is a router's master, and the newest generation of its masters."""
         return self._cluster.master_and_generation(dpid)
 
+    def check_addressee(self, request: ApiRequest) -> None:
+        """Raise Problem for a call that is for a member of another name."""
+        this = self.view.member
+        addressee = request.headers.get(ADDRESSEE, this)
+        if addressee != this:
+            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, f"the call is for {addressee[:80]}, and this is {this}")
+
     def is_for_this_one(self, request: ApiRequest) -> bool:
         """Tell whether a call concerns no other member: it was passed on by one, or there is none."""
         return _was_passed_on(request) or not self.view.others()
@@ -82,8 +89,9 @@ class Members:
         try:
             answer = self._peers.start(master, self._call(request, self._within(request)))()
         except PeerFailed as failed:
-            unsure = "" if request.method == "GET" else "; whether it has carried the call out is not known: call again"
-            detail = f"the master of router {dpid:016x} has not answered: {failed}{unsure}"
+            detail = f"the master of router {dpid:016x} has not answered: {failed}"
+            if request.method != "GET" and not failed.undone:
+                detail += "; whether it has carried the call out is not known: call again"
             error = FieldError(failed.member, failed.reason)
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, (error,)) from None
         return Response(answer.content, answer.status, content_type=answer.content_type)

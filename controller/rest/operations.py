@@ -101,6 +101,8 @@ class Operation:
             refusals.add(HTTPStatus.UNPROCESSABLE_ENTITY)
         if self.reach in (Reach.MASTER, Reach.ALL):
             refusals.add(HTTPStatus.SERVICE_UNAVAILABLE)  # it could not be passed on, or not to all
+        if self.reach is not Reach.ASKED:
+            refusals.add(HTTPStatus.MISDIRECTED_REQUEST)  # it was passed on, and is for another member
         if self.body is not None:
             refusals |= {
                 HTTPStatus.BAD_REQUEST,

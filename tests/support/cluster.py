@@ -59,6 +59,11 @@ class Member(Controller):
         os.kill(self.pid, signal.SIGCONT)
         self._paused = False
 
+    def copy_url(self, other: "Member") -> None:
+        """Have another member's `member_url` from the next start on, as in a configuration that was copied."""
+        settings = self._config.read_text()
+        self._config.write_text(settings.replace(f"member_url = {self.url}\n", f"member_url = {other.url}\n"))
+
     def events(self, name: str) -> list[str]:
         """Return the log's lines of one event."""
         return [line for line in self.log.splitlines() if f"event={name} " in f"{line} "]

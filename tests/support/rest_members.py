@@ -2,7 +2,6 @@
 """A cluster in one process: each member has an API of its own over a core of its own, and calls the others'."""
 
 import time
-from collections.abc import Callable
 
 from controller.cluster.peers import PeerAnswer, PeerCall, PeerFailed, Peers
 from controller.cluster.view import Etcd, Member, RouterMaster, View
@@ -10,7 +9,7 @@ from controller.core.tunnels import FlowTunnelNames
 from controller.rest.members import Members
 from hoaflow.addresses import parse_address
 from hoaflow.client.access import Access
-from hoaflow.scope import THIS_MEMBER
+from hoaflow.scope import ADDRESSEE, THIS_MEMBER
 from tests.support.rest_api import HOME_AGENT, SETTINGS, Api
 
 FLOW = FlowTunnelNames(
@@ -25,6 +24,7 @@ class PlayedCluster:
     def __init__(self, *names: str) -> None:
         self.masters: dict[int, str | None] = {}
         self.silent: set[str] = set()
+        self.misdirected: dict[str, str] = {}  # members at whose URL another one answers
         self.newer: set[str] = set()  # those whose answers nobody else understands
         self.calls: list[tuple[str, str, str]] = []  # passed on: to whom, method, target
         self.apis = {name: Api(Members(_Word(self, name), _Direct(self), SETTINGS.request_timeout)) for name in names}
@@ -93,15 +93,13 @@ class _Direct(Peers):
         super().__init__(Access())
         self._cluster = cluster
 
-    def start(self, member: Member, call: PeerCall) -> Callable[[], PeerAnswer]:
-        def answer() -> PeerAnswer:
-            self._cluster.calls.append((member.name, call.method, call.target))
-            if member.name in self._cluster.silent:
-                raise PeerFailed(member.name, "no answer within 5 s")
-            api = self._cluster.apis[member.name]
-            if member.name in self._cluster.newer:
-                return PeerAnswer(member.name, 200, "application/json", b"{}")
-            found = api.call(call.method, call.target, raw=call.body, headers=THIS_MEMBER)
-            return PeerAnswer(member.name, found.status_code, found.content_type or "", found.data)
-
-        return answer
+    def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
+        self._cluster.calls.append((member.name, call.method, call.target))
+        if member.name in self._cluster.silent:
+            raise PeerFailed(member.name, "no answer within 5 s")
+        api = self._cluster.apis[self._cluster.misdirected.get(member.name, member.name)]
+        if member.name in self._cluster.newer:
+            return PeerAnswer(member.name, 200, "application/json", b"{}")
+        headers = {**THIS_MEMBER, ADDRESSEE: member.name}
+        found = api.call(call.method, call.target, raw=call.body, headers=headers)
+        return PeerAnswer(member.name, found.status_code, found.content_type or "", found.data)

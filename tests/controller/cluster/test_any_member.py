@@ -114,3 +114,17 @@ def test_a_change_that_a_member_has_not_made_is_refused_and_names_it(cluster: Cl
     assert [error["field"] for error in refused.body["errors"]] == ["c3"]
     assert refused.body["detail"].startswith("done by c1, c2, but not by c3: ")
     wait_for("no traffic goes direct", lambda: not any(cluster.is_direct(dpid, SECOND) for dpid in cluster.dpids))
+
+
+def test_a_member_that_has_anothers_url_is_noticed(cluster: Cluster) -> None:
+    asked, copied, _ = cluster.members
+    copied.kill()
+    copied.copy_url(asked)
+    copied.start()
+    wait_for("it is told", lambda: asked.events("member-url-shared"))
+    why = f"{asked.url} is not c2: is its member_url right?"
+    refused = asked.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}")
+    assert (refused.status, refused.body["errors"]) == (503, [{"field": "c2", "reason": why}])
+    wait_for("it is master again", lambda: "c2" in cluster.masters().values(), 60)
+    (unanswered,) = asked.get("/v1/routers")["unanswered"]
+    assert (unanswered["member"], unanswered["reason"], len(unanswered["routers"])) == ("c2", why, 1)

@@ -166,6 +166,24 @@ def test_a_call_that_was_passed_on_is_not_passed_on_again(cluster: PlayedCluster
     assert cluster.calls == []
 
 
+@pytest.mark.parametrize("answering", ["a", "c"])
+def test_a_member_at_whose_url_another_one_answers_is_noticed(cluster: PlayedCluster, answering: str) -> None:
+    reported(cluster)
+    cluster.misdirected["b"] = answering
+    why = "http://b:8080 is not b: is its member_url right?"
+    api = cluster.apis["c"]
+    listed = api.get("/v1/routers")
+    assert [each["dpid"] for each in listed["routers"]] == [ONE]
+    assert listed["unanswered"] == [{"member": "b", "reason": why, "routers": [TWO]}]
+    shown = api.get(f"/v1/bindings/{HOME_ADDRESS}")
+    assert shown["routers"][TWO]["reason"] == f"its master b has not answered: {why}"
+    refused = problem(api.call("PUT", f"/v1/routers/{TWO}/drain"), 503)
+    assert refused["detail"] == f"the master of router {TWO} has not answered: b: {why}"
+    refused = problem(api.call("DELETE", f"/v1/bindings/{HOME_ADDRESS}"), 503)
+    assert refused["errors"] == [{"field": "b", "reason": why}]
+    assert [api.held() != [] for api in cluster.apis.values()] == [False, True, False]
+
+
 def test_the_cluster_is_shown(cluster: PlayedCluster) -> None:
     shown = cluster.apis["c"].get("/v1/cluster")
     assert (shown["cluster"], shown["member"], shown["etcd"]["reachable"]) == ("played", "c", True)
