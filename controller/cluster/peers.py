@@ -17,6 +17,7 @@ from hoaflow.errors import HoaflowError
 from hoaflow.scope import ADDRESSEE, THIS_MEMBER
 
 CONNECT_TIMEOUT = 2.0  # seconds
+LOOKED_EVERY = 0.25  # seconds in which it is looked once whether an answer is still worth waiting for
 
 
 class PeerFailed(HoaflowError):
@@ -67,15 +68,25 @@ class Peers:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def start(self, member: Member, call: PeerCall) -> Callable[[], PeerAnswer]:
-        """Begin a call. The function returned waits for the answer; it raises PeerFailed."""
+    def start(
+        self, member: Member, call: PeerCall, why_stop: Callable[[], str | None] = lambda: None
+    ) -> Callable[[], PeerAnswer]:
+        """Begin a call. The function returned waits for the answer; it raises PeerFailed.
+
+        `why_stop` is asked again and again, and ends the call by returning a reason.
+        """
         calling = eventlet.spawn(self._outcome, member, call)
 
         def wait() -> PeerAnswer:
-            outcome: PeerAnswer | PeerFailed = calling.wait()
-            if isinstance(outcome, PeerFailed):
-                raise outcome
-            return outcome
+            while True:
+                with eventlet.Timeout(LOOKED_EVERY, False):
+                    outcome: PeerAnswer | PeerFailed = calling.wait()
+                    if isinstance(outcome, PeerFailed):
+                        raise outcome
+                    return outcome
+                if (reason := why_stop()) is not None:
+                    calling.kill()
+                    raise PeerFailed(member.name, reason)
 
         return wait
 

@@ -75,7 +75,7 @@ class Members:
     def by_master(self, request: ApiRequest, dpid: int, act: Callable[[], Response]) -> Response:
         """Have the master of a router carry a call out; `act` does it here. Raises Problem if it does not answer.
 
-        A router without a master is this member's.
+        A router without a master is this member's. A master that is stopped is waited for only until it is replaced.
         """
         view = self.view
         master = view.members.get(view.master_elsewhere(dpid) or "")
@@ -86,8 +86,13 @@ class Members:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{view.member} is not the master of router {dpid:016x} any more, {master.name} is; try again",
             )
+
+        def why_stop() -> str | None:
+            is_master = self.view.master_elsewhere(dpid) == master.name
+            return None if is_master else "no answer as long as it was the master, which it is not any more"
+
         try:
-            answer = self._peers.start(master, self._call(request, self._within(request)))()
+            answer = self._peers.start(master, self._call(request, self._within(request)), why_stop)()
         except PeerFailed as failed:
             detail = f"the master of router {dpid:016x} has not answered: {failed}"
             if request.method != "GET" and not failed.undone:

@@ -2,6 +2,9 @@
 """A cluster in one process: each member has an API of its own over a core of its own, and calls the others'."""
 
 import time
+from collections.abc import Callable
+
+import eventlet
 
 from controller.cluster.peers import PeerAnswer, PeerCall, PeerFailed, Peers
 from controller.cluster.view import Etcd, Member, RouterMaster, View
@@ -24,6 +27,7 @@ class PlayedCluster:
     def __init__(self, *names: str) -> None:
         self.masters: dict[int, str | None] = {}
         self.silent: set[str] = set()
+        self.stopped: dict[str, Callable[[], None]] = {}  # members that don't answer, and what happens meanwhile
         self.misdirected: dict[str, str] = {}  # members at whose URL another one answers
         self.newer: set[str] = set()  # those whose answers nobody else understands
         self.calls: list[tuple[str, str, str]] = []  # passed on: to whom, method, target
@@ -97,6 +101,10 @@ class _Direct(Peers):
         self._cluster.calls.append((member.name, call.method, call.target))
         if member.name in self._cluster.silent:
             raise PeerFailed(member.name, "no answer within 5 s")
+        if (meanwhile := self._cluster.stopped.get(member.name)) is not None:
+            meanwhile()
+            eventlet.sleep(call.seconds)
+            raise PeerFailed(member.name, f"no answer within {call.seconds:g} s")
         api = self._cluster.apis[self._cluster.misdirected.get(member.name, member.name)]
         if member.name in self._cluster.newer:
             return PeerAnswer(member.name, 200, "application/json", b"{}")

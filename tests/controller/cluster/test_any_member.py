@@ -89,9 +89,13 @@ def test_a_router_drained_at_any_member_stays_so_under_another_master(cluster: C
     alive = next(member for member in cluster.members if member is not dead)
     assert alive.call("PUT", f"{path}/drain").body["draining"] is True
     assert not cluster.is_direct(DRAINED, SECOND)
-    dead.kill()
+    dead.pause()
     # The switch has forgotten it, as one that is set up anew has; etcd keeps it for whoever is master next.
     cluster.ovs.ofctl("del-flows", f"br{DRAINED}")
+    refused = alive.call("PUT", f"{path}/drain")
+    assert refused.status == 503
+    assert "no answer as long as it was the master, which it is not any more" in refused.body["detail"]
+    dead.kill()
     wait_for("it has another master", lambda: master_of(alive, DRAINED) not in (None, dead.name))
     wait_for("which has read its flows", lambda: alive.call("GET", f"{path}/flows").status == 200)
     wait_for("its flows are back", lambda: alive.get(f"{path}/diff")["in_sync"])

@@ -158,6 +158,18 @@ def test_calls_on_a_router_are_its_masters(cluster: PlayedCluster) -> None:
     assert not cluster.apis["c"].offload.router(2).gates.draining
 
 
+@pytest.mark.parametrize("successor", ["a", "c", None])
+def test_a_stopped_master_is_waited_for_only_until_it_is_replaced(
+    cluster: PlayedCluster, successor: str | None
+) -> None:
+    cluster.stopped["b"] = lambda: cluster.masters.update({2: successor})
+    refused = problem(cluster.apis["c"].call("DELETE", f"/v1/routers/{TWO}/drain"), 503)
+    assert refused["errors"] == [
+        {"field": "b", "reason": "no answer as long as it was the master, which it is not any more"}
+    ]
+    assert refused["detail"].endswith("whether it has carried the call out is not known: call again")
+
+
 def test_a_call_that_was_passed_on_is_not_passed_on_again(cluster: PlayedCluster) -> None:
     refused = problem(cluster.apis["c"].call("GET", f"/v1/routers/{TWO}", headers=THIS_MEMBER), 503)
     assert refused["detail"] == f"c is not the master of router {TWO} any more, b is; try again"
