@@ -147,7 +147,7 @@ class FlowLab(Environment):
 
     def ping(self, node: str, target: str, *options: str) -> str:
         """Ping three times and return what ping says."""
-        return self.run(node, *ping(3, 5, *options, target), check=False)
+        return self.run(node, *ping(3, 2, *options, target), check=False)
 
     def router(self, *arguments: str) -> str:
         """Run `hoaflow-router ARGUMENTS` on the router and return what it prints. Raises CommandFailed."""
