@@ -77,6 +77,9 @@ class Members:
 
         A router without a master is this member's. A master that is stopped is waited for only until it is replaced.
         """
+        if _was_passed_on(request) and request.is_abandoned:
+            # This member may have been stopped: since the call was sent, somebody may have had another do the contrary.
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too late: whoever passed the call on has hung up")
         view = self.view
         master = view.members.get(view.master_elsewhere(dpid) or "")
         if master is None:

@@ -15,6 +15,7 @@ import eventlet
 from werkzeug.wrappers import Request
 
 from controller.access.roles import Caller
+from controller.rest.http.connections import HUNG_UP
 from controller.rest.problems import Problem
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class ApiRequest(Request):
         """Return path and query as they are sent on."""
         query = self.query_string.decode("latin-1")
         return quote(self.path, safe="/:") + (f"?{query}" if query else "")
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Tell whether the client has hung up already, and so waits for no answer."""
+        return HUNG_UP in self.environ and bool(self.environ[HUNG_UP]())
 
     def note(self, outcome: Mapping[str, object], changed: bool = True) -> None:
         """Record the outcome for the audit; `changed` is false for a mere renewal."""

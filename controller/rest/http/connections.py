@@ -11,6 +11,8 @@ from hoaflow.errors import HoaflowError
 
 # Key in a request's WSGI environment for the `set_admitted` of its connection.
 ADMITTED = "hoaflow.admitted"
+# Key for a function that tells whether the client has hung up.
+HUNG_UP = "hoaflow.hung-up"
 
 
 class TooManyConnections(HoaflowError):

@@ -4,6 +4,7 @@
 Ours is what eventlet lacks: an end to slow heads and unread bodies, refusals as problem details, and strict heads.
 """
 
+import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -14,7 +15,7 @@ import eventlet.wsgi
 
 from controller.lingering_close import lingering_close
 from controller.rest.http.chunks import ChunkFraming
-from controller.rest.http.connections import ADMITTED
+from controller.rest.http.connections import ADMITTED, HUNG_UP
 from controller.rest.http.head import BadHead, read_head
 from controller.rest.http.stream_reader import ENDLESS
 from controller.rest.problems import MEDIA_TYPE, Problem
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Seconds until a new connection must have begun its first request, and from the first byte of any head to its last.
 # Between requests a connection may be idle for the server's time-out.
 HEAD_TIMEOUT = 10.0
+TCP_ESTABLISHED = 1  # of the states in Linux' netinet/tcp.h
 END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -104,10 +106,19 @@ class HttpProtocol(eventlet.wsgi.HttpProtocol):
         """Return the WSGI environment of the request."""
         environ: WSGIEnvironment = super().get_environ()
         environ[ADMITTED] = self._set_admitted
+        environ[HUNG_UP] = self._has_hung_up
         body = environ["eventlet.input"]
         if body.chunked_input:
             body.rfile = ChunkFraming(body.rfile)
         return environ
+
+    def _has_hung_up(self) -> bool:
+        """Tell whether the client has closed the connection, by the first byte of struct tcp_info, the state.
+
+        Not by what can be read: with TLS that could be anything.
+        """
+        (state,) = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return bool(state != TCP_ESTABLISHED)
 
     def handle_one_response(self) -> None:
         """Answer the request whose head has been read."""

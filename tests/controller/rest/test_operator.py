@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator asks of a controller with a real Open vSwitch: explain, drain, diff, readiness."""
 
+import http.client
+import signal
 from typing import Any
 
+from hoaflow.scope import THIS_MEMBER
 from tests.support.bench import (
     FIRST,
     HOME_ADDRESS,
@@ -13,7 +16,7 @@ from tests.support.bench import (
     SECOND,
     Bench,
 )
-from tests.support.controller import OPENFLOW_PORT
+from tests.support.controller import OPENFLOW_PORT, REST_PORT, TIMEOUT
 from tests.support.waiting import wait_for
 
 ROUTER = "0000000000000001"
@@ -111,6 +114,22 @@ def test_a_drained_router_gives_all_traffic_back_and_does_not_forget(bench: Benc
     assert (undrained.status, undrained.body["draining"]) == (200, False)
     wait_for("it goes direct again", lambda: bench.is_active() and INTO_TUNNEL in bench.trace())
     assert not any("100::/64" in flow for flow in bench.flows())
+
+
+def test_a_call_passed_on_is_too_late_when_its_sender_has_hung_up(bench: Bench) -> None:
+    controller, path = bench.controller, f"/v1/routers/{ROUTER}/drain"
+    controller.put(path, None)
+    controller.send_signal(signal.SIGSTOP)
+    try:
+        with bench.ovs.inside():
+            connection = http.client.HTTPConnection("127.0.0.1", REST_PORT, timeout=TIMEOUT)
+            connection.request("DELETE", path, headers=THIS_MEMBER)
+        connection.close()
+    finally:
+        controller.send_signal(signal.SIGCONT)
+    wait_for("it is refused", lambda: f"method=DELETE path={path} result=503" in controller.log)
+    assert controller.get(f"/v1/routers/{ROUTER}")["draining"] is True
+    assert controller.call("DELETE", path, headers=THIS_MEMBER).body["draining"] is False
 
 
 def test_draining_twice_and_unknown_routers(bench: Bench) -> None:
