@@ -258,17 +258,19 @@ def test_a_client_that_does_not_read_is_dropped_and_delays_nobody(ovs: Ovs, cont
 
 def test_every_event_is_declared_and_has_the_fields_declared() -> None:
     told: dict[str, set[str]] = {}
-    for path in (CHECKOUT / "controller" / "core").glob("*.py"):
+    core, cluster = (CHECKOUT / "controller" / part for part in ("core", "cluster"))
+    for path in (*core.glob("*.py"), *cluster.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("event", "_event")
-            ):
-                fields = {keyword.arg or "" for keyword in node.keywords}
-                for name in _names_in(node.args[0]):
-                    assert fields == EVENTS[name].fields.keys(), f"{path.name}:{node.lineno} {name}"
-                    told.setdefault(name, set()).update(fields)
+            match node:
+                case ast.Call(ast.Attribute(attr="event" | "_event"), [name], keywords):
+                    fields = {keyword.arg or "" for keyword in keywords}
+                case ast.Call(ast.Name("Event"), [ast.Constant() as name, ast.Dict(keys)]):
+                    fields = {ast.literal_eval(key) for key in keys if key is not None}
+                case _:
+                    continue
+            for each in _names_in(name):
+                assert fields == EVENTS[each].fields.keys(), f"{path.name}:{node.lineno} {each}"
+                told.setdefault(each, set()).update(fields)
     assert EVENTS.keys() == told.keys()
 
 
