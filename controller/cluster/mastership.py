@@ -37,6 +37,10 @@ UNSERVED = 1.0
 HANDED_OVER_WITHIN = 5.0
 # For how long a question that etcd has not answered shows that etcd is away, and not this member.
 UNANSWERED = 5.0
+# For how long a router is left to a stranger that has taken it: the first time, and at most, as this doubles each time.
+LEFT_TO_STRANGER, LONGEST_LEFT = 1.5, 30.0
+# For how long no stranger must have taken it again before it is over.
+STRANGER_GONE = 60.0
 
 
 class TakeRole(NamedTuple):
@@ -57,6 +61,13 @@ class MasteredBy(NamedTuple):
 
     dpid: int
     member: str | None
+
+
+class TakenByStranger(NamedTuple):
+    """Take note that a stranger has taken a router from this member, master with a generation; None: it is over."""
+
+    dpid: int
+    generation: int | None
 
 
 class Elect(NamedTuple):
@@ -80,7 +91,7 @@ def election(keys: Keys, elect: Elect, since: float) -> Transaction:
     )
 
 
-Command = TakeRole | GiveUp | MasteredBy | Elect
+Command = TakeRole | GiveUp | MasteredBy | TakenByStranger | Elect
 
 
 @dataclass(slots=True)
@@ -96,6 +107,16 @@ class _Switch:
     taken: bool = False
     leaving: bool = False
     vacant_since: float | None = None
+
+
+@dataclass(slots=True)
+class _Stranger:
+    """Whoever takes a router from this member without being of its cluster: it is left to it until `until`."""
+
+    generation: int
+    left_for: float
+    until: float
+    told: bool = False
 
 
 class _Wanted(NamedTuple):
@@ -117,6 +138,7 @@ class Mastership:
         self._asked_etcd: float | None = None
         self._switches: dict[int, _Switch] = {}
         self._told: dict[int, str | None] = {}  # the other masters that were last told of
+        self._strangers: dict[int, _Stranger] = {}
         self._wanted: dict[int, _Wanted] = {}
         self._elected: dict[int, float] = {}
         self._handed_over: dict[int, float] = {}
@@ -172,10 +194,22 @@ class Mastership:
         if (switch := self._switches.get(dpid)) is not None:
             switch.known = generation
 
-    def overtaken(self, dpid: int) -> None:
-        """Take in that a switch has another MASTER now, so its connection to this member ends."""
-        if (switch := self._switches.get(dpid)) is not None:
-            switch.leaving = True
+    def overtaken(self, dpid: int, now: float) -> None:
+        """Take in that a switch has another MASTER now, so its connection to this member ends.
+
+        While this member's lease lasts, nobody of the cluster is elected in its place, unless it hands the router over.
+        """
+        if (switch := self._switches.get(dpid)) is None:
+            return
+        switch.leaving = True
+        if self._records is None or dpid in self._handed_over or now >= self._promised_until:
+            return
+        record = self._records.router(dpid)
+        if self._is_mine(record) and switch.taken and switch.asked == record.generation:
+            former = self._strangers.get(dpid)
+            left_for = LEFT_TO_STRANGER if former is None else min(2 * former.left_for, LONGEST_LEFT)
+            told = former is not None and former.told
+            self._strangers[dpid] = _Stranger(record.generation, left_for, now + left_for, told)
 
     # What follows.
 
@@ -211,13 +245,14 @@ class Mastership:
                 if not self._is_ahead(at + within, now):
                     del moments[dpid]
         commands: list[Command] = []
-        for dpid in sorted({*self._switches, *records.routers, *self._told}):
+        for dpid in sorted({*self._switches, *records.routers, *self._told, *self._strangers}):
             commands += self._decide_one(dpid, records, places.get(dpid), now)
         return commands
 
     def _decide_one(self, dpid: int, records: Records, place: str | None, now: float) -> Iterator[Command]:
         switch, record = self._switches.get(dpid), records.router(dpid)
         yield from self._tell(dpid, record)
+        yield from self._tell_of_stranger(dpid, now)
         if self._is_mine(record):
             self._last_mastered.add(dpid)
             if switch is not None and not switch.leaving:
@@ -234,11 +269,23 @@ class Mastership:
             self._told[dpid] = other
             yield MasteredBy(dpid, other)
 
+    def _tell_of_stranger(self, dpid: int, now: float) -> Iterator[Command]:
+        if (stranger := self._strangers.get(dpid)) is None:
+            return
+        if not self._is_ahead(stranger.until + STRANGER_GONE, now):
+            del self._strangers[dpid]
+            yield TakenByStranger(dpid, None)
+        elif not stranger.told:
+            stranger.told = True
+            yield TakenByStranger(dpid, stranger.generation)
+
     def _as_master(self, dpid: int, switch: _Switch, record: RouterRecord, now: float) -> Iterator[Command]:
         switch.vacant_since = None
         if switch.taken:
             if switch.asked != record.generation:
                 yield from self._give_up(dpid, switch)
+        elif (stranger := self._strangers.get(dpid)) is not None and self._is_ahead(stranger.until, now):
+            return
         elif (switch.known or 0) > record.generation:
             yield from self._elect(dpid, self._member, "the switch knew a newer generation", now)
         elif switch.asked != record.generation:

@@ -11,7 +11,15 @@ from typing import Protocol
 import eventlet
 
 from controller.changes import ChangeSignal
-from controller.cluster.mastership import Elect, GiveUp, MasteredBy, Mastership, TakeRole, election
+from controller.cluster.mastership import (
+    Elect,
+    GiveUp,
+    MasteredBy,
+    Mastership,
+    TakenByStranger,
+    TakeRole,
+    election,
+)
 from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Etcd, Member, NotRecorded, RouterMaster, View
 from controller.core.events import Event
@@ -42,6 +50,9 @@ class Roles(Protocol):
 
     def mastered_by(self, dpid: int, member: str | None) -> None:
         """Take in which other member is a switch's master."""
+
+    def taken_by_stranger(self, dpid: int, generation: int | None) -> None:
+        """Take in that a stranger has taken a switch from this member, master with a generation; None: it is over."""
 
 
 class Membership:
@@ -100,7 +111,7 @@ class Membership:
 
     def overtaken(self, dpid: int) -> None:
         """Take in that a switch has another MASTER now."""
-        self._mastership.overtaken(dpid)
+        self._mastership.overtaken(dpid, time.monotonic())
         self._woken.notify()
 
     def is_drained(self, dpid: int) -> bool:
@@ -184,6 +195,8 @@ class Membership:
                         roles.give_up(dpid)
                     case MasteredBy(dpid, member):
                         roles.mastered_by(dpid, member)
+                    case TakenByStranger(dpid, generation):
+                        roles.taken_by_stranger(dpid, generation)
                     case Elect():
                         eventlet.spawn_n(self._elect, command)
             self._woken.wait(min(LONGEST_SLEEP, self._mastership.next_look() - now))

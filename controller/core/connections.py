@@ -56,6 +56,16 @@ class Connections:
         else:
             self._routers.masters[dpid] = member
 
+    def taken_by_stranger(self, dpid: int, generation: int | None, now: float) -> None:
+        """Record that a controller of nobody in the cluster has taken a switch from this one; None: it is over.
+
+        ``generation``: that with which this controller was the switch's master.
+        """
+        if generation is not None:
+            self._event("router-taken-by-stranger", router=f"{dpid:016x}", generation=generation)
+        if (router := self._routers.get(dpid)) is not None:
+            router.taken_by_stranger = None if generation is None else now
+
     def disconnect(self, dpid: int, now: float) -> None:
         """Record that a switch's connection is gone.
 

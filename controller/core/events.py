@@ -112,6 +112,13 @@ EVENTS: Mapping[str, EventType] = {
         {"router": ROUTER, "marker": "the flow by which the other cluster marks its switches"},
         trouble=True,
     ),
+    "router-taken-by-stranger": EventType(
+        "A controller that is not of the cluster, or another program, has made itself a switch's master. This"
+        " controller takes the switch back, 1.5 s later and then after growing intervals, up to 30 s. Said once, until"
+        " the switch has been left alone for a minute.",
+        {"router": ROUTER, "generation": "that with which this controller was its master"},
+        trouble=True,
+    ),
     "mastership-taken": EventType(
         "A switch has made this controller its master; its flows are read next.",
         {"router": ROUTER, "generation": "the mastership's number, which only grows"},

@@ -49,6 +49,8 @@ def _trouble(
 ) -> Reason | None:
     if router.gates.draining:
         return None
+    if router.taken_by_stranger is not None:
+        return reasons.taken_by_stranger(router.taken_by_stranger)
     if not router.connected:
         return _why_not_written_to(router, patience, now)
     lease_ends = router.tunnels.agent_lease_ends

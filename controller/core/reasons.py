@@ -155,6 +155,19 @@ def another_cluster(marker: str, since: float) -> Reason:
     )
 
 
+def taken_by_stranger(since: float) -> Reason:
+    """Say that a controller that is none of the cluster makes itself the switch's master."""
+    return Reason(
+        "a controller that is not of the cluster has made itself its switch's master",
+        Remedy(
+            "the switch connected to the controllers of the cluster only; it is tried again, every 30 s in the end,"
+            " and said for a minute after the last time",
+            Step.CONNECT_SWITCH,
+        ),
+        since,
+    )
+
+
 def no_switch() -> Reason:
     """Say that there is no switch at all."""
     return Reason("no switch is connected", Remedy("a router's switch connecting", Step.CONNECT_SWITCH))

@@ -79,6 +79,7 @@ class Router:
         # Connected: this controller may write to the switch, and has read its flows. Else it may stand by.
         self.connected = False
         self.standby: Standby | None = None
+        self.taken_by_stranger: float | None = None  # since when one fights for the switch that is none of the cluster
         self._masters = masters
         self._disconnected_at = now
         self.traffic = traffic.Traffic()
@@ -275,6 +276,8 @@ class Router:
             return reasons.another_cluster(self.standby.stranger, self.standby.since)
         if self.master is not None:
             return reasons.other_master(self.master)
+        if self.taken_by_stranger is not None:
+            return reasons.taken_by_stranger(self.taken_by_stranger)
         return reasons.no_master(self.standby.since)
 
     def is_active(self, binding: Binding, now: float) -> bool:

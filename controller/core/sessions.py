@@ -188,6 +188,10 @@ class Sessions:
         """Record which other controller of the cluster is a switch's master (see ``Connections``)."""
         self._offload.connections.mastered_by(dpid, member)
 
+    def taken_by_stranger(self, dpid: int, generation: int | None, now: float) -> None:
+        """Record that a stranger has taken a switch from this controller, or that it is over (see ``Connections``)."""
+        self._offload.connections.taken_by_stranger(dpid, generation, now)
+
     def turned_away(self, dpid: int) -> None:
         """Report that a switch was disconnected, as too many are connected that nobody vouches for."""
         self._offload.connections.turned_away(dpid)

@@ -79,6 +79,11 @@ class Channels(Mapping[int, SwitchChannel]):
         self._sessions.mastered_by(dpid, member)
         self._notify()
 
+    def taken_by_stranger(self, dpid: int, generation: int | None) -> None:
+        """Take in that a stranger has taken a switch from this controller, its master with a generation; None: over."""
+        self._sessions.taken_by_stranger(dpid, generation, time.monotonic())
+        self._notify()
+
     def _make_room(self) -> None:
         """End the oldest channels of switches without an agent if there are too many.
 

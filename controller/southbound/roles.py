@@ -87,6 +87,9 @@ class Roles(Protocol):
     def mastered_by(self, dpid: int, member: str | None) -> None:
         """Take in which other controller of the cluster is a switch's master; None: none, or this one."""
 
+    def taken_by_stranger(self, dpid: int, generation: int | None) -> None:
+        """Take in that a stranger has taken a switch from this controller, its master with a generation; None: over."""
+
 
 class Candidacy:
     """One connection's way from SLAVE to MASTER, and what only a MASTER of a cluster does."""

@@ -362,7 +362,7 @@ class Run:
         self._to_switch(connection, arrive)
 
     def _overtaken(self, dpid: int, connection: Connection) -> None:
-        self.processes[connection.member].mastership.overtaken(dpid)
+        self.processes[connection.member].mastership.overtaken(dpid, self.now)
         self._disconnect(dpid, connection.member)
 
     def _write(self, process: Process, dpid: int, connection: Connection) -> None:

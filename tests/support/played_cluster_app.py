@@ -14,7 +14,7 @@ from ryu.lib import hub
 
 from controller.southbound.channels import Channels
 
-COMMANDS = ("take_role", "give_up", "mastered_by")
+COMMANDS = ("take_role", "give_up", "mastered_by", "taken_by_stranger")
 
 
 class PlayedMastership:

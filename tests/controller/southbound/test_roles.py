@@ -161,3 +161,22 @@ def test_another_cluster_leaves_the_switch_alone(
         ovs.ofctl("del-flows", "br0", "table=1,ipv6,ipv6_dst=100::/64")
         stranger.hear("switch_connected", 1, 5)
     stranger.assert_log_clean()
+
+
+def test_a_stranger_that_takes_the_switch_is_told_of_until_it_is_over(
+    benches: list[Bench], members: list[Member]
+) -> None:
+    one, _ = members
+    one.tell("take_role", 1, 5)
+    carries(benches[0], benches[1:])
+    assert one.call("GET", "/readyz").status == 200
+    one.tell("taken_by_stranger", 1, 5)
+    wait_for("it says so", lambda: "generation=5" in "".join(one.events("router-taken-by-stranger")))
+    assert "not of the cluster" in str(one.call("GET", "/readyz").body)
+    one.tell("give_up", 1)
+    one.hear("switch_connected", 1, 5)
+    assert "not of the cluster" in str(one.get(f"/v1/bindings/{HOME_ADDRESS}/explain")["routers"][ROUTER])
+    one.tell("take_role", 1, 6)
+    carries(benches[0], benches[1:])
+    one.tell("taken_by_stranger", 1, None)
+    assert one.call("GET", "/readyz").status == 200
