@@ -99,11 +99,12 @@ class _Switch:
     """A switch that is connected to this member.
 
     `known`: the newest generation that it is known to have. `asked`: that of the role that it was asked for, None: it
-    has this member as SLAVE.
+    has this member as SLAVE. `refused`: that with which this member can't have the role.
     """
 
     known: int | None
     asked: int | None = None
+    refused: int | None = None
     taken: bool = False
     leaving: bool = False
     vacant_since: float | None = None
@@ -190,9 +191,9 @@ class Mastership:
             switch.known, switch.taken = generation, True
 
     def role_refused(self, dpid: int, generation: int | None) -> None:
-        """Take in that a switch has refused the role as stale; `generation`: the newest it knows."""
+        """Take in that the role is not to be had with the generation granted; `generation`: the newest it knows."""
         if (switch := self._switches.get(dpid)) is not None:
-            switch.known = generation
+            switch.known, switch.refused = generation, switch.asked
 
     def overtaken(self, dpid: int, now: float) -> None:
         """Take in that a switch has another MASTER now, so its connection to this member ends.
@@ -288,6 +289,8 @@ class Mastership:
             return
         elif (switch.known or 0) > record.generation:
             yield from self._elect(dpid, self._member, "the switch knew a newer generation", now)
+        elif switch.refused == record.generation:
+            yield from self._elect(dpid, self._member, "the switch knew the generation of another master", now)
         elif switch.asked != record.generation:
             switch.asked = record.generation
             yield TakeRole(dpid, record.generation)

@@ -105,7 +105,7 @@ class Membership:
         self._woken.notify()
 
     def role_refused(self, dpid: int, generation: int | None) -> None:
-        """Take in that a switch has refused the role as stale; `generation`: the newest it knows."""
+        """Take in that the role is not to be had with the generation granted; `generation`: the newest it knows."""
         self._mastership.role_refused(dpid, generation)
         self._woken.notify()
 

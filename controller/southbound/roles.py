@@ -66,7 +66,7 @@ class Mastership(Protocol):
         """Take in that a switch has confirmed this controller as its MASTER."""
 
     def role_refused(self, dpid: int, generation: int | None) -> None:
-        """Take in that a switch has refused the role as stale; `generation`: the newest it knows."""
+        """Take in that the role is not to be had with the generation granted; `generation`: the newest it knows."""
 
     def overtaken(self, dpid: int) -> None:
         """Take in that a switch has another MASTER now."""
@@ -136,7 +136,7 @@ class Candidacy:
             eventlet.sleep(STRANGER_LOOK_EVERY)
         self._announced = True
         self._mastership.switch_connected(self._dpid, generation)
-        generation = self._become_master()
+        generation = self._become_master(generation)
         self._session.take_over(generation, self._mastership.is_drained(self._dpid), time.monotonic())
         notify()
         self._mastership.role_taken(self._dpid, generation)
@@ -161,8 +161,12 @@ class Candidacy:
                 continue  # another controller has become MASTER since
         raise RoleRefused(f"as SLAVE {MOST_ATTEMPTS} times: others become MASTER again and again")
 
-    def _become_master(self) -> int:
-        """Wait until the cluster wants this controller to be MASTER and the switch agrees; return the generation."""
+    def _become_master(self, first_known: int | None) -> int:
+        """Wait until the cluster wants this controller to be MASTER and the switch agrees; return the generation.
+
+        The switch accepts an equal generation. This controller may take its role again by that, but where the switch
+        has learnt it since it knew `first_known`, another one has it: etcd had lost the grant, as by a backup.
+        """
         while True:
             while self._granted is None:
                 self._changed.wait(LONGEST_SLEEP)
@@ -171,6 +175,9 @@ class Candidacy:
             generation, self._granted = self._granted, None
             self._refuse_strangers()
             try:
+                known = self._conversation.ask_role(ofproto.OFPCR_ROLE_NOCHANGE).generation
+                if generation == known != first_known:
+                    raise StaleGeneration("another controller has been given a role with this generation")
                 self._conversation.ask_role(ofproto.OFPCR_ROLE_MASTER, generation)
             except StaleGeneration:
                 known = self._conversation.ask_role(ofproto.OFPCR_ROLE_NOCHANGE).generation

@@ -128,6 +128,21 @@ def test_a_stale_generation_is_refused_and_a_newer_one_taken(benches: list[Bench
     one.hear("switch_connected", 1, 8)
 
 
+def test_an_equal_generation_is_its_first_owners(benches: list[Bench], members: list[Member]) -> None:
+    one, two = members
+    one.tell("take_role", 1, 5)
+    one.hear("role_taken", 1, 5)
+    two.tell("take_role", 1, 5)
+    two.hear("role_refused", 1, 5)
+    assert one.tell()[-1] == ["role_taken", 1, 5]
+    one.tell("give_up", 1)
+    one.hear("switch_connected", 1, 5)
+    one.tell("take_role", 1, 5)
+    one.hear("role_taken", 1, 5)
+    two.tell("take_role", 1, 6)
+    two.hear("role_taken", 1, 6)
+
+
 def test_who_gives_up_comes_back_as_slave(benches: list[Bench], members: list[Member]) -> None:
     one, two = members
     one.tell("take_role", 1, 5)
