@@ -10,15 +10,14 @@ Without etcd nobody can be elected, so whoever is master goes on, even when its 
 was stopped itself, though, may have been overtaken: `is_certain` tells the two apart.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from controller.cluster.commands import Command, Elect, GiveUp, MasteredBy, Resign, TakenByStranger, TakeRole
 from controller.cluster.placement import candidates_of, place, preference
-from controller.cluster.records import Keys, Records, RouterRecord
-from hoaflow.etcd.messages import Transaction, put, unchanged
+from controller.cluster.records import Records, RouterRecord
 
 GENERATIONS = 1 << 64  # generation_id has 64 bits
 
@@ -33,6 +32,9 @@ JOINING = 2.0
 SETTLED = 3.0
 # The same where this member lacks the switch, or bridges that the other has: gates last for seconds then.
 UNSERVED = 1.0
+# For how long a member is the master of a router that has lost its switch, and that no other member reaches: it comes
+# back within seconds after Open vSwitch was restarted.
+SWITCH_AWAY = 10.0
 # For how long a member that has handed a router over goes on until the other has taken the role.
 HANDED_OVER_WITHIN = 5.0
 # For how long a question that etcd has not answered shows that etcd is away, and not this member.
@@ -41,57 +43,6 @@ UNANSWERED = 5.0
 LEFT_TO_STRANGER, LONGEST_LEFT = 1.5, 30.0
 # For how long no stranger must have taken it again before it is over.
 STRANGER_GONE = 60.0
-
-
-class TakeRole(NamedTuple):
-    """Become the switch's MASTER with a generation."""
-
-    dpid: int
-    generation: int
-
-
-class GiveUp(NamedTuple):
-    """Stop writing to a switch."""
-
-    dpid: int
-
-
-class MasteredBy(NamedTuple):
-    """Take note of the other member that is a router's master, None if there is none."""
-
-    dpid: int
-    member: str | None
-
-
-class TakenByStranger(NamedTuple):
-    """Take note that a stranger has taken a router from this member, master with a generation; None: it is over."""
-
-    dpid: int
-    generation: int | None
-
-
-class Elect(NamedTuple):
-    """Have etcd make a member master, with a new generation, unless the router's record has changed."""
-
-    dpid: int
-    member: str
-    lease: int
-    generation: int
-    record: RouterRecord
-    reason: str
-
-
-def election(keys: Keys, elect: Elect, since: float) -> Transaction:
-    """Return the transaction of an election. `since`: seconds since 1970."""
-    master, counter = keys.master(elect.dpid), keys.counter(elect.dpid)
-    value = json.dumps({"member": elect.member, "since": since, "reason": elect.reason})
-    return (
-        [unchanged(master, elect.record.revision), unchanged(counter, elect.record.counter_revision)],
-        [put(master, value, elect.lease), put(counter, str(elect.generation))],
-    )
-
-
-Command = TakeRole | GiveUp | MasteredBy | TakenByStranger | Elect
 
 
 @dataclass(slots=True)
@@ -141,6 +92,7 @@ class Mastership:
         self._told: dict[int, str | None] = {}  # the other masters that were last told of
         self._strangers: dict[int, _Stranger] = {}
         self._wanted: dict[int, _Wanted] = {}
+        self._away_since: dict[int, float] = {}  # switches of routers of which this member is the master
         self._elected: dict[int, float] = {}
         self._handed_over: dict[int, float] = {}
         self._last_mastered: set[int] = set()  # routers of which this member was the last master that it knows of
@@ -262,6 +214,10 @@ class Mastership:
         elif switch is not None and not switch.leaving:
             self._wanted.pop(dpid, None)
             yield from self._as_slave(dpid, switch, record, place, now)
+        if self._is_mine(record) and switch is None and place is None:
+            yield from self._resign(dpid, record, now)
+        else:
+            self._away_since.pop(dpid, None)
 
     def _tell(self, dpid: int, record: RouterRecord) -> Iterator[Command]:
         """Tell of another master, also of a switch that is not connected to this member."""
@@ -356,6 +312,15 @@ class Mastership:
         known = 0 if switch is None else switch.known or 0
         generation = (max(known, record.generation) + 1) % GENERATIONS
         yield Elect(dpid, member, target.lease, generation, record, reason)
+
+    def _resign(self, dpid: int, record: RouterRecord, now: float) -> Iterator[Command]:
+        """Be master no longer of a router that no member reaches, so that it is seen to have none."""
+        away_since = self._away_since.setdefault(dpid, now)
+        if self._is_ahead(away_since + SWITCH_AWAY, now) or dpid in self._elected or now >= self._promised_until:
+            return
+        self._elected[dpid] = now
+        self._is_ahead(now + ELECTED_WITHIN, now)
+        yield Resign(dpid, record)
 
     def _candidates(self, records: Records) -> dict[int, list[str]]:
         """Return the candidates by the records, in which this member's own switches may be outdated."""

@@ -11,20 +11,22 @@ from typing import Protocol
 import eventlet
 
 from controller.changes import ChangeSignal
-from controller.cluster.mastership import (
+from controller.cluster.commands import (
     Elect,
     GiveUp,
     MasteredBy,
-    Mastership,
+    Resign,
     TakenByStranger,
     TakeRole,
     election,
+    resignation,
 )
+from controller.cluster.mastership import Mastership
 from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Etcd, Member, NotRecorded, RouterMaster, View
 from controller.core.events import Event
 from hoaflow.etcd import EtcdClient, EtcdError, follow
-from hoaflow.etcd.messages import delete, put
+from hoaflow.etcd.messages import Transaction, delete, put
 from hoaflow.logs import Log
 
 LOG = Log("cluster")
@@ -197,8 +199,10 @@ class Membership:
                         roles.mastered_by(dpid, member)
                     case TakenByStranger(dpid, generation):
                         roles.taken_by_stranger(dpid, generation)
-                    case Elect():
-                        eventlet.spawn_n(self._elect, command)
+                    case Elect(dpid):
+                        eventlet.spawn_n(self._change_master, dpid, election(self._keys, command, time.time()))
+                    case Resign(dpid):
+                        eventlet.spawn_n(self._change_master, dpid, resignation(self._keys, command))
             self._woken.wait(min(LONGEST_SLEEP, self._mastership.next_look() - now))
 
     def stop(self) -> None:
@@ -235,12 +239,12 @@ class Membership:
         if self._refused == NAME_TAKEN_AFTER:
             self._announce(Event("member-name-taken", {"member": self._member.name}))
 
-    def _elect(self, elect: Elect) -> None:
-        """Have etcd elect a master. What it did is seen in the records."""
+    def _change_master(self, dpid: int, transaction: Transaction) -> None:
+        """Have etcd give a router another master, or none. What it did is seen in the records."""
         try:
-            self._etcd.transact(*election(self._keys, elect, time.time()))
+            self._etcd.transact(*transaction)
         except EtcdError as error:
-            LOG.warning("election-failed", router=f"{elect.dpid:016x}", reason=error)
+            LOG.warning("election-failed", router=f"{dpid:016x}", reason=error)
 
     def _note_etcd(self, loop: str, error: EtcdError | None) -> None:
         """Take in how etcd has answered one of the loops, and announce when it stops or begins to answer both."""

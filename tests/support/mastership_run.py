@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from controller.cluster.mastership import UNANSWERED, Elect, GiveUp, Mastership, TakeRole, election
+from controller.cluster.commands import Command, Elect, GiveUp, Resign, TakeRole, election, resignation
+from controller.cluster.mastership import UNANSWERED, Mastership
 from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Member
+from hoaflow.etcd.messages import Transaction
 from tests.support.played_etcd import PlayedEtcd
 
 LEASE = 3.0
@@ -286,12 +288,13 @@ class Run:
                     self._note(f"{process.name} gives {dpid} up")
                     self._disconnect(dpid, process.name)
                 case Elect():
-                    self._elect(process, command)
+                    self._change_master(process, command, election(KEYS, command, 0.0))
+                case Resign():
+                    self._change_master(process, command, resignation(KEYS, command))
         process.look_at = process.mastership.next_look()
 
-    def _elect(self, process: Process, elect: Elect) -> None:
-        self._note(f"{process.name} elects {elect}")
-        transaction = election(KEYS, elect, 0.0)
+    def _change_master(self, process: Process, command: Command, transaction: Transaction) -> None:
+        self._note(f"{process.name} has etcd carry out {command}")
         self._ask(process, lambda: self.etcd.transact(*transaction), lambda _: None)
 
     def _disconnect(self, dpid: int, name: str) -> None:

@@ -55,12 +55,16 @@ class PlayedEtcd:
         """Carry out a transaction as `hoaflow.etcd.messages` builds them; tell whether it was."""
         if not all(self._holds(each) for each in comparisons):
             return False
-        puts = [each["request_put"] for each in operations]
+        operations = list(operations)
+        puts = [each["request_put"] for each in operations if "request_put" in each]
         if any(int(put["lease"]) not in {0, *self._leases} for put in puts):
             return False
         self._revision += 1
         for put in puts:
             self.keys[_decoded(put["key"])] = KeyValue(_decoded(put["value"]), self._revision, int(put["lease"]))
+        for each in operations:
+            if "request_delete_range" in each:
+                self.keys.pop(_decoded(each["request_delete_range"]["key"]), None)
         return True
 
     def _holds(self, comparison: Comparison) -> bool:

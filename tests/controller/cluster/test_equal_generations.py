@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where etcd was restored from a backup, two members may be granted the same generation of a router."""
 
-from controller.cluster.mastership import Elect, Mastership, TakeRole
+from controller.cluster.commands import Elect, TakeRole
+from controller.cluster.mastership import Mastership
 from controller.cluster.records import MemberRecord, Records, RouterRecord
 from controller.cluster.view import Member
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A member tells of other masters, also of switches that are not connected to it."""
 
-from controller.cluster.mastership import MasteredBy, Mastership
+from controller.cluster.commands import MasteredBy
+from controller.cluster.mastership import Mastership
 from controller.cluster.records import MemberRecord, Records, RouterRecord
 from controller.cluster.view import Member
 

@@ -3,7 +3,8 @@
 
 from collections.abc import Sequence
 
-from controller.cluster.mastership import Command, Elect, Mastership, TakenByStranger, TakeRole
+from controller.cluster.commands import Command, Elect, TakenByStranger, TakeRole
+from controller.cluster.mastership import Mastership
 from controller.cluster.records import MemberRecord, Records, RouterRecord
 from controller.cluster.view import Member
 
