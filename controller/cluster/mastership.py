@@ -208,6 +208,8 @@ class Mastership:
         yield from self._tell_of_stranger(dpid, now)
         if self._is_mine(record):
             self._last_mastered.add(dpid)
+            if self._is_left_to_stranger(dpid, now):
+                return  # not to another member either: it would have to fight as well
             if switch is not None and not switch.leaving:
                 yield from self._as_master(dpid, switch, record, now)
             yield from self._hand_over(dpid, switch, records, place, now)
@@ -236,13 +238,15 @@ class Mastership:
             stranger.told = True
             yield TakenByStranger(dpid, stranger.generation)
 
+    def _is_left_to_stranger(self, dpid: int, now: float) -> bool:
+        stranger = self._strangers.get(dpid)
+        return stranger is not None and self._is_ahead(stranger.until, now)
+
     def _as_master(self, dpid: int, switch: _Switch, record: RouterRecord, now: float) -> Iterator[Command]:
         switch.vacant_since = None
         if switch.taken:
             if switch.asked != record.generation:
                 yield from self._give_up(dpid, switch)
-        elif (stranger := self._strangers.get(dpid)) is not None and self._is_ahead(stranger.until, now):
-            return
         elif (switch.known or 0) > record.generation:
             yield from self._elect(dpid, self._member, "the switch knew a newer generation", now)
         elif switch.refused == record.generation:

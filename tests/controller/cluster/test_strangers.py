@@ -10,10 +10,11 @@ from controller.cluster.view import Member
 
 LEASE = 9
 STEP = 0.1
+RECONNECTED_WITHIN = 1.4
 
 
 class Fought:
-    """Member `a`, whose switch is taken by strangers; etcd carries each election out at once."""
+    """Member `a` beside a member `b`: strangers take its switch, and etcd carries each election out at once."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,7 +26,10 @@ class Fought:
         self._connect(0)
 
     def _grant(self, master: str) -> None:
-        members = {"a": MemberRecord(Member("a", None, 0.0, "0"), LEASE, frozenset({1}), frozenset())}
+        members = {
+            name: MemberRecord(Member(name, None, 0.0, "0"), lease, frozenset({1}), frozenset())
+            for name, lease in (("a", LEASE), ("b", LEASE + 1))
+        }
         record = RouterRecord(master, LEASE, self._generation, self._generation)
         self.mastership.observe(Records(members, {1: record}))
 
@@ -54,11 +58,12 @@ class Fought:
         before = self.now
         self.mastership.overtaken(1, self.now)
         self.mastership.switch_gone(1)
+        self.hold(RECONNECTED_WITHIN)
         self._connect(generation)
         return self.taken_at - before
 
     def hold(self, seconds: float) -> None:
-        """Let the member hold the switch."""
+        """Let time pass."""
         until = self.now + seconds
         while self.now < until:
             self.now += STEP
@@ -76,6 +81,7 @@ def test_each_time_it_waits_longer_and_it_tells_once() -> None:
     for wait, least in zip(waits, (1.5, 3.0, 6.0, 12.0, 24.0, 30.0, 30.0), strict=True):
         assert least <= wait < least + 2 * STEP
     assert fought.told() == [TakenByStranger(1, 1)]
+    assert {each.member for each in fought.commands if isinstance(each, Elect)} == {"a"}, "nobody else has to fight"
 
 
 def test_with_an_equal_generation_it_waits_as_well() -> None:
