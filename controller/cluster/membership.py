@@ -136,7 +136,7 @@ class Membership:
         }
         name = self._member.name
         etcd = self._etcd_state or Etcd(False, self._member.started)
-        return View(self.cluster, name, {name: self._member, **members}, routers, etcd)
+        return View(self.cluster, name, {**members, name: self._member}, routers, etcd, self._is_name_taken)
 
     def master_and_generation(self, dpid: int) -> tuple[bool, int]:
         """Tell, by what etcd last said, whether this member is a router's master, and its masters' generation."""
@@ -232,6 +232,10 @@ class Membership:
         record = MemberRecord(self._member, self._lease, self._mastership.connected, self._home_agents())
         if (transaction := registration(self._keys, self._records, record)) is not None:
             self._note_name(self._etcd.transact(*transaction))
+
+    @property
+    def _is_name_taken(self) -> bool:
+        return self._refused >= NAME_TAKEN_AFTER
 
     def _note_name(self, registered: bool) -> None:
         """Announce that another process has this member's name, if it keeps it for longer than one that was killed."""

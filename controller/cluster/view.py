@@ -48,13 +48,17 @@ class Etcd:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The cluster as `member` knows it, routers by datapath id. `cluster` and `etcd` are None without a cluster."""
+    """The cluster as `member` knows it, routers by datapath id. `cluster` and `etcd` are None without a cluster.
+
+    `name_taken`: another process is in the cluster with the name of this one, which therefore is not.
+    """
 
     cluster: str | None
     member: str
     members: Mapping[str, Member]
     routers: Mapping[int, RouterMaster] = field(default_factory=dict)
     etcd: Etcd | None = None
+    name_taken: bool = False
 
     def master_elsewhere(self, dpid: int) -> str | None:
         """Return another member that is master of a router; None if it is this one or nobody."""

@@ -40,7 +40,8 @@ class SystemCalls:
         """Tell whether the controller does all its work, and what is missing if it does not.
 
         It does when every lease is held, and every switch that is not drained is connected, in step and has its gates
-        open. A controller that is not ready still has to be reached by those who can change that.
+        open, and no other controller has its name in the cluster. A controller that is not ready still has to be
+        reached by those who can change that.
         """
         now = time.monotonic()
         behind = {
@@ -49,8 +50,11 @@ class SystemCalls:
             if channel.behind_since is not None
         }
         found = readiness(self._context.offload, behind, self._context.settings.answer_within, now)
-        if found.missing:
-            errors = tuple(answers.FieldError(_subject(each), each.reason.text) for each in found.missing)
+        errors = tuple(answers.FieldError(_subject(each), each.reason.text) for each in found.missing)
+        view = self._context.members.view
+        if view.name_taken:
+            errors += (answers.FieldError("member", f"another controller of the cluster has the name {view.member}"),)
+        if errors:
             detail = "; ".join(f"{error.field}: {error.reason}" for error in errors)
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, errors)
         return json_response(answers.Readiness("ready", found.home_agents, found.routers))

@@ -36,6 +36,23 @@ def test_a_controller_without_etcd_says_so_and_joins_when_it_is_there(ovs: Ovs, 
     member.assert_log_clean()
 
 
+def test_a_second_process_with_a_name_is_not_ready_and_shows_itself(ovs: Ovs, tmp_path: Path) -> None:
+    with Etcd(tmp_path / "etcd", members=1, ovs=ovs) as etcd, Member(ovs, tmp_path, 1, etcd.endpoints) as first:
+        wait_for("it has its name", lambda: first.events("member-joined"))
+        with Member(ovs, tmp_path, 2, etcd.endpoints, "member = c1") as second:
+            wait_for("it says so", lambda: second.events("member-name-taken"))
+            refused = second.call("GET", "/readyz").body
+            assert {"field": "member", "reason": "another controller of the cluster has the name c1"} in refused[
+                "errors"
+            ]
+            assert [each["url"] for each in second.get("/v1/cluster")["members"]] == ["http://127.0.0.2:8080"]
+            assert "the name c1" not in str(first.call("GET", "/readyz").body)
+            first.kill()
+            wait_for("it has the name", lambda: "the name c1" not in str(second.call("GET", "/readyz").body))
+        second.assert_log_clean()
+    first.assert_log_clean()
+
+
 def test_what_is_not_etcd_is_told_from_it(ovs: Ovs, tmp_path: Path) -> None:
     with Member(ovs, tmp_path, 1, ["http://127.0.0.1:8080"]) as member:  # its own REST API
         (said,) = wait_for("it says so", lambda: member.events("etcd-unreachable"))
