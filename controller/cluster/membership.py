@@ -40,6 +40,8 @@ LONGEST_SLEEP = 60.0
 # Registrations for which another process may hold the member's name: a member that was killed leaves it for one lease.
 NAME_TAKEN_AFTER = 3 * RENEWALS_PER_LEASE
 
+LEASE_LOST = "etcd has this member's lease no more: it had no sign of life of this member, or has lost its data"
+
 
 class Roles(Protocol):
     """Carry out on the switches what the cluster decides (`controller.southbound.roles`)."""
@@ -219,7 +221,7 @@ class Membership:
     def _renew(self, asked: float) -> None:
         """Renew the lease, or get a new one, and keep the member's record as it is. Raises EtcdError."""
         if self._lease is not None and not self._etcd.keep_alive(self._lease):
-            LOG.warning("lease-lost", reason="etcd had no sign of life of this member within its lease")
+            LOG.warning("lease-lost", reason=LEASE_LOST)
             self._lease = None
             self._mastership.lease_lost()
             self._woken.notify()
@@ -265,7 +267,8 @@ class Membership:
     def _announce_changes(self, former: Records, present: Records) -> None:
         for name in sorted(present.members.keys() - former.members.keys()):
             self._announce(Event("member-joined", {"member": name}))
-        for name in sorted(former.members.keys() - present.members.keys()):
+        # That it has none of this member itself is no leaving: `lease-lost` says so.
+        for name in sorted(former.members.keys() - present.members.keys() - {self._member.name}):
             self._announce(Event("member-left", {"member": name}))
         known = former.shared_urls()
         for url, names in present.shared_urls().items():

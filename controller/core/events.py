@@ -176,7 +176,8 @@ EVENTS: Mapping[str, EventType] = {
     ),
     "member-joined": EventType("A controller has joined the cluster.", {"member": MEMBER}),
     "member-left": EventType(
-        "A controller has left the cluster, or has not renewed its lease: the others take its routers over.",
+        "A controller has left the cluster, or has not renewed its lease, or etcd has lost its data: the others take"
+        " its routers over unless it comes back.",
         {"member": MEMBER},
         trouble=True,
     ),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is wrong with etcd, a controller starts and goes on, and says what is wrong."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_a_controller_without_etcd_says_so_and_joins_when_it_is_there(ovs: Ovs, 
         with etcd:
             wait_for("it is master", lambda: masters(member) == {f"{1:016x}": "c1"})
             assert member.events("etcd-reachable")
+    member.assert_log_clean()
+
+
+def test_members_of_an_etcd_that_comes_back_empty_have_not_left(ovs: Ovs, tmp_path: Path) -> None:
+    ovs.add_bridge("br1", 1)
+    with Etcd(tmp_path / "etcd", members=1, ovs=ovs) as etcd, Member(ovs, tmp_path, 1, etcd.endpoints) as member:
+        connect(ovs, "br1", member.openflow)
+        wait_for("it is master", lambda: masters(member) == {f"{1:016x}": "c1"})
+        etcd.kill(0)
+        shutil.rmtree(tmp_path / "etcd" / "etcd0")
+        etcd.start(0)
+        wait_for("it joins again", lambda: len(member.events("member-joined")) == 2, 60)
+        wait_for("it is master", lambda: masters(member) == {f"{1:016x}": "c1"})
+        (said,) = member.events("lease-lost")
+        assert "or has lost its data" in said
+        assert not member.events("member-left")
     member.assert_log_clean()
 
 
