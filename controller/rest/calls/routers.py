@@ -18,7 +18,7 @@ from controller.rest.operations import Reach, operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_of, page_response
-from controller.rest.schemas import answers, bodies
+from controller.rest.schemas import answers, bodies, flow_answers
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
 from controller.rest.views.values import dpid_text
@@ -71,7 +71,13 @@ class RouterCalls:
         return self._drain(self._router(dpid), False)
 
     @operation(
-        "GET", "/v1/routers/{dpid}/flows", Role.READ, answers.Flows, NOT_CONNECTED, query=FlowsQuery, reach=Reach.MASTER
+        "GET",
+        "/v1/routers/{dpid}/flows",
+        Role.READ,
+        flow_answers.Flows,
+        NOT_CONNECTED,
+        query=FlowsQuery,
+        reach=Reach.MASTER,
     )
     def list_flows(self, request: ApiRequest, query: FlowsQuery, dpid: str) -> Response:
         """List the controller's flows that a router's switch has now, by page, filtered.
@@ -88,13 +94,13 @@ class RouterCalls:
             and query.kind in (UNSET, flow.entry.flow.kind.name.lower())
             and (served is None or served in router.served_by(flow.entry.flow, now))
         )
-        return page_response(answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
+        return page_response(flow_answers.Flows, query, found, lambda flow: flow_view(*flow, router, now))
 
     @operation(
         "GET",
         "/v1/routers/{dpid}/diff",
         Role.READ,
-        answers.Difference,
+        flow_answers.Difference,
         NOT_CONNECTED,
         query=DifferenceQuery,
         reach=Reach.MASTER,

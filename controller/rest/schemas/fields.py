@@ -110,3 +110,4 @@ Time = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
+Cursor = Annotated[str, Meta(description="Begin of the next page: `cursor` of the next request.")] | None

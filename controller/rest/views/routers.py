@@ -12,7 +12,7 @@ from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.core.tunnel_list import TunnelDifference
-from controller.rest.schemas import answers
+from controller.rest.schemas import answers, flow_answers
 from controller.rest.views.values import dpid_text, seconds_left
 from controller.southbound.decoder import ReportedFlow
 from hoaflow.addresses import format_address
@@ -88,34 +88,34 @@ def flow_members(entry: FlowEntry, router: Router, now: float) -> dict[str, Any]
     }
 
 
-def flow_view(entry: FlowEntry, counters: Counters, router: Router, now: float) -> answers.Flow:
+def flow_view(entry: FlowEntry, counters: Counters, router: Router, now: float) -> flow_answers.Flow:
     """Return the answer for a flow on a switch."""
-    return answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
+    return flow_answers.Flow(**flow_members(entry, router, now), packets=counters.packets, bytes=counters.bytes)
 
 
 def difference_view(
     found: FlowDifference, installed: Sequence[ReportedFlow], router: Router, limit: int, now: float
-) -> answers.Difference:
+) -> flow_answers.Difference:
     """Return the answer for a difference, with at most `limit` flows of each kind."""
     counters: dict[FlowKey, Counters] = {flow.key: Counters(flow.packets, flow.bytes) for flow in installed}
-    return answers.Difference(
+    return flow_answers.Difference(
         in_sync=found.in_sync,
         missing=[
-            answers.MissingFlow(**flow_members(entry, router, now), reason=reason)
+            flow_answers.MissingFlow(**flow_members(entry, router, now), reason=reason)
             for entry, reason in found.missing[:limit]
         ],
         unexpected=[
-            answers.UnexpectedFlow(
+            flow_answers.UnexpectedFlow(
                 **flow_members(entry, router, now), **counters[entry.flow.key]._asdict(), reason=reason
             )
             for entry, reason in found.unexpected[:limit]
         ],
         different=[
-            answers.DifferentFlow(
-                answers.DesiredFlow(**flow_members(desired, router, now)),
+            flow_answers.DifferentFlow(
+                flow_answers.DesiredFlow(**flow_members(desired, router, now)),
                 flow_view(present, counters[present.flow.key], router, now),
             )
             for desired, present in found.different[:limit]
         ],
-        totals=answers.DifferenceTotals(len(found.missing), len(found.unexpected), len(found.different)),
+        totals=flow_answers.DifferenceTotals(len(found.missing), len(found.unexpected), len(found.different)),
     )
