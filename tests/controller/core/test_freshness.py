@@ -43,29 +43,29 @@ def why(world: World) -> str:
     return explain(world.offload, HOME_ADDRESS, world.now).reason
 
 
-@pytest.fixture
-def fresh() -> World:
-    """Provide a bridge that has reported everything up to change 5, with a binding whose traffic goes direct."""
+def reported_up_to(last_change: int) -> World:
+    """Start with a binding and a bridge that has seen its change 5, and has reported those up to one here."""
     world = World()
     renew(world, 5)
     world.agent_starts()
     world.snapshot(binding(HOME_ADDRESS, FIRST, now=world.now))
-    report(world, 5, whole=True)
+    report(world, last_change, whole=True)
     world.agent_follows()
     world.deliver()
+    return world
+
+
+@pytest.fixture
+def fresh() -> World:
+    """Provide a bridge that has reported everything up to change 5, with a binding whose traffic goes direct."""
+    world = reported_up_to(5)
     assert gates_end(world) == world.now + LEASE
     assert world.offload.is_active(world.offload.bindings.get(HOME_ADDRESS), world.now)  # type: ignore[arg-type]
     return world
 
 
 def test_no_gate_opens_before_everything_is_reported_and_it_is_said_why() -> None:
-    world = World()
-    renew(world, 5)
-    world.agent_starts()
-    world.snapshot(binding(HOME_ADDRESS, FIRST, now=world.now))
-    report(world, 3, whole=True)
-    world.agent_follows()
-    world.deliver()
+    world = reported_up_to(3)
     assert gates_end(world) is None
     assert "has seen its change 5, and has reported those up to 3 here" in why(world)
     report(world, 5)
