@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
 
-from hoaflow.home_agent.packet_io import Guard, mobility_header_for
 from hoaflow.linux import IFA_F_NODAD, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
+from hoaflow.mobility.packet_io import Guard, mobility_header_for
 from hoaflow.tunnel.local_decapsulation import decapsulate_local, stop_decapsulating_local
 from hoaflow.tunnel.seg6 import Seg6Routes
 

@@ -19,12 +19,12 @@ from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, whole_seconds
-from hoaflow.home_agent import mobility
-from hoaflow.home_agent.authentication import KeyFileError, SecurityAssociation, load_keys
-from hoaflow.home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
-from hoaflow.home_agent.neighbours import unsolicited_advertisement
-from hoaflow.home_agent.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
 from hoaflow.linux import RTMGRP_LINK
+from hoaflow.mobility import wire
+from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
+from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
+from hoaflow.mobility.neighbours import unsolicited_advertisement
+from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
 from hoaflow.tunnel.nft import NftError
 from hoaflow.tunnel.seg6 import Seg6Error
 from topologies.mobile_kernel import ForeignLink, MobileKernel
@@ -66,7 +66,7 @@ class MobileNode:
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
         self._undo.callback(self._kernel.teardown)
         self._kernel.setup(self._foreign_links)
-        headers = (mobility.ROUTING, mobility.MOBILITY_HEADER)
+        headers = (wire.ROUTING, wire.MOBILITY_HEADER)
         for address in (self._home_address, *(link.care_of_address for link in self._foreign_links)):
             receiver = PacketReceiver(addressed_to(address, headers))
             self._undo.callback(receiver.close)
@@ -115,13 +115,13 @@ class MobileNode:
 
     def _send(self, update: BindingUpdate) -> None:
         association = self._association
-        header = mobility.binding_update_header(update, association.spi if association else None)
+        header = wire.binding_update_header(update, association.spi if association else None)
         if association is not None:
-            covered = mobility.authenticated_part(header)
+            covered = wire.authenticated_part(header)
             authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
-            header = mobility.binding_update_header(update, association.spi, authenticator)
+            header = wire.binding_update_header(update, association.spi, authenticator)
         try:
-            send_packet(mobility.binding_update_packet(update, header))
+            send_packet(wire.binding_update_packet(update, header))
         except OSError as error:  # the link goes down this moment: its event is on the way
             report("binding-update-not-sent", reason=str(error))
             return
@@ -135,17 +135,17 @@ class MobileNode:
     def _receive(self, receiver: PacketReceiver) -> None:
         for data in receiver.packets():
             try:
-                packet = mobility.parse_packet(data)
-                if packet.mobility_type == mobility.BINDING_ERROR:
-                    error = mobility.parse_binding_error(packet)
+                packet = wire.parse_packet(data)
+                if packet.mobility_type == wire.BINDING_ERROR:
+                    error = wire.parse_binding_error(packet)
                     report("binding-error", source=error.source, status=error.status)
-                elif packet.mobility_type == mobility.BINDING_ACKNOWLEDGEMENT:
+                elif packet.mobility_type == wire.BINDING_ACKNOWLEDGEMENT:
                     self._acknowledged(packet)
-            except mobility.MalformedPacketError as error:
+            except wire.MalformedPacketError as error:
                 report("malformed-packet", reason=str(error))
 
-    def _acknowledged(self, packet: mobility.MobilityPacket) -> None:
-        acknowledgement = mobility.parse_binding_acknowledgement(packet)
+    def _acknowledged(self, packet: wire.MobilityPacket) -> None:
+        acknowledgement = wire.parse_binding_acknowledgement(packet)
         outcome = self._registration.acknowledged(acknowledgement, time.monotonic())
         if outcome is Outcome.DEREGISTERED:
             self._advertise()

@@ -3,8 +3,8 @@
 
 from enum import Enum
 
-from hoaflow.home_agent.authentication import SecurityAssociation
-from hoaflow.home_agent.messages import BindingAcknowledgement, BindingUpdate, Status
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, Status
 from hoaflow.sequence import is_newer, next_sequence
 
 INITIAL_TIMEOUT = 1.0

@@ -7,10 +7,10 @@ import sys
 
 from hoaflow import logs
 from hoaflow.home_agent.agent import HomeAgent
-from hoaflow.home_agent.authentication import KeyFileError
 from hoaflow.home_agent.journal import JournalError
 from hoaflow.home_agent.settings import SettingsError, check, parser
-from hoaflow.home_agent.tunnels import KERNEL_ERRORS
+from hoaflow.mobility.authentication import KeyFileError
+from hoaflow.mobility.tunnels import KERNEL_ERRORS
 
 LOG = logs.Log("home-agent")
 

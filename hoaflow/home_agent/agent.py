@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the home agent: one loop over its sockets that feeds the binding cache and carries out what it decides."""
 
-import errno
 import selectors
 import socket
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hoaflow.home_agent import mobility
 from hoaflow.home_agent.cache import (
     Acknowledge,
     Action,
@@ -26,25 +24,27 @@ from hoaflow.home_agent.cache import (
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.messages import BindingErrorStatus
-from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
-from hoaflow.home_agent.packet_io import (
+from hoaflow.home_agent.metrics import HomeAgentCollector
+from hoaflow.home_agent.persistence import Persistence
+from hoaflow.home_agent.replies import Replies
+from hoaflow.home_agent.terminal import render
+from hoaflow.logs import Log
+from hoaflow.metrics.server import MetricsServer, registry_of_process
+from hoaflow.mobility import wire
+from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.messages import BindingErrorStatus
+from hoaflow.mobility.namespace_lock import lock_namespace
+from hoaflow.mobility.packet_io import (
     PacketReceiver,
     addressed_to,
 )
-from hoaflow.home_agent.persistence import Persistence
-from hoaflow.home_agent.replies import Replies
-from hoaflow.home_agent.terminal_server import TerminalServer, render, silence
-from hoaflow.home_agent.tunnel_counters import TunnelCounters
-from hoaflow.home_agent.tunnels import KERNEL_ERRORS, Tunnels
-from hoaflow.home_agent.upkeep import Upkeep
-from hoaflow.logs import Log
-from hoaflow.metrics.server import MetricsServer, registry_of_process
+from hoaflow.mobility.terminal_server import TerminalServer, silence
+from hoaflow.mobility.tunnel_counters import TunnelCounters
+from hoaflow.mobility.tunnels import KERNEL_ERRORS, Tunnels
+from hoaflow.mobility.upkeep import Upkeep
 from hoaflow.tunnel.declaration import set_up
 from hoaflow.tunnel.error_relay import ErrorRelay
 
-LOCK = b"\0hoaflow-ha"
-"""Name of an abstract Unix domain socket. Such names belong to a network namespace and vanish with their owner."""
 RESTORE_SECONDS = 0.02
 """Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
 STUCK_SECONDS = 30.0
@@ -91,7 +91,7 @@ class HomeAgent:
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
         address, interface = self._settings.policy.home_agent, self._settings.home_link
-        self._lock()
+        self._undo.callback(lock_namespace().close)
         self._tunnels = Tunnels(address)
         self._undo.callback(self._tunnels.close)
         self._home_link = HomeLink(interface, address)
@@ -104,9 +104,9 @@ class HomeAgent:
             self._undo.callback(declared.remove)
         set_up(wanted, lambda done: LOG.info("set-up", done=done))
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
-        listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, mobility.MOBILITY_HEADER)
+        listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
         self._undo.callback(listener.close)
-        receiver = PacketReceiver(addressed_to(address, (mobility.DESTINATION_OPTIONS, mobility.MOBILITY_HEADER)))
+        receiver = PacketReceiver(addressed_to(address, (wire.DESTINATION_OPTIONS, wire.MOBILITY_HEADER)))
         self._undo.callback(receiver.close)
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
@@ -116,7 +116,7 @@ class HomeAgent:
             self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.read_changes())
         lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
         if self._settings.console is not None:
-            self._terminal = TerminalServer(*self._settings.console, self._selector, self._render)
+            self._terminal = TerminalServer(*self._settings.console, self._selector, {"bc": self._render})
             self._undo.callback(self._terminal.close)
             LOG.info("console-listening", console="{}:{}".format(*self._terminal.address))
             lacking = partial(self._lacking, self._terminal.address)
@@ -170,19 +170,19 @@ class HomeAgent:
     def _receive(self, receiver: PacketReceiver) -> None:
         for data in receiver.packets():
             try:
-                self._handle(mobility.parse_packet(data))
-            except mobility.MalformedPacketError as error:
+                self._handle(wire.parse_packet(data))
+            except wire.MalformedPacketError as error:
                 self._counts.drop("malformed", "%s", error)
 
-    def _handle(self, packet: mobility.MobilityPacket) -> None:
+    def _handle(self, packet: wire.MobilityPacket) -> None:
         """Handle one packet. Raises MalformedPacketError."""
-        if packet.next_header != mobility.MOBILITY_HEADER:
+        if packet.next_header != wire.MOBILITY_HEADER:
             if packet.home_address is not None:
                 self._handle_home_address_option(packet, packet.home_address)
             return
         kind = packet.mobility_type
-        if kind == mobility.BINDING_UPDATE:
-            update = mobility.parse_binding_update(packet)
+        if kind == wire.BINDING_UPDATE:
+            update = wire.parse_binding_update(packet)
             self._counts.binding_updates += 1
             actions = self._cache.update(update, time.monotonic())
             self._persistence.record(self._cache, update.home_address)
@@ -193,7 +193,7 @@ class HomeAgent:
         else:
             self._counts.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
-    def _handle_home_address_option(self, packet: mobility.MobilityPacket, home_address: str) -> None:
+    def _handle_home_address_option(self, packet: wire.MobilityPacket, home_address: str) -> None:
         """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1)."""
         binding = self._cache.get(home_address)
         if binding is None or binding.care_of_address != packet.source:
@@ -297,17 +297,6 @@ class HomeAgent:
             self._replies.acknowledge(answer)
 
     # --- setup, probes, restored bindings
-
-    def _lock(self) -> None:
-        """Refuse to run beside another one, which would remove our kernel state as leftovers. Raises OSError."""
-        lock = socket.socket(socket.AF_UNIX)
-        self._undo.callback(lock.close)
-        try:
-            lock.bind(LOCK)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise OSError("a hoaflow-ha runs in this network namespace already; stop that one first") from error
 
     def _serve_metrics(
         self, address: tuple[str, int], counters: TunnelCounters, lacking: Callable[[], str | None]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
 
-from hoaflow.home_agent.authentication import SecurityAssociation
-from hoaflow.home_agent.messages import LIFETIME_UNIT, BindingUpdate, Status
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Status
 from hoaflow.sequence import is_newer
 
 DAD_SECONDS = 1.0

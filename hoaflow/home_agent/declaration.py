@@ -3,14 +3,14 @@
 
 from collections.abc import Callable
 
-from hoaflow.home_agent.binding_objects import ProxyEntries
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
-from hoaflow.home_agent.objects import MainRule, ProxyNeighbours, RestoredSetting
-from hoaflow.home_agent.packet_io import Guard, home_address_option_for, mobility_header_for
-from hoaflow.home_agent.routes import LINK_LOCAL, OnLinkRoute
-from hoaflow.home_agent.tunnel_counters import TunnelCounters
-from hoaflow.home_agent.tunnels import Tunnels
+from hoaflow.mobility.binding_objects import ProxyEntries
+from hoaflow.mobility.objects import MainRule, ProxyNeighbours, RestoredSetting
+from hoaflow.mobility.packet_io import Guard, home_address_option_for, mobility_header_for
+from hoaflow.mobility.routes import LINK_LOCAL, OnLinkRoute
+from hoaflow.mobility.tunnel_counters import TunnelCounters
+from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.objects import NftTable

@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pyroute2 import IPRoute, NetlinkError
 
-from hoaflow.home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
-from hoaflow.home_agent.packet_io import LinkSender, PacketReceiver, neighbour_discovery
 from hoaflow.linux import AF_INET6, NDA_DST, RTM_GETNEIGH
+from hoaflow.mobility.binding_objects import OWNER
+from hoaflow.mobility.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
+from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, neighbour_discovery
 from hoaflow.tunnel import links
 from hoaflow.tunnel.actual_state import NDMSG as NEIGHBOUR
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
-
-OWNER = 16
-"""Protocol number of our proxy entries and routes; UMIP uses the same."""
 
 NTF_PROXY = 0x08
 NDA_PROTOCOL = 12

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hoaflow.errors import HoaflowError
-from hoaflow.home_agent.messages import BindingUpdate
 from hoaflow.home_agent.timestamp import Timestamp
+from hoaflow.mobility.messages import BindingUpdate
 
 HEADER = b"hoaflow-ha journal 1\n"
 SLACK = 1024

@@ -6,30 +6,12 @@ Values are read on request, in a thread of the server; the main loop only counts
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hoaflow.logs import Log
+from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.tunnel.nfnetlink import Count
-
-LOG = Log("home-agent")
-
-
-@dataclass(slots=True)
-class MessageCounts:
-    """Counts of the main loop: messages received, answers sent by status, and packets dropped by reason."""
-
-    binding_updates: int = 0
-    acknowledgements: Counter[int] = field(default_factory=Counter)
-    binding_errors: Counter[int] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def drop(self, reason: str, detail: str, *arguments: object) -> None:
-        """Count a packet that is ignored or not answered, and log it at debug level."""
-        self.dropped[reason] += 1
-        LOG.debug("packet-dropped", reason=reason, detail=detail % arguments)
 
 
 class HomeAgentCollector(Collector):

@@ -4,12 +4,12 @@
 import time
 from ipaddress import IPv6Address
 
-from hoaflow.home_agent import mobility
 from hoaflow.home_agent.cache import Acknowledge
-from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
-from hoaflow.home_agent.metrics import MessageCounts
-from hoaflow.home_agent.packet_io import send_packet
 from hoaflow.logs import Log
+from hoaflow.mobility import wire
+from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
+from hoaflow.mobility.packet_io import send_packet
 from hoaflow.tunnel.rate_limit import RateLimit
 
 LOG = Log("home-agent")
@@ -37,12 +37,12 @@ class Replies:
         if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
             self._counts.drop("acknowledgements_suppressed", "to %s", update.source)
             return
-        header = mobility.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
+        header = wire.binding_acknowledgement_header(acknowledgement, association.spi if association else None)
         if association is not None:
-            covered = mobility.authenticated_part(header)
+            covered = wire.authenticated_part(header)
             authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
-            header = mobility.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
-        if not self._send(mobility.binding_acknowledgement_packet(acknowledgement, header)):
+            header = wire.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
+        if not self._send(wire.binding_acknowledgement_packet(acknowledgement, header)):
             return
         self._counts.acknowledgements[int(action.status)] += 1
         LOG.info(
@@ -54,7 +54,7 @@ class Replies:
             lifetime=action.lifetime,
         )
 
-    def report_error(self, packet: mobility.MobilityPacket, status: BindingErrorStatus) -> None:
+    def report_error(self, packet: wire.MobilityPacket, status: BindingErrorStatus) -> None:
         """Send a Binding Error to a packet's source, unless that can't be reached."""
         source = IPv6Address(packet.source)
         if source.is_unspecified or source.is_multicast or source.is_link_local:
@@ -64,7 +64,7 @@ class Replies:
             self._counts.drop("binding_errors_suppressed", "to %s", packet.source)
             return
         error = BindingError(self._home_agent, packet.source, packet.home_address or "::", status)
-        if self._send(mobility.binding_error_packet(error)):
+        if self._send(wire.binding_error_packet(error)):
             self._counts.binding_errors[int(status)] += 1
             LOG.info(
                 "binding-error-sent",

@@ -10,9 +10,9 @@ from hoaflow import logs, metrics
 from hoaflow.arguments import listen_address
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.agent import Settings
-from hoaflow.home_agent.authentication import KeyFileError, load_keys
 from hoaflow.home_agent.cache import Policy
-from hoaflow.home_agent.messages import LIFETIME_UNIT, MAX_LIFETIME
+from hoaflow.mobility.authentication import KeyFileError, load_keys
+from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 
 DEFAULT_CONSOLE = "127.0.0.1:7777"
 DEFAULT_MAX_LIFETIME = 3600

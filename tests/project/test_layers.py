@@ -44,12 +44,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},
-    "hoaflow.home_agent": {"hoaflow.tunnel", "hoaflow.metrics", *SHARED},
+    "hoaflow.home_agent": {"hoaflow.mobility", "hoaflow.tunnel", "hoaflow.metrics", *SHARED},
     "hoaflow.logs": {"hoaflow.errors"},
     "hoaflow.metrics": {"hoaflow.arguments", "hoaflow.errors"},
+    "hoaflow.mobility": {"hoaflow.tunnel", *SHARED},
     "hoaflow.router": {"hoaflow.client", "hoaflow.tunnel", *SHARED},
     "hoaflow.tunnel": SHARED,
-    "topologies": {"hoaflow.client", "hoaflow.home_agent", "hoaflow.tunnel", *SHARED},
+    "topologies": {"hoaflow.client", "hoaflow.mobility", "hoaflow.tunnel", *SHARED},
 }
 # Of what others have written, below the folder where it stands. `ryu` is a matter of the southbound and app.py alone.
 LIBRARIES: dict[str, set[str]] = {
@@ -60,8 +61,9 @@ LIBRARIES: dict[str, set[str]] = {
     "hoaflow/cli": {"requests", "rich", "typer", "urllib3"},
     "hoaflow/client": {"requests", "urllib3"},
     "hoaflow/etcd": {"requests"},
-    "hoaflow/home_agent": {"prometheus_client", "pyroute2", "scapy"},
+    "hoaflow/home_agent": {"prometheus_client", "pyroute2"},
     "hoaflow/metrics": {"prometheus_client"},
+    "hoaflow/mobility": {"pyroute2", "scapy"},
     "hoaflow/router": {"pyroute2", "requests"},
     "hoaflow/tunnel": {"pyroute2"},
     "topologies": {"mininet", "pyroute2"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.access.tokens import WrongTokens, read_tokens
-from hoaflow.home_agent.authentication import load_keys
+from hoaflow.mobility.authentication import load_keys
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
 

@@ -4,10 +4,10 @@
 from dataclasses import replace
 from ipaddress import IPv6Network
 
-from hoaflow.home_agent import mobility
-from hoaflow.home_agent.authentication import SecurityAssociation
 from hoaflow.home_agent.cache import DAD_SECONDS, Acknowledge, Action, Binding, BindingCache, Install, Policy
-from hoaflow.home_agent.messages import BindingUpdate, MnHaAuthentication, Status
+from hoaflow.mobility import wire
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import BindingUpdate, MnHaAuthentication, Status
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
 CARE_OF_1, CARE_OF_2 = "2001:db8:2::2", "2001:db8:3::2"
@@ -31,7 +31,7 @@ def going_home(sequence: int) -> BindingUpdate:
 
 def signed(plain: BindingUpdate, association: SecurityAssociation = ASSOCIATION) -> BindingUpdate:
     """Return the update with its authentication option."""
-    covered = mobility.authenticated_part(mobility.binding_update_header(plain, association.spi))
+    covered = wire.authenticated_part(wire.binding_update_header(plain, association.spi))
     authenticator = association.authenticator(plain.care_of_address, plain.home_address, covered)
     return replace(plain, authentication=MnHaAuthentication(association.spi, covered, authenticator))
 

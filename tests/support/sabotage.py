@@ -19,8 +19,8 @@ from scapy.layers.inet6 import IPv6
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.settings import check, parser
-from hoaflow.home_agent.tunnel_counters import TunnelCounters
-from hoaflow.home_agent.tunnels import Tunnels
+from hoaflow.mobility.tunnel_counters import TunnelCounters
+from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.mobility import (
     CARE_OF_1,

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from hoaflow.home_agent import mobility
-from hoaflow.home_agent.authentication import SecurityAssociation
-from hoaflow.home_agent.messages import BindingAcknowledgement, BindingUpdate, MnHaAuthentication, Status
+from hoaflow.mobility import wire
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, MnHaAuthentication, Status
 from topologies.registration import Outcome, Registration
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
@@ -30,7 +30,7 @@ def answer(update: BindingUpdate, status: int = 0, **changes: int) -> BindingAck
 
 def signed(acknowledgement: BindingAcknowledgement, association: SecurityAssociation) -> BindingAcknowledgement:
     """Return the answer with its authentication option."""
-    covered = mobility.authenticated_part(mobility.binding_acknowledgement_header(acknowledgement, association.spi))
+    covered = wire.authenticated_part(wire.binding_acknowledgement_header(acknowledgement, association.spi))
     authenticator = association.authenticator(acknowledgement.destination, HOME_ADDRESS, covered)
     return replace(acknowledgement, authentication=MnHaAuthentication(association.spi, covered, authenticator))
 

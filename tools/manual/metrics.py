@@ -19,8 +19,9 @@ from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.settings import Settings
 from hoaflow.addresses import parse_address, parse_prefix
-from hoaflow.home_agent.metrics import HomeAgentCollector, MessageCounts
-from hoaflow.home_agent.tunnel_counters import DOWNLINK, UPLINK
+from hoaflow.home_agent.metrics import HomeAgentCollector
+from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.tunnel_counters import DOWNLINK, UPLINK
 from hoaflow.tunnel.nfnetlink import Count
 
 HEAD = """\

@@ -50,7 +50,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
 
 RECORD = """
 import socket
-from hoaflow.home_agent.packet_io import ETH_P_IPV6
+from hoaflow.mobility.packet_io import ETH_P_IPV6
 with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IPV6)) as tap:
     tap.settimeout(20)
     print("ready", flush=True)
@@ -169,8 +169,8 @@ def test_an_unregistered_mobile_node_does_not_leak(lab: Lab) -> None:
 ERRORS = (
     "import select, socket, sys, time\n"
     "from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, HAO, ICMPv6EchoRequest, MIP6MH_HoTI\n"
-    "from hoaflow.home_agent import mobility\n"
-    "from hoaflow.home_agent.packet_io import PacketReceiver, addressed_to\n"
+    "from hoaflow.mobility import wire\n"
+    "from hoaflow.mobility.packet_io import PacketReceiver, addressed_to\n"
     "receiver = PacketReceiver(addressed_to('2001:db8:10::1', (135, 58)))\n"
     "base = IPv6(src='2001:db8:10::1', dst='2001:db8:99::1')\n"
     "option = base / IPv6ExtHdrDestOpt(options=[HAO(hoa='2001:db8:99::100')]) / ICMPv6EchoRequest()\n"
@@ -188,7 +188,7 @@ ERRORS = (
     "        if data[6] == 58:\n"
     "            found += ['done'] if data[40] == 129 else [f'icmp {data[40]}'] if data[40] < 128 else []\n"
     "            continue\n"
-    "        error = mobility.parse_binding_error(mobility.parse_packet(data))\n"
+    "        error = wire.parse_binding_error(wire.parse_packet(data))\n"
     "        found.append(f'{error.status} {error.home_address}')\n"
     "print('\\n'.join(found))\n"
 )

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from hoaflow.home_agent.authentication import SecurityAssociation
 from hoaflow.home_agent.cache import BindingCache, Discard, Install, StartDad
-from hoaflow.home_agent.messages import BindingUpdate, Status
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import BindingUpdate, Status
 from tests.support.binding_cache import (
     ASSOCIATION,
     CARE_OF_1,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hoaflow.home_agent.cache import Action, BindingCache, Discard, Install, Remove, StartDad, State
-from hoaflow.home_agent.messages import BindingUpdate, Status
+from hoaflow.mobility.messages import BindingUpdate, Status
 from hoaflow.tunnel.rate_limit import RateLimit
 from tests.support.binding_cache import (
     CARE_OF_1,

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import MIP6MH_BU, IPv6, IPv6ExtHdrRouting, MIP6OptAltCoA, MIP6OptMsgAuth, Pad1
 from scapy.utils import rdpcap
 
-from hoaflow.home_agent import mobility
-from hoaflow.home_agent.authentication import SecurityAssociation
-from hoaflow.home_agent.messages import BindingAcknowledgement, BindingError, BindingUpdate
-from hoaflow.home_agent.mobility import MalformedPacketError
-from hoaflow.home_agent.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
+from hoaflow.mobility import wire
+from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.messages import BindingAcknowledgement, BindingError, BindingUpdate
+from hoaflow.mobility.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
+from hoaflow.mobility.wire import MalformedPacketError
 from tests.support.bridge import DATA
 
 ETHERNET = 14
@@ -52,17 +52,17 @@ def below_flow_label_and_hop_limit(packet: bytes) -> bytes:
 
 def update_packet(update: BindingUpdate, association: SecurityAssociation | None = None) -> bytes:
     """Return a Binding Update's packet, authenticated when there is an association."""
-    header = mobility.binding_update_header(update, association.spi if association else None)
+    header = wire.binding_update_header(update, association.spi if association else None)
     if association is not None:
-        covered = mobility.authenticated_part(header)
+        covered = wire.authenticated_part(header)
         authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
-        header = mobility.binding_update_header(update, association.spi, authenticator)
-    return mobility.binding_update_packet(update, header)
+        header = wire.binding_update_header(update, association.spi, authenticator)
+    return wire.binding_update_packet(update, header)
 
 
 def read_update(packet: bytes) -> BindingUpdate:
     """Return the Binding Update in a packet."""
-    return mobility.parse_binding_update(mobility.parse_packet(packet))
+    return wire.parse_binding_update(wire.parse_packet(packet))
 
 
 def test_the_capture_has_updates_and_acknowledgements() -> None:
@@ -82,9 +82,9 @@ def test_binding_updates_come_out_as_umip_sent_them(captured: bytes) -> None:
 
 @pytest.mark.parametrize("captured", ACKNOWLEDGEMENTS)
 def test_binding_acknowledgements_come_out_as_umip_sent_them(captured: bytes) -> None:
-    acknowledgement = mobility.parse_binding_acknowledgement(mobility.parse_packet(captured))
-    header = mobility.binding_acknowledgement_header(acknowledgement)
-    built = mobility.binding_acknowledgement_packet(acknowledgement, header)
+    acknowledgement = wire.parse_binding_acknowledgement(wire.parse_packet(captured))
+    header = wire.binding_acknowledgement_header(acknowledgement)
+    built = wire.binding_acknowledgement_packet(acknowledgement, header)
     assert below_flow_label_and_hop_limit(built) == below_flow_label_and_hop_limit(captured)
     assert built[7] == captured[7] == 64
 
@@ -122,15 +122,15 @@ def test_an_update_from_home_has_neither_home_address_option_nor_alternate_care_
 
 def test_an_acknowledgement_to_the_home_address_has_no_routing_header() -> None:
     acknowledgement = replace(ACKNOWLEDGEMENT, destination=ACKNOWLEDGEMENT.home_address)
-    header = mobility.binding_acknowledgement_header(acknowledgement)
-    packet = mobility.binding_acknowledgement_packet(acknowledgement, header)
+    header = wire.binding_acknowledgement_header(acknowledgement)
+    packet = wire.binding_acknowledgement_packet(acknowledgement, header)
     assert packet[6] == 135
-    assert mobility.parse_binding_acknowledgement(mobility.parse_packet(packet)) == acknowledgement
+    assert wire.parse_binding_acknowledgement(wire.parse_packet(packet)) == acknowledgement
 
 
 def test_binding_error_survives_the_wire() -> None:
     error = BindingError("2001:db8:99::1", "2001:db8:2::2", "2001:db8:99::100", 1)
-    assert mobility.parse_binding_error(mobility.parse_packet(mobility.binding_error_packet(error))) == error
+    assert wire.parse_binding_error(wire.parse_packet(wire.binding_error_packet(error))) == error
 
 
 @pytest.mark.parametrize("update", [UPDATE, HOME_UPDATE], ids=["away", "home"])
@@ -161,7 +161,7 @@ def test_authenticator_of_a_fixed_update_stays_what_openssl_made_of_it() -> None
         + "0103000000"
         + "09110100000100"
     )
-    assert mobility.authenticated_part(mobility.binding_update_header(UPDATE, 256)) == covered
+    assert wire.authenticated_part(wire.binding_update_header(UPDATE, 256)) == covered
     made = ASSOCIATION.authenticator(UPDATE.care_of_address, UPDATE.home_address, covered)
     assert made.hex() == "f1ee1643508666a40c0489e3"
 
@@ -170,7 +170,7 @@ def test_padding_may_follow_the_authentication_option() -> None:
     option = MIP6OptMsgAuth(subtype=1, mspi=256, authdata=b"B" * 12)
     header = MIP6MH_BU(cksum=0, seq=1, flags=0x60, mhtime=15, options=[option, Pad1(), Pad1()])
     update = replace(HOME_UPDATE, lifetime=60)
-    found = read_update(mobility.binding_update_packet(update, header)).authentication
+    found = read_update(wire.binding_update_packet(update, header)).authentication
     assert found is not None
     assert found.authenticator == b"B" * 12
     assert found.covered.endswith(b"\x09\x11\x01\x00\x00\x01\x00")
@@ -180,7 +180,7 @@ def test_an_authentication_option_that_is_not_the_last_one_does_not_count() -> N
     option = MIP6OptMsgAuth(subtype=1, mspi=256, authdata=b"B" * 12)
     other = MIP6OptAltCoA(acoa="2001:db8:3::3")
     header = MIP6MH_BU(cksum=0, seq=1, flags=0x60, mhtime=15, options=[option, other])
-    assert read_update(mobility.binding_update_packet(HOME_UPDATE, header)).authentication is None
+    assert read_update(wire.binding_update_packet(HOME_UPDATE, header)).authentication is None
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * 24, 5))
@@ -202,13 +202,13 @@ def test_a_wrong_checksum_is_refused() -> None:
     packet = bytearray(UPDATES[0])
     packet[-1] ^= 1
     with pytest.raises(MalformedPacketError, match="checksum"):
-        mobility.parse_packet(bytes(packet))
+        wire.parse_packet(bytes(packet))
 
 
 def test_a_routing_header_of_another_type_is_refused() -> None:
     packet = IPv6(src="2001:db8::1", dst="2001:db8::2") / IPv6ExtHdrRouting(type=0, addresses=["2001:db8::3"])
     with pytest.raises(MalformedPacketError, match="routing header"):
-        mobility.parse_packet(bytes(packet))
+        wire.parse_packet(bytes(packet))
 
 
 @given(data=st.data())
@@ -218,7 +218,7 @@ def test_damaged_packets_are_refused_or_read_but_never_crash(data: st.DataObject
         packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
     del packet[data.draw(st.integers(0, len(packet))) :]
     try:
-        found = mobility.parse_packet(bytes(packet))
+        found = wire.parse_packet(bytes(packet))
     except MalformedPacketError:
         return
     read_whatever_it_is(found)
@@ -229,15 +229,15 @@ def test_any_mobility_header_is_refused_or_read_but_never_crashes(header: bytes,
     # Past the checksum, where an attacker's packets come to as well.
     whole = header[: len(header) // 8 * 8]
     header = bytes([59, len(whole) // 8 - 1, kind]) + whole[3:]
-    read_whatever_it_is(mobility.MobilityPacket("2001:db8::1", "2001:db8::2", None, 135, header))
+    read_whatever_it_is(wire.MobilityPacket("2001:db8::1", "2001:db8::2", None, 135, header))
 
 
-def read_whatever_it_is(packet: mobility.MobilityPacket) -> None:
+def read_whatever_it_is(packet: wire.MobilityPacket) -> None:
     """Read a packet as everything; only MalformedPacketError may come of it."""
     for read in (
-        mobility.parse_binding_update,
-        mobility.parse_binding_acknowledgement,
-        mobility.parse_binding_error,
+        wire.parse_binding_update,
+        wire.parse_binding_acknowledgement,
+        wire.parse_binding_error,
     ):
         try:
             read(packet)

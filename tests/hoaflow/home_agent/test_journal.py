@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoaflow.home_agent.journal import HEADER, SLACK, Journal, JournalError, Record
-from hoaflow.home_agent.messages import BindingUpdate
 from hoaflow.home_agent.timestamp import Timestamp
+from hoaflow.mobility.messages import BindingUpdate
 
 
 def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db8:2::2") -> Record:

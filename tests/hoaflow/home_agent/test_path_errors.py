@@ -92,7 +92,7 @@ def test_the_hop_limit_counts_the_home_agent_but_not_the_tunnel(lab: Lab) -> Non
 
 TUNNELLED = """
 import select
-from hoaflow.home_agent.packet_io import PacketReceiver, addressed_to
+from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
 receiver = PacketReceiver(addressed_to("2001:db8:2::2", (41,)))
 print("ready", flush=True)
 while True:

@@ -14,10 +14,10 @@ import pytest
 
 from hoaflow.home_agent import persistence
 from hoaflow.home_agent.cache import BindingCache, Policy
-from hoaflow.home_agent.messages import BindingUpdate
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.timestamp import Timestamp
 from hoaflow.logs.events import ROOT
+from hoaflow.mobility.messages import BindingUpdate
 
 HOME_AGENT, CARE_OF, LIFETIME = "2001:db8:99::1", "2001:db8:2::2", 600
 POLICY = Policy(HOME_AGENT, IPv6Network("2001:db8:99::/64"), 3600, 1000, None)

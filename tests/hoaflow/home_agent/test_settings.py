@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hoaflow.home_agent.__main__ import main
-from hoaflow.home_agent.authentication import KeyFileError, load_keys
 from hoaflow.home_agent.settings import check, parser
+from hoaflow.mobility.authentication import KeyFileError, load_keys
 
 GOOD = '["2001:db8:99:0::100"]\nspi = 256\nkey = "000102030405060708090a0b0c0d0e0f"\n'
 COMMAND = ["--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64", "--home-link", "lo", "--insecure"]

@@ -12,10 +12,11 @@ from itertools import repeat
 import pytest
 
 from ha_bridge.terminal_answers import AnswerReader, parse_binding_cache
-from hoaflow.home_agent import terminal_server
 from hoaflow.home_agent.cache import Binding, State
-from hoaflow.home_agent.messages import BindingUpdate
-from hoaflow.home_agent.terminal_server import MAX_CLIENTS, Session, TerminalServer, render, silence
+from hoaflow.home_agent.terminal import render
+from hoaflow.mobility import terminal_server
+from hoaflow.mobility.messages import BindingUpdate
+from hoaflow.mobility.terminal_server import MAX_CLIENTS, Session, TerminalServer, silence
 from tests.support.bridge import DATA, HOME_AGENT
 
 CARE_OF = "2001:db8:2:0:f4a9:63ff:fe44:404e"
@@ -52,25 +53,25 @@ def said(session: Session, line: str) -> bytes:
     ],
 )
 def test_the_answers_are_umips(capture: str, left: int, lines: list[str]) -> None:
-    seen = dialogue(Session(cache(REGISTERED, 60.0 - left)), *lines)
+    seen = dialogue(Session({"bc": cache(REGISTERED, 60.0 - left)}), *lines)
     captured = (DATA / "mipv6" / capture).read_bytes()
     same = PREFIX_ADVERTISEMENT.sub(b"mpa", seen)
     assert same == PREFIX_ADVERTISEMENT.sub(b"mpa", captured)
 
 
 def test_the_empty_cache_is_umips() -> None:
-    seen = dialogue(Session(lambda verbose, fancy: iter(())), "bc")
+    seen = dialogue(Session({"bc": lambda verbose, fancy: iter(())}), "bc")
     assert seen == (DATA / "mipv6" / "vt-after-home.bin").read_bytes()
 
 
 def test_an_unknown_command_is_answered_as_umip_does() -> None:
-    seen = dialogue(Session(lambda verbose, fancy: iter(())), "(null)")
+    seen = dialogue(Session({"bc": lambda verbose, fancy: iter(())}), "(null)")
     assert seen == (DATA / "mipv6" / "vt-empty.bin").read_bytes()
 
 
 @pytest.mark.parametrize("line", ["bc add", "bc del 2001:db8:99::100", "verbose maybe", "prompt yes no"])
 def test_nothing_can_be_written_and_nothing_else_set(line: str) -> None:
-    session = Session(cache(REGISTERED, 0.0))
+    session = Session({"bc": cache(REGISTERED, 0.0)})
     before = said(session, "bc")
     assert said(session, line) == b"unknown args\nmip6d> \0"
     assert said(session, "bc") == before
@@ -106,7 +107,7 @@ class Served:
 
     def __init__(self, entries: Callable[[bool, bool], Iterator[str]]) -> None:
         self.selector = selectors.DefaultSelector()
-        self.terminal = TerminalServer("127.0.0.1", 0, self.selector, entries)
+        self.terminal = TerminalServer("127.0.0.1", 0, self.selector, {"bc": entries})
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()

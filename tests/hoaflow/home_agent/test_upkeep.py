@@ -13,8 +13,8 @@ import pytest
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.settings import check, parser
-from hoaflow.home_agent.tunnels import Tunnels
-from hoaflow.home_agent.upkeep import Upkeep
+from hoaflow.mobility.tunnels import Tunnels
+from hoaflow.mobility.upkeep import Upkeep
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared, compared, set_up
 from hoaflow.tunnel.namespace import in_namespace

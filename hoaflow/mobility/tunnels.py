@@ -7,11 +7,12 @@ whose inner source is the home address of the same binding. nftables drops and c
 
 from typing import Protocol
 
-from hoaflow.home_agent.binding_objects import AcceptedPairs
-from hoaflow.home_agent.ip6tnl_plane import Ip6tnlPlane, usable
-from hoaflow.home_agent.routes import CareOfAddressRoutes
-from hoaflow.home_agent.seg6_plane import Seg6Plane
+from hoaflow.linux import MAIN_TABLE
 from hoaflow.logs import Log
+from hoaflow.mobility.binding_objects import AcceptedPairs
+from hoaflow.mobility.ip6tnl_plane import Ip6tnlPlane, usable
+from hoaflow.mobility.routes import CareOfAddressRoutes
+from hoaflow.mobility.seg6_plane import Seg6Plane
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.objects import NftTable
@@ -20,7 +21,7 @@ from hoaflow.tunnel.spoofing_filter import Counters, SpoofingFilter
 KERNEL_ERRORS = (OSError, TunnelError)
 """What methods here raise if the kernel refuses something."""
 
-LOG = Log("home-agent")
+LOG = Log("mobility")
 
 
 class Plane(Protocol):
@@ -53,19 +54,22 @@ class Plane(Protocol):
 class Tunnels:
     """The data plane and the spoofing filter, and which bindings they should hold."""
 
-    def __init__(self, home_agent: str) -> None:
-        """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS."""
+    def __init__(self, home_agent: str, table: int = MAIN_TABLE) -> None:
+        """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS.
+
+        `table` gets the routes into the tunnels.
+        """
         self._home_agent = home_agent
         self._wanted: dict[str, str] = {}  # home address → care-of address
         self._pairs = SpoofingFilter(destination=home_agent)
         lacks = usable(home_agent)
         self._plane: Plane
         if lacks is None:
-            self._plane = Ip6tnlPlane(home_agent, self._wanted)
+            self._plane = Ip6tnlPlane(home_agent, self._wanted, table)
             LOG.info("data-plane", chosen="ip6tnl", reason="the kernel has ip6_tunnel")
         else:
             LOG.info("data-plane-probe", plane="ip6tnl", usable=False, reason=lacks)
-            self._plane = Seg6Plane(home_agent, self._wanted)
+            self._plane = Seg6Plane(home_agent, self._wanted, table)
             LOG.info("data-plane", chosen="seg6", reason="the kernel has no ip6_tunnel, but seg6 reduced encapsulation")
 
     def declaration(self) -> list[Declared]:

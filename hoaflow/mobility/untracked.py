@@ -9,7 +9,7 @@ tunnel packets. The usual rules (`ct state invalid drop`) would then drop all th
 Nothing is accepted here. Filters see these packets as untracked, and have the last word.
 """
 
-from hoaflow.home_agent.hairpin import ENTRY, EXIT
+from hoaflow.mobility.hairpin import ENTRY, EXIT
 from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 

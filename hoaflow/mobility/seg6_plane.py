@@ -8,6 +8,8 @@ devices, the hairpin, which has the MTU of the tunnel, and is forwarded into it 
     rule 6   not iif hoaflow-in   lookup 42     table 42   HOA dev hoaflow-out          (forwarded: hop limit, MTU)
              from hoaflow-in      table main               HOA encap seg6 ... segs COA  (encapsulated)
 
+A local mobility anchor has its routes in a table of their own instead of main, as others have.
+
 The routes that encapsulate and decapsulate name the hairpin as their device, though their packets do not leave by it:
 the kernel looks up the new packet's route. So the routes survive when an uplink or the home link goes down.
 """
@@ -16,12 +18,11 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_ipv6_address
-from hoaflow.home_agent import untracked
-from hoaflow.home_agent.binding_objects import HostRoute, HostRoutes, RouteMaker
-from hoaflow.home_agent.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
-from hoaflow.home_agent.home_link import OWNER
-from hoaflow.home_agent.objects import LocalRule, RestoredSetting
-from hoaflow.linux import AF_INET6, MAIN_TABLE
+from hoaflow.linux import AF_INET6
+from hoaflow.mobility import untracked
+from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker
+from hoaflow.mobility.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin
+from hoaflow.mobility.objects import LocalRule, RestoredSetting
 from hoaflow.tunnel import outer_header
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
@@ -48,16 +49,19 @@ class Seg6Plane:
     name = "seg6"
     relays_errors = False
 
-    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
-        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date."""
-        self._home_agent, self._wanted = home_agent, wanted
+    def __init__(self, home_agent: str, wanted: Mapping[str, str], table: int) -> None:
+        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date.
+
+        `table` gets the routes that encapsulate.
+        """
+        self._home_agent, self._wanted, self._table = home_agent, wanted, table
         self._routes = Seg6Routes(protocol=OWNER)
         self._through = RouteMaker(HAIRPIN_TABLE, HAIRPIN_OWNER)
 
     def declaration(self) -> list[Declared]:
         """See `Plane`."""
         hosts = HostRoutes(
-            MAIN_TABLE, self._wanted, _encapsulating, lambda route: route.protocol == OWNER, self._encapsulate
+            self._table, self._wanted, _encapsulating, lambda route: route.protocol == OWNER, self._encapsulate
         )
         through = HostRoutes(HAIRPIN_TABLE, self._wanted, _through_hairpin, lambda _: True, self._lead_through_hairpin)
         return [
@@ -86,13 +90,13 @@ class Seg6Plane:
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """See `Plane`."""
-        self._routes.encapsulate(home_address, care_of_address, None, EXIT)
+        self._routes.encapsulate(home_address, care_of_address, None, EXIT, self._table)
         self._lead_through_hairpin([home_address])
 
     def untunnel(self, home_address: str) -> None:
         """See `Plane`."""
         self._through.delete(home_address)
-        self._routes.remove(home_address)
+        self._routes.remove(home_address, self._table)
 
     @property
     def ports(self) -> frozenset[int]:
@@ -109,7 +113,8 @@ class Seg6Plane:
         self._through.close()
 
     def _encapsulate(self, home_addresses: Iterable[str]) -> None:
-        refused = self._routes.encapsulate_all({home: self._wanted[home] for home in home_addresses}, None, EXIT)
+        segments = {home: self._wanted[home] for home in home_addresses}
+        refused = self._routes.encapsulate_all(segments, None, EXIT, self._table)
         for home_address, reason in refused.items():
             raise LinkError(f"route {home_address} encapsulated to its care-of address: {reason}")
 

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute, NetlinkError
 
 from hoaflow.addresses import format_address
-from hoaflow.home_agent.binding_objects import HostRoute, HostRoutes, RouteMaker, paused, summary
-from hoaflow.home_agent.home_link import OWNER
-from hoaflow.home_agent.objects import LocalRule
-from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
+from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, paused, summary
+from hoaflow.mobility.objects import LocalRule
 from hoaflow.tunnel.actual_state import (
     IFINFO,
     IFLA_IFNAME,
@@ -176,11 +175,14 @@ class Ip6tnlPlane:
     name = "ip6tnl"
     relays_errors = True
 
-    def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
-        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date."""
-        self._home_agent, self._wanted = home_agent, wanted
+    def __init__(self, home_agent: str, wanted: Mapping[str, str], table: int) -> None:
+        """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date.
+
+        `table` gets the routes to the devices.
+        """
+        self._home_agent, self._wanted, self._table = home_agent, wanted, table
         self._tunnels = Devices(home_agent)
-        self._routes = RouteMaker(MAIN_TABLE, OWNER)
+        self._routes = RouteMaker(table, OWNER)
         self._devices: dict[str, str] = {}  # home address → device
 
     def declaration(self) -> list[Declared]:
@@ -195,7 +197,9 @@ class Ip6tnlPlane:
         )
         return [
             self._tunnels,
-            HostRoutes(MAIN_TABLE, self._devices, _leading_to, lambda route: route.protocol == OWNER, self._put_routes),
+            HostRoutes(
+                self._table, self._devices, _leading_to, lambda route: route.protocol == OWNER, self._put_routes
+            ),
             marked,
             LocalRule(LOCAL_RULE_PREFERENCE, not_tunnelled_to=self._home_agent),
         ]

@@ -32,6 +32,8 @@ from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, 
 from hoaflow.tunnel.spoofing_filter import FAMILY, TABLE, SourcePair, SpoofingFilter
 
 T = TypeVar("T")
+OWNER = 16
+"""Protocol number of our proxy entries and routes; UMIP uses the same."""
 SLICE = 100
 """Items compared between two pauses: a few milliseconds of work."""
 

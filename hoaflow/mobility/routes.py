@@ -4,8 +4,8 @@
 from collections.abc import Mapping
 
 from hoaflow.addresses import parse_ipv6_address
-from hoaflow.home_agent.binding_objects import paused, remove_routes
 from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
+from hoaflow.mobility.binding_objects import paused, remove_routes
 from hoaflow.tunnel.actual_state import ActualState, FoundRoute
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError, netlink

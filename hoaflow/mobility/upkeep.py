@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from hoaflow.home_agent.tunnels import KERNEL_ERRORS
 from hoaflow.logs import Log
+from hoaflow.mobility.tunnels import KERNEL_ERRORS
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.changes import Changes
 from hoaflow.tunnel.declaration import Declared, Difference, Steps, compared, in_words, mend
@@ -23,7 +23,7 @@ LEAST_PAUSE, PAUSE_SHARE, LONGEST_PAUSE = 0.2, 4, 2.0
 SLICE_SECONDS = 0.01
 """How long signalling waits for a comparison in progress."""
 
-LOG = Log("home-agent")
+LOG = Log("mobility")
 
 
 class Upkeep:

@@ -27,7 +27,7 @@ from scapy.packet import Packet
 from scapy.utils import checksum
 
 from hoaflow.errors import HoaflowError
-from hoaflow.home_agent.messages import (
+from hoaflow.mobility.messages import (
     LIFETIME_UNIT,
     BindingAcknowledgement,
     BindingError,

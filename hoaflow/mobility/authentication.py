@@ -12,7 +12,7 @@ from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 
 from hoaflow.errors import HoaflowError
-from hoaflow.home_agent.messages import MnHaAuthentication
+from hoaflow.mobility.messages import MnHaAuthentication
 
 MINIMUM_SPI = 256
 """Lower SPIs are reserved (RFC 4285, section 5.1)."""

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve the virtual terminal, with UMIP's commands and answers, to several clients at a time.
+"""Serve the virtual terminal, with UMIP's settings and answers, to several clients at a time.
 
 A client that does not read or says nothing costs a buffer of bounded size and nothing else. Tests compare the answers
 with captures of UMIP's.
 """
 
 import contextlib
-import math
 import selectors
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv6Address
 from itertools import chain, islice
 
-from hoaflow.home_agent.cache import Binding, State
 from hoaflow.logs import Log
 
 PROMPT = "mip6d> "
@@ -25,7 +23,10 @@ PATIENCE = 3.0
 ENTRIES_AT_ONCE = 256
 """Entries rendered before the loop turns to other sockets."""
 
-LOG = Log("home-agent")
+Listing = Callable[[bool, bool], Iterator[str]]
+"""Renders the entries as they are at the call; its arguments are the client's settings `verbose` and `fancy`."""
+
+LOG = Log("mobility")
 
 
 def silence(address: tuple[str, int]) -> str | None:
@@ -51,35 +52,12 @@ def unshortened(address: str) -> str:
     return ":".join(f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
 
 
-def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float, verbose: bool, fancy: bool) -> str:
-    """Render one entry of the binding cache as UMIP does."""
-    update, nonce = binding.update, " nonce 0" if verbose else ""
-    underline, bold, plain = ("\x1b[1;4m", "\x1b[1m", "\x1b[0m") if fancy else ("", "", "")
-    flags = "".join(
-        letter if flag else "-"
-        for letter, flag in zip(
-            "AHLK",
-            (update.acknowledge, update.home_registration, update.link_local, update.key_management),
-            strict=True,
-        )
-    )
-    left = str(math.floor(binding.due - now)) if binding.state is State.REGISTERED else "-"
-    extra = f" tunnel {tunnel} link {link}" if verbose else ""
-    # No Mobile Prefix Advertisements are sent here: show mpa as UMIP does before its first one.
-    return (
-        f"{underline}hoa {unshortened(binding.home_address)}{plain}{nonce}{bold} status {binding.state}{plain}\n"
-        f" coa {unshortened(binding.care_of_address)}{nonce} flags {flags}\n"
-        f" local {unshortened(home_agent)}{extra}\n"
-        f" lifetime {left} / {binding.lifetime} seq {update.sequence} unreach 0 mpa - / 0 retry 0\n"
-    )
-
-
 class Session:
     """One client's settings and dialogue: lines of text in, text out. Pure."""
 
-    def __init__(self, binding_cache: Callable[[bool, bool], Iterator[str]]) -> None:
-        """Take over a client. `binding_cache(verbose, fancy)` renders the entries as they are at the call."""
-        self._binding_cache = binding_cache
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        """Take over a client. `listings` are the commands that show entries."""
+        self._listings = listings
         self._settings = {"verbose": False, "fancy": True, "prompt": True}
         self.closed = False
 
@@ -97,10 +75,10 @@ class Session:
         return chain(body, [f"{PROMPT if self._settings['prompt'] else ''}\0"])
 
     def _execute(self, command: str, arguments: list[str]) -> Iterator[str]:
-        if command == "bc":
+        if command in self._listings:
             if arguments:  # UMIP has `bc add` and `bc del`; here bindings come from mobile nodes only
                 return iter(["unknown args\n"])
-            return self._binding_cache(self._settings["verbose"], self._settings["fancy"])
+            return self._listings[command](self._settings["verbose"], self._settings["fancy"])
         if command in self._settings:
             if arguments in (["yes"], ["no"]):
                 self._settings[command] = arguments == ["yes"]
@@ -158,17 +136,17 @@ class _Client:
 
 
 class TerminalServer:
-    """The listening socket and its clients, driven by the home agent's selector."""
+    """The listening socket and its clients, driven by a main loop's selector."""
 
     def __init__(
         self,
         host: str,
         port: int,
         selector: selectors.BaseSelector,
-        binding_cache: Callable[[bool, bool], Iterator[str]],
+        listings: Mapping[str, Listing],
     ) -> None:
-        """Listen. Raises OSError if the address is in use."""
-        self._selector, self._binding_cache = selector, binding_cache
+        """Listen; `listings` are the commands that show entries. Raises OSError if the address is in use."""
+        self._selector, self._listings = selector, listings
         self._clients: dict[int, _Client] = {}  # in order of connecting
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=MAX_CLIENTS)
@@ -216,7 +194,7 @@ class TerminalServer:
         if len(self._clients) >= MAX_CLIENTS:
             LOG.warning("console-full", clients=MAX_CLIENTS, action="close-oldest", peer=peer[0])
             self._drop(next(iter(self._clients.values())))
-        client = _Client(connection, Session(self._binding_cache))
+        client = _Client(connection, Session(self._listings))
         self._clients[connection.fileno()] = client
         self._selector.register(connection, selectors.EVENT_WRITE, lambda events: self._serve(client, events))
 
