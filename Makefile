@@ -23,7 +23,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane bench-cluster demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane bench-cluster soak demo lab pages screenshots docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -74,6 +74,9 @@ bench-dataplane: setup ## measure TCP by the flow backend, a plain ip6tnl and th
 bench-cluster: setup ## kill parts of a cluster under load, and measure what users notice; build/bench-cluster.json
 	scripts/setup-tests
 	$(ISOLATED) -m tools.benchmarks.cluster $(BENCH)
+
+soak: setup ## let controller, switch and bridge run for an hour, and see that nothing grows; SOAK='--minutes 10'
+	$(ISOLATED) -m tools.benchmarks.soak $(SOAK)
 
 demo: setup ## let a mobile node roam while its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m tools.demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)

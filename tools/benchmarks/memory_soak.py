@@ -3,6 +3,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 
 from tools.benchmarks.figures import Figure
 from tools.benchmarks.hoaflow import Hoaflow
@@ -51,8 +52,7 @@ def measure(lab: Lab) -> list[Figure]:
             resident.append(resident_bytes(pid))
     cpu = clock.cpu()["controller"]
     lab.end()
-    base = max(resident[:SETTLED])
-    growth = max(resident[SETTLED:]) / base - 1
+    base, growth = max(resident[:SETTLED]), growth_of(resident)
     return [
         Figure(
             "memory_soak",
@@ -64,6 +64,11 @@ def measure(lab: Lab) -> list[Figure]:
             {"resident": resident, "growth": growth},
         )
     ]
+
+
+def growth_of(samples: Sequence[float]) -> float:
+    """Return by what part the highest sample after the first SETTLED is above the highest of these."""
+    return max(samples[SETTLED:]) / max(samples[:SETTLED]) - 1
 
 
 def _bind_all(hoaflow: Hoaflow, population: Population) -> None:

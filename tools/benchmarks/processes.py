@@ -21,6 +21,16 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
+def descriptors(pid: int) -> int:
+    """Return how many files a process has open. Raises FileNotFoundError when it is gone."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process has. Raises FileNotFoundError when it is gone."""
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
 def peak_resident_bytes(pid: int) -> int:
     """Return the highest resident memory so far, in bytes. Raises FileNotFoundError when it is gone."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

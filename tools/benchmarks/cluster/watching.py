@@ -13,6 +13,7 @@ from tests.support.ovs import Ovs
 from tools.benchmarks.hoaflow import bridge
 
 TO_CARE_OF_ADDRESS = re.compile(r"set_field:([0-9a-f:]+)->tun_ipv6_dst")
+GATES, DOWNLINK = 0, 1  # tables
 IPV6, UDP, HOP_LIMIT = 0x86DD, 17, 64
 ETHERNET = struct.Struct("!6s6sH")
 IPV6_HEADER = struct.Struct("!IHBB16s16s")
@@ -22,12 +23,13 @@ DATAGRAM = struct.pack("!HHHH", 4000, 4000, 8, 0)
 class FlowWatch:
     """Follow the gates and the downlink flows of switches, as Open vSwitch tells of them."""
 
-    def __init__(self, ovs: Ovs, dpids: Iterable[int]) -> None:
+    def __init__(self, ovs: Ovs, dpids: Iterable[int], tables: Iterable[int] = (GATES, DOWNLINK)) -> None:
+        """Follow the flows of these tables; without DOWNLINK, `arrived` stays empty."""
         self.closed: list[tuple[float, str]] = []  # gates: when, and Open vSwitch's line
         self.arrived: dict[tuple[int, str], float] = {}  # when each router began to send to a care-of address
         self._processes = []
         for dpid in dpids:
-            watches = [f"watch:!initial,table={table}" for table in (0, 1)]
+            watches = [f"watch:!initial,table={table}" for table in tables]
             command = ovs.command("ovs-ofctl", "-O", "OpenFlow13", "monitor", bridge(dpid), *watches)
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ovs.environment
