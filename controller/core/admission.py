@@ -42,6 +42,12 @@ def check_binding(binding: Binding, home_agents: HomeAgents) -> None:
     home_agent = home_agents.get(binding.home_agent)
     if home_agent is None:
         raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
+    if binding.protocol not in home_agent.protocols:
+        announced = " and ".join(sorted(each.value for each in home_agent.protocols))
+        raise Refused(
+            "protocol",
+            f"{format_address(home_agent.address)} is announced with {announced}, not {binding.protocol.value}",
+        )
     _check_home_address(binding.home_address, home_agent, home_agents)
     if not is_deregistration(binding):
         _check_care_of_address(binding, home_agents)
@@ -71,9 +77,11 @@ def check_nesting(binding: Binding, bindings: BindingTable) -> None:
 
 
 def is_deregistration(binding: Binding) -> bool:
-    """Tell whether an update ends its binding: lifetime 0, or CoA = HoA (RFC 6275 section 9.5.1)."""
+    """Tell whether an update ends its binding: lifetime 0, or where its protocol says so, CoA = HoA."""
     home_address = binding.home_address
-    return binding.lifetime == 0 or (binding.care_of_address == home_address.packed and home_address.is_host)
+    if binding.lifetime == 0:
+        return True
+    return binding.care_of_address == home_address.packed and home_address.is_host and binding.rules.ends_at_home
 
 
 def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents: HomeAgents) -> None:

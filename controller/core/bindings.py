@@ -8,12 +8,16 @@ from enum import Enum
 from msgspec import Struct
 
 from controller.core.deadlines import Deadlines
-from hoaflow.addresses import Prefix
+from controller.core.protocols import RULES, Protocol, Rules
+from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
-from hoaflow.sequence import is_newer
 
 # Expiries this close, in seconds, are the same: lifetimes are reported in whole seconds and take time to arrive.
 EXPIRY_JITTER = 2.0
+
+
+# What identifies a binding.
+Key = tuple[Protocol, Prefix]
 
 
 class Binding(Struct, frozen=True, gc=False):
@@ -21,7 +25,8 @@ class Binding(Struct, frozen=True, gc=False):
 
     ``lifetime`` is what remained when it was last reported, in seconds, and ``expires_at`` the end that follows, on the
     caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's. ``withheld`` says
-    why its bridge leaves it to the home agent, None if it is to be offloaded.
+    why its bridge leaves it to the home agent, None if it is to be offloaded. ``timestamp`` is the Proxy Binding
+    Update's (RFC 5213 section 8.8), in units of 1/65536 s since 1970.
     """
 
     home_address: Prefix
@@ -31,13 +36,31 @@ class Binding(Struct, frozen=True, gc=False):
     expires_at: float | None = None
     sequence: int | None = None
     withheld: str | None = None
+    protocol: Protocol = Protocol.MIPV6
+    timestamp: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Return what identifies it among all bindings."""
+        return self.protocol, self.home_address
+
+    @property
+    def rules(self) -> Rules:
+        """Return the rules of its protocol."""
+        return RULES[self.protocol]
+
+    @property
+    def number(self) -> int | None:
+        """Return the number that orders its updates, None if the source has none."""
+        return self.sequence if self.rules.ordered_by == "sequence" else self.timestamp
 
     def same_path(self, other: "Binding") -> bool:
         """Tell whether packets take the same path under both bindings."""
-        return (self.care_of_address, self.home_agent, self.withheld) == (
+        return (self.care_of_address, self.home_agent, self.withheld, self.protocol) == (
             other.care_of_address,
             other.home_agent,
             other.withheld,
+            other.protocol,
         )
 
     def same_expiry(self, other: "Binding") -> bool:
@@ -62,29 +85,44 @@ class Change(Enum):
         return self in (Change.ADDED, Change.CHANGED, Change.REMOVED)
 
 
-class StaleSequence(HoaflowError):
-    """An update is older than the binding held or just removed (RFC 6275 section 9.5.1)."""
+class StaleUpdate(HoaflowError):
+    """An update is older than the binding held or just removed. ``field`` is the one that shows it."""
 
-    def __init__(self, home_address: Prefix, offered: int, held: int, gone: bool = False) -> None:
-        """Compare ``offered`` with the number ``held``; ``gone``: that binding has just been removed."""
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{reason}; send the binding as the home agent has it now")
+        self.field = field
+
+
+class StaleNumber(StaleUpdate):
+    """An update's sequence number or timestamp is not newer than the last one."""
+
+    def __init__(self, update: "Binding", held: int, gone: bool = False) -> None:
+        """Compare an update with the number ``held``; ``gone``: that binding has just been removed."""
+        field = update.rules.ordered_by
         what = "that of a binding that has just been removed" if gone else "that of the binding held"
+        super().__init__(field, f"{field} {update.number} for {update.home_address} is not newer than {held}, {what}")
+
+
+class NotServing(StaleUpdate):
+    """A deregistration comes from a care-of address that the binding does not have any more."""
+
+    def __init__(self, held: "Binding") -> None:
         super().__init__(
-            f"sequence {offered} for {home_address} is not newer than {held}, {what};"
-            " send the binding as the home agent has it now"
+            "care_of_address",
+            f"{held.home_address} has moved to {format_address(held.care_of_address)}, and only from there is its"
+            f" {held.protocol.value} binding ended",
         )
-        self.offered = offered
-        self.held = held
 
 
-def may_follow(held: Binding, sequence: int | None, care_of_address: bytes | None) -> bool:
-    """Tell whether an update with this sequence number may replace a binding.
+def may_follow(held: Binding, number: int | None, care_of_address: bytes | None) -> bool:
+    """Tell whether an update of the same protocol with this number may replace a binding.
 
     A newer one may. So may the same number with the same care-of address, as a report may be sent twice, and with
-    ``care_of_address`` None, the binding's end. Without sequence numbers the last report wins.
+    ``care_of_address`` None, the binding's end. Without numbers the last report wins.
     """
-    if held.sequence is None or sequence is None or is_newer(sequence, held.sequence):
+    if held.number is None or number is None or held.rules.is_newer(number, held.number):
         return True
-    return sequence == held.sequence and care_of_address in (None, held.care_of_address)
+    return number == held.number and care_of_address in (None, held.care_of_address)
 
 
 class BindingTable:
@@ -148,16 +186,21 @@ class BindingTable:
         """Return how many bindings a home agent has."""
         return self._counts[home_agent]
 
-    def check_sequence(self, home_address: Prefix, sequence: int | None, care_of_address: bytes | None) -> None:
-        """Raise StaleSequence if an update is older than the binding held (see ``may_follow``)."""
-        held = self._bindings.get(home_address)
-        if held is None or held.sequence is None or sequence is None:
+    def check_order(self, update: Binding, ends: bool) -> None:
+        """Raise StaleUpdate if an update is older than the binding held (see ``may_follow``).
+
+        ``ends``: it is a deregistration.
+        """
+        held = self._bindings.get(update.home_address)
+        if held is None or held.protocol is not update.protocol:
             return
-        if not may_follow(held, sequence, care_of_address):
-            raise StaleSequence(home_address, sequence, held.sequence)
+        if ends and held.rules.deregistered_by == "care-of-address" and update.care_of_address != held.care_of_address:
+            raise NotServing(held)
+        if not may_follow(held, update.number, None if ends else update.care_of_address):
+            raise StaleNumber(update, held.number or 0)
 
     def put(self, binding: Binding) -> Change:
-        """Hold a binding and return what that changed. Idempotent; sequence numbers are not compared."""
+        """Hold a binding and return what that changed. Idempotent; numbers are not compared."""
         home_address = binding.home_address
         held = self._bindings.get(home_address)
         if held is None:
@@ -175,7 +218,9 @@ class BindingTable:
                 self._counts[held.home_agent] -= 1
                 self._counts[binding.home_agent] += 1
                 binding = _at(binding, home_address, binding.care_of_address)
-            elif held.sequence != binding.sequence or not held.same_expiry(binding):
+            elif (held.sequence, held.timestamp) != (binding.sequence, binding.timestamp) or not held.same_expiry(
+                binding
+            ):
                 change = Change.REFRESHED
                 binding = _at(binding, home_address, held.care_of_address)
             else:
@@ -248,4 +293,6 @@ def _at(binding: Binding, home_address: Prefix, care_of_address: bytes) -> Bindi
         binding.expires_at,
         binding.sequence,
         binding.withheld,
+        binding.protocol,
+        binding.timestamp,
     )

@@ -63,15 +63,19 @@ EVENTS: Mapping[str, EventType] = {
         {
             "home_address": HOME_ADDRESS,
             "reason": "expired, deregistered, not-in-snapshot, withheld (binding-withheld says why), update-refused"
-            " (the home agent has accepted what the controller does not take), deleted, prefix-gone, home-agent-address"
-            " (a home agent with its home or care-of address was announced), lease-lapsed (it had no lifetime, or was"
-            " withheld) or home-agent-replaced",
+            " (the home agent has accepted what the controller does not take), deleted, prefix-gone, protocol-gone (its"
+            " home agent is announced without them now), home-agent-address (a home agent with its home or care-of"
+            " address was announced), lease-lapsed (it had no lifetime, or was withheld) or home-agent-replaced",
         },
     ),
     "binding-refused": EventType(
         "A report of a binding was refused. If it was stale, the binding held stays; else that is withdrawn, as the"
         " home agent has accepted the update.",
-        {"home_address": HOME_ADDRESS, "home_agent": HOME_AGENT, "reason": "stale-sequence, or in words"},
+        {
+            "home_address": HOME_ADDRESS,
+            "home_agent": HOME_AGENT,
+            "reason": "stale-sequence, stale-timestamp, stale-care_of_address (a former MAG ends it), or in words",
+        },
         trouble=True,
     ),
     "binding-withheld": EventType(

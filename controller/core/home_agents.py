@@ -9,6 +9,7 @@ from enum import Enum
 from controller.core import reasons
 from controller.core.bindings import Change
 from controller.core.prefix_index import PrefixIndex
+from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from hoaflow.addresses import Prefix, format_address, host
 from hoaflow.errors import HoaflowError
@@ -36,6 +37,8 @@ class HomeAgent:
     ``last_change``: the number of the home agent's last change that the bridge had seen when it last renewed its lease,
     None if it gives no numbers. ``reported``: the change up to which it has reported everything here, None for none.
     ``reported_until``: the end of the last lease for which these went together. No gate stands longer.
+
+    ``protocols``: those of its bindings; of an LMA (RFC 5213), `Protocol.PMIPV6`.
     """
 
     address: bytes
@@ -48,6 +51,7 @@ class HomeAgent:
     last_change: int | None = None
     reported: int | None = None
     reported_until: float = -math.inf
+    protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6})
 
     def lease_holds(self, now: float) -> bool:
         """Tell whether the bridge has renewed its lease in time."""
@@ -119,6 +123,7 @@ class HomeAgents:
         status: Status,
         now: float,
         last_change: int | None = None,
+        protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6}),
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its lease, which then ends ``lease`` seconds from ``now``. Idempotent.
 
@@ -140,7 +145,9 @@ class HomeAgents:
         unbroken = former is not None and former.lease_holds(now)
         since = former.lease_since if former is not None and unbroken else now
         synced = former is not None and unbroken and former.synced
-        agent = HomeAgent(address, home_prefixes, lease, now + lease, status, since, synced, last_change)
+        agent = HomeAgent(
+            address, home_prefixes, lease, now + lease, status, since, synced, last_change, protocols=protocols
+        )
         if former is not None and unbroken:
             agent.reported_until = min(former.reported_until, agent.lease_ends)
             if (last_change or 0) >= (former.last_change or 0):
@@ -149,7 +156,7 @@ class HomeAgents:
         change = Change.REFRESHED
         if former is None or not unbroken:
             change = Change.ADDED
-        elif news or former.status is not status:
+        elif news or (former.status, former.protocols) != (status, protocols):
             change = Change.CHANGED
         self._home_agents[address] = agent
         if news:

@@ -14,13 +14,14 @@ from controller.core.activation_events import ActivationEvents
 from controller.core.admission import Refused, check_home_agent, is_deregistration
 from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
-from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
 from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.installed import FlowReading
+from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -62,18 +63,21 @@ class Offload:
         status: Status,
         now: float,
         last_change: int | None = None,
+        protocols: Collection[Protocol] = (Protocol.MIPV6,),
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its bridge's lease of ``lease`` seconds. Idempotent.
 
-        ``last_change``: the number of the last change that the bridge has seen, None if it gives none. Returns the home
-        agent, and what has changed. Raises Refused for addresses that can't be a home agent's,
-        PrefixesOverlap for another's home prefix.
+        ``last_change``: the number of the last change that the bridge has seen, None if it gives none. ``protocols``:
+        those of its bindings. Returns the home agent, and what has changed. Raises Refused for addresses that can't be
+        a home agent's, PrefixesOverlap for another's home prefix.
         """
         check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
         moved = before is None or before.home_prefixes != home_prefixes
         replaced = self.home_agents.overlapping(address, home_prefixes) if moved else []
-        home_agent, change = self.home_agents.announce(address, home_prefixes, lease, status, now, last_change)
+        home_agent, change = self.home_agents.announce(
+            address, home_prefixes, lease, status, now, last_change, frozenset(protocols)
+        )
         for each in replaced:
             self._forget(each, now)
         if change is Change.ADDED or before is None or before.status is not status:
@@ -82,6 +86,11 @@ class Offload:
             held = self.registrations.of_home_agent(address)
             self._updates.schedule_removal(
                 (each for each in held if not home_agent.covers(each.home_address)), "prefix-gone"
+            )
+        if before is not None and before.protocols != home_agent.protocols:
+            held = self.registrations.of_home_agent(address)
+            self._updates.schedule_removal(
+                (each for each in held if each.protocol not in home_agent.protocols), "protocol-gone"
             )
         if before is None:
             # What is tunnelled to a home agent, and its signalling, never goes into anybody's tunnel; nor is a home
@@ -94,26 +103,26 @@ class Offload:
     def report(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
         """Apply a bridge's report of one binding. Idempotent.
 
-        Raises StaleSequence for an update older than the binding held, or just removed: nothing changes. Raises Refused
+        Raises StaleUpdate for an update older than the binding held, or just removed: nothing changes. Raises Refused
         for a value that can't be taken: the home agent's binding for the home address is withdrawn then, as the home
         agent has accepted the update.
         """
         gone = is_deregistration(binding)
         try:
-            self._updates.check_sequence(binding, now)
+            self._updates.check_order(binding, now)
             self._updates.check(binding)
-        except StaleSequence:
-            self._updates.record_refusal(binding, "stale-sequence", "post", now)
+        except StaleUpdate as stale:
+            self._updates.record_refusal(binding, f"stale-{stale.field}", "post", now)
             raise
         except Refused as refused:
             if self._updates.refuse(binding, str(refused), "post", now, urgency):
-                self._snapshots.note_removal(binding.home_address, binding.sequence)
+                self._snapshots.note_removal(binding.home_address, binding.number)
             raise
         held = self.registrations.get(binding.home_address)
         if not gone:
             self._snapshots.note_update(binding.home_address)
             return self._updates.put(binding, "post", now, urgency)
-        self._snapshots.note_removal(binding.home_address, binding.sequence)
+        self._snapshots.note_removal(binding.home_address, binding.number)
         self._updates.remember_sequence(binding, held, now)
         self._updates.free_path(self.registrations.refused.remove(binding.home_agent, binding.home_address))
         if held is not None:

@@ -70,8 +70,8 @@ class Snapshot:
         self._registrations = snapshots.updates.registrations
         self._present: set[Prefix] = set()
         self._to_compare: list[Prefix] | None = None
-        # Home addresses reported since it began, and the sequence numbers with which bindings were removed since then,
-        # None for a removal without one.
+        # Home addresses reported since it began, and the numbers with which bindings were removed since then, None for
+        # a removal without one.
         self._newer: set[Prefix] = set()
         self._removed: dict[Prefix, set[int | None]] = {}
 
@@ -147,10 +147,10 @@ class Snapshot:
         """Record that a home address was updated since the snapshot began."""
         self._newer.add(home_address)
 
-    def note_removal(self, home_address: Prefix, sequence: int | None) -> None:
+    def note_removal(self, home_address: Prefix, number: int | None) -> None:
         """Record that a home address's binding was removed since the snapshot began."""
         self._newer.add(home_address)
-        self._removed.setdefault(home_address, set()).add(sequence)
+        self._removed.setdefault(home_address, set()).add(number)
 
     @property
     def _urgency(self) -> Urgency:
@@ -162,10 +162,10 @@ class Snapshot:
         if home_address not in self._newer:
             return False
         reports: list[tuple[int | None, bytes | None]]
-        reports = [(sequence, None) for sequence in self._removed.get(home_address, ())]
+        reports = [(number, None) for number in self._removed.get(home_address, ())]
         held = self._registrations.get(home_address)
         if held is not None:
-            reports.append((held.sequence, held.care_of_address))
+            reports.append((held.number, held.care_of_address))
         # Without reports, an update since then has ended already: it was newer.
         return not reports or any(may_follow(binding, *report) for report in reports)
 
@@ -218,7 +218,7 @@ class Snapshots:
         for snapshot in self._under_way:
             snapshot.note_update(home_address)
 
-    def note_removal(self, home_address: Prefix, sequence: int | None = None) -> None:
+    def note_removal(self, home_address: Prefix, number: int | None = None) -> None:
         """Record in all snapshots that a binding is removed now."""
         for snapshot in self._under_way:
-            snapshot.note_removal(home_address, sequence)
+            snapshot.note_removal(home_address, number)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
-from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.bindings import Binding, Change, StaleNumber
 from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.last_sequences import LastSequences
@@ -51,15 +51,14 @@ class Updates:
         if binding.withheld is None and not is_deregistration(binding):
             check_nesting(binding, self._bindings)
 
-    def check_sequence(self, binding: Binding, now: float) -> None:
-        """Raise StaleSequence if an update is older than the binding held, or just removed."""
-        gone = is_deregistration(binding)
-        home_address, sequence = binding.home_address, binding.sequence
+    def check_order(self, binding: Binding, now: float) -> None:
+        """Raise StaleUpdate if an update is older than the binding held, or just removed."""
+        ends = is_deregistration(binding)
         for table in (self._bindings, self._withheld):
-            table.check_sequence(home_address, sequence, None if gone else binding.care_of_address)
-        last = None if gone else self._last_sequences.newer(home_address, sequence, now)
-        if last is not None and sequence is not None:
-            raise StaleSequence(home_address, sequence, last, gone=True)
+            table.check_order(binding, ends)
+        last = None if ends else self._last_sequences.newer(binding, now)
+        if last is not None:
+            raise StaleNumber(binding, last, gone=True)
 
     def put(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
         """Hold a binding in place of the one held so far."""
@@ -72,7 +71,7 @@ class Updates:
         held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
-        self._last_sequences.forget(home_address)
+        self._last_sequences.forget(binding.key)
         self.free_path(self._refused.remove(binding.home_agent, home_address))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
@@ -120,9 +119,9 @@ class Updates:
         return bool(self._to_remove)
 
     def remember_sequence(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
-        """Remember the last sequence number of a binding that has been reported to be gone, or refused."""
-        known = update.sequence if update.sequence is not None else None if held is None else held.sequence
-        self._last_sequences.remember(update.home_address, known, now, refused)
+        """Remember the last number of a binding that has been reported to be gone, or refused."""
+        known = update.number if update.number is not None else None if held is None else held.number
+        self._last_sequences.remember(update.key, known, now, refused)
 
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, urgency: Urgency) -> bool:
         """Refuse an update for what it says; tell whether that has ended the binding held.
@@ -203,7 +202,7 @@ class Updates:
         self.free_path(self._withheld.get(binding.home_address))
         change = self._withheld.put(binding)
         self._follow_path(binding.care_of_address)
-        self._last_sequences.forget(binding.home_address)
+        self._last_sequences.forget(binding.key)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)
             if urgency.has_event:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map
 from werkzeug.wrappers import Response
 
-from controller.core.bindings import StaleSequence
+from controller.core.bindings import StaleUpdate
 from controller.rest.audit import Audit
 from controller.rest.authorization import Authorization
 from controller.rest.calls.bindings import BindingCalls
@@ -90,7 +90,7 @@ class RestApi:
         try:
             return self._carry_out(request)
         except REFUSALS as error:
-            problem, stale = problem_of(error), isinstance(error, StaleSequence)
+            problem, stale = problem_of(error), isinstance(error, StaleUpdate)
         except Exception:
             # An error in this program: the traceback goes to the log, not to the client.
             LOG.exception("request-failed", method=request.method, path=request.path)

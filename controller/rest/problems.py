@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from controller.access.roles import Forbidden
 from controller.core.admission import NotAnnounced, Refused
-from controller.core.bindings import StaleSequence
+from controller.core.bindings import StaleUpdate
 from controller.core.home_agents import PrefixesOverlap
 from controller.core.routers import UnknownRouter
 from controller.core.snapshots import Superseded
@@ -21,7 +21,7 @@ from hoaflow.errors import HoaflowError
 
 MEDIA_TYPE = "application/problem+json"
 # Errors that `problem_of` turns into a Problem.
-REFUSALS = (HTTPException, Forbidden, NotAnnounced, PrefixesOverlap, Refused, StaleSequence, Superseded, UnknownRouter)
+REFUSALS = (HTTPException, Forbidden, NotAnnounced, PrefixesOverlap, Refused, StaleUpdate, Superseded, UnknownRouter)
 
 
 class Problem(HoaflowError, HTTPException):
@@ -62,8 +62,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.FORBIDDEN, str(error), (FieldError(field, reason),))
         case Refused(field=field, reason=reason):
             return wrong_field(field, reason)
-        case StaleSequence():
-            return Problem(HTTPStatus.CONFLICT, str(error), (FieldError("sequence", str(error)),))
+        case StaleUpdate(field=field):
+            return Problem(HTTPStatus.CONFLICT, str(error), (FieldError(field, str(error)),))
         case PrefixesOverlap():
             return Problem(HTTPStatus.CONFLICT, str(error), (FieldError("home_prefixes", str(error)),))
         case Superseded():

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from controller.access.roles import Caller, Role
 from controller.core.admission import Refused
-from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.explanation import NotCovered, explain
 from controller.core.flows import FlowKey
 from controller.core.traffic import Counters
@@ -139,7 +139,7 @@ class BindingCalls:
         except REFUSALS as error:
             problem = problem_of(error)
             changes[REFUSED] += 1
-            self._context.metrics.refused(problem.status, isinstance(error, StaleSequence))
+            self._context.metrics.refused(problem.status, isinstance(error, StaleUpdate))
             return answers.BatchResult(index, problem.status, problem.errors or UNSET)
         changes[change.value] += 1
         self._measure(request, body, change, now)

@@ -59,7 +59,9 @@ class HomeAgentCalls:
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
         offload = self._context.offload
-        home_agent, change = offload.announce(packed, prefixes, body.lease, status, now, body.last_change)
+        home_agent, change = offload.announce(
+            packed, prefixes, body.lease, status, now, body.last_change, body.protocols
+        )
         request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, change.is_news)
         self._context.notify()
         return json_response(home_agent_view(home_agent, self._context.offload, now))

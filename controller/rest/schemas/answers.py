@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.events import EVENTS
+from controller.core.protocols import Protocol
 from controller.events import RESET
 from controller.rest.schemas.fields import (
     Count,
@@ -20,10 +21,12 @@ from controller.rest.schemas.fields import (
     Lifetime,
     MacAddress,
     MemberName,
+    ProtocolName,
     Revision,
     SecondsLeft,
     Sequence,
     Time,
+    Timestamp,
     Withheld,
 )
 from controller.rest.schemas.flow_answers import Flow
@@ -75,6 +78,8 @@ class Binding(Struct):
     state: BindingStateName
     routers: dict[DatapathId, BindingOnRouter]
     withheld: Withheld | None
+    protocol: ProtocolName = Protocol.MIPV6
+    timestamp: Timestamp | None = None
 
 
 class BindingRemoved(Struct):
@@ -124,6 +129,7 @@ class HomeAgent(Struct):
     status: Literal["up", "ha-down", "expired"]
     snapshot: Literal["wanted", "held"]
     bindings: Count
+    protocols: list[ProtocolName]
 
 
 class HomeAgents(Struct):

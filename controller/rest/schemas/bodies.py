@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
+from controller.core.protocols import RULES, Protocol
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.schemas.fields import (
@@ -28,9 +29,11 @@ from controller.rest.schemas.fields import (
     Lifetime,
     MacAddress,
     PortName,
+    ProtocolName,
     ReportedUpTo,
     Revision,
     Sequence,
+    Timestamp,
     Withheld,
 )
 from hoaflow.addresses import (
@@ -51,11 +54,20 @@ MOST_PREFIXES = MOST_ENDPOINTS = 256
 # MAC addresses of a router: each costs gates of its own.
 MOST_MACS = 64
 
+Protocols = Annotated[
+    list[ProtocolName],
+    Meta(description="Those of its bindings, by default `mipv6`; others are refused.", min_length=1, max_length=8),
+]
+
 T = TypeVar("T")
 
 
 class BindingBody(Struct, forbid_unknown_fields=True):
-    """One binding as a bridge reports it; `lifetime` is in seconds left."""
+    """One binding as a bridge reports it; `lifetime` is in seconds left.
+
+    Its key is `protocol` and `home_address`. Of `pmipv6`, the home address is a home network prefix, the care-of
+    address the Proxy-CoA of its MAG, and the home agent its LMA.
+    """
 
     home_address: HomeAddress
     care_of_address: Ipv6Address
@@ -64,6 +76,8 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     sequence: Sequence | None = None
     detected_ago: DetectedAgo | None = None
     withheld: Withheld | None = None
+    protocol: ProtocolName = Protocol.MIPV6
+    timestamp: Timestamp | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
@@ -71,6 +85,8 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             home_agent = _parsed("home_agent", self.home_agent, _parse_home_agent)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
+        if self.timestamp is not None and RULES[self.protocol].ordered_by != "timestamp":
+            raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
         return Binding(
             home_address=_parsed("home_address", self.home_address, parse_prefix),
             # Of any family: the core withdraws the binding that a refused care-of address would replace.
@@ -80,6 +96,8 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             expires_at=None if self.lifetime is None else now + self.lifetime,
             sequence=self.sequence,
             withheld=self.withheld,
+            protocol=self.protocol,
+            timestamp=self.timestamp,
         )
 
 
@@ -104,12 +122,13 @@ class _HomeAgentOfBinding(Struct):
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
-    """A bridge's announcement of its home agent; `lease` is in seconds."""
+    """A bridge's announcement of its home agent (an LMA: `protocols` has `pmipv6`); `lease` is in seconds."""
 
     home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]
     lease: Annotated[int, Meta(description="Seconds; `longest_lease` at the most.", ge=SHORTEST_LEASE)] = 10
     status: Status = Status.UP
     last_change: LastChange | None = None
+    protocols: Protocols = msgspec.field(default_factory=lambda: [Protocol.MIPV6])
 
     def prefixes(self) -> tuple[Prefix, ...]:
         """Return the home prefixes. Raises Problem."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from controller.core.protocols import Protocol
 from hoaflow.sequence import SEQUENCE_SPACE
 
 # RFC 6275 counts lifetimes in 16 bits of 4 seconds.
@@ -23,7 +24,7 @@ Ipv6Address = Annotated[
 HomeAddress = Annotated[
     str,
     Meta(
-        description="A home address, IPv6 or IPv4, or a mobile network prefix.",
+        description="A home address, IPv6 or IPv4, or a mobile network prefix or home network prefix (RFC 5213).",
         examples=["2001:db8:99::100", "2001:db8:aa:1::/64"],
         extra_json_schema={"format": "home-address"},
     ),
@@ -55,7 +56,28 @@ Lifetime = Annotated[
 ]
 Sequence = Annotated[
     int,
-    Meta(description="That of the Binding Update (RFC 6275).", ge=0, lt=SEQUENCE_SPACE, examples=[31552]),
+    Meta(
+        description="That of the Binding Update (RFC 6275). It orders updates of `mipv6` only.",
+        ge=0,
+        lt=SEQUENCE_SPACE,
+        examples=[31552],
+    ),
+]
+ProtocolName = Annotated[
+    Protocol,
+    Meta(
+        description="The protocol by which the anchor learns of the binding: `mipv6` (RFC 6275) or `pmipv6` (RFC 5213)."
+    ),
+]
+Timestamp = Annotated[
+    int,
+    Meta(
+        description="`pmipv6` only: the Timestamp option of the Proxy Binding Update as it is (RFC 5213 section 8.8),"
+        " in units of 1/65536 s since 1970-01-01 00:00 UTC. It orders updates.",
+        ge=0,
+        le=(1 << 63) - 1,
+        examples=[116391936000000],
+    ),
 ]
 LastChange = Annotated[
     int,

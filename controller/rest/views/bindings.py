@@ -8,6 +8,7 @@ from controller.core.bindings import Binding
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
+from controller.core.protocols import RULES
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest.schemas import answers
@@ -33,6 +34,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         status=home_agent.status.value if lease_holds else "expired",
         snapshot="held" if lease_holds and home_agent.is_known else "wanted",
         bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
+        protocols=[each for each in RULES if each in home_agent.protocols],
     )
 
 
@@ -54,6 +56,8 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
         state=state.state,
         routers=routers,
         withheld=binding.withheld,
+        protocol=binding.protocol,
+        timestamp=binding.timestamp,
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.bindings import Binding, BindingTable, Change, StaleSequence
+from controller.core.bindings import Binding, BindingTable, Change, StaleUpdate
 from controller.core.home_agents import HomeAgents, PrefixesOverlap, Status
 from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.sequence import is_newer
@@ -32,22 +32,22 @@ def test_an_older_update_is_refused_and_a_deregistration_lets_any_number_in(held
     table = BindingTable()
     table.put(binding(sequence=held))
     if is_newer(offered, held):
-        table.check_sequence(HOME_ADDRESS, offered, SECOND)
+        table.check_order(binding(SECOND, sequence=offered), ends=False)
     else:
-        with pytest.raises(StaleSequence):
-            table.check_sequence(HOME_ADDRESS, offered, SECOND)
+        with pytest.raises(StaleUpdate):
+            table.check_order(binding(SECOND, sequence=offered), ends=False)
     table.remove(HOME_ADDRESS)
-    table.check_sequence(HOME_ADDRESS, offered, SECOND)
+    table.check_order(binding(SECOND, sequence=offered), ends=False)
 
 
 def test_the_same_report_may_come_twice() -> None:
     table = BindingTable()
     assert table.put(binding(sequence=7)) is Change.ADDED
-    table.check_sequence(HOME_ADDRESS, 7, FIRST)
+    table.check_order(binding(FIRST, sequence=7), ends=False)
     assert table.put(binding(sequence=7)) is Change.UNCHANGED
-    with pytest.raises(StaleSequence):
-        table.check_sequence(HOME_ADDRESS, 7, SECOND)
-    table.check_sequence(HOME_ADDRESS, 7, None)
+    with pytest.raises(StaleUpdate):
+        table.check_order(binding(SECOND, sequence=7), ends=False)
+    table.check_order(binding(SECOND, sequence=7), ends=True)
 
 
 def test_whole_seconds_do_not_make_a_binding_change() -> None:

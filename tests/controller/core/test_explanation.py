@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.bindings import StaleSequence
+from controller.core.bindings import StaleUpdate
 from controller.core.explanation import Explanation, NotCovered, explain
 from controller.core.flows import Kind
 from controller.core.home_agents import Status
@@ -248,7 +248,7 @@ def test_an_address_in_a_mobile_network_is_explained_by_its_binding(world: World
 
 def test_updates_are_told_with_their_fate(world: World) -> None:
     world.post(sequence=2, lifetime=600)
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(sequence=1, care_of_address=SECOND)
     world.snapshot()
     fates = [(update.source, update.result, update.reason) for update in why(world).updates]

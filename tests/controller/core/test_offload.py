@@ -4,10 +4,10 @@
 import pytest
 
 from controller.core.admission import NotAnnounced
-from controller.core.bindings import Change, StaleSequence
+from controller.core.bindings import Change, StaleUpdate
 from controller.core.flows import Kind, MatchValue, match_value
 from controller.core.home_agents import Status
-from controller.core.last_sequences import UNDER_WAY
+from controller.core.protocols import UNDER_WAY
 from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, parse_prefix
 from tests.support.world import (
@@ -50,7 +50,7 @@ def test_a_handover_that_the_agent_does_not_acknowledge_falls_back(world: World)
 
 def test_an_older_update_changes_nothing(world: World) -> None:
     world.sent = 0
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(care_of_address=SECOND, sequence=0)
     world.deliver()
     assert world.sent == 0
@@ -75,7 +75,7 @@ def test_a_report_that_was_under_way_brings_no_binding_back(world: World, last: 
     """`last`: the number of the deregistration, if it has one."""
     world.post(**{"lifetime": 0, "sequence": None, **last})
     for _ in range(2):
-        with pytest.raises(StaleSequence, match="just been removed"):
+        with pytest.raises(StaleUpdate, match="just been removed"):
             world.post(sequence=late)
     assert world.state() == "none"
     world.pass_time(UNDER_WAY)
@@ -85,7 +85,7 @@ def test_a_report_that_was_under_way_brings_no_binding_back(world: World, last: 
 def test_a_snapshot_settles_what_number_a_registration_begins_with(world: World) -> None:
     """One that falls among those of late reports by chance waits for no more than its bridge's next snapshot."""
     world.post(sequence=12, lifetime=0)
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(sequence=5)
     assert world.snapshot(binding(sequence=5, now=world.now)).added == 1
     assert world.post(care_of_address=SECOND, sequence=6) is Change.CHANGED

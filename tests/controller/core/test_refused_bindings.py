@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 import pytest
 
 from controller.core.admission import MOST_NESTED, Refused
-from controller.core.bindings import Binding, Change, StaleSequence
+from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.explanation import explain
 from controller.core.flows import Kind
 from controller.core.home_agents import Status
@@ -113,7 +113,7 @@ def test_an_update_that_is_refused_withdraws_what_it_replaces(world: World, care
     why = explain(world.offload, HOME_ADDRESS, world.now)
     assert why.path == "home"
     assert "refused (care_of_address" in why.reason
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(sequence=1)
     world.post(care_of_address=SECOND, sequence=3)
     world.agent_follows()
@@ -123,7 +123,7 @@ def test_an_update_that_is_refused_withdraws_what_it_replaces(world: World, care
 
 @pytest.mark.parametrize("sequence", [0, 65000])
 def test_an_update_that_is_stale_withdraws_nothing_whatever_it_says(world: World, sequence: int) -> None:
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(care_of_address=parse_address("ff02::1"), sequence=sequence)
     world.deliver()
     assert world.state() == "active"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.core.admission import NotAnnounced, Refused
-from controller.core.bindings import Binding, StaleSequence
+from controller.core.bindings import Binding, StaleUpdate
 from controller.core.home_agents import Status
 from controller.core.snapshots import Snapshot, Superseded
 from controller.core.updates import BINDINGS_AT_ONCE
@@ -91,7 +91,7 @@ def test_a_late_report_that_is_older_than_the_snapshot_does_not_win(world: World
     slices.take_in(binding(care_of_address=THIRD, sequence=3, now=world.now))
     slices.complete()
     assert held(world) == {HOME_ADDRESS: "2001:db8:4::2"}
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(care_of_address=SECOND, sequence=2)
 
 
@@ -313,9 +313,9 @@ class Interleaved(RuleBasedStateMachine):
         self.sequence += ahead
         try:
             self.world.post(home_address, care_of_address, lifetime, self.sequence)
-        except StaleSequence:
+        except StaleUpdate:
             return
-        with contextlib.suppress(StaleSequence):
+        with contextlib.suppress(StaleUpdate):
             self.model.post(home_address, care_of_address, lifetime, self.sequence)
 
     @rule(home_address=st.sampled_from(HOME_ADDRESSES))

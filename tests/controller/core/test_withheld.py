@@ -6,7 +6,7 @@ import random
 import pytest
 
 from controller.core.binding_counts import count_bindings
-from controller.core.bindings import Change, StaleSequence
+from controller.core.bindings import Change, StaleUpdate
 from controller.core.explanation import explain
 from controller.core.flows import Kind
 from controller.metrics import STATES
@@ -90,7 +90,7 @@ def test_an_older_report_neither_undoes_it_nor_withholds(
     world: World, newer: str | None, older: str | None, state: str
 ) -> None:
     world.post(sequence=5, withheld=newer)
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(sequence=4, withheld=older)
     settle(world)
     assert world.state() == state
@@ -98,7 +98,7 @@ def test_an_older_report_neither_undoes_it_nor_withholds(
 
 def test_it_ends_what_is_remembered_of_a_deregistration(world: World) -> None:
     world.post(lifetime=0, sequence=12)
-    with pytest.raises(StaleSequence):
+    with pytest.raises(StaleUpdate):
         world.post(sequence=11)
     world.post(sequence=40000, withheld=IPSEC)
     assert world.offload.remove(HOME_ADDRESS, world.now)

@@ -10,6 +10,9 @@ from controller.core.urgency import MOST_EVENTS
 from controller.traffic_history import KEPT
 from tests.support.rest_api import BINDING, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Api, problem
 
+# What answers say of a binding whose report does not.
+SAID_BY_DEFAULT = {"protocol": "mipv6", "timestamp": None}
+
 
 def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
     spelled = {**BINDING, "home_address": "2001:0DB8:0099:0:0:0:0:0100", "care_of_address": "2001:DB8:2:0::2"}
@@ -21,6 +24,7 @@ def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
         "state": "held",
         "routers": {},
         "withheld": None,
+        **SAID_BY_DEFAULT,
     }
     assert api.get(f"/v1/bindings/{HOME_ADDRESS}")["sequence"] == 31552
     assert api.call("POST", "/v1/bindings", BINDING).status_code == 200
@@ -36,7 +40,13 @@ def test_a_withheld_binding_is_listed_explained_and_removed(api: Api) -> None:
     reported = {**BINDING, "withheld": "IPsec: protected"}
     answer = api.call("POST", "/v1/bindings", reported)
     assert answer.status_code == 201
-    assert answer.json == {**reported, "expires_in": pytest.approx(60, abs=1), "state": "withheld", "routers": {}}
+    assert answer.json == {
+        **reported,
+        "expires_in": pytest.approx(60, abs=1),
+        "state": "withheld",
+        "routers": {},
+        **SAID_BY_DEFAULT,
+    }
     assert api.call("POST", "/v1/bindings", reported).status_code == 200
     assert [each["withheld"] for each in api.get("/v1/bindings?state=withheld")["bindings"]] == ["IPsec: protected"]
     assert api.get("/v1/bindings?state=held")["bindings"] == []
@@ -137,6 +147,7 @@ def test_a_home_agent_is_announced_and_asked_for_its_snapshot() -> None:
         "status": "up",
         "snapshot": "wanted",
         "bindings": 0,
+        "protocols": ["mipv6"],
     }
     problem(api.call("GET", "/readyz"), 503)
     api.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": [BINDING]})

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declare the kinds of bindings, and the rules in which they differ.
+
+A binding's key is its protocol and its home address or prefix. An anchor is whoever takes the packets of a home prefix:
+the home agent of Mobile IPv6, the Local Mobility Anchor (LMA) of Proxy Mobile IPv6.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from hoaflow.sequence import SEQUENCE_SPACE, is_newer
+
+# How long a report may be under way, in seconds: as long as a request's body may take (`request_timeout`).
+UNDER_WAY = 30.0
+# How far behind the last sequence number that of a delayed report may lie: a mobile node sends at most three Binding
+# Updates a second (RFC 6275 section 12, MAX_UPDATE_RATE).
+MOST_BEHIND = round(UNDER_WAY * 3)
+
+
+class Protocol(Enum):
+    """A protocol by which an anchor learns where packets have to go."""
+
+    MIPV6 = "mipv6"  # RFC 6275: the mobile node registers itself
+    PMIPV6 = "pmipv6"  # RFC 5213: a Mobile Access Gateway (MAG) registers the mobile node
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one protocol.
+
+    ``ordered_by``: the number by which of two updates the newer is known. ``deregistered_by``: who may end a binding,
+    anybody who may report it, or only the one at the care-of address that it has. ``ends_at_home``: so does an update
+    whose care-of address is the home address.
+    """
+
+    ordered_by: Literal["sequence", "timestamp"]
+    deregistered_by: Literal["anybody", "care-of-address"]
+    ends_at_home: bool
+
+    def is_newer(self, candidate: int, than: int) -> bool:
+        """Tell whether an update's number is newer than another's."""
+        return is_newer(candidate, than) if self.ordered_by == "sequence" else candidate > than
+
+    def may_be_late(self, candidate: int, last: int, repeated: bool) -> bool:
+        """Tell whether an update's number may be that of a delayed one, after the ``last``.
+
+        ``repeated``: the last number itself counts, too.
+        """
+        if self.ordered_by == "timestamp":
+            return candidate < last or (repeated and candidate == last)
+        return (not repeated) <= (last - candidate) % SEQUENCE_SPACE <= MOST_BEHIND
+
+
+RULES: Mapping[Protocol, Rules] = {
+    # Sequence numbers compare modulo 2**16, and a mobile node ends its binding by lifetime 0 or from home (RFC 6275
+    # section 9.5.1).
+    Protocol.MIPV6: Rules(ordered_by="sequence", deregistered_by="anybody", ends_at_home=True),
+    # Sequence numbers belong to each MAG and begin anew at every handover, so the timestamps of Proxy Binding Updates
+    # tell which is newer (RFC 5213 section 5.5). A former MAG may not end what its successor has registered (5.3.5).
+    Protocol.PMIPV6: Rules(ordered_by="timestamp", deregistered_by="care-of-address", ends_at_home=False),
+}
