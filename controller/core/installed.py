@@ -19,6 +19,15 @@ class FlowEntry(Struct, frozen=True, gc=False):
     expires_at: float | None
 
 
+class ReportedFlow(Struct, frozen=True, gc=False):
+    """A flow as a switch reports it, and what it has counted; ``entry`` is None for another application's."""
+
+    key: FlowKey
+    entry: FlowEntry | None
+    packets: int
+    bytes: int
+
+
 class InstalledFlow(Struct, frozen=True, gc=False):
     """An installed flow without its key. It is small, as a router has several for each binding."""
 

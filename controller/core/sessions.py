@@ -6,11 +6,11 @@ switch may be back on another connection, with its flows read anew. So they hold
 session, which lets go of both when it ends and raises SessionEnded from then on.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import FlowEntry, FlowReading
+from controller.core.installed import FlowReading, ReportedFlow
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
@@ -72,14 +72,15 @@ class Session:
         self._reading = self._core.begin_reading(self.dpid, now)
         self._router = self._core.router(self.dpid)
 
-    def read(self, key: FlowKey, entry: FlowEntry | None) -> None:
-        """Take in a flow of ours, or with ``entry`` None the key of another application's."""
+    def read(self, flows: Iterable[ReportedFlow]) -> None:
+        """Take in flows that the switch has."""
         if self._reading is None:
             raise SessionEnded
-        if entry is None:
-            self._reading.add_foreign(key)
-        else:
-            self._reading.add(entry)
+        for flow in flows:
+            if flow.entry is None:
+                self._reading.add_foreign(flow.key)
+            else:
+                self._reading.add(flow.entry)
 
     def end_reading(self, ports: Mapping[str, int], now: float) -> None:
         """Take in that all flows have been read, and the switch's ports (numbers by name)."""

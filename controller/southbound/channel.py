@@ -20,12 +20,12 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 from controller.changes import WorkSignal
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
+from controller.core.installed import ReportedFlow
 from controller.core.router import Router
 from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
 from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
-from controller.southbound.decoder import ReportedFlow
 from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, RoleRefused, SwitchSilent
 from controller.southbound.roles import Candidacy, Mastership, is_demotion
@@ -103,7 +103,6 @@ class SwitchChannel:
         self._takers: dict[object, Callable[[Any], None]] = {
             ofproto.OFPT_ERROR: self.conversation.on_error,
             ofproto.OFPT_ROLE_REPLY: self.conversation.on_role,
-            (ofproto.OFPT_MULTIPART_REPLY, _FLOWS): self.conversation.on_statistics,
             (ofproto.OFPT_MULTIPART_REPLY, _TOTAL): self.conversation.on_total,
         }
         datapath.deliver = self._deliver  # see `controller.southbound.receiving`
@@ -189,7 +188,7 @@ class SwitchChannel:
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
         found: list[ReportedFlow] = []
-        self.conversation.read(found.append, within)
+        self.conversation.read(found.extend, within)
         return found
 
     def _deliver(self, kind: int, xid: int, message: bytes) -> bool:
@@ -204,13 +203,16 @@ class SwitchChannel:
         if kind == ofproto.OFPT_FLOW_REMOVED:
             self.on_flow_removed(message)
             return True
-        take = self._takers.get((kind, message[8:10]) if kind == ofproto.OFPT_MULTIPART_REPLY else kind)
-        if take is not None:
-            try:
+        statistics = message[8:10] if kind == ofproto.OFPT_MULTIPART_REPLY else None
+        take = self._takers.get(kind if statistics is None else (kind, statistics))
+        try:
+            if statistics == _FLOWS:
+                self.conversation.on_statistics(xid, message)
+            elif take is not None:
                 take(ofproto_parser.msg(self.datapath, message[0], kind, len(message), xid, message))
-            except SessionEnded:
-                self.end()
-        return take is not None
+        except SessionEnded:
+            self.end()
+        return statistics == _FLOWS or take is not None
 
     def _overtaken(self) -> None:
         """End the channel, as the switch says that it has another MASTER."""
@@ -318,7 +320,7 @@ class SwitchChannel:
     def _read_back(self) -> None:
         """Read the switch's flows: after connecting, and regularly to repair drift."""
         self.session.begin_reading(time.monotonic())
-        self.conversation.read(lambda flow: self.session.read(flow.key, flow.entry))
+        self.conversation.read(self.session.read)
         self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
 

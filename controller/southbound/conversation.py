@@ -2,8 +2,9 @@
 """Send requests to one switch and await the answers: flow changes in bundles, and questions about its flows."""
 
 import itertools
+import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import eventlet
@@ -13,8 +14,9 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from controller.core.batches import FlowChange, stages
 from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
+from controller.core.installed import ReportedFlow
 from controller.core.traffic import Counters
-from controller.southbound.decoder import Decoder, FlowStatistics, ReportedFlow
+from controller.southbound.decoder import Decoder
 from controller.southbound.encoder import Encoder
 from controller.southbound.exchange import (
     ChangesRefused,
@@ -36,6 +38,8 @@ MOST_WAITS = 12
 MAX_XID = 0xFFFFFFFF
 # What a switch answers NOCHANGE before it has been given any generation.
 NO_GENERATION = (1 << 64) - 1
+# ofp_header and ofp_multipart_reply (OpenFlow 1.3.5, section 7.3.5): the flags.
+_MULTIPART = struct.Struct("!10xH4x")
 STALE = "its generation is older than one that the switch knows"
 
 
@@ -82,13 +86,14 @@ class Conversation:
         if exchange is not None:
             exchange.finish()
 
-    def on_statistics(self, message: parser.OFPFlowStatsReply) -> None:
-        """Pass on a part of the flow statistics."""
+    def on_statistics(self, xid: int, message: bytes) -> None:
+        """Pass on a part of the flow statistics. Raises ValueError, also struct.error, for a malformed one."""
         self._heard += 1
-        exchange = self._exchanges.get(message.xid)
+        exchange = self._exchanges.get(xid)
         if exchange is not None and exchange.take is not None:
-            exchange.take(message.body)
-            if not message.flags & ofp.OFPMPF_REPLY_MORE:
+            (flags,) = _MULTIPART.unpack_from(message)
+            exchange.take(message[_MULTIPART.size :])
+            if not flags & ofp.OFPMPF_REPLY_MORE:
                 exchange.finish()
 
     def on_total(self, message: parser.OFPAggregateStatsReply) -> None:
@@ -127,15 +132,14 @@ class Conversation:
         """
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
-    def read(self, take: Callable[[ReportedFlow], None], within: float | None = None) -> None:
-        """Read the switch's flows in hoaflow's tables, but no cluster's marker, and call `take` with each as it comes.
+    def read(self, take: Callable[[list[ReportedFlow]], None], within: float | None = None) -> None:
+        """Read the switch's flows in hoaflow's tables, but no cluster's marker, and call `take` with them as they come.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
 
-        def take_all_but_markers(flow: ReportedFlow) -> None:
-            if flow.entry is None or flow.entry.flow.kind is not Kind.CLUSTER:
-                take(flow)
+        def take_all_but_markers(flows: list[ReportedFlow]) -> None:
+            take([flow for flow in flows if flow.entry is None or flow.entry.flow.shape.kind is not Kind.CLUSTER])
 
         self._read(take_all_but_markers, None, within)
 
@@ -143,22 +147,20 @@ class Conversation:
         """Read the markers of clusters that have written to the switch lately. Raises SwitchSilent."""
         found: list[Flow] = []
 
-        def take(flow: ReportedFlow) -> None:
-            if flow.entry is not None:
-                found.append(flow.entry.flow)
+        def take(flows: list[ReportedFlow]) -> None:
+            found.extend(flow.entry.flow for flow in flows if flow.entry is not None)
 
         self._read(take, Kind.CLUSTER, None)
         return found
 
-    def _read(self, take: Callable[[ReportedFlow], None], kind: Kind | None, within: float | None) -> None:
+    def _read(self, take: Callable[[list[ReportedFlow]], None], kind: Kind | None, within: float | None) -> None:
         as_of: float | None = None
 
-        def take_part(statistics: Iterable[FlowStatistics]) -> None:
+        def take_part(statistics: bytes) -> None:
             nonlocal as_of
             # Open vSwitch reports all ages as of the request, however long the answer takes.
             as_of = as_of or time.monotonic()
-            for flow in self.decoder.decode(statistics, as_of):
-                take(flow)
+            take(self.decoder.decode(statistics, as_of))
 
         exchange = Exchange(self._next_xids(1), take_part)
         self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)

@@ -6,12 +6,11 @@ of thousands of hoaflow's. Of another application's flow only the key matters, a
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ryu.ofproto import ofproto_v1_3 as ofp
-from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID
 
 from controller.core.flows import (
@@ -36,15 +35,19 @@ from controller.core.flows import (
     make_flow,
     make_key,
 )
-from controller.core.installed import FlowEntry
+from controller.core.installed import FlowEntry, ReportedFlow
 from controller.core.traffic import Counters
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 from hoaflow.addresses import Prefix
 
 # ofp_header, ofp_flow_removed up to its match (OpenFlow 1.3.5, section 7.4.2).
 _REMOVED = struct.Struct("!8xQHBBIIHHQQ")
-# ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2).
-_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
+# ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2): length and table; seconds and nanoseconds of age;
+# priority and idle time-out; hard time-out; flags and cookie; packets and bytes. What is the same in all flows of one
+# shape is left as bytes.
+_STATS = struct.Struct("!4sII4sH14sQQ")
+_SECONDS, _NANOSECONDS, _TIMEOUT, _PACKETS, _BYTES = 1, 2, 4, 6, 7
+_LOOKS = struct.Struct("!HB9xH10xQ")
 _TYPE_LENGTH = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
 _OUTPUT = struct.Struct("!HHI")
@@ -78,49 +81,9 @@ ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src"
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
 
+K = TypeVar("K")
 T = TypeVar("T")
-
-
-class FlowStatistics:
-    """Hold one flow of a statistics reply, with its match and instructions left as bytes.
-
-    The class takes the place of Ryu's, so that Ryu's parser only cuts a reply into flows.
-    """
-
-    __slots__ = ("bytes", "cookie", "duration", "hard_timeout", "length", "packets", "priority", "rest", "table_id")
-
-    def __init__(self, buffer: bytes, offset: int) -> None:
-        """Read the flow at `offset`. Raises ValueError for an impossible length."""
-        (self.length, self.table_id, seconds, nanoseconds, self.priority, _, self.hard_timeout, _, *counts) = (
-            _STATS.unpack_from(buffer, offset)
-        )
-        if not _STATS.size <= self.length <= len(buffer) - offset:
-            room = len(buffer) - offset
-            raise ValueError(f"expected flow statistics of {_STATS.size} to {room} bytes, got {self.length}")
-        self.cookie, self.packets, self.bytes = counts
-        self.duration = seconds + nanoseconds / 1e9
-        self.rest = bytes(buffer[offset + _STATS.size : offset + self.length])
-
-    def __repr__(self) -> str:
-        return f"FlowStatistics(table_id={self.table_id}, priority={self.priority}, cookie={self.cookie:#x})"
-
-    @classmethod
-    def parser(cls, buffer: bytes, offset: int) -> "FlowStatistics":
-        """Return the flow at `offset`; Ryu calls this for each flow of a reply."""
-        return cls(buffer, offset)
-
-
-parser.OFPFlowStatsReply.cls_stats_body_cls = FlowStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedFlow:
-    """A flow as a switch reports it; `entry` is None for another application's."""
-
-    key: FlowKey
-    entry: FlowEntry | None
-    packets: int
-    bytes: int
+Fields = tuple[Any, ...]
 
 
 class RemovedFlow(NamedTuple):
@@ -131,6 +94,26 @@ class RemovedFlow(NamedTuple):
     counted: Counters
 
 
+class _Looks(NamedTuple):
+    """What the statistics of flows of one shape have in common."""
+
+    length: int
+    table: int
+    priority: int
+    cookie: int
+
+    @classmethod
+    def at(cls, statistics: bytes, offset: int) -> "_Looks":
+        """Return those of the flow at `offset`. Raises ValueError for an impossible length."""
+        room = len(statistics) - offset
+        if room < _STATS.size:
+            raise ValueError(f"expected flow statistics of at least {_STATS.size} bytes, got {room}")
+        found = cls(*_LOOKS.unpack_from(statistics, offset))
+        if not _STATS.size <= found.length <= room:
+            raise ValueError(f"expected flow statistics of {_STATS.size} to {room} bytes, got {found.length}")
+        return found
+
+
 class Decoder:
     """Decode flow statistics and notices of removal; `names` are those of hoaflow's tables, by number.
 
@@ -139,9 +122,9 @@ class Decoder:
 
     def __init__(self, names: dict[int, str]) -> None:
         self._names = names
-        # By what flows of a shape have in common: table, priority, and the length of their bytes, among others.
-        self._flows: dict[tuple[int, ...], Layout[Flow]] = {}
-        self._patterns: dict[tuple[int, ...], Layout[Pattern]] = {}
+        self._flows: dict[_Looks, Layout[Flow]] = {}
+        # By table, priority and length.
+        self._patterns: dict[tuple[int, int, int], Layout[Pattern]] = {}
 
     def removed(self, message: bytes) -> RemovedFlow | None:
         """Return what a FlowRemoved message says; None if the flow was another application's."""
@@ -151,88 +134,126 @@ class Decoder:
             return None
         alike = (table_id, priority, len(data))
         layout = self._patterns.get(alike)
-        addresses = None if layout is None else layout.addresses(data)
-        if layout is not None and addresses is not None:
-            key: FlowKey = (layout.example, *addresses)
+        fields = None if layout is None else layout.fields(data, 0)
+        if layout is not None and fields is not None:
+            key: FlowKey = (layout.example, *layout.matched(fields))
         else:
             match, _ = _match(data)
             if match is None:
                 return None
             key = make_key(table, priority, match)
-            _learn(self._patterns, alike, Layout(key[0], key[1:], data))
+            _learn(self._patterns, alike, Layout(key[0], data, "", key[1:]))
         return RemovedFlow(key, reason, Counters(packets, size))
 
-    def decode(self, statistics: Iterable[FlowStatistics], now: float) -> list[ReportedFlow]:
-        """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key."""
-        flows = []
-        for stats in statistics:
-            alike = (stats.table_id, stats.priority, stats.cookie, stats.length)
-            layout = self._flows.get(alike)
-            addresses = None if layout is None else layout.addresses(stats.rest)
-            flow = None
-            if layout is not None and addresses is not None:
-                matched = len(layout.example.addresses)
-                key: FlowKey = (layout.example.key[0], *addresses[:matched])
-                flow = Flow(layout.example.shape, key, addresses[matched:])
+    def decode(self, statistics: bytes, now: float) -> list[ReportedFlow]:
+        """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key.
+
+        `statistics`: those of flows, one after the other. Raises ValueError, also struct.error, for what can't be.
+        """
+        flows: list[ReportedFlow] = []
+        layout: Layout[Flow] | None = None
+        offset = 0
+        while offset < len(statistics):
+            # Most flows look like the one before, as Open vSwitch goes through one table after the other.
+            fields = None if layout is None else layout.fields(statistics, offset)
+            if layout is None or fields is None:
+                looks = _Looks.at(statistics, offset)
+                layout = self._flows.get(looks)
+                fields = None if layout is None else layout.fields(statistics, offset)
+            if layout is not None and fields is not None:
+                example = layout.example
+                key: FlowKey = (example.key[0], *layout.matched(fields))
+                ends = _ends(fields, now) if fields[_TIMEOUT] else None
+                entry = FlowEntry(Flow(example.shape, key, layout.values(fields)), ends)
+                flows.append(ReportedFlow(key, entry, fields[_PACKETS], fields[_BYTES]))
+                offset += layout.size
             else:
-                table = self._names.get(stats.table_id)
-                match, length = _match(stats.rest)
-                if table is None or match is None:
-                    # A flow with hoaflow's cookie that matches on other fields can't be deleted by its key.
-                    continue
-                key = make_key(table, stats.priority, match)
-                if is_ours(stats.cookie):
-                    flow = _flow(stats, table, match, length, self._names)
-                    _learn(self._flows, alike, Layout(flow, flow.addresses + flow.values, stats.rest))
-            entry = None if flow is None else FlowEntry(flow, _ends(stats, now))
-            flows.append(ReportedFlow(key, entry, stats.packets, stats.bytes))
+                found = self._flow(statistics[offset : offset + looks.length], looks, now)
+                if found is not None:
+                    flows.append(found)
+                offset += looks.length
         return flows
+
+    def _flow(self, data: bytes, looks: _Looks, now: float) -> ReportedFlow | None:
+        """Return the flow that these bytes tell of, and learn its layout; None for one that can't have a key of ours.
+
+        A flow with hoaflow's cookie that matches on other fields can't be deleted by its key.
+        """
+        table, rest = self._names.get(looks.table), data[_STATS.size :]
+        match, length = _match(rest)
+        if table is None or match is None:
+            return None
+        fields = _STATS.unpack_from(data)
+        key = make_key(table, looks.priority, match)
+        if not is_ours(looks.cookie):
+            return ReportedFlow(key, None, fields[_PACKETS], fields[_BYTES])
+        actions = tuple(_instructions(rest[length:], self._names))
+        kind = looks.cookie & 0xFF
+        if kind not in Kind.__members__.values():
+            kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
+        flow = make_flow(Kind(kind), table, looks.priority, match, actions)
+        _learn(self._flows, looks, Layout(flow, data, _STATS.format, flow.addresses, flow.values))
+        return ReportedFlow(key, FlowEntry(flow, _ends(fields, now)), fields[_PACKETS], fields[_BYTES])
 
 
 class Layout(Generic[T]):
-    """Know where the addresses stand in the bytes of an example, which begin with its match, and the constant rest."""
+    """Know where addresses stand in the bytes of an example, and what has to stand around them."""
 
-    def __init__(self, example: T, addresses: Sequence[bytes], data: bytes) -> None:
-        """Find the places of the example's `addresses` in its bytes, `data`."""
+    def __init__(
+        self, example: T, data: bytes, head: str, matched: Sequence[bytes], values: Sequence[bytes] = ()
+    ) -> None:
+        """Find the places of the example's addresses in `data`, its bytes, behind a head in the format of `struct`.
+
+        `matched` and `values` are the addresses that it matches, and sets. Numbers in the head may be any.
+        """
         self.example = example
-        self._places: list[slice] = []
-        self._constant: list[tuple[slice, bytes]] = []
+        self.size = len(data)
+        begin, addresses = struct.calcsize(head), (*matched, *values)
+        found = [data.find(address, begin) for address in addresses]
         # An address that occurs twice, or as part of another, would be ambiguous: such a layout fits nothing.
-        self._usable = all(data.index(address) == data.rindex(address) for address in addresses)
+        self._usable = found == [data.rfind(address, begin) for address in addresses]
         if not self._usable:
             return
-        self._places = [slice(at, at + len(address)) for address in addresses for at in (data.index(address),)]
-        end = 0
-        for place in sorted(self._places, key=lambda place: place.start):
-            self._constant.append((slice(end, place.start), data[end : place.start]))
-            end = place.stop
-        self._constant.append((slice(end, len(data)), data[end:]))
+        layout, end = head or "!", begin
+        for at, address in sorted(zip(found, addresses, strict=True)):
+            layout += f"{at - end}s{len(address)}s"
+            end = at + len(address)
+        self._struct = struct.Struct(f"{layout}{len(data) - end}s")
+        fields = self._struct.unpack(data)
+        places = [fields.index(address) for address in addresses]
+        constant = [at for at, each in enumerate(fields) if isinstance(each, bytes) and at not in places]
+        self._constant_of = _taking(constant)
+        self._constant = self._constant_of(fields)
+        self.matched, self.values = _taking(places[: len(matched)]), _taking(places[len(matched) :])
 
-    def addresses(self, data: bytes) -> tuple[bytes, ...] | None:
-        """Return the addresses in these bytes; None if they have another layout."""
-        if not self._usable:
+    def fields(self, data: bytes, offset: int) -> Fields | None:
+        """Return head, constants and addresses at an offset in `data`; None if they have another layout.
+
+        `matched` and `values` take the addresses from them.
+        """
+        if not self._usable or len(data) - offset < self.size:
             return None
-        for place, constant in self._constant:
-            if data[place] != constant:
-                return None
-        return tuple([data[place] for place in self._places])
+        fields = self._struct.unpack_from(data, offset)
+        return fields if self._constant_of(fields) == self._constant else None
 
 
-def _learn(layouts: dict[tuple[int, ...], Layout[T]], alike: tuple[int, ...], layout: Layout[T]) -> None:
+def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:
+    """Return what takes the fields at these places, in this order."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    first = places[0] if places else 0
+    return itemgetter(slice(first, first + len(places)))
+
+
+def _learn(layouts: dict[K, Layout[T]], alike: K, layout: Layout[T]) -> None:
     if alike in layouts or len(layouts) < MOST_LAYOUTS:
         layouts[alike] = layout
 
 
-def _ends(stats: FlowStatistics, now: float) -> float | None:
-    return now + stats.hard_timeout - stats.duration if stats.hard_timeout else None
-
-
-def _flow(stats: FlowStatistics, table: str, match: Match, match_length: int, names: dict[int, str]) -> Flow:
-    actions = tuple(_instructions(stats.rest[match_length:], names))
-    kind = stats.cookie & 0xFF
-    if kind not in Kind.__members__.values():
-        kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
-    return make_flow(Kind(kind), table, stats.priority, match, actions)
+def _ends(fields: Fields, now: float) -> float | None:
+    """Return when a flow ends, None for never, by what begins its statistics."""
+    timeout, age = fields[_TIMEOUT], fields[_SECONDS] + fields[_NANOSECONDS] / 1e9
+    return now + timeout - age if timeout else None
 
 
 def _match(data: bytes) -> tuple[Match | None, int]:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Define a request to a switch with its answer, and the errors that it may end with."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from eventlet.event import Event
 
 from controller.core.traffic import Counters
-from controller.southbound.decoder import FlowStatistics
 from hoaflow.errors import HoaflowError
 
 
@@ -51,7 +50,7 @@ class Exchange:
     statistics.
     """
 
-    def __init__(self, xids: range, take: Callable[[Iterable[FlowStatistics]], None] | None = None) -> None:
+    def __init__(self, xids: range, take: Callable[[bytes], None] | None = None) -> None:
         self.xids = xids
         self.last_xid = xids[-1]
         self.done = Event()

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from controller.access.roles import Role
 from controller.cluster.view import NotRecorded
 from controller.core.flow_differences import compare_flows
+from controller.core.installed import ReportedFlow
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.rest.context import ApiContext, in_turns
@@ -22,7 +23,6 @@ from controller.rest.schemas import answers, bodies, flow_answers
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
 from controller.rest.views.values import dpid_text
-from controller.southbound.decoder import ReportedFlow
 from controller.southbound.exchange import SwitchSilent
 
 UNKNOWN = (HTTPStatus.NOT_FOUND,)

@@ -7,14 +7,13 @@ from typing import Any
 from controller.core.flow_differences import FlowDifference
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
-from controller.core.installed import FlowEntry
+from controller.core.installed import FlowEntry, ReportedFlow
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.core.tunnel_list import TunnelDifference
 from controller.rest.schemas import answers, flow_answers
 from controller.rest.views.values import dpid_text, seconds_left
-from controller.southbound.decoder import ReportedFlow
 from hoaflow.addresses import format_address
 
 

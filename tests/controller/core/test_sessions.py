@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.core.flows import Kind
+from controller.core.installed import FlowEntry, ReportedFlow
 from controller.core.sessions import Session, SessionEnded, Sessions
 from controller.core.traffic import DOWNLINK, Counters
 from tests.support.world import DPID, HOME_ADDRESSES, PORTS, SECOND, World
@@ -19,10 +20,14 @@ def connected(world: World, sessions: Sessions) -> Session:
     """Return a session on a new connection, whose flows have been read."""
     session = sessions.open(DPID, world.now)
     session.begin_reading(world.now)
-    for entry in world.switch.values():
-        session.read(entry.flow.key, entry)
+    session.read(map(reported, world.switch.values()))
     session.end_reading(PORTS, world.now)
     return session
+
+
+def reported(entry: FlowEntry) -> ReportedFlow:
+    """Return a flow as its switch reports it."""
+    return ReportedFlow(entry.flow.key, entry, 0, 0)
 
 
 def state(world: World) -> tuple[object, ...]:
@@ -48,7 +53,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "stand_by": lambda: former.stand_by({}, None, world.now),
         "take_over": lambda: former.take_over(1, False, 0.0),
         "begin_reading": lambda: former.begin_reading(world.now),
-        "read": lambda: former.read(flow.key, None),
+        "read": lambda: former.read([]),
         "end_reading": lambda: former.end_reading({}, world.now),
         "next_batch": lambda: former.next_batch(True, world.now, 100),
         "sent": lambda: former.sent(taken.changes),
@@ -95,8 +100,7 @@ def test_a_reading_that_another_connection_cut_short_leaves_nothing(world: World
     connected(world, sessions)
     former = sessions.open(DPID, world.now)
     former.begin_reading(world.now)
-    for entry in list(world.switch.values())[:2]:
-        former.read(entry.flow.key, entry)
+    former.read(map(reported, list(world.switch.values())[:2]))
     present = sessions.open(DPID, world.now)
     present.begin_reading(world.now)
     present.end_reading(PORTS, world.now)
