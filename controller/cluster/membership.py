@@ -40,6 +40,10 @@ LONGEST_SLEEP = 60.0
 # Registrations for which another process may hold the member's name: a member that was killed leaves it for one lease.
 NAME_TAKEN_AFTER = 3 * RENEWALS_PER_LEASE
 
+# After a decision, so many times what it took is left to all else, at most so many seconds: with a thousand routers it
+# takes milliseconds, and at a takeover as many of them change, each by itself.
+REST, LONGEST_REST = 3, 0.1
+
 LEASE_LOST = "etcd has this member's lease no more: it had no sign of life of this member, or has lost its data"
 
 
@@ -87,7 +91,6 @@ class Membership:
         self._refused = 0  # registrations in a row
         self._etcd_state: Etcd | None = None  # until it has answered, or not
         self._troubles: dict[str, EtcdError] = {}
-        self._unusable: list[str] = []
         self._woken = ChangeSignal()
         self._stopped = False
 
@@ -176,12 +179,13 @@ class Membership:
 
     def _follow_records(self) -> None:
         """Take in all that etcd holds of the cluster, as it changes."""
-        for found in follow(self._etcd, self._keys.prefix, lambda error: self._note_etcd("records", error)):
+        for changes in follow(self._etcd, self._keys.prefix, lambda error: self._note_etcd("records", error)):
             self._note_etcd("records", None)
-            records, unusable = self._keys.read(found)
-            if unusable and unusable != self._unusable:
+            if not changes:
+                continue
+            records, unusable = self._keys.updated(self._records, changes)
+            if unusable:
                 LOG.warning("keys-unusable", keys=", ".join(unusable), reason="hoaflow has not written them so")
-            self._unusable = unusable
             former, self._records = self._records, records
             self._mastership.observe(records)
             self._woken.notify()
@@ -205,7 +209,9 @@ class Membership:
                         eventlet.spawn_n(self._change_master, dpid, election(self._keys, command, time.time()))
                     case Resign(dpid):
                         eventlet.spawn_n(self._change_master, dpid, resignation(self._keys, command))
+            took = time.monotonic() - now
             self._woken.wait(min(LONGEST_SLEEP, self._mastership.next_look() - now))
+            eventlet.sleep(min(REST * took, LONGEST_REST))
 
     def stop(self) -> None:
         """Leave the cluster: end the lease, so that other members take over at once."""

@@ -68,6 +68,15 @@ class Records:
 
 
 _NOTHING = RouterRecord()
+# The fields of a router's record that each of its keys holds, as they are without it.
+_WITHOUT: dict[str, dict[str, Any]] = {
+    part: {name: getattr(_NOTHING, name) for name in names}
+    for part, names in {
+        "master": ("master", "lease", "revision", "since", "reason"),
+        "generation": ("generation", "counter_revision"),
+        "drained": ("drained",),
+    }.items()
+}
 
 
 class Keys:
@@ -92,23 +101,33 @@ class Keys:
         """Return the key that says that a router is out of service."""
         return f"{self.prefix}routers/{dpid:016x}/drained"
 
-    def read(self, found: Mapping[str, KeyValue]) -> tuple[Records, list[str]]:
-        """Return what the keys hold, and those that hold nothing usable, which are left out."""
-        members: dict[str, MemberRecord] = {}
-        routers: dict[int, RouterRecord] = {}
+    def updated(self, records: Records, changes: Mapping[str, KeyValue | None]) -> tuple[Records, list[str]]:
+        """Return records after some keys have changed, and those of the keys that hold nothing usable.
+
+        What a key holds that is not usable counts as nothing. The other keys are not looked at, as there may be
+        thousands.
+        """
+        members, routers = dict(records.members), dict(records.routers)
         unusable = []
-        for key, each in found.items():
+        for key, found in changes.items():
             try:
                 match key.removeprefix(self.prefix).split("/"):
                     case ["members", name]:
-                        members[name] = _member_record(name, each)
+                        members.pop(name, None)
+                        if found is not None:
+                            members[name] = _member_record(name, found)
                     case ["routers", dpid, part]:
-                        router = routers.get(int(dpid, 16), _NOTHING)
-                        routers[int(dpid, 16)] = replace(router, **_router_part(part, each))
+                        number, without = int(dpid, 16), _WITHOUT[part]
+                        router = replace(routers.pop(number, _NOTHING), **without)
+                        if router != _NOTHING:
+                            routers[number] = router
+                        if found is not None:
+                            routers[number] = replace(router, **_router_part(part, found))
                     case _:
-                        unusable.append(key)
+                        raise ValueError(key)
             except (ValueError, LookupError, TypeError):
-                unusable.append(key)
+                if found is not None:
+                    unusable.append(key)
         return Records(members, routers), unusable
 
 
@@ -167,4 +186,4 @@ def _router_part(part: str, found: KeyValue) -> dict[str, Any]:
             return {"generation": int(found.value), "counter_revision": found.revision}
         case "drained":
             return {"drained": True}
-    raise ValueError(part)
+    raise LookupError(part)

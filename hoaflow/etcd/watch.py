@@ -15,26 +15,31 @@ SILENCE = 2.0
 FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds between attempts
 
 
-def follow(client: EtcdClient, prefix: str, failed: Callable[[EtcdError], None]) -> Iterator[Mapping[str, KeyValue]]:
-    """Yield all keys that begin with `prefix`, at once, after each change, and every `SILENCE` seconds without one.
+Changes = Mapping[str, KeyValue | None]  # what keys hold now, None if they were deleted
 
-    Each reading is as new as etcd's majority. When etcd can't be read, `failed` is called, and it is tried again. After
-    a lost connection, or a compaction that overtook the watch, all keys are read anew, so changes may be seen together,
-    but none is missed.
+
+def follow(client: EtcdClient, prefix: str, failed: Callable[[EtcdError], None]) -> Iterator[Changes]:
+    """Yield the keys that begin with `prefix`, and from then on those that have changed.
+
+    Every `SILENCE` seconds without a change there are none of them. Each reading is as new as etcd's majority. When
+    etcd can't be read, `failed` is called, and it is tried again. After a lost connection, or a compaction that
+    overtook the watch, all keys are read anew, so changes may be seen together, but none is missed.
     """
+    known: dict[str, KeyValue] = {}
     backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
     while True:
         try:
             revision, keys = client.get_all(prefix)
-            yield dict(keys)
+            former, known = known, keys
+            yield {key: keys.get(key) for key in former | keys if former.get(key) != keys.get(key)}
             backoff.succeeded()
             for changes in client.watch(prefix, revision + 1, SILENCE):
                 for change in changes:
                     if change.found is None:
-                        keys.pop(change.key, None)
+                        known.pop(change.key, None)
                     else:
-                        keys[change.key] = change.found
-                yield dict(keys)
+                        known[change.key] = change.found
+                yield {change.key: change.found for change in changes}
         except EtcdError as error:
             failed(error)
             time.sleep(backoff.failed())

@@ -268,7 +268,7 @@ class Run:
     def _tell(self, process: Process) -> None:
         """Send what etcd holds now; a watch tells in order."""
         if self.etcd.quorum and not process.cut_off:
-            records, unusable = KEYS.read(self.etcd.keys)
+            records, unusable = KEYS.updated(Records(), self.etcd.keys)
             assert not unusable
             process.told_until = max(process.told_until, self.now + self._way())
             self._at(process.told_until, lambda: self._in(process, lambda: self._observe(process, records)))
