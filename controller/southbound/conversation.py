@@ -2,7 +2,6 @@
 """Send requests to one switch and await the answers: flow changes in bundles, and questions about its flows."""
 
 import itertools
-import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.installed import ReportedFlow
 from controller.core.traffic import Counters
-from controller.southbound.decoder import Decoder
+from controller.southbound.decoder import Decoder, part_of
 from controller.southbound.encoder import Encoder
 from controller.southbound.exchange import (
     ChangesRefused,
@@ -38,8 +37,6 @@ MOST_WAITS = 12
 MAX_XID = 0xFFFFFFFF
 # What a switch answers NOCHANGE before it has been given any generation.
 NO_GENERATION = (1 << 64) - 1
-# ofp_header and ofp_multipart_reply (OpenFlow 1.3.5, section 7.3.5): the flags.
-_MULTIPART = struct.Struct("!10xH4x")
 STALE = "its generation is older than one that the switch knows"
 
 
@@ -91,9 +88,9 @@ class Conversation:
         self._heard += 1
         exchange = self._exchanges.get(xid)
         if exchange is not None and exchange.take is not None:
-            (flags,) = _MULTIPART.unpack_from(message)
-            exchange.take(message[_MULTIPART.size :])
-            if not flags & ofp.OFPMPF_REPLY_MORE:
+            statistics, is_last = part_of(message)
+            exchange.take(statistics)
+            if is_last:
                 exchange.finish()
 
     def on_total(self, message: parser.OFPAggregateStatsReply) -> None:

@@ -42,6 +42,8 @@ from hoaflow.addresses import Prefix
 
 # ofp_header, ofp_flow_removed up to its match (OpenFlow 1.3.5, section 7.4.2).
 _REMOVED = struct.Struct("!8xQHBBIIHHQQ")
+# ofp_header and ofp_multipart_reply (OpenFlow 1.3.5, section 7.3.5): the flags.
+_PART = struct.Struct("!10xH4x")
 # ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2): length and table; seconds and nanoseconds of age;
 # priority and idle time-out; hard time-out; flags and cookie; packets and bytes. What is the same in all flows of one
 # shape is left as bytes.
@@ -243,6 +245,12 @@ def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:
         return itemgetter(*places)
     first = places[0] if places else 0
     return itemgetter(slice(first, first + len(places)))
+
+
+def part_of(message: bytes) -> tuple[bytes, bool]:
+    """Return what a part of a multipart reply holds, and whether it is the last. Raises struct.error."""
+    (flags,) = _PART.unpack_from(message)
+    return message[_PART.size :], not flags & ofp.OFPMPF_REPLY_MORE
 
 
 def _learn(layouts: dict[K, Layout[T]], alike: K, layout: Layout[T]) -> None:
