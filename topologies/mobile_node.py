@@ -22,6 +22,7 @@ from hoaflow.arguments import argument, ipv6_address, whole_seconds
 from hoaflow.linux import RTMGRP_LINK
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
+from hoaflow.mobility.extension_headers import ROUTING, MalformedPacketError
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
 from hoaflow.mobility.neighbours import unsolicited_advertisement
 from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
@@ -66,7 +67,7 @@ class MobileNode:
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
         self._undo.callback(self._kernel.teardown)
         self._kernel.setup(self._foreign_links)
-        headers = (wire.ROUTING, wire.MOBILITY_HEADER)
+        headers = (ROUTING, wire.MOBILITY_HEADER)
         for address in (self._home_address, *(link.care_of_address for link in self._foreign_links)):
             receiver = PacketReceiver(addressed_to(address, headers))
             self._undo.callback(receiver.close)
@@ -141,7 +142,7 @@ class MobileNode:
                     report("binding-error", source=error.source, status=error.status)
                 elif packet.mobility_type == wire.BINDING_ACKNOWLEDGEMENT:
                     self._acknowledged(packet)
-            except wire.MalformedPacketError as error:
+            except MalformedPacketError as error:
                 report("malformed-packet", reason=str(error))
 
     def _acknowledged(self, packet: wire.MobilityPacket) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from hoaflow.home_agent.cache import (
@@ -21,6 +22,7 @@ from hoaflow.home_agent.cache import (
     Policy,
     Remove,
     StartDad,
+    routable_unicast,
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
@@ -31,6 +33,7 @@ from hoaflow.home_agent.terminal import render
 from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility import wire
+from hoaflow.mobility.extension_headers import DESTINATION_OPTIONS, MalformedPacketError, ParameterProblemError
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingErrorStatus
 from hoaflow.mobility.namespace_lock import lock_namespace
@@ -106,7 +109,7 @@ class HomeAgent:
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
         self._undo.callback(listener.close)
-        receiver = PacketReceiver(addressed_to(address, (wire.DESTINATION_OPTIONS, wire.MOBILITY_HEADER)))
+        receiver = PacketReceiver(addressed_to(address, (DESTINATION_OPTIONS, wire.MOBILITY_HEADER)))
         self._undo.callback(receiver.close)
         self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
         self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
@@ -171,16 +174,23 @@ class HomeAgent:
         for data in receiver.packets():
             try:
                 self._handle(wire.parse_packet(data))
-            except wire.MalformedPacketError as error:
+            except MalformedPacketError as error:
                 self._counts.drop("malformed", "%s", error)
+                if isinstance(error, ParameterProblemError):
+                    self._replies.report_problem(data, error)
 
     def _handle(self, packet: wire.MobilityPacket) -> None:
         """Handle one packet. Raises MalformedPacketError."""
+        if packet.routed_to is not None:  # RFC 6275, section 6.4: it leads to a home address of the node itself
+            self._counts.drop("routing_header", "to %s from %s", packet.routed_to, packet.source)
+            return
         if packet.next_header != wire.MOBILITY_HEADER:
             if packet.home_address is not None:
                 self._handle_home_address_option(packet, packet.home_address)
             return
         kind = packet.mobility_type
+        if kind <= LAST_KNOWN_TYPE:
+            packet.check_mobility_header()
         if kind == wire.BINDING_UPDATE:
             update = wire.parse_binding_update(packet)
             self._counts.binding_updates += 1
@@ -196,7 +206,9 @@ class HomeAgent:
     def _handle_home_address_option(self, packet: wire.MobilityPacket, home_address: str) -> None:
         """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1)."""
         binding = self._cache.get(home_address)
-        if binding is None or binding.care_of_address != packet.source:
+        if not routable_unicast(IPv6Address(home_address)):
+            self._counts.drop("home_address_option", "%s is no routable unicast address", home_address)
+        elif binding is None or binding.care_of_address != packet.source:
             self._replies.report_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
         else:
             self._counts.drop("home_address_option", "next header %d from %s", packet.next_header, packet.source)

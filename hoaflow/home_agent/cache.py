@@ -220,11 +220,15 @@ class BindingCache:
 
     def _unfit(self, update: BindingUpdate) -> str | None:
         """Return why an update is to be discarded silently (RFC 6275, section 9.5.1)."""
-        if not update.home_registration:
+        if not update.home_registration and update.home_address not in self._bindings:
             # Meant for a correspondent node. No keygen token was ever given out here, so no authenticator can be right.
             return "no home registration: no route optimisation here"
-        for name, address in (("home address", update.home_address), ("source", update.source)):
-            if not _routable_unicast(IPv6Address(address)):
+        for name, address in (
+            ("home address", update.home_address),
+            ("source", update.source),
+            ("care-of address", update.care_of_address),  # section 6.1.7
+        ):
+            if not routable_unicast(IPv6Address(address)):
                 return f"{name} is no routable unicast address"
         return None
 
@@ -237,6 +241,8 @@ class BindingCache:
     def _refusal(self, update: BindingUpdate) -> Status | None:
         home_address, care_of = IPv6Address(update.home_address), IPv6Address(update.care_of_address)
         prefix, binding = self._policy.home_prefix, self._bindings.get(update.home_address)
+        if not update.home_registration:
+            return Status.REGISTRATION_TYPE_CHANGE
         if home_address not in prefix:
             return Status.NOT_HOME_SUBNET
         if update.deregistration:
@@ -244,7 +250,7 @@ class BindingCache:
             return None if bound else Status.NOT_HOME_AGENT
         if update.home_address == self._policy.home_agent or home_address == prefix.network_address:
             return Status.ADMINISTRATIVELY_PROHIBITED  # our own address, and the subnet-router anycast address
-        if not _routable_unicast(care_of) or care_of in prefix:
+        if care_of in prefix:
             # On the home link it would be another node's home address, and the tunnel would lead into itself.
             return Status.ADMINISTRATIVELY_PROHIBITED
         if binding is None and len(self._bindings) >= self._policy.max_bindings:
@@ -291,7 +297,7 @@ class BindingCache:
         return Acknowledge(update, status, update.sequence, lifetime, association)
 
 
-def _routable_unicast(address: IPv6Address) -> bool:
+def routable_unicast(address: IPv6Address) -> bool:
     """Tell whether packets can be routed there. Documentation prefixes count, as laboratories use them."""
     return not (
         address.is_multicast

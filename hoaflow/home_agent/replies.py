@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Send Binding Acknowledgements and Binding Errors (RFC 6275)."""
+"""Send Binding Acknowledgements, Binding Errors (RFC 6275) and ICMPv6 Parameter Problems."""
 
 import time
 from ipaddress import IPv6Address
@@ -7,6 +7,7 @@ from ipaddress import IPv6Address
 from hoaflow.home_agent.cache import Acknowledge
 from hoaflow.logs import Log
 from hoaflow.mobility import wire
+from hoaflow.mobility.extension_headers import ParameterProblemError
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
 from hoaflow.mobility.packet_io import send_packet
@@ -56,12 +57,7 @@ class Replies:
 
     def report_error(self, packet: wire.MobilityPacket, status: BindingErrorStatus) -> None:
         """Send a Binding Error to a packet's source, unless that can't be reached."""
-        source = IPv6Address(packet.source)
-        if source.is_unspecified or source.is_multicast or source.is_link_local:
-            self._counts.drop("unanswerable", "from %s", packet.source)
-            return
-        if not self._errors_allowed.take(time.monotonic()):  # RFC 6275, section 9.3.3
-            self._counts.drop("binding_errors_suppressed", "to %s", packet.source)
+        if not self._may_tell(packet.source):
             return
         error = BindingError(self._home_agent, packet.source, packet.home_address or "::", status)
         if self._send(wire.binding_error_packet(error)):
@@ -72,6 +68,22 @@ class Replies:
                 home_address=error.home_address,
                 status=int(status),
             )
+
+    def report_problem(self, data: bytes, problem: ParameterProblemError) -> None:
+        """Send an ICMPv6 Parameter Problem about a packet to its source (RFC 6275, section 9.2)."""
+        if self._may_tell(str(IPv6Address(data[8:24]))):
+            self._send(wire.parameter_problem_packet(self._home_agent, data, problem))
+
+    def _may_tell(self, source: str) -> bool:
+        """Tell whether an error may be sent to this source now (RFC 6275, section 9.3.3; RFC 4443, section 2.4)."""
+        address = IPv6Address(source)
+        if address.is_unspecified or address.is_multicast or address.is_link_local:
+            self._counts.drop("unanswerable", "from %s", source)
+            return False
+        if not self._errors_allowed.take(time.monotonic()):
+            self._counts.drop("errors_suppressed", "to %s", source)
+            return False
+        return True
 
     def _send(self, packet: bytes) -> bool:
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parse and build Mobile IPv6 packets (RFC 6275).
 
-Extension headers are parsed here, within bounds, as the addresses that the Mobility Header's checksum covers depend on
-them. Mobility Headers themselves are parsed and built by scapy.
+Mobility Headers are parsed and built by scapy, the extension headers before them are parsed by
+`hoaflow.mobility.extension_headers`.
 """
 
 import struct
@@ -15,6 +15,7 @@ from scapy.layers.inet6 import (
     MIP6MH_BA,
     MIP6MH_BE,
     MIP6MH_BU,
+    ICMPv6ParamProblem,
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrRouting,
@@ -23,10 +24,15 @@ from scapy.layers.inet6 import (
     Pad1,
     PadN,
 )
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
-from hoaflow.errors import HoaflowError
+from hoaflow.mobility.extension_headers import (
+    ERRONEOUS_FIELD,
+    MalformedPacketError,
+    ParameterProblemError,
+    parse_extension_headers,
+)
 from hoaflow.mobility.messages import (
     LIFETIME_UNIT,
     BindingAcknowledgement,
@@ -35,19 +41,17 @@ from hoaflow.mobility.messages import (
     MnHaAuthentication,
 )
 
-HOP_BY_HOP, ROUTING, NO_NEXT_HEADER, DESTINATION_OPTIONS, MOBILITY_HEADER = 0, 43, 59, 60, 135
+NO_NEXT_HEADER, MOBILITY_HEADER = 59, 135
 BINDING_UPDATE, BINDING_ACKNOWLEDGEMENT, BINDING_ERROR = 5, 6, 7
-HOME_ADDRESS_OPTION = 0xC9
+LEAST_LENGTHS = {1: 1, 2: 1, 3: 2, 4: 2, BINDING_UPDATE: 1, BINDING_ACKNOWLEDGEMENT: 1, BINDING_ERROR: 2}
+"""Header Len at least, by MH Type (RFC 6275, section 6.1)."""
 MN_HA_SUBTYPE = 1
 AUTHENTICATOR_LENGTH = 12
 HOP_LIMIT = 64
+MINIMUM_MTU = 1280
 
 # Bits of scapy's FlagsField; A is the highest.
 _ACKNOWLEDGE, _HOME_REGISTRATION, _LINK_LOCAL, _KEY_MANAGEMENT = 0x40, 0x20, 0x10, 0x08
-
-
-class MalformedPacketError(HoaflowError, ValueError):
-    """A packet is not a well-formed Mobile IPv6 message. The text says why."""
 
 
 class _MnHaOption(MIP6OptMsgAuth):
@@ -61,26 +65,34 @@ class _MnHaOption(MIP6OptMsgAuth):
 class MobilityPacket:
     """An IPv6 packet after its extension headers have been parsed.
 
-    `home_address` is that of the Home Address destination option or the type 2 routing header; None if it has neither.
-    `payload` begins with the header that `next_header` names.
+    `home_address` is that of the Home Address destination option, `routed_to` that of the type 2 routing header; None
+    if there is none. `payload` begins with the header that `next_header` names, `offset` octets after the packet's
+    start. A Mobility Header's ends where that header does.
     """
 
     source: str
     destination: str
     home_address: str | None
+    routed_to: str | None
     next_header: int
     payload: bytes
+    offset: int = 40
 
     @property
     def mobility_type(self) -> int:
-        """The MH Type. Raises MalformedPacketError if the payload is not a well-formed Mobility Header."""
+        """The MH Type. Raises MalformedPacketError if the payload is no Mobility Header."""
         if self.next_header != MOBILITY_HEADER:
             raise MalformedPacketError(f"expected a Mobility Header, got next header {self.next_header}")
-        if len(self.payload) < 8 or len(self.payload) != 8 * (self.payload[1] + 1):
-            raise MalformedPacketError("the Mobility Header's length is not that of the packet")
-        if self.payload[0] != NO_NEXT_HEADER:
-            raise MalformedPacketError(f"Payload Proto is {self.payload[0]}, expected 59 (RFC 6275, section 9.2)")
         return self.payload[2]
+
+    def check_mobility_header(self) -> None:
+        """Check the fields that all Mobility Headers have (RFC 6275, section 9.2). Raises ParameterProblemError."""
+        if self.payload[0] != NO_NEXT_HEADER:
+            text = f"Payload Proto is {self.payload[0]}, expected {NO_NEXT_HEADER}"
+            raise ParameterProblemError(text, ERRONEOUS_FIELD, self.offset)
+        if self.payload[1] < (least := LEAST_LENGTHS.get(self.mobility_type, 0)):
+            text = f"Header Len is {self.payload[1]}, expected {least} or more for MH Type {self.mobility_type}"
+            raise ParameterProblemError(text, ERRONEOUS_FIELD, self.offset + 1)
 
 
 def parse_packet(data: bytes) -> MobilityPacket:
@@ -88,34 +100,30 @@ def parse_packet(data: bytes) -> MobilityPacket:
 
     Raises MalformedPacketError.
     """
-    if len(data) < 40 or data[0] >> 4 != 6:
-        raise MalformedPacketError("not an IPv6 packet")
-    length = struct.unpack_from("!H", data, 4)[0]
-    if len(data) < 40 + length:
-        raise MalformedPacketError(f"cut off: payload length {length}, {len(data) - 40} bytes came")
-    payload = data[40 : 40 + length]  # the rest is padding of the link layer
-    next_header, home_address, routed = data[6], None, None
-    while next_header in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS):
-        if len(payload) < 8 or len(payload) < (header := 8 * (payload[1] + 1)):
-            raise MalformedPacketError(f"extension header {next_header} is longer than its packet")
-        if next_header == DESTINATION_OPTIONS:
-            home_address = _home_address_option(payload[:header]) or home_address
-        elif next_header == ROUTING:
-            routed = _type2_home_address(payload[:header])
-        next_header, payload = payload[0], payload[header:]
-    source, destination = str(IPv6Address(data[8:24])), str(IPv6Address(data[24:40]))
-    if next_header == MOBILITY_HEADER:
+    headers = parse_extension_headers(data)
+    payload, source, destination = headers.payload, str(IPv6Address(data[8:24])), str(IPv6Address(data[24:40]))
+    if headers.next_header == MOBILITY_HEADER:
+        if len(payload) < 8 or len(payload) < (length := 8 * (payload[1] + 1)):
+            raise MalformedPacketError("the Mobility Header is longer than its packet")
+        payload = payload[:length]  # what follows Payload Proto 59 is ignored (RFC 8200, section 4.7)
         # RFC 6275, sections 6.1.1, 9.3.1 and 6.4.3: the checksum covers home addresses, not care-of addresses.
-        pseudo = _pseudo_header(home_address or source, routed or destination, len(payload))
+        pseudo = _pseudo_header(headers.home_address or source, headers.routed_to or destination, len(payload))
         if checksum(pseudo + payload) != 0:
             raise MalformedPacketError("wrong checksum in the Mobility Header")
-    return MobilityPacket(source, destination, home_address or routed, next_header, payload)
+        if headers.problem is not None:
+            raise headers.problem
+    return MobilityPacket(
+        source, destination, headers.home_address, headers.routed_to, headers.next_header, payload, headers.length
+    )
 
 
 def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
     """Parse the Binding Update in a packet. Raises MalformedPacketError."""
     message = _dissect(packet, MIP6MH_BU, BINDING_UPDATE)
-    alternate = next((str(IPv6Address(o.acoa)) for o in message.options if isinstance(o, MIP6OptAltCoA)), None)
+    alternates = [option for option in message.options if isinstance(option, MIP6OptAltCoA)]
+    if any(option.olen != 16 for option in alternates):
+        raise MalformedPacketError("an Alternate Care-of Address option does not have length 16")
+    alternate = next((str(IPv6Address(option.acoa)) for option in alternates), None)
     flags = int(message.flags)
     return BindingUpdate(
         source=packet.source,
@@ -138,7 +146,7 @@ def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgem
     return BindingAcknowledgement(
         source=packet.source,
         destination=packet.destination,
-        home_address=packet.home_address or packet.destination,
+        home_address=packet.routed_to or packet.destination,
         sequence=message.seq,
         status=message.status,
         lifetime=message.mhtime * LIFETIME_UNIT,
@@ -213,26 +221,11 @@ def binding_error_packet(error: BindingError) -> bytes:
     return _with_checksum(packet / header, error.source, error.destination)
 
 
-def _home_address_option(header: bytes) -> str | None:
-    at = 2
-    while at < len(header):
-        if header[at] == 0:  # Pad1
-            at += 1
-            continue
-        if at + 2 > len(header) or at + 2 + header[at + 1] > len(header):
-            raise MalformedPacketError("a destination option is longer than its header")
-        if header[at] == HOME_ADDRESS_OPTION:
-            if header[at + 1] != 16:
-                raise MalformedPacketError(f"the Home Address option has length {header[at + 1]}, expected 16")
-            return str(IPv6Address(header[at + 2 : at + 18]))
-        at += 2 + header[at + 1]
-    return None
-
-
-def _type2_home_address(header: bytes) -> str:
-    if header[2] != 2 or header[3] != 1 or len(header) != 24:
-        raise MalformedPacketError("the routing header is not of type 2 with one segment left")
-    return str(IPv6Address(header[8:24]))
+def parameter_problem_packet(source: str, data: bytes, problem: ParameterProblemError) -> bytes:
+    """Build the ICMPv6 Parameter Problem about a packet, to its source (RFC 4443, section 3.4)."""
+    packet = IPv6(src=source, dst=str(IPv6Address(data[8:24])), hlim=HOP_LIMIT)
+    packet /= ICMPv6ParamProblem(code=problem.code, ptr=problem.pointer)
+    return bytes(packet / Raw(data[: MINIMUM_MTU - len(packet)]))
 
 
 def _pseudo_header(source: str, destination: str, length: int) -> bytes:
@@ -251,6 +244,7 @@ def _with_checksum(packet: Packet, source: str, destination: str) -> bytes:
 def _dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
     if (found := packet.mobility_type) != expected:
         raise MalformedPacketError(f"MH Type {found}, expected {expected}")
+    packet.check_mobility_header()
     try:
         message = layer(packet.payload)
         # scapy keeps what it cannot dissect as raw bytes.

@@ -206,6 +206,6 @@ def test_binding_errors(lab: Lab) -> None:
 def test_binding_errors_are_rate_limited(lab: Lab) -> None:
     home_agent = lab.home_agent("--insecure")
     lab.python("rt", ERRORS, "100")
-    home_agent.logged("reason=binding_errors_suppressed")
+    home_agent.logged("reason=errors_suppressed")
     sent = sum("event=binding-error-sent" in line for line in home_agent.log.lines)
     assert 20 <= sent < 100

@@ -100,16 +100,20 @@ def test_granted_lifetimes_are_whole_units() -> None:
         (update(home="2001:db8:99::"), Status.ADMINISTRATIVELY_PROHIBITED),
         (update(care_of_address="2001:db8:99::101"), Status.ADMINISTRATIVELY_PROHIBITED),
         (update(care_of_address=HOME_AGENT), Status.ADMINISTRATIVELY_PROHIBITED),
-        (update(care_of_address="ff02::1"), Status.ADMINISTRATIVELY_PROHIBITED),
-        (update(care_of_address="fe80::1"), Status.ADMINISTRATIVELY_PROHIBITED),
-        (update(care_of_address="::1"), Status.ADMINISTRATIVELY_PROHIBITED),
-        (update(care_of_address="::"), Status.ADMINISTRATIVELY_PROHIBITED),
     ],
 )
 def test_refusals(refused: BindingUpdate, status: Status) -> None:
     cache = BindingCache(POLICY)
     assert answer(cache.update(refused, 0.0)) == (status, 1, 0)
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize("moved", [CARE_OF_1, CARE_OF_2])
+def test_a_home_registration_stays_one(moved: str) -> None:
+    cache = registered()
+    correspondents = update(moved, 2, home_registration=False)
+    assert answer(cache.update(correspondents, 5.0)) == (Status.REGISTRATION_TYPE_CHANGE, 2, 0)
+    assert (only(cache).care_of_address, only(cache).update.home_registration) == (CARE_OF_1, True)
 
 
 def test_no_more_bindings_than_allowed() -> None:
@@ -130,6 +134,10 @@ def test_no_more_bindings_than_allowed() -> None:
         update(source="::"),
         update(home="ff02::1"),
         update(home="fe80::1"),
+        update(care_of_address="ff02::1"),
+        update(care_of_address="fe80::1"),
+        update(care_of_address="::1"),
+        update(care_of_address="::"),
     ],
 )
 def test_what_is_discarded_without_a_word(dropped: BindingUpdate) -> None:

@@ -15,9 +15,9 @@ from scapy.utils import rdpcap
 
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.extension_headers import MalformedPacketError
 from hoaflow.mobility.messages import BindingAcknowledgement, BindingError, BindingUpdate
 from hoaflow.mobility.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
-from hoaflow.mobility.wire import MalformedPacketError
 from tests.support.bridge import DATA
 
 ETHERNET = 14
@@ -229,7 +229,7 @@ def test_any_mobility_header_is_refused_or_read_but_never_crashes(header: bytes,
     # Past the checksum, where an attacker's packets come to as well.
     whole = header[: len(header) // 8 * 8]
     header = bytes([59, len(whole) // 8 - 1, kind]) + whole[3:]
-    read_whatever_it_is(wire.MobilityPacket("2001:db8::1", "2001:db8::2", None, 135, header))
+    read_whatever_it_is(wire.MobilityPacket("2001:db8::1", "2001:db8::2", None, None, 135, header))
 
 
 def read_whatever_it_is(packet: wire.MobilityPacket) -> None:
