@@ -4,7 +4,8 @@
 Dependencies point one way: `Router`, `Gates` and `Reconciliation` ask this model; it asks none of them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from controller.core import pipeline
 from controller.core.backends import Backend, backend_of
@@ -92,14 +93,13 @@ class DesiredFlows:
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it.
 
-        It stays for as long as the last of its bindings lives.
+        It stays for as long as the last of its bindings lives. Thousands may share it, so they are not gone through.
         """
-        users = self._users(key, now)
-        if not users:
+        user = next(self._users(key, now), None)
+        if user is None:
             return None
-        members = [binding.home_address for binding in users]
-        sole = None if self.shares_uplink(users[0]) else members[0]
-        return SharedUplink(self._flows(users[0]).uplink, members, self._left_out(key, members), sole)
+        sole = None if self.shares_uplink(user) else user.home_address
+        return SharedUplink(self._flows(user).uplink, self._left_out(key, now), sole)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
         """Return the home addresses that need the flow with a key."""
@@ -132,8 +132,7 @@ class DesiredFlows:
 
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return a home address at a binding's care-of address that is not carried here, None if all are."""
-        key = keys_of(binding).uplink
-        return self._left_out(key, [each.home_address for each in self._users(key, now)])
+        return self._left_out(keys_of(binding).uplink, now)
 
     def all_flows(self, now: float) -> Iterator[Flow]:
         """Iterate over the flows of all home addresses."""
@@ -156,30 +155,47 @@ class DesiredFlows:
             return True
         return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 
-    def _users(self, uplink: FlowKey, now: float) -> list[Binding]:
-        """Return the bindings carried here whose packets an uplink flow takes."""
+    def _users(self, uplink: FlowKey, now: float) -> Iterator[Binding]:
+        """Iterate over the bindings carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
-        candidates = self._bindings.behind(care_of_address)
+        behind: Iterable[Prefix] = self._bindings.behind(care_of_address)
         if self._tunnels.flow is None:
-            candidates = dict.fromkeys((*candidates, *self._tunnels.desired.formers_behind(care_of_address)))
-        carried = (self._carried(home_address, now) for home_address in candidates)
-        return [binding for binding in carried if binding is not None and keys_of(binding).uplink == uplink]
+            formers = self._tunnels.desired.formers_behind(care_of_address)
+            held = self._bindings.behind(care_of_address)
+            behind = chain(behind, (each for each in formers if each not in held))
+        return (binding for each in behind if (binding := self._carried_at(uplink, each, now)) is not None)
 
-    def _bound_at(self, uplink: FlowKey, but: Collection[Prefix] = ()) -> Iterator[Binding]:
-        """Iterate over the bindings on an uplink flow's path, except those of the home addresses ``but``.
+    def _carried_at(self, uplink: FlowKey, home_address: Prefix, now: float) -> Binding | None:
+        """Return the binding of a home address that is carried here by an uplink flow, None if none is."""
+        binding = self._carried(home_address, now)
+        return binding if binding is not None and keys_of(binding).uplink == uplink else None
 
-        Bindings that are left to their home agents are among them.
+    def _bound_at(self, uplink: FlowKey) -> Iterator[Binding]:
+        """Iterate over the bindings on an uplink flow's path, those that are left to their home agents included."""
+        care_of_address = uplink_source(uplink) or b""
+        held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address))
+        others = self._registrations.not_offloaded_at(care_of_address)
+        return (each for each in chain(held, others) if each is not None and keys_of(each).uplink == uplink)
+
+    def _left_out(self, uplink: FlowKey, now: float) -> Prefix | None:
+        """Return a home address whose mobile node uses an uplink flow's path without being carried by it.
+
+        Only those that may not be carried are looked at, not the thousands that may be behind the same address. One
+        whose tunnel the agent may yet set up in time does not count: a handover or a new mobile node would send all
+        others back to the home agent, and forth, for the sake of what it sends within these milliseconds.
         """
         care_of_address = uplink_source(uplink) or b""
-        held = (self._bindings.get(each) for each in self._bindings.behind(care_of_address) if each not in but)
-        others = (
-            each for each in self._registrations.not_offloaded_at(care_of_address) if each.home_address not in but
-        )
-        return (each for each in (*held, *others) if each is not None and keys_of(each).uplink == uplink)
-
-    def _left_out(self, uplink: FlowKey, members: Collection[Prefix]) -> Prefix | None:
-        """Return a home address whose mobile node uses an uplink flow's path without being one of its members."""
-        return next((each.home_address for each in self._bound_at(uplink, set(members))), None)
+        for binding in self._registrations.not_offloaded_at(care_of_address):
+            if keys_of(binding).uplink == uplink and self._carried_at(uplink, binding.home_address, now) is None:
+                return binding.home_address
+        behind = self._bindings.behind(care_of_address)
+        for home_address in chain(self._flap_damping.suppressed, self._tunnels.overdue(now)):
+            binding_there = self._bindings.get(home_address) if home_address in behind else None
+            if binding_there is None or keys_of(binding_there).uplink != uplink:
+                continue
+            if self._carried_at(uplink, home_address, now) is None:
+                return home_address
+        return None
 
     def _carried(self, home_address: Prefix, now: float) -> Binding | None:
         """Return the binding whose flows a home address should have: the one held, or a former one.

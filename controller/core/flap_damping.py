@@ -20,7 +20,7 @@ class FlapDamping:
         self.limit = limit
         # When home addresses have changed lately: the last `limit` moments, oldest first.
         self._changes: dict[Prefix, list[float]] = {}
-        self._suppressed: set[Prefix] = set()
+        self.suppressed: set[Prefix] = set()
         self._reviews: Deadlines[Prefix] = Deadlines()
 
     def count_change(self, home_address: Prefix, now: float) -> bool:
@@ -32,14 +32,14 @@ class FlapDamping:
             return False
         too_many = now - changes[0] < PERIOD
         del changes[0]
-        if not too_many or home_address in self._suppressed:
+        if not too_many or home_address in self.suppressed:
             return False
-        self._suppressed.add(home_address)
+        self.suppressed.add(home_address)
         return True
 
     def suppresses(self, home_address: Prefix) -> bool:
         """Tell whether a home address is suppressed."""
-        return home_address in self._suppressed
+        return home_address in self.suppressed
 
     def released(self, now: float) -> list[Prefix]:
         """Return the home addresses whose suppression has just ended."""
@@ -47,13 +47,13 @@ class FlapDamping:
         for home_address in self._reviews.due(now, _AT_A_TIME):
             changes = self._changes[home_address]
             calm_at = changes[0] + PERIOD  # when fewer than the limit lie within a period
-            if home_address in self._suppressed and calm_at <= now:
-                self._suppressed.discard(home_address)
+            if home_address in self.suppressed and calm_at <= now:
+                self.suppressed.discard(home_address)
                 found.append(home_address)
             if changes[-1] + PERIOD <= now:
                 del self._changes[home_address]
             else:
-                self._reviews.plan(home_address, calm_at if home_address in self._suppressed else changes[-1] + PERIOD)
+                self._reviews.plan(home_address, calm_at if home_address in self.suppressed else changes[-1] + PERIOD)
         return found
 
     def next_release(self) -> float | None:

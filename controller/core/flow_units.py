@@ -19,15 +19,14 @@ class FlowUnit(NamedTuple):
 
 
 class SharedUplink(NamedTuple):
-    """An uplink flow and the home addresses whose packets it takes.
+    """An uplink flow that takes the packets of all home addresses on a path.
 
-    ``members``: those that are carried here. ``left_out``: one that is not carried although its mobile node uses the
-    path, so that the flow would lose its packets; None if there is none. ``sole``: the only home address on the path,
-    in whose ``FlowUnit`` the flow is then; None if there are others.
+    Those that are carried here are its ``users``, of which there may be thousands. ``left_out``: one that is not
+    carried although its mobile node uses the path, so that the flow would lose its packets; None if there is none.
+    ``sole``: the only home address on the path, in whose ``FlowUnit`` the flow is then; None if there are others.
     """
 
     flow: Flow
-    members: Sequence[Prefix]
     left_out: Prefix | None
     sole: Prefix | None
 

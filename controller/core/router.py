@@ -222,6 +222,8 @@ class Router:
             self.flows.recheck_adopted()
         if self.tunnels.doubt_ends(now):
             self.flows.recheck()
+        for home_address in self.tunnels.take_overdue(now):
+            self._queue_home_address(home_address)  # those that share its uplink flow have counted on its tunnel
         lease_ends = self.tunnels.agent_lease_ends
         lost = lease_ends is not None and now >= lease_ends and not self._agent_lost
         self._agent_lost = self._agent_lost or lost
@@ -230,7 +232,9 @@ class Router:
     def next_deadline(self) -> float | None:
         """Return when ``tick`` and a review are due next: in the past if overdue, None for not at all."""
         lease_ends = None if self._agent_lost else self.tunnels.agent_lease_ends
-        return earliest(self.tunnels.expected_until, self.tunnels.believed_until, lease_ends)
+        return earliest(
+            self.tunnels.expected_until, self.tunnels.believed_until, lease_ends, self.tunnels.next_overdue()
+        )
 
     def last_seen(self) -> float | None:
         """Return when switch and agent were there last, None if the router is not to be forgotten.

@@ -8,10 +8,11 @@ uplink flow that leads to it and goes after it; guards come before gates and go 
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from controller.core.batches import Batch, FlowChange
-from controller.core.flow_sets import keeps_safe, uplink_source
+from controller.core.flow_sets import home_end, keeps_safe, uplink_source
 from controller.core.flow_units import DesiredModel, FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
@@ -195,8 +196,7 @@ class SubjectReconciler:
         """
         barred = self._is_obstructed(key, attempt.now) or uplink.left_out is not None
         barred = barred or (bool(self.full) and not self._has_room([uplink.flow], attempt.now))
-        units = [self._desired.unit_of(member, attempt.now) for member in uplink.members] if self._has_obstacles else []
-        barred = barred or any(self._is_obstructed(flow.key, attempt.now) for unit in units for flow in unit.flows)
+        barred = barred or (self._has_obstacles and self._obstructs_user(key, attempt.now))
         news = barred != (key in self.barred)
         (self.barred.add if barred else self.barred.discard)(key)
         if barred:
@@ -205,16 +205,30 @@ class SubjectReconciler:
             self._going.add(key)  # what it leads to goes after it
         elif news or key in self._going:
             self._going.discard(key)
-            for member in uplink.members:
-                self._work.queue(member, urgency=attempt.urgency, since=attempt.since)
+            for user in self._desired.users(key, attempt.now):
+                self._work.queue(user, urgency=attempt.urgency, since=attempt.since)
         if barred:
             return False
         if self._installed.standing(key, attempt.now) is None:
-            for member in uplink.members:
-                for flow in self._desired.unit_of(member, attempt.now).flows:
+            for user in self._desired.users(key, attempt.now):
+                for flow in self._desired.unit_of(user, attempt.now).flows:
                     if flow.kind is Kind.VERIFY and not self._precedes(flow, attempt):
                         return self._work.wait_for_changes(key, (), [flow.key], attempt.since)
         self._install(uplink.flow, attempt.now, changes)
+        return False
+
+    def _obstructs_user(self, uplink: FlowKey, now: float) -> bool:
+        """Tell whether a flow of one of a shared uplink flow's users can't be installed now.
+
+        There may be thousands of users, so it is the obstacles that are gone through.
+        """
+        for key in chain(self._refused.all(), self._installed.foreign):
+            home_address = home_end(key)
+            if home_address is None or not self._is_obstructed(key, now):
+                continue
+            unit = self._desired.unit_of(home_address, now)
+            if unit.shared == uplink and any(flow.key == key for flow in unit.flows):
+                return True
         return False
 
     def _precedes(self, flow: Flow, attempt: Attempt) -> bool:
@@ -240,7 +254,7 @@ class SubjectReconciler:
             self.reconcile(uplink, (), attempt)
             if self._work.is_deleted_by(uplink, attempt.batch):
                 continue
-            if uplink in self.barred or not self._desired.users(uplink, attempt.now):
+            if uplink in self.barred or self._desired.uplink_at(uplink, attempt.now) is None:
                 self.sweep_at = attempt.now + ADOPTED_REVIEW
                 return self._work.wait_for_changes(key, (), [uplink], attempt.since)
         self._withdraw(key, attempt.now, changes)

@@ -6,7 +6,8 @@ and acknowledge. While an agent is behind, its router may still serve the former
 while.
 """
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from hoaflow.addresses import Prefix
 
 # How many removals are remembered; an agent that is further behind gets the whole list.
 REMEMBERED_REMOVALS = 100_000
+# How exactly it is known when a revision was given out, in seconds.
+NOTED_EVERY = 0.25
 
 
 class TunnelDifference(NamedTuple):
@@ -32,6 +35,13 @@ class FormerBinding(NamedTuple):
     binding: Binding
     revision: int
     until: float
+
+
+class _Listed(NamedTuple):
+    """A moment, and the last revision with a tunnel that was listed then, or less than `NOTED_EVERY` later."""
+
+    moment: float
+    revision: int
 
 
 class TunnelList:
@@ -52,7 +62,10 @@ class TunnelList:
         self._forgotten_up_to = first_revision
         self._formers: dict[Prefix, list[FormerBinding]] = {}  # of each home address in order of revision
         self._formers_by_end: deque[FormerBinding] = deque()  # all of them, by ``until``
-        self._formers_behind: dict[bytes, list[Prefix]] = {}  # home addresses by former care-of address
+        # Home addresses by former care-of address, each with how many of its former bindings were there.
+        self._formers_behind: dict[bytes, Counter[Prefix]] = {}
+        self._times: deque[_Listed] = deque()
+        self._overdue = 0
         # The last revision with a change in each home agent's tunnels, and when that was.
         self._latest: dict[bytes, tuple[int, float]] = {}
 
@@ -64,11 +77,12 @@ class TunnelList:
             replaced = FormerBinding(former, before, now + self._keep)
             self._formers.setdefault(home_address, []).append(replaced)
             self._formers_by_end.append(replaced)
-            self._formers_behind.setdefault(former.care_of_address, []).append(home_address)
+            self._formers_behind.setdefault(former.care_of_address, Counter())[home_address] += 1
         self.revision += 1
         self._removed.pop(home_address, None)
         self._revisions[home_address] = self.revision
         self._latest[binding.home_agent] = (self.revision, now)
+        self._note_time(now)
 
     def withdraw(self, binding: Binding, now: float) -> None:
         """Take a binding's tunnel off the list."""
@@ -100,6 +114,28 @@ class TunnelList:
         newer = takewhile(lambda item: item[1] > revision, reversed(self._revisions.items()))
         return [home_address for home_address, _ in newer][::-1]
 
+    def overdue(self, acknowledged: int, now: float) -> Iterator[Prefix]:
+        """Iterate over the home addresses of tunnels that an agent should have acknowledged by now, and has not."""
+        late = self.overdue_revision(now)
+        if late > acknowledged:
+            yield from (each for each in self.newer_than(acknowledged) if self._revisions[each] <= late)
+
+    def overdue_revision(self, now: float) -> int:
+        """Return the newest revision that every agent should have acknowledged by now."""
+        while self._times and self._times[0].moment + self._keep <= now:
+            self._overdue = self._times.popleft().revision
+        return self._overdue
+
+    def next_overdue(self, acknowledged: int) -> float | None:
+        """Return when a revision newer than ``acknowledged`` becomes overdue next, None if none does."""
+        return next((each.moment + self._keep for each in self._times if each.revision > acknowledged), None)
+
+    def _note_time(self, now: float) -> None:
+        if self._times and now < self._times[-1].moment + NOTED_EVERY:
+            self._times[-1] = self._times[-1]._replace(revision=self.revision)
+        else:
+            self._times.append(_Listed(now, self.revision))
+
     def is_awaited(self, home_agent: bytes, acknowledged: int, now: float) -> bool:
         """Tell whether a home agent's last change may yet be acknowledged in time, after ``acknowledged``."""
         revision, changed_at = self._latest.get(home_agent, (0, 0.0))
@@ -127,9 +163,9 @@ class TunnelList:
         """Return the former bindings of a home address, oldest first."""
         return self._formers.get(home_address, [])
 
-    def formers_behind(self, care_of_address: bytes) -> list[Prefix]:
+    def formers_behind(self, care_of_address: bytes) -> Collection[Prefix]:
         """Return the home addresses with a former binding to a care-of address."""
-        return self._formers_behind.get(care_of_address, [])
+        return self._formers_behind.get(care_of_address, ())
 
     def former_care_of_addresses(self) -> list[bytes]:
         """Return the care-of addresses of all former bindings."""
@@ -158,7 +194,9 @@ class TunnelList:
         return self._formers_by_end[0].until if self._formers_by_end else None
 
     def _leave(self, former: FormerBinding) -> None:
-        behind = self._formers_behind[former.binding.care_of_address]
-        behind.remove(former.binding.home_address)
+        behind, home_address = self._formers_behind[former.binding.care_of_address], former.binding.home_address
+        behind[home_address] -= 1
+        if not behind[home_address]:
+            del behind[home_address]
         if not behind:
             del self._formers_behind[former.binding.care_of_address]

@@ -5,6 +5,8 @@ A `route` router gets no flows for a binding before its agent has acknowledged t
 path. With the `flow` backend there is nothing to acknowledge.
 """
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from controller.core.bindings import Binding
@@ -59,6 +61,7 @@ class Tunnels:
         # What the agent had acknowledged before it started anew, and until when that is taken for true.
         self._believed = 0
         self.believed_until: float | None = None
+        self._overdue = 0  # the newest revision that the agent has been late with, as far as that was looked at
 
     @property
     def announced(self) -> tuple[dict[bytes, EndpointName], FlowTunnelNames | None, tuple[str, ...] | None]:
@@ -120,6 +123,24 @@ class Tunnels:
         if self.flow is not None:
             return self.failure(home_address) is None
         return self.desired.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
+
+    def overdue(self, now: float) -> Iterable[Prefix]:
+        """Return the home addresses whose tunnels the agent could not set up, or has not within its time."""
+        if self.flow is not None:
+            return ()
+        return chain(self.failures, self.desired.overdue(self.acknowledged, now))
+
+    def take_overdue(self, now: float) -> list[Prefix]:
+        """Return, once, the home addresses whose tunnels the agent has not set up within its time."""
+        late = self.desired.overdue_revision(now)
+        if not self.endpoints or late <= max(self.acknowledged, self._overdue):
+            return []
+        since, self._overdue = max(self.acknowledged, self._overdue), late
+        return [each for each in self.desired.newer_than(since) if self.desired.revision_of(each) <= late]
+
+    def next_overdue(self) -> float | None:
+        """Return when ``take_overdue`` has to be called next, None for not at all."""
+        return self.desired.next_overdue(max(self.acknowledged, self._overdue)) if self.endpoints else None
 
     def failure(self, home_address: Prefix) -> str | None:
         """Return why the router can't carry a home address's packets, None if no problem is known."""

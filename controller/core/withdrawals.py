@@ -4,7 +4,7 @@
 No flow of a binding ends by itself, so a gate that leads to such a flow is not renewed and ends with its lease.
 """
 
-from controller.core.flow_sets import leads_to
+from controller.core.flow_sets import leads_to, uplink_source
 from controller.core.flow_units import DesiredModel
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import InstalledFlow, InstalledFlows
@@ -83,10 +83,11 @@ class Withdrawals:
         return False
 
     def _is_desired(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
-        shared = self._desired.uplink_at(key, now)
+        if uplink_source(key) is not None:
+            uplink = self._desired.uplink_at(key, now)
+            return uplink is not None and installed.equals(uplink.flow)
         units = [self._desired.unit_of(home_address, now) for home_address in self._desired.users(key, now)]
-        flows = [flow for unit in units for flow in unit.flows if flow.key == key]
-        return any(map(installed.equals, flows if shared is None else (*flows, shared.flow)))
+        return any(installed.equals(flow) for unit in units for flow in unit.flows if flow.key == key)
 
     def clear(self) -> None:
         """Forget all flows."""

@@ -56,7 +56,7 @@ class Bindings:
         care_of_address = uplink_source(key) or b""
         users = self.at(care_of_address)
         flow = next((flow for flow in self.all_flows(now) if flow.key == key), None)
-        return None if flow is None else SharedUplink(flow, users, None, users[0] if len(users) == 1 else None)
+        return None if flow is None else SharedUplink(flow, None, users[0] if len(users) == 1 else None)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
         care_of_address, home_address = uplink_source(key), home_end(key)

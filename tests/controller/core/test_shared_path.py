@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of home addresses behind one care-of address, as behind a MAG: what one does costs the others nothing."""
+
+import pytest
+
+from controller.core.bindings import Binding
+from controller.core.desired import DesiredFlows
+from controller.core.flows import Kind
+from hoaflow.addresses import Prefix
+from tests.support.world import DPID, FIRST, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
+
+
+def home_address(number: int) -> Prefix:
+    """Return one of many home addresses."""
+    return Prefix(HOME_PREFIX.packed[:8] + number.to_bytes(8, "big"), 128)
+
+
+def bound(number: int, care_of_address: bytes) -> Binding:
+    """Return one of many bindings."""
+    return Binding(home_address(number), care_of_address, HOME_AGENT)
+
+
+def shared(each: int) -> World:
+    """Return a world with so many home addresses behind each of two care-of addresses."""
+    world = World()
+    world.announce()
+    first = [bound(0x1000 + number, FIRST) for number in range(each)]
+    second = [bound(0x100000 + number, SECOND) for number in range(each)]
+    world.snapshot(*first, *second)
+    world.agent_starts()
+    follow(world)
+    return world
+
+
+def follow(world: World) -> None:
+    """Let agent and switch follow."""
+    for _ in range(2):
+        world.agent_follows()
+        world.deliver()
+
+
+def hand_over(world: World, number: int, care_of_address: bytes) -> None:
+    """Report a handover."""
+    world.offload.report(bound(number, care_of_address), world.now)
+    world.deliver()
+
+
+def test_a_handover_of_one_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = shared(400)
+    looked_at = 0
+    carried = DesiredFlows._carried
+
+    def counting(*args: object) -> Binding | None:
+        nonlocal looked_at
+        looked_at += 1
+        return carried(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DesiredFlows, "_carried", counting)
+    sent = world.sent
+    hand_over(world, 0x1000, SECOND)
+    follow(world)
+    assert world.next_hop(home_address(0x1000)) == "2001:db8:3::2"
+    assert world.sent == sent, "the flows are the same: its route has changed, and both paths serve others"
+    world.pass_time(TIMING.acknowledge_within)
+    assert looked_at < 40
+
+
+def test_others_stay_direct_while_the_agent_sets_up_ones_tunnel() -> None:
+    world = shared(3)
+    hand_over(world, 0x1000, SECOND)
+    hand_over(world, 0x2000, FIRST)
+    assert len(world.flows(Kind.UPLINK)) == 2
+    assert world.state(home_address(0x100000)) == world.state(home_address(0x1001)) == "active"
+    assert world.state(home_address(0x1000)) == "pending"
+
+
+def test_a_tunnel_that_is_overdue_takes_the_shared_path_away() -> None:
+    world = shared(3)
+    hand_over(world, 0x2000, FIRST)
+    world.announce()
+    world.offload.renew_agent_lease(DPID, world.now)
+    world.pass_time(TIMING.acknowledge_within + 0.5)
+    assert len(world.flows(Kind.UPLINK)) == 1
+    assert world.state(home_address(0x1001)) == "pending"
+    world.announce()
+    follow(world)
+    assert len(world.flows(Kind.UPLINK)) == 2
+    assert world.state(home_address(0x1001)) == world.state(home_address(0x2000)) == "active"
+    assert world.now < 1000.0 + LEASE
+
+
+def test_the_path_goes_with_its_last_home_address() -> None:
+    world = shared(3)
+    for number in range(3):
+        hand_over(world, 0x1000 + number, SECOND)
+    follow(world)
+    world.pass_time(TIMING.acknowledge_within + 0.5)
+    assert len(world.flows(Kind.UPLINK)) == 1
+    assert world.next_hop(home_address(0x1002)) == "2001:db8:3::2"
