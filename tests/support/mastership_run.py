@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random runs of members, etcd and switches: messages are delayed and lost, members stopped, killed and cut off.
 
-Time is the run's own. A switch accepts what its MASTER sends, as OpenFlow has it; what else must hold is asserted where
-it would be broken.
+Time is the run's own. Members' cores are real, and told of mobile nodes that move; switches get what they send.
+It accepts what its MASTER sends, as OpenFlow has it; what else must hold is asserted where it would be broken.
 """
 
 import heapq
@@ -17,7 +17,21 @@ from controller.cluster.commands import Command, Elect, GiveUp, Resign, TakeRole
 from controller.cluster.mastership import UNANSWERED, Mastership
 from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Member
-from hoaflow.etcd.messages import Transaction
+from controller.core.batches import Batch
+from controller.core.flows import Flow, FlowKey
+from controller.core.installed import ReportedFlow
+from controller.core.sessions import Session
+from hoaflow.addresses import Prefix, format_address
+from hoaflow.etcd.messages import KeyValue, Transaction
+from tests.support.mastership_core import (
+    CARE_OF_ADDRESSES,
+    HOME_ADDRESSES,
+    Core,
+    SwitchFlows,
+    desired,
+    has_gate,
+    read,
+)
 from tests.support.played_etcd import PlayedEtcd
 
 LEASE = 3.0
@@ -38,7 +52,7 @@ class Connection:
     open: bool = True
     is_master: bool = False  # by the switch's word
     generation: int | None = None  # with which the member has become master, once it knows
-    seen: int | None = None  # writes of others that the switch had had when it told its flows
+    session: Session | None = None  # of the member's core
     has_read: bool = False
     to_switch: float = 0.0  # when the last message arrives, for none overtakes another
     to_member: float = 0.0
@@ -52,18 +66,14 @@ class Switch:
     connections: dict[str, Connection] = field(default_factory=dict)
     granted: dict[int, str] = field(default_factory=dict)
     newest: int = -1  # generation of the last write accepted
-    writes: Counter[Connection] = field(default_factory=Counter)
-
-    def writes_of_others(self, connection: Connection) -> int:
-        """Return how many writes it has accepted from others."""
-        return self.writes.total() - self.writes[connection]
+    flows: SwitchFlows = field(default_factory=SwitchFlows)
 
 
 class Process:
     """A member's process: what the shell around `Mastership` does."""
 
-    def __init__(self, name: str, epoch: int) -> None:
-        self.name, self.epoch = name, epoch
+    def __init__(self, name: str, epoch: int, core: Core) -> None:
+        self.name, self.epoch, self.core = name, epoch, core
         self.mastership = Mastership(name)
         self.lease: int | None = None
         self.records = Records()
@@ -85,10 +95,14 @@ class Run:
         self.etcd = PlayedEtcd()
         self.switches = {dpid: Switch() for dpid in DPIDS}
         self.processes: dict[str, Process] = {}
+        self.bindings = dict.fromkeys(HOME_ADDRESSES, CARE_OF_ADDRESSES[0])
         self.takeovers = 0
+        self.gates_renewed = 0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._calm = False
+        self._recorded: dict[str, KeyValue] = {}  # what etcd held when `_records` were read from it
+        self._records = Records()
         for name in MEMBERS:
             self._start(name)
 
@@ -108,6 +122,7 @@ class Run:
             lambda: self._disconnect(dpid, name),
         ]
         self.rng.choice(faults)()
+        self._move(self.rng.choice(HOME_ADDRESSES), self.rng.choice((None, *CARE_OF_ADDRESSES)))
         self._pass(self.rng.choice((0.1, 1.0, 5.0, 15.0)))
 
     def settle(self) -> None:
@@ -119,6 +134,10 @@ class Run:
             self._cut_off(process, False)
         self._pass(60.0)
         masters = Counter(self._settled_master(dpid) for dpid in DPIDS)
+        for dpid, switch in self.switches.items():
+            core = self.processes[self._settled_master(dpid)].core
+            assert switch.flows.of_bindings() == desired(core.router(dpid), self.bindings), f"{dpid} has other flows"
+            assert switch.flows.has_gates(self.now), f"no gate of {dpid} stands"
         assert max(masters.values()) - min(masters[name] for name in MEMBERS) <= 1, f"uneven: {masters}"
 
     def _settled_master(self, dpid: int) -> str:
@@ -177,10 +196,12 @@ class Run:
         former = self.processes.get(name)
         for dpid in DPIDS:
             self._disconnect(dpid, name)
-        process = self.processes[name] = Process(name, 0 if former is None else former.epoch + 1)
+        core = Core(DPIDS, self.bindings, self.now)
+        process = self.processes[name] = Process(name, 0 if former is None else former.epoch + 1, core)
         self._note(f"{name} starts")
         self._ask_for_lease(process)
         self._read(process)
+        self._announce(process)
 
     def _stop(self, process: Process) -> None:
         if process.stopped_at is None:
@@ -205,6 +226,26 @@ class Run:
     def _set_quorum(self, there: bool) -> None:
         self.etcd.set_quorum(there, self.now)
         self._note(f"quorum: {there}")
+
+    # Between the bridge and members.
+
+    def _announce(self, process: Process) -> None:
+        """Have the bridge renew its lease, every three seconds."""
+        process.core.announce(self.bindings, self.now)
+        self._at(self.now + 3.0, lambda: self._in(process, lambda: self._announce(process)))
+
+    def _move(self, home_address: Prefix, care_of_address: bytes | None) -> None:
+        """Have a mobile node move, or go home; every member hears of it."""
+        self._note(f"{home_address} is at {care_of_address and format_address(care_of_address)}")
+        self.bindings.pop(home_address, None)
+        if care_of_address is not None:
+            self.bindings[home_address] = care_of_address
+        for process in self.processes.values():
+            self._at(self.now + self._way(), lambda process=process: self._report(process, home_address))  # type: ignore[misc]
+
+    def _report(self, process: Process, home_address: Prefix) -> None:
+        """Have a member hear where a mobile node is by now, once it runs."""
+        self._in(process, lambda: process.core.report(home_address, self.bindings.get(home_address), self.now))
 
     # Between members and etcd.
 
@@ -268,8 +309,11 @@ class Run:
     def _tell(self, process: Process) -> None:
         """Send what etcd holds now; a watch tells in order."""
         if self.etcd.quorum and not process.cut_off:
-            records, unusable = KEYS.updated(Records(), self.etcd.keys)
-            assert not unusable
+            if self._recorded != self.etcd.keys:
+                self._recorded = dict(self.etcd.keys)
+                self._records, unusable = KEYS.updated(Records(), self._recorded)
+                assert not unusable
+            records = self._records
             process.told_until = max(process.told_until, self.now + self._way())
             self._at(process.told_until, lambda: self._in(process, lambda: self._observe(process, records)))
 
@@ -303,7 +347,7 @@ class Run:
         process = self.processes.get(name)
         if connection is not None and process is not None:
             connection.open = False
-            self._in(process, lambda: process.mastership.switch_gone(dpid))
+            self._in(process, lambda: self._lose(process, dpid, connection))
         self._at(self.now + self.rng.uniform(0.1, 2.0), lambda: self._connect(dpid, name))
 
     def _connect(self, dpid: int, name: str) -> None:
@@ -315,7 +359,17 @@ class Run:
             return
         connection = switch.connections[name] = Connection(name, process.epoch)
         known = switch.generation  # it has become SLAVE
-        self._to_member(connection, lambda: process.mastership.switch_connected(dpid, known))
+
+        def stand_by() -> None:
+            connection.session = process.core.open(dpid, self.now)
+            process.mastership.switch_connected(dpid, known)
+
+        self._to_member(connection, stand_by)
+
+    def _lose(self, process: Process, dpid: int, connection: Connection) -> None:
+        process.mastership.switch_gone(dpid)
+        if connection.session is not None:
+            connection.session.end(self.now)
 
     def _to_switch(self, connection: Connection, act: Callable[[], None]) -> None:
         connection.to_switch = max(connection.to_switch, self.now + self._way())
@@ -350,16 +404,18 @@ class Run:
 
         def taken() -> None:
             connection.generation = generation
+            session(connection).take_over(generation, False, self.now)
             mastership.role_taken(dpid, generation)
             self._to_switch(connection, tell_flows)
-            self._write(process, dpid, connection)
 
         def tell_flows() -> None:
-            seen = switch.writes_of_others(connection)
-            self._to_member(connection, lambda: read(seen))
+            flows = switch.flows.tell(self.now)
+            self._to_member(connection, lambda: take_in(flows))
 
-        def read(seen: int) -> None:
-            connection.seen, connection.has_read = seen, True
+        def take_in(flows: list[ReportedFlow]) -> None:
+            read(session(connection), flows, self.now)
+            connection.has_read = True
+            self._write(process, dpid, connection)
 
         self._note(f"{process.name} takes {dpid} with {generation}")
         self._to_switch(connection, arrive)
@@ -369,23 +425,40 @@ class Run:
         self._disconnect(dpid, connection.member)
 
     def _write(self, process: Process, dpid: int, connection: Connection) -> None:
-        """Have a master write, a gate once it has read the flows, as long as it is certain; and again and again."""
+        """Have a master send what is due, as long as it is certain; and again and again."""
         if not connection.open:
             return
         if process.mastership.is_certain(self.now):
             assert not process.must_ask, f"{process.name} was stopped, and writes without having asked etcd"
-            renews_gate = connection.has_read
-            self._to_switch(connection, lambda: self._accept(dpid, connection, renews_gate))
-        self._at(self.now + 0.5, lambda: self._in(process, lambda: self._write(process, dpid, connection)))
+            for urgent in (True, False):
+                batch = session(connection).next_batch(urgent, self.now, 100)
+                if batch is not None:
+                    self._send(process, dpid, connection, batch)
+        self._at(self.now + 1.0, lambda: self._in(process, lambda: self._write(process, dpid, connection)))
 
-    def _accept(self, dpid: int, connection: Connection, renews_gate: bool) -> None:
-        switch = self.switches[dpid]
+    def _send(self, process: Process, dpid: int, connection: Connection, batch: Batch) -> None:
+        known = process.core.known(dpid) if has_gate(batch) else None
+        self._to_switch(connection, lambda: self._accept(dpid, connection, batch, known))
+
+    def _accept(self, dpid: int, connection: Connection, batch: Batch, known: dict[FlowKey, Flow] | None) -> None:
+        """Carry out what a member sends; with a gate in it, what the member knows of the switch is `known`."""
+        switch, member = self.switches[dpid], connection.member
         if not connection.is_master:
             self._to_member(connection, lambda: self._overtaken(dpid, connection))
             return
         assert connection.generation is not None
-        assert connection.generation >= switch.newest, f"{connection.member} writes to {dpid} with an old generation"
+        assert connection.generation >= switch.newest, f"{member} writes to {dpid} with an old generation"
         switch.newest = connection.generation
-        switch.writes[connection] += 1
-        if renews_gate:
-            assert switch.writes_of_others(connection) == connection.seen, f"{connection.member} has not read {dpid}"
+        if known is not None:
+            self.gates_renewed += 1
+            unknown = switch.flows.unknown_to(connection, known, self.now)
+            assert not unknown, f"{member} renews a gate of {dpid} and does not know of {unknown}"
+        switch.flows.take(batch, connection)
+        sent = self.now
+        self._to_member(connection, lambda: session(connection).confirm(batch, self.now, sent))
+
+
+def session(connection: Connection) -> Session:
+    """Return the session of a connection that the member knows of."""
+    assert connection.session is not None
+    return connection.session
