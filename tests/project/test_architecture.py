@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/architecture.md names modules, functions and tests: each of them is there."""
+"""docs/architecture.md names modules, functions and tests, other pages name tests: each of them is there."""
 
 import ast
 import re
@@ -11,6 +11,8 @@ import pytest
 from tests.support.checkout import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/architecture.md").read_text()
+# Pages that say which test shows what they say.
+PAGES = ("architecture.md", "conformance.md")
 PACKAGES = ("controller", "ha_bridge", "hoaflow", "topologies", "tools")
 DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 FILES = re.compile(r"`((?:\w+/)+(?:\w+\.(?:py|md))?)(?:::(\w+))?`")
@@ -53,10 +55,15 @@ def test_what_the_page_names_is_there(dotted: str) -> None:
     assert is_there(dotted), f"docs/architecture.md names {dotted}, which is not there: name what has taken its place"
 
 
-@pytest.mark.parametrize(("path", "name"), sorted(set(FILES.findall(PAGE))))
-def test_the_files_and_tests_that_the_page_names_are_there(path: str, name: str) -> None:
-    assert (CHECKOUT / path).exists()
-    assert not name or name in definitions(CHECKOUT / path), f"{path} has no {name}"
+@pytest.mark.parametrize("page", PAGES)
+def test_the_files_and_tests_that_a_page_names_are_there(page: str) -> None:
+    named = FILES.findall((CHECKOUT / "docs" / page).read_text())
+    assert any(name for _, name in named), f"{page} names no test"
+    for path, name in named:
+        assert (CHECKOUT / path).exists(), (
+            f"docs/{page} names {path}, which is not there: name what has taken its place"
+        )
+        assert not name or name in definitions(CHECKOUT / path), f"docs/{page} names {path}::{name}, which is not there"
 
 
 def test_a_name_that_is_not_there_is_noticed() -> None:

@@ -255,3 +255,22 @@ def test_who_claims_an_address() -> None:
     forwarded = bytearray(advertisement)
     forwarded[7] = 254  # has passed a router: not of this link
     assert claimed_address(bytes(forwarded)) is None
+
+
+def test_the_home_agent_advertises_a_home_address_as_its_mobile_node_would() -> None:
+    mac = bytes.fromhex("020000000001")
+    packet = unsolicited_advertisement("2001:db8:99::1", "2001:db8:99::100", mac)
+    assert (packet[7], packet[8:40]) == (255, _packed("2001:db8:99::1") + _packed("ff02::1"))
+    kind, code, _, flags = struct.unpack_from("!BBHI", packet, 40)
+    assert (kind, code, flags) == (136, 0, 0x20000000)  # Override; neither Router nor Solicited
+    assert packet[48:] == _packed("2001:db8:99::100") + b"\x02\x01" + mac
+
+
+def test_detection_asks_from_the_unspecified_address() -> None:
+    packet = dad_solicitation("2001:db8:99::100")
+    assert (packet[7], packet[8:40]) == (255, _packed("::") + _packed("ff02::1:ff00:100"))
+    assert (packet[40], packet[48:]) == (135, _packed("2001:db8:99::100"))  # and no option
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6, address)

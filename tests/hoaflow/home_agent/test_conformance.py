@@ -15,6 +15,7 @@ from tests.support.mobility_packets import (
     DESTINATION_OPTIONS,
     HOME_REGISTRATION,
     KEY_MANAGEMENT,
+    LINK_LOCAL,
     MOBILITY,
     ROUTING,
     binding_update,
@@ -26,6 +27,7 @@ from tests.support.mobility_packets import (
     packet,
     type2_routing,
 )
+from tests.support.waiting import wait_for
 
 EXCHANGE = "import runpy, sys\nrunpy.run_module('tests.support.mobility_packets', run_name='__main__', alter_sys=True)"
 OTHER, AWAY = "2001:db8:99::300", "2001:db8:98::100"
@@ -131,3 +133,19 @@ def test_a_routing_header_names_no_home_address_for_an_update(registered: Lab) -
     headers = (destination_options(payload=ROUTING), type2_routing(HOME_ADDRESS), binding_update(900, units=0))
     assert answers(registered, packet(*headers, first=DESTINATION_OPTIONS, final=HOME_ADDRESS)) == [[]]
     assert HOME_ADDRESS in registered.run("ha", "ip -6 neigh show proxy"), "its binding is gone"
+
+
+def test_what_is_for_a_link_local_address_stays_on_the_home_link(registered: Lab) -> None:
+    away = "2001:db8:99::400"
+    update = binding_update(1, ACKNOWLEDGE | HOME_REGISTRATION | LINK_LOCAL)
+    assert answers(registered, from_abroad(update, home=away)) == [[]]  # until detection has ended
+    wait_for("it is registered", lambda: "fe80::400" in registered.run("ha", "ip -6 neigh show proxy"))
+    registered.run("rt", "nft add table ip6 t")
+    registered.run("rt", "nft add counter ip6 t tunnelled")
+    registered.run("rt", "nft add chain ip6 t in { type filter hook prerouting priority 0 ; }")
+    registered.run("rt", "nft add rule ip6 t in meta l4proto 41 counter name tunnelled")
+    told = registered.run("hh", "ping -6 -n -c 1 -W 5 fe80::400%e0", check=False)
+    assert "Address unreachable" in told  # its MAC address is the home agent's, which has nowhere to send it
+    assert "packets 0 " in registered.run("rt", "nft list counter ip6 t tunnelled")
+    registered.run("hh", f"ping -6 -n -c 1 -W 1 {away}", check=False)
+    assert "packets 0 " not in registered.run("rt", "nft list counter ip6 t tunnelled")
