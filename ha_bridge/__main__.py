@@ -13,11 +13,14 @@ from ha_bridge.home_agent import HomeAgent
 from ha_bridge.kernel_watch import KernelWatch
 from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
+from ha_bridge.model import MIPV6, PMIPV6
+from ha_bridge.proxy_answers import DIALECTS
+from ha_bridge.selection import ProxyRegistrations, SettledKernel
 from ha_bridge.settings import RENEWALS, Settings
 from ha_bridge.sources import KernelSource, Source, TerminalSource
 from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
-from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, seconds, whole_seconds
+from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, prefix_length, seconds, whole_seconds
 from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
 from hoaflow.client.errors import AccessError
 from hoaflow.client.membership import MemberAddress
@@ -39,6 +42,7 @@ examples:
   ha-bridge --controller http://192.0.2.1:8080 http://192.0.2.2:8080 ...
   ha-bridge ... --no-console      where the home agent has no virtual terminal
   ha-bridge ... --no-netlink      outside the home agent's network namespace
+  ha-bridge ... --protocol pmipv6 beside an LMA of Proxy Mobile IPv6
 
 It needs CAP_NET_ADMIN to read the kernel's IPsec policies, except with --no-netlink.
 
@@ -67,6 +71,25 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         metavar="PREFIX",
         help="a home prefix, or a mobile network prefix outside it (repeatable)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=(MIPV6, PMIPV6),
+        default=MIPV6,
+        help=f"{PMIPV6}: the home agent is an LMA of Proxy Mobile IPv6 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--console-command",
+        choices=DIALECTS,
+        default="pmip",
+        help=f"with {PMIPV6}, what the terminal is asked: pmip (OAI PMIPv6), dmm (MAD-PMIPv6; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--home-network-prefix-length",
+        type=prefix_length,
+        metavar="BITS",
+        help=f"with {PMIPV6}, length of the mobile nodes' prefixes where the LMA shows one address of each"
+        " (default: 128 for pmip, 64 for dmm)",
     )
     console = parser.add_mutually_exclusive_group()
     console.add_argument(
@@ -134,6 +157,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--no-console and --no-netlink leave nothing to follow")
     if args.no_console and args.restore:
         parser.error("--restore needs the terminal, which --no-console does without")
+    if args.protocol == PMIPV6 and args.restore:
+        parser.error("--restore is for home agents, and --protocol pmipv6 for LMAs: MAGs register anew by themselves")
     if args.renew * 2 > args.lease:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
@@ -167,25 +192,25 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     def connect(address: MemberAddress) -> tuple[ControllerClient, ControllerClient]:
         warn_of_clear_token(str(address), access)
         lease, bindings = (
-            ControllerClient(address, args.home_agent, args.home_prefix, args.lease, access, args.source_address)
+            ControllerClient(
+                address, args.home_agent, args.home_prefix, args.lease, access, args.source_address, args.protocol
+            )
             for _ in range(2)
         )
         return lease, bindings
 
     kernel = None
+    proxied = args.protocol == PMIPV6
+    length = args.home_network_prefix_length or DIALECTS[args.console_command].prefix_length if proxied else 128
     if not args.no_netlink:
-        kernel = KernelWatch(args.home_agent, args.home_prefix, lambda: daemon.changed(), keep_view=args.no_console)
+        keep_view = args.no_console or proxied
+        kernel = KernelWatch(args.home_agent, args.home_prefix, lambda: daemon.changed(), keep_view, length)
     else:
         LOG.warning(
             "ipsec-unchecked",
             reason="without netlink the home agent's IPsec policies are unknown",
         )
-    source: Source
-    if args.no_console:
-        assert kernel is not None
-        source = KernelSource(kernel)
-    else:
-        source = TerminalSource(TerminalClient(*args.console), args.home_agent, kernel, args.restore)
+    source = _source(args, kernel, length)
     daemon = Daemon(home_agent, members, source, connect)
     if args.metrics is not None:
         registry = registry_of_process()
@@ -199,12 +224,27 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         "started",
         home_agent=args.home_agent,
         home_prefixes=",".join(args.home_prefix),
+        protocol=args.protocol,
         controllers=",".join(args.controller),
         console="none" if args.no_console else "{}:{}".format(*args.console),
         netlink="no" if args.no_netlink else "yes",
         poll=settings.poll,
     )
     return daemon
+
+
+def _source(args: argparse.Namespace, kernel: KernelWatch | None, prefix_length: int) -> Source:
+    settled = SettledKernel(kernel) if args.protocol == PMIPV6 and kernel is not None else None
+    if args.no_console:
+        assert kernel is not None
+        return KernelSource(settled or kernel)
+    host, port = args.console
+    if args.protocol == MIPV6:
+        return TerminalSource(TerminalClient(host, port), args.home_agent, kernel, args.restore)
+    dialect = DIALECTS[args.console_command]
+    terminal = TerminalClient(host, port, command=dialect.command, parse=dialect.parse)
+    selection = ProxyRegistrations(args.home_agent, prefix_length, settled)
+    return TerminalSource(terminal, args.home_agent, kernel, selection=selection)
 
 
 def _lacking(members: Members) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import requests
 
 from ha_bridge.commands import Announced, Failed, Replaced, Verdict
+from ha_bridge.model import MIPV6
 from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
@@ -35,7 +36,7 @@ class _Unexpected(HoaflowError):
 
 
 class ControllerClient:
-    """Connect to the controller at `address` on behalf of one home agent. `lease` is in seconds."""
+    """Connect to the controller at `address` on behalf of one home agent or LMA. `lease` is in seconds."""
 
     def __init__(
         self,
@@ -45,11 +46,13 @@ class ControllerClient:
         lease: int,
         access: Access | None = None,
         source_address: str | None = None,
+        protocol: str = MIPV6,
     ) -> None:
         self._northbound = Northbound(address.url, access, source_address, address.ip)
         self._home_agent = home_agent
         self._home_prefixes = list(home_prefixes)
         self._lease = lease
+        self._protocol = protocol
 
     def announce(self, status: str, last_change: int | None) -> Announced | Failed:
         """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent.
@@ -59,6 +62,8 @@ class ControllerClient:
         body: Json = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
         if last_change is not None:
             body["last_change"] = last_change
+        if self._protocol != MIPV6:
+            body["protocols"] = [self._protocol]
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
         except (NorthboundError, _Unexpected) as error:
@@ -77,7 +82,7 @@ class ControllerClient:
 
         With `last_change`, everything up to the change of that number is reported.
         """
-        body: Json = {"bindings": [report.as_json(self._home_agent, now) for report in reports]}
+        body: Json = {"bindings": [report.as_json(self._home_agent, now, self._protocol) for report in reports]}
         if last_change is not None:
             body["last_change"] = last_change
         try:
@@ -91,7 +96,7 @@ class ControllerClient:
         The controller removes all others.
         """
         body = {
-            "bindings": [report.as_json(self._home_agent, now) for report in reports],
+            "bindings": [report.as_json(self._home_agent, now, self._protocol) for report in reports],
             "last_change": last_change,
         }
         path = f"/v1/home-agents/{self._home_agent}/bindings"

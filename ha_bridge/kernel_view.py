@@ -29,10 +29,15 @@ class _Route:
 
 
 class KernelView:
-    """Hold the tunnels of one home agent, updated message by message."""
+    """Hold the tunnels of one home agent, updated message by message.
 
-    def __init__(self, home_agent: str, home_prefixes: Iterable[str]) -> None:
+    With `prefix_length`, longer prefixes are shown shortened to it: an LMA may have a route for the one address that it
+    knows of a home network prefix (OAI PMIPv6).
+    """
+
+    def __init__(self, home_agent: str, home_prefixes: Iterable[str], prefix_length: int = 128) -> None:
         self._home_agent = home_agent
+        self._prefix_length = prefix_length
         self._home_prefixes = [parse_prefix(prefix) for prefix in home_prefixes]
         self._remotes: dict[int, str] = {}
         # By table, prefix and metric, which distinguish routes to the same destination.
@@ -82,12 +87,19 @@ class KernelView:
         # The main table comes first, then the lower metric: the first of several routes to one destination counts.
         for (_table, home, _metric), route in sorted(self._routes.items(), key=_precedence):
             care_of = route.segment or self._remotes.get(route.device or 0)
+            home = self._shortened(home)
             if care_of is None or home in found or not self._in_home_prefix(home):
                 continue
             # After a return home the remote is the home address itself until the routes are removed.
             if not self._in_home_prefix(care_of):
                 found[home] = Observed(home, care_of)
         return list(found.values())
+
+    def _shortened(self, home: str) -> str:
+        if self._prefix_length == 128:
+            return home
+        prefix = parse_prefix(home)
+        return str(prefix.shortened(min(prefix.length, self._prefix_length)))
 
     def _in_home_prefix(self, address: str) -> bool:
         wanted = parse_prefix(address)

@@ -55,9 +55,9 @@ def multicast_socket(family: int, groups: int) -> socket.socket:
     return sock
 
 
-def read_view(home_agent: str, home_prefixes: list[str]) -> KernelView:
+def read_view(home_agent: str, home_prefixes: list[str], prefix_length: int = 128) -> KernelView:
     """Return all tunnels of `home_agent` that the kernel has now."""
-    view = KernelView(home_agent, home_prefixes)
+    view = KernelView(home_agent, home_prefixes, prefix_length)
     with IPRoute() as route:
         for message in route.get_links():
             view.apply(message)
@@ -103,9 +103,16 @@ class KernelWatch:
     With `keep_view`, the tunnels are kept up to date for `bindings`; without, an event is only a trigger.
     """
 
-    def __init__(self, home_agent: str, home_prefixes: list[str], changed: Callable[[], None], keep_view: bool) -> None:
+    def __init__(
+        self,
+        home_agent: str,
+        home_prefixes: list[str],
+        changed: Callable[[], None],
+        keep_view: bool,
+        prefix_length: int = 128,
+    ) -> None:
+        self._kept = home_agent, home_prefixes, prefix_length
         self._home_agent = home_agent
-        self._home_prefixes = home_prefixes
         self._changed = changed
         self._keep_view = keep_view
         self._lock = threading.Lock()
@@ -127,9 +134,9 @@ class KernelWatch:
 
     def _resync(self) -> None:
         # The sockets are subscribed already, so changes during the reading are applied after it.
-        view = KernelView(self._home_agent, self._home_prefixes)
+        view = KernelView(*self._kept)
         if self._keep_view:
-            view = read_view(self._home_agent, self._home_prefixes)
+            view = read_view(*self._kept)
         policies = read_policies()
         with self._lock:
             self._view = view
@@ -143,7 +150,7 @@ class KernelWatch:
 
     def confirmed(self) -> dict[str, str]:
         """Read the care-of address of each home address from the kernel."""
-        found = read_view(self._home_agent, self._home_prefixes).bindings()
+        found = read_view(*self._kept).bindings()
         return {binding.home_address: binding.care_of_address for binding in found}
 
     def protection(self) -> Protection:

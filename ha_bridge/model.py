@@ -4,6 +4,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# Protocols of bindings, as the controller names them.
+MIPV6, PMIPV6 = "mipv6", "pmipv6"
+
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
@@ -11,14 +14,15 @@ class CacheEntry:
 
     Addresses are in RFC 5952 form. `left` is in seconds, None if the terminal shows `-`, `(error)` or `(broken)`.
     `overdue`: the lifetime has ended, even by less than a second (`-0`). `total` is the lifetime granted, in seconds.
-    `prefixes` are the mobile network prefixes (RFC 3963).
+    `prefixes` are the mobile network prefixes (RFC 3963). A terminal that does not show them leaves `local` None and
+    `total` and `sequence` 0.
     """
 
     home_address: str
     status: str
     care_of_address: str
     flags: str
-    local: str
+    local: str | None
     left: int | None
     overdue: bool
     total: int

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ha_bridge.desired import ROUNDING, DesiredBindings, Registration
+from ha_bridge.model import MIPV6
 
 # A refresh is sent when it moves the end of the lifetime by 1/REFRESH_PART of it, or when the controller's copy has
 # less than 1/LAST_PART left.
@@ -31,13 +32,15 @@ class Report:
     registration: Registration | None
     new_path: bool = False
 
-    def as_json(self, home_agent: str, now: float) -> dict[str, object]:
+    def as_json(self, home_agent: str, now: float, protocol: str = MIPV6) -> dict[str, object]:
         """Return the report in the form of the REST API, with the lifetime as of `now`."""
         body: dict[str, object] = {
             "home_address": self.home_address,
             "care_of_address": self.care_of_address,
             "home_agent": home_agent,
         }
+        if protocol != MIPV6:
+            body["protocol"] = protocol
         if self.registration is None:
             return body | {"lifetime": 0}
         if self.registration.expires is not None:

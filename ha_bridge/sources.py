@@ -9,9 +9,10 @@ from typing import Protocol
 from ha_bridge.frozen_bindings import FrozenBindings
 from ha_bridge.ipsec_policies import Protection
 from ha_bridge.kernel_watch import KernelWatch
-from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed, decided, offloadable
+from ha_bridge.model import CacheEntry, Observed, Reading, ReadingFailed
 from ha_bridge.process_sockets import mobility_header_sockets
 from ha_bridge.restoration import Restoration
+from ha_bridge.selection import HomeRegistrations, Kernel, Selection
 from ha_bridge.terminal_client import TerminalClient, TerminalRefused, TerminalUnreadable
 from hoaflow.logs import Log
 
@@ -34,7 +35,7 @@ class TerminalSource:
     """Read bindings from the virtual terminal; with the kernel in view, use its IPsec policies and tunnels too.
 
     With `restore`, bindings that the home agent forgot in a restart are restored through the terminal. `pause` waits
-    for that many seconds.
+    for that many seconds. `selection`: which entries count, home registrations by default.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class TerminalSource:
         kernel: KernelWatch | None,
         restore: bool = False,
         pause: Callable[[float], None] = time.sleep,
+        selection: Selection | None = None,
     ) -> None:
         self._terminal = terminal
-        self._home_agent = home_agent
+        self._selection = selection or HomeRegistrations(home_agent)
         self._kernel = kernel
         self._frozen = FrozenBindings()
         self._restoration = Restoration(home_agent) if restore else None
@@ -59,7 +61,7 @@ class TerminalSource:
         restarted = self._frozen.is_restarted(sockets)
         try:
             entries = self._terminal.read()
-            if self._frozen.is_emptied(self._offloadable(entries)) and not restarted:
+            if self._frozen.is_emptied(self._selection.offloadable(entries)) and not restarted:
                 # A process that ends may have emptied its cache first.
                 self._pause(STILL_THERE)
                 started, entries = time.monotonic(), self._terminal.read()
@@ -73,21 +75,18 @@ class TerminalSource:
             return ReadingFailed(started, down=False, detail=str(error), confirmed=confirmed)
         if self._sockets() != sockets:
             return ReadingFailed(started, down=False, detail="the home agent's process was replaced during the reading")
-        shown = self._offloadable(entries)
+        shown = self._selection.offloadable(entries)
         waits_for = self._restoration.waits_for if self._restoration else None
         if waits_for and restarted and not self._frozen.has_new_registrations(shown):
             return ReadingFailed(started, down=True, detail=waits_for)
         if self._restoration is not None:
             self._restoration.observe(entries, time.monotonic())
-        frozen = self._frozen.observe(shown, decided(entries, self._home_agent), sockets, time.monotonic())
+        frozen = self._frozen.observe(shown, self._selection.decided(entries), sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection() if self._kernel else None)
 
     def _sockets(self) -> frozenset[int]:
         """Return the sockets that identify the home agent's process."""
         return self._terminal.sockets() or (mobility_header_sockets() if self._kernel else frozenset())
-
-    def _offloadable(self, entries: list[CacheEntry]) -> list[Observed]:
-        return offloadable(entries, self._home_agent)
 
     def _restored(self, restoration: Restoration, entries: list[CacheEntry], restarted: bool) -> list[CacheEntry]:
         """Restore what the home agent forgot in a restart; return the entries it then shows."""
@@ -114,7 +113,7 @@ class KernelSource:
 
     def __init__(
         self,
-        kernel: KernelWatch,
+        kernel: Kernel,
         listening: Callable[[], frozenset[int]] = mobility_header_sockets,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:

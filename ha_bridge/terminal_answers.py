@@ -13,7 +13,8 @@ from ha_bridge.model import CacheEntry
 from hoaflow.addresses import canonical_address, canonical_prefix
 from hoaflow.errors import HoaflowError
 
-PROMPT = b"mip6d> "
+# UMIP's and OAI PMIPv6's, and MAD-PMIPv6's.
+PROMPTS = (b"mip6d> ", b"mad-pmip6d> ")
 
 _ESCAPE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 # Verbose output adds nonces, tunnel and link. The pattern is strict where another line could hide an entry or a prefix.
@@ -57,9 +58,11 @@ class AnswerReader:
 def plain(answer: bytes) -> bytes:
     """Strip escape sequences, and prompts before and after the answer."""
     text = _ESCAPE.sub(b"", answer) if b"\x1b" in answer else answer
-    while text.startswith(PROMPT):
-        text = text[len(PROMPT) :]
-    return text.removesuffix(PROMPT)
+    while prompt := next((each for each in PROMPTS if text.startswith(each)), b""):
+        text = text.removeprefix(prompt)
+    for prompt in reversed(PROMPTS):  # the longer one first, which ends in the other
+        text = text.removesuffix(prompt)
+    return text
 
 
 def is_unknown_command(answer: bytes) -> bool:

@@ -7,7 +7,7 @@ but never answered, or cut off in other versions: every wait has a timeout.
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ha_bridge.model import CacheEntry
@@ -17,6 +17,7 @@ from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer, is_unknow
 from hoaflow.errors import HoaflowError
 
 CHUNK = 1 << 18
+SILENCE, WHOLE = 2.0, 60.0  # seconds to wait for the next bytes, and for the whole cache
 ASK_AGAIN = 3  # times: the first command after the home agent's start may be answered as unknown
 FAREWELL = 0.5  # seconds to wait for the terminal to hang up after `quit`
 
@@ -36,18 +37,29 @@ class TerminalUnreadable(TerminalError):
 class TerminalClient:
     """Talk to the virtual terminal at `host`:`port`.
 
-    `silence` limits the wait for the next bytes and `whole` that for the entire cache, in seconds.
+    `silence` limits the wait for the next bytes and `whole` that for the entire cache, in seconds. `command` asks for
+    the cache, and `parse` reads the plain answer.
     """
 
-    def __init__(self, host: str, port: int, silence: float = 2.0, whole: float = 60.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        silence: float = SILENCE,
+        whole: float = WHOLE,
+        command: str = "bc",
+        parse: Callable[[bytes], list[CacheEntry]] = parse_binding_cache,
+    ) -> None:
         self._address = (host, port)
+        self._command = command
+        self._parse = parse
         self._silence = silence
         self._whole = whole
 
     def read(self) -> list[CacheEntry]:
         """Return the whole binding cache. Raises TerminalRefused or TerminalUnreadable."""
         with self._session() as dialogue:
-            return _read(dialogue)
+            return self._read(dialogue)
 
     def add(self, entries: list[CacheEntry]) -> tuple[list[str], dict[str, Refusal]]:
         """Add entries to the binding cache, each for the lifetime in `left`; return those added and those refused.
@@ -76,6 +88,13 @@ class TerminalClient:
     def _name(self) -> str:
         return f"{self._address[0]}:{self._address[1]}"
 
+    def _read(self, dialogue: "_Dialogue") -> list[CacheEntry]:
+        for _ in range(ASK_AGAIN):
+            answer = dialogue.ask(self._command)
+            if not is_unknown_command(answer):
+                return self._parse(answer)
+        raise UnreadableAnswer(f"expected the answer to `{self._command}`, found {answer[:200]!r} {ASK_AGAIN} times")
+
     @contextmanager
     def _session(self) -> Iterator["_Dialogue"]:
         try:
@@ -93,14 +112,6 @@ class TerminalClient:
             raise TerminalRefused(f"nobody listens at {self._name}: {error}") from error
         except (OSError, UnreadableAnswer) as error:
             raise TerminalUnreadable(f"no binding cache from {self._name}: {error}") from error
-
-
-def _read(dialogue: "_Dialogue") -> list[CacheEntry]:
-    for _ in range(ASK_AGAIN):
-        answer = dialogue.ask("bc")
-        if not is_unknown_command(answer):
-            return parse_binding_cache(answer)
-    raise UnreadableAnswer(f"expected the binding cache, found {answer[:200]!r} {ASK_AGAIN} times")
 
 
 class _Dialogue:

@@ -90,6 +90,14 @@ def whole_seconds(least: int, most: int = int(DAY)) -> Callable[[str], int]:
     return convert
 
 
+@argument
+def prefix_length(text: str) -> int:
+    """Return the length of an IPv6 prefix, in bits. Raises ArgumentTypeError."""
+    if not _is_number(text) or not 1 <= int(text) <= 128:
+        raise ValueError(f"expected a prefix length from 1 to 128, got {text!r}")
+    return int(text)
+
+
 def _host_port(text: str, least_port: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not _is_number(port) or not least_port <= int(port) < PORTS:

@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel shows: recorded tunnel events as netlink messages, and live ones in a network namespace."""
 
-import re
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from ha_bridge import kernel_watch
 from ha_bridge.ipsec_policies import messages
@@ -22,69 +16,14 @@ from ha_bridge.process_sockets import RAW_SOCKETS, mobility_header_sockets
 from ha_bridge.sources import KernelSource
 from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
 from tests.support.bridge_kernel import NETNS, PREFIXES, Watched, ip, register, within
-
-_LINK = re.compile(
-    r"(?P<gone>Deleted )?(?P<index>\d+): ip6tnl\d+@NONE: .*?ip6tnl ip6ip6 remote (?P<remote>\S+) local (?P<local>\S+)",
-    re.S,
-)
-
-
-_ROUTE = re.compile(
-    r"(?P<gone>Deleted )?unicast (?P<dst>\S+)(?: from (?P<src>\S+))? dev (?P<dev>\S+) table (?P<table>\S+)"
-    r" proto (?P<proto>\S+) scope global metric (?P<metric>\d+)"
-)
-
-
-_TABLES = {"main": 254, "252": 252}
-_PROTOCOLS = {"dhcp": 16, "kernel": 2}
-
-
-def encoded(message: Any, kind: int) -> Any:
-    """`message` as it comes from the kernel: encoded, then decoded by pyroute2."""
-    message["header"]["type"] = kind
-    message.encode()
-    (decoded,) = MarshalRtnl().parse(bytes(message.data))
-    return decoded
-
-
-def link_message(index: int, local: str, remote: str, gone: bool) -> Any:
-    data = {"attrs": [("IFLA_IP6TNL_LOCAL", local), ("IFLA_IP6TNL_REMOTE", remote)]}
-    info = {"attrs": [("IFLA_INFO_KIND", "ip6tnl"), ("IFLA_INFO_DATA", data)]}
-    message = ifinfmsg()
-    message["family"], message["index"] = 0, index
-    message["attrs"] = [("IFLA_IFNAME", "ip6tnl1"), ("IFLA_LINKINFO", info)]
-    return encoded(message, 17 if gone else 16)
-
-
-def route_message(dst: str, table: int, proto: int, metric: int, oif: int, src: str | None, gone: bool) -> Any:
-    destination, _, length = dst.partition("/")
-    message = rtmsg()
-    message["family"], message["dst_len"], message["src_len"] = socket.AF_INET6, int(length or 128), 128 if src else 0
-    message["table"], message["proto"], message["type"] = table, proto, 1
-    attrs: list[tuple[str, object]] = [("RTA_DST", destination), ("RTA_TABLE", table), ("RTA_PRIORITY", metric)]
-    if src:
-        attrs.append(("RTA_SRC", src))
-    message["attrs"] = [*attrs, ("RTA_OIF", oif)]
-    return encoded(message, 25 if gone else 24)
-
-
-def recorded(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the tunnel and route events of a recorded run: time of day and netlink message."""
-    devices = {"hl": 4, "u0": 3}
-    for stamp, text in re.findall(r"\[[\d-]+T([\d:.]+)\] (.*?)(?=\n\[|\Z)", (DATA / name).read_text(), re.S):
-        if match := _LINK.match(text):
-            devices["ip6tnl1"] = int(match["index"])
-            yield stamp, link_message(int(match["index"]), match["local"], match["remote"], bool(match["gone"]))
-        elif match := _ROUTE.match(text):
-            route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS[match["proto"]], int(match["metric"]))
-            yield stamp, route_message(*route, devices[match["dev"]], match["src"], bool(match["gone"]))
+from tests.support.kernel_events import link_message, recorded, route_message
 
 
 def story(name: str) -> list[dict[str, str]]:
     """Return what the kernel view shows in the course of a recorded run: each state once."""
     view = KernelView(HOME_AGENT, PREFIXES)
     states: list[dict[str, str]] = [{}]
-    for _stamp, message in recorded(name):
+    for _stamp, message in recorded(DATA / name):
         view.apply(message)
         state = {binding.home_address: binding.care_of_address for binding in view.bindings()}
         if state != states[-1]:

@@ -64,13 +64,16 @@ def entry(
 class Terminal:
     """UMIP's virtual terminal on a TCP port: one client at a time, one command per segment, NUL after each answer.
 
-    `cache` gives the plain text of the binding cache. Set `hang` to accept and say nothing, `cut` to hang up after
-    that many bytes of the next answers to `bc`, `chunk` to send in pieces of that many bytes. `add` takes what `bc add`
-    brings, by the words of UMIP 0.4 (hoa, coa, local, flags, lifetime, seq, dad), and gives the answer.
+    `cache` gives the plain text of the binding cache, for which `command` asks. Set `hang` to accept and say nothing,
+    `cut` to hang up after that many bytes of the next caches, `chunk` to send in pieces of that many bytes. `add` takes
+    what `bc add` brings, by the words of UMIP 0.4 (hoa, coa, local, flags, lifetime, seq, dad), and gives the answer.
     """
 
-    def __init__(self, cache: Callable[[], str], port: int = 0, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, cache: Callable[[], str], port: int = 0, listener: socket.socket | None = None, command: str = "bc"
+    ) -> None:
         self.cache = cache
+        self._command = command.encode()
         self.add: Callable[[dict[str, str]], str] = lambda added: "bc status=0\n"
         self.hang = False
         self.cut: int | None = None
@@ -138,7 +141,7 @@ class Terminal:
                 fancy, answer = False, b"no\n"
             elif words == [b"prompt", b"no"]:
                 prompt, answer = False, b"no\n"
-            elif words == [b"bc"]:
+            elif words == [self._command]:
                 self.asked += 1
                 answer = self.cache().encode()
                 if fancy:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Netlink messages of tunnels and routes, made or recorded, as the bridge gets them."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+_LINK = re.compile(
+    r"(?P<gone>Deleted )?(?P<index>\d+): (?P<dev>ip6tnl\d+)@\S+: .*?"
+    r"ip6tnl ip6ip6 remote (?P<remote>\S+) local (?P<local>\S+)",
+    re.S,
+)
+
+
+_ROUTE = re.compile(
+    r"(?P<gone>Deleted )?unicast (?P<dst>\S+)(?: from (?P<src>\S+))? dev (?P<dev>\S+) table (?P<table>\S+)"
+    r" proto (?P<proto>\S+) scope global metric (?P<metric>\d+)"
+)
+
+
+_TABLES = {"main": 254, "252": 252}
+_PROTOCOLS = {"dhcp": 16, "kernel": 2}
+
+
+def encoded(message: Any, kind: int) -> Any:
+    """`message` as it comes from the kernel: encoded, then decoded by pyroute2."""
+    message["header"]["type"] = kind
+    message.encode()
+    (decoded,) = MarshalRtnl().parse(bytes(message.data))
+    return decoded
+
+
+def link_message(index: int, local: str, remote: str, gone: bool) -> Any:
+    """Return the kernel's message of an ip6tnl device."""
+    data = {"attrs": [("IFLA_IP6TNL_LOCAL", local), ("IFLA_IP6TNL_REMOTE", remote)]}
+    info = {"attrs": [("IFLA_INFO_KIND", "ip6tnl"), ("IFLA_INFO_DATA", data)]}
+    message = ifinfmsg()
+    message["family"], message["index"] = 0, index
+    message["attrs"] = [("IFLA_IFNAME", "ip6tnl1"), ("IFLA_LINKINFO", info)]
+    return encoded(message, 17 if gone else 16)
+
+
+def route_message(dst: str, table: int, proto: int, metric: int, oif: int, src: str | None, gone: bool) -> Any:
+    """Return the kernel's message of a route."""
+    destination, _, length = dst.partition("/")
+    message = rtmsg()
+    message["family"], message["dst_len"], message["src_len"] = socket.AF_INET6, int(length or 128), 128 if src else 0
+    message["table"], message["proto"], message["type"] = table, proto, 1
+    attrs: list[tuple[str, object]] = [("RTA_DST", destination), ("RTA_TABLE", table), ("RTA_PRIORITY", metric)]
+    if src:
+        attrs.append(("RTA_SRC", src))
+    message["attrs"] = [*attrs, ("RTA_OIF", oif)]
+    return encoded(message, 25 if gone else 24)
+
+
+def recorded(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the tunnel and route events of a recorded run of `ip -ts monitor`: time of day and netlink message."""
+    devices = {"hl": 4, "u0": 3, "wlan0": 4}
+    for stamp, text in re.findall(r"\[[\d-]+T([\d:.]+)\] (.*?)(?=\n\[|\Z)", path.read_text(), re.S):
+        if match := _LINK.match(text):
+            devices[match["dev"]] = int(match["index"])
+            yield stamp, link_message(int(match["index"]), match["local"], match["remote"], bool(match["gone"]))
+        elif match := _ROUTE.match(text):
+            route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS[match["proto"]], int(match["metric"]))
+            yield stamp, route_message(*route, devices[match["dev"]], match["src"], bool(match["gone"]))
