@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from tools.benchmarks.figures import percentile
 from tools.benchmarks.generator import LOST, Result
 from tools.benchmarks.hoaflow import Hoaflow
-from tools.benchmarks.lab import Lab, posts
+from tools.benchmarks.lab import WAITING, Lab, posts
+from tools.benchmarks.ports import REST
 from tools.benchmarks.processes import Stopwatch
 from tools.benchmarks.rest import Unexpected
 from tools.benchmarks.workload import Population, spread
@@ -36,12 +37,21 @@ def activate(lab: Lab, hoaflow: Hoaflow, population: Population, turn: int) -> A
 
     `turn` chooses which ones move.
     """
+    clock = Stopwatch(hoaflow.pids)
+    result = moves(lab, population, turn, WAITING, REST)
+    return Activation(result.latencies, clock.elapsed(), clock.cpu() | {"generator": round(result.cpu, 3)})
+
+
+def moves(lab: Lab, population: Population, turn: int, path: str, port: int) -> Result:
+    """Move mobile nodes at the plan's rate, post that to `path` and return the generator's result. Raises Unexpected.
+
+    `turn` chooses which ones move.
+    """
     nodes = spread(len(population), min(lab.plan.changes, len(population)), turn)
     population.move(nodes)
-    clock = Stopwatch(hoaflow.pids)
-    result = lab.generate(posts(population, nodes, lab.plan.rate, "?wait=active"))
+    result = lab.generate(posts(population, nodes, lab.plan.rate, path, port))
     check(result)
-    return Activation(result.latencies, clock.elapsed(), clock.cpu() | {"generator": round(result.cpu, 3)})
+    return result
 
 
 def check(result: Result) -> None:

@@ -32,6 +32,8 @@ ROUTER = 1  # datapath id of the first router
 HOME_AGENT = 0x99  # number of the home agent whose bindings are held
 LIFETIME = 3600.0  # seconds: none ends, and none is refreshed but where that is measured
 GENERATOR_TIMEOUT = 300.0  # seconds
+BINDINGS = "/v1/bindings"  # where one is reported
+WAITING = "/v1/bindings?wait=active"  # and answered when it is active
 Profiling = Callable[[], AbstractContextManager[None]]  # profiles the controller that runs then
 _LAPSE = re.compile(r"event=(lease-lapsed|agent-lost|switch-silent)")
 
@@ -229,8 +231,8 @@ def new_population(bindings: int, number: int = HOME_AGENT) -> Population:
     return Population(number, bindings, time.monotonic() + LIFETIME)
 
 
-def posts(population: Population, nodes: list[int], rate: float | None, query: str = "") -> Load:
+def posts(population: Population, nodes: list[int], rate: float | None, path: str = BINDINGS, port: int = REST) -> Load:
     """Return a load of one POST for each of these mobile nodes, with lifetimes as of when each is sent."""
     now = time.monotonic()
     bodies = [population.binding(node, now + (index / rate if rate else 0)) for index, node in enumerate(nodes)]
-    return Load(REST, [prepared("POST", f"/v1/bindings{query}", body) for body in bodies], rate)
+    return Load(port, [prepared("POST", path, body) for body in bodies], rate)

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure snapshots of growing size: time, memory, and the latency of handovers on top of them."""
 
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from tools.benchmarks import switch
-from tools.benchmarks.activation import Activation, activate
-from tools.benchmarks.baselines import BareRyu
+from tools.benchmarks.activation import Activation, activate, moves
+from tools.benchmarks.baselines import BareRest, BareRyu
 from tools.benchmarks.figures import Figure, median, milliseconds, paired_ratio, percentile, shares
 from tools.benchmarks.hoaflow import Bulk, bridge
-from tools.benchmarks.lab import ROUTER, Lab, Profiling, new_population, posts
+from tools.benchmarks.lab import ROUTER, WAITING, Lab, Profiling, new_population, posts
+from tools.benchmarks.ports import REFERENCE_REST
 from tools.benchmarks.processes import peak_resident_bytes, resident_bytes
 
 BULK_GOAL = 1.2  # times ovs-ofctl
@@ -37,6 +39,20 @@ class Step:
         return [bulk.confirmed for bulk in self.bulks]
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Record what a repetition takes without hoaflow, in seconds.
+
+    fill: all flows by `ovs-ofctl`. changes: single FlowMods by bare Ryu. snapshot, moves: the same requests as
+    hoaflow's, to a Ryu app that only sends their flows.
+    """
+
+    fill: float
+    changes: list[float]
+    snapshot: float
+    moves: list[float]
+
+
 def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
     """Return the figures of `bulk`, `activation` and `growth`, as far as `wanted`.
 
@@ -45,8 +61,7 @@ def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
     """
     largest = lab.plan.bindings
     steps = [Step(size) for size in ((largest // 100, largest // 10) if "growth" in wanted else ())] + [Step(largest)]
-    fills: list[float] = []
-    bare: list[list[float]] = []
+    bare: list[Bare] = []
     for turn in range(lab.plan.repetitions):
         for step in steps:
             _take(lab, step, turn, with_activation=bool({"activation", "growth"} & set(wanted)))
@@ -54,17 +69,10 @@ def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
             switch.dump(lab.ovs, bridge(ROUTER)).save(lab.reference.flows)
         lab.end()
         switch.ofctl(lab.ovs, bridge(ROUTER), "del-flows")
-        with BareRyu(lab.ovs, lab.directory) as ryu:
-            lab.settle()
-            fills.append(lab.reference.fill())
-            if "activation" in wanted:
-                lab.settle()
-                bare.append(ryu.latencies(lab.plan.changes, lab.plan.rate))
-        lab.reference.clear()
-        lab.settle()
+        bare.append(_bare(lab, turn))
     figures = []
     if "bulk" in wanted:
-        figures += lab.explain(_bulk(steps[-1], fills), "bulk", partial(_bulk_again, lab))
+        figures += lab.explain(_bulk(steps[-1], bare), "bulk", partial(_bulk_again, lab))
         figures.append(_memory(steps[-1]))
     if "activation" in wanted:
         figures += lab.explain(_activation(steps[-1], bare, _null(lab)), "activation", partial(_activate_again, lab))
@@ -87,6 +95,25 @@ def _take(lab: Lab, step: Step, turn: int, with_activation: bool) -> None:
         step.activations.append(activate(lab, hoaflow, population, turn))
 
 
+def _bare(lab: Lab, turn: int) -> Bare:
+    """Measure the baselines on their own bridge, with as many flows."""
+    with BareRyu(lab.ovs, lab.directory) as ryu:
+        lab.settle()
+        fill = lab.reference.fill()
+        lab.settle()
+        changes = ryu.latencies(lab.plan.changes, lab.plan.rate)
+    lab.reference.clear()
+    population = new_population(lab.plan.bindings)
+    with BareRest(lab.ovs, lab.directory) as rest:
+        lab.settle()
+        snapshot = rest.report([population.report(time.monotonic())])
+        lab.settle()
+        latencies = moves(lab, population, turn, rest.PREPARED, REFERENCE_REST).latencies
+    lab.reference.clear()
+    lab.settle()
+    return Bare(fill, changes, snapshot, latencies)
+
+
 def _bulk_again(lab: Lab, profiling: Profiling) -> None:
     hoaflow, population = lab.fresh(), new_population(lab.plan.bindings)
     hoaflow.add(population)
@@ -100,7 +127,8 @@ def _activate_again(lab: Lab, profiling: Profiling) -> None:
         activate(lab, hoaflow, population, lab.plan.repetitions)
 
 
-def _bulk(step: Step, fills: list[float]) -> list[Figure]:
+def _bulk(step: Step, bare: list[Bare]) -> list[Figure]:
+    fills, snapshots = [each.fill for each in bare], [each.snapshot for each in bare]
     ratio = paired_ratio(step.seconds, fills)
     split = shares([bulk.cpu for bulk in step.bulks], step.seconds)
     answered = median([bulk.answered for bulk in step.bulks])
@@ -108,11 +136,11 @@ def _bulk(step: Step, fills: list[float]) -> list[Figure]:
         Figure(
             "bulk_ratio",
             f"{ratio:.2f} ({median(step.seconds):.2f} s)",
-            f"ovs-ofctl --bundle {median(fills):.2f} s",
+            f"ovs-ofctl --bundle {median(fills):.2f} s; bare Ryu {paired_ratio(snapshots, fills):.2f}",
             f"≤ {BULK_GOAL:g}",
             ratio <= BULK_GOAL,
             f"{split}; answered after {answered:.2f} s",
-            {"hoaflow": [asdict(bulk) for bulk in step.bulks], "ovs_ofctl": fills},
+            {"hoaflow": [asdict(bulk) for bulk in step.bulks], "ovs_ofctl": fills, "bare_ryu": snapshots},
         ),
     ]
 
@@ -132,16 +160,17 @@ def _memory(step: Step) -> Figure:
 def _null(lab: Lab) -> list[float]:
     """Return the latencies that the generator measures at the same rate against a server that only answers."""
     population = new_population(min(lab.plan.changes, lab.plan.bindings))
-    load = posts(population, list(range(len(population))), lab.plan.rate, "?wait=active")
+    load = posts(population, list(range(len(population))), lab.plan.rate, WAITING)
     return lab.null_result(load.requests, load.rate).latencies
 
 
-def _activation(step: Step, bare: list[list[float]], null: list[float]) -> list[Figure]:
+def _activation(step: Step, bare: list[Bare], null: list[float]) -> list[Figure]:
     split = shares([each.cpu for each in step.activations], [each.elapsed for each in step.activations])
     figures = []
     for percent, goal in ((50, P50_GOAL), (99, P99_GOAL)):
         values = [percentile(each.latencies, percent) for each in step.activations]
-        baselines = [percentile(each, percent) for each in bare]
+        baselines = [percentile(each.changes, percent) for each in bare]
+        without = [percentile(each.moves, percent) for each in bare]
         ratio = paired_ratio(values, baselines)
         is_met = ratio <= goal
         if percent == 99 and median(baselines) <= FAST:
@@ -150,11 +179,12 @@ def _activation(step: Step, bare: list[list[float]], null: list[float]) -> list[
             Figure(
                 f"activation_p{percent}_ms",
                 f"{milliseconds(median(values))} ({ratio:.1f} times)",
-                f"FlowMod + barrier {milliseconds(median(baselines))}",
+                f"FlowMod + barrier {milliseconds(median(baselines))}; the same by bare Ryu"
+                f" {milliseconds(median(without))} ({paired_ratio(without, baselines):.1f} times)",
                 f"≤ {goal:g} times",
                 is_met,
                 f"{split}; the generator alone takes {milliseconds(percentile(null, percent))}",
-                {"hoaflow": values, "bare": baselines, "null_server": percentile(null, percent)},
+                {"hoaflow": values, "bare": baselines, "bare_rest": without, "null_server": percentile(null, percent)},
             )
         )
     return figures

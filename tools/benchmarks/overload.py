@@ -10,7 +10,7 @@ from tools.benchmarks import switch
 from tools.benchmarks.figures import Figure, median, milliseconds, percentile
 from tools.benchmarks.generator import LOST, Result
 from tools.benchmarks.hoaflow import Hoaflow, bridge
-from tools.benchmarks.lab import ROUTER, Lab, posts
+from tools.benchmarks.lab import ROUTER, WAITING, Lab, posts
 from tools.benchmarks.rest import Unexpected
 from tools.benchmarks.workload import Population, spread
 
@@ -72,13 +72,13 @@ def _take(lab: Lab, turn: int) -> Overload:
     size = len(population)
     nodes = spread(size, min(size, lab.plan.singles), 2 * turn)
     population.move(nodes)
-    most = lab.generate(posts(population, nodes, AT_ONCE, "?wait=active"))
+    most = lab.generate(posts(population, nodes, AT_ONCE, WAITING))
     rate = TIMES * len(nodes) / most.elapsed
     lab.settle()
     nodes = spread(size, min(size, max(1, int(rate * LONGER * lab.plan.seconds))), 2 * turn + 1)
     population.move(nodes)
     others = []
-    with lab.generating(posts(population, nodes, rate, "?wait=active")) as generator:
+    with lab.generating(posts(population, nodes, rate, WAITING)) as generator:
         generator.wait_started()
         while (result := generator.result_within(PAUSE)) is None:
             asked = time.monotonic()

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from tools.benchmarks import switch
+from tools.benchmarks.baselines import BareRest
 from tools.benchmarks.figures import Figure, median, paired_ratio, shares
 from tools.benchmarks.hoaflow import bridge
 from tools.benchmarks.lab import ROUTER, Lab, Profiling
@@ -24,11 +25,12 @@ _MATCH = re.compile(r"(table=\d+),.*?(priority=.*) actions=")
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """Record one repetition: seconds until the last was active, processor time, and `ovs-ofctl`'s seconds."""
+    """Record one repetition: seconds until the last was active, processor time, and the baselines' seconds."""
 
     seconds: float
     cpu: dict[str, float]
     reference: float
+    bare: float
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -36,15 +38,17 @@ def measure(lab: Lab) -> list[Figure]:
     storms = [_take(lab, turn, nullcontext) for turn in range(lab.plan.repetitions)]
     seconds = [storm.seconds for storm in storms]
     references = [storm.reference for storm in storms]
+    bare = [storm.bare for storm in storms]
     ratio = paired_ratio(seconds, references)
     figure = Figure(
         "storm",
         f"{median(seconds):.2f} s ({ratio:.2f} times)",
-        f"ovs-ofctl --bundle {median(references):.2f} s",
+        f"ovs-ofctl --bundle {median(references):.2f} s; bare Ryu {median(bare):.2f} s"
+        f" ({paired_ratio(bare, references):.2f} times)",
         f"≤ {GOAL:g} s, ≤ {RATIO_GOAL:g} times",
         median(seconds) <= GOAL and ratio <= RATIO_GOAL,
         shares([storm.cpu for storm in storms], seconds),
-        {"seconds": seconds, "ovs_ofctl": references},
+        {"seconds": seconds, "ovs_ofctl": references, "bare_ryu": bare},
     )
     return lab.explain([figure], "storm", lambda profiling: _take(lab, lab.plan.repetitions, profiling))
 
@@ -53,8 +57,9 @@ def _take(lab: Lab, turn: int, watched: Profiling) -> Storm:
     hoaflow, population = lab.holding(lab.plan.bindings)
     nodes = spread(len(population), max(1, len(population) // SHARE), turn)
     before = switch.dump(lab.ovs, bridge(ROUTER))
-    population.move(nodes)
     now = time.monotonic()
+    former = population.report(now)
+    population.move(nodes)
     bodies = [population.report(now, nodes[start : start + BATCH]) for start in range(0, len(nodes), BATCH)]
     lab.settle()
     with watched():
@@ -67,7 +72,7 @@ def _take(lab: Lab, turn: int, watched: Profiling) -> Storm:
         seconds, cpu = clock.elapsed(), clock.cpu()
     hoaflow.wait_for_flows(population)
     changes = list(_changes(before, switch.dump(lab.ovs, bridge(ROUTER))))
-    return Storm(seconds, cpu, _reference(lab, before, changes))
+    return Storm(seconds, cpu, _reference(lab, before, changes), _bare(lab, former, bodies))
 
 
 def _changes(before: switch.Dump, after: switch.Dump) -> Iterator[str]:
@@ -94,5 +99,16 @@ def _reference(lab: Lab, before: switch.Dump, changes: list[str]) -> float:
     reference.flows.write_text("\n".join(changes) + "\n")
     seconds = reference.fill()
     reference.clear()
+    lab.settle()
+    return seconds
+
+
+def _bare(lab: Lab, former: bytes, bodies: list[bytes]) -> float:
+    """Return the seconds that a Ryu app without hoaflow takes for the same storm, given the bindings before it."""
+    with BareRest(lab.ovs, lab.directory) as ryu:
+        ryu.report([former])
+        lab.settle()
+        seconds = ryu.report(bodies)
+    lab.reference.clear()
     lab.settle()
     return seconds

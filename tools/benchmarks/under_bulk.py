@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from tools.benchmarks.activation import activate, check
 from tools.benchmarks.figures import Figure, median, milliseconds, percentile, shares
 from tools.benchmarks.hoaflow import Bulk
-from tools.benchmarks.lab import Lab, Profiling, new_population, posts
+from tools.benchmarks.lab import WAITING, Lab, Profiling, new_population, posts
 from tools.benchmarks.workload import Population, spread
 
 GOAL, TIMES_GOAL = 0.05, 10  # seconds, or times the p99 without a snapshot where that is more
@@ -54,7 +54,7 @@ def _take(lab: Lab, other: Population, turn: int, watched: Profiling) -> Turn:
     alone = activate(lab, hoaflow, population, turn).p99
     nodes = spread(size, min(size, int(LONGEST * lab.plan.rate)), turn)
     population.move(nodes)
-    with lab.generating(posts(population, nodes, lab.plan.rate, "?wait=active")) as generator:
+    with lab.generating(posts(population, nodes, lab.plan.rate, WAITING)) as generator:
         generator.wait_started()
         with watched():
             bulk = hoaflow.apply(other)
