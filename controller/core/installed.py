@@ -41,7 +41,7 @@ class InstalledFlow(Struct, frozen=True, gc=False):
 
     def equals(self, flow: Flow) -> bool:
         """Tell whether this is ``flow``, given that the keys are equal."""
-        return self.shape == flow.shape and self.values == flow.values
+        return (self.shape is flow.shape or self.shape == flow.shape) and self.values == flow.values
 
 
 # Many installed flows differ only in their keys, which are not in here: one object does for all of them.
@@ -91,9 +91,9 @@ class InstalledFlows:
     def __len__(self) -> int:
         return len(self._standing)
 
-    def keys(self) -> KeysView[FlowKey]:
-        """Return a view of the keys of all installed flows."""
-        return self._standing.keys()
+    def all(self) -> dict[FlowKey, InstalledFlow]:
+        """Return all installed flows by key, in a dictionary that later changes do not affect."""
+        return self._standing.copy()
 
     def __contains__(self, key: FlowKey) -> bool:
         return key in self._standing
@@ -196,7 +196,7 @@ class FlowReading:
         """Begin to read; ``first``: nothing is known yet, so that there is nothing to compare with."""
         self._installed = installed
         self._first = first
-        self._missing: dict[FlowKey, None] = {} if first else dict.fromkeys(installed.keys())
+        self._missing = {} if first else installed.all()
         self._different: dict[FlowKey, FlowEntry] = {}
         self._foreign: dict[FlowKey, None] = {}
         self._passed: set[FlowKey] = set()
@@ -207,13 +207,9 @@ class FlowReading:
         if self._first:
             self._installed.put(entry.flow, entry.expires_at)
             return
-        self._missing.pop(key, None)
-        installed = self._installed.get(key)
-        if (
-            installed is None
-            or not installed.equals(entry.flow)
-            or not _same_end(installed.expires_at, entry.expires_at)
-        ):
+        # As of when the reading began: keys that have changed since are passed by.
+        known = self._missing.pop(key, None)
+        if known is None or not known.equals(entry.flow) or not _same_end(known.expires_at, entry.expires_at):
             self._different[key] = entry
 
     def add_foreign(self, key: FlowKey) -> None:
