@@ -69,7 +69,7 @@ class Core:
     def known(self, dpid: int) -> dict[FlowKey, Flow]:
         """Return the flows that a switch has, by what this core knows."""
         installed = self.router(dpid).flows.installed
-        keys = installed.all()
+        keys = installed.all().keys()
         return {key: found.flow(key) for key in keys if (found := installed.get(key)) is not None}
 
 

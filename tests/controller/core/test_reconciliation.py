@@ -245,7 +245,7 @@ def test_what_changes_while_the_switch_is_read_is_no_drift(carried_out: bool, an
     flows.end_reading(0.0)
     assert answered or flows.confirm(batch, 0.0) == 0, "nothing was repaired"
     assert apply(flows, 0.0) == []
-    assert flows.installed.all() == after.keys()
+    assert flows.installed.all().keys() == after.keys()
 
 
 def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> None:
