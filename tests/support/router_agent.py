@@ -18,11 +18,10 @@ MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 
 
 class AgentProcess:
-    """`hoaflow-router run` with controllers on these ports; its log goes to a file."""
+    """`hoaflow-router run` with controllers at these URLs; its log goes to a file."""
 
-    def __init__(self, lab: RouterLab, ports: Sequence[int], log: Path) -> None:
+    def __init__(self, lab: RouterLab, urls: Sequence[str], log: Path) -> None:
         self.log_file = log
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
         self.command = lab.router_command("run", "--bridge", lab.bridge, "--controller", *urls)
         self.process: subprocess.Popen[bytes] | None = None
 

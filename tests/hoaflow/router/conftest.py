@@ -36,7 +36,7 @@ def controller(ovs: Ovs) -> Iterator[FakeController]:
 def agent(lab: RouterLab, controller: FakeController, tmp_path: Path) -> Iterator[AgentProcess]:
     """Provide a running agent, beside an endpoint that is set up."""
     lab.setup()
-    running = AgentProcess(lab, [controller.port], tmp_path / "agent.log")
+    running = AgentProcess(lab, [f"http://127.0.0.1:{controller.port}"], tmp_path / "agent.log")
     running.start()
     try:
         yield running

@@ -32,7 +32,7 @@ def controllers(ovs: Ovs) -> Iterator[tuple[FakeController, FakeController]]:
 def agent(lab: RouterLab, controllers: tuple[FakeController, FakeController], tmp_path: Path) -> Iterator[AgentProcess]:
     """Provide an agent that was told of the master alone."""
     lab.setup()
-    running = AgentProcess(lab, [controllers[0].port], tmp_path / "agent.log")
+    running = AgentProcess(lab, [f"http://127.0.0.1:{controllers[0].port}"], tmp_path / "agent.log")
     running.start()
     try:
         yield running
