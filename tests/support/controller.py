@@ -78,6 +78,11 @@ class Controller:
         return self._log.read_text()
 
     @property
+    def log_file(self) -> Path:
+        """Where it logs."""
+        return self._log
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         assert self._process is not None, "it does not run"

@@ -48,6 +48,11 @@ class Etcd(Environment):
         """The members' URLs."""
         return [f"{self._scheme}://127.0.0.1:{CLIENT_PORT + member}" for member in self.members]
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of the members that run, by name."""
+        return {f"etcd{member}": process.pid for member, process in self._processes.items()}
+
     def start(self, member: int) -> None:
         """Start a member, with the data that it had."""
         client, peer = self.endpoints[member], f"http://127.0.0.1:{PEER_PORT + member}"

@@ -4,14 +4,14 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from tools.benchmarks import report
 from tools.benchmarks.cluster import cost, faults
 from tools.benchmarks.cluster.lab import ClusterLab, Plan
-from tools.benchmarks.figures import Figure
+from tools.benchmarks.figures import NOT_MEASURED, Figure
 
 FILE = Path("build/bench-cluster.json")
 MISSED = 3  # exit status, as that of `make bench`
@@ -40,27 +40,32 @@ def main(argv: list[str] | None = None) -> int:
     arguments = vars(parser.parse_args(argv))
     only = arguments.pop("only")
     plan = Plan(**arguments)
+    chosen = [name for name in only if name != COST]
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as directory:
-        chosen = [FAULTS[name] for name in only if name != COST]
-        if chosen:
-            with ClusterLab(Path(directory) / "cluster", plan, members=3) as lab:
-                lab.load()
-                watch = lab.watch()
-                with lab.roaming() as roaming:
-                    for measure in chosen:
-                        figures += _shown(measure(faults.Bench(lab, roaming, watch)))
+        parts = [_faults(Path(directory) / "cluster", plan, chosen)] if chosen else []
         if COST in only:
-            figures += _shown(cost.measure(Path(directory), plan))
+            parts.append(cost.measure(Path(directory), plan))
+        for part in parts:
+            try:
+                for figure in part:
+                    figures.append(figure)
+                    print(f"{figure.name}: {figure.value} {figure.reason}".rstrip(), flush=True)
+            except TimeoutError as error:
+                figures.append(Figure("what comes after that", NOT_MEASURED, goal="all", met=False, reason=str(error)))
     print(report.table(figures), flush=True)
     report.write(FILE, {"machine": report.machine(), "plan": asdict(plan)}, figures)
     return MISSED if any(figure.met is False for figure in figures) else 0
 
 
-def _shown(figures: list[Figure]) -> list[Figure]:
-    for figure in figures:
-        print(f"{figure.name}: {figure.value}", flush=True)
-    return figures
+def _faults(directory: Path, plan: Plan, chosen: list[str]) -> Iterator[Figure]:
+    """Measure faults one after the other. Raises TimeoutError if the cluster does not get over one."""
+    with ClusterLab(directory, plan, members=3) as lab:
+        lab.load()
+        watch = lab.watch()
+        with lab.roaming() as roaming:
+            for name in chosen:
+                yield from FAULTS[name](faults.Bench(lab, roaming, watch))
 
 
 if __name__ == "__main__":

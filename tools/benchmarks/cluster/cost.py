@@ -2,6 +2,7 @@
 """Measure what being in a cluster costs, and what a second member brings."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,13 @@ class Cost:
     cpu: dict[str, float]
 
 
-def measure(directory: Path, plan: Plan) -> list[Figure]:
+def measure(directory: Path, plan: Plan) -> Iterator[Figure]:
     """Compare one member of a cluster with a controller alone, and two members with one."""
     alone = _cost(directory / "alone", plan, 1, etcd=False)
     one = _cost(directory / "one", plan, 1, etcd=True)
     two = _cost(directory / "two", plan, 2, etcd=True)
     p99, p99_alone = percentile(one.delays, 99), percentile(alone.delays, 99)
-    return [
+    yield from [
         _compared("handover, p99", 1000 * p99, 1000 * p99_alone, "ms"),
         _compared("all bindings loaded", one.loaded, alone.loaded, "s"),
         _compared("memory", one.memory / 2**20, alone.memory / 2**20, "MiB"),
@@ -41,7 +42,7 @@ def measure(directory: Path, plan: Plan) -> list[Figure]:
                 reason=", ".join(f"{process} {seconds:.1f} s" for process, seconds in cost.cpu.items()),
                 samples=cost.cpu,
             )
-            for name, cost in (("1 member", one), ("2 members", two))
+            for name, cost in (("alone", alone), ("1 member", one), ("2 members", two))
         ),
     ]
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set up the cluster that is measured: etcd, controllers, switches, a bridge and agents, roaming and traffic."""
 
-import re
+import os
 import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from hoaflow.scope import THIS_MEMBER
@@ -17,12 +16,12 @@ from tests.support.played_cluster import connect
 from tests.support.waiting import wait_for
 from tools.benchmarks.cluster.reporting import Reporter, Roaming
 from tools.benchmarks.cluster.watching import FlowWatch
-from tools.benchmarks.hoaflow import add_router, bridge
+from tools.benchmarks.hoaflow import add_router, bridge, switches
 from tools.benchmarks.lab import new_population
+from tools.benchmarks.processes import Stopwatch
 from tools.benchmarks.switch import FlowCounter
 from tools.benchmarks.workload import FLOWS_PER_BINDING
 
-IN_SYNC = re.compile(r"time=(\S+) .*event=router-connected router=([0-9a-f]{16})")
 SETUP_TIMEOUT = 600.0  # seconds
 CN = 3  # OpenFlow number of the port that packets come from
 
@@ -133,15 +132,10 @@ class ClusterLab:
 
         wait_for("routers are spread evenly", is_even, SETUP_TIMEOUT)
 
-    def in_sync_since(self, dpids: list[int], moment: float) -> dict[int, float]:
-        """Return when each router's flows had been read by a master after a moment; both in seconds since 1970."""
-        found: dict[int, float] = {}
-        for member in self.members:
-            for time_text, dpid in IN_SYNC.findall(member.log):
-                at = datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp()
-                if at >= moment and int(dpid, 16) in dpids:
-                    found[int(dpid, 16)] = min(at, found.get(int(dpid, 16), at))
-        return found
+    def clock(self) -> Stopwatch:
+        """Return a clock of the processor time of all parts that run."""
+        members = {member.name: member.pid for member in self.members if member.answers}
+        return Stopwatch(members | self.etcd.pids | switches(self.ovs) | {"benchmark": os.getpid()})
 
     def _open_gates(self) -> int:
         """Return how many routers have open gates, by their masters' word."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """See what becomes of switches' flows and of packets, without asking any controller."""
 
+import os
 import re
 import socket
 import struct
@@ -8,12 +9,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable
+from datetime import datetime
 
+from tests.support.cluster import Member
 from tests.support.ovs import Ovs
 from tools.benchmarks.hoaflow import bridge
 
 TO_CARE_OF_ADDRESS = re.compile(r"set_field:([0-9a-f:]+)->tun_ipv6_dst")
 GATES, DOWNLINK = 0, 1  # tables
+IN_SYNC = re.compile(rb"time=(\S+) .*event=router-connected router=([0-9a-f]{16})")
 IPV6, UDP, HOP_LIMIT = 0x86DD, 17, 64
 ETHERNET = struct.Struct("!6s6sH")
 IPV6_HEADER = struct.Struct("!IHBB16s16s")
@@ -50,6 +54,32 @@ class FlowWatch:
                 self.closed.append((time.monotonic(), line.strip()))
             elif "table=1 " in line and "event=DELETED" not in line and (to := TO_CARE_OF_ADDRESS.search(line)):
                 self.arrived.setdefault((dpid, to[1]), time.monotonic())
+
+
+class NewMasters:
+    """Follow in the members' logs which routers' flows have been read by a master since now."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._logs = [member.log_file.open("rb") for member in members]
+        for log in self._logs:
+            log.seek(0, os.SEEK_END)
+        self._unfinished = [b""] * len(self._logs)
+        self._synced: dict[int, float] = {}
+
+    def synced(self) -> dict[int, float]:
+        """Return when each router was first in sync, in seconds since 1970."""
+        for number, log in enumerate(self._logs):
+            *lines, self._unfinished[number] = (self._unfinished[number] + log.read()).split(b"\n")
+            for line in lines:
+                if (found := IN_SYNC.search(line)) is not None:
+                    at = datetime.fromisoformat(found[1].decode().replace("Z", "+00:00")).timestamp()
+                    self._synced.setdefault(int(found[2], 16), at)
+        return self._synced
+
+    def end(self) -> None:
+        """Stop following."""
+        for log in self._logs:
+            log.close()
 
 
 class Traffic:
