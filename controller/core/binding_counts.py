@@ -31,5 +31,5 @@ def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
     for agent in offload.home_agents:
         others = max(0, offload.bindings.count(agent.address) - examined[agent.address])
         counts[agent.address, offload.state_of_confirmed(agent, now)] += others
-        counts[agent.address, "withheld"] = offload.withheld.count(agent.address)
+        counts[agent.address, "withheld"] = offload.withheld.count(agent.address) + offload.covered.count(agent.address)
     yield counts

@@ -25,7 +25,7 @@ class BindingStates:
     """Says how bindings stand, from registrations and routers; keeps nothing.
 
     ``held``: the home agent's lease does not hold, all packets go through it. ``withheld``: its bridge leaves the
-    binding to the home agent.
+    binding to the home agent, or another protocol's binding of the same home address takes the packets.
     """
 
     def __init__(self, registrations: Registrations, routers: dict[int, Router]) -> None:
@@ -34,7 +34,7 @@ class BindingStates:
 
     def of(self, binding: Binding, now: float) -> BindingState:
         """Return how a binding stands, with reasons."""
-        if binding.withheld is not None:
+        if binding.withheld is not None or self._registrations.is_covered(binding):
             return BindingState("withheld", {})
         routers = {each.dpid: each.state_of(binding, now) for each in self._prepared(binding.home_agent)}
         if not self._registrations.may_offload(binding, now):

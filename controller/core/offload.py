@@ -41,6 +41,7 @@ class Offload:
         self.registrations = Registrations(first_revision, timing.acknowledge_within, timing.changes_a_second)
         self.bindings = self.registrations.bindings
         self.withheld = self.registrations.withheld  # left to their home agents: nothing is installed for them
+        self.covered = self.registrations.covered  # another protocol's binding of the same home address comes first
         self.home_agents = self.registrations.home_agents
         self.routers = Routers(self.registrations, timing, classify_miss)
         self._timing = timing
@@ -116,15 +117,15 @@ class Offload:
             raise
         except Refused as refused:
             if self._updates.refuse(binding, str(refused), "post", now, urgency):
-                self._snapshots.note_removal(binding.home_address, binding.number)
+                self._snapshots.note_removal(binding, binding.number)
             raise
-        held = self.registrations.get(binding.home_address)
+        held = self.registrations.at(binding.key)
         if not gone:
-            self._snapshots.note_update(binding.home_address)
+            self._snapshots.note_update(binding)
             return self._updates.put(binding, "post", now, urgency)
-        self._snapshots.note_removal(binding.home_address, binding.number)
+        self._snapshots.note_removal(binding, binding.number)
         self._updates.remember_sequence(binding, held, now)
-        self._updates.free_path(self.registrations.refused.remove(binding.home_agent, binding.home_address))
+        self._updates.free_path(self.registrations.refused.remove(binding))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", urgency, binding)
         return Change.REMOVED if held is not None else Change.UNCHANGED
@@ -147,16 +148,15 @@ class Offload:
             self._event("bindings-updated", source="batch", changes=changes)
 
     def remove(self, home_address: Prefix, now: float) -> bool:
-        """Remove a binding for an operator; tell whether there was one.
+        """Remove the bindings of a home address for an operator; tell whether there was one.
 
-        The next snapshot brings it back if the home agent still holds it.
+        The next snapshot brings them back if their home agents still hold them.
         """
-        held = self.registrations.get(home_address)
-        if held is None:
-            return False
-        self._snapshots.note_removal(home_address)
-        self._updates.drop(held, now, "deleted", "delete")
-        return True
+        held = self.registrations.all_at(home_address)
+        for each in reversed(held):  # what is covered first, or it would take the other's place
+            self._snapshots.note_removal(each)
+            self._updates.drop(each, now, "deleted", "delete")
+        return bool(held)
 
     # From the tunnel agents.
 
@@ -345,6 +345,10 @@ class Offload:
     def binding(self, home_address: Prefix) -> Binding | None:
         """Return the binding of a home address, whether it is to be offloaded or withheld."""
         return self.registrations.get(home_address)
+
+    def is_covered(self, binding: Binding) -> bool:
+        """Tell whether another protocol's binding of the same home address takes the packets."""
+        return self.registrations.is_covered(binding)
 
     def why_suppressed(self, home_address: Prefix) -> Reason | None:
         """Say that a home address changes too often to be followed; None if it does not."""

@@ -32,12 +32,14 @@ class Rules:
 
     ``ordered_by``: the number by which of two updates the newer is known. ``deregistered_by``: who may end a binding,
     anybody who may report it, or only the one at the care-of address that it has. ``ends_at_home``: so does an update
-    whose care-of address is the home address.
+    whose care-of address is the home address. ``rank``: of two protocols' bindings of the same home address, the one of
+    the higher rank takes the packets.
     """
 
     ordered_by: Literal["sequence", "timestamp"]
     deregistered_by: Literal["anybody", "care-of-address"]
     ends_at_home: bool
+    rank: int
 
     def is_newer(self, candidate: int, than: int) -> bool:
         """Tell whether an update's number is newer than another's."""
@@ -55,9 +57,9 @@ class Rules:
 
 RULES: Mapping[Protocol, Rules] = {
     # Sequence numbers compare modulo 2**16, and a mobile node ends its binding by lifetime 0 or from home (RFC 6275
-    # section 9.5.1).
-    Protocol.MIPV6: Rules(ordered_by="sequence", deregistered_by="anybody", ends_at_home=True),
+    # section 9.5.1). It says itself that it is not at home, where a gateway may still have it registered (RFC 6612).
+    Protocol.MIPV6: Rules(ordered_by="sequence", deregistered_by="anybody", ends_at_home=True, rank=2),
     # Sequence numbers belong to each MAG and begin anew at every handover, so the timestamps of Proxy Binding Updates
     # tell which is newer (RFC 5213 section 5.5). A former MAG may not end what its successor has registered (5.3.5).
-    Protocol.PMIPV6: Rules(ordered_by="timestamp", deregistered_by="care-of-address", ends_at_home=False),
+    Protocol.PMIPV6: Rules(ordered_by="timestamp", deregistered_by="care-of-address", ends_at_home=False, rank=1),
 }

@@ -8,12 +8,11 @@ offloaded. The last refused binding of each home address is remembered, for the 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from controller.core.bindings import Binding
+from controller.core.bindings import Binding, Key
 from controller.core.deadlines import Deadlines
-from hoaflow.addresses import Prefix
 
 MOST = 10_000
-_Key = tuple[bytes, Prefix]  # home agent, home address
+_Key = tuple[bytes, Key]  # home agent, and the binding's
 
 
 class _Reported(NamedTuple):
@@ -44,18 +43,20 @@ class RefusedBindings:
 
     def put(self, binding: Binding, now: float) -> Binding | None:
         """Remember a binding instead of an earlier one; return the one forgotten for it, None for none."""
-        gone = self.remove(binding.home_agent, binding.home_address)
-        key = (binding.home_agent, binding.home_address)
+        gone = self.remove(binding)
+        key = (binding.home_agent, binding.key)
         self._bindings[key] = _Reported(binding, now)
         self._at.setdefault(binding.care_of_address, {})[key] = None
         if binding.expires_at is not None:
             self._ends.plan(key, binding.expires_at)
-        return self.remove(*next(iter(self._bindings))) if len(self._bindings) > MOST else gone
+        return self._remove(next(iter(self._bindings))) if len(self._bindings) > MOST else gone
 
-    def remove(self, home_agent: bytes, home_address: Prefix) -> Binding | None:
-        """Forget a binding and return it, None if it is not known."""
-        key = (home_agent, home_address)
-        refused = self._bindings.pop(key, None) if self._bindings else None
+    def remove(self, update: Binding) -> Binding | None:
+        """Forget the binding of which an update is, and return it, None if it is not known."""
+        return self._remove((update.home_agent, update.key)) if self._bindings else None
+
+    def _remove(self, key: _Key) -> Binding | None:
+        refused = self._bindings.pop(key, None)
         if refused is None:
             return None
         others = self._at[refused.binding.care_of_address]
@@ -72,7 +73,7 @@ class RefusedBindings:
             ends = None if refused is None else refused.binding.expires_at
             if ends is not None and ends > now:
                 self._ends.plan(key, ends)
-            elif ends is not None and (gone := self.remove(*key)) is not None:
+            elif ends is not None and (gone := self._remove(key)) is not None:
                 found.append(gone)
         return found
 
@@ -87,4 +88,4 @@ class RefusedBindings:
             for key, refused in self._bindings.items()
             if refused.binding.home_agent == home_agent and refused.at < since
         ]
-        return [gone for key in old if (gone := self.remove(*key)) is not None]
+        return [gone for key in old if (gone := self._remove(key)) is not None]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from controller.core import reasons
-from controller.core.bindings import Binding, BindingTable
+from controller.core.bindings import Binding, BindingTable, Key
 from controller.core.flap_damping import FlapDamping
 from controller.core.home_agents import HomeAgents
 from controller.core.reasons import Reason
@@ -21,7 +21,8 @@ class Registrations:
     """Home agents and the home registrations that they hold, by what the controller does with them.
 
     ``bindings`` are to be offloaded, ``withheld`` are left to their home agents by the bridges, ``refused`` could not
-    be taken. A home address is in one of the first two at most.
+    be taken. A home address is in one of the first two at most. ``covered``: bindings by another protocol than the one
+    there, which outranks them; they wait for its end.
     """
 
     def __init__(self, first_revision: int, acknowledge_within: float, changes_a_second: int) -> None:
@@ -29,6 +30,7 @@ class Registrations:
         self.home_agents = HomeAgents()
         self.bindings = BindingTable()
         self.withheld = BindingTable()
+        self.covered = BindingTable()
         self.refused = RefusedBindings()
         self.tunnel_list = TunnelList(self.bindings, first_revision, keep=acknowledge_within)
         self.flap_damping = FlapDamping(changes_a_second)
@@ -37,24 +39,50 @@ class Registrations:
         """Return the binding of a home address, whether it is to be offloaded or withheld."""
         return self.bindings.get(home_address) or self.withheld.get(home_address)
 
+    def at(self, key: Key) -> Binding | None:
+        """Return the binding with a key, wherever it is held."""
+        protocol, home_address = key
+        found = (table.get(home_address) for table in (self.bindings, self.withheld, self.covered))
+        return next((each for each in found if each is not None and each.protocol is protocol), None)
+
+    def all_at(self, home_address: Prefix) -> list[Binding]:
+        """Return the bindings of a home address by all protocols, the one that takes the packets first."""
+        return [each for each in (self.get(home_address), self.covered.get(home_address)) if each is not None]
+
+    def is_covered(self, binding: Binding) -> bool:
+        """Tell whether another protocol's binding of the same home address takes the packets."""
+        held = self.covered.get(binding.home_address) if len(self.covered) else None
+        return held is not None and held.protocol is binding.protocol
+
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses, those of withheld bindings included, in a list of its own."""
         return self.bindings.home_addresses() + self.withheld.home_addresses()
 
     def of_home_agent(self, home_agent: bytes) -> Iterator[Binding]:
-        """Iterate over the bindings of one home agent, those that are withheld included."""
-        return chain(self.bindings.of_home_agent(home_agent), self.withheld.of_home_agent(home_agent))
+        """Iterate over the bindings of one home agent, those that are withheld or covered included."""
+        return chain.from_iterable(
+            table.of_home_agent(home_agent) for table in (self.bindings, self.withheld, self.covered)
+        )
+
+    def count(self, home_agent: bytes) -> int:
+        """Return how many bindings a home agent has, those that are withheld or covered included."""
+        return sum(table.count(home_agent) for table in (self.bindings, self.withheld, self.covered))
 
     def any_not_offloaded_at(self, care_of_address: bytes) -> bool:
-        """Tell whether a binding at a care-of address is left to its home agent, withheld or refused."""
-        return self.refused.any_at(care_of_address) or bool(self.withheld.behind(care_of_address))
+        """Tell whether a binding at a care-of address is left to its home agent: withheld, covered or refused."""
+        return (
+            self.refused.any_at(care_of_address)
+            or bool(self.withheld.behind(care_of_address))
+            or bool(self.covered.behind(care_of_address))
+        )
 
     def not_offloaded_at(self, care_of_address: bytes) -> Iterator[Binding]:
-        """Iterate over the bindings at a care-of address that are left to their home agents, withheld or refused."""
+        """Iterate over the bindings at a care-of address that are left to their home agents."""
         yield from self.refused.at(care_of_address)
-        for home_address in self.withheld.behind(care_of_address):
-            if (binding := self.withheld.get(home_address)) is not None:
-                yield binding
+        for table in (self.withheld, self.covered):
+            for home_address in table.behind(care_of_address):
+                if (binding := table.get(home_address)) is not None:
+                    yield binding
 
     def may_offload(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding may be offloaded: its home agent's lease holds, and it does not flap."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
-from controller.core.bindings import Binding, Change, may_follow
+from controller.core.bindings import Binding, Change, Key, may_follow
 from controller.core.home_agents import HomeAgent
+from controller.core.protocols import Protocol
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, format_address
@@ -68,12 +69,13 @@ class Snapshot:
         self._snapshots = snapshots
         self._updates = snapshots.updates
         self._registrations = snapshots.updates.registrations
-        self._present: set[Prefix] = set()
+        # Home addresses that it has, by protocol.
+        self._present: dict[Protocol, set[Prefix]] = {each: set() for each in Protocol}
         self._to_compare: list[Prefix] | None = None
-        # Home addresses reported since it began, and the numbers with which bindings were removed since then, None for
-        # a removal without one.
-        self._newer: set[Prefix] = set()
-        self._removed: dict[Prefix, set[int | None]] = {}
+        # Bindings reported since it began, and the numbers with which they were removed since then, None for a removal
+        # without one.
+        self._newer: set[Key] = set()
+        self._removed: dict[Key, set[int | None]] = {}
 
     def take_in(self, bindings: Iterable[tuple[int, Binding]], now: float) -> None:
         """Take in a slice: bindings, each with its place in the snapshot.
@@ -87,7 +89,7 @@ class Snapshot:
                 if binding.home_agent != home_agent.address:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent.address)}")
                 self._updates.check(binding)
-                if binding.home_address in self._present:
+                if binding.home_address in self._present[binding.protocol]:
                     raise Refused("home_address", f"{binding.home_address} is in this snapshot twice")
             except Refused as refused:
                 self._refuse(binding, refused, now)
@@ -95,7 +97,7 @@ class Snapshot:
                 continue
             if is_deregistration(binding):
                 continue
-            self._present.add(binding.home_address)
+            self._present[binding.protocol].add(binding.home_address)
             if self._is_outdated(binding):
                 result.unchanged += 1
                 continue
@@ -116,13 +118,13 @@ class Snapshot:
         if self._to_compare is None:
             self._to_compare = self._registrations.home_addresses()
         for home_address in self._to_compare[-BINDINGS_AT_ONCE:]:
-            held = self._registrations.get(home_address)
-            if held is None or held.home_agent != home_agent.address:
-                continue
-            if home_address not in self._present and home_address not in self._newer:
-                self._updates.remember_sequence(held, held, now)
-                self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
-                result.removed += 1
+            for held in self._registrations.all_at(home_address):
+                if held.home_agent != home_agent.address:
+                    continue
+                if home_address not in self._present[held.protocol] and held.key not in self._newer:
+                    self._updates.remember_sequence(held, held, now)
+                    self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
+                    result.removed += 1
         del self._to_compare[-BINDINGS_AT_ONCE:]
         # Bindings of an earlier lease have to go before anything may be offloaded under this one.
         if self._to_compare or self._updates.has_removals:
@@ -132,25 +134,25 @@ class Snapshot:
         if result.changes > MOST_EVENTS:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
         if not home_agent.synced and home_agent.lease_holds(now) and home_agent.lease_since <= self.began:
-            self._snapshots.synced(home_agent, len(self._present), now)
+            self._snapshots.synced(home_agent, sum(map(len, self._present.values())), now)
         return True
 
     def _refuse(self, binding: Binding, refused: Refused, now: float) -> None:
         """Refuse a binding, and withdraw the one held, unless that is newer or of this snapshot."""
-        known = binding.home_address in self._newer or binding.home_address in self._present
+        known = binding.key in self._newer or binding.home_address in self._present[binding.protocol]
         if known or binding.home_agent != self.home_agent:
             self._updates.record_refusal(binding, str(refused), "snapshot", now)
         elif self._updates.refuse(binding, str(refused), "snapshot", now, self._urgency):
             self.result.removed += 1
 
-    def note_update(self, home_address: Prefix) -> None:
-        """Record that a home address was updated since the snapshot began."""
-        self._newer.add(home_address)
+    def note_update(self, binding: Binding) -> None:
+        """Record that a binding was updated since the snapshot began."""
+        self._newer.add(binding.key)
 
-    def note_removal(self, home_address: Prefix, number: int | None) -> None:
-        """Record that a home address's binding was removed since the snapshot began."""
-        self._newer.add(home_address)
-        self._removed.setdefault(home_address, set()).add(number)
+    def note_removal(self, binding: Binding, number: int | None) -> None:
+        """Record that a binding was removed since the snapshot began."""
+        self._newer.add(binding.key)
+        self._removed.setdefault(binding.key, set()).add(number)
 
     @property
     def _urgency(self) -> Urgency:
@@ -158,12 +160,12 @@ class Snapshot:
 
     def _is_outdated(self, binding: Binding) -> bool:
         """Tell whether a report since the snapshot began would have been taken after its binding."""
-        home_address = binding.home_address
-        if home_address not in self._newer:
+        key = binding.key
+        if key not in self._newer:
             return False
         reports: list[tuple[int | None, bytes | None]]
-        reports = [(number, None) for number in self._removed.get(home_address, ())]
-        held = self._registrations.get(home_address)
+        reports = [(number, None) for number in self._removed.get(key, ())]
+        held = self._registrations.at(key)
         if held is not None:
             reports.append((held.number, held.care_of_address))
         # Without reports, an update since then has ended already: it was newer.
@@ -213,12 +215,12 @@ class Snapshots:
             raise NotAnnounced(snapshot.home_agent)
         return home_agent
 
-    def note_update(self, home_address: Prefix) -> None:
-        """Record in all snapshots that a home address is updated now."""
+    def note_update(self, binding: Binding) -> None:
+        """Record in all snapshots that a binding is updated now."""
         for snapshot in self._under_way:
-            snapshot.note_update(home_address)
+            snapshot.note_update(binding)
 
-    def note_removal(self, home_address: Prefix, number: int | None = None) -> None:
+    def note_removal(self, binding: Binding, number: int | None = None) -> None:
         """Record in all snapshots that a binding is removed now."""
         for snapshot in self._under_way:
-            snapshot.note_removal(home_address, number)
+            snapshot.note_removal(binding, number)

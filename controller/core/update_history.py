@@ -13,7 +13,8 @@ from hoaflow.addresses import Prefix
 UPDATES_KEPT = 8
 HOME_ADDRESSES_KEPT = 10_000
 
-Source = Literal["post", "snapshot", "delete", "expiry", "lease"]
+# `uncovered`: another protocol's binding of the same home address, which outranked it, is gone.
+Source = Literal["post", "snapshot", "delete", "expiry", "lease", "uncovered"]
 Result = Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
 
 

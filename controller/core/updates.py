@@ -16,6 +16,7 @@ from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.update_history import RecordedUpdate, Result, Source, UpdateHistory
 from controller.core.urgency import Urgency
+from hoaflow.addresses import Prefix
 
 # How many bindings are handled in one go, while others wait.
 BINDINGS_AT_ONCE = 500
@@ -30,6 +31,7 @@ class Updates:
         self.activations = Activations()
         self._bindings = registrations.bindings
         self._withheld = registrations.withheld
+        self._covered = registrations.covered
         self._refused = registrations.refused
         self._tunnel_list = registrations.tunnel_list
         self._flap_damping = registrations.flap_damping
@@ -54,15 +56,24 @@ class Updates:
     def check_order(self, binding: Binding, now: float) -> None:
         """Raise StaleUpdate if an update is older than the binding held, or just removed."""
         ends = is_deregistration(binding)
-        for table in (self._bindings, self._withheld):
+        for table in (self._bindings, self._withheld, self._covered):
             table.check_order(binding, ends)
         last = None if ends else self._last_sequences.newer(binding, now)
         if last is not None:
             raise StaleNumber(binding, last, gone=True)
 
     def put(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
-        """Hold a binding in place of the one held so far."""
+        """Hold a binding in place of the one held so far.
+
+        Of two protocols' bindings of a home address, the one of the higher rank takes the packets, and the other waits.
+        """
         home_address = binding.home_address
+        other = self.registrations.get(home_address)
+        if other is not None and other.protocol is not binding.protocol:
+            if other.rules.rank > binding.rules.rank:
+                return self._cover(binding, source, now)
+            self._covered.put(other)
+            self._follow_path(other.care_of_address)
         if binding.withheld is not None:
             return self._withhold(binding, source, now, urgency)
         self.free_path(self._withheld.remove(home_address))
@@ -72,7 +83,7 @@ class Updates:
         if change is Change.UNCHANGED or held is None:
             return change
         self._last_sequences.forget(binding.key)
-        self.free_path(self._refused.remove(binding.home_agent, home_address))
+        self.free_path(self._refused.remove(binding))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             return change  # flows do not depend on a binding's end
@@ -102,12 +113,17 @@ class Updates:
         update: Binding | None = None,
     ) -> None:
         """Remove a binding that is held; ``update``: the update that ends it, None if none does."""
+        if self.registrations.is_covered(held):
+            self.free_path(self._covered.remove(held.home_address))
+            self._record_removal(held, now, reason, source, urgency, update)
+            return
         if held.withheld is not None:
             self.free_path(self._withheld.remove(held.home_address))
             self._record_removal(held, now, reason, source, urgency, update)
-            return
-        self._bindings.remove(held.home_address)
-        self._withdraw(held, now, reason, source, urgency, update)
+        else:
+            self._bindings.remove(held.home_address)
+            self._withdraw(held, now, reason, source, urgency, update)
+        self._uncover(held.home_address, now, urgency)
 
     def schedule_removal(self, bindings: Iterable[Binding], reason: str) -> None:
         """Remove bindings a few at a time, but none that is updated before: the reason may not hold for that."""
@@ -128,14 +144,14 @@ class Updates:
 
         The home agent has accepted the update, so the mobile node has left the care-of address held here.
         """
-        held = self.registrations.get(binding.home_address)
+        held = self.registrations.at(binding.key)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
             self.remember_sequence(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, urgency)
         self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
-            self.free_path(self._refused.remove(binding.home_agent, binding.home_address))
+            self.free_path(self._refused.remove(binding))
         elif self.registrations.home_agents.get(binding.home_agent) is not None:
             self.free_path(self._refused.put(binding, now))
             self._follow_path(binding.care_of_address)
@@ -163,14 +179,19 @@ class Updates:
         """End lifetimes and waits that are over. What is too much for one call is left for the next."""
         for binding in self._bindings.expired(now, most=BINDINGS_AT_ONCE):
             self._withdraw(binding, now, "expired", "expiry")
+            self._uncover(binding.home_address, now)
+        for binding in self._covered.expired(now, most=BINDINGS_AT_ONCE):
+            self.free_path(binding)
+            self._record_removal(binding, now, "expired", "expiry")
         for binding in self._withheld.expired(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
             self._record_removal(binding, now, "expired", "expiry")
+            self._uncover(binding.home_address, now)
         for binding in self._refused.ended(now, most=BINDINGS_AT_ONCE):
             self.free_path(binding)
         for _ in range(min(BINDINGS_AT_ONCE, len(self._to_remove))):
             binding, reason = self._to_remove.popleft()
-            if self.registrations.get(binding.home_address) is binding:
+            if self.registrations.at(binding.key) is binding:
                 self.drop(binding, now, reason, "lease")
         for former in self._tunnel_list.expired_formers(now, most=BINDINGS_AT_ONCE):
             held = self._bindings.get(former.home_address)
@@ -189,16 +210,34 @@ class Updates:
         return earliest(
             self._bindings.next_expiry(),
             self._withheld.next_expiry(),
+            self._covered.next_expiry(),
             self._tunnel_list.next_former_expiry(),
             self._flap_damping.next_release(),
             self._refused.next_end(),
         )
 
+    def _cover(self, binding: Binding, source: Source, now: float) -> Change:
+        """Let a binding wait beneath the one that outranks it."""
+        self.free_path(self._covered.get(binding.home_address))
+        change = self._covered.put(binding)
+        self._last_sequences.forget(binding.key)
+        if change.is_news:
+            self._follow_path(binding.care_of_address)
+            self._record(binding, now, source, "withheld", covered_by(self.registrations.get(binding.home_address)))
+        return change
+
+    def _uncover(self, home_address: Prefix, now: float, urgency: Urgency = Urgency.ROUTINE) -> None:
+        """Let the binding take the packets that has waited for the end of the one that is gone."""
+        binding = self._covered.remove(home_address)
+        if binding is not None:
+            self.put(binding, "uncovered", now, urgency)
+
     def _withhold(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
         """Put a binding that its bridge leaves to the home agent, and remove it from those to be offloaded."""
         offloaded = self._bindings.get(binding.home_address)
         if offloaded is not None:
-            self.drop(offloaded, now, "withheld", source, urgency, binding)
+            self._bindings.remove(binding.home_address)
+            self._withdraw(offloaded, now, "withheld", source, urgency, binding)
         self.free_path(self._withheld.get(binding.home_address))
         change = self._withheld.put(binding)
         self._follow_path(binding.care_of_address)
@@ -268,3 +307,9 @@ class Updates:
     def event(self, name: str, **fields: object) -> None:
         """Add an event."""
         self._events.append(Event(name, fields))
+
+
+def covered_by(binding: Binding | None) -> str:
+    """Say that another protocol's binding of the same home address takes the packets."""
+    protocol = "another protocol" if binding is None else binding.protocol.value
+    return f"the {protocol} binding of the same home address takes the packets"

@@ -15,6 +15,7 @@ from msgspec import UNSET, structs
 from controller.cluster.view import View
 from controller.core.binding_states import State, together
 from controller.core.explanation import path_of, path_reason
+from controller.core.protocols import Protocol
 from controller.rest.schemas import answers
 from controller.rest.schemas.queries import BindingsQuery, PageQuery
 
@@ -136,18 +137,23 @@ def merged_bindings(
     by_address: dict[str, dict[str, answers.Binding]] = {}
     for member, page in said.items():
         for binding in page.bindings:
-            by_address.setdefault(binding.home_address, {})[member] = binding
+            by_address.setdefault(place_of(binding.home_address, binding.protocol), {})[member] = binding
     shown: list[answers.Binding] = []
     complete, following = _complete(by_address, [page.next for page in said.values()])
     for home_address in complete:
         if len(shown) == query.limit:
-            following = shown[-1].home_address
+            following = place_of(shown[-1].home_address, shown[-1].protocol)
             break
         held = by_address[home_address]
         binding = merged_binding(held, prepared(held), word)
         if query.state in (UNSET, binding.state):
             shown.append(binding)
     return answers.Bindings(shown, following, word.unanswered() or UNSET)
+
+
+def place_of(home_address: str, protocol: Protocol) -> str:
+    """Return the text by which a binding has its place in a list: that of its key."""
+    return home_address if protocol is Protocol.MIPV6 else f"{home_address} {protocol.value}"
 
 
 def merged_results(said: Said[answers.BatchResults]) -> answers.BatchResults:

@@ -20,7 +20,7 @@ from controller.core.flows import FlowKey
 from controller.core.traffic import Counters
 from controller.core.urgency import MOST_URGENT, Urgency
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.merging import merged_binding, merged_bindings, merged_explanation, merged_results
+from controller.rest.merging import merged_binding, merged_bindings, merged_explanation, merged_results, place_of
 from controller.rest.operations import Reach, operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
@@ -205,10 +205,11 @@ class BindingCalls:
             limit = query.limit if query.state is UNSET else LARGEST_LIMIT
             asked = structs.replace(query, state=UNSET, limit=limit)
         found = (
-            (str(home_address), binding)
-            for home_address in in_turns(offload.bindings.home_addresses() + offload.withheld.home_addresses())
-            if (within is None or within.contains(home_address))
-            and (binding := offload.binding(home_address)) is not None
+            (place_of(str(home_address), binding.protocol), binding)
+            for home_address in in_turns(offload.registrations.home_addresses())
+            if within is None or within.contains(home_address)
+            for binding in offload.registrations.all_at(home_address)
+            if (query.protocol is UNSET or binding.protocol is query.protocol)
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
             and (asked.state is UNSET or offload.state_of(binding, now).state == asked.state)

@@ -250,7 +250,7 @@ class BindingUpdate(Struct):
     care_of_address: Ipv6Address | None
     sequence: Sequence | None
     lifetime: Lifetime | None
-    source: Literal["post", "snapshot", "delete", "expiry", "lease"]
+    source: Literal["post", "snapshot", "delete", "expiry", "lease", "uncovered"]
     result: Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
     reason: str | None
 

@@ -11,6 +11,7 @@ from controller.core.offload import Offload
 from controller.core.protocols import RULES
 from controller.core.router import Router
 from controller.core.traffic import Counters
+from controller.core.updates import covered_by
 from controller.rest.schemas import answers
 from controller.rest.views.values import dpid_text, seconds_left
 from hoaflow.addresses import format_address
@@ -33,7 +34,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         expires_in=seconds_left(home_agent.lease_ends, now),
         status=home_agent.status.value if lease_holds else "expired",
         snapshot="held" if lease_holds and home_agent.is_known else "wanted",
-        bindings=offload.bindings.count(home_agent.address) + offload.withheld.count(home_agent.address),
+        bindings=offload.registrations.count(home_agent.address),
         protocols=[each for each in RULES if each in home_agent.protocols],
     )
 
@@ -55,7 +56,7 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
         expires_in=seconds_left(binding.expires_at, now),
         state=state.state,
         routers=routers,
-        withheld=binding.withheld,
+        withheld=covered_by(offload.binding(binding.home_address)) if offload.is_covered(binding) else binding.withheld,
         protocol=binding.protocol,
         timestamp=binding.timestamp,
     )

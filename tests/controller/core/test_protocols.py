@@ -2,6 +2,7 @@
 """The rules in which protocols differ: what orders updates, and who may end a binding."""
 
 import pytest
+from msgspec.structs import replace
 
 from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, NotServing, StaleNumber
@@ -84,3 +85,128 @@ def test_an_anchor_has_bindings_of_announced_protocols_only(lma: World) -> None:
     announce(lma, Protocol.MIPV6)
     lma.pass_time(1)
     assert held(lma) is None
+
+
+# Both protocols together (RFC 6612): LMA and home agent in one, so that a home address may have a binding by each.
+
+BOTH = (Protocol.MIPV6, Protocol.PMIPV6)
+HOME = parse_prefix("2001:db8:f1:1::a")
+AWAY = parse_address("2001:db8:4::2")
+
+
+def at_home(proxy_coa: bytes = MAG_1, lifetime: int = 60, withheld: str | None = None) -> Binding:
+    """Return a gateway's registration of the home address alone, as OAI PMIPv6 shows it."""
+    return Binding(HOME, proxy_coa, LMA, lifetime, 1000.0 + lifetime, None, withheld, Protocol.PMIPV6)
+
+
+def away(lifetime: int = 60, withheld: str | None = None) -> Binding:
+    """Return the mobile node's own registration of the same home address."""
+    return Binding(HOME, AWAY, LMA, lifetime, 1000.0 + lifetime, 7, withheld)
+
+
+def where(world: World) -> bytes | None:
+    """Return where the packets for HOME go."""
+    held = world.offload.bindings.get(HOME)
+    return None if held is None else held.care_of_address
+
+
+@pytest.fixture
+def both(lma: World) -> World:
+    """Return a world whose anchor is LMA and home agent, with a binding by each protocol for the same home address."""
+    announce(lma, *BOTH)
+    lma.offload.report(at_home(), lma.now)
+    assert where(lma) == MAG_1
+    assert lma.offload.report(away(), lma.now) is Change.CHANGED
+    assert where(lma) == AWAY
+    return lma
+
+
+def test_the_mobile_nodes_own_registration_comes_first_and_its_end_leaves_the_gateways(both: World) -> None:
+    covered = both.offload.registrations.at((Protocol.PMIPV6, HOME))
+    assert covered == at_home()
+    assert both.offload.state_of(covered, both.now).state == "withheld"
+    assert both.offload.report(at_home(MAG_2), both.now) is Change.CHANGED
+    assert where(both) == AWAY
+    assert both.offload.report(away(lifetime=0), both.now) is Change.REMOVED
+    assert where(both) == MAG_2
+
+
+def test_the_gateways_deregistration_leaves_the_mobile_nodes_own(both: World) -> None:
+    with pytest.raises(NotServing):
+        both.offload.report(at_home(MAG_2, lifetime=0), both.now)
+    assert both.offload.report(at_home(lifetime=0), both.now) is Change.REMOVED
+    assert where(both) == AWAY
+    both.offload.report(away(lifetime=0), both.now)
+    assert held(both, HOME) is None
+
+
+def test_the_order_in_which_they_come_does_not_matter(lma: World) -> None:
+    announce(lma, *BOTH)
+    lma.offload.report(away(), lma.now)
+    assert lma.offload.report(at_home(), lma.now) is Change.ADDED
+    assert where(lma) == AWAY
+
+
+def test_lifetimes_end_each_by_itself(lma: World) -> None:
+    announce(lma, *BOTH)
+    lma.offload.report(at_home(lifetime=60), lma.now)
+    lma.offload.report(away(lifetime=5), lma.now)
+    lma.pass_time(6)
+    assert where(lma) == MAG_1
+    lma.offload.report(replace(away(lifetime=600), sequence=8), lma.now)
+    lma.pass_time(60)
+    assert where(lma) == AWAY
+    assert lma.offload.registrations.all_at(HOME) == [replace(away(lifetime=600), sequence=8)]
+
+
+def test_a_snapshot_has_both_and_what_it_lacks_goes_by_itself(both: World) -> None:
+    def snapshot(*bindings: Binding) -> None:
+        with both.offload.snapshot(LMA, both.now) as taken:
+            taken.take_in(enumerate(bindings), both.now)
+            while not taken.complete(both.now):
+                both.offload.tick(both.now)
+        assert not taken.result.refused
+
+    snapshot(at_home(), away())
+    assert both.offload.registrations.all_at(HOME) == [away(), at_home()]
+    snapshot(at_home())
+    assert both.offload.registrations.all_at(HOME) == [at_home()]
+    snapshot(away())
+    assert both.offload.registrations.all_at(HOME) == [away()]
+    snapshot()
+    assert both.offload.registrations.all_at(HOME) == []
+
+
+def test_what_is_withheld_comes_first_all_the_same(both: World) -> None:
+    both.offload.report(away(withheld="IPsec"), both.now)
+    assert where(both) is None
+    both.offload.report(away(lifetime=0), both.now)
+    assert where(both) == MAG_1
+
+
+def test_an_operator_removes_both(both: World) -> None:
+    assert both.offload.remove(HOME, both.now)
+    assert both.offload.registrations.all_at(HOME) == []
+
+
+def test_a_longer_prefix_is_another_key(lma: World) -> None:
+    announce(lma, *BOTH)
+    lma.offload.report(registered(), lma.now)
+    lma.offload.report(away(), lma.now)
+    found = lma.offload.bindings.covering(HOME)
+    assert found == away()
+    lma.offload.report(away(lifetime=0), lma.now)
+    assert lma.offload.bindings.covering(HOME) == registered()
+    again = replace(away(), sequence=8)
+    lma.offload.report(again, lma.now)
+    lma.offload.report(registered(lifetime=0), lma.now)
+    assert lma.offload.bindings.covering(HOME) == again
+
+
+def test_a_care_of_address_within_a_home_network_prefix_is_taken_and_no_circle(lma: World) -> None:
+    announce(lma, *BOTH)
+    lma.offload.report(registered(), lma.now)
+    elsewhere = parse_prefix("2001:db8:f1:2::b")
+    lma.offload.report(Binding(elsewhere, HOME.packed, LMA), lma.now)
+    with pytest.raises(Refused, match="a loop"):
+        lma.offload.report(Binding(HNP, elsewhere.packed, LMA, protocol=Protocol.PMIPV6), lma.now)
