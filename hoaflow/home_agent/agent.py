@@ -34,6 +34,7 @@ from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility import wire
 from hoaflow.mobility.extension_headers import DESTINATION_OPTIONS, MalformedPacketError, ParameterProblemError
+from hoaflow.mobility.loop import Loop
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingErrorStatus
 from hoaflow.mobility.namespace_lock import lock_namespace
@@ -50,8 +51,6 @@ from hoaflow.tunnel.error_relay import ErrorRelay
 
 RESTORE_SECONDS = 0.02
 """Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
-STUCK_SECONDS = 30.0
-"""Seconds after which a loop that has not turned is stuck. Usually it turns every few seconds."""
 HOME_TEST_INIT, CARE_OF_TEST_INIT = 1, 2
 ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
@@ -82,14 +81,12 @@ class HomeAgent:
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
         self._to_install: deque[Install] = deque()
-        self._selector = selectors.DefaultSelector()
+        self._loop = Loop()
+        self._selector = self._loop.selector
         self._undo = ExitStack()
         self._counts = MessageCounts()
         self._replies = Replies(settings.policy.home_agent, self._counts)
         self._terminal: TerminalServer | None = None
-        self._stopped = False
-        self._turned: float | None = None
-        """When the loop last turned (monotonic seconds). A probe's thread reads it."""
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
@@ -130,27 +127,22 @@ class HomeAgent:
 
     def run(self) -> None:
         """Serve until `stop` is called."""
-        wake, self._wake = socket.socketpair()
-        with wake, self._wake:
-            self._selector.register(wake, selectors.EVENT_READ, lambda _: None)
-            while not self._stopped:
-                self._turned = now = time.monotonic()
-                self._execute(self._cache.tick(now))
-                self._answer()
-                self._install_restored()
-                if now >= self._upkeep.due and not self._to_install:
-                    self._upkeep.run_slice()
-                due = min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
-                wait = 0.0 if self._to_install else max(0.0, due - time.monotonic())
-                for key, events in self._selector.select(wait):
-                    key.data(events)
-            self._answer()
-            self._selector.unregister(wake)
+        self._loop.run(self._turn)
+        self._answer()
+
+    def _turn(self, now: float) -> float:
+        self._execute(self._cache.tick(now))
+        self._answer()
+        self._install_restored()
+        if self._to_install:
+            return now
+        if now >= self._upkeep.due:
+            self._upkeep.run_slice()
+        return min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
 
     def stop(self) -> None:
         """End `run`. Signal handlers may call this."""
-        self._stopped = True
-        self._wake.send(b"\0")
+        self._loop.stop()
 
     def close(self) -> None:
         """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
@@ -158,7 +150,7 @@ class HomeAgent:
             counts = dict(sorted(self._counts.dropped.items()))
             LOG.info("counters", **self._carried(), binding_updates=self._counts.binding_updates, **counts)
         self._undo.close()
-        self._selector.close()
+        self._loop.close()
         self._persistence.close()
 
     def _carried(self) -> dict[str, object]:
@@ -324,7 +316,7 @@ class HomeAgent:
                 unwritten=lambda: self._persistence.unwritten,
             )
         )
-        server = MetricsServer(address, registry, lacking, self._stuck)
+        server = MetricsServer(address, registry, lacking, self._loop.stuck)
         self._undo.callback(server.close)
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
@@ -348,13 +340,6 @@ class HomeAgent:
     def _lacking(self, console: tuple[str, int]) -> str | None:
         """Return what keeps the home agent from being ready. Called from probes' threads."""
         return self._upkeep.broken or silence(console)
-
-    def _stuck(self) -> str | None:
-        """Report a loop that does not turn, which only a restart mends. Called from probes' threads."""
-        if self._turned is None:
-            return "not serving yet"
-        seconds = time.monotonic() - self._turned
-        return f"the main loop has not turned for {seconds:.0f} s" if seconds > STUCK_SECONDS else None
 
     def _relay_errors(self, address: str) -> None:
         """Relay ICMPv6 errors about tunnel packets to correspondent nodes (RFC 2473, section 8). Raises OSError."""

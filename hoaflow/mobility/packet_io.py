@@ -54,6 +54,23 @@ def addressed_to(destination: str, next_headers: tuple[int, ...]) -> list[tuple[
     return [*program, (_RETURN, 0, 0, 0), (_RETURN, 0, 0, MAX_PACKET)]
 
 
+def router_solicitations() -> list[tuple[int, int, int, int]]:
+    """Return the BPF program for Router Solicitations without extension headers."""
+    return [
+        (_LOAD_BYTE, 0, 0, 6),
+        (_JUMP_EQUAL, 0, 3, socket.IPPROTO_ICMPV6),
+        (_LOAD_BYTE, 0, 0, 40),
+        (_JUMP_EQUAL, 0, 1, 133),
+        (_RETURN, 0, 0, MAX_PACKET),
+        (_RETURN, 0, 0, 0),
+    ]
+
+
+def everything() -> list[tuple[int, int, int, int]]:
+    """Return the BPF program for all packets."""
+    return [(_RETURN, 0, 0, MAX_PACKET)]
+
+
 def neighbour_discovery() -> list[tuple[int, int, int, int]]:
     """Return the BPF program for Neighbour Solicitations and Advertisements without extension headers."""
     return [
@@ -91,9 +108,13 @@ class PacketReceiver:
 
     def packets(self) -> Iterator[bytes]:
         """Yield packets that have arrived, from the IPv6 header on; at most BATCH."""
+        return (data for data, _ in self.frames())
+
+    def frames(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the same, each with its sender's link-layer address."""
         for _ in range(BATCH):
             try:
-                data, (_, _, kind, _, _) = self._socket.recvfrom(MAX_PACKET)
+                data, (_, _, kind, _, sender) = self._socket.recvfrom(MAX_PACKET)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -101,7 +122,7 @@ class PacketReceiver:
                     continue
                 raise
             if kind in (PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST):
-                yield data
+                yield data, sender
 
     def close(self) -> None:
         """Close it."""
@@ -120,7 +141,7 @@ def send_packet(packet: bytes) -> None:
 
 
 class LinkSender:
-    """Sends IPv6 multicast packets on one link, whatever source and route the kernel would choose."""
+    """Sends IPv6 packets on one link, whatever source and route the kernel would choose."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
@@ -136,8 +157,11 @@ class LinkSender:
 
     def multicast(self, packet: bytes) -> None:
         """Send a packet to its multicast destination (RFC 2464, section 7). Raises OSError."""
-        ethernet = b"\x33\x33" + packet[36:40]
-        self._socket.sendto(packet, (self._interface, ETH_P_IPV6, 0, 0, ethernet))
+        self.unicast(packet, b"\x33\x33" + packet[36:40])
+
+    def unicast(self, packet: bytes, link_layer_address: bytes) -> None:
+        """Send a packet to one link-layer address. Raises OSError."""
+        self._socket.sendto(packet, (self._interface, ETH_P_IPV6, 0, 0, link_layer_address))
 
     def close(self) -> None:
         """Close its socket."""

@@ -119,7 +119,7 @@ def parse_packet(data: bytes) -> MobilityPacket:
 
 def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
     """Parse the Binding Update in a packet. Raises MalformedPacketError."""
-    message = _dissect(packet, MIP6MH_BU, BINDING_UPDATE)
+    message = dissect(packet, MIP6MH_BU, BINDING_UPDATE)
     alternates = [option for option in message.options if isinstance(option, MIP6OptAltCoA)]
     if any(option.olen != 16 for option in alternates):
         raise MalformedPacketError("an Alternate Care-of Address option does not have length 16")
@@ -136,13 +136,13 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
         home_registration=bool(flags & _HOME_REGISTRATION),
         link_local=bool(flags & _LINK_LOCAL),
         key_management=bool(flags & _KEY_MANAGEMENT),
-        authentication=_authentication(message, packet.payload),
+        authentication=authentication(message, packet.payload),
     )
 
 
 def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgement:
     """Parse the Binding Acknowledgement in a packet. Raises MalformedPacketError."""
-    message = _dissect(packet, MIP6MH_BA, BINDING_ACKNOWLEDGEMENT)
+    message = dissect(packet, MIP6MH_BA, BINDING_ACKNOWLEDGEMENT)
     return BindingAcknowledgement(
         source=packet.source,
         destination=packet.destination,
@@ -150,13 +150,13 @@ def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgem
         sequence=message.seq,
         status=message.status,
         lifetime=message.mhtime * LIFETIME_UNIT,
-        authentication=_authentication(message, packet.payload),
+        authentication=authentication(message, packet.payload),
     )
 
 
 def parse_binding_error(packet: MobilityPacket) -> BindingError:
     """Parse the Binding Error in a packet. Raises MalformedPacketError."""
-    message = _dissect(packet, MIP6MH_BE, BINDING_ERROR)
+    message = dissect(packet, MIP6MH_BE, BINDING_ERROR)
     return BindingError(packet.source, packet.destination, str(IPv6Address(message.ha)), message.status)
 
 
@@ -172,7 +172,7 @@ def binding_update_header(update: BindingUpdate, spi: int | None = None, authent
     if not update.from_home:
         # RFC 6275, section 11.7.1: without IPsec a home registration names its care-of address in this option.
         options.append(MIP6OptAltCoA(acoa=update.care_of_address))
-    options += _authentication_option(spi, authenticator)
+    options += authentication_option(spi, authenticator)
     return MIP6MH_BU(
         cksum=0, seq=update.sequence, flags=flags, mhtime=update.lifetime // LIFETIME_UNIT, options=options
     )
@@ -189,7 +189,7 @@ def binding_acknowledgement_header(
         res2=0,
         seq=acknowledgement.sequence,
         mhtime=acknowledgement.lifetime // LIFETIME_UNIT,
-        options=_authentication_option(spi, authenticator),
+        options=authentication_option(spi, authenticator),
     )
 
 
@@ -203,7 +203,7 @@ def binding_update_packet(update: BindingUpdate, header: Packet) -> bytes:
     packet = IPv6(src=update.source, dst=update.destination, hlim=HOP_LIMIT)
     if not update.from_home:
         packet /= IPv6ExtHdrDestOpt(nh=MOBILITY_HEADER, options=[HAO(hoa=update.home_address)])
-    return _with_checksum(packet / header, update.home_address, update.destination)
+    return with_checksum(packet / header, update.home_address, update.destination)
 
 
 def binding_acknowledgement_packet(acknowledgement: BindingAcknowledgement, header: Packet) -> bytes:
@@ -211,14 +211,14 @@ def binding_acknowledgement_packet(acknowledgement: BindingAcknowledgement, head
     packet = IPv6(src=acknowledgement.source, dst=acknowledgement.destination, hlim=HOP_LIMIT)
     if acknowledgement.destination != acknowledgement.home_address:
         packet /= IPv6ExtHdrRouting(nh=MOBILITY_HEADER, type=2, segleft=1, addresses=[acknowledgement.home_address])
-    return _with_checksum(packet / header, acknowledgement.source, acknowledgement.home_address)
+    return with_checksum(packet / header, acknowledgement.source, acknowledgement.home_address)
 
 
 def binding_error_packet(error: BindingError) -> bytes:
     """Build the packet of a Binding Error."""
     packet = IPv6(src=error.source, dst=error.destination, hlim=HOP_LIMIT)
     header = MIP6MH_BE(cksum=0, status=error.status, ha=error.home_address)
-    return _with_checksum(packet / header, error.source, error.destination)
+    return with_checksum(packet / header, error.source, error.destination)
 
 
 def parameter_problem_packet(source: str, data: bytes, problem: ParameterProblemError) -> bytes:
@@ -233,7 +233,8 @@ def _pseudo_header(source: str, destination: str, length: int) -> bytes:
     return addresses + struct.pack("!II", length, MOBILITY_HEADER)
 
 
-def _with_checksum(packet: Packet, source: str, destination: str) -> bytes:
+def with_checksum(packet: Packet, source: str, destination: str) -> bytes:
+    """Return a packet's bytes with its Mobility Header's checksum, which covers these two addresses."""
     data: bytes = bytes(packet)
     mobility_header: bytes = bytes(packet.lastlayer())
     at = len(data) - len(mobility_header)
@@ -241,7 +242,8 @@ def _with_checksum(packet: Packet, source: str, destination: str) -> bytes:
     return data[: at + 4] + struct.pack("!H", value) + data[at + 6 :]
 
 
-def _dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
+def dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
+    """Return the scapy layer of a packet's Mobility Header of the expected type. Raises MalformedPacketError."""
     if (found := packet.mobility_type) != expected:
         raise MalformedPacketError(f"MH Type {found}, expected {expected}")
     packet.check_mobility_header()
@@ -256,14 +258,15 @@ def _dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
     return message
 
 
-def _authentication_option(spi: int | None, authenticator: bytes) -> list[Packet]:
+def authentication_option(spi: int | None, authenticator: bytes) -> list[Packet]:
+    """Return the authentication option; zeros stand for an empty authenticator. Empty without an SPI."""
     if spi is None:
         return []
     data = authenticator or bytes(AUTHENTICATOR_LENGTH)
     return [_MnHaOption(subtype=MN_HA_SUBTYPE, mspi=spi, authdata=data)]
 
 
-def _authentication(message: Any, header: bytes) -> MnHaAuthentication | None:
+def authentication(message: Any, header: bytes) -> MnHaAuthentication | None:
     """Return the MN-HA option, which must be the last before any padding (RFC 4285, section 5); None without."""
     options = list(message.options)
     trailing = 0

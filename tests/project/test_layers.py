@@ -33,6 +33,7 @@ PURE_CLUSTER = [f"controller/cluster/{name}.py" for name in ("mastership", "plac
 PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "scope", "sequence")}
 SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", "hoaflow.worker", *PURE_SHARED}
 GROUND = {f"controller.{name}" for name in ("changes", "events", "lingering_close", "listening", "settings", "tls")}
+MOBILITY = {"hoaflow.mobility", "hoaflow.tunnel", "hoaflow.metrics", *SHARED}
 MAY_IMPORT: dict[str, set[str]] = {
     "controller.core": PURE_SHARED,
     "controller.access": {"controller.core", *GROUND, *SHARED},
@@ -44,10 +45,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},
-    "hoaflow.home_agent": {"hoaflow.mobility", "hoaflow.tunnel", "hoaflow.metrics", *SHARED},
+    "hoaflow.home_agent": MOBILITY,
     "hoaflow.logs": {"hoaflow.errors"},
     "hoaflow.metrics": {"hoaflow.arguments", "hoaflow.errors"},
+    "hoaflow.local_mobility_anchor": {
+        "hoaflow.pmipv6",
+        "hoaflow.mobility",
+        "hoaflow.tunnel",
+        "hoaflow.metrics",
+        *SHARED,
+    },
+    "hoaflow.mobile_access_gateway": {
+        "hoaflow.pmipv6",
+        "hoaflow.mobility",
+        "hoaflow.tunnel",
+        "hoaflow.metrics",
+        *SHARED,
+    },
     "hoaflow.mobility": {"hoaflow.tunnel", *SHARED},
+    "hoaflow.pmipv6": MOBILITY,
     "hoaflow.router": {"hoaflow.client", "hoaflow.tunnel", *SHARED},
     "hoaflow.tunnel": SHARED,
     "topologies": {"hoaflow.client", "hoaflow.mobility", "hoaflow.tunnel", *SHARED},
@@ -63,7 +79,10 @@ LIBRARIES: dict[str, set[str]] = {
     "hoaflow/etcd": {"requests"},
     "hoaflow/home_agent": {"prometheus_client", "pyroute2"},
     "hoaflow/metrics": {"prometheus_client"},
+    "hoaflow/local_mobility_anchor": {"prometheus_client"},
+    "hoaflow/mobile_access_gateway": {"prometheus_client", "scapy"},
     "hoaflow/mobility": {"pyroute2", "scapy"},
+    "hoaflow/pmipv6": {"scapy"},
     "hoaflow/router": {"pyroute2", "requests"},
     "hoaflow/tunnel": {"pyroute2"},
     "topologies": {"mininet", "pyroute2"},

@@ -8,6 +8,7 @@ r"""A network to roam in, in namespaces: correspondent node, router, home agent,
 m1 and m2 are the mobile node's foreign links.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.checkout import CHECKOUT
 from tests.support.environment import Environment
@@ -95,8 +96,11 @@ class Node:
 class Lab(Environment):
     """The namespaces; a context manager that leaves nothing, also after failure."""
 
+    names: ClassVar[tuple[str, ...]] = NAMES
+
     def __init__(self) -> None:
         self._suffix = f"-{os.getpid()}"
+        self._indexes = itertools.count(10)
         self._nodes: list[Node] = []
 
     def stop(self) -> None:
@@ -104,7 +108,7 @@ class Lab(Environment):
         for node in self._nodes:
             if node.process.poll() is None:
                 node.stop(kill=True)
-        for name in NAMES:
+        for name in self.names:
             subprocess.run(["ip", "netns", "del", self.namespace(name)], capture_output=True, timeout=30, check=False)
 
     def namespace(self, name: str) -> str:
@@ -177,8 +181,8 @@ class Lab(Environment):
         """Start to send an echo request every 0.1 s; each answer is a line."""
         return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
 
-    def console(self, *commands: str) -> bytes:
-        """Return what the home agent's terminal answers to these commands."""
+    def console(self, *commands: str, name: str = "ha") -> bytes:
+        """Return what the terminal of the home agent, or of another node, answers to these commands."""
         program = (
             "import socket,sys\n"
             "s=socket.create_connection(('127.0.0.1',7777),5)\n"
@@ -187,7 +191,7 @@ class Lab(Environment):
             "while part:=s.recv(65536): data+=part\n"
             "print(data.hex())"
         )
-        return bytes.fromhex(self.python("ha", program, *commands))
+        return bytes.fromhex(self.python(name, program, *commands))
 
     def _run_module(self, name: str, module: str, arguments: list[str]) -> Node:
         return self._started(Node(self.namespace(name), [sys.executable, "-m", module, *arguments]))
@@ -229,7 +233,10 @@ class Lab(Environment):
         self.run("rt", f"ip -6 route add {HOME_PREFIX} via {UPLINK}")
 
     def _veth(self, one: str, interface: str, other: str, peer: str) -> None:
-        ends = f"{interface} netns {self.namespace(one)} type veth peer name {peer} netns {self.namespace(other)}"
+        # With the same index at both ends, the kernel may announce a second late that one has gone down or come up.
+        first, second = next(self._indexes), next(self._indexes)
+        ends = f"{interface} index {first} netns {self.namespace(one)} type veth"
+        ends += f" peer name {peer} index {second} netns {self.namespace(other)}"
         self._ip(f"link add {ends}")
         for name, end in ((one, interface), (other, peer)):
             if end not in ("m0", "m1", "m2"):  # the mobile node starts nowhere

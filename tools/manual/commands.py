@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import ha_bridge.__main__
 import hoaflow.home_agent.settings
+import hoaflow.local_mobility_anchor.settings
+import hoaflow.mobile_access_gateway.settings
 import hoaflow.router.cli
 from hoaflow.cli.app import app
 
@@ -32,6 +34,8 @@ This page has the `--help` of each command.
 | [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache and reports it to the controller |
 | [`hoaflow-router`](#hoaflow-router) | sets up a router's tunnels, and runs its tunnel agent |
 | [`hoaflow-ha`](#hoaflow-ha) | runs a small home agent |
+| [`hoaflow-lma`](#hoaflow-lma) | runs a small local mobility anchor |
+| [`hoaflow-mag`](#hoaflow-mag) | runs a small mobile access gateway |
 
 `hoaflow --install-completion` adds completion to bash, zsh and fish. It also completes home addresses and routers,
 which it asks the controller for.
@@ -52,6 +56,8 @@ def page() -> str:
             ha_bridge.__main__.build_parser(),
             hoaflow.router.cli.build_parser(),
             hoaflow.home_agent.settings.parser(),
+            hoaflow.local_mobility_anchor.settings.parser(),
+            hoaflow.mobile_access_gateway.settings.parser(),
         ):
             parts += _argparse(parser)
     return "\n".join(parts)

@@ -20,9 +20,13 @@ from ha_bridge.metrics import BridgeCollector
 from ha_bridge.settings import Settings
 from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.home_agent.metrics import HomeAgentCollector
+from hoaflow.local_mobility_anchor.metrics import AnchorCollector
+from hoaflow.mobile_access_gateway.held_packets import HeldPackets
+from hoaflow.mobile_access_gateway.metrics import GatewayCollector
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.tunnel_counters import DOWNLINK, UPLINK
 from hoaflow.tunnel.nfnetlink import Count
+from hoaflow.tunnel.spoofing_filter import Counters
 
 HEAD = """\
 <!-- Made by `make pages` from the metrics that the parts declare. -->
@@ -35,6 +39,8 @@ hoaflow serves metrics for [Prometheus](https://prometheus.io). No metric has a 
 | controller | `GET /metrics` of its REST API | tokens that may `read`; everybody on this host if there are no tokens |
 | bridge | `ha-bridge --metrics HOST:PORT`; off by default | whoever can connect, so choose a management address |
 | home agent | `hoaflow-ha --metrics HOST:PORT`; off by default | the same |
+| local mobility anchor | `hoaflow-lma --metrics HOST:PORT`; off by default | the same |
+| mobile access gateway | `hoaflow-mag --metrics HOST:PORT`; off by default | the same |
 
     curl http://127.0.0.1:8080/metrics
 
@@ -93,7 +99,7 @@ def registries() -> dict[str, CollectorRegistry]:
     followed = HomeAgent(settings, lambda *_, **__: None, rng)
     followed.changed(0.0)
     members = Members(["http://192.0.2.1:8080"], followed, settings, lambda *_, **__: None, rng)
-    bridge, home_agent = CollectorRegistry(), CollectorRegistry()
+    bridge, home_agent, anchor, gateway = (CollectorRegistry() for _ in range(4))
     bridge.register(BridgeCollector(followed, members))
     carried = dict.fromkeys((UPLINK, DOWNLINK), Count(0, 0))
     home_agent.register(
@@ -101,11 +107,20 @@ def registries() -> dict[str, CollectorRegistry]:
             MessageCounts(), bindings=lambda: 0, carried=lambda: carried, spoofed=lambda: 0, unwritten=lambda: 0
         )
     )
+    counts, carried_none = MessageCounts(), dict.fromkeys(("accepted", "dropped", "spoofed"), Count(0, 0))
+    anchor.register(AnchorCollector(counts, lambda: 0, lambda: 0, lambda: Counters(0, 0)))
+    gateway.register(GatewayCollector(counts, lambda: 0, HeldPackets(0), lambda: carried_none))
     controller = Metrics(offload, {}).registry
     here, mastership = Member("controller-1", None, 0.0, "0"), RouterMaster("controller-1", 1, 0.0, "")
     view = View("hoaflow", here.name, {here.name: here}, {1: mastership}, Etcd(True, 0.0))
     controller.register(ClusterCollector(lambda: view))
-    return {"Controller": controller, "Bridge": bridge, "Home agent": home_agent}
+    return {
+        "Controller": controller,
+        "Bridge": bridge,
+        "Home agent": home_agent,
+        "Local mobility anchor": anchor,
+        "Mobile access gateway": gateway,
+    }
 
 
 def declared(registry: CollectorRegistry) -> Iterator[Declared]:

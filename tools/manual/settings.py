@@ -8,6 +8,8 @@ from oslo_config import cfg
 
 import ha_bridge.__main__
 import hoaflow.home_agent.settings
+import hoaflow.local_mobility_anchor.settings
+import hoaflow.mobile_access_gateway.settings
 import hoaflow.router.cli
 from controller.settings import GROUP, OPTIONS
 from tools.manual.commands import subcommands
@@ -51,6 +53,8 @@ def page() -> str:
         ha_bridge.__main__.build_parser(),
         hoaflow.router.cli.build_parser(),
         hoaflow.home_agent.settings.parser(),
+        hoaflow.local_mobility_anchor.settings.parser(),
+        hoaflow.mobile_access_gateway.settings.parser(),
     ):
         for each in [parser, *subcommands(parser).values()]:
             rows = list(_options(each))

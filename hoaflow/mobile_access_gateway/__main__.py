@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run `hoaflow-mag`, also as `python -m hoaflow.mobile_access_gateway`."""
+
+import sys
+
+from hoaflow import logs
+from hoaflow.mobile_access_gateway.gateway import MobileAccessGateway
+from hoaflow.mobile_access_gateway.settings import check, parser
+from hoaflow.mobility.authentication import KeyFileError
+from hoaflow.pmipv6.mobile_nodes import ProfileError
+from hoaflow.pmipv6.program import serve
+from hoaflow.pmipv6.settings import SettingsError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the gateway until SIGTERM or SIGINT; return 0, 1 if it cannot start, or 2 if a setting is wrong."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = check(arguments)
+    except (SettingsError, ProfileError, KeyFileError) as error:
+        print(f"hoaflow-mag: {error}", file=sys.stderr)
+        return 2
+    logs.set_up(arguments, public=[settings.address, settings.anchor])
+    return serve("hoaflow-mag", lambda: MobileAccessGateway(settings), insecure=settings.common.keys is None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

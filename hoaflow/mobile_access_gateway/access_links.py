@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hear mobile nodes on access links: their Router Solicitations, their neighbour entries, and links that lose them."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
+from typing import NamedTuple
+
+from hoaflow.linux import AF_INET6, NDA_DST, RTM_NEWNEIGH
+from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, everything, router_solicitations
+from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
+from hoaflow.tunnel.links import LinkError
+from hoaflow.tunnel.rtnetlink import HEADER, attributes
+
+RTMGRP_LINK, RTMGRP_NEIGH = 0x1, 0x4
+NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 0x02, 0x04, 0x08, 0x10, 0x20
+PRESENT = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE
+RECEIVE_BYTES = 1 << 16
+HOP_LIMIT = 255
+
+
+class Heard(NamedTuple):
+    """A mobile node heard on a link: its MAC address, and its link-local address if it has told."""
+
+    link: str
+    mac: bytes
+    link_local: str | None
+
+
+class Lost(NamedTuple):
+    """A neighbour that does not answer any more."""
+
+    link: str
+    address: str
+
+
+class AccessLink:
+    """One access link's sockets."""
+
+    def __init__(self, interface: str) -> None:
+        """Open them. Raises OSError."""
+        self.interface = interface
+        self.sender = LinkSender(interface)
+        self.receiver = PacketReceiver(router_solicitations(), interface)
+
+    def solicitations(self) -> Iterator[Heard]:
+        """Yield who solicits a router, from what has arrived."""
+        for packet, mac in self.receiver.frames():
+            if packet[7] != HOP_LIMIT:  # RFC 4861, section 6.1.1: from the link itself
+                continue
+            source = IPv6Address(packet[8:24])
+            yield Heard(self.interface, mac, str(source) if source.is_link_local else None)
+
+    def close(self) -> None:
+        """Close them."""
+        self.sender.close()
+        self.receiver.close()
+
+
+class HoldReceiver:
+    """Receives what is sent to the hold link."""
+
+    def __init__(self, interface: str) -> None:
+        """Open it. Raises OSError."""
+        self.interface = interface
+        self.receiver = PacketReceiver(everything(), interface)
+
+    def close(self) -> None:
+        """Close it."""
+        self.receiver.close()
+
+
+class Bound:
+    """Our sockets are on the interface that has the name now. One declared object."""
+
+    def __init__(self, interface: str, rebind: Callable[[], None]) -> None:
+        """Declare it. `rebind` opens sockets on the interface anew."""
+        self._interface, self._rebind = interface, rebind
+        self._index: int | None = None
+
+    def __str__(self) -> str:
+        return f"sockets on {self._interface}"
+
+    def difference(self, actual: ActualState) -> str | None:
+        """See `Declared`."""
+        found = actual.links(None).get(self._interface)
+        if found is None:
+            return f"interface {self._interface} is missing"
+        return None if found.number == self._index else f"no sockets on {self._interface}"
+
+    def make(self) -> None:
+        """See `Declared`."""
+        try:
+            index = socket.if_nametoindex(self._interface)
+            self._rebind()
+        except OSError as error:
+            raise LinkError(f"{self}: {error}") from error
+        self._index = index
+
+    def remove(self) -> None:
+        """See `Declared`."""
+        self._index = None
+
+
+class Neighbourhood:
+    """The kernel's reports of neighbours and links."""
+
+    def __init__(self, links: tuple[str, ...]) -> None:
+        """Listen. Raises OSError."""
+        self._links = links
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_NEIGH))
+
+    def fileno(self) -> int:
+        """Return its descriptor, for selectors."""
+        return self._socket.fileno()
+
+    def reports(self) -> Iterator[Heard | Lost]:
+        """Yield what neighbours tell, from all reports that have arrived. Ask `down` afterwards."""
+        indexes = dict(self._indexes())
+        while True:
+            try:
+                data = self._socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # a node whose report was lost is heard again
+                    raise
+                continue
+            while len(data) >= HEADER.size:
+                length, kind, *_ = HEADER.unpack_from(data)
+                if kind == RTM_NEWNEIGH and (report := _neighbour(data[HEADER.size : length], indexes)) is not None:
+                    yield report
+                data = data[length + 3 & ~3 :]
+
+    def down(self) -> list[str]:
+        """Return the access links that are missing, down or without a carrier."""
+        with ActualState() as actual:
+            links = actual.links(None)
+        return [name for name in self._links if name not in links or not links[name].running]
+
+    def close(self) -> None:
+        """Close its socket."""
+        self._socket.close()
+
+    def _indexes(self) -> Iterator[tuple[int, str]]:
+        return ((number, name) for number, name in socket.if_nameindex() if name in self._links)
+
+
+def _neighbour(message: bytes, links: dict[int, str]) -> Heard | Lost | None:
+    family, index, state, _, _ = NDMSG.unpack_from(message)
+    if family != AF_INET6 or index not in links:
+        return None
+    facts = dict(attributes(message[NDMSG.size :]))
+    address = IPv6Address(facts[NDA_DST])
+    if state & NUD_FAILED:
+        return Lost(links[index], str(address))
+    if not state & PRESENT or NDA_LLADDR not in facts:
+        return None
+    return Heard(links[index], facts[NDA_LLADDR], str(address) if address.is_link_local else None)

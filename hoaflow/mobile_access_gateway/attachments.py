@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep what an access gateway knows of its mobile nodes (RFC 5213, section 6: the Binding Update List).
+
+Pure: time is an argument, and every method returns the actions to carry out.
+
+A mobile node that leaves is not deregistered at once: its packets are held for `hold` seconds, in which either it comes
+back, or the anchor tells by a revocation (RFC 5846) that it is elsewhere. Packets held and those still to come in the
+next `hold` seconds then go there by ordinary routing, which leads to the anchor. Only after that it is deregistered.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from hoaflow.pmipv6.messages import Handoff, ProxyBindingAcknowledgement
+from hoaflow.pmipv6.mobile_nodes import MobileNode
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 32.0
+"""Seconds (RFC 6275, section 12: INITIAL_BINDACK_TIMEOUT, MAX_BINDACK_TIMEOUT)."""
+DEREGISTRATIONS = 3
+"""Attempts to deregister; then the lifetime ends the binding."""
+
+
+class State(StrEnum):
+    """What a mobile node's packets get: held until it is registered; served; held; forwarded; nothing."""
+
+    REGISTERING = "registering"
+    SERVED = "served"
+    HOLDING = "holding"
+    FORWARDING = "forwarding"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A mobile node on an access link, or one that was. `link_local` is its link-local address, if it is known.
+
+    `due`: when there is something to do next. `expires`: when the binding's lifetime ends.
+    """
+
+    node: MobileNode
+    interface: str
+    link_local: str | None
+    state: State
+    due: float
+    sequence: int = 0
+    attempts: int = 0
+    lifetime: int = 0
+    expires: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Send a Proxy Binding Update; without a lifetime it deregisters."""
+
+    attachment: Attachment
+    lifetime: int
+    handoff: Handoff
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Route the node's prefixes to its link, and deliver what was held. Advertise them there."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Advertise the prefixes to the mobile node once more."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Hold the node's packets from now on."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send what was held, and what still comes, by ordinary routing."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop what is held."""
+
+    attachment: Attachment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Tell the operator that the anchor refused a registration. It is tried again."""
+
+    attachment: Attachment
+    acknowledgement: ProxyBindingAcknowledgement
+
+
+Action = Register | Serve | Advertise | Hold | Forward | Forget | Refused
+
+
+class Attachments:
+    """The attachments, keyed by the mobile nodes' identifiers. Methods return actions in the order in which to do them.
+
+    `lifetime` is the one to ask for, `hold` the time that packets are held, both in seconds.
+    """
+
+    def __init__(self, lifetime: int, hold: float) -> None:
+        self._lifetime, self._hold = lifetime, hold
+        self._attachments: dict[str, Attachment] = {}
+        self._sequence = 0
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(self._attachments.values())
+
+    def get(self, identifier: str) -> Attachment | None:
+        """Return a mobile node's attachment."""
+        return self._attachments.get(identifier)
+
+    def attached(self, node: MobileNode, interface: str, link_local: str | None, now: float) -> list[Action]:
+        """Note that a mobile node is on an access link, as it solicits a router or a neighbour there."""
+        known = self._attachments.get(node.identifier)
+        if known is None or known.state in (State.FORWARDING, State.LEAVING):
+            fresh = Attachment(node, interface, link_local, State.REGISTERING, now)
+            return [*([] if known is None else [Hold(fresh)]), self._register(fresh, Handoff.UNKNOWN, now)]
+        moved = replace(known, interface=interface, link_local=link_local or known.link_local)
+        if known.state is State.REGISTERING:
+            self._put(moved)
+            return []
+        if known.state is State.SERVED:
+            self._put(moved)
+            return [Advertise(moved) if interface == known.interface else Serve(moved)]
+        served = self._put(replace(moved, state=State.SERVED, attempts=0))
+        return [Serve(served), self._register(served, Handoff.NOT_CHANGED, now)]
+
+    def detached(self, identifier: str, now: float) -> list[Action]:
+        """Note that a mobile node has left its access link."""
+        known = self._attachments.get(identifier)
+        if known is None or known.state not in (State.SERVED, State.REGISTERING):
+            return []
+        holding = replace(known, state=State.HOLDING, due=now + self._hold)
+        return [Hold(self._put(holding))]
+
+    def acknowledged(self, message: ProxyBindingAcknowledgement, now: float) -> list[Action]:
+        """Take an acknowledgement; any but that of the last update is ignored."""
+        known = self._attachments.get(message.identifier)
+        if known is None or message.sequence != known.sequence or not known.attempts:
+            return []
+        if known.state is State.LEAVING:
+            return [self._forget(known, "deregistered")] if message.accepted else []
+        if known.state not in (State.SERVED, State.REGISTERING):
+            return []
+        if not message.accepted or set(message.prefixes) != set(known.node.prefixes):
+            return [Refused(known, message)]
+        granted = min(message.lifetime, self._lifetime)
+        served = self._put(
+            replace(
+                known,
+                state=State.SERVED,
+                lifetime=granted,
+                expires=now + granted,
+                due=now + granted / 2,
+                attempts=0,
+            )
+        )
+        return [Advertise(served) if known.state is State.SERVED else Serve(served)]
+
+    def revoked(self, identifier: str, now: float) -> list[Action]:
+        """Note that the anchor has registered a mobile node elsewhere; no action if it was not here."""
+        known = self._attachments.get(identifier)
+        if known is None or known.state not in (State.SERVED, State.HOLDING):
+            return []
+        return [Forward(self._put(replace(known, state=State.FORWARDING, due=now + self._hold)))]
+
+    def anchor_restarted(self, now: float) -> list[Action]:
+        """Register all mobile nodes anew, as the anchor has forgotten them."""
+        here = [each for each in self._attachments.values() if each.state in (State.SERVED, State.REGISTERING)]
+        return [self._register(replace(each, attempts=0), Handoff.NOT_CHANGED, now) for each in here]
+
+    def tick(self, now: float) -> list[Action]:
+        """Handle what is due: updates to repeat or refresh, lifetimes and holds that end."""
+        actions: list[Action] = []
+        for each in [attachment for attachment in self._attachments.values() if attachment.due <= now]:
+            actions += self._due(each, now)
+        return actions
+
+    def next_due(self) -> float | None:
+        """Return when `tick` has something to do next, None if never."""
+        return min((each.due for each in self._attachments.values()), default=None)
+
+    def _due(self, each: Attachment, now: float) -> list[Action]:
+        if each.state is State.REGISTERING:
+            return [self._register(each, Handoff.UNKNOWN, now)]
+        if each.state is State.SERVED:
+            if now < each.expires:
+                return [self._register(each, Handoff.NOT_CHANGED, now)]
+            expired = replace(each, state=State.REGISTERING, attempts=0)
+            return [Hold(expired), self._register(expired, Handoff.UNKNOWN, now)]
+        if each.state is State.FORWARDING:
+            return [self._forget(each, "moved")]
+        if each.state is State.HOLDING:
+            return [Forget(each, "gone"), self._register(replace(each, state=State.LEAVING, attempts=0), None, now)]
+        if each.attempts >= DEREGISTRATIONS:
+            return [self._forget(each, "not deregistered")]
+        return [self._register(each, None, now)]
+
+    def _register(self, attachment: Attachment, handoff: Handoff | None, now: float) -> Register:
+        """Send an update; without a handoff indicator, it deregisters."""
+        self._sequence = self._sequence + 1 & 0xFFFF
+        wait = min(LONGEST_RETRY, FIRST_RETRY * 2**attachment.attempts)
+        sent = self._put(replace(attachment, sequence=self._sequence, attempts=attachment.attempts + 1, due=now + wait))
+        if handoff is None:
+            return Register(sent, 0, Handoff.UNKNOWN)
+        return Register(sent, self._lifetime, handoff)
+
+    def _forget(self, attachment: Attachment, reason: str) -> Forget:
+        del self._attachments[attachment.node.identifier]
+        return Forget(attachment, reason)
+
+    def _put(self, attachment: Attachment) -> Attachment:
+        self._attachments[attachment.node.identifier] = attachment
+        return attachment

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anchor, access gateways and mobile node in network namespaces: real signalling, real tunnels."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mobility import CN, Node
+from tests.support.proxy_mobility import ADDRESS, LMA, MAG_1, MOBILE_NODE, OTHER_PREFIX, PREFIX, ProxyLab
+from tests.support.waiting import wait_for
+
+SERVED = ("event=served", MOBILE_NODE)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[ProxyLab]:
+    with ProxyLab(tmp_path) as built:
+        yield built
+
+
+def kernel_state(lab: ProxyLab, name: str) -> set[str]:
+    """Return all lines of what an anchor or gateway could leave in the kernel."""
+    commands = ["ip -6 rule", "nft list ruleset", "ip -o link", "sysctl net.ipv6.conf.all.forwarding", "ip -6 address"]
+    commands += [f"ip -6 route show table {table}" for table in ("main", "41", "42", "200", "201", "252", "253")]
+    shown = "".join(lab.run(name, each, check=False) for each in commands)
+    return set(re.sub(r",M-DOWN|,LOWER_UP|NO-CARRIER,| state \w+|linkdown ", "", shown).splitlines())
+
+
+def route(lab: ProxyLab) -> str:
+    """Return the anchor's route for the mobile node's prefix, as a bridge sees it."""
+    return lab.run("lma", f"ip -6 route show table 252 {PREFIX} proto 16")
+
+
+def answered(pings: Node) -> set[int]:
+    return {int(found[1]) for line in pings.out.lines if (found := re.search(r"icmp_seq=(\d+)", line))}
+
+
+def test_a_mobile_node_moves_and_loses_nothing(lab: ProxyLab) -> None:
+    lab.link("m1", "up")
+    before = kernel_state(lab, "mag1")
+    lab.link("m1", "down")
+    anchor = lab.anchor("--heartbeat", "5")
+    gateways = {number: lab.gateway(f"mag{number}", "--hold", "30") for number in (1, 2)}
+
+    lab.attach(1)
+    gateways[1].logged(*SERVED)
+    wait_for("the mobile node has an address", lambda: ADDRESS in lab.run("mn", "ip -6 address"))
+    assert (lab.ping("cn", ADDRESS), lab.ping("mn", CN)) == (3, 3)
+    assert MAG_1 in route(lab)
+    assert b" Serv_MAG_addr 2001:db8:2:0:0:0:0:2 local 2001:db8:98:0:0:0:0:1\n" in lab.console("pmip", name="lma")
+    assert b" LMA_addr 2001:db8:98:0:0:0:0:1 local 2001:db8:2:0:0:0:0:2\n" in lab.console("pmip", name="mag1")
+    assert lab.console("bc", name="lma") == b"mip6d> mip6d> \0"
+
+    # It may not send from another's prefix, nor anybody else into the tunnel.
+    lab.run("mn", f"ip address add {OTHER_PREFIX.replace('/64', 'bad/128')} dev m1 nodad")
+    assert lab.ping("mn", CN, count=1, source=OTHER_PREFIX.replace("/64", "bad")) == 0
+    assert "packets 1 " in lab.run("mag1", "nft list counter ip6 hoaflow_mag spoofed")
+
+    # What is sent to it while it is between two links arrives on the other one.
+    pings = lab.pinging("cn", ADDRESS)
+    pings.out.wait(lambda line: "icmp_seq=3 " in line)
+    for number in (2, 1):
+        since = len(pings.out.lines)
+        lab.attach(number)
+        gateways[number].logged(*SERVED, since=len(gateways[number].log.lines) if number == 1 else 0)
+        pings.out.wait(lambda line: "icmp_seq" in line, since)
+    gateways[1].logged("event=revoked", MOBILE_NODE)
+    anchor.logged("event=revocation-acknowledged", "status=0")
+    since = len(pings.out.lines)
+    pings.out.wait(lambda line: "icmp_seq" in line, since)
+    arrived = answered(pings)
+    assert arrived == set(range(1, max(arrived) + 1))
+    pings.stop(kill=True)
+
+    # Somebody else's changes are mended.
+    lab.run("lma", f"ip -6 route del {PREFIX} table 252")
+    anchor.logged("event=mended", f"routes of table 252 missing, as {PREFIX}")
+    lab.run("mag1", "nft flush chain ip6 hoaflow_mag access")
+    gateways[1].logged("event=mended", "filter of mobile nodes")
+    assert lab.ping("cn", ADDRESS) == 3
+
+    # Killed and started again, the anchor is told everything at once.
+    anchor.stop(kill=True)
+    assert lab.ping("cn", ADDRESS) == 3  # its kernel goes on
+    anchor = lab.anchor()
+    anchor.logged("event=binding-registered", MOBILE_NODE)
+    assert lab.ping("cn", ADDRESS) == 3
+
+    assert (gateways[1].stop(), gateways[2].stop(), anchor.stop()) == (0, 0, 0)
+    assert kernel_state(lab, "mag1") == before
+    assert not any("hoaflow" in line for line in kernel_state(lab, "lma"))
+
+
+def test_a_node_registers_leaves_and_returns_whoever_was_away(lab: ProxyLab) -> None:
+    gateway = lab.gateway("mag1", "--heartbeat", "1", "--hold", "0.5")
+    lab.attach(1)
+    gateway.logged("event=peer", "state=unreachable", LMA)
+    anchor = lab.anchor()
+    gateway.logged(*SERVED)
+    assert lab.ping("cn", ADDRESS) == 3
+
+    # A node that leaves for good is deregistered.
+    lab.link("m1", "down")
+    anchor.logged("event=binding-removed", "reason=deregistered")
+    assert route(lab) == ""
+    assert b" status TEMP" in lab.console("pmip", name="lma")
+    gateway.logged("event=forgotten", "reason=deregistered")
+    lab.link("m1", "up")
+    gateway.logged(*SERVED, since=len(gateway.log.lines))
+    gateway.stop(kill=True)
+    # One that was killed and starts again takes over what it left.
+    gateway = lab.gateway("mag1")
+    lab.run("mn", "ip -batch /dev/stdin", stdin="link set m1 down\nlink set m1 up\n")
+    gateway.logged(*SERVED)
+    assert lab.ping("cn", ADDRESS) == 3
+
+
+def test_without_the_key_nobody_registers(lab: ProxyLab, tmp_path: Path) -> None:
+    anchor = lab.anchor()
+    other = tmp_path / "other.toml"
+    other.touch(mode=0o600)
+    other.write_text(f'["{LMA}"]\nspi = 256\nkey = "{"0" * 32}"\n')
+    gateway = lab.gateway("mag1", "--keys", str(other))
+    lab.attach(1)
+    gateway.logged("event=attached", MOBILE_NODE)
+    anchor.logged("reason=not_authenticated", "ProxyBindingUpdate")
+    assert route(lab) == ""
+    assert b"peer_addr" not in lab.console("pmip", name="lma")

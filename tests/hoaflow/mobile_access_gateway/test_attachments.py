@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an access gateway does with a mobile node that comes, stays, leaves, returns, or is elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from hoaflow.mobile_access_gateway.attachments import (
+    DEREGISTRATIONS,
+    Action,
+    Advertise,
+    Attachments,
+    Forget,
+    Forward,
+    Refused,
+    Register,
+    Serve,
+    State,
+)
+from hoaflow.pmipv6.messages import ProxyBindingAcknowledgement, Status
+from hoaflow.pmipv6.mobile_nodes import MobileNode
+from tests.support.proxy_mobility import LMA, MAG_1, MOBILE_NODE, PREFIX
+
+NODE = MobileNode(MOBILE_NODE, (PREFIX,), bytes.fromhex("020000000a01"))
+HOLD, LIFETIME = 2.0, 100
+
+
+class Gateway:
+    """Attachments, and an anchor that accepts what it is told to."""
+
+    def __init__(self) -> None:
+        self.attachments = Attachments(LIFETIME, HOLD)
+        self.now = 0.0
+
+    def come(self, link: str = "a0", link_local: str | None = "fe80::a") -> list[Action]:
+        return self.attachments.attached(NODE, link, link_local, self.now)
+
+    def leave(self) -> list[Action]:
+        return self.attachments.detached(MOBILE_NODE, self.now)
+
+    def wait(self, seconds: float) -> list[Action]:
+        self.now += seconds
+        return self.attachments.tick(self.now)
+
+    def answer(self, actions: Sequence[Action], status: int = 0, lifetime: int = 60) -> list[Action]:
+        (sent,) = [action for action in actions if isinstance(action, Register)]
+        message = ProxyBindingAcknowledgement(
+            LMA, MAG_1, sent.attachment.sequence, status, lifetime, MOBILE_NODE, (PREFIX,)
+        )
+        return self.attachments.acknowledged(message, self.now)
+
+    @property
+    def state(self) -> State | None:
+        found = self.attachments.get(MOBILE_NODE)
+        return None if found is None else found.state
+
+
+def kinds(actions: Sequence[Action]) -> list[str]:
+    return [type(action).__name__ for action in actions]
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+@pytest.fixture
+def serving(gateway: Gateway) -> Gateway:
+    gateway.answer(gateway.come())
+    assert gateway.state is State.SERVED
+    return gateway
+
+
+def test_a_node_is_served_once_the_anchor_has_accepted(gateway: Gateway) -> None:
+    asked = gateway.come()
+    assert kinds(asked) == ["Register"]
+    (serve,) = gateway.answer(asked)
+    assert isinstance(serve, Serve)
+    assert (serve.attachment.lifetime, serve.attachment.link_local) == (60, "fe80::a")
+
+
+def test_an_update_is_repeated_ever_more_seldom(gateway: Gateway) -> None:
+    gateway.come()
+    waits = []
+    for _ in range(8):
+        due = gateway.attachments.next_due()
+        assert due is not None
+        waits.append(due - gateway.now)
+        assert kinds(gateway.wait(due - gateway.now)) == ["Register"]
+    assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
+
+
+def test_only_the_answer_to_the_last_update_counts(gateway: Gateway) -> None:
+    first = gateway.come()
+    second = gateway.wait(1.0)
+    assert not gateway.answer(first)
+    assert kinds(gateway.answer(second)) == ["Serve"]
+    assert not gateway.answer(second)  # a second time
+
+
+def test_another_solicitation_is_answered_without_the_anchor(serving: Gateway) -> None:
+    assert kinds(serving.come()) == ["Advertise"]
+    assert kinds(serving.come("a1")) == ["Serve"]  # on another link of ours
+
+
+def test_a_binding_is_refreshed_at_half_its_lifetime(serving: Gateway) -> None:
+    assert not serving.wait(29.0)
+    refresh = serving.wait(1.0)
+    assert kinds(refresh) == ["Register"]
+    assert kinds(serving.answer(refresh)) == ["Advertise"]
+    assert not serving.wait(29.0)
+
+
+def test_a_lifetime_that_ends_without_answers_ends_the_service(serving: Gateway) -> None:
+    done: list[Action] = []
+    while serving.now < 65:
+        done += serving.wait(1.0)
+    assert "Hold" in kinds(done)
+    assert serving.state is State.REGISTERING
+
+
+def test_a_refusal_is_reported_and_tried_again(gateway: Gateway) -> None:
+    (refused,) = gateway.answer(gateway.come(), status=Status.TIMESTAMP_MISMATCH)
+    assert isinstance(refused, Refused)
+    assert kinds(gateway.wait(1.0)) == ["Register"]
+
+
+def test_other_prefixes_than_ours_are_not_taken(gateway: Gateway) -> None:
+    (sent,) = gateway.come()
+    assert isinstance(sent, Register)
+    answer = ProxyBindingAcknowledgement(LMA, MAG_1, sent.attachment.sequence, 0, 60, MOBILE_NODE, ("2001:db8::/64",))
+    assert kinds(gateway.attachments.acknowledged(answer, 0.0)) == ["Refused"]
+
+
+def test_a_node_that_left_is_held_and_then_deregistered(serving: Gateway) -> None:
+    assert kinds(serving.leave()) == ["Hold"]
+    assert not serving.leave()  # it is known already
+    assert not serving.wait(HOLD - 0.1)
+    forget, deregister = serving.wait(0.2)
+    assert isinstance(forget, Forget)
+    assert isinstance(deregister, Register)
+    assert deregister.lifetime == 0
+    assert kinds(serving.answer([deregister], lifetime=0)) == ["Forget"]
+    assert serving.state is None
+
+
+def test_a_deregistration_that_is_not_answered_is_given_up(serving: Gateway) -> None:
+    serving.leave()
+    sent = [action for _ in range(40) for action in serving.wait(1.0)]
+    assert kinds(sent).count("Register") == DEREGISTRATIONS
+    assert serving.state is None
+
+
+def test_a_node_that_comes_back_in_time_gets_what_was_held(serving: Gateway) -> None:
+    serving.leave()
+    serving.wait(1.0)
+    back = serving.come()
+    assert kinds(back) == ["Serve", "Register"]
+    assert kinds(serving.answer(back)) == ["Advertise"]
+
+
+def test_what_was_held_goes_to_where_the_node_is_now(serving: Gateway) -> None:
+    serving.leave()
+    (forward,) = serving.attachments.revoked(MOBILE_NODE, serving.now)
+    assert isinstance(forward, Forward)
+    assert serving.state is State.FORWARDING
+    assert not serving.attachments.revoked(MOBILE_NODE, serving.now)
+    assert kinds(serving.wait(HOLD)) == ["Forget"]  # nothing is deregistered: it is another gateway's now
+
+
+def test_a_node_that_moved_unseen_is_served_no_longer(serving: Gateway) -> None:
+    assert kinds(serving.attachments.revoked(MOBILE_NODE, serving.now)) == ["Forward"]
+
+
+def test_a_node_that_returns_from_elsewhere_registers_anew(serving: Gateway) -> None:
+    serving.leave()
+    serving.attachments.revoked(MOBILE_NODE, serving.now)
+    back = serving.come()
+    assert kinds(back) == ["Hold", "Register"]
+    assert kinds(serving.answer(back)) == ["Serve"]
+
+
+def test_after_the_anchors_restart_all_nodes_register_anew(serving: Gateway) -> None:
+    again = serving.attachments.anchor_restarted(serving.now)
+    assert kinds(again) == ["Register"]
+    assert serving.state is State.SERVED  # packets go on meanwhile
+    assert kinds(serving.answer(again)) == ["Advertise"]
+
+
+def test_a_node_that_is_not_here_can_not_be_revoked(gateway: Gateway) -> None:
+    assert not gateway.attachments.revoked(MOBILE_NODE, 0.0)
+    gateway.come()
+    assert not gateway.attachments.revoked(MOBILE_NODE, 0.0)  # by an older binding, while the new one is asked for
+
+
+def test_a_link_local_address_is_kept_until_there_is_another(serving: Gateway) -> None:
+    (advertise,) = serving.come(link_local=None)
+    assert isinstance(advertise, Advertise)
+    assert advertise.attachment == replace(advertise.attachment, link_local="fe80::a")
