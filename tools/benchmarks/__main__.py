@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from subprocess import SubprocessError
 from types import FrameType
 from typing import Any
 
@@ -35,9 +33,7 @@ from tools.benchmarks import (
 )
 from tools.benchmarks.figures import NOT_MEASURED, Figure
 from tools.benchmarks.lab import Lab, Plan
-from tools.benchmarks.rest import Unexpected
 
-FAILURES = (Unexpected, OSError, RuntimeError, HTTPException, SubprocessError)
 FAILED = 1  # exit status: something could not be measured
 MISSED = 3  # exit status: all was measured, and a goal is missed
 LOADED = ("bulk", "activation", "growth")  # measured together
@@ -97,7 +93,6 @@ def main(argv: list[str] | None = None) -> int:
         return interrupted.status
     if arguments.document is not None:
         report.document(arguments.document, facts, plan.bindings, figures)
-    print(f"\n{report.table(figures)}\n\nevery measurement: {arguments.output}")
     if any(figure.value == NOT_MEASURED for figure in figures):
         return FAILED
     return MISSED if any(figure.met is False for figure in figures) else 0
@@ -134,26 +129,38 @@ def _measure(directory: Path, plan: Plan, only: list[str], output: Path) -> tupl
     with Lab(directory, plan, output.parent) as lab:
         for name, measure in experiments:
             figures += _told(lab, name, measure)
-    seconds = time.monotonic() - started
-    content = {"machine": facts, "plan": asdict(plan), "seconds": round(seconds, 1), "lapses": lab.lapses}
-    report.write(output, content, figures)
-    for lapse in lab.lapses:
-        print(f"meanwhile: {lapse}")
-    print(f"took {seconds:.0f} s")
+            # Each time: what has been measured is kept, whatever becomes of the rest.
+            seconds = round(time.monotonic() - started, 1)
+            content = {"machine": facts, "plan": asdict(plan), "seconds": seconds, "lapses": lab.lapses}
+            report.write(output, content, figures)
+        for lapse in lab.lapses:
+            print(f"meanwhile: {lapse}")
+        print(f"took {seconds:.0f} s\n\n{report.table(figures)}\n\nevery measurement: {output}", flush=True)
     return facts, figures
 
 
 def _told(lab: Lab, name: str, measure: Callable[[Lab], list[Figure]]) -> list[Figure]:
-    """Run an experiment, print how long it took and return its figures; a failure becomes a figure, too."""
+    """Run an experiment, print how long it took and return its figures.
+
+    A failure, of whatever kind, becomes a figure, too: it must not cost the minutes of all other measurements.
+    """
     print(f"{name} ...", end=" ", flush=True)
     started = time.monotonic()
     try:
         figures = measure(lab)
-    except FAILURES as error:
-        figures = [Figure(name, NOT_MEASURED, met=False, reason=f"{type(error).__name__}: {error}")]
-        lab.end()
+    except Exception as error:
+        reasons = [_text(error)]
+        try:
+            lab.end()
+        except Exception as another:
+            reasons.append(_text(another))
+        figures = [Figure(name, NOT_MEASURED, met=False, reason="; then ".join(reasons))]
     print(f"{time.monotonic() - started:.0f} s", flush=True)
     return figures
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

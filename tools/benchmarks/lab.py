@@ -53,7 +53,7 @@ class Plan:
     seconds: float = 5.0
     singles: int = 1000
     period: float = 60.0
-    soak: int = 2_000_000
+    soak: int = 500_000
     profile: bool = False
 
     @property

@@ -56,11 +56,11 @@ class Bare:
 def measure(lab: Lab, wanted: Collection[str]) -> list[Figure]:
     """Return the figures of `bulk`, `activation` and `growth`, as far as `wanted`.
 
-    Each repetition goes from the smallest size to the largest and ends with the baselines, so that what else the
+    Each repetition goes from the smaller size to the larger one and ends with the baselines, so that what else the
     machine does meets all of them alike.
     """
     largest = lab.plan.bindings
-    steps = [Step(size) for size in ((largest // 100, largest // 10) if "growth" in wanted else ())] + [Step(largest)]
+    steps = [Step(size) for size in ((largest // 10, largest) if "growth" in wanted else (largest,))]
     bare: list[Bare] = []
     for turn in range(lab.plan.repetitions):
         for step in steps:
@@ -192,12 +192,12 @@ def _activation(step: Step, bare: list[Bare], null: list[float]) -> list[Figure]
 
 def _growth(steps: list[Step]) -> Figure:
     per_binding = {step.bindings: median(step.seconds) / step.bindings for step in steps}
-    sizes = sorted(per_binding)
-    ratio = per_binding[sizes[-1]] / per_binding[sizes[-2]]
+    fewer, all_ = sizes = sorted(per_binding)
+    ratio = per_binding[all_] / per_binding[fewer]
     p99 = {step.bindings: median([each.p99 for each in step.activations]) for step in steps}
     return Figure(
         "growth",
-        f"{ratio:.2f} times per binding from {sizes[-2]} to {sizes[-1]}",
+        f"{ratio:.2f} times per binding from {fewer} to {all_}",
         "",
         f"≤ {GROWTH_GOAL:g} times",
         ratio <= GROWTH_GOAL,

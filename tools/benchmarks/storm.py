@@ -35,7 +35,7 @@ class Storm:
 
 def measure(lab: Lab) -> list[Figure]:
     """Measure `storm`: the time from the move of a tenth of all bindings until the last of them is active."""
-    storms = [_take(lab, turn, nullcontext) for turn in range(lab.plan.repetitions)]
+    storms = [_take(lab, turn) for turn in range(lab.plan.repetitions)]
     seconds = [storm.seconds for storm in storms]
     references = [storm.reference for storm in storms]
     bare = [storm.bare for storm in storms]
@@ -50,29 +50,54 @@ def measure(lab: Lab) -> list[Figure]:
         shares([storm.cpu for storm in storms], seconds),
         {"seconds": seconds, "ovs_ofctl": references, "bare_ryu": bare},
     )
-    return lab.explain([figure], "storm", lambda profiling: _take(lab, lab.plan.repetitions, profiling))
+    return lab.explain([figure], "storm", lambda profiling: _move(lab, _prepare(lab, lab.plan.repetitions), profiling))
 
 
-def _take(lab: Lab, turn: int, watched: Profiling) -> Storm:
-    hoaflow, population = lab.holding(lab.plan.bindings)
-    nodes = spread(len(population), max(1, len(population) // SHARE), turn)
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Hold a storm to come: the bindings before it, as one report, and the batches that report it.
+
+    last: the binding of the mobile node that moves last.
+    """
+
+    former: bytes
+    batches: list[bytes]
+    last: dict[str, object]
+
+
+def _take(lab: Lab, turn: int) -> Storm:
+    moves = _prepare(lab, turn)
     before = switch.dump(lab.ovs, bridge(ROUTER))
+    seconds, cpu = _move(lab, moves, nullcontext)
+    changes = list(_changes(before, switch.dump(lab.ovs, bridge(ROUTER))))
+    return Storm(seconds, cpu, _reference(lab, before, changes), _bare(lab, moves))
+
+
+def _prepare(lab: Lab, turn: int) -> Moves:
+    """Move mobile nodes without reporting it yet."""
+    _, population = lab.holding(lab.plan.bindings)
+    nodes = spread(len(population), max(1, len(population) // SHARE), turn)
     now = time.monotonic()
     former = population.report(now)
     population.move(nodes)
-    bodies = [population.report(now, nodes[start : start + BATCH]) for start in range(0, len(nodes), BATCH)]
+    batches = [population.report(now, nodes[start : start + BATCH]) for start in range(0, len(nodes), BATCH)]
+    return Moves(former, batches, population.binding(nodes[-1], now))
+
+
+def _move(lab: Lab, moves: Moves, watched: Profiling) -> tuple[float, dict[str, float]]:
+    """Report a storm to hoaflow; return the seconds until the last binding is active, and processor time."""
+    hoaflow, population = lab.holding(lab.plan.bindings)
     lab.settle()
     with watched():
         clock = Stopwatch(hoaflow.pids)
-        for body in bodies:
-            answer = hoaflow.rest.ask("POST", "/v1/bindings", body)
+        for batch in moves.batches:
+            answer = hoaflow.rest.ask("POST", "/v1/bindings", batch)
             if any(result["status"] != 200 for result in answer["results"]):
                 raise Unexpected(f"a handover was refused: {answer['results'][:3]}")
-        hoaflow.activate(population.binding(nodes[-1], now))
+        hoaflow.activate(moves.last)
         seconds, cpu = clock.elapsed(), clock.cpu()
     hoaflow.wait_for_flows(population)
-    changes = list(_changes(before, switch.dump(lab.ovs, bridge(ROUTER))))
-    return Storm(seconds, cpu, _reference(lab, before, changes), _bare(lab, former, bodies))
+    return seconds, cpu
 
 
 def _changes(before: switch.Dump, after: switch.Dump) -> Iterator[str]:
@@ -103,12 +128,12 @@ def _reference(lab: Lab, before: switch.Dump, changes: list[str]) -> float:
     return seconds
 
 
-def _bare(lab: Lab, former: bytes, bodies: list[bytes]) -> float:
-    """Return the seconds that a Ryu app without hoaflow takes for the same storm, given the bindings before it."""
+def _bare(lab: Lab, moves: Moves) -> float:
+    """Return the seconds that a Ryu app without hoaflow takes for the same storm."""
     with BareRest(lab.ovs, lab.directory) as ryu:
-        ryu.report([former])
+        ryu.report([moves.former])
         lab.settle()
-        seconds = ryu.report(bodies)
+        seconds = ryu.report(moves.batches)
     lab.reference.clear()
     lab.settle()
     return seconds
