@@ -11,6 +11,7 @@ from controller.core import reasons
 from controller.core.bindings import Binding, BindingTable, Key
 from controller.core.flap_damping import FlapDamping
 from controller.core.home_agents import HomeAgents
+from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from controller.core.refused_bindings import RefusedBindings
 from controller.core.tunnel_list import TunnelList
@@ -63,6 +64,12 @@ class Registrations:
         return chain.from_iterable(
             table.of_home_agent(home_agent) for table in (self.bindings, self.withheld, self.covered)
         )
+
+    def bound_to(self, care_of_address: bytes, home_agent: bytes, protocol: Protocol) -> list[Binding]:
+        """Return a home agent's bindings by one protocol with a care-of address."""
+        tables = (self.bindings, self.withheld, self.covered)
+        bound = chain.from_iterable(table.bound_to(care_of_address) for table in tables)
+        return [each for each in bound if each.home_agent == home_agent and each.protocol is protocol]
 
     def count(self, home_agent: bytes) -> int:
         """Return how many bindings a home agent has, those that are withheld or covered included."""

@@ -55,6 +55,9 @@ class SubjectReconciler:
         self.barred: set[FlowKey] = set()
         # Those of them that are being deleted: the flows that they lead to go once they are gone, whoever deletes them.
         self._going: set[FlowKey] = set()
+        # What is desired of shared uplink flows, as far as it was asked for one batch: meanwhile nothing comes in.
+        self._uplinks: dict[FlowKey, SharedUplink | None] = {}
+        self._uplinks_of: Batch | None = None
         self.full = FullTables()
         # When to compare adopted flows again that may not be deleted yet.
         self.sweep_at: float | None = None
@@ -64,6 +67,8 @@ class SubjectReconciler:
         """Forget everything, as the switch went away."""
         self.opening.clear()
         self.barred.clear()
+        self._uplinks.clear()
+        self._uplinks_of = None
         self._going.clear()
         self.full.clear()
         self._kept.clear()
@@ -175,7 +180,7 @@ class SubjectReconciler:
                 self._install(required.flow, attempt.now, changes)
             return False
         if uplink_source(key) is not None:
-            uplink = self._desired.uplink_at(key, attempt.now)
+            uplink = self._uplink_at(key, attempt)
             if uplink is not None and uplink.sole is None:
                 return self._reconcile_shared_uplink(key, uplink, attempt, changes)
             self.barred.discard(key)
@@ -217,6 +222,15 @@ class SubjectReconciler:
         self._install(uplink.flow, attempt.now, changes)
         return False
 
+    def _uplink_at(self, key: FlowKey, attempt: Attempt) -> SharedUplink | None:
+        """Return the desired uplink flow with a key, which thousands of home addresses may ask for in one batch."""
+        if self._uplinks_of is not attempt.batch:
+            self._uplinks.clear()
+            self._uplinks_of = attempt.batch
+        if key not in self._uplinks:
+            self._uplinks[key] = self._desired.uplink_at(key, attempt.now)
+        return self._uplinks[key]
+
     def _obstructs_user(self, uplink: FlowKey, now: float) -> bool:
         """Tell whether a flow of one of a shared uplink flow's users can't be installed now.
 
@@ -254,7 +268,7 @@ class SubjectReconciler:
             self.reconcile(uplink, (), attempt)
             if self._work.is_deleted_by(uplink, attempt.batch):
                 continue
-            if uplink in self.barred or self._desired.uplink_at(uplink, attempt.now) is None:
+            if uplink in self.barred or self._uplink_at(uplink, attempt) is None:
                 self.sweep_at = attempt.now + ADOPTED_REVIEW
                 return self._work.wait_for_changes(key, (), [uplink], attempt.since)
         self._withdraw(key, attempt.now, changes)

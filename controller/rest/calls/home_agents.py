@@ -2,6 +2,7 @@
 """Announce home agents, renew their leases, and take snapshots."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from operator import attrgetter
@@ -10,7 +11,9 @@ from msgspec import UNSET
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Forbidden, Role
-from controller.core.bindings import Binding
+from controller.core.admission import NotAnnounced, Refused
+from controller.core.bindings import Binding, Change, StaleUpdate
+from controller.core.urgency import Urgency
 from controller.rest.context import ApiContext
 from controller.rest.operations import operation
 from controller.rest.problems import Problem, problem_of, wrong_field
@@ -19,6 +22,10 @@ from controller.rest.responses import json_response, page_response
 from controller.rest.schemas import answers, bodies
 from controller.rest.schemas.queries import HomeAgentsQuery
 from controller.rest.views.bindings import home_agent_view
+from hoaflow.addresses import format_address
+
+# What a bulk update counts.
+COUNTED = answers.BulkUpdated.__struct_fields__
 
 
 class HomeAgentCalls:
@@ -121,3 +128,50 @@ class HomeAgentCalls:
                 sorted(refused, key=attrgetter("index")),
             )
         )
+
+    @operation(
+        "POST",
+        "/v1/home-agents/{address}/bindings",
+        Role.BRIDGE,
+        answers.BulkUpdated,
+        problems=(HTTPStatus.NOT_FOUND,),
+        body=bodies.BulkUpdateBody,
+    )
+    def post_bulk_update(self, request: ApiRequest, body: bodies.BulkUpdateBody, address: str) -> Response:
+        """End, renew or move all bindings of a home agent at one care-of address, by one message.
+
+        Idempotent. Each is updated as by a report of its own, which other reports may come between.
+        """
+        home_agent, began = bodies.address_in_path(address), time.monotonic()
+        request.caller.check_home_agent(home_agent)
+        offload = self._context.offload
+        if offload.home_agents.get(home_agent) is None:
+            raise NotAnnounced(home_agent)
+        concerned = offload.registrations.bound_to(body.here(), home_agent, body.protocol)
+        counts = Counter[str]()
+        for items in self._context.batches(concerned):
+            urgency, now = Urgency.of_many(counts["changed"] + counts["removed"]), time.monotonic()
+            for _, held in items:
+                if offload.registrations.at(held.key) is not held:
+                    counts["newer"] += 1  # a report has come in between
+                    continue
+                counts[self._update(body.updated(held, began), now, urgency)] += 1
+        offload.updated(counts["changed"] + counts["removed"])
+        if body.last_change is not None:
+            offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
+        self._context.notify()
+        subject = {"care_of_address": format_address(body.here()), **counts}
+        request.note(subject, counts["changed"] + counts["removed"] > 0)
+        return json_response(
+            answers.BulkUpdated(**{name: counts[name] for name in answers.BulkUpdated.__struct_fields__})
+        )
+
+    def _update(self, update: Binding, now: float, urgency: Urgency) -> str:
+        """Apply one update of many; return the name of the field of the answer that counts it."""
+        try:
+            change = self._context.offload.report(update, now, urgency)
+        except StaleUpdate:
+            return "newer"
+        except Refused:
+            return "refused"
+        return change.value if change in (Change.CHANGED, Change.REMOVED) else "unchanged"

@@ -132,6 +132,16 @@ class HomeAgent(Struct):
     protocols: list[ProtocolName]
 
 
+class BulkUpdated(Struct):
+    """What one message changed of all bindings at a care-of address; `newer` stay, as theirs is the newer update."""
+
+    changed: Count
+    removed: Count
+    unchanged: Count
+    newer: Count
+    refused: Count
+
+
 class HomeAgents(Struct):
     """Home agents, by page."""
 

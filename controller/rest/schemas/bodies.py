@@ -115,6 +115,42 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
         return _parsed("home_agent", named.pop() or "", parse_ipv6_address)
 
 
+class BulkUpdateBody(Struct, forbid_unknown_fields=True):
+    """One message for all bindings of a home agent at one care-of address: those of a MAG.
+
+    `lifetime` 0 ends them (RFC 5846, or the MAG has restarted, RFC 5847), another renews them (RFC 6602), and
+    `new_care_of_address` moves them. A binding with a newer timestamp stays as it is.
+    """
+
+    care_of_address: Ipv6Address
+    new_care_of_address: Ipv6Address | None = None
+    lifetime: Lifetime | None = None
+    protocol: ProtocolName = Protocol.PMIPV6
+    timestamp: Timestamp | None = None
+    last_change: ReportedUpTo | None = None
+
+    def here(self) -> bytes:
+        """Return the care-of address that they have. Raises Problem."""
+        return _parsed("care_of_address", self.care_of_address, parse_ipv6_address)
+
+    def updated(self, held: Binding, now: float) -> Binding:
+        """Return the update of one of them. Raises Problem."""
+        if self.timestamp is not None and RULES[self.protocol].ordered_by != "timestamp":
+            raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
+        changes: dict[str, Any] = {}
+        if self.lifetime is not None:
+            changes |= {"lifetime": self.lifetime, "expires_at": now + self.lifetime}
+        if self.new_care_of_address is not None:
+            new = _parsed("new_care_of_address", self.new_care_of_address, parse_ipv6_address)
+            # Of a move without a number of its own, nothing is known but that it comes last.
+            changes |= {"care_of_address": new, "sequence": None, "timestamp": None}
+        if not changes:
+            raise wrong_field("lifetime", "expected it, or new_care_of_address, got neither")
+        if self.timestamp is not None:
+            changes["timestamp"] = self.timestamp
+        return msgspec.structs.replace(held, **changes)
+
+
 class _HomeAgentOfBinding(Struct):
     """What tells whose a binding is."""
 

@@ -59,3 +59,68 @@ def test_an_announcement_without_protocols_is_a_home_agents(api: Api) -> None:
     assert api.get("/v1/home-agents")["home_agents"][0]["protocols"] == ["mipv6"]
     api.call("POST", "/v1/bindings", BINDING)
     assert api.get(f"/v1/bindings/{HOME_ADDRESS}")["protocol"] == "mipv6"
+
+
+def registered(number: int, **changes: Any) -> dict[str, Any]:
+    """Return one of several registrations."""
+    return {**REGISTERED, "home_address": f"2001:db8:f1:{number:x}::/64", "timestamp": 100, **changes}
+
+
+def where(api: Api) -> dict[str, str]:
+    """Return the care-of address of each home network prefix."""
+    found = api.get("/v1/bindings?protocol=pmipv6")["bindings"]
+    return {each["home_address"]: each["care_of_address"] for each in found}
+
+
+@pytest.fixture
+def mag(lma: Api) -> Api:
+    """Provide an API with three registrations by one MAG, and one by another."""
+    several = [registered(number) for number in (1, 2, 3)] + [registered(4, care_of_address=MAG_2)]
+    lma.call("POST", "/v1/bindings", {"bindings": several})
+    assert len(where(lma)) == 4
+    return lma
+
+
+def bulk(api: Api, **body: Any) -> dict[str, int]:
+    """Update all registrations of the first MAG; return what counted."""
+    answer = api.call("POST", f"/v1/home-agents/{LMA}/bindings", {"care_of_address": "2001:db8:2::2", **body})
+    assert answer.status_code == 200, answer.text
+    assert answer.json is not None
+    return {name: count for name, count in answer.json.items() if count}
+
+
+def test_one_message_ends_all_of_a_gateway(mag: Api) -> None:
+    assert bulk(mag, lifetime=0, timestamp=200) == {"removed": 3}
+    assert where(mag) == {"2001:db8:f1:4::/64": MAG_2}
+    problem(mag.call("POST", "/v1/bindings", registered(1, timestamp=150)), 409)
+    assert bulk(mag, lifetime=0, timestamp=200) == {}
+
+
+def test_one_message_renews_all_of_a_gateway_or_moves_them(mag: Api) -> None:
+    assert bulk(mag, lifetime=600) == {"unchanged": 3}
+    assert mag.get("/v1/bindings/2001:db8:f1:1::%2F64")["expires_in"] == pytest.approx(600, abs=5)
+    assert bulk(mag, new_care_of_address="2001:db8:5::2") == {"changed": 3}
+    assert set(where(mag).values()) == {"2001:db8:5::2", MAG_2}
+
+
+def test_one_that_has_registered_elsewhere_since_stays(mag: Api) -> None:
+    mag.call("POST", "/v1/bindings", registered(1, timestamp=300))
+    assert bulk(mag, lifetime=0, timestamp=200) == {"removed": 2, "newer": 1}
+    assert where(mag).keys() == {"2001:db8:f1:1::/64", "2001:db8:f1:4::/64"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [({}, 422, "lifetime"), ({"lifetime": 0, "protocol": "mipv6", "timestamp": 1}, 422, "timestamp")],
+)
+def test_a_bulk_update_has_to_say_what_to_do(api: Api, body: dict[str, Any], status: int, field: str) -> None:
+    api.call("POST", "/v1/bindings", BINDING)
+    home_agent, care_of_address = BINDING["home_agent"], BINDING["care_of_address"]
+    whole = {"care_of_address": care_of_address, "protocol": "mipv6", **body}
+    refused = problem(api.call("POST", f"/v1/home-agents/{home_agent}/bindings", whole), status)
+    assert [each["field"] for each in refused["errors"]] == [field]
+
+
+def test_a_bulk_update_needs_an_announced_anchor(lma: Api) -> None:
+    whole = {"care_of_address": MAG_2, "lifetime": 0}
+    problem(lma.call("POST", "/v1/home-agents/2001:db8:97::1/bindings", whole), 404)
