@@ -17,8 +17,8 @@ from ha_bridge.terminal_client import TerminalClient
 from tests.support.bridge import Terminal
 from tests.support.kernel_events import recorded
 
-DATA = Path(__file__).parents[1] / "data" / "pmip"
-OAI, MAD = DATA / "oai-pmip6d", DATA / "mad-pmip6d"
+DATA = Path(__file__).parents[1] / "data" / "pmipv6"
+OAI, MAD = DATA / "oai", DATA / "mad"
 LMA, MAG_1, MAG_2 = "2001:100::1", "2001:100::2", "2001:100::3"
 ADDRESS, HNP = "2001:db8:f1:1:0:ff:fe00:a01", "2001:db8:f1:1::/64"
 POOL = ["2001:db8:f1::/48"]
