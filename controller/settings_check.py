@@ -38,6 +38,9 @@ def check(path: Path) -> Iterator[Finding]:
     except (WrongSettings, cfg.Error) as error:
         yield Finding("settings", False, str(error))
         return
+    except UnicodeDecodeError as error:
+        yield Finding("settings", False, f"{path}: expected a configuration file in UTF-8: {error}")
+        return
     sections: dict[str, dict[str, list[str]]] = {}
     cfg.ConfigParser(str(path), sections).parse()
     for section, names in sections.items():

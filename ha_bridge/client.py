@@ -10,7 +10,7 @@ from ha_bridge.commands import Announced, Failed, Replaced, Verdict
 from ha_bridge.model import MIPV6
 from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
-from hoaflow.client.client import Northbound
+from hoaflow.client.client import Northbound, json_of
 from hoaflow.client.cluster import ask_cluster
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.client.membership import ClusterView, MemberAddress
@@ -66,9 +66,11 @@ class ControllerClient:
             body["protocols"] = [self._protocol]
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
+            return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
+        except (TypeError, ValueError, OverflowError) as error:
+            return Failed(f"announcement's answer not understood: {error!r}", reached=True)
         except (NorthboundError, _Unexpected) as error:
             return _failed(error)
-        return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))
 
     def ask_cluster(self) -> ClusterView | Failed:
         """Return what the controller says of its cluster."""
@@ -122,7 +124,7 @@ class ControllerClient:
 
 def _json(answer: requests.Response) -> Json:
     try:
-        content = answer.json()
+        content = json_of(answer)
     except ValueError as error:
         raise _Unexpected(
             f"status {answer.status_code}, not JSON: {answer.text[:200]!r}", answer.status_code

@@ -10,6 +10,7 @@ sequence number.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from socket import AF_INET6
 from typing import Any
 
 from ha_bridge.model import Observed
@@ -45,7 +46,7 @@ class KernelView:
 
     def apply(self, message: Message) -> bool:
         """Apply a link or route message; tell whether it concerned a tunnel of a home agent."""
-        event = message["event"]
+        event = message.get("event")  # pyroute2 has no name for the kinds that it does not know
         if event in ("RTM_NEWLINK", "RTM_DELLINK"):
             return self._link(message, gone=event == "RTM_DELLINK")
         if event in ("RTM_NEWROUTE", "RTM_DELROUTE"):
@@ -57,6 +58,8 @@ class KernelView:
         if info is None or info.get_attr("IFLA_INFO_KIND") != "ip6tnl":
             return False
         data = info.get_attr("IFLA_INFO_DATA")
+        if data is None:
+            return False
         local, remote = data.get_attr("IFLA_IP6TNL_LOCAL"), data.get_attr("IFLA_IP6TNL_REMOTE")
         index = message["index"]
         known = self._remotes.pop(index, None)
@@ -68,7 +71,7 @@ class KernelView:
 
     def _route(self, message: Message, gone: bool) -> bool:
         destination = message.get_attr("RTA_DST")
-        if message["proto"] != PROTOCOL or destination is None or ":" not in destination:
+        if message["family"] != AF_INET6 or message["proto"] != PROTOCOL or destination is None:
             return False
         table = message.get_attr("RTA_TABLE") or message["table"]
         prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)

@@ -19,12 +19,12 @@ PROXY_FLAG = "P"
 
 # `lifetime` is the registration's, but `seq` is the program's own outgoing counter.
 _PMIP = re.compile(
-    rb"peer_addr (\S+) status (\S+)\n"
+    rb"peer_addr (\S+) status ([!-~]+)\n"
     rb" (Serv_MAG|LMA)_addr (\S+) local (\S+)\n"
-    rb" lifetime (-?\d+) / (-?\d+) seq \d+\n"
+    rb" lifetime (-?\d{1,20}) / (-?\d{1,20}) seq \d+\n"
 )
 _DMM = re.compile(
-    rb"MN-ID \S+ Status: ([^\n]+)\n"
+    rb"MN-ID \S+ Status: ([ -~]+)\n"
     rb"((?:Local HNP [^\n]+\n)*)"
     rb"(?:Other registrations:\n(?:Remote NHP [^\n]+\n)*)?"
     rb" lifetime -?\d+ / -?\d+ seq \d+\n"

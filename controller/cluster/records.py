@@ -125,7 +125,7 @@ class Keys:
                             routers[number] = replace(router, **_router_part(part, found))
                     case _:
                         raise ValueError(key)
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
                 if found is not None:
                     unusable.append(key)
         return Records(members, routers), unusable

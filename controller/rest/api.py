@@ -114,7 +114,7 @@ class RestApi:
                 self._members.check_addressee(request)
             arguments: dict[str, Any] = dict(in_path)
             if operation.query is not None:
-                arguments["query"] = decode_query(request.args, operation.query)
+                arguments["query"] = decode_query(request.fields_of_query(), operation.query)
             if operation.body is not None:
                 read = partial(self._body, request, operation)
                 arguments["body"] = read if operation.late_body else read()

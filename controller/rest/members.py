@@ -145,7 +145,7 @@ class Members:
 
     def _within(self, request: ApiRequest) -> float:
         """Return the seconds that a call may take that is passed on: some are answered once a switch has confirmed."""
-        waits = "wait" in request.args or request.path.endswith("/drain")
+        waits = "wait" in request.fields_of_query() or request.path.endswith("/drain")
         return self._waited_within if waits else ANSWERED_WITHIN
 
     @staticmethod

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import eventlet
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
 from controller.access.roles import Caller
 from controller.rest.http.connections import HUNG_UP
-from controller.rest.problems import Problem
+from controller.rest.problems import Problem, wrong_field
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -50,6 +51,13 @@ class ApiRequest(Request):
         """Return path and query as they are sent on."""
         query = self.query_string.decode("latin-1")
         return quote(self.path, safe="/:") + (f"?{query}" if query else "")
+
+    def fields_of_query(self) -> MultiDict[str, str]:
+        """Return the fields of the query. Raises Problem if it has bytes as such that are not UTF-8."""
+        try:
+            return self.args
+        except UnicodeDecodeError as error:
+            raise wrong_field("query", f"expected UTF-8, percent-encoded: {error}") from None
 
     @property
     def is_abandoned(self) -> bool:

@@ -77,6 +77,12 @@ FIELDS = {
     (NXM_1, 109): "tun_ipv6_src",
     (NXM_1, 110): "tun_ipv6_dst",
 }
+OCTETS = dict.fromkeys(FIELDS.values(), 4) | {
+    **dict.fromkeys(("ip_proto", "icmpv6_type", "ip_frag", "nw_ttl"), 1),
+    **dict.fromkeys(("eth_type", "vlan_tci"), 2),
+    **dict.fromkeys(("eth_dst", "eth_src"), 6),
+    **dict.fromkeys(("ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"), 16),
+}
 MAC_FIELDS = {"eth_dst", "eth_src"}
 ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
 # Most layouts that are learned. Each kind of flow has a few; the limit is for flows that something else has made.
@@ -283,6 +289,9 @@ def _match(data: bytes) -> tuple[Match | None, int]:
 
 
 def _value(name: str, data: bytes, masked: bool) -> MatchValue | None:
+    """Return a field's value; None if hoaflow's have no such mask. Raises ValueError for a wrong size."""
+    if len(data) != OCTETS[name] << masked:
+        raise ValueError(f"expected {OCTETS[name] << masked} octets of {name}, got {len(data)}")
     if not masked:
         if name in ADDRESS_FIELDS:
             return Prefix(data, len(data) * 8)
@@ -330,6 +339,8 @@ def _action(type_: int, data: bytes) -> Action:
         class_, field_and_mask, size = _OXM.unpack_from(data, 4)
         name = FIELDS.get((class_, field_and_mask >> 1))
         value = data[8 : 8 + size]
+        if name is not None and len(value) != OCTETS[name] << (field_and_mask & 1):
+            raise ValueError(f"expected {OCTETS[name]} octets of {name}, got {len(value)}")
         if name in ADDRESS_FIELDS and not field_and_mask & 1:
             return SetField(name, value)
         if name == "eth_dst" and not field_and_mask & 1:

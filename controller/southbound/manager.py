@@ -79,6 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     except cfg.Error as error:
         print(f"ryu-manager: {error}", file=sys.stderr)
         return 2
+    except UnicodeDecodeError as error:  # what oslo.config raises for such a file
+        print(f"ryu-manager: expected a configuration file in UTF-8: {error}", file=sys.stderr)
+        return 2
     except WrongSettings as error:
         print(f"hoaflow: {error}", file=sys.stderr)
         return 2

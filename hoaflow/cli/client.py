@@ -12,7 +12,7 @@ import requests
 
 import hoaflow.client.errors as northbound_errors
 from hoaflow.cli.errors import CliError, Unauthorised, Unhealthy, Unreachable
-from hoaflow.client.client import Northbound, problem_detail
+from hoaflow.client.client import Northbound, json_of, problem_detail
 
 CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 30.0  # seconds; a controller that asks its switches may take its time
@@ -146,8 +146,8 @@ class Client:
     @staticmethod
     def _json(answer: requests.Response) -> Json:
         try:
-            content = answer.json()
-        except requests.RequestException:
+            content = json_of(answer)
+        except ValueError:
             content = None
         if not isinstance(content, dict):
             raise Unreachable(

@@ -148,6 +148,14 @@ class Northbound(Closing):
         return " (the controller's certificate is not signed by --ca)"
 
 
+def json_of(answer: requests.Response) -> Any:
+    """Return an answer's JSON. Raises ValueError, also for one that is nested too deep for Python's parser."""
+    try:
+        return answer.json()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def problem_detail(answer: requests.Response) -> str:
     """Return a refusal's detail (RFC 9457) in one line, or the beginning of any other answer."""
     problem = _problem(answer)
@@ -163,7 +171,7 @@ def _errors(answer: requests.Response) -> list[Any]:
 
 def _problem(answer: requests.Response) -> dict[str, Any] | None:
     try:
-        content = answer.json()
-    except requests.JSONDecodeError:
+        content = json_of(answer)
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -5,10 +5,8 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from hoaflow.client.access import controller_url
-from hoaflow.client.client import Northbound, problem_detail
+from hoaflow.client.client import Northbound, json_of, problem_detail
 from hoaflow.client.errors import NorthboundError
 from hoaflow.client.membership import ClusterView
 from hoaflow.logs import Log
@@ -27,8 +25,8 @@ def ask_cluster(controller: Northbound) -> ClusterView:
     if answer.status_code != 200:
         raise NorthboundError(f"{call}: {answer.status_code} {problem_detail(answer)}")
     try:
-        return _view(answer.json())
-    except (requests.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return _view(json_of(answer))
+    except (KeyError, TypeError, ValueError) as error:
         raise NorthboundError(f"{call}: expected the cluster and its members, got {answer.text[:100]!r}") from error
 
 
@@ -51,5 +49,5 @@ def _view(answer: Any) -> ClusterView:
     if answer["cluster"] is None:
         return ClusterView()
     urls = {str(member["name"]): member["url"] for member in answer["members"]}
-    known = {name: controller_url(url) for name, url in urls.items() if url is not None}
+    known = {name: controller_url(str(url)) for name, url in urls.items() if url is not None}
     return ClusterView(str(answer["cluster"]), str(answer["member"]), known)

@@ -34,7 +34,7 @@ HINTS = {
     RESOURCE_EXHAUSTED: " (etcd's quota: compact and defragment it, then `etcdctl alarm disarm`)",
 }
 # What reading an answer raises that is not etcd's.
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Seconds after a refused login until the next. A login costs etcd some 0.1 s of a processor (bcrypt), so those of all
 # clients, each repeated as soon as it is refused, would keep it from answering any in time, right ones as well.
 LOGIN_PAUSE = 5.0

@@ -6,16 +6,18 @@ short by a crash or damaged on the disk fails its checksum; it is skipped and re
 """
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hoaflow.addresses import canonical_address
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.timestamp import Timestamp
-from hoaflow.mobility.messages import BindingUpdate
+from hoaflow.mobility.messages import MAX_LIFETIME, BindingUpdate
 
 HEADER = b"hoaflow-ha journal 1\n"
 SLACK = 1024
@@ -27,6 +29,8 @@ class JournalError(HoaflowError, ValueError):
 
 
 NEVER = Timestamp(0.0)
+# What reading a record raises that is not one of ours.
+UNUSABLE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Journal:
                 break
             try:
                 record = _parse(line)
-            except (ValueError, TypeError, KeyError) as error:
+            except UNUSABLE as error:
                 self.damages.append(Damage(number, str(error)))
             else:
                 self.records[record.home_address] = record
@@ -169,17 +173,40 @@ def _line(record: Record) -> bytes:
 
 
 def _parse(line: bytes) -> Record:
-    """Parse a line. Raises ValueError, TypeError or KeyError if it is not one of ours."""
+    """Parse a line. Raises one of UNUSABLE if it is not one of ours, as after a downgrade."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         raise ValueError(f"wrong checksum, {len(line)} bytes")
     content: dict[str, Any] = json.loads(text)
-    home_address, sequence = content["home_address"], content.get("sequence")
+    home_address, sequence = canonical_address(content["home_address"]), content.get("sequence")
+    if sequence is not None:
+        sequence = _number(sequence, 0xFFFF)
     if "update" not in content:
         return Record(home_address, sequence)
     update = BindingUpdate(home_address=home_address, **content["update"])
-    expiry = Timestamp(content["expires"], content.get("boottime", 0.0), content.get("boot", ""))
-    return Record(home_address, sequence, update, content["lifetime"], expiry)
+    update = replace(
+        update,
+        source=canonical_address(update.source),
+        destination=canonical_address(update.destination),
+        care_of_address=canonical_address(update.care_of_address),
+        sequence=_number(update.sequence, 0xFFFF),
+        lifetime=_number(update.lifetime, MAX_LIFETIME),
+        authentication=None,
+    )
+    expiry = Timestamp(_time(content["expires"]), _time(content.get("boottime", 0.0)), str(content.get("boot", "")))
+    return Record(home_address, sequence, update, _number(content["lifetime"], MAX_LIFETIME), expiry)
+
+
+def _number(value: object, most: int) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"expected a number of up to {most}, got {value!r}")
+    return value
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a time, got {value!r}")
+    return float(value)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -52,10 +52,12 @@ def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
             mode = os.fstat(file.fileno()).st_mode
             if mode & (stat.S_IROTH | stat.S_IWOTH):
                 raise KeyFileError(f"{path}: others can read or write it (mode {mode & 0o777:o}): chmod 600 {path}")
-            tables = tomllib.load(file)
+            content = file.read()
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    try:
+        tables = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # tomllib's own, bad UTF-8, integers too long, nesting too deep
         raise KeyFileError(f"{path}: not TOML: {error}") from error
     return {_address(path, name): _association(f'{path}: ["{name}"]', table) for name, table in tables.items()}
 

@@ -3,10 +3,8 @@
 
 from typing import Any, TypeVar
 
-import requests
-
 from hoaflow.client.access import Access
-from hoaflow.client.client import Northbound, problem_detail
+from hoaflow.client.client import Northbound, json_of, problem_detail
 from hoaflow.client.cluster import ask_cluster
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
 from hoaflow.client.membership import ClusterView, MemberAddress
@@ -123,8 +121,8 @@ class Controller(Closing):
         if answer.status_code != 200:
             raise ControllerError(f"{method} {path}: {answer.status_code} {problem_detail(answer)}")
         try:
-            return _typed(answer.json(), dict)
-        except (requests.JSONDecodeError, TypeError) as error:
+            return _typed(json_of(answer), dict)
+        except (ValueError, TypeError) as error:
             raise ControllerError(f"{method} {path}: expected a JSON object, got {answer.text[:100]!r}") from error
 
 

@@ -159,9 +159,13 @@ class ActualState(Closing):
         return found
 
     def addresses(self, namespace: Namespace) -> list[Address]:
-        """Return all addresses of a namespace."""
+        """Return all IPv6 and IPv4 addresses of a namespace."""
         return self.once(
-            ("addresses", namespace), lambda: list(map(_address, self._listing(namespace, RTM_GETADDR, 8)))
+            ("addresses", namespace),
+            # Of all families that the kernel knows, such as AF_MCTP: the first octet of a message is its family.
+            lambda: [
+                _address(p) for p in self._listing(namespace, RTM_GETADDR, 8) if p[0] in (socket.AF_INET, AF_INET6)
+            ],
         )
 
     def neighbours(self, namespace: Namespace) -> list[Neighbour]:

@@ -15,7 +15,7 @@ from hoaflow.mobility.messages import BindingUpdate
 
 
 def record(number: int, sequence: int | None = 1, care_of: str | None = "2001:db8:2::2") -> Record:
-    home_address = f"2001:db8:99::{number:x}"
+    home_address = f"2001:db8:99::{number + 0x100:x}"
     if care_of is None:
         return Record(home_address, sequence)
     update = BindingUpdate(care_of, "2001:db8:99::1", home_address, care_of, sequence or 0, 60, link_local=True)
