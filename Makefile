@@ -23,7 +23,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy bench bench-dataplane bench-cluster soak demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster soak demo lab pages screenshots docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -64,6 +64,9 @@ test-compose: setup ## test docker-compose.yml with a real engine: the image, a 
 
 test-deploy: setup ## test what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/project/deploy $(PYTEST)
+
+fuzz: setup ## fuzz each reader of foreign bytes by coverage; FUZZ='--seconds N --only NAME'
+	nice $(BIN)/python -W ignore -m tools.fuzz $(FUZZ)
 
 bench: setup ## measure the controller against what Open vSwitch and Ryu can do; table, and build/bench.json
 	$(ISOLATED) -m tools.benchmarks $(BENCH)

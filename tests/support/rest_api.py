@@ -60,7 +60,8 @@ class Api:
         members = members or Members(alone, Peers(Access()), SETTINGS.request_timeout)
         moved = KeyedSignal()
         context = ApiContext(self.offload, SETTINGS, {}, changed, moved, notify, events, metrics, self.traffic, members)
-        self._client = Client(RestApi(context, Authorization(None, SETTINGS)))
+        self.application = RestApi(context, Authorization(None, SETTINGS))
+        self._client = Client(self.application)
 
     def call(
         self,

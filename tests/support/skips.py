@@ -6,7 +6,10 @@ import platform
 from collections.abc import Mapping
 
 # Tests that may be skipped there: the beginning of the id, and the one machine type on which they must run.
-NEEDS_MACHINE: Mapping[str, str] = {"tests/topologies/test_guest.py": "x86_64"}  # has a stock kernel and its emulator
+NEEDS_MACHINE: Mapping[str, str] = {
+    "tests/topologies/test_guest.py": "x86_64",  # has a stock kernel and its emulator
+    "tests/tools/test_fuzz.py::test_the_command_fuzzes_a_target_by_coverage": "x86_64",  # has atheris
+}
 
 
 def why_not_skipped(test: str, reason: str) -> str | None:
