@@ -42,9 +42,11 @@ class Prefix(NamedTuple):
 
     def shortened(self, length: int) -> "Prefix":
         """Return the prefix of `length` bits, at most as many as now, that contains this one."""
-        shift = self.bits - length
-        value = int.from_bytes(self.packed, "big") >> shift << shift
-        return Prefix(value.to_bytes(len(self.packed), "big"), length)
+        octets, bits = divmod(length, 8)
+        kept = self.packed[:octets]
+        if bits:
+            kept += bytes([self.packed[octets] >> 8 - bits << 8 - bits])
+        return Prefix(kept.ljust(len(self.packed), b"\0"), length)
 
     def contains(self, other: "Prefix") -> bool:
         """Tell whether every address of `other` lies in this prefix."""

@@ -7,7 +7,7 @@ from controller.core.activation import Activations, ActivationTime
 from controller.core.binding_states import BindingStates
 from controller.core.bindings import BindingTable
 from controller.core.events import Event
-from controller.core.flow_sets import uplink_source
+from controller.core.flow_keys import uplink_source
 from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 

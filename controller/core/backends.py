@@ -19,10 +19,10 @@ class Backend(Hashable, Protocol):
     """What the flows of a binding do on a router."""
 
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
-        """Return the actions that encapsulate to the care-of address."""
+        """Return the actions that encapsulate to the care-of address.
 
-    def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
-        """Return the addresses that ``downlink`` sets: all in which it differs between bindings."""
+        Bindings differ in the addresses that they set: home agent and care-of address, in this order, or none.
+        """
 
     def uplink(self) -> tuple[Action, ...]:
         """Return the actions that decapsulate."""
@@ -43,10 +43,6 @@ class RouteBackend(NamedTuple):
     def downlink(self, binding: Binding) -> tuple[Action, ...]:
         """Return the actions that hand a packet to the namespace, whose route for the home address encapsulates."""
         return self.uplink()
-
-    def tunnel_ends(self, binding: Binding) -> tuple[()]:
-        """Return no addresses: the namespace's route has them."""
-        return ()
 
     def uplink(self) -> tuple[Action, ...]:
         """Return the actions that hand a packet to the namespace, which decapsulates."""
@@ -81,10 +77,6 @@ class FlowBackend(NamedTuple):
             SetField(TUNNEL_DESTINATION, binding.care_of_address),
             Output(self.transmit),
         )
-
-    def tunnel_ends(self, binding: Binding) -> tuple[bytes, ...]:
-        """Return the tunnel's ends: home agent and care-of address."""
-        return binding.home_agent, binding.care_of_address
 
     def uplink(self) -> tuple[Action, ...]:
         """Return the actions that hand a packet to the kernel's tunnel device, by an address of the router's own."""

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
@@ -11,6 +11,9 @@ from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.pending_epochs import Since
 from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
+
+if TYPE_CHECKING:
+    from controller.core.flow_transitions import Transition
 
 
 class FlowChange(Struct, frozen=True, gc=False):
@@ -37,15 +40,20 @@ class Batch(NamedTuple):
 class ChangesUnderWay:
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
+    ``transition``: the step from one flow unit to another of which they are all changes, None if they are of single
+    flows. ``gone``: flows of the former unit of which the switch has said that they are gone, as they should.
+
     ``requeue_since``: the epoch (of ``PendingEpochs``) since which the subject is to be queued again, with the keys in
     ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 
-    __slots__ = ("batch", "changes", "leaving", "requeue_since", "waiting")
+    __slots__ = ("batch", "changes", "gone", "leaving", "requeue_since", "transition", "waiting")
 
-    def __init__(self, batch: int, changes: list[FlowChange]) -> None:
+    def __init__(self, batch: int, changes: Sequence[FlowChange], transition: "Transition | None" = None) -> None:
         self.batch = batch
         self.changes = changes
+        self.transition = transition
+        self.gone: tuple[FlowKey, ...] = ()
         self.requeue_since: Since | None = None
         self.leaving: dict[FlowKey, None] | tuple[()] = ()
         self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
@@ -87,7 +95,8 @@ class Batches:
         """Put a batch in order and return it, to be sent; None if it is empty."""
         if not batch.changes:
             return None
-        batch.changes.sort(key=_order)
+        if len(batch.subjects) > 1:  # those of one are in order
+            in_order(batch.changes)
         self._under_way[batch.number] = batch
         return batch
 
@@ -104,6 +113,11 @@ class Batches:
         self._under_way.clear()
 
 
+def in_order(changes: list[FlowChange]) -> None:
+    """Put changes in a safe order."""
+    changes.sort(key=_order)
+
+
 def _order(change: FlowChange) -> int:
     """Return the rank of a change in its batch.
 
@@ -113,10 +127,7 @@ def _order(change: FlowChange) -> int:
     Flows of a kind come together: Open vSwitch lays them into memory as they come, and walks over all that have a
     timeout again and again, which takes four times as long where neighbours differ in size.
     """
-    kind = change.flow.kind
-    if kind is Kind.GATE:
-        return 200 if change.add else 0
-    return _PLACES[kind] if change.add else 200 - _PLACES[kind]
+    return _COMES[change.flow.shape.kind] if change.add else _GOES[change.flow.shape.kind]
 
 
 def stages(changes: Sequence[FlowChange]) -> list[list[int]]:
@@ -139,4 +150,8 @@ def _stage(change: FlowChange) -> int:
 
 
 _COMING = (Kind.CLUSTER, Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)
-_PLACES = {kind: place for place, kind in enumerate(_COMING, start=1)}
+# Ranks by kind, in lists, as the members of an enumeration are slow to hash.
+_COMES, _GOES = [0] * 256, [0] * 256
+for _place, _kind in enumerate(_COMING, start=1):
+    _COMES[_kind], _GOES[_kind] = _place, 200 - _place
+_COMES[Kind.GATE], _GOES[Kind.GATE] = 200, 0

@@ -8,6 +8,7 @@ from enum import Enum
 from msgspec import Struct
 
 from controller.core.deadlines import Deadlines
+from controller.core.prefix_lengths import PrefixLengths
 from controller.core.protocols import RULES, Protocol, Rules
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
@@ -134,8 +135,7 @@ class BindingTable:
         self._behind: dict[bytes, Prefix | dict[Prefix, None]] = {}
         self._shared: set[bytes] = set()  # care-of addresses that several home addresses have or had
         self._counts: Counter[bytes] = Counter()
-        # How many home addresses have each size of address, in octets, and prefix length.
-        self._lengths: Counter[tuple[int, int]] = Counter()
+        self._lengths = PrefixLengths()
         self._ends: Deadlines[Prefix] = Deadlines()
 
     def __len__(self) -> int:
@@ -158,12 +158,8 @@ class BindingTable:
 
     def all_covering(self, home_address: Prefix) -> Iterator[Binding]:
         """Iterate over the bindings that cover a home address or prefix, the longest first."""
-        octets, longest = len(home_address.packed), home_address.length
-        lengths = [length for size, length in self._lengths if size == octets and length <= longest]
-        for length in sorted(lengths, reverse=True):
-            held = self._bindings.get(home_address if length == longest else home_address.shortened(length))
-            if held is not None:
-                yield held
+        candidates = map(self._bindings.get, self._lengths.covering(home_address))
+        return (held for held in candidates if held is not None)
 
     def behind(self, care_of_address: bytes) -> Collection[Prefix]:
         """Return the home addresses that are bound to a care-of address, with any home agent."""
@@ -207,7 +203,7 @@ class BindingTable:
             change = Change.ADDED
             self._arrive(binding.care_of_address, home_address)
             self._counts[binding.home_agent] += 1
-            self._lengths[len(home_address.packed), home_address.length] += 1
+            self._lengths.add(home_address)
         else:
             # Keep the address objects that are held already, as equal ones would take their memory twice.
             home_address = held.home_address
@@ -237,10 +233,7 @@ class BindingTable:
             self._leave(binding.care_of_address, home_address)
             self._ends.cancel(home_address)
             self._counts[binding.home_agent] -= 1
-            size = (len(home_address.packed), home_address.length)
-            self._lengths[size] -= 1
-            if not self._lengths[size]:
-                del self._lengths[size]
+            self._lengths.remove(home_address)
         return binding
 
     def expired(self, now: float, most: int = 1000) -> list[Binding]:

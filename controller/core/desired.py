@@ -10,18 +10,8 @@ from itertools import chain
 from controller.core import pipeline
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding
-from controller.core.flow_sets import (
-    BindingFlows,
-    flows_of,
-    gates_of,
-    guards_of,
-    home_end,
-    keeps_safe,
-    keys_of,
-    uplink_key,
-    uplink_source,
-    verified_source,
-)
+from controller.core.flow_keys import home_end, keeps_safe, uplink_source, verified_source
+from controller.core.flow_sets import flows_of, gates_of, guards_of, keys_of, uplink_key
 from controller.core.flow_units import FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, Local
 from controller.core.home_agents import HomeAgent
@@ -30,8 +20,6 @@ from controller.core.registrations import Registrations
 from controller.core.switch_state import SwitchState
 from controller.core.tunnels import Tunnels
 from hoaflow.addresses import Prefix
-
-NO_FLOWS = FlowUnit((), None)
 
 
 class DesiredFlows:
@@ -80,15 +68,10 @@ class DesiredFlows:
         """Return all home addresses that may have flows."""
         return self._bindings.home_addresses() if self.has_any_backend else []
 
-    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
-        """Return what should stand for a home address."""
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit | None:
+        """Return what should stand for a home address, None if it is not carried here."""
         binding = self._carried(home_address, now)
-        if binding is None:
-            return NO_FLOWS
-        flows = self._flows(binding)
-        if self.shares_uplink(binding):
-            return FlowUnit(flows.own(), flows.uplink.key)
-        return FlowUnit(flows.all(), None)
+        return None if binding is None else self._flows(binding, sole=not self.shares_uplink(binding))
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it.
@@ -139,6 +122,8 @@ class DesiredFlows:
         shared: dict[FlowKey, None] = {}
         for home_address in self.home_addresses():
             unit = self.unit_of(home_address, now)
+            if unit is None:
+                continue
             yield from unit.flows
             if unit.shared is not None:
                 shared[unit.shared] = None
@@ -215,11 +200,11 @@ class DesiredFlows:
         former = self._tunnels.serving(binding, now)
         return former if former is not None and self._is_served(former, now) else None
 
-    def _flows(self, binding: Binding) -> BindingFlows:
+    def _flows(self, binding: Binding, sole: bool = True) -> FlowUnit:
         backend = self.backend(binding.home_agent)
         if isinstance(backend, Reason):
             raise ValueError(f"nothing encapsulates for the home agent of {binding.home_address}: {backend.text}")
-        return flows_of(binding, backend)
+        return flows_of(binding, backend, sole)
 
     def _is_served(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding's packets are being offloaded here, by a gate and a flow."""

@@ -7,14 +7,15 @@ from typing import NamedTuple
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend
 from controller.core.bindings import Binding
-from controller.core.flows import Flow, FlowKey, Hole, Pattern, Shape, table_of
+from controller.core.flow_units import FlowUnit, UnitShapes
+from controller.core.flows import Flow, FlowKey, Pattern
 from controller.core.home_agents import HomeAgent
 from hoaflow.addresses import Prefix
 
 # Of the packet marks of home agents: what they begin with, and how many there are, a prime below 2 ** 22.
 MARKED, MARKS = 0x68000000, 4194301
-# Of how many bindings flows are remembered: of the handovers that routers are just following. With more, what has to
-# be kept for a snapshot's costs more than it saves.
+# Of how many bindings the keys of flows are remembered: of the handovers that routers are just following. With more,
+# what has to be kept for a snapshot's costs more than it saves.
 LATEST = 16
 # In lower case, with colons.
 MacAddresses = tuple[str, ...]
@@ -92,57 +93,27 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
     return tuple(guards)
 
 
-class BindingFlows(NamedTuple):
-    """The flows that carry a binding's packets; ``verify`` is None where the router's kernel verifies."""
-
-    downlink: Flow
-    uplink: Flow
-    verify: Flow | None
-
-    def own(self) -> tuple[Flow, ...]:
-        """Return the flows that no other binding can share: all but the uplink flow."""
-        return (self.downlink,) if self.verify is None else (self.downlink, self.verify)
-
-    def all(self) -> tuple[Flow, ...]:
-        """Return all of the flows."""
-        return (self.downlink, self.uplink) if self.verify is None else (self.downlink, self.uplink, self.verify)
-
-
-class _BindingShapes(NamedTuple):
-    """What the flows of bindings that differ only in addresses have in common, for one backend."""
-
-    backend: Backend
-    downlink: Shape
-    uplink: Flow
-    verify: Flow | None
-
-    def flows(self, binding: Binding) -> BindingFlows:
-        keys, verify = keys_of(binding), self.verify
-        return BindingFlows(
-            Flow(self.downlink, keys.downlink, self.backend.tunnel_ends(binding)),
-            Flow(self.uplink.shape, keys.uplink, self.uplink.values),
-            None if verify is None else Flow(verify.shape, keys.verify, verify.values),
-        )
-
-
-# Cached, as all routers ask one after the other; they then share what each keeps of a binding's flows.
-@lru_cache(maxsize=LATEST)
-def flows_of(binding: Binding, backend: Backend) -> BindingFlows:
-    """Return the flows that carry a binding's packets."""
-    return _binding_shapes(backend, len(binding.home_address.packed), binding.home_address.length).flows(binding)
+def flows_of(binding: Binding, backend: Backend, sole: bool = True) -> FlowUnit:
+    """Return the flows that carry a binding's packets; ``sole``: its uplink flow is no other's."""
+    home_address = binding.home_address
+    shapes = _unit_shapes(backend, len(home_address.packed), home_address.length)
+    return FlowUnit(shapes, home_address, binding.care_of_address, binding.home_agent, sole)
 
 
 @lru_cache(maxsize=4096)
-def _binding_shapes(backend: Backend, octets: int, length: int) -> _BindingShapes:
+def _unit_shapes(backend: Backend, octets: int, length: int) -> UnitShapes:
     """Return what all bindings share whose home addresses have so many octets and this prefix length."""
     home_address, other = Prefix(bytes(octets), length), bytes(16)
     some = Binding(home_address, care_of_address=other, home_agent=other)
+    downlink = pipeline.downlink_flow(home_address, backend.downlink(some))
+    uplink = pipeline.uplink_flow(*path_of(some), backend.uplink())
     verified = backend.verified()
-    return _BindingShapes(
-        backend,
-        pipeline.downlink_flow(home_address, backend.downlink(some)).shape,
-        pipeline.uplink_flow(*path_of(some), backend.uplink()),
-        None if verified is None else pipeline.verify_flow(other, home_address, verified),
+    return UnitShapes(
+        downlink.shape,
+        bool(downlink.values),
+        uplink.shape,
+        uplink.values,
+        None if verified is None else pipeline.verify_flow(other, home_address, verified).shape,
     )
 
 
@@ -191,55 +162,3 @@ def uplink_key(home_address: Prefix, care_of_address: bytes, home_agent: bytes) 
 def path_of(binding: Binding) -> Path:
     """Return the path that a binding's uplink flow serves."""
     return Path(binding.care_of_address, binding.home_agent, pipeline.payload_protocol(binding.home_address))
-
-
-def uplink_source(key: FlowKey) -> bytes | None:
-    """Return the care-of address of the uplink flow with a key, None if it is no uplink flow's."""
-    if table_of(key) != pipeline.UPLINK or len(key) != 3:
-        return None
-    _, _home_agent, care_of_address = key
-    return care_of_address
-
-
-def verified_source(key: FlowKey) -> bytes | None:
-    """Return the care-of address of the verifying flow with a key, None if it is no verifying flow's."""
-    pattern, *addresses = key
-    verifies = pattern.table == pipeline.VERIFY and bool(addresses) and pattern.fields[-1][0] == pipeline.TUNNEL_SOURCE
-    return addresses[-1] if verifies else None
-
-
-def keeps_safe(guard: FlowKey, gate: FlowKey) -> bool:
-    """Tell whether a guard has to stand while a gate does: they overlap, or the guard is there for all."""
-    served, taken = home_end(guard), home_end(gate)
-    return served is None or taken is None or served.overlaps(taken)
-
-
-def leads_to(gate: FlowKey, flow: FlowKey) -> bool:
-    """Tell whether a gate may lead packets to a flow of a binding."""
-    served, taken = home_end(flow), home_end(gate)
-    return served is not None and taken is not None and served.overlaps(taken)
-
-
-def home_end(key: FlowKey) -> Prefix | None:
-    """Return the home end of the packets that the flow with a key matches, None if it is there for all.
-
-    It is a home address or prefix; of an uplink flow, the home agent's address.
-    """
-    place = _home_place(key[0])
-    return None if place is None else Prefix(key[place.at], place.length)  # type: ignore[arg-type]
-
-
-class _Place(NamedTuple):
-    """Where the home end stands in a key, and how many bits of it count."""
-
-    at: int
-    length: int
-
-
-@lru_cache(maxsize=4096)
-def _home_place(pattern: Pattern) -> _Place | None:
-    marked = any(name == pipeline.MARK for name, _ in pattern.fields)
-    ends = ("ipv6_src", "ipv4_src") if marked or pattern.table == pipeline.VERIFY else ("ipv6_dst", "ipv4_dst")
-    holes = [(name, value) for name, value in pattern.fields if isinstance(value, Hole)]
-    places = (_Place(at, hole.length) for at, (name, hole) in enumerate(holes, start=1) if name in ends)
-    return next(places, None)

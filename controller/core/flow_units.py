@@ -1,21 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Define flow units, the flows that stand together on a router or not at all, and who is asked for them."""
+"""Define flow units, the flows that stand together on a router or not at all, and who is asked for them.
 
-from collections.abc import Iterator, Sequence
+A unit is kept as the addresses and the shapes from which its flows follow: a tenth of the flows' size, the same object
+for whoever asks, and compared at once.
+"""
+
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from controller.core.flows import Flow, FlowKey
+from msgspec import Struct
+
+from controller.core.flows import Flow, FlowKey, Shape
 from hoaflow.addresses import Prefix
 
 
-class FlowUnit(NamedTuple):
-    """The flows that one home address should have, none if it is not carried here.
+class UnitShapes(Struct, frozen=True, gc=False, cache_hash=True):
+    """What flow units that differ only in addresses have in common.
 
-    ``shared``: the key of the uplink flow if it is shared with other home addresses; it is not in ``flows`` then.
+    ``sets_tunnel``: whether the downlink flow sets the tunnel's ends. ``uplink_values``: the addresses that the uplink
+    flow sets. ``verify`` is None where the router's kernel verifies.
     """
 
-    flows: Sequence[Flow]
-    shared: FlowKey | None
+    downlink: Shape
+    sets_tunnel: bool
+    uplink: Shape
+    uplink_values: tuple[bytes, ...]
+    verify: Shape | None
+
+
+class FlowUnit(Struct, frozen=True, gc=False):
+    """The flows that one home address should have, or has, on a router.
+
+    ``sole``: no other home address may use the uplink flow, which belongs to the unit then. Else it is a subject of its
+    own (``shared`` is its key).
+    """
+
+    shapes: UnitShapes
+    home_address: Prefix
+    care_of_address: bytes
+    home_agent: bytes
+    sole: bool
+
+    @property
+    def downlink(self) -> Flow:
+        """The flow that encapsulates to the care-of address."""
+        values = (self.home_agent, self.care_of_address) if self.shapes.sets_tunnel else ()
+        return Flow(self.shapes.downlink, self.downlink_key, values)
+
+    @property
+    def downlink_key(self) -> FlowKey:
+        """The key of the downlink flow."""
+        return (self.shapes.downlink.pattern, self.home_address.packed)
+
+    @property
+    def uplink(self) -> Flow:
+        """The flow that decapsulates what comes from the care-of address."""
+        return Flow(self.shapes.uplink, self.uplink_key, self.shapes.uplink_values)
+
+    @property
+    def uplink_key(self) -> FlowKey:
+        """The key of the uplink flow."""
+        return (self.shapes.uplink.pattern, self.home_agent, self.care_of_address)
+
+    @property
+    def verify(self) -> Flow | None:
+        """The flow that lets decapsulated packets pass, None where the router's kernel verifies."""
+        key = self.verify_key
+        return None if key is None or self.shapes.verify is None else Flow(self.shapes.verify, key)
+
+    @property
+    def verify_key(self) -> FlowKey | None:
+        """The key of the verifying flow, None where the router's kernel verifies."""
+        shape = self.shapes.verify
+        return None if shape is None else (shape.pattern, self.home_address.packed, self.care_of_address)
+
+    def has_own(self, key: FlowKey) -> bool:
+        """Tell whether a key is that of one of the flows that no other binding can share."""
+        return key in (self.downlink_key, self.verify_key)
+
+    def own(self) -> tuple[Flow, ...]:
+        """Return the flows that no other binding can share: all but the uplink flow."""
+        verify = self.verify
+        return (self.downlink,) if verify is None else (self.downlink, verify)
+
+    def all(self) -> tuple[Flow, ...]:
+        """Return all flows that carry the home address's packets, the uplink flow included."""
+        verify = self.verify
+        return (self.downlink, self.uplink) if verify is None else (self.downlink, self.uplink, verify)
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """The flows that belong to the unit."""
+        return self.all() if self.sole else self.own()  # the order is that of `place_of`
+
+    @property
+    def shared(self) -> FlowKey | None:
+        """The key of the uplink flow if it is shared with other home addresses, else None."""
+        return None if self.sole else self.uplink_key
+
+    @property
+    def size(self) -> int:
+        """How many flows belong to the unit."""
+        return 1 + self.sole + (self.shapes.verify is not None)
+
+    def place_of(self, flow: Flow) -> int | None:
+        """Return the place of a flow among the unit's, None if it is none of them, without making these."""
+        shapes, addresses = self.shapes, flow.key[1:]
+        if flow.shape is shapes.downlink:
+            values = (self.home_agent, self.care_of_address) if shapes.sets_tunnel else ()
+            return 0 if addresses[0] == self.home_address.packed and flow.values == values else None
+        if addresses[-1] != self.care_of_address:
+            return None
+        if flow.shape is shapes.uplink:
+            return 1 if self.sole and addresses[0] == self.home_agent and flow.values == shapes.uplink_values else None
+        if flow.shape is shapes.verify:
+            return 1 + self.sole if addresses[0] == self.home_address.packed and not flow.values else None
+        return None
+
+    def flow_at(self, key: FlowKey) -> Flow | None:
+        """Return the unit's flow with a key, None if it has none."""
+        return next((flow for flow in self.flows if flow.key == key), None)
+
+    def has_path(self, care_of_address: bytes, home_agent: bytes) -> bool:
+        """Tell whether packets go to this care-of address in this home agent's tunnel."""
+        return self.care_of_address == care_of_address and self.home_agent == home_agent
 
 
 class SharedUplink(NamedTuple):
@@ -37,8 +145,8 @@ class DesiredModel(Protocol):
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
 
-    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
-        """Return what should stand for a home address."""
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit | None:
+        """Return what should stand for a home address, None if it is not carried here."""
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it."""

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep the flows that a switch is known to have: it has confirmed them, or they were read from it."""
+"""Keep the flows that a switch is known to have: it has confirmed them, or they were read from it.
+
+Where all flows of a home address stand as they were sent, one record of the unit does for them. What stands in part, is
+shared, or belongs to no binding is recorded flow by flow. Only this module knows which is which.
+"""
 
 import math
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import chain
 
 from msgspec import Struct
 
+from controller.core.flow_transitions import Transition
+from controller.core.flow_units import FlowUnit
 from controller.core.flows import Flow, FlowKey, Kind, Shape
-from controller.core.timeouts import SAME_EXPIRY, is_over, is_renewal_due
+from controller.core.installed_units import InstalledUnits
+from controller.core.timeouts import is_over, is_renewal_due
+from hoaflow.addresses import Prefix
 
 
 class FlowEntry(Struct, frozen=True, gc=False):
@@ -44,6 +52,11 @@ class InstalledFlow(Struct, frozen=True, gc=False):
         return (self.shape is flow.shape or self.shape == flow.shape) and self.values == flow.values
 
 
+def as_installed(flow: Flow) -> InstalledFlow:
+    """Return an installed flow that does not end by itself."""
+    return InstalledFlow(flow.shape, flow.values, None)
+
+
 # Many installed flows differ only in their keys, which are not in here: one object does for all of them.
 _shared = lru_cache(maxsize=4096)(InstalledFlow)
 
@@ -53,6 +66,7 @@ class InstalledFlows:
 
     def __init__(self) -> None:
         self._standing: dict[FlowKey, InstalledFlow] = {}
+        self._units = InstalledUnits()
         self._gates: set[FlowKey] = set()
         # Flows that were read back and have not been desired since; they may still be needed.
         self._adopted: dict[FlowKey, None] = {}
@@ -61,6 +75,7 @@ class InstalledFlows:
     def clear(self) -> None:
         """Forget everything."""
         self._standing.clear()
+        self._units.clear()
         self._gates.clear()
         self._adopted.clear()
         self.foreign = {}
@@ -68,6 +83,9 @@ class InstalledFlows:
     def put(self, flow: Flow, expires_at: float | None) -> None:
         """Record an installed flow."""
         key = flow.key
+        unit = self._units.at(key)
+        if unit is not None:
+            self._break_up(unit)
         make = InstalledFlow if flow.kind in (Kind.DOWNLINK, Kind.GATE) else _shared
         self._standing[key] = make(flow.shape, flow.values, expires_at)
         if flow.kind is Kind.GATE:
@@ -75,32 +93,123 @@ class InstalledFlows:
 
     def remove(self, key: FlowKey) -> bool:
         """Record that no flow has this key; tell whether one was known."""
+        unit = self._units.at(key)
+        if unit is not None:
+            self._break_up(unit)
         self._adopted.pop(key, None)
         self._gates.discard(key)
         return self._standing.pop(key, None) is not None
 
     def get(self, key: FlowKey) -> InstalledFlow | None:
         """Return the flow with a key. It may have ended, if the switch has not said so yet."""
-        return self._standing.get(key)
+        installed = self._standing.get(key)
+        if installed is None and (unit := self._units.at(key)) is not None:
+            flow = unit.flow_at(key)
+            return None if flow is None else as_installed(flow)
+        return installed
 
     def kind(self, key: FlowKey) -> Kind | None:
         """Return the kind of the flow with a key, None if there is none."""
-        installed = self._standing.get(key)
+        installed = self.get(key)
         return None if installed is None else installed.shape.kind
 
     def __len__(self) -> int:
-        return len(self._standing)
+        return len(self._standing) + self._units.flows
 
     def all(self) -> dict[FlowKey, InstalledFlow]:
         """Return all installed flows by key, in a dictionary that later changes do not affect."""
-        return self._standing.copy()
+        of_units = (flow for unit in self._units for flow in unit.flows)
+        return self._standing | {flow.key: as_installed(flow) for flow in of_units}
 
     def __contains__(self, key: FlowKey) -> bool:
-        return key in self._standing
+        return key in self._standing or self._units.at(key) is not None
+
+    # Units.
+
+    def unit(self, home_address: Prefix) -> FlowUnit | None:
+        """Return the unit of a home address if all of its flows stand and are recorded as one, else None."""
+        return self._units.get(home_address)
+
+    def unit_near(self, key: FlowKey) -> FlowUnit | None:
+        """Return the only unit that may have the flow with a key, None if that is recorded by itself, if at all."""
+        return self._units.near(key)
+
+    def has_unit(self, unit: FlowUnit, now: float) -> bool:
+        """Tell whether all flows stand that carry a home address's packets, the uplink flow included."""
+        held = self._units.get(unit.home_address)
+        if held is None or held.shapes != unit.shapes or not held.has_path(unit.care_of_address, unit.home_agent):
+            return all(self.has(flow, now) for flow in unit.all())
+        return held.sole or self.has(held.uplink, now)
+
+    def claim_unit(self, unit: FlowUnit) -> bool:
+        """Mark a unit as desired if its flows are installed, each by itself; tell whether they are.
+
+        From then on they are one record.
+        """
+        if unit.downlink_key not in self._standing:
+            return False
+        flows = unit.flows
+        for flow in flows:
+            installed = self._standing.get(flow.key)
+            if installed is None or installed.expires_at is not None or not installed.equals(flow):
+                return False
+        for flow in flows:
+            del self._standing[flow.key]
+            self._adopted.pop(flow.key, None)
+        behind = self._units.behind(unit.care_of_address) if unit.sole else None
+        if behind is not None:
+            self._break_up(behind)  # else it would not be found by its uplink flow's key
+        self._units.put(unit)
+        return True
+
+    def is_free_for(self, step: Transition) -> bool:
+        """Tell whether a unit may take the place of another: that stands, and no other flow has a key of either."""
+        former, unit = step.former, step.unit
+        home_address = unit.home_address if unit is not None else former.home_address if former is not None else None
+        if home_address is None or self._units.get(home_address) != former:
+            return False
+        if not self._standing.keys().isdisjoint(step.keys):
+            return False
+        behind = None if unit is None else self._units.behind(unit.care_of_address)
+        return behind is None or behind == former
+
+    def take_step(self, step: Transition) -> None:
+        """Record that a unit has taken the place of another, which has to be free for it."""
+        if step.former is not None:
+            self._units.remove(step.former)
+        if step.unit is not None:
+            self._units.put(step.unit)
+
+    def claim_home_address(self, home_address: Prefix) -> None:
+        """Mark the unit of a home address as desired, and so no longer adopted."""
+        self._units.claim(home_address)
+
+    def is_unit_adopted(self, home_address: Prefix) -> bool:
+        """Tell whether the unit of a home address is adopted."""
+        return self._units.is_adopted(home_address)
+
+    def units(self) -> dict[Prefix, FlowUnit]:
+        """Return the units that are recorded as one each, in a dictionary that later changes do not affect."""
+        return self._units.by_home_address()
+
+    def singles(self) -> dict[FlowKey, InstalledFlow]:
+        """Return the flows that are recorded by themselves, in a dictionary that later changes do not affect."""
+        return self._standing.copy()
+
+    def _break_up(self, unit: FlowUnit) -> None:
+        """Record the flows of a unit one by one, as one of them goes its own way."""
+        adopted = self._units.is_adopted(unit.home_address)
+        self._units.remove(unit)
+        for flow in unit.flows:
+            self._standing[flow.key] = as_installed(flow)
+            if adopted:
+                self._adopted[flow.key] = None
+
+    # One flow.
 
     def standing(self, key: FlowKey, now: float) -> InstalledFlow | None:
         """Return the flow with a key if it has not ended."""
-        installed = self._standing.get(key)
+        installed = self.get(key)
         return None if installed is None or is_over(installed.expires_at, now) else installed
 
     def stands(self, key: FlowKey, now: float) -> bool:
@@ -116,14 +225,6 @@ class InstalledFlows:
         """Tell whether exactly this flow is installed."""
         installed = self.standing(flow.key, now)
         return installed is not None and installed.equals(flow)
-
-    def claim_as(self, flow: Flow, key: FlowKey) -> bool:
-        """Mark a flow as desired if exactly this one is installed and does not end; tell whether it is."""
-        installed = self._standing.get(key)
-        if installed is None or installed.expires_at is not None or not installed.equals(flow):
-            return False
-        self.claim(key)
-        return True
 
     def lasts(self, gate: FlowEntry, now: float) -> bool:
         """Tell whether a gate is installed as desired and need not be renewed yet."""
@@ -150,102 +251,42 @@ class InstalledFlows:
     def adopt_all(self) -> None:
         """Mark all flows as adopted, each until it is claimed."""
         self._adopted = dict.fromkeys(self._standing)
+        self._units.adopt_all()
 
     def adopt(self, key: FlowKey) -> None:
         """Mark the flow with this key as adopted."""
+        unit = self._units.at(key)
+        if unit is not None:
+            self._break_up(unit)
         if key in self._standing:
             self._adopted[key] = None
 
     def claim(self, key: FlowKey) -> None:
         """Mark the flow with this key as desired, and so no longer adopted."""
+        if self._units.any_adopted:
+            unit = self._units.at(key)
+            if unit is not None and self._units.is_adopted(unit.home_address):
+                self._break_up(unit)
         if self._adopted:
             self._adopted.pop(key, None)
 
     def is_adopted(self, key: FlowKey) -> bool:
         """Tell whether the flow with this key is adopted."""
-        return key in self._adopted
+        if key in self._adopted:
+            return True
+        unit = self._units.at(key) if self._units.any_adopted else None
+        return unit is not None and self._units.is_adopted(unit.home_address)
 
     @property
     def has_adopted(self) -> bool:
         """Whether any flow is adopted."""
-        return bool(self._adopted)
+        return bool(self._adopted) or self._units.any_adopted
 
-    def adopted(self) -> KeysView[FlowKey]:
-        """Return a view of the keys of all adopted flows."""
-        return self._adopted.keys()
+    @property
+    def count_adopted(self) -> int:
+        """Number of adopted flows, about."""
+        return len(self._adopted) + self._units.count_adopted
 
-
-class ReadingChanges(NamedTuple):
-    """What a reading has changed, by key.
-
-    ``changed``: what was known was wrong, or another application has taken or left the key. ``drifted``: those of them
-    under which somebody has changed our flows. Flows that end about now may be there or not, so they do not count.
-    """
-
-    changed: list[FlowKey]
-    drifted: list[FlowKey]
-
-
-class FlowReading:
-    """The flows that a switch says it has, taken in part by part and compared with the known ones.
-
-    All else goes on meanwhile: what is known of a key that has changed since the reading began is newer.
-    """
-
-    def __init__(self, installed: InstalledFlows, first: bool) -> None:
-        """Begin to read; ``first``: nothing is known yet, so that there is nothing to compare with."""
-        self._installed = installed
-        self._first = first
-        self._missing = {} if first else installed.all()
-        self._different: dict[FlowKey, FlowEntry] = {}
-        self._foreign: dict[FlowKey, None] = {}
-        self._passed: set[FlowKey] = set()
-
-    def add(self, entry: FlowEntry) -> None:
-        """Take in a flow of ours that the switch has."""
-        key = entry.flow.key
-        if self._first:
-            self._installed.put(entry.flow, entry.expires_at)
-            return
-        # As of when the reading began: keys that have changed since are passed by.
-        known = self._missing.pop(key, None)
-        if known is None or not known.equals(entry.flow) or not _same_end(known.expires_at, entry.expires_at):
-            self._different[key] = entry
-
-    def add_foreign(self, key: FlowKey) -> None:
-        """Take in the key of another application's flow."""
-        self._foreign[key] = None
-
-    def pass_by(self, keys: Iterable[FlowKey]) -> None:
-        """Leave out keys that have changed since the reading began, or are changing."""
-        self._passed.update(keys)
-
-    def end(self, now: float) -> ReadingChanges:
-        """Replace what was known by what was read, and return what that changed."""
-        foreign, former = self._foreign, self._installed.foreign
-        changed = dict.fromkeys(key for key in (*former, *foreign) if key not in former or key not in foreign)
-        self._installed.foreign = foreign
-        drifted = []
-        for key, entry in self._different.items():
-            if key not in self._passed:
-                installed = self._installed.get(key)
-                if _lasts(entry.expires_at, now) if installed is None else not installed.equals(entry.flow):
-                    drifted.append(key)
-                self._installed.put(entry.flow, entry.expires_at)
-                changed[key] = None
-        for key in self._missing:
-            installed = None if key in self._passed else self._installed.get(key)
-            if installed is not None:
-                if _lasts(installed.expires_at, now):
-                    drifted.append(key)
-                self._installed.remove(key)
-                changed[key] = None
-        return ReadingChanges(list(changed), drifted)
-
-
-def _same_end(one: float | None, other: float | None) -> bool:
-    return one is other if one is None or other is None else abs(one - other) < SAME_EXPIRY
-
-
-def _lasts(expires_at: float | None, now: float) -> bool:
-    return expires_at is None or expires_at > now + SAME_EXPIRY
+    def adopted(self) -> Iterator[FlowKey]:
+        """Iterate over the keys of all adopted flows."""
+        return chain(self._adopted, (flow.key for unit in self._units.adopted() for flow in unit.flows))

@@ -18,9 +18,9 @@ from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
 from controller.core.deadlines import earliest
 from controller.core.events import Event
+from controller.core.flow_reading import FlowReading
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
-from controller.core.installed import FlowReading
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations

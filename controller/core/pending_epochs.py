@@ -61,6 +61,8 @@ class PendingEpochs:
         """Make a thing pending since an epoch, None for the present one, unless it is since an earlier one."""
         since = self.now() if since is None else since
         before = self._since.get(thing)
+        if before is since:
+            return
         if before is not None:
             since = before.and_since(since)
             if since == before:

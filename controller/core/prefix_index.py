@@ -2,10 +2,10 @@
 """Find prefixes that cover a prefix or lie in it, without looking at all of them."""
 
 from bisect import bisect_left, insort
-from collections import Counter
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from controller.core.prefix_lengths import PrefixLengths
 from hoaflow.addresses import Prefix
 
 T = TypeVar("T")
@@ -20,13 +20,13 @@ class PrefixIndex(Generic[T]):
 
     def __init__(self) -> None:
         self._values: dict[Prefix, T] = {}
-        self._lengths: Counter[tuple[int, int]] = Counter()  # octets of an address, and length
+        self._lengths = PrefixLengths()
         self._sorted: list[tuple[int, Prefix]] = []
 
     def put(self, prefix: Prefix, value: T) -> None:
         """Set the value of a prefix."""
         if prefix not in self._values:
-            self._lengths[len(prefix.packed), prefix.length] += 1
+            self._lengths.add(prefix)
             insort(self._sorted, _place(prefix))
         self._values[prefix] = value
 
@@ -35,20 +35,12 @@ class PrefixIndex(Generic[T]):
         if prefix not in self._values or self._values[prefix] != value:
             return
         del self._values[prefix]
-        size = (len(prefix.packed), prefix.length)
-        self._lengths[size] -= 1
-        if not self._lengths[size]:
-            del self._lengths[size]
+        self._lengths.remove(prefix)
         del self._sorted[bisect_left(self._sorted, _place(prefix))]
 
     def covering(self, prefix: Prefix) -> Iterator[T]:
         """Iterate over the values of the prefixes that cover ``prefix``, the longest first."""
-        octets = len(prefix.packed)
-        lengths = [length for size, length in self._lengths if size == octets and length <= prefix.length]
-        for length in sorted(lengths, reverse=True):
-            found = prefix if length == prefix.length else prefix.shortened(length)
-            if found in self._values:
-                yield self._values[found]
+        return (self._values[found] for found in self._lengths.covering(prefix) if found in self._values)
 
     def within(self, prefix: Prefix) -> Iterator[T]:
         """Iterate over the values of the prefixes that lie in ``prefix``."""

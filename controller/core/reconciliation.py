@@ -13,11 +13,13 @@ from collections.abc import Collection, Iterator, Mapping
 
 from controller.core.batches import Batch, Batches, FlowChange
 from controller.core.deadlines import earliest
-from controller.core.flow_sets import uplink_source
-from controller.core.flow_units import DesiredModel
+from controller.core.flow_keys import uplink_source
+from controller.core.flow_reading import FlowReading
+from controller.core.flow_transitions import Transition
+from controller.core.flow_units import DesiredModel, FlowUnit
 from controller.core.flows import Flow, FlowKey, table_of
 from controller.core.full_tables import NO_ROOM, RoomChange
-from controller.core.installed import FlowEntry, FlowReading
+from controller.core.installed import FlowEntry
 from controller.core.refused_flows import EVICTED
 from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.subject_reconciler import NOTHING_PENDING, Attempt, SubjectReconciler
@@ -92,10 +94,21 @@ class Reconciliation:
         leaving: tuple[FlowKey, ...] = (),
         urgency: Urgency = Urgency.URGENT,
         home_agent: bytes | None = None,
+        former: FlowUnit | None = None,
     ) -> None:
-        """Queue a home address or a key, and with it the keys in ``leaving``, which it may need no more."""
+        """Queue a home address or a key, and with it what it may need no more.
+
+        That are the flows with the keys in ``leaving``; all those of ``former``, if it stands whole.
+        """
         if not self._known:
             return  # everything will be queued once the flows have been read
+        if former is not None:
+            self.withdrawals.add_unit(former)
+            if self.refused:
+                for flow in former.own():
+                    self.refused.remove(flow.key)  # another flow deserves another try at once
+            self._work.queue(subject, leaving, urgency, self._work.pending.now(home_agent))
+            return
         leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
             self.withdrawals.add(key)
@@ -177,7 +190,11 @@ class Reconciliation:
         """
         if self._reading is not None:
             self._reading.pass_by((key,))
-        stood, under_way = self.installed.remove(key), self._work.changes_of(key)
+        under_way = self._work.changes_of(key)
+        if under_way is not None and under_way.transition is not None and key in under_way.transition.leaving:
+            under_way.gone += (key,)
+            return []  # as it should be: recorded with all changes of the home address
+        stood = self.installed.remove(key)
         if under_way is not None and under_way.adds(key):
             self._lost.add(key)
         elif not stood:
@@ -272,8 +289,14 @@ class Reconciliation:
     def confirm(self, batch: Batch, now: float) -> int:
         """Record that the switch has carried out a batch; return how many changes repaired somebody's changes."""
         drifted = len(self._drifted)
-        for change in batch.changes:
-            self._carry_out(change, now)
+        for subject in batch.subjects:
+            under_way = self._work.under_way(subject)
+            if under_way is None or (
+                under_way.transition is not None and self._take_step(subject, under_way.transition)
+            ):
+                continue
+            for change in under_way.changes:
+                self._carry_out(change, now)
         self._batches.answered(batch)
         self._work.answered(batch)
         return drifted - len(self._drifted)
@@ -286,6 +309,11 @@ class Reconciliation:
         ``reasons``: why, by the change's position. ``rest_done``: it has carried out the others, except those at the
         positions in ``unsent``, which were not sent.
         """
+        for subject in batch.subjects:
+            under_way = self._work.under_way(subject)
+            for key in () if under_way is None else under_way.gone:
+                self.installed.remove(key)
+                self._queue_orphaned(key)
         for position, change in enumerate(batch.changes):
             if position in reasons:
                 # Of a bundle, the switch names the first change that finds no room: for fewer there may be some.
@@ -324,7 +352,7 @@ class Reconciliation:
         if self._reconciler.sweep_at is not None and self._reconciler.sweep_at <= now:
             self._reconciler.sweep_at = None
             self.recheck_adopted()
-        if len(self._to_sweep) > len(self.installed.adopted()):  # most have turned out to be desired since
+        if len(self._to_sweep) > self.installed.count_adopted:  # most have turned out to be desired since
             self._to_sweep = list(self.installed.adopted())
         left, attempt = SUBJECTS_AT_ONCE, Attempt(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
         while self._to_sweep and left and len(batch.changes) < limit:
@@ -371,6 +399,26 @@ class Reconciliation:
         self._work.later.plan(key, refusal.retry_at)
         if deleting:
             self.withdrawals.refuse(key)
+
+    def _take_step(self, home_address: Subject, step: Transition) -> bool:
+        """Record that one unit has taken the place of another, all at once; tell whether that could be done.
+
+        It can't if something is remembered of single flows that may be of these.
+        """
+        full, barred = self._reconciler.full, self._reconciler.barred
+        if self._lost or self._drifted or full or barred or self.refused.remembers_any:
+            return False
+        if (step.leaving and self.installed.has_adopted) or not self.installed.is_free_for(step):
+            return False
+        if self._reading is not None:
+            self._reading.pass_by(step.keys)
+        self.withdrawals.done(home_address)
+        for key in step.leaving:
+            self.withdrawals.done(key)
+        self.installed.take_step(step)
+        if step.unit is None and step.former is not None:
+            self._queue_orphaned(step.former.downlink_key)
+        return True
 
     def _carry_out(self, change: FlowChange, now: float) -> None:
         key = change.flow.key

@@ -42,6 +42,11 @@ class RefusedFlows:
     def __len__(self) -> int:
         return len(self._refused)
 
+    @property
+    def remembers_any(self) -> bool:
+        """Whether any flow has been refused lately, even if it was taken since."""
+        return bool(self._refused or self._accepted)
+
     def put(self, key: FlowKey, reason: str, now: float, deleting: bool = False) -> Refusal:
         """Record a refusal, which may not be the first of this key, and return it."""
         before = self._refused.get(key)

@@ -9,7 +9,9 @@ from controller.core import pipeline, reasons, traffic
 from controller.core.bindings import Binding
 from controller.core.deadlines import earliest
 from controller.core.desired import DesiredFlows
-from controller.core.flow_sets import flows_of, home_end, keys_of, uplink_source
+from controller.core.flow_keys import home_end, uplink_source
+from controller.core.flow_sets import flows_of, keys_of
+from controller.core.flow_units import FlowUnit
 from controller.core.flows import Action, Flow, FlowKey, Kind, table_of
 from controller.core.gates import Gates
 from controller.core.home_agents import HomeAgent
@@ -138,14 +140,17 @@ class Router:
             return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
-            keys = keys_of(each)
-            leaving += keys
-            if self.tunnels.flow is None and keys.uplink in self.flows.installed:
-                self._last_served[keys.uplink] = each.home_address
-        self.flows.queue(binding.home_address, leaving, urgency, binding.home_agent)
-        uplink = keys_of(binding).uplink
-        if self.desired.shares_uplink(binding) or self.flows.installed.is_adopted(uplink):
-            self.flows.queue(uplink, urgency=urgency, home_agent=binding.home_agent)
+            leaving += keys_of(each)
+            if self.tunnels.flow is None and (uplink := keys_of(each).uplink) in self.flows.installed:
+                self._last_served[uplink] = each.home_address
+        unit = self.flows.installed.unit(binding.home_address) if len(former) == 1 else None
+        if unit is not None and not (unit.sole and unit.has_path(former[0].care_of_address, former[0].home_agent)):
+            unit = None
+        self.flows.queue(binding.home_address, leaving, urgency, binding.home_agent, unit)
+        if self.desired.shares_uplink(binding) or (
+            self.flows.installed.has_adopted and self.flows.installed.is_adopted(keys_of(binding).uplink)
+        ):
+            self.flows.queue(keys_of(binding).uplink, urgency=urgency, home_agent=binding.home_agent)
 
     def leave_former(self, binding: Binding, former: Binding) -> None:
         """Have the flows of a former binding go, which the router's kernel may have served until now."""
@@ -291,8 +296,8 @@ class Router:
         backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
             return False
-        flows = flows_of(binding, backend).all()
-        return all(self.flows.installed.has(flow, now) for flow in flows) and self._why_failed(binding, flows) is None
+        unit = flows_of(binding, backend)
+        return self.flows.installed.has_unit(unit, now) and self._why_failed(binding, unit) is None
 
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
         """Say how a binding stands here, and where it is not active, why."""
@@ -304,7 +309,7 @@ class Router:
         backend = self.desired.backend(binding.home_agent)
         if isinstance(backend, Reason):
             return BindingOnRouter("pending", backend)
-        failure = self._why_failed(binding, flows_of(binding, backend).all())
+        failure = self._why_failed(binding, flows_of(binding, backend))
         if failure is not None:
             return BindingOnRouter("failed", failure)
         home_agent = self._home_agents.get(binding.home_agent)
@@ -339,14 +344,14 @@ class Router:
 
     # How.
 
-    def _why_failed(self, binding: Binding, flows: Iterable[Flow]) -> Reason | None:
+    def _why_failed(self, binding: Binding, unit: FlowUnit) -> Reason | None:
         """Say what has failed for a binding, None if nothing has."""
         failure = self.tunnels.failure(binding.home_address)
         if failure is not None:
             return reasons.tunnel_failed(failure)
         if not (self.flows.refused or self.flows.installed.foreign):
             return None
-        for flow in flows:
+        for flow in unit.all():
             refusal = self.flows.refused.get(flow.key)
             if refusal is not None:
                 return reasons.flow_refused(refusal.reason, refusal.since)
@@ -367,7 +372,8 @@ class Router:
         found = self.desired.left_out(binding, now)
         refused = self.flows.refused.all().keys()
         for home_address in self.desired.users(keys_of(binding).uplink, now) if found is None else ():
-            if any(flow.key in refused for flow in self.desired.unit_of(home_address, now).flows):
+            unit = self.desired.unit_of(home_address, now)
+            if unit is not None and any(flow.key in refused for flow in unit.flows):
                 return home_address
         return found
 

@@ -9,8 +9,9 @@ session, which lets go of both when it ends and raises SessionEnded from then on
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
+from controller.core.flow_reading import FlowReading
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import FlowReading, ReportedFlow
+from controller.core.installed import ReportedFlow
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters

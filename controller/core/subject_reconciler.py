@@ -7,12 +7,13 @@ uplink flow that leads to it and goes after it; guards come before gates and go 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from controller.core.batches import Batch, FlowChange
-from controller.core.flow_sets import home_end, keeps_safe, uplink_source
+from controller.core.batches import Batch, FlowChange, in_order
+from controller.core.flow_keys import home_end, keeps_safe, uplink_source
+from controller.core.flow_transitions import Transition, transition
 from controller.core.flow_units import DesiredModel, FlowUnit, SharedUplink
 from controller.core.flows import Flow, FlowKey, Kind, table_of
 from controller.core.full_tables import NO_ROOM, FullTables
@@ -98,15 +99,23 @@ class SubjectReconciler:
         if under_way is not None:
             under_way.requeue(attempt.since, leaving)
             return
-        unit = self._desired.unit_of(subject, attempt.now) if isinstance(subject, Prefix) else None
+        unit = None
+        if isinstance(subject, Prefix):
+            unit = self._desired.unit_of(subject, attempt.now)
+            if self._reconcile_whole(subject, unit, leaving, attempt):
+                return
+            former = self._installed.unit(subject)
+            if former is not None:
+                leaving = tuple(dict.fromkeys((*leaving, *(flow.key for flow in former.flows))))
         keys = [subject] if not isinstance(subject, Prefix) else [flow.key for flow in unit.flows] if unit else []
         if self._work.wait_for_changes(subject, leaving, keys, attempt.since):
             return
         changes: list[FlowChange] = []
         if isinstance(subject, Prefix) and unit is not None:
-            self._reconcile_unit(subject, unit, keys, attempt, changes)
+            self._reconcile_unit(subject, unit, attempt, changes)
         elif not isinstance(subject, Prefix) and self._reconcile_flow(subject, attempt, changes):
             return
+        in_order(changes)
         if changes:
             self._work.start(subject, changes, attempt.batch, attempt.since)
         else:
@@ -115,22 +124,63 @@ class SubjectReconciler:
             if unit is None or key not in keys:
                 self.reconcile(key, (), attempt)  # by itself, as other home addresses may need it, too
 
+    def _reconcile_whole(
+        self, home_address: Prefix, unit: FlowUnit | None, leaving: tuple[FlowKey, ...], attempt: Attempt
+    ) -> bool:
+        """Put one unit in the place of another, by changes that are the same on all routers.
+
+        Tells whether that could be done: nothing is refused or in another application's place, and no other home
+        address is concerned.
+        """
+        former = self._installed.unit(home_address)
+        if (unit is None and former is None) or self._has_obstacles or self.full:
+            return False
+        if unit is not None and not unit.sole and unit.uplink_key in self.barred:
+            return False
+        step = transition(former, unit)
+        if self._work.wait_for_changes(home_address, leaving, step.keys, attempt.since):
+            return True
+        if not step.changes or self._is_claimed(step):
+            self._installed.claim_home_address(home_address)
+            self._work.pending.done(home_address)
+        elif not self._may_take(step, attempt.now):
+            return False
+        else:
+            self._work.start(home_address, step.changes, attempt.batch, attempt.since, step)
+        if unit is not None and not unit.sole:
+            self._work.queue(unit.uplink_key, urgency=attempt.urgency, since=attempt.since)
+        for key in leaving:
+            if key not in step.keys:
+                self.reconcile(key, (), attempt)
+        return True
+
+    def _is_claimed(self, step: Transition) -> bool:
+        """Tell whether all flows of a unit stand already, and have it recorded as one."""
+        return step.former is None and step.unit is not None and self._installed.claim_unit(step.unit)
+
+    def _may_take(self, step: Transition, now: float) -> bool:
+        """Tell whether all flows of a unit may come, and those of the former one go, without a look at any other."""
+        former, unit = step.former, step.unit
+        if not self._installed.is_free_for(step):
+            return False
+        if former is None:
+            return True
+        if self._installed.is_unit_adopted(former.home_address) or not former.sole:
+            return False
+        kept = unit is not None and unit.sole and unit.uplink_key == former.uplink_key
+        return kept or self._desired.uplink_at(former.uplink_key, now) is None
+
     def _reconcile_unit(
         self,
         home_address: Prefix,
         unit: FlowUnit,
-        keys: Sequence[FlowKey],
         attempt: Attempt,
         changes: list[FlowChange],
     ) -> None:
-        """Install all flows of a home address, or withdraw them all; ``keys`` are those of the unit's flows."""
+        """Install all flows of a home address one by one, or withdraw them all."""
         if self._may_stand(unit, attempt.now):
-            obstacles = self._has_obstacles
-            for flow, key in zip(unit.flows, keys, strict=True):
-                # After a reading nearly all are as desired: the short way for these halves the time until gates are
-                # renewed.
-                if obstacles or not self._installed.claim_as(flow, key):
-                    self._install(flow, attempt.now, changes)
+            for flow in unit.flows:
+                self._install(flow, attempt.now, changes)
         else:
             attempt.batch.withdrawn.append(home_address)
             exposed = unit.shared is not None and self._may_have(unit.shared)  # it goes first
@@ -216,9 +266,10 @@ class SubjectReconciler:
             return False
         if self._installed.standing(key, attempt.now) is None:
             for user in self._desired.users(key, attempt.now):
-                for flow in self._desired.unit_of(user, attempt.now).flows:
-                    if flow.kind is Kind.VERIFY and not self._precedes(flow, attempt):
-                        return self._work.wait_for_changes(key, (), [flow.key], attempt.since)
+                unit = self._desired.unit_of(user, attempt.now)
+                verify = None if unit is None else unit.verify
+                if verify is not None and not self._precedes(verify, attempt):
+                    return self._work.wait_for_changes(key, (), [verify.key], attempt.since)
         self._install(uplink.flow, attempt.now, changes)
         return False
 
@@ -241,7 +292,7 @@ class SubjectReconciler:
             if home_address is None or not self._is_obstructed(key, now):
                 continue
             unit = self._desired.unit_of(home_address, now)
-            if unit.shared == uplink and any(flow.key == key for flow in unit.flows):
+            if unit is not None and unit.shared == uplink and unit.has_own(key):
                 return True
         return False
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queue subjects to be compared for one switch, and keep the changes that are on their way to it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from controller.core.batches import Batch, ChangesUnderWay, FlowChange
 from controller.core.deadlines import Deadlines
+from controller.core.flow_transitions import Transition
 from controller.core.flows import FlowKey
 from controller.core.pending_epochs import PendingEpochs, Since
 from controller.core.subject_queue import Subject, SubjectQueue
@@ -107,9 +108,19 @@ class SwitchWork:
         self.pending.add(subject, since)
         return True
 
-    def start(self, subject: Subject, changes: list[FlowChange], batch: Batch, since: Since) -> None:
-        """Put all changes of a subject into a batch. None of their flows may be under way."""
-        under_way = ChangesUnderWay(batch.number, changes)
+    def start(
+        self,
+        subject: Subject,
+        changes: Sequence[FlowChange],
+        batch: Batch,
+        since: Since,
+        transition: Transition | None = None,
+    ) -> None:
+        """Put all changes of a subject into a batch. None of their flows may be under way.
+
+        ``transition``: see ``ChangesUnderWay``.
+        """
+        under_way = ChangesUnderWay(batch.number, changes, transition)
         self._in_flight[subject] = under_way
         for change in changes:
             self._busy[change.flow.key] = under_way

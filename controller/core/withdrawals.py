@@ -4,10 +4,12 @@
 No flow of a binding ends by itself, so a gate that leads to such a flow is not renewed and ends with its lease.
 """
 
-from controller.core.flow_sets import leads_to, uplink_source
-from controller.core.flow_units import DesiredModel
+from controller.core.flow_keys import leads_to, uplink_source
+from controller.core.flow_units import DesiredModel, FlowUnit
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import InstalledFlow, InstalledFlows
+from controller.core.installed import InstalledFlow, InstalledFlows, as_installed
+from controller.core.subject_queue import Subject
+from hoaflow.addresses import Prefix
 
 # How many seconds a deletion may take, the changes queued before it included.
 ANSWERED_WITHIN = 3.0
@@ -20,8 +22,9 @@ class Withdrawals:
     def __init__(self, installed: InstalledFlows, desired: DesiredModel) -> None:
         self._installed = installed
         self._desired = desired
-        self._new: dict[FlowKey, InstalledFlow] = {}
-        self._since: dict[FlowKey, tuple[InstalledFlow, float]] = {}  # the oldest first
+        # By the key of a flow, or the home address of a unit all of which may have to go.
+        self._new: dict[Subject, InstalledFlow | FlowUnit] = {}
+        self._since: dict[Subject, tuple[InstalledFlow | FlowUnit, float]] = {}  # the oldest first
         self._refused: dict[FlowKey, InstalledFlow] = {}
         # Of each gate, the first flow that has put it off: all are not gone through again while that one does.
         self._put_off_by: dict[FlowKey, FlowKey] = {}
@@ -29,8 +32,16 @@ class Withdrawals:
     def add(self, key: FlowKey) -> None:
         """Watch a flow that has to go, if it is installed, from the next ``tick``."""
         installed = self._installed.get(key)
-        if installed is not None and (key not in self._since or self._since[key][0] is not installed):
-            self._new[key] = installed
+        if installed is not None:
+            self._watch(key, installed)
+
+    def add_unit(self, unit: FlowUnit) -> None:
+        """Watch those flows of an installed unit that have to go, from the next ``tick``."""
+        self._watch(unit.home_address, unit)
+
+    def _watch(self, subject: Subject, installed: InstalledFlow | FlowUnit) -> None:
+        if subject not in self._since or self._since[subject][0] != installed:
+            self._new[subject] = installed
 
     def refuse(self, key: FlowKey) -> None:
         """Record that the switch has refused to delete a flow."""
@@ -38,11 +49,14 @@ class Withdrawals:
         if installed is not None:
             self._refused[key] = installed
 
-    def done(self, key: FlowKey) -> None:
-        """Record that the switch has carried out a change of this flow."""
-        for memory in (self._new, self._since, self._refused):
-            if memory:
-                memory.pop(key, None)
+    def done(self, subject: Subject) -> None:
+        """Record that the switch has carried out a change of this flow, or all changes of a home address's."""
+        if self._new:
+            self._new.pop(subject, None)
+        if self._since:
+            self._since.pop(subject, None)
+        if self._refused and not isinstance(subject, Prefix):
+            self._refused.pop(subject, None)
 
     def tick(self, now: float) -> None:
         """Start the time of flows that were added since the last call."""
@@ -59,10 +73,19 @@ class Withdrawals:
         """
         self.tick(now)
         late = dict(self._refused)
-        for key, (installed, since) in self._since.items():
+        done: list[Subject] = []
+        for subject, (installed, since) in self._since.items():
             if since > now - ANSWERED_WITHIN:
                 break
-            late[key] = installed
+            if isinstance(installed, FlowUnit):
+                left = {flow.key: as_installed(flow) for flow in installed.flows}
+                late.update(left)
+                if not any(self._still_has_to_go(key, each, now) for key, each in left.items()):
+                    done.append(subject)
+            elif not isinstance(subject, Prefix):
+                late[subject] = installed
+        for subject in done:
+            self.done(subject)
         return [key for key, installed in late.items() if leads_to(gate, key) and self._has_to_go(key, installed, now)]
 
     def leads_to_adopted(self, gate: FlowKey) -> bool:
@@ -77,17 +100,21 @@ class Withdrawals:
 
     def _has_to_go(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
         """Tell whether the same flow is still installed and not desired again; forget it otherwise."""
-        if self._installed.get(key) is installed and not self._is_desired(key, installed, now):
+        if self._still_has_to_go(key, installed, now):
             return True
         self.done(key)
         return False
+
+    def _still_has_to_go(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
+        return self._installed.get(key) == installed and not self._is_desired(key, installed, now)
 
     def _is_desired(self, key: FlowKey, installed: InstalledFlow, now: float) -> bool:
         if uplink_source(key) is not None:
             uplink = self._desired.uplink_at(key, now)
             return uplink is not None and installed.equals(uplink.flow)
         units = [self._desired.unit_of(home_address, now) for home_address in self._desired.users(key, now)]
-        return any(installed.equals(flow) for unit in units for flow in unit.flows if flow.key == key)
+        flows = (flow for unit in units if unit is not None for flow in unit.flows)
+        return any(installed.equals(flow) for flow in flows if flow.key == key)
 
     def clear(self) -> None:
         """Forget all flows."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
-from controller.core.flow_sets import guards_of, keeps_safe, keys_of, leads_to, uplink_source
+from controller.core.flow_keys import keeps_safe, leads_to, uplink_source
+from controller.core.flow_sets import guards_of, keys_of
 from controller.core.flows import FlowKey, Kind, Normal
 from controller.core.home_agents import Status
 from controller.core.installed import FlowEntry

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
-from controller.core.flow_sets import leads_to
+from controller.core.flow_keys import leads_to
 from controller.core.flows import FlowKey, Kind
 from controller.core.home_agents import Status
 from controller.core.timeouts import ROUNDING

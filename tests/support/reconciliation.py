@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from controller.core import pipeline
 from controller.core.backends import RouteBackend
 from controller.core.batches import Batch, FlowChange
-from controller.core.flow_sets import home_end, uplink_source
-from controller.core.flow_units import FlowUnit, SharedUplink
+from controller.core.flow_keys import home_end, uplink_source
+from controller.core.flow_units import FlowUnit, SharedUplink, UnitShapes
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import FlowEntry
 from controller.core.reconciliation import Reconciliation
@@ -44,13 +44,12 @@ class Bindings:
     def at(self, care_of_address: bytes) -> list[Prefix]:
         return [home_address for home_address, held in self.held.items() if held[0] == care_of_address]
 
-    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit:
+    def unit_of(self, home_address: Prefix, now: float) -> FlowUnit | None:
         if home_address not in self.held:
-            return FlowUnit((), None)
+            return None
         care_of_address, backend = self.held[home_address]
-        own, path = downlink(home_address, backend), uplink(care_of_address)
-        shared = len(self.at(care_of_address)) > 1
-        return FlowUnit([own], path.key) if shared else FlowUnit([own, path], None)
+        shapes = UnitShapes(downlink(home_address, backend).shape, False, uplink(care_of_address).shape, (), None)
+        return FlowUnit(shapes, home_address, care_of_address, HOME_AGENT, len(self.at(care_of_address)) == 1)
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         care_of_address = uplink_source(key) or b""

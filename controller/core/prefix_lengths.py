@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Count the lengths of the prefixes that are held, to try only those when a prefix that covers another is sought."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from hoaflow.addresses import Prefix
+
+
+class PrefixLengths:
+    """How many prefixes have each size of address, in octets, and each length."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[int, int]] = Counter()
+        self._longest_first: dict[int, list[int]] = {}  # lengths by octets
+
+    def add(self, prefix: Prefix) -> None:
+        """Count a prefix that is held from now on."""
+        size = (len(prefix.packed), prefix.length)
+        self._counts[size] += 1
+        if self._counts[size] == 1:
+            self._order(size[0])
+
+    def remove(self, prefix: Prefix) -> None:
+        """Count a prefix no longer."""
+        size = (len(prefix.packed), prefix.length)
+        self._counts[size] -= 1
+        if not self._counts[size]:
+            del self._counts[size]
+            self._order(size[0])
+
+    def covering(self, prefix: Prefix) -> Iterator[Prefix]:
+        """Iterate over the prefixes that cover a prefix and may be held, the longest first."""
+        packed, longest = prefix
+        for length in self._longest_first.get(len(packed), ()):
+            if length == longest:
+                yield prefix
+            elif length < longest:
+                yield prefix.shortened(length)
+
+    def _order(self, octets: int) -> None:
+        lengths = (length for size, length in self._counts if size == octets)
+        self._longest_first[octets] = sorted(lengths, reverse=True)
