@@ -11,12 +11,14 @@ from pathlib import Path
 
 from hoaflow.scope import THIS_MEMBER
 from tests.support.bench import CN, HOME_AGENT, HOME_PREFIX, MAC, packet
+from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.etcd import Etcd
 from tests.support.ovs import Ovs
 from tests.support.played_cluster import connect
 from tests.support.waiting import wait_for
 
+FAKETIME = CHECKOUT / "build/faketime/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 LEASE = 10  # seconds, as bridges have it by default
 RENEWED_EVERY = 1.0  # seconds
 FIRST_UDP_PORT = 6900
@@ -26,13 +28,30 @@ FLOW = {"decapsulation_address": "2001:db8:d::1", "decapsulation_mac": MAC, "rou
 class Member(Controller):
     """One controller of a cluster, `c1` and so on, with OpenFlow and REST at 127.0.0.`number`."""
 
-    def __init__(self, ovs: Ovs, directory: Path, number: int, endpoints: Iterable[str], settings: str = "") -> None:
+    def __init__(
+        self,
+        ovs: Ovs,
+        directory: Path,
+        number: int,
+        endpoints: Iterable[str],
+        settings: str = "",
+        own_clock: bool = False,
+    ) -> None:
+        """Describe a member; with `own_clock`, what it takes for the time of day can be set."""
         self.name, self.address = f"c{number}", f"127.0.0.{number}"
         self._paused = False
         directory = directory / self.name
         directory.mkdir()
         own = f"etcd = {','.join(endpoints)}\nmember = {self.name}\nmember_url = http://{self.address}:8080\n{settings}"
-        super().__init__(ovs, directory, own, self.address, ["--ofp-listen-host", self.address])
+        self._clock = directory / "clock"
+        clock = [
+            f"LD_PRELOAD={FAKETIME}",
+            f"FAKETIME_TIMESTAMP_FILE={self._clock}",
+            *("FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_CACHE_DURATION=1"),
+        ]
+        self.set_clock(0)
+        options = ["--ofp-listen-host", self.address]
+        super().__init__(ovs, directory, own, self.address, options, environment=clock if own_clock else ())
 
     @property
     def openflow(self) -> str:
@@ -53,6 +72,10 @@ class Member(Controller):
         """Stop it where it is (SIGSTOP)."""
         self._paused = True
         os.kill(self.pid, signal.SIGSTOP)
+
+    def set_clock(self, hours: int) -> None:
+        """Have its clock jump, within a second, so that it is this far ahead, or with a negative number behind."""
+        self._clock.write_text(f"{hours:+d}h")
 
     def resume(self) -> None:
         """Let it go on."""
@@ -79,7 +102,7 @@ class Cluster:
         self.ovs = ovs
         self._directory = directory
         self.etcd = Etcd(directory / "etcd", ovs=ovs)
-        self.members = [Member(ovs, directory, number, self.etcd.endpoints, settings) for number in (1, 2, 3)]
+        self.members = [Member(ovs, directory, number, self.etcd.endpoints, settings, True) for number in (1, 2, 3)]
         self.dpids = range(1, routers + 1)
         self._bindings: dict[str, dict[str, object]] = {}
         self._synced: dict[str, int] = {}

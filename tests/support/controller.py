@@ -44,15 +44,18 @@ class Controller:
         options: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
+        environment: Sequence[str] = (),
     ) -> None:
         """Describe a controller that is to run in the namespace of `ovs`.
 
         settings: lines of section [hoaflow]. host: where it serves REST. options: further ones of ryu-manager.
         tls: for clients, where it serves REST over TLS. token: what `call` shows if it is given no other.
+        environment: further variables, each `NAME=VALUE`.
         """
         self._ovs = ovs
         self._host = host
         self._options = options
+        self._environment = environment
         self.tls = tls
         self.token = token
         self._log = directory / "controller.log"
@@ -91,6 +94,7 @@ class Controller:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [
+            *("env", *self._environment),
             str(Path(sys.executable).with_name("ryu-manager")),
             *("--config-file", str(self._config), "--wsapi-host", self._host, "--wsapi-port", str(REST_PORT)),
             *("--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(OPENFLOW_PORT)),

@@ -5,6 +5,7 @@ import itertools
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -126,6 +127,19 @@ def test_a_master_that_wakes_up_steps_back(cluster: Cluster) -> None:
     hand_over(cluster)
     wait_for("it steps back", lambda: former.events("mastership-lost"))
     assert not any(cluster.has_had(dpid, UNSEEN) for dpid in cluster.dpids), "it wrote nothing"
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_jumps_changes_nothing(cluster: Cluster, hours: int) -> None:
+    member, before = master_of(cluster, 1), cluster.all_mastered()
+    renewals = cluster.renewals(1)
+    member.set_clock(hours)
+    wait_for("gates are renewed for longer than all leases", lambda: cluster.renewals(1) > renewals + 12, 60)
+    hand_over(cluster)
+    assert cluster.all_mastered() == before
+    written = datetime.fromisoformat(member.log.splitlines()[-1].split()[0].removeprefix("time="))
+    assert abs((written - datetime.now(UTC)).total_seconds()) > 3000, "its log has the other time"
+    member.set_clock(0)
 
 
 def test_a_master_that_its_bridge_does_not_reach_hands_its_routers_over(cluster: Cluster) -> None:
