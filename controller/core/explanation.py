@@ -14,6 +14,7 @@ from controller.core.bindings import Binding
 from controller.core.gates import OpenGate
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.offload import Offload
+from controller.core.protocols import RULES, Protocol
 from controller.core.reasons import Remedy, Step, no_binding
 from controller.core.router import BindingOnRouter, Router
 from controller.core.update_history import RecordedUpdate
@@ -49,6 +50,13 @@ class Explanation:
     routers: Mapping[int, RouterExplanation]
     updates: tuple[RecordedUpdate, ...]
     would_change: list[Remedy]
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol of the binding, or if there is none, of its anchor: Mobile IPv6 if that speaks several."""
+        if self.binding is not None:
+            return self.binding.protocol
+        return next(each for each in RULES if each in self.home_agent.protocols)
 
 
 class NotCovered(HoaflowError):

@@ -63,3 +63,30 @@ RULES: Mapping[Protocol, Rules] = {
     # tell which is newer (RFC 5213 section 5.5). A former MAG may not end what its successor has registered (5.3.5).
     Protocol.PMIPV6: Rules(ordered_by="timestamp", deregistered_by="care-of-address", ends_at_home=False, rank=1),
 }
+
+# What a protocol calls what others name otherwise: whole words, those that contain another first.
+WORDS: Mapping[Protocol, Mapping[str, str]] = {
+    Protocol.MIPV6: {},
+    Protocol.PMIPV6: {
+        "a home registration that home agent": "a Proxy Binding Update that LMA",
+        "a deregistration or another binding update of the mobile node": "a deregistration, or a registration by a MAG",
+        "a home agent": "an LMA",
+        "home agent": "LMA",
+        "a home address": "a home network prefix",
+        "home addresses": "home network prefixes",
+        "home address": "home network prefix",
+        "care-of address": "Proxy-CoA",
+        "straight to": "straight to MAG",
+    },
+}
+
+
+def in_words_of(protocol: Protocol, text: str) -> str:
+    """Return a sentence about a binding in the words of its protocol.
+
+    >>> in_words_of(Protocol.PMIPV6, "no router is prepared for its home agent")
+    'no router is prepared for its LMA'
+    """
+    for word, own in WORDS[protocol].items():
+        text = text.replace(word, own)
+    return text

@@ -42,7 +42,8 @@ def show(out: Output, found: Json) -> None:
     since = f" Since {moment(found['since'])}, {ago(found['since'])}." if found["since"] else ""
     out.paragraph(f"{_sentence(found['reason'])}{since}")
     out.line()
-    out.pairs({**_binding(found["binding"]), "home agent": _home_agent(found["home_agent"])}, indent="")
+    anchor = "LMA" if "mipv6" not in found["home_agent"].get("protocols", ["mipv6"]) else "home agent"
+    out.pairs({**_binding(found["binding"]), anchor: _home_agent(found["home_agent"])}, indent="")
     for dpid, router in found["routers"].items():
         out.line()
         out.heading(f"Router {dpid}: {router['state']}", router["state"])
@@ -57,10 +58,12 @@ def show(out: Output, found: Json) -> None:
 def _binding(binding: Json | None) -> dict[str, object]:
     if binding is None:
         return {"binding": "none"}
-    number = "unknown" if binding["sequence"] is None else binding["sequence"]
+    proxied = binding.get("protocol") == "pmipv6"
+    where, order = ("MAG", "timestamp") if proxied else ("care-of address", "sequence")
+    number = "unknown" if binding[order] is None else binding[order]
     return {
-        "binding": f"{binding['home_address']} at care-of address {binding['care_of_address']}, {binding['state']}",
-        "lifetime": f"{lifetime(binding)}; sequence number {number}",
+        "binding": f"{binding['home_address']} at {where} {binding['care_of_address']}, {binding['state']}",
+        "lifetime": f"{lifetime(binding)}; {'timestamp' if proxied else 'sequence number'} {number}",
     }
 
 

@@ -8,7 +8,7 @@ from controller.core.bindings import Binding
 from controller.core.flows import FlowKey
 from controller.core.home_agents import HomeAgent
 from controller.core.offload import Offload
-from controller.core.protocols import RULES
+from controller.core.protocols import RULES, in_words_of
 from controller.core.router import Router
 from controller.core.traffic import Counters
 from controller.core.updates import covered_by
@@ -45,7 +45,7 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
     routers = {}
     for dpid, on_router in state.routers.items():
         packets, octets = counted(binding, offload.router(dpid), counters)
-        reason = on_router.reason.text if on_router.reason else None
+        reason = in_words_of(binding.protocol, on_router.reason.text) if on_router.reason else None
         routers[dpid_text(dpid)] = answers.BindingOnRouter(on_router.state, packets, octets, reason)
     return answers.Binding(
         home_address=str(binding.home_address),

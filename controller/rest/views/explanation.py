@@ -3,6 +3,7 @@
 
 from controller.core.explanation import Explanation, RouterExplanation
 from controller.core.offload import Offload
+from controller.core.protocols import in_words_of
 from controller.core.reasons import Remedy, Step
 from controller.core.router import Router
 from controller.core.traffic import Counters
@@ -34,12 +35,12 @@ def explanation_view(
         home_address=str(home_address),
         path=found.path,
         since=None if found.since is None else time_of_day(found.since, now),
-        reason=found.reason,
+        reason=in_words_of(found.protocol, found.reason),
         binding=None if found.binding is None else binding_view(found.binding, offload, counters, now),
         home_agent=home_agent_view(found.home_agent, offload, now),
         routers={dpid_text(dpid): _on_router(each, found, counters, now) for dpid, each in found.routers.items()},
         updates=[_update(each, now) for each in found.updates],
-        would_change=[_change(remedy) for remedy in found.would_change],
+        would_change=[in_words_of(found.protocol, _change(remedy)) for remedy in found.would_change],
     )
 
 
@@ -55,7 +56,9 @@ def _on_router(
         connected=router.has_switch,
         draining=router.gates.draining,
         state=state.state,
-        reason=state.reason.text if state.reason else "its packets go straight to the care-of address",
+        reason=in_words_of(
+            found.protocol, state.reason.text if state.reason else "its packets go straight to the care-of address"
+        ),
         gate=answers.GateForHomeAddress(gate is not None, seconds_left(gate.expires_at if gate else None, now)),
         packets=packets,
         bytes=octets,

@@ -124,3 +124,17 @@ def test_a_bulk_update_has_to_say_what_to_do(api: Api, body: dict[str, Any], sta
 def test_a_bulk_update_needs_an_announced_anchor(lma: Api) -> None:
     whole = {"care_of_address": MAG_2, "lifetime": 0}
     problem(lma.call("POST", "/v1/home-agents/2001:db8:97::1/bindings", whole), 404)
+
+
+def test_what_is_explained_is_explained_in_the_words_of_the_protocol(lma: Api) -> None:
+    lma.call("PUT", f"/v1/home-agents/{LMA}/bindings", {"bindings": [REGISTERED]})
+    found = lma.get("/v1/bindings/2001:db8:f1:1::5/explain")
+    assert found["reason"] == "no router is known to the controller"
+    withheld = {**REGISTERED, "withheld": "GRE keys (RFC 5845)"}
+    lma.call("POST", "/v1/bindings", withheld)
+    found = lma.get("/v1/bindings/2001:db8:f1:1::5/explain")
+    assert found["reason"] == "its mobile node is registered, but the bridge leaves it to the LMA (GRE keys (RFC 5845))"
+    found = lma.get("/v1/bindings/2001:db8:f1:9::5/explain")
+    said = " ".join([found["reason"], *found["would_change"]])
+    assert f"a Proxy Binding Update that LMA {LMA} accepts" in said
+    assert "home agent" not in said
