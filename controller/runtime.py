@@ -13,7 +13,7 @@ from controller.access.exposure import exposure
 from controller.changes import ChangeSignal, KeyedSignal, WorkSignal
 from controller.cluster.joining import member_of, membership_of
 from controller.cluster.metrics import ClusterCollector
-from controller.cluster.peers import Peers, member_access
+from controller.cluster.peers import peers_of
 from controller.cluster.view import Alone
 from controller.core.events import EVENTS, MOVES, Event
 from controller.core.offload import Offload
@@ -91,7 +91,7 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
-                Members(cluster, Peers(member_access(settings)), settings.request_timeout),
+                Members(cluster, peers_of(settings), settings.request_timeout),
             ),
             Authorization(self._exposure.tokens, settings),
         )

@@ -5,13 +5,14 @@ The terminal serves one client at a time, so the connection is open only during 
 but never answered, or cut off in other versions: every wait has a timeout.
 """
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ha_bridge.model import CacheEntry
-from ha_bridge.process_sockets import terminal_sockets
+from ha_bridge.process_sockets import Listener, is_loopback, listeners, terminal_sockets
 from ha_bridge.restoration import Refusal, add_command, refusal
 from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer, is_unknown_command, parse_binding_cache
 from hoaflow.errors import HoaflowError
@@ -27,7 +28,7 @@ class TerminalError(HoaflowError):
 
 
 class TerminalRefused(TerminalError):
-    """Nobody listens: the home agent's process is gone."""
+    """Nobody listens, or somebody who is not the home agent: its process is gone."""
 
 
 class TerminalUnreadable(TerminalError):
@@ -98,7 +99,10 @@ class TerminalClient:
     @contextmanager
     def _session(self) -> Iterator["_Dialogue"]:
         try:
+            before = listeners(self._address[1])
             with socket.create_connection(self._address, timeout=self._silence) as connection:
+                if is_loopback(self._address[0]):
+                    _check_owner(connection, before)
                 dialogue = _Dialogue(connection, time.monotonic() + self._whole)
                 # Plain output is shorter. A terminal that does not know the words gives the other form, which is
                 # understood too.
@@ -112,6 +116,22 @@ class TerminalClient:
             raise TerminalRefused(f"nobody listens at {self._name}: {error}") from error
         except (OSError, UnreadableAnswer) as error:
             raise TerminalUnreadable(f"no binding cache from {self._name}: {error}") from error
+
+
+def _check_owner(connection: socket.socket, before: frozenset[Listener]) -> None:
+    """Check that no other user of this host plays the home agent, at its port while it does not run.
+
+    `before`: who listened before the connection was made. Only somebody who listened then and does still has certainly
+    accepted it. Raises TerminalRefused, ConnectionError.
+    """
+    address, port = connection.getpeername()[:2]
+    accepting = [listener for listener in listeners(port) if listener.takes(address)]
+    if strangers := {listener.user for listener in accepting} - {0, os.geteuid()}:
+        raise TerminalRefused(
+            f"user {min(strangers)} listens at {address}:{port}, expected root or user {os.geteuid()}: end that program"
+        )
+    if not accepting or not before.issuperset(accepting):
+        raise ConnectionError("the terminal began to listen only now")
 
 
 class _Dialogue:

@@ -62,11 +62,20 @@ def member_access(settings: Settings) -> Access:
     return access
 
 
-class Peers:
-    """Call other members, each at its URL, by the token or certificate of `access`."""
+def peers_of(settings: Settings) -> "Peers":
+    """Return what calls the other members as these settings have it. Raises WrongSettings."""
+    return Peers(member_access(settings), tls_only=(settings.member_url or "").startswith("https://"))
 
-    def __init__(self, access: Access) -> None:
+
+class Peers:
+    """Call other members, each at its URL, by the token or certificate of `access`.
+
+    Their URLs come from etcd. With `tls_only`, whoever may write there gets no token by naming one in clear.
+    """
+
+    def __init__(self, access: Access, tls_only: bool = False) -> None:
         self._access = access
+        self._tls_only = tls_only
 
     def start(
         self, member: Member, call: PeerCall, why_stop: Callable[[], str | None] = lambda: None
@@ -103,6 +112,9 @@ class Peers:
     def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
         if member.url is None:
             raise PeerFailed(member.name, "it has not said where it can be reached (member_url)", undone=True)
+        if self._tls_only and not member.url.startswith("https://"):
+            reason = f"{member.url} is in clear, while this controller's member_url is https: correct its member_url"
+            raise PeerFailed(member.name, reason, undone=True)
         headers = {**THIS_MEMBER, ADDRESSEE: member.name}
         try:
             # A client for each call: it reads the certificates anew, and its connections are nobody else's.

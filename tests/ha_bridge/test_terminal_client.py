@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The virtual terminal: its captured bytes, its oddities, answers cut and segmented at every place."""
 
+import contextlib
 import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -207,6 +211,39 @@ def test_nobody_listening_is_told_from_hanging() -> None:
     terminal.close()
     with pytest.raises(TerminalRefused):
         TerminalClient("127.0.0.1", terminal.port).read()
+
+
+IMPOSTOR = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
+print(listener.getsockname()[1], flush=True)
+listener.accept()
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_user(address: str, port: int = 0) -> Iterator[int]:
+    """Have another user listen, and answer nothing; provides the port."""
+    command = [sys.executable, "-c", IMPOSTOR, "65534", address, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def test_another_user_of_the_host_cannot_play_the_home_agent() -> None:
+    for listening, asked in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "localhost")):
+        with another_user(listening) as port, pytest.raises(TerminalRefused, match="user 65534 listens at 127"):
+            TerminalClient(asked, port).read()
+
+
+def test_another_user_at_another_address_does_not_matter() -> None:
+    terminal = Terminal(lambda: ONE)
+    with another_user("127.0.0.2", terminal.port):
+        assert len(TerminalClient("127.0.0.1", terminal.port).read()) == 1
+    terminal.close()
 
 
 def test_leaves_the_terminal_free_after_each_look() -> None:
