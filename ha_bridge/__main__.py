@@ -22,8 +22,8 @@ from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
 from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, prefix_length, seconds, whole_seconds
 from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
+from hoaflow.client.directory import MemberAddress
 from hoaflow.client.errors import AccessError
-from hoaflow.client.membership import MemberAddress
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 
 LOG = logs.Log("bridge")

@@ -12,8 +12,8 @@ from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound, json_of
 from hoaflow.client.cluster import ask_cluster
+from hoaflow.client.directory import ClusterView, MemberAddress
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
-from hoaflow.client.membership import ClusterView, MemberAddress
 from hoaflow.errors import HoaflowError
 from hoaflow.scope import THIS_MEMBER
 

@@ -18,7 +18,7 @@ from ha_bridge.member import Member
 from ha_bridge.members import Members
 from ha_bridge.sources import Source
 from hoaflow.client.cluster import resolve
-from hoaflow.client.membership import MemberAddress
+from hoaflow.client.directory import MemberAddress
 from hoaflow.logs import Log
 from hoaflow.worker import Worker
 

@@ -30,7 +30,7 @@ from ha_bridge.reconciliation import Reconciliation, Report
 from ha_bridge.settings import Settings
 from ha_bridge.statistics import MemberCondition, Statistics
 from hoaflow.backoff import Backoff
-from hoaflow.client.membership import ClusterView, MemberAddress
+from hoaflow.client.directory import ClusterView, MemberAddress
 
 BATCH = 1000  # bindings in one POST
 ANNOUNCE_RETRY = 0.25  # first wait; the longest is the renewal interval

@@ -11,7 +11,7 @@ from ha_bridge.commands import Announce, Announced, Failed, MemberCommand
 from ha_bridge.home_agent import HomeAgent, Log
 from ha_bridge.member import Member
 from ha_bridge.settings import Settings
-from hoaflow.client.membership import ClusterView, MemberAddress, Membership
+from hoaflow.client.directory import ClusterView, Directory, MemberAddress
 
 
 class Members:
@@ -20,7 +20,7 @@ class Members:
     def __init__(
         self, configured: Sequence[str], home_agent: HomeAgent, settings: Settings, log: Log, rng: random.Random
     ) -> None:
-        self._membership = Membership(configured, log)
+        self._directory = Directory(configured, log)
         self._home_agent = home_agent
         self._settings = settings
         self._log = log
@@ -39,25 +39,25 @@ class Members:
 
     def resolved(self, ips: Mapping[str, Sequence[str]], now: float) -> None:
         """Take the addresses of the controllers' names, by URL."""
-        self._membership.resolved(ips, now)
+        self._directory.resolved(ips, now)
         self._update()
 
     def announced(self, member: Member, command: Announce, outcome: Announced | Failed, now: float) -> None:
         """Take the outcome of an announcement to `member`."""
         member.announced(command, outcome, now)
         if isinstance(outcome, Failed):
-            self._membership.failed(member.address)
+            self._directory.failed(member.address)
             self._update()
 
     def asked(self, member: Member, outcome: ClusterView | Failed, now: float) -> None:
         """Take what `member` says of its cluster."""
         member.asked(outcome, now)
         if not isinstance(outcome, Failed):
-            self._membership.answered(member.address, outcome, now)
+            self._directory.answered(member.address, outcome, now)
         elif outcome.reached:
-            self._membership.answered(member.address, ClusterView(), now)
+            self._directory.answered(member.address, ClusterView(), now)
         else:
-            self._membership.failed(member.address)
+            self._directory.failed(member.address)
         self._update()
 
     def next(self, now: float) -> list[tuple[Member, MemberCommand]]:
@@ -66,15 +66,15 @@ class Members:
 
     def names_to_resolve(self, now: float) -> tuple[str, ...]:
         """Return the URLs whose names are to be resolved now."""
-        return self._membership.names_to_resolve(now)
+        return self._directory.names_to_resolve(now)
 
     def due(self, now: float) -> float:
         """Return the time after `now` at which a command may be due, unless input comes before."""
-        return min([self._membership.resolve_at, *(member.due(now) for member in self)])
+        return min([self._directory.resolve_at, *(member.due(now) for member in self)])
 
     def _update(self) -> None:
         """Begin with new members, and leave those that have vanished."""
-        addresses = self._membership.addresses()
+        addresses = self._directory.addresses()
         for address in addresses:
             if address not in self._members:
                 self._members[address] = Member(address, self._home_agent, self._settings, self._log, self._rng)

@@ -12,8 +12,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager
 
 from hoaflow.client.access import Access, controller_url
+from hoaflow.client.directory import MemberAddress
 from hoaflow.client.errors import Denied, TooBusy, Unreachable
-from hoaflow.client.membership import MemberAddress
 from hoaflow.client.reasons import innermost, root_reason
 from hoaflow.client.token_file import TokenFile
 from hoaflow.closing import Closing

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from hoaflow.client.access import controller_url
 from hoaflow.client.client import Northbound, json_of, problem_detail
+from hoaflow.client.directory import ClusterView
 from hoaflow.client.errors import NorthboundError
-from hoaflow.client.membership import ClusterView
 from hoaflow.logs import Log
 
 LOG = Log("northbound")

@@ -22,7 +22,7 @@ from types import FrameType
 
 from hoaflow.backoff import Backoff
 from hoaflow.client.access import Access
-from hoaflow.client.membership import MemberAddress
+from hoaflow.client.directory import MemberAddress
 from hoaflow.logs import Log
 from hoaflow.router.announcement import Announcement
 from hoaflow.router.calls import Calls

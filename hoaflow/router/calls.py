@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from hoaflow.client.access import Access, warn_of_clear_token
 from hoaflow.client.cluster import resolve
+from hoaflow.client.directory import ClusterView
 from hoaflow.client.errors import NorthboundError
-from hoaflow.client.membership import ClusterView
 from hoaflow.closing import Closing
 from hoaflow.router.client import Controller, ControllerError, Refused, UnknownRouter
 from hoaflow.router.member import Acknowledge, Ask, Command, Member, Poll

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound, json_of, problem_detail
 from hoaflow.client.cluster import ask_cluster
+from hoaflow.client.directory import ClusterView, MemberAddress
 from hoaflow.client.errors import Denied, NorthboundError, TooBusy
-from hoaflow.client.membership import ClusterView, MemberAddress
 from hoaflow.closing import Closing
 from hoaflow.errors import HoaflowError
 from hoaflow.router.announcement import Announcement

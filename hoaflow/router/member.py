@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hoaflow.backoff import Backoff
-from hoaflow.client.membership import MemberAddress
+from hoaflow.client.directory import MemberAddress
 from hoaflow.router.announcement import Announcement
 from hoaflow.router.client import ControllerError, Refused, UnknownRouter
 from hoaflow.router.tunnel_plan import DesiredByHomeAgent, TunnelList

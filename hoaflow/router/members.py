@@ -7,8 +7,8 @@ Times are seconds of one monotonic clock.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
+from hoaflow.client.directory import ClusterView, Directory, Log, MemberAddress
 from hoaflow.client.errors import NorthboundError
-from hoaflow.client.membership import ClusterView, Log, MemberAddress, Membership
 from hoaflow.router.announcement import Announcement
 from hoaflow.router.client import ControllerError
 from hoaflow.router.leader import choose_leader
@@ -24,7 +24,7 @@ class Members:
     """
 
     def __init__(self, configured: Sequence[str], log: Log, note: Note, rng: random.Random) -> None:
-        self._membership = Membership(configured, log)
+        self._directory = Directory(configured, log)
         self._note = note
         self._rng = rng
         self._members: dict[MemberAddress, Member] = {}
@@ -57,11 +57,11 @@ class Members:
 
     def names_to_resolve(self, now: float) -> tuple[str, ...]:
         """Return the URLs whose names are to be resolved now."""
-        return self._membership.names_to_resolve(now)
+        return self._directory.names_to_resolve(now)
 
     def due(self, now: float) -> float:
         """Return the time after `now` at which a command may be due, unless input comes before."""
-        return min([self._membership.resolve_at, *(member.due(now) for member in self)])
+        return min([self._directory.resolve_at, *(member.due(now) for member in self)])
 
     def announce_anew(self) -> None:
         """Announce the router to all before anything else."""
@@ -75,7 +75,7 @@ class Members:
 
     def resolved(self, ips: Mapping[str, Sequence[str]], now: float) -> None:
         """Take the addresses of the controllers' names, by URL."""
-        self._membership.resolved(ips, now)
+        self._directory.resolved(ips, now)
         self._update()
 
     def acknowledged(self, member: Member, command: Acknowledge, outcome: float | ControllerError, now: float) -> None:
@@ -92,17 +92,17 @@ class Members:
         """Take what `member` says of its cluster."""
         member.asked(now)
         if isinstance(outcome, ClusterView):
-            self._membership.answered(member.address, outcome, now)
+            self._directory.answered(member.address, outcome, now)
             self._update()
 
     def _take_failure(self, member: Member) -> None:
         if not member.answers:
-            self._membership.failed(member.address)
+            self._directory.failed(member.address)
         self._update()
 
     def _update(self) -> None:
         """Begin with new members, leave those that have vanished, and choose whose list to follow."""
-        addresses = self._membership.addresses()
+        addresses = self._directory.addresses()
         for address in addresses:
             if address not in self._members:
                 self._members[address] = Member(address, self._note, self._rng)

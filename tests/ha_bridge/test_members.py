@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ha_bridge import member
 from ha_bridge.commands import Announce, Failed, Send, Snapshot
-from hoaflow.client.membership import FORGET, ClusterView
+from hoaflow.client.directory import FORGET, ClusterView
 from tests.support.bridge import HOA, LINK_1, LINK_2, OTHER
 from tests.support.bridge_world import UNREACHABLE, URL, ModelController, Registration, World, at_link_1, down
 

@@ -15,7 +15,7 @@ from ha_bridge.member import Member
 from ha_bridge.members import Members
 from ha_bridge.model import Observed, Reading, ReadingFailed
 from ha_bridge.settings import Settings
-from hoaflow.client.membership import ClusterView
+from hoaflow.client.directory import ClusterView
 from tests.support.bridge import HOA, HOME_AGENT, LINK_1
 
 UNREACHABLE = Failed("connection refused", reached=False)

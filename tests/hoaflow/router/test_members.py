@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from hoaflow.client.membership import ClusterView, MemberAddress
+from hoaflow.client.directory import ClusterView, MemberAddress
 from hoaflow.router.announcement import Announcement
 from hoaflow.router.client import ControllerError, Refused, UnknownRouter
 from hoaflow.router.member import Acknowledge, Ask, Command, Member, Poll

@@ -11,7 +11,7 @@ from requests.adapters import BaseAdapter
 from controller.cluster.records import Keys, Records
 from ha_bridge.client import ControllerClient
 from ha_bridge.reconciliation import Report
-from hoaflow.client.membership import MemberAddress
+from hoaflow.client.directory import MemberAddress
 from hoaflow.etcd import EtcdClient, EtcdError
 from hoaflow.etcd.messages import KeyValue, put
 from hoaflow.router.announcement import Announcement

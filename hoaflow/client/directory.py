@@ -68,7 +68,7 @@ class _Known:
     member: MemberName | None = None
 
 
-class Membership:
+class Directory:
     """Hold the addresses of the controllers that a client calls.
 
     `configured`: the URLs that the client was given. `log(level, event, **fields)` is called when an address is found

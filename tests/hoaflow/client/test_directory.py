@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from hoaflow.client.membership import FORGET, ClusterView, MemberAddress, Membership
+from hoaflow.client.directory import FORGET, ClusterView, Directory, MemberAddress
 
 A, B, C = (f"http://192.0.2.{n}:8080" for n in (1, 2, 3))
 NAME = "http://controllers.example:8080"
@@ -17,20 +17,20 @@ def view(member: str, **urls: str) -> ClusterView:
 
 
 class Client:
-    """A client's membership, and what is logged."""
+    """A client's directory, and what is logged."""
 
     def __init__(self, *configured: str) -> None:
         self.log: list[tuple[int, str]] = []
-        self.membership = Membership(configured, lambda level, event, **fields: self.log.append((level, event)))
+        self.directory = Directory(configured, lambda level, event, **fields: self.log.append((level, event)))
 
     def calls(self) -> list[str]:
-        return [str(address) for address in self.membership.addresses()]
+        return [str(address) for address in self.directory.addresses()]
 
     def answered(self, url: str, said: ClusterView, now: float = 0.0, ip: str | None = None) -> None:
-        self.membership.answered(MemberAddress(url, ip), said, now)
+        self.directory.answered(MemberAddress(url, ip), said, now)
 
     def failed(self, url: str) -> None:
-        self.membership.failed(MemberAddress(url))
+        self.directory.failed(MemberAddress(url))
 
 
 def test_one_address_is_enough_to_find_the_rest() -> None:
@@ -67,7 +67,7 @@ def test_a_member_that_does_not_answer_where_it_says_is_called_where_it_does() -
 
 def test_a_balancer_leads_to_the_members_behind_it() -> None:
     client = Client(NAME)
-    client.membership.resolved({NAME: ["192.0.2.9"]}, 0.0)
+    client.directory.resolved({NAME: ["192.0.2.9"]}, 0.0)
     client.answered(NAME, view("b"))
     for member, url in URLS.items():
         client.answered(url, view(member))
@@ -113,7 +113,7 @@ def test_nobody_is_dropped_while_nobody_answers_nor_a_configured_one_ever() -> N
 def test_a_name_with_several_addresses_stands_for_several() -> None:
     client = Client(NAME)
     assert client.calls() == []
-    client.membership.resolved({NAME: ["192.0.2.1", "192.0.2.2"]}, 0.0)
+    client.directory.resolved({NAME: ["192.0.2.1", "192.0.2.2"]}, 0.0)
     assert client.calls() == [A, B]
     client.answered(NAME, view("a", a="http://a.example", b="http://b.example"), ip="192.0.2.1")
     client.answered(NAME, view("b", a="http://a.example", b="http://b.example"), ip="192.0.2.2")
@@ -122,17 +122,17 @@ def test_a_name_with_several_addresses_stands_for_several() -> None:
     for url in own:
         client.failed(url)
     assert client.calls() == [A, B]
-    client.membership.resolved({NAME: []}, FORGET + 1)
+    client.directory.resolved({NAME: []}, FORGET + 1)
     assert client.calls() == [A, B], "the resolver's failure says nothing of them"
-    client.membership.failed(MemberAddress(NAME, "192.0.2.1"))
-    client.membership.resolved({NAME: ["192.0.2.2"]}, 2 * FORGET + 2)
+    client.directory.failed(MemberAddress(NAME, "192.0.2.1"))
+    client.directory.resolved({NAME: ["192.0.2.2"]}, 2 * FORGET + 2)
     assert client.calls() == [B]
 
 
 @pytest.mark.parametrize("ips", [[], ["192.0.2.1"], ["2001:db8::1", "192.0.2.1"]], ids=["none", "one", "one of each"])
 def test_a_name_with_one_address_is_left_to_the_connection(ips: list[str]) -> None:
     client = Client(NAME)
-    client.membership.resolved({NAME: ips}, 0.0)
+    client.directory.resolved({NAME: ips}, 0.0)
     assert client.calls() == [NAME]
 
 
