@@ -23,7 +23,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster soak demo lab pages screenshots docs lock clean
+.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster soak demo lab pages screenshots docs audit lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -96,6 +96,9 @@ screenshots: setup ## take those of the dashboard in docs/images, by its test in
 
 docs: setup ## build the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+audit: ## ask a database of known vulnerabilities about the pinned packages; exit status 2 if it can't be reached
+	scripts/audit
 
 lock: ## pin the dependencies again, after a change of them in pyproject.toml
 	scripts/lock
