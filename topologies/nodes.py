@@ -68,9 +68,9 @@ def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mappin
         checked(node, "ip", "link", "set", "dev", interface, "up")
         for address in wanted:
             family = () if ":" not in address else ("nodad",)
-            checked(node, "ip", "addr", "add", address, "dev", interface, *family)
+            checked(node, "ip", "addr", "replace", address, "dev", interface, *family)
     for destination, gateway in routes.items():
-        checked(node, "ip", "-6", "route", "add", destination, "via", gateway)
+        checked(node, "ip", "-6", "route", "replace", destination, "via", gateway)
 
 
 class DataIntf(Intf):

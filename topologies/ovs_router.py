@@ -21,6 +21,7 @@ FIRST_VLAN = 10
 BASE_FLOW = "priority=1,actions=NORMAL"
 KERNEL, USER = "kernel", "user"  # Mininet's words for the datapaths `system` and `netdev`
 RUN_DIRECTORY = "/run/openvswitch"  # where Open vSwitch's own tools look
+DATABASE, DATABASE_SOCKET = f"{RUN_DIRECTORY}/conf.db", f"{RUN_DIRECTORY}/db.sock"
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
@@ -68,8 +69,7 @@ class OvsRouter(Device):
         # Only a remote controller is taken: what Mininet picks by default is a learning switch, whose flows know no
         # VLANs and would join the segments. From the beginning, for the first one costs a bridge its flows.
         self._add_bridge([_target(each) for each in controllers if isinstance(each, RemoteController)])
-        checked(self, "ovs-ofctl", "-O", "OpenFlow13", "add-flow", BRIDGE, BASE_FLOW)
-        configure(self, self.addresses, self.routes)
+        self.configure_kernel()
 
     def connected(self) -> bool:
         """Return whether no controller connection is down; without any controller, the base flow forwards."""
@@ -80,14 +80,26 @@ class OvsRouter(Device):
         return self.addresses[next(iter(self.segments))][0].partition("/")[0]
 
     def _start_daemons(self) -> None:
-        database, socket = f"{RUN_DIRECTORY}/conf.db", f"{RUN_DIRECTORY}/db.sock"
-        checked(self, "ovsdb-tool", "create", database, SCHEMA)
-        self._daemon("ovsdb-server", database, f"--remote=punix:{socket}")
+        checked(self, "ovsdb-tool", "create", DATABASE, SCHEMA)
+        self.start_database()
         # --no-wait: ovs-vswitchd, which would acknowledge, starts afterwards.
         checked(self, "ovs-vsctl", f"--timeout={START_TIMEOUT:g}", "--retry", "--no-wait", "init")
+        self.start_switch()
+
+    def start_database(self) -> None:
+        """Start ovsdb-server, again after it has ended. Raises OSError."""
+        self._daemon("ovsdb-server", DATABASE, f"--remote=punix:{DATABASE_SOCKET}")
+
+    def start_switch(self) -> None:
+        """Start ovs-vswitchd, again after it has ended, and wait until it runs. Raises OSError, ProcessError."""
         userspace = ["--disable-system"] if self.datapath == USER else []  # else it says that the kernel has none
-        switchd = self._daemon("ovs-vswitchd", f"unix:{socket}", *userspace)
+        switchd = self._daemon("ovs-vswitchd", f"unix:{DATABASE_SOCKET}", *userspace)
         switchd.wait_for(r"ovs-vswitchd \(Open vSwitch\) ", START_TIMEOUT)
+
+    def configure_kernel(self) -> None:
+        """Add the base flow, addresses and routes, which are lost when ovs-vswitchd ends. Raises TopologyError."""
+        checked(self, "ovs-ofctl", "-O", "OpenFlow13", "add-flow", BRIDGE, BASE_FLOW)
+        configure(self, self.addresses, self.routes)
 
     def _daemon(self, program: str, *arguments: str) -> Process:
         return self.run(program, [program, *arguments, "--pidfile"])

@@ -12,9 +12,17 @@ class Tokens:
     """Create tokens for the bridge, the operator and, by router name, each tunnel agent."""
 
     def __init__(
-        self, directory: Path, home_agent: str, home_prefixes: Iterable[str], routers: Mapping[str, str]
+        self,
+        directory: Path,
+        home_agent: str,
+        home_prefixes: Iterable[str],
+        routers: Mapping[str, str],
+        others: Mapping[str, str] | None = None,
     ) -> None:
-        """Write all token files (mode 600) into `directory`; `routers` maps names to datapath ids."""
+        """Write all token files (mode 600) into `directory`.
+
+        routers: datapath ids by name. others: further clients' rights by name, as TOML.
+        """
         self._directory = directory
         self.controllers = directory / "tokens.toml"
         prefixes = ", ".join(f'"{prefix}"' for prefix in home_prefixes)
@@ -22,6 +30,7 @@ class Tokens:
             BRIDGE: f'may = "bridge"\nhome_agent = "{home_agent}"\nhome_prefixes = [{prefixes}]\n',
             OPERATOR: 'may = "admin"\n',
         } | {name: f'may = "router"\nrouter = "{dpid}"\n' for name, dpid in routers.items()}
+        tables |= others or {}
         tokens = {name: secrets.token_hex(32) for name in tables}
         for name, token in tokens.items():
             _write(self.file(name), f"{token}\n")

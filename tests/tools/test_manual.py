@@ -23,6 +23,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
         "metrics.md",
         "logs-and-events.md",
         "conformance.md",
+        "reliability.md",
     }
     for path, text in written.items():
         assert path.read_text() == text, f"{path.relative_to(DOCS.parent)} is out of date: make pages"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import controller.southbound.manager  # noqa: F401, imports eventlet without its word on itself
-from tools.manual import calls, commands, conformance, events, metrics, pipeline, settings
+from tools.manual import calls, commands, conformance, events, faults, metrics, pipeline, settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -20,6 +20,7 @@ def pages() -> dict[Path, str]:
         DOCS / "metrics.md": metrics.page(),
         DOCS / "logs-and-events.md": events.page(),
         DOCS / "conformance.md": conformance.page(),
+        DOCS / "reliability.md": faults.page(DOCS / "reliability.md"),
     }
 
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the observer makes of packets."""
+
+from hoaflow.mobility.messages import BindingAcknowledgement, Status
+from hoaflow.mobility.wire import binding_acknowledgement_header, binding_acknowledgement_packet
+from tools.chaos.location import octets
+from tools.chaos.packets import NOWHERE, RECORD, Kind, Record, forged, parse, unpack
+
+HOME_AGENT, HOME_ADDRESS, CARE_OF_ADDRESS, CN = "2001:db8:99::1", "2001:db8:99::101", "2001:db8:2::101", "2001:db8:1::2"
+TUNNELLED = forged(CARE_OF_ADDRESS, HOME_AGENT, HOME_ADDRESS, CN, flow=3, number=70_000)
+
+
+def acknowledgement(status: int) -> bytes:
+    """Return what the home agent sends to a mobile node that has registered."""
+    message = BindingAcknowledgement(HOME_AGENT, CARE_OF_ADDRESS, HOME_ADDRESS, 9, status, 60)
+    return binding_acknowledgement_packet(message, binding_acknowledgement_header(message, None))
+
+
+def test_a_packet_in_a_tunnel_is_told_with_the_tunnels_addresses() -> None:
+    tunnel = octets(CARE_OF_ADDRESS), octets(HOME_AGENT)
+    assert parse(TUNNELLED, 5.0, 2) == Record(5.0, Kind.SEEN, 2, 3, 70_000, *tunnel)
+
+
+def test_a_packet_outside_of_any_tunnel_is_told_without() -> None:
+    assert parse(TUNNELLED[40:], 5.0, 2) == Record(5.0, Kind.SEEN, 2, 3, 70_000, NOWHERE, NOWHERE)
+
+
+def test_an_acknowledgement_that_accepts_is_told() -> None:
+    addresses = octets(HOME_ADDRESS), octets(CARE_OF_ADDRESS)
+    assert parse(acknowledgement(Status.ACCEPTED), 5.0, 2) == Record(5.0, Kind.REGISTERED, 2, 0, 60, *addresses)
+    assert parse(acknowledgement(Status.SEQUENCE_OUT_OF_WINDOW), 5.0, 2) is None
+
+
+def test_nothing_else_is_told_and_nothing_is_read_beyond_the_end() -> None:
+    for packet in (TUNNELLED, acknowledgement(Status.ACCEPTED)):
+        for length in range(len(packet) - 1):
+            parse(packet[:length], 0.0, 0)
+    assert parse(TUNNELLED.replace(b"caos", b"else"), 0.0, 0) is None
+
+
+def test_records_are_read_as_they_were_written() -> None:
+    records = [Record(1.5, Kind.SENT, 0, 3, 1), Record(1.75, Kind.SEEN, 2, 3, 1, octets(CN), octets(HOME_AGENT))]
+    data = b"".join(record.pack() for record in records)
+    assert list(unpack(data + bytes(RECORD.size - 1))) == records

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens is the seed's choice, and what fails is shrunk."""
+
+import json
+from collections.abc import Sequence
+from itertools import islice
+
+import pytest
+
+from tools.chaos.addresses import plan
+from tools.chaos.faults import TABLE, places
+from tools.chaos.schedule import Step, chosen, steps
+from tools.chaos.shrink import shrink
+
+PLAN = plan()
+
+
+def test_the_same_seed_gives_the_same_steps() -> None:
+    first, again, other = (list(islice(steps(seed, PLAN, TABLE), 50)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_every_fault_comes_to_pass_in_time() -> None:
+    done = {each.fault for step in islice(steps(1, PLAN, TABLE), 1000) for each in step.faults}
+    assert done == {each.name for each in TABLE}
+
+
+def test_only_the_chosen_faults_come_to_pass() -> None:
+    kinds = {each.kind for each in TABLE if each in chosen(["switch"])}
+    assert kinds == {"switch"}
+    assert {each.name for each in chosen(["controller killed"])} == {"controller killed"}
+    with pytest.raises(ValueError, match="got nonsense"):
+        chosen(["nonsense"])
+
+
+def test_steps_survive_their_report() -> None:
+    for step in islice(steps(1, PLAN, TABLE), 20):
+        assert Step.load(json.loads(json.dumps(step.dump()))) == step
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("r1", {"cn"}), ("ovs-vswitchd-r3", {"link2"}), ("bridge-ha1", {"ha1"}), ("etcd-c1", set()), ("c2", set())],
+)
+def test_a_fault_is_somewhere(target: str, expected: set[str]) -> None:
+    assert places(target) == expected
+
+
+@pytest.mark.parametrize("culprits", [{7}, {3, 12}, {0, 19}], ids=str)
+def test_what_fails_is_shrunk_to_what_is_needed(culprits: set[int]) -> None:
+    def fails(some: Sequence[int]) -> bool:
+        return culprits <= set(some)
+
+    found, used = shrink(range(20), fails, 100)
+    assert set(found) == culprits
+    assert used <= 100
+
+
+def test_shrinking_ends_after_its_runs() -> None:
+    found, used = shrink(range(100), lambda some: 99 in some and 0 in some, 3)
+    assert used == 3
+    assert {0, 99} <= set(found)

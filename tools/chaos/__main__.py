@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Break a running system in a seeded order, and judge it by its packets: `python -m tools.chaos` (`make chaos`)."""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hoaflow.arguments import positive
+from tools.chaos import report
+from tools.chaos.addresses import plan
+from tools.chaos.lab import Lab
+from tools.chaos.runner import Run
+from tools.chaos.schedule import Step, chosen, steps
+from tools.chaos.shrink import shrink
+from tools.chaos.verdict import Evidence, Verdict, judge
+from tools.demo.directory import InUse, reserved
+from tools.demo.interruption import Interrupted, raise_interrupted
+
+MINUTES, RATE, MOBILE_NODES, SHRINKING_RUNS = 10.0, 10.0, 8, 8
+FOREVER = 1e9  # seconds
+
+
+def say(text: str) -> None:
+    """Print a line with the time."""
+    print(f"{report.clock(time.time())}  {text}", flush=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold what a run came to. `steps`: with their begins. `errors`: unexpected lines of the logs."""
+
+    evidence: Evidence
+    verdict: Verdict
+    errors: list[str]
+    steps: list[tuple[float, Step]]
+    seconds: float
+
+
+def run(arguments: argparse.Namespace, directory: Path, wanted: Iterable[Step], seconds: float) -> Outcome:
+    """Run steps in a lab of its own for so many seconds, or until they are over."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    with Lab(plan(arguments.mobile_nodes), directory) as lab:
+        say(f"all is direct; Open vSwitch's datapath: {lab.datapath}")
+        begun, carried_out = time.monotonic(), Run(lab, say)
+        evidence = carried_out.carry_out(wanted, seconds, arguments.rate)
+        passed = time.monotonic() - begun
+        errors = [line for line in lab.bed.errors() if "Traceback" in line]
+    return Outcome(evidence, judge(evidence), errors, carried_out.done, passed)
+
+
+def chaos(arguments: argparse.Namespace, seed: int) -> bool:
+    """Run one seed; print and write its report; return whether all promises were kept."""
+    directory: Path = arguments.output.resolve() / f"seed-{seed}"
+    wanted = steps(seed, plan(arguments.mobile_nodes), chosen(arguments.only), arguments.fast)
+    if arguments.steps is not None:
+        wanted = iter([Step.load(each) for each in json.loads(arguments.steps.read_text())["steps"]])
+    say(f"seed {seed}: setting up {arguments.mobile_nodes} mobile nodes, 4 routers, 3 controllers")
+    outcome = run(arguments, directory, itertools.islice(wanted, arguments.faults), 60 * arguments.minutes)
+    row = report.row(seed, outcome.seconds, outcome.evidence, outcome.verdict, outcome.errors)
+    row["steps"] = [step.dump() for _, step in outcome.steps]
+    for found in outcome.verdict.violations:
+        print(*report.violation(outcome.evidence, found), sep="\n", flush=True)
+    print(*outcome.errors, report.table([row]), sep="\n", flush=True)
+    kept = not outcome.verdict.violations and not outcome.errors
+    if outcome.verdict.violations and arguments.shrink:
+        row["shortest"] = [step.dump() for step in _shortest(arguments, directory, outcome)]
+    (directory.parent / f"seed-{seed}.json").write_text(json.dumps(row, indent=2) + "\n")
+    say(f"seed {seed}: {'all promises kept' if kept else 'BROKEN'}; logs and packets are in {directory}")
+    return kept
+
+
+def _shortest(arguments: argparse.Namespace, directory: Path, outcome: Outcome) -> list[Step]:
+    """Return the shortest sequence of steps found that breaks the same promise, and print it."""
+    first = outcome.verdict.violations[0]
+    candidates = [step for begun, step in outcome.steps if begun <= first.at] or [outcome.steps[0][1]]
+
+    def fails(some: Sequence[Step]) -> bool:
+        say(f"trying {len(some)} of {len(outcome.steps)} steps")
+        again = run(arguments, directory.with_name(f"{directory.name}-shrinking"), some, FOREVER)
+        return any(each.check == first.check for each in again.verdict.violations)
+
+    found, used = shrink(candidates, fails, arguments.shrink)
+    print(f"the shortest sequence found in {used} runs that breaks ({first.check}):", *report.sequence(found), sep="\n")
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run all seeds; return 0 if every promise was kept, 1 if not, 128 + N after signal N."""
+    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="seeds, one run each (default: 1)")
+    parser.add_argument("--minutes", type=positive, default=MINUTES, help=f"of faults (default: {MINUTES:g})")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="WORD", help="only faults of this kind, or with this in their name"
+    )
+    parser.add_argument("--faults", type=int, metavar="N", help="end after N steps, if that is earlier")
+    parser.add_argument("--fast", action="store_true", help="let faults last as short as the table allows")
+    parser.add_argument("--mobile-nodes", type=int, default=MOBILE_NODES, help=f"(default: {MOBILE_NODES})")
+    parser.add_argument(
+        "--rate", type=positive, default=RATE, help=f"packets a second of each flow (default: {RATE:g})"
+    )
+    parser.add_argument("--steps", type=Path, metavar="FILE", help="repeat the steps of a run's JSON file")
+    parser.add_argument(
+        "--shrink", type=int, default=SHRINKING_RUNS, metavar="RUNS",
+        help=f"most runs to find a shorter sequence that fails (default: {SHRINKING_RUNS})",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("build/chaos"), help="directory (default: build/chaos)")
+    arguments = parser.parse_args(argv)
+    if os.geteuid():
+        parser.error("root is needed, for namespaces and switches of its own: use `make chaos`, or sudo")
+    try:
+        chosen(arguments.only)
+        raise_interrupted()
+        with reserved(arguments.output.resolve()):
+            kept = [chaos(arguments, seed) for seed in arguments.seed]
+        return 0 if all(kept) else 1
+    except (InUse, ValueError) as error:
+        parser.error(str(error))
+    except Interrupted as interrupted:
+        print(f"\ninterrupted by {interrupted}; everything was taken down", file=sys.stderr)
+        return interrupted.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the whole system in the chaos network, and start, end and change its parts."""
+
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hoaflow.client.access import Access
+from hoaflow.client.client import Northbound
+from hoaflow.errors import HoaflowError
+from tests.support.etcd import ETCD
+from tests.support.waiting import patient, wait_for
+from tools.chaos.addresses import CONTROLLERS, HomeAgent, MobileNode, Plan, management_controller
+from tools.chaos.network import ChaosTopo
+from tools.chaos.timeline import Inventory, Usage
+from tools.chaos.wire import Job
+from topologies import addresses as at
+from topologies.kernel import has_flow_backend
+from topologies.nodes import checked
+from topologies.ovs_router import BRIDGE, KERNEL, USER, OvsRouter
+from topologies.processes import Process
+from topologies.testbed import Testbed
+from topologies.tokens import OPERATOR, Tokens
+
+START_TIMEOUT = patient(120.0)  # seconds
+SETTLED_WITHIN = 120.0  # seconds; `wait_for` adapts it
+REST_TIMEOUT = 3.0  # seconds; a controller that is paused does not answer
+LEASE, LIFETIME = 10, 60  # seconds
+KEY = "686f61666c6f77206f6e6c7920696e2061206c61"  # of this emulation only
+HOME = 0  # as a link: the home link
+
+
+@dataclass(frozen=True)
+class Program:
+    """Say how a program is started: where, and which line of its log says that it runs (None: nothing does)."""
+
+    node: str
+    command: list[str]
+    ready: str | None = None
+
+
+class Lab:
+    """The whole system, running while the context lasts; all programs and links go by their names."""
+
+    def __init__(self, plan: Plan, directory: Path) -> None:
+        """Describe it; logs and records go into `directory`."""
+        self.plan, self.directory = plan, directory
+        self.datapath = KERNEL if has_flow_backend() else USER
+        self.bed = Testbed(ChaosTopo(plan, datapath=self.datapath), directory / "logs")
+        self.records = directory / "records"
+        self.programs: dict[str, Program] = {}
+        self.where: dict[str, int] = {}  # mobile node -> link
+
+    def __enter__(self) -> "Lab":
+        self.bed.__enter__()
+        try:
+            self._describe()
+            self._start()
+        except BaseException:
+            self.bed.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bed.__exit__(*error)
+
+    # What runs
+
+    def _describe(self) -> None:
+        urls = [f"http://{management_controller(number)}:8080" for number in range(1, len(CONTROLLERS) + 1)]
+        dpids = {router: self.bed.network[router].dpid for router in self.plan.routers}
+        first, *_ = self.plan.home_agents
+        others = {
+            f"bridge-{each.name}": f'may = "bridge"\nhome_agent = "{each.address}"\nhome_prefixes = ["{each.prefix}"]\n'
+            for each in self.plan.home_agents
+        } | dict.fromkeys(CONTROLLERS, 'may = "member"\n')
+        self.tokens = Tokens(self.directory, first.address, [first.prefix], dpids, others)
+        self.clients = {
+            name: Northbound(url, Access(self.tokens.file(OPERATOR)))
+            for name, url in zip(CONTROLLERS, urls, strict=True)
+        }
+        for number, name in enumerate(CONTROLLERS, 1):
+            self.programs[f"etcd-{name}"] = self._etcd(number, name)
+            self.programs[name] = self._controller(number, name)
+        for each in self.plan.home_agents:
+            own = ["--home-agent", each.address, "--home-prefix", each.prefix]
+            serving = [*own, "--home-link", f"{each.name}-home", "--keys", str(self._keys(each)), "--log-addresses"]
+            serving += ["--journal", str(self.directory / f"{each.name}.journal"), "--metrics", "127.0.0.1:9109"]
+            self.programs[each.name] = Program(each.name, _module("hoaflow.home_agent", *serving), "event=started ")
+            token = str(self.tokens.file(f"bridge-{each.name}"))
+            reporting = [*own, "--lease", str(LEASE), "--token-file", token, "--log-addresses", "--controller", *urls]
+            self.programs[f"bridge-{each.name}"] = Program(each.name, _module("ha_bridge", *reporting))
+        for router in self.plan.routers:
+            own = ["run", "--bridge", BRIDGE, "--token-file", str(self.tokens.file(router)), "--log-addresses"]
+            self.programs[f"agent-{router}"] = Program(router, _module("hoaflow.router", *own, "--controller", *urls))
+        for node in self.plan.mobile_nodes:
+            own = ["--home-address", node.home_address, "--home-agent", node.home_agent.address]
+            own += [
+                "--home-link",
+                node.home_interface,
+                "--keys",
+                str(self._keys(node.home_agent)),
+                "--lifetime",
+                str(LIFETIME),
+            ]
+            for link in node.links:
+                address = f"{node.care_of_address(link)}/64,{at.foreign_gateway(link)}"
+                own += ["--foreign-link", f"{node.interface(link)}={address}"]
+            self.programs[node.name] = Program(node.name, _module("topologies.mobile_node", *own), '"started"')
+
+    def _keys(self, home_agent: HomeAgent) -> Path:
+        """Return a file with the keys of a home agent's mobile nodes."""
+        path = self.directory / f"{home_agent.name}.keys"
+        path.touch(mode=0o600)
+        own = (node for node in self.plan.mobile_nodes if node.home_agent == home_agent)
+        path.write_text("".join(f'["{node.home_address}"]\nspi = 256\nkey = "{KEY}"\n' for node in own))
+        return path
+
+    def _etcd(self, number: int, name: str) -> Program:
+        hosts = {each: management_controller(index) for index, each in enumerate(CONTROLLERS, 1)}
+        options = {
+            "name": name,
+            "data-dir": str(self.directory / f"etcd-{name}"),
+            "listen-client-urls": f"http://{hosts[name]}:2379",
+            "advertise-client-urls": f"http://{hosts[name]}:2379",
+            "listen-peer-urls": f"http://{hosts[name]}:2380",
+            "initial-advertise-peer-urls": f"http://{hosts[name]}:2380",
+            "initial-cluster": ",".join(f"{each}=http://{address}:2380" for each, address in hosts.items()),
+            "logger": "zap",
+        }
+        return Program(name, [str(ETCD), *(f"--{option}={value}" for option, value in options.items())])
+
+    def _controller(self, number: int, name: str) -> Program:
+        address = management_controller(number)
+        etcd = ",".join(f"http://{management_controller(each + 1)}:2379" for each in range(len(CONTROLLERS)))
+        settings = self.directory / f"{name}.conf"
+        lines = ["[hoaflow]", "log_addresses = true", f"tokens_file = {self.tokens.controllers}", f"etcd = {etcd}"]
+        lines += [f"member = {name}", f"member_url = http://{address}:8080", "read_back_every = 5"]
+        settings.write_text("\n".join([*lines, f"member_token_file = {self.tokens.file(name)}", ""]))
+        command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(settings)]
+        command += ["--ofp-listen-host", address, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
+        return Program(name, [*command, "--wsapi-host", address, "--wsapi-port", "8080", "controller/app.py"])
+
+    def _start(self) -> None:
+        for name in self.programs:
+            self.launch(name)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._connect, self.plan.routers))
+            list(pool.map(self.set_up, self.plan.routers))
+        for name, program in self.programs.items():
+            if program.ready is not None:
+                self.bed.programs[name].wait_for(program.ready, START_TIMEOUT)
+        for node in self.plan.mobile_nodes:
+            self.move(node, node.links[0])
+        wait_for("all bindings are active", self.all_active, SETTLED_WITHIN)
+
+    def _connect(self, router: str) -> None:
+        """Connect a switch to all controllers."""
+        targets = [f"tcp:{management_controller(number)}:{at.OPENFLOW_PORT}" for number in (1, 2, 3)]
+        rows = [f"@{name}" for name in CONTROLLERS]
+        argv = ["set", "bridge", BRIDGE, f"controller={','.join(rows)}"]
+        for row, target in zip(rows, targets, strict=True):
+            argv += ["--", f"--id={row}", "create", "controller", f'target="{target}"', "max_backoff=1000"]
+            argv += ["inactivity_probe=5000"]
+        checked(self.router(router), "ovs-vsctl", "--timeout=60", "--", *argv)
+
+    def set_up(self, router: str) -> None:
+        """Run `hoaflow-router setup` on a router."""
+        home_agents = [word for each in self.plan.home_agents for word in ("--home-agent", each.address)]
+        self.bed.run(*_module("hoaflow.router", "setup", "--bridge", BRIDGE, *home_agents), node=router)
+
+    # Programs
+
+    def launch(self, name: str) -> Process:
+        """Start a program without waiting for anything."""
+        program = self.programs[name]
+        return self.bed.start(name, program.command, program.node)
+
+    def process(self, name: str) -> Process:
+        """Return a running program, or a router's daemon as `ovs-vswitchd-r1`."""
+        if name in self.bed.programs:
+            return self.bed.programs[name]
+        daemon, _, router = name.rpartition("-")
+        return next(each for each in reversed(self.router(router).processes) if each.name == f"{router}-{daemon}")
+
+    def kill(self, name: str) -> None:
+        """Kill a program or daemon (SIGKILL)."""
+        if name in self.bed.programs:
+            self.bed.kill(name)
+        else:
+            self.process(name).kill()
+
+    def restart(self, name: str) -> None:
+        """Start a program or daemon again that was killed, as the host's service manager would."""
+        if name in self.programs:
+            self.launch(name)
+            return
+        daemon, _, router = name.rpartition("-")
+        if daemon == "ovsdb-server":
+            self.router(router).start_database()
+        else:
+            self.router(router).start_switch()
+            self.router(router).configure_kernel()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program or daemon."""
+        os.kill(self.process(name).pid, number)
+
+    def router(self, name: str) -> OvsRouter:
+        """Return a router's node."""
+        router: OvsRouter = self.bed.network[name]
+        return router
+
+    def inventory(self) -> Inventory:
+        """Return what there is on all hosts."""
+        names = [*self.programs, *(f"ovs-vswitchd-{router}" for router in self.plan.routers)]
+        hosts = [*self.plan.routers, *(each.name for each in self.plan.home_agents)]
+        return Inventory(
+            {name: usage(self.process(name).pid) for name in names if self.process(name).running},
+            {host: frozenset(self.bed.run("ip", "netns", "list", node=host).split("\n")) for host in hosts},
+        )
+
+    # Links and moves
+
+    def ip(self, node: str, *lines: str) -> None:
+        """Run lines of `ip` in a node, in one go."""
+        self.bed.run("ip", "-batch", "-", node=node, stdin="\n".join(lines))
+
+    def move(self, node: MobileNode, link: int) -> None:
+        """Attach a mobile node to one of its links, and to no other."""
+        wanted = node.home_interface if link == HOME else node.interface(link)
+        names = [node.home_interface, *(node.interface(each) for each in node.links)]
+        lines = [f"link set dev {name} down" for name in names if name != wanted]
+        self.ip(node.name, *lines, f"link set dev {wanted} up")
+        self.where[node.name] = link
+
+    # What is said
+
+    def ask(self, controller: str, path: str) -> Any:
+        """Return what a controller answers to a GET, None if it does not answer."""
+        try:
+            answer = self.clients[controller].request("GET", path, (REST_TIMEOUT, REST_TIMEOUT))
+        except HoaflowError:
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    def states(self, controller: str) -> dict[str, str] | None:
+        """Return the bindings' states by home address, as a controller tells; None if it does not answer."""
+        answer = self.ask(controller, "/v1/bindings?limit=1000")
+        return None if answer is None else {each["home_address"]: each["state"] for each in answer["bindings"]}
+
+    def all_active(self) -> bool:
+        """Tell whether every controller says of every mobile node away from home that its binding is active."""
+        away = {node.home_address for node in self.plan.mobile_nodes if self.where.get(node.name) != HOME}
+        return all(
+            (states := self.states(name)) is not None and all(states.get(address) == "active" for address in away)
+            for name in CONTROLLERS
+        )
+
+    # Traffic
+
+    def points(self) -> list[tuple[str, str]]:
+        """Return the links that are watched, by node and interface."""
+        found = [("cn", "cn-eth0")]
+        found += [("core", f"core-{name}") for name in self.plan.routers]
+        found += [(each.name, f"{each.name}-core") for each in self.plan.home_agents]
+        for node in self.plan.mobile_nodes:
+            found += [(node.name, name) for name in (node.home_interface, *(node.interface(n) for n in node.links))]
+        return found
+
+    def start_traffic(self, rate: float) -> None:
+        """Start to send and to record."""
+        mobile = self.plan.mobile_nodes
+        nodes = {
+            "cn",
+            "stranger",
+            "core",
+            *(node.name for node in mobile),
+            *(each.name for each in self.plan.home_agents),
+        }
+        forgeries = [
+            (one.care_of_address(one.links[0]), other.home_agent.address, other.home_address, at.CORRESPONDENT)
+            for one, other in zip(mobile, [*mobile[1:], mobile[0]], strict=True)
+        ]
+        namespaces = {node: self.bed.namespace(node) for node in sorted(nodes)}
+        job = Job(namespaces, self.points(), self.plan.flows(), forgeries, rate, 5.0, str(self.records))
+        file = self.directory / "job.json"
+        file.write_text(job.dump())
+        self.bed.start("wire", _module("tools.chaos.wire", str(file))).wait_for("event=ready", START_TIMEOUT)
+
+
+def usage(pid: int) -> Usage:
+    """Return what a process has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    memory = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    return Usage(pid, memory / 1024, len(os.listdir(f"/proc/{pid}/fd")))
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]

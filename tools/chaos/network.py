@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the network: four routers around a core, two home agents, mobile nodes, three controllers.
+
+    cn ─────────── r1 ─┐         ┌─ ha1 ─── home link of ha1
+    foreign link 1 r2 ─┤         │
+    foreign link 2 r3 ─┼── core ─┴─ ha2 ─── home link of ha2
+    foreign link 3 r4 ─┘
+
+Each mobile node has an interface on its home link and on two of the foreign links; a stranger is on link 1. The
+management network joins routers, home agents and the controllers, each of which shares a node with a member of etcd.
+"""
+
+from tools.chaos.addresses import CONTROLLERS, LINKS, ROUTERS, Plan, management_controller
+from topologies import addresses as at
+from topologies.base import Attachment, MobilityTopo, Segment
+from topologies.nodes import Ipv6Node, LinkBridge
+from topologies.ovs_router import USER
+
+
+class ChaosTopo(MobilityTopo):
+    """Arrange the network of a plan."""
+
+    routers = ROUTERS
+    foreign_links = LINKS
+
+    def __init__(self, plan: Plan, datapath: str = USER) -> None:
+        """Build the network; `datapath` is that of the routers, as in `OvsRouter`."""
+        self.plan = plan
+        super().__init__(datapath=datapath)
+
+    def build(self, datapath: str = USER) -> None:
+        """Add nodes and links; Mininet calls this."""
+        plan = self.plan
+        super().build(datapath)
+        self.add_router_to_core(1, at.CORRESPONDENT_GATEWAY, [Attachment("cn", "cn-eth0")])
+        for link in LINKS:
+            attached = [Attachment(n.name, n.interface(link)) for n in plan.mobile_nodes if link in n.links]
+            attached += [Attachment("stranger", "stranger-eth0")] if link == 1 else []
+            self.add_router_to_core(link + 1, at.foreign_gateway(link), attached)
+
+    def add_router_to_core(self, number: int, gateway: str, attached: list[Attachment]) -> None:
+        """Add router NUMBER between an access link, on which GATEWAY is its address, and the core."""
+        access = Segment("access", gateway, tuple(attached))
+        core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
+        self.add_router(number, [access, core], routes={"default": at.core_side(number)})
+
+    def add_end_nodes(self) -> None:
+        """Add all nodes but the routers."""
+        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
+        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
+        for number, name in enumerate(CONTROLLERS, 1):
+            self._add_host(name, {f"{name}-mgmt": f"{management_controller(number)}/24"})
+            self.link("mgmt", f"mgmt-{name}", name, f"{name}-mgmt")
+        self._add_host("cn", {"cn-eth0": f"{at.CORRESPONDENT}/64"}, {"default": at.CORRESPONDENT_GATEWAY})
+        self._add_host("stranger", {"stranger-eth0": f"{at.STRANGER}/64"}, {"default": at.foreign_gateway(1)})
+        self._add_core()
+        for home_agent in self.plan.home_agents:
+            self._add_home_agent(home_agent.name, home_agent.number, home_agent.address, home_agent.management)
+        for node in self.plan.mobile_nodes:
+            home = {node.home_interface: f"{node.home_address}/64"}
+            down = [node.interface(link) for link in node.links]
+            self._add_host(node.name, home, {"default": node.home_agent.address}, down=down)
+            self.link(f"hl{node.home_agent.number}", f"hl-{node.name}", node.name, node.home_interface)
+
+    def _add_core(self) -> None:
+        numbers = {int(name[1:]): f"core-{name}" for name in ROUTERS}
+        numbers |= {each.number: f"core-{each.name}" for each in self.plan.home_agents}
+        routes = {at.CORRESPONDENT_LINK: at.router_side(1)}
+        routes |= {at.foreign_link(link): at.router_side(link + 1) for link in LINKS}
+        routes |= {each.prefix: at.router_side(each.number) for each in self.plan.home_agents}
+        addresses = {interface: f"{at.core_side(number)}/64" for number, interface in numbers.items()}
+        self._add_host("core", addresses, routes, forwarding=True)
+
+    def _add_home_agent(self, name: str, number: int, address: str, management: str) -> None:
+        addresses = {
+            f"{name}-core": f"{at.router_side(number)}/64",
+            f"{name}-home": f"{address}/64",
+            f"{name}-mgmt": f"{management}/{at.MANAGEMENT_PREFIX_LENGTH}",
+        }
+        self._add_host(name, addresses, {"default": at.core_side(number)}, forwarding=True)
+        self.addSwitch(f"hl{number}", cls=LinkBridge, dpid=f"a{number:x}", listenPort=None, inNamespace=True)
+        self.link(f"hl{number}", f"hl-{name}", name, f"{name}-home")
+        self.link("core", f"core-{name}", name, f"{name}-core")
+        self.link("mgmt", f"mgmt-{name}", name, f"{name}-mgmt")
+
+    def _add_host(
+        self, name: str, addresses: dict[str, str], routes: dict[str, str] | None = None, **options: object
+    ) -> None:
+        self.addHost(
+            name,
+            cls=Ipv6Node,
+            addresses={interface: [address] for interface, address in addresses.items()},
+            routes=routes or {},
+            **options,
+        )

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell what passed a link or a socket, knowing IPv6 and Mobile IPv6 (RFC 6275) and nothing of hoaflow: pure."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+IPV6_HEADER, MOBILITY, ROUTING, DESTINATION_OPTIONS, IPV6, UDP = 40, 135, 43, 60, 41, 17
+BINDING_ACKNOWLEDGEMENT, ACCEPTED = 6, 128  # a status below is an acceptance (RFC 6275 section 6.1.8)
+LIFETIME_UNIT = 4  # seconds
+PORT = 5300
+PAYLOAD = struct.Struct("!4sHI")  # magic, flow, number
+MAGIC = b"caos"
+RECORD = struct.Struct("!dBBHI16s16s")
+NOWHERE = bytes(16)
+
+
+class Kind(IntEnum):
+    """Say what a record is about."""
+
+    SENT = 0  # by the flow's source
+    RECEIVED = 1  # by the flow's destination
+    SEEN = 2  # coming in on a link
+    REGISTERED = 3  # a Binding Acknowledgement that accepts came in; `number` is the lifetime in seconds
+
+
+class Record(NamedTuple):
+    """Record one packet; `point` is the number of the node or link, `at` in seconds since the epoch.
+
+    outer: source and destination of the tunnel it is in, NOWHERE outside of any. In a registration they are home
+    address and care-of address.
+    """
+
+    at: float
+    kind: Kind
+    point: int
+    flow: int
+    number: int
+    outer_source: bytes = NOWHERE
+    outer_destination: bytes = NOWHERE
+
+    def pack(self) -> bytes:
+        """Return the record as it stands in a file."""
+        return RECORD.pack(*self)
+
+
+def unpack(data: bytes) -> Iterator[Record]:
+    """Return the records of a file, ignoring an unfinished last one."""
+    for at, kind, *rest in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]):
+        yield Record(at, Kind(kind), *rest)
+
+
+def parse(packet: bytes, at: float, point: int) -> Record | None:
+    """Return the record of an IPv6 packet that came in on a link, None for one of no interest."""
+    outer = NOWHERE, NOWHERE
+    while len(packet) > IPV6_HEADER and packet[0] >> 4 == 6:
+        source, destination = packet[8:24], packet[24:40]
+        header, rest, home_address = packet[6], packet[IPV6_HEADER:], destination
+        if header in (ROUTING, DESTINATION_OPTIONS) and len(rest) >= 24:
+            if header == ROUTING and rest[2] == 2:  # type 2 carries the home address (section 6.4)
+                home_address = rest[8:24]
+            header, rest = rest[0], rest[8 + 8 * rest[1] :]
+        if header == IPV6:
+            outer, packet = (source, destination), rest
+            continue
+        if header == UDP and len(rest) >= 8 + PAYLOAD.size:
+            magic, flow, number = PAYLOAD.unpack_from(rest, 8)
+            return Record(at, Kind.SEEN, point, flow, number, *outer) if magic == MAGIC else None
+        if header == MOBILITY and len(rest) >= 12 and rest[2] == BINDING_ACKNOWLEDGEMENT and rest[6] < ACCEPTED:
+            (lifetime,) = struct.unpack_from("!H", rest, 10)
+            return Record(at, Kind.REGISTERED, point, 0, LIFETIME_UNIT * lifetime, home_address, destination)
+        return None
+    return None
+
+
+def forged(outer_source: str, outer_destination: str, source: str, destination: str, flow: int, number: int) -> bytes:
+    """Return a packet in a tunnel, with any addresses that one likes."""
+    addresses = [socket.inet_pton(socket.AF_INET6, each) for each in (source, destination)]
+    length = 8 + PAYLOAD.size
+    pseudo = b"".join(addresses) + struct.pack("!IxxxB", length, UDP)
+    body = PAYLOAD.pack(MAGIC, flow, number)
+    checksum = _checksum(pseudo + struct.pack("!HHHH", PORT, PORT, length, 0) + body)
+    inner = _header(addresses, UDP, length) + struct.pack("!HHHH", PORT, PORT, length, checksum) + body
+    outer = [socket.inet_pton(socket.AF_INET6, each) for each in (outer_source, outer_destination)]
+    return _header(outer, IPV6, len(inner)) + inner
+
+
+def _header(addresses: list[bytes], header: int, length: int) -> bytes:
+    return struct.pack("!IHBB", 6 << 28, length, header, 64) + b"".join(addresses)
+
+
+def _checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF or 0xFFFF

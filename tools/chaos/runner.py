@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry out steps in a lab, and gather what they are judged by."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.support.waiting import patient
+from tools.chaos.addresses import CONTROLLERS
+from tools.chaos.faults import TABLE, places
+from tools.chaos.lab import Lab
+from tools.chaos.packets import RECORD, unpack
+from tools.chaos.schedule import Injected, Moved, Step
+from tools.chaos.timeline import RECOVERED, Claim, Disturbance, Move
+from tools.chaos.verdict import DRAIN, Evidence, all_direct
+
+ASK_EVERY = 1.0  # seconds
+CALM = 2.0  # seconds in which all has to be direct before the next step
+SETTLES = patient(RECOVERED) + 30.0  # seconds that are waited for it: the verdict knows the bound
+FAULTS = {each.name: each for each in TABLE}
+
+
+class Run:
+    """One run of steps: what was done, and what was said meanwhile."""
+
+    def __init__(self, lab: Lab, tell: Callable[[str], None]) -> None:
+        self._lab, self._tell = lab, tell
+        self.moves = [Move(0.0, name, link) for name, link in lab.where.items()]
+        self.disturbances: list[Disturbance] = []
+        self.claims: list[Claim] = []
+        self.done: list[tuple[float, Step]] = []  # steps, and when each was begun
+        self._ended = threading.Event()
+        self._asking = [threading.Thread(target=self._ask, args=(name,), daemon=True) for name in CONTROLLERS]
+
+    def carry_out(self, steps: Iterable[Step], seconds: float, rate: float) -> Evidence:
+        """Carry out steps until the time is over or one does not settle; return the evidence."""
+        lab = self._lab
+        lab.start_traffic(rate)
+        for thread in self._asking:
+            thread.start()
+        self._settle()
+        before = lab.inventory()
+        deadline = time.monotonic() + seconds
+        for step in steps:
+            if time.monotonic() > deadline:
+                break
+            self._tell(str(step))
+            self.done.append((time.time(), step))
+            self._do(step)
+            if not self._settle():
+                self._tell("it does not settle")
+                break
+        self._ended.set()
+        for thread in self._asking:
+            thread.join()
+        time.sleep(DRAIN)
+        after = lab.inventory()
+        lab.bed.stop("wire")
+        self.disturbances.sort(key=lambda each: each.start)
+        return self._evidence(0.0, before=before, after=after)
+
+    def _do(self, step: Step) -> None:
+        begun = time.time()
+        started: dict[Injected, float] = {}
+        events: list[tuple[float, int, Injected | Moved]] = [(each.after, 0, each) for each in step.moves]
+        for each in step.faults:
+            events += [(each.after, 1, each), (each.after + each.seconds, 2, each)]
+        for after, order, event in sorted(events, key=lambda each: each[:2]):
+            time.sleep(max(0.0, begun + after - time.time()))
+            if isinstance(event, Moved):
+                self._move(event)
+            elif order == 1:
+                started[event] = time.time()
+                FAULTS[event.fault].begin(self._lab, event.target)
+            else:
+                FAULTS[event.fault].end(self._lab, event.target)
+                self._record(event, started[event], time.time())
+
+    def _record(self, event: Injected, start: float, end: float) -> None:
+        fault = FAULTS[event.fault]
+        record = Disturbance(fault.name, fault.kind, event.target, start, end, fault.loss, places(event.target))
+        self.disturbances.append(record)
+
+    def _move(self, event: Moved) -> None:
+        node = self._lab.plan.mobile_node(event.node)
+        assert node is not None
+        if self._lab.where[event.node] != event.link:
+            self.moves.append(Move(time.time(), event.node, event.link))
+            self._lab.move(node, event.link)
+
+    def _settle(self) -> bool:
+        """Wait until all has been direct for a moment; tell whether it was within the time."""
+        since = time.time()
+        while time.time() < since + SETTLES:
+            time.sleep(CALM / 2)
+            now = time.time()
+            if now - since > CALM + DRAIN and all_direct(self._evidence(now - CALM - DRAIN - 1.0), now - CALM - DRAIN):
+                return True
+        return False
+
+    def _evidence(self, since: float, **further: object) -> Evidence:
+        """Return what has been gathered; of packets, those since a time, about."""
+        lab = self._lab
+        records = list(unpack(_tail(lab.records, since)))
+        return Evidence(
+            lab.plan, lab.points(), records, list(self.disturbances), list(self.moves),
+            list(self.claims), **further,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _ask(self, controller: str) -> None:
+        while not self._ended.wait(ASK_EVERY):
+            before = time.time()
+            states = self._lab.states(controller)
+            now = time.time()
+            if states is not None and now - before < ASK_EVERY:
+                self.claims += [Claim(now, controller, address, state) for address, state in states.items()]
+
+
+def _tail(path: Path, since: float) -> bytes:
+    """Return a file's records from about a time on."""
+    if since == 0.0:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        size = file.seek(0, 2) // RECORD.size * RECORD.size
+        chunk, start = 2000 * RECORD.size, size
+        data = b""
+        while start > 0:
+            start = max(0, start - chunk)
+            file.seek(start)
+            data = file.read(size - start)
+            if RECORD.unpack_from(data)[0] < since:
+                break
+        return data

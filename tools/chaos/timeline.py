@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold what was done to the system, and when; times are in seconds since the epoch."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LEASE_ENDS = 15.0  # seconds after which the home agent's path is taken again: a lease of 10 s, on a busy machine
+RECOVERED = 30.0  # seconds after a fault's end, within which all is direct again
+
+
+class Loss(NamedTuple):
+    """Bound what a fault may lose: for so many seconds after its begin, or after its end."""
+
+    seconds: float
+    after_end: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s after its {'end' if self.after_end else 'begin'}"
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Record a fault. `loss`: its bound, None if it may lose nothing. `places`: where; see `Location`."""
+
+    fault: str
+    kind: str
+    target: str
+    start: float
+    end: float
+    loss: Loss | None
+    places: frozenset[str]
+
+    def may_lose_until(self) -> float:
+        """Return when losses are no longer this fault's."""
+        if self.loss is None:
+            return self.start
+        return self.loss.seconds + (self.end if self.loss.after_end else self.start)
+
+
+@dataclass(frozen=True)
+class Move:
+    """Record that a mobile node was attached to a link; 0 is its home link."""
+
+    at: float
+    node: str
+    link: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Record what a controller said of a binding."""
+
+    at: float
+    controller: str
+    home_address: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Record what a process had: its memory in MiB and its open descriptors."""
+
+    pid: int
+    memory: float
+    descriptors: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Record what there is on all hosts: processes by name, and network namespaces by host."""
+
+    processes: dict[str, Usage]
+    namespaces: dict[str, frozenset[str]]

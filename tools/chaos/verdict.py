@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judge a run from its packets and the faults injected: pure.
+
+The checks, by the letters of their violations:
+a: no packet goes to a care-of address that is no longer its node's, later than the bound;
+b: nothing comes out of a tunnel with a wrong pair of addresses, and nothing goes into one;
+c: nothing is lost but within the bounds of faults and moves;
+d: where a controller says `active`, packets go direct;
+e: after the last fault all is direct again, within the bound;
+f: no memory, descriptor or namespace is left over.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tools.chaos.addresses import FORGED, Flow, Plan
+from tools.chaos.location import Location, octets
+from tools.chaos.packets import NOWHERE, Kind, Record
+from tools.chaos.timeline import LEASE_ENDS, RECOVERED, Claim, Disturbance, Inventory, Move
+
+LEAD = 0.5  # seconds before a fault or move that belong to it: packets under way are lost with what they are on
+DRAIN = 2.0  # seconds, longer than any packet is under way
+MOVED = 3.0  # seconds after a move's acknowledgement until packets follow, and as many for the acknowledgement itself
+STALE = 5.0  # seconds in which packets may go to a former care-of address while nothing is broken
+DISAGREEING = 10.0  # seconds in which the API may say `active` of packets that take the home agent's path
+SETTLED = 1.0  # seconds in which all is direct before the next fault is due
+GROWTH = 64.0  # MiB
+DESCRIPTORS = 40
+MOST_RECORDS = 8  # of a violation, for its report
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Say which promise was broken, when, and by which packets."""
+
+    check: str
+    at: float
+    text: str
+    records: tuple[Record, ...] = ()
+
+
+@dataclass
+class Evidence:
+    """Hold all that a run is judged by."""
+
+    plan: Plan
+    points: Sequence[tuple[str, str]]
+    records: Sequence[Record]
+    disturbances: Sequence[Disturbance]
+    moves: Sequence[Move]
+    claims: Sequence[Claim] = ()
+    before: Inventory | None = None
+    after: Inventory | None = None
+
+
+@dataclass
+class Packet:
+    """Follow one packet of a flow."""
+
+    sent: Record
+    received: bool = False
+    by_home_agent: bool = False
+
+
+@dataclass
+class Verdict:
+    """Say what a run came to; losses are by fault, `move` or `nothing`; recovery in seconds by fault."""
+
+    violations: list[Violation] = field(default_factory=list)
+    sent: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    recovery: dict[str, float] = field(default_factory=dict)
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Return the verdict on a run."""
+    location = Location(evidence.plan, evidence.moves, evidence.records)
+    packets = _follow(evidence)
+    verdict = Verdict(sent=sum(len(each) for each in packets.values()))
+    verdict.violations += _stale(evidence, location)
+    verdict.violations += _wrong_pairs(evidence)
+    verdict.violations += _losses(evidence, location, packets, verdict)
+    verdict.violations += _disagreements(evidence, location, packets)
+    verdict.violations += _recoveries(evidence, location, packets, verdict)
+    verdict.violations += _leftovers(evidence)
+    verdict.violations.sort(key=lambda each: each.at)
+    return verdict
+
+
+def _follow(evidence: Evidence) -> dict[int, list[Packet]]:
+    """Return each flow's packets in the order in which they were sent."""
+    home_agents = {each.name for each in evidence.plan.home_agents}
+    at_home_agent = {number for number, (node, _) in enumerate(evidence.points) if node in home_agents}
+    packets: dict[int, dict[int, Packet]] = defaultdict(dict)
+    for record in evidence.records:
+        if record.kind is Kind.SENT and record.flow != FORGED:
+            packets[record.flow][record.number] = Packet(record)
+    for record in evidence.records:
+        packet = packets.get(record.flow, {}).get(record.number)
+        if packet is None:
+            continue
+        packet.received |= record.kind is Kind.RECEIVED
+        packet.by_home_agent |= record.kind is Kind.SEEN and record.point in at_home_agent
+    last = max((record.at for record in evidence.records), default=0.0) - DRAIN
+    return {flow: [each for each in found.values() if each.sent.at < last] for flow, found in packets.items()}
+
+
+# a
+
+
+def _stale(evidence: Evidence, location: Location) -> Iterable[Violation]:
+    owners = _owners(evidence.plan)
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.records:
+        node = owners.get(record.outer_destination) if record.kind is Kind.SEEN else None
+        if node is None:
+            continue
+        left = location.left(node, record.outer_destination, record.at)
+        if left is not None and record.at - left > _stale_bound(evidence, left, record.at):
+            found[node].append(record)
+    for node, records in found.items():
+        text = f"{len(records)} packets went to a care-of address that {node} had left, up to {records[-1].at:.1f}"
+        yield Violation("a", records[0].at, text, tuple(records[:MOST_RECORDS]))
+
+
+def _stale_bound(evidence: Evidence, left: float, at: float) -> float:
+    broken = any(each.start - LEAD < at and left < each.end + RECOVERED for each in evidence.disturbances)
+    return LEASE_ENDS if broken else STALE
+
+
+def _owners(plan: Plan) -> dict[bytes, str]:
+    return {octets(node.care_of_address(link)): node.name for node in plan.mobile_nodes for link in node.links}
+
+
+# b
+
+
+def _wrong_pairs(evidence: Evidence) -> Iterable[Violation]:
+    owners = _owners(evidence.plan)
+    flows = {flow.number: flow for flow in evidence.plan.flows()}
+    home_agent = {node.name: octets(node.home_agent.address) for node in evidence.plan.mobile_nodes}
+    forged, crossed = [], []
+    for record in evidence.records:
+        bare = record.outer_destination == NOWHERE
+        if record.flow == FORGED:
+            if record.kind is Kind.RECEIVED or (record.kind is Kind.SEEN and bare):
+                forged.append(record)
+        elif record.kind is Kind.SEEN and record.outer_destination in owners:
+            node = owners[record.outer_destination]
+            if flows[record.flow].destination != node or record.outer_source != home_agent[node]:
+                crossed.append(record)
+    for records, text in ((forged, "forged packets came out of a tunnel"), (crossed, "packets in a wrong tunnel")):
+        if records:
+            yield Violation("b", records[0].at, f"{len(records)} {text}", tuple(records[:MOST_RECORDS]))
+
+
+# c
+
+
+def _losses(
+    evidence: Evidence, location: Location, packets: dict[int, list[Packet]], verdict: Verdict
+) -> Iterable[Violation]:
+    for flow in evidence.plan.flows():
+        unexcused = []
+        for packet in packets.get(flow.number, []):
+            if packet.received:
+                continue
+            reason = _excuse(evidence, location, flow, packet.sent.at)
+            verdict.lost[reason or "nothing"] += 1
+            if reason is None:
+                unexcused.append(packet.sent)
+        if unexcused:
+            text = f"{len(unexcused)} packets from {flow.source} to {flow.destination} were lost"
+            text += f" from {unexcused[0].at:.1f} to {unexcused[-1].at:.1f}, outside of all bounds"
+            yield Violation("c", unexcused[0].at, text, tuple(unexcused[:MOST_RECORDS]))
+
+
+def _excuse(evidence: Evidence, location: Location, flow: Flow, at: float) -> str | None:
+    """Return the fault, or `move`, for which a packet of a flow may be lost at a time."""
+    for each in evidence.disturbances:
+        if each.loss is not None and each.start - LEAD <= at <= each.may_lose_until():
+            around = location.places(flow, at) | location.places(flow, each.start)
+            if not each.places or each.places & around:
+                return each.fault
+    for node in location.ends(flow):
+        for move in location.moves[node.name]:
+            if move.at - LEAD <= at <= _moved(evidence, location, move):
+                return "move"
+    return None
+
+
+def _moved(evidence: Evidence, location: Location, move: Move) -> float:
+    """Return when packets must have followed a move.
+
+    While something is broken, a mobile node may not be able to register, and packets take a lease to be the home
+    agent's again.
+    """
+    arrived = location.arrived(move)
+    end = move.at + 2 * MOVED if arrived is None else arrived + MOVED
+    for each in evidence.disturbances:
+        if each.start <= end and move.at <= each.end + LEASE_ENDS:
+            end = max(end, (each.end if arrived is None else min(arrived, each.end)) + LEASE_ENDS)
+            if arrived is not None:
+                end = max(end, arrived + LEASE_ENDS)
+    return end
+
+
+# d
+
+
+def _disagreements(evidence: Evidence, location: Location, packets: dict[int, list[Packet]]) -> Iterable[Violation]:
+    for node in evidence.plan.mobile_nodes:
+        flows = [f for f in evidence.plan.flows() if {f.source, f.destination} == {"cn", node.name}]
+        took = sorted((p for f in flows for p in packets.get(f.number, []) if p.received), key=lambda p: p.sent.at)
+        for start, end in _active(evidence.claims, node.home_address):
+            inside = [
+                p for p in took if start + DISAGREEING <= p.sent.at <= end and location.is_away(node.name, p.sent.at)
+            ]
+            wrong = [p.sent for p in inside if p.by_home_agent]
+            if wrong and len(wrong) > len(inside) / 2:
+                text = f"{node.home_address} is said to be active from {start:.1f} to {end:.1f},"
+                text += f" while {len(wrong)} of {len(inside)} packets took the home agent's path"
+                yield Violation("d", wrong[0].at, text, tuple(wrong[:MOST_RECORDS]))
+                break
+
+
+def _active(claims: Iterable[Claim], home_address: str) -> list[tuple[float, float]]:
+    """Return the spans of time in which whoever answered said that a binding is active."""
+    spans: list[tuple[float, float]] = []
+    start = last = None
+    for claim in sorted((each for each in claims if each.home_address == home_address), key=lambda each: each.at):
+        if claim.state == "active":
+            start, last = claim.at if start is None else start, claim.at
+        elif start is not None and last is not None:
+            spans.append((start, last))
+            start = last = None
+    if start is not None and last is not None:
+        spans.append((start, last))
+    return spans
+
+
+# e
+
+
+def _recoveries(
+    evidence: Evidence, location: Location, packets: dict[int, list[Packet]], verdict: Verdict
+) -> Iterable[Violation]:
+    """Check that all is direct again after each fault, before the next one or the end."""
+    flows = {flow.number: flow for flow in evidence.plan.flows()}
+    every = sorted((p for found in packets.values() for p in found), key=lambda p: p.sent.at)
+    if not every:
+        yield Violation("e", 0.0, "nothing was sent")
+        return
+    spans = [(each, following.start - LEAD) for each, following in pairwise(evidence.disturbances)]
+    spans += [(each, every[-1].sent.at) for each in evidence.disturbances[-1:]]
+    times = [packet.sent.at for packet in every]
+    for disturbance, until in spans:
+        late, last = [], disturbance.end
+        for packet in every[bisect_right(times, disturbance.end) : bisect_right(times, until)]:
+            at, flow = packet.sent.at, flows[packet.sent.flow]
+            if _is_direct(location, flow, packet) or _is_moving(location, flow, at):
+                continue
+            last = at
+            if at > disturbance.end + RECOVERED or at > until - SETTLED:
+                late.append(packet.sent)
+        verdict.recovery[disturbance.fault] = max(verdict.recovery.get(disturbance.fault, 0.0), last - disturbance.end)
+        if late:
+            text = f"{len(late)} packets were not direct, up to {last - disturbance.end:.1f} s after the end of"
+            yield Violation(
+                "e", late[0].at, f"{text} {disturbance.fault} ({disturbance.target})", tuple(late[:MOST_RECORDS])
+            )
+
+
+def all_direct(evidence: Evidence, since: float) -> bool:
+    """Tell whether all packets sent since a time went direct, and each flow sent some."""
+    location = Location(evidence.plan, evidence.moves, ())
+    packets = _follow(evidence)
+    for flow in evidence.plan.flows():
+        recent = [each for each in packets.get(flow.number, []) if each.sent.at >= since]
+        if not recent or not all(_is_direct(location, flow, each) for each in recent):
+            return False
+    return True
+
+
+def _is_direct(location: Location, flow: Flow, packet: Packet) -> bool:
+    if not packet.received:
+        return False
+    at = packet.sent.at
+    return not packet.by_home_agent or not all(location.is_away(node.name, at) for node in location.ends(flow))
+
+
+def _is_moving(location: Location, flow: Flow, at: float) -> bool:
+    """Tell whether an end of a flow has just moved, or is not registered where it is."""
+    for node in location.ends(flow):
+        for move in location.moves[node.name]:
+            arrived = location.arrived(move)
+            if move.at - LEAD <= at <= (move.at + 2 * MOVED if arrived is None else arrived + MOVED):
+                return True
+    return False
+
+
+# f
+
+
+def _leftovers(evidence: Evidence) -> Iterable[Violation]:
+    before, after = evidence.before, evidence.after
+    if before is None or after is None:
+        return
+    end = max((record.at for record in evidence.records), default=0.0)
+    for name, usage in after.processes.items():
+        was = before.processes.get(name)
+        if was is None:
+            yield Violation("f", end, f"{name} runs, which did not before")
+            continue
+        if usage.memory - was.memory > GROWTH:
+            yield Violation("f", end, f"{name} has {usage.memory:.0f} MiB of memory, {was.memory:.0f} before")
+        if usage.descriptors - was.descriptors > DESCRIPTORS:
+            yield Violation("f", end, f"{name} has {usage.descriptors} descriptors, {was.descriptors} before")
+    for name in before.processes.keys() - after.processes.keys():
+        yield Violation("f", end, f"{name} no longer runs")
+    for host, names in after.namespaces.items():
+        if names != before.namespaces.get(host):
+            was_there = ", ".join(sorted(before.namespaces.get(host, frozenset())))
+            yield Violation("f", end, f"{host} has the namespaces {', '.join(sorted(names))}; before: {was_there}")
