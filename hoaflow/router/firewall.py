@@ -33,7 +33,8 @@ Send = Callable[[], object]
 class Probe(NamedTuple):
     """A kind of packet to try: how to send one, and how to recognize what became of it.
 
-    `what`: what it stands for, in words. `length`: the payload length in its IPv6 header, which no other kind has.
+    `what`: what it stands for, in words. `length`: the payload length in its IPv6 header, which no other kind to the
+    same address has.
     `table`: the nftables table (family ip6) with the chains `begun`, which it meets before anybody's rules, and
     `passed`, which drops it after them. `to`: where the router's kernel routes it. `remedy`: a rule that lets such
     packets through.
@@ -179,7 +180,8 @@ def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], en
             raise RouterError("the packet filter was not tried to the end")
         for probe in trace.pending:
             senders[probe]()
-        while select.select([monitor.stdout], [], [], AGAIN)[0]:
+        again = time.monotonic() + AGAIN  # however much else is traced meanwhile
+        while (left := again - time.monotonic()) > 0 and select.select([monitor.stdout], [], [], left)[0]:
             part = os.read(monitor.stdout.fileno(), 1 << 16)
             if not part:
                 raise RouterError("`nft monitor trace` ended: is this root?")
@@ -197,7 +199,8 @@ class _Trace:
 
     def __init__(self, probes: list[Probe]) -> None:
         self.pending = probes
-        self._probes = {(probe.table, probe.length): probe for probe in probes}
+        # With the address, for other endpoints' probes pass the chains of this table as well.
+        self._probes = {(probe.table, probe.length, probe.to): probe for probe in probes}
         self._traced: dict[str, Probe] = {}  # by the trace's number
         self._begun: set[Probe] = set()
 
@@ -206,7 +209,8 @@ class _Trace:
         _, _, number, family, table, chain, *said = line.split()
         if said[0] == "packet:" and "length" in said:
             length = int(said[said.index("length") + 1])
-            if (probe := self._probes.get((table, length))) is not None:
+            to = said[said.index("daddr", said.index("ip6")) + 1]
+            if (probe := self._probes.get((table, length, to))) is not None:
                 self._traced[number] = probe
         if (probe := self._traced.get(number)) is None:
             return None  # somebody else's packet

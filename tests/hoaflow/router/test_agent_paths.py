@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 
+from hoaflow.router.firewall import Probe, what_drops
+from hoaflow.router.probes import endpoint_probes
 from tests.support.fake_controller import FakeController
 from tests.support.router_agent import MNP4, AgentProcess, narrow, offload
 from tests.support.router_lab import (
@@ -12,6 +17,7 @@ from tests.support.router_lab import (
     COA,
     COA_2,
     HA,
+    HA_2,
     HOA,
     HOA4,
     MNP4_HOST,
@@ -132,3 +138,34 @@ def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
     # A trace that had begun before the rule was there may say that its handle is unknown; the agent then looks again.
     until(lambda: any(said in each["reason"] for each in controller.last()["failed"]), "the agent names the new rule")
     assert "next header 41" in lab.setup()
+
+
+def test_what_one_endpoint_is_tried_with_is_not_taken_for_anothers(lab: RouterLab) -> None:
+    lab.setup()
+    lab.setup(home_agent=HA_2)
+    lab.ip("rt", "-6", "route", "add", HA_2, "via", "2001:db8:10::2")
+    one, other = lab.endpoint(), lab.endpoint(HA_2)
+    for tried, meanwhile in ((one, other), (other, one)):
+        with lasting(endpoint_probes(meanwhile)):
+            assert what_drops(tried.kernel_namespace, endpoint_probes(tried)) is None
+
+
+@contextlib.contextmanager
+def lasting(probes: Sequence[Probe]) -> Iterator[None]:
+    """Send packets of these kinds, one after the other, as long as the context lasts."""
+    ended = threading.Event()
+
+    def send(opened: contextlib.ExitStack) -> None:
+        with opened:
+            sends = [opened.enter_context(probe.sender()) for probe in probes]
+            while not ended.wait(0.02):
+                for send in sends:
+                    send()
+
+    sending = threading.Thread(target=send, args=(contextlib.ExitStack(),))
+    sending.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sending.join()
