@@ -91,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"with {PMIPV6}, length of the mobile nodes' prefixes where the LMA shows one address of each"
         " (default: 128 for pmip, 64 for dmm)",
     )
+    parser.add_argument(
+        "--group", metavar="NAME", help="share home prefixes with home agents and LMAs announced with the same name"
+    )
     console = parser.add_mutually_exclusive_group()
     console.add_argument(
         "--console",
@@ -193,7 +196,14 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
         warn_of_clear_token(str(address), access)
         lease, bindings = (
             ControllerClient(
-                address, args.home_agent, args.home_prefix, args.lease, access, args.source_address, args.protocol
+                address,
+                args.home_agent,
+                args.home_prefix,
+                args.lease,
+                access,
+                args.source_address,
+                args.protocol,
+                args.group,
             )
             for _ in range(2)
         )

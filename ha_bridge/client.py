@@ -47,12 +47,14 @@ class ControllerClient:
         access: Access | None = None,
         source_address: str | None = None,
         protocol: str = MIPV6,
+        group: str | None = None,
     ) -> None:
         self._northbound = Northbound(address.url, access, source_address, address.ip)
         self._home_agent = home_agent
         self._home_prefixes = list(home_prefixes)
         self._lease = lease
         self._protocol = protocol
+        self._group = group
 
     def announce(self, status: str, last_change: int | None) -> Announced | Failed:
         """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent.
@@ -64,6 +66,8 @@ class ControllerClient:
             body["last_change"] = last_change
         if self._protocol != MIPV6:
             body["protocols"] = [self._protocol]
+        if self._group is not None:
+            body["group"] = self._group
         try:
             answer = self._call("PUT", f"/v1/home-agents/{self._home_agent}", body, ANNOUNCE_TIMEOUT)
             return Announced(answer.get("snapshot") == "wanted", int(answer.get("bindings", 0)))

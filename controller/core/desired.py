@@ -129,6 +129,10 @@ class DesiredFlows:
                 shared[unit.shared] = None
         yield from (uplink.flow for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
+    def sharing(self, home_agent: HomeAgent) -> list[HomeAgent]:
+        """Return the other home agents with bindings to which a home agent's gates lead, too (see ``HomeAgent``)."""
+        return [each for each in self._home_agents.sharing(home_agent) if self._bindings.count(each.address)]
+
     def shares_uplink(self, binding: Binding) -> bool:
         """Tell whether other home addresses may use a binding's uplink flow, which is then a subject of its own."""
         behind = self._bindings.behind(binding.care_of_address)
@@ -237,10 +241,10 @@ class DesiredFlows:
             return True
         if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow, now):
             return True
-        home_agent = self._home_agents.covering(served)
-        if home_agent is not None and home_agent.synced and self._tunnels.expected_until is None:
-            waits = self._tunnels.flow is None and self._tunnels.desired.is_awaited(
-                home_agent.address, self._tunnels.acknowledged, now
+        home_agents = list(self._home_agents.all_covering(served))
+        if home_agents and all(each.synced for each in home_agents) and self._tunnels.expected_until is None:
+            waits = self._tunnels.flow is None and any(
+                self._tunnels.desired.is_awaited(each.address, self._tunnels.acknowledged, now) for each in home_agents
             )
             if not waits:
                 return True

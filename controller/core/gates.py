@@ -117,13 +117,21 @@ class Gates:
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None = None) -> Review:
         """Require the guards and gates that may stand now, and no others, for some home agents or for all (None)."""
         reviewed = Review([], [])
-        for home_agent in self._home_agents if home_agents is None else home_agents:
+        for home_agent in self._home_agents if home_agents is None else self._with_sharing(home_agents):
             self._review_one(home_agent, now, reviewed)
         if home_agents is None:
             for address in [address for address in self._needs if self._home_agents.get(address) is None]:
                 self._desire(address, {})
                 self._open.pop(address, None)
         return reviewed
+
+    def _with_sharing(self, home_agents: Iterable[HomeAgent]) -> list[HomeAgent]:
+        """Return home agents with those of their groups: gates that they have in common lead to all their bindings."""
+        found = {each.address: each for each in home_agents}
+        for home_agent in list(found.values()):
+            if home_agent.group is not None:
+                found |= {each.address: each for each in self._home_agents.sharing(home_agent)}
+        return list(found.values())
 
     def _review_one(self, home_agent: HomeAgent, now: float, reviewed: Review) -> None:
         before, wanted = self._needs.get(home_agent.address, {}), dict[FlowKey, None]()
@@ -135,7 +143,7 @@ class Gates:
             self._flows.recheck_adopted()  # adopted gates may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
         if self._why_none(home_agent, now) is None:
-            until = self._may_stand_until(home_agent, now)
+            until = self._all_may_stand_until(home_agent, now)
             for gate in gates:
                 if until is not None and self._why_waits(gate, now) is None:
                     self._flows.require(gate, until)
@@ -175,6 +183,12 @@ class Gates:
         """Return the home agents whose gates may be renewed now, as the switch has what was reported before."""
         done = [each for each, renewal in self._renewing.items() if self._flows.is_done(renewal.mark, each)]
         return [found for found in map(self._home_agents.get, done) if found is not None]
+
+    def _all_may_stand_until(self, home_agent: HomeAgent, now: float) -> float | None:
+        """Return until when gates that lead to a group's bindings may stand, None if they may not."""
+        ends = [self._may_stand_until(each, now) for each in (home_agent, *self._desired.sharing(home_agent))]
+        known = [each for each in ends if each is not None]
+        return min(known) if len(known) == len(ends) else None
 
     def _may_stand_until(self, home_agent: HomeAgent, now: float) -> float | None:
         """Return until when gates of a home agent may stand, None if they may not.
@@ -241,6 +255,9 @@ class Gates:
 
     def _why_none(self, home_agent: HomeAgent, now: float) -> Reason | None:
         """Say what blocks every gate of a home agent, None if nothing does."""
+        for each in self._desired.sharing(home_agent):
+            if (why := each.why_not_offloaded(now)) is not None:
+                return why
         if self.draining:
             return reasons.draining(self._dpid, self._draining_since)
         why = home_agent.why_not_offloaded(now)

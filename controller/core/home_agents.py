@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 
 from controller.core import reasons
 from controller.core.bindings import Change
@@ -38,7 +39,8 @@ class HomeAgent:
     None if it gives no numbers. ``reported``: the change up to which it has reported everything here, None for none.
     ``reported_until``: the end of the last lease for which these went together. No gate stands longer.
 
-    ``protocols``: those of its bindings; of an LMA (RFC 5213), `Protocol.PMIPV6`.
+    ``protocols``: those of its bindings; of an LMA (RFC 5213), `Protocol.PMIPV6`. ``group``: anchors of the same group
+    may have home prefixes in common, as a home agent and an LMA of one network do (RFC 6612); None for none.
     """
 
     address: bytes
@@ -52,6 +54,7 @@ class HomeAgent:
     reported: int | None = None
     reported_until: float = -math.inf
     protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6})
+    group: str | None = None
 
     def lease_holds(self, now: float) -> bool:
         """Tell whether the bridge has renewed its lease in time."""
@@ -91,7 +94,8 @@ class HomeAgents:
 
     def __init__(self) -> None:
         self._home_agents: dict[bytes, HomeAgent] = {}
-        self._by_prefix: PrefixIndex[bytes] = PrefixIndex()
+        # Several have a home prefix only if they are of one group.
+        self._by_prefix: PrefixIndex[tuple[bytes, ...]] = PrefixIndex()
 
     def __iter__(self) -> Iterator[HomeAgent]:
         return iter(self._home_agents.values())
@@ -101,13 +105,25 @@ class HomeAgents:
         return self._home_agents.get(address)
 
     def covering(self, prefix: Prefix) -> HomeAgent | None:
-        """Return the home agent in one of whose home prefixes ``prefix`` lies."""
-        address = next(self._by_prefix.covering(prefix), None)
-        return None if address is None else self.get(address)
+        """Return the home agent in one of whose home prefixes ``prefix`` lies; of a group, any of them."""
+        return next(self.all_covering(prefix), None)
 
-    def owner(self, end: Prefix) -> HomeAgent | None:
-        """Return the home agent that an address or prefix belongs to: its own address, or in its home prefixes."""
-        return (self.get(end.packed) if end.is_host else None) or self.covering(end)
+    def all_covering(self, prefix: Prefix) -> Iterator[HomeAgent]:
+        """Iterate over the home agents in whose home prefixes ``prefix`` lies: several if they are of one group."""
+        addresses = dict.fromkeys(chain.from_iterable(self._by_prefix.covering(prefix)))
+        return (found for found in map(self.get, addresses) if found is not None)
+
+    def owners(self, end: Prefix) -> list[HomeAgent]:
+        """Return the home agents that an address or prefix belongs to: its own address, or in their home prefixes."""
+        own = self.get(end.packed) if end.is_host else None
+        return list(self.all_covering(end)) if own is None else [own]
+
+    def sharing(self, home_agent: HomeAgent) -> list[HomeAgent]:
+        """Return the other home agents of a group that have home prefixes in common with one of it."""
+        if home_agent.group is None:
+            return []
+        overlapping = self._overlapping(home_agent.address, home_agent.home_prefixes)
+        return [each for each in overlapping if each.group == home_agent.group]
 
     def within(self, prefix: Prefix) -> HomeAgent | None:
         """Return a home agent whose own address lies in ``prefix``."""
@@ -124,6 +140,7 @@ class HomeAgents:
         now: float,
         last_change: int | None = None,
         protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6}),
+        group: str | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its lease, which then ends ``lease`` seconds from ``now``. Idempotent.
 
@@ -133,20 +150,29 @@ class HomeAgents:
         """
         former = self._home_agents.get(address)
         # Prefixes that it has already can't be another's.
-        news = former is None or former.home_prefixes != home_prefixes
-        for other in self.overlapping(address, home_prefixes) if news else ():
+        news = former is None or (former.home_prefixes, former.group) != (home_prefixes, group)
+        for other in self.overlapping(address, home_prefixes, group) if news else ():
             if not other.lease_holds(now):
                 continue
             taken = ", ".join(map(str, other.home_prefixes))
             raise PrefixesOverlap(
                 f"home agent {format_address(other.address)} holds {taken};"
-                " a home prefix belongs to one home agent as long as that one's lease holds"
+                " a home prefix belongs to one home agent, or one group, as long as that one's lease holds"
             )
         unbroken = former is not None and former.lease_holds(now)
         since = former.lease_since if former is not None and unbroken else now
         synced = former is not None and unbroken and former.synced
         agent = HomeAgent(
-            address, home_prefixes, lease, now + lease, status, since, synced, last_change, protocols=protocols
+            address,
+            home_prefixes,
+            lease,
+            now + lease,
+            status,
+            since,
+            synced,
+            last_change,
+            protocols=protocols,
+            group=group,
         )
         if former is not None and unbroken:
             agent.reported_until = min(former.reported_until, agent.lease_ends)
@@ -161,9 +187,10 @@ class HomeAgents:
         self._home_agents[address] = agent
         if news:
             for prefix in () if former is None else former.home_prefixes:
-                self._by_prefix.remove(prefix, address)
+                self._leave(prefix, address)
             for prefix in home_prefixes:
-                self._by_prefix.put(prefix, address)
+                others = self._by_prefix.get(prefix) or ()
+                self._by_prefix.put(prefix, (*others, address))
         return agent, change
 
     def report(self, address: bytes, last_change: int, whole: bool) -> HomeAgent | None:
@@ -178,21 +205,37 @@ class HomeAgents:
             agent.certify()
         return agent
 
-    def overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
-        """Return the other home agents whose home prefixes overlap with ``home_prefixes``."""
+    def overlapping(
+        self, address: bytes, home_prefixes: tuple[Prefix, ...], group: str | None = None
+    ) -> list[HomeAgent]:
+        """Return the other home agents, none of ``group``, whose home prefixes overlap with ``home_prefixes``."""
+        found = self._overlapping(address, home_prefixes)
+        return [each for each in found if group is None or each.group != group]
+
+    def _overlapping(self, address: bytes, home_prefixes: tuple[Prefix, ...]) -> list[HomeAgent]:
         found = {
             other: None
             for prefix in home_prefixes
-            for other in (*self._by_prefix.covering(prefix), *self._by_prefix.within(prefix))
+            for others in (*self._by_prefix.covering(prefix), *self._by_prefix.within(prefix))
+            for other in others
             if other != address
         }
         return [self._home_agents[other] for other in found]
+
+    def _leave(self, prefix: Prefix, address: bytes) -> None:
+        """Forget that a home agent has a home prefix."""
+        holders = self._by_prefix.get(prefix) or ()
+        left = tuple(each for each in holders if each != address)
+        if left:
+            self._by_prefix.put(prefix, left)
+        else:
+            self._by_prefix.remove(prefix, holders)
 
     def forget(self, address: bytes) -> None:
         """Forget a home agent."""
         agent = self._home_agents.pop(address, None)
         for prefix in () if agent is None else agent.home_prefixes:
-            self._by_prefix.remove(prefix, address)
+            self._leave(prefix, address)
 
     def reporting(self, now: float) -> frozenset[str]:
         """Return the home agents whose bridges report to this controller: snapshot and a recent renewal have come."""

@@ -65,19 +65,20 @@ class Offload:
         now: float,
         last_change: int | None = None,
         protocols: Collection[Protocol] = (Protocol.MIPV6,),
+        group: str | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its bridge's lease of ``lease`` seconds. Idempotent.
 
         ``last_change``: the number of the last change that the bridge has seen, None if it gives none. ``protocols``:
-        those of its bindings. Returns the home agent, and what has changed. Raises Refused for addresses that can't be
-        a home agent's, PrefixesOverlap for another's home prefix.
+        those of its bindings. ``group``: with whom it may share home prefixes. Returns the home agent, and what has
+        changed. Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for another's home prefix.
         """
         check_home_agent(address, home_prefixes)
         before = self.home_agents.get(address)
-        moved = before is None or before.home_prefixes != home_prefixes
-        replaced = self.home_agents.overlapping(address, home_prefixes) if moved else []
+        moved = before is None or (before.home_prefixes, before.group) != (home_prefixes, group)
+        replaced = self.home_agents.overlapping(address, home_prefixes, group) if moved else []
         home_agent, change = self.home_agents.announce(
-            address, home_prefixes, lease, status, now, last_change, frozenset(protocols)
+            address, home_prefixes, lease, status, now, last_change, frozenset(protocols), group
         )
         for each in replaced:
             self._forget(each, now)
@@ -364,10 +365,10 @@ class Offload:
         self.review(router, now, router.gates.renewable())
         served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
-            owners = [None if each is None else self.home_agents.owner(each) for each in served]
-            concerned = {owner.address: owner for owner in owners if owner is not None}
+            owners = [[] if each is None else self.home_agents.owners(each) for each in served]
+            concerned = {owner.address: owner for each in owners for owner in each}
             # A guard that serves nobody in particular is needed by all.
-            self.review(router, now, None if None in owners else concerned.values())
+            self.review(router, now, None if [] in owners else concerned.values())
         self.activation_events.check_all(batch.subjects, now, sent)
 
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:

@@ -38,6 +38,10 @@ class PrefixIndex(Generic[T]):
         self._lengths.remove(prefix)
         del self._sorted[bisect_left(self._sorted, _place(prefix))]
 
+    def get(self, prefix: Prefix) -> T | None:
+        """Return the value of a prefix, None if it has none."""
+        return self._values.get(prefix)
+
     def covering(self, prefix: Prefix) -> Iterator[T]:
         """Iterate over the values of the prefixes that cover ``prefix``, the longest first."""
         return (self._values[found] for found in self._lengths.covering(prefix) if found in self._values)

@@ -67,7 +67,7 @@ class HomeAgentCalls:
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
         offload = self._context.offload
         home_agent, change = offload.announce(
-            packed, prefixes, body.lease, status, now, body.last_change, body.protocols
+            packed, prefixes, body.lease, status, now, body.last_change, body.protocols, body.group
         )
         request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, change.is_news)
         self._context.notify()

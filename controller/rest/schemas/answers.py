@@ -130,6 +130,7 @@ class HomeAgent(Struct):
     snapshot: Literal["wanted", "held"]
     bindings: Count
     protocols: list[ProtocolName]
+    group: str | None
 
 
 class BulkUpdated(Struct):

@@ -59,6 +59,16 @@ Protocols = Annotated[
     Meta(description="Those of its bindings, by default `mipv6`; others are refused.", min_length=1, max_length=8),
 ]
 
+Group = Annotated[
+    str,
+    Meta(
+        description="Home agents and LMAs of the same group may have home prefixes in common. Gates of these stand only"
+        " while the leases of all of them hold that have bindings.",
+        min_length=1,
+        max_length=100,
+    ),
+]
+
 T = TypeVar("T")
 
 
@@ -165,6 +175,7 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
     status: Status = Status.UP
     last_change: LastChange | None = None
     protocols: Protocols = msgspec.field(default_factory=lambda: [Protocol.MIPV6])
+    group: Group | None = None
 
     def prefixes(self) -> tuple[Prefix, ...]:
         """Return the home prefixes. Raises Problem."""

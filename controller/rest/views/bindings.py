@@ -36,6 +36,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         snapshot="held" if lease_holds and home_agent.is_known else "wanted",
         bindings=offload.registrations.count(home_agent.address),
         protocols=[each for each in RULES if each in home_agent.protocols],
+        group=home_agent.group,
     )
 
 

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A home agent and an LMA of one network share a home prefix (RFC 6612): their gates stand and fall together."""
+
+import pytest
+
+from controller.core.bindings import Binding
+from controller.core.flows import Kind
+from controller.core.home_agents import PrefixesOverlap, Status
+from controller.core.protocols import Protocol
+from controller.core.tunnels import EndpointName
+from hoaflow.addresses import parse_address, parse_prefix
+from tests.support.world import (
+    DPID,
+    ENDPOINTS,
+    FIRST,
+    HOME_ADDRESS,
+    HOME_AGENT,
+    HOME_PREFIX,
+    LEASE,
+    PORTS,
+    SECOND,
+    World,
+)
+
+LMA = parse_address("2001:db8:98::1")
+HNP = parse_prefix("2001:db8:99:0:1::/80")
+BOTH = {**ENDPOINTS, LMA: EndpointName("tin2", "02:00:00:00:00:0b")}
+
+
+class Shared(World):
+    """A world with an LMA that shares the home agent's prefix."""
+
+    def announce(self, status: Status = Status.UP) -> None:
+        self.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, status, self.now, group="campus")
+
+    def announce_lma(self, group: str | None = "campus") -> None:
+        """Renew the LMA's lease."""
+        protocols = (Protocol.PMIPV6,)
+        self.offload.announce(LMA, (HOME_PREFIX,), LEASE, Status.UP, self.now, None, protocols, group)
+
+    def register(self, lifetime: int) -> None:
+        """Register a mobile node with the LMA."""
+        ends = self.now + lifetime
+        self.offload.report(Binding(HNP, SECOND, LMA, lifetime, ends, None, None, Protocol.PMIPV6), self.now)
+
+    def follow(self) -> None:
+        """Let agent and switch follow."""
+        for _ in range(2):
+            revision = self.offload.renew_agent_lease(DPID, self.now).tunnels.difference(self.revision).revision
+            self.offload.acknowledge(DPID, revision, BOTH, None, {}, self.now)
+            self.revision = revision
+            self.deliver()
+
+    def live(self, seconds: int, *, lma: bool) -> None:
+        """Let time pass with the home agent's bridge alive, and the LMA's if `lma`."""
+        for _ in range(seconds):
+            self.announce()
+            if lma:
+                self.announce_lma()
+            self.follow()
+            self.pass_time(1.0)
+
+    def states(self) -> tuple[str, str]:
+        """Return the states of the home agent's binding and the LMA's."""
+        return self.state(HOME_ADDRESS), self.state(HNP)
+
+
+@pytest.fixture
+def world() -> Shared:
+    """Provide a world in which both have a binding that is active."""
+    world = Shared()
+    world.start_controller({**PORTS, "tin2": 4})
+    world.announce()
+    world.announce_lma()
+    for anchor in (HOME_AGENT, LMA):
+        with world.offload.snapshot(anchor, world.now) as snapshot:
+            snapshot.take_in([], world.now)
+            while not snapshot.complete(world.now):
+                world.offload.tick(world.now)
+    world.follow()
+    world.post(HOME_ADDRESS, FIRST, lifetime=600)
+    world.register(20)
+    world.live(2, lma=True)
+    assert world.states() == ("active", "active")
+    return world
+
+
+def gates(world: Shared) -> int:
+    """Return how many gates stand."""
+    return len(world.flows(Kind.GATE))
+
+
+def test_without_a_group_a_home_prefix_belongs_to_one(world: Shared) -> None:
+    for group in (None, "another"):
+        with pytest.raises(PrefixesOverlap, match="or one group"):
+            world.announce_lma(group)
+    assert world.states() == ("active", "active")
+
+
+def test_each_keeps_its_own_bindings(world: Shared) -> None:
+    assert gates(world) == 3, "one for the prefix, and one for the address of each anchor"
+    world.live(LEASE + 2, lma=True)
+    assert world.states() == ("active", "active")
+    assert gates(world) == 3
+
+
+def test_no_gate_leads_to_bindings_of_an_anchor_whose_bridge_is_gone(world: Shared) -> None:
+    world.live(LEASE + 2, lma=False)
+    assert world.state(HNP) == "held"
+    assert gates(world) == 0, "the prefix's gate would lead to what may be stale"
+    assert world.state(HOME_ADDRESS) == "pending"
+    world.live(LEASE, lma=False)  # until the LMA's binding has ended
+    assert world.state(HNP) == "none"
+    assert world.state(HOME_ADDRESS) == "active"
+    world.announce_lma()
+    world.live(3, lma=True)
+    assert world.state(HOME_ADDRESS) == "active"
