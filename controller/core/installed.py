@@ -6,7 +6,7 @@ shared, or belongs to no binding is recorded flow by flow. Only this module know
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -141,14 +141,15 @@ class InstalledFlows:
             return all(self.has(flow, now) for flow in unit.all())
         return held.sole or self.has(held.uplink, now)
 
-    def claim_unit(self, unit: FlowUnit) -> bool:
-        """Mark a unit as desired if its flows are installed, each by itself; tell whether they are.
+    def may_have(self, unit: FlowUnit) -> bool:
+        """Tell whether the flows of a unit may be installed, each by itself."""
+        return unit.downlink_key in self._standing
+
+    def claim_unit(self, unit: FlowUnit, flows: Sequence[Flow]) -> bool:
+        """Mark a unit with these flows as desired if they are installed, each by itself; tell whether they are.
 
         From then on they are one record.
         """
-        if unit.downlink_key not in self._standing:
-            return False
-        flows = unit.flows
         for flow in flows:
             installed = self._standing.get(flow.key)
             if installed is None or installed.expires_at is not None or not installed.equals(flow):
