@@ -213,18 +213,29 @@ def _moved(evidence: Evidence, location: Location, move: Move) -> float:
 
 def _disagreements(evidence: Evidence, location: Location, packets: dict[int, list[Packet]]) -> Iterable[Violation]:
     for node in evidence.plan.mobile_nodes:
-        flows = [f for f in evidence.plan.flows() if {f.source, f.destination} == {"cn", node.name}]
-        took = sorted((p for f in flows for p in packets.get(f.number, []) if p.received), key=lambda p: p.sent.at)
-        for start, end in _active(evidence.claims, node.home_address):
-            inside = [
-                p for p in took if start + DISAGREEING <= p.sent.at <= end and location.is_away(node.name, p.sent.at)
-            ]
-            wrong = [p.sent for p in inside if p.by_home_agent]
-            if wrong and len(wrong) > len(inside) / 2:
-                text = f"{node.home_address} is said to be active from {start:.1f} to {end:.1f},"
-                text += f" while {len(wrong)} of {len(inside)} packets took the home agent's path"
-                yield Violation("d", wrong[0].at, text, tuple(wrong[:MOST_RECORDS]))
-                break
+        spans = _active(evidence.claims, node.home_address)
+        for flow in evidence.plan.flows():
+            if {flow.source, flow.destination} != {"cn", node.name}:
+                continue
+            for start, end in spans:
+                received = (p for p in packets.get(flow.number, []) if p.received and start <= p.sent.at <= end)
+                if wrong := _longest_detour(location, node.name, received):
+                    text = f"{node.home_address} was said to be active, while {len(wrong)} packets from {flow.source}"
+                    text += f" to {flow.destination} took the home agent's path, up to {wrong[-1].at:.1f}"
+                    yield Violation("d", wrong[0].at, text, tuple(wrong[:MOST_RECORDS]))
+
+
+def _longest_detour(location: Location, node: str, packets: Iterable[Packet]) -> list[Record]:
+    """Return packets in a row that took the home agent's path for longer than they may."""
+    detour: list[Record] = []
+    for packet in packets:
+        if packet.by_home_agent and location.is_away(node, packet.sent.at):
+            detour.append(packet.sent)
+        elif detour and detour[-1].at - detour[0].at > DISAGREEING:
+            break
+        else:
+            detour = []
+    return detour if detour and detour[-1].at - detour[0].at > DISAGREEING else []
 
 
 def _active(claims: Iterable[Claim], home_address: str) -> list[tuple[float, float]]:

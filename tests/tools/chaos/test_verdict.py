@@ -108,6 +108,12 @@ def test_what_is_said_to_be_active_but_goes_by_the_home_agent_is_found() -> None
     assert checks(Played(by_home_agent=during(0.0, 60.0), claims=said)) == ["d"]
 
 
+@pytest.mark.parametrize(("until", "expected"), [(25.0, []), (27.0, ["d"])])
+def test_what_is_said_may_lag_behind_for_a_while(until: float, expected: list[str]) -> None:
+    said = [Claim(float(at), "c1", OTHER.home_address, "active") for at in range(60)]
+    assert checks(Played(by_home_agent=during(15.0, until), claims=said)) == expected
+
+
 def test_what_is_said_to_be_partial_may_go_by_the_home_agent() -> None:
     said = [Claim(float(at), "c1", OTHER.home_address, "partial") for at in range(60)]
     assert checks(Played(by_home_agent=during(0.0, 60.0), claims=said)) == []
