@@ -12,7 +12,7 @@ from tests.support.checkout import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/architecture.md").read_text()
 # Pages that say which test shows what they say.
-PAGES = ("architecture.md", "conformance.md")
+PAGES = ("architecture.md", "conformance.md", "security.md")
 PACKAGES = ("controller", "ha_bridge", "hoaflow", "topologies", "tools")
 DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 FILES = re.compile(r"`((?:\w+/)+(?:\w+\.(?:py|md))?)(?:::(\w+))?`")
@@ -64,6 +64,14 @@ def test_the_files_and_tests_that_a_page_names_are_there(page: str) -> None:
             f"docs/{page} names {path}, which is not there: name what has taken its place"
         )
         assert not name or name in definitions(CHECKOUT / path), f"docs/{page} names {path}::{name}, which is not there"
+
+
+def test_whatever_an_attacker_may_try_is_tried() -> None:
+    text = (CHECKOUT / "docs/security.md").read_text()
+    table = text.partition("## Who can do what")[2].partition("These risks remain")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 30
+    assert [row for row in rows if not FILES.search(row)] == [], "name a test that tries it"
 
 
 def test_a_name_that_is_not_there_is_noticed() -> None:
