@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 def _faults(directory: Path, plan: Plan, chosen: list[str]) -> Iterator[Figure]:
     """Measure faults one after the other. Raises TimeoutError if the cluster does not get over one."""
     with ClusterLab(directory, plan, members=3) as lab:
+        lab.connect()
         lab.load()
         watch = lab.watch()
         with lab.roaming() as roaming:

@@ -2,8 +2,8 @@
 """Measure what being in a cluster costs, and what a second member brings."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.benchmarks.cluster import faults
@@ -12,6 +12,7 @@ from tools.benchmarks.figures import Figure, percentile
 from tools.benchmarks.hoaflow import switches
 from tools.benchmarks.processes import Stopwatch, resident_bytes
 
+TURNS = 2
 LIMIT = 1.2  # times what a controller alone takes
 
 
@@ -27,14 +28,18 @@ class Cost:
 
 def measure(directory: Path, plan: Plan) -> Iterator[Figure]:
     """Compare one member of a cluster with a controller alone, and two members with one."""
-    alone = _cost(directory / "alone", plan, 1, etcd=False)
-    one = _cost(directory / "one", plan, 1, etcd=True)
+    plan = replace(plan, seconds=plan.seconds / 3)
+    ones, alones = [], []
+    for turn in range(TURNS):
+        alones.append(_cost(directory / f"alone{turn}", plan, 1, etcd=False))
+        ones.append(_cost(directory / f"one{turn}", plan, 1, etcd=True))
     two = _cost(directory / "two", plan, 2, etcd=True)
-    p99, p99_alone = percentile(one.delays, 99), percentile(alone.delays, 99)
+    one, alone = (min(each, key=lambda cost: sum(cost.cpu.values())) for each in (ones, alones))
     yield from [
-        _compared("handover, p99", 1000 * p99, 1000 * p99_alone, "ms"),
-        _compared("all bindings loaded", one.loaded, alone.loaded, "s"),
-        _compared("memory", one.memory / 2**20, alone.memory / 2**20, "MiB"),
+        _compared("handover, p99", ones, alones, lambda cost: 1000 * percentile(cost.delays, 99), "ms"),
+        _compared("all bindings loaded", ones, alones, lambda cost: cost.loaded, "s"),
+        _compared("processor time for that", ones, alones, lambda cost: sum(cost.cpu.values()), "s"),
+        _compared("memory", ones, alones, lambda cost: cost.memory / 2**20, "MiB"),
         *(
             Figure(
                 f"{plan.bindings} bindings on {plan.routers} routers, {name}",
@@ -50,6 +55,7 @@ def measure(directory: Path, plan: Plan) -> Iterator[Figure]:
 def _cost(directory: Path, plan: Plan, members: int, etcd: bool) -> Cost:
     with ClusterLab(directory, plan, members, etcd) as lab:
         pids = {member.name: member.pid for member in lab.members} | switches(lab.ovs)
+        lab.connect()
         clock = Stopwatch(pids)
         loaded = lab.load()
         cpu, watch = clock.cpu(), lab.watch()
@@ -60,7 +66,9 @@ def _cost(directory: Path, plan: Plan, members: int, etcd: bool) -> Cost:
         return Cost(loaded, delays, resident_bytes(lab.members[0].pid), cpu)
 
 
-def _compared(name: str, value: float, alone: float, unit: str) -> Figure:
+def _compared(name: str, ones: list[Cost], alones: list[Cost], figure: Callable[[Cost], float], unit: str) -> Figure:
+    """Compare the lowest figures of all turns: whatever else goes on adds to some more than to others."""
+    value, alone = min(map(figure, ones)), min(map(figure, alones))
     ratio = value / alone
     return Figure(
         f"member of a cluster: {name}",
@@ -68,5 +76,5 @@ def _compared(name: str, value: float, alone: float, unit: str) -> Figure:
         baseline=f"alone: {alone:.1f} {unit}",
         goal=f"≤ {LIMIT} times alone",
         met=ratio <= LIMIT,
-        samples={"value": value, "alone": alone},
+        samples={"value": list(map(figure, ones)), "alone": list(map(figure, alones))},
     )

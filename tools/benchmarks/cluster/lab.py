@@ -72,10 +72,18 @@ class ClusterLab:
     def __exit__(self, *_: object) -> None:
         self._parts.close()
 
-    def load(self) -> float:
-        """Connect the switches and report all bindings; return the seconds until every router had all flows."""
+    def connect(self) -> None:
+        """Connect the switches, and wait until each has one that writes to it.
+
+        Members that have just started wait for others before they take a router, for two seconds.
+        """
         for dpid in self.dpids:
             connect(self.ovs, bridge(dpid), *(member.openflow for member in self.members))
+        mastered = self.masters if self._with_etcd else self._connected
+        wait_for("every switch has a master", lambda: set(mastered()) == set(self.dpids), SETUP_TIMEOUT)
+
+    def load(self) -> float:
+        """Report all bindings; return the seconds until every router had all flows."""
         started = time.monotonic()
         for member in self.members:
             reporter = Reporter(self.ovs, member, self.population, self.dpids)
@@ -137,11 +145,17 @@ class ClusterLab:
         members = {member.name: member.pid for member in self.members if member.answers}
         return Stopwatch(members | self.etcd.pids | switches(self.ovs) | {"benchmark": os.getpid()})
 
+    def _connected(self) -> set[int]:
+        """Return the routers whose switches are connected to a member."""
+        routers = [each for member in self.members for each in self._routers(member)]
+        return {int(str(each["dpid"]), 16) for each in routers if each["connected"]}
+
+    def _routers(self, member: Member) -> list[dict[str, object]]:
+        """Return the routers by a member's word, none if it does not answer."""
+        if not member.answers:
+            return []
+        return list(member.call("GET", "/v1/routers", headers=THIS_MEMBER).body["routers"])
+
     def _open_gates(self) -> int:
         """Return how many routers have open gates, by their masters' word."""
-        count = 0
-        for member in self.members:
-            if member.answers:
-                routers = member.call("GET", "/v1/routers", headers=THIS_MEMBER).body["routers"]
-                count += sum(bool(each["gates"]) for each in routers)
-        return count
+        return sum(bool(each["gates"]) for member in self.members for each in self._routers(member))
