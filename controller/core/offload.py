@@ -120,10 +120,10 @@ class Offload:
             if self._updates.refuse(binding, str(refused), "post", now, urgency):
                 self._snapshots.note_removal(binding, binding.number)
             raise
-        held = self.registrations.at(binding.key)
         if not gone:
             self._snapshots.note_update(binding)
             return self._updates.put(binding, "post", now, urgency)
+        held = self.registrations.at(binding.key)
         self._snapshots.note_removal(binding, binding.number)
         self._updates.remember_sequence(binding, held, now)
         self._updates.free_path(self.registrations.refused.remove(binding))

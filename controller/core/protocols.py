@@ -25,6 +25,8 @@ class Protocol(Enum):
     MIPV6 = "mipv6"  # RFC 6275: the mobile node registers itself
     PMIPV6 = "pmipv6"  # RFC 5213: a Mobile Access Gateway (MAG) registers the mobile node
 
+    __hash__ = object.__hash__  # each is one object; Enum's own, in Python, is a tenth of a refresh
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:

@@ -41,6 +41,10 @@ class UpdateHistory:
         """Return the last updates of a home address."""
         return self._updates.get(home_address, ())
 
+    def knows(self, home_address: Prefix) -> bool:
+        """Tell whether the home address is one of those that changed last."""
+        return home_address in self._updates
+
     def record(self, home_address: Prefix, update: RecordedUpdate) -> None:
         """Record an update. One that repeats the last refusal or refresh takes its place."""
         known = self._updates.get(home_address, ())

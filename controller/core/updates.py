@@ -299,6 +299,8 @@ class Updates:
             router.follow(binding, former, urgency)
 
     def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:
+        if result == "refreshed" and not self.history.knows(binding.home_address):
+            return  # most mobile nodes stay where they are
         update = RecordedUpdate(
             now, binding.care_of_address, binding.sequence, binding.lifetime, source, result, reason
         )
