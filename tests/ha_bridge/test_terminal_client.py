@@ -229,8 +229,10 @@ def another_user(address: str, port: int = 0) -> Iterator[int]:
     command = [sys.executable, "-c", IMPOSTOR, "65534", address, str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
-        process.kill()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def test_another_user_of_the_host_cannot_play_the_home_agent() -> None:
