@@ -5,6 +5,14 @@ HOME_PREFIX = "2001:db8:99::/64"
 HOME_AGENT = "2001:db8:99::1"
 HOME_ADDRESS = "2001:db8:99::100"
 
+# Of Proxy Mobile IPv6: the anchor, the prefix that is routed to it, and what it gives the mobile node.
+ANCHOR = "2001:db8:98::1"
+ANCHORED_PREFIX = "2001:db8:f1::/48"
+HOME_NETWORK_PREFIX = "2001:db8:f1:1::/64"
+MOBILE_NODE_MAC = "02:00:00:00:0a:01"
+MOBILE_NODE_ADDRESS = "2001:db8:f1:1:0:ff:fe00:a01"
+"""Made of prefix and MAC address (RFC 4291, appendix A)."""
+
 STRANGER = "2001:db8:2::66"
 
 CORRESPONDENT = "2001:db8:1::2"

@@ -36,6 +36,8 @@ class MobilityTopo(Topo):
 
     routers: ClassVar[tuple[str, ...]]
     foreign_links: ClassVar[tuple[int, ...]]
+    anchor: ClassVar[str] = "ha"
+    """The node by which all traffic of the mobile node goes without hoaflow."""
 
     def build(self, datapath: str = USER) -> None:
         """Add the end nodes; `datapath` is that of the routers' Open vSwitch, as in `OvsRouter`."""
@@ -68,7 +70,7 @@ class MobilityTopo(Topo):
         self.link("mgmt", f"mgmt-{router}", router, f"{router}-mgmt")
 
     def add_end_nodes(self) -> None:
-        """Add correspondent node, home agent, mobile node and a stranger, home link and management network.
+        """Add correspondent node, anchor, mobile node and a stranger, and the management network.
 
         The stranger is a host on foreign link 1 that nobody has reason to trust.
         """
@@ -79,6 +81,21 @@ class MobilityTopo(Topo):
             addresses={"cn-eth0": [f"{at.CORRESPONDENT}/64"]},
             routes={"default": at.CORRESPONDENT_GATEWAY},
         )
+        self.addHost(
+            "stranger",
+            cls=Ipv6Node,
+            address=at.STRANGER,
+            addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
+            routes={"default": at.foreign_gateway(1)},
+        )
+        self.add_mobile_node()
+        # In the root namespace, where the controller is.
+        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
+        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
+        self.link("mgmt", f"mgmt-{self.anchor}", self.anchor, f"{self.anchor}-mgmt")
+
+    def add_mobile_node(self) -> None:
+        """Add home agent, mobile node and home link."""
         self.addHost(
             "ha",
             cls=Ipv6Node,
@@ -100,17 +117,6 @@ class MobilityTopo(Topo):
             routes={"default": at.HOME_AGENT},
             down=[f"mn-f{number}" for number in self.foreign_links],
         )
-        self.addHost(
-            "stranger",
-            cls=Ipv6Node,
-            address=at.STRANGER,
-            addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
-            routes={"default": at.foreign_gateway(1)},
-        )
         self.addSwitch("home", cls=LinkBridge, dpid="99", listenPort=None, inNamespace=True)
         self.link("home", "home-ha", "ha", "ha-home")
         self.link("home", "home-mn", "mn", "mn-home")
-        # In the root namespace, where the controller is.
-        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
-        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
-        self.link("mgmt", "mgmt-ha", "ha", "ha-mgmt")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
@@ -44,7 +44,24 @@ class Backend(NamedTuple):
 
 
 class Deployment:
-    """Start, stop and drive the programs of a testbed; each wait is bounded and raises ProcessError."""
+    """Start, stop and drive the programs of a testbed; each wait is bounded and raises ProcessError.
+
+    The class attributes are what differs with the protocol: the anchor in words, as a program and as an address, where
+    its prefixes and the mobile node are.
+    """
+
+    anchor_name: ClassVar[str] = "home agent"
+    anchor_program: ClassVar[str] = "home-agent"
+    anchor: ClassVar[str] = at.HOME_AGENT
+    anchored_prefix: ClassVar[str] = at.HOME_PREFIX
+    home: ClassVar[str] = at.HOME_ADDRESS
+    """What the controller has a binding for."""
+    home_address: ClassVar[str] = at.HOME_ADDRESS
+    bridge_options: ClassVar[tuple[str, ...]] = ()
+    wrong_outer: ClassVar[str] = at.STRANGER
+    """Outer source of a forged tunnel packet with the mobile node's inner source."""
+    wrong_inner: ClassVar[str] = "2001:db8:99::200"
+    """Inner source of a forged tunnel packet with the outer source of link 1."""
 
     def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
         """Write keys and tokens; `lifetime` of bindings, `lease` of bridge and agents, both in seconds."""
@@ -56,23 +73,23 @@ class Deployment:
         self.keys.touch(mode=0o600)
         self.keys.write_text(KEYS)
         dpids = {router: bed.network[router].dpid for router in self.routers}
-        self.tokens = Tokens(bed.logs.parent, at.HOME_AGENT, [at.HOME_PREFIX], dpids)
+        self.tokens = Tokens(bed.logs.parent, self.anchor, [self.anchored_prefix], dpids)
         self.client = Northbound(REST, Access(self.tokens.file(OPERATOR)))
 
     # Starting
 
-    def start_home_agent(self, journal: Path | None = None) -> Process:
+    def start_anchor(self, journal: Path | None = None) -> Process:
         """Start `hoaflow-ha` and wait until it serves; bindings outlive it in the file JOURNAL."""
         command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
         command.append("--log-addresses")
         command += [] if journal is None else ["--journal", str(journal)]
-        process = self.bed.start("home-agent", command, node="ha")
+        process = self.bed.start(self.anchor_program, command, node=self.bed.topology.anchor)
         process.wait_for(r"event=started ", START_TIMEOUT)
         return process
 
-    def start_mobile_node(self) -> Process:
-        """Start the emulated mobile node and wait until it can register."""
+    def start_mobile_node(self) -> list[Process]:
+        """Start what registers the mobile node, and wait until it can register."""
         command = [sys.executable, "-m", "topologies.mobile_node", "--home-address", at.HOME_ADDRESS]
         command += ["--home-agent", at.HOME_AGENT, "--home-link", "mn-home", "--lifetime", str(self.lifetime)]
         for link in self.bed.topology.foreign_links:
@@ -80,7 +97,7 @@ class Deployment:
             command += ["--foreign-link", f"mn-f{link}={address},{at.foreign_gateway(link)}"]
         process = self.bed.start("mobile-node", [*command, "--keys", str(self.keys)], node="mn")
         process.wait_for(r'"event": ?"(started|ready)"', START_TIMEOUT)
-        return process
+        return [process]
 
     def start_controller(self) -> Process:
         """Start the controller and wait until its REST API answers."""
@@ -107,7 +124,7 @@ class Deployment:
             return dict(zip(self.routers, pool.map(self._set_up_router, self.routers), strict=True))
 
     def _set_up_router(self, router: str) -> str:
-        command = [sys.executable, "-m", "hoaflow.router", "setup", "--bridge", BRIDGE, "--home-agent", at.HOME_AGENT]
+        command = [sys.executable, "-m", "hoaflow.router", "setup", "--bridge", BRIDGE, "--home-agent", self.anchor]
         said = self.bed.run(*command, node=router)
         found = re.search(r"^backend (?:flow|route), because: (.*)$", said, re.MULTILINE)
         if found is None:
@@ -138,10 +155,10 @@ class Deployment:
 
     def start_bridge(self) -> Process:
         """Start `ha-bridge` beside the home agent, without waiting for its first announcement."""
-        command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", at.HOME_AGENT]
-        command += ["--home-prefix", at.HOME_PREFIX, "--lease", str(self.lease)]
+        command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", self.anchor]
+        command += ["--home-prefix", self.anchored_prefix, "--lease", str(self.lease), *self.bridge_options]
         command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
-        return self.bed.start("bridge", command, node="ha")
+        return self.bed.start("bridge", command, node=self.bed.topology.anchor)
 
     def start_offload(self, tell: Callable[[str], None] = lambda _: None) -> dict[str, Backend]:
         """Start all of hoaflow; return each router's backend once bindings are known and routers ready.
@@ -181,22 +198,33 @@ class Deployment:
 
         Returns when it left, in seconds since the epoch.
         """
-        links = {HOME: "mn-home"} | {number: f"mn-f{number}" for number in self.bed.topology.foreign_links}
+        links = self.links()
         commands = [f"link set dev {name} down" for place, name in links.items() if place != link]
         commands.append(f"link set dev {links[link]} up")
         moment = time.time()
         self.bed.run("ip", "-batch", "-", node="mn", stdin="\n".join(commands))
         return moment
 
-    def set_home_agent_link(self, up: bool) -> None:
-        """Connect the home agent's link to the core, or cut it.
+    def links(self) -> dict[str | int, str]:
+        """Return the mobile node's interface on each link, HOME or a foreign link's number."""
+        return {HOME: "mn-home"} | {number: f"mn-f{number}" for number in self.bed.topology.foreign_links}
+
+    def acknowledgement(self, link: str | int) -> str:
+        """Return what the anchor logs when it has acknowledged a move to a link, as a regular expression."""
+        care_of = self.home_address if link == HOME else at.care_of_address(int(link))
+        ended = f"home_address={self.home_address} care_of_address={care_of} status=0 "
+        return f"event=binding-ack-sent {re.escape(ended)}"
+
+    def set_anchor_link(self, up: bool) -> None:
+        """Connect the anchor's link to the core, or cut it.
 
         The kernel forgets the routes of a link that is down, so they are set again.
         """
-        self.bed.set_link("ha", "ha-core", up)
+        node = self.bed.topology.anchor
+        self.bed.set_link(node, f"{node}-core", up)
         if up:
-            self.bed.run("ip", "-6", "addr", "replace", f"{at.router_side(9)}/64", "dev", "ha-core", node="ha")
-            self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node="ha")
+            self.bed.run("ip", "-6", "addr", "replace", f"{at.router_side(9)}/64", "dev", f"{node}-core", node=node)
+            self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node=node)
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """Call the controller's REST API as the operator and return the decoded JSON body.
@@ -209,7 +237,7 @@ class Deployment:
 
     def binding(self) -> dict[str, Any] | None:
         """Return the mobile node's binding as the controller reports it, None if it has none."""
-        answer = self.client.request("GET", f"/v1/bindings/{at.HOME_ADDRESS}", (REST_TIMEOUT, REST_TIMEOUT))
+        answer = self.client.request("GET", f"/v1/bindings/{self.home}", (REST_TIMEOUT, REST_TIMEOUT))
         if answer.status_code == 404:
             return None
         answer.raise_for_status()

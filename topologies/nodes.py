@@ -133,13 +133,16 @@ class Ipv6Node(Node):
         addresses: Mapping[str, Sequence[str]] | None = None,
         routes: Mapping[str, str] | None = None,
         down: Sequence[str] = (),
+        macs: Mapping[str, str] | None = None,
         **_params: Any,
     ) -> dict[str, Any]:
         """Set addresses and routes; Mininet calls this once the node's interfaces exist.
 
-        addresses, routes: see `configure`. down: interfaces to leave down.
+        addresses, routes: see `configure`. down: interfaces to leave down. macs: interface → MAC address.
         Raises TopologyError.
         """
+        for interface, mac in (macs or {}).items():
+            checked(self, "ip", "link", "set", "dev", interface, "address", mac)
         configure(self, addresses or {}, routes or {})
         for interface in down:
             checked(self, "ip", "link", "set", "dev", interface, "down")
@@ -149,6 +152,15 @@ class Ipv6Node(Node):
         """Return the node's IPv6 address, for `pingall` and Mininet's CLI."""
         address = self.params.get("address")
         return None if address is None else str(address)
+
+
+class AutoconfiguredNode(Ipv6Node):
+    """Run a host that takes its addresses from Router Advertisements (RFC 4862)."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        """Create the node. Raises TopologyError."""
+        super().__init__(name, **params)
+        checked(self, "sysctl", "-qw", *(f"net.ipv6.conf.default.{name}=1" for name in ("accept_ra", "autoconf")))
 
 
 class Device(Switch):

@@ -37,15 +37,18 @@ class RoamingTopo(MobilityTopo):
         datapath: that of the routers' Open vSwitch, as in `OvsRouter`.
         """
         super().build(datapath)
-        self.add_core(float(delay))
+        self.add_core(float(delay), at.HOME_PREFIX)
         self.add_edge_router(1, at.CORRESPONDENT_GATEWAY, Attachment("cn", "cn-eth0"))
         self.add_edge_router(
             2, at.foreign_gateway(1), Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0")
         )
         self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"))
 
-    def add_core(self, delay: float) -> None:
-        """Add the core router, and the delay line between it and the home agent, DELAY milliseconds one way."""
+    def add_core(self, delay: float, *anchored: str) -> None:
+        """Add the core router, and the delay line between it and the anchor, DELAY milliseconds one way.
+
+        ANCHORED prefixes are routed to the anchor.
+        """
         self.addHost(
             "core",
             cls=Ipv6Node,
@@ -54,19 +57,19 @@ class RoamingTopo(MobilityTopo):
                 "core-r1": [f"{at.core_side(1)}/64"],
                 "core-r2": [f"{at.core_side(2)}/64"],
                 "core-r3": [f"{at.core_side(3)}/64"],
-                "core-ha": [f"{at.core_side(9)}/64"],
+                f"core-{self.anchor}": [f"{at.core_side(9)}/64"],
             },
             routes={
                 at.CORRESPONDENT_LINK: at.router_side(1),
                 at.foreign_link(1): at.router_side(2),
                 at.foreign_link(2): at.router_side(3),
-                at.HOME_PREFIX: at.router_side(9),
+                **dict.fromkeys(anchored, at.router_side(9)),
             },
             forwarding=True,
         )
         self.addSwitch("slow", cls=DelayLine, delay=delay, dpid="9b", inNamespace=True)
-        self.link("slow", "slow-core", "core", "core-ha")
-        self.link("slow", "slow-ha", "ha", "ha-core")
+        self.link("slow", "slow-core", "core", f"core-{self.anchor}")
+        self.link("slow", f"slow-{self.anchor}", self.anchor, f"{self.anchor}-core")
 
     def add_edge_router(self, number: int, gateway: str, *attached: Attachment) -> None:
         """Add router NUMBER between the core and an access link, on which GATEWAY is its address."""

@@ -83,16 +83,23 @@ def median_rtt(records: Records, span: Span) -> float:
 class Traffic:
     """Send constant traffic between the correspondent node and the home address, both ways, from construction on."""
 
-    def __init__(self, bed: Testbed, directory: Path, rate: float = 100.0, drain: float = 1.0) -> None:
+    def __init__(
+        self,
+        bed: Testbed,
+        directory: Path,
+        rate: float = 100.0,
+        drain: float = 1.0,
+        home_address: str = at.HOME_ADDRESS,
+    ) -> None:
         """Start both ends and wait until they run. Raises ProcessError.
 
         `directory`: for the records. `rate`: packets a second in each direction. `drain`: seconds, longer than any
-        packet is under way.
+        packet is under way. `home_address`: the mobile node's.
         """
         self.drain = drain
         self.bed = bed
         self.rate = rate
-        ends = {"cn": (at.CORRESPONDENT, at.HOME_ADDRESS), "mn": (at.HOME_ADDRESS, at.CORRESPONDENT)}
+        ends = {"cn": (at.CORRESPONDENT, home_address), "mn": (home_address, at.CORRESPONDENT)}
         self.files = {node: directory / f"traffic-{node}.records" for node in ends}
         for node, (own, peer) in ends.items():
             command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer]

@@ -36,7 +36,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     allow = [r"connection (dropped|closed|failed)"]
     with Testbed(RoamingTopo(), tmp_path_factory.mktemp("dashboard") / "logs") as bed:
         deployment = Deployment(bed, lifetime=60, lease=LEASE)
-        deployment.start_home_agent()
+        deployment.start_anchor()
         deployment.start_mobile_node()
         deployment.start_offload()
         yield deployment

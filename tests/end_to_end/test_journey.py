@@ -16,7 +16,7 @@ from tests.support.ping import echo
 from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
-from topologies.load import HomeAgentLoad
+from topologies.load import AnchorLoad
 from topologies.ovs_router import BRIDGE
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
@@ -36,9 +36,9 @@ class Net:
     def __init__(self, bed: Testbed, logs: Path, lifetime: int = LIFETIME) -> None:
         self.bed = bed
         self.deployment = Deployment(bed, lifetime=lifetime, lease=LEASE)
-        self.load = HomeAgentLoad(bed)
+        self.load = AnchorLoad(bed)
         self.records = logs
-        self.deployment.start_home_agent()
+        self.deployment.start_anchor()
         self.deployment.start_mobile_node()
         self.deployment.start_offload()
 
@@ -224,7 +224,7 @@ def test_established_traffic_rides_out_the_home_agents_death(net: Net) -> None:
     traffic = Traffic(net.bed, net.records)
     start = time.time()
     net.bed.kill("home-agent")
-    net.deployment.set_home_agent_link(up=False)
+    net.deployment.set_anchor_link(up=False)
     net.bed.programs["controller"].wait_for(r"event=home-agent-announced .*status=ha-down", 20)
     # Longer than the lease: the bridge holds it for the home agent that is down.
     span_end = time.time() + LEASE + 2
@@ -242,7 +242,7 @@ def test_established_traffic_rides_out_a_home_agent_that_comes_back_empty(net: N
     start = time.time()
     net.bed.kill("home-agent")
     net.bed.programs["controller"].wait_for(r"event=home-agent-announced .*status=ha-down", 20)
-    net.deployment.start_home_agent()  # without a journal: it knows nobody
+    net.deployment.start_anchor()  # without a journal: it knows nobody
     net.bed.programs["bridge"].wait_for(r"event=home-agent-restarted shows=0 frozen=1", 20)
     wait_for(
         "the bridge announces it as up", lambda: net.deployment.rest("GET", "/v1/home-agents?status=up")["home_agents"]

@@ -9,7 +9,7 @@ from tests.support.ping import echo
 from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME, Deployment
-from topologies.load import HomeAgentLoad
+from topologies.load import AnchorLoad
 from topologies.ovs_router import BRIDGE, KERNEL
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
@@ -17,10 +17,11 @@ from topologies.testbed import Testbed
 
 def test_every_router_encapsulates_by_openflow(tmp_path: Path) -> None:
     with Testbed(RoamingTopo(datapath=KERNEL), tmp_path / "logs") as bed:
-        load = HomeAgentLoad(bed)
+        load = AnchorLoad(bed)
         deployment = Deployment(bed, lease=20)  # seconds: with less, a busy machine may let it lapse
-        deployment.start_home_agent()
-        assert "ip6tnl" in deployment.start_mobile_node().lines[-1]
+        deployment.start_anchor()
+        (mobile_node,) = deployment.start_mobile_node()
+        assert "ip6tnl" in mobile_node.lines[-1]
 
         def packets_through_home_agent() -> int:
             """Return how many data packets passed the home agent while ten went each way."""

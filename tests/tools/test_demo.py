@@ -55,6 +55,16 @@ def observations() -> Observations:
     )
 
 
+def test_the_table_names_the_anchor() -> None:
+    seen = observations()
+    seen.anchor = "LMA"
+    found = figures(seen)
+    text = table(found, checks(found, []))
+    assert re.search(r"^ +via LMA +with hoaflow$", text, re.MULTILINE)
+    assert "packets lost while the LMA was dead" in text
+    assert "home agent" not in text
+
+
 def lose(records: Records, at: float, count: int) -> None:
     """Lose the other end's packets with these numbers, sent from AT on."""
     for number in range(count):

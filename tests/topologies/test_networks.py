@@ -54,6 +54,13 @@ def test_mn_builds_a_network_in_which_all_reach_all(topology: str, pings: int) -
 
 
 @pytest.mark.usefixtures("sandbox")
+def test_mn_builds_the_network_of_proxy_mobile_ipv6() -> None:
+    """Its mobile node has no address of its own."""
+    output = mn("proxy", commands="cn ping -c 1 lma\nmag1 ping -c 1 lma\nmag2 ping -c 1 cn\n")
+    assert output.count(" 0% packet loss") == 3
+
+
+@pytest.mark.usefixtures("sandbox")
 def test_mn_leaves_no_bridge_and_no_interface() -> None:
     mn("roaming")
     assert os.listdir("/sys/class/net") == ["lo"]

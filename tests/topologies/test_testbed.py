@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from topologies import addresses as at
-from topologies.load import HomeAgentLoad
+from topologies.load import AnchorLoad
 from topologies.processes import ProcessError
 from topologies.single import SingleTopo
 from topologies.testbed import Testbed
@@ -38,7 +38,7 @@ def wait_until_heard(traffic: Traffic, packets: int) -> None:
 
 
 def test_traffic_is_counted_both_ways(bed: Testbed, tmp_path: Path) -> None:
-    load = HomeAgentLoad(bed)
+    load = AnchorLoad(bed)
     traffic = Traffic(bed, tmp_path)
     wait_until_heard(traffic, 50)
     correspondent, mobile = traffic.stop()
@@ -77,7 +77,7 @@ def test_a_links_ends_have_different_indexes(bed: Testbed) -> None:
 
 
 def test_tunnelled_data_counts_as_load_and_signalling_does_not(bed: Testbed) -> None:
-    load = HomeAgentLoad(bed)
+    load = AnchorLoad(bed)
     tunnel = ["--outer", at.STRANGER, at.HOME_AGENT, "--inner", at.HOME_ADDRESS, at.CORRESPONDENT]
     bed.run(sys.executable, str(SPOOF), "send", *tunnel, "--label", "x", "--count", "7", node="stranger")
     binding_update = (

@@ -27,10 +27,12 @@ from topologies.kernel import has_flow_backend
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
 from topologies.processes import ProcessError
+from topologies.proxy import ProxyTopo
+from topologies.proxy_deployment import ProxyDeployment
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
 
-DELAY = 50.0  # milliseconds between core and home agent, one way: across an ocean
+DELAY = 50.0  # milliseconds between core and anchor, one way: across an ocean
 RATE = 100.0  # packets a second, in each direction
 HOST, VM = "host", "vm"
 # Core, pauses, lifetimes and time between packets are slow where all else is, so that figures stay comparable.
@@ -42,7 +44,7 @@ GUEST_TIME_LIMIT = 3600.0  # seconds
 
 ROWS = (
     ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
-    ("data packets at the home agent, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
+    ("data packets at the {anchor}, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
     ("packets lost in a handover (median)", "lost_packets_handover_via_ha", "lost_packets_handover_direct", ""),
 )
 
@@ -54,15 +56,17 @@ FAILURES = (
 
 
 def observe(
-    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float
+    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float, proxy: bool
 ) -> tuple[Observations, list[str]]:
     """Run the demo; return what was observed, and the unexpected errors in all logs."""
     datapath = KERNEL if has_flow_backend() else USER
     narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
-    narrator.say("three routers, a core, home agent, mobile and correspondent node")
-    with Testbed(RoamingTopo(datapath=datapath, delay=delay), directory / "logs") as bed:
+    topology, kind = (ProxyTopo, ProxyDeployment) if proxy else (RoamingTopo, Deployment)
+    gateways = "two MAGs, " if proxy else ""
+    narrator.say(f"three routers, a core, {kind.anchor_name}, {gateways}mobile and correspondent node")
+    with Testbed(topology(datapath=datapath, delay=delay), directory / "logs") as bed:
         lease = min(round(LEASE * slowdown), LONGEST_LEASE)
-        deployment = Deployment(bed, lifetime=4 * round(LIFETIME / 4 * slowdown), lease=lease)  # RFC 6275: units of 4 s
+        deployment = kind(bed, lifetime=4 * round(LIFETIME / 4 * slowdown), lease=lease)  # RFC 6275: units of 4 s
         seen = Journey(deployment, narrator, directory, rate, slowdown).run()
         errors = bed.errors()
         narrator.say("taking everything down")
@@ -72,13 +76,14 @@ def observe(
 
 def table(found: dict[str, object], made: list[Check]) -> str:
     """Return the comparison and the promises as text, as they are printed at the end."""
-    lines = ["", f"{'':50}{'via home agent':>16}{'with hoaflow':>16}"]
+    anchor = found["anchor"]
+    lines = ["", f"{'':50}{f'via {anchor}':>16}{'with hoaflow':>16}"]
     for title, via, direct, unit in ROWS:
-        lines.append(f"{title:50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
+        lines.append(f"{title.format(anchor=anchor):50}{f'{found[via]}{unit}':>16}{f'{found[direct]}{unit}':>16}")
     activation = found["activation_ms"]
     assert isinstance(activation, list)
     alone = (
-        ("packets lost while the home agent was dead", found["lost_packets_ha_killed"]),
+        (f"packets lost while the {anchor} was dead", found["lost_packets_ha_killed"]),
         ("spoofed packets sent / passed", f"{found['spoofed_sent']} / {found['spoofed_passed']}"),
         ("flows confirmed after the acknowledgement (median)", f"{statistics.median(activation):.0f} ms"),
     )
@@ -88,12 +93,12 @@ def table(found: dict[str, object], made: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+def run(directory: Path, delay: float, rate: float, slowdown: float, proxy: bool) -> int:
     """Run the demo, write its report and return the exit status; `delay` and `rate` are those without slowdown."""
     quiet_logs()
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
-    seen, errors = observe(narrator, directory, delay, rate, slowdown)
+    seen, errors = observe(narrator, directory, delay, rate, slowdown, proxy)
     found = figures(seen)
     made = checks(found, errors)
     report = {
@@ -116,12 +121,13 @@ def run(directory: Path, delay: float, rate: float, slowdown: float) -> int:
     return 0 if all(check.kept for check in made) else 1
 
 
-def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float, proxy: bool) -> int:
     """Run the demo on Debian's stock kernel under emulation, with the same output directory."""
     # Without real-time priorities: nothing else runs there, and what starts would get no time beside a slow network.
     command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
     command += [sys.executable, "-m", "tools.demo", "--output", str(directory)]
     command += ["--delay", str(delay), "--rate", str(rate), "--slowdown", str(slowdown)]
+    command += ["--proxy"] * proxy
     return guest.run(command, GUEST_TIME_LIMIT, [directory])
 
 
@@ -132,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
         "--output", type=Path, default=Path("build/demo"), help="directory of report and logs (default: build/demo)"
     )
     parser.add_argument(
-        "--delay", type=positive, default=DELAY, help=f"between core and home agent, in ms (default: {DELAY:g})"
+        "--delay", type=positive, default=DELAY, help=f"between core and anchor, in ms (default: {DELAY:g})"
     )
     parser.add_argument("--rate", type=positive, default=RATE, help=f"packets a second each way (default: {RATE:g})")
     parser.add_argument(
@@ -148,6 +154,11 @@ def main(argv: list[str] | None = None) -> int:
         help="for slow machines: multiplies delay and pauses, divides the rate (default: "
         f"{SLOWDOWN[HOST]:g}, with --kernel vm {SLOWDOWN[VM]:g})",
     )
+    parser.add_argument(
+        "--proxy",
+        action="store_true",
+        help="Proxy Mobile IPv6: a local mobility anchor and two mobile access gateways in place of the home agent",
+    )
     arguments = parser.parse_args(argv)
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
@@ -156,7 +167,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--output: with --kernel vm, expected a directory below {guest.BUILD}, got {directory}")
     slowdown = SLOWDOWN[arguments.kernel] if arguments.slowdown is None else arguments.slowdown
     demo = partial(
-        run_in_guest if arguments.kernel == VM else run, directory, arguments.delay, arguments.rate, slowdown
+        run_in_guest if arguments.kernel == VM else run,
+        directory,
+        arguments.delay,
+        arguments.rate,
+        slowdown,
+        arguments.proxy,
     )
     try:
         with reserved(directory):

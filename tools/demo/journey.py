@@ -13,7 +13,7 @@ from tools.demo.monitor import LoadSample, Monitor
 from tools.demo.narration import Narrator
 from topologies import addresses as at
 from topologies.deployment import EVENT_TIMEOUT, HOME, Backend, Deployment, event_time
-from topologies.load import HomeAgentLoad
+from topologies.load import AnchorLoad
 from topologies.processes import Process
 from topologies.traffic import Records, Span, Traffic, lost
 
@@ -56,9 +56,11 @@ class Observations:
     """Collect what the demo observes; `figures` computes the report from it.
 
     slowdown: how many times as long as on a fast machine the core's delay, pauses and the time between packets were.
+    anchor: "home agent", or what else the traffic goes by without hoaflow. `ha` in names stands for it.
     """
 
     slowdown: float = 1.0
+    anchor: str = "home agent"
     starting: Span = NEVER  # hoaflow is started → it is ready
     backends: dict[str, Backend] = field(default_factory=dict)  # of each router
     moves: list[Move] = field(default_factory=list)
@@ -97,23 +99,27 @@ class Journey:
         self.narrator = narrator
         self.directory = directory
         self.rate = rate
-        self.seen = Observations(slowdown)
+        self.anchor = deployment.anchor_name
+        self.seen = Observations(slowdown, self.anchor)
+        # Where there is no home, the journey begins where it ends.
+        self.stations = tuple(link for link in JOURNEY if link in deployment.links())
         self.offload = False
 
     def run(self) -> Observations:
         """Run the whole demo and return its observations. Raises ProcessError, requests.RequestException."""
-        self.narrator.say("starting home agent and mobile node")
+        self.narrator.say(f"starting {self.anchor} and mobile node")
         priority.give(self.bed.devices, priority.NETWORK)
-        self._start_home_agent()
-        priority.give([self.deployment.start_mobile_node()], priority.NETWORK)
-        self.load = HomeAgentLoad(self.bed)
-        traffic = Traffic(self.bed, self.directory, self.rate, DRAIN * self.seen.slowdown)
+        self._start_anchor()
+        priority.give(self.deployment.start_mobile_node(), priority.NETWORK)
+        self.load = AnchorLoad(self.bed, self.deployment.anchor, self.deployment.home)
+        home_address = self.deployment.home_address
+        traffic = Traffic(self.bed, self.directory, self.rate, DRAIN * self.seen.slowdown, home_address)
         priority.give(traffic.ends, priority.NETWORK)
         interval = MONITORED * self.seen.slowdown
-        with Monitor(self.load, traffic.files["cn"], self.narrator, interval) as self.monitor:
-            self._where("at home")
+        with Monitor(self.load, traffic.files["cn"], self.narrator, interval, self.anchor) as self.monitor:
+            self._where(self._place(self.stations[-1]))
             self._pause(STAY)
-            self._travel_via_home_agent()
+            self._travel_via_anchor()
             self._start_offload()
             self._travel_with_offload()
             self.seen.correspondent, self.seen.mobile = traffic.stop()
@@ -123,18 +129,22 @@ class Journey:
     def _pause(self, seconds: float) -> None:
         time.sleep(self.seen.slowdown * seconds)
 
-    def _start_home_agent(self) -> None:
-        home_agent = self.deployment.start_home_agent(journal=self.directory / "home-agent.journal")
-        priority.give([home_agent], priority.NETWORK)
+    def _start_anchor(self) -> None:
+        anchor = self.deployment.start_anchor(journal=self.directory / "home-agent.journal")
+        priority.give([anchor], priority.NETWORK)
+
+    @staticmethod
+    def _place(link: str | int) -> str:
+        return "at home" if link == HOME else f"on link {link}"
 
     def _where(self, text: str) -> None:
         self.monitor.where = f"{text}, {'with hoaflow' if self.offload else 'without hoaflow'}"
 
-    def _travel_via_home_agent(self) -> None:
-        self.narrator.say("the journey without hoaflow: all traffic goes through the home agent")
-        for number, link in enumerate(JOURNEY):
+    def _travel_via_anchor(self) -> None:
+        self.narrator.say(f"the journey without hoaflow: all traffic goes through the {self.anchor}")
+        for number, link in enumerate(self.stations):
             self._move(link)
-            if number == len(JOURNEY) - 2:
+            if number == len(self.stations) - 2:
                 self.seen.via_ha, self.seen.via_ha_load = self._measure()
             self._pause(STAY)
 
@@ -148,37 +158,36 @@ class Journey:
         for backend, routers in by_backend(self.seen.backends).items():
             self.narrator.say(f"backend {backend.name} on {', '.join(routers)}, because: {backend.reason}")
         self.offload = True
-        self._where("at home")
+        self._where(self._place(self.stations[-1]))
         self._pause(STAY)
 
     def _travel_with_offload(self) -> None:
         self.narrator.say("the same journey with hoaflow")
-        for number, link in enumerate(JOURNEY):
+        for number, link in enumerate(self.stations):
             self._move(link)
             if number == 0:
                 self._pause(STAY)
                 self._send_spoofed()
-            if number == len(JOURNEY) - 2:
+            if number == len(self.stations) - 2:
                 self.seen.direct, self.seen.direct_load = self._measure()
                 self._pause(STAY)
-                self._kill_home_agent()
+                self._kill_anchor(link)
             self._pause(STAY)
 
     def _move(self, link: str | int) -> None:
         """Move, and wait for the Binding Acknowledgement and, with hoaflow, for the flows' confirmation."""
-        home_agent = self.bed.programs["home-agent"]
+        anchor = self.bed.programs[self.deployment.anchor_program]
         controller = self.bed.programs.get("controller")
         care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
-        acknowledgements = home_agent.mark()
+        acknowledgements = anchor.mark()
         events = controller.mark() if controller else 0
         with priority.raised(priority.NETWORK):
             left = self.deployment.attach(link)
-        ended = f"home_address={at.HOME_ADDRESS} care_of_address={care_of} status=0 "
-        found = home_agent.wait_for(f"event=binding-ack-sent {re.escape(ended)}", EVENT_TIMEOUT, acknowledgements)
+        found = anchor.wait_for(self.deployment.acknowledgement(link), EVENT_TIMEOUT, acknowledgements)
         confirmed = self._confirmed(controller, events, care_of) if controller else None
         move = Move(link, self.offload, left, event_time(found), confirmed)
         self.seen.moves.append(move)
-        self._where("at home" if link == HOME else f"on {move.name}")
+        self._where(self._place(link))
         told = f"mobile node {'back home' if link == HOME else f'on {move.name}'}:"
         told += f" acknowledged after {1000 * (move.acknowledged - left):.0f} ms"
         if confirmed is not None:
@@ -192,47 +201,47 @@ class Journey:
         return event_time(controller.wait_for(f"event=binding-{wanted}", EVENT_TIMEOUT, after))
 
     def _measure(self) -> tuple[Span, int]:
-        """Count data packets at the home agent while nothing moves; return the span and the count."""
+        """Count data packets at the anchor while nothing moves; return the span and the count."""
         self._pause(SETTLE)
         with priority.raised(priority.NETWORK):
             start, packets = time.time(), self.load.packets()
             self._pause(MEASURED_STAY)
             counted = self.load.packets() - packets
             span = Span(start, time.time())
-        self.narrator.say(f"the home agent got {counted} data packets in {span.end - span.start:.1f} s")
+        self.narrator.say(f"the {self.anchor} got {counted} data packets in {span.end - span.start:.1f} s")
         return span, counted
 
-    def _kill_home_agent(self) -> None:
-        self.narrator.say("killing the home agent (kill -9) and cutting its link to the core")
+    def _kill_anchor(self, link: str | int) -> None:
+        self.narrator.say(f"killing the {self.anchor} (kill -9) and cutting its link to the core")
         start = time.time()
-        self.bed.kill("home-agent")
-        self.deployment.set_home_agent_link(up=False)
-        self.monitor.where = "home agent dead, with hoaflow"
+        self.bed.kill(self.deployment.anchor_program)
+        self.deployment.set_anchor_link(up=False)
+        self.monitor.where = f"{self.anchor} dead, with hoaflow"
         self._pause(OUTAGE)
         self.seen.outage = Span(start, time.time())
-        self.narrator.say("bringing the home agent back")
-        self.deployment.set_home_agent_link(up=True)
-        self._start_home_agent()
-        self._where("on link 2")
+        self.narrator.say(f"bringing the {self.anchor} back")
+        self.deployment.set_anchor_link(up=True)
+        self._start_anchor()
+        self._where(self._place(link))
 
     def _send_spoofed(self) -> None:
         """Forge reverse-tunnel packets on link 1 and count those that reach the correspondent node."""
         listener = self.bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
         listener.wait_for("event=ready", EVENT_TIMEOUT)
-        care_of, other_home_address = at.care_of_address(1), "2001:db8:99::200"
+        care_of, home_address = at.care_of_address(1), self.deployment.home_address
         forged = (
-            (WRONG_OUTER, at.STRANGER, at.HOME_ADDRESS, SPOOFED_EACH),
-            (WRONG_INNER, care_of, other_home_address, SPOOFED_EACH),
+            (WRONG_OUTER, self.deployment.wrong_outer, home_address, SPOOFED_EACH),
+            (WRONG_INNER, care_of, self.deployment.wrong_inner, SPOOFED_EACH),
             # Neither is wrong: to show that what is forged well enough gets to where it is counted.
-            (CONTROL, care_of, at.HOME_ADDRESS, CONTROLS),
+            (CONTROL, care_of, home_address, CONTROLS),
         )
         self.seen.spoofed_at = time.time()
         for label, outer, inner, count in forged:
-            ends = ["--outer", outer, at.HOME_AGENT, "--inner", inner, at.CORRESPONDENT]
+            ends = ["--outer", outer, self.deployment.anchor, "--inner", inner, at.CORRESPONDENT]
             command = [sys.executable, str(SPOOF), "send", *ends, "--label", label, "--count", str(count)]
             self.bed.run(*command, node="stranger")
         listener.wait_for(f"label={CONTROL}", EVENT_TIMEOUT)
-        self._pause(STAY)  # those that the flows do not take go by the home agent, which is slower
+        self._pause(STAY)  # those that the flows do not take go by the anchor, which is slower
         arrived = [match[1] for line in listener.lines if (match := re.search(r"label=(\S+)", line))]
         self.bed.stop("listener")
         self.seen.spoofed_sent = 2 * SPOOFED_EACH

@@ -65,8 +65,8 @@ class Shell(CLI):
         self._deployment, self._bed = deployment, deployment.bed
         self._controller = controller
         self.starts: dict[str, Callable[[], Process]] = {
-            "home-agent": partial(deployment.start_home_agent, state / "home-agent.journal"),
-            "mobile-node": deployment.start_mobile_node,
+            "home-agent": partial(deployment.start_anchor, state / "home-agent.journal"),
+            "mobile-node": lambda: deployment.start_mobile_node()[0],
             "controller": deployment.start_controller,
             "bridge": deployment.start_bridge,
         }
@@ -141,7 +141,7 @@ def run(topology: str, directory: Path, port: int) -> None:
     with Testbed(TOPOLOGIES[topology](datapath=datapath), directory / "logs") as bed:
         deployment = Deployment(bed)
         narrator.say("starting home agent and mobile node")
-        deployment.start_home_agent(directory / "home-agent.journal")
+        deployment.start_anchor(directory / "home-agent.journal")
         deployment.start_mobile_node()
         deployment.start_offload(narrator.say)
         inside = listening(REST_PORT)  # on loopback, for commands in the lab: their token is on no link then

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch the demo while it runs: data packets at the home agent, and round-trip times."""
+"""Watch the demo while it runs: data packets at the anchor, and round-trip times."""
 
 import statistics
 import threading
@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 from tools.demo import priority
 from tools.demo.narration import Narrator
-from topologies.load import HomeAgentLoad
+from topologies.load import AnchorLoad
 
 
 class LoadSample(NamedTuple):
-    """Record how many data packets had reached the home agent at the time `at`."""
+    """Record how many data packets had reached the anchor at the time `at`."""
 
     at: float
     packets: int
 
 
 class Monitor(threading.Thread):
-    """Sample the home agent's load every `interval` seconds and show it, while the context lasts."""
+    """Sample the anchor's load every `interval` seconds and show it, while the context lasts."""
 
-    def __init__(self, load: HomeAgentLoad, records: Path, narrator: Narrator, interval: float) -> None:
-        """Prepare to watch `load`, and `records`, which the correspondent node's probe writes."""
+    def __init__(self, load: AnchorLoad, records: Path, narrator: Narrator, interval: float, anchor: str) -> None:
+        """Prepare to watch the load of `anchor`, and `records`, which the correspondent node's probe writes."""
         super().__init__(name="monitor")
         self.samples: list[LoadSample] = []
         self.where = ""
-        self._load = load
+        self._load, self._anchor = load, anchor
         self._records = records
         self._position = 0
         self._narrator = narrator
@@ -68,7 +68,7 @@ class Monitor(threading.Thread):
         rate = (now.packets - before.packets) / (now.at - before.at) if before else 0.0
         rtts = self._new_round_trips()
         shown = f"{statistics.median(rtts):6.1f} ms" if rtts else "     none"
-        self._narrator.status(f"{self.where}   round trip {shown}   home agent {rate:4.0f} data packets/s")
+        self._narrator.status(f"{self.where}   round trip {shown}   {self._anchor} {rate:4.0f} data packets/s")
 
     def _new_round_trips(self) -> list[float]:
         """Return the round-trip times recorded since the last call, in milliseconds."""

@@ -35,6 +35,10 @@ path { fill: none } .grid { stroke: var(--faint) } .axis { stroke: var(--text) }
 .rtt { stroke: var(--blue); stroke-width: 2.5; stroke-linecap: round }
 .load { stroke: var(--brown); stroke-width: 1.5 } .lost { stroke: var(--red); stroke-width: 1.5 }
 """
+LEAVING_HOME = (
+    "At home they have none. Leaving home takes a second longer, in which the home agent makes sure that nobody else "
+    "on the home link has the home address (duplicate address detection)."
+)
 
 
 def write_page(path: Path, seen: Observations, report: dict[str, Any]) -> None:
@@ -43,34 +47,38 @@ def write_page(path: Path, seen: Observations, report: dict[str, Any]) -> None:
         f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>hoaflow: a mobile node roams</title><style>{STYLE}</style></head><body>
-<h1>hoaflow: a mobile node roams, its traffic leaves the home agent</h1>
+<h1>hoaflow: a mobile node roams, its traffic leaves the {seen.anchor}</h1>
 <p>One run of {report["seconds"]:.0f} s: the same journey twice, without and with hoaflow, under
 {report["packets_per_second"]:g} packets a second in each direction between a correspondent node and the home
-address. The home agent is {report["core_delay_ms"]:g} ms away from the core.{_slowdown(report)}</p>
+address. The {seen.anchor} is {report["core_delay_ms"]:g} ms away from the core.{_slowdown(report)}</p>
 {_backends(seen, report)}
 {_verdict(report)}
 {_comparison(report)}
 <h2>Round-trip time, and packets lost</h2>
 <div class="wide">{_round_trip_plot(seen)}</div>
 <p>Blue: round-trip times, on a logarithmic scale. Red strokes on the axis: packets lost. Dotted lines: the mobile node
-moves, to home or to foreign link 1 or 2. Right after a move with hoaflow some packets still take the way by the home
-agent, one way or both: those that were sent before the flows of the new care-of address were confirmed.</p>
-<h2>Load of the home agent</h2>
+moves. Right after a move with hoaflow some packets still take the way by the
+{seen.anchor}, one way or both: those that were sent before the flows of the new care-of address were confirmed.</p>
+<h2>Load of the {seen.anchor}</h2>
 <div class="wide">{_load_plot(seen)}</div>
-<p>Counted is what reaches the home agent from the core: tunnel packets from the mobile node, and packets to the home
-address. These reach it with hoaflow as well when the mobile node is at home, whose link it routes. Forged: a stranger
-sends {seen.spoofed_sent} spoofed tunnel packets; those with a foreign outer source take the ordinary way to the home
-agent, which drops them.</p>
+<p>Counted is what reaches the {seen.anchor} from the core: tunnel packets from the mobile node, and packets to the home
+address. {_at_home(seen, "These reach it with hoaflow as well when the mobile node is at home, whose link it routes.")}
+Forged: a stranger sends {seen.spoofed_sent} spoofed tunnel packets; those with a foreign outer source take the ordinary
+way to the {seen.anchor}, which drops them.</p>
 <h2>Moves</h2>
 <div class="side">{_moves(report, offload=False)}{_moves(report, offload=True)}</div>
-<p>Acknowledged: time until the home agent sent the Binding Acknowledgement. Then flows: further time until all switches
-had confirmed the flows (at home: that they have none). Leaving home takes a second longer, in which the home agent
-makes sure that nobody else on the home link has the home address (duplicate address detection).</p>
+<p>Acknowledged: time until the {seen.anchor} sent the Binding Acknowledgement. Then flows: further time until all
+switches had confirmed the flows. {_at_home(seen, LEAVING_HOME)}</p>
 <h2>Promises</h2>
 {_checks(report)}
 </body></html>
 """
     )
+
+
+def _at_home(seen: Observations, text: str) -> str:
+    """Return a text about the home link where there is one."""
+    return text if any(move.link == HOME for move in seen.moves) else ""
 
 
 def _slowdown(report: dict[str, Any]) -> str:
@@ -103,10 +111,10 @@ def _row(*cells: object, tag: str = "td") -> str:
 
 def _comparison(report: dict[str, Any]) -> str:
     rows = [
-        _row("", "via the home agent", "with hoaflow", tag="th"),
+        _row("", f"via the {report['anchor']}", "with hoaflow", tag="th"),
         _row("round-trip time (median)", f"{report['rtt_via_ha_ms']} ms", f"{report['rtt_direct_ms']} ms"),
         _row(
-            "data packets at the home agent, per 100 each way",
+            f"data packets at the {report['anchor']}, per 100 each way",
             report["ha_data_packets_via_ha"],
             report["ha_data_packets_direct"],
         ),
@@ -116,7 +124,9 @@ def _comparison(report: dict[str, Any]) -> str:
             report["lost_packets_handover_direct"],
         ),
         _row(
-            f"packets lost, home agent dead for {report['ha_killed_seconds']} s", "", report["lost_packets_ha_killed"]
+            f"packets lost, {report['anchor']} dead for {report['ha_killed_seconds']} s",
+            "",
+            report["lost_packets_ha_killed"],
         ),
         _row("spoofed packets passed", "", f"{report['spoofed_passed']} of {report['spoofed_sent']}"),
     ]
@@ -152,7 +162,7 @@ def _timeline(seen: Observations, label: str, low: float, high: float, logarithm
         (Span(start, seen.starting.start), None, "without hoaflow"),
         (seen.starting, "starting", "hoaflow starts"),
         (Span(seen.starting.end, seen.outage.start), None, "with hoaflow"),
-        (seen.outage, "outage", "home agent dead"),
+        (seen.outage, "outage", f"{seen.anchor} dead"),
     ):
         plot.phase(span.start - start, span.end - start, text, kind)
     for move in seen.moves:
@@ -175,4 +185,4 @@ def _load_plot(seen: Observations) -> str:
     rates = [(after.at, (after.packets - before.packets) / (after.at - before.at)) for before, after in pairs]
     plot, start = _timeline(seen, "data packets a second", 0, 1.1 * max(rate for _, rate in rates))
     plot.steps([(at - start, rate) for at, rate in rates], "load")
-    return plot.svg("Data packets a second at the home agent over the time of the run")
+    return plot.svg(f"Data packets a second at the {seen.anchor} over the time of the run")
