@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure what users notice while parts of a cluster die."""
 
+import math
 import signal
 import time
 from collections.abc import Iterable
@@ -76,7 +77,7 @@ def kills(bench: Bench) -> list[Figure]:
         routers = lab.mastered_by(victim)
         begin = time.monotonic()
         with bench.traffic() as traffic:
-            killing = _Takeover(lab, routers)
+            killing = _Takeover(bench, routers)
             victim.kill()
             clock = lab.clock()
             takeover = killing.wait()
@@ -139,7 +140,7 @@ def upgrade(bench: Bench) -> list[Figure]:
     lab, begin, takeovers = bench.lab, time.monotonic(), []
     with bench.traffic() as traffic:
         for member in lab.members:
-            restart = _Takeover(lab, lab.mastered_by(member))
+            restart = _Takeover(bench, lab.mastered_by(member))
             member.kill(signal.SIGTERM)
             takeovers.append(restart.wait())
             member.start()
@@ -158,7 +159,7 @@ def stopped(bench: Bench) -> list[Figure]:
     """Stop a master for a while, and let it go on."""
     lab = bench.lab
     victim: Member = lab.members[0]
-    stop, begin = _Takeover(lab, lab.mastered_by(victim)), time.monotonic()
+    stop, begin = _Takeover(bench, lab.mastered_by(victim)), time.monotonic()
     with bench.traffic() as traffic:
         victim.pause()
         takeover = stop.wait()
@@ -183,19 +184,26 @@ def stopped(bench: Bench) -> list[Figure]:
 class _Takeover:
     """What follows when the master of some routers goes away now."""
 
-    def __init__(self, lab: ClusterLab, routers: list[int]) -> None:
+    def __init__(self, bench: Bench, routers: list[int]) -> None:
         self._routers = set(routers)
-        self._masters = NewMasters(lab.members)
-        self._begin = time.time()
+        self._masters = NewMasters(bench.lab.members)
+        self._watch = bench.watch
+        self._begin = time.monotonic()
 
     def wait(self) -> float:
-        """Wait until others are in sync with all of the routers, and return after how many seconds the last was."""
+        """Wait until others have put all of the routers right, and return after how many seconds the last was.
+
+        That is when they renew gates: the flows have been read, and nothing stale is left.
+        """
         try:
-            synced = self._masters.synced
-            wait_for("every router has a master in sync", lambda: self._routers <= synced().keys(), TAKEN_OVER_WITHIN)
-            return max(at for dpid, at in synced().items() if dpid in self._routers) - self._begin
+            wait_for("every router has a master in sync", lambda: self._renewed() == self._routers, TAKEN_OVER_WITHIN)
+            return max(self._watch.renewed[dpid] for dpid in self._routers) - self._begin
         finally:
             self._masters.end()
+
+    def _renewed(self) -> set[int]:
+        synced, renewed = self._masters.synced(), self._watch.renewed
+        return {dpid for dpid in self._routers if renewed.get(dpid, 0.0) > synced.get(dpid, math.inf)}
 
 
 def _times_of(cpu: list[dict[str, float]]) -> str:

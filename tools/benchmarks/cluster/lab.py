@@ -112,6 +112,7 @@ class ClusterLab:
         """Return what follows all flows from now on."""
         watch = FlowWatch(self.ovs, self.dpids)
         self._parts.callback(watch.end)
+        wait_for("each switch tells of its flows", lambda: watch.renewed.keys() == set(self.dpids), SETUP_TIMEOUT)
         return watch
 
     # Masters.

@@ -30,6 +30,7 @@ class FlowWatch:
     def __init__(self, ovs: Ovs, dpids: Iterable[int], tables: Iterable[int] = (GATES, DOWNLINK)) -> None:
         """Follow the flows of these tables; without DOWNLINK, `arrived` stays empty."""
         self.closed: list[tuple[float, str]] = []  # gates: when, and Open vSwitch's line
+        self.renewed: dict[int, float] = {}  # when a gate of each router was opened or renewed last
         self.arrived: dict[tuple[int, str], float] = {}  # when each router began to send to a care-of address
         self._processes = []
         for dpid in dpids:
@@ -50,14 +51,16 @@ class FlowWatch:
     def _read(self, dpid: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            if "event=DELETED" in line and "goto_table:1" in line:
+            if "goto_table:1" in line and "event=DELETED" in line:
                 self.closed.append((time.monotonic(), line.strip()))
+            elif "goto_table:1" in line:
+                self.renewed[dpid] = time.monotonic()
             elif "table=1 " in line and "event=DELETED" not in line and (to := TO_CARE_OF_ADDRESS.search(line)):
                 self.arrived.setdefault((dpid, to[1]), time.monotonic())
 
 
 class NewMasters:
-    """Follow in the members' logs which routers' flows have been read by a master since now."""
+    """Follow in the members' logs which routers' flows have been read by a new master since now."""
 
     def __init__(self, members: Iterable[Member]) -> None:
         self._logs = [member.log_file.open("rb") for member in members]
@@ -67,13 +70,13 @@ class NewMasters:
         self._synced: dict[int, float] = {}
 
     def synced(self) -> dict[int, float]:
-        """Return when each router was first in sync, in seconds since 1970."""
+        """Return when each router's flows had first been read, by CLOCK_MONOTONIC."""
         for number, log in enumerate(self._logs):
             *lines, self._unfinished[number] = (self._unfinished[number] + log.read()).split(b"\n")
             for line in lines:
                 if (found := IN_SYNC.search(line)) is not None:
                     at = datetime.fromisoformat(found[1].decode().replace("Z", "+00:00")).timestamp()
-                    self._synced.setdefault(int(found[2], 16), at)
+                    self._synced.setdefault(int(found[2], 16), at - time.time() + time.monotonic())
         return self._synced
 
     def end(self) -> None:
