@@ -45,6 +45,7 @@ MAY = {
     ("GET", "/v1/home-agents"): READERS | {"bridge", "other-bridge"},
     ("PUT", "/v1/home-agents/{address}"): ADMIN | {"bridge"},
     ("PUT", "/v1/home-agents/{address}/bindings"): ADMIN | {"bridge"},
+    ("POST", "/v1/home-agents/{address}/bindings"): ADMIN | {"bridge"},
     ("GET", "/v1/routers"): READERS | {"member"},
     ("GET", "/v1/routers/{dpid}"): READERS | {"member"},
     ("GET", "/v1/routers/{dpid}/flows"): READERS | {"member"},
@@ -73,6 +74,7 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("PUT", "/v1/home-agents/{address}"): {"home_prefixes": [HOME_PREFIX]},
     ("PUT", "/v1/home-agents/{address}/bindings"): {"bindings": []},
+    ("POST", "/v1/home-agents/{address}/bindings"): {"care_of_address": "2001:db8:2::2", "lifetime": 60},
     ("PUT", "/v1/routers/{dpid}/tunnels/ack"): ENDPOINTS,
 }
 
