@@ -4,6 +4,7 @@
 from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.pipeline import MISS_PRIORITY, downlink_priority
+from controller.core.protocols import IN_OTHER_TUNNELS
 from hoaflow.addresses import Prefix, format_address, host, why_not_global_unicast
 from hoaflow.errors import HoaflowError
 
@@ -100,7 +101,7 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
 
 def _check_care_of_address(binding: Binding, home_agents: HomeAgents) -> None:
     care_of_address = host(binding.care_of_address)
-    if care_of_address.is_ipv4:
+    if care_of_address.is_ipv4 and binding.withheld not in IN_OTHER_TUNNELS:
         raise Refused("care_of_address", "expected IPv6: tunnels with IPv4 outer headers are not supported")
     _check_unicast("care_of_address", care_of_address)
     if binding.care_of_address == binding.home_agent:

@@ -57,6 +57,23 @@ class Rules:
         return (not repeated) <= (last - candidate) % SEQUENCE_SPACE <= MOST_BEHIND
 
 
+class Tunnel(Enum):
+    """What an anchor and a gateway carry a binding's packets in."""
+
+    IPV6 = "ipv6"  # IPv6 encapsulation (RFC 2473)
+    GRE = "gre"  # GRE with keys (RFC 5845)
+    IPV4 = "ipv4"  # over an IPv4 network (RFC 5844)
+    UDP = "udp"  # over IPv4 and UDP, through NAT (RFC 5844)
+
+
+# Why bindings in these tunnels are left to their anchors. Their packets do not match the flows of others.
+OTHER_TUNNELS: Mapping[Tunnel, str] = {
+    Tunnel.GRE: "GRE with keys carries its packets (RFC 5845), which routers do not",
+    Tunnel.IPV4: "its tunnel is over IPv4 (RFC 5844), and routers encapsulate in IPv6 only",
+    Tunnel.UDP: "its tunnel is over UDP and IPv4 (RFC 5844), and routers encapsulate in IPv6 only",
+}
+IN_OTHER_TUNNELS = frozenset(OTHER_TUNNELS.values())
+
 RULES: Mapping[Protocol, Rules] = {
     # Sequence numbers compare modulo 2**16, and a mobile node ends its binding by lifetime 0 or from home (RFC 6275
     # section 9.5.1). It says itself that it is not at home, where a gateway may still have it registered (RFC 6612).

@@ -11,7 +11,7 @@ from controller.core import reasons
 from controller.core.bindings import Binding, BindingTable, Key
 from controller.core.flap_damping import FlapDamping
 from controller.core.home_agents import HomeAgents
-from controller.core.protocols import Protocol
+from controller.core.protocols import IN_OTHER_TUNNELS, Protocol
 from controller.core.reasons import Reason
 from controller.core.refused_bindings import RefusedBindings
 from controller.core.tunnel_list import TunnelList
@@ -84,11 +84,15 @@ class Registrations:
         )
 
     def not_offloaded_at(self, care_of_address: bytes) -> Iterator[Binding]:
-        """Iterate over the bindings at a care-of address that are left to their home agents."""
+        """Iterate over the bindings at a care-of address that are left to their home agents.
+
+        Without those whose packets no flow of another binding at that address would take.
+        """
         yield from self.refused.at(care_of_address)
         for table in (self.withheld, self.covered):
             for home_address in table.behind(care_of_address):
-                if (binding := table.get(home_address)) is not None:
+                binding = table.get(home_address)
+                if binding is not None and binding.withheld not in IN_OTHER_TUNNELS:
                     yield binding
 
     def may_offload(self, binding: Binding, now: float) -> bool:

@@ -12,6 +12,7 @@ from controller.core.events import EVENTS
 from controller.core.protocols import Protocol
 from controller.events import RESET
 from controller.rest.schemas.fields import (
+    CareOfAddress,
     Count,
     Cursor,
     DatapathId,
@@ -70,7 +71,7 @@ class Binding(Struct):
     """A binding, with its state on each router that is prepared for its home agent."""
 
     home_address: HomeAddress
-    care_of_address: Ipv6Address
+    care_of_address: CareOfAddress
     home_agent: Ipv6Address
     lifetime: Lifetime | None
     sequence: Sequence | None
@@ -258,7 +259,7 @@ class BindingUpdate(Struct):
     """An update of a binding, and its result."""
 
     time: Time
-    care_of_address: Ipv6Address | None
+    care_of_address: CareOfAddress | None
     sequence: Sequence | None
     lifetime: Lifetime | None
     source: Literal["post", "snapshot", "delete", "expiry", "lease", "uncovered"]
@@ -288,7 +289,7 @@ class Tunnel(Struct):
     """A tunnel that a router should have."""
 
     home_address: HomeAddress
-    care_of_address: Ipv6Address
+    care_of_address: CareOfAddress
     home_agent: Ipv6Address
 
 

@@ -16,11 +16,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
-from controller.core.protocols import RULES, Protocol
+from controller.core.protocols import OTHER_TUNNELS, RULES, Protocol, Tunnel
 from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.schemas.fields import (
     DATAPATH_ID,
+    CareOfAddress,
     DetectedAgo,
     HomeAddress,
     HomePrefix,
@@ -34,6 +35,7 @@ from controller.rest.schemas.fields import (
     Revision,
     Sequence,
     Timestamp,
+    TunnelName,
     Withheld,
 )
 from hoaflow.addresses import (
@@ -80,7 +82,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     """
 
     home_address: HomeAddress
-    care_of_address: Ipv6Address
+    care_of_address: CareOfAddress
     home_agent: Ipv6Address | None = None
     lifetime: Lifetime | None = None
     sequence: Sequence | None = None
@@ -88,6 +90,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     withheld: Withheld | None = None
     protocol: ProtocolName = Protocol.MIPV6
     timestamp: Timestamp | None = None
+    tunnel: TunnelName = Tunnel.IPV6
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
@@ -105,7 +108,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             lifetime=self.lifetime,
             expires_at=None if self.lifetime is None else now + self.lifetime,
             sequence=self.sequence,
-            withheld=self.withheld,
+            withheld=self.withheld or OTHER_TUNNELS.get(self.tunnel),
             protocol=self.protocol,
             timestamp=self.timestamp,
         )

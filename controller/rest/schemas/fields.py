@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from controller.core.protocols import Protocol
+from controller.core.protocols import Protocol, Tunnel
 from hoaflow.sequence import SEQUENCE_SPACE
 
 # RFC 6275 counts lifetimes in 16 bits of 4 seconds.
@@ -19,6 +19,14 @@ Ipv6Address = Annotated[
         description="An IPv6 address in any valid form; in answers, in that of RFC 5952.",
         examples=["2001:db8:2::2"],
         extra_json_schema={"format": "ipv6"},
+    ),
+]
+CareOfAddress = Annotated[
+    str,
+    Meta(
+        description="A care-of address, or the Proxy-CoA of a MAG: IPv6, or IPv4 of what is withheld for its `tunnel`.",
+        examples=["2001:db8:2::2"],
+        extra_json_schema={"format": "home-address"},
     ),
 ]
 HomeAddress = Annotated[
@@ -67,6 +75,13 @@ ProtocolName = Annotated[
     Protocol,
     Meta(
         description="The protocol by which the anchor learns of the binding: `mipv6` (RFC 6275) or `pmipv6` (RFC 5213)."
+    ),
+]
+TunnelName = Annotated[
+    Tunnel,
+    Meta(
+        description="What carries the binding's packets. In any but `ipv6` it is `withheld`: `gre` with keys (RFC"
+        " 5845), `ipv4`, `udp` (over IPv4, RFC 5844)."
     ),
 ]
 Timestamp = Annotated[

@@ -2,10 +2,12 @@
 """Thousands of home addresses behind one care-of address, as behind a MAG: what one does costs the others nothing."""
 
 import pytest
+from msgspec.structs import replace
 
 from controller.core.bindings import Binding
 from controller.core.desired import DesiredFlows
 from controller.core.flows import Kind
+from controller.core.protocols import OTHER_TUNNELS, Tunnel
 from hoaflow.addresses import Prefix
 from tests.support.world import DPID, FIRST, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
 
@@ -97,3 +99,15 @@ def test_the_path_goes_with_its_last_home_address() -> None:
     world.pass_time(TIMING.acknowledge_within + 0.5)
     assert len(world.flows(Kind.UPLINK)) == 1
     assert world.next_hop(home_address(0x1002)) == "2001:db8:3::2"
+
+
+def test_what_goes_in_another_tunnel_leaves_those_behind_the_same_address_direct() -> None:
+    world = shared(3)
+    in_gre = replace(bound(0x2000, FIRST), withheld=OTHER_TUNNELS[Tunnel.GRE])
+    world.offload.report(in_gre, world.now)
+    follow(world)
+    assert world.state(home_address(0x2000)) == "withheld"
+    assert world.state(home_address(0x1001)) == "active"
+    world.offload.report(replace(in_gre, withheld="IPsec"), world.now)
+    follow(world)
+    assert world.state(home_address(0x1001)) == "pending"

@@ -138,3 +138,25 @@ def test_what_is_explained_is_explained_in_the_words_of_the_protocol(lma: Api) -
     said = " ".join([found["reason"], *found["would_change"]])
     assert f"a Proxy Binding Update that LMA {LMA} accepts" in said
     assert "home agent" not in said
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "proxy_coa", "reason"),
+    [
+        ("gre", "2001:db8:2::2", "GRE with keys carries its packets (RFC 5845), which routers do not"),
+        ("ipv4", "192.0.2.2", "its tunnel is over IPv4 (RFC 5844), and routers encapsulate in IPv6 only"),
+        ("udp", "192.0.2.2", "its tunnel is over UDP and IPv4 (RFC 5844), and routers encapsulate in IPv6 only"),
+    ],
+)
+def test_what_routers_can_not_carry_is_left_to_the_lma_with_the_reason(
+    lma: Api, tunnel: str, proxy_coa: str, reason: str
+) -> None:
+    reported = {**REGISTERED, "tunnel": tunnel, "care_of_address": proxy_coa}
+    answer = lma.call("POST", "/v1/bindings", reported)
+    assert answer.status_code == 201
+    assert answer.json is not None
+    assert (answer.json["state"], answer.json["withheld"]) == ("withheld", reason)
+    lma.call("PUT", f"/v1/home-agents/{LMA}/bindings", {"bindings": [reported]})
+    assert reason in lma.get("/v1/bindings/2001:db8:f1:1::5/explain")["reason"]
+    later = {"care_of_address": "192.0.2.2", "timestamp": REGISTERED["timestamp"] + 1}
+    problem(lma.call("POST", "/v1/bindings", {**REGISTERED, **later}), 422)
