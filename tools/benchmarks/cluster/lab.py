@@ -22,7 +22,7 @@ from tools.benchmarks.processes import Stopwatch
 from tools.benchmarks.switch import FlowCounter
 from tools.benchmarks.workload import FLOWS_PER_BINDING
 
-SETUP_TIMEOUT = 600.0  # seconds
+SETUP_TIMEOUT = 240.0  # seconds
 CN = 3  # OpenFlow number of the port that packets come from
 
 
