@@ -56,7 +56,9 @@ class SwitchWork:
         """
         under_way = self._in_flight.get(subject)
         if under_way is not None:
-            under_way.requeue(self.pending.now() if since is None else since, leaving)
+            since = self.pending.now() if since is None else since
+            under_way.requeue(since, leaving)
+            self.pending.add(subject, since)  # what is under way may be pending for another reason than a report
             return
         self.pending.add(subject, since)
         if urgency is Urgency.URGENT or subject in self.urgent:

@@ -7,6 +7,7 @@ from controller.core.bindings import Binding
 from controller.core.explanation import explain
 from controller.core.flows import Kind
 from controller.core.home_agents import Status
+from controller.core.traffic import Counters
 from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import (
     DPID,
@@ -100,6 +101,25 @@ def test_a_gate_is_renewed_once_the_switch_has_what_was_reported_before(fresh: W
     fresh.deliver()
     assert gates_end(fresh) == ends, "the switch has not answered"
     fresh.carry_out(under_way)
+    fresh.deliver()
+    assert gates_end(fresh) == fresh.now + LEASE
+
+
+def test_a_report_counts_also_while_a_repair_of_the_same_binding_is_under_way(fresh: World) -> None:
+    ends, router = gates_end(fresh), fresh.offload.router(DPID)
+    (lost,) = fresh.flows(Kind.DOWNLINK)
+    del fresh.switch[lost.key]
+    fresh.offload.flow_removed(router, lost.key, Counters(1, 100), fresh.now)
+    repair = fresh.next_batch()
+    assert repair is not None
+    fresh.post(HOME_ADDRESS, SECOND)
+    report(fresh, 6)
+    fresh.now += 2
+    renew(fresh, 6)
+    fresh.agent_follows()
+    fresh.deliver()
+    assert gates_end(fresh) == ends, "the switch has not been told where the mobile node is now"
+    fresh.carry_out(repair)
     fresh.deliver()
     assert gates_end(fresh) == fresh.now + LEASE
 
