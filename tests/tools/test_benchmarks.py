@@ -24,6 +24,7 @@ FIGURES = {
     "storm",
     "overload",
     "handover_cost",
+    "one_of_many",
     "switch_restart",
     "memory_soak",
     "bytes_per_binding",

@@ -21,6 +21,7 @@ from tools.benchmarks import (
     handover_cost,
     load,
     memory_soak,
+    one_of_many,
     overload,
     refresh,
     report,
@@ -47,6 +48,7 @@ ALONE: dict[str, Callable[[Lab], list[Figure]]] = {
     "single": single.measure,
     "routers": routers.measure,
     "handover-cost": handover_cost.measure,
+    "one-of-many": one_of_many.measure,
     "switch-restart": switch_restart.measure,
     "memory-soak": memory_soak.measure,
 }

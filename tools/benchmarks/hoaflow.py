@@ -22,7 +22,7 @@ from tools.benchmarks.processes import Stopwatch
 from tools.benchmarks.rest import RestClient, Unexpected
 from tools.benchmarks.ryu import RyuManager
 from tools.benchmarks.switch import FlowCounter, wait_for_flows
-from tools.benchmarks.workload import FLOWS_PER_BINDING, Population
+from tools.benchmarks.workload import Population
 
 LEASE = 10  # seconds, as ha-bridge has it by default
 RENEW = 3.0  # seconds, as ha-bridge has it by default
@@ -208,7 +208,7 @@ class Hoaflow:
         """
         self._held[population] = len(population) if bindings is None else bindings
         common = MISSES + UNMARK + LEFT_TO_HOME_AGENT * len(self.populations)
-        expected = common + FLOWS_PER_BINDING * sum(self._held.values())
+        expected = common + sum(each.flows(held) for each, held in self._held.items())
         wait_for_flows(self._counters, expected, APPLY_TIMEOUT)
 
     def _answers(self) -> bool:

@@ -25,6 +25,10 @@ class Population:
     def __len__(self) -> int:
         return len(self._links)
 
+    def flows(self, bindings: int) -> int:
+        """Return how many flows so many of the bindings have on a router."""
+        return FLOWS_PER_BINDING * bindings
+
     def binding(self, node: int, now: float) -> dict[str, object]:
         """Return mobile node NODE's binding at time `now`, as `POST /v1/bindings` takes it."""
         words = f"{node >> 16:x}:{node & 0xFFFF:x}"
@@ -58,6 +62,25 @@ class Population:
         for node in nodes:
             self._sequences[node] += 1
             self._expires[node] = expires
+
+
+class SharedPopulation(Population):
+    """Model mobile nodes that share two care-of addresses, half of them each, and move from one to the other."""
+
+    @classmethod
+    def of(cls, population: Population) -> "SharedPopulation":
+        """Return as many mobile nodes of the same home agent, with the same lifetimes."""
+        shared = cls(population.number, len(population), population._expires[0])
+        shared.move(range(0, len(shared), 2))
+        return shared
+
+    def flows(self, bindings: int) -> int:
+        """Return how many flows so many of the bindings have on a router: the uplink flows serve half of them each."""
+        return (FLOWS_PER_BINDING - 1) * bindings + min(2, bindings)
+
+    def binding(self, node: int, now: float) -> dict[str, object]:
+        """Return mobile node NODE's binding at time `now`, as `POST /v1/bindings` takes it."""
+        return super().binding(node, now) | {"care_of_address": f"2001:db8:f{self.number:x}:{self._links[node] % 2}::1"}
 
 
 def spread(size: int, count: int, turn: int = 0) -> list[int]:
