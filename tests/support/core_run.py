@@ -4,6 +4,9 @@
 import math
 import random
 from collections.abc import Callable
+from functools import cache
+from itertools import accumulate
+from typing import Any
 
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
@@ -215,18 +218,18 @@ class Run:
             self.rests += 1
             self.check_rest()
 
-    STEPS: tuple[tuple[Callable[["Run"], None], int], ...] = (
+    STEPS: tuple[tuple[Callable[[Any], None], int], ...] = (
         (send, 30), (work, 25), (hear, 30), (post, 12), (announce, 8), (agent, 8), (snapshot, 2), (deregister, 2),
         (somebody_deletes, 2), (room, 2), (drain, 1), (pass_time, 6), (read, 2), (reconnect, 1), (restart, 1), (die, 1),
         (settle, 3),
     )  # fmt: skip
 
     def step(self) -> None:
-        (what,) = self.chance.choices([each for each, _ in self.STEPS], [weight for _, weight in self.STEPS])
-        self.log.append(f"{self.now:.1f} {what.__name__}")
+        (what,) = self.chance.choices(_names(self.STEPS)[0], cum_weights=_names(self.STEPS)[1])
+        self.log.append(f"{self.now:.1f} {what}")
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
-        getattr(self, what.__name__)()  # as a subclass may do it
+        getattr(self, what)()  # as a subclass may do it
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
         self.past.append(self.where())
@@ -336,3 +339,9 @@ class Run:
             for entry in switch.kinds(Kind.UPLINK):
                 source = uplink_source(entry.flow.key)
                 assert source in held.values(), "an uplink flow from where nobody is"
+
+
+@cache
+def _names(steps: tuple[tuple[Callable[[Any], None], int], ...]) -> tuple[list[str], list[int]]:
+    """Return the names of steps, and their weights summed up."""
+    return [what.__name__ for what, _ in steps], list(accumulate(weight for _, weight in steps))

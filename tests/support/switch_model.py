@@ -94,4 +94,4 @@ class Switch:
 
     def kinds(self, kind: Kind) -> list[FlowEntry]:
         """Return the flows of a kind."""
-        return [entry for entry in self.flows.values() if entry.flow.kind is kind]
+        return [entry for entry in self.flows.values() if entry.flow.shape.kind is kind]
