@@ -58,6 +58,8 @@ class Deployment:
     """What the controller has a binding for."""
     home_address: ClassVar[str] = at.HOME_ADDRESS
     bridge_options: ClassVar[tuple[str, ...]] = ()
+    unsent_is_lost: ClassVar[bool] = True
+    """Whether what the mobile node can't send, as it has no link, is lost by whoever manages its mobility."""
     wrong_outer: ClassVar[str] = at.STRANGER
     """Outer source of a forged tunnel packet with the mobile node's inner source."""
     wrong_inner: ClassVar[str] = "2001:db8:99::200"
@@ -169,11 +171,11 @@ class Deployment:
         controller = self.start_controller()
         tell(f"setting up a tunnel endpoint on {', '.join(self.routers)}")
         reasons = self.set_up_routers()
-        tell("starting the tunnel agents, and the bridge beside the home agent")
+        tell(f"starting the tunnel agents, and the bridge beside the {self.anchor_name}")
         for router in self.routers:
             self.start_agent(router)
         self.start_bridge()
-        tell("waiting until the switches are connected and the home agent's bindings known")
+        tell(f"waiting until the switches are connected and the {self.anchor_name}'s bindings known")
         controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
         backends = {}
         for router, reason in reasons.items():

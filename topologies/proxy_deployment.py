@@ -33,6 +33,7 @@ class ProxyDeployment(Deployment):
     home: ClassVar[str] = at.HOME_NETWORK_PREFIX
     home_address: ClassVar[str] = at.MOBILE_NODE_ADDRESS
     bridge_options: ClassVar[tuple[str, ...]] = ("--protocol", "pmipv6", "--home-network-prefix-length", "64")
+    unsent_is_lost: ClassVar[bool] = False
     wrong_outer: ClassVar[str] = at.care_of_address(2)
     wrong_inner: ClassVar[str] = "2001:db8:f1:2::200"
 

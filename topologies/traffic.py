@@ -35,12 +35,16 @@ class Rtt(NamedTuple):
 
 @dataclass
 class Records:
-    """Hold what one end of the traffic recorded (see `probe`); times are in seconds since the epoch."""
+    """Hold what one end of the traffic recorded (see `probe`); times are in seconds since the epoch.
+
+    `unsent`: numbers of those of `sent` that could not be sent.
+    """
 
     sent: dict[int, float] = field(default_factory=dict)
     received: dict[int, float] = field(default_factory=dict)
     rtts: list[Rtt] = field(default_factory=list)
     repeated: int = 0
+    unsent: set[int] = field(default_factory=set)
 
     @classmethod
     def read(cls, path: Path) -> "Records":
@@ -55,6 +59,8 @@ class Records:
     def _add(self, kind: str, number: int, at: float, rest: Sequence[str]) -> None:
         if kind in ("S", "E"):
             self.sent[number] = at
+            if kind == "E":
+                self.unsent.add(number)
         elif kind == "R":
             self.repeated += number in self.received
             self.received.setdefault(number, at)
@@ -64,9 +70,13 @@ class Records:
             raise ValueError(f"expected a record S, E or R, got {kind!r}")
 
 
-def lost(sender: Records, receiver: Records, span: Span) -> list[float]:
-    """Return when the packets were sent that SENDER sent within SPAN and RECEIVER never received."""
-    return [at for number, at in sender.sent.items() if span.start <= at < span.end and number not in receiver.received]
+def lost(sender: Records, receiver: Records, span: Span, unsent: bool = True) -> list[float]:
+    """Return when the packets were sent that SENDER sent within SPAN and RECEIVER never received.
+
+    Those that could not even be sent count if `unsent`.
+    """
+    found = receiver.received.keys() if unsent else receiver.received.keys() | sender.unsent
+    return [at for number, at in sender.sent.items() if span.start <= at < span.end and number not in found]
 
 
 def median_rtt(records: Records, span: Span) -> float:

@@ -55,6 +55,16 @@ def observations() -> Observations:
     )
 
 
+def test_what_could_not_be_sent_is_lost_by_the_mobile_node_or_by_nobody() -> None:
+    seen = observations()
+    number = next(iter(seen.mobile.sent))
+    del seen.correspondent.received[number]
+    seen.mobile.unsent.add(number)
+    assert len(seen.lost_at()) == 1
+    seen.unsent_is_lost = False
+    assert seen.lost_at() == []
+
+
 def test_the_table_names_the_anchor() -> None:
     seen = observations()
     seen.anchor = "LMA"

@@ -57,10 +57,12 @@ class Observations:
 
     slowdown: how many times as long as on a fast machine the core's delay, pauses and the time between packets were.
     anchor: "home agent", or what else the traffic goes by without hoaflow. `ha` in names stands for it.
+    unsent_is_lost: whether packets count as lost that the mobile node could not send.
     """
 
     slowdown: float = 1.0
     anchor: str = "home agent"
+    unsent_is_lost: bool = True
     starting: Span = NEVER  # hoaflow is started → it is ready
     backends: dict[str, Backend] = field(default_factory=dict)  # of each router
     moves: list[Move] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Observations:
     def lost_at(self, span: Span = ALWAYS) -> list[float]:
         """Return when the packets were sent, within SPAN and in either direction, that never arrived."""
         ways = ((self.correspondent, self.mobile), (self.mobile, self.correspondent))
-        return [at for sender, receiver in ways for at in lost(sender, receiver, span)]
+        return [at for sender, receiver in ways for at in lost(sender, receiver, span, self.unsent_is_lost)]
 
 
 class Journey:
@@ -100,7 +102,7 @@ class Journey:
         self.directory = directory
         self.rate = rate
         self.anchor = deployment.anchor_name
-        self.seen = Observations(slowdown, self.anchor)
+        self.seen = Observations(slowdown, self.anchor, deployment.unsent_is_lost)
         # Where there is no home, the journey begins where it ends.
         self.stations = tuple(link for link in JOURNEY if link in deployment.links())
         self.offload = False
