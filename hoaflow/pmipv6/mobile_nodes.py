@@ -42,7 +42,7 @@ def load_mobile_nodes(path: Path) -> Mapping[str, MobileNode]:
             tables = tomllib.load(file)
     except OSError as error:
         raise ProfileError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, bad UTF-8, integers too long, nesting too deep
         raise ProfileError(f"{path}: not TOML: {error}") from error
     nodes = {name: _node(f'{path}: ["{name}"]', name, table) for name, table in tables.items()}
     owners: dict[object, str] = {}

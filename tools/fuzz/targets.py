@@ -139,6 +139,14 @@ TARGETS = (
         short=3000,
     ),
     Target(
+        "proxy-mobility",
+        "mobility:proxy_mobility",
+        ("hoaflow.mobility.extension_headers:MalformedPacketError",),
+        ("hoaflow.pmipv6", "hoaflow.mobility.wire", "hoaflow.mobility.extension_headers"),
+        (*BINARY, b"\x16\x12\x00\x40", b"\x17\x02", b"\x1b\x08", b"\x08", b"\x01\x00"),
+        short=3000,
+    ),
+    Target(
         "icmp-errors", "mobility:icmp_error", (), ("hoaflow.tunnel.icmp_errors",), (*BINARY, b"\x3c", b"\x2c", b"\x04")
     ),
     Target(
@@ -199,6 +207,14 @@ TARGETS = (
         ("hoaflow.mobility.authentication:KeyFileError",),
         ("hoaflow.mobility.authentication", "tomllib"),
         (b"[", b"]", b'"', b"=", b"spi", b"key", *ADDRESSES),
+        short=2000,
+    ),
+    Target(
+        "mobile-nodes-file",
+        "files:mobile_nodes",
+        ("hoaflow.pmipv6.mobile_nodes:ProfileError",),
+        ("hoaflow.pmipv6.mobile_nodes", "tomllib"),
+        (b"[", b"]", b'"', b"=", b"prefixes", b"link_layer_address", *ADDRESSES),
         short=2000,
     ),
     Target(

@@ -5,7 +5,7 @@ import logging
 import tempfile
 import zlib
 from functools import cache
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 from oslo_config import cfg
@@ -17,6 +17,7 @@ from hoaflow.home_agent.cache import BindingCache, Policy
 from hoaflow.home_agent.journal import HEADER, Journal
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.mobility.authentication import load_keys
+from hoaflow.pmipv6.mobile_nodes import load_mobile_nodes
 
 SHARED_MEMORY = Path("/dev/shm")  # a journal waits for the disk
 POLICY = Policy("2001:db8:99::1", IPv6Network("2001:db8:99::/64"), 3600, 100, None)
@@ -81,6 +82,13 @@ def keys(data: bytes) -> None:
     """Read a home agent's keys."""
     for association in load_keys(_file(data, "keys")).values():
         association.authenticator("2001:db8:2::2", "2001:db8:99::100", b"")
+
+
+def mobile_nodes(data: bytes) -> None:
+    """Read an anchor's mobile nodes; each has an address in each of its prefixes."""
+    for node in load_mobile_nodes(_file(data, "mobile-nodes")).values():
+        for prefix in node.prefixes:
+            assert IPv6Address(node.address(prefix)) in IPv6Network(prefix)
 
 
 def settings(data: bytes) -> None:
