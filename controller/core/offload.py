@@ -126,7 +126,7 @@ class Offload:
         held = self.registrations.at(binding.key)
         self._snapshots.note_removal(binding, binding.number)
         self._updates.remember_sequence(binding, held, now)
-        self._updates.free_path(self.registrations.refused.remove(binding))
+        self._updates.recheck_path(self.registrations.refused.remove(binding))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", urgency, binding)
         return Change.REMOVED if held is not None else Change.UNCHANGED

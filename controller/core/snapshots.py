@@ -130,7 +130,7 @@ class Snapshot:
         if self._to_compare or self._updates.has_removals:
             return False
         for outdated in self._registrations.refused.outdated(home_agent.address, self.began):
-            self._updates.free_path(outdated)
+            self._updates.recheck_path(outdated)
         if result.changes > MOST_EVENTS:
             self._updates.event("bindings-updated", source="snapshot", changes=result.changes)
         if not home_agent.synced and home_agent.lease_holds(now) and home_agent.lease_since <= self.began:

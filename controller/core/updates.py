@@ -12,6 +12,7 @@ from controller.core.bindings import Binding, Change, StaleNumber
 from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.last_sequences import LastSequences
+from controller.core.protocols import IN_OTHER_TUNNELS
 from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.update_history import RecordedUpdate, Result, Source, UpdateHistory
@@ -76,14 +77,14 @@ class Updates:
             self._follow_path(other.care_of_address)
         if binding.withheld is not None:
             return self._withhold(binding, source, now, urgency)
-        self.free_path(self._withheld.remove(home_address))
+        self.recheck_path(self._withheld.remove(home_address))
         before = self._bindings.get(home_address)
         change = self._bindings.put(binding)
         held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
         self._last_sequences.forget(binding.key)
-        self.free_path(self._refused.remove(binding))
+        self.recheck_path(self._refused.remove(binding))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             return change  # flows do not depend on a binding's end
@@ -114,11 +115,11 @@ class Updates:
     ) -> None:
         """Remove a binding that is held; ``update``: the update that ends it, None if none does."""
         if self.registrations.is_covered(held):
-            self.free_path(self._covered.remove(held.home_address))
+            self.recheck_path(self._covered.remove(held.home_address))
             self._record_removal(held, now, reason, source, urgency, update)
             return
         if held.withheld is not None:
-            self.free_path(self._withheld.remove(held.home_address))
+            self.recheck_path(self._withheld.remove(held.home_address))
             self._record_removal(held, now, reason, source, urgency, update)
         else:
             self._bindings.remove(held.home_address)
@@ -151,15 +152,18 @@ class Updates:
             self.drop(held, now, "update-refused", source, urgency)
         self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
-            self.free_path(self._refused.remove(binding))
+            self.recheck_path(self._refused.remove(binding))
         elif self.registrations.home_agents.get(binding.home_agent) is not None:
-            self.free_path(self._refused.put(binding, now))
+            self.recheck_path(self._refused.put(binding, now))
             self._follow_path(binding.care_of_address)
         return ends
 
-    def free_path(self, binding: Binding | None) -> None:
-        """Let home addresses be offloaded again that shared a care-of address with a binding left to its home agent."""
-        if binding is not None:
+    def recheck_path(self, binding: Binding | None) -> None:
+        """Look again at home addresses that share a care-of address with a binding left to its home agent, or did.
+
+        Thousands may, so not for one whose packets no flow of theirs would take.
+        """
+        if binding is not None and binding.withheld not in IN_OTHER_TUNNELS:
             self._follow_path(binding.care_of_address)
 
     def _follow_path(self, care_of_address: bytes) -> None:
@@ -181,14 +185,14 @@ class Updates:
             self._withdraw(binding, now, "expired", "expiry")
             self._uncover(binding.home_address, now)
         for binding in self._covered.expired(now, most=BINDINGS_AT_ONCE):
-            self.free_path(binding)
+            self.recheck_path(binding)
             self._record_removal(binding, now, "expired", "expiry")
         for binding in self._withheld.expired(now, most=BINDINGS_AT_ONCE):
-            self.free_path(binding)
+            self.recheck_path(binding)
             self._record_removal(binding, now, "expired", "expiry")
             self._uncover(binding.home_address, now)
         for binding in self._refused.ended(now, most=BINDINGS_AT_ONCE):
-            self.free_path(binding)
+            self.recheck_path(binding)
         for _ in range(min(BINDINGS_AT_ONCE, len(self._to_remove))):
             binding, reason = self._to_remove.popleft()
             if self.registrations.at(binding.key) is binding:
@@ -218,7 +222,7 @@ class Updates:
 
     def _cover(self, binding: Binding, source: Source, now: float) -> Change:
         """Let a binding wait beneath the one that outranks it."""
-        self.free_path(self._covered.get(binding.home_address))
+        self.recheck_path(self._covered.get(binding.home_address))
         change = self._covered.put(binding)
         self._last_sequences.forget(binding.key)
         if change.is_news:
@@ -238,9 +242,11 @@ class Updates:
         if offloaded is not None:
             self._bindings.remove(binding.home_address)
             self._withdraw(offloaded, now, "withheld", source, urgency, binding)
-        self.free_path(self._withheld.get(binding.home_address))
+        known = self._withheld.get(binding.home_address)
         change = self._withheld.put(binding)
-        self._follow_path(binding.care_of_address)
+        if change.is_news:
+            for each in (known, binding):
+                self.recheck_path(each)
         self._last_sequences.forget(binding.key)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)

@@ -8,6 +8,7 @@ from controller.core.bindings import Binding
 from controller.core.desired import DesiredFlows
 from controller.core.flows import Kind
 from controller.core.protocols import OTHER_TUNNELS, Tunnel
+from controller.core.router import Router
 from hoaflow.addresses import Prefix
 from tests.support.world import DPID, FIRST, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
 
@@ -99,6 +100,23 @@ def test_the_path_goes_with_its_last_home_address() -> None:
     world.pass_time(TIMING.acknowledge_within + 0.5)
     assert len(world.flows(Kind.UPLINK)) == 1
     assert world.next_hop(home_address(0x1002)) == "2001:db8:3::2"
+
+
+def test_thousands_in_another_tunnel_look_at_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, followed = shared(100), 0
+    follow_one = Router.follow
+
+    def counting(*args: object) -> None:
+        nonlocal followed
+        followed += 1
+        follow_one(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Router, "follow", counting)
+    for turn in range(2):
+        for number in range(100):
+            in_gre = bound(0x2000 + number, FIRST)
+            world.offload.report(replace(in_gre, withheld=OTHER_TUNNELS[Tunnel.GRE], sequence=turn), world.now)
+    assert followed == 0
 
 
 def test_what_goes_in_another_tunnel_leaves_those_behind_the_same_address_direct() -> None:
