@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from topologies.traffic import Records, Span, lost
 
 PROJECT = "hoaflow-test"
 IMAGE = "hoaflow-test:latest"
+ETCD_IMAGE = "hoaflow-test-etcd:latest"
 REVISION = "0123456789abcdef"
 CORRESPONDENT, HOME_ADDRESS = "2001:db8:2::2", "2001:db8:99::100"
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -46,7 +48,7 @@ class System:
         settings = {
             "IMAGE": IMAGE,
             "BASE_IMAGE": self._base_image,
-            "REST": "127.0.0.1:0",
+            **dict.fromkeys(("REST", "REST_2", "REST_3"), "127.0.0.1:0"),
             "REVISION": REVISION,
             **environment,
         }
@@ -118,6 +120,11 @@ class System:
         """Return an answer of the REST API."""
         return json.loads(self.published(path))
 
+    def masters(self) -> list[dict[str, Any]]:
+        """Return the masterships of the cluster's routers."""
+        found: list[dict[str, Any]] = self.rest("/v1/cluster")["routers"]
+        return found
+
     def binding_state(self) -> tuple[str, str] | None:
         """Return state and care-of address of the mobile node's binding, as the controller has it."""
         bindings = self.rest("/v1/bindings")["bindings"]
@@ -187,6 +194,17 @@ def build_image(engine: Engine) -> None:
         print(System(engine).compose("build", "controller"))
     finally:
         proxy.unlink(missing_ok=True)
+
+
+def build_etcd_image(engine: Engine) -> str:
+    """Build an image with Debian's etcd, as that of its makers can't be had here; return its name."""
+    with tempfile.TemporaryDirectory() as context:
+        for folder, program in (("etcd", "etcd"), ("etcd-client", "etcdctl")):
+            shutil.copy(CHECKOUT / "build" / folder / "usr" / "bin" / program, context)
+        recipe = f"FROM {engine.base_image()}\nCOPY etcd etcdctl /usr/bin/\n"
+        (Path(context) / "Dockerfile").write_text(recipe)
+        engine.docker("build", "--network", "none", "--tag", ETCD_IMAGE, context)
+    return ETCD_IMAGE
 
 
 @contextlib.contextmanager
