@@ -14,7 +14,9 @@ from ha_bridge.selection import SETTLE, ProxyRegistrations, SettledKernel
 from ha_bridge.sources import TerminalSource
 from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer
 from ha_bridge.terminal_client import TerminalClient
-from tests.support.bridge import Terminal
+from tests.support.bridge import HOME_AGENT, LINK_1, LINK_2, Terminal, bridge, unpadded
+from tests.support.bridge_controller import Controller
+from tests.support.bridge_process import arguments
 from tests.support.kernel_events import recorded
 
 DATA = Path(__file__).parents[1] / "data" / "pmipv6"
@@ -159,3 +161,32 @@ def test_an_lma_is_read_through_its_terminal() -> None:
         terminal.close()
     assert isinstance(reading, Reading)
     assert reading.bindings == [Observed(HNP, MAG_1, 37, 40)]
+
+
+def test_the_bridge_of_an_lma_announces_and_reports_it(controller: Controller) -> None:
+    home, gateways = "2001:db8:99:0:1::a", [LINK_1]
+
+    def cache() -> str:
+        return "".join(
+            f"peer_addr {unpadded(home)} status PMIP\n"
+            f" Serv_MAG_addr {unpadded(gateway)} local {unpadded(HOME_AGENT)}\n"
+            " lifetime 37 / 40 seq 1\n"
+            for gateway in gateways
+        )
+
+    terminal = Terminal(cache, command="pmip")
+    options = ("--protocol", "pmipv6", "--home-network-prefix-length", "80", "--group", "campus")
+    try:
+        with bridge(*arguments(controller, terminal.port, *options)) as process:
+            process.wait("snapshot-sent")
+            announced = controller.home_agents[HOME_AGENT]
+            assert (announced["protocols"], announced["group"]) == (["pmipv6"], "campus")
+            gateways[:] = [LINK_2]
+            controller.wait(lambda: controller.care_of() == {"2001:db8:99:0:1::/80": LINK_2})
+            (reported,) = controller.bindings.values()
+            assert reported["protocol"] == "pmipv6"
+            assert "sequence" not in reported
+            gateways.clear()
+            controller.wait(lambda: controller.care_of() == {})
+    finally:
+        terminal.close()
