@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 
 from hoaflow.addresses import Prefix, format_address, parse_prefix
 from hoaflow.linux import AF_INET6, MAIN_TABLE
+from hoaflow.mobile_access_gateway.checksums import CompleteChecksums
 from hoaflow.mobility import untracked
 from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, summary
 from hoaflow.mobility.hairpin import ENTRY, EXIT, EXIT_ADDRESS, USUAL_MTU, hairpin
@@ -231,6 +232,7 @@ class DataPlane:
             Mac(None, HELD, HELD_MAC),
             Free(None, HOLD),
             Free(None, HELD),
+            CompleteChecksums(HOLD),
             Setting(None, "ipv6", f"{HOLD}.disable_ipv6", "0"),
             Setting(None, "ipv6", f"{HELD}.disable_ipv6", "1"),  # only our packet socket reads there
             Up(None, HOLD),
