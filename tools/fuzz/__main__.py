@@ -16,7 +16,7 @@ ONE_INPUT = 10  # seconds that one input may take
 MEMORY = 2048  # megabytes that the process may take
 LARGEST = 4096  # bytes of an input
 LONGEST_WORD = 64  # bytes that libFuzzer takes
-SLACK = 120.0  # seconds besides, to load, and to read the corpus
+SLACK = 900.0  # seconds besides, to load, and to read what was learned on a busy machine
 
 _EXECUTIONS = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
