@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Send requests to one switch and await the answers: flow changes in bundles, and questions about its flows."""
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -34,7 +33,6 @@ LOG = Log("southbound")
 
 # Times that an answer is awaited while others come, such as the many parts of flow statistics.
 MOST_WAITS = 12
-MAX_XID = 0xFFFFFFFF
 # What a switch answers NOCHANGE before it has been given any generation.
 NO_GENERATION = (1 << 64) - 1
 STALE = "its generation is older than one that the switch knows"
@@ -56,8 +54,6 @@ class Conversation:
         self._answer_within = answer_within
         self._is_slave = is_slave
         self._bundles = True
-        self._last_xid = 0
-        self._bundle_ids = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}  # by the xid of the reply that ends each
         self._heard = 0  # answers of any kind
 
@@ -114,7 +110,7 @@ class Conversation:
 
         Raises StaleGeneration, RoleRefused, SwitchSilent.
         """
-        xids = self._next_xids(2)
+        xids = self._encoder.next_xids(2)
         exchange = self._send_and_wait(xids, [self._encoder.role_request(role, generation, xids[0])])
         if reason := exchange.errors.get(xids[0]):
             raise StaleGeneration(reason) if reason == STALE else RoleRefused(reason)
@@ -159,17 +155,17 @@ class Conversation:
             as_of = as_of or time.monotonic()
             take(self.decoder.decode(statistics, as_of))
 
-        exchange = Exchange(self._next_xids(1), take_part)
+        exchange = Exchange(self._encoder.next_xids(1), take_part)
         self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)
 
     def ask_for_notices(self) -> None:
         """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
-        xids = self._next_xids(2)
+        xids = self._encoder.next_xids(2)
         self._send_and_wait(xids, [self._encoder.notice_requests(xids[0])])
 
     def total(self, kind: Kind) -> Counters:
         """Return the sum of the counters of one kind of flow. Raises SwitchSilent."""
-        exchange = Exchange(self._next_xids(1))
+        exchange = Exchange(self._encoder.next_xids(1))
         self._ask(exchange, self._encoder.total_request(kind, exchange.last_xid))
         return exchange.total
 
@@ -177,17 +173,12 @@ class Conversation:
 
     def _send_bundle(self, changes: list[FlowChange]) -> float:
         """Send changes as one bundle, all or nothing, and return the time. Raises ChangesRefused, SwitchSilent."""
-        bundle, all_xids = next(self._bundle_ids) & MAX_XID, self._next_xids(len(changes) + 3)
-        opening, *xids, closing, _barrier = all_xids
-        messages = [
-            self._encoder.bundle_open(bundle, opening),
-            *(self._encoder.bundle_add(bundle, change, xid) for change, xid in zip(changes, xids, strict=True)),
-            self._encoder.bundle_commit(bundle, closing),
-        ]
-        exchange = self._send_and_wait(all_xids, messages)
+        bundle = self._encoder.bundle(changes)
+        exchange = Exchange(bundle.xids)
+        self._ask(exchange, bundle.messages)
         errors = exchange.errors
-        reasons = {position: errors[xid] for position, xid in enumerate(xids) if xid in errors}
-        if errors and (opening in errors or not reasons):
+        reasons = {position: errors[xid] for position, xid in enumerate(bundle.xids[1:-2]) if xid in errors}
+        if errors and (bundle.xids[0] in errors or not reasons):
             # The switch has no bundles, or named no change: sent one by one, it will.
             LOG.info("bundle-refused", router=f"{self._datapath.id:016x}", reason="; ".join(errors.values()))
             self._bundles = False
@@ -204,7 +195,7 @@ class Conversation:
         sent, following = 0.0, stages(changes)
         while following:
             places = following.pop(0)
-            *xids, _barrier = all_xids = self._next_xids(len(places) + 1)
+            *xids, _barrier = all_xids = self._encoder.next_xids(len(places) + 1)
             messages = [self._encoder.flow_mod(changes[place], xid) for place, xid in zip(places, xids, strict=True)]
             exchange = self._send_and_wait(all_xids, messages)
             sent, errors = exchange.sent, exchange.errors
@@ -248,12 +239,6 @@ class Conversation:
 
     def _exchange_with(self, xid: int) -> Exchange | None:
         return next((each for each in self._exchanges.values() if xid in each.xids), None)
-
-    def _next_xids(self, count: int) -> range:
-        """Return so many transaction ids, one after the other."""
-        first = self._last_xid + 1 if self._last_xid + count <= MAX_XID else 1
-        self._last_xid = first + count - 1
-        return range(first, first + count)
 
 
 def _error_text(message: parser.OFPErrorMsg) -> str:

@@ -5,6 +5,8 @@ Every method returns whole messages with the transaction id (xid) given.
 """
 
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
@@ -30,7 +32,7 @@ from controller.core.flows import (
     Untag,
 )
 from controller.core.pipeline import TABLES
-from controller.southbound.templates import Templates
+from controller.southbound.templates import FLOW_MOD_OFFSET, Templates
 from hoaflow.addresses import Prefix, format_address
 
 # ONF bundle flags, EXT-230: all or nothing, in the order given.
@@ -40,6 +42,7 @@ _BUNDLE_ADD = struct.Struct("!BBHIIII2xH")
 # onf_bundle_ctrl_msg: the same, with the type of control in place of the padding.
 _BUNDLE_CONTROL = struct.Struct("!BBHIIIIHH")
 _HEADER = struct.Struct("!BBHI")
+_NUMBER = struct.Struct("!I")
 
 # Open vSwitch's own fields that only IP packets have.
 NICIRA_FIELDS = frozenset({"nw_ttl", "ip_frag"})
@@ -58,6 +61,22 @@ WHOLE_COOKIE = (1 << 64) - 1
 EVICTION = 5
 
 
+# How many changes a handover makes at the most, about; and how many bundles of so few are remembered.
+FEW, REMEMBERED = 16, 16
+MAX_XID = 0xFFFFFFFF
+
+
+class Bundle(NamedTuple):
+    """The messages of a bundle, from the one that opens it to the barrier behind it.
+
+    `xids` are theirs, in order: of the opening, of each change, of the commit, and of the barrier.
+    """
+
+    xids: range
+    messages: bytes
+    changes: Sequence[FlowChange]  # kept, as it is by their identities that a bundle is found again
+
+
 class Encoder:
     """Encode for switches whose tables from number `first_table` on are hoaflow's."""
 
@@ -65,14 +84,23 @@ class Encoder:
         self._numbers = {table.name: first_table + index for index, table in enumerate(TABLES)}
         self.names = {number: name for name, number in self._numbers.items()}
         self._protocol = ProtocolDesc(ofp.OFP_VERSION)
-        self._templates = Templates(lambda change: self.serialise(change, xid=0))
+        self._templates = Templates(lambda change: self._in_bundle(self.serialise(change, xid=0)))
+        # Those of few changes that were made last, by the identities of these.
+        self._latest: dict[tuple[int, ...], Bundle] = {}
+        self._last_xid = 0
+
+    def next_xids(self, count: int) -> range:
+        """Return so many transaction ids, one after the other, which no other message to any switch has."""
+        first = self._last_xid + 1 if self._last_xid + count <= MAX_XID else 1
+        self._last_xid = first + count - 1
+        return range(first, first + count)
 
     def flow_mod(self, change: FlowChange, xid: int) -> bytes:
         """Encode an addition or a removal as FlowMod.
 
         It is an ADD that replaces in place and keeps counters (no RESET_COUNTS), or a strict DELETE by cookie.
         """
-        return self._templates.encode(change, xid)
+        return self.bundle_add(0, change, xid)[FLOW_MOD_OFFSET:]
 
     def serialise(self, change: FlowChange, xid: int) -> bytes:
         """Encode as `flow_mod` does, but by Ryu, a twentieth as fast; templates are made from that."""
@@ -88,10 +116,33 @@ class Encoder:
 
     def bundle_add(self, bundle: int, change: FlowChange, xid: int) -> bytes:
         """Encode the request that adds a change to a bundle; the message in it has the same xid."""
-        message = self.flow_mod(change, xid)
-        length = _BUNDLE_ADD.size + len(message)
-        header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, length, xid, ONF_EXPERIMENTER_ID)
-        return _BUNDLE_ADD.pack(*header, ofp.ONF_ET_BUNDLE_ADD_MESSAGE, bundle, BUNDLE_FLAGS) + message
+        return b"".join(self._templates.encode(change, _NUMBER.pack(bundle), xid))
+
+    def bundle(self, changes: Sequence[FlowChange]) -> "Bundle":
+        """Encode changes as a bundle of their own, with the barrier behind it.
+
+        All routers that follow a handover are sent the same changes: the very same objects make the very same bundle,
+        which is made once.
+        """
+        same = tuple(map(id, changes)) if len(changes) <= FEW else ()
+        made = self._latest.get(same)
+        if made is None:
+            made = self._make_bundle(changes)
+            if same:
+                self._latest[same] = made
+                if len(self._latest) > REMEMBERED:
+                    del self._latest[next(iter(self._latest))]
+        return made
+
+    def _make_bundle(self, changes: Sequence[FlowChange]) -> "Bundle":
+        xids = self.next_xids(len(changes) + 3)
+        opening, closing, barrier = xids[0], xids[-2], xids[-1]
+        number, encode = _NUMBER.pack(opening), self._templates.encode
+        parts = [self.bundle_open(opening, opening)]
+        for change, xid in zip(changes, xids[1:-2], strict=True):
+            parts += encode(change, number, xid)
+        parts += (self.bundle_commit(opening, closing), self.barrier(barrier))
+        return Bundle(xids, b"".join(parts), changes)
 
     def bundle_commit(self, bundle: int, xid: int) -> bytes:
         """Encode the request that commits a bundle."""
@@ -190,6 +241,12 @@ class Encoder:
     def _table_number(self, name: str) -> int:
         # A miss may lead to another application's table, which has a number only.
         return self._numbers[name] if name in self._numbers else int(name)
+
+    @staticmethod
+    def _in_bundle(message: bytes) -> bytes:
+        """Return the request that adds a message to bundle 0, with xid 0."""
+        header = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, FLOW_MOD_OFFSET + len(message), 0, ONF_EXPERIMENTER_ID)
+        return _BUNDLE_ADD.pack(*header, ofp.ONF_ET_BUNDLE_ADD_MESSAGE, 0, BUNDLE_FLAGS) + message
 
     @staticmethod
     def _bundle_control(bundle: int, type_: int, xid: int) -> bytes:

@@ -92,4 +92,4 @@ def test_what_bundles_are_opened_and_committed_with_and_barriers_are_the_bytes_t
 
 def test_a_mark_that_stands_in_a_message_by_chance_is_no_template() -> None:
     with pytest.raises(TemplateMismatch, match="found 2"):
-        Template(bytes(40) + b"mark" + b"mark", [b"mark"])
+        Template(bytes(100) + b"mark" + b"mark", [b"mark"])
