@@ -110,7 +110,7 @@ class Runtime:
             *(spawn(self.vital, loop) for loop in cluster),
             spawn(self.vital, self._signals.serve),
             spawn(self.vital, self._run_clock),
-            spawn(self.vital, self._follow_switches),
+            spawn(self.vital, self._publish_news),
             spawn(self.vital, self._server.serve, self._api),
             spawn(self._sample_traffic),
         ]
@@ -123,19 +123,26 @@ class Runtime:
             LOG.exception("failed", loop=loop.__name__)
             os._exit(1)  # a failure, so that its supervisor starts it again
 
-    def _follow_switches(self) -> None:
-        """Publish what switches have changed in the core, once for all that say something at a time."""
+    def _publish_news(self) -> None:
+        """Publish what has changed in the core, once for all that report something at a time."""
         while True:
             self._news.wait()
-            self._notify()
+            self._tell()
 
     def _notify(self) -> None:
-        """Publish changes in the core: log its events, and wake the greenlets that may be concerned."""
+        """Have the channels send what the core has for their switches, and then publish what has changed.
+
+        What a switch says changes nothing for another one, so its channel asks for the latter alone.
+        """
+        for channel in self.channels.values():
+            channel.wake()
+        self._news.notify()
+
+    def _tell(self) -> None:
+        """Log the core's events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
         self._metrics.activated(self._offload.activation_events.take_times())
         self._publish(events)
-        for channel in self.channels.values():
-            channel.wake()
         self._moved.notify(event.fields["home_address"] for event in events if event.name in MOVES)
         self._changed.notify()
 

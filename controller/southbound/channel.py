@@ -87,7 +87,7 @@ class SwitchChannel:
         self._candidacy = None if mastership is None else Candidacy(session, self.conversation, mastership)
         self._answer_within = answer_within
         self._read_back_every = read_back_every
-        self._notify = notify
+        self._publish = notify
         self._urgent = _Lanes(True, SLICE)
         self._bulk = _Lanes(False, BUNDLE_SIZE)
         # Until when the bulk lanes sleep if nobody wakes them; None: for ever, or they do not sleep.
@@ -236,7 +236,7 @@ class SwitchChannel:
 
     def _begin(self) -> None:
         if self._candidacy is not None:
-            self._candidacy.run(self._ports, self._notify)
+            self._candidacy.run(self._ports, self._publish)
             eventlet.spawn(self._serve, self._candidacy.keep_marker)
         started = time.monotonic()
         self.conversation.ask_for_notices()
@@ -306,6 +306,11 @@ class SwitchChannel:
 
     def _has_more(self, lanes: _Lanes) -> bool:
         return self.session.has_urgent if lanes.urgent else self.session.has_bulk
+
+    def _notify(self) -> None:
+        """Have sent what follows from what the switch has said, and published what has changed."""
+        self.wake()
+        self._publish()
 
     def _note_settled(self) -> None:
         """Note the time since which the switch has lacked something.

@@ -24,6 +24,7 @@ from controller.southbound.exchange import (
     StaleGeneration,
     SwitchSilent,
 )
+from controller.southbound.sending import send
 from hoaflow.logs import Log
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Conversation:
             del self._exchanges[exchange.last_xid]
 
     def _send(self, messages: bytes) -> None:
-        if not self._datapath.send(messages):
+        if not send(self._datapath, messages):
             raise SwitchSilent("the connection is closing")
 
     def _exchange_with(self, xid: int) -> Exchange | None:

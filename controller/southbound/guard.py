@@ -174,6 +174,7 @@ def install() -> None:
     from ryu.controller import controller
 
     from controller.southbound.receiving import receive
+    from controller.southbound.sending import send_queued
 
     if ofproto_parser.msg is _parse_by_turns:
         return
@@ -183,3 +184,4 @@ def install() -> None:
             module.OFPPropUnknown.parser = classmethod(_parse_unknown_property)
     ofproto_parser.msg = _parse_by_turns
     controller.Datapath._recv_loop = _close_on_malformed(receive)
+    controller.Datapath._send_loop = send_queued
