@@ -7,7 +7,7 @@ looking at each.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from controller.core.urgency import Urgency
@@ -102,8 +102,9 @@ class Activations:
         self._rechecks.update((each, None) for each in home_addresses if each in self.unconfirmed)
 
     def recheck_all(self) -> None:
-        """Have all bindings checked again that are not active."""
-        self._rechecks = dict.fromkeys(self.unconfirmed)
+        """Have all bindings checked again that are not active, first those whose activation is waited for."""
+        announced = (each for each in self.unconfirmed if each not in self._quiet)
+        self._rechecks = dict.fromkeys(chain(announced, self.unconfirmed))
 
     @property
     def has_rechecks(self) -> bool:

@@ -87,7 +87,10 @@ def is_deregistration(binding: Binding) -> bool:
 
 def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents: HomeAgents) -> None:
     _check_unicast("home_address", home_address)
-    if home_agent not in home_agents.all_covering(home_address):
+    # Most have one home prefix; only where there are many is a search cheaper than a look at each.
+    if not home_agent.home_prefixes[0].contains(home_address) and home_agent not in home_agents.all_covering(
+        home_address
+    ):
         prefixes = ", ".join(map(str, home_agent.home_prefixes))
         home = format_address(home_agent.address)
         raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")

@@ -132,7 +132,7 @@ class TunnelList:
 
     def _note_time(self, now: float) -> None:
         if self._times and now < self._times[-1].moment + NOTED_EVERY:
-            self._times[-1] = self._times[-1]._replace(revision=self.revision)
+            self._times[-1] = _Listed(self._times[-1].moment, self.revision)
         else:
             self._times.append(_Listed(now, self.revision))
 
