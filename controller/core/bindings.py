@@ -137,6 +137,8 @@ class BindingTable:
         self._counts: Counter[bytes] = Counter()
         self._lengths = PrefixLengths()
         self._ends: Deadlines[Prefix] = Deadlines()
+        # By a prefix's length, how many home addresses lie in each such prefix; of the lengths that were asked for.
+        self._within: dict[tuple[int, int], Counter[Prefix]] = {}
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -160,6 +162,25 @@ class BindingTable:
         """Iterate over the bindings that cover a home address or prefix, the longest first."""
         candidates = map(self._bindings.get, self._lengths.covering(home_address))
         return (held for held in candidates if held is not None)
+
+    def any_within(self, prefix: Prefix) -> bool:
+        """Tell whether a home address lies in a prefix that is shorter."""
+        size = (len(prefix.packed), prefix.length)
+        if prefix.is_host or not self._bindings:
+            return False
+        if size not in self._within:
+            self._within[size] = Counter()
+            for home_address in self._bindings:
+                self._count_within(home_address, size, 1)
+        return prefix in self._within[size]
+
+    def _count_within(self, home_address: Prefix, size: tuple[int, int], by: int) -> None:
+        octets, length = size
+        if len(home_address.packed) == octets and length < home_address.length:
+            prefix, counts = home_address.shortened(length), self._within[size]
+            counts[prefix] += by
+            if not counts[prefix]:
+                del counts[prefix]
 
     def behind(self, care_of_address: bytes) -> Collection[Prefix]:
         """Return the home addresses that are bound to a care-of address, with any home agent."""
@@ -204,6 +225,8 @@ class BindingTable:
             self._arrive(binding.care_of_address, home_address)
             self._counts[binding.home_agent] += 1
             self._lengths.add(home_address)
+            for asked in self._within:
+                self._count_within(home_address, asked, 1)
         else:
             # Keep the address objects that are held already, as equal ones would take their memory twice.
             home_address = held.home_address
@@ -234,6 +257,8 @@ class BindingTable:
             self._ends.cancel(home_address)
             self._counts[binding.home_agent] -= 1
             self._lengths.remove(home_address)
+            for asked in self._within:
+                self._count_within(home_address, asked, -1)
         return binding
 
     def expired(self, now: float, most: int = 1000) -> list[Binding]:

@@ -129,6 +129,10 @@ class DesiredFlows:
                 shared[unit.shared] = None
         yield from (uplink.flow for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
+    def has_hole(self, home_address: Prefix) -> bool:
+        """Tell whether a binding is not carried as a withheld home address lies in its prefix."""
+        return home_address in self._registrations.holed
+
     def sharing(self, home_agent: HomeAgent) -> list[HomeAgent]:
         """Return the other home agents with bindings to which a home agent's gates lead, too (see ``HomeAgent``)."""
         return [each for each in self._home_agents.sharing(home_agent) if self._bindings.count(each.address)]
@@ -178,7 +182,8 @@ class DesiredFlows:
             if keys_of(binding).uplink == uplink and self._carried_at(uplink, binding.home_address, now) is None:
                 return binding.home_address
         behind = self._bindings.behind(care_of_address)
-        for home_address in chain(self._flap_damping.suppressed, self._tunnels.overdue(now)):
+        kept = (self._flap_damping.suppressed, self._registrations.holed, self._tunnels.overdue(now))
+        for home_address in chain.from_iterable(kept):
             binding_there = self._bindings.get(home_address) if home_address in behind else None
             if binding_there is None or keys_of(binding_there).uplink != uplink:
                 continue
@@ -195,6 +200,7 @@ class DesiredFlows:
         if (
             binding is None
             or self._flap_damping.suppresses(home_address)
+            or home_address in self._registrations.holed
             or isinstance(self.backend(binding.home_agent), Reason)
         ):
             return None

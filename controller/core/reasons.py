@@ -359,6 +359,14 @@ def path_shared(other: Prefix | None) -> Reason:
     )
 
 
+def withheld_within(prefix: Prefix) -> Reason:
+    """Say that a home address in the prefix is withheld, and that flows for the prefix would take its packets."""
+    return Reason(
+        f"a home address within {prefix} is withheld, and flows for the prefix would take its packets",
+        Remedy("the end of the withheld binding, or its bridge reporting it for offloading"),
+    )
+
+
 def flows_unconfirmed() -> Reason:
     """Say that the binding's flows are on their way."""
     return Reason("the switch has not confirmed its flows yet", Remedy("the switch's confirmation, within moments"))

@@ -32,6 +32,8 @@ class Registrations:
         self.bindings = BindingTable()
         self.withheld = BindingTable()
         self.covered = BindingTable()
+        # Prefixes of ``bindings`` in which a withheld home address lies: their flows would take its packets.
+        self.holed: set[Prefix] = set()
         self.refused = RefusedBindings()
         self.tunnel_list = TunnelList(self.bindings, first_revision, keep=acknowledge_within)
         self.flap_damping = FlapDamping(changes_a_second)

@@ -88,6 +88,7 @@ class Updates:
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
             return change  # flows do not depend on a binding's end
+        self._note_hole(held)
         self._tunnel_list.publish(held, before, now)
         if source == "post":
             self._note_change(held, now)
@@ -163,8 +164,22 @@ class Updates:
 
         Thousands may, so not for one whose packets no flow of theirs would take.
         """
-        if binding is not None and binding.withheld not in IN_OTHER_TUNNELS:
+        if binding is None:
+            return
+        for covering in self._bindings.all_covering(binding.home_address):
+            if self._note_hole(covering):
+                self._follow(covering, (), Urgency.URGENT)
+        if binding.withheld not in IN_OTHER_TUNNELS:
             self._follow_path(binding.care_of_address)
+
+    def _note_hole(self, binding: Binding) -> bool:
+        """Record whether a withheld home address lies in a binding's prefix; tell whether that is news."""
+        home_address, holed = binding.home_address, self.registrations.holed
+        has_hole = self._withheld.any_within(home_address)
+        if has_hole == (home_address in holed):
+            return False
+        (holed.add if has_hole else holed.discard)(home_address)
+        return True
 
     def _follow_path(self, care_of_address: bytes) -> None:
         """Queue the flows of all home addresses at a care-of address, on all routers."""
@@ -271,6 +286,7 @@ class Updates:
     ) -> None:
         home_address = binding.home_address
         formers = [former.binding for former in self._tunnel_list.formers(home_address)]
+        self.registrations.holed.discard(home_address)
         self._tunnel_list.withdraw(binding, now)
         self.activations.forget(home_address)
         if source == "post":

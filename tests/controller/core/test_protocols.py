@@ -8,8 +8,9 @@ from controller.core.admission import Refused
 from controller.core.bindings import Binding, Change, NotServing, StaleNumber
 from controller.core.home_agents import Status
 from controller.core.protocols import Protocol
+from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
-from tests.support.world import LEASE, World
+from tests.support.world import DPID, LEASE, World
 
 LMA = parse_address("2001:db8:98::1")
 POOL = parse_prefix("2001:db8:f1::/48")
@@ -201,6 +202,30 @@ def test_a_longer_prefix_is_another_key(lma: World) -> None:
     lma.offload.report(again, lma.now)
     lma.offload.report(registered(lifetime=0), lma.now)
     assert lma.offload.bindings.covering(HOME) == again
+
+
+def test_a_withheld_home_address_keeps_the_prefix_around_it_at_its_anchor(lma: World) -> None:
+    def carried() -> bool:
+        return lma.offload.router(DPID).desired.unit_of(HNP, lma.now) is not None
+
+    announce(lma, *BOTH)
+    lma.offload.acknowledge(DPID, 0, {LMA: EndpointName("tin", "02:00:00:00:00:0a")}, None, {}, lma.now)
+
+    def follow() -> None:
+        router = lma.offload.router(DPID)
+        lma.offload.acknowledge(DPID, router.tunnels.revision, router.tunnels.endpoints, None, {}, lma.now)
+
+    lma.offload.report(registered(), lma.now)
+    follow()
+    assert carried()
+    lma.offload.report(away(withheld="IPsec"), lma.now)
+    assert not carried()
+    lma.offload.report(registered(lifetime=0), lma.now)
+    lma.offload.report(registered(), lma.now)
+    follow()
+    assert not carried(), "whichever comes first"
+    lma.offload.report(replace(away(lifetime=0, withheld="IPsec"), sequence=8), lma.now)
+    assert carried()
 
 
 def test_a_care_of_address_within_a_home_network_prefix_is_taken_and_no_circle(lma: World) -> None:
