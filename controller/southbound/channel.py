@@ -47,6 +47,8 @@ URGENT_LANES = 4
 BULK_LANES = 2
 # Share of the time that may go into reading flows back. A switch answers in order, so urgent changes wait meanwhile.
 READING_SHARE = 0.01
+# Seconds after which a reading that was put off is thought of again.
+LOOK_AGAIN = 0.5
 # Share of the time that may go into reading counters.
 COUNTING_SHARE = 0.05
 # Seconds that a REST call waits for the counters of a silent switch.
@@ -248,8 +250,19 @@ class SwitchChannel:
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
                 self._end.wait()
                 return
+            self._wait_until_settled()
             started = time.monotonic()
             self._read_back()
+
+    def _wait_until_settled(self) -> None:
+        """Put a reading off while the switch lacks something, no longer than until the next would be due.
+
+        Handovers wait behind what it lacks, and behind the reading: not behind both at once.
+        """
+        until = time.monotonic() + self._read_back_every
+        while self.behind_since is not None and not self._ended and time.monotonic() < until:
+            with eventlet.Timeout(LOOK_AGAIN, False):
+                self._end.wait()
 
     @property
     def _ended(self) -> bool:

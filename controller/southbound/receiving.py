@@ -6,6 +6,7 @@ each of the five messages with which a switch answers a handover. What a channel
 else goes the way of Ryu's events, as the handshake does.
 """
 
+import time
 from typing import Any
 
 import eventlet
@@ -13,8 +14,11 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER
 from ryu.ofproto import ofproto_common, ofproto_parser
 
-# Bytes that are read at a time, and taken of one connection before other greenlets run: a millisecond or two.
-BYTES_PER_TURN = 1 << 15
+# Bytes that are read at a time.
+MOST_BYTES = 1 << 15
+# Seconds of work on what one switch tells before other greenlets run: as long as they take, or the many megabytes of
+# its flows would take as many turns, and all that it answers waits behind them.
+TURN = 0.005
 HEADER = ofproto_common.OFP_HEADER_SIZE
 
 
@@ -24,16 +28,17 @@ def receive(datapath: Any) -> None:
     ``datapath.deliver``, where a channel has set it, gets type, xid and bytes of each message and tells whether it was
     the channel's.
     """
-    buffer, taken = bytearray(), 0
+    buffer, worked = bytearray(), 0.0
     while datapath.state != DEAD_DISPATCHER:
         try:
-            data = datapath.socket.recv(BYTES_PER_TURN)
+            data = datapath.socket.recv(MOST_BYTES)
         except TimeoutError:
             continue
         except OSError:  # also what is no TLS: asked again it would be raised again, for ever
             return
         if not data:
             return
+        started = time.monotonic()
         buffer += data
         begin, end = 0, len(buffer)
         while end - begin >= HEADER:
@@ -47,9 +52,9 @@ def receive(datapath: Any) -> None:
             if deliver is None or not deliver(kind, xid, message):
                 _hand_to_ryu(datapath, ofproto_parser.msg(datapath, version, kind, length, xid, message))
         del buffer[:begin]
-        taken += len(data)
-        if taken >= BYTES_PER_TURN:  # a socket that has data does not let others run by itself
-            taken = 0
+        worked += time.monotonic() - started
+        if worked >= TURN:  # a socket that has data does not let others run by itself
+            worked = 0.0
             eventlet.sleep(0)
 
 
