@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a run came to. `steps`: with their begins. `errors`: unexpected lines of the logs."""
+    """Hold what a run came to. `steps`: with their begins. `errors`: unexpected lines of logs, and acts that failed."""
 
     evidence: Evidence
     verdict: Verdict
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, directory: Path, wanted: Iterable[Step], 
         begun, carried_out = time.monotonic(), Run(lab, say)
         evidence = carried_out.carry_out(wanted, seconds, arguments.rate)
         passed = time.monotonic() - begun
-        errors = [line for line in lab.bed.errors() if "Traceback" in line]
+        errors = carried_out.failures + [line for line in lab.bed.errors() if "Traceback" in line]
     return Outcome(evidence, judge(evidence), errors, carried_out.done, passed)
 
 
@@ -71,7 +71,7 @@ def chaos(arguments: argparse.Namespace, seed: int) -> bool:
         print(*report.violation(outcome.evidence, found), sep="\n", flush=True)
     print(*outcome.errors, report.table([row]), sep="\n", flush=True)
     kept = not outcome.verdict.violations and not outcome.errors
-    if outcome.verdict.violations and arguments.shrink:
+    if outcome.verdict.violations and outcome.steps and arguments.shrink:
         row["shortest"] = [step.dump() for step in _shortest(arguments, directory, outcome)]
     (directory.parent / f"seed-{seed}.json").write_text(json.dumps(row, indent=2) + "\n")
     say(f"seed {seed}: {'all promises kept' if kept else 'BROKEN'}; logs and packets are in {directory}")

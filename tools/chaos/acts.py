@@ -60,6 +60,21 @@ def many_descriptors(lab: Lab, target: str) -> None:
     resource.prlimit(lab.process(target).pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def hour_ahead(lab: Lab, target: str) -> None:
+    """Have a program's clock jump an hour ahead."""
+    lab.set_clock(target, 1)
+
+
+def hour_behind(lab: Lab, target: str) -> None:
+    """Have it jump an hour back."""
+    lab.set_clock(target, -1)
+
+
+def right_time(lab: Lab, target: str) -> None:
+    """Have it jump to the right time."""
+    lab.set_clock(target, 0)
+
+
 def stop_quorum(lab: Lab, _target: str) -> None:
     """Stop two of etcd's three members."""
     for name in ("etcd-c1", "etcd-c2"):

@@ -59,6 +59,14 @@ def _inside(what: str, *command: str) -> Fault:
     return Fault(f"endpoint's {what}", HOST, "{router}", acts.inside(*command), acts.nothing, SHORT, MENDED)
 
 
+def _clocks(whose: str, targets: str) -> tuple[Fault, Fault]:
+    """Return the faults of a program's clock."""
+    return (
+        Fault(f"{whose}'s clock ahead", HOST, targets, acts.hour_ahead, acts.right_time, MEDIUM),
+        Fault(f"{whose}'s clock behind", HOST, targets, acts.hour_behind, acts.right_time, MEDIUM),
+    )
+
+
 def _flows(name: str, command: str, flow: str, loss: Loss | None = MENDED) -> Fault:
     """Return a fault of a router's flows."""
     return Fault(name, SWITCH, "{router}", acts.flows(command, flow), acts.nothing, SHORT, loss)
@@ -114,6 +122,10 @@ TABLE = (
     _inside("routes flushed", "ip", "-6", "route", "flush", "table", "main"),
     _inside("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
     Fault("endpoint deleted", HOST, "{router}", acts.delete_endpoint, acts.set_up_again, SHORT, MENDED),
+    *_clocks("controller", "{controller}"),
+    *_clocks("bridge", "bridge-{home_agent}"),
+    *_clocks("home agent", "{home_agent}"),
+    *_clocks("tunnel agent", "agent-{router}"),
     Fault("stateful firewall loaded", HOST, "{router}", acts.firewall_loads, acts.firewall_unloads, MEDIUM),
     _flows("own flows deleted", "del-flows", acts.COOKIE),
     _flows("own flows changed", "mod-flows", "table=1,actions=drop"),

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SETTLED_WITHIN = 120.0  # seconds; `wait_for` adapts it
 REST_TIMEOUT = 3.0  # seconds; a controller that is paused does not answer
 LEASE, LIFETIME = 10, 60  # seconds
 KEY = "686f61666c6f77206f6e6c7920696e2061206c61"  # of this emulation only
+CLOCK = Path(__file__).with_name("clock")
 HOME = 0  # as a link: the home link
 
 
@@ -178,7 +180,22 @@ class Lab:
     def launch(self, name: str) -> Process:
         """Start a program without waiting for anything."""
         program = self.programs[name]
-        return self.bed.start(name, program.command, program.node)
+        return self.bed.start(name, [*self._with_own_clock(name), *program.command], program.node)
+
+    def _with_own_clock(self, name: str) -> list[str]:
+        """Return what makes a Python program take its time of day from `set_clock`."""
+        if not self._clock(name).exists():
+            self.set_clock(name, 0)
+        path = os.pathsep.join(filter(None, (str(CLOCK), os.environ.get("PYTHONPATH"))))
+        return ["env", f"PYTHONPATH={path}", f"CHAOS_CLOCK={self._clock(name)}"]
+
+    def _clock(self, name: str) -> Path:
+        return (self.directory / f"{name}.clock").resolve()
+
+    def set_clock(self, name: str, hours: int) -> None:
+        """Have a program's clock jump so that it is this far ahead, or with a negative number behind."""
+        with self._clock(name).open("r+b" if self._clock(name).exists() else "wb") as clock:
+            clock.write(struct.pack("d", 3600.0 * hours))
 
     def process(self, name: str) -> Process:
         """Return a running program, or a router's daemon as `ovs-vswitchd-r1`."""

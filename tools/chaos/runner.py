@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carry out steps in a lab, and gather what they are judged by."""
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hoaflow.errors import HoaflowError
 from tests.support.waiting import patient
+from tools.chaos.acts import Act
 from tools.chaos.addresses import CONTROLLERS
 from tools.chaos.faults import TABLE, places
 from tools.chaos.lab import Lab
@@ -29,6 +32,8 @@ class Run:
         self.moves = [Move(0.0, name, link) for name, link in lab.where.items()]
         self.disturbances: list[Disturbance] = []
         self.claims: list[Claim] = []
+        self.settled: list[float] = []
+        self.failures: list[str] = []  # acts that could not be done
         self.done: list[tuple[float, Step]] = []  # steps, and when each was begun
         self._ended = threading.Event()
         self._asking = [threading.Thread(target=self._ask, args=(name,), daemon=True) for name in CONTROLLERS]
@@ -39,18 +44,18 @@ class Run:
         lab.start_traffic(rate)
         for thread in self._asking:
             thread.start()
-        self._settle()
+        gave_up = None if self._settle() else time.time()
         before = lab.inventory()
         deadline = time.monotonic() + seconds
         for step in steps:
-            if time.monotonic() > deadline:
+            if gave_up is not None or time.monotonic() > deadline:
                 break
             self._tell(str(step))
             self.done.append((time.time(), step))
             self._do(step)
             if not self._settle():
+                gave_up = time.time()
                 self._tell("it does not settle")
-                break
         self._ended.set()
         for thread in self._asking:
             thread.join()
@@ -58,7 +63,7 @@ class Run:
         after = lab.inventory()
         lab.bed.stop("wire")
         self.disturbances.sort(key=lambda each: each.start)
-        return self._evidence(0.0, before=before, after=after)
+        return self._evidence(0.0, before=before, after=after, settled=self.settled, gave_up=gave_up)
 
     def _do(self, step: Step) -> None:
         begun = time.time()
@@ -72,10 +77,17 @@ class Run:
                 self._move(event)
             elif order == 1:
                 started[event] = time.time()
-                FAULTS[event.fault].begin(self._lab, event.target)
+                self._act(event, FAULTS[event.fault].begin)
             else:
-                FAULTS[event.fault].end(self._lab, event.target)
+                self._act(event, FAULTS[event.fault].end)
                 self._record(event, started[event], time.time())
+
+    def _act(self, event: Injected, act: Act) -> None:
+        try:
+            act(self._lab, event.target)
+        except (HoaflowError, OSError, subprocess.TimeoutExpired) as error:
+            self.failures.append(f"{event.fault} ({event.target}) could not be done: {error}")
+            self._tell(self.failures[-1])
 
     def _record(self, event: Injected, start: float, end: float) -> None:
         fault = FAULTS[event.fault]
@@ -96,6 +108,7 @@ class Run:
             time.sleep(CALM / 2)
             now = time.time()
             if now - since > CALM + DRAIN and all_direct(self._evidence(now - CALM - DRAIN - 1.0), now - CALM - DRAIN):
+                self.settled.append(now - DRAIN)
                 return True
         return False
 

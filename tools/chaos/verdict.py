@@ -44,7 +44,11 @@ class Violation:
 
 @dataclass
 class Evidence:
-    """Hold all that a run is judged by."""
+    """Hold all that a run is judged by.
+
+    settled: the times at which all was direct, before the next step. gave_up: when that was waited for in vain, None if
+    it never was.
+    """
 
     plan: Plan
     points: Sequence[tuple[str, str]]
@@ -54,6 +58,8 @@ class Evidence:
     claims: Sequence[Claim] = ()
     before: Inventory | None = None
     after: Inventory | None = None
+    settled: Sequence[float] = ()
+    gave_up: float | None = None
 
 
 @dataclass
@@ -179,15 +185,16 @@ def _losses(
 
 
 def _excuse(evidence: Evidence, location: Location, flow: Flow, at: float) -> str | None:
-    """Return the fault, or `move`, for which a packet of a flow may be lost at a time."""
+    """Return the fault, or `move`, for which a packet of a flow may be lost at a time: one since all was direct."""
+    settled = max((each for each in evidence.settled if each <= at), default=0.0)
     for each in evidence.disturbances:
-        if each.loss is not None and each.start - LEAD <= at <= each.may_lose_until():
+        if each.loss is not None and settled <= each.start and each.start - LEAD <= at <= each.may_lose_until():
             around = location.places(flow, at) | location.places(flow, each.start)
             if not each.places or each.places & around:
                 return each.fault
     for node in location.ends(flow):
         for move in location.moves[node.name]:
-            if move.at - LEAD <= at <= _moved(evidence, location, move):
+            if settled <= move.at and move.at - LEAD <= at <= _moved(evidence, location, move):
                 return "move"
     return None
 
@@ -260,6 +267,8 @@ def _recoveries(
     evidence: Evidence, location: Location, packets: dict[int, list[Packet]], verdict: Verdict
 ) -> Iterable[Violation]:
     """Check that all is direct again after each fault, before the next one or the end."""
+    if evidence.gave_up is not None:
+        yield Violation("e", evidence.gave_up, "not all was direct, however long it was waited for")
     flows = {flow.number: flow for flow in evidence.plan.flows()}
     every = sorted((p for found in packets.values() for p in found), key=lambda p: p.sent.at)
     if not every:

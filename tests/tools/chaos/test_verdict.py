@@ -95,6 +95,13 @@ def test_a_fault_excuses_no_losses_elsewhere() -> None:
     assert checks(Played(lost=during(10.0, 12.0), disturbances=[elsewhere])) == ["c"]
 
 
+def test_a_fault_excuses_nothing_once_all_was_direct() -> None:
+    played = Played(lost=during(14.0, 16.0), disturbances=[fault(9.0, 10.0, Loss(30.0))])
+    assert checks(played) == []
+    found = judge(replace(played.evidence(), settled=[12.0])).violations
+    assert {each.check for each in found} == {"c"}
+
+
 def test_a_move_excuses_what_is_under_way() -> None:
     assert checks(Played(lost=during(29.8, 32.0, ONE.name))) == []
     assert checks(Played(lost=during(29.8, 35.0, ONE.name))) == ["c"]
@@ -130,6 +137,10 @@ def test_a_system_that_does_not_recover_is_found() -> None:
 
 def test_a_run_that_ends_before_all_is_direct_is_found() -> None:
     assert checks(Played(by_home_agent=during(51.0, 60.0), disturbances=[fault(50.0, 52.0)])) == ["e"]
+
+
+def test_a_run_that_was_given_up_is_found() -> None:
+    assert [each.check for each in judge(replace(Played().evidence(), gave_up=59.0)).violations] == ["e"]
 
 
 def test_the_worst_recovery_is_told() -> None:
