@@ -123,6 +123,7 @@ def test_what_goes_in_another_tunnel_leaves_those_behind_the_same_address_direct
     world = shared(3)
     in_gre = replace(bound(0x2000, FIRST), withheld=OTHER_TUNNELS[Tunnel.GRE])
     world.offload.report(in_gre, world.now)
+    hand_over(world, 0x100000, FIRST)  # the path is looked at again
     follow(world)
     assert world.state(home_address(0x2000)) == "withheld"
     assert world.state(home_address(0x1001)) == "active"
