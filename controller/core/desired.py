@@ -241,6 +241,8 @@ class DesiredFlows:
         """
         served = home_end(key)
         entry = self._switch.installed.entry(key, now)
+        if entry is not None and entry.flow.kind is Kind.GUARD and self._tunnels.expected_until is not None:
+            return False  # which guards there have to be is known once the agent has said what it has
         if served is None or entry is None or entry.flow.serves is None:
             return True
         if entry.flow.kind is Kind.GATE and (self._is_draining or self._lacks_guard(key, now)):

@@ -32,29 +32,29 @@ class Core:
     """One member's core, which a bridge and the routers' agents keep informed."""
 
     def __init__(self, dpids: Iterable[int], bindings: Bindings, now: float) -> None:
-        self._offload = Offload(TIMING, (Normal(),), first_revision=1)
-        self._sessions = Sessions(self._offload)
+        self.offload = Offload(TIMING, (Normal(),), first_revision=1)
+        self._sessions = Sessions(self.offload)
         for dpid in dpids:
-            self._offload.acknowledge(dpid, 0, {}, BACKEND, {}, now, None)
+            self.offload.acknowledge(dpid, 0, {}, BACKEND, {}, now, None)
         self.announce(bindings, now)
 
     def announce(self, bindings: Bindings, now: float) -> None:
         """Renew the home agent's lease, as its bridge does, and take in all of its bindings if they are wanted."""
-        self._offload.announce(HOME_AGENT, (HOME_PREFIX,), GATES_LAST, Status.UP, now)
-        home_agent = self._offload.home_agents.get(HOME_AGENT)
+        self.offload.announce(HOME_AGENT, (HOME_PREFIX,), GATES_LAST, Status.UP, now)
+        home_agent = self.offload.home_agents.get(HOME_AGENT)
         if home_agent is None or not home_agent.synced:
-            with self._offload.snapshot(HOME_AGENT, now) as snapshot:
+            with self.offload.snapshot(HOME_AGENT, now) as snapshot:
                 snapshot.take_in(enumerate(_binding(*each) for each in bindings.items()), now)
                 while not snapshot.complete(now):
-                    self._offload.tick(now)
-        self._offload.tick(now)
+                    self.offload.tick(now)
+        self.offload.tick(now)
 
     def report(self, home_address: Prefix, care_of_address: bytes | None, now: float) -> None:
         """Take in where a mobile node is now; None: at home."""
         if care_of_address is None:
-            self._offload.remove(home_address, now)
+            self.offload.remove(home_address, now)
         else:
-            self._offload.report(_binding(home_address, care_of_address), now)
+            self.offload.report(_binding(home_address, care_of_address), now)
 
     def open(self, dpid: int, now: float) -> Session:
         """Return the session of a switch that has connected, and stands by."""
@@ -64,7 +64,7 @@ class Core:
 
     def router(self, dpid: int) -> Router:
         """Return a router as this core knows it."""
-        return self._offload.router(dpid)
+        return self.offload.router(dpid)
 
     def known(self, dpid: int) -> dict[FlowKey, Flow]:
         """Return the flows that a switch has, by what this core knows."""
