@@ -14,6 +14,7 @@ def test_one_controller_becomes_three_and_three_become_one(ovs: Ovs, tmp_path: P
         first, *others = cluster.members
         cluster.post(binding("2001:db8:2::1", 1))
         wait_for("packets go direct", lambda: is_direct(cluster, "2001:db8:2::1"))
+        cluster.watch_flows()
 
         cluster.etcd.__enter__()
         for member in others:
@@ -35,6 +36,7 @@ def test_one_controller_becomes_three_and_three_become_one(ovs: Ovs, tmp_path: P
         cluster.etcd.stop()
         cluster.post(binding("2001:db8:2::3", 3))
         wait_for("a handover goes direct", lambda: is_direct(cluster, "2001:db8:2::3"), 60)
+        assert cluster.closed_gates() == []
     cluster.assert_logs_clean()
 
 
