@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+"""docs/cluster.md, from one controller to three and back: no gate closes on the way."""
 
 import signal
 from pathlib import Path
