@@ -245,9 +245,13 @@ def _read_prefixes(header: Any) -> tuple[str, ...]:
 
 
 def _read_identifier(header: Any) -> str:
-    """Return the identifier as text. One that is not UTF-8 stays distinct: its octets are escaped."""
-    option = _first(header, MIP6OptMNID)
-    return "" if option is None else bytes(option.id).decode(errors="backslashreplace")
+    """Return the identifier, empty if there is none that is a NAI, which is UTF-8 (RFC 4283; RFC 7542, section 2.2)."""
+    found = (option for option in header.options if isinstance(option, MIP6OptMNID) and option.subtype == _NAI)
+    option = next(found, None)
+    try:
+        return "" if option is None else bytes(option.id).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedPacketError(f"the mobile node identifier is not UTF-8: {error}") from error
 
 
 def _read_timestamp(header: Any) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers.inet6 import MIP6MH_BU, MIP6OptMNID
 from scapy.utils import rdpcap
 
 from hoaflow.mobility.authentication import SecurityAssociation
@@ -168,6 +169,25 @@ def read_whatever(packet: bytes | bytearray) -> Iterator[Message]:
         return
     if found is not None:
         yield found
+
+
+def with_identifier(subtype: int, octets: bytes) -> MobilityPacket:
+    """Return the packet of an update with this Mobile Node Identifier option."""
+    option = MIP6OptMNID(subtype=subtype, id=octets)
+    return MobilityPacket(*ENDS, None, None, 135, bytes(MIP6MH_BU(cksum=0, seq=1, flags=0x41, options=[option])))
+
+
+def test_an_identifier_that_is_not_utf_8_is_refused() -> None:
+    """Its answer would have to repeat it, and escapes of its octets find no room in the option."""
+    with pytest.raises(MalformedPacketError, match="not UTF-8"):
+        parse(with_identifier(1, b"\xff" * 200))
+
+
+def test_an_identifier_of_another_kind_names_nobody() -> None:
+    for subtype, identifier in ((1, "mn1"), (2, "")):  # 2: an IPv6 address (RFC 8371)
+        update = parse(with_identifier(subtype, b"mn1"))
+        assert isinstance(update, ProxyBindingUpdate)
+        assert update.identifier == identifier
 
 
 def test_an_option_of_a_wrong_length_is_refused() -> None:
