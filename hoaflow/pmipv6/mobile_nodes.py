@@ -12,6 +12,9 @@ from hoaflow.errors import HoaflowError
 
 LONGEST_PREFIX = 64
 """Mobile nodes form addresses from an interface identifier of 64 bits (RFC 4862)."""
+MOST_PREFIXES, LONGEST_IDENTIFIER = 32, 253
+"""So many prefixes fit into messages and Router Advertisements of 1280 octets, the least MTU of IPv6, with the longest
+NAI in use (octets; RFC 7542, section 2.3)."""
 MAC_OCTETS = 6
 GROUP_BIT = 1
 
@@ -57,9 +60,11 @@ def load_mobile_nodes(path: Path) -> Mapping[str, MobileNode]:
 def _node(where: str, identifier: str, table: Any) -> MobileNode:
     if not isinstance(table, dict) or table.keys() != {"prefixes", "link_layer_address"}:
         raise ProfileError(f"{where}: expected a table with exactly prefixes and link_layer_address")
+    if not 0 < (octets := len(identifier.encode())) <= LONGEST_IDENTIFIER:
+        raise ProfileError(f"{where}: expected an identifier of 1 to {LONGEST_IDENTIFIER} octets, got {octets}")
     prefixes, link_layer = table["prefixes"], table["link_layer_address"]
-    if not isinstance(prefixes, list) or not prefixes:
-        raise ProfileError(f"{where}: prefixes: expected a list of one or more prefixes")
+    if not isinstance(prefixes, list) or not 0 < len(prefixes) <= MOST_PREFIXES:
+        raise ProfileError(f"{where}: prefixes: expected a list of 1 to {MOST_PREFIXES} prefixes")
     return MobileNode(identifier, tuple(_prefix(where, text) for text in prefixes), _mac(where, link_layer))
 
 
