@@ -19,6 +19,7 @@ from hoaflow.mobility.messages import LIFETIME_UNIT
 from hoaflow.mobility.wire import HOP_LIMIT, MobilityPacket
 from hoaflow.pmipv6 import options as layers
 from hoaflow.pmipv6.messages import (
+    ANY_PREFIX,
     Heartbeat,
     Message,
     ProxyBindingAcknowledgement,
@@ -237,15 +238,17 @@ def _registration(header: Any) -> dict[str, Any]:
 
 
 def _read_prefixes(header: Any) -> tuple[str, ...]:
+    """Return the home network prefixes. ALL_ZERO asks for some whatever its length (RFC 5213, section 6.9.1.1)."""
     found = [option for option in header.options if isinstance(option, layers.HomeNetworkPrefixOption)]
     try:
-        return tuple(str(IPv6Network((option.prefix, option.plen), strict=False)) for option in found)
+        prefixes = [IPv6Network((option.prefix, option.plen), strict=False) for option in found]
     except ValueError as error:
         raise MalformedPacketError(f"unreadable home network prefix: {error}") from error
+    return tuple(str(each) if int(each.network_address) else ANY_PREFIX for each in prefixes)
 
 
 def _read_identifier(header: Any) -> str:
-    """Return the identifier, empty if there is none that is a NAI, which is UTF-8 (RFC 4283; RFC 7542, section 2.2)."""
+    """Return the identifier, empty if there is none that is a NAI, which is UTF-8 (RFC 4283; RFC 7542, section 2.1)."""
     found = (option for option in header.options if isinstance(option, MIP6OptMNID) and option.subtype == _NAI)
     option = next(found, None)
     try:

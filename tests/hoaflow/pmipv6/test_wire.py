@@ -14,6 +14,7 @@ from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.extension_headers import MalformedPacketError
 from hoaflow.mobility.wire import MobilityPacket, parse_packet
 from hoaflow.pmipv6.messages import (
+    ANY_PREFIX,
     Heartbeat,
     Message,
     ProxyBindingAcknowledgement,
@@ -169,6 +170,13 @@ def read_whatever(packet: bytes | bytearray) -> Iterator[Message]:
         return
     if found is not None:
         yield found
+
+
+@pytest.mark.parametrize("length", [0, 64, 128])
+def test_the_prefix_of_zeros_asks_for_one_whatever_its_length(length: int) -> None:
+    update = read(build(ProxyBindingUpdate(*ENDS, 1, 60, "mn1", (f"::/{length}",)), None))
+    assert isinstance(update, ProxyBindingUpdate)
+    assert update.prefixes == (ANY_PREFIX,)
 
 
 def with_identifier(subtype: int, octets: bytes) -> MobilityPacket:
