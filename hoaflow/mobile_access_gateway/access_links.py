@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from hoaflow.linux import AF_INET6, NDA_DST, RTM_NEWNEIGH
-from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, everything, router_solicitations
+from hoaflow.linux import AF_INET6, NDA_DST, RTM_DELNEIGH, RTM_NEWNEIGH
+from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, everything, router_solicitations
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import HEADER, attributes
@@ -103,12 +103,47 @@ class Bound:
         self._index = None
 
 
+class Neighbours:
+    """The neighbours that the kernel has reported, to tell who is heard from an entry that only ages. Pure.
+
+    Long after a mobile node has left a link, its entry there is reported as stale, and probed. That tells nothing of
+    where it is: taken for a sign of life, it would fetch the mobile node back from wherever it is.
+    """
+
+    def __init__(self) -> None:
+        self._macs: dict[tuple[int, bytes], bytes] = {}  # by the link's index and the neighbour's address
+
+    def report(self, kind: int, message: bytes, links: dict[int, str]) -> Heard | Lost | None:
+        """Take a report; return what it tells of a neighbour on one of these links, None for nothing new.
+
+        A neighbour is heard when its entry appears, when its MAC address changes, and when it has answered.
+        """
+        family, index, state, _, _ = NDMSG.unpack_from(message)
+        facts = dict(attributes(message[NDMSG.size :]))
+        if family != AF_INET6 or index not in links or NDA_DST not in facts:
+            return None
+        address, mac = IPv6Address(facts[NDA_DST]), facts.get(NDA_LLADDR)
+        if kind == RTM_DELNEIGH or mac is None or not state & PRESENT:
+            self._macs.pop((index, address.packed), None)
+            failed = kind == RTM_NEWNEIGH and state & NUD_FAILED
+            return Lost(links[index], str(address)) if failed else None
+        former = self._macs.get((index, address.packed))
+        self._macs[index, address.packed] = mac
+        if mac == former and not state & NUD_REACHABLE:
+            return None
+        return Heard(links[index], mac, str(address) if address.is_link_local else None)
+
+    def clear(self) -> None:
+        """Forget all, as reports have been lost."""
+        self._macs.clear()
+
+
 class Neighbourhood:
     """The kernel's reports of neighbours and links."""
 
     def __init__(self, links: tuple[str, ...]) -> None:
         """Listen. Raises OSError."""
-        self._links = links
+        self._links, self._neighbours = links, Neighbours()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._socket.bind((0, RTMGRP_LINK | RTMGRP_NEIGH))
 
@@ -117,9 +152,9 @@ class Neighbourhood:
         return self._socket.fileno()
 
     def reports(self) -> Iterator[Heard | Lost]:
-        """Yield what neighbours tell, from all reports that have arrived. Ask `down` afterwards."""
+        """Yield what neighbours tell, from reports that have arrived, at most BATCH. Ask `down` afterwards."""
         indexes = dict(self._indexes())
-        while True:
+        for _ in range(BATCH):
             try:
                 data = self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
@@ -127,11 +162,14 @@ class Neighbourhood:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # a node whose report was lost is heard again
                     raise
+                self._neighbours.clear()
                 continue
             while len(data) >= HEADER.size:
                 length, kind, *_ = HEADER.unpack_from(data)
-                if kind == RTM_NEWNEIGH and (report := _neighbour(data[HEADER.size : length], indexes)) is not None:
-                    yield report
+                if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+                    report = self._neighbours.report(kind, data[HEADER.size : length], indexes)
+                    if report is not None:
+                        yield report
                 data = data[length + 3 & ~3 :]
 
     def down(self) -> list[str]:
@@ -146,16 +184,3 @@ class Neighbourhood:
 
     def _indexes(self) -> Iterator[tuple[int, str]]:
         return ((number, name) for number, name in socket.if_nameindex() if name in self._links)
-
-
-def _neighbour(message: bytes, links: dict[int, str]) -> Heard | Lost | None:
-    family, index, state, _, _ = NDMSG.unpack_from(message)
-    if family != AF_INET6 or index not in links:
-        return None
-    facts = dict(attributes(message[NDMSG.size :]))
-    address = IPv6Address(facts[NDA_DST])
-    if state & NUD_FAILED:
-        return Lost(links[index], str(address))
-    if not state & PRESENT or NDA_LLADDR not in facts:
-        return None
-    return Heard(links[index], facts[NDA_LLADDR], str(address) if address.is_link_local else None)

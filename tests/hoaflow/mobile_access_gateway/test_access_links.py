@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is heard on an access link, and whose entry in the kernel's neighbour table only ages."""
+
+from ipaddress import IPv6Address
+
+import pytest
+
+from hoaflow.linux import AF_INET6, NDA_DST, RTM_DELNEIGH, RTM_NEWNEIGH
+from hoaflow.mobile_access_gateway.access_links import (
+    NUD_DELAY,
+    NUD_FAILED,
+    NUD_PROBE,
+    NUD_REACHABLE,
+    NUD_STALE,
+    Heard,
+    Lost,
+    Neighbours,
+)
+from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG
+from hoaflow.tunnel.rtnetlink import attribute
+
+MAC, OTHER_MAC = bytes.fromhex("020000000a01"), bytes.fromhex("020000000a02")
+LINKS = {7: "a0"}
+LINK_LOCAL = "fe80::a"
+HEARD = Heard("a0", MAC, LINK_LOCAL)
+
+
+class Kernel:
+    """Reports one entry's states."""
+
+    def __init__(self) -> None:
+        self._neighbours = Neighbours()
+
+    def report(
+        self, state: int, mac: bytes | None = MAC, kind: int = RTM_NEWNEIGH, index: int = 7, address: str = LINK_LOCAL
+    ) -> Heard | Lost | None:
+        message = NDMSG.pack(AF_INET6, index, state, 0, 1) + attribute(NDA_DST, IPv6Address(address).packed)
+        message += b"" if mac is None else attribute(NDA_LLADDR, mac)
+        return self._neighbours.report(kind, message, LINKS)
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+def test_a_neighbour_is_heard_when_it_appears_and_when_it_answers(kernel: Kernel) -> None:
+    assert kernel.report(NUD_STALE) == HEARD  # it has solicited us
+    assert kernel.report(NUD_REACHABLE) == HEARD
+    assert kernel.report(NUD_REACHABLE, address="2001:db8:f1:1::a") == Heard("a0", MAC, None)
+    assert kernel.report(NUD_STALE, index=8) is None  # no access link
+
+
+@pytest.mark.parametrize("state", [NUD_STALE, NUD_DELAY, NUD_PROBE])
+def test_an_entry_that_ages_tells_nothing(kernel: Kernel, state: int) -> None:
+    """A mobile node that has gone to another gateway would be registered back here."""
+    kernel.report(NUD_REACHABLE)
+    assert kernel.report(state) is None
+
+
+def test_a_neighbour_is_lost_when_it_does_not_answer_and_heard_when_it_appears_again(kernel: Kernel) -> None:
+    kernel.report(NUD_REACHABLE)
+    assert kernel.report(NUD_FAILED, mac=None) == Lost("a0", LINK_LOCAL)
+    assert kernel.report(NUD_STALE) == HEARD
+    assert kernel.report(NUD_STALE, kind=RTM_DELNEIGH) is None  # forgotten by the kernel
+    assert kernel.report(NUD_STALE) == HEARD
+
+
+def test_another_station_with_the_same_address_is_heard(kernel: Kernel) -> None:
+    kernel.report(NUD_REACHABLE)
+    assert kernel.report(NUD_STALE, mac=OTHER_MAC) == Heard("a0", OTHER_MAC, LINK_LOCAL)
