@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from hoaflow.pmipv6.messages import Handoff, ProxyBindingAcknowledgement
+from hoaflow.pmipv6.messages import Handoff, ProxyBindingAcknowledgement, Status
 from hoaflow.pmipv6.mobile_nodes import MobileNode
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 32.0
@@ -35,7 +35,8 @@ class State(StrEnum):
 class Attachment:
     """A mobile node on an access link, or one that was. `link_local` is its link-local address, if it is known.
 
-    `due`: when there is something to do next. `expires`: when the binding's lifetime ends.
+    `due`: when there is something to do next. `expires`: when the binding's lifetime ends. `stamp`: the timestamp of
+    the update that is under way, None once it is answered. `revoked`: a revocation has come meanwhile.
     """
 
     node: MobileNode
@@ -47,6 +48,8 @@ class Attachment:
     attempts: int = 0
     lifetime: int = 0
     expires: float = 0.0
+    stamp: int | None = None
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,10 @@ class Attachments:
         """Return a mobile node's attachment."""
         return self._attachments.get(identifier)
 
-    def attached(self, node: MobileNode, interface: str, link_local: str | None, now: float) -> list[Action]:
-        """Note that a mobile node is on an access link, as it solicits a router or a neighbour there."""
+    def attached(
+        self, node: MobileNode, interface: str, link_local: str | None, now: float, solicited: bool = True
+    ) -> list[Action]:
+        """Note that a mobile node is on an access link: it has `solicited` a router, or is a neighbour there."""
         known = self._attachments.get(node.identifier)
         if known is None or known.state in (State.FORWARDING, State.LEAVING):
             fresh = Attachment(node, interface, link_local, State.REGISTERING, now)
@@ -135,7 +140,11 @@ class Attachments:
             return []
         if known.state is State.SERVED:
             self._put(moved)
-            return [Advertise(moved) if interface == known.interface else Serve(moved)]
+            if interface != known.interface:
+                return [Serve(moved)]
+            return [Advertise(moved)] if solicited or moved != known else []
+        if now >= known.expires:  # it left before it was registered, or too long ago
+            return [self._register(replace(moved, state=State.REGISTERING, attempts=0), Handoff.UNKNOWN, now)]
         served = self._put(replace(moved, state=State.SERVED, attempts=0))
         return [Serve(served), self._register(served, Handoff.NOT_CHANGED, now)]
 
@@ -147,18 +156,29 @@ class Attachments:
         holding = replace(known, state=State.HOLDING, due=now + self._hold)
         return [Hold(self._put(holding))]
 
+    def sent(self, identifier: str, stamp: int) -> None:
+        """Note the timestamp with which an update has been sent."""
+        self._put(replace(self._attachments[identifier], stamp=stamp))
+
     def acknowledged(self, message: ProxyBindingAcknowledgement, now: float) -> list[Action]:
-        """Take an acknowledgement; any but that of the last update is ignored."""
+        """Take an acknowledgement; any but that of the last update is ignored.
+
+        It has that one's timestamp, or it might be a recording of an earlier one; but the anchor's own, where it says
+        that clocks differ (RFC 5213, section 5.5).
+        """
         known = self._attachments.get(message.identifier)
         if known is None or message.sequence != known.sequence or not known.attempts:
             return []
+        if message.status != Status.TIMESTAMP_MISMATCH and message.timestamp != known.stamp:
+            return []
+        known = self._put(replace(known, stamp=None))
         if known.state is State.LEAVING:
             return [self._forget(known, "deregistered")] if message.accepted else []
         if known.state not in (State.SERVED, State.REGISTERING):
             return []
-        if not message.accepted or set(message.prefixes) != set(known.node.prefixes):
-            return [Refused(known, message)]
         granted = min(message.lifetime, self._lifetime)
+        if not message.accepted or not granted or set(message.prefixes) != set(known.node.prefixes):
+            return [Refused(known, message), *(self._forward(known, now) if known.revoked else [])]
         served = self._put(
             replace(
                 known,
@@ -167,16 +187,23 @@ class Attachments:
                 expires=now + granted,
                 due=now + granted / 2,
                 attempts=0,
+                revoked=False,
             )
         )
         return [Advertise(served) if known.state is State.SERVED else Serve(served)]
 
     def revoked(self, identifier: str, now: float) -> list[Action]:
-        """Note that the anchor has registered a mobile node elsewhere; no action if it was not here."""
+        """Note that the anchor has registered a mobile node elsewhere; no action if it was not here.
+
+        A revocation may cross an update with which the mobile node comes back: the answer to that tells.
+        """
         known = self._attachments.get(identifier)
         if known is None or known.state not in (State.SERVED, State.HOLDING):
             return []
-        return [Forward(self._put(replace(known, state=State.FORWARDING, due=now + self._hold)))]
+        if known.state is State.SERVED and known.stamp is not None:
+            self._put(replace(known, revoked=True))
+            return []
+        return self._forward(known, now)
 
     def anchor_restarted(self, now: float) -> list[Action]:
         """Register all mobile nodes anew, as the anchor has forgotten them."""
@@ -218,6 +245,9 @@ class Attachments:
         if handoff is None:
             return Register(sent, 0, Handoff.UNKNOWN)
         return Register(sent, self._lifetime, handoff)
+
+    def _forward(self, attachment: Attachment, now: float) -> list[Action]:
+        return [Forward(self._put(replace(attachment, state=State.FORWARDING, due=now + self._hold)))]
 
     def _forget(self, attachment: Attachment, reason: str) -> Forget:
         del self._attachments[attachment.node.identifier]

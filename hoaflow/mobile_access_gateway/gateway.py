@@ -219,12 +219,10 @@ class MobileAccessGateway:
             self._counts.drop("unknown_mobile_node", "%s on %s", heard.mac.hex(":"), heard.link)
             return
         known = self._attachments.get(node.identifier)
-        here = known is not None and known.interface == heard.link
-        if not solicited and known is not None and here and known.state in (State.SERVED, State.REGISTERING):
-            return
-        if known is None or not here:
+        if known is None or known.interface != heard.link:
             LOG.info("attached", mobile_node=node.identifier, link=heard.link)
-        self._execute(self._attachments.attached(node, heard.link, heard.link_local, time.monotonic()))
+        now = time.monotonic()
+        self._execute(self._attachments.attached(node, heard.link, heard.link_local, now, solicited))
 
     def _detach(self, gone: Iterable[Attachment], reason: str) -> None:
         for attachment in list(gone):
@@ -308,7 +306,8 @@ class MobileAccessGateway:
 
     def _register(self, attachment: Attachment, lifetime: int, handoff: int) -> None:
         self._counts.binding_updates += 1
-        node = attachment.node
+        node, stamp = attachment.node, timestamp_of(time.time())
+        self._attachments.sent(node.identifier, stamp)
         self._channel.send(
             ProxyBindingUpdate(
                 source=self._settings.address,
@@ -320,7 +319,7 @@ class MobileAccessGateway:
                 handoff=handoff,
                 access_technology=self._settings.access_technology,
                 link_layer=node.link_layer,
-                timestamp=timestamp_of(time.time()),
+                timestamp=stamp,
             )
         )
 
@@ -369,12 +368,12 @@ class MobileAccessGateway:
             behind = round(answer.timestamp / TIMESTAMP_UNITS - time.time(), 3)
             advice = "synchronise the clocks of gateway and anchor (NTP), or widen --timestamp-window"
             LOG.error("clocks-differ", mobile_node=identifier, seconds=behind, advice=advice)
-        elif answer.accepted:
+        elif answer.accepted and answer.lifetime:
             LOG.error(
                 "other-prefixes", mobile_node=identifier, advice="give anchor and gateway the same --mobile-nodes"
             )
         else:
-            LOG.error("refused", mobile_node=identifier, status=answer.status)
+            LOG.error("refused", mobile_node=identifier, status=answer.status, lifetime=answer.lifetime)
 
     def _in_kernel(self, change: Callable[[], None]) -> None:
         """Apply one change to the kernel; if it refuses, mend the declaration, which includes the change."""

@@ -33,22 +33,35 @@ class Gateway:
         self.attachments = Attachments(LIFETIME, HOLD)
         self.now = 0.0
 
-    def come(self, link: str = "a0", link_local: str | None = "fe80::a") -> list[Action]:
-        return self.attachments.attached(NODE, link, link_local, self.now)
+    def come(self, link: str = "a0", link_local: str | None = "fe80::a", solicited: bool = True) -> list[Action]:
+        return self._sent(self.attachments.attached(NODE, link, link_local, self.now, solicited))
 
     def leave(self) -> list[Action]:
         return self.attachments.detached(MOBILE_NODE, self.now)
 
     def wait(self, seconds: float) -> list[Action]:
         self.now += seconds
-        return self.attachments.tick(self.now)
+        return self._sent(self.attachments.tick(self.now))
 
-    def answer(self, actions: Sequence[Action], status: int = 0, lifetime: int = 60) -> list[Action]:
+    def _sent(self, actions: list[Action]) -> list[Action]:
+        """Stamp updates by their sequence numbers."""
+        for action in actions:
+            if isinstance(action, Register):
+                self.attachments.sent(MOBILE_NODE, action.attachment.sequence)
+        return actions
+
+    def answer(
+        self, actions: Sequence[Action], status: int = 0, lifetime: int = 60, stamp: int | None = None
+    ) -> list[Action]:
         (sent,) = [action for action in actions if isinstance(action, Register)]
+        sequence = sent.attachment.sequence
         message = ProxyBindingAcknowledgement(
-            LMA, MAG_1, sent.attachment.sequence, status, lifetime, MOBILE_NODE, (PREFIX,)
+            LMA, MAG_1, sequence, status, lifetime, MOBILE_NODE, (PREFIX,), timestamp=stamp or sequence
         )
         return self.attachments.acknowledged(message, self.now)
+
+    def restart_anchor(self) -> list[Action]:
+        return self._sent(self.attachments.anchor_restarted(self.now))
 
     @property
     def state(self) -> State | None:
@@ -129,8 +142,25 @@ def test_a_refusal_is_reported_and_tried_again(gateway: Gateway) -> None:
 def test_other_prefixes_than_ours_are_not_taken(gateway: Gateway) -> None:
     (sent,) = gateway.come()
     assert isinstance(sent, Register)
-    answer = ProxyBindingAcknowledgement(LMA, MAG_1, sent.attachment.sequence, 0, 60, MOBILE_NODE, ("2001:db8::/64",))
+    sequence, others = sent.attachment.sequence, ("2001:db8::/64",)
+    answer = ProxyBindingAcknowledgement(LMA, MAG_1, sequence, 0, 60, MOBILE_NODE, others, timestamp=sequence)
     assert kinds(gateway.attachments.acknowledged(answer, 0.0)) == ["Refused"]
+
+
+def test_an_acceptance_without_a_lifetime_is_none(gateway: Gateway) -> None:
+    """It would end at once, and be asked for again as fast as the anchor answers."""
+    assert kinds(gateway.answer(gateway.come(), lifetime=0)) == ["Refused"]
+    assert gateway.state is State.REGISTERING
+    assert not gateway.wait(0.9)
+
+
+def test_a_recorded_acknowledgement_is_ignored(gateway: Gateway) -> None:
+    """Sequence numbers begin anew with each start of the gateway."""
+    asked = gateway.come()
+    assert not gateway.answer(asked, stamp=77)
+    assert gateway.state is State.REGISTERING
+    refused = gateway.answer(asked, status=Status.TIMESTAMP_MISMATCH, stamp=77)  # the anchor's clock
+    assert kinds(refused) == ["Refused"]
 
 
 def test_a_node_that_left_is_held_and_then_deregistered(serving: Gateway) -> None:
@@ -160,6 +190,27 @@ def test_a_node_that_comes_back_in_time_gets_what_was_held(serving: Gateway) -> 
     assert kinds(serving.answer(back)) == ["Advertise"]
 
 
+def test_a_node_that_comes_back_before_it_was_registered_is_not_served_yet(gateway: Gateway) -> None:
+    gateway.come()
+    gateway.leave()
+    back = gateway.come()
+    assert kinds(back) == ["Register"]
+    assert gateway.state is State.REGISTERING
+    assert kinds(gateway.answer(back)) == ["Serve"]
+
+
+@pytest.mark.parametrize(("status", "state"), [(0, State.SERVED), (157, State.FORWARDING)])
+def test_a_revocation_that_crosses_the_nodes_return_counts_if_the_anchor_refuses_that(
+    serving: Gateway, status: int, state: State
+) -> None:
+    serving.leave()
+    back = serving.come()
+    assert not serving.attachments.revoked(MOBILE_NODE, serving.now)
+    assert serving.state is State.SERVED
+    serving.answer(back, status)
+    assert serving.state is state
+
+
 def test_what_was_held_goes_to_where_the_node_is_now(serving: Gateway) -> None:
     serving.leave()
     (forward,) = serving.attachments.revoked(MOBILE_NODE, serving.now)
@@ -182,7 +233,7 @@ def test_a_node_that_returns_from_elsewhere_registers_anew(serving: Gateway) -> 
 
 
 def test_after_the_anchors_restart_all_nodes_register_anew(serving: Gateway) -> None:
-    again = serving.attachments.anchor_restarted(serving.now)
+    again = serving.restart_anchor()
     assert kinds(again) == ["Register"]
     assert serving.state is State.SERVED  # packets go on meanwhile
     assert kinds(serving.answer(again)) == ["Advertise"]
@@ -198,3 +249,12 @@ def test_a_link_local_address_is_kept_until_there_is_another(serving: Gateway) -
     (advertise,) = serving.come(link_local=None)
     assert isinstance(advertise, Advertise)
     assert advertise.attachment == replace(advertise.attachment, link_local="fe80::a")
+
+
+def test_a_neighbour_that_is_served_is_advertised_to_only_once_it_tells_its_address(gateway: Gateway) -> None:
+    gateway.answer(gateway.come(link_local=None, solicited=False))
+    assert not gateway.come(link_local=None, solicited=False)
+    (advertise,) = gateway.come(link_local="fe80::a", solicited=False)
+    assert isinstance(advertise, Advertise)
+    assert advertise.attachment.link_local == "fe80::a"  # by which its loss is noticed
+    assert not gateway.come(link_local="fe80::a", solicited=False)
