@@ -48,7 +48,8 @@ FAMILY, TABLE, ATTACHED = "ip6", "hoaflow_mag", "attached"
 MAC_OCTETS, PADDED_MAC = 6, 8
 DEFAULT = "::/0"
 
-# A mobile node may send from its own prefixes only (RFC 5213, section 9), and only the anchor into the tunnel.
+# A mobile node may send from its own prefixes only (RFC 5213, section 9), and only the anchor into the tunnel. The
+# former is checked first: a mobile node may not send from the anchor's address either.
 RULESET = """
 table ip6 hoaflow_mag {{
     counter accepted {{ }}
@@ -69,14 +70,14 @@ table ip6 hoaflow_mag {{
         counter name dropped drop
     }}
     chain access {{
-        ip6 saddr fe80::/10 accept
-        ip6 saddr :: accept
-        ether saddr . ip6 saddr @attached accept
+        ip6 saddr fe80::/10 return
+        ip6 saddr :: return
+        ether saddr . ip6 saddr @attached return
         counter name spoofed drop
     }}
     chain prerouting {{
-        ip6 daddr {address} meta l4proto 41 jump tunnel
         iifname {{ {links} }} jump access
+        ip6 daddr {address} meta l4proto 41 jump tunnel
     }}
 }}
 """

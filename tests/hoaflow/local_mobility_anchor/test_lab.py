@@ -3,12 +3,14 @@
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.mobility import CN
 from tests.support.proxy_mobility import ADDRESS, HOME_PREFIX, LMA, MAG_1, MOBILE_NODE, OTHER_PREFIX, PREFIX, ProxyLab
 from tests.support.scrape import Scrape
@@ -26,6 +28,7 @@ SEND = (
     "sending = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
     "for text in sys.argv[2:]: sending.sendto(text.encode(), (sys.argv[1], 9))\n"
 )
+SPOOF = CHECKOUT / "topologies" / "spoof.py"
 HELD = 20
 METRICS = "127.0.0.1:9109"
 SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
@@ -102,7 +105,9 @@ def test_a_mobile_node_moves_and_loses_nothing(lab: ProxyLab) -> None:
     lab.run("mn", f"ip address add {OTHER_PREFIX.replace('/64', 'bad/128')} dev m1 nodad")
     assert lab.ping("mn", CN, count=1, source=OTHER_PREFIX.replace("/64", "bad")) == 0
     assert "packets 1 " in lab.run("mag1", "nft list counter ip6 hoaflow_mag spoofed")
-
+    forged = f"send --outer {LMA} {MAG_1} --inner {CN} {ADDRESS} --label forged"
+    lab.run("mn", f"{sys.executable} {SPOOF} {forged}")
+    assert "packets 2 " in lab.run("mag1", "nft list counter ip6 hoaflow_mag spoofed")
     lab.run("mn", f"ip address del {OTHER_PREFIX.replace('/64', 'bad/128')} dev m1")
 
     # Whatever somebody else does to the kernel is mended.
