@@ -28,3 +28,14 @@ def test_what_finds_no_room_is_counted() -> None:
         held.hold(packet(number))
     assert (len(held), held.dropped) == (2, 3)
     assert held.take(first_octets(PREFIX)) == [packet(0), packet(1)]
+
+
+def test_what_finds_no_room_among_those_of_all_is_counted() -> None:
+    held = HeldPackets(limit=2, most=3)
+    for destination in (ADDRESS, "2001:db8:f1:2::1"):
+        for number in range(2):
+            held.hold(packet(number, destination))
+    assert (len(held), held.dropped) == (3, 1)
+    held.take(first_octets(PREFIX))
+    held.hold(packet(2, "2001:db8:f1:2::1"))
+    assert (len(held), held.dropped) == (2, 1)
