@@ -9,7 +9,14 @@ from hoaflow.arguments import ipv6_address, ipv6_prefix, whole_seconds
 from hoaflow.local_mobility_anchor.cache import Policy
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 from hoaflow.pmipv6.mobile_nodes import ProfileError
-from hoaflow.pmipv6.settings import DEFAULT_LINK_LOCAL, FILES, Common, add_common, check_common
+from hoaflow.pmipv6.settings import (
+    DEFAULT_LINK_LOCAL,
+    FILES,
+    Common,
+    add_common,
+    check_common,
+    link_local_address,
+)
 
 DEFAULT_MAX_LIFETIME = 3600
 
@@ -64,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--link-local",
-        type=ipv6_address,
+        type=link_local_address,
         default=DEFAULT_LINK_LOCAL,
         metavar="ADDRESS",
         help="link-local address for access gateways that ask for one (default: %(default)s)",

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from hoaflow.arguments import ipv6_address, seconds, whole_seconds
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
-from hoaflow.pmipv6.settings import DEFAULT_LINK_LOCAL, FILES, Common, SettingsError, add_common, check_common
+from hoaflow.pmipv6.settings import (
+    DEFAULT_LINK_LOCAL,
+    FILES,
+    Common,
+    SettingsError,
+    add_common,
+    check_common,
+    link_local_address,
+)
 
 DEFAULT_LIFETIME = 600
 DEFAULT_HOLD, LONGEST_HOLD = 2.0, 30.0
@@ -71,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--link-local",
-        type=ipv6_address,
+        type=link_local_address,
         default=DEFAULT_LINK_LOCAL,
         metavar="ADDRESS",
         help="the address on access links, the same on all gateways (default: %(default)s)",
@@ -108,14 +116,18 @@ def check(arguments: argparse.Namespace) -> Settings:
         raise SettingsError(f"--hold: expected at most {LONGEST_HOLD:g} s, got {arguments.hold:g}")
     if not 0 <= arguments.held_packets <= MOST_HELD_PACKETS:
         raise SettingsError(f"--held-packets: expected 0 to {MOST_HELD_PACKETS}, got {arguments.held_packets}")
+    anchor, common = arguments.local_mobility_anchor, check_common(arguments)
+    if common.keys is not None and anchor not in common.keys:
+        found = ", ".join(common.keys) or "none"
+        raise SettingsError(f"{arguments.keys}: expected a key for the anchor, {anchor}, got {found}")
     return Settings(
         address=arguments.mobile_access_gateway,
-        anchor=arguments.local_mobility_anchor,
+        anchor=anchor,
         access_links=tuple(dict.fromkeys(arguments.access_link)),
         link_local=arguments.link_local,
         lifetime=arguments.lifetime // LIFETIME_UNIT * LIFETIME_UNIT,
         hold=arguments.hold,
         held_packets=arguments.held_packets,
         access_technology=ETHERNET,
-        common=check_common(arguments),
+        common=common,
     )

@@ -26,7 +26,7 @@ class KeyFileError(HoaflowError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SecurityAssociation:
-    """A key that a mobile node shares with its home agent."""
+    """A key that a mobile node shares with its home agent, or an access gateway with its anchor."""
 
     spi: int
     key: bytes = field(repr=False)
@@ -43,9 +43,10 @@ class SecurityAssociation:
 
 
 def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
-    """Read a key file: TOML, one table per home address, with `spi` and `key` (hexadecimal, 16 bytes or more).
+    """Read a key file: TOML, one table per peer, with `spi` and `key` (hexadecimal, 16 bytes or more).
 
-    Returns associations by home address (RFC 5952). Raises KeyFileError, also if others can read the file.
+    Returns associations by the peers' addresses (RFC 5952): mobile nodes' home addresses, or those of access gateways
+    and anchors. Raises KeyFileError, also if others can read the file.
     """
     try:
         with path.open("rb") as file:
@@ -66,7 +67,7 @@ def _address(path: Path, text: str) -> str:
     try:
         return str(IPv6Address(text))
     except AddressValueError as error:
-        raise KeyFileError(f'{path}: ["{text}"]: expected a home address: {error}') from error
+        raise KeyFileError(f'{path}: ["{text}"]: expected an IPv6 address: {error}') from error
 
 
 def _association(where: str, table: object) -> SecurityAssociation:

@@ -4,9 +4,11 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from hoaflow import logs, metrics
+from hoaflow.addresses import canonical_address
 from hoaflow.arguments import argument, listen_address, seconds
 from hoaflow.errors import HoaflowError
 from hoaflow.mobility.authentication import SecurityAssociation, load_keys
@@ -57,6 +59,15 @@ def _window(text: str) -> float:
     if window > LONGEST_WINDOW:
         raise ValueError(f"expected at most {LONGEST_WINDOW:g} s, got {text!r}")
     return window
+
+
+@argument
+def link_local_address(text: str) -> str:
+    """Return a link-local address: mobile nodes ignore a Router Advertisement from any other (RFC 4861, 6.1.2)."""
+    address = canonical_address(text)
+    if not IPv6Address(address).is_link_local:
+        raise ValueError(f"expected a link-local address (fe80::/10), got {text!r}")
+    return address
 
 
 def add_common(options: argparse.ArgumentParser, peer: str) -> None:

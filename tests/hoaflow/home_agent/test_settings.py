@@ -98,7 +98,7 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -
     ("text", "said"),
     [
         ("[", "not TOML"),
-        (GOOD.replace("2001:db8:99:0::100", "mn1"), "expected a home address"),
+        (GOOD.replace("2001:db8:99:0::100", "mn1"), "expected an IPv6 address"),
         (GOOD.replace("256", "255"), "expected an integer of 256 to 4294967295, got 255"),
         (GOOD.replace("256", '"256"'), "expected an integer"),
         (GOOD.replace("256", "true"), "expected an integer"),

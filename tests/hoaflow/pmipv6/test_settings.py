@@ -27,6 +27,7 @@ def nodes(tmp_path: Path) -> list[str]:
         (["--insecure", "--timestamp-window", "3.1"], "at most 3 s"),
         (["--insecure", "--heartbeat", "0"], "seconds above 0"),
         (["--insecure", "--max-lifetime", "3"], "from 4 to"),
+        (["--insecure", "--link-local", "2001:db8::1"], "expected a link-local address"),
         (["--keys", "/nonexistent"], "No such file"),
     ],
 )
@@ -45,6 +46,7 @@ def test_an_anchors_wrong_options_are_told(
         (["--hold", "31"], "--hold: expected at most 30 s"),
         (["--held-packets", "-1"], "--held-packets: expected 0 to"),
         (["--lifetime", "3"], "from 4 to"),
+        (["--link-local", "2001:db8::1"], "expected a link-local address"),
     ],
 )
 def test_a_gateways_wrong_options_are_told(
@@ -54,6 +56,16 @@ def test_a_gateways_wrong_options_are_told(
         raise SystemExit(gateway([*GATEWAY, *nodes, "--insecure", *arguments]))
     assert end.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_gateway_without_a_key_for_its_anchor_is_told(
+    nodes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.touch(mode=0o600)
+    keys.write_text(f'["{MAG_1}"]\nspi = 256\nkey = "{"0" * 32}"\n')
+    assert gateway([*GATEWAY, *nodes, "--keys", str(keys)]) == 2
+    assert f"expected a key for the anchor, {LMA}, got {MAG_1}" in capsys.readouterr().err
 
 
 def test_a_prefix_that_is_not_routed_here_is_told(nodes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
