@@ -26,7 +26,7 @@ from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_of
 from controller.rest.schemas import answers, bodies
-from controller.rest.schemas.queries import LARGEST_LIMIT, BindingsQuery, PostQuery
+from controller.rest.schemas.queries import LARGEST_LIMIT, BindingQuery, BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
 from controller.rest.views.explanation import explanation_view, unknown_view
 from controller.rest.views.values import dpid_text
@@ -92,12 +92,13 @@ class BindingCalls:
         self._measure(request, body, change, now)
         self._context.notify()
         request.note({"subject": binding.home_address, "change": change.value}, change.is_news)
-        if self._context.offload.binding(binding.home_address) is None:
+        registrations = self._context.offload.registrations
+        if registrations.at(binding.key) is None:
             return json_response(answers.BindingRemoved(str(binding.home_address)))
         status = HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
-        current = self._context.offload.binding(binding.home_address) or binding
+        current = registrations.at(binding.key) or binding
         return json_response(self._binding_view(current, self._no_counters), status)
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody) -> Response:
@@ -232,12 +233,15 @@ class BindingCalls:
         Role.READ,
         answers.Binding,
         (HTTPStatus.NOT_FOUND,),
+        query=BindingQuery,
         also=(Role.BRIDGE,),
         reach=Reach.MASTERS,
     )
-    def get_binding(self, request: ApiRequest, home_address: str) -> Response:
-        """Show one binding."""
-        held = self._context.offload.binding(bodies.prefix_in_path(home_address))
+    def get_binding(self, request: ApiRequest, query: BindingQuery, home_address: str) -> Response:
+        """Show one binding: of those by several protocols, the one that takes the packets."""
+        prefix, offload = bodies.prefix_in_path(home_address), self._context.offload
+        asked = query.protocol
+        held = offload.binding(prefix) if asked is UNSET else offload.registrations.at((asked, prefix))
         own = None if held is None else self._binding_view(held, self._counters())
         said, word = self._context.members.ask_masters(request).said(own, answers.Binding)
         if not said:

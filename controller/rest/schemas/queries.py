@@ -38,6 +38,14 @@ class BindingsQuery(PageQuery):
     state: Literal["pending", "active", "partial", "held", "withheld"] | UnsetType = UNSET
 
 
+class BindingQuery(Struct, forbid_unknown_fields=True):
+    """Choose the binding of a home address."""
+
+    protocol: (
+        Annotated[ProtocolName, Meta(description="By default that of the binding that takes the packets.")] | UnsetType
+    ) = UNSET
+
+
 class HomeAgentsQuery(PageQuery):
     """Choose the home agents to list."""
 

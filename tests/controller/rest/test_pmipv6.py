@@ -160,3 +160,22 @@ def test_what_routers_can_not_carry_is_left_to_the_lma_with_the_reason(
     assert reason in lma.get("/v1/bindings/2001:db8:f1:1::5/explain")["reason"]
     later = {"care_of_address": "192.0.2.2", "timestamp": REGISTERED["timestamp"] + 1}
     problem(lma.call("POST", "/v1/bindings", {**REGISTERED, **later}), 422)
+
+
+def test_with_bindings_by_both_protocols_each_is_answered_for_itself(lma: Api) -> None:
+    """RFC 6612: a home address that an LMA shows as /128, whose mobile node has registered elsewhere itself."""
+    protocols = {"home_prefixes": ["2001:db8:f1::/48"], "lease": 10, "protocols": ["mipv6", "pmipv6"]}
+    lma.call("PUT", f"/v1/home-agents/{LMA}", protocols)
+    home = "2001:db8:f1:1::5"
+    by_itself = {"home_address": home, "care_of_address": MAG_2, "home_agent": LMA, "lifetime": 60, "sequence": 1}
+    lma.call("POST", "/v1/bindings", by_itself)
+    posted = lma.call("POST", "/v1/bindings", {**REGISTERED, "home_address": home}).json
+    assert posted is not None
+    assert (posted["protocol"], posted["state"]) == ("pmipv6", "withheld")
+    assert lma.get(f"/v1/bindings/{home}")["protocol"] == "mipv6"
+    assert lma.get(f"/v1/bindings/{home}?protocol=mipv6")["withheld"] is None
+    assert lma.get(f"/v1/bindings/{home}?protocol=pmipv6")["withheld"].startswith("the mipv6 binding")
+    ended = lma.call("POST", "/v1/bindings", {**by_itself, "lifetime": 0, "sequence": 2}).json
+    assert ended == {"home_address": home, "state": "removed"}
+    problem(lma.call("GET", f"/v1/bindings/{home}?protocol=mipv6"), 404)
+    assert lma.get(f"/v1/bindings/{home}")["protocol"] == "pmipv6"
