@@ -4,10 +4,11 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from operator import attrgetter
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from werkzeug.wrappers import Response
 
 from controller.access.roles import Forbidden, Role
@@ -15,7 +16,7 @@ from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.urgency import Urgency
 from controller.rest.context import ApiContext
-from controller.rest.operations import operation
+from controller.rest.operations import Reach, operation
 from controller.rest.problems import Problem, problem_of, wrong_field
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response
@@ -136,18 +137,23 @@ class HomeAgentCalls:
         answers.BulkUpdated,
         problems=(HTTPStatus.NOT_FOUND,),
         body=bodies.BulkUpdateBody,
+        reach=Reach.ALL,
     )
     def post_bulk_update(self, request: ApiRequest, body: bodies.BulkUpdateBody, address: str) -> Response:
         """End, renew or move all bindings of a home agent at one care-of address, by one message.
 
         Idempotent. Each is updated as by a report of its own, which other reports may come between.
         """
+        return self._context.members.by_all(request, partial(self._bulk_update, request, body, address)).response
+
+    def _bulk_update(self, request: ApiRequest, body: bodies.BulkUpdateBody, address: str) -> Response:
         home_agent, began = bodies.address_in_path(address), time.monotonic()
         request.caller.check_home_agent(home_agent)
         offload = self._context.offload
         if offload.home_agents.get(home_agent) is None:
             raise NotAnnounced(home_agent)
-        concerned = offload.registrations.bound_to(body.here(), home_agent, body.protocol)
+        here, changes = body.here(), body.changes(began)
+        concerned = offload.registrations.bound_to(here, home_agent, body.protocol)
         counts = Counter[str]()
         for items in self._context.batches(concerned):
             urgency, now = Urgency.of_many(counts["changed"] + counts["removed"]), time.monotonic()
@@ -155,16 +161,14 @@ class HomeAgentCalls:
                 if offload.registrations.at(held.key) is not held:
                     counts["newer"] += 1  # a report has come in between
                     continue
-                counts[self._update(body.updated(held, began), now, urgency)] += 1
+                counts[self._update(structs.replace(held, **changes), now, urgency)] += 1
         offload.updated(counts["changed"] + counts["removed"])
         if body.last_change is not None:
             offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
         self._context.notify()
-        subject = {"care_of_address": format_address(body.here()), **counts}
+        subject = {"care_of_address": format_address(here), **counts}
         request.note(subject, counts["changed"] + counts["removed"] > 0)
-        return json_response(
-            answers.BulkUpdated(**{name: counts[name] for name in answers.BulkUpdated.__struct_fields__})
-        )
+        return json_response(answers.BulkUpdated(**{name: counts[name] for name in COUNTED}))
 
     def _update(self, update: Binding, now: float, urgency: Urgency) -> str:
         """Apply one update of many; return the name of the field of the answer that counts it."""

@@ -146,14 +146,16 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
         """Return the care-of address that they have. Raises Problem."""
         return _parsed("care_of_address", self.care_of_address, parse_ipv6_address)
 
-    def updated(self, held: Binding, now: float) -> Binding:
-        """Return the update of one of them. Raises Problem."""
+    def changes(self, now: float) -> dict[str, Any]:
+        """Return what changes of each of them, by the fields of `Binding`. Raises Problem."""
         if self.timestamp is not None and RULES[self.protocol].ordered_by != "timestamp":
             raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
         changes: dict[str, Any] = {}
         if self.lifetime is not None:
             changes |= {"lifetime": self.lifetime, "expires_at": now + self.lifetime}
         if self.new_care_of_address is not None:
+            if self.lifetime == 0:
+                raise wrong_field("new_care_of_address", "expected none with lifetime 0, which ends them")
             new = _parsed("new_care_of_address", self.new_care_of_address, parse_ipv6_address)
             # Of a move without a number of its own, nothing is known but that it comes last.
             changes |= {"care_of_address": new, "sequence": None, "timestamp": None}
@@ -161,7 +163,7 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
             raise wrong_field("lifetime", "expected it, or new_care_of_address, got neither")
         if self.timestamp is not None:
             changes["timestamp"] = self.timestamp
-        return msgspec.structs.replace(held, **changes)
+        return changes
 
 
 class _HomeAgentOfBinding(Struct):

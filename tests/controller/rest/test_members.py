@@ -123,6 +123,15 @@ def test_a_binding_posted_to_one_member_reaches_all_of_them_once(cluster: Played
     assert [each["status"] for each in results["results"]] == [200, 422]
 
 
+def test_a_bulk_update_reaches_all_members(cluster: PlayedCluster) -> None:
+    reported(cluster)
+    body = {"care_of_address": BINDING["care_of_address"], "lifetime": 0, "protocol": "mipv6"}
+    ended = cluster.apis["c"].call("POST", f"/v1/home-agents/{BINDING['home_agent']}/bindings", body)
+    assert ended.json is not None
+    assert ended.json["removed"] == 1
+    assert [api.held() for api in cluster.apis.values()] == [[], [], []]
+
+
 def test_bridges_tell_each_member_themselves(cluster: PlayedCluster) -> None:
     cluster.apis["c"].call("POST", "/v1/bindings", BINDING, headers=THIS_MEMBER)
     assert cluster.calls == []

@@ -111,10 +111,18 @@ def test_one_that_has_registered_elsewhere_since_stays(mag: Api) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status", "field"),
-    [({}, 422, "lifetime"), ({"lifetime": 0, "protocol": "mipv6", "timestamp": 1}, 422, "timestamp")],
+    [
+        ({}, 422, "lifetime"),
+        ({"lifetime": 0, "protocol": "mipv6", "timestamp": 1}, 422, "timestamp"),
+        ({"lifetime": 0, "new_care_of_address": MAG_2}, 422, "new_care_of_address"),
+    ],
 )
-def test_a_bulk_update_has_to_say_what_to_do(api: Api, body: dict[str, Any], status: int, field: str) -> None:
-    api.call("POST", "/v1/bindings", BINDING)
+@pytest.mark.parametrize("held", [True, False])
+def test_a_bulk_update_has_to_say_what_to_do(
+    api: Api, body: dict[str, Any], status: int, field: str, held: bool
+) -> None:
+    if held:
+        api.call("POST", "/v1/bindings", BINDING)
     home_agent, care_of_address = BINDING["home_agent"], BINDING["care_of_address"]
     whole = {"care_of_address": care_of_address, "protocol": "mipv6", **body}
     refused = problem(api.call("POST", f"/v1/home-agents/{home_agent}/bindings", whole), status)
