@@ -124,6 +124,9 @@ class Offload:
             self._snapshots.note_update(binding)
             return self._updates.put(binding, "post", now, urgency)
         held = self.registrations.at(binding.key)
+        if held is not None and held.home_agent != binding.home_agent:
+            self._updates.recheck_path(self.registrations.refused.remove(binding))
+            return Change.UNCHANGED  # another anchor of its group has it now
         self._snapshots.note_removal(binding, binding.number)
         self._updates.remember_sequence(binding, held, now)
         self._updates.recheck_path(self.registrations.refused.remove(binding))

@@ -3,7 +3,7 @@
 
 import pytest
 
-from controller.core.bindings import Binding
+from controller.core.bindings import Binding, Change
 from controller.core.flows import Kind
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.protocols import Protocol
@@ -102,6 +102,17 @@ def test_each_keeps_its_own_bindings(world: Shared) -> None:
     world.live(LEASE + 2, lma=True)
     assert world.states() == ("active", "active")
     assert gates(world) == 3
+
+
+def test_an_anchor_ends_only_what_is_its_own(world: Shared) -> None:
+    """A mobile node has moved from one anchor to another, and the former one says so late."""
+    both = (Protocol.MIPV6, Protocol.PMIPV6)
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, Status.UP, world.now, None, both, "campus")
+    ended = Binding(HNP, SECOND, HOME_AGENT, 0, world.now, None, None, Protocol.PMIPV6, 200)
+    assert world.offload.report(ended, world.now) is Change.UNCHANGED
+    assert world.state(HNP) == "active"
+    refreshed = Binding(HNP, SECOND, LMA, 20, world.now + 20, None, None, Protocol.PMIPV6, 100)
+    assert world.offload.report(refreshed, world.now) is Change.REFRESHED, "the other's number does not count here"
 
 
 def test_no_gate_leads_to_bindings_of_an_anchor_whose_bridge_is_gone(world: Shared) -> None:
