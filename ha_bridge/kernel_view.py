@@ -9,11 +9,11 @@ sequence number.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import AF_INET6
 from typing import Any
 
-from ha_bridge.model import Observed
+from ha_bridge.model import SEVERAL_GATEWAYS, Observed
 from hoaflow.addresses import canonical_address, canonical_prefix, parse_prefix
 from hoaflow.linux import LWTUNNEL_ENCAP_SEG6, MAIN_TABLE
 
@@ -85,17 +85,25 @@ class KernelView:
         return True
 
     def bindings(self) -> list[Observed]:
-        """Return the bindings that the kernel shows, without lifetimes and sequence numbers."""
+        """Return the bindings that the kernel shows, without lifetimes and sequence numbers.
+
+        A prefix is withheld if routes for parts of it lead to several care-of addresses.
+        """
         found: dict[str, Observed] = {}
+        counted: set[str] = set()
         # The main table comes first, then the lower metric: the first of several routes to one destination counts.
-        for (_table, home, _metric), route in sorted(self._routes.items(), key=_precedence):
+        for (_table, destination, _metric), route in sorted(self._routes.items(), key=_precedence):
             care_of = route.segment or self._remotes.get(route.device or 0)
-            home = self._shortened(home)
-            if care_of is None or home in found or not self._in_home_prefix(home):
+            if care_of is None or destination in counted or not self._in_home_prefix(destination):
                 continue
             # After a return home the remote is the home address itself until the routes are removed.
-            if not self._in_home_prefix(care_of):
-                found[home] = Observed(home, care_of)
+            if self._in_home_prefix(care_of):
+                continue
+            counted.add(destination)
+            home = self._shortened(destination)
+            known = found.setdefault(home, Observed(home, care_of))
+            if known.care_of_address != care_of:
+                found[home] = replace(known, withheld=SEVERAL_GATEWAYS)
         return list(found.values())
 
     def _shortened(self, home: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # Protocols of bindings, as the controller names them.
 MIPV6, PMIPV6 = "mipv6", "pmipv6"
+# Why a prefix is left to its LMA whose parts go to several MAGs.
+SEVERAL_GATEWAYS = "flow mobility (RFC 7864): several MAGs serve its home network prefix"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from ha_bridge.ipsec_policies import Protection
-from ha_bridge.model import CacheEntry, Observed, decided, offloadable
+from ha_bridge.model import SEVERAL_GATEWAYS, CacheEntry, Observed, decided, offloadable
 from ha_bridge.proxy_answers import PROXIED, REMOTE
 from hoaflow.addresses import canonical_prefix
 
 # Seconds for which a route that is gone still counts. At a handover an LMA deletes it, makes a device and adds it again
 # 0.3 s later (OAI PMIPv6, under emulation).
 SETTLE = 1.0
-SEVERAL_GATEWAYS = "flow mobility (RFC 7864): several MAGs serve its home network prefix"
 
 
 class Selection(Protocol):
@@ -104,10 +103,10 @@ class ProxyRegistrations:
                 found[home] = Observed(home, entry.care_of_address, entry.left, entry.total or None)
         if self._kernel is None:
             return list(found.values())
+        shown = ((found[route.home_address], route) for route in self._kernel.bindings() if route.home_address in found)
         return [
-            replace(found[route.home_address], care_of_address=route.care_of_address)
-            for route in self._kernel.bindings()
-            if route.home_address in found
+            replace(entry, care_of_address=route.care_of_address, withheld=entry.withheld or route.withheld)
+            for entry, route in shown
         ]
 
     def decided(self, entries: Sequence[CacheEntry]) -> set[str]:

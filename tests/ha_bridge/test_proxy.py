@@ -8,7 +8,7 @@ import pytest
 
 from ha_bridge.ipsec_policies import Protection
 from ha_bridge.kernel_view import KernelView
-from ha_bridge.model import CacheEntry, Observed, Reading
+from ha_bridge.model import SEVERAL_GATEWAYS, CacheEntry, Observed, Reading
 from ha_bridge.proxy_answers import DIALECTS, parse_dmm, parse_pmip
 from ha_bridge.selection import SETTLE, ProxyRegistrations, SettledKernel
 from ha_bridge.sources import TerminalSource
@@ -17,7 +17,7 @@ from ha_bridge.terminal_client import TerminalClient
 from tests.support.bridge import HOME_AGENT, LINK_1, LINK_2, Terminal, bridge, unpadded
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_process import arguments
-from tests.support.kernel_events import recorded
+from tests.support.kernel_events import link_message, recorded, route_message
 
 DATA = Path(__file__).parents[1] / "data" / "pmipv6"
 OAI, MAD = DATA / "oai", DATA / "mad"
@@ -98,6 +98,17 @@ def test_the_kernel_of_oais_lma() -> None:
 
 def test_the_kernel_of_mads_anchor() -> None:
     assert story(MAD / "monitor-mar1.txt", "2001:100::a1", 64) == [{}, {HNP: "2001:100::a2"}]
+
+
+def test_a_prefix_whose_addresses_the_kernel_leads_to_several_gateways_is_withheld() -> None:
+    view = KernelView(LMA, POOL, 64)
+    for index, (gateway, last) in enumerate([(MAG_1, "a"), (MAG_2, "b")], start=5):
+        view.apply(link_message(index, LMA, gateway, gone=False))
+        view.apply(route_message(f"2001:db8:f1:1::{last}", 252, 16, 1024, index, None, gone=False))
+    (found,) = view.bindings()
+    assert (found.home_address, found.withheld) == (HNP, SEVERAL_GATEWAYS)
+    selected = ProxyRegistrations(LMA, 64, Kernel(found).settled()).offloadable([REGISTERED])
+    assert [each.withheld for each in selected] == [SEVERAL_GATEWAYS]
 
 
 def test_a_route_that_is_gone_for_a_moment_is_a_handover_and_no_deregistration() -> None:
