@@ -33,14 +33,15 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if settings.policy.keys is None:
         LOG.warning("insecure", text="Binding Updates are not authenticated: anybody can divert a home address")
+    # Before `setup`, which changes the host's rules: what is half made is undone, too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
     try:
         try:
             agent.setup()
         except KERNEL_ERRORS as error:
             print(f"hoaflow-ha: cannot start: {error}", file=sys.stderr)
             return 1
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop())
         policy = settings.policy
         LOG.info(
             "started",

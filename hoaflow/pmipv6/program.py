@@ -23,7 +23,7 @@ class Server(Protocol):
         """Serve until `stop` is called."""
 
     def stop(self) -> None:
-        """End `run`. Signal handlers may call this."""
+        """End `run`, also before it has begun. Signal handlers may call this."""
 
     def close(self) -> None:
         """Undo `setup`, even an incomplete one."""
@@ -37,14 +37,15 @@ def serve(name: str, make: Callable[[], Server], insecure: bool) -> int:
     if insecure:
         LOG.warning("insecure", text="messages are not authenticated: anybody can divert a home network prefix")
     server = make()
+    # Before `setup`, which changes the host's rules: what is half made is undone, too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
     try:
         try:
             server.setup()
         except KERNEL_ERRORS as error:
             print(f"{name}: cannot start: {error}", file=sys.stderr)
             return 1
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
         LOG.info("started", program=name)
         server.run()
         return 0
