@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
 
+from scapy.error import Scapy_Exception
 from scapy.layers.inet6 import (
     HAO,
     MIP6MH_BA,
@@ -251,7 +252,8 @@ def dissect(packet: MobilityPacket, layer: type[Packet], expected: int) -> Any:
         message = layer(packet.payload)
         # scapy keeps what it cannot dissect as raw bytes.
         whole = all(hasattr(option, "otype") for option in message.options) and not message.payload
-    except (struct.error, IndexError, ValueError, TypeError) as error:
+    # scapy's own: among others, it reads at most 100 options.
+    except (struct.error, IndexError, ValueError, TypeError, Scapy_Exception) as error:
         raise MalformedPacketError(f"unreadable Mobility Header: {error}") from error
     if not whole:
         raise MalformedPacketError("unreadable options in the Mobility Header")

@@ -245,6 +245,14 @@ def read_whatever_it_is(packet: wire.MobilityPacket) -> None:
             continue
 
 
+def test_more_options_than_anybody_reads_are_refused() -> None:
+    """The header's length leaves room for a thousand. Whoever sends them is not known yet."""
+    header = bytes(MIP6MH_BU(cksum=0, seq=1, flags=0xC0, options=[Pad1() for _ in range(204)]))
+    packet = wire.MobilityPacket("2001:db8:2::2", "2001:db8:99::1", None, None, 135, header)
+    with pytest.raises(MalformedPacketError, match="unreadable Mobility Header: Maximum amount of items"):
+        wire.parse_binding_update(packet)
+
+
 def test_who_claims_an_address() -> None:
     address = "2001:db8:99::100"
     assert claimed_address(dad_solicitation(address)) == address
