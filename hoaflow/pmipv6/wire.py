@@ -27,6 +27,7 @@ from hoaflow.pmipv6.messages import (
     Revocation,
     RevocationAcknowledgement,
 )
+from hoaflow.pmipv6.mobile_nodes import MOST_PREFIXES
 
 # Bits of scapy's FlagsField.
 _ACKNOWLEDGE, _PROXY_UPDATE, _PROXY_ACKNOWLEDGEMENT = 0x40, 0x01, 0x01
@@ -240,6 +241,8 @@ def _registration(header: Any) -> dict[str, Any]:
 def _read_prefixes(header: Any) -> tuple[str, ...]:
     """Return the home network prefixes. ALL_ZERO asks for some whatever its length (RFC 5213, section 6.9.1.1)."""
     found = [option for option in header.options if isinstance(option, layers.HomeNetworkPrefixOption)]
+    if len(found) > MOST_PREFIXES:
+        raise MalformedPacketError(f"{len(found)} home network prefixes, expected at most {MOST_PREFIXES}")
     try:
         prefixes = [IPv6Network((option.prefix, option.plen), strict=False) for option in found]
     except ValueError as error:

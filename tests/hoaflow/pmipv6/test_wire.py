@@ -179,6 +179,15 @@ def test_the_prefix_of_zeros_asks_for_one_whatever_its_length(length: int) -> No
     assert update.prefixes == (ANY_PREFIX,)
 
 
+def test_more_prefixes_than_an_answer_has_room_for_are_refused() -> None:
+    """They may come without the padding that an answer puts between them."""
+    options = bytes([22, 18, 0, 64, 0x20, 1, 0xD, 0xB8, *bytes(12)]) * 98
+    header = bytes(MIP6MH_BU(cksum=0, seq=1, flags=0x41)) + options
+    header = header[:1] + bytes([len(header) // 8 - 1]) + header[2:]
+    with pytest.raises(MalformedPacketError, match="98 home network prefixes, expected at most 32"):
+        parse(MobilityPacket(*ENDS, None, None, 135, header))
+
+
 def with_identifier(subtype: int, octets: bytes) -> MobilityPacket:
     """Return the packet of an update with this Mobile Node Identifier option."""
     option = MIP6OptMNID(subtype=subtype, id=octets)
