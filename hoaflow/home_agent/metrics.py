@@ -4,12 +4,12 @@
 Values are read on request, in a thread of the server; the main loop only counts.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hoaflow.metrics.families import by_label
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.tunnel.nfnetlink import Count
 
@@ -50,16 +50,14 @@ class HomeAgentCollector(Collector):
         yield CounterMetricFamily(
             "hoaflow_ha_binding_updates_total", "Binding Updates received.", value=self._counts.binding_updates
         )
-        yield _by_label(
+        yield by_label(
             "hoaflow_ha_binding_acknowledgements_total",
             "Binding Acknowledgements sent, by status; those below 128 accept the registration.",
             "status",
             self._counts.acknowledgements,
         )
-        yield _by_label(
-            "hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._counts.binding_errors
-        )
-        yield _by_label(
+        yield by_label("hoaflow_ha_binding_errors_total", "Binding Errors sent.", "status", self._counts.binding_errors)
+        yield by_label(
             "hoaflow_ha_dropped_messages_total", "Messages ignored or not answered.", "reason", self._counts.dropped
         )
         yield from self._load()
@@ -81,10 +79,3 @@ class HomeAgentCollector(Collector):
             "Tunnel packets dropped because their addresses belong to no binding.",
             value=self._spoofed(),
         )
-
-
-def _by_label(name: str, help_: str, label: str, counts: Counter[int] | Counter[str]) -> Metric:
-    family = CounterMetricFamily(name, help_, labels=[label])
-    for value, count in sorted(dict(counts).items()):
-        family.add_metric([str(value)], count)
-    return family

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hoaflow.metrics.families import by_label
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.tunnel.spoofing_filter import Counters
 
@@ -36,13 +37,13 @@ class AnchorCollector(Collector):
         yield CounterMetricFamily(
             "hoaflow_lma_binding_updates_total", "Proxy Binding Updates received.", value=self._counts.binding_updates
         )
-        yield _by_label(
+        yield by_label(
             "hoaflow_lma_binding_acknowledgements_total",
             "Proxy Binding Acknowledgements sent, by status; those below 128 accept the registration.",
             "status",
-            dict(self._counts.acknowledgements),
+            self._counts.acknowledgements,
         )
-        yield _by_label("hoaflow_lma_dropped_messages_total", "Messages ignored.", "reason", dict(self._counts.dropped))
+        yield by_label("hoaflow_lma_dropped_messages_total", "Messages ignored.", "reason", self._counts.dropped)
         tunnelled = self._tunnelled()
         yield CounterMetricFamily(
             "hoaflow_lma_tunnel_packets_total", "Packets accepted from access gateways.", value=tunnelled.accepted
@@ -52,10 +53,3 @@ class AnchorCollector(Collector):
             "Tunnel packets dropped because their addresses belong to no binding.",
             value=tunnelled.dropped,
         )
-
-
-def _by_label(name: str, help_: str, label: str, counts: dict[int, int] | dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, help_, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([str(value)], count)
-    return family

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hoaflow.metrics.families import by_label
 from hoaflow.mobile_access_gateway.held_packets import HeldPackets
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.tunnel.nfnetlink import Count
@@ -34,14 +35,14 @@ class GatewayCollector(Collector):
         yield CounterMetricFamily(
             "hoaflow_mag_binding_updates_total", "Proxy Binding Updates sent.", value=self._counts.binding_updates
         )
-        yield _by_label(
+        yield by_label(
             "hoaflow_mag_binding_acknowledgements_total",
             "Proxy Binding Acknowledgements received, by status; those below 128 accept the registration.",
             "status",
-            dict(self._counts.acknowledgements),
+            self._counts.acknowledgements,
         )
-        yield _by_label(
-            "hoaflow_mag_dropped_messages_total", "Messages and packets ignored.", "reason", dict(self._counts.dropped)
+        yield by_label(
+            "hoaflow_mag_dropped_messages_total", "Messages and packets ignored.", "reason", self._counts.dropped
         )
         yield CounterMetricFamily(
             "hoaflow_mag_held_packets_dropped_total",
@@ -62,10 +63,3 @@ class GatewayCollector(Collector):
             "Packets from access links dropped because their source is no mobile node's.",
             value=packets["spoofed"].packets,
         )
-
-
-def _by_label(name: str, help_: str, label: str, counts: dict[int, int] | dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, help_, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([str(value)], count)
-    return family

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build families of metrics that several parts have alike."""
+
+from collections.abc import Mapping
+
+from prometheus_client.core import CounterMetricFamily, Metric
+
+
+def by_label(name: str, help_: str, label: str, counts: Mapping[int, int] | Mapping[str, int]) -> Metric:
+    """Return a counter for each value of a label. The main loop may count meanwhile."""
+    family = CounterMetricFamily(name, help_, labels=[label])
+    for value, count in sorted(dict(counts).items()):
+        family.add_metric([str(value)], count)
+    return family
