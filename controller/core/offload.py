@@ -128,7 +128,7 @@ class Offload:
             self._updates.recheck_path(self.registrations.refused.remove(binding))
             return Change.UNCHANGED  # another anchor of its group has it now
         self._snapshots.note_removal(binding, binding.number)
-        self._updates.remember_sequence(binding, held, now)
+        self._updates.remember_number(binding, held, now)
         self._updates.recheck_path(self.registrations.refused.remove(binding))
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", urgency, binding)

@@ -122,7 +122,7 @@ class Snapshot:
                 if held.home_agent != home_agent.address:
                     continue
                 if home_address not in self._present[held.protocol] and held.key not in self._newer:
-                    self._updates.remember_sequence(held, held, now)
+                    self._updates.remember_number(held, held, now)
                     self._updates.drop(held, now, "not-in-snapshot", "snapshot", self._urgency)
                     result.removed += 1
         del self._to_compare[-BINDINGS_AT_ONCE:]

@@ -11,7 +11,7 @@ from controller.core.admission import check_binding, check_nesting, is_deregistr
 from controller.core.bindings import Binding, Change, StaleNumber
 from controller.core.deadlines import earliest
 from controller.core.events import Event
-from controller.core.last_sequences import LastSequences
+from controller.core.last_numbers import LastNumbers
 from controller.core.protocols import IN_OTHER_TUNNELS
 from controller.core.registrations import Registrations
 from controller.core.router import Router
@@ -38,7 +38,7 @@ class Updates:
         self._flap_damping = registrations.flap_damping
         self._routers = routers
         self._events = events
-        self._last_sequences = LastSequences()
+        self._last_numbers = LastNumbers()
         # Bindings to remove, and why, unless they are updated before.
         self._to_remove: deque[tuple[Binding, str]] = deque()
 
@@ -59,7 +59,7 @@ class Updates:
         ends = is_deregistration(binding)
         for table in (self._bindings, self._withheld, self._covered):
             table.check_order(binding, ends)
-        last = None if ends else self._last_sequences.newer(binding, now)
+        last = None if ends else self._last_numbers.newer(binding, now)
         if last is not None:
             raise StaleNumber(binding, last, gone=True)
 
@@ -83,7 +83,7 @@ class Updates:
         held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
-        self._last_sequences.forget(binding.key)
+        self._last_numbers.forget(binding.key)
         self.recheck_path(self._refused.remove(binding))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
@@ -136,10 +136,10 @@ class Updates:
         """Whether bindings are to be removed."""
         return bool(self._to_remove)
 
-    def remember_sequence(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
+    def remember_number(self, update: Binding, held: Binding | None, now: float, refused: bool = False) -> None:
         """Remember the last number of a binding that has been reported to be gone, or refused."""
         known = update.number if update.number is not None else None if held is None else held.number
-        self._last_sequences.remember(update.key, known, now, refused)
+        self._last_numbers.remember(update.key, known, now, refused)
 
     def refuse(self, binding: Binding, reason: str, source: Source, now: float, urgency: Urgency) -> bool:
         """Refuse an update for what it says; tell whether that has ended the binding held.
@@ -149,7 +149,7 @@ class Updates:
         held = self.registrations.at(binding.key)
         ends = held is not None and held.home_agent == binding.home_agent
         if held is not None and ends:
-            self.remember_sequence(binding, held, now, refused=True)
+            self.remember_number(binding, held, now, refused=True)
             self.drop(held, now, "update-refused", source, urgency)
         self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
@@ -239,7 +239,7 @@ class Updates:
         """Let a binding wait beneath the one that outranks it."""
         self.recheck_path(self._covered.get(binding.home_address))
         change = self._covered.put(binding)
-        self._last_sequences.forget(binding.key)
+        self._last_numbers.forget(binding.key)
         if change.is_news:
             self._follow_path(binding.care_of_address)
             self._record(binding, now, source, "withheld", covered_by(self.registrations.get(binding.home_address)))
@@ -262,7 +262,7 @@ class Updates:
         if change.is_news:
             for each in (known, binding):
                 self.recheck_path(each)
-        self._last_sequences.forget(binding.key)
+        self._last_numbers.forget(binding.key)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)
             if urgency.has_event:

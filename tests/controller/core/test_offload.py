@@ -96,7 +96,7 @@ def test_what_is_remembered_of_removed_bindings_is_bounded_by_time(world: World)
         world.pass_time(1.0, controller=False)
         world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=1)
         world.post(parse_prefix(f"2001:db8:99::1:{number:x}"), sequence=2, lifetime=0)
-    assert len(world.offload._updates._last_sequences) <= UNDER_WAY
+    assert len(world.offload._updates._last_numbers) <= UNDER_WAY
 
 
 def test_the_same_input_again_sends_nothing(world: World) -> None:

@@ -15,17 +15,17 @@ from controller.core.bindings import Binding, Key
 from controller.core.protocols import UNDER_WAY
 
 
-class _LastSequence(NamedTuple):
+class _Last(NamedTuple):
     number: int
     forgotten_at: float
     refused: bool
 
 
-class LastSequences:
+class LastNumbers:
     """The last numbers of bindings that have gone lately."""
 
     def __init__(self) -> None:
-        self._last: dict[Key, _LastSequence] = {}  # in the order of time
+        self._last: dict[Key, _Last] = {}  # in the order of time
 
     def remember(self, key: Key, number: int | None, now: float, refused: bool = False) -> None:
         """Record that a binding is gone, with the last number known of it, None for none.
@@ -35,7 +35,7 @@ class LastSequences:
         self._forget_old(now)
         self._last.pop(key, None)
         if number is not None:
-            self._last[key] = _LastSequence(number, now + UNDER_WAY, refused)
+            self._last[key] = _Last(number, now + UNDER_WAY, refused)
 
     def newer(self, update: Binding, now: float) -> int | None:
         """Return the last number if an update is older than that, else None."""
