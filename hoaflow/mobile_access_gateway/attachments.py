@@ -169,9 +169,10 @@ class Attachments:
         known = self._attachments.get(message.identifier)
         if known is None or message.sequence != known.sequence or not known.attempts:
             return []
-        if message.status != Status.TIMESTAMP_MISMATCH and message.timestamp != known.stamp:
-            return []
-        known = self._put(replace(known, stamp=None))
+        if message.status != Status.TIMESTAMP_MISMATCH:
+            if message.timestamp != known.stamp:
+                return []
+            known = self._put(replace(known, stamp=None))
         if known.state is State.LEAVING:
             return [self._forget(known, "deregistered")] if message.accepted else []
         if known.state not in (State.SERVED, State.REGISTERING):

@@ -161,6 +161,7 @@ def test_a_recorded_acknowledgement_is_ignored(gateway: Gateway) -> None:
     assert gateway.state is State.REGISTERING
     refused = gateway.answer(asked, status=Status.TIMESTAMP_MISMATCH, stamp=77)  # the anchor's clock
     assert kinds(refused) == ["Refused"]
+    assert kinds(gateway.answer(asked)) == ["Serve"]  # that was a recording, too
 
 
 def test_a_node_that_left_is_held_and_then_deregistered(serving: Gateway) -> None:
