@@ -49,8 +49,12 @@ def send_queued(datapath: Any) -> None:
 
 
 def _is_idle(datapath: Any) -> bool:
-    """Tell whether nothing is queued or being sent. A TLS socket has no way around its own buffers."""
-    if datapath.state == DEAD_DISPATCHER or type(datapath.socket) is not GreenSocket:
+    """Tell whether nothing is being sent, queued, or waiting for room in the queue.
+
+    What waits would come between a message's beginning and its end. A TLS socket has no way around its own buffers.
+    """
+    if datapath.state == DEAD_DISPATCHER or datapath.send_q is None or type(datapath.socket) is not GreenSocket:
         return False
-    queue = datapath.send_q
-    return queue is not None and queue.empty() and not getattr(datapath, "is_sending", False)
+    room = datapath._send_q_sem
+    has_all_room: bool = room.balance == room.original_counter
+    return has_all_room and not getattr(datapath, "is_sending", False)
