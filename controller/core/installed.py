@@ -287,7 +287,7 @@ class InstalledFlows:
 
     @property
     def count_adopted(self) -> int:
-        """Number of adopted flows, about."""
+        """Number of adopted flows."""
         return len(self._adopted) + self._units.count_adopted
 
     def adopted(self) -> Iterator[FlowKey]:

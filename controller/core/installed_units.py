@@ -17,14 +17,16 @@ class InstalledUnits:
         # Of those with an uplink flow of their own, the home address by care-of address.
         self._behind: dict[bytes, Prefix] = {}
         self._adopted: dict[Prefix, None] = {}  # see `InstalledFlows`
-        self.flows = 0  # how many flows the units have
+        # How many flows the units have, and the adopted ones among them.
+        self.flows = 0
+        self.count_adopted = 0
 
     def clear(self) -> None:
         """Forget everything."""
         self._units.clear()
         self._behind.clear()
         self._adopted.clear()
-        self.flows = 0
+        self.flows = self.count_adopted = 0
 
     def __iter__(self) -> Iterator[FlowUnit]:
         return iter(self._units.values())
@@ -67,21 +69,22 @@ class InstalledUnits:
 
     def remove(self, unit: FlowUnit) -> None:
         """Forget a unit."""
+        self.claim(unit.home_address)
         del self._units[unit.home_address]
         if unit.sole:
             del self._behind[unit.care_of_address]
-        if self._adopted:
-            self._adopted.pop(unit.home_address, None)
         self.flows -= unit.size
 
     def adopt_all(self) -> None:
         """Mark all units as adopted, each until it is claimed."""
         self._adopted = dict.fromkeys(self._units)
+        self.count_adopted = self.flows
 
     def claim(self, home_address: Prefix) -> None:
         """Mark the unit of a home address as desired, and so no longer adopted."""
-        if self._adopted:
-            self._adopted.pop(home_address, None)
+        if home_address in self._adopted:
+            del self._adopted[home_address]
+            self.count_adopted -= self._units[home_address].size
 
     def is_adopted(self, home_address: Prefix) -> bool:
         """Tell whether the unit of a home address is adopted."""
@@ -91,11 +94,6 @@ class InstalledUnits:
     def any_adopted(self) -> bool:
         """Whether any unit is adopted."""
         return bool(self._adopted)
-
-    @property
-    def count_adopted(self) -> int:
-        """Number of flows of adopted units, about: that of the units, times that of an average one's."""
-        return len(self._adopted) * self.flows // max(1, len(self._units))
 
     def adopted(self) -> Iterator[FlowUnit]:
         """Iterate over the adopted units."""

@@ -12,6 +12,7 @@ from controller.core.batches import Batch
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import FlowEntry
 from controller.core.reconciliation import Reconciliation
+from controller.core.subject_reconciler import ADOPTED_REVIEW
 from controller.core.timeouts import hard_timeout
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import ANSWERED_WITHIN
@@ -322,3 +323,23 @@ def test_a_refused_replacement_leaves_no_flow_of_the_binding() -> None:
     flows.refuse(batch, {0: "bad port"}, False, 0.0)
     gone = {(change.flow, change.add) for change in apply(flows, 0.0)}
     assert gone == {(downlink(), False), (uplink(CARE_OF_ADDRESSES[0]), False)}
+
+
+def test_flows_that_may_not_be_deleted_yet_are_looked_at_once_and_then_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each unit that is not desired any more has more flows than each of the others."""
+    monkeypatch.setattr("controller.core.reconciliation.SUBJECTS_AT_ONCE", 1)
+    monkeypatch.setattr(Bindings, "may_delete", lambda *_: False)
+    flows, bindings = reconciliation()
+    alone, shared, other = *CARE_OF_ADDRESSES, parse_address("2001:db8:4::2")
+    for home_address, care_of_address in zip(HOME_ADDRESSES, (alone, other, *[shared] * 3), strict=True):
+        bindings.held[home_address] = (care_of_address, 0)
+    for home_address in HOME_ADDRESSES:
+        flows.queue(home_address)
+    apply(flows, 0.0)
+    for home_address in HOME_ADDRESSES[:2]:
+        del bindings.held[home_address]
+    flows.recheck()
+    for _ in range(100):
+        assert flows.next_urgent_batch(0.0, limit=4) is flows.next_batch(0.0, limit=4) is None
+    assert not flows.dirty
+    assert flows.next_due() == ADOPTED_REVIEW
