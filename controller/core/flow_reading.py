@@ -89,11 +89,11 @@ class FlowReading:
         return ReadingChanges(list(changed), drifted)
 
     def _is_of_unit(self, flow: Flow) -> bool:
-        """Note a flow of a unit; tell whether it is one, of a unit that stood when the reading began and does now."""
+        """Note a flow of a unit; tell whether it is one, of a unit that has stood since the reading began."""
         unit = self._installed.unit_near(flow.key) if self._units else None
         place = None if unit is None else unit.place_of(flow)
-        if unit is None or place is None or unit.home_address not in self._units:
-            return False
+        if unit is None or place is None or self._units.get(unit.home_address) is not unit:
+            return False  # of another unit than then, whose flows would have other places
         seen = self._seen.pop(unit.home_address, 0) | 1 << place
         if seen + 1 == 1 << unit.size:
             del self._units[unit.home_address]

@@ -6,11 +6,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from controller.core import pipeline
 from controller.core.batches import Batch
+from controller.core.flow_reading import FlowReading
 from controller.core.flows import Flow, FlowKey, Kind
-from controller.core.installed import FlowEntry
+from controller.core.installed import FlowEntry, InstalledFlows
 from controller.core.reconciliation import Reconciliation
 from controller.core.subject_reconciler import ADOPTED_REVIEW
 from controller.core.timeouts import hard_timeout
@@ -259,6 +261,25 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
     assert flows.confirm(batch, 0.0) == len(sent) + 1
     assert {change.flow for change in batch.changes if change.add} == {change.flow for change in sent}
     assert [change.flow for change in batch.changes if not change.add] == [downlink(HOME_ADDRESSES[1])]
+
+
+def test_a_flow_that_is_gone_is_noticed_although_its_unit_has_changed_while_the_switch_was_read() -> None:
+    """Another mobile node arrives at the care-of address, and the downlink flow is repaired meanwhile."""
+    _, bindings = reconciliation()
+    bindings.held[HOME_ADDRESSES[0]] = (CARE_OF_ADDRESSES[0], 0)
+    alone = bindings.unit_of(HOME_ADDRESSES[0], 0.0)
+    assert alone is not None
+    sharing, installed = replace(alone, sole=False), InstalledFlows()
+    for flow in alone.flows:
+        installed.put(flow, None)
+    assert installed.claim_unit(alone, alone.flows)
+    reading = FlowReading(installed, first=False)
+    installed.remove(alone.downlink_key)
+    installed.put(alone.downlink, None)
+    reading.pass_by([alone.downlink_key])
+    assert installed.claim_unit(sharing, sharing.flows)
+    reading.add(FlowEntry(alone.downlink, None))
+    assert reading.end(0.0).drifted == [alone.uplink_key]
 
 
 def test_urgent_changes_overtake_the_others() -> None:
