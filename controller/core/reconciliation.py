@@ -151,12 +151,16 @@ class Reconciliation:
             self._known = True
             self.recheck()
             return
-        self._drifted.update(found.drifted)
+        self._drifted = {key for key in self._drifted if self._is_to_repair(key, now)}.union(found.drifted)
         for key in found.changed:
             self.installed.adopt(key)
             self.queue(key, urgency=Urgency.ROUTINE)
             if key not in self.installed:
                 self._queue_orphaned(key)
+
+    def _is_to_repair(self, key: FlowKey, now: float) -> bool:
+        """Tell whether there is anything to repair under a key: a flow that is there, or one that is desired."""
+        return key in self.installed or key in self._required or bool(self._desired.users(key, now))
 
     def forget_installed(self) -> None:
         """Forget what was known of the switch, as it went away."""
@@ -406,7 +410,9 @@ class Reconciliation:
         It can't if something is remembered of single flows that may be of these.
         """
         full, barred = self._reconciler.full, self._reconciler.barred
-        if self._lost or self._drifted or full or barred or self.refused.remembers_any:
+        if self._lost or full or self.refused.remembers_any:
+            return False
+        if not (self._drifted.isdisjoint(step.keys) and barred.isdisjoint(step.leaving)):
             return False
         if (step.leaving and self.installed.has_adopted) or not self.installed.is_free_for(step):
             return False

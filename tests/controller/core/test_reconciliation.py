@@ -263,6 +263,29 @@ def test_what_somebody_changed_is_put_right_when_the_switch_is_read_again() -> N
     assert [change.flow for change in batch.changes if not change.add] == [downlink(HOME_ADDRESSES[1])]
 
 
+def test_what_nobody_needs_any_more_is_never_repaired() -> None:
+    flows, bindings = bound()
+    apply(flows, 0.0)
+    held = bindings.held.copy()
+    bindings.held.clear()
+    for _ in range(2):
+        load(flows, [], [], 0.0)  # somebody has deleted it just before it had to go
+        assert apply(flows, 0.0) == []
+    bindings.held.update(held)
+    flows.queue(HOME_ADDRESSES[0])
+    assert flows.confirm(due(flows, 0.0), 0.0) == 0
+
+
+def test_what_others_lack_has_no_unit_recorded_flow_by_flow() -> None:
+    flows, bindings = bound()
+    apply(flows, 0.0)
+    load(flows, [], [], 0.0)
+    bindings.held[HOME_ADDRESSES[1]] = (CARE_OF_ADDRESSES[1], 0)
+    flows.queue(HOME_ADDRESSES[1])
+    assert flows.confirm(due(flows, 0.0), 0.0) == 0
+    assert flows.installed.unit(HOME_ADDRESSES[1]) is not None
+
+
 def test_a_flow_that_is_gone_is_noticed_although_its_unit_has_changed_while_the_switch_was_read() -> None:
     """Another mobile node arrives at the care-of address, and the downlink flow is repaired meanwhile."""
     _, bindings = reconciliation()
