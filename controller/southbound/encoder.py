@@ -60,7 +60,6 @@ WHOLE_COOKIE = (1 << 64) - 1
 # The reason of a flow evicted for others (OpenFlow 1.4, OFPRR_EVICTION); Open vSwitch gives it in 1.3, too.
 EVICTION = 5
 
-
 # How many changes a handover makes at the most, about; and how many bundles of so few are remembered.
 FEW, REMEMBERED = 16, 16
 MAX_XID = 0xFFFFFFFF
@@ -74,7 +73,7 @@ class Bundle(NamedTuple):
 
     xids: range
     messages: bytes
-    changes: Sequence[FlowChange]  # kept, as it is by their identities that a bundle is found again
+    changes: tuple[FlowChange, ...]  # kept, as it is by their identities that a bundle is found again
 
 
 class Encoder:
@@ -118,7 +117,7 @@ class Encoder:
         """Encode the request that adds a change to a bundle; the message in it has the same xid."""
         return b"".join(self._templates.encode(change, _NUMBER.pack(bundle), xid))
 
-    def bundle(self, changes: Sequence[FlowChange]) -> "Bundle":
+    def bundle(self, changes: Sequence[FlowChange]) -> Bundle:
         """Encode changes as a bundle of their own, with the barrier behind it.
 
         All routers that follow a handover are sent the same changes: the very same objects make the very same bundle,
@@ -134,7 +133,7 @@ class Encoder:
                     del self._latest[next(iter(self._latest))]
         return made
 
-    def _make_bundle(self, changes: Sequence[FlowChange]) -> "Bundle":
+    def _make_bundle(self, changes: Sequence[FlowChange]) -> Bundle:
         xids = self.next_xids(len(changes) + 3)
         opening, closing, barrier = xids[0], xids[-2], xids[-1]
         number, encode = _NUMBER.pack(opening), self._templates.encode
@@ -142,7 +141,7 @@ class Encoder:
         for change, xid in zip(changes, xids[1:-2], strict=True):
             parts += encode(change, number, xid)
         parts += (self.bundle_commit(opening, closing), self.barrier(barrier))
-        return Bundle(xids, b"".join(parts), changes)
+        return Bundle(xids, b"".join(parts), tuple(changes))
 
     def bundle_commit(self, bundle: int, xid: int) -> bytes:
         """Encode the request that commits a bundle."""

@@ -15,9 +15,9 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
 from controller.core.flows import Flow, Goto, Normal
 from controller.core.home_agents import HomeAgent, Status
-from controller.southbound.encoder import BUNDLE_FLAGS, Encoder
+from controller.southbound.encoder import BUNDLE_FLAGS, REMEMBERED, Encoder
 from controller.southbound.templates import Template, TemplateMismatch
-from hoaflow.addresses import Prefix
+from hoaflow.addresses import Prefix, host
 
 ENCODER = Encoder(first_table=3)  # one for all examples, as its templates are what is tested
 
@@ -88,6 +88,37 @@ def test_what_bundles_are_opened_and_committed_with_and_barriers_are_the_bytes_t
         control = parser.ONFBundleCtrlMsg(protocol, bundle, kind, BUNDLE_FLAGS, [])
         assert encode(bundle, xid) == ENCODER._bytes(control, xid)
     assert ENCODER.barrier(xid) == ENCODER._bytes(parser.OFPBarrierRequest(protocol), xid)
+
+
+def handover(number: int) -> list[FlowChange]:
+    """Return changes of a binding's flows, the same for the same number."""
+    care_of_address, backend = number.to_bytes(16, "big"), RouteBackend(3, "02:00:00:00:00:0a")
+    binding = Binding(host(bytes([1] * 16)), care_of_address, bytes([2] * 16))
+    return [FlowChange(flow, add=True) for flow in flows_of(binding, backend).all()]
+
+
+@pytest.mark.parametrize("handovers", [1, 20], ids=["few changes", "many changes"])
+def test_a_bundle_is_made_of_its_messages_in_order_each_with_its_xid(handovers: int) -> None:
+    changes = [change for number in range(handovers) for change in handover(number)]
+    xids, messages, _ = ENCODER.bundle(changes)
+    number, *of_changes, closing, barrier = xids
+    additions = [ENCODER.bundle_add(number, change, xid) for change, xid in zip(changes, of_changes, strict=True)]
+    ends = ENCODER.bundle_commit(number, closing), ENCODER.barrier(barrier)
+    assert messages == b"".join((ENCODER.bundle_open(number, number), *additions, *ends))
+
+
+def test_routers_that_follow_the_same_handovers_get_the_same_bundles() -> None:
+    several = [handover(number) for number in range(REMEMBERED)]
+    made = [ENCODER.bundle(changes) for changes in several]
+    assert [ENCODER.bundle(list(changes)) for changes in several] == made
+    assert len({xid for bundle in made for xid in bundle.xids}) == sum(len(bundle.xids) for bundle in made)
+
+
+def test_a_bundle_that_was_made_for_others_is_never_taken_whatever_becomes_of_their_list() -> None:
+    for number in range(1000, 1000 + REMEMBERED):
+        changes = handover(number)[-1:]
+        assert changes[-1].flow.addresses[-1] in ENCODER.bundle(changes).messages
+        changes.clear()  # the next change may stand in its place in memory
 
 
 def test_a_mark_that_stands_in_a_message_by_chance_is_no_template() -> None:
