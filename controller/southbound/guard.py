@@ -8,9 +8,6 @@ it logs with a stack trace and skips.
 There are over a hundred such loops in the parsers of five OpenFlow versions and of the Nicira extensions. Each of them
 unpacks something in every round, so unpacking is what is bounded: the length of a message limits how much the parsers
 may unpack of it. A message that cannot be parsed closes its connection, with one line in the log.
-
-A peer that sends much, such as a switch that reports all its flows, also has to take turns: Ryu parses 2048 messages
-before it lets another greenlet run, which may take seconds.
 """
 
 import struct
@@ -20,8 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
-
-import eventlet
 
 # All parsers, for `install` to find them.
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
@@ -35,8 +30,6 @@ LOG = Log("southbound")
 # constant is for small ones, which are mostly header.
 UNPACKINGS_PER_BYTE = 1
 UNPACKINGS_PER_MESSAGE = 64
-# Bytes that are parsed of one connection before other greenlets run: a millisecond or two.
-BYTES_PER_TURN = 1 << 15
 
 
 class MalformedMessage(HoaflowError):
@@ -48,11 +41,6 @@ class _BoundedStruct:
 
     def __init__(self) -> None:
         self._left: int | None = None
-
-    @property
-    def in_message(self) -> bool:
-        """Tell whether a message is being parsed."""
-        return self._left is not None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(struct, name)
@@ -118,17 +106,6 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (in {frame.name}, line {frame.lineno})"
 
 
-def _parse_by_turns(datapath: Any, version: int, msg_type: int, msg_len: int, xid: int, buf: bytearray) -> Any:
-    """Parse a message for Ryu, and let other greenlets run now and then."""
-    if not _bounded_struct.in_message:
-        parsed = getattr(datapath, "parsed_bytes", 0) + msg_len
-        if parsed > BYTES_PER_TURN:
-            parsed = 0
-            eventlet.sleep(0)
-        datapath.parsed_bytes = parsed
-    return parse(datapath, version, msg_type, msg_len, xid, buf)
-
-
 def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]:
     """Wrap a receive loop so that it ends with one line in the log at the first message that it cannot take.
 
@@ -176,12 +153,12 @@ def install() -> None:
     from controller.southbound.receiving import receive
     from controller.southbound.sending import send_queued
 
-    if ofproto_parser.msg is _parse_by_turns:
+    if ofproto_parser.msg is parse:
         return
     for module in _parser_modules():
         module.struct = _bounded_struct  # type: ignore[attr-defined]
         if hasattr(module, "OFPPropUnknown"):
             module.OFPPropUnknown.parser = classmethod(_parse_unknown_property)
-    ofproto_parser.msg = _parse_by_turns
+    ofproto_parser.msg = parse
     controller.Datapath._recv_loop = _close_on_malformed(receive)
     controller.Datapath._send_loop = send_queued

@@ -38,7 +38,6 @@ def receive(datapath: Any) -> None:
             return
         if not data:
             return
-        started = time.monotonic()
         buffer += data
         begin, end = 0, len(buffer)
         while end - begin >= HEADER:
@@ -48,14 +47,15 @@ def receive(datapath: Any) -> None:
                 break
             message = bytes(buffer[begin : begin + length])
             begin += length
+            started = time.monotonic()
             deliver = getattr(datapath, "deliver", None)
             if deliver is None or not deliver(kind, xid, message):
                 _hand_to_ryu(datapath, ofproto_parser.msg(datapath, version, kind, length, xid, message))
+            worked += time.monotonic() - started
+            if worked >= TURN:  # a socket that has data does not let others run by itself
+                worked = 0.0
+                eventlet.sleep(0)
         del buffer[:begin]
-        worked += time.monotonic() - started
-        if worked >= TURN:  # a socket that has data does not let others run by itself
-            worked = 0.0
-            eventlet.sleep(0)
 
 
 def _hand_to_ryu(datapath: Any, message: Any) -> None:
