@@ -127,7 +127,7 @@ class Runtime:
         """Publish what has changed in the core, once for all that report something at a time."""
         while True:
             self._news.wait()
-            self._tell()
+            self._publish_changes()
 
     def _notify(self) -> None:
         """Have the channels send what the core has for their switches, and then publish what has changed.
@@ -138,7 +138,7 @@ class Runtime:
             channel.wake()
         self._news.notify()
 
-    def _tell(self) -> None:
+    def _publish_changes(self) -> None:
         """Log the core's events, and wake the greenlets that may be concerned."""
         events = self._offload.take_events()
         self._metrics.activated(self._offload.activation_events.take_times())

@@ -144,7 +144,9 @@ class SubjectReconciler:
             keys = tuple([flow.key for flow in flows])
             if self._work.wait_for_changes(home_address, leaving, keys, attempt.since):
                 return True
-            step = None if self._installed.claim_unit(unit, flows) else transition(former, unit)
+            if not self._installed.claim_unit(unit, flows):
+                return False
+            step = None
         else:
             step = transition(former, unit)
             keys = step.keys
