@@ -16,8 +16,8 @@ from tests.support.controller import Controller
 from tests.support.ovs import Ovs
 from tests.support.scrape import Scrape
 from tests.support.waiting import wait_for
+from tests.support.world import DPID, ENDPOINTS, World
 from tests.support.world import HOME_AGENT as PACKED
-from tests.support.world import World
 from tests.support.world import binding as core_binding
 
 ROUTER = "0000000000000001"
@@ -176,7 +176,12 @@ def test_bindings_are_counted_as_each_would_say_of_itself() -> None:
     world.offload.tick(world.now)
     assert counted() == states() == {"active": 1}
     assert not world.offload.activations.unconfirmed
-    world.offload.connections.disconnect(1, world.now)
+    for failures, state in (({bindings[0].home_address: "no route"}, "pending"), ({}, "active")):
+        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, failures, world.now)
+        world.deliver()
+        world.offload.tick(world.now)
+        assert counted() == states() == {state: 1}
+    world.offload.connections.disconnect(DPID, world.now)
     assert counted() == states() == {"pending": 1}
     world.pass_time(30.0)
     assert counted() == states() == {"held": 1}

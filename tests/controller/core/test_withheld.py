@@ -10,6 +10,7 @@ from controller.core.bindings import Change, StaleUpdate
 from controller.core.explanation import explain
 from controller.core.flows import Kind
 from controller.metrics import STATES
+from hoaflow.addresses import parse_prefix
 from tests.support.world import (
     FIRST,
     HOME_ADDRESS,
@@ -133,6 +134,21 @@ def test_it_is_counted(world: World) -> None:
         "held": 0,
         "withheld": 1,
     }
+
+
+def test_a_prefix_that_stays_with_its_home_agent_for_it_is_counted_as_pending(world: World) -> None:
+    prefix = parse_prefix("2001:db8:99:0:1::/80")
+
+    def states() -> tuple[str, int]:
+        world.agent_follows()
+        world.deliver()
+        *_, counts = count_bindings(world.offload, world.now)
+        return world.state(prefix), counts[HOME_AGENT, "active"]
+
+    world.post(prefix, SECOND)
+    assert states() == ("active", 2)
+    world.post(parse_prefix("2001:db8:99:0:1::5"), SECOND, withheld=IPSEC)
+    assert states() == ("pending", 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
