@@ -228,7 +228,8 @@ class Layout(Generic[T]):
             end = at + len(address)
         self._struct = struct.Struct(f"{layout}{len(data) - end}s")
         fields = self._struct.unpack(data)
-        places = [fields.index(address) for address in addresses]
+        first = len(struct.unpack_from(head, data))  # behind the head, which may hold the same octets
+        places = [fields.index(address, first) for address in addresses]
         constant = [at for at, each in enumerate(fields) if isinstance(each, bytes) and at not in places]
         self._constant_of = _taking(constant)
         self._constant = self._constant_of(fields)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of
-from controller.core.flows import Flow
+from controller.core.flows import ETH_TYPE_IPV4, Flow, Kind, make_flow, match
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.pipeline import TABLES, Table
 from controller.southbound.decoder import FIELDS, Decoder
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
-from hoaflow.addresses import host
+from hoaflow.addresses import Prefix, host
 from tests.controller.southbound.test_encoder import addresses, backends, macs, prefixes
 
 ENCODER = Encoder(first_table=3)
@@ -70,6 +70,16 @@ def test_what_is_read_back_is_what_was_sent(sent: list[Flow]) -> None:
     assert [each.entry and each.entry.flow for each in found] == sent
     assert [each.key for each in found] == [flow.key for flow in sent]
     assert {(each.packets, each.bytes) for each in found} <= {(7, 700)}
+
+
+def test_an_address_that_looks_like_a_priority_is_not_taken_for_one() -> None:
+    def sent(priority: int) -> Flow:
+        prefix = Prefix(bytes([0, 100, 0, 0]), 32)
+        return make_flow(Kind.DOWNLINK, "downlink", priority, match(eth_type=ETH_TYPE_IPV4, ipv4_dst=prefix), ())
+
+    flows = [sent(priority) for priority in (100, 100, 101)]
+    found = Decoder(ENCODER.names).decode(b"".join(map(told, flows)), 0.0)
+    assert [each.key for each in found] == [flow.key for flow in flows]
 
 
 @given(flows().map(lambda found: found[0]), st.integers(1, 0xFFFF), st.integers(0, 100))
