@@ -32,7 +32,7 @@ _PLACES = (
 
 
 class TemplateMismatch(HoaflowError):
-    """An address does not occur in its message exactly once: an error in this program."""
+    """A mark does not occur in its message exactly once. Of hoaflow's own flows that is an error in this program."""
 
 
 class Template:
@@ -88,7 +88,10 @@ class Templates:
             return template.fill(bundle, xid, change.hard_timeout, addresses + flow.values)
         template = self._deletions.get(shape.pattern)
         if template is None:
-            template = self._deletions[shape.pattern] = self._make(change)
+            try:
+                template = self._deletions[shape.pattern] = self._make(change)
+            except TemplateMismatch:  # somebody has put it into the switch with hoaflow's cookie
+                return Template(self._serialise(change), ()).fill(bundle, xid, 0, ())
         return template.fill(bundle, xid, 0, addresses)
 
     def _make(self, change: FlowChange) -> Template:

@@ -13,7 +13,7 @@ from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of, guards_of
-from controller.core.flows import Flow, Goto, Normal
+from controller.core.flows import ETH_TYPE_IPV6, Flow, Goto, Kind, Normal, make_flow, match
 from controller.core.home_agents import HomeAgent, Status
 from controller.southbound.encoder import BUNDLE_FLAGS, REMEMBERED, Encoder
 from controller.southbound.templates import Template, TemplateMismatch
@@ -119,6 +119,14 @@ def test_a_bundle_that_was_made_for_others_is_never_taken_whatever_becomes_of_th
         changes = handover(number)[-1:]
         assert changes[-1].flow.addresses[-1] in ENCODER.bundle(changes).messages
         changes.clear()  # the next change may stand in its place in memory
+
+
+def test_a_flow_that_no_template_can_be_made_of_is_deleted_as_ryu_would() -> None:
+    """Somebody has put it into the switch with hoaflow's cookie: its mask is all that the prefix has."""
+    everything = match(eth_type=ETH_TYPE_IPV6, ipv6_dst=Prefix(bytes([0x80, *bytes(15)]), 1))
+    change = FlowChange(make_flow(Kind.DOWNLINK, "downlink", 7, everything, ()), add=False)
+    for xid in (1, 2):
+        assert ENCODER.flow_mod(change, xid) == ENCODER.serialise(change, xid)
 
 
 def test_a_mark_that_stands_in_a_message_by_chance_is_no_template() -> None:
