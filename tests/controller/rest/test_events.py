@@ -247,7 +247,7 @@ def test_a_client_that_does_not_read_is_dropped_and_delays_nobody(ovs: Ovs, cont
                 told += 1
         with Stream(ovs):  # there is room again: the controller has dropped the other one
             pass
-        assert "event=event-stream-dropped" in controller.log
+        wait_for("the log tells of it", lambda: "event=event-stream-dropped" in controller.log)
         # What its own kernel held for it still comes, and then the end.
         received = 0
         with contextlib.suppress(ConnectionResetError):
@@ -291,6 +291,7 @@ def test_what_an_agent_says_cannot_forge_a_line_nor_show_an_address(ovs: Ovs, tm
         reason = '2001:db8:99::1:1 failed"\n{"level":"error","event":"forged"}\u2028\x1b[2J'
         failed = [{"home_address": "2001:db8:99::1:1", "reason": reason}]
         controller.put("/v1/routers/0000000000000001/tunnels/ack", {"revision": 0, "failed": failed})
+        wait_for("the log tells of it", lambda: '"event":"tunnel-failed"' in controller.log.replace(" ", ""))
         lines = [json.loads(line) for line in controller.log.splitlines()]
     told = {line["event"]: line for line in lines}
     assert "forged" not in told
