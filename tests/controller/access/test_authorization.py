@@ -45,7 +45,7 @@ MAY = {
     ("GET", "/v1/home-agents"): READERS | {"bridge", "other-bridge"},
     ("PUT", "/v1/home-agents/{address}"): ADMIN | {"bridge"},
     ("PUT", "/v1/home-agents/{address}/bindings"): ADMIN | {"bridge"},
-    ("POST", "/v1/home-agents/{address}/bindings"): ADMIN | {"bridge"},
+    ("POST", "/v1/home-agents/{address}/bindings"): OPERATORS | {"bridge"},
     ("GET", "/v1/routers"): READERS | {"member"},
     ("GET", "/v1/routers/{dpid}"): READERS | {"member"},
     ("GET", "/v1/routers/{dpid}/flows"): READERS | {"member"},
