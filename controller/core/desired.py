@@ -130,7 +130,7 @@ class DesiredFlows:
         yield from (uplink.flow for key in shared if (uplink := self.uplink_at(key, now)) is not None)
 
     def has_hole(self, home_address: Prefix) -> bool:
-        """Tell whether a binding is not carried as a withheld home address lies in its prefix."""
+        """Tell whether a binding is not carried as a home address in its prefix is not offloaded."""
         return home_address in self._registrations.holed
 
     def sharing(self, home_agent: HomeAgent) -> list[HomeAgent]:

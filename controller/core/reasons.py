@@ -359,11 +359,11 @@ def path_shared(other: Prefix | None) -> Reason:
     )
 
 
-def withheld_within(prefix: Prefix) -> Reason:
-    """Say that a home address in the prefix is withheld, and that flows for the prefix would take its packets."""
+def not_offloaded_within(prefix: Prefix) -> Reason:
+    """Say that a home address in the prefix is not offloaded, and that flows for the prefix would take its packets."""
     return Reason(
-        f"a home address within {prefix} is withheld, and flows for the prefix would take its packets",
-        Remedy("the end of the withheld binding, or its bridge reporting it for offloading"),
+        f"a home address within {prefix} is left to its home agent, and flows for the prefix would take its packets",
+        Remedy("the end of that home address's binding, or one that can be offloaded"),
     )
 
 

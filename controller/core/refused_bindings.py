@@ -2,24 +2,29 @@
 """Remember bindings that the controller has refused, as their mobile nodes send packets all the same.
 
 One uplink flow decapsulates for all home addresses at a care-of address, so it stays away while one of them is not
-offloaded. The last refused binding of each home address is remembered, for the latest 10,000 home addresses.
+offloaded; and a prefix's flow would take the packets for all addresses within it. The last refused binding of each home
+address is remembered, for the latest 10,000 home addresses.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core.bindings import Binding, Key
 from controller.core.deadlines import Deadlines
+from controller.core.prefix_index import PrefixIndex
+from hoaflow.addresses import Prefix
 
 MOST = 10_000
 _Key = tuple[bytes, Key]  # home agent, and the binding's
 
 
 class _Reported(NamedTuple):
-    """A binding, and when it was reported last."""
+    """A binding, when it was reported last, and whether its home address is its home agent's."""
 
     binding: Binding
     at: float
+    is_own: bool
 
 
 class RefusedBindings:
@@ -28,6 +33,8 @@ class RefusedBindings:
     def __init__(self) -> None:
         self._bindings: dict[_Key, _Reported] = {}  # oldest first
         self._at: dict[bytes, dict[_Key, None]] = {}
+        self._own: Counter[Prefix] = Counter()  # by home address
+        self._own_index: PrefixIndex[Prefix] = PrefixIndex()
         self._ends: Deadlines[_Key] = Deadlines()
 
     def __len__(self) -> int:
@@ -41,11 +48,22 @@ class RefusedBindings:
         """Tell whether there is a refused binding at a care-of address."""
         return care_of_address in self._at
 
-    def put(self, binding: Binding, now: float) -> Binding | None:
-        """Remember a binding instead of an earlier one; return the one forgotten for it, None for none."""
+    def any_within(self, prefix: Prefix) -> bool:
+        """Tell whether a refused binding's home address, its home agent's own, lies in a prefix that is shorter."""
+        return any(home_address != prefix for home_address in self._own_index.within(prefix))
+
+    def put(self, binding: Binding, now: float, is_own: bool) -> Binding | None:
+        """Remember a binding instead of an earlier one; return the one forgotten for it, None for none.
+
+        is_own: whether its home address lies in a home prefix of its home agent. If not, no prefix around it stays away
+        for it: a bridge could keep others' prefixes at their anchors.
+        """
         gone = self.remove(binding)
         key = (binding.home_agent, binding.key)
-        self._bindings[key] = _Reported(binding, now)
+        self._bindings[key] = _Reported(binding, now, is_own)
+        if is_own:
+            self._own[binding.home_address] += 1
+            self._own_index.put(binding.home_address, binding.home_address)
         self._at.setdefault(binding.care_of_address, {})[key] = None
         if binding.expires_at is not None:
             self._ends.plan(key, binding.expires_at)
@@ -59,11 +77,19 @@ class RefusedBindings:
         refused = self._bindings.pop(key, None)
         if refused is None:
             return None
+        if refused.is_own:
+            self._disown(refused.binding.home_address)
         others = self._at[refused.binding.care_of_address]
         del others[key]
         if not others:
             del self._at[refused.binding.care_of_address]
         return refused.binding
+
+    def _disown(self, home_address: Prefix) -> None:
+        self._own[home_address] -= 1
+        if not self._own[home_address]:
+            del self._own[home_address]
+            self._own_index.remove(home_address, home_address)
 
     def ended(self, now: float, most: int) -> list[Binding]:
         """Forget and return bindings whose lifetime has ended, at most ``most``."""

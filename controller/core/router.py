@@ -362,7 +362,7 @@ class Router:
     def _why_unsteered(self, binding: Binding, now: float) -> Reason:
         """Say what a binding waits for, given that it is not active, has not failed, and its gates stand."""
         if self.desired.has_hole(binding.home_address):
-            return reasons.withheld_within(binding.home_address)
+            return reasons.not_offloaded_within(binding.home_address)
         if not self.tunnels.is_applied(binding.home_address):
             return reasons.tunnel_unacknowledged()
         if self.flows.is_barred(keys_of(binding).uplink):

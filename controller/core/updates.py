@@ -154,9 +154,9 @@ class Updates:
         self.record_refusal(binding, reason, source, now)
         if is_deregistration(binding):
             self.recheck_path(self._refused.remove(binding))
-        elif self.registrations.home_agents.get(binding.home_agent) is not None:
-            self.recheck_path(self._refused.put(binding, now))
-            self._follow_path(binding.care_of_address)
+        elif (home_agent := self.registrations.home_agents.get(binding.home_agent)) is not None:
+            self.recheck_path(self._refused.put(binding, now, home_agent.covers(binding.home_address)))
+            self.recheck_path(binding)
         return ends
 
     def recheck_path(self, binding: Binding | None) -> None:
@@ -173,9 +173,9 @@ class Updates:
             self._follow_path(binding.care_of_address)
 
     def _note_hole(self, binding: Binding) -> bool:
-        """Record whether a withheld home address lies in a binding's prefix; tell whether that is news."""
+        """Record whether a home address in a binding's prefix is left to its home agent; tell whether that is news."""
         home_address, holed = binding.home_address, self.registrations.holed
-        has_hole = self._withheld.any_within(home_address)
+        has_hole = self._withheld.any_within(home_address) or self._refused.any_within(home_address)
         if has_hole == (home_address in holed):
             return False
         (holed.add if has_hole else holed.discard)(home_address)
