@@ -120,7 +120,8 @@ def running_engine(prepare: Callable[[Engine], None]) -> Iterator[Engine]:
         with undisturbed():
             for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
                 if (mounted := line.split()[1]).startswith(f"{home}/"):  # namespaces that it leaves behind
-                    subprocess.run(["umount", mounted], check=True, timeout=30)
+                    # Lazily: containerd, which ends after dockerd, may still be there for a moment.
+                    subprocess.run(["umount", "--lazy", mounted], check=True, timeout=30)
             shutil.rmtree(home)
 
 
