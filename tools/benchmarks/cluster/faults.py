@@ -164,13 +164,14 @@ def stopped(bench: Bench) -> list[Figure]:
         victim.pause()
         takeover = stop.wait()
         time.sleep(max(0.0, begin + lab.plan.seconds - time.monotonic()))
-        stale = {address for address, posted in bench.roaming.posted.items() if posted < begin}
+        stale = {address for address, posted in list(bench.roaming.posted.items()) if posted < begin}
         woken = time.monotonic()
         victim.resume()
         wait_for("it steps back", lambda: victim.events("mastership-lost"))
         lab.wait_for_spread()
         lost = traffic.lost()
-    returned = sum(at > woken and address in stale for (_, address), at in bench.watch.arrived.items())
+    # A copy: the threads that watch and post go on.
+    returned = sum(at > woken and address in stale for (_, address), at in list(bench.watch.arrived.items()))
     closed = bench.closed_since(begin)
     name = f"master stopped for {lab.plan.seconds:.0f} s"
     return [
