@@ -32,7 +32,7 @@ class Registrations:
         self.bindings = BindingTable()
         self.withheld = BindingTable()
         self.covered = BindingTable()
-        # Prefixes of ``bindings`` in which a home address lies that is not offloaded: their flows would take its packets.
+        # Prefixes of ``bindings`` in which a home address is not offloaded: their flows would take its packets.
         self.holed: set[Prefix] = set()
         self.refused = RefusedBindings()
         self.tunnel_list = TunnelList(self.bindings, first_revision, keep=acknowledge_within)
