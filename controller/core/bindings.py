@@ -7,10 +7,10 @@ from enum import Enum
 
 from msgspec import Struct
 
-from controller.core.deadlines import Deadlines
 from controller.core.prefix_lengths import PrefixLengths
 from controller.core.protocols import RULES, Protocol, Rules
 from hoaflow.addresses import Prefix, format_address
+from hoaflow.deadlines import Deadlines
 from hoaflow.errors import HoaflowError
 
 # Expiries this close, in seconds, are the same: lifetimes are reported in whole seconds and take time to arrive.

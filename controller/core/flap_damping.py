@@ -5,8 +5,8 @@ While a binding is suppressed its packets take the home agent's path, which know
 has calmed down, the newest one is applied. (RFC 2439 suppresses flapping routes likewise.)
 """
 
-from controller.core.deadlines import Deadlines
 from hoaflow.addresses import Prefix
+from hoaflow.deadlines import Deadlines
 
 # How long a change counts, in seconds.
 PERIOD = 1.0

@@ -16,7 +16,6 @@ from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
-from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import Action, FlowKey, Kind
@@ -32,6 +31,7 @@ from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, host
+from hoaflow.deadlines import earliest
 
 
 class Offload:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from controller.core.batches import Batch, Batches, FlowChange
-from controller.core.deadlines import earliest
 from controller.core.flow_keys import uplink_source
 from controller.core.flow_reading import FlowReading
 from controller.core.flow_transitions import Transition
@@ -29,6 +28,7 @@ from controller.core.timeouts import span_until
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import Withdrawals
 from hoaflow.addresses import Prefix
+from hoaflow.deadlines import earliest
 
 # How many subjects are compared for one batch, while others wait; most may need nothing.
 SUBJECTS_AT_ONCE = 300

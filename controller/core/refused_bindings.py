@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core.bindings import Binding, Key
-from controller.core.deadlines import Deadlines
 from controller.core.prefix_index import PrefixIndex
 from hoaflow.addresses import Prefix
+from hoaflow.deadlines import Deadlines
 
 MOST = 10_000
 _Key = tuple[bytes, Key]  # home agent, and the binding's

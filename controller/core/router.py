@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 from controller.core import pipeline, reasons, traffic
 from controller.core.bindings import Binding
-from controller.core.deadlines import earliest
 from controller.core.desired import DesiredFlows
 from controller.core.flow_keys import home_end, uplink_source
 from controller.core.flow_sets import flows_of, keys_of
@@ -23,6 +22,7 @@ from controller.core.switch_state import SwitchState
 from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
 from controller.core.urgency import MOST_URGENT, Urgency
 from hoaflow.addresses import Prefix
+from hoaflow.deadlines import earliest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the routers that the controller knows, each until it has been away for long."""
 
-from controller.core.deadlines import earliest
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
+from hoaflow.deadlines import earliest
 from hoaflow.errors import HoaflowError
 
 

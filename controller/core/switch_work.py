@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from controller.core.batches import Batch, ChangesUnderWay, FlowChange
-from controller.core.deadlines import Deadlines
 from controller.core.flow_transitions import Transition
 from controller.core.flows import FlowKey
 from controller.core.pending_epochs import PendingEpochs, Since
 from controller.core.subject_queue import Subject, SubjectQueue
 from controller.core.urgency import Urgency
+from hoaflow.deadlines import Deadlines
 
 # Stands for all adopted flows that are due to be compared.
 SWEEP: Literal["sweep"] = "sweep"

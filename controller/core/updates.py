@@ -9,7 +9,6 @@ from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
 from controller.core.bindings import Binding, Change, StaleNumber
-from controller.core.deadlines import earliest
 from controller.core.events import Event
 from controller.core.last_numbers import LastNumbers
 from controller.core.protocols import IN_OTHER_TUNNELS
@@ -18,6 +17,7 @@ from controller.core.router import Router
 from controller.core.update_history import RecordedUpdate, Result, Source, UpdateHistory
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
+from hoaflow.deadlines import earliest
 
 # How many bindings are handled in one go, while others wait.
 BINDINGS_AT_ONCE = 500

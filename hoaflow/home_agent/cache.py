@@ -16,6 +16,7 @@ from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
 
 from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.entries import Entries
 from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Status
 from hoaflow.sequence import is_newer
 
@@ -130,14 +131,14 @@ class BindingCache:
     def __init__(self, policy: Policy, sequences: Mapping[str, int] | None = None) -> None:
         """Start empty. `sequences`: last authenticated sequence numbers by home address, from before a restart."""
         self._policy = policy
-        self._bindings: dict[str, Binding] = {}
+        self._bindings: Entries[Binding] = Entries()
         self._authenticated = dict(sequences or {})
 
     def __len__(self) -> int:
         return len(self._bindings)
 
     def __iter__(self) -> Iterator[Binding]:
-        return iter(self._bindings.values())
+        return iter(self._bindings)
 
     def get(self, home_address: str) -> Binding | None:
         """Return a home address's entry."""
@@ -171,9 +172,9 @@ class BindingCache:
 
     def duplicate_found(self, address: str) -> list[Action]:
         """Refuse (134) the registration that waits for this address, which another node on the home link has."""
-        for binding in list(self._bindings.values()):
+        for binding in list(self._bindings):
             if binding.state is State.DAD and address in binding.defended:
-                del self._bindings[binding.home_address]
+                self._bindings.remove(binding.home_address)
                 return [self._answer(binding.update, Status.DUPLICATE_ADDRESS)]
         return []
 
@@ -185,8 +186,7 @@ class BindingCache:
         keys = self._policy.keys
         if self._refusal(update) is not None or (keys is not None and update.home_address not in keys):
             return []
-        binding = Binding(update, State.REGISTERED, lifetime, now + left)
-        self._bindings[update.home_address] = binding
+        binding = self._bindings.put(update.home_address, Binding(update, State.REGISTERED, lifetime, now + left))
         return [Install(binding, None, None)]
 
     def install_failed(self, home_address: str, now: float) -> list[Action]:
@@ -201,12 +201,12 @@ class BindingCache:
         """Forget a binding that has been removed from the kernel."""
         binding = self._bindings.get(home_address)
         if binding is not None and binding.state is State.DYING:
-            del self._bindings[home_address]
+            self._bindings.remove(home_address)
 
     def tick(self, now: float) -> list[Action]:
         """Handle what is due: ends of duplicate address detection, expired lifetimes, removals to try again."""
         actions: list[Action] = []
-        for binding in [b for b in self._bindings.values() if b.due <= now]:
+        for binding in self._bindings.due(now):
             if binding.state is State.DAD:
                 actions.append(self._activate(binding, None, now))
             else:
@@ -215,8 +215,8 @@ class BindingCache:
         return actions
 
     def next_due(self) -> float | None:
-        """Return when `tick` has something to do next, None if never."""
-        return min((binding.due for binding in self._bindings.values()), default=None)
+        """Return a moment no later than the next at which `tick` has something to do, None for never."""
+        return self._bindings.next_due()
 
     def _unfit(self, update: BindingUpdate) -> str | None:
         """Return why an update is to be discarded silently (RFC 6275, section 9.5.1)."""
@@ -262,10 +262,9 @@ class BindingCache:
         lifetime = min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
         if previous is None:
             binding = Binding(update, State.DAD, lifetime, now + DAD_SECONDS)
-            self._bindings[update.home_address] = binding
-            return [StartDad(binding)]
+            return [StartDad(self._bindings.put(update.home_address, binding))]
         if previous.state is State.DAD:  # it moves or repeats its request during duplicate address detection
-            self._bindings[update.home_address] = Binding(update, State.DAD, lifetime, previous.due)
+            self._bindings.put(update.home_address, Binding(update, State.DAD, lifetime, previous.due))
             return []
         if previous.state is State.DYING:  # still in the kernel, so the address has been defended all along
             previous = None
@@ -273,7 +272,7 @@ class BindingCache:
 
     def _activate(self, binding: Binding, previous: Binding | None, now: float) -> Install:
         active = replace(binding, state=State.REGISTERED, due=now + binding.lifetime)
-        self._bindings[binding.home_address] = active
+        self._bindings.put(binding.home_address, active)
         answer = self._answer(binding.update, Status.ACCEPTED, binding.lifetime)
         return Install(active, previous, answer if binding.update.acknowledge else None)
 
@@ -281,7 +280,7 @@ class BindingCache:
         binding = self._bindings[update.home_address]
         actions: list[Action] = []
         if binding.state is State.DAD:
-            del self._bindings[update.home_address]  # the kernel knows nothing of it yet
+            self._bindings.remove(update.home_address)  # the kernel knows nothing of it yet
         else:
             actions.append(self._dying(binding, "deregistered", now))
         if update.acknowledge:
@@ -289,7 +288,8 @@ class BindingCache:
         return actions
 
     def _dying(self, binding: Binding, reason: str, now: float) -> Remove:
-        dying = self._bindings[binding.home_address] = replace(binding, state=State.DYING, due=now + RETRY_SECONDS)
+        dying = replace(binding, state=State.DYING, due=now + RETRY_SECONDS)
+        self._bindings.put(binding.home_address, dying)
         return Remove(dying, reason)
 
     def _answer(self, update: BindingUpdate, status: Status, lifetime: int = 0) -> Acknowledge:

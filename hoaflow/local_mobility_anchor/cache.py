@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from hoaflow.mobility.entries import Entries
 from hoaflow.mobility.messages import LIFETIME_UNIT
 from hoaflow.pmipv6.messages import (
     ANY_ADDRESS,
@@ -106,14 +107,14 @@ class BindingCache:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._bindings: dict[str, Binding] = {}
+        self._bindings: Entries[Binding] = Entries()
         self._timestamps: dict[str, int] = {}  # of the last accepted update; they outlive entries
 
     def __len__(self) -> int:
-        return sum(binding.state is State.REGISTERED for binding in self._bindings.values())
+        return sum(binding.state is State.REGISTERED for binding in self._bindings)
 
     def __iter__(self) -> Iterator[Binding]:
-        return iter(self._bindings.values())
+        return iter(self._bindings)
 
     def get(self, identifier: str) -> Binding | None:
         """Return a mobile node's entry."""
@@ -140,7 +141,7 @@ class BindingCache:
         """Remove what a gateway registered before it was last `seen` with its former restart counter (RFC 5847)."""
         return [
             self._dying(binding, "gateway-restarted", now)
-            for binding in list(self._bindings.values())
+            for binding in list(self._bindings)
             if binding.gateway == gateway and binding.accepted <= seen and binding.state is not State.DYING
         ]
 
@@ -152,21 +153,21 @@ class BindingCache:
         """Note that a binding has been removed from the kernel."""
         binding = self._bindings.get(identifier)
         if binding is not None and binding.state is State.DYING:
-            del self._bindings[identifier]
+            self._bindings.remove(identifier)
         elif binding is not None and binding.state is State.DEREGISTERED:
-            self._bindings[identifier] = replace(binding, due=now + MIN_DELAY_BEFORE_DELETE)
+            self._bindings.put(identifier, replace(binding, due=now + MIN_DELAY_BEFORE_DELETE))
 
     def tick(self, now: float) -> list[Action]:
         """Handle what is due: expired lifetimes, entries that were kept, removals to try again."""
         actions: list[Action] = []
-        for binding in [b for b in self._bindings.values() if b.due <= now]:
+        for binding in self._bindings.due(now):
             reason = {State.REGISTERED: "expired", State.DEREGISTERED: "deregistered", State.DYING: "retry"}
             actions.append(self._dying(binding, reason[binding.state], now))
         return actions
 
     def next_due(self) -> float | None:
-        """Return when `tick` has something to do next, None if never."""
-        return min((binding.due for binding in self._bindings.values()), default=None)
+        """Return a moment no later than the next at which `tick` has something to do, None for never."""
+        return self._bindings.next_due()
 
     def _refusal(self, update: ProxyBindingUpdate, clock: float) -> Status | None:
         """Return why an update is refused (RFC 5213, section 5.3.1)."""
@@ -197,7 +198,7 @@ class BindingCache:
         lifetime = min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
         registrations = 1 if previous is None else previous.registrations + 1
         binding = Binding(node, update.source, State.REGISTERED, lifetime, now + lifetime, now, registrations)
-        self._bindings[update.identifier] = binding
+        self._bindings.put(update.identifier, binding)
         moved = previous is not None and previous.gateway != update.source
         served = previous is not None and previous.state is State.REGISTERED
         actions: list[Action] = [Install(binding, previous if served else None)]
@@ -212,12 +213,12 @@ class BindingCache:
         if binding is None or binding.gateway != update.source or binding.state is not State.REGISTERED:
             return [answer]
         kept = replace(binding, state=State.DEREGISTERED, due=now + RETRY_SECONDS)
-        self._bindings[update.identifier] = kept
+        self._bindings.put(update.identifier, kept)
         return [Remove(kept, "deregistered"), answer]
 
     def _dying(self, binding: Binding, reason: str, now: float) -> Remove:
         dying = replace(binding, state=State.DYING, due=now + RETRY_SECONDS)
-        self._bindings[binding.node.identifier] = dying
+        self._bindings.put(binding.node.identifier, dying)
         return Remove(dying, reason)
 
     def _answer(

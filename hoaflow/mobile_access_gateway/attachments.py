@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from hoaflow.mobility.entries import Entries
 from hoaflow.pmipv6.messages import Handoff, ProxyBindingAcknowledgement, Status
 from hoaflow.pmipv6.mobile_nodes import MobileNode
 
@@ -116,11 +117,11 @@ class Attachments:
 
     def __init__(self, lifetime: int, hold: float) -> None:
         self._lifetime, self._hold = lifetime, hold
-        self._attachments: dict[str, Attachment] = {}
+        self._attachments: Entries[Attachment] = Entries()
         self._sequence = 0
 
     def __iter__(self) -> Iterator[Attachment]:
-        return iter(self._attachments.values())
+        return iter(self._attachments)
 
     def get(self, identifier: str) -> Attachment | None:
         """Return a mobile node's attachment."""
@@ -208,19 +209,19 @@ class Attachments:
 
     def anchor_restarted(self, now: float) -> list[Action]:
         """Register all mobile nodes anew, as the anchor has forgotten them."""
-        here = [each for each in self._attachments.values() if each.state in (State.SERVED, State.REGISTERING)]
+        here = [each for each in self._attachments if each.state in (State.SERVED, State.REGISTERING)]
         return [self._register(replace(each, attempts=0), Handoff.NOT_CHANGED, now) for each in here]
 
     def tick(self, now: float) -> list[Action]:
         """Handle what is due: updates to repeat or refresh, lifetimes and holds that end."""
         actions: list[Action] = []
-        for each in [attachment for attachment in self._attachments.values() if attachment.due <= now]:
+        for each in self._attachments.due(now):
             actions += self._due(each, now)
         return actions
 
     def next_due(self) -> float | None:
-        """Return when `tick` has something to do next, None if never."""
-        return min((each.due for each in self._attachments.values()), default=None)
+        """Return a moment no later than the next at which `tick` has something to do, None for never."""
+        return self._attachments.next_due()
 
     def _due(self, each: Attachment, now: float) -> list[Action]:
         if each.state is State.REGISTERING:
@@ -251,9 +252,8 @@ class Attachments:
         return [Forward(self._put(replace(attachment, state=State.FORWARDING, due=now + self._hold)))]
 
     def _forget(self, attachment: Attachment, reason: str) -> Forget:
-        del self._attachments[attachment.node.identifier]
+        self._attachments.remove(attachment.node.identifier)
         return Forget(attachment, reason)
 
     def _put(self, attachment: Attachment) -> Attachment:
-        self._attachments[attachment.node.identifier] = attachment
-        return attachment
+        return self._attachments.put(attachment.node.identifier, attachment)

@@ -30,7 +30,7 @@ COMPUTING = {"socket": {"AF_INET", "AF_INET6", "AddressFamily", "inet_ntop", "in
 PURE_CLUSTER = [f"controller/cluster/{name}.py" for name in ("mastership", "placement", "records", "view")]
 
 # Of our own packages: each may import itself and these.
-PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "errors", "scope", "sequence")}
+PURE_SHARED = {f"hoaflow.{name}" for name in ("addresses", "backoff", "deadlines", "errors", "scope", "sequence")}
 SHARED = {"hoaflow.arguments", "hoaflow.closing", "hoaflow.linux", "hoaflow.logs", "hoaflow.worker", *PURE_SHARED}
 GROUND = {f"controller.{name}" for name in ("changes", "events", "lingering_close", "listening", "settings", "tls")}
 MOBILITY = {"hoaflow.mobility", "hoaflow.tunnel", "hoaflow.metrics", *SHARED}

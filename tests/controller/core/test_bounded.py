@@ -5,11 +5,11 @@ from itertools import count
 
 import pytest
 
-from controller.core import deadlines
 from controller.core.bindings import Binding
 from controller.core.flows import FlowKey
 from controller.core.switch_work import SwitchWork
 from controller.core.urgency import Urgency
+from hoaflow import deadlines
 from hoaflow.addresses import Prefix
 from tests.support.core_run import HOME_ADDRESSES, Run
 from tests.support.entries import entries

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.deadlines import FEW, Deadlines
 from controller.core.flows import Flow
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.prefix_index import PrefixIndex
 from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
+from hoaflow.deadlines import FEW, Deadlines
 from tests.support.world import DPID, FIRST, HOME_ADDRESSES, HOME_AGENT, LEASE, SECOND, World, established
 
 

@@ -196,6 +196,7 @@ def test_a_removal_that_failed_is_tried_again() -> None:
     (again,) = cache.tick(62.0)
     assert isinstance(again, Remove)
     cache.removed(HOME_ADDRESS)
+    assert cache.tick(63.0) == []
     assert cache.next_due() is None
 
 

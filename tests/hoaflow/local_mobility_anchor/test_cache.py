@@ -37,6 +37,10 @@ UPDATE = ProxyBindingUpdate(
 )
 
 
+# What is due is late by such a fraction of a second at the most.
+STEP = 0.125
+
+
 class Anchor:
     """A cache with a clock that runs with its time; each update is stamped when it is sent."""
 
@@ -45,7 +49,7 @@ class Anchor:
         self.now = 0.0
 
     def update(self, update: ProxyBindingUpdate = UPDATE, stamped: bool = True) -> list[Action]:
-        self.now += 0.01
+        self.now += STEP
         clock = CLOCK + self.now
         update = replace(update, timestamp=timestamp_of(clock)) if stamped else update
         return self.cache.update(update, self.now, clock)
@@ -106,9 +110,9 @@ def test_what_is_wrong_is_refused_with_its_status(anchor: Anchor, change: dict[s
 
 @pytest.mark.parametrize("off", [-0.31, 0.31, None])
 def test_a_timestamp_outside_the_window_gets_the_anchors_clock(anchor: Anchor, off: float | None) -> None:
-    stamp = None if off is None else timestamp_of(CLOCK + 0.01 + off)
+    stamp = None if off is None else timestamp_of(CLOCK + STEP + off)
     refused = answer(anchor.update(replace(UPDATE, timestamp=stamp), stamped=False))
-    assert (refused.status, refused.timestamp) == (Status.TIMESTAMP_MISMATCH, timestamp_of(CLOCK + 0.01))
+    assert (refused.status, refused.timestamp) == (Status.TIMESTAMP_MISMATCH, timestamp_of(CLOCK + STEP))
 
 
 def test_an_update_is_taken_once(anchor: Anchor) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep deadlines: when lifetimes and gates end, and when refused flows are tried again."""
+"""Keep deadlines: when lifetimes, gates and registrations end, and when something is tried again."""
 
 import heapq
 import math
