@@ -5,7 +5,6 @@ import argparse
 import itertools
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -13,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoaflow.arguments import positive
-from tools.chaos import report
+from tools.chaos import record, report
 from tools.chaos.addresses import plan
+from tools.chaos.evidence import Evidence, Verdict
 from tools.chaos.lab import Lab
 from tools.chaos.runner import Run
 from tools.chaos.schedule import Step, chosen, steps
 from tools.chaos.shrink import shrink
-from tools.chaos.verdict import Evidence, Verdict, judge
+from tools.chaos.verdict import judge
 from tools.demo.directory import InUse, reserved
 from tools.demo.interruption import Interrupted, raise_interrupted
 
@@ -41,39 +41,42 @@ class Outcome:
     errors: list[str]
     steps: list[tuple[float, Step]]
     seconds: float
+    datapath: str
 
 
 def run(arguments: argparse.Namespace, directory: Path, wanted: Iterable[Step], seconds: float) -> Outcome:
     """Run steps in a lab of its own for so many seconds, or until they are over."""
-    if directory.exists():
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     with Lab(plan(arguments.mobile_nodes), directory) as lab:
         say(f"all is direct; Open vSwitch's datapath: {lab.datapath}")
         begun, carried_out = time.monotonic(), Run(lab, say)
         evidence = carried_out.carry_out(wanted, seconds, arguments.rate)
         passed = time.monotonic() - begun
         errors = carried_out.failures + [line for line in lab.bed.errors() if "Traceback" in line]
-    return Outcome(evidence, judge(evidence), errors, carried_out.done, passed)
+    return Outcome(evidence, judge(evidence), errors, carried_out.done, passed, lab.datapath)
 
 
 def chaos(arguments: argparse.Namespace, seed: int) -> bool:
-    """Run one seed; print and write its report; return whether all promises were kept."""
+    """Run one seed; print and write its report; return whether all promises were kept. Raises InUse."""
     directory: Path = arguments.output.resolve() / f"seed-{seed}"
     wanted = steps(seed, plan(arguments.mobile_nodes), chosen(arguments.only), arguments.fast)
     if arguments.steps is not None:
         wanted = iter([Step.load(each) for each in json.loads(arguments.steps.read_text())["steps"]])
-    say(f"seed {seed}: setting up {arguments.mobile_nodes} mobile nodes, 4 routers, 3 controllers")
-    outcome = run(arguments, directory, itertools.islice(wanted, arguments.faults), 60 * arguments.minutes)
-    row = report.row(seed, outcome.seconds, outcome.evidence, outcome.verdict, outcome.errors)
-    row["steps"] = [step.dump() for _, step in outcome.steps]
-    for found in outcome.verdict.violations:
-        print(*report.violation(outcome.evidence, found), sep="\n", flush=True)
-    print(*outcome.errors, report.table([row]), sep="\n", flush=True)
-    kept = not outcome.verdict.violations and not outcome.errors
-    if outcome.verdict.violations and outcome.steps and arguments.shrink:
-        row["shortest"] = [step.dump() for step in _shortest(arguments, directory, outcome)]
-    (directory.parent / f"seed-{seed}.json").write_text(json.dumps(row, indent=2) + "\n")
+    with reserved(directory):
+        say(f"seed {seed}: setting up {arguments.mobile_nodes} mobile nodes, 4 routers, 3 controllers")
+        outcome = run(arguments, directory, itertools.islice(wanted, arguments.faults), 60 * arguments.minutes)
+        row = report.row(seed, outcome.seconds, outcome.evidence, outcome.verdict, outcome.errors)
+        row |= record.circumstances(outcome.datapath)
+        row["steps"] = [step.dump() for _, step in outcome.steps]
+        for found in outcome.verdict.violations:
+            print(*report.violation(outcome.evidence, found), sep="\n", flush=True)
+        print(*outcome.errors, record.table([row]), sep="\n", flush=True)
+        if arguments.record:
+            record.keep(row)
+        kept = not outcome.verdict.violations and not outcome.errors
+        if outcome.verdict.violations and outcome.steps and arguments.shrink:
+            row["shortest"] = [step.dump() for step in _shortest(arguments, directory, outcome)]
+        (directory.parent / f"seed-{seed}.json").write_text(json.dumps(row, indent=2) + "\n")
     say(f"seed {seed}: {'all promises kept' if kept else 'BROKEN'}; logs and packets are in {directory}")
     return kept
 
@@ -85,7 +88,8 @@ def _shortest(arguments: argparse.Namespace, directory: Path, outcome: Outcome) 
 
     def fails(some: Sequence[Step]) -> bool:
         say(f"trying {len(some)} of {len(outcome.steps)} steps")
-        again = run(arguments, directory.with_name(f"{directory.name}-shrinking"), some, FOREVER)
+        with reserved(directory / "shrinking"):
+            again = run(arguments, directory / "shrinking", some, FOREVER)
         return any(each.check == first.check for each in again.verdict.violations)
 
     found, used = shrink(candidates, fails, arguments.shrink)
@@ -93,10 +97,19 @@ def _shortest(arguments: argparse.Namespace, directory: Path, outcome: Outcome) 
     return found
 
 
+def _seeds(text: str) -> Sequence[int]:
+    """Return the seeds of a word such as `7` or `1-20`. Raises ValueError."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run all seeds; return 0 if every promise was kept, 1 if not, 128 + N after signal N."""
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="seeds, one run each (default: 1)")
+    parser.add_argument(
+        "--seed", "--seeds", dest="seeds", type=_seeds, nargs="+", default=[[1]], metavar="SEED",
+        help="seeds or spans of seeds (1-20), one run each (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=positive, default=MINUTES, help=f"of faults (default: {MINUTES:g})")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="WORD", help="only faults of this kind, or with this in their name"
@@ -112,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         "--shrink", type=int, default=SHRINKING_RUNS, metavar="RUNS",
         help=f"most runs to find a shorter sequence that fails (default: {SHRINKING_RUNS})",
     )  # fmt: skip
+    parser.add_argument("--record", action="store_true", help="add the rows of the runs to docs/reliability.json")
     parser.add_argument("--output", type=Path, default=Path("build/chaos"), help="directory (default: build/chaos)")
     arguments = parser.parse_args(argv)
     if os.geteuid():
@@ -119,8 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         chosen(arguments.only)
         raise_interrupted()
-        with reserved(arguments.output.resolve()):
-            kept = [chaos(arguments, seed) for seed in arguments.seed]
+        kept = [chaos(arguments, seed) for seeds in arguments.seeds for seed in seeds]
         return 0 if all(kept) else 1
     except (InUse, ValueError) as error:
         parser.error(str(error))

@@ -17,6 +17,7 @@ from tests.support.etcd import ETCD
 from tests.support.waiting import patient, wait_for
 from tools.chaos.addresses import CONTROLLERS, HomeAgent, MobileNode, Plan, management_controller
 from tools.chaos.network import ChaosTopo
+from tools.chaos.pace import Pace, load
 from tools.chaos.timeline import Inventory, Usage
 from tools.chaos.wire import Job
 from topologies import addresses as at
@@ -53,7 +54,7 @@ class Lab:
         self.plan, self.directory = plan, directory
         self.datapath = KERNEL if has_flow_backend() else USER
         self.bed = Testbed(ChaosTopo(plan, datapath=self.datapath), directory / "logs")
-        self.records = directory / "records"
+        self.records, self.beats = directory / "records", directory / "beats"
         self.programs: dict[str, Program] = {}
         self.where: dict[str, int] = {}  # mobile node -> link
 
@@ -307,7 +308,12 @@ class Lab:
         job = Job(namespaces, self.points(), self.plan.flows(), forgeries, rate, 5.0, str(self.records))
         file = self.directory / "job.json"
         file.write_text(job.dump())
+        self.bed.start("pulse", _module("tools.chaos.pulse", str(self.beats))).wait_for("event=ready", START_TIMEOUT)
         self.bed.start("wire", _module("tools.chaos.wire", str(file))).wait_for("event=ready", START_TIMEOUT)
+
+    def pace(self) -> Pace:
+        """Return how slowly programs went on since traffic began."""
+        return Pace(load(self.beats.read_text()))
 
 
 def usage(pid: int) -> Usage:

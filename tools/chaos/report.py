@@ -4,12 +4,12 @@
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from tools.chaos.evidence import Evidence, Verdict, Violation
 from tools.chaos.packets import NOWHERE, Record
 from tools.chaos.schedule import Step
-from tools.chaos.verdict import Evidence, Verdict, Violation
 
 AROUND = 60.0  # seconds of the timeline before a violation
 
@@ -60,26 +60,12 @@ def row(seed: int, seconds: float, evidence: Evidence, verdict: Verdict, errors:
         "moves": len(evidence.moves),
         "sent": verdict.sent,
         "lost": dict(verdict.lost),
+        "slowness": {"mean": round(evidence.pace.mean, 1), "worst": round(evidence.pace.worst, 1)},
         "worst_recovery": {"fault": worst[0], "seconds": round(worst[1], 1)},
         "recovery": {name: round(seconds, 1) for name, seconds in sorted(verdict.recovery.items())},
         "violations": [f"({each.check}) {each.text}" for each in verdict.violations],
         "errors": list(errors),
     }
-
-
-def table(rows: Iterable[dict[str, Any]]) -> str:
-    """Return runs as the table of `docs/reliability.md`."""
-    lines = ["| seed | minutes | faults by kind | moves | packets | lost, by what | worst recovery | violations |"]
-    lines.append("| --- " * 8 + "|")
-    for each in rows:
-        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(each["faults"].items())) or "none"
-        lost = ", ".join(f"{name} {count}" for name, count in sorted(each["lost"].items())) or "none"
-        worst = each["worst_recovery"]
-        lines.append(
-            f"| {each['seed']} | {each['minutes']:g} | {faults} | {each['moves']} | {each['sent']:,} | {lost}"
-            f" | {worst['seconds']:g} s ({worst['fault']}) | {len(each['violations'])} |"
-        )
-    return "\n".join(lines)
 
 
 def sequence(steps: Sequence[Step]) -> list[str]:

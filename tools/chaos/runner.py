@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hoaflow.errors import HoaflowError
-from tests.support.waiting import patient
 from tools.chaos.acts import Act
 from tools.chaos.addresses import CONTROLLERS
+from tools.chaos.evidence import DRAIN, Evidence
 from tools.chaos.faults import TABLE, places
 from tools.chaos.lab import Lab
 from tools.chaos.packets import RECORD, unpack
 from tools.chaos.schedule import Injected, Moved, Step
 from tools.chaos.timeline import RECOVERED, Claim, Disturbance, Move
-from tools.chaos.verdict import DRAIN, Evidence, all_direct
+from tools.chaos.verdict import all_direct
 
 ASK_EVERY = 1.0  # seconds
 CALM = 2.0  # seconds in which all has to be direct before the next step
-SETTLES = patient(RECOVERED) + 30.0  # seconds that are waited for it: the verdict knows the bound
+SETTLES = RECOVERED + 30.0  # seconds that are waited for it: the verdict knows the bound
 FAULTS = {each.name: each for each in TABLE}
 
 
@@ -104,7 +104,7 @@ class Run:
     def _settle(self) -> bool:
         """Wait until all has been direct for a moment; tell whether it was within the time."""
         since = time.time()
-        while time.time() < since + SETTLES:
+        while self._lab.pace().between(since, time.time()) < SETTLES:
             time.sleep(CALM / 2)
             now = time.time()
             if now - since > CALM + DRAIN and all_direct(self._evidence(now - CALM - DRAIN - 1.0), now - CALM - DRAIN):
@@ -118,7 +118,7 @@ class Run:
         records = list(unpack(_tail(lab.records, since)))
         return Evidence(
             lab.plan, lab.points(), records, list(self.disturbances), list(self.moves),
-            list(self.claims), **further,  # type: ignore[arg-type]
+            list(self.claims), pace=lab.pace(), **further,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def _ask(self, controller: str) -> None:

@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tools.chaos.pace import Pace
+
 LEASE_ENDS = 15.0  # seconds after which the home agent's path is taken again: a lease of 10 s, on a busy machine
 RECOVERED = 30.0  # seconds after a fault's end, within which all is direct again
 
@@ -30,11 +32,11 @@ class Disturbance:
     loss: Loss | None
     places: frozenset[str]
 
-    def may_lose_until(self) -> float:
+    def may_lose_until(self, pace: Pace) -> float:
         """Return when losses are no longer this fault's."""
         if self.loss is None:
             return self.start
-        return self.loss.seconds + (self.end if self.loss.after_end else self.start)
+        return pace.after(self.end if self.loss.after_end else self.start, self.loss.seconds)
 
 
 @dataclass(frozen=True)

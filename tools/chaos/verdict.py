@@ -11,18 +11,17 @@ f: no memory, descriptor or namespace is left over.
 """
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 
 from tools.chaos.addresses import FORGED, Flow, Plan
+from tools.chaos.evidence import Evidence, Packet, Verdict, Violation, follow
 from tools.chaos.location import Location, octets
 from tools.chaos.packets import NOWHERE, Kind, Record
-from tools.chaos.timeline import LEASE_ENDS, RECOVERED, Claim, Disturbance, Inventory, Move
+from tools.chaos.timeline import LEASE_ENDS, RECOVERED, Claim, Move
 
 LEAD = 0.5  # seconds before a fault or move that belong to it: packets under way are lost with what they are on
-DRAIN = 2.0  # seconds, longer than any packet is under way
 MOVED = 3.0  # seconds after a move's acknowledgement until packets follow, and as many for the acknowledgement itself
 STALE = 5.0  # seconds in which packets may go to a former care-of address while nothing is broken
 DISAGREEING = 10.0  # seconds in which the API may say `active` of packets that take the home agent's path
@@ -32,59 +31,10 @@ DESCRIPTORS = 40
 MOST_RECORDS = 8  # of a violation, for its report
 
 
-@dataclass(frozen=True)
-class Violation:
-    """Say which promise was broken, when, and by which packets."""
-
-    check: str
-    at: float
-    text: str
-    records: tuple[Record, ...] = ()
-
-
-@dataclass
-class Evidence:
-    """Hold all that a run is judged by.
-
-    settled: the times at which all was direct, before the next step. gave_up: when that was waited for in vain, None if
-    it never was.
-    """
-
-    plan: Plan
-    points: Sequence[tuple[str, str]]
-    records: Sequence[Record]
-    disturbances: Sequence[Disturbance]
-    moves: Sequence[Move]
-    claims: Sequence[Claim] = ()
-    before: Inventory | None = None
-    after: Inventory | None = None
-    settled: Sequence[float] = ()
-    gave_up: float | None = None
-
-
-@dataclass
-class Packet:
-    """Follow one packet of a flow."""
-
-    sent: Record
-    received: bool = False
-    by_home_agent: bool = False
-
-
-@dataclass
-class Verdict:
-    """Say what a run came to; losses are by fault, `move` or `nothing`; recovery in seconds by fault."""
-
-    violations: list[Violation] = field(default_factory=list)
-    sent: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    recovery: dict[str, float] = field(default_factory=dict)
-
-
 def judge(evidence: Evidence) -> Verdict:
     """Return the verdict on a run."""
     location = Location(evidence.plan, evidence.moves, evidence.records)
-    packets = _follow(evidence)
+    packets = follow(evidence)
     verdict = Verdict(sent=sum(len(each) for each in packets.values()))
     verdict.violations += _stale(evidence, location)
     verdict.violations += _wrong_pairs(evidence)
@@ -94,24 +44,6 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.violations += _leftovers(evidence)
     verdict.violations.sort(key=lambda each: each.at)
     return verdict
-
-
-def _follow(evidence: Evidence) -> dict[int, list[Packet]]:
-    """Return each flow's packets in the order in which they were sent."""
-    home_agents = {each.name for each in evidence.plan.home_agents}
-    at_home_agent = {number for number, (node, _) in enumerate(evidence.points) if node in home_agents}
-    packets: dict[int, dict[int, Packet]] = defaultdict(dict)
-    for record in evidence.records:
-        if record.kind is Kind.SENT and record.flow != FORGED:
-            packets[record.flow][record.number] = Packet(record)
-    for record in evidence.records:
-        packet = packets.get(record.flow, {}).get(record.number)
-        if packet is None:
-            continue
-        packet.received |= record.kind is Kind.RECEIVED
-        packet.by_home_agent |= record.kind is Kind.SEEN and record.point in at_home_agent
-    last = max((record.at for record in evidence.records), default=0.0) - DRAIN
-    return {flow: [each for each in found.values() if each.sent.at < last] for flow, found in packets.items()}
 
 
 # a
@@ -125,7 +57,7 @@ def _stale(evidence: Evidence, location: Location) -> Iterable[Violation]:
         if node is None:
             continue
         left = location.left(node, record.outer_destination, record.at)
-        if left is not None and record.at - left > _stale_bound(evidence, left, record.at):
+        if left is not None and evidence.pace.between(left, record.at) > _stale_bound(evidence, left, record.at):
             found[node].append(record)
     for node, records in found.items():
         text = f"{len(records)} packets went to a care-of address that {node} had left, up to {records[-1].at:.1f}"
@@ -133,7 +65,9 @@ def _stale(evidence: Evidence, location: Location) -> Iterable[Violation]:
 
 
 def _stale_bound(evidence: Evidence, left: float, at: float) -> float:
-    broken = any(each.start - LEAD < at and left < each.end + RECOVERED for each in evidence.disturbances)
+    broken = any(
+        each.start - LEAD < at and left < evidence.pace.after(each.end, RECOVERED) for each in evidence.disturbances
+    )
     return LEASE_ENDS if broken else STALE
 
 
@@ -188,7 +122,8 @@ def _excuse(evidence: Evidence, location: Location, flow: Flow, at: float) -> st
     """Return the fault, or `move`, for which a packet of a flow may be lost at a time: one since all was direct."""
     settled = max((each for each in evidence.settled if each <= at), default=0.0)
     for each in evidence.disturbances:
-        if each.loss is not None and settled <= each.start and each.start - LEAD <= at <= each.may_lose_until():
+        until = each.may_lose_until(evidence.pace)
+        if each.loss is not None and settled <= each.start and each.start - LEAD <= at <= until:
             around = location.places(flow, at) | location.places(flow, each.start)
             if not each.places or each.places & around:
                 return each.fault
@@ -205,14 +140,18 @@ def _moved(evidence: Evidence, location: Location, move: Move) -> float:
     While something is broken, a mobile node may not be able to register, and packets take a lease to be the home
     agent's again.
     """
-    arrived = location.arrived(move)
-    end = move.at + 2 * MOVED if arrived is None else arrived + MOVED
+    arrived, after = location.arrived(move), evidence.pace.after
+    end = _followed(evidence, location, move)
     for each in evidence.disturbances:
-        if each.start <= end and move.at <= each.end + LEASE_ENDS:
-            end = max(end, (each.end if arrived is None else min(arrived, each.end)) + LEASE_ENDS)
-            if arrived is not None:
-                end = max(end, arrived + LEASE_ENDS)
+        if each.start <= end and move.at <= after(each.end, LEASE_ENDS):
+            end = max(end, after(each.end if arrived is None else arrived, LEASE_ENDS))
     return end
+
+
+def _followed(evidence: Evidence, location: Location, move: Move) -> float:
+    """Return when packets must have followed a move while nothing is broken."""
+    arrived = location.arrived(move)
+    return evidence.pace.after(move.at, 2 * MOVED) if arrived is None else evidence.pace.after(arrived, MOVED)
 
 
 # d
@@ -226,23 +165,27 @@ def _disagreements(evidence: Evidence, location: Location, packets: dict[int, li
                 continue
             for start, end in spans:
                 received = (p for p in packets.get(flow.number, []) if p.received and start <= p.sent.at <= end)
-                if wrong := _longest_detour(location, node.name, received):
+                if wrong := _longest_detour(evidence, location, node.name, received):
                     text = f"{node.home_address} was said to be active, while {len(wrong)} packets from {flow.source}"
                     text += f" to {flow.destination} took the home agent's path, up to {wrong[-1].at:.1f}"
                     yield Violation("d", wrong[0].at, text, tuple(wrong[:MOST_RECORDS]))
 
 
-def _longest_detour(location: Location, node: str, packets: Iterable[Packet]) -> list[Record]:
+def _longest_detour(evidence: Evidence, location: Location, node: str, packets: Iterable[Packet]) -> list[Record]:
     """Return packets in a row that took the home agent's path for longer than they may."""
+
+    def too_long() -> bool:
+        return bool(detour) and evidence.pace.between(detour[0].at, detour[-1].at) > DISAGREEING
+
     detour: list[Record] = []
     for packet in packets:
         if packet.by_home_agent and location.is_away(node, packet.sent.at):
             detour.append(packet.sent)
-        elif detour and detour[-1].at - detour[0].at > DISAGREEING:
+        elif too_long():
             break
         else:
             detour = []
-    return detour if detour and detour[-1].at - detour[0].at > DISAGREEING else []
+    return detour if too_long() else []
 
 
 def _active(claims: Iterable[Claim], home_address: str) -> list[tuple[float, float]]:
@@ -281,10 +224,10 @@ def _recoveries(
         late, last = [], disturbance.end
         for packet in every[bisect_right(times, disturbance.end) : bisect_right(times, until)]:
             at, flow = packet.sent.at, flows[packet.sent.flow]
-            if _is_direct(location, flow, packet) or _is_moving(location, flow, at):
+            if _is_direct(location, flow, packet) or _is_moving(evidence, location, flow, at):
                 continue
             last = at
-            if at > disturbance.end + RECOVERED or at > until - SETTLED:
+            if at > evidence.pace.after(disturbance.end, RECOVERED) or at > until - SETTLED:
                 late.append(packet.sent)
         verdict.recovery[disturbance.fault] = max(verdict.recovery.get(disturbance.fault, 0.0), last - disturbance.end)
         if late:
@@ -297,7 +240,7 @@ def _recoveries(
 def all_direct(evidence: Evidence, since: float) -> bool:
     """Tell whether all packets sent since a time went direct, and each flow sent some."""
     location = Location(evidence.plan, evidence.moves, ())
-    packets = _follow(evidence)
+    packets = follow(evidence)
     for flow in evidence.plan.flows():
         recent = [each for each in packets.get(flow.number, []) if each.sent.at >= since]
         if not recent or not all(_is_direct(location, flow, each) for each in recent):
@@ -312,12 +255,11 @@ def _is_direct(location: Location, flow: Flow, packet: Packet) -> bool:
     return not packet.by_home_agent or not all(location.is_away(node.name, at) for node in location.ends(flow))
 
 
-def _is_moving(location: Location, flow: Flow, at: float) -> bool:
+def _is_moving(evidence: Evidence, location: Location, flow: Flow, at: float) -> bool:
     """Tell whether an end of a flow has just moved, or is not registered where it is."""
     for node in location.ends(flow):
         for move in location.moves[node.name]:
-            arrived = location.arrived(move)
-            if move.at - LEAD <= at <= (move.at + 2 * MOVED if arrived is None else arrived + MOVED):
+            if move.at - LEAD <= at <= _followed(evidence, location, move):
                 return True
     return False
 

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generate the table of faults in docs/reliability.md; the rest of that page is written by hand."""
+"""Generate the tables of faults and of runs in docs/reliability.md; the rest of that page is written by hand."""
 
 import re
 from pathlib import Path
 
+from tools.chaos import record
 from tools.chaos.faults import TABLE, Fault
 
-BEGIN = "<!-- faults: written by `make pages` -->"
-END = "<!-- end of faults -->"
 COLUMNS = ("fault", "kind", "befalls", "lasts, in seconds", "may lose packets")
 
 
 def page(path: Path) -> str:
-    """Return the page at `path` with its table replaced. Raises ValueError if it has no markers."""
+    """Return the page at `path` with its tables replaced. Raises ValueError if it lacks a table's marks."""
     rows = (" | ".join(cells) for cells in (COLUMNS, ("---",) * len(COLUMNS), *map(_row, TABLE)))
-    table = "\n".join([BEGIN, *(f"| {row} |" for row in rows), END])
+    text = _replaced(path.read_text(), "faults", "\n".join(f"| {row} |" for row in rows))
+    return _replaced(text, "runs", record.table(record.kept()))
+
+
+def _replaced(text: str, name: str, table: str) -> str:
+    begin, end = f"<!-- {name}: written by `make pages` -->", f"<!-- end of {name} -->"
     text, replaced = re.subn(
-        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table, path.read_text(), flags=re.DOTALL
+        f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL
     )
     if not replaced:
-        raise ValueError(f"{path}: expected the marks {BEGIN} and {END}")
+        raise ValueError(f"docs/reliability.md: expected the marks {begin} and {end}")
     return text
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tools.chaos.addresses import FORGED, Flow, MobileNode, plan
+from tools.chaos.evidence import Evidence
 from tools.chaos.location import octets
 from tools.chaos.packets import NOWHERE, Kind, Record
 from tools.chaos.timeline import Claim, Disturbance, Inventory, Loss, Move
-from tools.chaos.verdict import Evidence
 
 PLAN = plan(2)
 ONE, OTHER = PLAN.mobile_nodes

@@ -9,6 +9,7 @@ import pytest
 from tests.tools.chaos.played import CORE, ONE, OTHER, PLAN, Played, bare, fault
 from tools.chaos.addresses import FORGED, Flow
 from tools.chaos.location import octets
+from tools.chaos.pace import Beat, Pace
 from tools.chaos.packets import Kind, Record
 from tools.chaos.timeline import Claim, Inventory, Loss, Usage
 from tools.chaos.verdict import all_direct, judge
@@ -178,3 +179,15 @@ def test_all_is_direct_only_if_every_flows_packets_are() -> None:
     assert not all_direct(Played(by_home_agent=during(55.0, 55.5)).evidence(), 50.0)
     assert not all_direct(Played(lost=during(55.0, 55.5)).evidence(), 50.0)
     assert not all_direct(Played().evidence(), 59.0)  # packets that are under way tell nothing
+
+
+# A machine that is busy with something else
+
+
+def test_bounds_are_in_seconds_that_programs_had() -> None:
+    slow = Pace([Beat(0.0, 1.0), Beat(60.0, 2.0)])
+    lost = Played(lost=during(10.0, 20.0), disturbances=[fault(10.0, 11.0, Loss(5.0))])
+    assert checks(lost) == ["c"]
+    assert judge(replace(lost.evidence(), pace=slow)).violations == []
+    nothing = Played(lost=during(10.0, 10.5), disturbances=[fault(10.0, 11.0)])
+    assert [each.check for each in judge(replace(nothing.evidence(), pace=slow)).violations] == ["c"] * 4
