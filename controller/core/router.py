@@ -180,6 +180,8 @@ class Router:
         Returns the home addresses for which that has changed something.
         """
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
+        if endpoints:
+            self.tunnels.desired.begin(now)
         self.tunnels.endpoints = endpoints
         self.tunnels.flow = flow
         self.tunnels.macs = macs

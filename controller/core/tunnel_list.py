@@ -3,7 +3,7 @@
 
 The desired list is the same for all routers. Their agents ask for the difference to what their kernels have, apply it
 and acknowledge. While an agent is behind, its router may still serve the former binding, so former ones are kept for a
-while.
+while. Until the first agent has acknowledged tunnels, nobody asks for a difference, and no list is kept.
 """
 
 from collections import Counter, deque
@@ -55,6 +55,7 @@ class TunnelList:
     def __init__(self, bindings: BindingTable, first_revision: int, keep: float) -> None:
         self.first_revision = first_revision
         self.revision = first_revision
+        self._is_kept = False
         self._bindings = bindings
         self._keep = keep
         self._revisions: dict[Prefix, int] = {}  # in order of revision
@@ -69,8 +70,21 @@ class TunnelList:
         # The last revision with a change in each home agent's tunnels, and when that was.
         self._latest: dict[bytes, tuple[int, float]] = {}
 
+    def begin(self, now: float) -> None:
+        """Keep the list from now on, with all bindings in the present revision. Idempotent."""
+        if self._is_kept:
+            return
+        self._is_kept = True
+        self._revisions = dict.fromkeys(self._bindings.home_addresses(), self.revision)
+        self._forgotten_up_to = self.revision
+        self._latest = {binding.home_agent: (self.revision, now) for binding in self._bindings}
+        self._note_time(now)
+
     def publish(self, binding: Binding, former: Binding | None, now: float) -> None:
         """List a binding's tunnel with a new revision, in place of ``former``."""
+        self.revision += 1
+        if not self._is_kept:
+            return
         home_address = binding.home_address
         before = self._revisions.pop(home_address, 0)
         if former is not None:
@@ -78,7 +92,6 @@ class TunnelList:
             self._formers.setdefault(home_address, []).append(replaced)
             self._formers_by_end.append(replaced)
             self._formers_behind.setdefault(former.care_of_address, Counter())[home_address] += 1
-        self.revision += 1
         self._removed.pop(home_address, None)
         self._revisions[home_address] = self.revision
         self._latest[binding.home_agent] = (self.revision, now)
@@ -86,10 +99,12 @@ class TunnelList:
 
     def withdraw(self, binding: Binding, now: float) -> None:
         """Take a binding's tunnel off the list."""
+        self.revision += 1
+        if not self._is_kept:
+            return
         del self._revisions[binding.home_address]
         for former in self._formers.pop(binding.home_address, ()):
             self._leave(former)
-        self.revision += 1
         self._removed[binding.home_address] = self.revision
         self._latest[binding.home_agent] = (self.revision, now)
         if len(self._removed) > 1.1 * REMEMBERED_REMOVALS:  # many at once, as finding the oldest walks over gaps
@@ -143,6 +158,8 @@ class TunnelList:
 
     def difference(self, after: int) -> TunnelDifference:
         """Return what is new since a revision: everything if that is too long ago or not of this list."""
+        if not self._is_kept:
+            return TunnelDifference(self.revision, True, list(self._bindings), [])
         full = not self._forgotten_up_to <= after <= self.revision
         listed = [held for address in self.newer_than(0 if full else after) if (held := self._bindings.get(address))]
         if full:
