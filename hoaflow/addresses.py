@@ -38,7 +38,7 @@ class Prefix(NamedTuple):
     @property
     def is_host(self) -> bool:
         """Tell whether this is a single address."""
-        return self.length == self.bits
+        return self.length == len(self.packed) * 8
 
     def shortened(self, length: int) -> "Prefix":
         """Return the prefix of `length` bits, at most as many as now, that contains this one."""
@@ -52,6 +52,8 @@ class Prefix(NamedTuple):
         """Tell whether every address of `other` lies in this prefix."""
         if other.length < self.length or len(other.packed) != len(self.packed):
             return False
+        if other.length == self.length:
+            return other.packed == self.packed
         octets, bits = divmod(self.length, 8)
         if self.packed[:octets] != other.packed[:octets]:
             return False

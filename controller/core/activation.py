@@ -54,10 +54,9 @@ class Activations:
 
     def report(self, home_address: Prefix, now: float, urgency: Urgency = Urgency.ROUTINE) -> None:
         """Record a binding with a new path. Its activation has an event of its own if its report has."""
-        self.forget(home_address)
+        self._since.pop(home_address, None)
         self.unconfirmed[home_address] = now
-        if not urgency.has_event:
-            self._quiet.add(home_address)
+        (self._quiet.discard if urgency.has_event else self._quiet.add)(home_address)
 
     def announce(self, home_address: Prefix) -> None:
         """Give the activation of a binding an event of its own, as somebody waits for it."""

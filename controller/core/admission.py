@@ -63,10 +63,7 @@ def check_nesting(binding: Binding, bindings: BindingTable) -> None:
     looked_at: set[Prefix] = set()
     ends = [host(binding.care_of_address)]
     while ends:
-        end = ends.pop()
-        if binding.home_address.contains(end):
-            raise Refused("care_of_address", "the bindings from there lead back to the home address: a loop")
-        for step in bindings.all_covering(end):
+        for step in bindings.all_covering(ends.pop()):
             if step.home_address in looked_at or step.home_address == binding.home_address:
                 continue
             looked_at.add(step.home_address)
@@ -74,7 +71,10 @@ def check_nesting(binding: Binding, bindings: BindingTable) -> None:
                 raise Refused(
                     "care_of_address", f"its packets would pass through more than {MOST_NESTED} other bindings"
                 )
-            ends.append(host(step.care_of_address))
+            end = host(step.care_of_address)
+            if binding.home_address.contains(end):
+                raise Refused("care_of_address", "the bindings from there lead back to the home address: a loop")
+            ends.append(end)
 
 
 def is_deregistration(binding: Binding) -> bool:

@@ -57,11 +57,11 @@ class Binding(Struct, frozen=True, gc=False):
 
     def same_path(self, other: "Binding") -> bool:
         """Tell whether packets take the same path under both bindings."""
-        return (self.care_of_address, self.home_agent, self.withheld, self.protocol) == (
-            other.care_of_address,
-            other.home_agent,
-            other.withheld,
-            other.protocol,
+        return (
+            self.care_of_address == other.care_of_address
+            and self.home_agent == other.home_agent
+            and self.withheld == other.withheld
+            and self.protocol is other.protocol
         )
 
     def same_expiry(self, other: "Binding") -> bool:
@@ -160,14 +160,16 @@ class BindingTable:
 
     def all_covering(self, home_address: Prefix) -> Iterator[Binding]:
         """Iterate over the bindings that cover a home address or prefix, the longest first."""
-        candidates = map(self._bindings.get, self._lengths.covering(home_address))
-        return (held for held in candidates if held is not None)
+        for candidate in self._lengths.covering(home_address):
+            held = self._bindings.get(candidate)
+            if held is not None:
+                yield held
 
     def any_within(self, prefix: Prefix) -> bool:
         """Tell whether a home address lies in a prefix that is shorter."""
-        size = (len(prefix.packed), prefix.length)
         if prefix.is_host or not self._bindings:
             return False
+        size = (len(prefix.packed), prefix.length)
         if size not in self._within:
             self._within[size] = Counter()
             for home_address in self._bindings:
@@ -186,6 +188,17 @@ class BindingTable:
         """Return the home addresses that are bound to a care-of address, with any home agent."""
         behind = self._behind.get(care_of_address, _NOBODY)
         return (behind,) if isinstance(behind, Prefix) else behind
+
+    def any_behind(self, care_of_address: bytes) -> bool:
+        """Tell whether a home address is bound to a care-of address."""
+        return care_of_address in self._behind
+
+    def is_alone(self, binding: Binding) -> bool:
+        """Tell whether a binding's home address, and no other, is bound to its care-of address."""
+        behind = self._behind.get(binding.care_of_address)
+        if isinstance(behind, dict):
+            return len(behind) == 1 and binding.home_address in behind
+        return behind == binding.home_address
 
     def bound_to(self, care_of_address: bytes) -> list[Binding]:
         """Return the bindings with a care-of address."""

@@ -139,12 +139,7 @@ class DesiredFlows:
 
     def shares_uplink(self, binding: Binding) -> bool:
         """Tell whether other home addresses may use a binding's uplink flow, which is then a subject of its own."""
-        behind = self._bindings.behind(binding.care_of_address)
-        if (
-            len(behind) != 1
-            or binding.home_address not in behind
-            or self._registrations.any_not_offloaded_at(binding.care_of_address)
-        ):
+        if not self._bindings.is_alone(binding) or self._registrations.any_not_offloaded_at(binding.care_of_address):
             return True
         return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 

@@ -62,17 +62,17 @@ class HomeAgent:
 
     def may_offload(self, now: float) -> bool:
         """Tell whether gates may be open: the lease holds, and a snapshot has come under it."""
-        return self.why_not_offloaded(now) is None
+        return now < self.lease_ends and self.synced and (now < self.reported_until or self.last_change is None)
 
     def why_not_offloaded(self, now: float) -> Reason | None:
         """Say what keeps all of this home agent's traffic on its path, None if nothing does."""
+        if self.may_offload(now):
+            return None
         if not self.lease_holds(now):
             return reasons.lease_lapsed(self.address, self.lease_ends)
         if not self.synced:
             return reasons.snapshot_awaited(self.address, self.lease_since)
-        if now >= self.reported_until and self.last_change is not None:
-            return reasons.reports_awaited(self.address, self.last_change, self.reported, self.reported_until)
-        return None
+        return reasons.reports_awaited(self.address, self.last_change, self.reported, self.reported_until)
 
     @property
     def is_known(self) -> bool:

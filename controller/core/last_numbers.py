@@ -44,10 +44,10 @@ class LastNumbers:
             return None
         return last.number if update.rules.may_be_late(update.number, last.number, not last.refused) else None
 
-    def forget(self, key: Key) -> None:
-        """Forget the number of a home address that has a binding again."""
+    def forget(self, binding: Binding) -> None:
+        """Forget the number of a binding that is there again."""
         if self._last:
-            self._last.pop(key, None)
+            self._last.pop(binding.key, None)
 
     def _forget_old(self, now: float) -> None:
         while self._last:

@@ -81,7 +81,7 @@ def snapshot_awaited(home_agent: bytes, since: float) -> Reason:
     )
 
 
-def reports_awaited(home_agent: bytes, last_change: int, reported: int | None, since: float) -> Reason:
+def reports_awaited(home_agent: bytes, last_change: int | None, reported: int | None, since: float) -> Reason:
     """Say that the bridge has seen more of its home agent's changes than it has reported here."""
     address, so_far = format_address(home_agent), "none" if reported is None else f"those up to {reported}"
     return Reason(

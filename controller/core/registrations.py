@@ -81,8 +81,8 @@ class Registrations:
         """Tell whether a binding at a care-of address is left to its home agent: withheld, covered or refused."""
         return (
             self.refused.any_at(care_of_address)
-            or bool(self.withheld.behind(care_of_address))
-            or bool(self.covered.behind(care_of_address))
+            or self.withheld.any_behind(care_of_address)
+            or self.covered.any_behind(care_of_address)
         )
 
     def not_offloaded_at(self, care_of_address: bytes) -> Iterator[Binding]:

@@ -160,8 +160,8 @@ class Snapshot:
 
     def _is_outdated(self, binding: Binding) -> bool:
         """Tell whether a report since the snapshot began would have been taken after its binding."""
-        key = binding.key
-        if key not in self._newer:
+        key = binding.key if self._newer else None
+        if key is None or key not in self._newer:
             return False
         reports: list[tuple[int | None, bytes | None]]
         reports = [(number, None) for number in self._removed.get(key, ())]

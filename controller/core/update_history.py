@@ -47,15 +47,15 @@ class UpdateHistory:
 
     def record(self, home_address: Prefix, update: RecordedUpdate) -> None:
         """Record an update. One that repeats the last refusal or refresh takes its place."""
-        known = self._updates.get(home_address, ())
-        if update.result == "refreshed":
-            if known:
-                self._updates[home_address] = _joined(known, update)
-            return
-        self._updates[home_address] = _joined(known, update)
-        self._updates.move_to_end(home_address)
-        if len(self._updates) > HOME_ADDRESSES_KEPT:
-            self._updates.popitem(last=False)
+        known = self._updates.get(home_address)
+        if known is not None:
+            self._updates[home_address] = _joined(known, update)
+            if update.result != "refreshed":
+                self._updates.move_to_end(home_address)
+        elif update.result != "refreshed":
+            self._updates[home_address] = (update,)
+            if len(self._updates) > HOME_ADDRESSES_KEPT:
+                self._updates.popitem(last=False)
 
 
 def _joined(known: tuple[RecordedUpdate, ...], update: RecordedUpdate) -> tuple[RecordedUpdate, ...]:

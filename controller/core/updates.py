@@ -69,7 +69,8 @@ class Updates:
         Of two protocols' bindings of a home address, the one of the higher rank takes the packets, and the other waits.
         """
         home_address = binding.home_address
-        other = self.registrations.get(home_address)
+        before = self._bindings.get(home_address)
+        other = before or self._withheld.get(home_address)
         if other is not None and other.protocol is not binding.protocol:
             if other.rules.rank > binding.rules.rank:
                 return self._cover(binding, source, now)
@@ -77,13 +78,13 @@ class Updates:
             self._follow_path(other.care_of_address)
         if binding.withheld is not None:
             return self._withhold(binding, source, now, urgency)
-        self.recheck_path(self._withheld.remove(home_address))
-        before = self._bindings.get(home_address)
+        if before is None:
+            self.recheck_path(self._withheld.remove(home_address))
         change = self._bindings.put(binding)
         held = self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
-        self._last_numbers.forget(binding.key)
+        self._last_numbers.forget(binding)
         self.recheck_path(self._refused.remove(binding))
         self._record(held, now, source, change.value)
         if change is Change.REFRESHED:
@@ -175,6 +176,8 @@ class Updates:
     def _note_hole(self, binding: Binding) -> bool:
         """Record whether a home address in a binding's prefix is left to its home agent; tell whether that is news."""
         home_address, holed = binding.home_address, self.registrations.holed
+        if home_address.is_host:
+            return False
         has_hole = self._withheld.any_within(home_address) or self._refused.any_within(home_address)
         if has_hole == (home_address in holed):
             return False
@@ -239,7 +242,7 @@ class Updates:
         """Let a binding wait beneath the one that outranks it."""
         self.recheck_path(self._covered.get(binding.home_address))
         change = self._covered.put(binding)
-        self._last_numbers.forget(binding.key)
+        self._last_numbers.forget(binding)
         if change.is_news:
             self._follow_path(binding.care_of_address)
             self._record(binding, now, source, "withheld", covered_by(self.registrations.get(binding.home_address)))
@@ -262,7 +265,7 @@ class Updates:
         if change.is_news:
             for each in (known, binding):
                 self.recheck_path(each)
-        self._last_numbers.forget(binding.key)
+        self._last_numbers.forget(binding)
         if change in (Change.ADDED, Change.CHANGED):
             self._record(binding, now, source, "withheld", binding.withheld)
             if urgency.has_event:
