@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from controller.core.batches import FlowChange, in_order
+from controller.core.batches import FlowChange
 from controller.core.flow_units import FlowUnit
 from controller.core.flows import FlowKey
 
@@ -29,13 +29,17 @@ class Transition(Struct, frozen=True, gc=False):
 # Cached, as all routers ask one after the other: they share the changes, and the messages that are made of them.
 @lru_cache(maxsize=LATEST)
 def transition(former: FlowUnit | None, unit: FlowUnit | None) -> Transition:
-    """Return the changes from one unit to another of the same home address. What is the same in both stays."""
+    """Return the changes from one unit to another of the same home address. What is the same in both stays.
+
+    A unit's flows are in the order in which they may go, and come in the reverse one, before any goes.
+    """
     before = () if former is None else former.flows
     after = () if unit is None else unit.flows
-    stay = [flow.key for flow in after]
-    gone = [flow for flow in before if flow.key not in stay]
-    changes = [FlowChange(flow, add=True) for flow in after if flow not in before]
-    changes += [FlowChange(flow, add=False) for flow in gone]
-    in_order(changes)
-    leaving = tuple(flow.key for flow in gone)
-    return Transition(former, unit, tuple(changes), (*stay, *leaving), leaving)
+    keys = [flow.key for flow in after]
+    changes = [FlowChange(flow, True) for flow in reversed(after) if flow not in before]
+    leaving = []
+    for flow in before:
+        if flow.key not in keys:
+            leaving.append(flow.key)
+            changes.append(FlowChange(flow, False))
+    return Transition(former, unit, tuple(changes), (*keys, *leaving), tuple(leaving))

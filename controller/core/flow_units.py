@@ -91,7 +91,7 @@ class FlowUnit(Struct, frozen=True, gc=False):
     @property
     def flows(self) -> tuple[Flow, ...]:
         """The flows that belong to the unit."""
-        return self.all() if self.sole else self.own()  # the order is that of `place_of`
+        return self.all() if self.sole else self.own()  # in the order of `place_of`, in which they may be deleted
 
     @property
     def shared(self) -> FlowKey | None:

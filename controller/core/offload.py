@@ -364,15 +364,20 @@ class Offload:
         """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
         for table, has_room in router.flows.take_room_changes():
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
-        downlinks = (change.flow for change in batch.changes if not change.add and change.flow.kind is Kind.DOWNLINK)
-        gone = [flow.serves for flow in downlinks if flow.key not in router.flows.installed]
+        gone: list[Prefix | None] = []
+        served: set[Prefix | None] = set()
+        for change in batch.changes:
+            kind = change.flow.shape.kind
+            if kind is Kind.GUARD or kind is Kind.GATE:
+                served.add(change.flow.serves)
+            elif kind is Kind.DOWNLINK and not change.add and change.flow.key not in router.flows.installed:
+                gone.append(change.flow.serves)
         self.activations.mark_incomplete(
             held.home_address
             for each in (*batch.withdrawn, *gone)
             if each is not None and (held := self.bindings.get(each)) and router.prepared_for(held.home_agent)
         )
         self.review(router, now, router.gates.renewable())
-        served = {change.flow.serves for change in batch.changes if change.flow.kind in (Kind.GUARD, Kind.GATE)}
         if served:
             owners = [[] if each is None else self.home_agents.owners(each) for each in served]
             concerned = {owner.address: owner for each in owners for owner in each}

@@ -97,15 +97,15 @@ class SwitchWork:
         return under_way is not None and under_way.batch == batch.number and under_way.adds(key)
 
     def wait_for_changes(
-        self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Iterable[FlowKey], since: Since
+        self, subject: Subject, leaving: tuple[FlowKey, ...], keys: Sequence[FlowKey], since: Since
     ) -> bool:
         """Let a subject wait if a flow with one of ``keys`` is being changed; tell whether it does.
 
         It is queued, and with it the keys in ``leaving``, when the switch has answered the first such change.
         """
-        under_way = next((self._busy[key] for key in keys if key in self._busy), None) if self._busy else None
-        if under_way is None:
+        if self._busy.keys().isdisjoint(keys):
             return False
+        under_way = next(self._busy[key] for key in keys if key in self._busy)
         under_way.add_waiting(subject, leaving)
         self.pending.add(subject, since)
         return True

@@ -115,7 +115,7 @@ class Encoder:
 
     def bundle_add(self, bundle: int, change: FlowChange, xid: int) -> bytes:
         """Encode the request that adds a change to a bundle; the message in it has the same xid."""
-        return b"".join(self._templates.encode(change, _NUMBER.pack(bundle), xid))
+        return self._templates.encode(change, _NUMBER.pack(bundle), xid)
 
     def bundle(self, changes: Sequence[FlowChange]) -> Bundle:
         """Encode changes as a bundle of their own, with the barrier behind it.
@@ -139,7 +139,7 @@ class Encoder:
         number, encode = _NUMBER.pack(opening), self._templates.encode
         parts = [self.bundle_open(opening, opening)]
         for change, xid in zip(changes, xids[1:-2], strict=True):
-            parts += encode(change, number, xid)
+            parts.append(encode(change, number, xid))
         parts += (self.bundle_commit(opening, closing), self.barrier(barrier))
         return Bundle(xids, b"".join(parts), tuple(changes))
 

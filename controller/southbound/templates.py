@@ -49,23 +49,20 @@ class Template:
         ordered = sorted(found)
         # Puts addresses in the message's order, None if they are. (Of a single one there is no other.)
         self._arrange = None if found == ordered else itemgetter(*map(found.index, ordered))
-        # The message in parts: constant, value, constant, value, ..., constant.
-        self._parts: list[bytes] = []
-        end = 0
+        # The message as a format for `%`, with a place for each value.
+        self._format, end = b"", 0
         for offset, length in (*_PLACES, *ordered):
-            self._parts += (message[end:offset], message[offset : offset + length])
+            self._format += message[end:offset].replace(b"%", b"%%") + b"%b"
             end = offset + length
-        self._parts.append(message[end:])
+        self._format += message[end:].replace(b"%", b"%%")
 
-    def fill(self, bundle: bytes, xid: int, hard_timeout: int, addresses: Sequence[bytes]) -> list[bytes]:
-        """Return the message with these values, in parts; `bundle` is a packed number."""
+    def fill(self, bundle: bytes, xid: int, hard_timeout: int, addresses: tuple[bytes, ...]) -> bytes:
+        """Return the message with these values; `bundle` is a packed number."""
         if self._arrange is not None:
             addresses = self._arrange(addresses)
         number = _NUMBER.pack(xid)
         timeout = _HARD_TIMEOUT.pack(hard_timeout) if hard_timeout else _NO_TIMEOUT
-        parts = self._parts.copy()
-        parts[1::2] = (number, bundle, number, timeout, *addresses)
-        return parts
+        return self._format % (number, bundle, number, timeout, *addresses)
 
 
 class Templates:
@@ -77,8 +74,8 @@ class Templates:
         self._additions: dict[Shape, Template] = {}
         self._deletions: dict[Pattern, Template] = {}
 
-    def encode(self, change: FlowChange, bundle: bytes, xid: int) -> list[bytes]:
-        """Return the change as a FlowMod that is added to a bundle, in parts; `bundle` is a packed number."""
+    def encode(self, change: FlowChange, bundle: bytes, xid: int) -> bytes:
+        """Return the change as a FlowMod that is added to a bundle; `bundle` is a packed number."""
         flow = change.flow
         shape, addresses = flow.shape, flow.key[1:]
         if change.add:

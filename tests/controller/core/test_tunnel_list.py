@@ -15,7 +15,8 @@ def test_the_first_agent_of_a_route_router_gets_what_was_bound_before_and_while_
     first_asked = world.offload.renew_agent_lease(DPID, world.now).tunnels.difference(0)
     world.post(HOME_ADDRESSES[1], SECOND, sequence=2)
     world.post(HOME_ADDRESSES[2], FIRST, lifetime=0, sequence=2)
-    assert first_asked.full and len(first_asked.tunnels) == len(HOME_ADDRESSES)
+    assert first_asked.full
+    assert len(first_asked.tunnels) == len(HOME_ADDRESSES)
 
     world.revision = first_asked.revision
     world.tunnels = {tunnel.home_address: tunnel.care_of_address for tunnel in first_asked.tunnels}
