@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tools.chaos.addresses import FORGED, Plan
 from tools.chaos.pace import Pace
 from tools.chaos.packets import Kind, Record
-from tools.chaos.timeline import Claim, Disturbance, Inventory, Move
+from tools.chaos.timeline import Claim, Disturbance, Inventory, Move, Objection
 
 DRAIN = 2.0  # seconds, longer than any packet is under way
 
@@ -42,6 +42,7 @@ class Evidence:
     settled: Sequence[float] = ()
     gave_up: float | None = None
     pace: Pace = field(default_factory=Pace)
+    objections: Sequence[Objection] = ()
 
 
 @dataclass

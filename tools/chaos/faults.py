@@ -3,8 +3,7 @@
 
 from dataclasses import dataclass
 
-from tools.chaos import acts
-from tools.chaos.acts import Act
+from tools.chaos.acts import Act, hosts, inputs, links, nothing, processes, switches
 from tools.chaos.addresses import CONTROLLERS, Plan
 from tools.chaos.timeline import Loss
 
@@ -56,64 +55,93 @@ ENDS = Loss(15.0, after_end=True)
 
 def _inside(what: str, *command: str) -> Fault:
     """Return a fault inside a router's endpoints."""
-    return Fault(f"endpoint's {what}", HOST, "{router}", acts.inside(*command), acts.nothing, SHORT, MENDED)
+    return Fault(f"endpoint's {what}", HOST, "{router}", hosts.inside(*command), nothing, SHORT, MENDED)
 
 
 def _clocks(whose: str, targets: str) -> tuple[Fault, Fault]:
     """Return the faults of a program's clock."""
     return (
-        Fault(f"{whose}'s clock ahead", HOST, targets, acts.hour_ahead, acts.right_time, MEDIUM),
-        Fault(f"{whose}'s clock behind", HOST, targets, acts.hour_behind, acts.right_time, MEDIUM),
+        Fault(f"{whose}'s clock ahead", HOST, targets, processes.hour_ahead, processes.right_time, MEDIUM),
+        Fault(f"{whose}'s clock behind", HOST, targets, processes.hour_behind, processes.right_time, MEDIUM),
     )
+
+
+def _short_of_memory(whose: str, targets: str) -> tuple[Fault]:
+    """Return the fault of a program that gets no more memory."""
+    begin, end = processes.little_memory, processes.much_memory
+    return (Fault(f"{whose} without memory", PROCESSES, targets, begin, end, MEDIUM),)
+
+
+def _on_home_agent(what: str, *command: str) -> Fault:
+    """Return a fault of what a home agent has set up on its host."""
+    return Fault(f"home agent's {what}", HOST, "{home_agent}", hosts.on_host(*command), nothing, SHORT, MENDED)
 
 
 def _flows(name: str, command: str, flow: str, loss: Loss | None = MENDED) -> Fault:
     """Return a fault of a router's flows."""
-    return Fault(name, SWITCH, "{router}", acts.flows(command, flow), acts.nothing, SHORT, loss)
+    return Fault(name, SWITCH, "{router}", switches.flows(command, flow), nothing, SHORT, loss)
 
 
-_FEW, _MANY = acts.few_descriptors, acts.many_descriptors
-_TWIN, _NO_TWIN = acts.second_bridge, acts.no_second_bridge
+_CUT, _MEND = links.core_drops, links.core_carries
+_FEW, _MANY = processes.few_descriptors, processes.many_descriptors
+_REFUSING, _EVICTING, _UNLIMITED = switches.limit_flows("refuse"), switches.limit_flows("evict"), switches.no_limit
+_TWIN, _NO_TWIN = inputs.second_bridge, inputs.no_second_bridge
 
 TABLE = (
-    Fault("controller killed", PROCESSES, "{controller}", acts.kill, acts.restart, MEDIUM),
-    Fault("controller stopped", PROCESSES, "{controller}", acts.stop, acts.resume, LONG),
-    Fault("controller restarted", PROCESSES, "{controller}", acts.end, acts.restart, SHORT),
+    Fault("controller killed", PROCESSES, "{controller}", processes.kill, processes.restart, MEDIUM),
+    Fault("controller stopped", PROCESSES, "{controller}", processes.stop, processes.resume, LONG),
+    Fault("controller restarted", PROCESSES, "{controller}", processes.end, processes.restart, SHORT),
+    *_short_of_memory("controller", "{controller}"),
     Fault("controller without descriptors", PROCESSES, "{controller}", _FEW, _MANY, MEDIUM),
-    Fault("bridge killed", PROCESSES, "bridge-{home_agent}", acts.kill, acts.restart, LONG),
-    Fault("bridge stopped", PROCESSES, "bridge-{home_agent}", acts.stop, acts.resume, LONG),
-    Fault("bridge restarted", PROCESSES, "bridge-{home_agent}", acts.end, acts.restart, SHORT),
+    Fault("bridge killed", PROCESSES, "bridge-{home_agent}", processes.kill, processes.restart, LONG),
+    Fault("bridge stopped", PROCESSES, "bridge-{home_agent}", processes.stop, processes.resume, LONG),
+    Fault("bridge restarted", PROCESSES, "bridge-{home_agent}", processes.end, processes.restart, SHORT),
+    *_short_of_memory("bridge", "bridge-{home_agent}"),
     Fault("bridge without descriptors", PROCESSES, "bridge-{home_agent}", _FEW, _MANY, MEDIUM),
-    Fault("home agent killed", PROCESSES, "{home_agent}", acts.kill, acts.restart, MEDIUM),
-    Fault("home agent stopped", PROCESSES, "{home_agent}", acts.stop, acts.resume, MEDIUM),
-    Fault("tunnel agent killed", PROCESSES, "agent-{router}", acts.kill, acts.restart, LONG),
-    Fault("tunnel agent stopped", PROCESSES, "agent-{router}", acts.stop, acts.resume, LONG),
-    Fault("tunnel agent restarted", PROCESSES, "agent-{router}", acts.end, acts.restart, SHORT),
-    Fault("ovs-vswitchd killed", PROCESSES, "ovs-vswitchd-{router}", acts.kill, acts.restart, SHORT, ENDS),
-    Fault("ovs-vswitchd stopped", PROCESSES, "ovs-vswitchd-{router}", acts.stop, acts.resume, MEDIUM, ENDS),
-    Fault("ovsdb-server killed", PROCESSES, "ovsdb-server-{router}", acts.kill, acts.restart, MEDIUM, ENDS),
-    Fault("ovsdb-server stopped", PROCESSES, "ovsdb-server-{router}", acts.stop, acts.resume, MEDIUM, ENDS),
-    Fault("etcd member killed", PROCESSES, "etcd-{controller}", acts.kill, acts.restart, MEDIUM),
-    Fault("etcd member stopped", PROCESSES, "etcd-{controller}", acts.stop, acts.resume, LONG),
-    Fault("etcd without quorum", PROCESSES, "etcd", acts.stop_quorum, acts.resume_quorum, LONG),
-    Fault("controller cut off", NETWORK, "{controller}", acts.cut, acts.join, LONG),
-    Fault("controller not heard", NETWORK, "{controller}", acts.drop_from, acts.drop_none, LONG),
-    Fault("controller deaf", NETWORK, "{controller}", acts.drop_to, acts.drop_none, LONG),
-    Fault("controller's link lossy", NETWORK, "{controller}", acts.drop_some, acts.drop_none, LONG),
-    Fault("bridge cut off", NETWORK, "{home_agent}", acts.cut, acts.join, LONG),
-    Fault("bridge not heard", NETWORK, "{home_agent}", acts.drop_from, acts.drop_none, LONG),
-    Fault("bridge deaf", NETWORK, "{home_agent}", acts.drop_to, acts.drop_none, LONG),
-    Fault("bridge's link lossy", NETWORK, "{home_agent}", acts.drop_some, acts.drop_none, LONG),
-    Fault("router cut off", NETWORK, "{router}", acts.cut, acts.join, LONG),
-    Fault("router not heard", NETWORK, "{router}", acts.drop_from, acts.drop_none, LONG),
-    Fault("router deaf", NETWORK, "{router}", acts.drop_to, acts.drop_none, LONG),
-    Fault("router's link lossy", NETWORK, "{router}", acts.drop_some, acts.drop_none, LONG),
-    Fault("core link down", NETWORK, "{router}", acts.core_down, acts.core_up, MEDIUM, ENDS),
-    Fault("core link narrow", NETWORK, "{router}", acts.core_narrow, acts.core_wide, MEDIUM),
-    Fault("next hop's MAC changed", NETWORK, "{router}", acts.next_hop_changes, acts.nothing, SHORT, MENDED),
-    Fault("nftables flushed (router)", HOST, "{router}", acts.flush_firewall, acts.nothing, SHORT, MENDED),
-    Fault("nftables flushed (home agent)", HOST, "{home_agent}", acts.flush_firewall, acts.nothing, SHORT, MENDED),
-    Fault("endpoint's port down", HOST, "{router}", acts.endpoint_port("down"), acts.nothing, SHORT, MENDED),
+    Fault("home agent killed", PROCESSES, "{home_agent}", processes.kill, processes.restart, MEDIUM),
+    Fault("home agent stopped", PROCESSES, "{home_agent}", processes.stop, processes.resume, MEDIUM),
+    *_short_of_memory("home agent", "{home_agent}"),
+    Fault("home agent without descriptors", PROCESSES, "{home_agent}", _FEW, _MANY, MEDIUM),
+    Fault("home agent's disk full", PROCESSES, "{home_agent}", processes.fill_disk, processes.free_disk, MEDIUM),
+    *_short_of_memory("tunnel agent", "agent-{router}"),
+    Fault("tunnel agent without descriptors", PROCESSES, "agent-{router}", _FEW, _MANY, MEDIUM),
+    Fault("tunnel agent killed", PROCESSES, "agent-{router}", processes.kill, processes.restart, LONG),
+    Fault("tunnel agent stopped", PROCESSES, "agent-{router}", processes.stop, processes.resume, LONG),
+    Fault("tunnel agent restarted", PROCESSES, "agent-{router}", processes.end, processes.restart, SHORT),
+    Fault("ovs-vswitchd killed", PROCESSES, "ovs-vswitchd-{router}", processes.kill, processes.restart, SHORT, ENDS),
+    Fault("ovs-vswitchd stopped", PROCESSES, "ovs-vswitchd-{router}", processes.stop, processes.resume, MEDIUM, ENDS),
+    Fault("ovsdb-server killed", PROCESSES, "ovsdb-server-{router}", processes.kill, processes.restart, MEDIUM, ENDS),
+    Fault("ovsdb-server stopped", PROCESSES, "ovsdb-server-{router}", processes.stop, processes.resume, MEDIUM, ENDS),
+    Fault("etcd member killed", PROCESSES, "etcd-{controller}", processes.kill, processes.restart, MEDIUM),
+    Fault("etcd member stopped", PROCESSES, "etcd-{controller}", processes.stop, processes.resume, LONG),
+    Fault("etcd member's disk full", PROCESSES, "etcd-{controller}", processes.fill_disk, processes.free_disk, MEDIUM),
+    Fault("etcd without quorum", PROCESSES, "etcd", processes.stop_quorum, processes.resume_quorum, LONG),
+    Fault("controller cut off", NETWORK, "{controller}", links.cut, links.join, LONG),
+    Fault("controller not heard", NETWORK, "{controller}", links.drop_from, links.drop_none, LONG),
+    Fault("controller deaf", NETWORK, "{controller}", links.drop_to, links.drop_none, LONG),
+    Fault("controller's link lossy", NETWORK, "{controller}", links.drop_some, links.drop_none, LONG),
+    Fault("bridge cut off", NETWORK, "{home_agent}", links.cut, links.join, LONG),
+    Fault("bridge not heard", NETWORK, "{home_agent}", links.drop_from, links.drop_none, LONG),
+    Fault("bridge deaf", NETWORK, "{home_agent}", links.drop_to, links.drop_none, LONG),
+    Fault("bridge's link lossy", NETWORK, "{home_agent}", links.drop_some, links.drop_none, LONG),
+    Fault("router cut off", NETWORK, "{router}", links.cut, links.join, LONG),
+    Fault("router not heard", NETWORK, "{router}", links.drop_from, links.drop_none, LONG),
+    Fault("router deaf", NETWORK, "{router}", links.drop_to, links.drop_none, LONG),
+    Fault("router's link lossy", NETWORK, "{router}", links.drop_some, links.drop_none, LONG),
+    *(
+        Fault(f"{whose}'s link slow", NETWORK, target, links.slow, links.fast, LONG)
+        for whose, target in (("controller", "{controller}"), ("bridge", "{home_agent}"), ("router", "{router}"))
+    ),
+    Fault("core link down", NETWORK, "{router}", links.core_down, links.core_up, MEDIUM, ENDS),
+    Fault("core link narrow", NETWORK, "{router}", links.core_narrow, links.core_wide, MEDIUM),
+    Fault("core link jumbo", NETWORK, "{router}", links.core_mtu(links.JUMBO), links.core_mtu(links.USUAL), MEDIUM),
+    Fault("core port a VLAN trunk", NETWORK, "{router}", links.core_trunk, links.core_access, MEDIUM),
+    Fault("two next hops of equal cost", NETWORK, "{router}", links.two_next_hops, links.one_next_hop, MEDIUM),
+    Fault("home agent cut off from the core", NETWORK, "{home_agent}", _CUT, _MEND, MEDIUM, ENDS),
+    Fault("next hop's MAC changed", NETWORK, "{router}", links.next_hop_changes, nothing, SHORT, MENDED),
+    Fault("nftables flushed (router)", HOST, "{router}", hosts.flush_firewall, nothing, SHORT, MENDED),
+    Fault("nftables flushed (home agent)", HOST, "{home_agent}", hosts.flush_firewall, nothing, SHORT, MENDED),
+    Fault("endpoint's port down", HOST, "{router}", hosts.endpoint_port("down"), nothing, SHORT, MENDED),
     _inside("link down", "ip", "link", "set", "tout", "down"),
     _inside("link renamed", "ip", "link", "set", "enc0", "name", "other0"),
     _inside("link deleted", "ip", "link", "del", "enc0"),
@@ -121,19 +149,30 @@ TABLE = (
     _inside("rules flushed", "ip", "-6", "rule", "flush"),
     _inside("routes flushed", "ip", "-6", "route", "flush", "table", "main"),
     _inside("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
-    Fault("endpoint deleted", HOST, "{router}", acts.delete_endpoint, acts.set_up_again, SHORT, MENDED),
+    Fault("endpoint deleted", HOST, "{router}", hosts.delete_endpoint, hosts.set_up_again, SHORT, MENDED),
+    _on_home_agent("home link down", "ip", "link", "set", "dev", "{host}-home", "down"),
+    _on_home_agent("addresses flushed", "ip", "-6", "address", "flush", "dev", "{host}-home"),
+    _on_home_agent("rules flushed", "ip", "-6", "rule", "flush"),
+    _on_home_agent("tunnel routes flushed", "ip", "-6", "route", "flush", "proto", "16"),
+    _on_home_agent("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
+    Fault("home agent's tunnels deleted", HOST, "{home_agent}", hosts.delete_tunnels, nothing, SHORT, MENDED),
     *_clocks("controller", "{controller}"),
     *_clocks("bridge", "bridge-{home_agent}"),
     *_clocks("home agent", "{home_agent}"),
     *_clocks("tunnel agent", "agent-{router}"),
-    Fault("stateful firewall loaded", HOST, "{router}", acts.firewall_loads, acts.firewall_unloads, MEDIUM),
-    _flows("own flows deleted", "del-flows", acts.COOKIE),
+    Fault("stateful firewall loaded", HOST, "{router}", hosts.firewall_loads, hosts.firewall_unloads, MEDIUM),
+    _flows("own flows deleted", "del-flows", switches.COOKIE),
     _flows("own flows changed", "mod-flows", "table=1,actions=drop"),
     _flows("foreign flow added", "add-flow", "cookie=0x99,priority=7,udp,tp_dst=9,actions=drop", None),
-    _flows("flow added with own cookie", "add-flow", acts.OWN_DROP),
-    Fault("flow table full, refusing", SWITCH, "{router}", acts.limit_flows("refuse"), acts.no_limit, MEDIUM, MENDED),
-    Fault("flow table full, evicting", SWITCH, "{router}", acts.limit_flows("evict"), acts.no_limit, MEDIUM, MENDED),
-    Fault("ports renumbered", SWITCH, "{router}", acts.renumber, acts.nothing, SHORT, MENDED),
+    _flows("flow added with own cookie", "add-flow", switches.OWN_DROP),
+    Fault("flow table full, refusing", SWITCH, "{router}", _REFUSING, _UNLIMITED, MEDIUM, MENDED),
+    Fault("flow table full, evicting", SWITCH, "{router}", _EVICTING, _UNLIMITED, MEDIUM, MENDED),
+    Fault("switch refuses", SWITCH, "{router}", switches.refuse, switches.accept, MEDIUM),
+    Fault("stranger is the switch's master", SWITCH, "{router}", switches.usurp, switches.give_way, MEDIUM),
+    Fault("ports renumbered", SWITCH, "{router}", switches.renumber, nothing, SHORT, MENDED),
     Fault("two bridges for one home agent", INPUT, "bridge-{home_agent}", _TWIN, _NO_TWIN, MEDIUM),
-    Fault("flood to unknown home addresses", INPUT, "{home_agent}", acts.flood, acts.nothing, SHORT),
+    Fault("flood to unknown home addresses", INPUT, "{home_agent}", inputs.flood, nothing, SHORT),
+    Fault("flood of packet-ins", INPUT, "{router}", switches.packet_ins, switches.no_packet_ins, SHORT),
+    Fault("bindings of unknown home addresses", INPUT, "{controller}", inputs.unknown_bindings, nothing, SHORT),
+    Fault("bindings deleted by an operator", INPUT, "{controller}", inputs.delete_bindings, nothing, SHORT),
 )  # fmt: skip

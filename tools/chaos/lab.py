@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the whole system in the chaos network, and start, end and change its parts."""
 
+import contextlib
 import os
 import signal
 import struct
+import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,7 @@ from topologies import addresses as at
 from topologies.kernel import has_flow_backend
 from topologies.nodes import checked
 from topologies.ovs_router import BRIDGE, KERNEL, USER, OvsRouter
-from topologies.processes import Process
+from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR, Tokens
 
@@ -32,6 +35,7 @@ START_TIMEOUT = patient(120.0)  # seconds
 SETTLED_WITHIN = 120.0  # seconds; `wait_for` adapts it
 REST_TIMEOUT = 3.0  # seconds; a controller that is paused does not answer
 LEASE, LIFETIME = 10, 60  # seconds
+SNAPSHOT = 10  # seconds between snapshots, so that many of them race with reports
 KEY = "686f61666c6f77206f6e6c7920696e2061206c61"  # of this emulation only
 CLOCK = Path(__file__).with_name("clock")
 HOME = 0  # as a link: the home link
@@ -57,19 +61,30 @@ class Lab:
         self.records, self.beats = directory / "records", directory / "beats"
         self.programs: dict[str, Program] = {}
         self.where: dict[str, int] = {}  # mobile node -> link
+        self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> "Lab":
-        self.bed.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:
+            for name, size in self._disks().items():  # before the nodes, which inherit the mounts
+                self.disk(name).mkdir()
+                _run("mount", "-t", "tmpfs", "-o", f"size={size}m", "chaos", str(self.disk(name)))
+                stack.callback(_run, "umount", "--lazy", str(self.disk(name)))
+            stack.enter_context(self.bed)
             self._describe()
             self._start()
-        except BaseException:
-            self.bed.__exit__(*sys.exc_info())
-            raise
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.bed.__exit__(*error)
+        self._exit.__exit__(*error)
+
+    def disk(self, name: str) -> Path:
+        """Return where the small disk of a program is mounted that keeps files."""
+        return self.directory / f"disk-{name}"
+
+    def _disks(self) -> dict[str, int]:
+        """Return the sizes of all small disks, in MiB, by program; etcd reserves 128 for its log in advance."""
+        return {each.name: 4 for each in self.plan.home_agents} | {f"etcd-{name}": 256 for name in CONTROLLERS}
 
     # What runs
 
@@ -92,10 +107,11 @@ class Lab:
         for each in self.plan.home_agents:
             own = ["--home-agent", each.address, "--home-prefix", each.prefix]
             serving = [*own, "--home-link", f"{each.name}-home", "--keys", str(self._keys(each)), "--log-addresses"]
-            serving += ["--journal", str(self.directory / f"{each.name}.journal"), "--metrics", "127.0.0.1:9109"]
+            serving += ["--journal", str(self.disk(each.name) / "journal"), "--metrics", "127.0.0.1:9109"]
             self.programs[each.name] = Program(each.name, _module("hoaflow.home_agent", *serving), "event=started ")
             token = str(self.tokens.file(f"bridge-{each.name}"))
-            reporting = [*own, "--lease", str(LEASE), "--token-file", token, "--log-addresses", "--controller", *urls]
+            reporting = [*own, "--lease", str(LEASE), "--snapshot", str(SNAPSHOT), "--token-file", token]
+            reporting += ["--log-addresses", "--controller", *urls]
             self.programs[f"bridge-{each.name}"] = Program(each.name, _module("ha_bridge", *reporting))
         for router in self.plan.routers:
             own = ["run", "--bridge", BRIDGE, "--token-file", str(self.tokens.file(router)), "--log-addresses"]
@@ -127,7 +143,7 @@ class Lab:
         hosts = {each: management_controller(index) for index, each in enumerate(CONTROLLERS, 1)}
         options = {
             "name": name,
-            "data-dir": str(self.directory / f"etcd-{name}"),
+            "data-dir": str(self.disk(f"etcd-{name}") / "data"),
             "listen-client-urls": f"http://{hosts[name]}:2379",
             "advertise-client-urls": f"http://{hosts[name]}:2379",
             "listen-peer-urls": f"http://{hosts[name]}:2380",
@@ -152,7 +168,7 @@ class Lab:
         for name in self.programs:
             self.launch(name)
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._connect, self.plan.routers))
+            list(pool.map(self.connect, self.plan.routers))
             list(pool.map(self.set_up, self.plan.routers))
         for name, program in self.programs.items():
             if program.ready is not None:
@@ -161,9 +177,9 @@ class Lab:
             self.move(node, node.links[0])
         wait_for("all bindings are active", self.all_active, SETTLED_WITHIN)
 
-    def _connect(self, router: str) -> None:
-        """Connect a switch to all controllers."""
-        targets = [f"tcp:{management_controller(number)}:{at.OPENFLOW_PORT}" for number in (1, 2, 3)]
+    def connect(self, router: str, targets: Sequence[str] = ()) -> None:
+        """Connect a switch to all controllers, or to these instead."""
+        targets = targets or [f"tcp:{management_controller(number)}:{at.OPENFLOW_PORT}" for number in (1, 2, 3)]
         rows = [f"@{name}" for name in CONTROLLERS]
         argv = ["set", "bridge", BRIDGE, f"controller={','.join(rows)}"]
         for row, target in zip(rows, targets, strict=True):
@@ -244,8 +260,8 @@ class Lab:
 
     # Links and moves
 
-    def ip(self, node: str, *lines: str) -> None:
-        """Run lines of `ip` in a node, in one go."""
+    def ip(self, node: str | None, *lines: str) -> None:
+        """Run lines of `ip` in a node, or where the management network's bridge is, in one go."""
         self.bed.run("ip", "-batch", "-", node=node, stdin="\n".join(lines))
 
     def move(self, node: MobileNode, link: int) -> None:
@@ -255,6 +271,16 @@ class Lab:
         lines = [f"link set dev {name} down" for name in names if name != wanted]
         self.ip(node.name, *lines, f"link set dev {wanted} up")
         self.where[node.name] = link
+
+    def flood(self, node: str, destination: str) -> None:
+        """Send 3,000 packets within a few seconds; `{:x}` in the destination stands for a number below 1,000."""
+        program = (
+            "import socket, sys, time\n"
+            "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+            "for n in range(3000):\n"
+            "    s.sendto(b'x', (sys.argv[1].format(n % 1000), 9)); time.sleep(0.001)\n"
+        )
+        self.bed.run("python3", "-c", program, destination, node=node)
 
     # What is said
 
@@ -270,6 +296,31 @@ class Lab:
         """Return the bindings' states by home address, as a controller tells; None if it does not answer."""
         answer = self.ask(controller, "/v1/bindings?limit=1000")
         return None if answer is None else {each["home_address"]: each["state"] for each in answer["bindings"]}
+
+    def objections(self, controller: str) -> list[str]:
+        """Return what a controller says against it that all traffic of mobile nodes away from home goes direct."""
+        found = []
+        try:
+            ready = self.clients[controller].request("GET", "/readyz", (REST_TIMEOUT, REST_TIMEOUT))
+            if ready.status_code != 200:
+                found.append(f"/readyz of {controller}: {ready.json()['detail']}")
+        except HoaflowError as error:
+            return [f"{controller} does not answer: {error}"]
+        for node in self.plan.mobile_nodes:
+            explained = self.ask(controller, f"/v1/bindings/{node.home_address}/explain") or {"path": "unknown"}
+            expected = "home" if self.where[node.name] == HOME else "direct"
+            if explained["path"] != expected:
+                found.append(f"{controller} says of {node.name}: {explained['path']}, not {expected}: {explained}")
+        return found
+
+    def doctors_objections(self, router: str) -> list[str]:
+        """Return what `hoaflow-router doctor` finds failed on a router."""
+        command = _module("hoaflow.router", "doctor", "--bridge", BRIDGE)
+        try:
+            self.bed.run(*command, node=router)
+        except ProcessError as error:
+            return [f"doctor on {router}: {error}"]
+        return []
 
     def all_active(self) -> bool:
         """Tell whether every controller says of every mobile node away from home that its binding is active."""
@@ -321,6 +372,10 @@ def usage(pid: int) -> Usage:
     status = Path(f"/proc/{pid}/status").read_text()
     memory = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
     return Usage(pid, memory / 1024, len(os.listdir(f"/proc/{pid}/fd")))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def _module(name: str, *arguments: str) -> list[str]:

@@ -15,11 +15,12 @@ from tools.chaos.faults import TABLE, places
 from tools.chaos.lab import Lab
 from tools.chaos.packets import RECORD, unpack
 from tools.chaos.schedule import Injected, Moved, Step
-from tools.chaos.timeline import RECOVERED, Claim, Disturbance, Move
+from tools.chaos.timeline import RECOVERED, Claim, Disturbance, Move, Objection
 from tools.chaos.verdict import all_direct
 
 ASK_EVERY = 1.0  # seconds
 CALM = 2.0  # seconds in which all has to be direct before the next step
+AGREES = 15.0  # seconds after that, within which everything that is asked says so
 SETTLES = RECOVERED + 30.0  # seconds that are waited for it: the verdict knows the bound
 FAULTS = {each.name: each for each in TABLE}
 
@@ -33,6 +34,7 @@ class Run:
         self.disturbances: list[Disturbance] = []
         self.claims: list[Claim] = []
         self.settled: list[float] = []
+        self.objections: list[Objection] = []
         self.failures: list[str] = []  # acts that could not be done
         self.done: list[tuple[float, Step]] = []  # steps, and when each was begun
         self._ended = threading.Event()
@@ -56,6 +58,8 @@ class Run:
             if not self._settle():
                 gave_up = time.time()
                 self._tell("it does not settle")
+            elif step.faults:
+                self._agree(step.faults[0].target)
         self._ended.set()
         for thread in self._asking:
             thread.join()
@@ -112,13 +116,28 @@ class Run:
                 return True
         return False
 
+    def _agree(self, target: str) -> None:
+        """Wait until all controllers, and the doctor of a router, say what packets have shown: that all is direct."""
+        since, name = time.time(), target.rpartition("-")[2]
+        router = name if name in self._lab.plan.routers else self._lab.plan.routers[0]
+        while True:
+            found = [text for controller in CONTROLLERS for text in self._lab.objections(controller)]
+            found += self._lab.doctors_objections(router)
+            if not found:
+                return
+            if self._lab.pace().between(since, time.time()) > AGREES:
+                self.objections += [Objection(since, text) for text in found]
+                self._tell(f"objections: {'; '.join(found)}")
+                return
+            time.sleep(ASK_EVERY)
+
     def _evidence(self, since: float, **further: object) -> Evidence:
         """Return what has been gathered; of packets, those since a time, about."""
         lab = self._lab
         records = list(unpack(_tail(lab.records, since)))
         return Evidence(
             lab.plan, lab.points(), records, list(self.disturbances), list(self.moves),
-            list(self.claims), pace=lab.pace(), **further,  # type: ignore[arg-type]
+            list(self.claims), pace=lab.pace(), objections=self.objections, **further,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def _ask(self, controller: str) -> None:

@@ -59,6 +59,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Objection:
+    """Record what was still said against it, long after all was direct, that it is."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Usage:
     """Record what a process had: its memory in MiB and its open descriptors."""
 

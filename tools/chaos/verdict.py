@@ -5,7 +5,7 @@ The checks, by the letters of their violations:
 a: no packet goes to a care-of address that is no longer its node's, later than the bound;
 b: nothing comes out of a tunnel with a wrong pair of addresses, and nothing goes into one;
 c: nothing is lost but within the bounds of faults and moves;
-d: where a controller says `active`, packets go direct;
+d: where a controller says `active`, packets go direct; once they do, nothing says otherwise;
 e: after the last fault all is direct again, within the bound;
 f: no memory, descriptor or namespace is left over.
 """
@@ -158,6 +158,8 @@ def _followed(evidence: Evidence, location: Location, move: Move) -> float:
 
 
 def _disagreements(evidence: Evidence, location: Location, packets: dict[int, list[Packet]]) -> Iterable[Violation]:
+    for objection in evidence.objections:
+        yield Violation("d", objection.at, f"all was direct, but was still said not to be: {objection.text}")
     for node in evidence.plan.mobile_nodes:
         spans = _active(evidence.claims, node.home_address)
         for flow in evidence.plan.flows():

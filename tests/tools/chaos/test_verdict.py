@@ -11,7 +11,7 @@ from tools.chaos.addresses import FORGED, Flow
 from tools.chaos.location import octets
 from tools.chaos.pace import Beat, Pace
 from tools.chaos.packets import Kind, Record
-from tools.chaos.timeline import Claim, Inventory, Loss, Usage
+from tools.chaos.timeline import Claim, Inventory, Loss, Objection, Usage
 from tools.chaos.verdict import all_direct, judge
 
 
@@ -125,6 +125,13 @@ def test_what_is_said_may_lag_behind_for_a_while(until: float, expected: list[st
 def test_what_is_said_to_be_partial_may_go_by_the_home_agent() -> None:
     said = [Claim(float(at), "c1", OTHER.home_address, "partial") for at in range(60)]
     assert checks(Played(by_home_agent=during(0.0, 60.0), claims=said)) == []
+
+
+def test_whoever_says_that_direct_packets_are_not_is_found() -> None:
+    objections = [Objection(20.0, "/readyz of c1: router 2 is out of step")]
+    (found,) = judge(replace(Played().evidence(), objections=objections)).violations
+    assert found.check == "d"
+    assert "/readyz of c1" in found.text
 
 
 # e
