@@ -51,9 +51,7 @@ async def _from_switch(switch: asyncio.StreamReader, controller: asyncio.StreamW
         await controller.drain()
 
 
-async def _relay(
-    host: str, port: int, from_switch: asyncio.StreamReader, to_switch: asyncio.StreamWriter
-) -> None:
+async def _relay(host: str, port: int, from_switch: asyncio.StreamReader, to_switch: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(to_switch):
         from_controller, to_controller = await asyncio.open_connection(host, port)
         with contextlib.closing(to_controller):

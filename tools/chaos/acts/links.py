@@ -11,6 +11,7 @@ from topologies.nodes import checked
 DELAY = 200  # milliseconds, one way
 JUMBO, USUAL = 9000, 1500  # MTU
 
+
 def cut(lab: Lab, target: str) -> None:
     """Cut a node off from the management network."""
     lab.bed.run("ip", "link", "set", "dev", f"mgmt-{target}", "down")
