@@ -2,7 +2,8 @@
 """Follow the kernel in the home agent's network namespace: rtnetlink for tunnels, xfrm for IPsec policies.
 
 pyroute2 decodes the messages. The sockets are plain ones, so that an overrun (ENOBUFS) does not go unnoticed:
-everything is read again after one.
+everything is read again after one. Only the kernel is heard: whoever has CAP_NET_ADMIN may send to these sockets, too,
+and pyroute2 never ends with a nested attribute of no length, which no kernel makes.
 """
 
 import errno
@@ -41,6 +42,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_PROTOCOL_AT = 5
+_KERNEL = 0  # as the port of a sender (netlink(7))
 
 
 def multicast_socket(family: int, groups: int) -> socket.socket:
@@ -198,9 +200,13 @@ class KernelWatch:
             self._protection = Protection(policies, self._home_agent)
 
     def _receive(self, sock: socket.socket) -> bytes | None:
-        """Return the next datagram; None if there is none, or after an overrun, when everything has been read again."""
+        """Return the kernel's next datagram.
+
+        None if there is none or it is another's, or after an overrun, when everything has been read again.
+        """
         try:
-            return sock.recv(CHUNK)
+            data, (sender, _groups) = sock.recvfrom(CHUNK)
+            return data if sender == _KERNEL else None
         except BlockingIOError:
             return None
         except OSError as error:

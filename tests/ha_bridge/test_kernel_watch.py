@@ -10,10 +10,11 @@ import pytest
 from ha_bridge import kernel_watch
 from ha_bridge.ipsec_policies import messages
 from ha_bridge.kernel_view import KernelView
-from ha_bridge.kernel_watch import read_view
+from ha_bridge.kernel_watch import CHUNK, RTMGRP_IPV6_ROUTE, multicast_socket, read_view
 from ha_bridge.model import Reading, ReadingFailed
 from ha_bridge.process_sockets import RAW_SOCKETS, mobility_header_sockets
 from ha_bridge.sources import KernelSource
+from hoaflow.linux import RTM_DELROUTE
 from tests.support.bridge import DATA, HOA, HOME_AGENT, LINK_1, LINK_2
 from tests.support.bridge_kernel import NETNS, PREFIXES, Watched, ip, register, within
 from tests.support.kernel_events import link_message, recorded, route_message
@@ -119,6 +120,20 @@ def test_overrun_is_followed_by_reading_everything_anew(
     watched.start()
     watched.until(lambda: watched.care_of() == dict.fromkeys(homes, LINK_1))
     assert "event=netlink-overrun" in caplog.text
+
+
+@pytest.mark.usefixtures("namespace")
+def test_only_the_kernel_is_heard() -> None:
+    watched = Watched().start()
+    with within(lambda: multicast_socket(socket.NETLINK_ROUTE, RTMGRP_IPV6_ROUTE)) as other:
+        register(HOA, LINK_1)
+        watched.until(lambda: watched.care_of().get(HOA) == LINK_1)
+        removal = bytearray(other.recv(CHUNK))
+        struct.pack_into("=H", removal, 4, RTM_DELROUTE)
+        other.sendto(removal, (watched.watch._rtnl.getsockname()[0], 0))
+    register("2001:db8:99::77", LINK_1)
+    watched.until(lambda: "2001:db8:99::77" in watched.care_of())
+    assert watched.care_of() == {HOA: LINK_1, "2001:db8:99::77": LINK_1}
 
 
 @pytest.mark.usefixtures("namespace")
