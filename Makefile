@@ -13,9 +13,11 @@ KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURA
 
 # One test process per processor, each in namespaces of its own. Each run lists its slowest tests.
 DURATIONS := --durations=15 --durations-min=5
-# The kernel tier goes on beside the other two, for an emulated machine leaves processors idle. Its output comes in one
-# piece when it has ended (-O). If one side fails, the other goes on to its end (-k).
-ALL_TIERS = $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-others test-kernel
+# The kernel tier goes on beside the ordinary one, for an emulated machine leaves processors idle, and the containers begin
+# when either has ended. The output of these two comes in one piece each (-O). If one tier fails, the others go on (-k).
+ALL_TIERS = $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-ordinary test-kernel test-compose
+SETUP_CONTAINERS = scripts/setup-containers
+CONTAINER_TIER = scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers
 ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 # Schemathesis takes as long to load as a hundred unit tests to run, and has none.
@@ -23,7 +25,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-others test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster soak demo lab pages screenshots docs audit lock clean chaos
+.PHONY: help setup lint format unit coverage test test-ordinary test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster soak demo lab pages screenshots docs audit lock clean chaos
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,16 +53,15 @@ test: lint ## run lint, then all tests; PYTEST='-k name -x' for some of them, wi
 	$(if $(PYTEST),,[ "$$(dpkg --print-architecture)" != amd64 ] || scripts/setup-kernel)
 	$(if $(PYTEST),$(ISOLATED) -m pytest $(PYTEST),$(ALL_TIERS))
 
-test-others: setup # all but the kernel tier, one after the other; with a `+`, -O leaves their output alone
+test-ordinary: setup # all but kernel tier and containers; with a `+`, -O leaves the output alone
 	+scripts/as-root $(ALL_TESTS)
-	+$(MAKE) --no-print-directory --output-sync=none test-compose
 
 test-kernel: setup ## run the kernel tier of the tests, emulated if this host's kernel lacks what it needs
 	$(GUEST) -- $(KERNEL_TIER) $(PYTEST)
 
 test-compose: setup ## test docker-compose.yml with a real engine: the image, a journey, killed parts
-	scripts/setup-containers
-	scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers $(PYTEST)
+	$(SETUP_CONTAINERS)
+	$(CONTAINER_TIER) $(PYTEST)
 
 test-deploy: setup ## test what is in deploy/: Kubernetes, OpenStack
 	$(BIN)/python -m pytest tests/project/deploy $(PYTEST)

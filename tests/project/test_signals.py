@@ -29,7 +29,8 @@ def test_that_goes_on(tmp_path):
 ALONE = ["scripts/isolated-python", "-m", "pytest"]
 AT_ONCE = [f"{CHECKOUT}/.venv/bin/python", "-m", "pytest", "--dist=load", "--tx", WORKER.format(CHECKOUT)]
 # The tiers as `make test` runs them, with something shorter in place of each.
-TIERS = ["make", "--jobs=2", "--keep-going", "--output-sync=target", "test-others", "test-kernel"]
+TIERS = ["make", "--jobs=2", "--keep-going", "--output-sync=target", "test-ordinary", "test-kernel", "test-compose"]
+NO_GUEST, NO_SETUP = "GUEST=env", "SETUP_CONTAINERS=true"
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_nothing_is_left_of_a_run(pending_test: Path, run: str, number: signal.S
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_of_tiers_side_by_side(pending_test: Path, number: signal.Signals) -> None:
     tests = shlex.join([*ALONE, "-p", "no:cacheprovider", f"--rootdir={pending_test}", str(pending_test)])
-    command = [*TIERS, f"ALL_TESTS={tests}", "GUEST=env", "KERNEL_TIER=sleep 602"]
+    command = [*TIERS, f"ALL_TESTS={tests}", NO_GUEST, NO_SETUP, "KERNEL_TIER=sleep 602"]
     with marked(command, f"tiers-{number}", pending_test / "log") as started:
         started.wait_until_running("sleep 601", "sleep 602", seconds=60)
         started.send(number, group=number is signal.SIGINT)
@@ -79,8 +80,11 @@ def test_nothing_is_left_of_tiers_side_by_side(pending_test: Path, number: signa
     assert (pending_test / "ended").exists(), started.log.read_text()
 
 
-@pytest.mark.parametrize(("others", "kernel"), [("true", "true"), ("false", "true"), ("true", "false")])
-def test_tiers_side_by_side_all_have_to_pass(others: str, kernel: str) -> None:
-    command = [*TIERS, f"ALL_TESTS={others}", "GUEST=env", f"KERNEL_TIER={kernel}", "MAKE=true"]  # no containers
+@pytest.mark.parametrize("failing", [None, "ALL_TESTS", "KERNEL_TIER", "CONTAINER_TIER"])
+def test_each_tier_runs_and_has_to_pass(tmp_path: Path, failing: str | None) -> None:
+    tiers = {tier: tmp_path / tier for tier in ("ALL_TESTS", "KERNEL_TIER", "CONTAINER_TIER")}
+    commands = [f"{tier}=touch {ran}" + (" /nowhere/to/be/found" * (tier == failing)) for tier, ran in tiers.items()]
+    command = [*TIERS, NO_GUEST, NO_SETUP, *commands]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
-    assert (done.returncode == 0) == ("false" not in (others, kernel)), done.stdout + done.stderr
+    assert (done.returncode == 0) == (failing is None), done.stdout + done.stderr
+    assert all(ran.exists() for ran in tiers.values()), done.stdout + done.stderr
