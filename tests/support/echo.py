@@ -10,18 +10,21 @@ import time
 
 HEADER = struct.Struct("!BBHHH")  # type, code, checksum (the kernel's), identifier, number (RFC 4443 section 4.1)
 REQUEST, REPLY = 128, 129
-INTERVAL = 0.02  # seconds between requests
-WAIT = 5.0  # seconds for the answers, after the last request
+INTERVAL = 0.02  # seconds between requests, at least
+WAIT = 5.0  # seconds for an answer
 
 
 def answered(count: int, address: str) -> int:
-    """Return how many of `count` requests were answered."""
+    """Return how many of `count` requests were answered; each is sent when the one before has been, or is given up.
+
+    Two at once would be a test of the nodes' kernels: see `tests.support.ping.echo`.
+    """
     identifier, missing = os.getpid() & 0xFFFF, set(range(count))
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
 
-        def receive(seconds: float) -> None:
-            end = time.monotonic() + seconds
-            while missing and (left := end - time.monotonic()) > 0:
+        def receive(awaited: int) -> None:
+            end = time.monotonic() + WAIT
+            while awaited in missing and (left := end - time.monotonic()) > 0:
                 if select.select([sender], [], [], left)[0]:
                     kind, _, _, whose, number = HEADER.unpack_from(sender.recv(2048))
                     if (kind, whose) == (REPLY, identifier):
@@ -29,8 +32,8 @@ def answered(count: int, address: str) -> int:
 
         for number in range(count):
             sender.sendto(HEADER.pack(REQUEST, 0, 0, identifier, number), (address, 0))
-            receive(INTERVAL)
-        receive(WAIT)
+            receive(number)
+            time.sleep(INTERVAL)
     return count - len(missing)
 
 

@@ -18,5 +18,9 @@ def ping(count: int, wait: float, *arguments: str) -> list[str]:
 
 
 def echo(count: int, address: str) -> list[str]:
-    """Return the command that prints how many of `count` echo requests to an IPv6 address were answered, also late."""
+    """Return the command that prints how many of `count` echo requests to an IPv6 address were answered, also late.
+
+    A request waits for the answer to the one before. Else the first ones, which Open vSwitch holds while it looks for
+    their flow, come to the mobile node together: an emulated kernel with two processors then answered only one of two.
+    """
     return [sys.executable, str(ECHO), str(count), address]
