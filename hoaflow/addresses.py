@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parse, compare and format addresses and prefixes, kept as packed bytes in network order.
 
-Home addresses may be IPv4 (RFC 5555); tunnel endpoints are IPv6. Text is in RFC 5952 form. Parsing uses `inet_pton`,
+Text is in RFC 5952 form. Parsing uses `inet_pton`,
 which costs a tenth of `ipaddress`: a snapshot may hold 100,000 bindings.
 """
 
@@ -81,19 +81,20 @@ def format_address(packed: bytes) -> str:
 
 def parse_address(text: str) -> bytes:
     """Return the packed form of an IPv6 or IPv4 address without a zone. Raises ValueError, with the reason."""
-    try:
-        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):
-        zone = " without a zone" if "%" in text else ""
-        raise ValueError(f"expected an IPv6 address{zone}, got {text!r}") from None
+    return _parse(text, AF_INET6 if ":" in text else AF_INET, "IPv6 or IPv4")
 
 
 def parse_ipv6_address(text: str) -> bytes:
     """Return the packed form of an IPv6 address without a zone. Raises ValueError, with the reason."""
-    packed = parse_address(text)
-    if len(packed) != 16:
-        raise ValueError(f"expected an IPv6 address, got {text!r}; tunnels with IPv4 outer headers are not supported")
-    return packed
+    return _parse(text, AF_INET6, "IPv6")
+
+
+def _parse(text: str, family: AddressFamily, expected: str) -> bytes:
+    try:
+        return inet_pton(family, text)
+    except (OSError, ValueError):
+        zone = " without a zone" if "%" in text else ""
+        raise ValueError(f"expected an {expected} address{zone}, got {text!r}") from None
 
 
 def parse_prefix(text: str, strict: bool = True) -> Prefix:
@@ -117,6 +118,11 @@ def parse_prefix(text: str, strict: bool = True) -> Prefix:
 
 
 def canonical_address(text: str) -> str:
+    """Return an address as text, IPv6 in RFC 5952 form. Raises ValueError, with the reason."""
+    return format_address(parse_address(text))
+
+
+def canonical_ipv6_address(text: str) -> str:
     """Return an IPv6 address in RFC 5952 form. Raises ValueError, with the reason."""
     return format_address(parse_ipv6_address(text))
 
@@ -145,6 +151,7 @@ NOT_GLOBAL_UNICAST = tuple(
         ("127.0.0.0/8", "loopback"),
         ("169.254.0.0/16", "link-local"),
         ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255", "the limited broadcast address"),
         ("240.0.0.0/4", "reserved (240.0.0.0/4)"),
     )
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-from hoaflow.addresses import canonical_address, format_address, parse_address, parse_prefix
+from hoaflow.addresses import canonical_ipv6_address, format_address, parse_address, parse_prefix
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
-ipv6_address = argument(canonical_address)
+ipv6_address = argument(canonical_ipv6_address)
 
 
 @argument

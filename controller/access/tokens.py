@@ -16,7 +16,7 @@ from typing import Any
 
 from controller.access.roles import ANONYMOUS, LOCAL, Caller, Role
 from controller.settings import WrongSettings
-from hoaflow.addresses import Prefix, parse_ipv6_address, parse_prefix
+from hoaflow.addresses import Prefix, parse_address, parse_prefix
 
 SHORTEST_TOKEN = 20  # characters; `openssl rand -hex 32` makes 64
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750, section 2.1
@@ -150,7 +150,7 @@ def _caller(where: str, name: str, role: Role, table: Mapping[str, Any]) -> Call
 
 def _address(where: str, text: object) -> bytes:
     try:
-        return parse_ipv6_address(str(text))
+        return parse_address(str(text))
     except ValueError as error:
         raise WrongTokens(f"{where}: {error}") from None
 

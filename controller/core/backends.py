@@ -13,6 +13,7 @@ from controller.core.flows import Action, DecTtl, Local, Output, SetField, Untag
 from controller.core.pipeline import TUNNEL_DESTINATION, TUNNEL_SOURCE
 from controller.core.reasons import Reason
 from controller.core.tunnels import Tunnels
+from hoaflow.addresses import host
 
 
 class Backend(Hashable, Protocol):
@@ -53,7 +54,7 @@ class RouteBackend(NamedTuple):
 
 
 class FlowBackend(NamedTuple):
-    """The `flow` backend: flows set the tunnel, and Open vSwitch's kernel datapath builds it.
+    """The `flow` backend of home agents of one family: flows set the tunnel, Open vSwitch's kernel datapath builds it.
 
     Packets leave by the port ``transmit``; decapsulated ones come in by ``receive`` (OpenFlow numbers). The kernel
     decapsulates what is sent to ``decapsulation_address`` at ``decapsulation_mac``, and routes what is sent to
@@ -73,23 +74,24 @@ class FlowBackend(NamedTuple):
         return (
             Untag(),
             DecTtl(),
-            SetField(TUNNEL_SOURCE, binding.home_agent),
-            SetField(TUNNEL_DESTINATION, binding.care_of_address),
+            SetField(TUNNEL_SOURCE[len(binding.home_agent)], binding.home_agent),
+            SetField(TUNNEL_DESTINATION[len(binding.care_of_address)], binding.care_of_address),
             Output(self.transmit),
         )
 
     def uplink(self) -> tuple[Action, ...]:
         """Return the actions that hand a packet to the kernel's tunnel device, by an address of the router's own."""
+        destination = "ipv4_dst" if host(self.decapsulation_address).is_ipv4 else "ipv6_dst"
         return (
             Untag(),
-            SetField("ipv6_dst", self.decapsulation_address),
+            SetField(destination, self.decapsulation_address),
             SetField("eth_dst", self.decapsulation_mac),
             Local(),
         )
 
     def retunnel(self, home_agent: bytes) -> tuple[Action, ...]:
         """Return the actions that send a decapsulated packet on to the home agent, with the outer source it had."""
-        return (SetField(TUNNEL_DESTINATION, home_agent), Output(self.transmit))
+        return (SetField(TUNNEL_DESTINATION[len(home_agent)], home_agent), Output(self.transmit))
 
     def verified(self) -> tuple[Action, ...]:
         """Return the actions that hand a packet to the router's kernel, which routes it."""
@@ -98,8 +100,10 @@ class FlowBackend(NamedTuple):
 
 def backend_of(tunnels: Tunnels, home_agent: bytes, ports: Mapping[str, int]) -> Backend | Reason:
     """Return what encapsulates for a home agent on a router with these ports (numbers by name), or why nothing does."""
-    names = tunnels.flow
-    if names is not None:
+    if tunnels.is_flow:
+        names = tunnels.flow.get(len(home_agent))
+        if names is None:
+            return reasons.no_tunnel_device(home_agent)
         if names.problem is not None:
             return reasons.endpoint_broken(names.problem)
         transmit, receive = ports.get(names.transmit_port), ports.get(names.receive_port)

@@ -27,7 +27,10 @@ class Binding(Struct, frozen=True, gc=False):
     ``lifetime`` is what remained when it was last reported, in seconds, and ``expires_at`` the end that follows, on the
     caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's. ``withheld`` says
     why its bridge leaves it to the home agent, None if it is to be offloaded. ``timestamp`` is the Proxy Binding
-    Update's (RFC 5213 section 8.8), in units of 1/65536 s since 1970.
+    Update's (RFC 5213 section 8.8), in units of 1/65536 s since 1970. ``reverse_tunnel``: the mobile node sends by way
+    of its home agent, too, as it always does but in Mobile IPv4 (RFC 3024).
+
+    Addresses are of either family: care-of address and home agent of the same, the home address of any.
     """
 
     home_address: Prefix
@@ -39,6 +42,7 @@ class Binding(Struct, frozen=True, gc=False):
     withheld: str | None = None
     protocol: Protocol = Protocol.MIPV6
     timestamp: int | None = None
+    reverse_tunnel: bool = True
 
     @property
     def key(self) -> Key:
@@ -62,6 +66,7 @@ class Binding(Struct, frozen=True, gc=False):
             and self.home_agent == other.home_agent
             and self.withheld == other.withheld
             and self.protocol is other.protocol
+            and self.reverse_tunnel is other.reverse_tunnel
         )
 
     def same_expiry(self, other: "Binding") -> bool:
@@ -326,4 +331,5 @@ def _at(binding: Binding, home_address: Prefix, care_of_address: bytes) -> Bindi
         binding.withheld,
         binding.protocol,
         binding.timestamp,
+        binding.reverse_tunnel,
     )

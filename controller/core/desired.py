@@ -62,7 +62,7 @@ class DesiredFlows:
     @property
     def has_any_backend(self) -> bool:
         """Whether the agent has announced a backend for any home agent."""
-        return self._tunnels.flow is not None or bool(self._tunnels.endpoints)
+        return self._tunnels.is_flow or bool(self._tunnels.endpoints)
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
@@ -79,10 +79,11 @@ class DesiredFlows:
         It stays for as long as the last of its bindings lives. Thousands may share it, so they are not gone through.
         """
         user = next(self._users(key, now), None)
-        if user is None:
+        flow = None if user is None else self._flows(user).uplink
+        if user is None or flow is None:
             return None
         sole = None if self.shares_uplink(user) else user.home_address
-        return SharedUplink(self._flows(user).uplink, self._left_out(key, now), sole)
+        return SharedUplink(flow, self._left_out(key, now), sole)
 
     def users(self, key: FlowKey, now: float) -> list[Prefix]:
         """Return the home addresses that need the flow with a key."""
@@ -99,7 +100,8 @@ class DesiredFlows:
         home_address, care_of_address = home_end(verify), verified_source(verify)
         if home_address is None or care_of_address is None:
             return []
-        return [uplink_key(home_address, care_of_address, each.address) for each in self._home_agents]
+        outside = [each.address for each in self._home_agents if len(each.address) == len(care_of_address)]
+        return [uplink_key(home_address, care_of_address, each) for each in outside]
 
     def uplinks_beside(self, key: FlowKey) -> list[FlowKey]:
         """Return the keys of uplink flows that may take packets of the home address that another flow serves.
@@ -110,12 +112,14 @@ class DesiredFlows:
         binding = None if home_address is None else self._bindings.get(home_address)
         if home_address is None or binding is None:
             return []
-        formers = self._tunnels.desired.formers(home_address) if self._tunnels.flow is None else ()
-        return [keys_of(each).uplink for each in (binding, *(former.binding for former in formers))]
+        formers = () if self._tunnels.is_flow else self._tunnels.desired.formers(home_address)
+        keys = (keys_of(each).uplink for each in (binding, *(former.binding for former in formers)))
+        return [key for key in keys if key is not None]
 
     def left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return a home address at a binding's care-of address that is not carried here, None if all are."""
-        return self._left_out(keys_of(binding).uplink, now)
+        uplink = keys_of(binding).uplink
+        return None if uplink is None else self._left_out(uplink, now)
 
     def all_flows(self, now: float) -> Iterator[Flow]:
         """Iterate over the flows of all home addresses."""
@@ -139,15 +143,17 @@ class DesiredFlows:
 
     def shares_uplink(self, binding: Binding) -> bool:
         """Tell whether other home addresses may use a binding's uplink flow, which is then a subject of its own."""
+        if not binding.reverse_tunnel:
+            return False
         if not self._bindings.is_alone(binding) or self._registrations.any_not_offloaded_at(binding.care_of_address):
             return True
-        return self._tunnels.flow is None and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
+        return not self._tunnels.is_flow and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 
     def _users(self, uplink: FlowKey, now: float) -> Iterator[Binding]:
         """Iterate over the bindings carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
         behind: Iterable[Prefix] = self._bindings.behind(care_of_address)
-        if self._tunnels.flow is None:
+        if not self._tunnels.is_flow:
             formers = self._tunnels.desired.formers_behind(care_of_address)
             held = self._bindings.behind(care_of_address)
             behind = chain(behind, (each for each in formers if each not in held))
@@ -199,7 +205,7 @@ class DesiredFlows:
             or isinstance(self.backend(binding.home_agent), Reason)
         ):
             return None
-        if self._tunnels.is_applied(home_address):
+        if self._tunnels.is_applied(binding):
             return binding
         # Former flows that serve, stay. Without a gate nothing is lost with them, and none may open onto them.
         former = self._tunnels.serving(binding, now)
@@ -244,9 +250,9 @@ class DesiredFlows:
             return True
         if entry.flow.kind is Kind.UPLINK and self._loses_packets(entry.flow, now):
             return True
-        home_agents = list(self._home_agents.all_covering(served))
+        home_agents = self._home_agents.owners(served)
         if home_agents and all(each.synced for each in home_agents) and self._tunnels.expected_until is None:
-            waits = self._tunnels.flow is None and any(
+            waits = not self._tunnels.is_flow and any(
                 self._tunnels.desired.is_awaited(each.address, self._tunnels.acknowledged, now) for each in home_agents
             )
             if not waits:
@@ -261,7 +267,7 @@ class DesiredFlows:
     def _lacks_guard(self, gate: FlowKey, now: float) -> bool:
         """Tell whether a guard that has to stand while a gate does is missing, or may be."""
         served = home_end(gate)
-        home_agent = None if served is None else self._home_agents.covering(served)
+        home_agent = None if served is None else next(iter(self._home_agents.owners(served)), None)
         if home_agent is None:
             return False
         backend = self.backend(home_agent.address)
@@ -278,6 +284,7 @@ class DesiredFlows:
         by_openflow = any(isinstance(action, Local) for action in uplink.actions)
         for binding in self._bound_at(uplink.key):
             keys = keys_of(binding)
-            if not self._switch.installed.stands(keys.verify if by_openflow else keys.downlink, now):
+            shown_by = keys.verify if by_openflow else keys.downlink
+            if shown_by is not None and not self._switch.installed.stands(shown_by, now):
                 return True
         return False

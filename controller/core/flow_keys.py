@@ -8,6 +8,8 @@ from controller.core import pipeline
 from controller.core.flows import FlowKey, Hole, Pattern
 from hoaflow.addresses import Prefix
 
+_TUNNEL_SOURCES = frozenset(pipeline.TUNNEL_SOURCE.values())
+
 
 def uplink_source(key: FlowKey) -> bytes | None:
     """Return the care-of address of the uplink flow with a key, None if it is no uplink flow's."""
@@ -17,7 +19,7 @@ def uplink_source(key: FlowKey) -> bytes | None:
 def verified_source(key: FlowKey) -> bytes | None:
     """Return the care-of address of the verifying flow with a key, None if it is no verifying flow's."""
     pattern, *addresses = key
-    verifies = pattern.table == pipeline.VERIFY and bool(addresses) and pattern.fields[-1][0] == pipeline.TUNNEL_SOURCE
+    verifies = pattern.table == pipeline.VERIFY and bool(addresses) and pattern.fields[-1][0] in _TUNNEL_SOURCES
     return addresses[-1] if verifies else None
 
 

@@ -95,17 +95,19 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
 
 def flows_of(binding: Binding, backend: Backend, sole: bool = True) -> FlowUnit:
     """Return the flows that carry a binding's packets; ``sole``: its uplink flow is no other's."""
-    home_address = binding.home_address
-    shapes = _unit_shapes(backend, len(home_address.packed), home_address.length)
-    return FlowUnit(shapes, home_address, binding.care_of_address, binding.home_agent, sole)
+    home_address, care_of_address, both_ways = binding.home_address, binding.care_of_address, binding.reverse_tunnel
+    shapes = _unit_shapes(backend, len(home_address.packed), home_address.length, len(care_of_address), both_ways)
+    return FlowUnit(shapes, home_address, care_of_address, binding.home_agent, sole and both_ways)
 
 
 @lru_cache(maxsize=4096)
-def _unit_shapes(backend: Backend, octets: int, length: int) -> UnitShapes:
-    """Return what all bindings share whose home addresses have so many octets and this prefix length."""
-    home_address, other = Prefix(bytes(octets), length), bytes(16)
+def _unit_shapes(backend: Backend, octets: int, length: int, outer_octets: int, both_ways: bool) -> UnitShapes:
+    """Return what all bindings share whose addresses have so many octets, and home addresses this prefix length."""
+    home_address, other = Prefix(bytes(octets), length), bytes(outer_octets)
     some = Binding(home_address, care_of_address=other, home_agent=other)
     downlink = pipeline.downlink_flow(home_address, backend.downlink(some))
+    if not both_ways:
+        return UnitShapes(downlink.shape, bool(downlink.values), uplink=None, uplink_values=(), verify=None)
     uplink = pipeline.uplink_flow(*path_of(some), backend.uplink())
     verified = backend.verified()
     return UnitShapes(
@@ -124,28 +126,30 @@ class _Patterns(NamedTuple):
 
 
 class BindingKeys(NamedTuple):
-    """The keys of all flows that a binding has with any backend."""
+    """The keys of all flows that a binding has with any backend: without reverse tunnelling, the downlink flow's."""
 
+    all: tuple[FlowKey, ...]
     downlink: FlowKey
-    uplink: FlowKey
-    verify: FlowKey
+    uplink: FlowKey | None
+    verify: FlowKey | None
 
 
 @lru_cache(maxsize=LATEST)
 def keys_of(binding: Binding) -> BindingKeys:
     """Return the keys of a binding's flows, those that some backends do without included."""
     home_address, care_of_address = binding.home_address.packed, binding.care_of_address
-    patterns = _patterns(len(home_address), binding.home_address.length)
-    return BindingKeys(
-        (patterns.downlink, home_address),
-        (patterns.uplink, binding.home_agent, care_of_address),
-        (patterns.verify, home_address, care_of_address),
-    )
+    patterns = _patterns(len(home_address), binding.home_address.length, len(care_of_address))
+    downlink: FlowKey = (patterns.downlink, home_address)
+    if not binding.reverse_tunnel:
+        return BindingKeys((downlink,), downlink, uplink=None, verify=None)
+    uplink: FlowKey = (patterns.uplink, binding.home_agent, care_of_address)
+    verify: FlowKey = (patterns.verify, home_address, care_of_address)
+    return BindingKeys((downlink, uplink, verify), downlink, uplink, verify)
 
 
 @lru_cache(maxsize=4096)
-def _patterns(octets: int, length: int) -> _Patterns:
-    home_address, other = Prefix(bytes(octets), length), bytes(16)
+def _patterns(octets: int, length: int, outer_octets: int) -> _Patterns:
+    home_address, other = Prefix(bytes(octets), length), bytes(outer_octets)
     return _Patterns(
         pipeline.downlink_flow(home_address, ()).shape.pattern,
         pipeline.uplink_flow(other, other, pipeline.payload_protocol(home_address), ()).shape.pattern,
@@ -155,7 +159,7 @@ def _patterns(octets: int, length: int) -> _Patterns:
 
 def uplink_key(home_address: Prefix, care_of_address: bytes, home_agent: bytes) -> FlowKey:
     """Return the key of the uplink flow of a binding of these addresses."""
-    patterns = _patterns(len(home_address.packed), home_address.length)
+    patterns = _patterns(len(home_address.packed), home_address.length, len(care_of_address))
     return (patterns.uplink, home_agent, care_of_address)
 
 

@@ -17,13 +17,14 @@ from hoaflow.addresses import Prefix
 class UnitShapes(Struct, frozen=True, gc=False, cache_hash=True):
     """What flow units that differ only in addresses have in common.
 
-    ``sets_tunnel``: whether the downlink flow sets the tunnel's ends. ``uplink_values``: the addresses that the uplink
-    flow sets. ``verify`` is None where the router's kernel verifies.
+    ``sets_tunnel``: whether the downlink flow sets the tunnel's ends. ``uplink`` and ``verify`` are None without
+    reverse tunnelling, ``verify`` also where the router's kernel verifies. ``uplink_values``: the addresses that the
+    uplink flow sets.
     """
 
     downlink: Shape
     sets_tunnel: bool
-    uplink: Shape
+    uplink: Shape | None
     uplink_values: tuple[bytes, ...]
     verify: Shape | None
 
@@ -32,7 +33,7 @@ class FlowUnit(Struct, frozen=True, gc=False):
     """The flows that one home address should have, or has, on a router.
 
     ``sole``: no other home address may use the uplink flow, which belongs to the unit then. Else it is a subject of its
-    own (``shared`` is its key).
+    own (``shared`` is its key), or there is none.
     """
 
     shapes: UnitShapes
@@ -53,24 +54,28 @@ class FlowUnit(Struct, frozen=True, gc=False):
         return (self.shapes.downlink.pattern, self.home_address.packed)
 
     @property
-    def uplink(self) -> Flow:
-        """The flow that decapsulates what comes from the care-of address."""
-        return Flow(self.shapes.uplink, self.uplink_key, self.shapes.uplink_values)
+    def uplink(self) -> Flow | None:
+        """The flow that decapsulates what comes from the care-of address, None without reverse tunnelling."""
+        key = self.uplink_key
+        if key is None or self.shapes.uplink is None:
+            return None
+        return Flow(self.shapes.uplink, key, self.shapes.uplink_values)
 
     @property
-    def uplink_key(self) -> FlowKey:
-        """The key of the uplink flow."""
-        return (self.shapes.uplink.pattern, self.home_agent, self.care_of_address)
+    def uplink_key(self) -> FlowKey | None:
+        """The key of the uplink flow, None if there is none."""
+        shape = self.shapes.uplink
+        return None if shape is None else (shape.pattern, self.home_agent, self.care_of_address)
 
     @property
     def verify(self) -> Flow | None:
-        """The flow that lets decapsulated packets pass, None where the router's kernel verifies."""
+        """The flow that lets decapsulated packets pass, None if there is none."""
         key = self.verify_key
         return None if key is None or self.shapes.verify is None else Flow(self.shapes.verify, key)
 
     @property
     def verify_key(self) -> FlowKey | None:
-        """The key of the verifying flow, None where the router's kernel verifies."""
+        """The key of the verifying flow, None if there is none."""
         shape = self.shapes.verify
         return None if shape is None else (shape.pattern, self.home_address.packed, self.care_of_address)
 
@@ -85,8 +90,10 @@ class FlowUnit(Struct, frozen=True, gc=False):
 
     def all(self) -> tuple[Flow, ...]:
         """Return all flows that carry the home address's packets, the uplink flow included."""
-        verify = self.verify
-        return (self.downlink, self.uplink) if verify is None else (self.downlink, self.uplink, verify)
+        uplink, verify = self.uplink, self.verify
+        if uplink is None:
+            return (self.downlink,)
+        return (self.downlink, uplink) if verify is None else (self.downlink, uplink, verify)
 
     @property
     def flows(self) -> tuple[Flow, ...]:

@@ -141,7 +141,8 @@ class InstalledFlows:
             if held is not None and held.downlink != unit.downlink:
                 return False  # the short way, as most ask while a handover is under way
             return all(self.has(flow, now) for flow in unit.all())
-        return held.sole or self.has(held.uplink, now)
+        uplink = None if held.sole else held.uplink
+        return uplink is None or self.has(uplink, now)
 
     def may_have(self, unit: FlowUnit) -> bool:
         """Tell whether the flows of a unit may be installed, each by itself."""

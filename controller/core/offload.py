@@ -27,7 +27,7 @@ from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
 from controller.core.traffic import Counters
-from controller.core.tunnels import EndpointName, FlowTunnelNames
+from controller.core.tunnels import EndpointName, FlowTunnels
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
 from hoaflow.addresses import Prefix, host
@@ -169,7 +169,7 @@ class Offload:
         dpid: int,
         revision: int,
         endpoints: dict[bytes, EndpointName],
-        flow: FlowTunnelNames | None,
+        flow: FlowTunnels,
         failures: dict[Prefix, str],
         now: float,
         macs: tuple[str, ...] | None = None,

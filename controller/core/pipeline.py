@@ -80,9 +80,9 @@ ANY_FRAME: Frame = ()
 
 LOCAL_PORT = 0xFFFFFFFE  # OFPP_LOCAL: the kernel of the switch's own host
 
-# Metadata of a tunnel port: a packet's outer addresses.
-TUNNEL_SOURCE = "tun_ipv6_src"
-TUNNEL_DESTINATION = "tun_ipv6_dst"
+# Metadata of a tunnel port: a packet's outer addresses, by the octets of these.
+TUNNEL_SOURCE = {4: "tun_ipv4_src", 16: "tun_ipv6_src"}
+TUNNEL_DESTINATION = {4: "tun_ipv4_dst", 16: "tun_ipv6_dst"}
 # Of a packet in the kernel of the switch's own host: it stays when the kernel takes the outer header off.
 MARK = "pkt_mark"
 # Where CheckLength leaves its result, in the lowest bit.
@@ -123,14 +123,16 @@ TABLES = (
     ),
     Table(
         UPLINK,
-        matches=frozenset({"eth_type", "ipv6_src", "ipv6_dst", "ip_proto"}),
+        matches=frozenset({"eth_type", "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto"}),
         actions=(Normal, SetMark, Untag, SetField, Output, Local),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
     Table(
         VERIFY,
-        matches=frozenset({"eth_type", TUNNEL_SOURCE, "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto"}),
+        matches=frozenset(
+            {*TUNNEL_SOURCE.values(), *("eth_type", "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto")}
+        ),
         actions=(SetField, Local, Output),
         leads_to=frozenset(),
         miss=(),  # dropped, and counted by the flow
@@ -266,12 +268,10 @@ def retunnel_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flo
     They are Mobility Headers (Home Test Init, RFC 6275 section 11.6.1), multicast, and packets for neighbours on the
     home link. The home agent verifies their care-of address, as if they had not been here.
     """
-    source: dict[str, int | Prefix]
+    source = _from(home_prefix)
     if home_prefix.is_ipv4:
-        source = {"eth_type": ETH_TYPE_IPV4, "ipv4_src": home_prefix}
         wanted = [match(**source, ipv4_dst=each) for each in IPV4_NOT_ROUTED]
     else:
-        source = {"eth_type": ETH_TYPE_IPV6, "ipv6_src": home_prefix}
         wanted = [match(**source, ip_proto=IPPROTO_MOBILITY), *(match(**source, ipv6_dst=to) for to in IPV6_NOT_ROUTED)]
     return [_flow(Kind.GUARD, VERIFY, RETUNNEL_PRIORITY, each, actions) for each in wanted]
 
@@ -316,19 +316,19 @@ def uplink_flow(care_of_address: bytes, home_agent: bytes, payload: int, actions
 
     Several home addresses may share one care-of address; whoever decapsulates verifies the pairs.
     """
-    wanted = match(**_towards(host(home_agent)), ipv6_src=host(care_of_address), ip_proto=payload)
+    wanted = match(**_towards(host(home_agent)) | _from(host(care_of_address)), ip_proto=payload)
     return _flow(Kind.UPLINK, UPLINK, BINDING_PRIORITY, wanted, actions)
 
 
 def verify_flow(care_of_address: bytes, home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
     """Return the flow that lets a decapsulated packet pass if outer and inner source are one binding's (`flow`)."""
-    source = {"ipv4_src" if home_address.is_ipv4 else "ipv6_src": home_address}
-    wanted = match(**source, eth_type=_towards(home_address)["eth_type"], **{TUNNEL_SOURCE: host(care_of_address)})
+    tunnel_source = {TUNNEL_SOURCE[len(care_of_address)]: host(care_of_address)}
+    wanted = match(**_from(home_address), **tunnel_source)
     return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions)
 
 
 def payload_protocol(home_address: Prefix) -> int:
-    """Return the next header of tunnel packets that carry a home address's packets (RFC 2473 section 5.1)."""
+    """Return the protocol of tunnel packets that carry a home address's packets (RFC 2473 section 5.1, RFC 2003)."""
     return IPPROTO_IPIP if home_address.is_ipv4 else IPPROTO_IPV6
 
 
@@ -336,3 +336,9 @@ def _towards(destination: Prefix) -> dict[str, int | Prefix]:
     if destination.is_ipv4:
         return {"eth_type": ETH_TYPE_IPV4, "ipv4_dst": destination}
     return {"eth_type": ETH_TYPE_IPV6, "ipv6_dst": destination}
+
+
+def _from(source: Prefix) -> dict[str, int | Prefix]:
+    if source.is_ipv4:
+        return {"eth_type": ETH_TYPE_IPV4, "ipv4_src": source}
+    return {"eth_type": ETH_TYPE_IPV6, "ipv6_src": source}

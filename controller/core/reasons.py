@@ -221,6 +221,15 @@ def no_endpoint(home_agent: bytes) -> Reason:
     )
 
 
+def no_tunnel_device(home_agent: bytes) -> Reason:
+    """Say that the agent of a `flow` router has announced no tunnel device for home agents of this one's family."""
+    address, family = format_address(home_agent), "IPv4" if len(home_agent) == 4 else "IPv6"
+    return Reason(
+        f"it is not prepared for home agent {address}: its flow backend has no tunnel device for {family} outside",
+        Remedy(f"the router set up for tunnels over {family}", Step.PREPARE_ROUTER, home_agent),
+    )
+
+
 def endpoint_broken(problem: str) -> Reason:
     """Say that the tunnel endpoint is not as it should be, and that its agent could not mend it."""
     return Reason(

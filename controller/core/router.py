@@ -19,7 +19,7 @@ from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.registrations import Registrations
 from controller.core.switch_state import SwitchState
-from controller.core.tunnels import EndpointName, FlowTunnelNames, Tunnels
+from controller.core.tunnels import EndpointName, FlowTunnels, Tunnels
 from controller.core.urgency import MOST_URGENT, Urgency
 from hoaflow.addresses import Prefix
 from hoaflow.deadlines import earliest
@@ -140,21 +140,24 @@ class Router:
             return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
         for each in former:
-            leaving += keys_of(each)
-            if self.tunnels.flow is None and (uplink := keys_of(each).uplink) in self.flows.installed:
-                self._last_served[uplink] = each.home_address
+            keys = keys_of(each)
+            leaving += keys.all
+            if not self.tunnels.is_flow and keys.uplink is not None and keys.uplink in self.flows.installed:
+                self._last_served[keys.uplink] = each.home_address
         unit = self.flows.installed.unit(binding.home_address) if len(former) == 1 else None
         if unit is not None and not (unit.sole and unit.has_path(former[0].care_of_address, former[0].home_agent)):
             unit = None
         self.flows.queue(binding.home_address, leaving, urgency, binding.home_agent, unit)
-        if self.desired.shares_uplink(binding) or (
-            self.flows.installed.has_adopted and self.flows.installed.is_adopted(keys_of(binding).uplink)
+        uplink = keys_of(binding).uplink
+        if uplink is not None and (
+            self.desired.shares_uplink(binding)
+            or (self.flows.installed.has_adopted and self.flows.installed.is_adopted(uplink))
         ):
-            self.flows.queue(keys_of(binding).uplink, urgency=urgency, home_agent=binding.home_agent)
+            self.flows.queue(uplink, urgency=urgency, home_agent=binding.home_agent)
 
     def leave_former(self, binding: Binding, former: Binding) -> None:
         """Have the flows of a former binding go, which the router's kernel may have served until now."""
-        if self.tunnels.flow is None:
+        if not self.tunnels.is_flow:
             self.follow(binding, (binding, former), Urgency.ROUTINE)
 
     def forget(self, home_address: Prefix) -> None:
@@ -170,7 +173,7 @@ class Router:
         self,
         revision: int,
         endpoints: dict[bytes, EndpointName],
-        flow: FlowTunnelNames | None,
+        flow: FlowTunnels,
         macs: tuple[str, ...] | None,
         failures: dict[Prefix, str],
         now: float,
@@ -190,9 +193,9 @@ class Router:
         news = self.tunnels.acknowledge(revision, failures, now + self._timing.acknowledge_within)
         if moved:
             self.desired.forget_backends()
-        if moved or (flow is None and len(news) > MOST_URGENT):
+        if moved or (not flow and len(news) > MOST_URGENT):
             self.flows.recheck()
-        elif flow is None:
+        elif not flow:
             for home_address in sorted(news):
                 self._queue_home_address(home_address)
         self.flows.recheck_adopted()
@@ -257,7 +260,7 @@ class Router:
     @property
     def uplink_kind(self) -> Kind:
         """Kind of the flows that count each packet from mobile nodes once: where OpenFlow verifies, those that do."""
-        return Kind.UPLINK if self.tunnels.flow is None else Kind.VERIFY
+        return Kind.VERIFY if self.tunnels.is_flow else Kind.UPLINK
 
     def prepared_for(self, home_agent: bytes) -> bool:
         """Tell whether the router can encapsulate for a home agent."""
@@ -265,7 +268,7 @@ class Router:
 
     def has_backend_for(self, home_agent: HomeAgent) -> bool:
         """Tell whether the router's agent has announced a backend for a home agent, working or not."""
-        return self.tunnels.flow is not None or home_agent.address in self.tunnels.endpoints
+        return len(home_agent.address) in self.tunnels.flow or home_agent.address in self.tunnels.endpoints
 
     @property
     def has_switch(self) -> bool:
@@ -296,7 +299,7 @@ class Router:
         if not self.connected or not self.gates.are_open(binding.home_agent, now):
             return False
         backend = self.desired.backend(binding.home_agent)
-        if isinstance(backend, Reason) or not self.tunnels.is_applied(binding.home_address):
+        if isinstance(backend, Reason) or not self.tunnels.is_applied(binding):
             return False
         unit = flows_of(binding, backend)
         return self.flows.installed.has_unit(unit, now) and self._why_failed(binding, unit) is None
@@ -321,7 +324,7 @@ class Router:
 
     def entries(self, binding: Binding, now: float) -> list[FlowEntry]:
         """Return a binding's flows that are known to be installed, with their ends."""
-        entries = (self.flows.installed.entry(key, now) for key in keys_of(binding))
+        entries = (self.flows.installed.entry(key, now) for key in keys_of(binding).all)
         return [entry for entry in entries if entry is not None]
 
     def counted_keys(self, binding: Binding) -> list[FlowKey]:
@@ -332,7 +335,8 @@ class Router:
         if not self.prepared_for(binding.home_agent):
             return []
         keys = keys_of(binding)
-        return [keys.downlink, keys.uplink if self.uplink_kind is Kind.UPLINK else keys.verify]
+        uplink = keys.uplink if self.uplink_kind is Kind.UPLINK else keys.verify
+        return [keys.downlink] if uplink is None else [keys.downlink, uplink]
 
     def retired(self, home_address: Prefix) -> traffic.Counters:
         """Return what flows counted for a binding before they were replaced, as by a handover."""
@@ -348,7 +352,7 @@ class Router:
 
     def _why_failed(self, binding: Binding, unit: FlowUnit) -> Reason | None:
         """Say what has failed for a binding, None if nothing has."""
-        failure = self.tunnels.failure(binding.home_address)
+        failure = self.tunnels.failure(binding)
         if failure is not None:
             return reasons.tunnel_failed(failure)
         if not (self.flows.refused or self.flows.installed.foreign):
@@ -365,17 +369,18 @@ class Router:
         """Say what a binding waits for, given that it is not active, has not failed, and its gates stand."""
         if self.desired.has_hole(binding.home_address):
             return reasons.not_offloaded_within(binding.home_address)
-        if not self.tunnels.is_applied(binding.home_address):
+        if not self.tunnels.is_applied(binding):
             return reasons.tunnel_unacknowledged()
-        if self.flows.is_barred(keys_of(binding).uplink):
+        uplink = keys_of(binding).uplink
+        if uplink is not None and self.flows.is_barred(uplink):
             return reasons.path_shared(self._left_out(binding, now))
         return reasons.flows_unconfirmed()
 
     def _left_out(self, binding: Binding, now: float) -> Prefix | None:
         """Return another home address at a binding's care-of address that can't be carried here, None if unknown."""
-        found = self.desired.left_out(binding, now)
+        found, uplink = self.desired.left_out(binding, now), keys_of(binding).uplink
         refused = self.flows.refused.all().keys()
-        for home_address in self.desired.users(keys_of(binding).uplink, now) if found is None else ():
+        for home_address in self.desired.users(uplink, now) if found is None and uplink is not None else ():
             unit = self.desired.unit_of(home_address, now)
             if unit is not None and any(flow.key in refused for flow in unit.flows):
                 return home_address

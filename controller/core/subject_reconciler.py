@@ -135,7 +135,7 @@ class SubjectReconciler:
         former = self._installed.unit(home_address)
         if (unit is None and former is None) or self._has_obstacles or self.full:
             return False
-        if unit is not None and not unit.sole and unit.uplink_key in self.barred:
+        if unit is not None and unit.shared in self.barred:
             return False
         if unit is not None and former is None and self._installed.may_have(unit):
             # After a reading nearly all stand as desired: no transition is worked out for these, so that gates are
@@ -159,8 +159,8 @@ class SubjectReconciler:
             return False
         else:
             self._work.start(home_address, step.changes, attempt.batch, attempt.since, step)
-        if unit is not None and not unit.sole:
-            self._work.queue(unit.uplink_key, urgency=attempt.urgency, since=attempt.since)
+        if unit is not None and (shared := unit.shared) is not None:
+            self._work.queue(shared, urgency=attempt.urgency, since=attempt.since)
         for key in leaving:
             if key not in keys:
                 self.reconcile(key, (), attempt)
@@ -173,10 +173,11 @@ class SubjectReconciler:
             return False
         if former is None:
             return True
-        if self._installed.is_unit_adopted(former.home_address) or not former.sole:
+        if self._installed.is_unit_adopted(former.home_address) or former.shared is not None:
             return False
-        kept = unit is not None and unit.sole and unit.uplink_key == former.uplink_key
-        return kept or self._desired.uplink_at(former.uplink_key, now) is None
+        uplink = former.uplink_key
+        kept = uplink is None or (unit is not None and unit.sole and unit.uplink_key == uplink)
+        return kept or uplink is None or self._desired.uplink_at(uplink, now) is None
 
     def _reconcile_unit(
         self,

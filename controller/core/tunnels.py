@@ -5,7 +5,7 @@ A `route` router gets no flows for a binding before its agent has acknowledged t
 path. With the `flow` backend there is nothing to acknowledge.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -26,10 +26,10 @@ class EndpointName(NamedTuple):
 
 
 class FlowTunnelNames(NamedTuple):
-    """A `flow` backend as its agent announces it: names of OVS ports, and the fields of ``FlowBackend``.
+    """A `flow` backend's device as its agent announces it: names of OVS ports, and the fields of ``FlowBackend``.
 
-    ``ipv4_problem``: why the router's kernel can't carry IPv4 home addresses, None if it can. ``problem``: why it
-    carries nothing now, None if it works.
+    ``ipv4_problem`` and ``ipv6_problem``: why the router's kernel can't carry home addresses of that family in it, None
+    if it can. ``problem``: why it carries nothing now, None if it works.
     """
 
     transmit_port: str
@@ -40,6 +40,12 @@ class FlowTunnelNames(NamedTuple):
     mtu: int
     ipv4_problem: str | None
     problem: str | None = None
+    ipv6_problem: str | None = None
+
+
+# The devices of a `flow` backend, by the octets of the outer addresses; empty with another backend.
+FlowTunnels = Mapping[int, FlowTunnelNames]
+NO_FLOW_TUNNELS: FlowTunnels = {}
 
 
 class Tunnels:
@@ -52,7 +58,7 @@ class Tunnels:
         self.expected_until: float | None = expected_until
         self.acknowledged = 0
         self.endpoints: dict[bytes, EndpointName] = {}
-        self.flow: FlowTunnelNames | None = None
+        self.flow = NO_FLOW_TUNNELS
         # The MAC addresses of the router's kernel, to which frames for it are sent. None: the agent does not say.
         self.macs: tuple[str, ...] | None = None
         # Home addresses whose tunnels the agent could not set up, and why.
@@ -64,18 +70,23 @@ class Tunnels:
         self._overdue = 0  # the newest revision that the agent has been late with, as far as that was looked at
 
     @property
-    def announced(self) -> tuple[dict[bytes, EndpointName], FlowTunnelNames | None, tuple[str, ...] | None]:
+    def announced(self) -> tuple[dict[bytes, EndpointName], FlowTunnels, tuple[str, ...] | None]:
         """What the agent has announced: endpoints, `flow` backend, MAC addresses."""
         return self.endpoints, self.flow, self.macs
 
     @property
+    def is_flow(self) -> bool:
+        """Whether the router has the `flow` backend."""
+        return bool(self.flow)
+
+    @property
     def revision(self) -> int:
         """Newest revision that the agent can acknowledge."""
-        return self.desired.revision if self.flow is None else self.desired.first_revision
+        return self.desired.first_revision if self.is_flow else self.desired.revision
 
     def difference(self, after: int) -> TunnelDifference:
         """Return what the agent has to change since a revision."""
-        if self.flow is not None:
+        if self.is_flow:
             first = self.desired.first_revision
             return TunnelDifference(first, after != first, [], [])  # the flows are all of it
         return self.desired.difference(after)
@@ -99,7 +110,7 @@ class Tunnels:
         if acknowledged < self.acknowledged:
             self._believed = max(self.acknowledged, self._believed)
             self.believed_until = believed_until
-        elif self.flow is None:
+        elif not self.is_flow:
             news.update(self.desired.newer_than(self.acknowledged))
         self.acknowledged = acknowledged
         if acknowledged >= self._believed:
@@ -118,15 +129,16 @@ class Tunnels:
         self.believed_until, self._believed = None, 0
         return True
 
-    def is_applied(self, home_address: Prefix) -> bool:
+    def is_applied(self, binding: Binding) -> bool:
         """Tell whether the router's kernel is ready to send packets for a home address to its care-of address."""
-        if self.flow is not None:
-            return self.failure(home_address) is None
+        if self.is_flow:
+            return self.failure(binding) is None
+        home_address = binding.home_address
         return self.desired.revision_of(home_address) <= self.acknowledged and home_address not in self.failures
 
     def overdue(self, now: float) -> Iterable[Prefix]:
         """Return the home addresses whose tunnels the agent could not set up, or has not within its time."""
-        if self.flow is not None:
+        if self.is_flow:
             return ()
         return chain(self.failures, self.desired.overdue(self.acknowledged, now))
 
@@ -142,15 +154,16 @@ class Tunnels:
         """Return when ``take_overdue`` has to be called next, None for not at all."""
         return self.desired.next_overdue(max(self.acknowledged, self._overdue)) if self.endpoints else None
 
-    def failure(self, home_address: Prefix) -> str | None:
+    def failure(self, binding: Binding) -> str | None:
         """Return why the router can't carry a home address's packets, None if no problem is known."""
-        if self.flow is not None and home_address.is_ipv4:
-            return self.flow.ipv4_problem
-        return self.failures.get(home_address)
+        device = self.flow.get(len(binding.home_agent))
+        if device is not None:
+            return device.ipv4_problem if binding.home_address.is_ipv4 else device.ipv6_problem
+        return self.failures.get(binding.home_address)
 
     def serving(self, binding: Binding, now: float) -> Binding | None:
         """Return the binding that the router's kernel may still serve while its agent is behind, None for none."""
-        if self.flow is not None or binding.home_address in self.failures:
+        if self.is_flow or binding.home_address in self.failures:
             return None
         applied = max(self.acknowledged, self._believed)
         if self.desired.revision_of(binding.home_address) <= applied:

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from werkzeug.routing import BaseConverter, Rule
 
 from controller.access.roles import Role
-from controller.rest.schemas.fields import DatapathId, HomeAddress, Ipv6Address
+from controller.rest.schemas.fields import DatapathId, HomeAddress, IpAddress
 
 JSON = "application/json"
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -34,7 +34,7 @@ class HomeAddressConverter(BaseConverter):
 class PathParameters(Struct):
     """The parameters of paths and their types."""
 
-    address: Ipv6Address
+    address: IpAddress
     home_address: HomeAddress
     dpid: DatapathId
     file: Annotated[str, Meta(description="The name of a file.")]

@@ -74,6 +74,8 @@ FIELDS = {
     (NXM_1, 26): "ip_frag",
     (NXM_1, 29): "nw_ttl",
     (NXM_1, 33): "pkt_mark",
+    (NXM_1, 31): "tun_ipv4_src",
+    (NXM_1, 32): "tun_ipv4_dst",
     (NXM_1, 109): "tun_ipv6_src",
     (NXM_1, 110): "tun_ipv6_dst",
 }
@@ -84,7 +86,7 @@ OCTETS = dict.fromkeys(FIELDS.values(), 4) | {
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"), 16),
 }
 MAC_FIELDS = {"eth_dst", "eth_src"}
-ADDRESS_FIELDS = {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tun_ipv6_src", "tun_ipv6_dst"}
+ADDRESS_FIELDS = {f"{of}{family}_{end}" for of in ("", "tun_") for family in ("ipv4", "ipv6") for end in ("src", "dst")}
 # Most layouts that are learned. Each kind of flow has a few; the limit is for flows that something else has made.
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hoaflow.addresses import canonical_address
+from hoaflow.addresses import canonical_ipv6_address
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.timestamp import Timestamp
 from hoaflow.mobility.messages import MAX_LIFETIME, BindingUpdate
@@ -178,7 +178,7 @@ def _parse(line: bytes) -> Record:
     if checksum != b"%08x" % zlib.crc32(text):
         raise ValueError(f"wrong checksum, {len(line)} bytes")
     content: dict[str, Any] = json.loads(text)
-    home_address, sequence = canonical_address(content["home_address"]), content.get("sequence")
+    home_address, sequence = canonical_ipv6_address(content["home_address"]), content.get("sequence")
     if sequence is not None:
         sequence = _number(sequence, 0xFFFF)
     if "update" not in content:
@@ -186,9 +186,9 @@ def _parse(line: bytes) -> Record:
     update = BindingUpdate(home_address=home_address, **content["update"])
     update = replace(
         update,
-        source=canonical_address(update.source),
-        destination=canonical_address(update.destination),
-        care_of_address=canonical_address(update.care_of_address),
+        source=canonical_ipv6_address(update.source),
+        destination=canonical_ipv6_address(update.destination),
+        care_of_address=canonical_ipv6_address(update.care_of_address),
         sequence=_number(update.sequence, 0xFFFF),
         lifetime=_number(update.lifetime, MAX_LIFETIME),
         authentication=None,

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from hoaflow import logs, metrics
-from hoaflow.addresses import canonical_address
+from hoaflow.addresses import canonical_ipv6_address
 from hoaflow.arguments import argument, listen_address, seconds
 from hoaflow.errors import HoaflowError
 from hoaflow.mobility.authentication import SecurityAssociation, load_keys
@@ -64,7 +64,7 @@ def _window(text: str) -> float:
 @argument
 def link_local_address(text: str) -> str:
     """Return a link-local address: mobile nodes ignore a Router Advertisement from any other (RFC 4861, 6.1.2)."""
-    address = canonical_address(text)
+    address = canonical_ipv6_address(text)
     if not IPv6Address(address).is_link_local:
         raise ValueError(f"expected a link-local address (fe80::/10), got {text!r}")
     return address

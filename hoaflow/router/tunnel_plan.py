@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hoaflow.addresses import canonical_address, canonical_prefix
+from hoaflow.addresses import canonical_ipv6_address, canonical_prefix
 from hoaflow.tunnel.spoofing_filter import SourcePair
 
 
@@ -102,8 +102,8 @@ class DesiredByHomeAgent:
         self.unreadable.pop(tunnel.home_address, None)
         try:
             home_address = canonical_prefix(tunnel.home_address)
-            care_of_address = canonical_address(tunnel.care_of_address)
-            home_agent = canonical_address(tunnel.home_agent)
+            care_of_address = canonical_ipv6_address(tunnel.care_of_address)
+            home_agent = canonical_ipv6_address(tunnel.home_agent)
         except ValueError as error:
             self.unreadable[tunnel.home_address] = str(error)
             return None

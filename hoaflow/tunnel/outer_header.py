@@ -6,7 +6,7 @@ as Time Exceeded goes to the outer source. Around IPv4, seg6 sets the traffic cl
 priority and ECN capability (RFC 6040). So nftables sets the tunnel's own hop limit, and IPv4's type of service.
 """
 
-from hoaflow.addresses import canonical_address
+from hoaflow.addresses import canonical_ipv6_address
 from hoaflow.tunnel import nft
 from hoaflow.tunnel.namespace import Namespace
 from hoaflow.tunnel.nft_table import Table
@@ -44,7 +44,7 @@ def set_outer_header(namespace: Namespace, source: str, hop_limit: int = HOP_LIM
 
 def ruleset(source: str, hop_limit: int = HOP_LIMIT) -> str:
     """Return the table and its rules in nft's language. Raises ValueError for a bad address."""
-    source = canonical_address(source)
+    source = canonical_ipv6_address(source)
     return RULESET.format(source=source, hop_limit=hop_limit, first_octets=FIRST_OCTETS)
 
 

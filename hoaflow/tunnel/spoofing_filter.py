@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from hoaflow.addresses import Prefix, canonical_address, format_address, parse_ipv6_address, parse_prefix
+from hoaflow.addresses import Prefix, canonical_ipv6_address, format_address, parse_ipv6_address, parse_prefix
 from hoaflow.tunnel import nft
 from hoaflow.tunnel.errors import NftError
 from hoaflow.tunnel.namespace import Namespace
@@ -149,7 +149,7 @@ class SpoofingFilter:
         self.namespace = namespace
         self._kept: NftSocket | None = None
         self._left_mark = left_mark
-        self.destination = None if destination is None else canonical_address(destination)
+        self.destination = None if destination is None else canonical_ipv6_address(destination)
 
     def setup(self) -> None:
         """Make the table and its rules, keeping existing pairs and counters."""

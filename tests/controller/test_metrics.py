@@ -177,7 +177,7 @@ def test_bindings_are_counted_as_each_would_say_of_itself() -> None:
     assert counted() == states() == {"active": 1}
     assert not world.offload.activations.unconfirmed
     for failures, state in (({bindings[0].home_address: "no route"}, "pending"), ({}, "active")):
-        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, failures, world.now)
+        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, {}, failures, world.now)
         world.deliver()
         world.offload.tick(world.now)
         assert counted() == states() == {state: 1}

@@ -12,6 +12,7 @@ from hoaflow import addresses
 from hoaflow.addresses import (
     Prefix,
     canonical_address,
+    canonical_ipv6_address,
     canonical_prefix,
     host,
     parse_address,
@@ -28,9 +29,11 @@ def test_addresses_are_shown_as_rfc_5952_has_it(number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "::g", "192.0.2", "fe80::1%eth0", "2001:db8::1/64", "1:2:3:4:5:6:7", " ::1"])
-def test_what_is_no_ipv6_address_is_named_in_the_error(text: str) -> None:
-    with pytest.raises(ValueError, match="expected an IPv6 address"):
+def test_what_is_no_address_is_named_in_the_error(text: str) -> None:
+    with pytest.raises(ValueError, match="expected an IPv6 or IPv4 address"):
         parse_address(text)
+    with pytest.raises(ValueError, match="expected an IPv6 address"):
+        parse_ipv6_address(text)
 
 
 @given(st.text("0123456789abcdefABCDEF:.", max_size=20) | st.ip_addresses().map(str))
@@ -68,9 +71,9 @@ def test_no_prefix_escapes_a_closer_look(network: Any) -> None:
     assert (found is None) is not any(block.overlaps(prefix) for block, _ in addresses.NOT_GLOBAL_UNICAST)
 
 
-def test_a_tunnel_runs_between_ipv6_addresses() -> None:
+def test_where_ipv6_is_needed_ipv4_is_refused() -> None:
     assert parse_address("192.0.2.1") == bytes([192, 0, 2, 1])
-    with pytest.raises(ValueError, match="IPv4 outer headers are not supported"):
+    with pytest.raises(ValueError, match="expected an IPv6 address, got"):
         parse_ipv6_address("192.0.2.1")
 
 
@@ -114,10 +117,11 @@ def test_host_bits_are_cleared_on_request(network: Any, bits: int) -> None:
 
 
 def test_text_becomes_canonical() -> None:
-    assert canonical_address("2001:DB8:0:0::100") == "2001:db8::100"
+    assert canonical_address("2001:DB8:0:0::100") == canonical_ipv6_address("2001:DB8:0:0::100") == "2001:db8::100"
+    assert canonical_address("192.0.2.1") == "192.0.2.1"
     assert canonical_prefix("2001:DB8::100/128") == "2001:db8::100"
     assert canonical_prefix("2001:db8::1/64", strict=False) == "2001:db8::/64"
     with pytest.raises(ValueError, match="has bits set"):
         canonical_prefix("2001:db8::1/64")
     with pytest.raises(ValueError, match="expected an IPv6 address"):
-        canonical_address("192.0.2.1")
+        canonical_ipv6_address("192.0.2.1")

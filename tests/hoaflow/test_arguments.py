@@ -38,7 +38,7 @@ ARABIC_THREE = "\u0663"
     ("convert", "expected", "texts"),
     [
         (arguments.ipv6_address, "an IPv6 address", ["192.0.2.1", "2001:db8::1%eth0"]),
-        (arguments.address, "an IPv6", ["home", ""]),
+        (arguments.address, "an IPv6 or IPv4 address", ["home", ""]),
         (arguments.ipv6_prefix, "an IPv6 prefix", ["192.0.2.0/24"]),
         (arguments.ipv6_prefix, "a prefix", ["2001:db8::1/64"]),
         (arguments.host_port, "HOST:PORT", ["7777", ":7777", "h:0", "h:65536", f"h:{ARABIC_THREE}", "h:-1", "h:"]),

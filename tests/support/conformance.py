@@ -18,6 +18,13 @@ from controller.rest.operations import CONVERTERS
 FORMATS = FormatChecker()
 
 
+@FORMATS.checks("ip-address", raises=ValueError)
+def _is_ip_address(text: object) -> bool:
+    if isinstance(text, str):
+        ipaddress.ip_address(text)
+    return True
+
+
 @FORMATS.checks("home-address", raises=ValueError)
 def _is_home_address(text: object) -> bool:
     if isinstance(text, str):

@@ -109,7 +109,7 @@ class Run:
 
     def agent(self) -> None:
         if self.flow_backend:
-            self.offload.acknowledge(DPID, 0, {}, FLOW, {}, self.now)
+            self.offload.acknowledge(DPID, 0, {}, {16: FLOW}, {}, self.now)
             return
         news = self.offload.renew_agent_lease(DPID, self.now).tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
@@ -119,7 +119,7 @@ class Run:
             self.tunnels.pop(home_address, None)
         self.revision = news.revision
         failures = {each: "no route" for each in HOME_ADDRESSES if self.chance.random() < 0.05}
-        self.offload.acknowledge(DPID, self.revision, ROUTE, None, failures, self.now)
+        self.offload.acknowledge(DPID, self.revision, ROUTE, {}, failures, self.now)
 
     def binding(self, home_address: Prefix) -> Binding:
         care_of_address = self.chance.choice(CARE_OF_ADDRESSES)
@@ -304,7 +304,7 @@ class Run:
         """Tell whether a tunnel may yet come in time: others may use the uplink flow at its care-of address."""
         tunnels, home_address = self.router.tunnels, binding.home_address
         late = home_address in tunnels.overdue(self.now)
-        return not (self.flow_backend or late or tunnels.is_applied(home_address))
+        return not (self.flow_backend or late or tunnels.is_applied(binding))
 
     def check_rest(self) -> None:
         """Check, at rest, that only flows stand that may, and that what is said is so."""
@@ -319,7 +319,7 @@ class Run:
             if each.expires_at is not None and each.expires_at < self.now + 1.0:
                 continue  # ends before a switch could count it
             keys = keys_of(each)
-            wanted = [key for key in keys if self.flow_backend or key != keys.verify]
+            wanted = [key for key in keys.all if self.flow_backend or key != keys.verify]
             standing = [key in flows for key in wanted]
             if keys.uplink in flows and self.flow_backend and gates:
                 assert keys.verify in flows, "uplink without verify"

@@ -35,7 +35,7 @@ class Core:
         self.offload = Offload(TIMING, (Normal(),), first_revision=1)
         self._sessions = Sessions(self.offload)
         for dpid in dpids:
-            self.offload.acknowledge(dpid, 0, {}, BACKEND, {}, now, None)
+            self.offload.acknowledge(dpid, 0, {}, {16: BACKEND}, {}, now, None)
         self.announce(bindings, now)
 
     def announce(self, bindings: Bindings, now: float) -> None:

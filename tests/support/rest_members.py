@@ -51,7 +51,7 @@ class PlayedCluster:
         self.masters[dpid] = master
         for name, api in self.apis.items():
             now = time.monotonic()
-            api.offload.acknowledge(dpid, 0, {}, FLOW, {}, now)
+            api.offload.acknowledge(dpid, 0, {}, {16: FLOW}, {}, now)
             if name == master:
                 api.offload.begin_reading(dpid, now)
                 api.offload.connect(dpid, PORTS, now)

@@ -78,7 +78,7 @@ class World:
     def agent_starts(self) -> None:
         """Announce a tunnel agent; the kernel still has what an earlier one left."""
         self.revision = 0
-        self.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, self.now)
+        self.offload.acknowledge(DPID, 0, ENDPOINTS, {}, {}, self.now)
 
     def agent_follows(self) -> None:
         """Ask for what is new, apply it and acknowledge, as the agent does."""
@@ -90,7 +90,7 @@ class World:
         for home_address in news.removed:
             self.tunnels.pop(home_address, None)
         self.revision = news.revision
-        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, None, {}, self.now)
+        self.offload.acknowledge(DPID, self.revision, ENDPOINTS, {}, {}, self.now)
 
     def connect(
         self, dpid: int, ports: Mapping[str, int], entries: Iterable[FlowEntry], foreign: Iterable[FlowKey]

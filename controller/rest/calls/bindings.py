@@ -30,7 +30,7 @@ from controller.rest.schemas.queries import LARGEST_LIMIT, BindingQuery, Binding
 from controller.rest.views.bindings import FlowCounters, binding_view
 from controller.rest.views.explanation import explanation_view, unknown_view
 from controller.rest.views.values import dpid_text
-from hoaflow.addresses import format_address, parse_ipv6_address
+from hoaflow.addresses import format_address, parse_address
 
 # Counters younger than this, in seconds, are not read from a switch again.
 COUNTERS_FRESH = 1.0
@@ -304,7 +304,7 @@ class BindingCalls:
         None for a call that is for this member.
         """
         offload = self._context.offload
-        home_agent = offload.home_agents.get(parse_ipv6_address(next(iter(said.values())).home_agent))
+        home_agent = offload.home_agents.get(parse_address(next(iter(said.values())).home_agent))
         if home_agent is None or self._context.members.is_for_this_one(request):
             return []
         return [dpid_text(dpid) for dpid, router in offload.routers.items() if router.has_backend_for(home_agent)]

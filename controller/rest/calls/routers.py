@@ -159,7 +159,7 @@ class RouterCalls:
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
         change = self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
-        backend = "route" if endpoints else "none" if flow is None else "flow"
+        backend = "route" if endpoints else "flow" if flow else "none"
         request.note({"backend": backend, "failed": len(failures)}, change.is_news)
         self._context.notify()
         return json_response(answers.AgentLease(self._context.settings.agent_lease))

@@ -18,7 +18,7 @@ from controller.rest.schemas.fields import (
     DatapathId,
     HomeAddress,
     HomePrefix,
-    Ipv6Address,
+    IpAddress,
     Lifetime,
     MacAddress,
     MemberName,
@@ -72,7 +72,7 @@ class Binding(Struct):
 
     home_address: HomeAddress
     care_of_address: CareOfAddress
-    home_agent: Ipv6Address
+    home_agent: IpAddress
     lifetime: Lifetime | None
     sequence: Sequence | None
     expires_in: SecondsLeft | None
@@ -123,7 +123,7 @@ class Bindings(Struct):
 class HomeAgent(Struct):
     """A home agent; `snapshot` is `wanted` until it has sent one under its present lease."""
 
-    home_agent: Ipv6Address
+    home_agent: IpAddress
     home_prefixes: list[HomePrefix]
     lease: Annotated[int, Meta(description="Seconds.", ge=1)]
     expires_in: SecondsLeft
@@ -173,7 +173,7 @@ class SnapshotTaken(Struct):
 class Endpoint(Struct):
     """A tunnel endpoint of a router (`route` backend); `problem` says why it carries no traffic, null if it does."""
 
-    home_agent: Ipv6Address
+    home_agent: IpAddress
     port: str
     mac: MacAddress
     problem: str | None
@@ -183,7 +183,7 @@ class Gate(Struct):
     """An open gate on a switch: the prefix's packets may be offloaded there."""
 
     prefix: HomePrefix
-    home_agent: Ipv6Address
+    home_agent: IpAddress
     expires_in: SecondsLeft | None
 
 
@@ -285,12 +285,13 @@ class Explanation(Struct):
     would_change: list[str]
 
 
-class Tunnel(Struct):
-    """A tunnel that a router should have."""
+class Tunnel(Struct, omit_defaults=True):
+    """A tunnel that a router should have. Without `reverse_tunnel`, nothing comes back in it (RFC 3024)."""
 
     home_address: HomeAddress
     care_of_address: CareOfAddress
-    home_agent: Ipv6Address
+    home_agent: IpAddress
+    reverse_tunnel: bool = True
 
 
 class TunnelList(Struct):
@@ -298,7 +299,7 @@ class TunnelList(Struct):
 
     revision: Revision
     full: bool
-    home_agents: list[Ipv6Address]
+    home_agents: list[IpAddress]
     tunnels: list[Tunnel]
     removed: list[HomeAddress]
     master: Annotated[bool, Meta(description="Whether this controller is the router's master, as far as it knows.")]

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
 from controller.core.protocols import OTHER_TUNNELS, RULES, Protocol, Tunnel
-from controller.core.tunnels import EndpointName, FlowTunnelNames
+from controller.core.tunnels import EndpointName, FlowTunnelNames, FlowTunnels
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.schemas.fields import (
     DATAPATH_ID,
@@ -25,7 +25,7 @@ from controller.rest.schemas.fields import (
     DetectedAgo,
     HomeAddress,
     HomePrefix,
-    Ipv6Address,
+    IpAddress,
     LastChange,
     Lifetime,
     MacAddress,
@@ -42,7 +42,6 @@ from hoaflow.addresses import (
     Prefix,
     host,
     parse_address,
-    parse_ipv6_address,
     parse_prefix,
     why_not_global_unicast,
 )
@@ -83,7 +82,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
 
     home_address: HomeAddress
     care_of_address: CareOfAddress
-    home_agent: Ipv6Address | None = None
+    home_agent: IpAddress | None = None
     lifetime: Lifetime | None = None
     sequence: Sequence | None = None
     detected_ago: DetectedAgo | None = None
@@ -102,7 +101,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
         return Binding(
             home_address=_parsed("home_address", self.home_address, parse_prefix),
-            # Of any family: the core withdraws the binding that a refused care-of address would replace.
+            # Of any family: the core withdraws the binding that a refused one would replace.
             care_of_address=_parsed("care_of_address", self.care_of_address, parse_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
@@ -125,7 +124,7 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
         named = {decode(raw, _HomeAgentOfBinding).home_agent for raw in self.bindings}
         if len(named) != 1:
             raise wrong_field("last_change", f"expected bindings of one home agent with it, got those of {len(named)}")
-        return _parsed("home_agent", named.pop() or "", parse_ipv6_address)
+        return _parsed("home_agent", named.pop() or "", parse_address)
 
 
 class BulkUpdateBody(Struct, forbid_unknown_fields=True):
@@ -135,8 +134,8 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
     `new_care_of_address` moves them. A binding with a newer timestamp stays as it is.
     """
 
-    care_of_address: Ipv6Address
-    new_care_of_address: Ipv6Address | None = None
+    care_of_address: IpAddress
+    new_care_of_address: IpAddress | None = None
     lifetime: Lifetime | None = None
     protocol: ProtocolName = Protocol.PMIPV6
     timestamp: Timestamp | None = None
@@ -144,7 +143,7 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
 
     def here(self) -> bytes:
         """Return the care-of address that they have. Raises Problem."""
-        return _parsed("care_of_address", self.care_of_address, parse_ipv6_address)
+        return _parsed("care_of_address", self.care_of_address, parse_address)
 
     def changes(self, now: float) -> dict[str, Any]:
         """Return what changes of each of them, by the fields of `Binding`. Raises Problem."""
@@ -156,7 +155,7 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
         if self.new_care_of_address is not None:
             if self.lifetime == 0:
                 raise wrong_field("new_care_of_address", "expected none with lifetime 0, which ends them")
-            new = _parsed("new_care_of_address", self.new_care_of_address, parse_ipv6_address)
+            new = _parsed("new_care_of_address", self.new_care_of_address, parse_address)
             # Of a move without a number of its own, nothing is known but that it comes last.
             changes |= {"care_of_address": new, "sequence": None, "timestamp": None}
         if not changes:
@@ -169,7 +168,7 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
 class _HomeAgentOfBinding(Struct):
     """What tells whose a binding is."""
 
-    home_agent: Ipv6Address | None = None
+    home_agent: IpAddress | None = None
 
 
 class HomeAgentBody(Struct, forbid_unknown_fields=True):
@@ -190,28 +189,47 @@ class HomeAgentBody(Struct, forbid_unknown_fields=True):
 class EndpointBody(Struct, forbid_unknown_fields=True):
     """One tunnel endpoint of a router; `problem` says why it carries no traffic, null if it does."""
 
-    home_agent: Ipv6Address
+    home_agent: IpAddress
     port: PortName
     mac: MacAddress
     problem: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class FlowTunnelBody(Struct, forbid_unknown_fields=True):
-    """A router's `flow` backend: its OVS ports, the addresses that its kernel listens to, and the MTU of its tunnels.
+    """A tunnel device of a router's `flow` backend: its OVS ports, the addresses that its kernel listens to, its MTU.
 
-    The default MTU is that of links of 1500 octets, less the outer header; the highest is the most that Open vSwitch's
-    check_pkt_larger can compare with. `problem` says why it carries no traffic, `ipv4_problem` why it carries none of
-    IPv4 home addresses; null if it does.
+    The default MTU is that of links of 1500 octets, less an IPv6 header; the highest is the most that Open vSwitch's
+    check_pkt_larger can compare with. `problem` says why it carries no traffic, `ipv4_problem` and `ipv6_problem` why
+    it carries none of home addresses of that family; null if it does.
     """
 
     transmit_port: PortName
     receive_port: PortName
-    decapsulation_address: Ipv6Address
+    decapsulation_address: IpAddress
     decapsulation_mac: MacAddress
     router_mac: MacAddress
     mtu: Annotated[int, Meta(ge=1280, le=65521)] = 1460
     ipv4_problem: Annotated[str, Meta(max_length=1000)] | None = None
     problem: Annotated[str, Meta(max_length=1000)] | None = None
+    ipv6_problem: Annotated[str, Meta(max_length=1000)] | None = None
+
+    def names(self, field: str, octets: int) -> FlowTunnelNames:
+        """Return the core's value, for outer addresses of so many octets. Raises Problem, with ``field`` as path."""
+        address = _unicast_address(f"{field}.decapsulation_address", self.decapsulation_address)
+        if len(address) != octets:
+            family = "IPv4" if octets == 4 else "IPv6"
+            raise wrong_field(f"{field}.decapsulation_address", f"expected {family}, as it is outside in these tunnels")
+        return FlowTunnelNames(
+            self.transmit_port,
+            self.receive_port,
+            address,
+            _unicast_mac(f"{field}.decapsulation_mac", self.decapsulation_mac),
+            self.router_mac.lower(),
+            self.mtu,
+            self.ipv4_problem,
+            self.problem,
+            self.ipv6_problem,
+        )
 
 
 class FailureBody(Struct, forbid_unknown_fields=True):
@@ -224,6 +242,9 @@ class FailureBody(Struct, forbid_unknown_fields=True):
 class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     """The backend of a router, and the tunnels of its kernel.
 
+    `endpoints` are those of the `route` backend. `flow` and `flow_ipv4` are the devices of the `flow` backend, for home
+    agents with IPv6 and with IPv4 addresses.
+
     `router_macs`: the MAC addresses of its kernel's interfaces. Only frames to or from these are taken off the home
     agent's path; without the member, all that the bridge sees.
     """
@@ -232,6 +253,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     router_macs: Annotated[list[MacAddress], Meta(max_length=MOST_MACS)] | None = None
     endpoints: Annotated[list[EndpointBody], Meta(max_length=MOST_ENDPOINTS)] = []
     flow: FlowTunnelBody | None = None
+    flow_ipv4: FlowTunnelBody | None = None
     failed: list[FailureBody] = []
 
     def core_macs(self) -> tuple[str, ...] | None:
@@ -243,30 +265,20 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
 
     def core_endpoints(self) -> dict[bytes, EndpointName]:
         """Return the endpoints by home agent. Raises Problem, also if the `flow` backend is announced, too."""
-        if self.endpoints and self.flow is not None:
+        if self.endpoints and (self.flow is not None or self.flow_ipv4 is not None):
             raise wrong_field("endpoints", "expected none with the flow backend: a router has one backend")
         endpoints: dict[bytes, EndpointName] = {}
         for index, endpoint in enumerate(self.endpoints):
-            address = _parsed(f"endpoints[{index}].home_agent", endpoint.home_agent, parse_ipv6_address)
+            address = _parsed(f"endpoints[{index}].home_agent", endpoint.home_agent, parse_address)
             if address in endpoints:
                 raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
             endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower(), endpoint.problem)
         return endpoints
 
-    def core_flow(self) -> FlowTunnelNames | None:
+    def core_flow(self) -> FlowTunnels:
         """Return the `flow` backend. Raises Problem."""
-        if self.flow is None:
-            return None
-        return FlowTunnelNames(
-            self.flow.transmit_port,
-            self.flow.receive_port,
-            _unicast_address("flow.decapsulation_address", self.flow.decapsulation_address),
-            _unicast_mac("flow.decapsulation_mac", self.flow.decapsulation_mac),
-            self.flow.router_mac.lower(),
-            self.flow.mtu,
-            self.flow.ipv4_problem,
-            self.flow.problem,
-        )
+        devices = ((16, "flow", self.flow), (4, "flow_ipv4", self.flow_ipv4))
+        return {octets: device.names(name, octets) for octets, name, device in devices if device is not None}
 
     def failure(self, index: int) -> tuple[Prefix, str]:
         """Return the home address and the reason of one failure. Raises Problem."""
@@ -303,7 +315,7 @@ def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
 
 def address_in_path(text: str) -> bytes:
     """Return the address in a request's path. Raises Problem."""
-    return _parsed("address", text, parse_ipv6_address)
+    return _parsed("address", text, parse_address)
 
 
 def prefix_in_path(text: str) -> Prefix:
@@ -320,7 +332,7 @@ def dpid_in_path(text: str) -> int:
 
 def address_filter(name: str, text: str | UnsetType) -> bytes | None:
     """Return the address that a list is filtered by; None if there is no such filter. Raises Problem."""
-    return None if text is UNSET else _parsed(name, text, parse_ipv6_address)
+    return None if text is UNSET else _parsed(name, text, parse_address)
 
 
 def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -343,11 +355,11 @@ def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:
 
 
 # Most bindings name the same few: the object is shared, and parsed once.
-_parse_home_agent = lru_cache(maxsize=256)(parse_ipv6_address)
+_parse_home_agent = lru_cache(maxsize=256)(parse_address)
 
 
 def _unicast_address(field: str, text: str) -> bytes:
-    address = _parsed(field, text, parse_ipv6_address)
+    address = _parsed(field, text, parse_address)
     reason = why_not_global_unicast(host(address))
     if reason is not None:
         raise wrong_field(field, f"expected an address that mobile nodes can reach: {reason}")

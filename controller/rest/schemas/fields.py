@@ -13,27 +13,28 @@ from hoaflow.sequence import SEQUENCE_SPACE
 LONGEST_LIFETIME = 0xFFFF * 4
 DATAPATH_ID = re.compile(r"^[0-9a-fA-F]{1,16}$", re.ASCII)
 
-Ipv6Address = Annotated[
+IpAddress = Annotated[
     str,
     Meta(
-        description="An IPv6 address in any valid form; in answers, in that of RFC 5952.",
-        examples=["2001:db8:2::2"],
-        extra_json_schema={"format": "ipv6"},
+        description="An IPv6 or IPv4 address in any valid form; in answers, in that of RFC 5952.",
+        examples=["2001:db8:2::2", "10.2.0.2"],
+        extra_json_schema={"format": "ip-address"},
     ),
 ]
 CareOfAddress = Annotated[
     str,
     Meta(
-        description="A care-of address, or the Proxy-CoA of a MAG: IPv6, or IPv4 of what is withheld for its `tunnel`.",
-        examples=["2001:db8:2::2"],
-        extra_json_schema={"format": "home-address"},
+        description="A care-of address, or the Proxy-CoA of a MAG. Its family is that of `home_agent`, but where the"
+        " binding is withheld for its `tunnel`.",
+        examples=["2001:db8:2::2", "10.2.0.2"],
+        extra_json_schema={"format": "ip-address"},
     ),
 ]
 HomeAddress = Annotated[
     str,
     Meta(
         description="A home address, IPv6 or IPv4, or a mobile network prefix or home network prefix (RFC 5213).",
-        examples=["2001:db8:99::100", "2001:db8:aa:1::/64"],
+        examples=["2001:db8:99::100", "2001:db8:aa:1::/64", "10.99.0.100"],
         extra_json_schema={"format": "home-address"},
     ),
 ]
@@ -41,7 +42,7 @@ HomePrefix = Annotated[
     str,
     Meta(
         description="A prefix of a home agent.",
-        examples=["2001:db8:99::/64"],
+        examples=["2001:db8:99::/64", "10.99.0.0/24"],
         extra_json_schema={"format": "home-address"},
     ),
 ]

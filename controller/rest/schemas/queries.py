@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from controller.rest.problems import wrong_field
 from controller.rest.schemas.bodies import split_error
-from controller.rest.schemas.fields import FlowKind, HomeAddress, Ipv6Address, ProtocolName, Revision
+from controller.rest.schemas.fields import FlowKind, HomeAddress, IpAddress, ProtocolName, Revision
 
 LARGEST_LIMIT = 1000
 # Seconds that an agent's long poll may hold a connection.
@@ -32,8 +32,8 @@ class BindingsQuery(PageQuery):
     """Choose the bindings to list."""
 
     home_address: Annotated[HomeAddress, Meta(description="For a prefix, all that lie in it.")] | UnsetType = UNSET
-    home_agent: Ipv6Address | UnsetType = UNSET
-    care_of_address: Ipv6Address | UnsetType = UNSET
+    home_agent: IpAddress | UnsetType = UNSET
+    care_of_address: IpAddress | UnsetType = UNSET
     protocol: ProtocolName | UnsetType = UNSET
     state: Literal["pending", "active", "partial", "held", "withheld"] | UnsetType = UNSET
 

@@ -62,7 +62,10 @@ def tunnels_view(
         home_agents=[format_address(agent.address) for agent in home_agents],
         tunnels=[
             answers.Tunnel(
-                str(binding.home_address), format_address(binding.care_of_address), format_address(binding.home_agent)
+                str(binding.home_address),
+                format_address(binding.care_of_address),
+                format_address(binding.home_agent),
+                binding.reverse_tunnel,
             )
             for binding in difference.tunnels
         ],

@@ -144,5 +144,5 @@ def test_a_report_gives_a_switch_that_no_agent_knows_nothing_to_do() -> None:
     assert not stranger.flows.dirty
     world.post(HOME_ADDRESSES[1], SECOND)
     assert not stranger.flows.dirty
-    world.offload.acknowledge(2, 0, {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0b")}, None, {}, world.now)
+    world.offload.acknowledge(2, 0, {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0b")}, {}, {}, world.now)
     assert stranger.flows.dirty, "its agent makes it one that carries packets"

@@ -89,11 +89,11 @@ def lose_port(world: World) -> None:
 
 
 def lose_endpoint(world: World) -> None:
-    world.offload.acknowledge(DPID, world.revision, {}, None, {}, world.now)
+    world.offload.acknowledge(DPID, world.revision, {}, {}, {}, world.now)
 
 
 def fail_tunnel(world: World) -> None:
-    world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, {HOME_ADDRESS: "no route"}, world.now)
+    world.offload.acknowledge(DPID, world.revision, ENDPOINTS, {}, {HOME_ADDRESS: "no route"}, world.now)
 
 
 def move(world: World) -> None:
@@ -219,7 +219,7 @@ def test_what_ended_while_the_bridge_was_away_says_nothing_of_where_its_mobile_n
 
 def test_one_router_of_two(world: World) -> None:
     world.connect(OTHER_ROUTER, PORTS, [], [])
-    world.offload.acknowledge(OTHER_ROUTER, 0, ENDPOINTS, None, {}, world.now)
+    world.offload.acknowledge(OTHER_ROUTER, 0, ENDPOINTS, {}, {}, world.now)
     found = why(world)
     assert found.path == "mixed"
     assert "1 of 2 prepared routers" in found.reason

@@ -143,7 +143,7 @@ def test_another_home_agents_reports_hold_no_renewal_up(fresh: World) -> None:
 
     def agent_follows() -> None:
         revision = fresh.offload.router(DPID).tunnels.difference(fresh.revision).revision
-        fresh.offload.acknowledge(DPID, revision, endpoints, None, {}, fresh.now)
+        fresh.offload.acknowledge(DPID, revision, endpoints, {}, {}, fresh.now)
 
     fresh.offload.announce(other, (parse_prefix("2001:db8:aa::/64"),), LEASE, Status.UP, fresh.now, 1)
     agent_follows()

@@ -47,7 +47,7 @@ class Shared(World):
         """Let agent and switch follow."""
         for _ in range(2):
             revision = self.offload.renew_agent_lease(DPID, self.now).tunnels.difference(self.revision).revision
-            self.offload.acknowledge(DPID, revision, BOTH, None, {}, self.now)
+            self.offload.acknowledge(DPID, revision, BOTH, {}, {}, self.now)
             self.revision = revision
             self.deliver()
 

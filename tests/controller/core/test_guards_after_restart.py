@@ -48,6 +48,6 @@ def test_guards_and_gates_stay_until_the_agent_has_said_what_it_has() -> None:
     restarted.connect(1, PORTS, now)
     restarted.announce(HOME_AGENT, (HOME_PREFIX,), GATES_LAST, Status.UP, now)
     assert (Kind.GUARD, False) not in send(restarted, switch, now)
-    restarted.acknowledge(1, 0, {}, BACKEND, {}, now, None)
+    restarted.acknowledge(1, 0, {}, {16: BACKEND}, {}, now, None)
     assert not {(Kind.GUARD, True), (Kind.GUARD, False), (Kind.GATE, False)} & send(restarted, switch, now)
     assert switch.has_gates(now)

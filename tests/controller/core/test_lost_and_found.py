@@ -230,7 +230,7 @@ def test_a_gate_stands_without_a_gap_while_its_lease_is_renewed(world: World, le
 
 
 def test_what_is_gone_for_long_is_forgotten(world: World) -> None:
-    world.offload.acknowledge(7, 0, {}, None, {}, world.now)
+    world.offload.acknowledge(7, 0, {}, {}, {}, world.now)
     run_clock(world, TIMING.forget_after + TIMING.agent_lease + 1)
     assert set(world.offload.routers) == {DPID}, "a router whose switch is connected is not forgotten"
     assert list(world.offload.home_agents) == []
@@ -259,7 +259,7 @@ def test_after_a_restart_no_guard_goes_before_the_gates_that_need_it() -> None:
     world = World()
     world.offload.set_ports(DPID, {"tx": 10, "rx": 11}, world.now)
     world.offload.announce(HOME_AGENT, (HOME_PREFIX, IPV4_PREFIX), LEASE, Status.UP, world.now)
-    world.offload.acknowledge(DPID, 0, {}, FLOW_TUNNEL, {}, world.now)
+    world.offload.acknowledge(DPID, 0, {}, {16: FLOW_TUNNEL}, {}, world.now)
     world.snapshot(binding(now=world.now))
     world.deliver()
     guards = {key for key, entry in world.switch.items() if entry.flow.kind is Kind.GUARD}

@@ -129,7 +129,7 @@ def test_a_binding_is_told_active_when_the_agents_word_comes_last(world: World) 
     world.agent_starts()  # and so takes back what it said, while the switch carries out what followed from it
     world.carry_out(batch)
     assert world.state() == "pending"
-    world.offload.acknowledge(DPID, revision, ENDPOINTS, None, {}, world.now)
+    world.offload.acknowledge(DPID, revision, ENDPOINTS, {}, {}, world.now)
     assert world.state() == "active"
     world.offload.tick(world.now)
     assert world.event_names() == ["binding-changed", "binding-active"]
@@ -192,7 +192,7 @@ def test_an_agent_that_announces_something_else_is_told_of(world: World) -> None
     world.agent_follows()
     assert "agent-changed" not in world.event_names()
     other = {HOME_AGENT: EndpointName("tin2", "02:00:00:00:00:0b")}
-    world.offload.acknowledge(DPID, 0, other, None, {}, world.now)
+    world.offload.acknowledge(DPID, 0, other, {}, {}, world.now)
     assert "agent-changed" in world.event_names()
 
 
@@ -200,7 +200,7 @@ def test_gates_follow_the_mac_addresses_that_the_agent_announces(world: World) -
     first, second = "02:00:00:00:00:0c", "00:00:5e:00:02:01"
 
     def announce(*macs: str) -> None:
-        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, {}, world.now, macs)
+        world.offload.acknowledge(DPID, world.revision, ENDPOINTS, {}, {}, world.now, macs)
         world.deliver()
 
     def taken() -> set[MatchValue | None]:
@@ -252,7 +252,7 @@ def test_an_announcement_says_what_it_changed(world: World) -> None:
 
 def test_an_acknowledgement_says_what_it_changed(world: World) -> None:
     def acknowledge(failures: dict[Prefix, str], macs: tuple[str, ...] | None = None) -> Change:
-        return world.offload.acknowledge(DPID, world.revision, ENDPOINTS, None, failures, world.now, macs)
+        return world.offload.acknowledge(DPID, world.revision, ENDPOINTS, {}, failures, world.now, macs)
 
     assert acknowledge({}) is Change.REFRESHED
     assert acknowledge({HOME_ADDRESS: "no route"}) is Change.CHANGED

@@ -215,11 +215,11 @@ def test_a_home_address_left_to_its_home_agent_keeps_the_prefix_around_it_there(
         return lma.offload.router(DPID).desired.unit_of(HNP, lma.now) is not None
 
     announce(lma, *BOTH)
-    lma.offload.acknowledge(DPID, 0, {LMA: EndpointName("tin", "02:00:00:00:00:0a")}, None, {}, lma.now)
+    lma.offload.acknowledge(DPID, 0, {LMA: EndpointName("tin", "02:00:00:00:00:0a")}, {}, {}, lma.now)
 
     def follow() -> None:
         router = lma.offload.router(DPID)
-        lma.offload.acknowledge(DPID, router.tunnels.revision, router.tunnels.endpoints, None, {}, lma.now)
+        lma.offload.acknowledge(DPID, router.tunnels.revision, router.tunnels.endpoints, {}, {}, lma.now)
 
     lma.offload.report(registered(), lma.now)
     follow()

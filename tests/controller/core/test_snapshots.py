@@ -343,7 +343,7 @@ class Interleaved(RuleBasedStateMachine):
             self.complete()
         assert held(self.world) == held(self.model)
         for world in (self.world, self.model):
-            world.offload.acknowledge(DPID, 0, ENDPOINTS, None, {}, world.now)
+            world.offload.acknowledge(DPID, 0, ENDPOINTS, {}, {}, world.now)
             world.pass_time(2)  # nobody is held back any more
             direct(world)
         assert [self.world.next_hop(each) for each in HOME_ADDRESSES] == [

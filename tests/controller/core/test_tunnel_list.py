@@ -9,7 +9,7 @@ FLOW = FlowTunnelNames("tx", "rx", FIRST, "02:00:00:00:00:01", "02:00:00:00:00:0
 
 def test_the_first_agent_of_a_route_router_gets_what_was_bound_before_and_while_it_started(world: World) -> None:
     world.announce()
-    world.offload.acknowledge(DPID + 1, 0, {}, FLOW, {}, world.now)
+    world.offload.acknowledge(DPID + 1, 0, {}, {16: FLOW}, {}, world.now)
     world.snapshot(*(binding(each, FIRST, sequence=1) for each in HOME_ADDRESSES))
     world.post(HOME_ADDRESSES[0], SECOND, sequence=2)
     first_asked = world.offload.renew_agent_lease(DPID, world.now).tunnels.difference(0)

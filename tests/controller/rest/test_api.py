@@ -178,7 +178,7 @@ def test_lists_are_paged(api: Api) -> None:
 
 def test_what_was_carried_is_told_over_time(api: Api) -> None:
     assert api.get("/v1/traffic") == {"samples": [], "next": None}
-    api.offload.acknowledge(1, 0, {}, None, {}, now=1.0)
+    api.offload.acknowledge(1, 0, {}, {}, {}, now=1.0)
     router = api.offload.router(1)
     for moment in range(KEPT + 2):
         router.traffic.observe(UPLINK, Counters(moment, 100 * moment))

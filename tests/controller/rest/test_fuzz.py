@@ -23,6 +23,7 @@ from tests.support.ovs import Ovs
 
 EXAMPLES = 12  # of each call
 
+schemathesis.openapi.format("ip-address", st.ip_addresses().map(str))
 schemathesis.openapi.format(
     "home-address", st.ip_addresses().map(str) | st.ip_addresses(v=6).map(lambda ip: str(ipaddress.ip_network(ip)))
 )

@@ -16,7 +16,7 @@ from controller.core.pipeline import TABLES, Table
 from controller.southbound.decoder import FIELDS, Decoder
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
 from hoaflow.addresses import Prefix, host
-from tests.controller.southbound.test_encoder import addresses, backends, macs, prefixes
+from tests.controller.southbound.test_encoder import OUTER, backends, macs, prefixes
 
 ENCODER = Encoder(first_table=3)
 
@@ -28,18 +28,19 @@ FLOW_MOD_TABLE = 24
 REMOVED = struct.Struct("!BBHIQHBBIIHHQQ")
 
 # With so few to choose from, a flow has the same address twice, or one that stands elsewhere in its bytes as well.
-similar = st.sampled_from([bytes(16), bytes(15) + b"\1", b"\1" * 16])
+SIMILAR = {n: st.sampled_from([bytes(n), bytes(n - 1) + b"\1", b"\1" * n]) for n in OUTER}
 
 
 @st.composite
 def flows(draw: st.DrawFn) -> list[Flow]:
     """Flows of bindings, and gates, that a switch tells with the fields with which they were sent."""
-    backend = draw(backends)
+    octets = draw(st.sampled_from([*OUTER]))
+    backend, addresses = draw(backends(OUTER[octets])), SIMILAR[octets] | OUTER[octets]
     made: list[Flow] = []
     for _ in range(draw(st.integers(1, 4))):
-        home_agent = HomeAgent(draw(similar | addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
-        home_address = draw(prefixes() | similar.map(host))
-        binding = Binding(home_address, draw(similar | addresses), home_agent.address)
+        home_agent = HomeAgent(draw(addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
+        home_address = draw(prefixes() | st.one_of(*SIMILAR.values()).map(host))
+        binding = Binding(home_address, draw(addresses), home_agent.address)
         made += (
             *flows_of(binding, backend).all(),
             *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend),

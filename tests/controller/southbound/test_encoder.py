@@ -21,7 +21,7 @@ from hoaflow.addresses import Prefix, host
 
 ENCODER = Encoder(first_table=3)  # one for all examples, as its templates are what is tested
 
-addresses = st.binary(min_size=16, max_size=16)
+OUTER = {octets: st.binary(min_size=octets, max_size=octets) for octets in (4, 16)}
 mtus = st.integers(1280, 65535 - 14)
 macs = st.binary(min_size=6, max_size=6).map(lambda data: data.hex(":"))
 xids = st.integers(0, 0xFFFFFFFF)
@@ -36,19 +36,21 @@ def prefixes(draw: st.DrawFn) -> Prefix:
     return Prefix(number.to_bytes(bits // 8, "big"), length)
 
 
-backends: st.SearchStrategy[Backend] = st.one_of(
-    st.builds(RouteBackend, st.integers(1, 0xFF00), macs),
-    st.builds(FlowBackend, st.integers(1, 0xFF00), st.integers(1, 0xFF00), addresses, macs, macs, mtus),
-)
+def backends(addresses: st.SearchStrategy[bytes]) -> st.SearchStrategy[Backend]:
+    """Backends for home agents with such addresses."""
+    return st.one_of(
+        st.builds(RouteBackend, st.integers(1, 0xFF00), macs),
+        st.builds(FlowBackend, st.integers(1, 0xFF00), st.integers(1, 0xFF00), addresses, macs, macs, mtus),
+    )
 
 
 @st.composite
 def flows(draw: st.DrawFn) -> Flow:
     """Any flow that the controller sends."""
-    home_address = draw(prefixes())
+    home_address, addresses = draw(prefixes()), draw(st.sampled_from([*OUTER.values()]))
     home_agent = HomeAgent(draw(addresses), (draw(prefixes()),), 10, 0.0, Status.UP, 0.0)
-    binding = Binding(home_address, draw(addresses), home_agent.address)
-    backend = draw(backends)
+    binding = Binding(home_address, draw(addresses), home_agent.address, reverse_tunnel=draw(st.booleans()))
+    backend = draw(backends(addresses))
     miss = draw(st.sampled_from([None, (Normal(),), (Goto("200"),)]))
     return draw(
         st.sampled_from(
