@@ -4,15 +4,15 @@
 SEQUENCE_SPACE = 1 << 16
 
 
-def is_newer(candidate: int, than: int) -> bool:
-    """Tell whether a sequence number is greater than another, modulo 2**16.
+def is_newer(candidate: int, than: int, space: int = SEQUENCE_SPACE) -> bool:
+    """Tell whether a sequence number is greater than another, modulo `space`.
 
-    The 32767 numbers after `than` are newer.
+    The numbers up to half the space after `than` are newer: of 2**16, 32767.
 
     >>> is_newer(0, than=0xFFFF), is_newer(7, than=7), is_newer(0x8000, than=0)
     (True, False, False)
     """
-    return 0 < (candidate - than) % SEQUENCE_SPACE < SEQUENCE_SPACE // 2
+    return 0 < (candidate - than) % space < space // 2
 
 
 def next_sequence(sequence: int) -> int:

@@ -25,10 +25,11 @@ class Binding(Struct, frozen=True, gc=False):
     """One home address (or mobile network prefix) and the care-of address to which its packets go.
 
     ``lifetime`` is what remained when it was last reported, in seconds, and ``expires_at`` the end that follows, on the
-    caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's. ``withheld`` says
-    why its bridge leaves it to the home agent, None if it is to be offloaded. ``timestamp`` is the Proxy Binding
-    Update's (RFC 5213 section 8.8), in units of 1/65536 s since 1970. ``reverse_tunnel``: the mobile node sends by way
-    of its home agent, too, as it always does but in Mobile IPv4 (RFC 3024).
+    caller's clock; both are None where the source knows none. ``sequence`` is the Binding Update's, or the
+    identification of a Registration Request (RFC 5944). ``withheld`` says why its bridge leaves it to the home agent,
+    None if it is to be offloaded. ``timestamp`` is the Proxy Binding Update's (RFC 5213 section 8.8), in units of
+    1/65536 s since 1970. ``reverse_tunnel``: the mobile node sends by way of its home agent, too, as it always does but
+    in Mobile IPv4 (RFC 3024).
 
     Addresses are of either family: care-of address and home agent of the same, the home address of any.
     """
@@ -57,7 +58,7 @@ class Binding(Struct, frozen=True, gc=False):
     @property
     def number(self) -> int | None:
         """Return the number that orders its updates, None if the source has none."""
-        return self.sequence if self.rules.ordered_by == "sequence" else self.timestamp
+        return self.timestamp if self.rules.ordered_by == "timestamp" else self.sequence
 
     def same_path(self, other: "Binding") -> bool:
         """Tell whether packets take the same path under both bindings."""

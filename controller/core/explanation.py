@@ -94,6 +94,8 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
             {dpid: why_not.pop(dpid) for dpid in prepared},
             why_not,
         )
+        if path != "home-agent" and not binding.reverse_tunnel:
+            reason += "; what it sends takes no tunnel here, as it has registered none (RFC 3024)"
         remedies = _remedies(path, binding, home_agent, routers)
         moments = [each.since or _last(updates, "added", "changed") for each in (prepared or routers).values()]
     known = [moment for moment in (*moments, _last(updates, "added")) if moment is not None]

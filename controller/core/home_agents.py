@@ -155,9 +155,11 @@ class HomeAgents:
             if not other.lease_holds(now):
                 continue
             taken = ", ".join(map(str, other.home_prefixes))
+            private = any(prefix.is_ipv4 for prefix in home_prefixes)
             raise PrefixesOverlap(
                 f"home agent {format_address(other.address)} holds {taken};"
                 " a home prefix belongs to one home agent, or one group, as long as that one's lease holds"
+                + ("; private addresses that several networks use can't be told apart" if private else "")
             )
         unbroken = former is not None and former.lease_holds(now)
         since = former.lease_since if former is not None and unbroken else now

@@ -70,12 +70,13 @@ def show_binding(at: Session, home_address: HomeAddress) -> None:
         at.output.document(binding)
         return
     why = f": {binding['withheld']}" if binding.get("withheld") else ""
+    name, number = update_number(binding)
     at.output.heading(f"{binding['home_address']} is {binding['state']}{why}", binding["state"])
     at.output.pairs(
         {
             "care-of address": binding["care_of_address"],
             "home agent": binding["home_agent"],
-            "sequence number": binding["sequence"],
+            name: number,
             "lifetime": lifetime(binding),
         }
     )
@@ -110,8 +111,17 @@ def chosen(home_agent: str | None, care_of_address: str | None) -> dict[str, str
     }
 
 
+def update_number(binding: dict[str, Any]) -> tuple[str, object]:
+    """Return what orders a binding's updates: its name in words, and the number, None where it is not known."""
+    by_protocol = {"pmipv6": ("timestamp", "timestamp"), "mipv4": ("identification", "identification")}
+    member, name = by_protocol.get(binding.get("protocol", "mipv6"), ("sequence", "sequence number"))
+    return name, binding[member]
+
+
 def lifetime(binding: dict[str, Any]) -> str:
     """Return a binding's lifetime in words."""
+    if binding["expires_in"] is None and binding["lifetime"] is not None:
+        return "for ever"
     if binding["expires_in"] is None:
         return "unknown, bounded by the lease of the home agent's bridge"
     return f"{seconds(binding['lifetime'])}, ends in {seconds(binding['expires_in'])}"

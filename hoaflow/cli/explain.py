@@ -2,7 +2,7 @@
 """Explain which path the packets of a home address take: `hoaflow explain`."""
 
 from hoaflow.cli import spelling
-from hoaflow.cli.bindings import lifetime
+from hoaflow.cli.bindings import lifetime, update_number
 from hoaflow.cli.client import Json
 from hoaflow.cli.completion import HomeAddress
 from hoaflow.cli.flows import show_flow
@@ -42,7 +42,7 @@ def show(out: Output, found: Json) -> None:
     since = f" Since {moment(found['since'])}, {ago(found['since'])}." if found["since"] else ""
     out.paragraph(f"{_sentence(found['reason'])}{since}")
     out.line()
-    anchor = "LMA" if "mipv6" not in found["home_agent"].get("protocols", ["mipv6"]) else "home agent"
+    anchor = "LMA" if found["home_agent"].get("protocols") == ["pmipv6"] else "home agent"
     out.pairs({**_binding(found["binding"]), anchor: _home_agent(found["home_agent"])}, indent="")
     for dpid, router in found["routers"].items():
         out.line()
@@ -51,19 +51,19 @@ def show(out: Output, found: Json) -> None:
         out.pairs({"backend": _backend(router), "gate": _gate(router["gate"]), "went direct": _counted(router)})
         for flow in router["flows"]:
             show_flow(out, flow, indent="  ")
-    _section(out, "Last updates", [_update(update) for update in found["updates"]])
+    name = "sequence number" if found["binding"] is None else update_number(found["binding"])[0]
+    _section(out, "Last updates", [_update(update, name) for update in found["updates"]])
     _section(out, "What would change it", [f"- {change}" for change in found["would_change"]])
 
 
 def _binding(binding: Json | None) -> dict[str, object]:
     if binding is None:
         return {"binding": "none"}
-    proxied = binding.get("protocol") == "pmipv6"
-    where, order = ("MAG", "timestamp") if proxied else ("care-of address", "sequence")
-    number = "unknown" if binding[order] is None else binding[order]
+    where = "MAG" if binding.get("protocol") == "pmipv6" else "care-of address"
+    name, number = update_number(binding)
     return {
         "binding": f"{binding['home_address']} at {where} {binding['care_of_address']}, {binding['state']}",
-        "lifetime": f"{lifetime(binding)}; {'timestamp' if proxied else 'sequence number'} {number}",
+        "lifetime": f"{lifetime(binding)}; {name} {'unknown' if number is None else number}",
     }
 
 
@@ -88,9 +88,11 @@ def _counted(router: Json) -> str:
     return f"{router['packets']} packets, {bytes_(router['bytes'])}"
 
 
-def _update(update: Json) -> str:
+def _update(update: Json, name: str) -> str:
     where = f" at {update['care_of_address']}" if update["care_of_address"] else ""
-    number = "" if update["sequence"] is None else f", sequence number {update['sequence']}"
+    # That of a Proxy Binding Update is a sequence number, though its timestamp orders the updates.
+    name = name if name == "identification" else "sequence number"
+    number = "" if update["sequence"] is None else f", {name} {update['sequence']}"
     lasting = "" if update["lifetime"] is None else f", lifetime {update['lifetime']} s"
     reason = f" ({update['reason']})" if update["reason"] else ""
     return f"{moment(update['time'])}  {update['result']} by {update['source']}{reason}{where}{number}{lasting}"

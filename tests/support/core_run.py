@@ -38,13 +38,23 @@ PORTS = {"tx": 10, "rx": 11, "tin": 3}
 FLOW = FlowTunnelNames(
     "tx", "rx", parse_address("fdb1:b792:6c09::41"), "02:00:00:00:00:0a", "02:00:00:00:00:0b", 1440, None
 )
-ROUTE = {HOME_AGENT: EndpointName("tin", "02:00:00:00:00:0a")}
+ENDPOINT = EndpointName("tin", "02:00:00:00:00:0a")
+# The same with IPv4 outside.
+IPV4_HOME_AGENT = parse_address("10.1.0.1")
+IPV4_CARE_OF_ADDRESSES = [parse_address(f"10.{link}.0.2") for link in (2, 3, 4)]
+IPV4_FLOW = FLOW._replace(decapsulation_address=parse_address("10.5.0.41"))
 
 
 class Run:
     """One run: everything that can happen, at random."""
 
-    def __init__(self, seed: int, flow_backend: bool) -> None:
+    def __init__(self, seed: int, flow_backend: bool, ipv4_outside: bool = False) -> None:
+        """``ipv4_outside``: home agent and care-of addresses are IPv4, and one mobile node has no reverse tunnel."""
+        self.home_agent = IPV4_HOME_AGENT if ipv4_outside else HOME_AGENT
+        self.care_of_addresses = IPV4_CARE_OF_ADDRESSES if ipv4_outside else CARE_OF_ADDRESSES
+        self.flow = IPV4_FLOW if ipv4_outside else FLOW
+        self.route = {self.home_agent: ENDPOINT}
+        self.one_way = {HOME_ADDRESSES[1]} if ipv4_outside else set[Prefix]()
         self.chance = random.Random(seed)
         self.flow_backend = flow_backend
         self.now = 1000.0
@@ -105,11 +115,11 @@ class Run:
 
     def announce(self) -> None:
         status = Status.UP if self.chance.random() < 0.9 else Status.DOWN
-        self.offload.announce(HOME_AGENT, PREFIXES, LEASE, status, self.now)
+        self.offload.announce(self.home_agent, PREFIXES, LEASE, status, self.now)
 
     def agent(self) -> None:
         if self.flow_backend:
-            self.offload.acknowledge(DPID, 0, {}, {16: FLOW}, {}, self.now)
+            self.offload.acknowledge(DPID, 0, {}, {len(self.home_agent): self.flow}, {}, self.now)
             return
         news = self.offload.renew_agent_lease(DPID, self.now).tunnels.difference(self.revision)
         if news.full and any(agent.synced for agent in self.offload.home_agents):
@@ -119,31 +129,37 @@ class Run:
             self.tunnels.pop(home_address, None)
         self.revision = news.revision
         failures = {each: "no route" for each in HOME_ADDRESSES if self.chance.random() < 0.05}
-        self.offload.acknowledge(DPID, self.revision, ROUTE, {}, failures, self.now)
+        self.offload.acknowledge(DPID, self.revision, self.route, {}, failures, self.now)
 
     def binding(self, home_address: Prefix) -> Binding:
-        care_of_address = self.chance.choice(CARE_OF_ADDRESSES)
+        care_of_address = self.chance.choice(self.care_of_addresses)
         lifetime = self.chance.choice((5, 60, 600, None))
         ends = None if lifetime is None else self.now + lifetime
-        return Binding(home_address, care_of_address, HOME_AGENT, lifetime, ends)
+        return self._bound(home_address, care_of_address, lifetime, ends)
+
+    def _bound(
+        self, home_address: Prefix, care_of_address: bytes, lifetime: int | None = None, ends: float | None = None
+    ) -> Binding:
+        both_ways = home_address not in self.one_way
+        return Binding(home_address, care_of_address, self.home_agent, lifetime, ends, reverse_tunnel=both_ways)
 
     def post(self) -> None:
-        if self.offload.home_agents.get(HOME_AGENT) is None:
+        if self.offload.home_agents.get(self.home_agent) is None:
             return
         first = self.binding(self.chance.choice(HOME_ADDRESSES))
         together = self.chance.sample(HOME_ADDRESSES, self.chance.choice((0, 0, 1, 2)))
         for home_address in dict.fromkeys((first.home_address, *together)):
-            held = Binding(home_address, first.care_of_address, HOME_AGENT, first.lifetime, first.expires_at)
+            held = self._bound(home_address, first.care_of_address, first.lifetime, first.expires_at)
             self.offload.report(held, self.now, Urgency.URGENT if self.chance.random() < 0.7 else Urgency.ROUTINE)
 
     def deregister(self) -> None:
         self.offload.remove(self.chance.choice(HOME_ADDRESSES), self.now)
 
     def snapshot(self) -> None:
-        if self.offload.home_agents.get(HOME_AGENT) is None:
+        if self.offload.home_agents.get(self.home_agent) is None:
             return
         held = [self.binding(each) for each in HOME_ADDRESSES if self.chance.random() < 0.7]
-        with self.offload.snapshot(HOME_AGENT, self.now) as snapshot:
+        with self.offload.snapshot(self.home_agent, self.now) as snapshot:
             snapshot.take_in(enumerate(held), self.now)
             while not snapshot.complete(self.now):
                 self.offload.tick(self.now)
@@ -270,7 +286,7 @@ class Run:
         """Check that a batch is safe, given who was bound where when it was made and has been there since."""
         switch, since = self.switch, (*self.past[coming.made :], self.where())
         still = {each: where for each, where in since[0].items() if all(past.get(each) == where for past in since)}
-        bindings = [Binding(home_address, where, HOME_AGENT) for home_address, where in still.items()]
+        bindings = [self._bound(home_address, where) for home_address, where in still.items()]
         for change in done:
             flow = change.flow
             if flow.kind is Kind.UPLINK and change.add and flow.key not in before | switch.vanished:
@@ -292,8 +308,8 @@ class Run:
                     assert not keeps_safe(flow.key, entry.flow.key), "a guard goes before a gate"
 
     def check_guards(self, gate: FlowKey) -> None:
-        home_agent = self.offload.home_agents.get(HOME_AGENT)
-        backend = self.router.desired.backend(HOME_AGENT)
+        home_agent = self.offload.home_agents.get(self.home_agent)
+        backend = self.router.desired.backend(self.home_agent)
         if home_agent is None or (isinstance(backend, tuple) and not hasattr(backend, "uplink")):
             return
         for guard in guards_of(home_agent, backend):  # type: ignore[arg-type]
@@ -313,7 +329,7 @@ class Run:
         for entry in gates:
             self.check_guards(entry.flow.key)
         bindings = list(self.offload.bindings)
-        home_agent = self.offload.home_agents.get(HOME_AGENT)
+        home_agent = self.offload.home_agents.get(self.home_agent)
         synced = home_agent is not None and home_agent.synced
         for each in bindings:
             if each.expires_at is not None and each.expires_at < self.now + 1.0:
@@ -321,10 +337,11 @@ class Run:
             keys = keys_of(each)
             wanted = [key for key in keys.all if self.flow_backend or key != keys.verify]
             standing = [key in flows for key in wanted]
-            if keys.uplink in flows and self.flow_backend and gates:
+            if keys.uplink is not None and keys.uplink in flows and self.flow_backend and gates:
                 assert keys.verify in flows, "uplink without verify"
             if synced and self.router.tunnels.expected_until is None:
-                own = [standing[0], *standing[2:]] if any(standing) and not standing[1] else standing
+                uplink_away = keys.uplink is not None and any(standing) and not standing[1]
+                own = [standing[0], *standing[2:]] if uplink_away else standing
                 assert len(set(own)) == 1 or self.is_awaited(each), f"{each}: some flows only"
             if self.offload.state_of(each, self.now).state == "active":
                 assert all(standing), "active without its flows"

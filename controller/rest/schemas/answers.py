@@ -18,6 +18,7 @@ from controller.rest.schemas.fields import (
     DatapathId,
     HomeAddress,
     HomePrefix,
+    Identification,
     IpAddress,
     Lifetime,
     MacAddress,
@@ -28,6 +29,7 @@ from controller.rest.schemas.fields import (
     Sequence,
     Time,
     Timestamp,
+    UpdateNumber,
     Withheld,
 )
 from controller.rest.schemas.flow_answers import Flow
@@ -81,6 +83,8 @@ class Binding(Struct):
     withheld: Withheld | None
     protocol: ProtocolName = Protocol.MIPV6
     timestamp: Timestamp | None = None
+    identification: Identification | None = None
+    reverse_tunnel: bool = True
 
 
 class BindingRemoved(Struct):
@@ -260,7 +264,7 @@ class BindingUpdate(Struct):
 
     time: Time
     care_of_address: CareOfAddress | None
-    sequence: Sequence | None
+    sequence: UpdateNumber | None
     lifetime: Lifetime | None
     source: Literal["post", "snapshot", "delete", "expiry", "lease", "uncovered"]
     result: Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]

@@ -16,15 +16,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.bindings import Binding
 from controller.core.home_agents import Status
-from controller.core.protocols import OTHER_TUNNELS, RULES, Protocol, Tunnel
+from controller.core.protocols import OTHER_TUNNELS, RULES, SIMULTANEOUS, Protocol, Tunnel
 from controller.core.tunnels import EndpointName, FlowTunnelNames, FlowTunnels
 from controller.rest.problems import Problem, wrong_field
 from controller.rest.schemas.fields import (
     DATAPATH_ID,
+    LARGEST_IDENTIFICATION,
     CareOfAddress,
     DetectedAgo,
     HomeAddress,
     HomePrefix,
+    Identification,
     IpAddress,
     LastChange,
     Lifetime,
@@ -32,8 +34,10 @@ from controller.rest.schemas.fields import (
     PortName,
     ProtocolName,
     ReportedUpTo,
+    ReverseTunnel,
     Revision,
     Sequence,
+    Simultaneous,
     Timestamp,
     TunnelName,
     Withheld,
@@ -77,7 +81,8 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     """One binding as a bridge reports it; `lifetime` is in seconds left.
 
     Its key is `protocol` and `home_address`. Of `pmipv6`, the home address is a home network prefix, the care-of
-    address the Proxy-CoA of its MAG, and the home agent its LMA.
+    address the Proxy-CoA of its MAG, and the home agent its LMA. Of `mipv4`, the care-of address is the mobile node's
+    own or its foreign agent's, and lifetime 65535 does not end.
     """
 
     home_address: HomeAddress
@@ -89,7 +94,10 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     withheld: Withheld | None = None
     protocol: ProtocolName = Protocol.MIPV6
     timestamp: Timestamp | None = None
-    tunnel: TunnelName = Tunnel.IPV6
+    tunnel: TunnelName | None = None
+    identification: Identification | None = None
+    reverse_tunnel: ReverseTunnel | None = None
+    simultaneous: Simultaneous | None = None
 
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
@@ -97,20 +105,52 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             home_agent = _parsed("home_agent", self.home_agent, _parse_home_agent)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
-        if self.timestamp is not None and RULES[self.protocol].ordered_by != "timestamp":
-            raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
+        rules = RULES[self.protocol]
+        if self.timestamp is not None and rules.ordered_by != "timestamp":
+            ordered_by = f"{self.protocol.value} orders updates by `{rules.ordered_by}`"
+            raise wrong_field("timestamp", f"expected none: {ordered_by}")
+        sequence, reverse_tunnel, withheld = self.sequence, True, self.withheld
+        if self.protocol is Protocol.MIPV4:
+            sequence, reverse_tunnel = self._identification(), bool(self.reverse_tunnel)
+            withheld = withheld or (SIMULTANEOUS if self.simultaneous else None)
+        else:
+            self._refuse_flags()
+        lasts = self.lifetime is None or self.lifetime == rules.forever
         return Binding(
             home_address=_parsed("home_address", self.home_address, parse_prefix),
             # Of any family: the core withdraws the binding that a refused one would replace.
             care_of_address=_parsed("care_of_address", self.care_of_address, parse_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
-            expires_at=None if self.lifetime is None else now + self.lifetime,
-            sequence=self.sequence,
-            withheld=self.withheld or OTHER_TUNNELS.get(self.tunnel),
+            expires_at=None if self.lifetime is None or lasts else now + self.lifetime,
+            sequence=sequence,
+            withheld=withheld if self.tunnel is None else self._other_tunnel(home_agent) or withheld,
             protocol=self.protocol,
             timestamp=self.timestamp,
+            reverse_tunnel=reverse_tunnel,
         )
+
+    def _identification(self) -> int | None:
+        """Return what orders updates of `mipv4`. Raises Problem."""
+        if self.sequence is not None:
+            raise wrong_field("sequence", "expected none: mipv4 orders updates by `identification`")
+        if self.identification is not None and self.identification > LARGEST_IDENTIFICATION:
+            raise wrong_field("identification", f"expected a number of 64 bits, got {self.identification}")
+        return self.identification
+
+    def _refuse_flags(self) -> None:
+        """Raise Problem for a member that only `mipv4` has."""
+        for name in ("identification", "reverse_tunnel", "simultaneous"):
+            if getattr(self, name) is not None:
+                raise wrong_field(name, f"expected none: {self.protocol.value} has no such thing, only mipv4 has")
+
+    def _other_tunnel(self, home_agent: bytes) -> str | None:
+        """Return why the tunnel is left to its home agent, None if routers encapsulate so. Raises Problem."""
+        if self.tunnel is Tunnel.IPV6 and len(home_agent) == 4:
+            raise wrong_field("tunnel", "expected ipv4, as that is what the home agent's address is")
+        if self.tunnel is None or (self.tunnel is Tunnel.IPV4 and len(home_agent) == 4):
+            return None
+        return OTHER_TUNNELS.get(self.tunnel)
 
 
 class BindingsBody(Struct, forbid_unknown_fields=True):

@@ -75,14 +75,16 @@ Sequence = Annotated[
 ProtocolName = Annotated[
     Protocol,
     Meta(
-        description="The protocol by which the anchor learns of the binding: `mipv6` (RFC 6275) or `pmipv6` (RFC 5213)."
+        description="The protocol by which the anchor learns of the binding: `mipv6` (RFC 6275), `pmipv6` (RFC 5213) or"
+        " `mipv4` (RFC 5944)."
     ),
 ]
 TunnelName = Annotated[
     Tunnel,
     Meta(
-        description="What carries the binding's packets. In any but `ipv6` it is `withheld`: `gre` with keys (RFC"
-        " 5845), `ipv4`, `udp` (over IPv4, RFC 5844)."
+        description="What carries the binding's packets; by default IP-in-IP of the home agent's family: `ipv6` (RFC"
+        " 2473) or `ipv4` (RFC 2003). In any other the binding is `withheld`: `ipv4` of an LMA with an IPv6 address"
+        " (RFC 5844), `gre` (RFC 5944; with keys RFC 5845), `minimal` (RFC 2004), `udp` (RFC 3519, RFC 5844)."
     ),
 ]
 Timestamp = Annotated[
@@ -93,6 +95,35 @@ Timestamp = Annotated[
         ge=0,
         le=(1 << 63) - 1,
         examples=[116391936000000],
+    ),
+]
+# Numbers of 64 bits are more than msgspec can bound.
+LARGEST_IDENTIFICATION = (1 << 64) - 1
+Identification = Annotated[
+    int,
+    Meta(
+        description="`mipv4` only: the identification of the Registration Request (RFC 5944 section 5.7), a number of"
+        " 64 bits. It orders updates, so leave it out where it is a nonce and no timestamp.",
+        ge=0,
+        examples=[16785407223783030784],
+        extra_json_schema={"maximum": LARGEST_IDENTIFICATION},
+    ),
+]
+UpdateNumber = Annotated[
+    int, Meta(description="The sequence number; of `mipv4`, the identification.", ge=0, examples=[31552])
+]
+ReverseTunnel = Annotated[
+    bool,
+    Meta(
+        description="`mipv4` only: whether a reverse tunnel is registered (RFC 3024, flag T), by default not. Without,"
+        " routers encapsulate for the mobile node and take nothing out of its tunnel."
+    ),
+]
+Simultaneous = Annotated[
+    bool,
+    Meta(
+        description="`mipv4` only: whether the mobile node has more care-of addresses than this one (RFC 5944, flag S)."
+        " The binding is `withheld` then."
     ),
 ]
 LastChange = Annotated[

@@ -42,7 +42,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
 
 def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now: float) -> answers.Binding:
     """Return the answer for a binding, with its state on each router that is prepared for its home agent."""
-    state = offload.state_of(binding, now)
+    state, by_identification = offload.state_of(binding, now), binding.rules.ordered_by == "identification"
     routers = {}
     for dpid, on_router in state.routers.items():
         packets, octets = counted(binding, offload.router(dpid), counters)
@@ -53,13 +53,15 @@ def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now
         care_of_address=format_address(binding.care_of_address),
         home_agent=format_address(binding.home_agent),
         lifetime=binding.lifetime,
-        sequence=binding.sequence,
+        sequence=None if by_identification else binding.sequence,
         expires_in=seconds_left(binding.expires_at, now),
         state=state.state,
         routers=routers,
         withheld=covered_by(offload.binding(binding.home_address)) if offload.is_covered(binding) else binding.withheld,
         protocol=binding.protocol,
         timestamp=binding.timestamp,
+        identification=binding.sequence if by_identification else None,
+        reverse_tunnel=binding.reverse_tunnel,
     )
 
 

@@ -26,7 +26,8 @@ RUNS, STEPS = map(int, os.environ.get("HOAFLOW_INVARIANTS", "60x500").split("x")
 
 @pytest.mark.parametrize("flow_backend", [True, False], ids=["flow", "route"])
 def test_whatever_happens_the_flows_stay_safe(flow_backend: bool) -> None:
-    rests = sum(run.rests for run in runs(lambda seed: Run(seed, flow_backend)))
+    """Every third run has IPv4 outside, where a binding may be without reverse tunnel."""
+    rests = sum(run.rests for run in runs(lambda seed: Run(seed, flow_backend, ipv4_outside=seed % 3 == 0)))
     assert rests > RUNS, "it came to rest often enough for something to be seen"
 
 
