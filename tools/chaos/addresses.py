@@ -10,6 +10,7 @@ LINKS = (1, 2, 3)  # foreign links; link N is router N + 1's
 ROUTERS = ("r1", *(f"r{link + 1}" for link in LINKS))
 FORGED = 0xFFFF  # flow of the packets that must not come out of any tunnel
 CONTROLLERS = ("c1", "c2", "c3")
+PROXIED = 8  # number of the mobile node of Proxy Mobile IPv6
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class HomeAgent:
 
 
 @dataclass(frozen=True)
+class LocalMobilityAnchor(HomeAgent):
+    """Describe a local mobility anchor (RFC 5213): it has no home link, and its prefix is for many mobile nodes."""
+
+    @property
+    def prefix(self) -> str:
+        """Return the prefix of all home network prefixes."""
+        return at.ANCHORED_PREFIX
+
+
+@dataclass(frozen=True)
 class MobileNode:
     """Describe a mobile node, numbered from 1, and the two foreign links that it visits."""
 
@@ -51,6 +62,11 @@ class MobileNode:
     def home_address(self) -> str:
         """Return the home address."""
         return f"{self.home_agent.address[:-1]}{0x100 + self.number:x}"
+
+    @property
+    def binding(self) -> str:
+        """Return what its binding is called by."""
+        return self.home_address
 
     @property
     def links(self) -> tuple[int, int]:
@@ -71,6 +87,28 @@ class MobileNode:
         return f"{self.name}-home"
 
 
+@dataclass(frozen=True)
+class ProxiedNode(MobileNode):
+    """Describe a mobile node that knows nothing of mobility: gateways register it. It is never at home.
+
+    Its care-of address is the gateway's on that link, who has it alone.
+    """
+
+    @property
+    def home_address(self) -> str:
+        """Return the address that it makes of its home network prefix."""
+        return at.MOBILE_NODE_ADDRESS
+
+    @property
+    def binding(self) -> str:
+        """Return its home network prefix."""
+        return at.HOME_NETWORK_PREFIX
+
+    def gateway(self, link: int) -> str:
+        """Return the name of the mobile access gateway on a foreign link."""
+        return f"mag{link}"
+
+
 class Flow(NamedTuple):
     """Describe one direction of the traffic between two nodes."""
 
@@ -88,6 +126,16 @@ class Plan:
     home_agents: tuple[HomeAgent, ...]
     mobile_nodes: tuple[MobileNode, ...]
     routers: tuple[str, ...] = ROUTERS
+
+    @property
+    def proxied(self) -> tuple[ProxiedNode, ...]:
+        """Return the mobile nodes of Proxy Mobile IPv6."""
+        return tuple(node for node in self.mobile_nodes if isinstance(node, ProxiedNode))
+
+    @property
+    def anchors(self) -> tuple[HomeAgent, ...]:
+        """Return home agents and local mobility anchors."""
+        return (*self.home_agents, *dict.fromkeys(node.home_agent for node in self.proxied))
 
     def flows(self) -> list[Flow]:
         """Return all flows: each mobile node and the correspondent node, and each with a further mobile node."""
@@ -108,12 +156,15 @@ class Plan:
 
 
 def plan(mobile_nodes: int = 8) -> Plan:
-    """Return a network of so many mobile nodes, half of them at each of two home agents.
+    """Return a network of so many mobile nodes, half of them at each of two home agents; the eighth is proxied.
 
     Neighbours in number, who talk to each other, have different home agents.
     """
     home_agents = HomeAgent("ha1", 9), HomeAgent("ha2", 8)
-    return Plan(home_agents, tuple(MobileNode(each, home_agents[each % 2]) for each in range(1, mobile_nodes + 1)))
+    nodes = [MobileNode(each, home_agents[each % 2]) for each in range(1, mobile_nodes + 1)]
+    if mobile_nodes >= PROXIED:
+        nodes[PROXIED - 1] = ProxiedNode(PROXIED, LocalMobilityAnchor("lma", 7))
+    return Plan(home_agents, tuple(nodes))
 
 
 def management_controller(number: int) -> str:

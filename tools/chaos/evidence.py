@@ -66,7 +66,7 @@ class Verdict:
 
 def follow(evidence: Evidence) -> dict[int, list[Packet]]:
     """Return each flow's packets in the order in which they were sent."""
-    home_agents = {each.name for each in evidence.plan.home_agents}
+    home_agents = {each.name for each in evidence.plan.anchors}
     at_home_agent = {number for number, (node, _) in enumerate(evidence.points) if node in home_agents}
     packets: dict[int, dict[int, Packet]] = defaultdict(dict)
     for record in evidence.records:

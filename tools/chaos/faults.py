@@ -14,8 +14,9 @@ PROCESSES, NETWORK, HOST, SWITCH, INPUT = "process", "network", "host", "switch"
 class Fault:
     """Describe a fault.
 
-    targets: names; `{router}`, `{home_agent}` and `{controller}` stand for each of them. seconds: how long it lasts, at
-    least and at most. loss: what may be lost, None if nothing may; where it is a router's, on its links only.
+    targets: names. `{router}`, `{home_agent}`, `{anchor}` (a home agent or local mobility anchor) and `{controller}`
+    stand for each of them. seconds: how long it lasts, at least and at most. loss: what may be lost, None if nothing
+    may; where it is a router's, on its links only.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Fault:
         """Return the names of all that it may befall."""
         names = {"router": plan.routers, "controller": CONTROLLERS}
         names["home_agent"] = tuple(each.name for each in plan.home_agents)
+        names["anchor"] = tuple(each.name for each in plan.anchors)
         for word, found in names.items():
             if f"{{{word}}}" in self.targets:
                 return [self.targets.format(**{word: each}) for each in found]
@@ -43,7 +45,7 @@ def places(target: str) -> frozenset[str]:
         return frozenset({"cn"})
     if name.startswith("r") and name[1:].isdigit():
         return frozenset({f"link{int(name[1:]) - 1}"})
-    return frozenset({name}) if name.startswith("ha") else frozenset()
+    return frozenset({name}) if name.startswith(("ha", "lma")) else frozenset()
 
 
 SHORT, MEDIUM, LONG = (1.0, 5.0), (2.0, 15.0), (5.0, 40.0)
@@ -93,11 +95,11 @@ TABLE = (
     Fault("controller restarted", PROCESSES, "{controller}", processes.end, processes.restart, SHORT),
     *_short_of_memory("controller", "{controller}"),
     Fault("controller without descriptors", PROCESSES, "{controller}", _FEW, _MANY, MEDIUM),
-    Fault("bridge killed", PROCESSES, "bridge-{home_agent}", processes.kill, processes.restart, LONG),
-    Fault("bridge stopped", PROCESSES, "bridge-{home_agent}", processes.stop, processes.resume, LONG),
-    Fault("bridge restarted", PROCESSES, "bridge-{home_agent}", processes.end, processes.restart, SHORT),
-    *_short_of_memory("bridge", "bridge-{home_agent}"),
-    Fault("bridge without descriptors", PROCESSES, "bridge-{home_agent}", _FEW, _MANY, MEDIUM),
+    Fault("bridge killed", PROCESSES, "bridge-{anchor}", processes.kill, processes.restart, LONG),
+    Fault("bridge stopped", PROCESSES, "bridge-{anchor}", processes.stop, processes.resume, LONG),
+    Fault("bridge restarted", PROCESSES, "bridge-{anchor}", processes.end, processes.restart, SHORT),
+    *_short_of_memory("bridge", "bridge-{anchor}"),
+    Fault("bridge without descriptors", PROCESSES, "bridge-{anchor}", _FEW, _MANY, MEDIUM),
     Fault("home agent killed", PROCESSES, "{home_agent}", processes.kill, processes.restart, MEDIUM),
     Fault("home agent stopped", PROCESSES, "{home_agent}", processes.stop, processes.resume, MEDIUM),
     *_short_of_memory("home agent", "{home_agent}"),
@@ -157,7 +159,7 @@ TABLE = (
     _on_home_agent("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
     Fault("home agent's tunnels deleted", HOST, "{home_agent}", hosts.delete_tunnels, nothing, SHORT, MENDED),
     *_clocks("controller", "{controller}"),
-    *_clocks("bridge", "bridge-{home_agent}"),
+    *_clocks("bridge", "bridge-{anchor}"),
     *_clocks("home agent", "{home_agent}"),
     *_clocks("tunnel agent", "agent-{router}"),
     Fault("stateful firewall loaded", HOST, "{router}", hosts.firewall_loads, hosts.firewall_unloads, MEDIUM),
@@ -170,7 +172,7 @@ TABLE = (
     Fault("switch refuses", SWITCH, "{router}", switches.refuse, switches.accept, MEDIUM),
     Fault("stranger is the switch's master", SWITCH, "{router}", switches.usurp, switches.give_way, MEDIUM),
     Fault("ports renumbered", SWITCH, "{router}", switches.renumber, nothing, SHORT, MENDED),
-    Fault("two bridges for one home agent", INPUT, "bridge-{home_agent}", _TWIN, _NO_TWIN, MEDIUM),
+    Fault("two bridges for one home agent", INPUT, "bridge-{anchor}", _TWIN, _NO_TWIN, MEDIUM),
     Fault("flood to unknown home addresses", INPUT, "{home_agent}", inputs.flood, nothing, SHORT),
     Fault("flood of packet-ins", INPUT, "{router}", switches.packet_ins, switches.no_packet_ins, SHORT),
     Fault("bindings of unknown home addresses", INPUT, "{controller}", inputs.unknown_bindings, nothing, SHORT),

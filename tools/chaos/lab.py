@@ -6,21 +6,19 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.errors import HoaflowError
-from tests.support.etcd import ETCD
 from tests.support.waiting import patient, wait_for
-from tools.chaos.addresses import CONTROLLERS, HomeAgent, MobileNode, Plan, management_controller
+from tools.chaos.addresses import CONTROLLERS, MobileNode, Plan, ProxiedNode, management_controller
 from tools.chaos.network import ChaosTopo
 from tools.chaos.pace import Pace, load
+from tools.chaos.programs import URLS, Program, described, disk, module
 from tools.chaos.timeline import Inventory, Usage
 from tools.chaos.wire import Job
 from topologies import addresses as at
@@ -29,25 +27,13 @@ from topologies.nodes import checked
 from topologies.ovs_router import BRIDGE, KERNEL, USER, OvsRouter
 from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
-from topologies.tokens import OPERATOR, Tokens
+from topologies.tokens import OPERATOR
 
 START_TIMEOUT = patient(120.0)  # seconds
 SETTLED_WITHIN = 120.0  # seconds; `wait_for` adapts it
 REST_TIMEOUT = 3.0  # seconds; a controller that is paused does not answer
-LEASE, LIFETIME = 10, 60  # seconds
-SNAPSHOT = 10  # seconds between snapshots, so that many of them race with reports
-KEY = "686f61666c6f77206f6e6c7920696e2061206c61"  # of this emulation only
 CLOCK = Path(__file__).with_name("clock")
 HOME = 0  # as a link: the home link
-
-
-@dataclass(frozen=True)
-class Program:
-    """Say how a program is started: where, and which line of its log says that it runs (None: nothing does)."""
-
-    node: str
-    command: list[str]
-    ready: str | None = None
 
 
 class Lab:
@@ -70,7 +56,10 @@ class Lab:
                 _run("mount", "-t", "tmpfs", "-o", f"size={size}m", "chaos", str(self.disk(name)))
                 stack.callback(_run, "umount", "--lazy", str(self.disk(name)))
             stack.enter_context(self.bed)
-            self._describe()
+            dpids = {router: self.bed.network[router].dpid for router in self.plan.routers}
+            self.programs, tokens = described(self.plan, dpids, self.directory)
+            access = Access(tokens.file(OPERATOR))
+            self.clients = {name: Northbound(url, access) for name, url in zip(CONTROLLERS, URLS, strict=True)}
             self._start()
             self._exit = stack.pop_all()
         return self
@@ -80,89 +69,13 @@ class Lab:
 
     def disk(self, name: str) -> Path:
         """Return where the small disk of a program is mounted that keeps files."""
-        return self.directory / f"disk-{name}"
+        return disk(self.directory, name)
 
     def _disks(self) -> dict[str, int]:
         """Return the sizes of all small disks, in MiB, by program; etcd reserves 128 for its log in advance."""
         return {each.name: 4 for each in self.plan.home_agents} | {f"etcd-{name}": 256 for name in CONTROLLERS}
 
     # What runs
-
-    def _describe(self) -> None:
-        urls = [f"http://{management_controller(number)}:8080" for number in range(1, len(CONTROLLERS) + 1)]
-        dpids = {router: self.bed.network[router].dpid for router in self.plan.routers}
-        first, *_ = self.plan.home_agents
-        others = {
-            f"bridge-{each.name}": f'may = "bridge"\nhome_agent = "{each.address}"\nhome_prefixes = ["{each.prefix}"]\n'
-            for each in self.plan.home_agents
-        } | dict.fromkeys(CONTROLLERS, 'may = "member"\n')
-        self.tokens = Tokens(self.directory, first.address, [first.prefix], dpids, others)
-        self.clients = {
-            name: Northbound(url, Access(self.tokens.file(OPERATOR)))
-            for name, url in zip(CONTROLLERS, urls, strict=True)
-        }
-        for number, name in enumerate(CONTROLLERS, 1):
-            self.programs[f"etcd-{name}"] = self._etcd(number, name)
-            self.programs[name] = self._controller(number, name)
-        for each in self.plan.home_agents:
-            own = ["--home-agent", each.address, "--home-prefix", each.prefix]
-            serving = [*own, "--home-link", f"{each.name}-home", "--keys", str(self._keys(each)), "--log-addresses"]
-            serving += ["--journal", str(self.disk(each.name) / "journal"), "--metrics", "127.0.0.1:9109"]
-            self.programs[each.name] = Program(each.name, _module("hoaflow.home_agent", *serving), "event=started ")
-            token = str(self.tokens.file(f"bridge-{each.name}"))
-            reporting = [*own, "--lease", str(LEASE), "--snapshot", str(SNAPSHOT), "--token-file", token]
-            reporting += ["--log-addresses", "--controller", *urls]
-            self.programs[f"bridge-{each.name}"] = Program(each.name, _module("ha_bridge", *reporting))
-        for router in self.plan.routers:
-            own = ["run", "--bridge", BRIDGE, "--token-file", str(self.tokens.file(router)), "--log-addresses"]
-            self.programs[f"agent-{router}"] = Program(router, _module("hoaflow.router", *own, "--controller", *urls))
-        for node in self.plan.mobile_nodes:
-            own = ["--home-address", node.home_address, "--home-agent", node.home_agent.address]
-            own += [
-                "--home-link",
-                node.home_interface,
-                "--keys",
-                str(self._keys(node.home_agent)),
-                "--lifetime",
-                str(LIFETIME),
-            ]
-            for link in node.links:
-                address = f"{node.care_of_address(link)}/64,{at.foreign_gateway(link)}"
-                own += ["--foreign-link", f"{node.interface(link)}={address}"]
-            self.programs[node.name] = Program(node.name, _module("topologies.mobile_node", *own), '"started"')
-
-    def _keys(self, home_agent: HomeAgent) -> Path:
-        """Return a file with the keys of a home agent's mobile nodes."""
-        path = self.directory / f"{home_agent.name}.keys"
-        path.touch(mode=0o600)
-        own = (node for node in self.plan.mobile_nodes if node.home_agent == home_agent)
-        path.write_text("".join(f'["{node.home_address}"]\nspi = 256\nkey = "{KEY}"\n' for node in own))
-        return path
-
-    def _etcd(self, number: int, name: str) -> Program:
-        hosts = {each: management_controller(index) for index, each in enumerate(CONTROLLERS, 1)}
-        options = {
-            "name": name,
-            "data-dir": str(self.disk(f"etcd-{name}") / "data"),
-            "listen-client-urls": f"http://{hosts[name]}:2379",
-            "advertise-client-urls": f"http://{hosts[name]}:2379",
-            "listen-peer-urls": f"http://{hosts[name]}:2380",
-            "initial-advertise-peer-urls": f"http://{hosts[name]}:2380",
-            "initial-cluster": ",".join(f"{each}=http://{address}:2380" for each, address in hosts.items()),
-            "logger": "zap",
-        }
-        return Program(name, [str(ETCD), *(f"--{option}={value}" for option, value in options.items())])
-
-    def _controller(self, number: int, name: str) -> Program:
-        address = management_controller(number)
-        etcd = ",".join(f"http://{management_controller(each + 1)}:2379" for each in range(len(CONTROLLERS)))
-        settings = self.directory / f"{name}.conf"
-        lines = ["[hoaflow]", "log_addresses = true", f"tokens_file = {self.tokens.controllers}", f"etcd = {etcd}"]
-        lines += [f"member = {name}", f"member_url = http://{address}:8080", "read_back_every = 5"]
-        settings.write_text("\n".join([*lines, f"member_token_file = {self.tokens.file(name)}", ""]))
-        command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(settings)]
-        command += ["--ofp-listen-host", address, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
-        return Program(name, [*command, "--wsapi-host", address, "--wsapi-port", "8080", "controller/app.py"])
 
     def _start(self) -> None:
         for name in self.programs:
@@ -189,8 +102,8 @@ class Lab:
 
     def set_up(self, router: str) -> None:
         """Run `hoaflow-router setup` on a router."""
-        home_agents = [word for each in self.plan.home_agents for word in ("--home-agent", each.address)]
-        self.bed.run(*_module("hoaflow.router", "setup", "--bridge", BRIDGE, *home_agents), node=router)
+        home_agents = [word for each in self.plan.anchors for word in ("--home-agent", each.address)]
+        self.bed.run(*module("hoaflow.router", "setup", "--bridge", BRIDGE, *home_agents), node=router)
 
     # Programs
 
@@ -252,7 +165,7 @@ class Lab:
     def inventory(self) -> Inventory:
         """Return what there is on all hosts."""
         names = [*self.programs, *(f"ovs-vswitchd-{router}" for router in self.plan.routers)]
-        hosts = [*self.plan.routers, *(each.name for each in self.plan.home_agents)]
+        hosts = [*self.plan.routers, *(each.name for each in self.plan.anchors)]
         return Inventory(
             {name: usage(self.process(name).pid) for name in names if self.process(name).running},
             {host: frozenset(self.bed.run("ip", "netns", "list", node=host).split("\n")) for host in hosts},
@@ -267,7 +180,7 @@ class Lab:
     def move(self, node: MobileNode, link: int) -> None:
         """Attach a mobile node to one of its links, and to no other."""
         wanted = node.home_interface if link == HOME else node.interface(link)
-        names = [node.home_interface, *(node.interface(each) for each in node.links)]
+        names = self._interfaces(node)
         lines = [f"link set dev {name} down" for name in names if name != wanted]
         self.ip(node.name, *lines, f"link set dev {wanted} up")
         self.where[node.name] = link
@@ -315,7 +228,7 @@ class Lab:
 
     def doctors_objections(self, router: str) -> list[str]:
         """Return what `hoaflow-router doctor` finds failed on a router."""
-        command = _module("hoaflow.router", "doctor", "--bridge", BRIDGE)
+        command = module("hoaflow.router", "doctor", "--bridge", BRIDGE)
         try:
             self.bed.run(*command, node=router)
         except ProcessError as error:
@@ -324,7 +237,7 @@ class Lab:
 
     def all_active(self) -> bool:
         """Tell whether every controller says of every mobile node away from home that its binding is active."""
-        away = {node.home_address for node in self.plan.mobile_nodes if self.where.get(node.name) != HOME}
+        away = {node.binding for node in self.plan.mobile_nodes if self.where.get(node.name) != HOME}
         return all(
             (states := self.states(name)) is not None and all(states.get(address) == "active" for address in away)
             for name in CONTROLLERS
@@ -336,10 +249,16 @@ class Lab:
         """Return the links that are watched, by node and interface."""
         found = [("cn", "cn-eth0")]
         found += [("core", f"core-{name}") for name in self.plan.routers]
-        found += [(each.name, f"{each.name}-core") for each in self.plan.home_agents]
+        found += [(each.name, f"{each.name}-core") for each in self.plan.anchors]
         for node in self.plan.mobile_nodes:
-            found += [(node.name, name) for name in (node.home_interface, *(node.interface(n) for n in node.links))]
+            found += [(node.name, name) for name in self._interfaces(node)]
+        for node in self.plan.proxied:
+            found += [(node.gateway(link), f"{node.gateway(link)}-up") for link in node.links]
         return found
+
+    def _interfaces(self, node: MobileNode) -> list[str]:
+        home = [] if isinstance(node, ProxiedNode) else [node.home_interface]
+        return home + [node.interface(link) for link in node.links]
 
     def start_traffic(self, rate: float) -> None:
         """Start to send and to record."""
@@ -349,7 +268,7 @@ class Lab:
             "stranger",
             "core",
             *(node.name for node in mobile),
-            *(each.name for each in self.plan.home_agents),
+            *(node for node, _ in self.points()),
         }
         forgeries = [
             (one.care_of_address(one.links[0]), other.home_agent.address, other.home_address, at.CORRESPONDENT)
@@ -359,8 +278,8 @@ class Lab:
         job = Job(namespaces, self.points(), self.plan.flows(), forgeries, rate, 5.0, str(self.records))
         file = self.directory / "job.json"
         file.write_text(job.dump())
-        self.bed.start("pulse", _module("tools.chaos.pulse", str(self.beats))).wait_for("event=ready", START_TIMEOUT)
-        self.bed.start("wire", _module("tools.chaos.wire", str(file))).wait_for("event=ready", START_TIMEOUT)
+        self.bed.start("pulse", module("tools.chaos.pulse", str(self.beats))).wait_for("event=ready", START_TIMEOUT)
+        self.bed.start("wire", module("tools.chaos.wire", str(file))).wait_for("event=ready", START_TIMEOUT)
 
     def pace(self) -> Pace:
         """Return how slowly programs went on since traffic began."""
@@ -376,7 +295,3 @@ def usage(pid: int) -> Usage:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-
-def _module(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", name, *arguments]

@@ -27,7 +27,7 @@ class Location:
         for move in sorted(moves, key=lambda move: move.at):
             self.moves[move.node].append(move)
         self.registered: dict[str, list[tuple[float, bytes]]] = {node.name: [] for node in plan.mobile_nodes}
-        self._owner = {octets(node.home_address): node.name for node in plan.mobile_nodes}
+        self._owner = {octets(node.binding.partition("/")[0]): node.name for node in plan.mobile_nodes}
         for record in records:
             if record.kind is Kind.REGISTERED and record.outer_source in self._owner:
                 self.registered[self._owner[record.outer_source]].append((record.at, record.outer_destination))

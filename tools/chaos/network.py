@@ -5,15 +5,26 @@
     foreign link 1 r2 ─┤         │
     foreign link 2 r3 ─┼── core ─┴─ ha2 ─── home link of ha2
     foreign link 3 r4 ─┘
+                             (and lma: a local mobility anchor, if there is a mobile node of Proxy Mobile IPv6)
 
 Each mobile node has an interface on its home link and on two of the foreign links; a stranger is on link 1. The
-management network joins routers, home agents and the controllers, each of which shares a node with a member of etcd.
+mobile node of Proxy Mobile IPv6 has one to each of two gateways, which are on these links. The management network
+joins routers, home agents, the anchor and the controllers, each of which shares a node with a member of etcd.
 """
 
-from tools.chaos.addresses import CONTROLLERS, LINKS, ROUTERS, Plan, management_controller
+from tools.chaos.addresses import (
+    CONTROLLERS,
+    LINKS,
+    ROUTERS,
+    LocalMobilityAnchor,
+    MobileNode,
+    Plan,
+    ProxiedNode,
+    management_controller,
+)
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
-from topologies.nodes import Ipv6Node, LinkBridge
+from topologies.nodes import AutoconfiguredNode, Ipv6Node, LinkBridge
 from topologies.ovs_router import USER
 
 
@@ -34,7 +45,7 @@ class ChaosTopo(MobilityTopo):
         super().build(datapath)
         self.add_router_to_core(1, at.CORRESPONDENT_GATEWAY, [Attachment("cn", "cn-eth0")])
         for link in LINKS:
-            attached = [Attachment(n.name, n.interface(link)) for n in plan.mobile_nodes if link in n.links]
+            attached = [self._attachment(node, link) for node in plan.mobile_nodes if link in node.links]
             attached += [Attachment("stranger", "stranger-eth0")] if link == 1 else []
             self.add_router_to_core(link + 1, at.foreign_gateway(link), attached)
 
@@ -56,7 +67,13 @@ class ChaosTopo(MobilityTopo):
         self._add_core()
         for home_agent in self.plan.home_agents:
             self._add_home_agent(home_agent.name, home_agent.number, home_agent.address, home_agent.management)
+        for anchor in self.plan.anchors:
+            if isinstance(anchor, LocalMobilityAnchor):
+                self._add_anchor(anchor)
         for node in self.plan.mobile_nodes:
+            if isinstance(node, ProxiedNode):
+                self._add_proxied(node)
+                continue
             home = {node.home_interface: f"{node.home_address}/64"}
             down = [node.interface(link) for link in node.links]
             self._add_host(node.name, home, {"default": node.home_agent.address}, down=down)
@@ -64,10 +81,12 @@ class ChaosTopo(MobilityTopo):
 
     def _add_core(self) -> None:
         numbers = {int(name[1:]): f"core-{name}" for name in ROUTERS}
-        numbers |= {each.number: f"core-{each.name}" for each in self.plan.home_agents}
+        numbers |= {each.number: f"core-{each.name}" for each in self.plan.anchors}
         routes = {at.CORRESPONDENT_LINK: at.router_side(1)}
         routes |= {at.foreign_link(link): at.router_side(link + 1) for link in LINKS}
-        routes |= {each.prefix: at.router_side(each.number) for each in self.plan.home_agents}
+        routes |= {each.prefix: at.router_side(each.number) for each in self.plan.anchors}
+        for node in self.plan.proxied:
+            routes[f"{node.home_agent.address}/128"] = at.router_side(node.home_agent.number)
         addresses = {interface: f"{at.core_side(number)}/64" for number, interface in numbers.items()}
         self._add_host("core", addresses, routes, forwarding=True)
 
@@ -82,6 +101,33 @@ class ChaosTopo(MobilityTopo):
         self.link(f"hl{number}", f"hl-{name}", name, f"{name}-home")
         self.link("core", f"core-{name}", name, f"{name}-core")
         self.link("mgmt", f"mgmt-{name}", name, f"{name}-mgmt")
+
+    def _attachment(self, node: MobileNode, link: int) -> Attachment:
+        """Return what is attached to a foreign link for a mobile node: itself, or its gateway."""
+        if isinstance(node, ProxiedNode):
+            return Attachment(node.gateway(link), f"{node.gateway(link)}-up")
+        return Attachment(node.name, node.interface(link))
+
+    def _add_anchor(self, anchor: LocalMobilityAnchor) -> None:
+        name = anchor.name
+        addresses = {
+            f"{name}-core": f"{at.router_side(anchor.number)}/64",
+            f"{name}-mgmt": f"{anchor.management}/{at.MANAGEMENT_PREFIX_LENGTH}",
+        }
+        self._add_host(name, addresses, {"default": at.core_side(anchor.number)}, forwarding=True)
+        self.link("core", f"core-{name}", name, f"{name}-core")
+        self.link("mgmt", f"mgmt-{name}", name, f"{name}-mgmt")
+
+    def _add_proxied(self, node: ProxiedNode) -> None:
+        interfaces = [node.interface(link) for link in node.links]
+        self.addHost(
+            node.name, cls=AutoconfiguredNode, macs=dict.fromkeys(interfaces, at.MOBILE_NODE_MAC), down=interfaces
+        )
+        for link in node.links:
+            gateway = node.gateway(link)
+            address = {f"{gateway}-up": f"{node.care_of_address(link)}/64"}
+            self._add_host(gateway, address, {"default": at.foreign_gateway(link)}, forwarding=True)
+            self.link(gateway, f"{gateway}-mn", node.name, node.interface(link))
 
     def _add_host(
         self, name: str, addresses: dict[str, str], routes: dict[str, str] | None = None, **options: object

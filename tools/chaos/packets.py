@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 IPV6_HEADER, MOBILITY, ROUTING, DESTINATION_OPTIONS, IPV6, UDP = 40, 135, 43, 60, 41, 17
 BINDING_ACKNOWLEDGEMENT, ACCEPTED = 6, 128  # a status below is an acceptance (RFC 6275 section 6.1.8)
+HOME_NETWORK_PREFIX = 22  # an option (RFC 5213 section 8.3)
 LIFETIME_UNIT = 4  # seconds
+PROXY = 0x20  # flag of an acknowledgement (RFC 5213 section 8.2)
 PORT = 5300
 PAYLOAD = struct.Struct("!4sHI")  # magic, flow, number
 MAGIC = b"caos"
@@ -30,7 +32,7 @@ class Record(NamedTuple):
     """Record one packet; `point` is the number of the node or link, `at` in seconds since the epoch.
 
     outer: source and destination of the tunnel it is in, NOWHERE outside of any. In a registration they are home
-    address and care-of address.
+    address, or home network prefix, and care-of address.
     """
 
     at: float
@@ -70,9 +72,21 @@ def parse(packet: bytes, at: float, point: int) -> Record | None:
             return Record(at, Kind.SEEN, point, flow, number, *outer) if magic == MAGIC else None
         if header == MOBILITY and len(rest) >= 12 and rest[2] == BINDING_ACKNOWLEDGEMENT and rest[6] < ACCEPTED:
             (lifetime,) = struct.unpack_from("!H", rest, 10)
+            if rest[7] & PROXY:
+                prefix = _option(rest[12 : 8 + 8 * rest[1]], HOME_NETWORK_PREFIX)
+                if len(prefix) != 18 or not lifetime:  # a former gateway's registration has ended
+                    return None
+                home_address = prefix[2:]
             return Record(at, Kind.REGISTERED, point, 0, LIFETIME_UNIT * lifetime, home_address, destination)
         return None
     return None
+
+
+def _option(options: bytes, wanted: int) -> bytes:
+    """Return the data of a mobility option (RFC 6275 section 6.2), nothing without it."""
+    while len(options) >= 2 and options[0] != wanted:
+        options = options[1:] if options[0] == 0 else options[2 + options[1] :]
+    return options[2 : 2 + options[1]] if len(options) >= 2 else b""
 
 
 def forged(outer_source: str, outer_destination: str, source: str, destination: str, flow: int, number: int) -> bytes:

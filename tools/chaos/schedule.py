@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from tools.chaos.addresses import Plan
+from tools.chaos.addresses import Plan, ProxiedNode
 from tools.chaos.faults import TABLE, Fault
 
 MOVES = 2  # at most, in one step
@@ -97,5 +97,6 @@ def _node(target: str) -> str:
 
 def _moved(random: Random, plan: Plan) -> Moved:
     node = random.choice(plan.mobile_nodes)
-    link = 0 if random.random() < HOME_SHARE else random.choice(node.links)
+    home = random.random() < HOME_SHARE and not isinstance(node, ProxiedNode)
+    link = 0 if home else random.choice(node.links)
     return Moved(node.name, link, round(random.uniform(0.0, 6.0), 1))

@@ -161,14 +161,14 @@ def _disagreements(evidence: Evidence, location: Location, packets: dict[int, li
     for objection in evidence.objections:
         yield Violation("d", objection.at, f"all was direct, but was still said not to be: {objection.text}")
     for node in evidence.plan.mobile_nodes:
-        spans = _active(evidence.claims, node.home_address)
+        spans = _active(evidence.claims, node.binding)
         for flow in evidence.plan.flows():
             if {flow.source, flow.destination} != {"cn", node.name}:
                 continue
             for start, end in spans:
                 received = (p for p in packets.get(flow.number, []) if p.received and start <= p.sent.at <= end)
                 if wrong := _longest_detour(evidence, location, node.name, received):
-                    text = f"{node.home_address} was said to be active, while {len(wrong)} packets from {flow.source}"
+                    text = f"{node.binding} was said to be active, while {len(wrong)} packets from {flow.source}"
                     text += f" to {flow.destination} took the home agent's path, up to {wrong[-1].at:.1f}"
                     yield Violation("d", wrong[0].at, text, tuple(wrong[:MOST_RECORDS]))
 

@@ -3,10 +3,13 @@
 
 from hoaflow.mobility.messages import BindingAcknowledgement, Status
 from hoaflow.mobility.wire import binding_acknowledgement_header, binding_acknowledgement_packet
+from hoaflow.pmipv6.messages import ProxyBindingAcknowledgement
+from hoaflow.pmipv6.wire import build
 from tools.chaos.location import octets
 from tools.chaos.packets import NOWHERE, RECORD, Kind, Record, forged, parse, unpack
 
 HOME_AGENT, HOME_ADDRESS, CARE_OF_ADDRESS, CN = "2001:db8:99::1", "2001:db8:99::101", "2001:db8:2::101", "2001:db8:1::2"
+HOME_NETWORK_PREFIX = "2001:db8:f1:1::/64"
 TUNNELLED = forged(CARE_OF_ADDRESS, HOME_AGENT, HOME_ADDRESS, CN, flow=3, number=70_000)
 
 
@@ -29,6 +32,19 @@ def test_an_acknowledgement_that_accepts_is_told() -> None:
     addresses = octets(HOME_ADDRESS), octets(CARE_OF_ADDRESS)
     assert parse(acknowledgement(Status.ACCEPTED), 5.0, 2) == Record(5.0, Kind.REGISTERED, 2, 0, 60, *addresses)
     assert parse(acknowledgement(Status.SEQUENCE_OUT_OF_WINDOW), 5.0, 2) is None
+
+
+def proxy_acknowledgement(lifetime: int) -> bytes:
+    """Return what a local mobility anchor sends to a gateway."""
+    message = ProxyBindingAcknowledgement(HOME_AGENT, CARE_OF_ADDRESS, 9, 0, lifetime, "mn8", (HOME_NETWORK_PREFIX,))
+    return build(message, None)
+
+
+def test_a_proxys_acknowledgement_is_told_with_the_home_network_prefix() -> None:
+    prefix = octets(HOME_NETWORK_PREFIX.partition("/")[0])
+    found = parse(proxy_acknowledgement(60), 5.0, 2)
+    assert found == Record(5.0, Kind.REGISTERED, 2, 0, 60, prefix, octets(CARE_OF_ADDRESS))
+    assert parse(proxy_acknowledgement(0), 5.0, 2) is None, "a former gateway's registration has ended"
 
 
 def test_nothing_else_is_told_and_nothing_is_read_beyond_the_end() -> None:

@@ -10,8 +10,8 @@ from topologies.ovs_router import BRIDGE
 
 
 def endpoints(lab: Lab, router: str) -> list[Endpoint]:
-    """Return the endpoints that a router has for the home agents."""
-    return [Endpoint(BRIDGE, each.address) for each in lab.plan.home_agents]
+    """Return the endpoints that a router has for home agents and anchors."""
+    return [Endpoint(BRIDGE, each.address) for each in lab.plan.anchors]
 
 
 def flush_firewall(lab: Lab, target: str) -> None:
