@@ -193,7 +193,7 @@ class Bridge:
         """Return the lines of event `name` so far."""
         return [line for line in self.lines if f" event={name} " in f"{line} "]
 
-    def wait(self, name: str, count: int = 1, timeout: float = 20.0) -> str:
+    def wait(self, name: str, count: int = 1, timeout: float = 60.0) -> str:
         """Wait for the `count`th line of event `name` and return it."""
         with self._grown:
             if not self._grown.wait_for(lambda: len(self.events(name)) >= count, timeout):
@@ -204,7 +204,7 @@ class Bridge:
         """Send SIGTERM and return the exit status."""
         self.process.terminate()
         try:
-            return self.process.wait(10)
+            return self.process.wait(60)
         finally:
             self.kill()
 
@@ -212,8 +212,8 @@ class Bridge:
         """End it in any case."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
-        self._reader.join(10)
+        self.process.wait(60)
+        self._reader.join(60)
 
 
 @contextlib.contextmanager

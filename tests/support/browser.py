@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-TIMEOUT = 30.0  # seconds, for whatever a page shall show
+TIMEOUT = 60.0  # seconds, for whatever a page shall show
 
 expect.set_options(timeout=TIMEOUT * 1000)
 

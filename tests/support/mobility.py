@@ -28,7 +28,7 @@ HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2
 CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
 UPLINK, UPLINK_HOP = "2001:db8:10::2", "2001:db8:10::1"
 NAMES = ("cn", "rt", "ha", "hh", "mn")
-TIMEOUT = patient(20.0)
+TIMEOUT = patient(60.0)
 
 
 class Lines:

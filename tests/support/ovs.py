@@ -22,7 +22,7 @@ from tests.support.environment import Environment
 from tests.support.logs import assert_log_clean
 from tests.support.waiting import patient
 
-TIMEOUT = round(patient(20))  # seconds, for any one command
+TIMEOUT = round(patient(60))  # seconds, for any one command
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _CLONE_NEWNET = 0x40000000
 _serial = itertools.count()

@@ -74,7 +74,7 @@ def sh(*command: str, check: bool = True, stdin: str = "") -> str:
     return done.stdout
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Wait until `condition` returns something true, and return it. Raises TimeoutError."""
     deadline = time.monotonic() + patient(seconds)
     while time.monotonic() < deadline:

@@ -5,7 +5,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT = 20.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
 class Scrape:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-TIMEOUT = 20.0  # seconds
+TIMEOUT = 60.0  # seconds: much longer than anything takes, as others may have the processors for a while
 
 # topologies/guest.py sets this in an emulated machine.
 _FACTOR = float(os.environ.get("HOAFLOW_PATIENCE", "1"))

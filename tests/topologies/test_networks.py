@@ -136,7 +136,7 @@ def test_delay_line_carries_all_frames_in_order_and_whole(tmp_path: Path) -> Non
             tmp_path / "line.log",
         )
         try:
-            line_process.wait_for("event=ready", 10)
+            line_process.wait_for("event=ready", 60)
             subprocess.run(["/usr/bin/python3", script], check=True, timeout=60)
         finally:
             assert line_process.stop() == 0
@@ -162,9 +162,9 @@ def test_sandbox_hides_and_leaves_nothing() -> None:
 
 def test_process_says_what_a_program_said_that_ended_early(tmp_path: Path) -> None:
     process = Process("teller", ["sh", "-c", "echo one; echo two >&2; exit 3"], tmp_path / "log")
-    process.wait_for("two", 5)
+    process.wait_for("two", 60)
     with pytest.raises(ProcessError, match=r"teller ended while 'three' was awaited\.\n    one\n    two"):
-        process.wait_for("three", 5)
+        process.wait_for("three", 60)
     assert process.stop() == 3
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
 

@@ -95,16 +95,16 @@ def test_a_forged_packet_is_told_by_its_label(bed: Testbed) -> None:
     end = ["route", "add", f"{at.HOME_AGENT}/128", "encap", "seg6local", "action", "End.DT6", "table", "254"]
     bed.run("ip", "-6", *end, "dev", "ha-core", node="ha")
     listener = bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
-    listener.wait_for("event=ready", 10)
+    listener.wait_for("event=ready", 60)
     tunnel = ["--outer", "2001:db8:2::bad", at.HOME_AGENT, "--inner", at.HOME_ADDRESS, at.CORRESPONDENT]
     bed.run(sys.executable, str(SPOOF), "send", *tunnel, "--label", "forged", "--count", "2", node="stranger")
-    listener.wait_for(f"event=arrived source={at.HOME_ADDRESS} label=forged", 10)
+    listener.wait_for(f"event=arrived source={at.HOME_ADDRESS} label=forged", 60)
 
 
 def test_errors_in_logs_and_unasked_ends_are_found(tmp_path: Path) -> None:
     with Testbed(SingleTopo(), tmp_path / "logs") as bed:
         bed.start("loud", ["sh", "-c", "echo level=ERROR it broke; echo fine; exec sleep 1000"])
-        bed.programs["loud"].wait_for("fine", 10)
+        bed.programs["loud"].wait_for("fine", 60)
         assert bed.errors() == ["loud: level=ERROR it broke"]
         assert bed.errors(allow=["it broke"]) == []
         bed.kill("loud")

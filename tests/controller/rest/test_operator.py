@@ -81,7 +81,7 @@ def test_a_drained_router_gives_all_traffic_back_and_does_not_forget(bench: Benc
     assert "NORMAL" in bench.trace()
     assert "NORMAL" in bench.trace(**REVERSE)
     assert before - set(bench.flows()) == {flow for flow in before if "goto_table" in flow}
-    assert "event=router-drained" in bench.controller.log
+    wait_for("the log tells of it", lambda: "event=router-drained" in bench.controller.log)
     bench.post(SECOND, 2)  # a handover meanwhile
     found = explain(bench)
     assert (found["path"], found["routers"][ROUTER]["draining"]) == ("home-agent", True)
@@ -137,6 +137,7 @@ def test_draining_twice_and_unknown_routers(bench: Bench) -> None:
         assert bench.controller.put(f"/v1/routers/{ROUTER}/drain", None)["draining"] is True
     for _ in range(2):
         assert bench.controller.call("DELETE", f"/v1/routers/{ROUTER}/drain").body["draining"] is False
+    wait_for("the log tells of the end", lambda: "event=router-undrained" in bench.controller.log)
     assert bench.controller.log.count("event=router-drained") == 1
     for method in ("PUT", "DELETE"):
         assert bench.controller.call(method, "/v1/routers/7/drain").status == 404

@@ -22,7 +22,7 @@ from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
 
 RYU_MANAGER = Path(sys.executable).with_name("ryu-manager")
-TIMEOUT = 15  # seconds, for anything awaited
+TIMEOUT = 60  # seconds, for anything awaited
 CLOSING = 'level=warning event=openflow-malformed peer=127.0.0.1:{port} reason="{what}'
 
 APPLICATION = """

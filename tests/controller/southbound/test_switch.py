@@ -176,7 +176,8 @@ def test_a_refused_flow_names_its_binding_and_holds_up_no_other(bench: Bench) ->
 
     assert "TABLE_FULL" in wait_for("the binding is refused", refused)["reason"]
     assert bench.state() == "active"
-    assert re.search(rf"event=flow-rejected .*serves={other} .*TABLE_FULL", bench.controller.log)
+    told = rf"event=flow-rejected .*serves={other} .*TABLE_FULL"
+    wait_for("the log tells of it", lambda: re.search(told, bench.controller.log))
     bench.ovs.vsctl("clear", "Bridge", "br0", "flow_tables")
     wait_for("it is tried again", lambda: bench.is_active() and bench.state(other) == "active")
 
