@@ -71,9 +71,17 @@ class Probe:
             self.records.write(f"R {number} {time.time_ns()} {rtt}\n")
 
     def run(self, rate: float) -> None:
-        """Receive, and send RATE packets a second while `sending` is true, until a signal ends the process."""
+        """Receive, and send RATE packets a second while `sending` is true, until a signal ends the process.
+
+        Says so when it has stopped sending, and all that was sent is in the records.
+        """
         due = flushed = time.monotonic()
+        sent_before = False
         while True:
+            if sent_before and not self.sending:
+                self.records.flush()
+                print("event=stopped", flush=True)
+            sent_before = self.sending
             if not self.sending:
                 due = time.monotonic() + FLUSH_SECONDS
             select.select([self.socket], [], [], max(0.0, due - time.monotonic()))

@@ -17,6 +17,8 @@ from topologies.testbed import Testbed
 NANO = 1e9
 PROBE = Path(__file__).with_name("probe.py")
 START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 30.0  # seconds
+POLL = 0.1  # seconds
 
 
 class Span(NamedTuple):
@@ -98,13 +100,13 @@ class Traffic:
         bed: Testbed,
         directory: Path,
         rate: float = 100.0,
-        drain: float = 1.0,
+        drain: float = 5.0,
         home_address: str = at.HOME_ADDRESS,
     ) -> None:
         """Start both ends and wait until they run. Raises ProcessError.
 
         `directory`: for the records. `rate`: packets a second in each direction. `drain`: seconds, longer than any
-        packet is under way. `home_address`: the mobile node's.
+        packet is under way; `stop` takes as long only if one is missing. `home_address`: the mobile node's.
         """
         self.drain = drain
         self.bed = bed
@@ -131,9 +133,18 @@ class Traffic:
         return Records.read(self.files["cn"]), Records.read(self.files["mn"])
 
     def stop(self) -> tuple[Records, Records]:
-        """Stop sending, let packets under way arrive, end both ends and return their records."""
+        """Stop sending, let packets under way arrive, end both ends and return their records. Raises ProcessError."""
         self._signal(signal.SIGUSR2)
-        time.sleep(self.drain)
+        for end in self.ends:
+            end.wait_for("event=stopped", STOP_TIMEOUT)
+        deadline = time.monotonic() + self.drain
+        while not self._all_arrived() and time.monotonic() < deadline:
+            time.sleep(POLL)
         for node in self.files:
             self.bed.stop(f"traffic-{node}")
         return self.records()
+
+    def _all_arrived(self) -> bool:
+        correspondent, mobile = self.records()
+        both_ways = (correspondent, mobile), (mobile, correspondent)
+        return all(sender.sent.keys() <= receiver.received.keys() for sender, receiver in both_ways)
