@@ -33,7 +33,7 @@ DIRECTORY = BUILD / "kernel"
 IMAGE = DIRECTORY / "image" / "vmlinuz"
 ENVIRONMENT = DIRECTORY / "environment" / "disk"
 LOG = DIRECTORY / "guest.log"  # of the last run that ended
-BOOT_LIMIT = 300.0  # seconds; about 25 are needed on two idle cores
+BOOT_LIMIT = 900.0  # seconds; about 25 are needed on two idle cores
 POLL = 0.2
 # The processor's time as the clock, and no defence against what an emulated processor does not suffer from: without
 # these, all takes a third longer.
