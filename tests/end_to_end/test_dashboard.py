@@ -21,7 +21,8 @@ from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR
 from topologies.traffic import Traffic
 
-LEASE = 4  # seconds
+LEASE = 10  # seconds
+LIFETIME = 3600  # seconds: no refresh adds to what the API explains between looking there and at the page
 # What a browser says of every answer of this kind; the page says it in its own words.
 NO_TOKEN = r"status of 40[13]"
 # Where screenshots go that the documentation has; by default they are only made where somebody wants to see them.
@@ -35,7 +36,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Start everything. No log may have an error in the end."""
     allow = [r"connection (dropped|closed|failed)"]
     with Testbed(RoamingTopo(), tmp_path_factory.mktemp("dashboard") / "logs") as bed:
-        deployment = Deployment(bed, lifetime=60, lease=LEASE)
+        deployment = Deployment(bed, lifetime=LIFETIME, lease=LEASE)
         deployment.start_anchor()
         deployment.start_mobile_node()
         deployment.start_offload()
@@ -95,15 +96,12 @@ def choose(page: Page) -> None:
 
 def shown_bindings(page: Page) -> list[dict[str, str]]:
     """Return the table's rows."""
-    rows = []
-    for row in page.locator("#bindings-rows tr").all():
-        cells = {name: row.locator(f"[data-of={name}]") for name in ("care_of_address", "home_agent", "state", "path")}
-        rows.append(
-            {
-                "home_address": row.get_by_role("button").inner_text(timeout=1000),
-                **{name: cell.text_content(timeout=1000) or "" for name, cell in cells.items()},
-            }
-        )
+    read = """(rows, names) => rows.map(row => Object.fromEntries([
+        ["home_address", row.querySelector("button").innerText],
+        ...names.map(name => [name, row.querySelector(`[data-of=${name}]`).textContent]),
+    ]))"""
+    names = ["care_of_address", "home_agent", "state", "path"]
+    rows: list[dict[str, str]] = page.locator("#bindings-rows tr").evaluate_all(read, names)
     return rows
 
 
@@ -146,7 +144,7 @@ def assert_drawn(page: Page, system: Deployment) -> None:
     ways = {"direct": {"direct"}, "home-agent": {"home-agent"}, "mixed": {"direct", "home-agent"}}[path]
     lines = page.locator(f"#picture .leg[data-home-address='{at.HOME_ADDRESS}'][data-rank='chosen']")
     expect(lines.first).to_have_attribute("data-path", path)
-    wait_for("the lines are those of the path", lambda: {way(line) for line in lines.all()} == ways)
+    wait_for("the lines are those of the path", lambda: set(data(lines, "way")) == ways)
     binding = system.binding()
     assert binding is not None
     link = next(link for link in (1, 2) if at.care_of_address(link) == binding["care_of_address"])
@@ -155,9 +153,10 @@ def assert_drawn(page: Page, system: Deployment) -> None:
     expect(page.locator("#picture-words")).to_contain_text(f"at {at.care_of_address(link)}: {in_words}")
 
 
-def way(line: Locator) -> str | None:
-    """Which way a line in the picture stands for."""
-    return line.get_attribute("data-way", timeout=1000)
+def data(lines: Locator, name: str) -> list[str]:
+    """Return one of the data attributes of lines in the picture, of all in one moment: the page draws it anew."""
+    found: list[str] = lines.evaluate_all("(lines, name) => lines.map(line => line.dataset[name] ?? '')", name)
+    return found
 
 
 def screenshot(page: Page, name: str, scheme: Literal["light", "dark"] = "light", top: str = "header") -> None:
@@ -204,10 +203,7 @@ def test_it_shows_what_the_traffic_spares_the_home_agent(page: Page, system: Dep
     lines = page.locator("#picture .leg[data-busy=true]")
     wait_for(
         "packets are drawn where the switches count them",
-        lambda: (
-            sorted(line.get_attribute("data-router", timeout=1000) or "" for line in lines.all())
-            == dpids(system, "r1", "r2")
-        ),
+        lambda: sorted(data(lines, "router")) == dpids(system, "r1", "r2"),
     )
     screenshot(page, "direct")
     traffic.stop()
