@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 
 def probe(address: str, path: str) -> tuple[int, str]:
-    answer = requests.get(f"http://{address}{path}", timeout=10)
+    answer = requests.get(f"http://{address}{path}", timeout=60)
     return answer.status_code, answer.text
 
 

@@ -115,7 +115,7 @@ def test_overrun_is_followed_by_reading_everything_anew(
     homes = [f"2001:db8:99::{n:x}" for n in range(256, 756)]
     encap = f"encap seg6 mode encap.red segs {LINK_1} via 2001:db8:10::1 dev u0 proto 16"
     batch = "".join(f"route add {home}/128 {encap}\n" for home in homes)
-    subprocess.run(["ip", "-n", NETNS, "-6", "-batch", "-"], input=batch, text=True, check=True, timeout=20)
+    subprocess.run(["ip", "-n", NETNS, "-6", "-batch", "-"], input=batch, text=True, check=True, timeout=120)
     assert watched.care_of() == {}, "nobody has read the events yet: the socket has overrun"
     watched.start()
     watched.until(lambda: watched.care_of() == dict.fromkeys(homes, LINK_1))

@@ -33,7 +33,7 @@ def test_an_engine_is_installed_where_there_is_none(tmp_path: Path, there: tuple
         (tmp_path / program).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "NOTES": str(notes)}
     command = ["unshare", "--mount", "bash", "-c", WITHOUT_ENGINE, str(SETUP)]
-    subprocess.run(command, env=os.environ | environment, check=True, timeout=30)
+    subprocess.run(command, env=os.environ | environment, check=True, timeout=120)
     (*_, installed) = ["", *(line for line in notes.read_text().splitlines() if " install " in line)]
     assert [word for word in installed.split() if word == "docker.io"] == missing
 
@@ -89,7 +89,7 @@ def test_setting_up_says_each_step_before_it_is_done_and_how_far_the_longest_one
         environment = {"PATH": f"{fake}:/usr/bin:/bin", "NOTES": str(notes), "FAKE": str(fake), "STATUS": status}
         with notes.open("w"), notes.open("a") as log:
             command = ["unshare", "--mount", "bash", "-c", WITH_PYTHON]
-            subprocess.run(command, cwd=checkout, env=os.environ | environment, stderr=log, check=True, timeout=30)
+            subprocess.run(command, cwd=checkout, env=os.environ | environment, stderr=log, check=True, timeout=120)
         lines = notes.read_text().replace(f"{fake}/", "").splitlines()
         return [re.sub(r"^setup: \[ *\d+ s\]", "says:", line) for line in lines]
 

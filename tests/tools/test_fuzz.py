@@ -85,7 +85,7 @@ def test_the_command_fuzzes_a_target_by_coverage(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "tools.fuzz", "--only", "token-file", "--seconds", "1"]
     done = subprocess.run(
         [*command, "--seed", "1", "--build", str(tmp_path)],
-        cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(120), check=False,
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(600), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     name, executions, edges, _features, finds = done.stdout.splitlines()[-1].split()

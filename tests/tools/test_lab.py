@@ -76,7 +76,7 @@ def player(tmp_path: Path) -> Iterator[Player]:
 def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Player) -> None:
     before = os.listdir("/sys/class/net")
     url = player.wait_for(r"dashboard: (http://127\.0\.0\.1:\d+/)")[1]
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         assert b"<title>hoaflow</title>" in answer.read()
     assert "roam: expected home, 1, got '7'" in player.ask("roam 7")
     player.ask("roam 1")

@@ -176,7 +176,7 @@ def test_a_program_that_nobody_knows_does_not_keep_its_starter_from_ending(tmp_p
         "from topologies.processes import Process\n"
         f"print(Process('sleeper', ['sleep', '1000'], Path({str(tmp_path / 'log')!r})).pid)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     wait_for("the sleeper is killed", lambda: not os.path.exists(f"/proc/{int(done.stdout)}"))
 
@@ -190,6 +190,6 @@ def test_a_command_in_a_node_ends_with_what_interrupts_it(tmp_path: Path) -> Non
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         f"checked(Node('n1'), 'sh', '-c', f'echo $$ >{file}; kill -TERM {{os.getpid()}}; exec sleep 1000')\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
     assert "KeyboardInterrupt" in done.stderr
     wait_for("the command has ended", lambda: not os.path.exists(f"/proc/{int(file.read_text())}"))

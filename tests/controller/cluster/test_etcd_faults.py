@@ -123,7 +123,7 @@ def make_room(endpoint: str) -> None:
     """Do what an administrator does."""
 
     def ask(path: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
-        answer = requests.post(f"{endpoint}/v3/{path}", json=body, timeout=10)
+        answer = requests.post(f"{endpoint}/v3/{path}", json=body, timeout=60)
         answer.raise_for_status()
         found: dict[str, dict[str, str]] = answer.json()
         return found

@@ -26,14 +26,14 @@ def etcd(tmp_path: Path) -> Iterator[Etcd]:
 
 @pytest.fixture
 def client(etcd: Etcd) -> Iterator[EtcdClient]:
-    with EtcdClient(etcd.endpoints, timeout=1.0) as client:
+    with EtcdClient(etcd.endpoints, timeout=4.0) as client:
         yield client
 
 
 def ask(etcd: Etcd, path: str, body: object, access: EtcdAccess | None = None) -> None:
     """Make a call that only an administrator makes."""
     verify = str(access.ca) if access else True
-    requests.post(f"{etcd.endpoints[0]}/v3/{path}", json=body, verify=verify, timeout=10).raise_for_status()
+    requests.post(f"{etcd.endpoints[0]}/v3/{path}", json=body, verify=verify, timeout=60).raise_for_status()
 
 
 def values(keys: Mapping[str, KeyValue] | Mapping[str, KeyValue | None]) -> dict[str, str | None]:

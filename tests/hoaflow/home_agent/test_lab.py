@@ -76,7 +76,7 @@ def test_roaming(lab: Lab, tmp_path: Path) -> None:
     assert "2001:db8" not in kernel_state(lab, "mn") + lab.run("mn", "ip -6 address")
 
 
-SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())"
 
 
 def test_metrics_tell_what_it_carries(lab: Lab, tmp_path: Path) -> None:

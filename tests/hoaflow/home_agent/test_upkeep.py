@@ -35,7 +35,7 @@ class Kept(NamedTuple):
 
 def run(*command: str) -> None:
     """Run a command."""
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture

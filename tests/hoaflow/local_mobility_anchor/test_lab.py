@@ -31,7 +31,7 @@ SEND = (
 SPOOF = CHECKOUT / "topologies" / "spoof.py"
 HELD = 20
 METRICS = "127.0.0.1:9109"
-SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+SCRAPE = "import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())"
 SERVED = ("event=served", MOBILE_NODE)
 
 

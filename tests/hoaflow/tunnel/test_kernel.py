@@ -29,14 +29,14 @@ HOA, HOA_2, PREFIX = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:98::/64"
 
 
 def run(*command: str, check: bool = True) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert not check or done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
 
 def ping(namespace: str, source: str, target: str) -> bool:
     command = ["ip", "netns", "exec", namespace, "ping", "-n", "-c1", "-W1", "-I", source, target]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
@@ -372,6 +372,6 @@ def table(*_):
 NftSocket.table = table
 nft.meaning({NEAR!r}, "ip6", "learned", "table ip6 learned {{ chain c {{ }}; }}", False)
 """
-    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert nft.tables(NEAR) == set()
