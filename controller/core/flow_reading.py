@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from controller.core.flow_units import FlowUnit
-from controller.core.flows import Flow, FlowKey
-from controller.core.installed import FlowEntry, InstalledFlow, InstalledFlows
+from controller.core.flows import Flow, FlowKey, flow_of
+from controller.core.installed import AlikeFlows, FlowEntry, InstalledFlow, InstalledFlows
 from controller.core.timeouts import SAME_EXPIRY
 from hoaflow.addresses import Prefix
 
@@ -25,17 +25,17 @@ class ReadingChanges(NamedTuple):
 class FlowReading:
     """The flows that a switch says it has, taken in part by part and compared with the known ones.
 
-    All else goes on meanwhile: what is known of a key that has changed since the reading began is newer.
+    All else goes on meanwhile: what is known of a key that has changed since the reading began is newer. The first time
+    nothing is known, which is `FirstReading`'s.
     """
 
-    def __init__(self, installed: InstalledFlows, first: bool) -> None:
-        """Begin to read; ``first``: nothing is known yet, so that there is nothing to compare with."""
+    def __init__(self, installed: InstalledFlows) -> None:
+        """Begin to read."""
         self._installed = installed
-        self._first = first
         # What has not been read yet: flows that are recorded by themselves, and units, with a bit for each of their
         # flows that has been.
-        self._missing: dict[FlowKey, InstalledFlow] = {} if first else installed.singles()
-        self._units: dict[Prefix, FlowUnit] = {} if first else installed.units()
+        self._missing: dict[FlowKey, InstalledFlow] = installed.singles()
+        self._units: dict[Prefix, FlowUnit] = installed.units()
         self._seen: dict[Prefix, int] = {}
         self._loose: set[FlowKey] = set()  # read, and of no unit then
         self._different: dict[FlowKey, FlowEntry] = {}
@@ -45,9 +45,6 @@ class FlowReading:
     def add(self, entry: FlowEntry) -> None:
         """Take in a flow of ours that the switch has."""
         key = entry.flow.key
-        if self._first:
-            self._installed.put(entry.flow, entry.expires_at)
-            return
         if entry.expires_at is None and self._is_of_unit(entry.flow):
             return
         # As of when the reading began: keys that have changed since are passed by.
@@ -57,6 +54,11 @@ class FlowReading:
             known = self._installed.get(key)
         if known is None or not known.equals(entry.flow) or not _same_end(known.expires_at, entry.expires_at):
             self._different[key] = entry
+
+    def add_alike(self, flows: AlikeFlows) -> None:
+        """Take in flows of ours that the switch has."""
+        for row in flows.rows:
+            self.add(FlowEntry(flow_of(flows.shape, row), None))
 
     def add_foreign(self, key: FlowKey) -> None:
         """Take in the key of another application's flow."""

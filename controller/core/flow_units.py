@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from controller.core.flows import Flow, FlowKey, Shape
+from controller.core.flows import Flow, FlowKey, Row, Shape
 from hoaflow.addresses import Prefix
 
 
@@ -123,6 +123,16 @@ class FlowUnit(Struct, frozen=True, gc=False):
         if flow.shape is shapes.verify:
             return 1 + self.sole if addresses[0] == self.home_address.packed and not flow.values else None
         return None
+
+    def rows(self) -> list[tuple[Shape, Row]]:
+        """Return shapes and addresses of the flows that belong to the unit, without making these."""
+        shapes, home, there, agent = self.shapes, self.home_address.packed, self.care_of_address, self.home_agent
+        rows: list[tuple[Shape, Row]] = [(shapes.downlink, (home, agent, there) if shapes.sets_tunnel else (home,))]
+        if self.sole and shapes.uplink is not None:
+            rows.append((shapes.uplink, (agent, there, *shapes.uplink_values)))
+        if shapes.verify is not None:
+            rows.append((shapes.verify, (home, there)))
+        return rows
 
     def flow_at(self, key: FlowKey) -> Flow | None:
         """Return the unit's flow with a key, None if it has none."""

@@ -228,6 +228,21 @@ class Flow(Struct, frozen=True, gc=False):
         return f"{head}{',' if match else ''}{match} actions={actions}"
 
 
+# The addresses in which a flow differs from others of its shape: those that it matches, then those that it sets.
+Row = tuple[bytes, ...]
+
+
+def flow_of(shape: Shape, row: Row) -> Flow:
+    """Return the flow of a shape with these addresses."""
+    matched = _holes(shape.pattern)
+    return Flow(shape, (shape.pattern, *row[:matched]), row[matched:])
+
+
+@lru_cache(maxsize=4096)
+def _holes(pattern: Pattern) -> int:
+    return sum(isinstance(value, Hole) for _, value in pattern.fields)
+
+
 _SOURCES = ("ipv6_src", "ipv4_src")
 _DESTINATIONS = ("ipv6_dst", "ipv4_dst")
 _PROTOCOLS: dict[object, str] = {ETH_TYPE_IPV6: ",ipv6", ETH_TYPE_IPV4: ",ip"}

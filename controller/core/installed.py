@@ -6,7 +6,7 @@ shared, or belongs to no binding is recorded flow by flow. Only this module know
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from controller.core.flow_transitions import Transition
 from controller.core.flow_units import FlowUnit
-from controller.core.flows import Flow, FlowKey, Kind, Shape
+from controller.core.flows import Flow, FlowKey, Kind, Row, Shape, flow_of
 from controller.core.installed_units import InstalledUnits
 from controller.core.timeouts import is_over, is_renewal_due
 from hoaflow.addresses import Prefix
@@ -34,6 +34,31 @@ class ReportedFlow(Struct, frozen=True, gc=False):
     entry: FlowEntry | None
     packets: int
     bytes: int
+
+
+class AlikeFlows(Struct, frozen=True, gc=False):
+    """Flows of one shape as a switch reports them, none of which ends by itself; iterate over them as reported.
+
+    ``rows``: of each, the addresses that it matches, so many as the shape's pattern has holes, and those that it sets.
+    ``counted``: the packets and bytes of each, in the same order.
+    """
+
+    shape: Shape
+    rows: list[Row]
+    counted: list[tuple[int, int]]
+
+    def __iter__(self) -> Iterator[ReportedFlow]:
+        """Iterate over the flows, one by one."""
+        shape = self.shape
+        for row, (packets, size) in zip(self.rows, self.counted, strict=True):
+            flow = flow_of(shape, row)
+            yield ReportedFlow(flow.key, FlowEntry(flow, None), packets, size)
+
+
+def one_by_one(flows: Iterable[ReportedFlow | AlikeFlows]) -> Iterator[ReportedFlow]:
+    """Iterate over reported flows, each by itself."""
+    for each in flows:
+        yield from each if isinstance(each, AlikeFlows) else (each,)
 
 
 class InstalledFlow(Struct, frozen=True, gc=False):
@@ -143,6 +168,10 @@ class InstalledFlows:
             return all(self.has(flow, now) for flow in unit.all())
         uplink = None if held.sole else held.uplink
         return uplink is None or self.has(uplink, now)
+
+    def put_unit(self, unit: FlowUnit) -> None:
+        """Record a unit all of whose flows stand, as desired, and none of which is recorded by itself."""
+        self._units.put(unit)
 
     def may_have(self, unit: FlowUnit) -> bool:
         """Tell whether the flows of a unit may be installed, each by itself."""
@@ -254,8 +283,12 @@ class InstalledFlows:
 
     def adopt_all(self) -> None:
         """Mark all flows as adopted, each until it is claimed."""
-        self._adopted = dict.fromkeys(self._standing)
+        self.adopt_singles()
         self._units.adopt_all()
+
+    def adopt_singles(self) -> None:
+        """Mark all flows as adopted that are recorded by themselves, each until it is claimed."""
+        self._adopted = dict.fromkeys(self._standing)
 
     def adopt(self, key: FlowKey) -> None:
         """Mark the flow with this key as adopted."""

@@ -17,6 +17,7 @@ from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
 from controller.core.events import Event
+from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
@@ -225,7 +226,7 @@ class Offload:
 
     # From the switches.
 
-    def begin_reading(self, dpid: int, now: float) -> FlowReading:
+    def begin_reading(self, dpid: int, now: float) -> FirstReading | FlowReading:
         """Begin to read a switch's flows, which the caller adds; ``connect`` follows."""
         return self.routers.get_or_add(dpid, now).flows.begin_reading()
 

@@ -10,8 +10,10 @@ each time. `SubjectReconciler` compares one subject at a time.
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 
 from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.first_reading import FirstReading
 from controller.core.flow_keys import uplink_source
 from controller.core.flow_reading import FlowReading
 from controller.core.flow_transitions import Transition
@@ -52,7 +54,8 @@ class Reconciliation:
         self._lost: set[FlowKey] = set()  # flows that were gone before the switch had confirmed them
         self._room_changes: list[RoomChange] = []
         self._batches = Batches()
-        self._reading: FlowReading | None = None
+        self._first_reading: FirstReading | None = None
+        self._reading: FlowReading | None = None  # each after that
         self.withdrawals = Withdrawals(self.installed, desired)
 
     # Desired.
@@ -100,8 +103,10 @@ class Reconciliation:
 
         That are the flows with the keys in ``leaving``; all those of ``former``, if it stands whole.
         """
-        if not self._known:
-            return  # everything will be queued once the flows have been read
+        if not self._known:  # what differs will be queued once the flows have been read
+            if self._first_reading is not None:
+                self._first_reading.changed(partial(self.queue, subject, leaving, urgency, home_agent, former))
+            return
         if former is not None:
             self.withdrawals.add_unit(former)
             if self.refused:
@@ -127,14 +132,16 @@ class Reconciliation:
 
     # Installed.
 
-    def begin_reading(self) -> FlowReading:
+    def begin_reading(self) -> FirstReading | FlowReading:
         """Begin to read the switch's flows, which the caller adds part by part.
 
         ``end_reading`` follows, unless the switch goes away.
         """
         if not self._known:
             self.forget_installed()
-        self._reading = FlowReading(self.installed, first=not self._known)
+            self._first_reading = FirstReading(self.installed, self._desired)
+            return self._first_reading
+        self._reading = FlowReading(self.installed)
         return self._reading
 
     def end_reading(self, now: float) -> None:
@@ -142,21 +149,35 @@ class Reconciliation:
 
         A flow of ours with the key of another application's would replace that, so it is never sent.
         """
-        reading, self._reading = self._reading, None
+        first, reading = self._first_reading, self._reading
+        self._first_reading = self._reading = None
+        if first is not None:
+            self._end_first(first, now)
+            return
         if reading is None:
             raise ValueError("begin_reading has to come before")
         reading.pass_by(self._batches.keys())
         found = reading.end(now)
-        if not self._known:
-            self._known = True
-            self.recheck()
-            return
         self._drifted = {key for key in self._drifted if self._is_to_repair(key, now)}.union(found.drifted)
         for key in found.changed:
             self.installed.adopt(key)
             self.queue(key, urgency=Urgency.ROUTINE)
             if key not in self.installed:
                 self._queue_orphaned(key)
+
+    def _end_first(self, reading: FirstReading, now: float) -> None:
+        """Queue what is not known to stand as desired."""
+        left = reading.end(now)
+        self._known = True
+        if left is None:
+            self.recheck()
+            return
+        for key in self._required:
+            self.queue(key)
+        self._work.queue_all(left.different)
+        self.recheck_adopted()
+        for compare_again in left.changes:
+            compare_again()
 
     def _is_to_repair(self, key: FlowKey, now: float) -> bool:
         """Tell whether there is anything to repair under a key: a flow that is there, or one that is desired."""
@@ -165,7 +186,7 @@ class Reconciliation:
     def forget_installed(self) -> None:
         """Forget what was known of the switch, as it went away."""
         self._known = False
-        self._reading = None
+        self._first_reading = self._reading = None
         for memory in (self._switch, self._reconciler, self._batches):
             memory.clear()
         for things in (self._to_sweep, self._lost, self._drifted, self.withdrawals):
@@ -174,6 +195,8 @@ class Reconciliation:
     def recheck(self) -> None:
         """Queue everything again, installed and desired."""
         if not self._known:
+            if self._first_reading is not None:
+                self._first_reading.all_changed()
             return
         self.installed.adopt_all()
         for subject in (*self._required, *self._work.subjects_under_way()):

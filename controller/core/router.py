@@ -108,7 +108,7 @@ class Router:
         """Record that the switch is there, has these ports (numbers by name), and that its flows have been read."""
         self.connected = True
         self.standby = None
-        self.desired.set_ports(ports)
+        self.set_ports(ports, now)
         self.flows.end_reading(now)
         self.gates.recall(now)
 

@@ -9,9 +9,10 @@ session, which lets go of both when it ends and raises SessionEnded from then on
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
+from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import FlowKey, Kind
-from controller.core.installed import ReportedFlow
+from controller.core.installed import AlikeFlows, ReportedFlow
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
@@ -29,7 +30,7 @@ class Session:
         self.dpid = dpid
         self._offload: Offload | None = offload
         self._router: Router | None = None
-        self._reading: FlowReading | None = None
+        self._reading: FirstReading | FlowReading | None = None
 
     def end(self, now: float) -> None:
         """End the session: the connection is gone, or another one has taken its place. Idempotent."""
@@ -73,15 +74,28 @@ class Session:
         self._reading = self._core.begin_reading(self.dpid, now)
         self._router = self._core.router(self.dpid)
 
-    def read(self, flows: Iterable[ReportedFlow]) -> None:
+    def read(self, flows: Iterable[ReportedFlow | AlikeFlows]) -> None:
         """Take in flows that the switch has."""
         if self._reading is None:
             raise SessionEnded
         for flow in flows:
-            if flow.entry is None:
+            if isinstance(flow, AlikeFlows):
+                self._reading.add_alike(flow)
+            elif flow.entry is None:
                 self._reading.add_foreign(flow.key)
             else:
                 self._reading.add(flow.entry)
+
+    def compare_read(self, ports: Mapping[str, int], now: float) -> bool:
+        """Compare some of what has been read, which is all, with what is desired; tell whether there is more.
+
+        Without, ``end_reading`` does it all at once. ``ports``: the switch's, numbers by name.
+        """
+        router = self._present
+        if not isinstance(self._reading, FirstReading):
+            return False
+        router.set_ports(ports, now)
+        return self._reading.compare(now)
 
     def end_reading(self, ports: Mapping[str, int], now: float) -> None:
         """Take in that all flows have been read, and the switch's ports (numbers by name)."""

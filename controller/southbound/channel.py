@@ -20,7 +20,7 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 from controller.changes import WorkSignal
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
-from controller.core.installed import ReportedFlow
+from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.router import Router
 from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
@@ -189,9 +189,9 @@ class SwitchChannel:
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
-        found: list[ReportedFlow] = []
+        found: list[ReportedFlow | AlikeFlows] = []
         self.conversation.read(found.extend, within)
-        return found
+        return list(one_by_one(found))
 
     def _deliver(self, kind: int, xid: int, message: bytes) -> bool:
         """Take a message if it is one that the exchange awaits; tell whether it is."""
@@ -339,6 +339,8 @@ class SwitchChannel:
         """Read the switch's flows: after connecting, and regularly to repair drift."""
         self.session.begin_reading(time.monotonic())
         self.conversation.read(self.session.read)
+        while self.session.compare_read(self._ports(), time.monotonic()):
+            eventlet.sleep(0)
         self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
 

@@ -2,7 +2,7 @@
 """Send requests to one switch and await the answers: flow changes in bundles, and questions about its flows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import eventlet
@@ -12,7 +12,7 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from controller.core.batches import FlowChange, stages
 from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
-from controller.core.installed import ReportedFlow
+from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.traffic import Counters
 from controller.southbound.decoder import Decoder, part_of
 from controller.southbound.encoder import Encoder
@@ -126,14 +126,14 @@ class Conversation:
         """
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
-    def read(self, take: Callable[[list[ReportedFlow]], None], within: float | None = None) -> None:
+    def read(self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], within: float | None = None) -> None:
         """Read the switch's flows in hoaflow's tables, but no cluster's marker, and call `take` with them as they come.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
 
-        def take_all_but_markers(flows: list[ReportedFlow]) -> None:
-            take([flow for flow in flows if flow.entry is None or flow.entry.flow.shape.kind is not Kind.CLUSTER])
+        def take_all_but_markers(flows: Sequence[ReportedFlow | AlikeFlows]) -> None:
+            take([flow for flow in flows if isinstance(flow, AlikeFlows) or not _is_marker(flow)])
 
         self._read(take_all_but_markers, None, within)
 
@@ -141,13 +141,15 @@ class Conversation:
         """Read the markers of clusters that have written to the switch lately. Raises SwitchSilent."""
         found: list[Flow] = []
 
-        def take(flows: list[ReportedFlow]) -> None:
-            found.extend(flow.entry.flow for flow in flows if flow.entry is not None)
+        def take(flows: Sequence[ReportedFlow | AlikeFlows]) -> None:
+            found.extend(flow.entry.flow for flow in one_by_one(flows) if flow.entry is not None)
 
         self._read(take, Kind.CLUSTER, None)
         return found
 
-    def _read(self, take: Callable[[list[ReportedFlow]], None], kind: Kind | None, within: float | None) -> None:
+    def _read(
+        self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], kind: Kind | None, within: float | None
+    ) -> None:
         as_of: float | None = None
 
         def take_part(statistics: bytes) -> None:
@@ -240,6 +242,11 @@ class Conversation:
 
     def _exchange_with(self, xid: int) -> Exchange | None:
         return next((each for each in self._exchanges.values() if xid in each.xids), None)
+
+
+def _is_marker(flow: ReportedFlow) -> bool:
+    """Tell whether a flow is a cluster's marker, which ends, and so is alike no other."""
+    return flow.entry is not None and flow.entry.flow.kind is Kind.CLUSTER
 
 
 def _error_text(message: parser.OFPErrorMsg) -> str:

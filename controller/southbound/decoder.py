@@ -35,7 +35,7 @@ from controller.core.flows import (
     make_flow,
     make_key,
 )
-from controller.core.installed import FlowEntry, ReportedFlow
+from controller.core.installed import AlikeFlows, FlowEntry, ReportedFlow
 from controller.core.traffic import Counters
 from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
 from hoaflow.addresses import Prefix
@@ -87,6 +87,9 @@ OCTETS = dict.fromkeys(FIELDS.values(), 4) | {
 }
 MAC_FIELDS = {"eth_dst", "eth_src"}
 ADDRESS_FIELDS = {f"{of}{family}_{end}" for of in ("", "tun_") for family in ("ipv4", "ipv6") for end in ("src", "dst")}
+# How many flows are taken apart at once that may be alike: first, and at most, as this doubles while they are. So what
+# was taken apart in vain is never more than twice what was not.
+FIRST_RUN, LONGEST_RUN = 4, 512
 # Most layouts that are learned. Each kind of flow has a few; the limit is for flows that something else has made.
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
@@ -155,28 +158,25 @@ class Decoder:
             _learn(self._patterns, alike, Layout(key[0], data, "", key[1:]))
         return RemovedFlow(key, reason, Counters(packets, size))
 
-    def decode(self, statistics: bytes, now: float) -> list[ReportedFlow]:
+    def decode(self, statistics: bytes, now: float) -> list[ReportedFlow | AlikeFlows]:
         """Return the flows in hoaflow's tables; another application's only if one of hoaflow's may have its key.
 
         `statistics`: those of flows, one after the other. Raises ValueError, also struct.error, for what can't be.
         """
-        flows: list[ReportedFlow] = []
+        flows: list[ReportedFlow | AlikeFlows] = []
         layout: Layout[Flow] | None = None
-        offset = 0
+        offset, longest = 0, FIRST_RUN
         while offset < len(statistics):
             # Most flows look like the one before, as Open vSwitch goes through one table after the other.
-            fields = None if layout is None else layout.fields(statistics, offset)
-            if layout is None or fields is None:
+            run = [] if layout is None else layout.run(statistics, offset, longest)
+            if not run:
                 looks = _Looks.at(statistics, offset)
-                layout = self._flows.get(looks)
-                fields = None if layout is None else layout.fields(statistics, offset)
-            if layout is not None and fields is not None:
-                example = layout.example
-                key: FlowKey = (example.key[0], *layout.matched(fields))
-                ends = _ends(fields, now) if fields[_TIMEOUT] else None
-                entry = FlowEntry(Flow(example.shape, key, layout.values(fields)), ends)
-                flows.append(ReportedFlow(key, entry, fields[_PACKETS], fields[_BYTES]))
-                offset += layout.size
+                layout, longest = self._flows.get(looks), FIRST_RUN
+                run = [] if layout is None else layout.run(statistics, offset, longest)
+            if layout is not None and run:
+                flows += _told(layout, run, now)
+                offset += layout.size * len(run)
+                longest = min(2 * longest, LONGEST_RUN) if len(run) == longest else FIRST_RUN
             else:
                 found = self._flow(statistics[offset : offset + looks.length], looks, now)
                 if found is not None:
@@ -236,6 +236,7 @@ class Layout(Generic[T]):
         self._constant_of = _taking(constant)
         self._constant = self._constant_of(fields)
         self.matched, self.values = _taking(places[: len(matched)]), _taking(places[len(matched) :])
+        self.row = _taking(places)
 
     def fields(self, data: bytes, offset: int) -> Fields | None:
         """Return head, constants and addresses at an offset in `data`; None if they have another layout.
@@ -247,6 +248,29 @@ class Layout(Generic[T]):
         fields = self._struct.unpack_from(data, offset)
         return fields if self._constant_of(fields) == self._constant else None
 
+    def run(self, data: bytes, offset: int, longest: int) -> list[Fields]:
+        """Return `fields` of each of the next flows that have this layout, so many at most."""
+        most = min((len(data) - offset) // self.size, longest)
+        if not self._usable or not most:
+            return []
+        found = list(self._struct.iter_unpack(data[offset : offset + most * self.size]))
+        constants = list(map(self._constant_of, found))
+        if constants.count(self._constant) != most:
+            del found[next(at for at, each in enumerate(constants) if each != self._constant) :]
+        return found
+
+
+def _told(layout: Layout[Flow], run: list[Fields], now: float) -> Iterable[ReportedFlow | AlikeFlows]:
+    """Return the flows of one layout: alike, unless some of them end."""
+    shape, key = layout.example.shape, layout.example.key
+    if not any(map(_timeout, run)):
+        return [AlikeFlows(shape, list(map(layout.row, run)), list(map(_counted, run)))]
+    return [
+        ReportedFlow(flow.key, FlowEntry(flow, _ends(fields, now)), fields[_PACKETS], fields[_BYTES])
+        for fields in run
+        for flow in [Flow(shape, (key[0], *layout.matched(fields)), layout.values(fields))]
+    ]
+
 
 def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:
     """Return what takes the fields at these places, in this order."""
@@ -254,6 +278,9 @@ def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:
         return itemgetter(*places)
     first = places[0] if places else 0
     return itemgetter(slice(first, first + len(places)))
+
+
+_timeout, _counted = itemgetter(_TIMEOUT), itemgetter(_PACKETS, _BYTES)
 
 
 def part_of(message: bytes) -> tuple[bytes, bool]:

@@ -23,6 +23,7 @@ from controller.core.urgency import Urgency
 from controller.core.withdrawals import ANSWERED_WITHIN
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
 from tests.support.switch_model import Answer, Coming, Switch
+from tests.support.told_flows import tell
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 PREFIXES = tuple(map(parse_prefix, ("2001:db8:99::/64", "2001:db8:aa::/48", "10.1.0.0/16")))
@@ -109,8 +110,7 @@ class Run:
         if self.switch.coming or self.switch.says:
             return
         reading = self.offload.begin_reading(DPID, self.now)
-        for entry in self.switch.flows.values():
-            reading.add(entry)
+        tell(reading, self.switch.flows.values())
         self.offload.connect(DPID, PORTS, self.now)
 
     def announce(self) -> None:

@@ -8,7 +8,7 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of
 from controller.core.flows import Flow, FlowKey, Kind, Normal
 from controller.core.home_agents import Status
-from controller.core.installed import FlowEntry, ReportedFlow
+from controller.core.installed import AlikeFlows, FlowEntry, ReportedFlow
 from controller.core.offload import Offload
 from controller.core.reasons import Reason
 from controller.core.router import Router, Timing
@@ -73,7 +73,7 @@ class Core:
         return {key: found.flow(key) for key in keys if (found := installed.get(key)) is not None}
 
 
-def read(session: Session, flows: list[ReportedFlow], now: float) -> None:
+def read(session: Session, flows: Iterable[ReportedFlow | AlikeFlows], now: float) -> None:
     """Take in all flows of a switch."""
     session.begin_reading(now)
     session.read(flows)
@@ -92,10 +92,10 @@ class SwitchFlows:
         self._entries: dict[FlowKey, FlowEntry] = {}
         self._senders: dict[FlowKey, object] = {}
 
-    def tell(self, now: float) -> list[ReportedFlow]:
-        """Return all flows as the switch reports them."""
+    def entries(self, now: float) -> list[FlowEntry]:
+        """Return all flows that stand."""
         self._expire(now)
-        return [ReportedFlow(key, entry, 0, 0) for key, entry in self._entries.items()]
+        return list(self._entries.values())
 
     def take(self, batch: Batch, sender: object) -> None:
         """Carry out a batch."""

@@ -19,20 +19,21 @@ from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Member
 from controller.core.batches import Batch
 from controller.core.flows import Flow, FlowKey
-from controller.core.installed import ReportedFlow
+from controller.core.installed import AlikeFlows, ReportedFlow
 from controller.core.sessions import Session
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.etcd.messages import KeyValue, Transaction
 from tests.support.mastership_core import (
     CARE_OF_ADDRESSES,
     HOME_ADDRESSES,
+    PORTS,
     Core,
     SwitchFlows,
     desired,
     has_gate,
-    read,
 )
 from tests.support.played_etcd import PlayedEtcd
+from tests.support.told_flows import as_told
 
 LEASE = 3.0
 MEMBERS = ("a", "b", "c")
@@ -409,11 +410,22 @@ class Run:
             self._to_switch(connection, tell_flows)
 
         def tell_flows() -> None:
-            flows = switch.flows.tell(self.now)
+            flows = list(as_told(switch.flows.entries(self.now)))
             self._to_member(connection, lambda: take_in(flows))
 
-        def take_in(flows: list[ReportedFlow]) -> None:
-            read(session(connection), flows, self.now)
+        def take_in(flows: list[ReportedFlow | AlikeFlows]) -> None:
+            session(connection).begin_reading(self.now)
+            session(connection).read(flows)
+            compare()
+
+        def compare() -> None:
+            """Compare a part after the other: mobile nodes move meanwhile."""
+            if not connection.open:
+                return
+            if session(connection).compare_read(PORTS, self.now):
+                self._at(self.now + self._way(), lambda: self._in(process, compare))
+                return
+            session(connection).end_reading(PORTS, self.now)
             connection.has_read = True
             self._write(process, dpid, connection)
 

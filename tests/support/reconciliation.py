@@ -14,6 +14,7 @@ from controller.core.reconciliation import Reconciliation
 from controller.core.switch_state import SwitchState
 from controller.core.timeouts import LONGEST_TIMEOUT
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
+from tests.support.told_flows import tell
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
@@ -92,8 +93,7 @@ def reconciliation(entries: tuple[FlowEntry, ...] = ()) -> tuple[Reconciliation,
 def load(flows: Reconciliation, entries: Iterable[FlowEntry], foreign: Iterable[FlowKey], now: float) -> None:
     """Read the switch."""
     reading = flows.begin_reading()
-    for entry in entries:
-        reading.add(entry)
+    tell(reading, entries)
     for key in foreign:
         reading.add_foreign(key)
     flows.end_reading(now)

@@ -14,6 +14,7 @@ from controller.core.router import Router, Timing
 from controller.core.snapshots import SnapshotResult
 from controller.core.tunnels import EndpointName
 from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
+from tests.support.told_flows import tell
 
 HOME_AGENT = parse_address("2001:db8:99::1")
 HOME_PREFIX = parse_prefix("2001:db8:99::/64")
@@ -97,8 +98,7 @@ class World:
     ) -> Router:
         """Connect a switch that has these flows of ours, and others' with those keys."""
         reading = self.offload.begin_reading(dpid, self.now)
-        for entry in entries:
-            reading.add(entry)
+        tell(reading, entries)
         for key in foreign:
             reading.add_foreign(key)
         return self.offload.connect(dpid, ports, self.now)

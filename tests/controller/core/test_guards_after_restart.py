@@ -17,6 +17,7 @@ from tests.support.mastership_core import (
     SwitchFlows,
     read,
 )
+from tests.support.told_flows import tell
 
 
 def send(offload: Offload, switch: SwitchFlows, now: float) -> set[tuple[Kind, bool]]:
@@ -42,9 +43,7 @@ def test_guards_and_gates_stay_until_the_agent_has_said_what_it_has() -> None:
 
     restarted = Offload(TIMING, (Normal(),), first_revision=1000)
     reading = restarted.begin_reading(1, now)
-    for flow in switch.tell(now):
-        assert flow.entry is not None
-        reading.add(flow.entry)
+    tell(reading, switch.entries(now))
     restarted.connect(1, PORTS, now)
     restarted.announce(HOME_AGENT, (HOME_PREFIX,), GATES_LAST, Status.UP, now)
     assert (Kind.GUARD, False) not in send(restarted, switch, now)

@@ -24,6 +24,7 @@ from tests.support.reconciliation import (
     take,
     uplink,
 )
+from tests.support.told_flows import tell
 
 LIFETIMES = st.one_of(st.none(), st.integers(2, 200_000))
 
@@ -120,8 +121,7 @@ class Reconciled(RuleBasedStateMachine):
         for batch in self.under_way if done else ():
             for change in batch.changes:
                 carry_out(told, change)
-        for entry in told.values():
-            reading.add(entry)
+        tell(reading, told.values())
         for turn in range(after):
             self._answer_next() if turn else self.send()
         for key in self.foreign:

@@ -296,7 +296,7 @@ def test_a_flow_that_is_gone_is_noticed_although_its_unit_has_changed_while_the_
     for flow in alone.flows:
         installed.put(flow, None)
     assert installed.claim_unit(alone, alone.flows)
-    reading = FlowReading(installed, first=False)
+    reading = FlowReading(installed)
     installed.remove(alone.downlink_key)
     installed.put(alone.downlink, None)
     reading.pass_by([alone.downlink_key])

@@ -54,6 +54,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "take_over": lambda: former.take_over(1, False, 0.0),
         "begin_reading": lambda: former.begin_reading(world.now),
         "read": lambda: former.read([]),
+        "compare_read": lambda: former.compare_read(PORTS, world.now),
         "end_reading": lambda: former.end_reading({}, world.now),
         "next_batch": lambda: former.next_batch(True, world.now, 100),
         "sent": lambda: former.sent(taken.changes),

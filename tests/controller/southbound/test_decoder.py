@@ -12,6 +12,7 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import flows_of, gates_of
 from controller.core.flows import ETH_TYPE_IPV4, Flow, Kind, make_flow, match
 from controller.core.home_agents import HomeAgent, Status
+from controller.core.installed import one_by_one
 from controller.core.pipeline import TABLES, Table
 from controller.southbound.decoder import FIELDS, Decoder
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
@@ -67,7 +68,7 @@ def test_each_field_that_a_table_may_match_on_is_read_back(table: Table) -> None
 def test_what_is_read_back_is_what_was_sent(sent: list[Flow]) -> None:
     unknown = {name for flow in sent for name, _ in flow.match} - set(FIELDS.values())
     assert not unknown, "controller.southbound.decoder.FIELDS lacks them, so their flows are not read back"
-    found = Decoder(ENCODER.names).decode(b"".join(map(told, sent)), 0.0)
+    found = list(one_by_one(Decoder(ENCODER.names).decode(b"".join(map(told, sent)), 0.0)))
     assert [each.entry and each.entry.flow for each in found] == sent
     assert [each.key for each in found] == [flow.key for flow in sent]
     assert {(each.packets, each.bytes) for each in found} <= {(7, 700)}
@@ -79,13 +80,13 @@ def test_an_address_that_looks_like_a_priority_is_not_taken_for_one() -> None:
         return make_flow(Kind.DOWNLINK, "downlink", priority, match(eth_type=ETH_TYPE_IPV4, ipv4_dst=prefix), ())
 
     flows = [sent(priority) for priority in (100, 100, 101)]
-    found = Decoder(ENCODER.names).decode(b"".join(map(told, flows)), 0.0)
+    found = list(one_by_one(Decoder(ENCODER.names).decode(b"".join(map(told, flows)), 0.0)))
     assert [each.key for each in found] == [flow.key for flow in flows]
 
 
 @given(flows().map(lambda found: found[0]), st.integers(1, 0xFFFF), st.integers(0, 100))
 def test_what_is_left_of_its_time_is_read_as_well(flow: Flow, timeout: int, seconds: int) -> None:
-    for found in Decoder(ENCODER.names).decode(told(flow, timeout, seconds) * 2, 1000.0):
+    for found in one_by_one(Decoder(ENCODER.names).decode(told(flow, timeout, seconds) * 2, 1000.0)):
         assert found.entry is not None
         assert found.entry.expires_at == 1000.0 + timeout - seconds
 

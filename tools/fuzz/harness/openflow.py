@@ -10,7 +10,7 @@ from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core.batches import FlowChange
 from controller.core.flows import Unknown
-from controller.core.installed import ReportedFlow
+from controller.core.installed import ReportedFlow, one_by_one
 from controller.southbound import guard, manager
 from controller.southbound.decoder import Decoder
 from controller.southbound.encoder import NICIRA_FIELDS, Encoder
@@ -66,11 +66,12 @@ def flows(data: bytes) -> None:
     offset = 0
     while offset < len(data):
         (length,) = struct.unpack_from("!H", data, offset)
-        alone += Decoder(ENCODER.names).decode(data[offset : offset + length] if length else data[offset:], NOW)
+        part = data[offset : offset + length] if length else data[offset:]
+        alone += one_by_one(Decoder(ENCODER.names).decode(part, NOW))
         offset += length
     learned = Decoder(ENCODER.names)
-    assert learned.decode(data, NOW) == alone, "what was learned changes what is read"
-    assert learned.decode(data, NOW) == alone, "what was learned changes what is read"
+    assert list(one_by_one(learned.decode(data, NOW))) == alone, "what was learned changes what is read"
+    assert list(one_by_one(learned.decode(data, NOW))) == alone, "what was learned changes what is read"
     for flow in alone:
         _check_deletable(flow)
 
@@ -89,7 +90,7 @@ def _check_deletable(found: ReportedFlow) -> None:
     assert sent == ENCODER.serialise(change, 1), "the template makes another message of it"
     packed = sent[REMOVED_MATCH:]
     head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(packed), sent[24], 0, 0, found.entry.flow.priority, 0, 0, 0, 0, 0, 0)
-    (again,) = Decoder(ENCODER.names).decode(head + packed, NOW)
+    (again,) = one_by_one(Decoder(ENCODER.names).decode(head + packed, NOW))
     assert again.key == found.key, "it would delete another flow"
     if not any(isinstance(action, Unknown) for action in found.entry.flow.actions):
         assert len(ENCODER.flow_mod(FlowChange(found.entry.flow, add=True), 1)) >= len(sent)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take in the flows that a switch says it has when nothing is known of it yet, and find those that are desired.
+
+Nearly all are, after a restart or as the next master of a router. Gates are renewed only when all is compared, so this
+is done without making a flow of each: what is read and what is desired are compared as the addresses in which flows of
+one shape differ.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from controller.core.flow_units import DesiredModel, FlowUnit
+from controller.core.flows import FlowKey, Row, Shape, flow_of
+from controller.core.installed import AlikeFlows, FlowEntry, InstalledFlows
+from controller.core.subject_queue import Subject
+from hoaflow.addresses import Prefix
+
+# How many home addresses are compared before other greenlets run.
+AT_ONCE = 1000
+# Changes of what is desired that are remembered while the comparison goes on; after more, all is compared again.
+MOST_CHANGES = 1000
+
+
+class FirstReading:
+    """The flows that a switch says it has, taken in part by part, and compared with the desired ones, part by part.
+
+    What is desired may change meanwhile: that is told, and compared when the reading has ended.
+    """
+
+    def __init__(self, installed: InstalledFlows, desired: DesiredModel) -> None:
+        """Begin to read."""
+        self._installed = installed
+        self._desired = desired
+        self._rows: defaultdict[Shape, set[Row]] = defaultdict(set)
+        self._foreign: dict[FlowKey, None] = {}
+        self._uncompared: list[Prefix] | None = None  # None: the comparison has not begun
+        self._different: dict[Subject, None] = {}
+        self._changes: list[Callable[[], None]] | None = []  # None: too many, or all has changed
+
+    def add(self, entry: FlowEntry) -> None:
+        """Take in a flow of ours that the switch has."""
+        self._installed.put(entry.flow, entry.expires_at)
+
+    def add_alike(self, flows: AlikeFlows) -> None:
+        """Take in flows of ours that the switch has."""
+        self._rows[flows.shape].update(flows.rows)
+
+    def add_foreign(self, key: FlowKey) -> None:
+        """Take in the key of another application's flow."""
+        self._foreign[key] = None
+
+    def compare(self, now: float) -> bool:
+        """Compare some of what has been read, all of it, with what is desired; tell whether there is more."""
+        if self._uncompared is None:
+            self._uncompared = self._desired.home_addresses()
+            if self._foreign:  # any of them may be in a unit's place
+                self._uncompared, self._different = [], dict.fromkeys(self._uncompared)
+        for home_address in self._uncompared[-AT_ONCE:]:
+            unit = self._desired.unit_of(home_address, now)
+            if unit is None or not self._take(unit):
+                self._different[home_address] = None
+                continue
+            self._installed.put_unit(unit)
+            if unit.shared is not None:
+                self._different[unit.shared] = None
+        del self._uncompared[-AT_ONCE:]
+        return bool(self._uncompared)
+
+    def _take(self, unit: FlowUnit) -> bool:
+        """Take off the flows of a unit if all have been read; tell whether they have."""
+        rows = unit.rows()
+        for shape, row in rows:
+            if row not in self._rows[shape]:
+                return False
+        for shape, row in rows:
+            self._rows[shape].remove(row)
+        return True
+
+    # Called when what is desired changes.
+
+    def changed(self, compare_again: Callable[[], None]) -> None:
+        """Take in that something desired has changed that may have been compared: what to do when that has ended."""
+        if self._uncompared is None or self._changes is None:
+            return
+        self._changes.append(compare_again)
+        if len(self._changes) > MOST_CHANGES:
+            self._changes = None
+
+    def all_changed(self) -> None:
+        """Take in that anything desired may have changed."""
+        if self._uncompared is not None:
+            self._changes = None
+
+    def end(self, now: float) -> "Comparison | None":
+        """Record all that has been read, what is not desired flow by flow and as adopted.
+
+        Returns what is left to compare, None for everything.
+        """
+        while self.compare(now):
+            pass
+        for shape, rows in self._rows.items():
+            for row in rows:
+                self._installed.put(flow_of(shape, row), None)
+        self._installed.foreign = self._foreign
+        self._installed.adopt_singles()
+        return None if self._changes is None else Comparison(list(self._different), self._changes)
+
+
+class Comparison(NamedTuple):
+    """What is left to compare: subjects that differ, or may, and what has changed since others were compared."""
+
+    different: list[Subject]
+    changes: list[Callable[[], None]]
