@@ -98,9 +98,15 @@ def _shortest(arguments: argparse.Namespace, directory: Path, outcome: Outcome) 
 
 
 def _seeds(text: str) -> Sequence[int]:
-    """Return the seeds of a word such as `7` or `1-20`. Raises ValueError."""
+    """Return the seeds of a word such as `7` or `1-20`. Raises argparse.ArgumentTypeError."""
     first, _, last = text.partition("-")
-    return range(int(first), int(last or first) + 1)
+    try:
+        seeds = range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"expected a seed such as 7, or a span such as 1-20, got {text!r}")
+    return seeds
 
 
 def main(argv: list[str] | None = None) -> int:
