@@ -103,8 +103,11 @@ class Offload:
         self._review(now, None if replaced else [home_agent])
         return home_agent, change
 
-    def report(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT) -> Change:
+    def report(self, binding: Binding, now: float, urgency: Urgency = Urgency.URGENT, ordered: bool = True) -> Change:
         """Apply a bridge's report of one binding. Idempotent.
+
+        ``ordered``: whether it has a number of its own. Otherwise it is an update of the binding held, whose number it
+        keeps, so that what is older than that stays older.
 
         Raises StaleUpdate for an update older than the binding held, or just removed: nothing changes. Raises Refused
         for a value that can't be taken: the home agent's binding for the home address is withdrawn then, as the home
@@ -112,7 +115,8 @@ class Offload:
         """
         gone = is_deregistration(binding)
         try:
-            self._updates.check_order(binding, now)
+            if ordered:
+                self._updates.check_order(binding, now)
             self._updates.check(binding)
         except StaleUpdate as stale:
             self._updates.record_refusal(binding, f"stale-{stale.field}", "post", now)

@@ -161,7 +161,8 @@ class HomeAgentCalls:
                 if offload.registrations.at(held.key) is not held:
                     counts["newer"] += 1  # a report has come in between
                     continue
-                counts[self._update(structs.replace(held, **changes), now, urgency)] += 1
+                update = structs.replace(held, **changes)
+                counts[self._update(update, now, urgency, ordered=body.timestamp is not None)] += 1
         offload.updated(counts["changed"] + counts["removed"])
         if body.last_change is not None:
             offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
@@ -170,10 +171,10 @@ class HomeAgentCalls:
         request.note(subject, counts["changed"] + counts["removed"] > 0)
         return json_response(answers.BulkUpdated(**{name: counts[name] for name in COUNTED}))
 
-    def _update(self, update: Binding, now: float, urgency: Urgency) -> str:
+    def _update(self, update: Binding, now: float, urgency: Urgency, ordered: bool) -> str:
         """Apply one update of many; return the name of the field of the answer that counts it."""
         try:
-            change = self._context.offload.report(update, now, urgency)
+            change = self._context.offload.report(update, now, urgency, ordered)
         except StaleUpdate:
             return "newer"
         except Refused:

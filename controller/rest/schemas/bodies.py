@@ -196,8 +196,7 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
             if self.lifetime == 0:
                 raise wrong_field("new_care_of_address", "expected none with lifetime 0, which ends them")
             new = _parsed("new_care_of_address", self.new_care_of_address, parse_address)
-            # Of a move without a number of its own, nothing is known but that it comes last.
-            changes |= {"care_of_address": new, "sequence": None, "timestamp": None}
+            changes["care_of_address"] = new
         if not changes:
             raise wrong_field("lifetime", "expected it, or new_care_of_address, got neither")
         if self.timestamp is not None:

@@ -101,6 +101,7 @@ def test_one_message_renews_all_of_a_gateway_or_moves_them(mag: Api) -> None:
     assert mag.get("/v1/bindings/2001:db8:f1:1::%2F64")["expires_in"] == pytest.approx(600, abs=5)
     assert bulk(mag, new_care_of_address="2001:db8:5::2") == {"changed": 3}
     assert set(where(mag).values()) == {"2001:db8:5::2", MAG_2}
+    problem(mag.call("POST", "/v1/bindings", registered(1, timestamp=99)), 409)  # what is older stays so
 
 
 def test_one_that_has_registered_elsewhere_since_stays(mag: Api) -> None:
