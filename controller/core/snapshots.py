@@ -98,7 +98,7 @@ class Snapshot:
             if is_deregistration(binding):
                 continue
             self._present[binding.protocol].add(binding.home_address)
-            if self._is_outdated(binding):
+            if self._is_outdated(binding) or (home_agent.group is not None and self._is_of_another(binding, now)):
                 result.unchanged += 1
                 continue
             change = self._updates.put(binding, "snapshot", now, self._urgency)
@@ -170,6 +170,20 @@ class Snapshot:
             reports.append((held.number, held.care_of_address))
         # Without reports, an update since then has ended already: it was newer.
         return not reports or any(may_follow(binding, *report) for report in reports)
+
+    def _is_of_another(self, binding: Binding, now: float) -> bool:
+        """Tell whether another anchor of the group holds a binding, and may be right.
+
+        A mobile node that has moved from one anchor to another stays in the former one's cache for a while. Sequence
+        numbers belong to each pair of mobile node and home agent, so only timestamps tell which is newer.
+        """
+        held = self._registrations.at(binding.key)
+        if held is None or held.home_agent == binding.home_agent:
+            return False
+        other = self._registrations.home_agents.get(held.home_agent)
+        if other is None or not other.lease_holds(now):
+            return False
+        return held.timestamp is None or binding.timestamp is None or binding.timestamp <= held.timestamp
 
 
 class Snapshots:

@@ -2,6 +2,7 @@
 """A home agent and an LMA of one network share a home prefix (RFC 6612): their gates stand and fall together."""
 
 import pytest
+from msgspec import structs
 
 from controller.core.bindings import Binding, Change
 from controller.core.flows import Kind
@@ -113,6 +114,32 @@ def test_an_anchor_ends_only_what_is_its_own(world: Shared) -> None:
     assert world.state(HNP) == "active"
     refreshed = Binding(HNP, SECOND, LMA, 20, world.now + 20, None, None, Protocol.PMIPV6, 100)
     assert world.offload.report(refreshed, world.now) is Change.REFRESHED, "the other's number does not count here"
+
+
+def test_a_snapshot_takes_no_binding_from_another_anchor_that_is_there(world: Shared) -> None:
+    """A mobile node has moved from the home agent, which is an LMA as well and still has it in its cache."""
+    both = (Protocol.MIPV6, Protocol.PMIPV6)
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, Status.UP, world.now, None, both, "campus")
+    kept = Binding(HOME_ADDRESS, FIRST, HOME_AGENT, 600, world.now + 600)
+
+    def snapshot(timestamp: int | None) -> bytes:
+        """Take in the home agent's cache; return who has the prefix then."""
+        former = Binding(HNP, FIRST, HOME_AGENT, 60, world.now + 60, None, None, Protocol.PMIPV6, timestamp)
+        world.snapshot(kept, former)
+        held = world.offload.registrations.at(former.key)
+        assert held is not None
+        return held.home_agent
+
+    assert snapshot(None) == LMA
+    moved = Binding(HNP, SECOND, LMA, 20, world.now + 20, None, None, Protocol.PMIPV6, 100)
+    world.offload.report(moved, world.now)
+    assert (snapshot(None), snapshot(100)) == (LMA, LMA)
+    assert snapshot(101) == HOME_AGENT, "it is back there"
+    world.offload.report(structs.replace(moved, timestamp=102), world.now)
+    world.announce()
+    world.pass_time(LEASE + 1)
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, Status.UP, world.now, None, both, "campus")
+    assert snapshot(None) == HOME_AGENT, "the other's bridge is gone"
 
 
 def test_no_gate_leads_to_bindings_of_an_anchor_whose_bridge_is_gone(world: Shared) -> None:
