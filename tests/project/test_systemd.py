@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from controller.access.tokens import WrongTokens, read_tokens
+from hoaflow.addresses import parse_prefix
 from hoaflow.mobility.authentication import load_keys
+from hoaflow.pmipv6.mobile_nodes import load_mobile_nodes
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
 
@@ -20,6 +22,8 @@ EXPOSURE = {
     "hoaflow-controller.service": 1.2,
     "ha-bridge.service": 1.5,
     "hoaflow-ha.service": 2.4,
+    "hoaflow-lma.service": 2.4,
+    "hoaflow-mag.service": 2.4,
     "hoaflow-router@.service": 3.1,
     "hoaflow-router-setup@.service": 4.9,
 }
@@ -45,7 +49,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine.write("/usr/lib/sysusers.d/hoaflow.conf", (DEPLOY / "systemd/hoaflow.sysusers").read_text())
         for path in (DEPLOY / "etc").iterdir():
             content = path.read_text().replace("192.0.2.1", "127.0.0.1")
-            machine.write(f"/etc/hoaflow/{path.name}", content, 0o600 if path.name == "keys.toml" else 0o644)
+            machine.write(f"/etc/hoaflow/{path.name}", content, 0o600 if "keys" in path.name else 0o644)
         machine.write("/etc/systemd/system/ovs-vswitchd.service", OPEN_VSWITCH)
         machine.run("systemd-sysusers")
         machine.run("systemctl", "daemon-reload")
@@ -85,11 +89,25 @@ def test_the_example_of_tokens_is_right_but_for_the_tokens(tmp_path: Path) -> No
     assert [caller.name for caller in read_tokens(path).values()] == ["bridge-1", "router-1", "operator"]
 
 
-def test_the_example_of_keys_is_right(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [("keys.toml", "2001:db8:99::100"), ("lma-keys.toml", "2001:db8:2::2"), ("mag-keys.toml", "2001:db8:98::1")],
+)
+def test_the_examples_of_keys_are_right(tmp_path: Path, name: str, peer: str) -> None:
     path = tmp_path / "keys.toml"
-    path.write_text((DEPLOY / "etc/keys.toml").read_text())
+    path.write_text((DEPLOY / "etc" / name).read_text())
     path.chmod(0o600)
-    assert list(load_keys(path)) == ["2001:db8:99::100"]
+    assert list(load_keys(path)) == [peer]
+
+
+def test_the_examples_of_an_anchor_and_its_gateway_are_right_together() -> None:
+    (node,) = load_mobile_nodes(DEPLOY / "etc/mobile-nodes.toml").values()
+    lma, mag = (
+        dict(line.split("=", 1) for line in (DEPLOY / "etc" / name).read_text().splitlines() if "=" in line)
+        for name in ("lma.env", "mag.env")
+    )
+    assert all(parse_prefix(lma["HOME_PREFIX"]).contains(parse_prefix(prefix)) for prefix in node.prefixes)
+    assert mag["LOCAL_MOBILITY_ANCHOR"] == lma["LOCAL_MOBILITY_ANCHOR"]
 
 
 def test_the_example_of_settings_is_right(machine: Machine) -> None:
