@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare kinds of objects that only the home agent has; `hoaflow.tunnel` has the others."""
+"""Declare kinds of objects that only home agents, anchors and access gateways have; `hoaflow.tunnel` has the others."""
 
 import socket
-import struct
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
-from hoaflow.tunnel.actual_state import FRA_TABLE, ActualState
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.links import setting_path
 from hoaflow.tunnel.objects import Setting
 from hoaflow.tunnel.routing import MAIN_RULE, Rule
@@ -55,7 +54,7 @@ class ProxyNeighbours(RestoredSetting):
 
 
 class MainRule:
-    """Some rule looks into table main; `ip -6 rule flush` removes it, and the host then routes nothing.
+    """A rule looks into table main for all packets; `ip -6 rule flush` removes it, and the host then routes nothing.
 
     It is the host's: it may have any preference, and `remove` leaves it.
     """
@@ -67,9 +66,9 @@ class MainRule:
 
     def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
-        leads_there = (FRA_TABLE, struct.pack("=I", MAIN_TABLE))
-        there = any(leads_there in rule.facts for rule in actual.rules(None, AF_INET6))
-        return None if there else "no rule looks into table main"
+        all_packets = self._rule.facts  # a rule of our own for some packets does not count
+        there = any(rule.facts == all_packets for rule in actual.rules(None, AF_INET6))
+        return None if there else "no rule looks into table main for all packets"
 
     def make(self) -> None:
         """See `Declared`."""
