@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the home agent: one loop over its sockets that feeds the binding cache and carries out what it decides."""
 
-import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -31,23 +28,14 @@ from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.replies import Replies
 from hoaflow.home_agent.terminal import render
 from hoaflow.logs import Log
-from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility import wire
 from hoaflow.mobility.extension_headers import DESTINATION_OPTIONS, MalformedPacketError, ParameterProblemError
-from hoaflow.mobility.loop import Loop
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingErrorStatus
-from hoaflow.mobility.namespace_lock import lock_namespace
-from hoaflow.mobility.packet_io import (
-    PacketReceiver,
-    addressed_to,
-)
-from hoaflow.mobility.terminal_server import TerminalServer, silence
+from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
+from hoaflow.mobility.service import Service
 from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.mobility.tunnels import KERNEL_ERRORS, Tunnels
-from hoaflow.mobility.upkeep import Upkeep
-from hoaflow.tunnel.declaration import set_up
-from hoaflow.tunnel.error_relay import ErrorRelay
 
 RESTORE_SECONDS = 0.02
 """Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
@@ -81,53 +69,41 @@ class HomeAgent:
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
         self._to_install: deque[Install] = deque()
-        self._loop = Loop()
-        self._selector = self._loop.selector
-        self._undo = ExitStack()
+        self._service = Service(LOG)
         self._counts = MessageCounts()
         self._replies = Replies(settings.policy.home_agent, self._counts)
-        self._terminal: TerminalServer | None = None
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
-        address, interface = self._settings.policy.home_agent, self._settings.home_link
-        self._undo.callback(lock_namespace().close)
+        settings, service = self._settings, self._service
+        address = settings.policy.home_agent
+        service.lock()
         self._tunnels = Tunnels(address)
-        self._undo.callback(self._tunnels.close)
-        self._home_link = HomeLink(interface, address)
-        self._undo.callback(self._home_link.close)
-        counters = TunnelCounters(address) if self._settings.metrics is not None else None
-        wanted = declaration(self._settings.policy, self._tunnels, self._home_link, counters, self._rebind)
-        self._upkeep = Upkeep(wanted, lambda: self._tunnels.ports, self._readiness_changed)
-        self._undo.callback(self._upkeep.close)
-        for declared in wanted:
-            self._undo.callback(declared.remove)
-        set_up(wanted, lambda done: LOG.info("set-up", done=done))
+        service.undo.callback(self._tunnels.close)
+        self._home_link = HomeLink(settings.home_link, address)
+        service.undo.callback(self._home_link.close)
+        counters = TunnelCounters(address) if settings.metrics is not None else None
+        wanted = declaration(settings.policy, self._tunnels, self._home_link, counters, self._rebind)
+        service.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
-        self._undo.callback(listener.close)
+        service.undo.callback(listener.close)
         receiver = PacketReceiver(addressed_to(address, (DESTINATION_OPTIONS, wire.MOBILITY_HEADER)))
-        self._undo.callback(receiver.close)
-        self._selector.register(receiver, selectors.EVENT_READ, lambda _: self._receive(receiver))
-        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
+        service.undo.callback(receiver.close)
+        service.listen(receiver, lambda: self._receive(receiver))
+        service.listen(self._home_link.receiver, self._handle_claims)
         if not self._tunnels.relays_errors:
-            self._relay_errors(address)
-        for changes in self._upkeep.changes.sockets:
-            self._selector.register(changes, selectors.EVENT_READ, lambda _: self._upkeep.read_changes())
-        lacking: Callable[[], str | None] = lambda: self._upkeep.broken  # noqa: E731
-        if self._settings.console is not None:
-            self._terminal = TerminalServer(*self._settings.console, self._selector, {"bc": self._render})
-            self._undo.callback(self._terminal.close)
-            LOG.info("console-listening", console="{}:{}".format(*self._terminal.address))
-            lacking = partial(self._lacking, self._terminal.address)
-        if self._settings.metrics is not None and counters is not None:
-            self._serve_metrics(self._settings.metrics, counters, lacking)
+            service.relay_errors(address, self._tunnels.carries_packet_of)
+        if settings.console is not None:
+            service.open_console(settings.console, {"bc": self._render})
+        if settings.metrics is not None and counters is not None:
+            service.serve_metrics(settings.metrics, self._collector(counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
 
     def run(self) -> None:
         """Serve until `stop` is called."""
-        self._loop.run(self._turn)
+        self._service.loop.run(self._turn)
         self._answer()
 
     def _turn(self, now: float) -> float:
@@ -136,21 +112,21 @@ class HomeAgent:
         self._install_restored()
         if self._to_install:
             return now
-        if now >= self._upkeep.due:
-            self._upkeep.run_slice()
-        return min(self._upkeep.due, self._cache.next_due() or self._upkeep.due)
+        upkeep = self._service.upkeep
+        if now >= upkeep.due:
+            upkeep.run_slice()
+        return min(upkeep.due, self._cache.next_due() or upkeep.due)
 
     def stop(self) -> None:
         """End `run`. Signal handlers may call this."""
-        self._loop.stop()
+        self._service.loop.stop()
 
     def close(self) -> None:
         """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
-        if hasattr(self, "_upkeep"):
+        if hasattr(self._service, "upkeep"):
             counts = dict(sorted(self._counts.dropped.items()))
             LOG.info("counters", **self._carried(), binding_updates=self._counts.binding_updates, **counts)
-        self._undo.close()
-        self._loop.close()
+        self._service.close()
         self._persistence.close()
 
     def _carried(self) -> dict[str, object]:
@@ -245,7 +221,7 @@ class HomeAgent:
             for address in sorted(defended):
                 self._home_link.defend(address)
 
-        if (failure := self._in_kernel(install)) is not None:
+        if (failure := self._service.upkeep.apply(install)) is not None:
             LOG.error("binding-failed", home_address=binding.home_address, reason=failure)
             self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
             return
@@ -269,26 +245,12 @@ class HomeAgent:
                 self._home_link.release(address)
             self._tunnels.untunnel(binding.home_address)
 
-        if (failure := self._in_kernel(remove)) is not None:
+        if (failure := self._service.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", home_address=binding.home_address, reason=failure, action="retry")
             return
         self._cache.removed(binding.home_address)
         LOG.info("binding-removed", home_address=binding.home_address, reason=reason)
         self._persistence.record(self._cache, binding.home_address)
-
-    def _in_kernel(self, change: Callable[[], None]) -> str | None:
-        """Apply one change to the kernel; return None, or why it failed.
-
-        If the kernel refuses it, something that it depends on is gone: mend the whole declaration, which includes it.
-        """
-        try:
-            with self._upkeep.own_changes():
-                change()
-        except KERNEL_ERRORS as error:
-            LOG.debug("change-refused", reason=error, action="mend")
-            if not self._upkeep.compare_now():
-                return self._upkeep.broken
-        return None
 
     def _answer(self) -> None:
         """Send the acknowledgements that are due, after one wait for the disk.
@@ -300,57 +262,21 @@ class HomeAgent:
         for answer in answers:
             self._replies.acknowledge(answer)
 
-    # --- setup, probes, restored bindings
+    # --- setup, restored bindings
 
-    def _serve_metrics(
-        self, address: tuple[str, int], counters: TunnelCounters, lacking: Callable[[], str | None]
-    ) -> None:
-        """Serve metrics and probes. Raises OSError if it can't listen."""
-        registry = registry_of_process()
-        registry.register(
-            HomeAgentCollector(
-                self._counts,
-                bindings=lambda: len(self._cache),
-                carried=counters.carried,
-                spoofed=lambda: self._tunnels.counters().dropped,
-                unwritten=lambda: self._persistence.unwritten,
-            )
+    def _collector(self, counters: TunnelCounters) -> HomeAgentCollector:
+        return HomeAgentCollector(
+            self._counts,
+            bindings=lambda: len(self._cache),
+            carried=counters.carried,
+            spoofed=lambda: self._tunnels.counters().dropped,
+            unwritten=lambda: self._persistence.unwritten,
         )
-        server = MetricsServer(address, registry, lacking, self._loop.stuck)
-        self._undo.callback(server.close)
-        LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
     def _rebind(self) -> None:
-        self._selector.unregister(self._home_link.receiver)
+        self._service.loop.selector.unregister(self._home_link.receiver)
         self._home_link.rebind()
-        self._selector.register(self._home_link.receiver, selectors.EVENT_READ, lambda _: self._handle_claims())
-
-    def _readiness_changed(self) -> None:
-        """Refuse clients of the terminal while the kernel does not do what the cache says.
-
-        A bridge then announces `ha-down`, and the controller keeps the bindings until their lifetimes end.
-        """
-        if self._terminal is None:
-            return
-        if self._upkeep.broken is None:
-            self._terminal.resume()
-        else:
-            self._terminal.suspend()
-
-    def _lacking(self, console: tuple[str, int]) -> str | None:
-        """Return what keeps the home agent from being ready. Called from probes' threads."""
-        return self._upkeep.broken or silence(console)
-
-    def _relay_errors(self, address: str) -> None:
-        """Relay ICMPv6 errors about tunnel packets to correspondent nodes (RFC 2473, section 8). Raises OSError."""
-        relay = ErrorRelay(address, self._tunnels.carries)
-        self._undo.callback(relay.close)
-
-        def take(_: int) -> None:
-            for error in relay.relay():
-                LOG.debug("tunnel-error", kind=error.kind, home_address=error.inner_destination, room=error.room)
-
-        self._selector.register(relay, selectors.EVENT_READ, take)
+        self._service.listen(self._home_link.receiver, self._handle_claims)
 
     def _install_restored(self) -> None:
         """Put some of the restored bindings into the kernel."""

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from hoaflow.linux import AF_INET6, NDA_DST, RTM_DELNEIGH, RTM_NEWNEIGH
-from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, everything, router_solicitations
+from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, router_solicitations
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import HEADER, attributes
@@ -55,19 +55,6 @@ class AccessLink:
     def close(self) -> None:
         """Close them."""
         self.sender.close()
-        self.receiver.close()
-
-
-class HoldReceiver:
-    """Receives what is sent to the hold link."""
-
-    def __init__(self, interface: str) -> None:
-        """Open it. Raises OSError."""
-        self.interface = interface
-        self.receiver = PacketReceiver(everything(), interface)
-
-    def close(self) -> None:
-        """Close it."""
         self.receiver.close()
 
 

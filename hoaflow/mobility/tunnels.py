@@ -15,6 +15,7 @@ from hoaflow.mobility.routes import CareOfAddressRoutes
 from hoaflow.mobility.seg6_plane import Seg6Plane
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.icmp_errors import TunnelPacketError
 from hoaflow.tunnel.objects import NftTable
 from hoaflow.tunnel.spoofing_filter import Counters, SpoofingFilter
 
@@ -114,6 +115,10 @@ class Tunnels:
     def carries(self, home_address: str, care_of_address: str) -> bool:
         """Tell whether a home address's traffic is tunnelled to this care-of address."""
         return self._wanted.get(home_address) == care_of_address
+
+    def carries_packet_of(self, error: TunnelPacketError) -> bool:
+        """Tell whether an ICMPv6 error is about a packet that is tunnelled here."""
+        return self.carries(error.inner_destination, error.outer_destination)
 
     def device(self, home_address: str) -> str:
         """Return the name of a home address's tunnel, for the terminal."""

@@ -64,6 +64,20 @@ class Upkeep:
         finally:
             self._drain(by_kernel=False)
 
+    def apply(self, change: Callable[[], None]) -> str | None:
+        """Apply one change of our own to the kernel; return None, or why it failed.
+
+        If the kernel refuses it, something that it depends on is gone: mend the whole declaration, which includes it.
+        """
+        try:
+            with self.own_changes():
+                change()
+        except KERNEL_ERRORS as error:
+            LOG.debug("change-refused", reason=error, action="mend")
+            if not self.compare_now():
+                return self.broken
+        return None
+
     def run_slice(self) -> None:
         """Continue or begin a comparison for one slice of time; mend what it has found."""
         until = time.monotonic() + SLICE_SECONDS

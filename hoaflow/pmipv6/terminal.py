@@ -3,10 +3,15 @@
 
 import math
 
-from hoaflow.mobility.terminal_server import unshortened
+from hoaflow.mobility.terminal_server import Listing, unshortened
 
 ACCESS_GATEWAY, ANCHOR = "Serv_MAG_addr", "LMA_addr"
 """What the other end is called: at an anchor, and at an access gateway."""
+
+
+def listings(pmip: Listing) -> dict[str, Listing]:
+    """Return the console's commands. The one for Mobile IPv6's bindings is there, as in OAI's, and has none to show."""
+    return {"bc": lambda _verbose, _fancy: iter(()), "pmip": pmip}
 
 
 def render(

@@ -17,7 +17,7 @@ from hoaflow.logs import Log
 from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.tunnel.error_relay import ErrorRelay
-from hoaflow.tunnel.icmp_errors import cannot_shrink
+from hoaflow.tunnel.icmp_errors import TunnelPacketError, cannot_shrink
 from hoaflow.tunnel.namespace import NamespaceError
 
 LOG = Log("router")
@@ -64,7 +64,7 @@ class _Running:
         self._carried: Callable[[str], str | None] = routes.care_of_address
         # home address or prefix: (care-of address, until when, octets that fit)
         self._narrow: dict[str, tuple[str, float, int]] = {}
-        self._relay = ErrorRelay(self._record.home_agent, self._bound, self._record.namespace)
+        self._relay = ErrorRelay(self._record.home_agent, self._carries_packet_of, self._record.namespace)
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=f"errors {self._record.home_agent}", daemon=True)
         self._thread.start()
@@ -97,9 +97,9 @@ class _Running:
                         until = time.monotonic() + KEPT_BACK
                         self._narrow[home] = (error.outer_destination, until, error.room)
 
-    def _bound(self, address: str, care_of_address: str) -> bool:
-        home = self._home(address)
-        return home is not None and self._carried(home) == care_of_address
+    def _carries_packet_of(self, error: TunnelPacketError) -> bool:
+        home = self._home(error.inner_destination)
+        return home is not None and self._carried(home) == error.outer_destination
 
     def _home(self, address: str) -> str | None:
         """Return the home address, or the longest mobile network prefix, that is carried and covers the address."""

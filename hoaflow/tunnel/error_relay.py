@@ -21,20 +21,27 @@ ANSWERS_A_SECOND, ANSWERS_AT_ONCE = 100, 100
 
 
 class ErrorRelay:
-    """Relays the ICMPv6 errors about a home agent's tunnel packets that are delivered in a network namespace.
+    """Relays the ICMPv6 errors about tunnel packets from one address that are delivered in a network namespace.
 
-    `bound` tells whether a home address is bound to a care-of address, both as text: an error about any other packet is
-    forged or stale, and ignored. Not thread safe.
+    `is_ours` tells whether an error is about a binding's tunnel packet: one about any other is forged or stale, and
+    ignored. `mark` is that of the packets sent, by which the kernel may route them. Not thread safe.
     """
 
-    def __init__(self, home_agent: str, bound: Callable[[str, str], bool], namespace: Namespace = None) -> None:
+    def __init__(
+        self,
+        outer_source: str,
+        is_ours: Callable[[TunnelPacketError], bool],
+        namespace: Namespace = None,
+        mark: int = 0,
+    ) -> None:
         """Open the sockets. Raises OSError without permission, and NamespaceError."""
-        self._home_agent, self._bound = home_agent, bound
+        self._outer_source, self._is_ours = outer_source, is_ours
         self._limit = RateLimit(ANSWERS_A_SECOND, ANSWERS_AT_ONCE)
         self._sockets = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
             self._ipv6 = opened.enter_context(_raw(namespace, socket.AF_INET6, socket.IPPROTO_ICMPV6))
             self._ipv6.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, ONLY_ERRORS)
+            self._ipv6.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             # A socket of this protocol number receives nothing, so its buffer cannot fill up.
             self._ipv4 = opened.enter_context(_raw(namespace, socket.AF_INET, socket.IPPROTO_RAW))
             self._sockets = opened.pop_all()
@@ -55,9 +62,7 @@ class ErrorRelay:
             except BlockingIOError:
                 return
             error = parse(message)
-            if error is None or error.outer_source != self._home_agent:
-                continue
-            if not self._bound(error.inner_destination, error.outer_destination):
+            if error is None or error.outer_source != self._outer_source or not self._is_ours(error):
                 continue
             reply = answer(error)
             if reply is not None and self._limit.take(time.monotonic()):

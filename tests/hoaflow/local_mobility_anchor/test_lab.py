@@ -60,6 +60,7 @@ BOTH = (
     "ip -6 route flush table 252",
     "ip -6 rule add pref 3 lookup local",
     "ip -6 rule flush",
+    "ip -6 rule del pref 32766",
 )
 SABOTAGE = {
     "lma": (
@@ -159,6 +160,13 @@ def test_a_node_registers_leaves_and_returns_whoever_was_away(lab: ProxyLab) -> 
     anchor = lab.anchor("--metrics", METRICS, "--heartbeat", "1")
     gateway.logged(*SERVED)
     assert lab.ping("cn", ADDRESS) == 3
+
+    # What is too big for the way between gateway and anchor is reported to whoever sent it, on either side.
+    for sender, receiver, link in (("mn", CN, "r9"), ("cn", ADDRESS, "r1")):
+        lab.run("rt", f"ip link set {link} mtu 1400")
+        shown = lab.run(sender, f"ping -M do -s 1352 -c 20 -i 0.1 -W 1 {receiver}", check=False)
+        assert "mtu=1360" in shown, shown
+        lab.run("rt", f"ip link set {link} mtu 1500")
 
     # A node that leaves for good is deregistered.
     lab.link("m1", "down")
