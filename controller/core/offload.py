@@ -6,7 +6,7 @@ any call, routers whose ``flows.dirty`` is true have something to send (``Sessio
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
@@ -138,6 +138,22 @@ class Offload:
         if held is not None:
             self._updates.drop(held, now, "deregistered", "post", urgency, binding)
         return Change.REMOVED if held is not None else Change.UNCHANGED
+
+    def report_entry(self, bindings: Sequence[Binding], now: float, urgency: Urgency = Urgency.URGENT) -> list[Change]:
+        """Apply a bridge's report of one entry with several prefixes (RFC 5213 section 5.1): all or none of them.
+
+        Raises StaleUpdate if one is older than the binding held: nothing changes. Raises Refused for a value of one
+        that can't be taken: the home agent's bindings for all of them are withdrawn then.
+        """
+        for binding in bindings:
+            self._updates.check_order(binding, now)
+        try:
+            return [self.report(binding, now, urgency) for binding in bindings]
+        except Refused as refused:
+            for binding in bindings:
+                if self._updates.refuse(binding, f"with others of its entry: {refused}", "post", now, urgency):
+                    self._snapshots.note_removal(binding, binding.number)
+            raise
 
     def snapshot(self, home_agent: bytes, now: float) -> AbstractContextManager[Snapshot]:
         """Begin to take in a bridge's whole binding cache, slice by slice.

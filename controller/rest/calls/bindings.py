@@ -109,7 +109,9 @@ class BindingCalls:
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         few, only = len(body.bindings) <= MOST_URGENT, len(body.bindings) == 1
-        for items in self._context.batches(body.bindings):
+        if body.one_entry:
+            results += self._post_entry(request, body, now, changes)
+        for items in self._context.batches(() if body.one_entry else body.bindings):
             urgency = Urgency.URGENT if few else Urgency.of_many(sum(changes[name] for name in NEWS))
             results += [self._post_item(request, index, raw, now, changes, urgency, only) for index, raw in items]
         self._context.offload.updated(sum(changes[name] for name in NEWS))
@@ -118,6 +120,29 @@ class BindingCalls:
         self._context.notify()
         request.note({**request.outcome, **changes}, any(changes[name] for name in (*NEWS, REFUSED)))
         return json_response(answers.BatchResults(results))
+
+    def _post_entry(
+        self, request: ApiRequest, body: bodies.BindingsBody, now: float, changes: Counter[str]
+    ) -> list[answers.BatchResult]:
+        """Apply all bindings of one entry, or none, and count the results in `changes`. Raises Problem."""
+        bindings = body.entry(now)
+        try:
+            for binding in bindings:
+                request.caller.check_home_agent(binding.home_agent)
+                request.caller.check_home_address(binding.home_address)
+            applied = self._context.offload.report_entry(bindings, now)
+        except REFUSALS as error:
+            problem = problem_of(error)
+            changes[REFUSED] += len(bindings)
+            self._context.metrics.refused(problem.status, isinstance(error, StaleUpdate))
+            return [
+                answers.BatchResult(index, problem.status, problem.errors or UNSET) for index in range(len(bindings))
+            ]
+        changes.update(change.value for change in applied)
+        return [
+            answers.BatchResult(index, HTTPStatus.CREATED if change is Change.ADDED else HTTPStatus.OK)
+            for index, change in enumerate(applied)
+        ]
 
     def _post_item(
         self,

@@ -56,6 +56,9 @@ SHORTEST_LEASE = 2
 # Home prefixes of one home agent, and home agents that one router has endpoints for.
 MOST_PREFIXES = MOST_ENDPOINTS = 256
 
+# Bindings of one entry: the prefixes of one mobile node.
+MOST_OF_AN_ENTRY = 100
+
 # MAC addresses of a router: each costs gates of its own.
 MOST_MACS = 64
 
@@ -154,10 +157,15 @@ class BindingBody(Struct, forbid_unknown_fields=True):
 
 
 class BindingsBody(Struct, forbid_unknown_fields=True):
-    """Several bindings, each decoded by itself, so that a wrong one does not stop the others."""
+    """Several bindings, each decoded by itself, so that a wrong one does not stop the others.
+
+    Unless they are `one_entry`, of which all are taken or none: the home network prefixes of one mobile node and
+    interface (RFC 5213 section 5.1). There may be 100 of these.
+    """
 
     bindings: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BindingBody"})]]
     last_change: ReportedUpTo | None = None
+    one_entry: bool = False
 
     def home_agent(self) -> bytes:
         """Return the one home agent that all of the bindings name. Raises Problem."""
@@ -165,6 +173,17 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
         if len(named) != 1:
             raise wrong_field("last_change", f"expected bindings of one home agent with it, got those of {len(named)}")
         return _parsed("home_agent", named.pop() or "", parse_address)
+
+    def entry(self, now: float) -> list[Binding]:
+        """Return the bindings of one entry. Raises Problem."""
+        if len(self.bindings) > MOST_OF_AN_ENTRY:
+            raise wrong_field("bindings", f"expected {MOST_OF_AN_ENTRY} at most of one entry, got {len(self.bindings)}")
+        found = [decode(raw, BindingBody).binding(now) for raw in self.bindings]
+        if len({(each.protocol, each.home_agent, each.care_of_address) for each in found}) > 1:
+            raise wrong_field("one_entry", "expected bindings of one protocol, home agent and care-of address with it")
+        if len({each.home_address for each in found}) != len(found):
+            raise wrong_field("one_entry", "expected each home address or prefix once")
+        return found
 
 
 class BulkUpdateBody(Struct, forbid_unknown_fields=True):

@@ -110,6 +110,38 @@ def test_one_that_has_registered_elsewhere_since_stays(mag: Api) -> None:
     assert where(mag).keys() == {"2001:db8:f1:1::/64", "2001:db8:f1:4::/64"}
 
 
+def entry(api: Api, *bindings: dict[str, Any]) -> list[int]:
+    """Report the prefixes of one mobile node; return the statuses."""
+    answer = api.call("POST", "/v1/bindings", {"bindings": list(bindings), "one_entry": True})
+    assert answer.status_code == 200, answer.text
+    assert answer.json is not None
+    return [each["status"] for each in answer.json["results"]]
+
+
+def test_the_prefixes_of_one_mobile_node_move_together(lma: Api) -> None:
+    first, second, outside = registered(1), registered(2), {**registered(3), "home_address": "2001:db8:bad::/64"}
+    assert entry(lma, first, second) == [201, 201]
+    moved = [{**each, "care_of_address": MAG_2, "timestamp": 200} for each in (first, second)]
+    # One is older than what is held: nothing changes.
+    assert entry(lma, moved[0], {**moved[1], "timestamp": 50}) == [409, 409]
+    assert set(where(lma).values()) == {"2001:db8:2::2"}
+    assert entry(lma, *moved) == [200, 200]
+    assert set(where(lma).values()) == {MAG_2}
+    # The LMA has taken one that can't be taken here: the mobile node is elsewhere with all of them.
+    back = [{**each, "timestamp": 300} for each in (first, second, outside)]
+    assert entry(lma, *back) == [422, 422, 422]
+    assert where(lma) == {}
+    assert entry(lma, *({**each, "timestamp": 400} for each in (first, second))) == [201, 201]
+
+
+def test_one_entry_is_of_one_gateway(lma: Api) -> None:
+    for bindings in ([registered(1), registered(2, care_of_address=MAG_2)], [registered(1), registered(1)]):
+        problem(lma.call("POST", "/v1/bindings", {"bindings": bindings, "one_entry": True}), 422)
+    several = [registered(number) for number in range(1, 102)]
+    problem(lma.call("POST", "/v1/bindings", {"bindings": several, "one_entry": True}), 422)
+    assert where(lma) == {}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
