@@ -11,7 +11,7 @@ import time
 HEADER = struct.Struct("!BBHHH")  # type, code, checksum (the kernel's), identifier, number (RFC 4443 section 4.1)
 REQUEST, REPLY = 128, 129
 INTERVAL = 0.02  # seconds between requests, at least
-WAIT = 5.0  # seconds for an answer
+WAIT = 10.0  # seconds for an answer
 
 
 def answered(count: int, address: str) -> int:
