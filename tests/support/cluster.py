@@ -101,7 +101,8 @@ class Member(Controller):
 class Cluster:
     """Three controllers, an etcd of three members, and switches `br1` and so on. A context manager.
 
-    As long as it runs, a thread renews the home agent's lease and the agents' at every member that answers.
+    As long as it runs, a thread for each member renews the home agent's lease and the agents' there while it answers:
+    one that is paused in the middle of a call delays no other.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Cluster:
         self.unreported: set[Member] = set()  # that the bridge does not reach
         self._parts = contextlib.ExitStack()
         self._ended = threading.Event()
-        self._reporting = threading.Thread(target=self._report, daemon=True)
+        self._reporting = [threading.Thread(target=self._report, args=(each,), daemon=True) for each in self.members]
 
     def __enter__(self) -> "Cluster":
         with contextlib.ExitStack() as parts:
@@ -138,7 +139,8 @@ class Cluster:
                 self.ovs.add_port(f"br{dpid}", f"cn{dpid}", CN)
                 self._add_tunnel_ports(dpid)
             self.connect(*self._answering())
-            self._reporting.start()
+            for thread in self._reporting:
+                thread.start()
             parts.callback(self._end_reporting)
             self._parts = parts.pop_all()
         return self
@@ -186,28 +188,29 @@ class Cluster:
         posting.start()
         self._parts.callback(posting.join)
 
-    def _report(self) -> None:
+    def _report(self, member: Member) -> None:
         while not self._ended.wait(RENEWED_EVERY):
-            for member in self._answering():
-                if member not in self.unreported:
-                    with contextlib.suppress(OSError):  # it is stopped, or has just ended
-                        self._report_to(member)
+            if member.answers and member not in self.unreported:
+                with contextlib.suppress(OSError):  # it is paused, or has just ended
+                    self._report_to(member)
 
     def _report_to(self, member: Member) -> None:
+        pid = member.pid  # before the calls: it may end during one
         home_agent = f"/v1/home-agents/{HOME_AGENT}"
         member.call("PUT", home_agent, {"home_prefixes": [HOME_PREFIX], "lease": LEASE}, headers=THIS_MEMBER)
         for dpid in self.dpids:
             flow = {**FLOW, "transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
             path = f"/v1/routers/{dpid:016x}/tunnels/ack"
             member.call("PUT", path, {"revision": 0, "flow": flow}, headers=THIS_MEMBER)
-        if self._synced.get(member.name) != member.pid:
-            pid, body = member.pid, {"bindings": list(self._bindings.values())}
+        if self._synced.get(member.name) != pid:
+            body = {"bindings": list(self._bindings.values())}
             if member.call("PUT", f"{home_agent}/bindings", body, headers=THIS_MEMBER).status == 200:
                 self._synced[member.name] = pid
 
     def _end_reporting(self) -> None:
         self._ended.set()
-        self._reporting.join()
+        for thread in self._reporting:
+            thread.join()
 
     def _answering(self) -> list[Member]:
         return [member for member in self.members if member.answers]
