@@ -38,6 +38,7 @@ from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import Inside, Namespace, NamespaceError
 from hoaflow.tunnel.nfnetlink import Contents, NftSocket
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
+from hoaflow.tunnel.tc import Filter, Hook, Tc
 
 T = TypeVar("T")
 
@@ -168,11 +169,11 @@ class ActualState(Closing):
             ],
         )
 
-    def neighbours(self, namespace: Namespace) -> list[Neighbour]:
-        """Return all IPv6 neighbours of a namespace."""
-        body = NDMSG.pack(AF_INET6, 0, 0, 0, 0)
+    def neighbours(self, namespace: Namespace, family: int = AF_INET6) -> list[Neighbour]:
+        """Return all neighbours of a family in a namespace."""
+        body = NDMSG.pack(family, 0, 0, 0, 0)
         return self.once(
-            ("neighbours", namespace),
+            ("neighbours", namespace, family),
             lambda: [n for p in self._listing(namespace, RTM_GETNEIGH, body) if (n := _neighbour(p)) is not None],
         )
 
@@ -230,6 +231,12 @@ class ActualState(Closing):
         """Return (family, name) of a namespace's nftables tables."""
         return self.once(("tables", namespace), self._nft(namespace).tables)
 
+    def filters(self, namespace: Namespace, interface: int, hook: Hook) -> list[Filter]:
+        """Return tc's filters at a hook of an interface, which is given by index."""
+        return self.once(
+            ("filters", namespace, interface, hook), lambda: Tc(self._socket(namespace)).filters(interface, hook)
+        )
+
     def _nft(self, namespace: Namespace) -> NftSocket:
         opened = self._nft_sockets.get(namespace)
         if opened is None:
@@ -282,7 +289,7 @@ def _address(payload: bytes) -> Address:
 def _neighbour(payload: bytes) -> Neighbour | None:
     family, index, state, _, _ = NDMSG.unpack_from(payload)
     found = dict(attributes(payload[NDMSG.size :]))
-    if family != AF_INET6 or NDA_DST not in found:
+    if family not in (socket.AF_INET, AF_INET6) or NDA_DST not in found:
         return None
     return Neighbour(index, socket.inet_ntop(family, found[NDA_DST]), found.get(NDA_LLADDR, b"").hex(":"), state)
 

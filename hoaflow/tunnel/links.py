@@ -140,14 +140,14 @@ def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> Non
     """Fix a neighbour's link-layer address."""
     with netlink(namespace) as ipr:
         index = _need(ipr, dev)
-        ipr.neigh("replace", family=AF_INET6, ifindex=index, dst=address, lladdr=mac, state=NUD_PERMANENT)
+        ipr.neigh("replace", family=family_of(address), ifindex=index, dst=address, lladdr=mac, state=NUD_PERMANENT)
 
 
 def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
     """Remove a neighbour entry; one that is not there is fine."""
     with netlink(namespace) as ipr:
         try:
-            ipr.neigh("del", family=AF_INET6, ifindex=_need(ipr, dev), dst=address)
+            ipr.neigh("del", family=family_of(address), ifindex=_need(ipr, dev), dst=address)
         except NetlinkError as error:
             if error.code != errno.ENOENT:
                 raise

@@ -256,7 +256,7 @@ class FixedNeighbour:
 
     def difference(self, actual: ActualState) -> str | None:
         number = actual.link(self.namespace, self.dev).number
-        for found in actual.neighbours(self.namespace):
+        for found in actual.neighbours(self.namespace, links.family_of(self.address)):
             if (found.interface, found.address) == (number, self.address):
                 if found.mac == self.mac and found.state & NUD_PERMANENT:
                     return None

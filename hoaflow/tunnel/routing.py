@@ -15,6 +15,7 @@ from hoaflow.linux import (
     MAIN_TABLE,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    RT_SCOPE_HOST,
     RTM_DELROUTE,
     RTM_DELRULE,
     RTM_NEWRULE,
@@ -104,7 +105,7 @@ class Route:
 
 @dataclass(frozen=True)
 class LocalRoute:
-    """A route in `table` that delivers packets for an IPv6 address locally, though no interface has the address."""
+    """A route in `table` that delivers packets for an address locally, though no interface has the address."""
 
     namespace: Namespace
     address: str
@@ -114,22 +115,32 @@ class LocalRoute:
         return f"route {self.address} of table {self.table}: delivered{place(self.namespace)}"
 
     def difference(self, actual: ActualState) -> str | None:
-        found = actual.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
-        if [(route.prefix, route.kind) for route in found] == [(f"{self.address}/128", RTN_LOCAL)]:
+        found = actual.routes(self.namespace, self._family, self.table, PROTOCOL)
+        if [(route.prefix, route.kind) for route in found] == [(self._prefix, RTN_LOCAL)]:
             return None
         return f"route {self.address} of table {self.table} is missing{place(self.namespace)}"
 
     def make(self) -> None:
         self.remove()
-        destination = {"family": AF_INET6, "dst": f"{self.address}/128", "table": self.table}
+        destination = {"family": self._family, "dst": self._prefix, "table": self.table}
+        if self._family != AF_INET6:
+            destination["scope"] = RT_SCOPE_HOST  # of IPv4 only that is delivered
         with netlink(self.namespace) as ipr:
             (lo,) = ipr.link_lookup(ifname="lo")
             ipr.route("replace", oif=lo, type="local", proto=PROTOCOL, **destination)
 
     def remove(self) -> None:
         with ActualState() as actual:
-            found = actual.routes(self.namespace, AF_INET6, self.table, PROTOCOL)
-        _remove_routes(self.namespace, AF_INET6, found)
+            found = actual.routes(self.namespace, self._family, self.table, PROTOCOL)
+        _remove_routes(self.namespace, self._family, found)
+
+    @property
+    def _family(self) -> int:
+        return family_of(self.address)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.address}/{128 if self._family == AF_INET6 else 32}"
 
 
 @dataclass(frozen=True)
