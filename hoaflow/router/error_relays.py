@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Relay ICMPv6 errors from within the endpoints' tunnels to correspondents (RFC 2473 §8), in threads.
+"""Relay ICMP errors from within the endpoints' tunnels to correspondents (RFC 2473 §8, RFC 2003 §4), in threads.
 
 `hoaflow.router.packet_filter` has the router's kernel copy the errors into the endpoint that the packets came from. If
 an error shows that a path is too narrow and correspondents cannot send smaller packets (`cannot_shrink`), the home

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translate ICMPv6 errors about tunnel packets for the sender of the packet inside (RFC 2473 §8). Pure, no I/O.
+"""Translate ICMP errors about tunnel packets for the sender of the packet inside. Pure, no I/O.
+
+Tunnels with IPv6 outer headers: RFC 2473 §8, with IPv4 ones: RFC 2003 §4, §5.
 
 An error about a tunnel packet goes to its outer source, the home agent's address. Only the correspondent node can send
 smaller packets, and it learns of the error only from another one, about the packet inside.
@@ -14,6 +16,8 @@ ERRORS = (UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM)
 ADDRESS_UNREACHABLE = 3  # code of UNREACHABLE
 INFORMATIONAL = 128  # the first ICMPv6 type that is no error
 ICMP_UNREACHABLE, ICMP_HOST_UNREACHABLE, ICMP_TOO_BIG = 3, 1, 4  # ICMP: a type and two of its codes (RFC 792, RFC 1191)
+# ICMP's types of errors that concern a tunnel, with the ICMPv6 types of the same meaning
+ICMPV6_TYPES = {ICMP_UNREACHABLE: UNREACHABLE, 11: TIME_EXCEEDED, 12: PARAMETER_PROBLEM}
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 
 IPV6_HEADER, IPV4_HEADER, FRAGMENT_HEADER = 40, 20, 8  # octets
@@ -23,10 +27,11 @@ ICMP_PAYLOAD = 548  # octets of the packet in an ICMP error: 576 for all of it (
 
 
 class TunnelPacketError(NamedTuple):
-    """An ICMPv6 error about a tunnel packet.
+    """An ICMPv6 or ICMP error about a tunnel packet.
 
-    `kind`: the ICMPv6 type. `room`: octets that the link's MTU leaves for the packet inside, 0 unless the error is
-    Packet Too Big. `inner`: the packet inside, possibly truncated.
+    `kind`: the ICMPv6 type, or that of the same meaning (Fragmentation Needed is Packet Too Big). `room`: octets that
+    the link's MTU leaves for the packet inside, 0 unless the error is Packet Too Big. `inner`: the packet inside,
+    possibly truncated.
     """
 
     kind: int
@@ -57,15 +62,37 @@ def parse(message: bytes) -> TunnelPacketError | None:
     if outer[0] >> 4 != 6:
         return None
     payload, offset = _payload(outer)
-    inner = outer[offset:]
+    room = max(0, struct.unpack_from("!I", message, 4)[0] - offset) if message[0] == TOO_BIG else 0
+    return _error(message[0], room, (_ipv6(outer[8:24]), _ipv6(outer[24:40])), payload, outer[offset:])
+
+
+def parse_ipv4(packet: bytes) -> TunnelPacketError | None:
+    """Parse an IPv4 packet; None unless it is an ICMP error about a tunnel packet and holds the whole inner header.
+
+    Fragmentation Needed that does not say the MTU (before RFC 1191) says nothing that could be passed on.
+    """
+    message = packet[(packet[0] & 0xF) * 4 :] if packet else b""
+    if len(message) < 8 + IPV4_HEADER or (kind := ICMPV6_TYPES.get(message[0])) is None:
+        return None
+    outer = message[8:]
+    offset, mtu = (outer[0] & 0xF) * 4, 0
+    if outer[0] >> 4 != 4 or struct.unpack_from("!H", outer, 6)[0] & 0x1FFF:
+        return None
+    if (message[0], message[1]) == (ICMP_UNREACHABLE, ICMP_TOO_BIG):
+        kind, mtu = TOO_BIG, struct.unpack_from("!H", message, 6)[0]
+        if mtu <= offset:
+            return None
+    return _error(kind, max(0, mtu - offset), (_ipv4(outer[12:16]), _ipv4(outer[16:20])), outer[9], outer[offset:])
+
+
+def _error(kind: int, room: int, outer: tuple[str, str], payload: int, inner: bytes) -> TunnelPacketError | None:
     if payload == IPV6_PAYLOAD and len(inner) >= IPV6_HEADER and inner[0] >> 4 == 6:
         source, destination = _ipv6(inner[8:24]), _ipv6(inner[24:40])
     elif payload == IPV4_PAYLOAD and len(inner) >= IPV4_HEADER and inner[0] >> 4 == 4:
-        source, destination = str(ipaddress.IPv4Address(inner[12:16])), str(ipaddress.IPv4Address(inner[16:20]))
+        source, destination = _ipv4(inner[12:16]), _ipv4(inner[16:20])
     else:
         return None
-    room = max(0, struct.unpack_from("!I", message, 4)[0] - offset) if message[0] == TOO_BIG else 0
-    return TunnelPacketError(message[0], room, _ipv6(outer[8:24]), _ipv6(outer[24:40]), source, destination, inner)
+    return TunnelPacketError(kind, room, *outer, source, destination, inner)
 
 
 def answer(error: TunnelPacketError) -> Answer | None:
@@ -155,6 +182,10 @@ def _checksum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def _ipv4(packed: bytes) -> str:
+    return str(ipaddress.IPv4Address(packed))
 
 
 def _ipv6(packed: bytes) -> str:

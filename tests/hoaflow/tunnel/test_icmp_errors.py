@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an ICMPv6 error for a tunnel packet means to the sender of the packet inside (RFC 2473 §8)."""
+"""What an ICMP error for a tunnel packet means to the sender of the packet inside (RFC 2473 §8, RFC 2003 §4)."""
 
 import socket
 import struct
 
 import pytest
 
-from hoaflow.tunnel.icmp_errors import Answer, TunnelPacketError, answer, cannot_shrink, parse
+from hoaflow.tunnel.icmp_errors import (
+    Answer,
+    TunnelPacketError,
+    answer,
+    cannot_shrink,
+    parse,
+    parse_ipv4,
+)
 
 HA, COA, HOA, CN = "2001:db8:99::1", "2001:db8:2::2", "2001:db8:99::100", "2001:db8:1::2"
 HOA4, CN4 = "10.9.0.1", "10.1.0.2"
@@ -135,3 +142,62 @@ def test_what_is_no_tunnel_packet_is_nothing() -> None:
     assert parse(error(large(), kind=128)) is None
     later = struct.pack("!BBHI", 41, 0, 1280, 1)
     assert parse(struct.pack("!BBHI", 2, 0, 0, 1400) + ipv6(HA, COA, later + large(), 44)) is None
+
+
+def icmp(inner: bytes, *, kind: int = 3, code: int = 4, mtu: int = 1400, payload: int = 4, quoted: int = 548) -> bytes:
+    """Return an IPv4 packet with an ICMP error about an IPv4 tunnel packet from HA4 to COA4."""
+    ends = socket.inet_aton(HA4) + socket.inet_aton(COA4)
+    outer = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(inner), 1, 0x4000, 63, payload, 0) + ends + inner
+    message = struct.pack("!BBHHH", kind, code, 0, 0, mtu) + outer[:quoted]
+    return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 2, 0, 64, ICMP, 0) + bytes(8) + message
+
+
+HA4, COA4 = "10.9.0.254", "10.2.0.2"
+
+
+def test_fragmentation_needed_within_an_ipv4_tunnel_leaves_room_for_the_outer_header() -> None:
+    found = parse_ipv4(icmp(ipv4(bytes(900))))
+    assert found is not None
+    assert (found.outer_source, found.outer_destination) == (HA4, COA4)
+    assert (found.inner_source, found.inner_destination, found.room) == (CN4, HOA4, 1380)
+    reply = answer(found)
+    assert reply is not None
+    assert (reply.destination, reply.ipv4) == (CN4, True)
+    assert struct.unpack_from("!BBxxHH", reply.message) == (3, 4, 0, 1380)
+
+
+def test_fragmentation_needed_within_an_ipv4_tunnel_is_packet_too_big_to_ipv6() -> None:
+    found = parse_ipv4(icmp(large(), payload=41))
+    assert found is not None
+    reply = answer(found)
+    assert reply is not None
+    assert (reply.destination, reply.ipv4) == (CN, False)
+    assert struct.unpack_from("!BBHI", reply.message) == (2, 0, 0, 1380)
+    assert not cannot_shrink(found)
+    narrow = parse_ipv4(icmp(large(), payload=41, mtu=1280))
+    assert narrow is not None
+    assert cannot_shrink(narrow)
+
+
+@pytest.mark.parametrize(("kind", "code"), [(3, 0), (3, 1), (11, 0), (12, 0)])
+def test_any_other_error_within_an_ipv4_tunnel_makes_the_host_unreachable(kind: int, code: int) -> None:
+    found = parse_ipv4(icmp(ipv4(bytes(900)), kind=kind, code=code))
+    assert found is not None
+    reply = answer(found)
+    assert reply is not None
+    assert reply.message[:2] == bytes((3, 1))
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        icmp(ipv4(bytes(900)), kind=8),
+        icmp(ipv4(bytes(900)), mtu=0),  # as before RFC 1191
+        icmp(ipv4(bytes(900)), quoted=28),  # all that RFC 792 asks for
+        icmp(ipv4(bytes(900)), payload=UDP),
+    ],
+    ids=["nothing", "no error", "no MTU", "no inner header", "no tunnel packet"],
+)
+def test_what_says_nothing_about_a_packet_in_an_ipv4_tunnel_is_left(packet: bytes) -> None:
+    assert parse_ipv4(packet) is None
