@@ -29,7 +29,7 @@ from hoaflow.tunnel.actual_state import ActualState, FoundRoute, MissingParent, 
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
-from hoaflow.tunnel.spoofing_filter import FAMILY, TABLE, SourcePair, SpoofingFilter
+from hoaflow.tunnel.spoofing_filter import OUTER_IPV6, TABLE, SourcePair, SpoofingFilter
 
 T = TypeVar("T")
 OWNER = 16
@@ -194,7 +194,7 @@ class AcceptedPairs:
 
     def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        if (FAMILY, TABLE) not in actual.tables(None):
+        if (OUTER_IPV6.family, TABLE) not in actual.tables(None):
             raise MissingParent("nftables table of pairs is missing")
         parts, wanted = self._pairs.listed(), dict(self._wanted)
         right: set[str] = set()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call the controller's REST API as a router's agent: outbound calls only, each with a timeout."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from hoaflow.client.access import Access
@@ -92,9 +93,7 @@ class Controller(Closing):
                 revision=_typed(answer["revision"], int),
                 full=_typed(answer["full"], bool),
                 home_agents=frozenset(_typed(entry, str) for entry in answer["home_agents"]),
-                tunnels=tuple(
-                    Tunnel(*(_typed(entry[name], str) for name in Tunnel._fields)) for entry in answer["tunnels"]
-                ),
+                tunnels=tuple(map(_tunnel, answer["tunnels"])),
                 removed=tuple(_typed(entry, str) for entry in answer["removed"]),
                 # Version 0.1 does not say it: there a controller is alone.
                 master=_typed(answer.get("master", True), bool),
@@ -131,6 +130,15 @@ def _endpoint(record: EndpointRecord, problem: str | None) -> dict[str, str]:
     if problem is not None:
         described["problem"] = problem[:LONGEST_PROBLEM]
     return described
+
+
+def _tunnel(entry: Mapping[str, object]) -> Tunnel:
+    return Tunnel(
+        home_address=_typed(entry["home_address"], str),
+        care_of_address=_typed(entry["care_of_address"], str),
+        home_agent=_typed(entry["home_agent"], str),
+        reverse_tunnel=_typed(entry.get("reverse_tunnel", True), bool),
+    )
 
 
 def _typed(value: object, kind: type[T]) -> T:

@@ -32,7 +32,6 @@ from hoaflow.router.endpoint import (
     TOUT,
     TOUT_SIDE,
     Endpoint,
-    tunnel_mtu,
 )
 from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import Ovsdb
@@ -67,11 +66,12 @@ from hoaflow.tunnel.routing import (
     TunnelSource,
 )
 from hoaflow.tunnel.spoofing_filter import IPV4, IPV4_MARK, IPV6, IPV6_MARK, SpoofingFilter
+from hoaflow.tunnel.tunnel_filter import TunnelProgram
 
 FAMILIES = {AF_INET6: "v6", AF_INET: "v4"}
-ANY_IPV6, ANY_IPV4 = "::/0", "0.0.0.0/0"
-IPPROTO_ICMPV6 = 58
-NO_FORWARDING = "the router's kernel does not forward IPv6, so what leaves the tunnel is lost"
+ANY = ("::/0", "0.0.0.0/0")
+IPPROTO_ICMP, IPPROTO_ICMPV6 = 1, 58
+NO_FORWARDING = "the router's kernel does not forward {}, so what leaves the tunnel is lost"
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,23 @@ class IcmpSource(IpAddress):
 
 @dataclass(frozen=True)
 class SomeIcmpSource:
-    """A missing IPv6 address for ICMPv6 errors: declared only where there is none, so it always differs."""
+    """A missing address for ICMP errors of the outer headers' family: declared only where there is none, so it differs.
+
+    `icmp`, `ip`: the family's words.
+    """
+
+    icmp: str
+    ip: str
 
     def __str__(self) -> str:
-        return "an address for ICMPv6 errors"
+        return f"an address for {self.icmp} errors"
 
     def difference(self, actual: ActualState) -> str | None:
         """Name the missing address, and say how to give one."""
+        too_big = "Packet Too Big" if self.ip == "IPv6" else "Fragmentation Needed"
         return (
-            "the router's kernel has no global IPv6 address to send ICMPv6 errors from "
-            "(Packet Too Big, Time Exceeded): name one of the router with --icmp-source"
+            f"the router's kernel has no global {self.ip} address to send {self.icmp} errors from "
+            f"({too_big}, Time Exceeded): name one of the router with --icmp-source"
         )
 
     def make(self) -> None:
@@ -110,8 +117,9 @@ def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Decla
     The record comes first, so that teardown finds what is half made; the OVS port last, so that what it leads to is
     ready. `userspace`: the bridge has a userspace datapath. Raises TunnelError when the router's kernel cannot be read.
     """
+    outer = "ipv4" if endpoint.is_ipv4 else "ipv6"
     return [
-        HostSetting(endpoint.kernel_namespace, "ipv6", "all.forwarding", "1", NO_FORWARDING),
+        HostSetting(endpoint.kernel_namespace, outer, "all.forwarding", "1", NO_FORWARDING.format(f"IP{outer[2:]}")),
         DatabaseRecord(
             ovsdb,
             endpoint.bridge,
@@ -124,24 +132,29 @@ def declaration(endpoint: Endpoint, userspace: bool, ovsdb: Ovsdb) -> list[Decla
         *_icmp_sources(endpoint),
         *_routing(endpoint),
         *_filters(endpoint),
-        *((NoOffloads(where, name) for where, name in _ends(endpoint)[:2]) if userspace else ()),
+        # The program cannot keep all that the kernel notes of large packets that segmentation is left to.
+        *((NoOffloads(where, name) for where, name in _ends(endpoint)[:2]) if userspace or endpoint.is_ipv4 else ()),
         BridgePort(ovsdb, endpoint.bridge, endpoint.port, endpoint.record.facts),
     ]
 
 
-def forwards_ipv4(endpoint: Endpoint) -> bool:
-    """Tell whether the router's kernel forwards IPv4. Raises TunnelError."""
-    return links.sysctl(endpoint.kernel_namespace, "all.forwarding", "ipv4") == "1"
+def _forwards(endpoint: Endpoint, protocol: str) -> str:
+    """Return "1" if the endpoint is to forward IPv4 or IPv6, and "0" if not. Raises TunnelError.
+
+    It forwards the family of the outer headers, and the other one if the router's kernel does.
+    """
+    if protocol == ("ipv4" if endpoint.is_ipv4 else "ipv6"):
+        return "1"
+    return str(int(links.sysctl(endpoint.kernel_namespace, "all.forwarding", protocol) == "1"))
 
 
 def _namespace(endpoint: Endpoint) -> list[Declared]:
     name = endpoint.namespace
     settings = [
         ("ipv6", "all.disable_ipv6", "0"),
-        ("ipv6", "all.forwarding", "1"),
+        ("ipv6", "all.forwarding", _forwards(endpoint, "ipv6")),
         ("ipv6", "default.addr_gen_mode", "1"),
-        # IPv4 is carried if the router's kernel forwards it.
-        ("ipv4", "all.forwarding", str(int(forwards_ipv4(endpoint)))),
+        ("ipv4", "all.forwarding", _forwards(endpoint, "ipv4")),
         # Sources are checked by OpenFlow and the spoofing filter. A new namespace inherits the host's settings, and of
         # `all` and the interface's own the stricter one counts.
         ("ipv4", "all.rp_filter", "0"),
@@ -162,7 +175,7 @@ def _ends(endpoint: Endpoint) -> list[tuple[Namespace, str]]:
 
 def _links(endpoint: Endpoint) -> list[Declared]:
     inside, kernel = endpoint.namespace, endpoint.kernel_namespace
-    mtu, mtu_inside = ENDS_MTU, max(tunnel_mtu(endpoint.mtu), MINIMUM_MTU)
+    mtu, mtu_inside = ENDS_MTU, max(endpoint.tunnel_mtu, MINIMUM_MTU)
     macs = {name: endpoint.mac if name == TIN else endpoint.mac_of(name) for _, name in _ends(endpoint)}
     pairs_of_ends: list[tuple[Namespace, str, str, int]] = [
         (None, endpoint.port, TIN, mtu),
@@ -177,7 +190,7 @@ def _links(endpoint: Endpoint) -> list[Declared]:
         found += [Mac(where, name, macs[name]), Mtu(where, name, size)]
         if name != endpoint.port:
             found.append(Free(where, name))  # the port is Open vSwitch's
-    forwarding = str(int(forwards_ipv4(endpoint)))
+    forwarding = _forwards(endpoint, "ipv4")
     # The host must not use Open vSwitch's end for IPv6 itself; the other ends have fixed addresses.
     settings: list[tuple[Namespace, str, str, str]] = [
         (None, "ipv6", f"{endpoint.port}.disable_ipv6", "1"),
@@ -207,49 +220,39 @@ def _links(endpoint: Endpoint) -> list[Declared]:
         FixedNeighbour(inside, ENC_IN, ENC_OUT_SIDE, macs[ENC_OUT]),
         FixedNeighbour(inside, TOUT, KERNEL_SIDE, macs[endpoint.kernel_port]),
     ]
+    if endpoint.is_ipv4:
+        # Where copied ICMP errors are sent (`hoaflow.router.packet_filter`).
+        found.append(FixedNeighbour(kernel, endpoint.kernel_port, endpoint.home_agent, macs[TOUT]))
     return found
 
 
 def _icmp_sources(endpoint: Endpoint) -> list[Declared]:
     inside, sources = endpoint.namespace, endpoint.icmp_sources
     found: list[Declared] = [IcmpSource(inside, "lo", address, 128 if ":" in address else 32) for address in sources]
-    if not any(":" in address for address in sources):
-        found.append(SomeIcmpSource())
+    if not any((":" in address) != endpoint.is_ipv4 for address in sources):
+        found.append(SomeIcmpSource("ICMP", "IPv4") if endpoint.is_ipv4 else SomeIcmpSource("ICMPv6", "IPv6"))
     return [*found, OnlyAddresses(inside, "lo", sources)]
 
 
 def _routing(endpoint: Endpoint) -> list[Declared]:
-    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    inside = endpoint.namespace
     routes = [
-        Route(inside, ANY_IPV6, KERNEL_SIDE, TOUT),
-        Route(inside, ANY_IPV4, KERNEL_SIDE, TOUT),
-        Route(inside, ANY_IPV6, KERNEL_SIDE, TOUT, PLAIN_TABLE),
-        Route(inside, ANY_IPV4, KERNEL_SIDE, TOUT, PLAIN_TABLE),
-        Route(inside, ANY_IPV6, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
-        Route(inside, ANY_IPV4, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE),
-        Route(inside, f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
+        *(Route(inside, to, KERNEL_SIDE, TOUT, table) for table in (MAIN_TABLE, PLAIN_TABLE) for to in ANY),
+        *(Route(inside, to, ENC_OUT_SIDE, ENC_IN, INGRESS_TABLE) for to in ANY),
     ]
     rules = [
         *(Rule(inside, kernels, table, family) for kernels, table in KERNELS_RULES.items() for family in FAMILIES),
         *(Rule(inside, INGRESS_RULE, INGRESS_TABLE, family, iifname=TIN) for family in FAMILIES),
         # Packets too long for the tunnel go to the home agent.
         *(Rule(inside, KEPT_BACK_RULE, PLAIN_TABLE, f, iifname=ENC_OUT, fwmark=KEPT_BACK_MARK) for f in FAMILIES),
-        Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
-        Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
-        Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
-        # Tunnel packets with a payload for the home agent go on unchanged.
-        Rule(inside, LEFT_RULE, PLAIN_TABLE, iifname=TIN, fwmark=KEPT_BACK_MARK),
-        Rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK),
-        Rule(inside, IPV6_PAYLOAD_RULE, IPV6_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV6_MARK),
+        *(_program_rules(endpoint) if endpoint.is_ipv4 else _seg6_rules(endpoint)),
     ]
     tables = (MAIN_TABLE, INGRESS_TABLE, PLAIN_TABLE, ERRORS_TABLE, IPV6_PAYLOAD_TABLE, IPV4_PAYLOAD_TABLE)
     return [
         *routes,
         *rules,
-        LocalRoute(inside, home_agent, ERRORS_TABLE),
-        TunnelSource(inside, home_agent),
-        Decapsulation(inside, home_agent, TOUT, PLAIN_TABLE, IPV6_PAYLOAD_TABLE),
-        Decapsulation(inside, home_agent, TOUT, KERNEL_SIDE_IPV4, IPV4_PAYLOAD_TABLE),
+        LocalRoute(inside, endpoint.home_agent, ERRORS_TABLE),
+        *([TunnelProgram(inside, TOUT, endpoint.home_agent)] if endpoint.is_ipv4 else _seg6(endpoint)),
         *(OnlyRoutes(inside, family, table) for family in FAMILIES for table in tables),
         *(
             OnlyRules(inside, family, frozenset(rule.preference for rule in rules if rule.family == family))
@@ -258,11 +261,45 @@ def _routing(endpoint: Endpoint) -> list[Declared]:
     ]
 
 
+def _seg6(endpoint: Endpoint) -> list[Declared]:
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    return [
+        Route(inside, f"{KERNEL_SIDE_IPV4}/32", KERNEL_SIDE, TOUT, INGRESS_TABLE),
+        TunnelSource(inside, home_agent),
+        Decapsulation(inside, home_agent, TOUT, PLAIN_TABLE, IPV6_PAYLOAD_TABLE),
+        Decapsulation(inside, home_agent, TOUT, KERNEL_SIDE_IPV4, IPV4_PAYLOAD_TABLE),
+    ]
+
+
+def _seg6_rules(endpoint: Endpoint) -> list[Rule]:
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    return [
+        Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
+        Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
+        Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
+        # Tunnel packets with a payload for the home agent go on unchanged.
+        Rule(inside, LEFT_RULE, PLAIN_TABLE, iifname=TIN, fwmark=KEPT_BACK_MARK),
+        Rule(inside, IPV4_PAYLOAD_RULE, IPV4_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV4_MARK),
+        Rule(inside, IPV6_PAYLOAD_RULE, IPV6_PAYLOAD_TABLE, iifname=TIN, fwmark=IPV6_MARK),
+    ]
+
+
+def _program_rules(endpoint: Endpoint) -> list[Rule]:
+    """Return the rules for tunnel packets, which leave by tout: the program there goes by their marks."""
+    inside, home_agent = endpoint.namespace, endpoint.home_agent
+    marks = {LEFT_RULE: KEPT_BACK_MARK, IPV4_PAYLOAD_RULE: IPV4_MARK, IPV6_PAYLOAD_RULE: IPV6_MARK}
+    return [
+        Rule(inside, ERRORS_RULE, ERRORS_TABLE, AF_INET, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMP),
+        *(Rule(inside, rule, PLAIN_TABLE, AF_INET, iifname=TIN, fwmark=mark) for rule, mark in marks.items()),
+    ]
+
+
 def _filters(endpoint: Endpoint) -> list[Declared]:
     inside, home_agent = endpoint.namespace, endpoint.home_agent
     tables = (
         SpoofingFilter(inside, home_agent, KEPT_BACK_MARK).table,
-        outer_header.table(home_agent),
+        # The program writes the whole outer header.
+        *(() if endpoint.is_ipv4 else (outer_header.table(home_agent),)),
         *endpoint_tables(endpoint),
     )
     return [

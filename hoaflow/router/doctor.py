@@ -135,7 +135,8 @@ def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
             what, _, remedy = problem.partition(": ")
             yield Finding(f"endpoint for {found.home_agent}", FAILED, what, remedy)
         if not found.problems:
-            yield Finding(f"endpoint for {found.home_agent}", OK, f"routes: {found.routes}, pairs: {found.pairs}")
+            counts = f"routes: {found.routes}, pairs: {found.pairs}"
+            yield Finding(f"endpoint for {found.home_agent}", OK, f"{found.encapsulates_by}; {counts}")
     for record in ovsdb.bridge(bridge).endpoints:
         endpoint = Endpoint.of(bridge, record)
         check = f"firewall, from {endpoint.kernel_port}"

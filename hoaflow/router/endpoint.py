@@ -28,13 +28,17 @@ Routing tables separate the ways:
 IPv4 packets take the same ways by IPv4 tables of the same numbers. The links need no IPv4 addresses, as IPv4 routes may
 have IPv6 gateways (RFC 8950). Only End.DX4 asks for an IPv4 next hop: the end in the router's kernel has 192.0.0.8, the
 dummy address of nodes without one (RFC 7600).
+
+The endpoint of a home agent with an IPv4 address has the same links and ways, but no routes per binding: seg6 writes
+IPv6 headers only. A BPF program at tout encapsulates what the home addresses in its maps are the destination of, and
+decapsulates what the filter has accepted, on its way by PLAIN (`hoaflow.tunnel.tunnel_program`).
 """
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 from typing import Self
 
+from hoaflow.addresses import format_address, host, parse_address, why_not_global_unicast
 from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.tunnel.namespace import NETNS_DIRECTORY, Namespace
@@ -47,9 +51,11 @@ KEPT_BACK_MARK = 5  # of packets that take the home agent's path
 
 TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
 KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80::3", "fe80::4"
-KERNEL_SIDE_IPV4 = "192.0.0.8"
+# The second is nobody's: what the router's kernel copies into an IPv4 endpoint has no route, so it is sent as if its
+# destination, the home agent, were on the link.
+KERNEL_SIDE_IPV4, TOUT_SIDE_IPV4 = "192.0.0.8", "192.0.0.9"
 
-OUTER_HEADER = 40  # bytes, an IPv6 header
+OUTER_HEADER, OUTER_HEADER_IPV4 = 40, 20  # bytes
 ENDS_MTU = 65535  # bytes, the largest MTU of a veth link
 MINIMUM_MTU = 1280  # RFC 8200 §5
 
@@ -58,7 +64,8 @@ MINIMUM_MTU = 1280  # RFC 8200 §5
 class Endpoint:
     """An endpoint as set up, with names that follow from bridge and home agent and are unique on a host.
 
-    `home_agent`: in RFC 5952 form. `mtu`: that of the router's links that encapsulated packets take, in octets.
+    `home_agent`: IPv4, or IPv6 in RFC 5952 form; the tunnels' outer headers are of its family. `mtu`: that of the
+    router's links that encapsulated packets take, in octets.
     """
 
     bridge: str
@@ -71,6 +78,16 @@ class Endpoint:
     def of(cls, bridge: str, record: EndpointRecord) -> Self:
         """Return the endpoint that is recorded for a bridge."""
         return cls(bridge, record.home_agent, record.kernel_namespace or None, record.mtu, record.icmp_sources)
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether the outer headers are IPv4."""
+        return ":" not in self.home_agent
+
+    @property
+    def tunnel_mtu(self) -> int:
+        """The octets that fit into a tunnel packet. Raises RouterError if the links' MTU is below 1280."""
+        return tunnel_mtu(self.mtu, OUTER_HEADER_IPV4 if self.is_ipv4 else OUTER_HEADER)
 
     @property
     def _digest(self) -> bytes:
@@ -114,21 +131,16 @@ class Endpoint:
         return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, kernel, self.mtu, self.icmp_sources)
 
 
-def tunnel_mtu(link_mtu: int) -> int:
+def tunnel_mtu(link_mtu: int, outer_header: int = OUTER_HEADER) -> int:
     """Return the octets that fit into a tunnel packet on links of MTU `link_mtu`. Raises RouterError below 1280."""
     if link_mtu < MINIMUM_MTU:
         raise RouterError(f"--mtu {link_mtu}: IPv6 needs links of {MINIMUM_MTU} octets (RFC 8200 section 5)")
-    return link_mtu - OUTER_HEADER
+    return link_mtu - outer_header
 
 
 def home_agent_address(text: str) -> str:
-    """Return a home agent's address in RFC 5952 form. Raises ValueError unless it is a global unicast IPv6 address."""
-    try:
-        address = ipaddress.IPv6Address(text)
-    except ValueError as error:
-        raise ValueError(f"expected an IPv6 address, got {text!r}") from error
-    if address.is_multicast or address.is_link_local or address.is_loopback or address.is_unspecified:
-        raise ValueError(f"expected a global unicast address, got {text!r}")
-    if address.scope_id is not None:
-        raise ValueError(f"expected an address without zone, got {text!r}")
-    return str(address)
+    """Return a home agent's address, IPv6 in RFC 5952 form. Raises ValueError unless it is global unicast."""
+    packed = parse_address(text)
+    if (reason := why_not_global_unicast(host(packed))) is not None:
+        raise ValueError(f"expected a global unicast address, but {reason}")
+    return format_address(packed)

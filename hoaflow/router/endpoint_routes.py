@@ -1,33 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the routes and pairs of a tunnel endpoint, and bring them in line with what is desired."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hoaflow.addresses import parse_prefix
 from hoaflow.logs import Log
-from hoaflow.router.endpoint import KERNEL_SIDE, TOUT
+from hoaflow.router.encapsulation import encapsulation
 from hoaflow.router.ovsdb import EndpointRecord
 from hoaflow.router.tunnel_plan import DesiredTunnels, InstalledTunnels, TunnelPlan, plan
 from hoaflow.tunnel import links
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import cookie
 from hoaflow.tunnel.nft import NftError
-from hoaflow.tunnel.seg6 import Seg6Error, Seg6Routes
 from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 
 LOG = Log("router")
 
 KernelError = (TunnelError, OSError)
 
-NO_IPV4 = (
-    "the router's kernel did not forward IPv4 when its tunnel endpoint was set up: sysctl -w net.ipv4.ip_forward=1, "
-    "then hoaflow-router setup again"
+NOT_CARRIED = (
+    "the router's kernel did not forward {} when its tunnel endpoint was set up: sysctl -w {}=1, then hoaflow-router "
+    "setup again"
 )
+FORWARDING = {"ipv4": ("IPv4", "net.ipv4.ip_forward"), "ipv6": ("IPv6", "net.ipv6.conf.all.forwarding")}
 
 
-def carries_ipv4(namespace: str) -> bool:
-    """Tell whether an endpoint was set up for IPv4 home addresses. Raises NamespaceError."""
-    return links.sysctl(namespace, "all.forwarding", "ipv4") == "1"
+def carries(namespace: str, protocol: str) -> bool:
+    """Tell whether an endpoint was set up for home addresses of `protocol`, ipv4 or ipv6. Raises NamespaceError."""
+    return links.sysctl(namespace, "all.forwarding", protocol) == "1"
 
 
 class EndpointRoutes:
@@ -99,30 +99,36 @@ class EndpointRoutes:
         return SpoofingFilter(self.record.namespace, self.record.home_agent)
 
     def _read(self) -> InstalledTunnels:
-        with Seg6Routes(self.record.namespace) as routes:
-            return InstalledTunnels(routes.installed(), self._pairs().installed())
+        with encapsulation(self.record) as tunnels:
+            return InstalledTunnels(tunnels.installed(), self._pairs().installed())
 
     def _add(self, todo: TunnelPlan, installed: InstalledTunnels) -> dict[str, str]:
-        failed = dict.fromkeys((home for home in todo.set_routes if ":" not in home), NO_IPV4)
-        if failed and carries_ipv4(self.record.namespace):
-            failed = {}
+        failed = self._not_carried(todo.set_routes)
         pairs = [pair for pair in todo.add_pairs if pair.inner_source not in failed]
         failed |= self._accept(self._pairs(), pairs)
         installed.accept(pair for pair in pairs if pair.inner_source not in failed)
-        segments = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
-        if segments:
-            with Seg6Routes(self.record.namespace) as routes:
-                refused = routes.encapsulate_all(segments, via=KERNEL_SIDE, dev=TOUT)
-            installed.routes.update((home, care_of) for home, care_of in segments.items() if home not in refused)
+        wanted = {home: care_of for home, care_of in todo.set_routes.items() if home not in failed}
+        if wanted:
+            with encapsulation(self.record) as tunnels:
+                refused = tunnels.put_all(wanted)
+            installed.routes.update((home, care_of) for home, care_of in wanted.items() if home not in refused)
             failed |= refused
         return failed
 
+    def _not_carried(self, homes: Iterable[str]) -> dict[str, str]:
+        """Return {home address: reason} of those whose family the endpoint was not set up for."""
+        other = "ipv4" if ":" in self.record.home_agent else "ipv6"
+        of_other = [home for home in homes if (":" in home) == (other == "ipv6")]
+        if not of_other or carries(self.record.namespace, other):
+            return {}
+        return dict.fromkeys(of_other, NOT_CARRIED.format(*FORWARDING[other]))
+
     def _drop(self, todo: TunnelPlan) -> None:
         if todo.drop_routes:
-            with Seg6Routes(self.record.namespace) as routes:
-                refused = routes.remove_all(todo.drop_routes)
+            with encapsulation(self.record) as tunnels:
+                refused = tunnels.remove_all(todo.drop_routes)
             if refused:
-                raise Seg6Error("; ".join(f"{home}: {reason}" for home, reason in refused.items()))
+                raise TunnelError("; ".join(f"{home}: {reason}" for home, reason in refused.items()))
         self._pairs().remove(todo.drop_pairs)
         if self._installed is not None:
             for home in todo.drop_routes:

@@ -33,11 +33,10 @@ Send = Callable[[], object]
 class Probe(NamedTuple):
     """A kind of packet to try: how to send one, and how to recognize what became of it.
 
-    `what`: what it stands for, in words. `length`: the payload length in its IPv6 header, which no other kind to the
-    same address has.
-    `table`: the nftables table (family ip6) with the chains `begun`, which it meets before anybody's rules, and
-    `passed`, which drops it after them. `to`: where the router's kernel routes it. `remedy`: a rule that lets such
-    packets through.
+    `what`: what it stands for, in words. `length`: the length in its header (IPv6: of the payload), which no other kind
+    to the same address has. `table`: the nftables table (of its family) with the chains `begun`, which it meets before
+    anybody's rules, and `passed`, which drops it after them. `to`: where the router's kernel routes it. `remedy`: a
+    rule that lets such packets through.
     """
 
     what: str
@@ -62,7 +61,7 @@ class Dropped(NamedTuple):
 
 
 def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.Event | None = None) -> Dropped | None:
-    """Return the first thing that the packet filter of a namespace drops, or None. Only IPv6 is tried.
+    """Return the first thing that the packet filter of a namespace drops, or None.
 
     Raises TunnelError when that cannot be told, and when it is `ended`.
     """
@@ -207,9 +206,10 @@ class _Trace:
     def read(self, line: str) -> Dropped | None:
         """Take in a line of `nft monitor trace`; returns what is dropped if it says that a probe was."""
         _, _, number, family, table, chain, *said = line.split()
-        if said[0] == "packet:" and "length" in said:
+        ip = next((each for each in ("ip6", "ip") if each in said), None)
+        if said[0] == "packet:" and "length" in said and ip is not None:
             length = int(said[said.index("length") + 1])
-            to = said[said.index("daddr", said.index("ip6")) + 1]
+            to = said[said.index("daddr", said.index(ip)) + 1]
             if (probe := self._probes.get((table, length, to))) is not None:
                 self._traced[number] = probe
         if (probe := self._traced.get(number)) is None:

@@ -6,7 +6,7 @@ In the router's kernel:
 - Packets that leave the tunnel are not tracked. The other direction enters the tunnel in Open vSwitch, so connection
   tracking would see only answers and call them invalid, and the common rule `ct state invalid drop` would drop them.
   This applies to forwarded packets only: the router's own connections are tracked as usual.
-- ICMPv6 errors about tunnel packets go to the outer source, the home agent, whose host may be down or unable to use
+- ICMP errors about tunnel packets go to the outer source, the home agent, whose host may be down or unable to use
   them. Those that the router's kernel sends or forwards are copied into the endpoint, where the agent relays them to
   the correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged.
 - A packet that `hoaflow.router.firewall` sends is traced, and dropped once it has passed everybody's rules. It is told
@@ -18,13 +18,14 @@ shorten (IPv6 requires 1280 octets, RFC 8200 §5), are marked for the home agent
 
 import ipaddress
 
-from hoaflow.router.endpoint import ENC_OUT, KEPT_BACK_MARK, MINIMUM_MTU, TOUT_SIDE, Endpoint, tunnel_mtu
+from hoaflow.router.endpoint import ENC_OUT, KEPT_BACK_MARK, MINIMUM_MTU, TOUT_SIDE, TOUT_SIDE_IPV4, Endpoint
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.tunnel.nft_table import Table
 
 RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after all other rules
 FLOW_TABLE = "hoaflow_flow"
 FORWARD_CHAIN, PROBE_CHAIN = "errors_forwarded", "probe_passed"
+ICMP_ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 ERRORS = ("destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem")
 UNTRACKED = "fib daddr type != local notrack"
 # Of the packets that `flow` is tried with: the TCP header's ports, sequence and acknowledgement number, and the address
@@ -40,16 +41,21 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     """Return the tables in the router's kernel."""
     ours, name = endpoint.kernel_port, endpoint.namespace
     untracked = _chain("untracked", "prerouting", RAW, f'iifname "{ours}" {UNTRACKED}')
+    outer, other, icmp, gateway = (
+        ("ip", "ip6", f"icmp type {{ {', '.join(ICMP_ERRORS)} }}", TOUT_SIDE_IPV4)
+        if endpoint.is_ipv4
+        else ("ip6", "ip", f"icmpv6 type {{ {', '.join(ERRORS)} }}", TOUT_SIDE)
+    )
     # What `hoaflow.router.firewall` sends.
-    probe = f'iifname "{ours}" ip6 saddr {endpoint.home_agent} ip6 daddr {endpoint.home_agent}'
+    probe = f'iifname "{ours}" {outer} saddr {endpoint.home_agent} {outer} daddr {endpoint.home_agent}'
     copied = (
-        f"ip6 daddr {endpoint.home_agent} icmpv6 type {{ {', '.join(ERRORS)} }} "
-        f'limit rate {COPIED_A_SECOND}/second burst {COPIED_A_SECOND} packets dup to {TOUT_SIDE} device "{ours}"'
+        f"{outer} daddr {endpoint.home_agent} {icmp} "
+        f'limit rate {COPIED_A_SECOND}/second burst {COPIED_A_SECOND} packets dup to {gateway} device "{ours}"'
     )
     return (
-        _table("ip", name, untracked),
+        _table(other, name, untracked),
         _table(
-            "ip6",
+            outer,
             name,
             untracked,
             _chain("probe_traced", "prerouting", RAW, f"{probe} meta nftrace set 1"),
@@ -91,7 +97,7 @@ def flow_tables(bridge: str) -> tuple[Table, ...]:
 
 def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     """Return the tables in the endpoint's namespace, except for the spoofing filter and the outer header's."""
-    room = tunnel_mtu(endpoint.mtu)
+    room = endpoint.tunnel_mtu
     too_long = f'iifname "{ENC_OUT}" meta length > {room} meta mark set {KEPT_BACK_MARK}' if room < MINIMUM_MTU else ""
     chain = _chain("kept_back", "prerouting", RAW, too_long)
     return tuple(_table(family, "hoaflow_kept_back", chain) for family in ("ip", "ip6"))

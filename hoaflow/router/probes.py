@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from hoaflow.linux import ETH_P_IPV6
+from hoaflow.linux import ETH_P_IP, ETH_P_IPV6
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.errors import RouterError
 from hoaflow.router.firewall import Probe, Send
@@ -20,9 +20,11 @@ from hoaflow.tunnel.namespace import in_namespace
 
 LEAVES_THE_TUNNEL = "what leaves the tunnel"
 TO_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv6 next header 41)"
+TO_IPV4_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv4 protocol 4)"
 
 SYN_ACK, HOP_LIMIT = 0x12, 64
-IPV6_HEADER, TCP_HEADER = 40, 20  # octets
+IPV6_HEADER, IPV4_HEADER, TCP_HEADER = 40, 20, 20  # octets
+NO_PROTOCOL = 59  # IPv6's No Next Header, which no host takes for a protocol
 
 
 def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
@@ -31,10 +33,13 @@ def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
     if kernel_side is None:
         raise RouterError(f"interface {endpoint.kernel_port} is missing")
     address = endpoint.home_agent
-    payloads = {
-        LEAVES_THE_TUNNEL: answer(address, address),
-        TO_CARE_OF_ADDRESSES: tunnel_packet(address, address, ipv6(address, address, socket.IPPROTO_NONE, b"")),
-    }
+    if endpoint.is_ipv4:
+        inner = ipv4(address, address, NO_PROTOCOL, bytes(4))  # of another length than the answer
+        tunnel, words = ipv4(address, address, socket.IPPROTO_IPIP, inner), TO_IPV4_CARE_OF_ADDRESSES
+    else:
+        inner = ipv6(address, address, socket.IPPROTO_NONE, b"")
+        tunnel, words = tunnel_packet(address, address, inner), TO_CARE_OF_ADDRESSES
+    payloads = {LEAVES_THE_TUNNEL: answer(address, address), words: tunnel}
 
     @contextlib.contextmanager
     def sender(packet: bytes) -> Iterator[Send]:
@@ -45,7 +50,7 @@ def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
     return [
         Probe(
             what,
-            len(packet) - IPV6_HEADER,
+            len(packet) - (0 if endpoint.is_ipv4 else IPV6_HEADER),
             endpoint.namespace,
             FORWARD_CHAIN,
             PROBE_CHAIN,
@@ -58,10 +63,12 @@ def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
 
 
 def answer(source: str, destination: str) -> bytes:
-    """Return an IPv6 packet like those that leave a tunnel: the second one of a new TCP connection."""
+    """Return a packet like those that leave a tunnel: the second one of a new TCP connection."""
     source_port, destination_port, sequence, acknowledged = PROBE_TCP
     ports = struct.pack("!HHII", source_port, destination_port, sequence, acknowledged)
-    return ipv6(source, destination, socket.IPPROTO_TCP, ports + struct.pack("!BBHHH", 5 << 4, SYN_ACK, 1024, 0, 0))
+    segment = ports + struct.pack("!BBHHH", 5 << 4, SYN_ACK, 1024, 0, 0)
+    packet = ipv6 if ":" in source else ipv4
+    return packet(source, destination, socket.IPPROTO_TCP, segment)
 
 
 def tunnel_packet(source: str, destination: str, inner: bytes) -> bytes:
@@ -75,7 +82,17 @@ def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> byt
     return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
 
 
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    """Return an IPv4 packet."""
+    addresses = socket.inet_aton(source) + socket.inet_aton(destination)
+    length = IPV4_HEADER + len(payload)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0, HOP_LIMIT, protocol, 0) + addresses
+    total = sum(struct.unpack("!10H", head))
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + addresses + payload
+
+
 def frame(mac: str, packet: bytes) -> bytes:
-    """Return an Ethernet frame with an IPv6 packet, from the address that what leaves the tunnels has."""
+    """Return an Ethernet frame with a packet, from the address that what leaves the tunnels has."""
     header = bytes.fromhex(mac.replace(":", "") + TUNNEL_MAC.replace(":", ""))
-    return header + struct.pack("!H", ETH_P_IPV6) + packet
+    return header + struct.pack("!H", ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP) + packet

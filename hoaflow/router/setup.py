@@ -16,6 +16,9 @@ from hoaflow.router.lock import alone
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.tunnel import links, namespace
 from hoaflow.tunnel.declaration import Say, set_up, tear_down
+from hoaflow.tunnel.tunnel_filter import check_kernel
+
+FORWARD_IPV6 = "net.ipv6.conf.all.forwarding=1 (interfaces that take router advertisements then need accept_ra=2)"
 
 
 def setup(endpoint: Endpoint, ovsdb: Ovsdb, icmp_sources: Sequence[str], say: Say) -> bool:
@@ -66,11 +69,13 @@ def _teardown(record: EndpointRecord, bridge: str, ovsdb: Ovsdb, say: Say) -> bo
 def _check(endpoint: Endpoint, bridge: Bridge, ovsdb: Ovsdb) -> None:
     """Refuse what cannot work before anything is changed. Raises RouterError."""
     tunnel_mtu(endpoint.mtu)
-    if links.sysctl(endpoint.kernel_namespace, "all.forwarding") != "1":
+    if endpoint.is_ipv4:
+        check_kernel(endpoint.home_agent)
+    protocol, setting = ("IPv4", "net.ipv4.ip_forward=1") if endpoint.is_ipv4 else ("IPv6", FORWARD_IPV6)
+    if links.sysctl(endpoint.kernel_namespace, "all.forwarding", protocol.lower()) != "1":
         raise RouterError(
             f"the router's kernel (network namespace {endpoint.kernel_namespace or 'current'}) does not forward "
-            f"IPv6, so what leaves the tunnel would be lost. Make it a router: sysctl -w "
-            f"net.ipv6.conf.all.forwarding=1 (interfaces that take router advertisements then need accept_ra=2)"
+            f"{protocol}, so what leaves the tunnel would be lost. Make it a router: sysctl -w {setting}"
         )
     owner = ovsdb.bridge_of_port(endpoint.port)
     if owner not in (None, bridge.name):

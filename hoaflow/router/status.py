@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from hoaflow.router.declaration import SomeIcmpSource, declaration
+from hoaflow.router.encapsulation import encapsulation, kind_of
 from hoaflow.router.endpoint import Endpoint
-from hoaflow.router.endpoint_routes import carries_ipv4
+from hoaflow.router.endpoint_routes import carries
 from hoaflow.router.lock import alone
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.tunnel import namespace
 from hoaflow.tunnel.declaration import Declared, compare
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.objects import HostSetting
-from hoaflow.tunnel.seg6 import Seg6Routes
 from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 
 
@@ -22,8 +22,9 @@ from hoaflow.tunnel.spoofing_filter import SpoofingFilter
 class EndpointStatus:
     """The status of one endpoint. Values that cannot be read are None, and `problems` says why.
 
-    `ofport`: its OpenFlow port number. `accepted`, `dropped`: packets by the spoofing filter. `carries_ipv4`: IPv4 home
-    addresses can be carried, as the router's kernel forwarded IPv4 at setup.
+    `ofport`: its OpenFlow port number. `encapsulates_by`: what writes the outer headers. `routes`: bindings that it
+    encapsulates for. `accepted`, `dropped`: packets by the spoofing filter. `carries_ipv4`, `carries_ipv6`: home
+    addresses of that family can be carried, as the router's kernel forwarded it at setup.
     """
 
     home_agent: str
@@ -32,11 +33,13 @@ class EndpointStatus:
     mac: str
     namespace: str
     namespace_present: bool
+    encapsulates_by: str
     routes: int | None = None
     pairs: int | None = None
     accepted: int | None = None
     dropped: int | None = None
     carries_ipv4: bool | None = None
+    carries_ipv6: bool | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -70,13 +73,15 @@ def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointS
     port = ovsdb.port_state(record.port)
     there = namespace.exists(record.namespace)
     found = EndpointStatus(
-        record.home_agent, record.port, port.number, record.mac, record.namespace, namespace_present=there
+        *(record.home_agent, record.port, port.number, record.mac, record.namespace),
+        namespace_present=there,
+        encapsulates_by=kind_of(record),
     )
     found.problems += problems(record, bridge, ovsdb)
     with contextlib.suppress(TunnelError):
-        found.carries_ipv4 = carries_ipv4(record.namespace)
-        with Seg6Routes(record.namespace) as routes:
-            found.routes = len(routes.installed())
+        found.carries_ipv4, found.carries_ipv6 = (carries(record.namespace, each) for each in ("ipv4", "ipv6"))
+        with encapsulation(record) as tunnels:
+            found.routes = len(tunnels.installed())
         pairs = SpoofingFilter(record.namespace, record.home_agent)
         found.accepted, found.dropped = pairs.counters()
         found.pairs = len(pairs.installed())
@@ -85,12 +90,14 @@ def _endpoint(record: EndpointRecord, bridge: Bridge, ovsdb: Ovsdb) -> EndpointS
 
 def table(endpoints: Sequence[EndpointStatus]) -> str:
     """Format the endpoints as a table."""
-    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "IPV4", "ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
+    headings = ["HOME AGENT", "PORT", "OFPORT", "MAC", "NAMESPACE", "BY", "IPV4", "IPV6"]
+    headings += ["ROUTES", "PAIRS", "ACCEPTED", "DROPPED"]
     rows = [
         [
             *(e.home_agent, e.port, _cell(e.ofport), e.mac),
             e.namespace if e.namespace_present else f"{e.namespace} (missing)",
-            {None: "-", True: "yes", False: "no"}[e.carries_ipv4],
+            e.encapsulates_by,
+            *({None: "-", True: "yes", False: "no"}[each] for each in (e.carries_ipv4, e.carries_ipv6)),
             *map(_cell, (e.routes, e.pairs, e.accepted, e.dropped)),
         ]
         for e in endpoints

@@ -5,16 +5,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hoaflow.addresses import canonical_ipv6_address, canonical_prefix
+from hoaflow.addresses import canonical_address, canonical_prefix
 from hoaflow.tunnel.spoofing_filter import SourcePair
 
 
 class Tunnel(NamedTuple):
-    """A binding to carry: home address or prefix, care-of address, home agent, as the controller writes them."""
+    """A binding to carry: home address or prefix, care-of address, home agent, as the controller writes them.
+
+    Without `reverse_tunnel` (Mobile IPv4, RFC 3024), no packets from the home address are accepted from the tunnel.
+    """
 
     home_address: str
     care_of_address: str
     home_agent: str
+    reverse_tunnel: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,23 +43,26 @@ class DesiredTunnels:
     """The desired tunnels of one home agent, {home address: care-of address}.
 
     `complete`: the controller knows the home agent's whole binding cache, so all other tunnels have to go. Until then
-    only those that it names (`removed`) go. `changed`: the home addresses that have changed since `take_changed`, or
-    None if all may have.
+    only those that it names (`removed`) go. `down_only`: the home addresses without reverse tunnel. `changed`: the home
+    addresses that have changed since `take_changed`, or None if all may have.
     """
 
     tunnels: dict[str, str] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
+    down_only: set[str] = field(default_factory=set)
     complete: bool = False
     changed: set[str] | None = None
 
-    def put(self, home_address: str, care_of_address: str) -> None:
+    def put(self, home_address: str, care_of_address: str, reverse_tunnel: bool = True) -> None:
         """Desire this tunnel."""
         self.tunnels[home_address] = care_of_address
+        (self.down_only.discard if reverse_tunnel else self.down_only.add)(home_address)
         self.removed.discard(home_address)
         self._mark(home_address)
 
     def drop(self, home_address: str) -> None:
         """Stop desiring the tunnel for a home address, and remember it as removed while the list may be incomplete."""
+        self.down_only.discard(home_address)
         if self.tunnels.pop(home_address, None) is not None or not self.complete:
             self.removed.add(home_address)
             self._mark(home_address)
@@ -102,15 +109,16 @@ class DesiredByHomeAgent:
         self.unreadable.pop(tunnel.home_address, None)
         try:
             home_address = canonical_prefix(tunnel.home_address)
-            care_of_address = canonical_ipv6_address(tunnel.care_of_address)
-            home_agent = canonical_ipv6_address(tunnel.home_agent)
+            care_of_address, home_agent = map(canonical_address, (tunnel.care_of_address, tunnel.home_agent))
+            if (":" in care_of_address) != (":" in home_agent):
+                raise ValueError(f"care-of address {care_of_address} and home agent {home_agent} differ in family")
         except ValueError as error:
             self.unreadable[tunnel.home_address] = str(error)
             return None
         for other, desired in self.by_home_agent.items():
             if other != home_agent and home_address in desired.tunnels:
                 desired.drop(home_address)
-        self._of(home_agent).put(home_address, care_of_address)
+        self._of(home_agent).put(home_address, care_of_address, tunnel.reverse_tunnel)
         return home_address
 
     def _of(self, home_agent: str) -> DesiredTunnels:
@@ -182,9 +190,10 @@ def plan(desired: DesiredTunnels, installed: InstalledTunnels, homes: Iterable[s
             drop_routes.add(home)
         if care_of is not None and care_of != installed.routes.get(home):
             set_routes[home] = care_of
-        if care_of is not None and care_of not in accepted:
-            add_pairs.add(SourcePair(care_of, home))
-        drop_pairs.update(SourcePair(other, home) for other in accepted if other != care_of)
+        source = None if home in desired.down_only else care_of
+        if source is not None and source not in accepted:
+            add_pairs.add(SourcePair(source, home))
+        drop_pairs.update(SourcePair(other, home) for other in accepted if other != source)
     return TunnelPlan(frozenset(add_pairs), set_routes, frozenset(drop_routes), frozenset(drop_pairs))
 
 

@@ -11,15 +11,29 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from hoaflow.addresses import Prefix, canonical_ipv6_address, format_address, parse_ipv6_address, parse_prefix
+from hoaflow.addresses import Prefix, format_address, parse_address, parse_prefix
 from hoaflow.tunnel import nft
 from hoaflow.tunnel.errors import NftError
 from hoaflow.tunnel.namespace import Namespace
 from hoaflow.tunnel.nfnetlink import Element, NftSocket, parsed
 from hoaflow.tunnel.nft_table import Table
 
-FAMILY, TABLE = "ip6", "hoaflow"
-OUTER = 16  # octets of an outer source, before the inner one in an element's key
+TABLE = "hoaflow"
+
+
+class Outer(NamedTuple):
+    """A tunnel packet's outer header. `family`: nft's word for it. `octets`: of its addresses.
+
+    `fragment`: matches fragments of tunnel packets, of which only the first has an inner source.
+    """
+
+    family: str
+    octets: int
+    fragment: str
+
+
+OUTER_IPV6 = Outer("ip6", 16, "frag more-fragments 1")
+OUTER_IPV4 = Outer("ip", 4, "ip frag-off & 0x3fff != 0")
 
 
 class Payload(NamedTuple):
@@ -84,31 +98,31 @@ IPV4_MARK, IPV6_MARK = 4, 41
 # a destination option before the inner packet would evade the check. The comparison is in a chain of its own, as nft
 # 1.0.6 aborts when it lists it behind l4proto in one rule. Fragments are dropped: only the first has an inner source.
 RULESET = """
-table ip6 hoaflow {{
+table {family} hoaflow {{
     counter accepted {{ }}
     counter dropped {{ }}
     chain prerouting {{ type filter hook prerouting priority raw; policy accept; }}
 }}
-flush chain ip6 hoaflow prerouting
+flush chain {family} hoaflow prerouting
 """
 PAYLOAD_RULESET = """
-table ip6 hoaflow {{
-    set {pairs} {{ typeof ip6 saddr . {source}; }}
-    set {prefix_pairs} {{ typeof ip6 saddr . {source}; flags interval; }}
+table {family} hoaflow {{
+    set {pairs} {{ typeof {family} saddr . {source}; }}
+    set {prefix_pairs} {{ typeof {family} saddr . {source}; flags interval; }}
     chain {check} {{ }}
     chain {left} {{ }}
 }}
-flush chain ip6 hoaflow {check}
-flush chain ip6 hoaflow {left}
-table ip6 hoaflow {{
+flush chain {family} hoaflow {check}
+flush chain {family} hoaflow {left}
+table {family} hoaflow {{
     chain {left} {{
         {left_rules}
     }}
     chain {check} {{
-        frag more-fragments 1 counter name dropped drop
+        {fragment} counter name dropped drop
         jump {left}
-        ip6 saddr . {source} @{pairs} {accept}
-        ip6 saddr . {source} @{prefix_pairs} {accept}
+        {family} saddr . {source} @{pairs} {accept}
+        {family} saddr . {source} @{prefix_pairs} {accept}
         counter name dropped drop
     }}
     chain prerouting {{
@@ -133,7 +147,7 @@ class Counters(NamedTuple):
 
 
 class SpoofingFilter:
-    """The nftables table `ip6 hoaflow` of one network namespace.
+    """The nftables table `ip6 hoaflow` of one network namespace; with an IPv4 `destination`, the table `ip hoaflow`.
 
     `destination`: check only tunnel packets for that address; by default, all IPv6-in-IPv6 and IPv4-in-IPv6 packets
     that enter the namespace, including those that it forwards. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by
@@ -149,7 +163,9 @@ class SpoofingFilter:
         self.namespace = namespace
         self._kept: NftSocket | None = None
         self._left_mark = left_mark
-        self.destination = None if destination is None else canonical_ipv6_address(destination)
+        packed = None if destination is None else parse_address(destination)
+        self.destination = None if packed is None else format_address(packed)
+        self._outer = OUTER_IPV4 if packed is not None and len(packed) == OUTER_IPV4.octets else OUTER_IPV6
 
     def setup(self) -> None:
         """Make the table and its rules, keeping existing pairs and counters."""
@@ -158,17 +174,21 @@ class SpoofingFilter:
     @property
     def ruleset(self) -> str:
         """The table and its rules, without pairs, in nft's language."""
-        condition = "" if self.destination is None else f"ip6 daddr {self.destination} "
-        return RULESET.format() + "".join(_payload_ruleset(each, condition, self._left_mark) for each in PAYLOADS)
+        outer = self._outer
+        condition = "" if self.destination is None else f"{outer.family} daddr {self.destination} "
+        return RULESET.format(family=outer.family) + "".join(
+            _payload_ruleset(outer, each, condition, self._left_mark) for each in PAYLOADS
+        )
 
     @property
     def table(self) -> Table:
         """The table for a declaration, which does not cover its pairs."""
-        return Table(FAMILY, TABLE, self.ruleset, "the check against spoofing", terse=True)
+        return Table(self._outer.family, TABLE, self.ruleset, "the check against spoofing", terse=True)
 
     def teardown(self) -> None:
         """Remove the table, if it exists; then nothing is checked."""
-        nft.load(self.namespace, f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+        family = self._outer.family
+        nft.load(self.namespace, f"table {family} {TABLE}\ndelete table {family} {TABLE}\n")
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept more pairs of outer and inner source."""
@@ -180,16 +200,16 @@ class SpoofingFilter:
 
     def change(self, add: Iterable[tuple[str, str]] = (), remove: Iterable[tuple[str, str]] = ()) -> None:
         """Remove and add pairs in one transaction; a pair in both is accepted afterwards."""
-        added, removed = _elements(add), _elements(remove)
+        added, removed = _elements(self._outer, add), _elements(self._outer, remove)
         changes = [(name, added[name], removed[name]) for name in SETS if added[name] or removed[name]]
         with self._opened() as opened:
-            opened.change_elements(FAMILY, TABLE, changes)
+            opened.change_elements(self._outer.family, TABLE, changes)
 
     def replace(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Accept these pairs and no others."""
-        added = _elements(pairs)
+        added = _elements(self._outer, pairs)
         with self._opened() as opened:
-            opened.change_elements(FAMILY, TABLE, [(name, added[name], None) for name in SETS])
+            opened.change_elements(self._outer.family, TABLE, [(name, added[name], None) for name in SETS])
 
     def installed(self) -> set[SourcePair]:
         """Return the accepted pairs, read from the kernel."""
@@ -199,15 +219,15 @@ class SpoofingFilter:
         """Read the accepted pairs, and return functions that each parse a part of them, which takes longest."""
         with self._opened() as opened:
             return [
-                partial(_pairs_of, payload, message)
+                partial(_pairs_of, self._outer, payload, message)
                 for name, payload in SETS.items()
-                for message in opened.elements(FAMILY, TABLE, name)
+                for message in opened.elements(self._outer.family, TABLE, name)
             ]
 
     def counters(self) -> Counters:
         """Return the numbers of accepted and dropped packets. Raises NftError, also if the table is missing."""
         with NftSocket(self.namespace) as opened:
-            counts = opened.counters(FAMILY, TABLE)
+            counts = opened.counters(self._outer.family, TABLE)
         if not counts.keys() >= {"accepted", "dropped"}:
             raise NftError(f"the counters of {self.table} are missing")
         return Counters(counts["accepted"].packets, counts["dropped"].packets)
@@ -240,18 +260,20 @@ class SpoofingFilter:
             raise
 
 
-def _pairs_of(payload: Payload, message: bytes) -> Iterator[SourcePair]:
+def _pairs_of(outer: Outer, payload: Payload, message: bytes) -> Iterator[SourcePair]:
     for element in parsed(message):
-        outer, inner, last = element.key[:OUTER], element.key[OUTER:], element.end[OUTER:]
+        source, inner, last = element.key[: outer.octets], element.key[outer.octets :], element.end[outer.octets :]
         low = int.from_bytes(inner, "big")
         length = payload.bits - (low ^ int.from_bytes(last or inner, "big")).bit_length()
-        yield SourcePair(format_address(outer), str(Prefix(inner, length)))
+        yield SourcePair(format_address(source), str(Prefix(inner, length)))
 
 
-def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
+def _elements(outer: Outer, pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
     elements: dict[str, list[Element]] = {name: [] for name in SETS}
-    for outer, inner in pairs:
-        prefix, source = parse_prefix(inner), parse_ipv6_address(outer)
+    for outer_source, inner in pairs:
+        prefix, source = parse_prefix(inner), parse_address(outer_source)
+        if len(source) != outer.octets:
+            raise ValueError(f"expected an outer source of {outer.octets} octets, got {outer_source!r}")
         payload = IPV6 if prefix.bits == IPV6.bits else IPV4
         if prefix.is_host:
             elements[payload.pairs].append(Element(source + prefix.packed))
@@ -262,10 +284,12 @@ def _elements(pairs: Iterable[tuple[str, str]]) -> dict[str, list[Element]]:
     return elements
 
 
-def _payload_ruleset(payload: Payload, condition: str, left_mark: int | None) -> str:
+def _payload_ruleset(outer: Outer, payload: Payload, condition: str, left_mark: int | None) -> str:
     left = () if left_mark is None else (f"{each} meta mark set {left_mark} accept" for each in LEFT[payload])
     mark = f"meta mark set {IPV4_MARK if payload is IPV4 else IPV6_MARK} "
     return PAYLOAD_RULESET.format(
+        family=outer.family,
+        fragment=outer.fragment,
         pairs=payload.pairs,
         prefix_pairs=payload.prefix_pairs,
         check=payload.check,

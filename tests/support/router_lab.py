@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from controller.core import pipeline
@@ -185,14 +185,21 @@ class RouterLab(Environment):
         status: dict[str, Any] = json.loads(done.stdout)
         return status
 
-    def steer(self) -> None:
-        """Install the controller's flows: HOA, HOA4 and MNP4, each at COA and, until now, at COA_2."""
-        (endpoint,) = self.status()["endpoints"]
-        backend = RouteBackend(endpoint["ofport"], endpoint["mac"])
-        macs = kernel_macs(endpoint["namespace"], TOUT)
-        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
+    def steer(
+        self,
+        address: str = HA,
+        homes: Sequence[str] = (HOA, HOA4, MNP4),
+        care_of_addresses: Sequence[str] = (COA, COA_2),
+    ) -> None:
+        """Install the controller's flows of home addresses, each at one care-of address and, until now, at another."""
+        endpoint = self.endpoint(address)
+        number = Ovsdb(f"unix:{self.ovs.database}").port_state(endpoint.port).number
+        assert number is not None
+        backend = RouteBackend(number, endpoint.mac)
+        macs = kernel_macs(endpoint.namespace, TOUT)
+        home_agent = HomeAgent(parse_address(address), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
         flows = [*pipeline.miss_flows(None), *guards_of(home_agent, backend), *gates_of(home_agent, macs, backend)]
-        for home_address, care_of_address in itertools.product((HOA, HOA4, MNP4), (COA, COA_2)):
+        for home_address, care_of_address in itertools.product(homes, care_of_addresses):
             binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
             flows += flows_of(binding, backend).all()
         file = self.ovs.directory / "flows"

@@ -21,7 +21,7 @@ from hoaflow.router import agent as agent_module
 from hoaflow.router.agent import Agent, Interruption
 from hoaflow.router.database_objects import BridgePort, DatabaseRecord, NoOffloads
 from hoaflow.router.declaration import IcmpSource, declaration
-from hoaflow.router.endpoint import ENDS_MTU, Endpoint
+from hoaflow.router.endpoint import ENDS_MTU, TOUT, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.member import Acknowledge, Poll
@@ -48,8 +48,10 @@ from hoaflow.tunnel.objects import (
 )
 from hoaflow.tunnel.routing import Decapsulation, LocalRoute, OnlyRoutes, OnlyRules, Route, Rule, TunnelSource
 from hoaflow.tunnel.seg6 import Seg6Routes
+from hoaflow.tunnel.tunnel_filter import TunnelMaps, TunnelProgram
+from tests.support.ipv4_lab import COA4, HA4, HOMES, address4, goes_direct4, mobile_node4
 from tests.support.ovs import Ovs
-from tests.support.router_lab import COA, HA, HOA, HOA4, RouterLab, sh, until
+from tests.support.router_lab import COA, HA, HOA, HOA4, OTHER_HOA4, RouterLab, sh, until
 
 T = TypeVar("T")
 OTHER_MAC = "02:00:00:00:00:99"
@@ -127,6 +129,19 @@ def second_table(declared: OnlyTables) -> None:
     nft.load(declared.namespace, f"table ip6 second {{\nchain everything {{\n{chain}\n}}\n}}\n")
 
 
+def other_program(declared: TunnelProgram) -> None:
+    """Another home agent's program in its place, without any binding."""
+    declared.remove()
+    dataclasses.replace(declared, home_agent="10.77.0.1").make()
+
+
+def second_filter(declared: TunnelProgram) -> None:
+    """Add a filter that drops everything, before it."""
+    drop = ["bpf", "direct-action", "bytecode", "1,6 0 0 2"]
+    where = ["dev", declared.dev, "egress", "pref", "1", "handle", "7", "protocol", "all"]
+    in_namespace(declared.namespace, lambda: sh("tc", "filter", "add", *where, *drop))
+
+
 # By kind: how it is changed, and how it is doubled; None where there is no such thing.
 Break = Callable[..., object] | None
 BREAKS: dict[type, tuple[Break, Break]] = {
@@ -150,6 +165,7 @@ BREAKS: dict[type, tuple[Break, Break]] = {
     OnlyRules: (None, shadow),
     TunnelSource: (lambda o: dataclasses.replace(o, address="2001:db8:77::7").make(), None),
     Decapsulation: (lambda o: o.remove(), None),
+    TunnelProgram: (other_program, second_filter),
     NoOffloads: (
         lambda o: in_namespace(o.namespace, lambda: sh("ethtool", "-K", o.name, "tx", "on", "rx", "on")),
         None,
@@ -167,13 +183,14 @@ def change_route(declared: Route) -> list[str]:
 
 
 class World:
-    """A lab with an endpoint and two bindings, whose agent is this process."""
+    """A lab with an endpoint and bindings, whose agent is this process. `goes_direct`: whether their packets do."""
 
-    def __init__(self, lab: RouterLab) -> None:
+    def __init__(self, lab: RouterLab, desired: dict[str, str], goes_direct: Callable[[], bool]) -> None:
         self.lab = lab
+        self.goes_direct = goes_direct
         self.ovsdb = Ovsdb(f"unix:{lab.ovs.database}")
         self.keeper = EndpointKeeper(self.ovsdb)
-        self.desired = DesiredTunnels({HOA: COA, HOA4: COA}, complete=True, changed=None)
+        self.desired = DesiredTunnels(desired, complete=True, changed=None)
         (record,) = self.inside(lambda: self.ovsdb.bridge(lab.bridge)).endpoints
         self.routes = EndpointRoutes(record)
         self.endpoint = Endpoint.of(lab.bridge, record)
@@ -205,10 +222,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Ovs(tmp_path_factory.mktemp("ovs")) as ovs, RouterLab(ovs) as lab:
         lab.setup()
         lab.ip("rt", "address", "add", "2001:db8:1::7/64", "dev", "lan", "nodad")
-        running = World(lab)
+        running = World(lab, {HOA: COA, HOA4: COA}, lab.goes_direct)
         running.mend()
-        until(lab.goes_direct, "packets go direct")
+        until(running.goes_direct, "packets go direct")
         yield running
+
+
+@pytest.fixture(scope="module")
+def ipv4_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Provide an endpoint whose outer headers are IPv4."""
+    with Ovs(tmp_path_factory.mktemp("ovs")) as ovs, RouterLab(ovs) as lab:
+        lab.setup(home_agent=HA4)
+        address4(lab)
+        with mobile_node4(lab):
+            running = World(lab, dict.fromkeys(HOMES, COA4), lambda: goes_direct4(lab))
+            running.mend()
+            until(running.goes_direct, "packets go direct")
+            yield running
 
 
 def kinds(world: World) -> dict[type, list[Declared]]:
@@ -221,8 +251,30 @@ def kinds(world: World) -> dict[type, list[Declared]]:
 @pytest.mark.parametrize("how", ["taken away", "changed", "doubled"])
 @pytest.mark.parametrize("kind", list(BREAKS), ids=lambda kind: kind.__name__)
 def test_what_is_broken_is_found_and_mended_and_packets_pass(world: World, kind: type, how: str) -> None:
+    break_and_mend(world, kind, how)
+
+
+@pytest.mark.parametrize("how", ["taken away", "changed", "doubled"])
+@pytest.mark.parametrize("kind", [TunnelProgram, FixedNeighbour, LocalRoute, Rule, NftTable], ids=lambda k: k.__name__)
+def test_what_is_broken_of_an_ipv4_endpoint_is_found_and_mended(ipv4_world: World, kind: type, how: str) -> None:
+    """What is the same as in the other endpoint is broken there."""
+    break_and_mend(ipv4_world, kind, how)
+
+
+def test_entries_of_the_tunnel_program_are_compared_with_the_list(ipv4_world: World) -> None:
+    with TunnelMaps(ipv4_world.endpoint.namespace, TOUT) as maps:
+        maps.put_all({HOA4: "10.2.0.99", OTHER_HOA4: "10.2.0.99"})
+        maps.remove_all([HOA])
+        ipv4_world.routes.forget()
+        ipv4_world.mend()
+        ipv4_world.routes.tidy()
+        assert maps.installed() == ipv4_world.desired.tunnels
+    until(ipv4_world.goes_direct, "packets go direct")
+
+
+def break_and_mend(world: World, kind: type, how: str) -> None:
     change, double = BREAKS[kind]
-    for declared in kinds(world)[kind]:
+    for declared in kinds(world).get(kind, []):
         action: Break = {"taken away": declared.remove, "changed": change, "doubled": double}[how]
         if action is None:
             continue
@@ -232,7 +284,7 @@ def test_what_is_broken_is_found_and_mended_and_packets_pass(world: World, kind:
             continue  # taking it away is nothing
         assert found, f"{declared} {how}: nothing was found"
         assert world.mend() == "", f"{declared} {how}"
-        until(world.lab.goes_direct, f"packets after {declared} {how}: {found}")
+        until(world.goes_direct, f"packets after {declared} {how}: {found}")
 
 
 @pytest.mark.parametrize(
@@ -355,5 +407,5 @@ def test_what_version_0_1_has_set_up_and_lost_is_said_with_what_to_do(world: Wor
 WITHOUT_REMOVAL = {Mac, Mtu, Free, Setting, OnlyAddresses, OnlyTables, OnlyRoutes, OnlyRules, NoOffloads}
 
 
-def test_every_kind_of_the_declaration_can_be_broken_here(world: World) -> None:
-    assert kinds(world).keys() - {HostSetting} == BREAKS.keys()
+def test_every_kind_of_the_declaration_can_be_broken_here(world: World, ipv4_world: World) -> None:
+    assert (kinds(world).keys() | kinds(ipv4_world).keys()) - {HostSetting} == BREAKS.keys()

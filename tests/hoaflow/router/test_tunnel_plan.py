@@ -22,6 +22,8 @@ from hoaflow.tunnel.spoofing_filter import SourcePair
 HA, HA_2 = "2001:db8:99::1", "2001:db8:88::1"
 HOA, HOA_2, COA, COA_2 = "2001:db8:99::100", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::3"
 
+HA4, HOA4, COA4 = "10.99.0.1", "10.99.0.100", "192.0.2.2"
+
 
 def full(*tunnels: tuple[str, str, str], home_agents: tuple[str, ...] = (HA,)) -> TunnelList:
     return TunnelList(1, True, frozenset(home_agents), tuple(Tunnel(*t) for t in tunnels), ())
@@ -190,15 +192,32 @@ def test_names_of_endpoints_fit_interfaces_and_differ() -> None:
     assert all(int(e.mac[:2], 16) & 3 == 2 for e in endpoints)
 
 
-def test_ipv4_home_addresses_are_bindings_like_others_and_ipv4_tunnels_are_refused() -> None:
+def test_ipv4_home_addresses_are_bindings_like_others() -> None:
     result = wanted(full(("10.99.0.100", COA, HA), ("10.99.1.0/24", COA, HA), ("10.99.0.200", "192.0.2.2", HA)))
     todo = plan(result.by_home_agent[HA], InstalledTunnels())
     assert todo.set_routes == {"10.99.0.100": COA, "10.99.1.0/24": COA}
     assert todo.add_pairs == {SourcePair(COA, "10.99.0.100"), SourcePair(COA, "10.99.1.0/24")}
-    assert "expected an IPv6 address, got '192.0.2.2'" in result.unreadable["10.99.0.200"]
+    assert f"care-of address 192.0.2.2 and home agent {HA} differ in family" in result.unreadable["10.99.0.200"]
 
 
-@pytest.mark.parametrize("text", ["ff02::1", "fe80::1", "::1", "::", "192.0.2.1", "2001:db8::1%eth0", "home"])
+def test_tunnels_with_ipv4_outer_headers_are_tunnels_like_others() -> None:
+    answer = full((HOA4, COA4, HA4), (HOA, COA4, HA4), home_agents=(HA4,))
+    todo = plan(wanted(answer).by_home_agent[HA4], InstalledTunnels())
+    assert todo.set_routes == {HOA4: COA4, HOA: COA4}
+    assert todo.add_pairs == {SourcePair(COA4, HOA4), SourcePair(COA4, HOA)}
+
+
+def test_without_reverse_tunnel_no_pair_is_accepted_until_there_is_one() -> None:
+    desired = DesiredTunnels({HOA: COA}, down_only={HOA}, complete=True)
+    installed = InstalledTunnels({}, [SourcePair(COA, HOA)])
+    todo = plan(desired, installed)
+    assert (todo.set_routes, set(todo.add_pairs), set(todo.drop_pairs)) == ({HOA: COA}, set(), {SourcePair(COA, HOA)})
+    desired.put(HOA, COA, reverse_tunnel=True)
+    todo = plan(desired, InstalledTunnels({HOA: COA}))
+    assert (todo.set_routes, set(todo.add_pairs)) == ({}, {SourcePair(COA, HOA)})
+
+
+@pytest.mark.parametrize("text", ["ff02::1", "fe80::1", "::1", "::", "224.0.0.1", "2001:db8::1%eth0", "home"])
 def test_what_cannot_be_a_home_agent_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         home_agent_address(text)
