@@ -120,11 +120,15 @@ class Run:
         """Wait until all controllers, and the doctor of a router, say what packets have shown: that all is direct."""
         since, name = time.time(), target.rpartition("-")[2]
         router = name if name in self._lab.plan.routers else self._lab.plan.routers[0]
+        before: list[str] = []
         while True:
             found = [text for controller in CONTROLLERS for text in self._lab.objections(controller)]
             found += self._lab.doctors_objections(router)
             if not found:
+                if before:
+                    self._tell(f"agreed after {time.time() - since:.1f} s; before: {before[0][:200]}")
                 return
+            before = found
             if self._lab.pace().between(since, time.time()) > AGREES:
                 self.objections += [Objection(since, text) for text in found]
                 self._tell(f"objections: {'; '.join(found)}")

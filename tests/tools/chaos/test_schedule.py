@@ -25,6 +25,12 @@ def test_every_fault_comes_to_pass_in_time() -> None:
     assert done == {each.name for each in TABLE}
 
 
+def test_a_mobile_node_of_proxy_mobile_ipv6_has_no_home_link() -> None:
+    (proxied,) = PLAN.proxied
+    moves = (move for step in islice(steps(1, PLAN, TABLE), 1000) for move in step.moves)
+    assert {move.link for move in moves if move.node == proxied.name} == set(proxied.links)
+
+
 def test_only_the_chosen_faults_come_to_pass() -> None:
     kinds = {each.kind for each in TABLE if each in chosen(["switch"])}
     assert kinds == {"switch"}
