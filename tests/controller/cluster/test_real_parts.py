@@ -19,12 +19,14 @@ from tests.support.router_agent import AgentProcess
 from tests.support.router_lab import COA, COA_2, HOA, RouterLab
 from tests.support.waiting import wait_for
 
+LEASE = 60  # seconds, of bridge and agent: however busy the machine, another member is master before it ends
+
 
 @pytest.fixture
 def members(ovs: Ovs, tmp_path: Path) -> Iterator[list[Member]]:
     """Provide three controllers and their etcd."""
     with Etcd(tmp_path / "etcd", ovs=ovs) as etcd, contextlib.ExitStack() as started:
-        made = [Member(ovs, tmp_path, number, etcd.endpoints) for number in (1, 2, 3)]
+        made = [Member(ovs, tmp_path, number, etcd.endpoints, f"agent_lease = {LEASE}") for number in (1, 2, 3)]
         for member in made:
             started.callback(member.kill)
             member.start()
@@ -39,7 +41,7 @@ def home_agent(ovs: Ovs, members: list[Member], tmp_path: Path) -> Iterator[Home
     with ovs.inside():
         made = HomeAgent()
     arguments = ["--home-prefix", HOME_PREFIX, "--console", f"127.0.0.1:{made.terminal.port}", "--no-netlink"]
-    arguments += ["--poll", "0.1", "--controller", members[0].url]
+    arguments += ["--lease", str(LEASE), "--poll", "0.1", "--controller", members[0].url]
     with bridge(*arguments, command=tuple(ovs.command())) as running:
         yield made
         assert errors_in("\n".join(running.lines)) == []
