@@ -96,6 +96,11 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 
 
 def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> None:
+    if ipv4 := [home_agent for home_agent in arguments.home_agent if ":" not in home_agent]:
+        raise RouterError(
+            f"the flow backend makes no tunnels with IPv4 outer headers, as home agent {ipv4[0]} has: take "
+            f"--backend route"
+        )
     if cookie(arguments.kernel_namespace) != cookie(None):
         raise RouterError(
             f"the flow backend is not possible here: it needs the router's kernel in Open vSwitch's own network "
