@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from controller.changes import give_way
 from controller.core.activation import ActivationTime
 from controller.core.binding_counts import Counts, count_bindings
 from controller.core.events import EVENTS, Event
@@ -145,7 +146,7 @@ class Metrics:
             for counts in count_bindings(self._offload, now):
                 latest = counts
                 worked += time.monotonic() - started
-                eventlet.sleep(0)
+                give_way()
                 started = time.monotonic()
             self._counts = latest
         finally:

@@ -10,7 +10,7 @@ import eventlet
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
-from controller.changes import ChangeSignal, KeyedSignal, WorkSignal
+from controller.changes import ChangeSignal, KeyedSignal, WorkSignal, give_way
 from controller.cluster.joining import member_of, membership_of
 from controller.cluster.metrics import ClusterCollector
 from controller.cluster.peers import peers_of
@@ -170,7 +170,7 @@ class Runtime:
             if deadline is not None and deadline <= now:
                 self._offload.tick(now)
                 self._notify()
-                eventlet.sleep(0)
+                give_way()
             else:
                 self._changed.wait(LONGEST_SLEEP if deadline is None else deadline - now)
                 eventlet.sleep(SHORTEST_SLEEP)

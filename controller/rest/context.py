@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import eventlet
-
-from controller.changes import ChangeSignal, KeyedSignal
+from controller.changes import ChangeSignal, KeyedSignal, give_way
 from controller.core.offload import Offload
 from controller.events import EventBuffer
 from controller.metrics import Metrics
@@ -51,7 +49,7 @@ class ApiContext:
     def pause(self) -> None:
         """Let the changes so far take effect, and other greenlets run."""
         self.notify()
-        eventlet.sleep(0)
+        give_way()
 
 
 def in_turns(items: Iterable[T], every: int = READ_PER_TURN) -> Iterator[T]:
@@ -59,4 +57,4 @@ def in_turns(items: Iterable[T], every: int = READ_PER_TURN) -> Iterator[T]:
     for count, item in enumerate(items, 1):
         yield item
         if count % every == 0:
-            eventlet.sleep(0)
+            give_way()

@@ -17,7 +17,7 @@ from eventlet.event import Event
 from ryu.ofproto import ofproto_parser
 from ryu.ofproto import ofproto_v1_3 as ofproto
 
-from controller.changes import WorkSignal
+from controller.changes import WorkSignal, give_way
 from controller.core.batches import Batch
 from controller.core.flows import FlowKey
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
@@ -291,7 +291,7 @@ class SwitchChannel:
             if batches:
                 self._apply(batches, lanes.size)
             elif self._has_more(lanes):
-                eventlet.sleep(0)  # it has looked at many subjects that need no change
+                give_way()  # it has looked at many subjects that need no change
             elif lanes.urgent:
                 lanes.work.wait()
             else:
@@ -312,7 +312,7 @@ class SwitchChannel:
             if batch is None or not self._has_more(lanes):
                 break
             if most > SLICE:
-                eventlet.sleep(0)
+                give_way()
         self._note_settled()
         self.wake()  # another lane: there may be more to send, and of the other kind
         return batches
@@ -368,7 +368,7 @@ class SwitchChannel:
                 self.session.confirm(batch, answered, sent)
                 if batch is not batches[-1]:
                     self._notify()
-                    eventlet.sleep(0)
+                    give_way()
         self._note_settled()
         self._notify()
 
