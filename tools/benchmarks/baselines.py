@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -126,12 +126,15 @@ class BareRest(Baseline):
     PREPARED = "/prepared"  # where messages are made from ones that were serialised once, and waited for
     NULL = "/"  # where they are only answered
 
-    def report(self, bodies: Sequence[bytes]) -> float:
-        """Report bindings, in one request after the other; return the seconds until the switch has confirmed all."""
+    def report(self, bodies: Iterable[bytes], path: str = PREPARED) -> float:
+        """Report bindings, in one request after the other; return the seconds until all are answered.
+
+        With the path `PREPARED` that is when the switch has confirmed their flows.
+        """
         client = RestClient(self._ovs, ports.REFERENCE_REST)
         started = time.monotonic()
         for body in bodies:
-            client.ask("POST", self.PREPARED, body)
+            client.ask("POST", path, body)
         seconds = time.monotonic() - started
         client.close()
         return seconds

@@ -109,7 +109,7 @@ class Pace:
         self._stopped = False
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Send no more requests, as a handler of SIGTERM; `run` still awaits the answers."""
+        """Send no more requests after the first, as a handler of SIGTERM; `run` still awaits the answers."""
         self._stopped = True
 
     def run(self) -> Result:
@@ -122,9 +122,9 @@ class Pace:
         self._idle.append(self._new_connection())
         print("started", flush=True)
         started, cpu = time.monotonic(), time.process_time()
-        while unanswered or (requests and not self._stopped):
+        while unanswered or (requests and not (self._stopped and sent)):
             wait = TIMEOUT
-            if requests and not self._stopped:
+            if requests and not (self._stopped and sent):
                 wait = started + sent * self._interval - time.monotonic()
                 if wait <= 0:
                     connection = self._take()

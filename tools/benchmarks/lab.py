@@ -149,9 +149,13 @@ class Lab:
             with profile.of(self._hoaflow.controller.pid):
                 yield
 
-        repeat(profiling)
-        profile.save(self._results / f"profile-{name}.txt")
-        summary = f"the controller's time by file: {profile.summary()}"
+        try:
+            repeat(profiling)
+            profile.save(self._results / f"profile-{name}.txt")
+            summary = f"the controller's time by file: {profile.summary()}"
+        except Exception as error:  # what was measured is kept
+            summary = f"no profile: {type(error).__name__}: {error}"
+            self.end()
         return [
             replace(figure, reason=f"{figure.reason}; {summary}") if figure.met is False else figure
             for figure in figures
