@@ -17,7 +17,7 @@ from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
 # How many home addresses are compared before other greenlets run.
-AT_ONCE = 1000
+AT_ONCE = 300
 # Changes of what is desired that are remembered while the comparison goes on; after more, all is compared again.
 MOST_CHANGES = 1000
 

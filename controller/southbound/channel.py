@@ -340,7 +340,7 @@ class SwitchChannel:
         self.session.begin_reading(time.monotonic())
         self.conversation.read(self.session.read)
         while self.session.compare_read(self._ports(), time.monotonic()):
-            eventlet.sleep(0)
+            give_way()
         self.session.end_reading(self._ports(), time.monotonic())
         self._notify()
 
