@@ -104,7 +104,7 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
 
 def _check_care_of_address(binding: Binding, home_agents: HomeAgents) -> None:
     care_of_address = host(binding.care_of_address)
-    if care_of_address.is_ipv4 != host(binding.home_agent).is_ipv4 and binding.withheld not in IN_OTHER_TUNNELS:
+    if len(binding.care_of_address) != len(binding.home_agent) and binding.withheld not in IN_OTHER_TUNNELS:
         family = "IPv4" if host(binding.home_agent).is_ipv4 else "IPv6"
         raise Refused("care_of_address", f"expected {family}, as of the home agent: these are the ends of one tunnel")
     _check_unicast("care_of_address", care_of_address)

@@ -148,11 +148,11 @@ class Router:
         if unit is not None and not (unit.sole and unit.has_path(former[0].care_of_address, former[0].home_agent)):
             unit = None
         self.flows.queue(binding.home_address, leaving, urgency, binding.home_agent, unit)
+        shares = self.desired.shares_uplink(binding)
+        if not (shares or self.flows.installed.has_adopted):
+            return
         uplink = keys_of(binding).uplink
-        if uplink is not None and (
-            self.desired.shares_uplink(binding)
-            or (self.flows.installed.has_adopted and self.flows.installed.is_adopted(uplink))
-        ):
+        if uplink is not None and (shares or self.flows.installed.is_adopted(uplink)):
             self.flows.queue(uplink, urgency=urgency, home_agent=binding.home_agent)
 
     def leave_former(self, binding: Binding, former: Binding) -> None:
