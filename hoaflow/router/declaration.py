@@ -25,6 +25,8 @@ from hoaflow.router.endpoint import (
     KERNEL_SIDE_IPV4,
     LEFT_RULE,
     MINIMUM_MTU,
+    NESTED_MARK,
+    NESTED_RULE,
     PLAIN_IPV4_RULE,
     PLAIN_RULE,
     PLAIN_TABLE,
@@ -275,6 +277,8 @@ def _seg6_rules(endpoint: Endpoint) -> list[Rule]:
     inside, home_agent = endpoint.namespace, endpoint.home_agent
     return [
         Rule(inside, ERRORS_RULE, ERRORS_TABLE, iifname=TOUT, dst=home_agent, ip_proto=IPPROTO_ICMPV6),
+        # Tunnel packets to another home address: else they would leave as if encapsulated here, and come back for ever.
+        Rule(inside, NESTED_RULE, MAIN_TABLE, iifname=ENC_OUT, fwmark=NESTED_MARK),
         Rule(inside, PLAIN_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV6.next_header),
         Rule(inside, PLAIN_IPV4_RULE, PLAIN_TABLE, iifname=ENC_OUT, src=home_agent, ip_proto=IPV4.next_header),
         # Tunnel packets with a payload for the home agent go on unchanged.

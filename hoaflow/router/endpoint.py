@@ -45,9 +45,11 @@ from hoaflow.tunnel.namespace import NETNS_DIRECTORY, Namespace
 
 INGRESS_TABLE, PLAIN_TABLE, IPV4_PAYLOAD_TABLE, ERRORS_TABLE, IPV6_PAYLOAD_TABLE = 100, 101, 102, 103, 104
 # Preferences
+NESTED_RULE = 89
 PLAIN_RULE, PLAIN_IPV4_RULE, KEPT_BACK_RULE, ERRORS_RULE, LEFT_RULE = 90, 91, 92, 93, 94
 IPV4_PAYLOAD_RULE, IPV6_PAYLOAD_RULE, INGRESS_RULE = 95, 96, 100
 KEPT_BACK_MARK = 5  # of packets that take the home agent's path
+NESTED_MARK = 6  # of packets that have a tunnel header of the home agent's already when they come in
 
 TIN, TOUT, ENC_IN, ENC_OUT = "tin", "tout", "enc0", "enc1"
 KERNEL_SIDE, TOUT_SIDE, ENC_IN_SIDE, ENC_OUT_SIDE = "fe80::1", "fe80::2", "fe80::3", "fe80::4"

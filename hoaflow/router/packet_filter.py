@@ -18,7 +18,15 @@ shorten (IPv6 requires 1280 octets, RFC 8200 §5), are marked for the home agent
 
 import ipaddress
 
-from hoaflow.router.endpoint import ENC_OUT, KEPT_BACK_MARK, MINIMUM_MTU, TOUT_SIDE, TOUT_SIDE_IPV4, Endpoint
+from hoaflow.router.endpoint import (
+    ENC_OUT,
+    KEPT_BACK_MARK,
+    MINIMUM_MTU,
+    NESTED_MARK,
+    TOUT_SIDE,
+    TOUT_SIDE_IPV4,
+    Endpoint,
+)
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.tunnel.nft_table import Table
 
@@ -99,8 +107,13 @@ def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     """Return the tables in the endpoint's namespace, except for the spoofing filter and the outer header's."""
     room = endpoint.tunnel_mtu
     too_long = f'iifname "{ENC_OUT}" meta length > {room} meta mark set {KEPT_BACK_MARK}' if room < MINIMUM_MTU else ""
-    chain = _chain("kept_back", "prerouting", RAW, too_long)
-    return tuple(_table(family, "hoaflow_kept_back", chain) for family in ("ip", "ip6"))
+    # Only what comes in passes this hook, not what the endpoint has encapsulated.
+    tunnelled = f"ip6 saddr {endpoint.home_agent} meta l4proto {{ 4, 41 }}"
+    nested = "" if endpoint.is_ipv4 else f'iifname "{ENC_OUT}" {tunnelled} meta mark set {NESTED_MARK}'
+    return (
+        _table("ip", "hoaflow_kept_back", _chain("kept_back", "prerouting", RAW, too_long)),
+        _table("ip6", "hoaflow_kept_back", _chain("kept_back", "prerouting", RAW, f"{nested}\n{too_long}")),
+    )
 
 
 def _table(family: str, name: str, *chains: str) -> Table:

@@ -4,7 +4,9 @@
 Two MAGs have the addresses of their mobile nodes themselves. The LMA eats what it is sent, so what arrives went direct.
 """
 
+import socket
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ LMA, POOL = HA, "2001:db8:99::/64"
 MAG_1, MAG_2 = COA, "2001:db8:3::2"
 HNP_1, HNP_2, HNP_3 = (f"2001:db8:99:0:{number}::/80" for number in (1, 2, 3))
 NODES = {MAG_1: "mn", MAG_2: "mag2"}  # of the lab, by Proxy-CoA
+ETHERNET = 14  # octets of the header of a frame
 ANSWERED, LOST = " 0% packet loss", " 100% packet loss"
 
 
@@ -114,6 +117,19 @@ class ProxyLab(RouterLab):
             (frame,) = tap.await_frames(b"sent from ", 1)
         return frame.rpartition(b"sent from ")[2].decode()
 
+    def ends_of_a_packet_to(self, address: str, node: str, interface: str) -> list[tuple[str, str]]:
+        """Send a packet from the CN; return source and destination of all its IPv6 headers as they come to a node."""
+        send = f"import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'counted', ('{address}', 9))"
+        with self.tap(node, interface) as tap:
+            self.run("cn", "python3", "-c", send)
+            (frame,) = tap.await_frames(b"counted", 1)
+        packet, found = frame[ETHERNET:], []
+        while True:
+            found.append((str(IPv6Address(packet[8:24])), str(IPv6Address(packet[24:40]))))
+            if packet[6] != socket.IPPROTO_IPV6:
+                return found
+            packet = packet[40:]
+
 
 @pytest.fixture
 def lab(ovs: Ovs, tmp_path: Path) -> Iterator[ProxyLab]:
@@ -123,7 +139,7 @@ def lab(ovs: Ovs, tmp_path: Path) -> Iterator[ProxyLab]:
         agent = AgentProcess(lab, [controller.url], tmp_path / "agent.log")
         agent.start()
         try:
-            announcement = {"home_prefixes": [POOL], "lease": 60, "protocols": ["pmipv6"]}
+            announcement = {"home_prefixes": [POOL], "lease": 60, "protocols": ["mipv6", "pmipv6"]}
             controller.put(f"/v1/home-agents/{LMA}", announcement)
             for prefix in (HNP_1, HNP_2):
                 lab.attach(prefix, MAG_1)
@@ -155,10 +171,26 @@ def test_a_mobile_node_moves_between_gateways_and_the_lma_forwards_nothing(lab: 
     assert lab.first_to_arrive(*spoofed, (MAG_1, honest)) == honest
     lab.detach(HNP_1, MAG_1)
 
+    # Mobile IPv6 over Proxy Mobile IPv6 (RFC 6612, scenario A.1): a care-of address within a home network prefix.
+    home, care_of_address = mobile_node(HNP_3), mobile_node(HNP_2)
+    # What the router sends on towards the LMA passes by the switch again, which it does not in this lab.
+    lab.ip("rt", "-6", "route", "add", HNP_2, "via", MAG_1)
+    away = {"home_address": home, "care_of_address": care_of_address, "home_agent": LMA, "lifetime": 60, "sequence": 1}
+    assert lab.controller.call("POST", "/v1/bindings?wait=active", away).status == 201
+    assert lab.ends_of_a_packet_to(home, "mn", "m0") == [(LMA, MAG_1), (LMA, care_of_address), (CN, home)]
+    # Scenario A.2: one address by both protocols. At home again, it takes the gateway's path.
+    assert lab.register(f"{home}/128", MAG_2) == 201
+    assert lab.ends_of_a_packet_to(home, "mn", "m0")[1] == (LMA, care_of_address)
+    assert lab.controller.call("POST", "/v1/bindings", {**away, "lifetime": 0, "sequence": 2}).status == 200
+    wait_for("the gateway has it", lambda: lab.is_active(home, MAG_2))
+    assert lab.ends_of_a_packet_to(home, "mag2", "g0") == [(LMA, MAG_2), (CN, home)]
+    # The prefix's own packets were nobody else's meanwhile.
+    assert ANSWERED in lab.reaches(HNP_2)
+
     # A former gateway's late deregistration changes nothing; the end of all of the serving one's does.
     assert lab.register(HNP_1, MAG_1, lifetime=0) == 409
     assert ANSWERED in lab.reaches(HNP_1)
     ended = lab.controller.call("POST", f"/v1/home-agents/{LMA}/bindings", {"care_of_address": MAG_2, "lifetime": 0})
-    assert ended.body["removed"] == 1
+    assert ended.body["removed"] == 2
     wait_for("it is back at the LMA, which eats it", lambda: LOST in lab.reaches(HNP_1))
     assert ANSWERED in lab.reaches(HNP_2)
