@@ -35,7 +35,7 @@ from controller.southbound.channel import SwitchChannel
 from controller.southbound.exchange import SwitchSilent
 from hoaflow.addresses import format_address
 
-STATES = ("active", "partial", "pending", "held", "withheld")
+STATES = ("active", "partial", "pending", "idle", "held", "withheld")
 # The stages of an activation in their order.
 STAGES = ("bridge_detect", "rest", "flow", "barrier")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

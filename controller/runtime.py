@@ -60,12 +60,16 @@ class Runtime:
             "openflow-certificates": switch_tls,
         }
         timing = Timing(
-            settings.agent_lease, settings.acknowledge_within, settings.forget_after, settings.changes_a_second
+            settings.agent_lease,
+            settings.acknowledge_within,
+            settings.forget_after,
+            settings.changes_a_second,
+            settings.idle_after,
         )
         # Revisions and event numbers begin at the wall clock, so they go up across restarts. All else uses the
         # monotonic clock.
         microseconds = int(time.time() * 1e6)
-        self._offload = Offload(timing, settings.classify_miss, first_revision=microseconds)
+        self._offload = Offload(timing, settings.classify_miss, microseconds, settings.install)
         self._events = EventBuffer(settings.event_buffer, first=microseconds)
         self._news = WorkSignal()
         self.channels = Channels(Sessions(self._offload), settings, self._news.notify)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from controller.core.demand import Install
 from controller.core.flows import Action, Goto, Normal
 from controller.core.pipeline import TABLES
 from hoaflow.errors import HoaflowError
@@ -88,6 +89,21 @@ OPTIONS = (
         max=1000,
         help="Changes of one binding within a second that are followed. A binding that changes more often is held on"
         " the home agent's path until it calms down.",
+    ),
+    cfg.StrOpt(
+        "install",
+        default=Install.EVERYTHING.value,
+        choices=[each.value for each in Install],
+        help="Which bindings' flows a router has unless its agent says (hoaflow-router run --install): everything, or"
+        " on-demand: of those alone whose packets it sees, from the first one on, which goes by the home agent.",
+    ),
+    cfg.FloatOpt(
+        "idle_after",
+        default=300.0,
+        min=1.0,
+        max=86400.0,
+        help="Seconds without a packet after which an on-demand router gives up a binding's flows. Counters are looked"
+        " at every read_back_every seconds, so it may take as much longer.",
     ),
     cfg.IntOpt(
         "longest_lease",
@@ -254,6 +270,8 @@ class Settings:
     read_back_every: float
     forget_after: float
     changes_a_second: int
+    install: Install
+    idle_after: float
     longest_lease: int
     largest_body: int
     request_timeout: float
@@ -324,7 +342,7 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         if not re.fullmatch(r"https?://[^/?#\s]+:\d+/?", url):
             raise WrongSettings(f"[{GROUP}] etcd: expected URLs such as http://192.0.2.1:2379, got {url!r}")
     miss = _classify_miss(values["classify_miss"], first_free=values["first_table"] + len(TABLES))
-    return Settings(**{**values, "classify_miss": miss})
+    return Settings(**{**values, "classify_miss": miss, "install": Install(values["install"])})
 
 
 def _classify_miss(text: str, first_free: int) -> tuple[Action, ...] | None:

@@ -68,6 +68,13 @@ class Activations:
             self._since.pop(home_address, None)
             self.unconfirmed.setdefault(home_address, None)
 
+    def expect(self, home_addresses: Iterable[Prefix]) -> None:
+        """Record that another router is about to carry these bindings, which is worth no event."""
+        for home_address in home_addresses:
+            if home_address not in self.unconfirmed:
+                self.unconfirmed[home_address] = None
+                self._quiet.add(home_address)
+
     def forget(self, home_address: Prefix) -> None:
         """Forget a binding that is gone."""
         self._since.pop(home_address, None)

@@ -9,8 +9,9 @@ from controller.core.bindings import Binding
 from controller.core.home_agents import HomeAgent
 from controller.core.registrations import Registrations
 from controller.core.router import BindingOnRouter, Router
+from controller.core.routers import Routers
 
-State = Literal["active", "partial", "pending", "held", "withheld"]
+State = Literal["active", "partial", "pending", "idle", "held", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,12 @@ class BindingState:
 class BindingStates:
     """Says how bindings stand, from registrations and routers; keeps nothing.
 
-    ``held``: the home agent's lease does not hold, all packets go through it. ``withheld``: its bridge leaves the
-    binding to the home agent, or another protocol's binding of the same home address takes the packets.
+    ``idle``: only on-demand routers are prepared for it, and no packet has come to any lately: the first goes by the
+    home agent. ``held``: the home agent's lease does not hold, all packets go through it. ``withheld``: its bridge
+    leaves the binding to the home agent, or another protocol's binding of the same home address takes the packets.
     """
 
-    def __init__(self, registrations: Registrations, routers: dict[int, Router]) -> None:
+    def __init__(self, registrations: Registrations, routers: Routers) -> None:
         self._registrations = registrations
         self._routers = routers
 
@@ -39,7 +41,8 @@ class BindingStates:
         routers = {each.dpid: each.state_of(binding, now) for each in self._prepared(binding.home_agent)}
         if not self._registrations.may_offload(binding, now):
             return BindingState("held", routers)
-        return BindingState(together([each.state == "active" for each in routers.values()]), routers)
+        asked = [each.state == "active" for each in routers.values() if each.state != "idle"]
+        return BindingState(together(asked, len(asked) < len(routers)), routers)
 
     def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand: that of its gates."""
@@ -55,12 +58,21 @@ class BindingStates:
         # Routers are told of a change in order and confirm it in about that order, so that the last one is the most
         # likely not to be active yet.
         found = False
-        for router in reversed(self._routers.values()):
+        for router in reversed(list(self._routers.carrying(binding.home_address))):
             if router.standby is None and router.prepared_for(binding.home_agent):
                 if not router.is_active(binding, now):
                     return False
                 found = True
         return found
+
+    def is_idle(self, binding: Binding, now: float) -> bool:
+        """Tell whether ``of`` would say `idle`: no router prepared for it has been asked for it."""
+        if not self._registrations.may_offload(binding, now):
+            return False
+        carrying = self._routers.carrying(binding.home_address)
+        if any(each.standby is None and each.prepared_for(binding.home_agent) for each in carrying):
+            return False
+        return bool(self._prepared(binding.home_agent))
 
     def _prepared(self, home_agent: bytes) -> list[Router]:
         """Return the routers prepared for a home agent that are this controller's to write to."""
@@ -68,8 +80,13 @@ class BindingStates:
         return [router for router in found if router.prepared_for(home_agent)]
 
 
-def together(active: Sequence[bool]) -> State:
-    """Combine routers into one state; ``active`` says for each prepared one whether the binding is active there."""
+def together(active: Sequence[bool], any_idle: bool = False) -> State:
+    """Combine routers into one state; ``active`` says for each prepared one whether the binding is active there.
+
+    Those that have not been asked for it do not count; ``any_idle``: there are such.
+    """
+    if any_idle and not active:
+        return "idle"
     if not any(active):
         return "pending"
     return "active" if all(active) else "partial"

@@ -10,6 +10,7 @@ from itertools import chain
 from controller.core import pipeline
 from controller.core.backends import Backend, backend_of
 from controller.core.bindings import Binding
+from controller.core.demand import Demand
 from controller.core.flow_keys import home_end, keeps_safe, uplink_source, verified_source
 from controller.core.flow_sets import flows_of, gates_of, guards_of, keys_of, uplink_key
 from controller.core.flow_units import FlowUnit, SharedUplink
@@ -29,12 +30,13 @@ class DesiredFlows:
     from what bridges, agent and switch have said.
     """
 
-    def __init__(self, registrations: Registrations, tunnels: Tunnels, switch: SwitchState) -> None:
+    def __init__(self, registrations: Registrations, tunnels: Tunnels, switch: SwitchState, demand: Demand) -> None:
         self._bindings = registrations.bindings
         self._home_agents = registrations.home_agents
         self._registrations = registrations
         self._flap_damping = registrations.flap_damping
         self._tunnels = tunnels
+        self._demand = demand
         self._switch = switch
         self._ports: dict[str, int] = {}
         # What encapsulates for each home agent, as far as anybody has asked.
@@ -66,7 +68,11 @@ class DesiredFlows:
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
-        return self._bindings.home_addresses() if self.has_any_backend else []
+        if not self.has_any_backend:
+            return []
+        if self._demand.on:
+            return [each for each in self._demand if self._bindings.get(each) is not None]
+        return self._bindings.home_addresses()
 
     def unit_of(self, home_address: Prefix, now: float) -> FlowUnit | None:
         """Return what should stand for a home address, None if it is not carried here."""
@@ -200,6 +206,7 @@ class DesiredFlows:
         binding = self._bindings.get(home_address)
         if (
             binding is None
+            or not self._demand.wants(home_address)
             or self._flap_damping.suppresses(home_address)
             or home_address in self._registrations.holed
             or isinstance(self.backend(binding.home_agent), Reason)

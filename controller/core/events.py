@@ -152,6 +152,11 @@ EVENTS: Mapping[str, EventType] = {
         _ROUTER,
         trouble=True,
     ),
+    "on-demand-unsupported": EventType(
+        "A router's switch has no meters, or can't tell of packets without flows: it gets the flows of all bindings.",
+        {**_ROUTER, "reason": "what the switch said"},
+        trouble=True,
+    ),
     "tunnel-failed": EventType(
         "A router's tunnel agent could not set up a binding's tunnel. Of many at once the first thousand have events.",
         {"home_address": HOME_ADDRESS, "router": ROUTER, "reason": REASON},

@@ -14,6 +14,9 @@ from hoaflow.addresses import Prefix
 
 # Of the packet marks of home agents: what they begin with, and how many there are, a prime below 2 ** 22.
 MARKED, MARKS = 0x68000000, 4194301
+# The meters of on-demand routers: the one for all tunnel packets, and how many there are for home prefixes, a prime.
+# Open vSwitch's userspace datapath has 2 ** 18 meters, and others may use the first.
+FIRST_METER, METERS = 0x6800, 2039
 # Of how many bindings the keys of flows are remembered: of the handovers that routers are just following. With more,
 # what has to be kept for a snapshot's costs more than it saves.
 LATEST = 16
@@ -91,6 +94,34 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
         if any(prefix.is_ipv4 for prefix in home_prefixes):
             guards += pipeline.length_guards()
     return tuple(guards)
+
+
+def meter_of(home_prefix: Prefix) -> int:
+    """Return the number of the meter for what is told of packets for a home prefix, the same on all routers."""
+    return FIRST_METER + 1 + int.from_bytes(home_prefix.packed, "big") % METERS
+
+
+def meters_of(home_agent: HomeAgent) -> tuple[int, ...]:
+    """Return the numbers of the meters in a home agent's ``packet_ins_of``, in their order."""
+    return (*map(meter_of, home_agent.home_prefixes), FIRST_METER)
+
+
+def packet_ins_of(home_agent: HomeAgent, backend: Backend | None) -> tuple[Flow, ...]:
+    """Return the flows by which an on-demand router tells of a home agent's packets that no binding's flow takes."""
+    return _packet_ins(home_agent.address, home_agent.home_prefixes, isinstance(backend, FlowBackend))
+
+
+@lru_cache(maxsize=256)
+def _packet_ins(home_agent: bytes, home_prefixes: tuple[Prefix, ...], marked: bool) -> tuple[Flow, ...]:
+    downlink = (pipeline.downlink_packet_in(prefix, meter_of(prefix)) for prefix in home_prefixes)
+    return (*downlink, pipeline.uplink_packet_in(home_agent, FIRST_METER, marked))
+
+
+def suppression_of(home_address: Prefix, path: Path | None, marked: bool) -> Flow:
+    """Return the flow by which nothing is told of packets for a home address, or with ``path`` of those on it."""
+    if path is None:
+        return pipeline.downlink_suppression(home_address)
+    return pipeline.uplink_suppression(*path, marked)
 
 
 def flows_of(binding: Binding, backend: Backend, sole: bool = True) -> FlowUnit:

@@ -12,6 +12,9 @@ from hoaflow.addresses import Prefix, format_address
 ETH_TYPE_IPV4 = 0x0800
 ETH_TYPE_IPV6 = 0x86DD
 
+# How many octets of a packet the controller is told: as far as the addresses in a tunnel packet, and a bit.
+TOLD_OCTETS = 128
+
 # Our cookies: "hoaf" in the upper half, the kind of flow in the lowest byte.
 COOKIE_OWNER = 0x686F6166 << 32
 COOKIE_MASK = 0xFFFFFFFF << 32
@@ -28,6 +31,8 @@ class Kind(IntEnum):
     VERIFY = 6
     DRAIN = 7
     CLUSTER = 8
+    PACKET_IN = 9
+    SUPPRESS = 10
 
 
 class Normal(NamedTuple):
@@ -44,6 +49,18 @@ class Output(NamedTuple):
 
     def __str__(self) -> str:
         return f"output:{self.port}"
+
+
+class Controller(NamedTuple):
+    """Tell the controller of a packet, with its first octets, as often as a meter allows (Nicira's controller2 action).
+
+    The meter drops only what the controller would be told; the packet itself goes its way (ovs-actions(7)).
+    """
+
+    meter: int
+
+    def __str__(self) -> str:
+        return f"controller(max_len={TOLD_OCTETS},meter_id={self.meter})"
 
 
 class Local(NamedTuple):
@@ -128,7 +145,7 @@ class Hole(NamedTuple):
     length: int
 
 
-Action = Normal | Output | Local | DecTtl | Untag | CheckLength | SetField | SetMark | Goto | Unknown
+Action = Normal | Output | Controller | Local | DecTtl | Untag | CheckLength | SetField | SetMark | Goto | Unknown
 MatchValue = int | Prefix | str
 Match = tuple[tuple[str, MatchValue], ...]
 

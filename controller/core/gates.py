@@ -7,12 +7,14 @@ lease, and is renewed while all is well.
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from controller.core import pipeline, reasons
 from controller.core.backends import Backend
+from controller.core.demand import Demand
 from controller.core.desired import DesiredFlows
-from controller.core.flow_sets import gates_of, guards_of
+from controller.core.flow_sets import gates_of, guards_of, meters_of, packet_ins_of
 from controller.core.flows import Flow, FlowKey, Match
 from controller.core.home_agents import HomeAgent, HomeAgents
 from controller.core.reasons import Reason
@@ -59,6 +61,7 @@ class Gates:
         tunnels: Tunnels,
         desired: DesiredFlows,
         flows: Reconciliation,
+        demand: Demand,
         now: float,
     ) -> None:
         self._dpid = dpid
@@ -66,6 +69,7 @@ class Gates:
         self._tunnels = tunnels
         self._desired = desired
         self._flows = flows
+        self._demand = demand
         # The guards and gates that each home agent needs, and how many home agents need each: they share some guards.
         self._needs: dict[bytes, dict[FlowKey, None]] = {}
         self._users: Counter[FlowKey] = Counter()
@@ -139,6 +143,10 @@ class Gates:
         for flow in guards_of(home_agent, backend):
             self._flows.require(flow)
             wanted[flow.key] = None
+        for flow, meter in zip(packet_ins_of(home_agent, backend), meters_of(home_agent), strict=True):
+            if self._demand.on and backend is not None and meter in self._demand.meters:
+                self._flows.require(flow)
+                wanted[flow.key] = None
         if not self._are_active(guards_of(home_agent, backend), now):
             self._flows.recheck_adopted()  # adopted gates may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
@@ -173,6 +181,14 @@ class Gates:
             if not self._users[key]:
                 del self._users[key]
                 self._flows.release(key)
+
+    def missing_meters(self) -> list[int]:
+        """Return the numbers of the meters that an on-demand router's switch lacks for what it is to tell."""
+        if not self._demand.on:
+            return []
+        prepared = (each for each in self._home_agents if self._backend_for(each) is not None)
+        needed = dict.fromkeys(chain.from_iterable(map(meters_of, prepared)))
+        return [meter for meter in needed if meter not in self._demand.meters]
 
     def disconnect(self) -> None:
         """Forget which gates stand: the switch's connection is gone."""

@@ -12,6 +12,7 @@ from itertools import chain
 
 from msgspec import Struct
 
+from controller.core.flow_keys import home_end
 from controller.core.flow_transitions import Transition
 from controller.core.flow_units import FlowUnit
 from controller.core.flows import Flow, FlowKey, Kind, Row, Shape, flow_of
@@ -220,6 +221,11 @@ class InstalledFlows:
     def is_unit_adopted(self, home_address: Prefix) -> bool:
         """Tell whether the unit of a home address is adopted."""
         return self._units.is_adopted(home_address)
+
+    def home_addresses(self) -> set[Prefix]:
+        """Return the home addresses that have a downlink flow."""
+        keys = (key for key, each in self._standing.items() if each.shape.kind is Kind.DOWNLINK)
+        return {*self._units.by_home_address(), *(each for each in map(home_end, keys) if each is not None)}
 
     def units(self) -> dict[Prefix, FlowUnit]:
         """Return the units that are recorded as one each, in a dictionary that later changes do not affect."""

@@ -6,7 +6,7 @@ any call, routers whose ``flows.dirty`` is true have something to send (``Sessio
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
@@ -16,10 +16,11 @@ from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
+from controller.core.demand import Install, Request
 from controller.core.events import Event
 from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
-from controller.core.flows import Action, FlowKey, Kind
+from controller.core.flows import Action, Flow, FlowKey, Kind
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
@@ -38,13 +39,20 @@ from hoaflow.deadlines import earliest
 class Offload:
     """The whole of the controller's logic in one object: bindings, home agents, routers, and the rules between them."""
 
-    def __init__(self, timing: Timing, classify_miss: tuple[Action, ...] | None, first_revision: int) -> None:
+    def __init__(
+        self,
+        timing: Timing,
+        classify_miss: tuple[Action, ...] | None,
+        first_revision: int,
+        install: Install = Install.EVERYTHING,
+    ) -> None:
+        """Start without any; ``install``: which bindings' flows a router has unless its agent says."""
         self.registrations = Registrations(first_revision, timing.acknowledge_within, timing.changes_a_second)
         self.bindings = self.registrations.bindings
         self.withheld = self.registrations.withheld  # left to their home agents: nothing is installed for them
         self.covered = self.registrations.covered  # another protocol's binding of the same home address comes first
         self.home_agents = self.registrations.home_agents
-        self.routers = Routers(self.registrations, timing, classify_miss)
+        self.routers = Routers(self.registrations, timing, classify_miss, install)
         self._timing = timing
         self._events: list[Event] = []
         self.connections = Connections(self.routers, self._events)
@@ -194,11 +202,13 @@ class Offload:
         failures: dict[Prefix, str],
         now: float,
         macs: tuple[str, ...] | None = None,
+        install: Install | None = None,
     ) -> Change:
         """Take in which backend and MAC addresses a router has, and which tunnels its kernel has.
 
-        Returns what has changed of that, the revision aside. Failures of home addresses without a binding are ignored,
-        as that has gone by now. Of many new ones only the first have events.
+        ``install``: which bindings' flows it is to have, None if the agent does not say. Returns what has changed of
+        that, the revision aside. Failures of home addresses without a binding are ignored, as that has gone by now. Of
+        many new ones only the first have events.
         """
         failures = {address: reason for address, reason in failures.items() if self.bindings.get(address) is not None}
         router = self.routers.get_or_add(dpid, now)
@@ -206,6 +216,7 @@ class Offload:
         was_alive = router.tunnels.agent_alive(now)
         router.renew_agent_lease(now)
         self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
+        self._set_install(router, lambda: router.demand.announce(install))
         moved = announced != router.tunnels.announced
         if was_alive and any(announced) and moved:
             self._event("agent-changed", router=f"{dpid:016x}")
@@ -293,12 +304,41 @@ class Offload:
     ) -> None:
         """Record that a switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         router.flows.refuse(batch, reasons, rest_done, now, unsent)
+        for position, reason in reasons.items():
+            if batch.changes[position].add and batch.changes[position].flow.kind is Kind.PACKET_IN:
+                self.refuse_demand(router, reason, now)
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
             flow = batch.changes[position].flow
             self.activations.mark_incomplete(router.served_by(flow, now))
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._answered(router, batch, now, None)
+
+    def ask(self, router: Router, request: Request, now: float) -> Flow | None:
+        """Record that a packet has come to an on-demand router which no flow took (see ``Router.ask``).
+
+        Returns a flow by which no more is told of such packets for a while, None for none.
+        """
+        news, suppression = router.ask(request, now)
+        self.activations.expect(each for each in news if self.bindings.get(each) is not None)
+        return suppression
+
+    def have_meter(self, router: Router, meter: int, now: float) -> None:
+        """Record that a switch has a meter for what it tells of packets."""
+        router.have_meter(meter)
+        self.review(router, now)
+
+    def refuse_demand(self, router: Router, reason: str, now: float) -> None:
+        """Record that a switch can't tell of packets without flows, so that it gets the flows of all bindings."""
+        if self._set_install(router, lambda: router.demand.refuse(reason)):
+            self._event("on-demand-unsupported", router=f"{router.dpid:016x}", reason=reason)
+            self.review(router, now)
+
+    def _set_install(self, router: Router, change: Callable[[], bool]) -> bool:
+        news = router.set_install(change)
+        if news and not router.demand.on:
+            self.activations.expect(self.bindings.home_addresses())
+        return news
 
     def flow_removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
@@ -362,6 +402,10 @@ class Offload:
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding is active, without the reasons why it is not, which cost a look at each router."""
         return self._states.is_active(binding, now)
+
+    def is_settled(self, binding: Binding, now: float) -> bool:
+        """Tell whether there is nothing to wait for: a binding is active, or no router has been asked for it."""
+        return self._states.is_active(binding, now) or self._states.is_idle(binding, now)
 
     def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand."""

@@ -14,6 +14,7 @@ from controller.core.flows import (
     ETH_TYPE_IPV6,
     Action,
     CheckLength,
+    Controller,
     DecTtl,
     Flow,
     Goto,
@@ -62,6 +63,9 @@ LENGTH_PRIORITY = 110
 RETUNNEL_PRIORITY = 110
 BINDING_PRIORITY = 100
 MARKER_PRIORITY = 1
+# Below the flows of bindings: what on-demand routers do with packets that none of these takes.
+SUPPRESS_PRIORITY = 3
+PACKET_IN_PRIORITY = 2
 UNMARK_PRIORITY = 1
 MISS_PRIORITY = 0
 
@@ -117,14 +121,14 @@ TABLES = (
     Table(
         DOWNLINK,
         matches=frozenset({"eth_type", "ipv6_dst", "ipv4_dst", "ip_frag", TOO_LONG}),
-        actions=(Normal, Untag, SetField, DecTtl, Output),
+        actions=(Normal, Controller, Untag, SetField, DecTtl, Output),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
     Table(
         UPLINK,
         matches=frozenset({"eth_type", "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto"}),
-        actions=(Normal, SetMark, Untag, SetField, Output, Local),
+        actions=(Normal, Controller, SetMark, Untag, SetField, Output, Local),
         leads_to=frozenset(),
         miss=(Normal(),),
     ),
@@ -325,6 +329,36 @@ def verify_flow(care_of_address: bytes, home_address: Prefix, actions: tuple[Act
     tunnel_source = {TUNNEL_SOURCE[len(care_of_address)]: host(care_of_address)}
     wanted = match(**_from(home_address), **tunnel_source)
     return _flow(Kind.VERIFY, VERIFY, downlink_priority(home_address), wanted, actions)
+
+
+def downlink_packet_in(home_prefix: Prefix, meter: int) -> Flow:
+    """Return the flow of on-demand routers that tells of packets for a home prefix which no binding's flow takes.
+
+    They go on to the home agent all the same.
+    """
+    actions = (Normal(), Controller(meter))
+    return _flow(Kind.PACKET_IN, DOWNLINK, PACKET_IN_PRIORITY, match(**_towards(home_prefix)), actions)
+
+
+def uplink_packet_in(home_agent: bytes, meter: int, marked: bool) -> Flow:
+    """Return the flow that does the same for tunnel packets to a home agent; ``marked``: gates have marked them."""
+    actions: tuple[Action, ...] = (*_unmarked(marked), Normal(), Controller(meter))
+    return _flow(Kind.PACKET_IN, UPLINK, PACKET_IN_PRIORITY, match(**_towards(host(home_agent))), actions)
+
+
+def downlink_suppression(home_address: Prefix) -> Flow:
+    """Return the flow, for a while, by which nothing is told of packets for a home address."""
+    return _flow(Kind.SUPPRESS, DOWNLINK, SUPPRESS_PRIORITY, match(**_towards(home_address)), (Normal(),))
+
+
+def uplink_suppression(care_of_address: bytes, home_agent: bytes, payload: int, marked: bool) -> Flow:
+    """Return the flow, for a while, by which nothing is told of tunnel packets from a care-of address."""
+    wanted = match(**_towards(host(home_agent)) | _from(host(care_of_address)), ip_proto=payload)
+    return _flow(Kind.SUPPRESS, UPLINK, SUPPRESS_PRIORITY, wanted, (*_unmarked(marked), Normal()))
+
+
+def _unmarked(marked: bool) -> tuple[Action, ...]:
+    return (SetMark(0),) if marked else ()
 
 
 def payload_protocol(home_address: Prefix) -> int:

@@ -376,6 +376,12 @@ def not_offloaded_within(prefix: Prefix) -> Reason:
     )
 
 
+def not_asked_for() -> Reason:
+    """Say that an on-demand router has seen no packets for the binding."""
+    text = "no packet has come for it lately, and the router installs flows on demand"
+    return Reason(text, Remedy("its first packet, which goes by the home agent"))
+
+
 def flows_unconfirmed() -> Reason:
     """Say that the binding's flows are on their way."""
     return Reason("the switch has not confirmed its flows yet", Remedy("the switch's confirmation, within moments"))

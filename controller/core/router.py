@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put one router together: its switch's flows, its agent's word, its gates, and what is desired of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from controller.core import pipeline, reasons, traffic
 from controller.core.bindings import Binding
+from controller.core.demand import Askers, Demand, Install, Request
 from controller.core.desired import DesiredFlows
 from controller.core.flow_keys import home_end, uplink_source
-from controller.core.flow_sets import flows_of, keys_of
+from controller.core.flow_sets import flows_of, keys_of, suppression_of
 from controller.core.flow_units import FlowUnit
 from controller.core.flows import Action, Flow, FlowKey, Kind, table_of
 from controller.core.gates import Gates
@@ -29,22 +30,24 @@ from hoaflow.deadlines import earliest
 class Timing:
     """How long the controller waits, in seconds, and how many changes it follows.
 
-    ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long flows to a binding's former
-    care-of address may stay while the agent changes the tunnel. ``forget_after``: how long home agents and routers that
-    are gone are remembered. ``changes_a_second``: how many changes of a binding are followed each second.
+    ``agent_lease``: how long a tunnel agent may be silent. ``acknowledge_within``: how long flows to a binding's
+    former care-of address may stay while the agent changes the tunnel. ``forget_after``: how long home agents and
+    routers that are gone are remembered. ``changes_a_second``: how many changes of a binding are followed each second.
+    ``idle_after``: how long nothing has to come for a home address until an on-demand router gives its flows up.
     """
 
     agent_lease: float
     acknowledge_within: float
     forget_after: float
     changes_a_second: int = 10
+    idle_after: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class BindingOnRouter:
     """How a binding stands on one router, and why it is not active, None if it is."""
 
-    state: Literal["active", "pending", "failed"]
+    state: Literal["active", "pending", "failed", "idle"]
     reason: Reason | None = None
 
 
@@ -75,8 +78,14 @@ class Router:
         classify_miss: tuple[Action, ...] | None,
         masters: Mapping[int, str],
         now: float,
+        askers: Askers,
+        install: Install,
     ) -> None:
-        """``masters``: other controllers of a cluster, by the datapath id of the switches that they write to."""
+        """Start without switch and agent.
+
+        ``masters``: other controllers of a cluster, by the datapath id of the switches that they write to.
+        ``askers``: what on-demand routers are asked for. ``install``: which flows it has unless its agent says.
+        """
         self.dpid = dpid
         # Connected: this controller may write to the switch, and has read its flows. Else it may stand by.
         self.connected = False
@@ -91,9 +100,10 @@ class Router:
         self._home_agents = registrations.home_agents
         self._timing = timing
         switch = SwitchState()
-        self.desired = DesiredFlows(registrations, self.tunnels, switch)
+        self.demand = Demand(dpid, registrations, askers, install, timing.idle_after)
+        self.desired = DesiredFlows(registrations, self.tunnels, switch, self.demand)
         self.flows = Reconciliation(self.desired, switch)
-        self.gates = Gates(dpid, registrations.home_agents, self.tunnels, self.desired, self.flows, now)
+        self.gates = Gates(dpid, registrations.home_agents, self.tunnels, self.desired, self.flows, self.demand, now)
         # What flows of present bindings had counted that are gone, and which home address an uplink flow that is
         # leaving served last.
         self._retired: dict[Prefix, traffic.Counters] = {}
@@ -106,10 +116,14 @@ class Router:
 
     def connect(self, ports: Mapping[str, int], now: float) -> None:
         """Record that the switch is there, has these ports (numbers by name), and that its flows have been read."""
-        self.connected = True
+        known, self.connected = self.connected, True
         self.standby = None
         self.set_ports(ports, now)
+        if known:
+            self._give_up(self.demand.take_idle(now))
         self.flows.end_reading(now)
+        if not known:
+            self._take_over_demand()
         self.gates.recall(now)
 
     def stand_by(self, ports: Mapping[str, int], stranger: str | None, now: float) -> None:
@@ -127,6 +141,7 @@ class Router:
         self.flows.forget_installed()
         self._last_served.clear()
         self.gates.disconnect()
+        self.demand.disconnect()
         self.traffic.disconnect()
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
@@ -136,6 +151,12 @@ class Router:
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         """Queue a binding's flows, and those of ``former`` bindings of its home address."""
+        held = self.demand.on and self._bindings.get(binding.home_address) is not None
+        if held and self.demand.is_concerned(binding):
+            self._ask(binding.home_address)
+        self._follow(binding, former, urgency)
+
+    def _follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         if not (self.desired.has_any_backend or self.flows.installed.has_adopted):
             return  # anybody's switch, perhaps: it gets no binding's flows, and has none
         leaving: tuple[FlowKey, ...] = ()
@@ -163,6 +184,35 @@ class Router:
     def forget(self, home_address: Prefix) -> None:
         """Forget what was counted for a binding that is gone."""
         self._retired.pop(home_address, None)
+        self.demand.drop(home_address)
+
+    def ask(self, request: Request, now: float) -> tuple[list[Prefix], Flow | None]:
+        """Take in that a packet has come which no flow took.
+
+        Returns the home addresses that get their flows now, and a flow by which no more is told of such packets for a
+        while, None for none.
+        """
+        if not self.demand.on:
+            return [], None
+        binding = self._bindings.covering(request.home_address)
+        news = [] if binding is None else self._ask(binding.home_address)
+        if binding is not None and self._may_carry(binding, now):
+            return news, None
+        if not self.demand.suppress(request.home_address, now):
+            return news, None
+        return news, suppression_of(request.home_address, request.path, bool(self.tunnels.flow))
+
+    def have_meter(self, meter: int) -> None:
+        """Record that the switch has a meter. ``review`` has to follow."""
+        self.demand.meters.add(meter)
+
+    def set_install(self, change: Callable[[], bool]) -> bool:
+        """Change which bindings' flows the router is to have; tell whether that is news. ``review`` has to follow."""
+        news = change()
+        if news:
+            self._take_over_demand()
+            self.flows.recheck()
+        return news
 
     def renew_agent_lease(self, now: float) -> None:
         """Renew the tunnel agent's lease, as it has given a sign of life."""
@@ -304,10 +354,16 @@ class Router:
         unit = flows_of(binding, backend)
         return self.flows.installed.has_unit(unit, now) and self._why_failed(binding, unit) is None
 
+    def is_idle_for(self, binding: Binding) -> bool:
+        """Tell whether no packet has come here lately for which a binding's flows would be needed."""
+        return not self.demand.wants(binding.home_address)
+
     def state_of(self, binding: Binding, now: float) -> BindingOnRouter:
         """Say how a binding stands here, and where it is not active, why."""
         if self.is_active(binding, now):
             return ACTIVE
+        if self.is_idle_for(binding):
+            return BindingOnRouter("idle", reasons.not_asked_for())
         away = self.why_not_connected()
         if away is not None:
             return BindingOnRouter("pending", away)
@@ -349,6 +405,37 @@ class Router:
         return self.desired.users(flow.key, now) if flow.kind is Kind.UPLINK else []
 
     # How.
+
+    def _ask(self, home_address: Prefix, urgency: Urgency = Urgency.URGENT) -> list[Prefix]:
+        """Have a home address carried here, with all that has to stand with it; return those that are new."""
+        news = self.demand.ask(home_address)
+        for each in news:
+            held = self._bindings.get(each)
+            if held is not None:
+                self._follow(held, (), urgency)
+        return news
+
+    def _give_up(self, idle: Iterable[Prefix]) -> None:
+        """Withdraw the flows of home addresses for which nothing has come for a while."""
+        for home_address in idle:
+            self.demand.drop(home_address)
+        for home_address in idle:
+            held = self._bindings.get(home_address)
+            if held is not None:
+                self._follow(held, (held,), Urgency.ROUTINE)
+
+    def _take_over_demand(self) -> None:
+        """Ask for the home addresses that have flows already: packets may be coming for them."""
+        if self.demand.on:
+            for home_address in self.flows.installed.home_addresses():
+                self._ask(home_address, Urgency.ROUTINE)
+
+    def _may_carry(self, binding: Binding, now: float) -> bool:
+        """Tell whether a binding's flows stand here, or may within moments."""
+        unit = self.desired.unit_of(binding.home_address, now)
+        if unit is None or (unit.uplink_key is not None and self.flows.is_barred(unit.uplink_key)):
+            return False
+        return self._why_failed(binding, unit) is None
 
     def _why_failed(self, binding: Binding, unit: FlowUnit) -> Reason | None:
         """Say what has failed for a binding, None if nothing has."""

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the routers that the controller knows, each until it has been away for long."""
 
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
+
+from controller.core.bindings import Binding
+from controller.core.demand import Askers, Install
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
+from hoaflow.addresses import Prefix
 from hoaflow.deadlines import earliest
 from hoaflow.errors import HoaflowError
 
@@ -18,9 +24,21 @@ class UnknownRouter(HoaflowError):
 class Routers(dict[int, Router]):
     """Routers by datapath id, each made when it is heard of for the first time."""
 
-    def __init__(self, registrations: Registrations, timing: Timing, classify_miss: tuple[Action, ...] | None) -> None:
-        """Start without any; ``classify_miss`` is what the first table does with packets that nothing matches."""
+    def __init__(
+        self,
+        registrations: Registrations,
+        timing: Timing,
+        classify_miss: tuple[Action, ...] | None,
+        install: Install = Install.EVERYTHING,
+    ) -> None:
+        """Start without any.
+
+        ``classify_miss`` is what the first table does with packets that nothing matches, ``install`` which bindings'
+        flows a router has unless its agent says.
+        """
         super().__init__()
+        self.askers = Askers()
+        self._install = install
         self.masters: dict[int, str] = {}  # those that are other controllers of the cluster, by datapath id
         self._registrations = registrations
         self._timing = timing
@@ -37,10 +55,45 @@ class Routers(dict[int, Router]):
         """Return a router that has been heard of, perhaps for the first time."""
         router = self.get(dpid)
         if router is None:
-            router = self[dpid] = Router(
-                dpid, self._registrations, self._timing, self._classify_miss, self.masters, now
-            )
+            parts = self._registrations, self._timing, self._classify_miss, self.masters
+            router = self[dpid] = Router(dpid, *parts, now, self.askers, self._install)
         return router
+
+    def carrying(self, home_address: Prefix) -> Collection[Router]:
+        """Return the routers that are to have a home address's flows, the latest last."""
+        if not self.askers.on_demand:
+            return self.values()
+        asked = (self[dpid] for dpid in self.askers.of(home_address))
+        return [*self._with_everything(), *(router for router in asked if router.demand.wants(home_address))]
+
+    def concerned(self, binding: Binding) -> Collection[Router]:
+        """Return the routers that may have to follow a binding that is new, has moved, or is gone."""
+        if not self.askers.on_demand:
+            return self.values()
+        asked = dict.fromkeys(chain.from_iterable(map(self.askers.of, self._related(binding))))
+        return [*self._with_everything(), *(self[dpid] for dpid in asked)]
+
+    def all_on_demand(self, home_agent: bytes) -> bool:
+        """Tell whether all routers that are prepared for a home agent are on demand, and there is one."""
+        if not self.askers.on_demand:
+            return False
+        prepared = [each.dpid for each in self.values() if each.standby is None and each.prepared_for(home_agent)]
+        return bool(prepared) and all(dpid in self.askers.on_demand for dpid in prepared)
+
+    def _with_everything(self) -> Iterator[Router]:
+        return (router for dpid, router in self.items() if dpid not in self.askers.on_demand)
+
+    def _related(self, binding: Binding) -> Iterator[Prefix]:
+        """Iterate over the home addresses asked for where a binding is concerned.
+
+        Those behind one care-of address are asked for together, so one that has been there for longer does for all.
+        """
+        bindings, home_address = self._registrations.bindings, binding.home_address
+        yield home_address
+        behind = bindings.behind(binding.care_of_address)
+        yield from islice((each for each in behind if each != home_address), 1)
+        yield from self._registrations.tunnel_list.formers_behind(binding.care_of_address)
+        yield from (each.home_address for each in bindings.all_covering(home_address))
 
     def is_vouched_for(self, dpid: int) -> bool:
         """Tell whether a tunnel agent has ever reported for a router, or an operator has drained it.
@@ -54,6 +107,7 @@ class Routers(dict[int, Router]):
         """Forget and return the routers whose switch and agent have been away for long."""
         lost = [router for router in self.values() if (ends := self._ends(router)) is not None and ends <= now]
         for router in lost:
+            router.demand.forget()
             del self[router.dpid]
         return lost
 

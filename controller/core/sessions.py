@@ -9,10 +9,11 @@ session, which lets go of both when it ends and raises SessionEnded from then on
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
+from controller.core.demand import Request
 from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
-from controller.core.flows import FlowKey, Kind
-from controller.core.installed import AlikeFlows, ReportedFlow
+from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.offload import Offload
 from controller.core.router import Router
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
@@ -78,7 +79,11 @@ class Session:
         """Take in flows that the switch has."""
         if self._reading is None:
             raise SessionEnded
+        demand = self._present.demand
         for flow in flows:
+            if demand.on:
+                for each in one_by_one((flow,)):
+                    demand.count(each.key, each.packets)
             if isinstance(flow, AlikeFlows):
                 self._reading.add_alike(flow)
             elif flow.entry is None:
@@ -113,6 +118,24 @@ class Session:
         """Take in the switch's ports (numbers by name), which have changed."""
         if self._router is not None and self._router.has_switch:
             self._core.set_ports(self.dpid, ports, now)
+
+    # What an on-demand router tells.
+
+    def ask(self, request: Request, now: float) -> Flow | None:
+        """Record that a packet has come which no flow took (see ``Offload.ask``)."""
+        return None if self.router is None else self._core.ask(self.router, request, now)
+
+    def missing_meters(self) -> list[int]:
+        """Return the numbers of the meters that the switch lacks for what it is to tell."""
+        return [] if self.router is None else self.router.gates.missing_meters()
+
+    def have_meter(self, meter: int, now: float) -> None:
+        """Record that the switch has a meter."""
+        self._core.have_meter(self._present, meter, now)
+
+    def refuse_demand(self, reason: str, now: float) -> None:
+        """Record why the switch can't tell (see ``Offload.refuse_demand``)."""
+        self._core.refuse_demand(self._present, reason, now)
 
     # What goes to the switch.
 

@@ -3,7 +3,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from controller.core import reasons
 from controller.core.activation import Activations
@@ -13,7 +13,7 @@ from controller.core.events import Event
 from controller.core.last_numbers import LastNumbers
 from controller.core.protocols import IN_OTHER_TUNNELS
 from controller.core.registrations import Registrations
-from controller.core.router import Router
+from controller.core.routers import Routers
 from controller.core.update_history import RecordedUpdate, Result, Source, UpdateHistory
 from controller.core.urgency import Urgency
 from hoaflow.addresses import Prefix
@@ -26,7 +26,7 @@ BINDINGS_AT_ONCE = 500
 class Updates:
     """Puts bindings into the registrations and removes them, and has all routers follow."""
 
-    def __init__(self, registrations: Registrations, routers: Mapping[int, Router], events: list[Event]) -> None:
+    def __init__(self, registrations: Registrations, routers: Routers, events: list[Event]) -> None:
         self.registrations = registrations
         self.history = UpdateHistory()
         self.activations = Activations()
@@ -94,7 +94,10 @@ class Updates:
         if source == "post":
             self._note_change(held, now)
         self._follow(held, () if before is None else (before,), urgency)
-        self.activations.report(home_address, now, urgency)
+        if self._routers.carrying(home_address) or not self._routers:
+            self.activations.report(home_address, now, urgency)
+        else:
+            self.activations.forget(home_address)
         if urgency.has_event:
             self.event(
                 f"binding-{change.value}",
@@ -218,7 +221,7 @@ class Updates:
         for former in self._tunnel_list.expired_formers(now, most=BINDINGS_AT_ONCE):
             held = self._bindings.get(former.home_address)
             if held is not None:
-                for router in self._routers.values():
+                for router in self._routers.concerned(held):
                     router.leave_former(held, former)
         for home_address in self._flap_damping.released(now):
             held = self._bindings.get(home_address)
@@ -320,7 +323,7 @@ class Updates:
             self.event("binding-held", home_address=binding.home_address, reason=reason)
 
     def _follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
-        for router in self._routers.values():
+        for router in self._routers.concerned(binding):
             router.follow(binding, former, urgency)
 
     def _record(self, binding: Binding, now: float, source: Source, result: Result, reason: str | None = None) -> None:

@@ -28,6 +28,7 @@ from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
 from controller.southbound.encoder import EVICTION, Encoder
 from controller.southbound.exchange import ChangesRefused, RoleRefused, SwitchSilent
+from controller.southbound.packet_ins import PacketIns
 from controller.southbound.roles import Candidacy, Mastership, is_demotion
 from hoaflow.logs import Log
 
@@ -94,6 +95,7 @@ class SwitchChannel:
         self._bulk = _Lanes(False, BUNDLE_SIZE)
         # Until when the bulk lanes sleep if nobody wakes them; None: for ever, or they do not sleep.
         self._next_due: float | None = None
+        self.packet_ins = PacketIns(session, self.conversation, self._notify)
         self._end = Event()
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
@@ -122,6 +124,8 @@ class SwitchChannel:
         router = self.session.router
         if router is None:
             return
+        if router.demand.on:
+            self.packet_ins.wake()
         if router.flows.has_urgent:
             self._urgent.work.notify()
         if router.flows.has_bulk or router.flows.next_due() != self._next_due:
@@ -152,6 +156,7 @@ class SwitchChannel:
         self.datapath.close()
         self._urgent.work.notify()
         self._bulk.work.notify()
+        self.packet_ins.end()
         self._notify()
 
     def take_role(self, generation: int) -> None:
@@ -205,6 +210,9 @@ class SwitchChannel:
         if kind == ofproto.OFPT_FLOW_REMOVED:
             self.on_flow_removed(message)
             return True
+        if kind == ofproto.OFPT_PACKET_IN:
+            self.packet_ins.take(message, self.conversation.names)
+            return True
         statistics = message[8:10] if kind == ofproto.OFPT_MULTIPART_REPLY else None
         take = self._takers.get(kind if statistics is None else (kind, statistics))
         try:
@@ -245,6 +253,7 @@ class SwitchChannel:
         self._read_back()
         for lanes in (*[self._urgent] * URGENT_LANES, *[self._bulk] * BULK_LANES):
             eventlet.spawn(self._serve, self._run_lane, lanes)
+        eventlet.spawn(self._serve, self.packet_ins.run)
         while not self._ended:
             took = time.monotonic() - started
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):

@@ -34,6 +34,8 @@ LOG = Log("southbound")
 
 # Times that an answer is awaited while others come, such as the many parts of flow statistics.
 MOST_WAITS = 12
+# Flows that are no part of what is desired, and end by themselves.
+PASSING = (Kind.CLUSTER, Kind.SUPPRESS)
 # What a switch answers NOCHANGE before it has been given any generation.
 NO_GENERATION = (1 << 64) - 1
 STALE = "its generation is older than one that the switch knows"
@@ -51,6 +53,7 @@ class Conversation:
         """
         self._datapath = datapath
         self._encoder = encoder
+        self.names = encoder.names  # of hoaflow's tables, by number
         self.decoder = Decoder(encoder.names)
         self._answer_within = answer_within
         self._is_slave = is_slave
@@ -127,15 +130,17 @@ class Conversation:
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
     def read(self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], within: float | None = None) -> None:
-        """Read the switch's flows in hoaflow's tables, but no cluster's marker, and call `take` with them as they come.
+        """Read the switch's flows in hoaflow's tables, and call `take` with them as they come.
+
+        Neither clusters' markers nor flows of `Kind.SUPPRESS` are among them, which end by themselves.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
 
-        def take_all_but_markers(flows: Sequence[ReportedFlow | AlikeFlows]) -> None:
-            take([flow for flow in flows if isinstance(flow, AlikeFlows) or not _is_marker(flow)])
+        def take_lasting(flows: Sequence[ReportedFlow | AlikeFlows]) -> None:
+            take([flow for flow in flows if isinstance(flow, AlikeFlows) or not _is_passing(flow)])
 
-        self._read(take_all_but_markers, None, within)
+        self._read(take_lasting, None, within)
 
     def read_markers(self) -> list[Flow]:
         """Read the markers of clusters that have written to the switch lately. Raises SwitchSilent."""
@@ -160,6 +165,20 @@ class Conversation:
 
         exchange = Exchange(self._encoder.next_xids(1), take_part)
         self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)
+
+    def make_meter(self, meter: int, rate: int, burst: int) -> str | None:
+        """Make a meter of `rate` packets a second and `burst` at once, or change the one that is there.
+
+        Return why the switch refuses that, None if it does not. Raises SwitchSilent.
+        """
+        refused = None
+        for add in (True, False):
+            xids = self._encoder.next_xids(2)
+            message = self._encoder.meter_mod(meter, add, rate, burst, xids[0])
+            refused = self._send_and_wait(xids, [message]).errors.get(xids[0])
+            if refused is None:
+                break
+        return refused
 
     def ask_for_notices(self) -> None:
         """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
@@ -244,9 +263,9 @@ class Conversation:
         return next((each for each in self._exchanges.values() if xid in each.xids), None)
 
 
-def _is_marker(flow: ReportedFlow) -> bool:
-    """Tell whether a flow is a cluster's marker, which ends, and so is alike no other."""
-    return flow.entry is not None and flow.entry.flow.kind is Kind.CLUSTER
+def _is_passing(flow: ReportedFlow) -> bool:
+    """Tell whether a flow is one of `PASSING`, which end, and so are alike no other."""
+    return flow.entry is not None and flow.entry.flow.kind in PASSING
 
 
 def _error_text(message: parser.OFPErrorMsg) -> str:

@@ -14,8 +14,10 @@ from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID
 
 from controller.core.flows import (
+    TOLD_OCTETS,
     Action,
     CheckLength,
+    Controller,
     DecTtl,
     Flow,
     FlowKey,
@@ -37,7 +39,16 @@ from controller.core.flows import (
 )
 from controller.core.installed import AlikeFlows, FlowEntry, ReportedFlow
 from controller.core.traffic import Counters
-from controller.southbound.encoder import BITS, CHECK_LENGTH, NXAST_CHECK_PKT_LARGER, REG0
+from controller.southbound.encoder import (
+    BITS,
+    CHECK_LENGTH,
+    CONTROLLER2,
+    NXAC2PT_MAX_LEN,
+    NXAC2PT_METER_ID,
+    NXAST_CHECK_PKT_LARGER,
+    NXAST_CONTROLLER2,
+    REG0,
+)
 from hoaflow.addresses import Prefix
 
 # ofp_header, ofp_flow_removed up to its match (OpenFlow 1.3.5, section 7.4.2).
@@ -55,6 +66,7 @@ _OXM = struct.Struct("!HBB")
 _OUTPUT = struct.Struct("!HHI")
 _EXPERIMENTER = struct.Struct("!4xI")
 _CHECK_LENGTH_SIZE = _EXPERIMENTER.size + CHECK_LENGTH.size
+_CONTROLLER2_SIZE = _EXPERIMENTER.size + CONTROLLER2.size
 
 OPENFLOW_BASIC, NXM_0, NXM_1 = 0x8000, 0x0000, 0x0001
 # The fields that hoaflow's flows match on or set, by OXM class and field number.
@@ -384,6 +396,11 @@ def _action(type_: int, data: bytes) -> Action:
         ours = (NX_EXPERIMENTER_ID, NXAST_CHECK_PKT_LARGER, [0, REG0])
         if (*_EXPERIMENTER.unpack_from(data), subtype, result) == ours:
             return CheckLength(limit)
+    if type_ == ofp.OFPAT_EXPERIMENTER and len(data) == _CONTROLLER2_SIZE:
+        *told, meter = (*_EXPERIMENTER.unpack_from(data), *CONTROLLER2.unpack_from(data, _EXPERIMENTER.size))
+        properties = (NXAC2PT_MAX_LEN, 6, TOLD_OCTETS, NXAC2PT_METER_ID, 8)
+        if tuple(told) == (NX_EXPERIMENTER_ID, NXAST_CONTROLLER2, *properties):
+            return Controller(meter)
     return Unknown(f"action {type_}")
 
 

@@ -17,8 +17,10 @@ from controller.core.batches import FlowChange
 from controller.core.flows import (
     COOKIE_MASK,
     COOKIE_OWNER,
+    TOLD_OCTETS,
     Action,
     CheckLength,
+    Controller,
     DecTtl,
     Goto,
     Kind,
@@ -54,6 +56,12 @@ BITS = {"ip_frag": 0x03, "reg0": 0x01}
 CHECK_LENGTH = struct.Struct("!HHHI6x")
 NXAST_CHECK_PKT_LARGER = 49
 REG0 = 0x00010004  # NXM_NX_REG0, four octets
+
+# struct nx_action_controller2 after the experimenter (the same file): subtype, then properties, each with type and
+# length, padded to 8 octets: how much of the packet, and the meter.
+CONTROLLER2 = struct.Struct("!H6xHHH2xHHI")
+NXAST_CONTROLLER2 = 37
+NXAC2PT_MAX_LEN, NXAC2PT_METER_ID = 0, 5
 
 WHOLE_COOKIE = (1 << 64) - 1
 
@@ -158,6 +166,13 @@ class Encoder:
         flows = sum(1 << reason for reason in removals)
         return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
+    def meter_mod(self, meter: int, add: bool, rate: int, burst: int, xid: int) -> bytes:
+        """Encode the request to make a meter, or else to change it: `rate` packets a second, `burst` at once."""
+        command = ofp.OFPMC_ADD if add else ofp.OFPMC_MODIFY
+        bands = [parser.OFPMeterBandDrop(rate, burst)]
+        flags = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
+        return self._bytes(parser.OFPMeterMod(self._protocol, command, flags, meter, bands), xid)
+
     def role_request(self, role: int, generation: int, xid: int) -> bytes:
         """Encode the request for a role, or with OFPCR_ROLE_NOCHANGE the question which one this controller has."""
         return self._bytes(parser.OFPRoleRequest(self._protocol, role, generation), xid)
@@ -201,7 +216,7 @@ class Encoder:
             command=ofp.OFPFC_ADD,
             hard_timeout=change.hard_timeout,
             priority=flow.priority,
-            flags=ofp.OFPFF_SEND_FLOW_REM,
+            flags=0 if flow.kind is Kind.SUPPRESS else ofp.OFPFF_SEND_FLOW_REM,
             match=match,
             instructions=self._instructions(flow.actions),
         )
@@ -215,6 +230,10 @@ class Encoder:
                     apply.append(parser.OFPActionOutput(ofp.OFPP_NORMAL))
                 case Output(port):
                     apply.append(parser.OFPActionOutput(port))
+                case Controller(meter):
+                    limits = (NXAC2PT_MAX_LEN, 6, TOLD_OCTETS, NXAC2PT_METER_ID, 8, meter)
+                    data = CONTROLLER2.pack(NXAST_CONTROLLER2, *limits)
+                    apply.append(parser.OFPActionExperimenterUnknown(NX_EXPERIMENTER_ID, data))
                 case Local():
                     apply.append(parser.OFPActionOutput(ofp.OFPP_LOCAL))
                 case DecTtl():

@@ -18,7 +18,7 @@ OfCareOfAddress = Annotated[
     str | None, typer.Option("--care-of-address", metavar="ADDRESS", help="Only with this one.")
 ]
 OfState = Annotated[
-    Literal["active", "partial", "pending", "held", "withheld"] | None,
+    Literal["active", "partial", "pending", "idle", "held", "withheld"] | None,
     typer.Option("--state", help="Only in this state."),
 ]
 

@@ -18,7 +18,18 @@ PAGE_WIDTH = 80  # characters of running text, for legibility
 COLOURS = {
     **dict.fromkeys(("active", "direct", "up", "alive", "ok", "connected", "in sync"), "green"),
     **dict.fromkeys(
-        ("partial", "pending", "held", "withheld", "mixed", "unknown", "ha-down", "wanted", "connected, drained"),
+        (
+            "partial",
+            "pending",
+            "idle",
+            "held",
+            "withheld",
+            "mixed",
+            "unknown",
+            "ha-down",
+            "wanted",
+            "connected, drained",
+        ),
         "yellow",
     ),
     **dict.fromkeys(("failed", "home-agent", "expired", "lost", "wrong", "not connected", "out of sync"), "red"),

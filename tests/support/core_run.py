@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
+from controller.core.demand import Install
 from controller.core.flow_keys import keeps_safe, leads_to, uplink_source
 from controller.core.flow_sets import guards_of, keys_of
 from controller.core.flows import FlowKey, Kind, Normal
@@ -49,6 +50,9 @@ IPV4_FLOW = FLOW._replace(decapsulation_address=parse_address("10.5.0.41"))
 class Run:
     """One run: everything that can happen, at random."""
 
+    TIMING = TIMING
+    INSTALL = Install.EVERYTHING
+
     def __init__(self, seed: int, flow_backend: bool, ipv4_outside: bool = False) -> None:
         """``ipv4_outside``: home agent and care-of addresses are IPv4, and one mobile node has no reverse tunnel."""
         self.home_agent = IPV4_HOME_AGENT if ipv4_outside else HOME_AGENT
@@ -80,7 +84,7 @@ class Run:
     def restart(self) -> None:
         """Start the controller anew."""
         self.lives += 1
-        self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
+        self.offload = Offload(self.TIMING, (Normal(),), self.lives * 1_000_000, self.INSTALL)
         self.revision = 0
         self._connect()
 

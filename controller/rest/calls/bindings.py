@@ -76,7 +76,7 @@ class BindingCalls:
         if not said:
             return everywhere.response
         merged = merged_binding(said, self._prepared(request, said), word)
-        waited_in_vain = query.wait == "active" and merged.state != "active"
+        waited_in_vain = query.wait == "active" and merged.state not in ("active", "idle")
         status = HTTPStatus.ACCEPTED if waited_in_vain else HTTPStatus(everywhere.response.status_code)
         return json_response(merged, status)
 
@@ -185,7 +185,10 @@ class BindingCalls:
                 self._context.metrics.detected(body.detected_ago)
 
     def _wait_active(self, binding: Binding) -> bool:
-        """Wait until the switches confirm a binding; return False after the time-out, or if a newer one replaces it."""
+        """Wait until the switches confirm a binding, if any is asked for it.
+
+        Return False after the time-out, or if a newer one replaces it.
+        """
         deadline = time.monotonic() + self._context.settings.request_timeout
         self._context.offload.activations.announce(binding.home_address)
         while True:
@@ -193,7 +196,7 @@ class BindingCalls:
             current = self._context.offload.bindings.get(binding.home_address)
             if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.is_active(current, now) or self._is_of_others(current, now):
+            if self._context.offload.is_settled(current, now) or self._is_of_others(current, now):
                 return True
             if now >= deadline:
                 return False

@@ -158,7 +158,8 @@ class RouterCalls:
         failures = dict(map(body.failure, in_turns(range(len(body.failed)))))
         now = time.monotonic()
         number = bodies.dpid_in_path(dpid)
-        change = self._context.offload.acknowledge(number, body.revision, endpoints, flow, failures, now, macs)
+        said = body.revision, endpoints, flow, failures, now, macs, body.core_install()
+        change = self._context.offload.acknowledge(number, *said)
         backend = "route" if endpoints else "flow" if flow else "none"
         request.note({"backend": backend, "failed": len(failures)}, change.is_news)
         self._context.notify()

@@ -34,8 +34,8 @@ from controller.rest.schemas.fields import (
 )
 from controller.rest.schemas.flow_answers import Flow
 
-BindingStateName = Literal["pending", "active", "partial", "held", "withheld"]
-OnRouterState = Literal["active", "pending", "failed", "unknown"]
+BindingStateName = Literal["pending", "active", "partial", "idle", "held", "withheld"]
+OnRouterState = Literal["active", "pending", "failed", "idle", "unknown"]
 Backend = Literal["flow", "route"] | None
 Index = Annotated[int, Meta(description="Its place in the request, from 0.", ge=0)]
 

@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from controller.core.bindings import Binding
+from controller.core.demand import Install
 from controller.core.home_agents import Status
 from controller.core.protocols import OTHER_TUNNELS, RULES, SIMULTANEOUS, Protocol, Tunnel
 from controller.core.tunnels import EndpointName, FlowTunnelNames, FlowTunnels
@@ -305,6 +306,8 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
 
     `router_macs`: the MAC addresses of its kernel's interfaces. Only frames to or from these are taken off the home
     agent's path; without the member, all that the bridge sees.
+
+    `install`: which bindings' flows the router is to have, null for what the controller's setting says.
     """
 
     revision: Revision
@@ -312,6 +315,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     endpoints: Annotated[list[EndpointBody], Meta(max_length=MOST_ENDPOINTS)] = []
     flow: FlowTunnelBody | None = None
     flow_ipv4: FlowTunnelBody | None = None
+    install: Literal["everything", "on-demand"] | None = None
     failed: list[FailureBody] = []
 
     def core_macs(self) -> tuple[str, ...] | None:
@@ -332,6 +336,10 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
                 raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
             endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower(), endpoint.problem)
         return endpoints
+
+    def core_install(self) -> Install | None:
+        """Return which bindings' flows the router is to have, None for what the controller's setting says."""
+        return None if self.install is None else Install(self.install)
 
     def core_flow(self) -> FlowTunnels:
         """Return the `flow` backend. Raises Problem."""

@@ -35,7 +35,7 @@ class BindingsQuery(PageQuery):
     home_agent: IpAddress | UnsetType = UNSET
     care_of_address: IpAddress | UnsetType = UNSET
     protocol: ProtocolName | UnsetType = UNSET
-    state: Literal["pending", "active", "partial", "held", "withheld"] | UnsetType = UNSET
+    state: Literal["pending", "active", "partial", "idle", "held", "withheld"] | UnsetType = UNSET
 
 
 class BindingQuery(Struct, forbid_unknown_fields=True):

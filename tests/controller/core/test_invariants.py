@@ -17,6 +17,7 @@ from controller.core.bindings import Binding
 from controller.core.flow_sets import keys_of
 from controller.core.home_agents import Status
 from tests.support.core_run import CARE_OF_ADDRESSES, HOME_ADDRESSES, HOME_AGENT, LEASE, PREFIXES, Run
+from tests.support.demand_run import DemandRun
 from tests.support.numbered_run import NumberedRun
 from tests.support.takeover_run import TakeoverRun
 
@@ -29,6 +30,15 @@ def test_whatever_happens_the_flows_stay_safe(flow_backend: bool) -> None:
     """Every third run has IPv4 outside, where a binding may be without reverse tunnel."""
     rests = sum(run.rests for run in runs(lambda seed: Run(seed, flow_backend, ipv4_outside=seed % 3 == 0)))
     assert rests > RUNS, "it came to rest often enough for something to be seen"
+
+
+@pytest.mark.parametrize("flow_backend", [True, False], ids=["flow", "route"])
+def test_an_on_demand_router_has_the_flows_that_it_was_asked_for_and_they_stay_safe(flow_backend: bool) -> None:
+    carried = given_up = 0
+    for run in runs(lambda seed: DemandRun(seed, flow_backend)):
+        carried, given_up = carried + run.carried, given_up + run.given_up
+    assert carried > RUNS, "home addresses were carried often enough for something to be seen"
+    assert given_up > RUNS / 10, "what was quiet was given up often enough for something to be seen"
 
 
 def test_a_gate_is_renewed_only_with_all_in_the_switch_that_the_bridge_had_seen() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.demand import Request
 from controller.core.flows import Kind
 from controller.core.installed import FlowEntry, ReportedFlow
 from controller.core.sessions import Session, SessionEnded, Sessions
@@ -66,11 +67,15 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "mark": former.mark,
         "is_done": lambda: former.is_done(0),
         "counting": former.counting,
+        "have_meter": lambda: former.have_meter(1, world.now),
+        "refuse_demand": lambda: former.refuse_demand("no meters", world.now),
         "observe": lambda: former.observe(DOWNLINK, Counters(9, 9)),
     }
     harmless: dict[str, Callable[[], object]] = {
         "flow_removed": lambda: former.flow_removed(flow.key, Counters(9, 9), False, world.now),
         "set_ports": lambda: former.set_ports({}, world.now),
+        "ask": lambda: former.ask(Request(HOME_ADDRESSES[1], None), world.now),
+        "missing_meters": former.missing_meters,
         "leave": lambda: former.leave("overtaken", world.now),
         "end": lambda: former.end(world.now),
         "ended": lambda: former.ended,

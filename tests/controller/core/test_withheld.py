@@ -131,6 +131,7 @@ def test_it_is_counted(world: World) -> None:
         "active": 1,
         "partial": 0,
         "pending": 0,
+        "idle": 0,
         "held": 0,
         "withheld": 1,
     }

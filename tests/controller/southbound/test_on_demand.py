@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An on-demand router with a real Open vSwitch: flows come with the packets that need them, and go without."""
+
+import ipaddress
+import re
+
+import pytest
+
+from tests.support.bench import (
+    CN,
+    FIRST,
+    HOME_ADDRESS,
+    HOME_AGENT,
+    INTO_TUNNEL,
+    REVERSE,
+    SECOND,
+    TIN,
+    Bench,
+    binding,
+)
+from tests.support.controller import OPENFLOW_PORT, Controller
+from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
+
+ROUTER = "0000000000000001"
+TELLS = "controller(max_len=128,meter_id="
+
+
+@pytest.fixture
+def idle_after() -> int:
+    """Return after how many seconds without a packet flows go, for a test to override."""
+    return 300
+
+
+@pytest.fixture
+def controller_settings(idle_after: int) -> str:
+    """Return settings of a controller whose routers are all on demand."""
+    return f"install = on-demand\nidle_after = {idle_after}\nread_back_every = 1"
+
+
+@pytest.fixture
+def cold(ovs: Ovs, controller: Controller) -> Bench:
+    """Return a registered mobile node to which no packet has come yet."""
+    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    ovs.add_port("br0", "cn", CN)
+    ovs.add_port("br0", "tin", TIN)
+    bench = Bench(ovs, controller)
+    bench.announce()
+    bench.snapshot()
+    bench.post()
+    wait_for("gates open", bench.open_gates)
+    wait_for("the switch tells of packets", lambda: tells(bench))
+    return bench
+
+
+def test_the_first_packet_goes_by_the_home_agent_and_brings_the_flows(cold: Bench) -> None:
+    assert cold.state() == "idle"
+    assert "NORMAL" in cold.trace()
+    explained = cold.controller.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
+    assert explained["path"] == "home-agent"
+    assert "on demand" in explained["routers"][ROUTER]["reason"]
+    send(cold, udp(HOME_ADDRESS))
+    wait_for("the binding is active", cold.is_active)
+    assert INTO_TUNNEL in cold.trace()
+    assert INTO_TUNNEL in cold.trace(**REVERSE)
+
+
+def test_a_packet_from_the_mobile_node_brings_them_too(cold: Bench) -> None:
+    send(cold, udp("2001:db8:1::2", HOME_ADDRESS, outer=(FIRST, HOME_AGENT)))
+    wait_for("the binding is active", cold.is_active)
+
+
+def test_a_handover_while_cold_sends_no_flow(cold: Bench) -> None:
+    before = cold.flows()
+    cold.post(SECOND, 2)
+    assert cold.state() == "idle"
+    assert cold.flows().keys() == before.keys()
+    send(cold, udp(HOME_ADDRESS))
+    wait_for("the binding is active", cold.is_active)
+    assert INTO_TUNNEL in cold.trace(**{**REVERSE, "ipv6_src": SECOND})
+
+
+@pytest.mark.parametrize("idle_after", [2])
+def test_what_is_quiet_goes_with_its_counters_kept_and_comes_back(cold: Bench) -> None:
+    wait_for("a packet goes direct", lambda: send(cold, udp(HOME_ADDRESS)) and counted(cold))
+    before = counted(cold)
+    wait_for("it is given up", lambda: keep(cold) and cold.state() == "idle")
+    wait_for("no flow of it is left", lambda: not downlink(cold, HOME_ADDRESS, 100))
+    wait_for("what was counted still counts", lambda: keep(cold) and counted(cold) >= before)
+    wait_for("it is back", lambda: send(cold, udp(HOME_ADDRESS)) and cold.is_active())
+
+
+def test_an_unknown_home_address_is_told_of_once_and_a_binding_overrides_that(cold: Bench) -> None:
+    other = "2001:db8:99::200"
+    send(cold, udp(other))
+    wait_for("nothing more is told of it", lambda: downlink(cold, other, 3))
+    assert "NORMAL" in cold.trace(ipv6_dst=other)
+    assert TELLS not in cold.trace(ipv6_dst=other)
+    cold.post(SECOND, 1, home_address=other)
+    wait_for("its packets go direct", lambda: keep(cold) and INTO_TUNNEL in cold.trace(ipv6_dst=other))
+    assert cold.state(other) == "active"
+
+
+def test_waiting_for_a_binding_that_nobody_asks_for_ends_at_once(cold: Bench) -> None:
+    answer = cold.controller.call("POST", "/v1/bindings?wait=active", binding(SECOND, 2))
+    assert (answer.status, answer.body["state"]) == (200, "idle")
+
+
+def test_a_restarted_controller_goes_on_with_what_the_switch_has(cold: Bench) -> None:
+    send(cold, udp(HOME_ADDRESS))
+    wait_for("the binding is active", cold.is_active)
+    cold.announce(lease=60)  # a slow machine restarts a controller slowly
+    wait_for("the gates last as long", lambda: {int(each) > 30 for each in hard_timeouts(cold)} == {True})
+    cold.controller.kill()
+    cold.controller.start()
+    wait_for("the switch is back", lambda: cold.controller.get("/v1/routers")["routers"])
+    cold.announce(lease=60)
+    cold.snapshot(binding(lifetime=58))
+    assert INTO_TUNNEL in cold.trace()
+    wait_for("the binding is active", cold.is_active)
+
+
+def send(bench: Bench, packet: str) -> bool:
+    """Let a packet come in from the correspondent node, keeping lease and agent alive."""
+    keep(bench)
+    bench.ovs.ofctl("packet-out", "br0", f"in_port={CN},packet={packet},actions=table")
+    return True
+
+
+def counted(bench: Bench) -> int:
+    """Return how many packets have gone direct."""
+    return int(bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}")["routers"][ROUTER]["packets"])
+
+
+def hard_timeouts(bench: Bench) -> list[str]:
+    """Return the hard timeouts of all flows, which only gates have."""
+    return re.findall(r"hard_timeout=(\d+)", bench.ovs.ofctl("dump-flows", "br0"))
+
+
+def keep(bench: Bench) -> bool:
+    """Keep lease and agent alive."""
+    bench.announce()
+    bench.agent()
+    return True
+
+
+def tells(bench: Bench) -> bool:
+    """Tell whether the switch tells of packets that no flow takes, in both directions."""
+    keep(bench)
+    return sum(TELLS in flow for flow in bench.flows()) == 2
+
+
+def downlink(bench: Bench, home_address: str, priority: int) -> list[str]:
+    """Return the flows for packets for a home address with a priority."""
+    keep(bench)
+    return [flow for flow in bench.flows() if f"priority={priority},ipv6,ipv6_dst={home_address} " in flow]
+
+
+def udp(destination: str, source: str = "2001:db8:1::2", outer: tuple[str, str] | None = None) -> str:
+    """Return a UDP packet in a frame, in a tunnel between two addresses if they are given, in hexadecimal."""
+    frame = bytes.fromhex("02000000000102000000000286dd")
+    packet = _ipv6(source, destination, 17, bytes.fromhex("0009000900080000"))
+    if outer is not None:
+        packet = _ipv6(*outer, 41, packet)
+    return (frame + packet).hex()
+
+
+def _ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
+    addresses = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    return bytes.fromhex("60000000") + len(payload).to_bytes(2, "big") + bytes((next_header, 64)) + addresses + payload
