@@ -87,10 +87,11 @@ def _guards(home_agent: bytes, home_prefixes: tuple[Prefix, ...], backend: FlowB
     if backend is not None:
         guards.append(pipeline.receive_flow(backend.receive))
         guards.append(pipeline.unmark_flow())
-        guards.append(pipeline.link_local_flow(backend.receive, mark_of(home_agent), backend.retunnel(home_agent)))
+        mark, retunnel = mark_of(home_agent), backend.retunnel(home_agent)
+        guards.append(pipeline.link_local_flow(backend.receive, mark, retunnel))
         guards += (pipeline.own_tunnel_guard(home_agent, payload) for payload in _payloads(home_prefixes))
         for prefix in home_prefixes:
-            guards += pipeline.retunnel_flows(prefix, backend.retunnel(home_agent))
+            guards += pipeline.retunnel_flows(backend.receive, mark, prefix, retunnel)
         if any(prefix.is_ipv4 for prefix in home_prefixes):
             guards += pipeline.length_guards()
     return tuple(guards)

@@ -52,6 +52,7 @@ LAST_HOP_LIMITS = (0, 1, 2)
 NOT_FRAGMENTED, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 3
 
 LINK_LOCAL_PRIORITY = 410
+RETUNNEL_PRIORITY = 405
 # Above all that follow, so that nothing that came out of a tunnel slips past unverified.
 RECEIVE_PRIORITY = 400
 GUARD_PRIORITY = 300
@@ -60,7 +61,6 @@ HOP_LIMIT_PRIORITY = 290
 UPLINK_GATE_PRIORITY = 210
 DOWNLINK_GATE_PRIORITY = 200
 LENGTH_PRIORITY = 110
-RETUNNEL_PRIORITY = 110
 BINDING_PRIORITY = 100
 MARKER_PRIORITY = 1
 # Below the flows of bindings: what on-demand routers do with packets that none of these takes.
@@ -111,7 +111,7 @@ TABLES = (
         matches=frozenset(
             {
                 *("in_port", "eth_dst", "eth_src", "eth_type", "ipv6_dst", "ipv4_dst"),
-                *("ip_proto", "icmpv6_type", "nw_ttl", "ip_frag", MARK, "ipv6_src"),
+                *("ip_proto", "icmpv6_type", "nw_ttl", "ip_frag", MARK, "ipv6_src", "ipv4_src"),
             }
         ),
         actions=(Normal, CheckLength, SetMark, SetField, Output, Goto),
@@ -134,10 +134,8 @@ TABLES = (
     ),
     Table(
         VERIFY,
-        matches=frozenset(
-            {*TUNNEL_SOURCE.values(), *("eth_type", "ipv6_src", "ipv4_src", "ipv6_dst", "ipv4_dst", "ip_proto")}
-        ),
-        actions=(SetField, Local, Output),
+        matches=frozenset({*TUNNEL_SOURCE.values(), *("eth_type", "ipv6_src", "ipv4_src")}),
+        actions=(SetField, Local),
         leads_to=frozenset(),
         miss=(),  # dropped, and counted by the flow
     ),
@@ -266,18 +264,19 @@ def own_tunnel_guard(home_agent: bytes, payload: int) -> Flow:
     return _flow(Kind.GUARD, CLASSIFY, GUARD_PRIORITY, wanted, (Normal(),))
 
 
-def retunnel_flows(home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
-    """Return what sends decapsulated packets that are for the home agent on to it, in a tunnel again.
+def retunnel_flows(port: int, mark: int, home_prefix: Prefix, actions: tuple[Action, ...]) -> list[Flow]:
+    """Return what sends packets out of tunnels that are for the home agent on to it, in a tunnel again.
 
     They are Mobility Headers (Home Test Init, RFC 6275 section 11.6.1), multicast, and packets for neighbours on the
-    home link. The home agent verifies their care-of address, as if they had not been here.
+    home link. The home agent verifies their care-of address, as if they had not been here. Several may have the home
+    prefix: the mark tells, as for ``link_local_flow``, whose tunnel it was.
     """
-    source = _from(home_prefix)
+    source = {"in_port": port, MARK: mark, **_from(home_prefix)}
     if home_prefix.is_ipv4:
         wanted = [match(**source, ipv4_dst=each) for each in IPV4_NOT_ROUTED]
     else:
         wanted = [match(**source, ip_proto=IPPROTO_MOBILITY), *(match(**source, ipv6_dst=to) for to in IPV6_NOT_ROUTED)]
-    return [_flow(Kind.GUARD, VERIFY, RETUNNEL_PRIORITY, each, actions) for each in wanted]
+    return [_flow(Kind.GUARD, CLASSIFY, RETUNNEL_PRIORITY, each, (SetMark(0), *actions)) for each in wanted]
 
 
 def downlink_gate(home_prefix: Prefix, frame: Frame = ANY_FRAME, limit: int | None = None) -> Flow:

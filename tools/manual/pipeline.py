@@ -102,10 +102,10 @@ WORDS: dict[tuple[str | int, ...], str] = {
     (pipeline.CLASSIFY, pipeline.GUARD_PRIORITY, "in_port=LOCAL"): (
         "Leave tunnel packets that the router's own kernel sends to the home agent: they have passed the tables before."
     ),
-    (pipeline.VERIFY, pipeline.RETUNNEL_PRIORITY): (
+    (pipeline.CLASSIFY, pipeline.RETUNNEL_PRIORITY): (
         "Send packets that the home agent itself must see or forward to it in a tunnel again, from their own care-of"
         " address: Mobility Headers such as Home Test Init, multicast, and packets for the home link. The home agent"
-        " verifies them as always."
+        " verifies them as always. Their mark tells whose tunnel they were in, as anchors of one group share prefixes."
     ),
     (pipeline.VERIFY, pipeline.BINDING_PRIORITY): (
         "A packet from this care-of address with this home address as its inner source is genuine: pass it to the"

@@ -8,13 +8,14 @@ from controller.core.bindings import Binding, Change
 from controller.core.flows import Kind
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.protocols import Protocol
-from controller.core.tunnels import EndpointName
+from controller.core.tunnels import EndpointName, FlowTunnelNames
 from hoaflow.addresses import parse_address, parse_prefix
 from tests.support.world import (
     DPID,
     ENDPOINTS,
     FIRST,
     HOME_ADDRESS,
+    HOME_ADDRESSES,
     HOME_AGENT,
     HOME_PREFIX,
     LEASE,
@@ -153,3 +154,32 @@ def test_no_gate_leads_to_bindings_of_an_anchor_whose_bridge_is_gone(world: Shar
     world.announce_lma()
     world.live(3, lma=True)
     assert world.state(HOME_ADDRESS) == "active"
+
+
+def _tunnel(number: int, address: str) -> FlowTunnelNames:
+    mac = "02:00:00:00:00:0b"
+    return FlowTunnelNames(f"tx{number}", f"rx{number}", parse_address(address), mac, mac, 1440, None)
+
+
+@pytest.mark.parametrize(
+    ("other", "care_of_address"), [("2001:db8:98::1", "2001:db8:4::2"), ("10.98.0.1", "10.4.0.2")], ids=["IPv6", "IPv4"]
+)
+def test_anchors_of_a_group_share_a_router_of_the_flow_backend(other: str, care_of_address: str) -> None:
+    """Each takes back what must not leave its own tunnel, so that the flows of one are not those of the other."""
+    world = World()
+    world.start_controller({"tx6": 5, "rx6": 6, "tx4": 7, "rx4": 8})
+    devices = {16: _tunnel(6, "fd00::41"), 4: _tunnel(4, "10.250.0.41")}
+    anchors = {HOME_AGENT: FIRST, parse_address(other): parse_address(care_of_address)}
+    bound = dict(zip(anchors, HOME_ADDRESSES, strict=False))
+    for anchor, where in anchors.items():
+        world.offload.announce(anchor, (HOME_PREFIX,), LEASE, Status.UP, world.now, group="campus")
+        with world.offload.snapshot(anchor, world.now) as snapshot:
+            snapshot.take_in([(0, Binding(bound[anchor], where, anchor))], world.now)
+            snapshot.complete(world.now)
+    world.offload.acknowledge(DPID, 0, {}, devices, {}, world.now)
+    world.deliver()
+    assert [world.state(home_address) for home_address in bound.values()] == ["active", "active"]
+    sent = world.sent
+    world.offload.acknowledge(DPID, 0, {}, devices, {}, world.now)
+    world.deliver()
+    assert world.sent == sent, "the same input again sends nothing"

@@ -263,7 +263,7 @@ def test_after_a_restart_no_guard_goes_before_the_gates_that_need_it() -> None:
     world.snapshot(binding(now=world.now))
     world.deliver()
     guards = {key for key, entry in world.switch.items() if entry.flow.kind is Kind.GUARD}
-    assert {key[0].table for key in guards} == {"classify", "downlink", "uplink", "verify"}
+    assert {key[0].table for key in guards} == {"classify", "downlink", "uplink"}
     world.start_controller(ports={"tx": 10, "rx": 11})
     for _ in range(LEASE):
         world.deliver()
