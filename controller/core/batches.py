@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collect flow changes in batches, and keep each until the switch has answered."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     withdrawn: list[Prefix]
 
 
-class ChangesUnderWay:
+class ChangesUnderWay(Struct, gc=False, eq=False):
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
     ``transition``: the step from one flow unit to another of which they are all changes, None if they are of single
@@ -47,16 +47,13 @@ class ChangesUnderWay:
     ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 
-    __slots__ = ("batch", "changes", "gone", "leaving", "requeue_since", "transition", "waiting")
-
-    def __init__(self, batch: int, changes: Sequence[FlowChange], transition: "Transition | None" = None) -> None:
-        self.batch = batch
-        self.changes = changes
-        self.transition = transition
-        self.gone: tuple[FlowKey, ...] = ()
-        self.requeue_since: Since | None = None
-        self.leaving: dict[FlowKey, None] | tuple[()] = ()
-        self.waiting: Mapping[Subject, tuple[FlowKey, ...]] = _NOBODY
+    batch: int
+    changes: Sequence[FlowChange]
+    transition: "Transition | None" = None
+    gone: tuple[FlowKey, ...] = ()
+    requeue_since: Since | None = None
+    leaving: tuple[FlowKey, ...] = ()
+    waiting: dict[Subject, tuple[FlowKey, ...]] | None = None
 
     def keys(self) -> list[FlowKey]:
         """Return the keys of the flows that change."""
@@ -69,15 +66,14 @@ class ChangesUnderWay:
     def requeue(self, since: Since, leaving: Iterable[FlowKey] = ()) -> None:
         """Queue the subject and these keys again when the switch has answered."""
         self.requeue_since = since if self.requeue_since is None else self.requeue_since.and_since(since)
-        self.leaving = dict.fromkeys((*self.leaving, *leaving))
+        self.leaving = tuple(dict.fromkeys((*self.leaving, *leaving)))
 
     def add_waiting(self, subject: Subject, leaving: tuple[FlowKey, ...] = ()) -> None:
         """Queue another subject and these keys when the switch has answered."""
+        if self.waiting is None:
+            self.waiting = {}
         before = self.waiting.get(subject, ())
-        self.waiting = {**self.waiting, subject: tuple(dict.fromkeys((*before, *leaving)))}
-
-
-_NOBODY: Mapping[Subject, tuple[FlowKey, ...]] = {}
+        self.waiting[subject] = tuple(dict.fromkeys((*before, *leaving)))
 
 
 class Batches:

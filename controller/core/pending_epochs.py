@@ -78,13 +78,15 @@ class PendingEpochs:
         for thing in things:
             self.add(thing)
 
-    def done(self, thing: Hashable) -> None:
-        """Record that a thing is done."""
+    def done(self, thing: Hashable) -> Since:
+        """Record that a thing is done; return since when it was pending, the present epoch if it was not."""
         since = self._since.pop(thing, None)
-        if since is not None:
-            self._uncount(since)
-            if not self._since:
-                self._since.clear()  # a dictionary keeps the room of all that was ever in it
+        if since is None:
+            return self.now()
+        self._uncount(since)
+        if not self._since:
+            self._since.clear()  # a dictionary keeps the room of all that was ever in it
+        return since
 
     def mark(self) -> int:
         """End the present epoch and return it."""

@@ -139,11 +139,10 @@ class SwitchWork:
             under_way = self._in_flight.pop(subject)
             for change in under_way.changes:
                 del self._busy[change.flow.key]
-            since = self.pending.since(subject)
-            self.pending.done(subject)
+            since = self.pending.done(subject)
             if undone:
                 under_way.requeue(since, under_way.keys())
             if under_way.requeue_since is not None:
-                self.queue(subject, tuple(under_way.leaving), since=under_way.requeue_since)
-            for other, leaving in under_way.waiting.items():
+                self.queue(subject, under_way.leaving, since=under_way.requeue_since)
+            for other, leaving in () if under_way.waiting is None else under_way.waiting.items():
                 self.queue(other, leaving, since=since)
