@@ -52,11 +52,10 @@ class Deadlines(Generic[T]):
             slot = self._slots[number] = _Slot(number)
             heapq.heappush(self._order, number)
         slot.append(thing)
-        if planned is not None:
-            self._passed_over += 1
-        # If it was planned for later, it stays in the list of that slot and is passed over there.
         self._planned[thing] = slot
-        self._tidy()
+        if planned is not None:  # it stays in the list of the later slot as well, and is passed over there
+            self._passed_over += 1
+            self._tidy()
 
     def cancel(self, thing: T) -> None:
         """Plan ``thing`` no more."""

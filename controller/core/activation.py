@@ -39,6 +39,9 @@ class Confirmed(NamedTuple):
     took: ActivationTime | None
 
 
+UNNOTICED = Confirmed(has_event=False, took=None)
+
+
 class Activations:
     """Bindings by whether they have become active at their care-of address.
 
@@ -90,7 +93,7 @@ class Activations:
             self._quiet.discard(home_address)
             if not self._quiet:
                 self._quiet.clear()
-            return Confirmed(False, None)
+            return UNNOTICED
         self._since[home_address] = now
         if len(self._since) > REMEMBERED:
             self._since.popitem(last=False)

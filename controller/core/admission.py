@@ -38,8 +38,8 @@ def check_home_agent(address: bytes, home_prefixes: tuple[Prefix, ...]) -> None:
         _check_unicast(f"home_prefixes[{index}]", prefix)
 
 
-def check_binding(binding: Binding, home_agents: HomeAgents) -> None:
-    """Raise Refused for a binding that may not be offloaded."""
+def check_binding(binding: Binding, ends: bool, home_agents: HomeAgents) -> None:
+    """Raise Refused for a binding that may not be offloaded; ``ends``: it is a deregistration."""
     home_agent = home_agents.get(binding.home_agent)
     if home_agent is None:
         raise Refused("home_agent", str(NotAnnounced(binding.home_agent)))
@@ -50,7 +50,7 @@ def check_binding(binding: Binding, home_agents: HomeAgents) -> None:
             f"{format_address(home_agent.address)} is announced with {announced}, not {binding.protocol.value}",
         )
     _check_home_address(binding.home_address, home_agent, home_agents)
-    if not is_deregistration(binding):
+    if not ends:
         _check_care_of_address(binding, home_agents)
 
 

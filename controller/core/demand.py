@@ -101,17 +101,14 @@ class Demand:
         self._asked: dict[Prefix, _Asked] = {}
         self._suppressed: dict[Prefix, float] = {}  # until when, the first to end first
         self._counted: dict[Prefix, int] = {}
+        # Whether the router has the flows of those home addresses only that it is asked for.
+        self.on = False
         self._note_mode()
 
     @property
     def wanted(self) -> Install:
         """What the router is to have, if its switch can do that."""
         return self._default if self.announced is None else self.announced
-
-    @property
-    def on(self) -> bool:
-        """Whether the router has the flows of those home addresses only that it is asked for."""
-        return self.unsupported is None and self.wanted is Install.ON_DEMAND
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -130,15 +127,13 @@ class Demand:
 
     def announce(self, install: Install | None) -> bool:
         """Take in what the router's agent says, None for nothing; tell whether that changes what it has."""
-        before, self.announced = self.on, install
-        self._note_mode()
-        return before != self.on
+        self.announced = install
+        return self._note_mode()
 
     def refuse(self, reason: str | None) -> bool:
         """Record why the switch can't do it, None for a new connection; tell whether that changes what it has."""
-        before, self.unsupported = self.on, reason
-        self._note_mode()
-        return before != self.on
+        self.unsupported = reason
+        return self._note_mode()
 
     def disconnect(self) -> None:
         """Forget what was known of the switch."""
@@ -150,11 +145,14 @@ class Demand:
         self._clear()
         self._askers.on_demand.pop(self.dpid, None)
 
-    def _note_mode(self) -> None:
+    def _note_mode(self) -> bool:
+        """Take over whether the router is on demand; tell whether that is news."""
+        before, self.on = self.on, self.unsupported is None and self.wanted is Install.ON_DEMAND
         if self.on:
             self._askers.on_demand[self.dpid] = None
         else:
             self.forget()
+        return before != self.on
 
     def _clear(self) -> None:
         for home_address in chain(self._asked, self._suppressed):

@@ -64,7 +64,7 @@ class DesiredFlows:
     @property
     def has_any_backend(self) -> bool:
         """Whether the agent has announced a backend for any home agent."""
-        return self._tunnels.is_flow or bool(self._tunnels.endpoints)
+        return bool(self._tunnels.flow or self._tunnels.endpoints)
 
     def home_addresses(self) -> list[Prefix]:
         """Return all home addresses that may have flows."""
@@ -153,13 +153,13 @@ class DesiredFlows:
             return False
         if not self._bindings.is_alone(binding) or self._registrations.any_not_offloaded_at(binding.care_of_address):
             return True
-        return not self._tunnels.is_flow and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
+        return not self._tunnels.flow and bool(self._tunnels.desired.formers_behind(binding.care_of_address))
 
     def _users(self, uplink: FlowKey, now: float) -> Iterator[Binding]:
         """Iterate over the bindings carried here whose packets an uplink flow takes."""
         care_of_address = uplink_source(uplink) or b""
         behind: Iterable[Prefix] = self._bindings.behind(care_of_address)
-        if not self._tunnels.is_flow:
+        if not self._tunnels.flow:
             formers = self._tunnels.desired.formers_behind(care_of_address)
             held = self._bindings.behind(care_of_address)
             behind = chain(behind, (each for each in formers if each not in held))

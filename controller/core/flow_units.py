@@ -45,8 +45,8 @@ class FlowUnit(Struct, frozen=True, gc=False):
     @property
     def downlink(self) -> Flow:
         """The flow that encapsulates to the care-of address."""
-        values = (self.home_agent, self.care_of_address) if self.shapes.sets_tunnel else ()
-        return Flow(self.shapes.downlink, self.downlink_key, values)
+        shape, values = self.shapes.downlink, (self.home_agent, self.care_of_address)
+        return Flow(shape, (shape.pattern, self.home_address.packed), values if self.shapes.sets_tunnel else ())
 
     @property
     def downlink_key(self) -> FlowKey:
@@ -56,10 +56,10 @@ class FlowUnit(Struct, frozen=True, gc=False):
     @property
     def uplink(self) -> Flow | None:
         """The flow that decapsulates what comes from the care-of address, None without reverse tunnelling."""
-        key = self.uplink_key
-        if key is None or self.shapes.uplink is None:
+        shape = self.shapes.uplink
+        if shape is None:
             return None
-        return Flow(self.shapes.uplink, key, self.shapes.uplink_values)
+        return Flow(shape, (shape.pattern, self.home_agent, self.care_of_address), self.shapes.uplink_values)
 
     @property
     def uplink_key(self) -> FlowKey | None:
@@ -70,8 +70,10 @@ class FlowUnit(Struct, frozen=True, gc=False):
     @property
     def verify(self) -> Flow | None:
         """The flow that lets decapsulated packets pass, None if there is none."""
-        key = self.verify_key
-        return None if key is None or self.shapes.verify is None else Flow(self.shapes.verify, key)
+        shape = self.shapes.verify
+        if shape is None:
+            return None
+        return Flow(shape, (shape.pattern, self.home_address.packed, self.care_of_address))
 
     @property
     def verify_key(self) -> FlowKey | None:

@@ -124,8 +124,8 @@ class Offload:
         gone = is_deregistration(binding)
         try:
             if ordered:
-                self._updates.check_order(binding, now)
-            self._updates.check(binding)
+                self._updates.check_order(binding, gone, now)
+            self._updates.check(binding, gone)
         except StaleUpdate as stale:
             self._updates.record_refusal(binding, f"stale-{stale.field}", "post", now)
             raise
@@ -154,7 +154,7 @@ class Offload:
         that can't be taken: the home agent's bindings for all of them are withdrawn then.
         """
         for binding in bindings:
-            self._updates.check_order(binding, now)
+            self._updates.check_order(binding, is_deregistration(binding), now)
         try:
             return [self.report(binding, now, urgency) for binding in bindings]
         except Refused as refused:

@@ -2,7 +2,6 @@
 """Count the lengths of the prefixes that are held, to try only those when a prefix that covers another is sought."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 from hoaflow.addresses import Prefix
 
@@ -29,14 +28,11 @@ class PrefixLengths:
             del self._counts[size]
             self._order(size[0])
 
-    def covering(self, prefix: Prefix) -> Iterator[Prefix]:
-        """Iterate over the prefixes that cover a prefix and may be held, the longest first."""
+    def covering(self, prefix: Prefix) -> list[Prefix]:
+        """Return the prefixes that cover a prefix and may be held, the longest first."""
         packed, longest = prefix
-        for length in self._longest_first.get(len(packed), ()):
-            if length == longest:
-                yield prefix
-            elif length < longest:
-                yield prefix.shortened(length)
+        lengths = self._longest_first.get(len(packed), ())
+        return [prefix if each == longest else prefix.shortened(each) for each in lengths if each <= longest]
 
     def _order(self, octets: int) -> None:
         lengths = (length for size, length in self._counts if size == octets)

@@ -114,7 +114,8 @@ class Reconciliation:
                     self.refused.remove(flow.key)  # another flow deserves another try at once
             self._work.queue(subject, leaving, urgency, self._work.pending.now(home_agent))
             return
-        leaving = tuple(key for key in leaving if self._is_known(key))
+        if leaving:
+            leaving = tuple(key for key in leaving if self._is_known(key))
         for key in leaving:
             self.withdrawals.add(key)
             if uplink_source(key) is None:  # not of an uplink flow, which others may share
@@ -368,11 +369,14 @@ class Reconciliation:
     def _compare_queued(self, queue: SubjectQueue, now: float, limit: int, batch: Batch) -> None:
         left = SUBJECTS_AT_ONCE
         urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
-        while queue and left and len(batch.changes) < limit:
+        attempt = Attempt(now, batch, urgency, self._work.pending.now())
+        while left and len(batch.changes) < limit and (popped := queue.pop()) is not None:
             left -= 1
-            subject, leaving = queue.pop()
+            subject, leaving = popped
             since = self._work.pending.since(subject)
-            self._reconciler.reconcile(subject, leaving, Attempt(now, batch, urgency, since))
+            if since is not attempt.since:  # most are pending since the same one
+                attempt = Attempt(now, batch, urgency, since)
+            self._reconciler.reconcile(subject, leaving, attempt)
 
     def _sweep(self, now: float, limit: int, batch: Batch) -> None:
         """Compare adopted flows that are due."""
@@ -435,7 +439,9 @@ class Reconciliation:
         full, barred = self._reconciler.full, self._reconciler.barred
         if self._lost or full or self.refused.remembers_any:
             return False
-        if not (self._drifted.isdisjoint(step.keys) and barred.isdisjoint(step.leaving)):
+        if self._drifted and not self._drifted.isdisjoint(step.keys):
+            return False
+        if barred and not barred.isdisjoint(step.leaving):
             return False
         if (step.leaving and self.installed.has_adopted) or not self.installed.is_free_for(step):
             return False

@@ -352,7 +352,7 @@ class Router:
         if isinstance(backend, Reason) or not self.tunnels.is_applied(binding):
             return False
         unit = flows_of(binding, backend)
-        return self.flows.installed.has_unit(unit, now) and self._why_failed(binding, unit) is None
+        return self.flows.installed.has_unit(unit, now) and self._why_refused(unit) is None
 
     def is_idle_for(self, binding: Binding) -> bool:
         """Tell whether no packet has come here lately for which a binding's flows would be needed."""
@@ -440,8 +440,10 @@ class Router:
     def _why_failed(self, binding: Binding, unit: FlowUnit) -> Reason | None:
         """Say what has failed for a binding, None if nothing has."""
         failure = self.tunnels.failure(binding)
-        if failure is not None:
-            return reasons.tunnel_failed(failure)
+        return self._why_refused(unit) if failure is None else reasons.tunnel_failed(failure)
+
+    def _why_refused(self, unit: FlowUnit) -> Reason | None:
+        """Say what keeps the switch from having one of a binding's flows, None if nothing does."""
         if not (self.flows.refused or self.flows.installed.foreign):
             return None
         for flow in unit.all():

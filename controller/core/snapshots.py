@@ -84,30 +84,35 @@ class Snapshot:
         what was taken in before is gone then, or about to be replaced.
         """
         home_agent, result = self._snapshots.in_force(self), self.result
+        urgency = self._urgency
         for place, binding in bindings:
+            ends, present = is_deregistration(binding), self._present[binding.protocol]
             try:
                 if binding.home_agent != home_agent.address:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent.address)}")
-                self._updates.check(binding)
-                if binding.home_address in self._present[binding.protocol]:
+                self._updates.check(binding, ends)
+                if binding.home_address in present:
                     raise Refused("home_address", f"{binding.home_address} is in this snapshot twice")
             except Refused as refused:
                 self._refuse(binding, refused, now)
                 result.refused.append(SnapshotRefusal(place, binding, refused))
                 continue
-            if is_deregistration(binding):
+            if ends:
                 continue
-            self._present[binding.protocol].add(binding.home_address)
+            present.add(binding.home_address)
             if self._is_outdated(binding) or (home_agent.group is not None and self._is_of_another(binding, now)):
                 result.unchanged += 1
                 continue
-            change = self._updates.put(binding, "snapshot", now, self._urgency)
+            change = self._updates.put(binding, "snapshot", now, urgency)
             if change is Change.ADDED:
                 result.added += 1
             elif change is Change.CHANGED:
                 result.changed += 1
             else:
                 result.unchanged += 1
+                continue
+            if urgency.has_event:
+                urgency = self._urgency
 
     def complete(self, now: float) -> bool:
         """Remove, a slice at a time, what the snapshot lacks; tell whether that was all.

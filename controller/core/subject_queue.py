@@ -39,15 +39,16 @@ class SubjectQueue:
         self._leaving.update(dict.fromkeys(new, ()))
         self._order.extend(new)
 
-    def pop(self) -> tuple[Subject, tuple[FlowKey, ...]]:
-        """Take off the first subject and its keys. Raises IndexError when none waits."""
-        while True:
+    def pop(self) -> tuple[Subject, tuple[FlowKey, ...]] | None:
+        """Take off the first subject and its keys; None when none waits."""
+        while self._leaving:
             subject = self._order.popleft()
             leaving = self._leaving.pop(subject, None)
             if leaving is not None:
                 if not self._leaving:
                     self.clear()  # a dictionary keeps the room of all that was ever in it
                 return subject, leaving
+        return None
 
     def remove(self, subject: Subject) -> tuple[FlowKey, ...]:
         """Take a subject off the queue and return its keys, none if it did not wait."""

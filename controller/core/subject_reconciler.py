@@ -135,7 +135,7 @@ class SubjectReconciler:
         former = self._installed.unit(home_address)
         if (unit is None and former is None) or self._has_obstacles or self.full:
             return False
-        if unit is not None and unit.shared in self.barred:
+        if self.barred and unit is not None and unit.shared in self.barred:
             return False
         if unit is not None and former is None and self._installed.may_have(unit):
             # After a reading nearly all stand as desired: no transition is worked out for these, so that gates are
@@ -159,7 +159,7 @@ class SubjectReconciler:
             return False
         else:
             self._work.start(home_address, step.changes, attempt.batch, attempt.since, step)
-        if unit is not None and (shared := unit.shared) is not None:
+        if unit is not None and not unit.sole and (shared := unit.shared) is not None:
             self._work.queue(shared, urgency=attempt.urgency, since=attempt.since)
         for key in leaving:
             if key not in keys:

@@ -131,7 +131,7 @@ class Tunnels:
 
     def is_applied(self, binding: Binding) -> bool:
         """Tell whether the router's kernel is ready to send packets for a home address to its care-of address."""
-        if self.is_flow:
+        if self.flow:
             return self.failure(binding) is None
         home_address = binding.home_address
         return self.desired.revision_of(home_address) <= self.acknowledged and home_address not in self.failures

@@ -6,7 +6,9 @@ hundred thousand mobile nodes that stay where they are would drive out the one t
 """
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from hoaflow.addresses import Prefix
 
@@ -18,7 +20,7 @@ Source = Literal["post", "snapshot", "delete", "expiry", "lease", "uncovered"]
 Result = Literal["added", "changed", "refreshed", "refused", "removed", "withheld"]
 
 
-class RecordedUpdate(NamedTuple):
+class RecordedUpdate(Struct, frozen=True, gc=False):
     """One update of a binding, where it came from and what became of it; ``time`` is on the caller's clock."""
 
     time: float

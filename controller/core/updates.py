@@ -42,21 +42,20 @@ class Updates:
         # Bindings to remove, and why, unless they are updated before.
         self._to_remove: deque[tuple[Binding, str]] = deque()
 
-    def check(self, binding: Binding) -> None:
-        """Raise Refused for a binding that may not be offloaded.
+    def check(self, binding: Binding, ends: bool) -> None:
+        """Raise Refused for a binding that may not be offloaded; ``ends``: it is a deregistration.
 
         The addresses of a refresh are not checked: those of the binding held were when it came, and whatever home agent
         has been announced since has had it removed if it may not stay.
         """
         held = self._bindings.get(binding.home_address)
         if held is None or self._to_remove or not held.same_path(binding):
-            check_binding(binding, self.registrations.home_agents)
-        if binding.withheld is None and not is_deregistration(binding):
+            check_binding(binding, ends, self.registrations.home_agents)
+        if binding.withheld is None and not ends:
             check_nesting(binding, self._bindings)
 
-    def check_order(self, binding: Binding, now: float) -> None:
-        """Raise StaleUpdate if an update is older than the binding held, or just removed."""
-        ends = is_deregistration(binding)
+    def check_order(self, binding: Binding, ends: bool, now: float) -> None:
+        """Raise StaleUpdate if an update is older than the binding held, or just removed; ``ends``: see ``check``."""
         for table in (self._bindings, self._withheld, self._covered):
             table.check_order(binding, ends)
         last = None if ends else self._last_numbers.newer(binding, now)
@@ -78,10 +77,10 @@ class Updates:
             self._follow_path(other.care_of_address)
         if binding.withheld is not None:
             return self._withhold(binding, source, now, urgency)
-        if before is None:
+        if before is None and other is not None:
             self.recheck_path(self._withheld.remove(home_address))
         change = self._bindings.put(binding)
-        held = self._bindings.get(home_address)
+        held = binding if change is Change.ADDED else self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
         self._last_numbers.forget(binding)
