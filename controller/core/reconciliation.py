@@ -317,10 +317,12 @@ class Reconciliation:
     def confirm(self, batch: Batch, now: float) -> int:
         """Record that the switch has carried out a batch; return how many changes repaired somebody's changes."""
         drifted = len(self._drifted)
+        # Whether nothing is remembered of single flows; nor will be, as a confirmation only forgets.
+        whole = not (self._lost or self._reconciler.full or self.refused.remembers_any)
         for subject in batch.subjects:
             under_way = self._work.under_way(subject)
             if under_way is None or (
-                under_way.transition is not None and self._take_step(subject, under_way.transition)
+                whole and under_way.transition is not None and self._take_step(subject, under_way.transition)
             ):
                 continue
             for change in under_way.changes:
@@ -434,11 +436,9 @@ class Reconciliation:
     def _take_step(self, home_address: Subject, step: Transition) -> bool:
         """Record that one unit has taken the place of another, all at once; tell whether that could be done.
 
-        It can't if something is remembered of single flows that may be of these.
+        It can't if something is known of single flows of these.
         """
-        full, barred = self._reconciler.full, self._reconciler.barred
-        if self._lost or full or self.refused.remembers_any:
-            return False
+        barred = self._reconciler.barred
         if self._drifted and not self._drifted.isdisjoint(step.keys):
             return False
         if barred and not barred.isdisjoint(step.leaving):
