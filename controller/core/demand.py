@@ -164,7 +164,7 @@ class Demand:
 
     def ask(self, home_address: Prefix) -> list[Prefix]:
         """Ask for a home address and for all that has to stand with it; return those that were not asked for."""
-        new, left = [], [home_address]
+        new, left, paths = [], [home_address], set[bytes]()
         while left:
             each = left.pop()
             known = each in self._asked
@@ -174,7 +174,7 @@ class Demand:
                 self._asked[each] = _Asked(0, None)
                 self._askers.add(each, self.dpid)
                 new.append(each)
-            left += self._together(each)
+            left += self._together(each, paths)
         return new
 
     def is_concerned(self, binding: Binding) -> bool:
@@ -221,7 +221,7 @@ class Demand:
         idle: dict[Prefix, None] = {}
         for home_address, asked in self._asked.items():
             packets = self._counted.get(home_address, 0)
-            if packets > asked.packets or asked.since is None:
+            if packets != asked.packets or asked.since is None:  # fewer, where a flow has taken another's place
                 asked.since = now
             elif now - asked.since >= self._idle_after:
                 idle[home_address] = None
@@ -238,9 +238,9 @@ class Demand:
 
     def _group(self, home_address: Prefix) -> dict[Prefix, None]:
         """Return the home addresses asked for that can only stand with one, however many lie between, and that one."""
-        group, left = {home_address: None}, [home_address]
+        group, left, paths = {home_address: None}, [home_address], set[bytes]()
         while left:
-            for each in (*self._together(left[-1]), *self._around(left.pop())):
+            for each in (*self._together(left[-1], paths), *self._around(left.pop())):
                 if each not in group and each in self._asked:
                     group[each] = None
                     left.append(each)
@@ -248,12 +248,19 @@ class Demand:
 
     # What has to stand together.
 
-    def _together(self, home_address: Prefix) -> Iterable[Prefix]:
-        """Iterate over the home addresses that have to stand if one does, without those asked for as it is."""
+    def _together(self, home_address: Prefix, paths: set[bytes]) -> Iterable[Prefix]:
+        """Iterate over the home addresses that have to stand if one does, without those asked for as it is.
+
+        ``paths``: care-of addresses that have been gone through, to which its own is added. There may be thousands of
+        home addresses behind one, and each would find all others.
+        """
         binding = self._bindings.get(home_address)
         if binding is None:
             return ()
-        beside = self._beside(home_address, binding.care_of_address)
+        beside: Iterable[Prefix] = ()
+        if binding.care_of_address not in paths:
+            paths.add(binding.care_of_address)
+            beside = self._beside(home_address, binding.care_of_address)
         if not self._bindings.any_within(home_address):
             return beside
         within = (each for each in self._bindings.home_addresses() if home_address.contains(each))
