@@ -34,6 +34,8 @@ class FirstReading:
         self._desired = desired
         self._rows: defaultdict[Shape, set[Row]] = defaultdict(set)
         self._foreign: dict[FlowKey, None] = {}
+        # Flows that are gone since they were read, and whether for want of room; to be recorded after ``end``.
+        self.removed: dict[FlowKey, bool] = {}
         self._uncompared: list[Prefix] | None = None  # None: the comparison has not begun
         self._different: dict[Subject, None] = {}
         self._changes: list[Callable[[], None]] | None = []  # None: too many, or all has changed
@@ -49,6 +51,14 @@ class FirstReading:
     def add_foreign(self, key: FlowKey) -> None:
         """Take in the key of another application's flow."""
         self._foreign[key] = None
+
+    def flow_removed(self, key: FlowKey, evicted: bool) -> None:
+        """Take in that a flow is gone; ``evicted``: for want of room.
+
+        A switch answers in order, so what it says before it says any flow was so before it looked.
+        """
+        if self._rows or self._foreign or len(self._installed):
+            self.removed[key] = evicted
 
     def compare(self, now: float) -> bool:
         """Compare some of what has been read, all of it, with what is desired; tell whether there is more."""

@@ -281,6 +281,7 @@ class Offload:
         """Return the next changes for a switch (see ``Reconciliation.next_batch``), None if there are none now."""
         flows = router.flows
         batch = flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
+        self.activation_events.check_all(flows.take_unchanged(), now, None)  # one may be back where it was active
         if batch is None:
             self.review(router, now, router.gates.renewable())
         return batch

@@ -172,13 +172,15 @@ class Reconciliation:
         self._known = True
         if left is None:
             self.recheck()
-            return
-        for key in self._required:
-            self.queue(key)
-        self._work.queue_all(left.different)
-        self.recheck_adopted()
-        for compare_again in left.changes:
-            compare_again()
+        else:
+            for key in self._required:
+                self.queue(key)
+            self._work.queue_all(left.different)
+            self.recheck_adopted()
+            for compare_again in left.changes:
+                compare_again()
+        for key, evicted in reading.removed.items():
+            self.flow_removed(key, now, evicted)
 
     def _is_to_repair(self, key: FlowKey, now: float) -> bool:
         """Tell whether there is anything to repair under a key: a flow that is there, or one that is desired."""
@@ -216,6 +218,9 @@ class Reconciliation:
 
         Returns the home addresses that still need it.
         """
+        if self._first_reading is not None:
+            self._first_reading.flow_removed(key, evicted)
+            return []
         if self._reading is not None:
             self._reading.pass_by((key,))
         under_way = self._work.changes_of(key)
@@ -277,6 +282,11 @@ class Reconciliation:
         if not self._work.bulk:
             self._sweep(now, limit, batch)
         return self._batches.start(batch)
+
+    def take_unchanged(self) -> list[Prefix]:
+        """Take off and return the home addresses that were compared since the last call and needed no change."""
+        unchanged, self._reconciler.unchanged = self._reconciler.unchanged, []
+        return unchanged
 
     def next_due(self) -> float | None:
         """Return the next moment at which ``next_batch`` may have changes without new input, None for none."""

@@ -107,12 +107,14 @@ class Session:
         self._reading = None
         self._core.connect(self.dpid, ports, now)
 
-    # What the switch says unasked. It is ignored before its flows have been read.
+    # What the switch says unasked. It is ignored before its flows are read.
 
     def flow_removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
         """Record that a flow of ours is gone, and what it had counted."""
         if self.router is not None:
             self._core.flow_removed(self.router, key, counted, now, evicted)
+        elif self._reading is not None:
+            self._present.flows.flow_removed(key, now, evicted)
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""

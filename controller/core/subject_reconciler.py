@@ -60,6 +60,8 @@ class SubjectReconciler:
         self._uplinks: dict[FlowKey, SharedUplink | None] = {}
         self._uplinks_of: Batch | None = None
         self.full = FullTables()
+        # Home addresses for which nothing was to be done, since they were taken off.
+        self.unchanged: list[Prefix] = []
         # When to compare adopted flows again that may not be deleted yet.
         self.sweep_at: float | None = None
         self._kept: dict[FlowKey, None] = {}  # guards that are not desired any more, but that gates still need
@@ -72,6 +74,7 @@ class SubjectReconciler:
         self._uplinks_of = None
         self._going.clear()
         self.full.clear()
+        self.unchanged.clear()
         self._kept.clear()
         self.sweep_at = None
 
@@ -119,7 +122,7 @@ class SubjectReconciler:
         if changes:
             self._work.start(subject, changes, attempt.batch, attempt.since)
         else:
-            self._work.pending.done(subject)
+            self._done(subject)
         for key in leaving:
             if unit is None or key not in keys:
                 self.reconcile(key, (), attempt)  # by itself, as other home addresses may need it, too
@@ -154,7 +157,7 @@ class SubjectReconciler:
                 return True
         if step is None or not step.changes:
             self._installed.claim_home_address(home_address)
-            self._work.pending.done(home_address)
+            self._done(home_address)
         elif not self._may_take(step, attempt.now):
             return False
         else:
@@ -165,6 +168,12 @@ class SubjectReconciler:
             if key not in keys:
                 self.reconcile(key, (), attempt)
         return True
+
+    def _done(self, subject: Subject) -> None:
+        """Record that nothing was to be done for a subject."""
+        self._work.pending.done(subject)
+        if isinstance(subject, Prefix):
+            self.unchanged.append(subject)
 
     def _may_take(self, step: Transition, now: float) -> bool:
         """Tell whether all flows of a unit may come, and those of the former one go, without a look at any other."""

@@ -245,7 +245,11 @@ class Run:
     )  # fmt: skip
 
     def step(self) -> None:
-        (what,) = self.chance.choices(_names(self.STEPS)[0], cum_weights=_names(self.STEPS)[1])
+        self.happen(self.STEPS)
+
+    def happen(self, steps: tuple[tuple[Callable[[Any], None], int], ...]) -> None:
+        """Let one of some things happen, by their weights, and check what must hold at any moment."""
+        (what,) = self.chance.choices(_names(steps)[0], cum_weights=_names(steps)[1])
         self.log.append(f"{self.now:.1f} {what}")
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
@@ -329,6 +333,8 @@ class Run:
     def check_rest(self) -> None:
         """Check, at rest, that only flows stand that may, and that what is said is so."""
         switch, flows = self.switch, self.switch.flows
+        while self.offload.activations.has_rechecks:
+            self.offload.tick(self.now)
         gates = switch.kinds(Kind.GATE)
         for entry in gates:
             self.check_guards(entry.flow.key)
@@ -348,6 +354,7 @@ class Run:
                 own = [standing[0], *standing[2:]] if uplink_away else standing
                 assert len(set(own)) == 1 or self.is_awaited(each), f"{each}: some flows only"
             if self.offload.state_of(each, self.now).state == "active":
+                assert each.home_address not in self.offload.activations.unconfirmed, "active, and nobody was told"
                 assert all(standing), "active without its flows"
                 assert gates, "active without gates"
                 if not self.flow_backend:

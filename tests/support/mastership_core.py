@@ -106,6 +106,10 @@ class SwitchFlows:
                 self._entries[key] = FlowEntry(change.flow, change.expires_at)
                 self._senders[key] = sender
 
+    def lose(self, key: FlowKey) -> None:
+        """Lose a flow that is not to end yet."""
+        del self._entries[key]
+
     def unknown_to(self, sender: object, known: Mapping[FlowKey, Flow], now: float) -> list[str]:
         """Return the flows that others have sent, and that a sender does not know of, though they stand."""
         self._expire(now)

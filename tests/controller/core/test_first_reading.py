@@ -7,6 +7,7 @@ import pytest
 
 from controller.core.flows import Kind
 from controller.core.sessions import Session
+from controller.core.traffic import Counters
 from hoaflow.addresses import Prefix
 from tests.support.mastership_core import (
     CARE_OF_ADDRESSES,
@@ -110,3 +111,45 @@ def test_after_many_changes_all_is_compared_again(switch: SwitchFlows, monkeypat
     assert list(comparing), "that was before the end"
     send(session, switch)
     assert switch.of_bindings() == desired(core.router(1), {**BOUND, HOME_ADDRESSES[0]: CARE_OF_ADDRESSES[2]})
+
+
+@pytest.mark.parametrize("gone", ["downlink", "uplink", "verify"])
+@pytest.mark.parametrize("after", [1, 2], ids=["during", "at the end of"])
+def test_what_goes_while_flows_are_compared_is_sent_again(switch: SwitchFlows, gone: str, after: int) -> None:
+    core = Core([1], BOUND, NOW)
+    comparing = steps(core, switch)
+    for _ in range(after):
+        session = next(comparing)
+    keys = [entry.flow.key for entry in switch.entries(NOW) if entry.flow.kind is Kind[gone.upper()]]
+    for key in keys:
+        switch.lose(key)
+        session.flow_removed(key, Counters(0, 0), False, NOW)
+    assert list(comparing), "that was before the end"
+    send(session, switch)
+    assert switch.of_bindings() == desired(core.router(1), BOUND)
+
+
+def test_what_has_gone_before_the_switch_is_read_is_not_missed_when_it_is_there_again(switch: SwitchFlows) -> None:
+    core = Core([1], {}, NOW)
+    session = core.open(1, NOW)
+    session.take_over(1, False, NOW)
+    session.begin_reading(NOW)
+    for entry in switch.entries(NOW):
+        session.flow_removed(entry.flow.key, Counters(0, 0), False, NOW)
+    session.read(as_told(switch.entries(NOW)))
+    session.end_reading(PORTS, NOW)
+    send(session, switch)
+    assert not switch.of_bindings(), "it was not known that it was there"
+
+
+def test_one_that_is_back_before_a_switch_has_followed_is_active_again(switch: SwitchFlows) -> None:
+    core = Core([1], BOUND, NOW)
+    *_, session = steps(core, switch)
+    send(session, switch)
+    core.offload.tick(NOW)
+    core.offload.take_events()
+    core.report(HOME_ADDRESSES[0], CARE_OF_ADDRESSES[2], NOW)
+    core.report(HOME_ADDRESSES[0], BOUND[HOME_ADDRESSES[0]], NOW)
+    assert not send(session, switch), "nothing is to be changed"
+    names = [event.name for event in core.offload.take_events()]
+    assert names == ["binding-changed", "binding-changed", "binding-active"]

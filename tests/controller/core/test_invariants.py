@@ -16,6 +16,7 @@ import pytest
 from controller.core.bindings import Binding
 from controller.core.flow_sets import keys_of
 from controller.core.home_agents import Status
+from tests.support.comparing_run import ComparingRun
 from tests.support.core_run import CARE_OF_ADDRESSES, HOME_ADDRESSES, HOME_AGENT, LEASE, PREFIXES, Run
 from tests.support.demand_run import DemandRun
 from tests.support.numbered_run import NumberedRun
@@ -39,6 +40,15 @@ def test_an_on_demand_router_has_the_flows_that_it_was_asked_for_and_they_stay_s
         carried, given_up = carried + run.carried, given_up + run.given_up
     assert carried > RUNS * STEPS / 500, "home addresses were carried often enough for something to be seen"
     assert given_up > RUNS * STEPS / 5000, "what was quiet was given up often enough for something to be seen"
+
+
+@pytest.mark.parametrize("flow_backend", [True, False], ids=["flow", "route"])
+def test_whatever_happens_while_flows_are_compared_they_stay_safe(
+    flow_backend: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.core.first_reading.AT_ONCE", 1)
+    changes = sum(run.changes for run in runs(lambda seed: ComparingRun(seed, flow_backend)))
+    assert changes > RUNS * STEPS / 30, "enough happened for something to be seen"
 
 
 def test_a_gate_is_renewed_only_with_all_in_the_switch_that_the_bridge_had_seen() -> None:
