@@ -11,7 +11,7 @@ from controller.traffic_history import KEPT
 from tests.support.rest_api import BINDING, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Api, problem
 
 # What answers say of a binding whose report does not.
-SAID_BY_DEFAULT = {"protocol": "mipv6", "timestamp": None}
+SAID_BY_DEFAULT = {"protocol": "mipv6", "timestamp": None, "identification": None, "reverse_tunnel": True}
 
 
 def test_a_binding_comes_back_as_the_design_shows_it(api: Api) -> None:
