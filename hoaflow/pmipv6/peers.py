@@ -12,6 +12,9 @@ from hoaflow.pmipv6.messages import Heartbeat, timestamp_of
 
 LOG = Log("pmipv6")
 
+MOST_PEERS = 1000
+"""Peers at which no unknown ones are added, unless one that has not answered can be forgotten for it."""
+
 
 class Peers:
     """The peers of one end. The restart counter is the time of the start in seconds, which needs no file."""
@@ -22,13 +25,22 @@ class Peers:
         self._counter = int(time.time()) & 0xFFFFFFFF
         self._peers: dict[str, Peer] = {}
         for peer in known:
-            self.meet(peer)
+            self._add(peer)
             self._respond(peer, random.randrange(1 << 32), unsolicited=True)
 
     def meet(self, address: str) -> None:
-        """Ask a peer regularly from now on."""
-        if address not in self._peers:
-            self._peers[address] = Peer(self._interval, time.monotonic(), random.randrange(1 << 32))
+        """Ask a peer regularly from now on.
+
+        Without keys anybody can be one, from any number of addresses, so there are MOST_PEERS of these at most.
+        """
+        if address in self._peers:
+            return
+        if len(self._peers) >= MOST_PEERS:
+            silent = next((other for other, peer in self._peers.items() if not peer.reachable), None)
+            if silent is None:
+                return  # its bindings end with their lifetimes, if it restarts
+            del self._peers[silent]
+        self._add(address)
 
     def seen(self, address: str) -> float:
         """Return when a peer last answered with the restart counter before its present one (monotonic seconds)."""
@@ -62,6 +74,9 @@ class Peers:
     def next_due(self) -> Iterator[float]:
         """Yield when requests are due."""
         return (peer.due for peer in self._peers.values())
+
+    def _add(self, address: str) -> None:
+        self._peers[address] = Peer(self._interval, time.monotonic(), random.randrange(1 << 32))
 
     def _respond(self, peer: str, sequence: int, unsolicited: bool) -> None:
         self._channel.send(
