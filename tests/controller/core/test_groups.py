@@ -4,7 +4,7 @@
 import pytest
 from msgspec import structs
 
-from controller.core.bindings import Binding, Change
+from controller.core.bindings import Binding, Change, StaleNumber
 from controller.core.flows import Kind
 from controller.core.home_agents import PrefixesOverlap, Status
 from controller.core.protocols import Protocol
@@ -141,6 +141,33 @@ def test_a_snapshot_takes_no_binding_from_another_anchor_that_is_there(world: Sh
     world.pass_time(LEASE + 1)
     world.offload.announce(HOME_AGENT, (HOME_PREFIX,), LEASE, Status.UP, world.now, None, both, "campus")
     assert snapshot(None) == HOME_AGENT, "the other's bridge is gone"
+
+
+def test_a_mobile_node_that_has_come_home_to_its_gateway_is_followed_as_its_anchors_have_it(world: Shared) -> None:
+    """A Binding Update has no time of its own, so nobody but the home agent can tell a late one (RFC 6275)."""
+    home_address = parse_prefix("2001:db8:99:0:1::a")
+    away = Binding(home_address, FIRST, HOME_AGENT, 600, world.now + 600, 7)
+
+    def taken_by() -> bytes | None:
+        """Return where its packets go."""
+        found = world.offload.bindings.covering(home_address)
+        return None if found is None else found.care_of_address
+
+    world.offload.report(away, world.now)
+    assert taken_by() == FIRST
+    world.offload.report(structs.replace(away, lifetime=0, sequence=8), world.now)
+    assert taken_by() == SECOND, "its gateway's"
+    with pytest.raises(StaleNumber):
+        world.offload.report(away, world.now)  # a report that was under way
+    assert taken_by() == SECOND
+    # The gateway refreshes its registration; the home agent has taken a late update, and sends packets there itself.
+    world.register(20)
+    world.snapshot(Binding(HOME_ADDRESS, FIRST, HOME_AGENT, 600, world.now + 600), structs.replace(away, sequence=7))
+    assert taken_by() == FIRST
+    world.register(20)
+    assert taken_by() == FIRST
+    world.offload.report(structs.replace(away, lifetime=0, sequence=9), world.now)
+    assert taken_by() == SECOND
 
 
 def test_no_gate_leads_to_bindings_of_an_anchor_whose_bridge_is_gone(world: Shared) -> None:
