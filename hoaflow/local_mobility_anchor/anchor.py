@@ -29,8 +29,11 @@ from hoaflow.pmipv6.messages import (
     Message,
     ProxyBindingAcknowledgement,
     ProxyBindingUpdate,
+    Revocation,
     RevocationAcknowledgement,
+    RevocationStatus,
     Trigger,
+    timestamp_of,
 )
 from hoaflow.pmipv6.mobile_nodes import LONGEST_PREFIX
 from hoaflow.pmipv6.peers import Peers
@@ -114,6 +117,9 @@ class LocalMobilityAnchor:
                 if self._peers.take(message):
                     seen = self._peers.seen(message.source)
                     self._execute(self._cache.gateway_restarted(message.source, seen, time.monotonic()))
+            case Revocation(everything=True):
+                self._execute(self._cache.gateway_revoked(message.source, message.timestamp, time.monotonic()))
+                self._channel.send(message.answer(RevocationStatus.SUCCESS, timestamp_of(time.time())))
             case RevocationAcknowledgement():
                 if self._revocations.acknowledged(message):
                     LOG.info("revocation-acknowledged", gateway=message.source, status=message.status)

@@ -139,11 +139,17 @@ class BindingCache:
 
     def gateway_restarted(self, gateway: str, seen: float, now: float) -> list[Action]:
         """Remove what a gateway registered before it was last `seen` with its former restart counter (RFC 5847)."""
-        return [
-            self._dying(binding, "gateway-restarted", now)
-            for binding in list(self._bindings)
-            if binding.gateway == gateway and binding.accepted <= seen and binding.state is not State.DYING
-        ]
+        before = [binding for binding in self._at(gateway) if binding.accepted <= seen]
+        return [self._dying(binding, "gateway-restarted", now) for binding in before]
+
+    def gateway_revoked(self, gateway: str, timestamp: int | None, now: float) -> list[Action]:
+        """Remove what a gateway had registered when it revoked everything (RFC 5846, flag G).
+
+        `timestamp` is the message's: without one, all that it has registered.
+        """
+        stamps = self._timestamps
+        before = [b for b in self._at(gateway) if timestamp is None or stamps[b.node.identifier] < timestamp]
+        return [self._dying(binding, "revoked", now) for binding in before]
 
     def install_failed(self, identifier: str, now: float) -> list[Action]:
         """Withdraw a binding that the kernel did not accept."""
@@ -168,6 +174,10 @@ class BindingCache:
     def next_due(self) -> float | None:
         """Return a moment no later than the next at which `tick` has something to do, None for never."""
         return self._bindings.next_due()
+
+    def _at(self, gateway: str) -> list[Binding]:
+        """Return the entries of a gateway that are not about to leave the kernel."""
+        return [each for each in self._bindings if each.gateway == gateway and each.state is not State.DYING]
 
     def _refusal(self, update: ProxyBindingUpdate, clock: float) -> Status | None:
         """Return why an update is refused (RFC 5213, section 5.3.1)."""

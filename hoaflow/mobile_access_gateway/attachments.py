@@ -120,6 +120,9 @@ class Attachments:
         self._attachments: Entries[Attachment] = Entries()
         self._sequence = 0
 
+    def __len__(self) -> int:
+        return len(self._attachments)
+
     def __iter__(self) -> Iterator[Attachment]:
         return iter(self._attachments)
 

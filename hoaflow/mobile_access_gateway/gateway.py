@@ -46,9 +46,9 @@ from hoaflow.pmipv6.messages import (
     ProxyBindingAcknowledgement,
     ProxyBindingUpdate,
     Revocation,
-    RevocationAcknowledgement,
     RevocationStatus,
     Status,
+    Trigger,
     timestamp_of,
 )
 from hoaflow.pmipv6.objects import OwnAddress
@@ -99,6 +99,7 @@ class MobileAccessGateway:
         if common.console is not None:
             service.open_console(common.console, listings(self._render))
         self._peers = Peers(self._channel, settings.address, common.heartbeat, [settings.anchor])
+        service.undo.callback(self._revoke_everything)
         if common.metrics is not None:
             collector = GatewayCollector(self._counts, self._attached, self._held, self._plane.counters)
             service.serve_metrics(common.metrics, collector)
@@ -112,7 +113,7 @@ class MobileAccessGateway:
         self._service.loop.stop()
 
     def close(self) -> None:
-        """Remove everything of ours from the kernel. Bindings end with their lifetimes."""
+        """Tell the anchor that nobody is served here any more, and remove everything of ours from the kernel."""
         self._service.close()
 
     def _turn(self, now: float) -> float:
@@ -209,18 +210,25 @@ class MobileAccessGateway:
                 actions = self._attachments.revoked(message.identifier, now)
                 self._execute(actions)
                 status = RevocationStatus.SUCCESS if actions else RevocationStatus.NO_BINDING
-                self._channel.send(
-                    RevocationAcknowledgement(
-                        source=self._settings.address,
-                        destination=message.source,
-                        sequence=message.sequence,
-                        status=status,
-                        identifier=message.identifier,
-                        timestamp=timestamp_of(time.time()),
-                    )
-                )
+                if message.everything:
+                    status = RevocationStatus.EVERYTHING_NOT_AUTHORIZED
+                self._channel.send(message.answer(status, timestamp_of(time.time())))
             case _:
                 self._counts.drop("unexpected", "%s from %s", type(message).__name__, message.source)
+
+    def _revoke_everything(self) -> None:
+        """End all bindings by one message (RFC 5846, section 9.2). If it is lost, they end with their lifetimes."""
+        if self._attachments:
+            self._channel.send(
+                Revocation(
+                    source=self._settings.address,
+                    destination=self._settings.anchor,
+                    sequence=0,
+                    trigger=Trigger.PER_PEER_POLICY,
+                    everything=True,
+                    timestamp=timestamp_of(time.time()),
+                )
+            )
 
     def _attachment_to(self, prefix: bytes) -> Attachment | None:
         node = self._by_prefix.get(prefix)

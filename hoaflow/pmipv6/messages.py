@@ -49,6 +49,7 @@ class Trigger(IntEnum):
     UNSPECIFIED = 0
     ADMINISTRATIVE = 1
     HANDOVER = 2
+    PER_PEER_POLICY = 128
 
 
 class RevocationStatus(IntEnum):
@@ -56,6 +57,7 @@ class RevocationStatus(IntEnum):
 
     SUCCESS = 0
     NO_BINDING = 128
+    EVERYTHING_NOT_AUTHORIZED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +118,22 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A Binding Revocation Indication for one mobile node."""
+    """A Binding Revocation Indication for one mobile node, or with `everything` (flag G) for all of its sender."""
 
     source: str
     destination: str
     sequence: int
     trigger: int
-    identifier: str
+    identifier: str = ""
     prefixes: tuple[str, ...] = ()
+    everything: bool = False
     timestamp: int | None = None
     authentication: MnHaAuthentication | None = None
+
+    def answer(self, status: RevocationStatus, timestamp: int) -> "RevocationAcknowledgement":
+        """Return its acknowledgement."""
+        ends = (self.destination, self.source, self.sequence)
+        return RevocationAcknowledgement(*ends, status, self.identifier, self.everything, timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,8 @@ class RevocationAcknowledgement:
     destination: str
     sequence: int
     status: int
-    identifier: str
+    identifier: str = ""
+    everything: bool = False
     timestamp: int | None = None
     authentication: MnHaAuthentication | None = None
 

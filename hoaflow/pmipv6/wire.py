@@ -98,6 +98,7 @@ def _header(message: Message, last: list[Packet]) -> Packet:
                 kind=_INDICATION,
                 code=message.trigger,
                 seq=message.sequence,
+                everything=message.everything,
                 options=[
                     *_identifier(message.identifier),
                     *_prefixes(message.prefixes),
@@ -111,6 +112,7 @@ def _header(message: Message, last: list[Packet]) -> Packet:
                 kind=_ACKNOWLEDGEMENT,
                 code=message.status,
                 seq=message.sequence,
+                everything=message.everything,
                 options=[*_identifier(message.identifier), *_timestamp(message.timestamp), *last],
             )
 
@@ -187,22 +189,19 @@ def _read_heartbeat(packet: MobilityPacket) -> Heartbeat:
 
 def _read_revocation(packet: MobilityPacket) -> Revocation | RevocationAcknowledgement:
     header = _dissect(packet, layers.RevocationHeader, layers.BINDING_REVOCATION)
-    identifier, timestamp = _read_identifier(header), _read_timestamp(header)
-    authentication = wire.authentication(header, packet.payload)
-    ends = {"source": packet.source, "destination": packet.destination, "sequence": header.seq}
+    common: dict[str, Any] = {
+        "source": packet.source,
+        "destination": packet.destination,
+        "sequence": header.seq,
+        "identifier": _read_identifier(header),
+        "everything": bool(header.everything),
+        "timestamp": _read_timestamp(header),
+        "authentication": wire.authentication(header, packet.payload),
+    }
     if header.kind == _INDICATION:
-        return Revocation(
-            **ends,
-            trigger=header.code,
-            identifier=identifier,
-            prefixes=_read_prefixes(header),
-            timestamp=timestamp,
-            authentication=authentication,
-        )
+        return Revocation(**common, trigger=header.code, prefixes=_read_prefixes(header))
     if header.kind == _ACKNOWLEDGEMENT:
-        return RevocationAcknowledgement(
-            **ends, status=header.code, identifier=identifier, timestamp=timestamp, authentication=authentication
-        )
+        return RevocationAcknowledgement(**common, status=header.code)
     raise MalformedPacketError(f"Binding Revocation type {header.kind}, expected 1 or 2 (RFC 5846)")
 
 

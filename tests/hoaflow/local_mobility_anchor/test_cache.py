@@ -211,6 +211,21 @@ def test_a_gateways_restart_ends_what_it_had_registered_before(anchor: Anchor) -
     assert remove.reason == "gateway-restarted"
 
 
+def test_a_gateway_ends_all_that_it_had_registered_when_it_said_so(anchor: Anchor) -> None:
+    anchor.update()
+    stamp = install_stamp(anchor)
+    assert not anchor.cache.gateway_revoked(MAG_2, stamp + 1, anchor.now)
+    assert not anchor.cache.gateway_revoked(MAG_1, stamp, anchor.now)  # a recording: it has registered since
+    (remove,) = anchor.cache.gateway_revoked(MAG_1, stamp + 1, anchor.now)
+    assert isinstance(remove, Remove)
+    assert remove.reason == "revoked"
+    assert not anchor.cache.gateway_revoked(MAG_1, None, anchor.now)  # it is about to go
+    anchor.removed()
+    anchor.update()
+    (remove,) = anchor.cache.gateway_revoked(MAG_1, None, anchor.now)
+    assert isinstance(remove, Remove)
+
+
 def test_a_gateway_that_asks_for_a_link_local_address_gets_the_one_of_all(anchor: Anchor) -> None:
     assert answer(anchor.update(replace(UPDATE, link_local="::"))).link_local == "fe80::1"
     assert answer(anchor.update()).link_local is None

@@ -148,7 +148,11 @@ def test_a_mobile_node_moves_and_loses_nothing(lab: ProxyLab) -> None:
     anchor.logged("event=binding-registered", MOBILE_NODE)
     assert lab.ping("cn", ADDRESS) == 3
 
-    assert (gateways[1].stop(), gateways[2].stop(), anchor.stop()) == (0, 0, 0)
+    # A gateway that ends says so for all of its mobile nodes.
+    assert gateways[1].stop() == 0
+    anchor.logged("event=binding-removed", MOBILE_NODE, "reason=revoked")
+    assert route(lab) == ""
+    assert (gateways[2].stop(), anchor.stop()) == (0, 0)
     assert kernel_state(lab, "mag1") == before
     assert not any("hoaflow" in line for line in kernel_state(lab, "lma"))
 

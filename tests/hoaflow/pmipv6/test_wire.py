@@ -64,8 +64,9 @@ messages = st.one_of(
         *map(st.just, ENDS),
         sequence=octets16,
         trigger=st.integers(0, 255),
-        identifier=identifiers,
+        identifier=st.just("") | identifiers,
         prefixes=st.just(PREFIXES),
+        everything=st.booleans(),
         timestamp=timestamps,
     ),
     st.builds(
@@ -73,7 +74,8 @@ messages = st.one_of(
         *map(st.just, ENDS),
         sequence=octets16,
         status=st.integers(0, 255),
-        identifier=identifiers,
+        identifier=st.just("") | identifiers,
+        everything=st.booleans(),
         timestamp=timestamps,
     ),
 )
@@ -170,6 +172,13 @@ def read_whatever(packet: bytes | bytearray) -> Iterator[Message]:
         return
     if found is not None:
         yield found
+
+
+def test_the_flags_of_a_revocation() -> None:
+    """RFC 5846, section 5.1: P, V and G are the first bits after the sequence number."""
+    for everything, flags in ((False, 0x80), (True, 0xA0)):
+        header = built(Revocation(*ENDS, 7, 128, everything=everything))
+        assert header[6:12] == bytes([1, 128, 0, 7, flags, 0])
 
 
 @pytest.mark.parametrize("length", [0, 64, 128])
