@@ -17,7 +17,7 @@ from ha_bridge.terminal_client import TerminalClient
 from tests.support.bridge import HOME_AGENT, LINK_1, LINK_2, Terminal, bridge, unpadded
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_process import arguments
-from tests.support.kernel_events import link_message, recorded, route_message
+from tests.support.kernel_events import dumped, link_message, recorded, route_message
 
 DATA = Path(__file__).parents[1] / "data" / "pmipv6"
 OAI, MAD = DATA / "oai", DATA / "mad"
@@ -98,6 +98,27 @@ def test_the_kernel_of_oais_lma() -> None:
 
 def test_the_kernel_of_mads_anchor() -> None:
     assert story(MAD / "monitor-mar1.txt", "2001:100::a1", 64) == [{}, {HNP: "2001:100::a2"}]
+    assert story(MAD / "monitor-mar2.txt", "2001:100::a2", 64) == [{}], "all on its own link"
+
+
+@pytest.mark.parametrize(
+    ("path", "node", "anchor", "shown"),
+    [
+        (OAI / "state-reg1.txt", "lma", LMA, {HNP: MAG_1}),
+        (OAI / "state-reg2.txt", "lma", LMA, {HNP: MAG_2}),
+        (OAI / "state-reg1.txt", "mag1", MAG_1, {}),
+        (OAI / "state-reg2.txt", "mag2", MAG_2, {}),
+        (MAD / "state-at1.txt", "mar1", "2001:100::a1", {}),
+        (MAD / "state-at2.txt", "mar1", "2001:100::a1", {HNP: "2001:100::a2"}),
+        (MAD / "state-at2.txt", "mar2", "2001:100::a2", {}),
+    ],
+)
+def test_what_a_bridge_finds_that_starts_later(path: Path, node: str, anchor: str, shown: dict[str, str]) -> None:
+    view = KernelView(anchor, POOL, 64)
+    for message in (messages := list(dumped(path, node))):
+        view.apply(message)
+    assert messages
+    assert {binding.home_address: binding.care_of_address for binding in view.bindings()} == shown
 
 
 def test_a_prefix_whose_addresses_the_kernel_leads_to_several_gateways_is_withheld() -> None:

@@ -24,7 +24,7 @@ _ROUTE = re.compile(
 )
 
 
-_TABLES = {"main": 254, "252": 252}
+_TABLES = {"main": 254, "local": 255, "105": 105, "200": 200, "252": 252}
 _PROTOCOLS = {"dhcp": 16, "kernel": 2}
 
 
@@ -48,7 +48,7 @@ def link_message(index: int, local: str, remote: str, gone: bool) -> Any:
 
 def route_message(dst: str, table: int, proto: int, metric: int, oif: int, src: str | None, gone: bool) -> Any:
     """Return the kernel's message of a route."""
-    destination, _, length = dst.partition("/")
+    destination, _, length = ("::/0" if dst == "default" else dst).partition("/")
     message = rtmsg()
     message["family"], message["dst_len"], message["src_len"] = socket.AF_INET6, int(length or 128), 128 if src else 0
     message["table"], message["proto"], message["type"] = table, proto, 1
@@ -67,5 +67,25 @@ def recorded(path: Path) -> Iterator[tuple[str, Any]]:
             devices[match["dev"]] = int(match["index"])
             yield stamp, link_message(int(match["index"]), match["local"], match["remote"], bool(match["gone"]))
         elif match := _ROUTE.match(text):
-            route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS[match["proto"]], int(match["metric"]))
-            yield stamp, route_message(*route, devices[match["dev"]], match["src"], bool(match["gone"]))
+            yield stamp, _route(match, devices)
+
+
+def dumped(path: Path, node: str) -> Iterator[Any]:
+    """Yield the tunnels and routes that `ip -d link` and `ip route` have shown in a node, as a dump has them."""
+    section = path.read_text().partition(f"--- {node}\n")[2].partition("\n--- ")[0]
+    devices = {"eth0": 3, "eth1": 4, "wlan0": 4}
+    for match in _LINK.finditer(section):
+        if match["remote"] != "any":  # the device that every namespace has
+            devices[match["dev"]] = int(match["index"])
+            yield link_message(int(match["index"]), match["local"], match["remote"], gone=False)
+    heading = ""
+    for line in section.splitlines():
+        if line.startswith("table "):
+            heading = line.removesuffix(":")
+        if route := _ROUTE.match(line if " table " in line else line.replace(" proto", f" {heading} proto", 1)):
+            yield _route(route, devices)
+
+
+def _route(match: re.Match[str], devices: dict[str, int]) -> Any:
+    route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS.get(match["proto"], 3), int(match["metric"]))
+    return route_message(*route, devices[match["dev"]], match["src"], bool(match["gone"]))

@@ -26,6 +26,7 @@ from hoaflow.pmipv6.wire import build, parse, vouched_for
 from tests.support.proxy_mobility import DATA
 
 ETHERNET = 14
+MAD = DATA.parent / "mad" / "signalling.pcap"
 CAPTURED = [bytes(frame)[ETHERNET:] for frame in rdpcap(str(DATA / "signalling.pcap"))]
 UPDATES = [packet for packet in CAPTURED if (packet[6], packet[42]) == (135, 5)]
 ACKNOWLEDGEMENTS = [packet for packet in CAPTURED if (packet[6], packet[42]) == (135, 6)]
@@ -132,6 +133,16 @@ def test_acknowledgements_come_out_as_oai_sent_them_but_for_flag_p(captured: byt
 def test_a_header_that_is_longer_than_it_tells_is_refused(captured: bytes) -> None:
     with pytest.raises(MalformedPacketError, match="checksum"):
         read(captured)
+
+
+def test_what_mad_sends_is_refused() -> None:
+    """Its headers are longer than they tell, too, and have options of its own."""
+    packets = [bytes(frame)[ETHERNET:] for frame in rdpcap(str(MAD))]
+    signalling = [packet for packet in packets if packet[6] == 135]
+    assert len(signalling) == 6
+    for packet in signalling:
+        with pytest.raises(MalformedPacketError):
+            read(packet)
 
 
 @given(messages, st.booleans())
