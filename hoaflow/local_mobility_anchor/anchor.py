@@ -99,8 +99,8 @@ class LocalMobilityAnchor:
         upkeep = self._service.upkeep
         if now >= upkeep.due:
             upkeep.run_slice()
-        due = [upkeep.due, *self._peers.next_due(), *self._revocations.next_due()]
-        return min(due if (next_ := self._cache.next_due()) is None else [*due, next_])
+        due = (upkeep.due, *self._peers.next_due(), self._revocations.next_due(), self._cache.next_due())
+        return min(each for each in due if each is not None)
 
     # --- input
 

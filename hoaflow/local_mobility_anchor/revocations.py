@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from hoaflow.mobility.entries import Entries
 from hoaflow.pmipv6.messages import Revocation, RevocationAcknowledgement, timestamp_of
 
 RETRY_SECONDS = 1.0
@@ -20,44 +21,60 @@ class _Pending:
 
 
 class Revocations:
-    """Those that are not acknowledged."""
+    """Those that are not acknowledged: one for each gateway and mobile node at most.
+
+    Thousands of mobile nodes may leave a gateway that is dead, so none is searched for.
+    """
 
     def __init__(self, anchor: str) -> None:
         self._anchor = anchor
         self._sequence = 0
-        self._pending: dict[int, _Pending] = {}
+        self._pending: Entries[_Pending] = Entries()
+        self._keys: dict[int, str] = {}  # by sequence number
 
     def revoke(self, gateway: str, identifier: str, prefixes: tuple[str, ...], trigger: int, now: float) -> None:
         """Revoke a mobile node's binding at a gateway; `tick` returns the messages."""
+        self.withdraw(gateway, identifier)
         self._sequence = self._sequence + 1 & 0xFFFF
         message = Revocation(self._anchor, gateway, self._sequence, trigger, identifier, prefixes)
-        self._pending[self._sequence] = _Pending(message, now)
+        key = self._keys[self._sequence] = _key(gateway, identifier)
+        self._pending.put(key, _Pending(message, now))
 
     def withdraw(self, gateway: str, identifier: str) -> None:
         """Stop revoking a binding: the mobile node is back at this gateway."""
-        for sequence, pending in list(self._pending.items()):
-            if (pending.message.destination, pending.message.identifier) == (gateway, identifier):
-                del self._pending[sequence]
+        if (pending := self._pending.get(_key(gateway, identifier))) is not None:
+            self._end(pending)
 
     def acknowledged(self, message: RevocationAcknowledgement) -> bool:
         """Take an acknowledgement; return whether it was awaited."""
-        pending = self._pending.get(message.sequence)
+        pending = self._pending.get(self._keys.get(message.sequence, ""))
         if pending is None or pending.message.destination != message.source:
             return False
-        del self._pending[message.sequence]
+        self._end(pending)
         return True
 
     def tick(self, now: float, clock: float) -> Iterator[Revocation]:
         """Yield the messages to send now, stamped with `clock` (seconds since 1970)."""
-        for sequence, pending in list(self._pending.items()):
-            if pending.due > now:
-                continue
+        for pending in self._pending.due(now):
             pending.attempts += 1
             pending.due = now + RETRY_SECONDS
             if pending.attempts == ATTEMPTS:
-                del self._pending[sequence]
+                self._end(pending)
+            else:
+                self._pending.put(_key(pending.message.destination, pending.message.identifier), pending)
             yield replace(pending.message, timestamp=timestamp_of(clock))
 
-    def next_due(self) -> Iterator[float]:
-        """Yield when messages are due."""
-        return (pending.due for pending in self._pending.values())
+    def next_due(self) -> float | None:
+        """Return a moment no later than the next at which a message is due, None for never."""
+        return self._pending.next_due()
+
+    def _end(self, pending: _Pending) -> None:
+        message = pending.message
+        key = _key(message.destination, message.identifier)
+        self._pending.remove(key)
+        if self._keys.get(message.sequence) == key:
+            del self._keys[message.sequence]
+
+
+def _key(gateway: str, identifier: str) -> str:
+    return f"{gateway} {identifier}"
