@@ -8,7 +8,8 @@ In the router's kernel:
   This applies to forwarded packets only: the router's own connections are tracked as usual.
 - ICMP errors about tunnel packets go to the outer source, the home agent, whose host may be down or unable to use
   them. Those that the router's kernel sends or forwards are copied into the endpoint, where the agent relays them to
-  the correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged.
+  the correspondent (`hoaflow.router.error_relays`). The errors themselves go on unchanged. Some are the endpoint's
+  own: a packet to a care-of address within a home network prefix has to have room for another header.
 - A packet that `hoaflow.router.firewall` sends is traced, and dropped once it has passed everybody's rules. It is told
   from all others by its addresses (`route`), or by its content (`flow`, which knows no address that nobody uses).
 
@@ -68,7 +69,7 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
             untracked,
             _chain("probe_traced", "prerouting", RAW, f"{probe} meta nftrace set 1"),
             _chain(PROBE_CHAIN, "forward", LAST, f"{probe} drop"),
-            _chain(FORWARD_CHAIN, "forward", EARLY, f'iifname != "{ours}" {copied}'),
+            _chain(FORWARD_CHAIN, "forward", EARLY, copied),
             _chain("errors_sent", "output", EARLY, copied),
         ),
     )

@@ -4,17 +4,19 @@
 Two MAGs have the addresses of their mobile nodes themselves. The LMA eats what it is sent, so what arrives went direct.
 """
 
-import socket
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 
 from hoaflow.tunnel.local_decapsulation import decapsulate_local
 from hoaflow.tunnel.seg6 import Seg6Routes
 from tests.support.controller import OPENFLOW_PORT, Controller
+from tests.support.frames import ends_of
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
 from tests.support.router_agent import AgentProcess
@@ -25,7 +27,6 @@ LMA, POOL = HA, "2001:db8:99::/64"
 MAG_1, MAG_2 = COA, "2001:db8:3::2"
 HNP_1, HNP_2, HNP_3 = (f"2001:db8:99:0:{number}::/80" for number in (1, 2, 3))
 NODES = {MAG_1: "mn", MAG_2: "mag2"}  # of the lab, by Proxy-CoA
-ETHERNET = 14  # octets of the header of a frame
 ANSWERED, LOST = " 0% packet loss", " 100% packet loss"
 
 
@@ -123,12 +124,16 @@ class ProxyLab(RouterLab):
         with self.tap(node, interface) as tap:
             self.run("cn", "python3", "-c", send)
             (frame,) = tap.await_frames(b"counted", 1)
-        packet, found = frame[ETHERNET:], []
-        while True:
-            found.append((str(IPv6Address(packet[8:24])), str(IPv6Address(packet[24:40]))))
-            if packet[6] != socket.IPPROTO_IPV6:
-                return found
-            packet = packet[40:]
+        return ends_of(frame)
+
+    def ends_of_a_forged_packet_to(self, address: str, node: str, interface: str) -> list[tuple[str, str]]:
+        """Do so with a packet that pretends to be a tunnel packet of the LMA's."""
+        forged = IPv6(src=LMA, dst=address) / IPv6(src=CN, dst=address) / UDP(dport=9) / b"forged"
+        frame = Ether(src=self.mac("cn", "c0"), dst=self.mac("rt", "lan")) / forged
+        with self.tap(node, interface) as tap:
+            self.inject("cn", "c0", bytes(frame))
+            (arrived,) = tap.await_frames(b"forged", 1)
+        return ends_of(arrived)
 
 
 @pytest.fixture
@@ -178,6 +183,11 @@ def test_a_mobile_node_moves_between_gateways_and_the_lma_forwards_nothing(lab: 
     away = {"home_address": home, "care_of_address": care_of_address, "home_agent": LMA, "lifetime": 60, "sequence": 1}
     assert lab.controller.call("POST", "/v1/bindings?wait=active", away).status == 201
     assert lab.ends_of_a_packet_to(home, "mn", "m0") == [(LMA, MAG_1), (LMA, care_of_address), (CN, home)]
+    # What pretends to be in a tunnel of the LMA's does not go round.
+    forged = lab.ends_of_a_forged_packet_to(care_of_address, "mn", "m0")
+    assert forged == [(LMA, MAG_1), (LMA, care_of_address), (CN, care_of_address)]
+    # Two headers leave 80 octets less to the correspondent, who is told so though the LMA tells nobody.
+    assert "Packet too big: mtu=1420" in lab.ping("cn", home, "-M", "do", "-s", "1400")
     # Scenario A.2: one address by both protocols. At home again, it takes the gateway's path.
     assert lab.register(f"{home}/128", MAG_2) == 201
     assert lab.ends_of_a_packet_to(home, "mn", "m0")[1] == (LMA, care_of_address)

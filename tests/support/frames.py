@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv6Address
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
@@ -49,6 +50,19 @@ LEFT_TO_THE_HOME_AGENT = {
 
 # The same, as it is sent while an address is tentative (RFC 3590); the kernel's collect-metadata ip6tnl drops it.
 WITHOUT_SOURCE = {"a report without a source": IPv6(src="::", dst="ff02::16", hlim=1) / ICMPv6MLReport2()}
+
+
+ETHERNET_HEADER = 14  # octets
+
+
+def ends_of(frame: bytes) -> list[tuple[str, str]]:
+    """Return source and destination of all IPv6 headers of a frame, the outer ones first."""
+    packet, found = frame[ETHERNET_HEADER:], []
+    while True:
+        found.append((str(IPv6Address(packet[8:24])), str(IPv6Address(packet[24:40]))))
+        if packet[6] != socket.IPPROTO_IPV6:
+            return found
+        packet = packet[40:]
 
 
 class Tap:
