@@ -8,7 +8,7 @@ the root namespace. The management network joins them.
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +64,8 @@ class Deployment:
     """Outer source of a forged tunnel packet with the mobile node's inner source."""
     wrong_inner: ClassVar[str] = "2001:db8:99::200"
     """Inner source of a forged tunnel packet with the outer source of link 1."""
+    other_clients: ClassVar[Mapping[str, str]] = {}
+    """Further clients of the REST API, by name, and what each may do, as TOML."""
 
     def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
         """Write keys and tokens; `lifetime` of bindings, `lease` of bridge and agents, both in seconds."""
@@ -75,7 +77,7 @@ class Deployment:
         self.keys.touch(mode=0o600)
         self.keys.write_text(KEYS)
         dpids = {router: bed.network[router].dpid for router in self.routers}
-        self.tokens = Tokens(bed.logs.parent, self.anchor, [self.anchored_prefix], dpids)
+        self.tokens = Tokens(bed.logs.parent, self.anchor, [self.anchored_prefix], dpids, self.other_clients)
         self.client = Northbound(REST, Access(self.tokens.file(OPERATOR)))
 
     # Starting

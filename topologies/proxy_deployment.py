@@ -11,16 +11,10 @@ from topologies.deployment import EVENT_TIMEOUT, START_TIMEOUT, Deployment
 from topologies.processes import Process
 
 MOBILE_NODE = "mn@example.org"
-MOBILE_NODES = f"""
-["{MOBILE_NODE}"]
-prefixes = ["{at.HOME_NETWORK_PREFIX}"]
-link_layer_address = "{at.MOBILE_NODE_MAC}"
-"""
 # Of this emulation only: each gateway shares one with the anchor.
 KEY = "686f61666c6f77206f6e6c7920696e2061206c61"
 # Seconds. All have the same clock, but a busy machine may let a message wait.
 WINDOW = "3"
-FIRST_LINK = 2
 
 
 class ProxyDeployment(Deployment):
@@ -34,6 +28,9 @@ class ProxyDeployment(Deployment):
     home_address: ClassVar[str] = at.MOBILE_NODE_ADDRESS
     bridge_options: ClassVar[tuple[str, ...]] = ("--protocol", "pmipv6", "--home-network-prefix-length", "64")
     unsent_is_lost: ClassVar[bool] = False
+    prefixes: ClassVar[tuple[str, ...]] = (at.HOME_NETWORK_PREFIX,)
+    """The mobile node's home network prefixes."""
+    first_link: ClassVar[int] = 2
     wrong_outer: ClassVar[str] = at.care_of_address(2)
     wrong_inner: ClassVar[str] = "2001:db8:f1:2::200"
 
@@ -49,8 +46,8 @@ class ProxyDeployment(Deployment):
     def start_mobile_node(self) -> list[Process]:
         """Start a `hoaflow-mag` on each gateway, and attach the mobile node to the last one."""
         gateways = [self._start_gateway(number) for number in self.bed.topology.foreign_links]
-        self.attach(FIRST_LINK)
-        gateways[FIRST_LINK - 1].wait_for("event=served ", EVENT_TIMEOUT)
+        self.attach(self.first_link)
+        gateways[self.first_link - 1].wait_for("event=served ", EVENT_TIMEOUT)
         return gateways
 
     def links(self) -> dict[str | int, str]:
@@ -76,6 +73,7 @@ class ProxyDeployment(Deployment):
         keys, nodes = self.bed.logs.parent / f"keys-{name}.toml", self.bed.logs.parent / "mobile-nodes.toml"
         keys.touch(mode=0o600)
         keys.write_text("".join(f'["{peer}"]\nspi = 256\nkey = "{KEY}"\n' for peer in peers))
-        nodes.write_text(MOBILE_NODES)
+        prefixes = ", ".join(f'"{prefix}"' for prefix in self.prefixes)
+        nodes.write_text(f'["{MOBILE_NODE}"]\nprefixes = [{prefixes}]\nlink_layer_address = "{at.MOBILE_NODE_MAC}"\n')
         files = ["--keys", str(keys), "--mobile-nodes", str(nodes)]
         return [*files, "--timestamp-window", WINDOW, "--log-addresses"]

@@ -15,6 +15,7 @@ A router rN is a Linux kernel and an Open vSwitch, in a namespace, with the brid
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 if "__file__" not in globals():  # `mn --custom` executes this text as it is, knowing nothing of packages
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
@@ -29,7 +30,7 @@ class RoamingTopo(MobilityTopo):
     """Arrange correspondent node, home agent and mobile node around three routers and a core."""
 
     routers = ("r1", "r2", "r3")
-    foreign_links = (1, 2)
+    foreign_links: ClassVar[tuple[int, ...]] = (1, 2)
 
     def build(self, datapath: str = USER, delay: float = 5.0) -> None:
         """Build the network; `delay` is the one between core and home agent, one way, in milliseconds.
