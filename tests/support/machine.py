@@ -144,7 +144,8 @@ class Machine(Environment):
         self.run("/usr/bin/python3", "-m", "venv", "--without-pip", "--system-site-packages", "/opt/hoaflow")
         site = packages.replace(f"{checkout}/.venv", "/opt/hoaflow")
         self.write(f"{site}/hoaflow.pth", f"{packages}\n{checkout}\n")
-        for name in ("hoaflow", "hoaflow-controller", "ha-bridge", "hoaflow-ha", "hoaflow-router"):
+        commands = ("hoaflow", "hoaflow-controller", "ha-bridge", "hoaflow-router")
+        for name in (*commands, "hoaflow-ha", "hoaflow-lma", "hoaflow-mag"):
             script = (CHECKOUT / ".venv/bin" / name).read_text().partition("\n")[2]
             self.write(f"/opt/hoaflow/bin/{name}", f"#!/opt/hoaflow/bin/python\n{script}", 0o755)
 
