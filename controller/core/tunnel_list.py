@@ -158,7 +158,7 @@ class TunnelList:
 
     def difference(self, after: int) -> TunnelDifference:
         """Return what is new since a revision: everything if that is too long ago or not of this list."""
-        if not self._is_kept:
+        if not self._is_kept and after != self.revision:
             return TunnelDifference(self.revision, True, list(self._bindings), [])
         full = not self._forgotten_up_to <= after <= self.revision
         listed = [held for address in self.newer_than(0 if full else after) if (held := self._bindings.get(address))]

@@ -31,3 +31,14 @@ def test_the_first_agent_of_a_route_router_gets_what_was_bound_before_and_while_
     world.post(HOME_ADDRESSES[0], FIRST, sequence=3)
     news = world.offload.router(DPID).tunnels.difference(world.revision)
     assert (news.full, [tunnel.home_address for tunnel in news.tunnels]) == (False, HOME_ADDRESSES[:1])
+
+
+def test_an_agent_without_a_backend_that_has_all_is_told_of_nothing_more() -> None:
+    world = World()
+    world.announce()
+    world.offload.acknowledge(DPID, 0, {}, {}, {}, world.now)
+    world.snapshot(binding())
+    tunnels = world.offload.router(DPID).tunnels
+    first = tunnels.difference(0)
+    assert first.full
+    assert tunnels.difference(first.revision) == (first.revision, False, [], [])
