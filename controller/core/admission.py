@@ -3,7 +3,7 @@
 
 from controller.core.bindings import Binding, BindingTable
 from controller.core.home_agents import HomeAgent, HomeAgents
-from controller.core.pipeline import MISS_PRIORITY, downlink_priority
+from controller.core.pipeline import SUPPRESS_PRIORITY, downlink_priority
 from controller.core.protocols import IN_OTHER_TUNNELS
 from hoaflow.addresses import Prefix, format_address, host, why_not_global_unicast
 from hoaflow.errors import HoaflowError
@@ -98,7 +98,7 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
     if anchor is not None:
         whose = "the home agent's own address" if anchor is home_agent else "another home agent's address"
         raise Refused("home_address", f"{home_address} holds {whose}")
-    if downlink_priority(home_address) <= MISS_PRIORITY:
+    if downlink_priority(home_address) <= SUPPRESS_PRIORITY:
         raise Refused("home_address", f"{home_address} is too short for a mobile network prefix")
 
 

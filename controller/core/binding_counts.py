@@ -15,8 +15,8 @@ Counts = Counter[tuple[bytes, str]]
 def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
     """Count bindings by home agent and state; yield the counts so far after each step, at last all of them.
 
-    Only bindings that have not become active are examined. The others of a home agent share a state, which follows
-    from its lease and its gates, or are idle, as no on-demand router has been asked for them.
+    Only bindings that have not become active are examined, and those that on-demand routers have been asked for. The
+    others of a home agent share a state, which follows from its lease and its gates.
     """
     counts: Counts = Counter()
     examined: Counter[bytes] = Counter()
@@ -28,20 +28,19 @@ def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
             examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
-    asked: Counter[bytes] = Counter()
     for number, home_address in enumerate(offload.routers.askers, start=1):
         binding = offload.bindings.get(home_address)
-        if binding is not None:
-            asked[binding.home_agent] += 1
+        if (
+            binding is not None
+            and binding.home_agent in may_offload
+            and home_address not in offload.activations.unconfirmed
+        ):
+            counts[binding.home_agent, offload.state_of_asked(binding, now)] += 1
+            examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
     for agent in offload.home_agents:
         others = max(0, offload.bindings.count(agent.address) - examined[agent.address])
-        state = offload.state_of_confirmed(agent, now)
-        if state != "held" and offload.routers.all_on_demand(agent.address):
-            idle = min(others, max(0, offload.bindings.count(agent.address) - asked[agent.address]))
-            counts[agent.address, "idle"] += idle
-            others -= idle
-        counts[agent.address, state] += others
+        counts[agent.address, offload.state_of_confirmed(agent, now)] += others
         counts[agent.address, "withheld"] = offload.withheld.count(agent.address) + offload.covered.count(agent.address)
     yield counts

@@ -45,11 +45,22 @@ class BindingStates:
         return BindingState(together(asked, len(asked) < len(routers)), routers)
 
     def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
-        """Return the state of a home agent's bindings whose flows all stand: that of its gates."""
+        """Return the state of a home agent's bindings whose flows all stand: that of its gates.
+
+        Of those that on-demand routers have been asked for, it is ``of_asked``, unless all gates are open.
+        """
         if not home_agent.may_offload(now):
             return "held"
         prepared = self._prepared(home_agent.address)
-        return together([each.connected and each.gates.are_open(home_agent.address, now) for each in prepared])
+        with_everything = [each for each in prepared if not each.demand.on]
+        return together(
+            [each.connected and each.gates.are_open(home_agent.address, now) for each in with_everything],
+            any_idle=len(with_everything) < len(prepared),
+        )
+
+    def of_asked(self, binding: Binding, now: float) -> State:
+        """Return the state of a binding whose home agent may offload, by the routers that carry it alone."""
+        return together([each.is_active(binding, now) for each in self._carrying(binding)])
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
@@ -57,22 +68,19 @@ class BindingStates:
             return False
         # Routers are told of a change in order and confirm it in about that order, so that the last one is the most
         # likely not to be active yet.
-        found = False
-        for router in reversed(list(self._routers.carrying(binding.home_address))):
-            if router.standby is None and router.prepared_for(binding.home_agent):
-                if not router.is_active(binding, now):
-                    return False
-                found = True
-        return found
+        carrying = self._carrying(binding)
+        return bool(carrying) and all(router.is_active(binding, now) for router in reversed(carrying))
 
     def is_idle(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `idle`: no router prepared for it has been asked for it."""
-        if not self._registrations.may_offload(binding, now):
-            return False
-        carrying = self._routers.carrying(binding.home_address)
-        if any(each.standby is None and each.prepared_for(binding.home_agent) for each in carrying):
+        if not self._registrations.may_offload(binding, now) or self._carrying(binding):
             return False
         return bool(self._prepared(binding.home_agent))
+
+    def _carrying(self, binding: Binding) -> list[Router]:
+        """Return those of the prepared routers that are to have a binding's flows."""
+        found = (each for each in self._routers.carrying(binding.home_address) if each.standby is None)
+        return [router for router in found if router.prepared_for(binding.home_agent)]
 
     def _prepared(self, home_agent: bytes) -> list[Router]:
         """Return the routers prepared for a home agent that are this controller's to write to."""

@@ -76,7 +76,7 @@ class Connections:
             self._event("router-disconnected", router=f"{dpid:016x}")
         router.disconnect(now)
         if not self._routers.is_vouched_for(dpid):
-            del self._routers[dpid]
+            self._routers.forget(router)
 
     def turned_away(self, dpid: int) -> None:
         """Report that a switch was disconnected, as too many are connected that nobody vouches for."""

@@ -9,22 +9,19 @@ them, and those in a mobile network prefix, whose flow would take theirs.
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import chain
 
 from msgspec import Struct
 
+from controller.core.askers import Askers
 from controller.core.bindings import Binding
 from controller.core.flow_keys import home_end, uplink_source
-from controller.core.flow_sets import Path
 from controller.core.flows import FlowKey, table_of
 from controller.core.pipeline import DOWNLINK, VERIFY
 from controller.core.registrations import Registrations
+from controller.core.suppressions import Suppressions
+from controller.core.traffic import PacketInDrops
 from hoaflow.addresses import Prefix
-
-# For how many seconds nothing is heard of a home address that can't be offloaded, and for how many of them at a time.
-SUPPRESSED_FOR = 30
-MOST_SUPPRESSED = 3000
 
 
 class Install(StrEnum):
@@ -32,43 +29,6 @@ class Install(StrEnum):
 
     EVERYTHING = "everything"
     ON_DEMAND = "on-demand"
-
-
-class Request(NamedTuple):
-    """A packet that no flow has taken: of which home address, and if it came from there, by which path."""
-
-    home_address: Prefix
-    path: Path | None
-
-
-class Askers:
-    """The routers that are asked for each home address, so that an update looks at no others."""
-
-    def __init__(self) -> None:
-        self.on_demand: dict[int, None] = {}
-        self._routers: dict[Prefix, tuple[int, ...]] = {}
-
-    def __iter__(self) -> Iterator[Prefix]:
-        """Iterate over the home addresses that any is asked for, as they are now."""
-        return iter(list(self._routers))
-
-    def of(self, home_address: Prefix) -> tuple[int, ...]:
-        """Return the datapath ids of the on-demand routers that are asked for a home address."""
-        return self._routers.get(home_address, ())
-
-    def add(self, home_address: Prefix, dpid: int) -> None:
-        """Record that a router is asked for a home address. Idempotent."""
-        known = self._routers.get(home_address, ())
-        if dpid not in known:
-            self._routers[home_address] = (*known, dpid)
-
-    def remove(self, home_address: Prefix, dpid: int) -> None:
-        """Record that a router is no longer asked for a home address. Idempotent."""
-        left = tuple(each for each in self._routers.get(home_address, ()) if each != dpid)
-        if left:
-            self._routers[home_address] = left
-        else:
-            self._routers.pop(home_address, None)
 
 
 class _Asked(Struct, gc=False):
@@ -93,13 +53,14 @@ class Demand:
         # Why the switch can't tell of packets without flows, on its present connection; None if that is not known.
         self.unsupported: str | None = None
         self.meters: set[int] = set()  # those that the switch has confirmed
+        self.drops = PacketInDrops()
         self._default = default
         self._idle_after = idle_after
         self._bindings = registrations.bindings
         self._formers_behind = registrations.tunnel_list.formers_behind
         self._askers = askers
         self._asked: dict[Prefix, _Asked] = {}
-        self._suppressed: dict[Prefix, float] = {}  # until when, the first to end first
+        self.suppressions = Suppressions(dpid, askers)
         self._counted: dict[Prefix, int] = {}
         # Whether the router has the flows of those home addresses only that it is asked for.
         self.on = False
@@ -120,45 +81,42 @@ class Demand:
         """Tell whether a home address is to have flows here, if it has a binding."""
         return home_address in self._asked or not self.on
 
-    @property
-    def count_suppressed(self) -> int:
-        """How many home addresses are not heard of for a while."""
-        return len(self._suppressed)
-
     def announce(self, install: Install | None) -> bool:
         """Take in what the router's agent says, None for nothing; tell whether that changes what it has."""
         self.announced = install
         return self._note_mode()
 
-    def refuse(self, reason: str | None) -> bool:
-        """Record why the switch can't do it, None for a new connection; tell whether that changes what it has."""
+    def refuse(self, reason: str) -> bool:
+        """Record why the switch can't do it, until it connects anew; tell whether that changes what it has."""
         self.unsupported = reason
         return self._note_mode()
 
     def disconnect(self) -> None:
-        """Forget what was known of the switch."""
+        """Forget what was known of the switch. What it is asked for stays: packets go on coming when it is back."""
         self.meters.clear()
         self._counted.clear()
+        self.unsupported = None
+        self._note_mode()
+
+    def stand_by(self) -> None:
+        """Forget what the router is asked for: another controller writes to the switch and is told of its packets."""
+        for home_address in self._asked:
+            self._askers.remove(home_address, self.dpid)
+        for memory in (self._asked, self.suppressions, self._counted):
+            memory.clear()
 
     def forget(self) -> None:
         """Forget everything, as the router is forgotten."""
-        self._clear()
-        self._askers.on_demand.pop(self.dpid, None)
+        self.stand_by()
+        self._askers.forget(self.dpid)
 
     def _note_mode(self) -> bool:
         """Take over whether the router is on demand; tell whether that is news."""
         before, self.on = self.on, self.unsupported is None and self.wanted is Install.ON_DEMAND
-        if self.on:
-            self._askers.on_demand[self.dpid] = None
-        else:
-            self.forget()
+        if not self.on:
+            self.stand_by()
+        self._askers.note_mode(self.dpid, self.on)
         return before != self.on
-
-    def _clear(self) -> None:
-        for home_address in chain(self._asked, self._suppressed):
-            self._askers.remove(home_address, self.dpid)
-        for memory in (self._asked, self._suppressed, self._counted):
-            memory.clear()
 
     # What comes in.
 
@@ -180,27 +138,15 @@ class Demand:
     def is_concerned(self, binding: Binding) -> bool:
         """Tell whether a binding that is new, or has moved, is asked for here, or shares its path with one that is."""
         home_address = binding.home_address
-        if home_address in self._asked or home_address in self._suppressed:
+        if home_address in self._asked or self.suppressions.any_within(home_address):
             return True
         beside = chain(self._beside(home_address, binding.care_of_address), self._around(home_address))
         return any(each in self._asked for each in beside)
 
     def drop(self, home_address: Prefix) -> None:
         """Ask for a home address no longer. Idempotent."""
-        if self._asked.pop(home_address, None) is not None and home_address not in self._suppressed:
+        if self._asked.pop(home_address, None) is not None:
             self._askers.remove(home_address, self.dpid)
-
-    def suppress(self, home_address: Prefix, now: float) -> bool:
-        """Have nothing heard of a home address for `SUPPRESSED_FOR` seconds; tell whether there is room for that."""
-        for ended in [each for each, _ in islice(self._suppressed.items(), 2) if self._suppressed[each] <= now]:
-            del self._suppressed[ended]
-            if ended not in self._asked:
-                self._askers.remove(ended, self.dpid)
-        if home_address in self._suppressed or len(self._suppressed) >= MOST_SUPPRESSED:
-            return False
-        self._suppressed[home_address] = now + SUPPRESSED_FOR
-        self._askers.add(home_address, self.dpid)
-        return True
 
     # What flows have counted.
 

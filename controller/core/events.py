@@ -152,6 +152,12 @@ EVENTS: Mapping[str, EventType] = {
         _ROUTER,
         trouble=True,
     ),
+    "meters-lost": EventType(
+        "Something else has removed or changed meters by which an on-demand router's switch tells of packets: they are"
+        " made again.",
+        {**_ROUTER, "meters": "their numbers, separated by commas"},
+        trouble=True,
+    ),
     "on-demand-unsupported": EventType(
         "A router's switch has no meters, or can't tell of packets without flows: it gets the flows of all bindings.",
         {**_ROUTER, "reason": "what the switch said"},

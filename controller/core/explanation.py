@@ -151,8 +151,12 @@ def path_reason(
     if until_it_ends:
         there += " until its lifetime ends, as the home agent is down"
     if path == "direct":
+        sending = sum(reason is None for reason in prepared.values())
         who = "the prepared router sends" if len(prepared) == 1 else f"all {len(prepared)} prepared routers send"
-        return f"{who} its packets {there}"
+        if sending == len(prepared):
+            return f"{who} its packets {there}"
+        who = f"{sending} of {len(prepared)} prepared routers {'sends' if sending == 1 else 'send'}"
+        return f"{who} its packets {there}; {_why_not(prepared)}"
     if path == "mixed":
         active = sum(reason is None for reason in prepared.values())
         return f"{active} of {len(prepared)} prepared routers send its packets {there}, but {_why_not(prepared)}"

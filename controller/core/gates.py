@@ -7,7 +7,6 @@ lease, and is renewed while all is well.
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
 from typing import NamedTuple
 
 from controller.core import pipeline, reasons
@@ -81,6 +80,7 @@ class Gates:
         # By home agent: until when its gates may stand by what the switch has, and the renewal that waits for more.
         self._installed_until: dict[bytes, float] = {}
         self._renewing: dict[bytes, _Renewal] = {}
+        self._lacking: set[int] = set()  # meters that the switch did not have at the last review
 
     @property
     def draining(self) -> bool:
@@ -143,10 +143,14 @@ class Gates:
         for flow in guards_of(home_agent, backend):
             self._flows.require(flow)
             wanted[flow.key] = None
-        for flow, meter in zip(packet_ins_of(home_agent, backend), meters_of(home_agent), strict=True):
-            if self._demand.on and backend is not None and meter in self._demand.meters:
-                self._flows.require(flow)
-                wanted[flow.key] = None
+        if self._demand.on and backend is not None:
+            for flow, meter in zip(packet_ins_of(home_agent, backend), meters_of(home_agent), strict=True):
+                if meter in self._demand.meters:
+                    self._lacking.discard(meter)
+                    self._flows.require(flow)
+                    wanted[flow.key] = None
+                else:
+                    self._lacking.add(meter)
         if not self._are_active(guards_of(home_agent, backend), now):
             self._flows.recheck_adopted()  # adopted gates may have to go
         gates = gates_of(home_agent, self._tunnels.macs, backend)
@@ -184,15 +188,11 @@ class Gates:
 
     def missing_meters(self) -> list[int]:
         """Return the numbers of the meters that an on-demand router's switch lacks for what it is to tell."""
-        if not self._demand.on:
-            return []
-        prepared = (each for each in self._home_agents if self._backend_for(each) is not None)
-        needed = dict.fromkeys(chain.from_iterable(map(meters_of, prepared)))
-        return [meter for meter in needed if meter not in self._demand.meters]
+        return sorted(self._lacking - self._demand.meters) if self._demand.on else []
 
     def disconnect(self) -> None:
         """Forget which gates stand: the switch's connection is gone."""
-        for memory in (self._open, self._installed_until, self._renewing):
+        for memory in (self._open, self._installed_until, self._renewing, self._lacking):
             memory.clear()
 
     def renewable(self) -> list[HomeAgent]:

@@ -16,11 +16,12 @@ from controller.core.batches import Batch
 from controller.core.binding_states import BindingState, BindingStates, State
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
-from controller.core.demand import Install, Request
+from controller.core.demand import Install
 from controller.core.events import Event
 from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import Action, Flow, FlowKey, Kind
+from controller.core.full_tables import NO_ROOM
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
@@ -28,6 +29,7 @@ from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
+from controller.core.suppressions import Request
 from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnels
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
@@ -215,8 +217,8 @@ class Offload:
         former, announced = router.tunnels.failures, router.tunnels.announced
         was_alive = router.tunnels.agent_alive(now)
         router.renew_agent_lease(now)
-        self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
         self._set_install(router, lambda: router.demand.announce(install))
+        self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
         moved = announced != router.tunnels.announced
         if was_alive and any(announced) and moved:
             self._event("agent-changed", router=f"{dpid:016x}")
@@ -306,7 +308,8 @@ class Offload:
         """Record that a switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         router.flows.refuse(batch, reasons, rest_done, now, unsent)
         for position, reason in reasons.items():
-            if batch.changes[position].add and batch.changes[position].flow.kind is Kind.PACKET_IN:
+            change = batch.changes[position]
+            if change.add and change.flow.kind is Kind.PACKET_IN and reason != NO_ROOM:
                 self.refuse_demand(router, reason, now)
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
@@ -326,7 +329,13 @@ class Offload:
 
     def have_meter(self, router: Router, meter: int, now: float) -> None:
         """Record that a switch has a meter for what it tells of packets."""
-        router.have_meter(meter)
+        router.demand.meters.add(meter)
+        self.review(router, now)
+
+    def lost_meters(self, router: Router, meters: Collection[int], now: float) -> None:
+        """Record that meters of a switch are gone or changed: what uses them goes, until they are made again."""
+        router.demand.meters.difference_update(meters)
+        self._event("meters-lost", router=f"{router.dpid:016x}", meters=",".join(map(str, sorted(meters))))
         self.review(router, now)
 
     def refuse_demand(self, router: Router, reason: str, now: float) -> None:
@@ -411,6 +420,10 @@ class Offload:
     def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand."""
         return self._states.of_confirmed(home_agent, now)
+
+    def state_of_asked(self, binding: Binding, now: float) -> State:
+        """Return the state of a binding that on-demand routers have been asked for, if its home agent may offload."""
+        return self._states.of_asked(binding, now)
 
     def binding(self, home_address: Prefix) -> Binding | None:
         """Return the binding of a home address, whether it is to be offloaded or withheld."""

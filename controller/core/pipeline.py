@@ -309,7 +309,7 @@ def downlink_flow(home_address: Prefix, actions: tuple[Action, ...]) -> Flow:
 def downlink_priority(home_address: Prefix) -> int:
     """Return the priority of a home address: longer prefixes rank above shorter ones.
 
-    It is not above 0, the miss flow's, for a mobile network prefix that is too short.
+    It is not above `SUPPRESS_PRIORITY` for a mobile network prefix that is too short.
     """
     return BINDING_PRIORITY - (home_address.bits - home_address.length)
 

@@ -23,6 +23,9 @@ class PrefixIndex(Generic[T]):
         self._lengths = PrefixLengths()
         self._sorted: list[tuple[int, Prefix]] = []
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def put(self, prefix: Prefix, value: T) -> None:
         """Set the value of a prefix."""
         if prefix not in self._values:

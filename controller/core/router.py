@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from controller.core import pipeline, reasons, traffic
+from controller.core.askers import Askers
 from controller.core.bindings import Binding
-from controller.core.demand import Askers, Demand, Install, Request
+from controller.core.demand import Demand, Install
 from controller.core.desired import DesiredFlows
 from controller.core.flow_keys import home_end, uplink_source
-from controller.core.flow_sets import flows_of, keys_of, suppression_of
+from controller.core.flow_sets import flows_of, keys_of, path_of, suppression_of
 from controller.core.flow_units import FlowUnit
 from controller.core.flows import Action, Flow, FlowKey, Kind, table_of
 from controller.core.gates import Gates
@@ -19,6 +20,7 @@ from controller.core.installed import FlowEntry
 from controller.core.reasons import Reason
 from controller.core.reconciliation import Reconciliation
 from controller.core.registrations import Registrations
+from controller.core.suppressions import Request
 from controller.core.switch_state import SwitchState
 from controller.core.tunnels import EndpointName, FlowTunnels, Tunnels
 from controller.core.urgency import MOST_URGENT, Urgency
@@ -132,6 +134,7 @@ class Router:
         self.standby = Standby(since, stranger)
         self.desired.set_ports(ports)
         self.gates.forget_drain()
+        self.demand.stand_by()
 
     def disconnect(self, now: float) -> None:
         """Forget what was known of the switch's flows: its connection is gone."""
@@ -192,19 +195,18 @@ class Router:
         Returns the home addresses that get their flows now, and a flow by which no more is told of such packets for a
         while, None for none.
         """
-        if not self.demand.on:
-            return [], None
+        if not (self.demand.on and self.desired.has_any_backend):
+            return [], None  # anybody's switch, perhaps
         binding = self._bindings.covering(request.home_address)
-        news = [] if binding is None else self._ask(binding.home_address)
-        if binding is not None and self._may_carry(binding, now):
-            return news, None
-        if not self.demand.suppress(request.home_address, now):
+        news: list[Prefix] = []
+        if binding is not None:
+            if not self.demand.wants(binding.home_address):
+                news = self._ask(binding.home_address)
+            if _takes(binding, request) and self._may_carry(binding, now):
+                return news, None
+        if not self.demand.suppressions.add(request, now):
             return news, None
         return news, suppression_of(request.home_address, request.path, bool(self.tunnels.flow))
-
-    def have_meter(self, meter: int) -> None:
-        """Record that the switch has a meter. ``review`` has to follow."""
-        self.demand.meters.add(meter)
 
     def set_install(self, change: Callable[[], bool]) -> bool:
         """Change which bindings' flows the router is to have; tell whether that is news. ``review`` has to follow."""
@@ -363,7 +365,7 @@ class Router:
         if self.is_active(binding, now):
             return ACTIVE
         if self.is_idle_for(binding):
-            return BindingOnRouter("idle", reasons.not_asked_for())
+            return BindingOnRouter("idle", self._why_no_gate(binding, now) or reasons.not_asked_for())
         away = self.why_not_connected()
         if away is not None:
             return BindingOnRouter("pending", away)
@@ -409,6 +411,8 @@ class Router:
     def _ask(self, home_address: Prefix, urgency: Urgency = Urgency.URGENT) -> list[Prefix]:
         """Have a home address carried here, with all that has to stand with it; return those that are new."""
         news = self.demand.ask(home_address)
+        if len(news) > MOST_URGENT:  # those behind a MAG: handovers go before so many
+            urgency = Urgency.ROUTINE
         for each in news:
             held = self._bindings.get(each)
             if held is not None:
@@ -454,6 +458,13 @@ class Router:
                 return reasons.foreign_flow()
         return None
 
+    def _why_no_gate(self, binding: Binding, now: float) -> Reason | None:
+        """Say why no packet of a binding's would be noticed here, None if one would."""
+        if (away := self.why_not_connected()) is not None:
+            return away
+        home_agent = self._home_agents.get(binding.home_agent)
+        return None if home_agent is None else self.gates.why_closed(home_agent, now)
+
     def _why_unsteered(self, binding: Binding, now: float) -> Reason:
         """Say what a binding waits for, given that it is not active, has not failed, and its gates stand."""
         if self.desired.has_hole(binding.home_address):
@@ -488,3 +499,8 @@ class Router:
         if held is not None:
             formers = [former.binding for former in self.tunnels.desired.formers(home_address)]
             self.follow(held, (held, *formers), Urgency.URGENT)
+
+
+def _takes(binding: Binding, request: Request) -> bool:
+    """Tell whether a flow of a binding's would take such packets: those that it sends come by the path registered."""
+    return request.path is None or (binding.reverse_tunnel and request.path == path_of(binding))

@@ -4,8 +4,9 @@
 from collections.abc import Collection, Iterator
 from itertools import chain, islice
 
+from controller.core.askers import Askers
 from controller.core.bindings import Binding
-from controller.core.demand import Askers, Install
+from controller.core.demand import Install
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
@@ -63,25 +64,15 @@ class Routers(dict[int, Router]):
         """Return the routers that are to have a home address's flows, the latest last."""
         if not self.askers.on_demand:
             return self.values()
-        asked = (self[dpid] for dpid in self.askers.of(home_address))
-        return [*self._with_everything(), *(router for router in asked if router.demand.wants(home_address))]
+        return [self[dpid] for dpid in (*self.askers.with_everything, *self.askers.of(home_address))]
 
     def concerned(self, binding: Binding) -> Collection[Router]:
         """Return the routers that may have to follow a binding that is new, has moved, or is gone."""
         if not self.askers.on_demand:
             return self.values()
-        asked = dict.fromkeys(chain.from_iterable(map(self.askers.of, self._related(binding))))
-        return [*self._with_everything(), *(self[dpid] for dpid in asked)]
-
-    def all_on_demand(self, home_agent: bytes) -> bool:
-        """Tell whether all routers that are prepared for a home agent are on demand, and there is one."""
-        if not self.askers.on_demand:
-            return False
-        prepared = [each.dpid for each in self.values() if each.standby is None and each.prepared_for(home_agent)]
-        return bool(prepared) and all(dpid in self.askers.on_demand for dpid in prepared)
-
-    def _with_everything(self) -> Iterator[Router]:
-        return (router for dpid, router in self.items() if dpid not in self.askers.on_demand)
+        asked = chain.from_iterable(map(self.askers.of, self._related(binding)))
+        suppressing = self.askers.suppressing(binding.home_address)
+        return [self[dpid] for dpid in dict.fromkeys(chain(self.askers.with_everything, asked, suppressing))]
 
     def _related(self, binding: Binding) -> Iterator[Prefix]:
         """Iterate over the home addresses asked for where a binding is concerned.
@@ -107,9 +98,13 @@ class Routers(dict[int, Router]):
         """Forget and return the routers whose switch and agent have been away for long."""
         lost = [router for router in self.values() if (ends := self._ends(router)) is not None and ends <= now]
         for router in lost:
-            router.demand.forget()
-            del self[router.dpid]
+            self.forget(router)
         return lost
+
+    def forget(self, router: Router) -> None:
+        """Forget a router."""
+        router.demand.forget()
+        del self[router.dpid]
 
     def next_forgetting(self) -> float | None:
         """Return when ``forget_lost`` next has something to forget, None for not at all."""

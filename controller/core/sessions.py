@@ -9,13 +9,13 @@ session, which lets go of both when it ends and raises SessionEnded from then on
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller.core.batches import Batch, FlowChange
-from controller.core.demand import Request
 from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.offload import Offload
 from controller.core.router import Router
+from controller.core.suppressions import Request
 from controller.core.traffic import DOWNLINK, UPLINK, Counters
 from hoaflow.errors import HoaflowError
 
@@ -131,9 +131,28 @@ class Session:
         """Return the numbers of the meters that the switch lacks for what it is to tell."""
         return [] if self.router is None else self.router.gates.missing_meters()
 
+    @property
+    def meters(self) -> frozenset[int]:
+        """The numbers of the meters that the switch has for that, as far as is known."""
+        return frozenset() if self.router is None else frozenset(self.router.demand.meters)
+
     def have_meter(self, meter: int, now: float) -> None:
         """Record that the switch has a meter."""
         self._core.have_meter(self._present, meter, now)
+
+    def lost_meters(self, meters: Collection[int], now: float) -> None:
+        """Record that meters are gone or changed (see ``Offload.lost_meters``)."""
+        self._core.lost_meters(self._present, meters, now)
+
+    def observe_meters(self, held_back: Mapping[int, int]) -> None:
+        """Take in how many packets each meter of the switch has held back, by its number."""
+        drops, ours = self._present.demand.drops, self.meters
+        drops.observe({meter: count for meter, count in held_back.items() if meter in ours})
+
+    def dropped_unread(self) -> None:
+        """Count one that was told and dropped unread."""
+        if self.router is not None:
+            self.router.demand.drops.unread += 1
 
     def refuse_demand(self, reason: str, now: float) -> None:
         """Record why the switch can't tell (see ``Offload.refuse_demand``)."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Count what a router has carried past the home agents while flows come and go, and its flow messages."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 DOWNLINK, UPLINK = "downlink", "uplink"
@@ -65,3 +66,19 @@ class MessageCounts:
     deleted: int = 0
     refused: int = 0
     repaired: int = 0
+
+
+@dataclass(slots=True)
+class PacketInDrops:
+    """What an on-demand router's switch would have told of packets: held back by its meters, or dropped unread here."""
+
+    metered: int = 0
+    unread: int = 0
+    _seen: dict[int, int] = field(default_factory=dict)
+
+    def observe(self, meters: Mapping[int, int]) -> None:
+        """Take in what each meter has held back, by its number. One that was made anew has begun at 0 again."""
+        for meter, count in meters.items():
+            seen = self._seen.get(meter, 0)
+            self.metered += count - seen if count >= seen else count
+        self._seen = dict(meters)

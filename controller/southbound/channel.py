@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import eventlet
 from eventlet.event import Event
+from eventlet.semaphore import Semaphore
 from ryu.ofproto import ofproto_parser
 from ryu.ofproto import ofproto_v1_3 as ofproto
 
@@ -56,7 +57,8 @@ COUNTING_SHARE = 0.05
 COUNTERS_WITHIN = 2.0
 # Configurations of a port that receives or sends no packets.
 UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
-_FLOWS, _TOTAL = (kind.to_bytes(2, "big") for kind in (ofproto.OFPMP_FLOW, ofproto.OFPMP_AGGREGATE))
+_MULTIPART = ofproto.OFPMP_FLOW, ofproto.OFPMP_AGGREGATE, ofproto.OFPMP_METER_CONFIG, ofproto.OFPMP_METER
+_FLOWS, _TOTAL, _METERS, _METER_COUNTS = (kind.to_bytes(2, "big") for kind in _MULTIPART)
 
 
 class _Lanes:
@@ -80,8 +82,12 @@ class SwitchChannel:
         read_back_every: float,
         notify: Callable[[], None],
         mastership: Mastership | None,
+        packet_in_turn: Semaphore,
     ) -> None:
-        """Write at once, or with a `mastership` once that and the switch allow it."""
+        """Write at once, or with a `mastership` once that and the switch allow it.
+
+        `packet_in_turn` is shared by all channels (see `PacketIns`).
+        """
         self.datapath = datapath
         is_slave = None if mastership is None else self._overtaken
         self.conversation = Conversation(datapath, encoder, answer_within, is_slave)
@@ -95,7 +101,8 @@ class SwitchChannel:
         self._bulk = _Lanes(False, BUNDLE_SIZE)
         # Until when the bulk lanes sleep if nobody wakes them; None: for ever, or they do not sleep.
         self._next_due: float | None = None
-        self.packet_ins = PacketIns(session, self.conversation, self._notify)
+        certain = self._wait_until_certain
+        self.packet_ins = PacketIns(session, self.conversation, self._notify, packet_in_turn, certain)
         self._end = Event()
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
@@ -108,6 +115,8 @@ class SwitchChannel:
             ofproto.OFPT_ERROR: self.conversation.on_error,
             ofproto.OFPT_ROLE_REPLY: self.conversation.on_role,
             (ofproto.OFPT_MULTIPART_REPLY, _TOTAL): self.conversation.on_total,
+            (ofproto.OFPT_MULTIPART_REPLY, _METERS): self.conversation.on_meters,
+            (ofproto.OFPT_MULTIPART_REPLY, _METER_COUNTS): self.conversation.on_meters,
         }
         datapath.deliver = self._deliver  # see `controller.southbound.receiving`
         self._asked = 0  # the session's mark of what the switch lacked at `behind_since`
@@ -188,6 +197,8 @@ class SwitchChannel:
         """Ask the switch for its flows' counters, summed up by direction. Raises SwitchSilent, SessionEnded."""
         for direction, kind in self.session.counting():
             self.session.observe(direction, self.conversation.total(kind))
+        if self.session.meters:
+            self.session.observe_meters(self.conversation.count_held_back())
 
     def read_flows(self, within: float | None = None) -> list[ReportedFlow]:
         """Return the switch's flows in hoaflow's tables, with counters, as of now.
@@ -310,8 +321,7 @@ class SwitchChannel:
 
     def _take(self, lanes: _Lanes) -> list[Batch]:
         """Take the changes of one bundle from the session; none if there is nothing to send."""
-        if self._mastership is not None:
-            self._mastership.wait_until_certain()
+        self._wait_until_certain()
         most = lanes.size.changes
         batches: list[Batch] = []
         while sum(len(batch.changes) for batch in batches) < most:
@@ -325,6 +335,10 @@ class SwitchChannel:
         self._note_settled()
         self.wake()  # another lane: there may be more to send, and of the other kind
         return batches
+
+    def _wait_until_certain(self) -> None:
+        if self._mastership is not None:
+            self._mastership.wait_until_certain()
 
     def _has_more(self, lanes: _Lanes) -> bool:
         return self.session.has_urgent if lanes.urgent else self.session.has_bulk
@@ -351,6 +365,7 @@ class SwitchChannel:
         while self.session.compare_read(self._ports(), time.monotonic()):
             give_way()
         self.session.end_reading(self._ports(), time.monotonic())
+        self.packet_ins.check_meters()
         self._notify()
 
     def _apply(self, batches: list[Batch], size: BundleSize) -> None:

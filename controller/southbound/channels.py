@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from eventlet.semaphore import Semaphore
+
 from controller.core.sessions import Sessions
 from controller.settings import Settings
 from controller.southbound.channel import SwitchChannel
@@ -28,6 +30,7 @@ class Channels(Mapping[int, SwitchChannel]):
         self._notify = notify
         self._encoder = Encoder(settings.first_table)
         self._open: dict[int, SwitchChannel] = {}
+        self._packet_in_turn = Semaphore(1)
         # What says which switches to write to, where this controller is one of several. Set it before switches connect.
         self.mastership: Mastership | None = None
 
@@ -56,7 +59,9 @@ class Channels(Mapping[int, SwitchChannel]):
             former.end()
         settings, session = self._settings, self._sessions.open(datapath.id, time.monotonic())
         times = settings.answer_within, settings.read_back_every
-        channel = SwitchChannel(datapath, session, self._encoder, *times, self._notify, self.mastership)
+        channel = SwitchChannel(
+            datapath, session, self._encoder, *times, self._notify, self.mastership, self._packet_in_turn
+        )
         self._open.pop(datapath.id, None)  # to have the latest connection last
         self._open[datapath.id] = channel
         self._make_room()

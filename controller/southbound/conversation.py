@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import eventlet
 from ryu.ofproto import ofproto_v1_3 as ofp
@@ -15,7 +15,7 @@ from controller.core.full_tables import NO_ROOM
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.traffic import Counters
 from controller.southbound.decoder import Decoder, part_of
-from controller.southbound.encoder import Encoder
+from controller.southbound.encoder import Encoder, Meter
 from controller.southbound.exchange import (
     ChangesRefused,
     Exchange,
@@ -100,6 +100,12 @@ class Conversation:
             exchange.total = Counters(message.body.packet_count, message.body.byte_count)
             exchange.finish()
 
+    def on_meters(self, message: parser.OFPMeterConfigStatsReply | parser.OFPMeterStatsReply) -> None:
+        """Record a part of the meters, which the barrier behind the request then ends."""
+        exchange = self._exchange_with(message.xid)
+        if exchange is not None:
+            exchange.meters += message.body
+
     def on_role(self, message: parser.OFPRoleReply) -> None:
         """Record the role that the switch has given, which the barrier behind the request then ends."""
         exchange = self._exchange_with(message.xid)
@@ -166,19 +172,32 @@ class Conversation:
         exchange = Exchange(self._encoder.next_xids(1), take_part)
         self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)
 
-    def make_meter(self, meter: int, rate: int, burst: int) -> str | None:
-        """Make a meter of `rate` packets a second and `burst` at once, or change the one that is there.
+    def make_meter(self, number: int, meter: Meter, add: bool = True) -> str | None:
+        """Make a meter, or without `add` change the one that is there.
 
         Return why the switch refuses that, None if it does not. Raises SwitchSilent.
         """
-        refused = None
-        for add in (True, False):
-            xids = self._encoder.next_xids(2)
-            message = self._encoder.meter_mod(meter, add, rate, burst, xids[0])
-            refused = self._send_and_wait(xids, [message]).errors.get(xids[0])
-            if refused is None:
-                break
-        return refused
+        xids = self._encoder.next_xids(2)
+        message = self._encoder.meter_mod(number, add, meter, xids[0])
+        return self._send_and_wait(xids, [message]).errors.get(xids[0])
+
+    def read_meters(self) -> dict[int, Meter | None]:
+        """Read how the switch's meters are set, by number; None for one of another kind. Raises SwitchSilent.
+
+        A switch without meters has none.
+        """
+        return {each.meter_id: _meter(each) for each in self._meters(ofp.OFPMP_METER_CONFIG)}
+
+    def count_held_back(self) -> dict[int, int]:
+        """Read how many packets each meter has held back, by number. Raises SwitchSilent."""
+        return {
+            each.meter_id: sum(band.packet_band_count for band in each.band_stats)
+            for each in self._meters(ofp.OFPMP_METER)
+        }
+
+    def _meters(self, kind: int) -> list[Any]:
+        xids = self._encoder.next_xids(2)
+        return self._send_and_wait(xids, [self._encoder.meters_request(kind, xids[0])]).meters
 
     def ask_for_notices(self) -> None:
         """Ask the switch to report the flows that it evicts; by default it does not. Raises SwitchSilent."""
@@ -261,6 +280,14 @@ class Conversation:
 
     def _exchange_with(self, xid: int) -> Exchange | None:
         return next((each for each in self._exchanges.values() if xid in each.xids), None)
+
+
+def _meter(found: parser.OFPMeterConfigStats) -> Meter | None:
+    """Return how a meter is set, None for another kind than those that drop whole packets beyond a rate."""
+    if found.flags & ~ofp.OFPMF_STATS != ofp.OFPMF_PKTPS | ofp.OFPMF_BURST or len(found.bands) != 1:
+        return None
+    (band,) = found.bands
+    return Meter(band.rate, band.burst_size) if band.type == ofp.OFPMBT_DROP else None
 
 
 def _is_passing(flow: ReportedFlow) -> bool:

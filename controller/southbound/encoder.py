@@ -73,6 +73,13 @@ FEW, REMEMBERED = 16, 16
 MAX_XID = 0xFFFFFFFF
 
 
+class Meter(NamedTuple):
+    """How a meter is set that drops: how many packets a second it lets through, and how many at once."""
+
+    rate: int
+    burst: int
+
+
 class Bundle(NamedTuple):
     """The messages of a bundle, from the one that opens it to the barrier behind it.
 
@@ -166,12 +173,20 @@ class Encoder:
         flows = sum(1 << reason for reason in removals)
         return self._bytes(parser.OFPSetAsync(self._protocol, [packets, 0], [ports, ports], [flows, 0]), xid)
 
-    def meter_mod(self, meter: int, add: bool, rate: int, burst: int, xid: int) -> bytes:
-        """Encode the request to make a meter, or else to change it: `rate` packets a second, `burst` at once."""
+    def meter_mod(self, number: int, add: bool, meter: Meter, xid: int) -> bytes:
+        """Encode the request to make a meter, or else to change it."""
         command = ofp.OFPMC_ADD if add else ofp.OFPMC_MODIFY
-        bands = [parser.OFPMeterBandDrop(rate, burst)]
+        bands = [parser.OFPMeterBandDrop(meter.rate, meter.burst)]
         flags = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
-        return self._bytes(parser.OFPMeterMod(self._protocol, command, flags, meter, bands), xid)
+        return self._bytes(parser.OFPMeterMod(self._protocol, command, flags, number, bands), xid)
+
+    def meters_request(self, kind: int, xid: int) -> bytes:
+        """Encode the request for all meters: how they are set (OFPMP_METER_CONFIG), or their counts (OFPMP_METER)."""
+        requests = {
+            ofp.OFPMP_METER_CONFIG: parser.OFPMeterConfigStatsRequest,
+            ofp.OFPMP_METER: parser.OFPMeterStatsRequest,
+        }
+        return self._bytes(requests[kind](self._protocol, 0, ofp.OFPM_ALL), xid)
 
     def role_request(self, role: int, generation: int, xid: int) -> bytes:
         """Encode the request for a role, or with OFPCR_ROLE_NOCHANGE the question which one this controller has."""

@@ -2,7 +2,7 @@
 """Define a request to a switch with its answer, and the errors that it may end with."""
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eventlet.event import Event
 
@@ -59,6 +59,7 @@ class Exchange:
         self.take = take
         self.total = Counters(0, 0)
         self.role: RoleReply | None = None
+        self.meters: list[Any] = []  # what Ryu has parsed of them, in all parts of the reply
 
     def finish(self) -> None:
         """Record that the last reply has come."""

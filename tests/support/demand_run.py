@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from controller.core.demand import Install, Request
+from controller.core.demand import Install
 from controller.core.flow_keys import home_end
 from controller.core.flow_sets import keys_of
 from controller.core.flows import Kind
+from controller.core.suppressions import Request
 from hoaflow.addresses import parse_prefix
 from tests.support.core_run import DPID, HOME_ADDRESSES, PORTS, TIMING, Run
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from controller.core.batches import Batch, FlowChange
 from controller.core.bindings import Binding, Change
+from controller.core.demand import Install
 from controller.core.flows import Flow, FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.installed import FlowEntry
@@ -45,6 +46,8 @@ def binding(
 class World:
     """A controller with everything around it. `tunnels` is what the router's kernel holds, `switch` its flows."""
 
+    INSTALL = Install.EVERYTHING
+
     def __init__(self) -> None:
         self.now = 1000.0
         self.switch: dict[FlowKey, FlowEntry] = {}
@@ -56,7 +59,7 @@ class World:
     def start_controller(self, ports: Mapping[str, int] = PORTS) -> None:
         """Start the controller anew: it knows nothing but what the switch tells."""
         self.lives += 1
-        self.offload = Offload(TIMING, (Normal(),), first_revision=self.lives * 1_000_000)
+        self.offload = Offload(TIMING, (Normal(),), self.lives * 1_000_000, self.INSTALL)
         self.revision = 0
         self.connect(DPID, ports, self.switch.values(), [])
 

@@ -5,9 +5,13 @@ import itertools
 import re
 from pathlib import Path
 
+import controller.southbound.manager  # noqa: F401, imports eventlet without its word on itself
 from controller.core import pipeline
-from controller.core.flows import COOKIE_MASK, COOKIE_OWNER, Kind
+from controller.core.flow_sets import FIRST_METER, METERS
+from controller.core.flows import COOKIE_MASK, COOKIE_OWNER, TOLD_OCTETS, Kind
 from controller.core.pipeline import TABLES, Table
+from controller.core.suppressions import MOST_SUPPRESSED, MOST_TOGETHER, SUPPRESSED_FOR
+from controller.southbound.packet_ins import METER, MOST_WAITING
 
 HEAD = """\
 <!-- Made by `make pages` from controller/core/pipeline.py and from flows read off a switch (docs/dumps). -->
@@ -34,6 +38,43 @@ Two kinds of flow mark a switch and meet no packets: their destinations lie in 1
 A drain marker keeps, over restarts, that an operator has drained the router. A cluster marker tells which cluster of
 controllers writes to the switch. Its destination stands for the cluster's name; the master renews it every 3 s, and it
 ends 10 s after the last time. The controllers of another cluster leave a switch with such a marker alone.
+
+## On demand
+
+A router whose switch gets its flows on demand (setting `install`, or `hoaflow-router run --install`) has two kinds of
+flow more in `downlink` and `uplink`, above the miss:
+
+| priority | matches | does |
+| --- | --- | --- |
+| {pipeline.SUPPRESS_PRIORITY}, for {
+    SUPPRESSED_FOR
+} s | a home address that can't be offloaded; in `uplink` the tunnel \
+packets by a path that no flow takes | NORMAL |
+| {pipeline.PACKET_IN_PRIORITY} | a home prefix; in `uplink` the tunnel packets for a home agent | NORMAL, and \
+`controller(max_len={TOLD_OCTETS},meter_id=...)` |
+
+So what has no flow goes on to the home agent, and the controller is told. Each home prefix has a meter of its own, and
+all tunnel packets have one: {METER.rate} packets a second, and {METER.burst} at once. It is the action's meter. A \
+`meter` *instruction* would
+drop what goes to the home agent, too. The meters' numbers are {FIRST_METER} to {FIRST_METER + METERS}. One of these \
+that is set otherwise is
+somebody else's and left alone. hoaflow's own are looked at whenever the flows are read back, and made again, with the
+event `meters-lost`.
+
+A home address that is known and may be offloaded then gets its flows, both ways. They stand until their counters have
+not changed for `idle_after`. Home addresses behind one care-of address come and go together, as an uplink flow takes
+the packets of all of them; so do those in a mobile network prefix with its own. For a home address that can't be
+offloaded the controller is not told again for {SUPPRESSED_FOR} s, by the flow of priority \
+{pipeline.SUPPRESS_PRIORITY}, of which there are {MOST_SUPPRESSED:,} at
+the most, and {
+    MOST_TOGETHER:,} on all routers together. A new binding's flows stand above it at once. The controller looks
+at what it is told of when there is nothing else to do, for one switch at a time; what finds {MOST_WAITING:,} home \
+addresses
+waiting is dropped, and told again.
+
+If the switch refuses the meters or the action, it gets the flows of all bindings, and the event
+`on-demand-unsupported` says why; it is asked again when it connects anew. What the switch has counted is looked at
+whenever its flows are read (`read_back_every`), so this costs no message and no timeout.
 
 ## What a switch holds, line by line
 

@@ -3,8 +3,9 @@
 
 import pytest
 
+from controller.core.askers import Askers
 from controller.core.bindings import Binding
-from controller.core.demand import Askers, Demand, Install
+from controller.core.demand import Demand, Install
 from controller.core.flow_sets import keys_of
 from controller.core.registrations import Registrations
 from hoaflow.addresses import Prefix, parse_address, parse_prefix

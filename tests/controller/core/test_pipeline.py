@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.bindings import Binding
-from controller.core.flow_sets import flows_of, gates_of, guards_of, keys_of, path_of
+from controller.core.flow_sets import flows_of, gates_of, guards_of, keys_of, packet_ins_of, path_of, suppression_of
 from controller.core.flows import Flow, Goto, Kind, Normal, Output, match
 from controller.core.home_agents import HomeAgent, Status
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
@@ -73,6 +73,15 @@ FEATURES = {
         for which, binding in BINDINGS.items()
     },
     "binding-without-reverse-tunnel": flows_of(replace(BINDINGS["4-in-4"], reverse_tunnel=False), IPV4_FLOW).all(),
+    "on-demand": [
+        *packet_ins_of(HomeAgent(HOME_AGENT, (HOME_PREFIX, IPV4_HOME_PREFIX), 10, 0.0, Status.UP, 0.0), ROUTE),
+        *(suppression_of(each.home_address, None, marked=False) for each in (BINDING, IPV4_BINDING)),
+        *(suppression_of(each.home_address, path_of(each), marked=False) for each in (BINDING, IPV4_BINDING)),
+    ],
+    "on-demand-flow": [
+        *packet_ins_of(IPV4_ANCHOR, FLOW)[-1:],
+        suppression_of(HOME_ADDRESS, path_of(BINDING), marked=True),
+    ],
     "mobile-network-prefix": flows_of(
         Binding(parse_prefix("2001:db8:aa:1::/64"), CARE_OF_ADDRESS, HOME_AGENT), FLOW
     ).all(),
@@ -85,10 +94,10 @@ def test_golden_flows(feature: str) -> None:
     assert [str(flow) for flow in FEATURES[feature]] == expected
 
 
-def test_a_shorter_prefix_ranks_below_a_longer_one_and_above_the_miss() -> None:
-    priorities = [pipeline.downlink_priority(parse_prefix(f"2000::/{length}")) for length in range(29, 129)]
+def test_a_shorter_prefix_ranks_below_a_longer_one_and_above_what_no_binding_takes() -> None:
+    priorities = [pipeline.downlink_priority(parse_prefix(f"2000::/{length}")) for length in range(32, 129)]
     assert priorities == sorted(set(priorities))
-    assert priorities[0] > pipeline.MISS_PRIORITY
+    assert priorities[0] > pipeline.SUPPRESS_PRIORITY > pipeline.PACKET_IN_PRIORITY > pipeline.MISS_PRIORITY
     assert priorities[-1] == pipeline.BINDING_PRIORITY == pipeline.downlink_priority(IPV4_BINDING.home_address)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.demand import Request
 from controller.core.flows import Kind
 from controller.core.installed import FlowEntry, ReportedFlow
 from controller.core.sessions import Session, SessionEnded, Sessions
+from controller.core.suppressions import Request
 from controller.core.traffic import DOWNLINK, Counters
 from tests.support.world import DPID, HOME_ADDRESSES, PORTS, SECOND, World
 
@@ -68,6 +68,8 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "is_done": lambda: former.is_done(0),
         "counting": former.counting,
         "have_meter": lambda: former.have_meter(1, world.now),
+        "lost_meters": lambda: former.lost_meters([1], world.now),
+        "observe_meters": lambda: former.observe_meters({1: 9}),
         "refuse_demand": lambda: former.refuse_demand("no meters", world.now),
         "observe": lambda: former.observe(DOWNLINK, Counters(9, 9)),
     }
@@ -76,6 +78,8 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "set_ports": lambda: former.set_ports({}, world.now),
         "ask": lambda: former.ask(Request(HOME_ADDRESSES[1], None), world.now),
         "missing_meters": former.missing_meters,
+        "meters": lambda: former.meters,
+        "dropped_unread": former.dropped_unread,
         "leave": lambda: former.leave("overtaken", world.now),
         "end": lambda: former.end(world.now),
         "ended": lambda: former.ended,

@@ -12,10 +12,10 @@ from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend, RouteBackend
 from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
-from controller.core.flow_sets import flows_of, gates_of, guards_of
+from controller.core.flow_sets import flows_of, gates_of, guards_of, packet_ins_of, path_of, suppression_of
 from controller.core.flows import ETH_TYPE_IPV6, Flow, Goto, Kind, Normal, make_flow, match
 from controller.core.home_agents import HomeAgent, Status
-from controller.southbound.encoder import BUNDLE_FLAGS, REMEMBERED, Encoder
+from controller.southbound.encoder import BUNDLE_FLAGS, REMEMBERED, Encoder, Meter
 from controller.southbound.templates import Template, TemplateMismatch
 from hoaflow.addresses import Prefix, host
 
@@ -58,6 +58,8 @@ def flows(draw: st.DrawFn) -> Flow:
                 *flows_of(binding, backend).all(),
                 *gates_of(home_agent, draw(st.none() | st.tuples(macs, macs)), backend),
                 *guards_of(home_agent, backend),
+                *packet_ins_of(home_agent, backend),
+                suppression_of(home_address, draw(st.sampled_from([None, path_of(binding)])), draw(st.booleans())),
                 *pipeline.miss_flows(miss),
             ]
         )
@@ -90,6 +92,29 @@ def test_what_bundles_are_opened_and_committed_with_and_barriers_are_the_bytes_t
         control = parser.ONFBundleCtrlMsg(protocol, bundle, kind, BUNDLE_FLAGS, [])
         assert encode(bundle, xid) == ENCODER._bytes(control, xid)
     assert ENCODER.barrier(xid) == ENCODER._bytes(parser.OFPBarrierRequest(protocol), xid)
+
+
+def test_a_packet_is_told_of_by_the_bytes_that_open_vswitch_expects() -> None:
+    """Struct nx_action_controller2 and its properties (Open vSwitch, lib/ofp-actions.c)."""
+    home_prefix = Prefix(bytes.fromhex("20010db8009900000000000000000000"), 64)
+    message = ENCODER.flow_mod(FlowChange(pipeline.downlink_packet_in(home_prefix, 0x6801), add=True), xid=1)
+    action = "ffff 0020 00002320 0025 000000000000"  # experimenter, 32 octets, NXAST_CONTROLLER2
+    properties = "0000 0006 0080 0000 0005 0008 00006801"  # max_len 128, padded; meter_id
+    assert message.endswith(bytes.fromhex(action + properties))
+
+
+def test_a_meter_is_made_and_changed_by_the_bytes_of_the_specification() -> None:
+    """ofp_meter_mod with ofp_meter_band_drop (OpenFlow 1.3.5, section 7.3.4.4)."""
+    for add, command in ((True, "0000"), (False, "0001")):
+        expected = f"04 1d 0020 00000007 {command} 0006 00006800 0001 0010 000001f4 000000fa 00000000"
+        assert ENCODER.meter_mod(0x6800, add, Meter(500, 250), xid=7) == bytes.fromhex(expected)
+
+
+def test_all_meters_are_asked_for_by_the_bytes_of_the_specification() -> None:
+    """ofp_multipart_request and ofp_meter_multipart_request (sections 7.3.5 and 7.3.5.13)."""
+    for kind, number in ((ofp.OFPMP_METER, "0009"), (ofp.OFPMP_METER_CONFIG, "000a")):
+        expected = f"04 12 0018 00000007 {number} 0000 00000000 ffffffff 00000000"
+        assert ENCODER.meters_request(kind, xid=7) == bytes.fromhex(expected)
 
 
 def handover(number: int) -> list[FlowChange]:
