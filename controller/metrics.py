@@ -254,6 +254,7 @@ class _CoreCollector(Collector):
         yield left_out
         yield from self._traffic(routers)
         yield self._messages(routers)
+        yield self._packet_ins(routers)
         yield self._gates(routers)
 
     @staticmethod
@@ -265,6 +266,19 @@ class _CoreCollector(Collector):
             messages.add_metric([dpid, "add"], router.messages.added)
             messages.add_metric([dpid, "delete"], router.messages.deleted)
         return messages
+
+    @staticmethod
+    def _packet_ins(routers: Mapping[str, Router]) -> Metric:
+        dropped = CounterMetricFamily(
+            "hoaflow_packet_ins_dropped_total",
+            "Packets without flows of which an on-demand router's switch did not tell (meter), or told in vain (queue):"
+            " they have gone to the home agent all the same.",
+            labels=["router", "reason"],
+        )
+        for dpid, router in routers.items():
+            dropped.add_metric([dpid, "meter"], router.demand.drops.metered)
+            dropped.add_metric([dpid, "queue"], router.demand.drops.unread)
+        return dropped
 
     @staticmethod
     def _traffic(routers: Mapping[str, Router]) -> Iterator[Metric]:

@@ -67,4 +67,11 @@ export const PATHS = {
 };
 
 // The path of a binding's traffic, by the binding's state.
-export const PATH_OF_STATE = { active: "direct", partial: "mixed", pending: "home-agent", held: "home-agent", withheld: "home-agent" };
+export const PATH_OF_STATE = {
+  active: "direct",
+  partial: "mixed",
+  pending: "home-agent",
+  idle: "home-agent", // its first packet, which brings the flows
+  held: "home-agent",
+  withheld: "home-agent",
+};

@@ -13,7 +13,7 @@ function* series(text, name) {
 
 // Returns {state: number of bindings}.
 export function bindingsByState(text) {
-  const counts = { active: 0, partial: 0, pending: 0, held: 0, withheld: 0 };
+  const counts = { active: 0, partial: 0, pending: 0, idle: 0, held: 0, withheld: 0 };
   for (const [labels, value] of series(text, "hoaflow_bindings")) counts[labels.state] += value;
   return counts;
 }

@@ -17,7 +17,8 @@ function showTiles({ cluster, counts, homeAgents, routers, rates, offloaded }) {
   say(byId("count-direct"), count(counts.active));
   // A member counts what it knows: bindings and traffic on the routers of which it is master.
   const ofMember = cluster.cluster === null ? null : `on ${cluster.member}'s routers`;
-  say(byId("count-direct-note"), ofMember ?? "mobile nodes");
+  const idle = counts.idle > 0 ? `, and ${count(counts.idle)} idle` : "";
+  say(byId("count-direct-note"), `${ofMember ?? "mobile nodes"}${idle}`);
   say(byId("saved-now-note"), ofMember ?? "past the home agents");
   say(byId("count-detour"), count(counts.partial + counts.pending + counts.held + counts.withheld));
   say(byId("count-detour-note"), counts.partial > 0 ? `${count(counts.partial)} of them partly direct` : "mobile nodes");
@@ -54,11 +55,12 @@ function routerCells(each, mastership) {
   const connection = each.connected ? (each.draining ? "connected, drained" : "connected") : "not connected";
   const state = mastership === null ? connection : `${connection}; master: ${mastership.master ?? "none"}`;
   const why = mastership === null ? "" : `since ${clock(mastership.since)}: ${mastership.reason}`;
+  const demand = each.install === "on-demand" ? ", flows on demand" : "";
   const agent = each.agent === "lost" ? ", its agent is silent" : "";
   return [
     { text: router(each.dpid), title: each.dpid },
     { text: state, title: why, "data-well": each.connected && !each.draining },
-    { text: `${each.backend ?? "none"}${agent}`, "data-well": each.agent !== "lost" && each.backend !== null },
+    { text: `${each.backend ?? "none"}${demand}${agent}`, title: each.on_demand_problem ?? "", "data-well": each.agent !== "lost" && each.backend !== null },
     { text: gates.length === 0 ? "none" : gates.join("; "), class: "address" },
     { text: refused === 0 ? "nothing" : `${refused}: ${reasons[0]}`, "data-well": refused === 0 },
   ];

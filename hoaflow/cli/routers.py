@@ -49,6 +49,7 @@ def show_router(at: Session, router: Router) -> None:
         {
             "backend": shown["backend"],
             "agent": shown["agent"],
+            "flows": _install(shown),
             "tunnels": f"revision {shown['tunnels']['revision']}, of which {_acknowledged(shown)} is acknowledged",
             "open gates": ", ".join(map(_gate, shown["gates"])) or "none: all traffic goes through the home agents",
         }
@@ -81,6 +82,13 @@ def _row(router: Json) -> tuple[object, ...]:
 def _switch(router: Json) -> str:
     state = "connected" if router["connected"] else "not connected"
     return f"{state}, drained" if router["draining"] else state
+
+
+def _install(router: Json) -> str:
+    if router["install"] == "on-demand":
+        return "on demand: of the bindings whose packets come to it"
+    problem = router["on_demand_problem"]
+    return "of all bindings" if problem is None else f"of all bindings, and not on demand, because: {problem}"
 
 
 def _gate(gate: Json) -> str:

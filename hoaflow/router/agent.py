@@ -95,13 +95,21 @@ class Agent:
     """The agent of one bridge."""
 
     def __init__(
-        self, controllers: Sequence[str], access: Access, bridge: str, ovsdb: Ovsdb, interruption: Interruption
+        self,
+        controllers: Sequence[str],
+        access: Access,
+        bridge: str,
+        ovsdb: Ovsdb,
+        interruption: Interruption,
+        install: str | None = None,
     ) -> None:
+        """Begin with nothing read; `install`: see `Announcement`."""
         self._controllers = controllers
         self._access = access
         self._ovsdb = ovsdb
         self._interruption = interruption
         self._bridge_name = bridge
+        self._install = install
         self._bridge: Bridge | None = None
         self._outcomes = Outcomes()
         self._members: Members | None = None
@@ -174,7 +182,8 @@ class Agent:
 
     def _announcement(self) -> Announcement:
         records = tuple(routes.record for routes in self._endpoints.values())
-        return Announcement(records, self._failed, self._macs, self._flow.announcement(), self._keeper.broken)
+        flow, broken = self._flow.announcement(), self._keeper.broken
+        return Announcement(records, self._failed, self._macs, flow, broken, self._install)
 
     def _carries(self, home_agent: str, home_address: str, care_of_address: str) -> bool:
         """Tell whether the kernel carries a tunnel, or has failed to."""

@@ -13,7 +13,8 @@ class Announcement:
 
     `endpoints`: those of the `route` backend. `flow`: the `flow` backend (`FlowKeeper.announcement`). `macs`: those of
     the router's kernel (`kernel_macs`). `failed`: {home address: reason} of tunnels that are not applied. `broken`:
-    {home agent: reason} of endpoints that carry nothing.
+    {home agent: reason} of endpoints that carry nothing. `install`: which bindings' flows it is to have, None for what
+    the controller's setting says.
     """
 
     endpoints: tuple[EndpointRecord, ...] = ()
@@ -21,3 +22,4 @@ class Announcement:
     macs: tuple[str, ...] = ()
     flow: Mapping[str, object] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
+    install: str | None = None

@@ -204,7 +204,7 @@ def _run(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     access = from_arguments(arguments)
     interruption = Interruption()
     interruption.install()
-    Agent(arguments.controller, access, arguments.bridge, ovsdb, interruption).run()
+    Agent(arguments.controller, access, arguments.bridge, ovsdb, interruption, arguments.install).run()
     return 0
 
 
@@ -278,6 +278,12 @@ def build_parser() -> argparse.ArgumentParser:
     showing.add_argument("--json", action="store_true", help="as JSON")
 
     running = commands.add_parser("run", parents=[common], help="run the agent until SIGTERM", description=RUN)
+    running.add_argument(
+        "--install",
+        choices=["everything", "on-demand"],
+        help="which bindings' flows the router's switch has: everything, or on-demand: of those alone whose packets it "
+        "sees, from the first one on (default: the controller's setting install)",
+    )
     add_controller_option(running)
     add_options(running)
     logs.add_options(running)

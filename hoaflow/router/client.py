@@ -76,6 +76,8 @@ class Controller(Closing):
         }
         if announcement.flow is not None:
             body["flow"] = announcement.flow
+        if announcement.install is not None:  # which a controller of version 0.1 would refuse
+            body["install"] = announcement.install
         answer = self._call("PUT", "tunnels/ack", body=body)
         lease = answer.get("lease")
         if not isinstance(lease, int | float) or isinstance(lease, bool) or lease <= 0:

@@ -228,6 +228,11 @@ class Router(Struct):
     gates: list[Gate]
     refused_flows: list[RefusedFlow]
     refused_tunnels: list[RefusedTunnel]
+    install: Annotated[
+        Literal["everything", "on-demand"],
+        Meta(description="Which bindings' flows its switch has: all, or of those whose packets come to it."),
+    ] = "everything"
+    on_demand_problem: Annotated[str, Meta(description="Why it has all, although on-demand is wanted.")] | None = None
 
 
 class Routers(Struct):

@@ -44,6 +44,8 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
         refused_tunnels=[
             answers.RefusedTunnel(str(home_address), reason) for home_address, reason in tunnels.failures.items()
         ],
+        install="on-demand" if router.demand.on else "everything",
+        on_demand_problem=router.demand.unsupported,
     )
 
 
