@@ -67,11 +67,15 @@ class Deployment:
     other_clients: ClassVar[Mapping[str, str]] = {}
     """Further clients of the REST API, by name, and what each may do, as TOML."""
 
-    def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10) -> None:
-        """Write keys and tokens; `lifetime` of bindings, `lease` of bridge and agents, both in seconds."""
+    def __init__(self, bed: Testbed, lifetime: int = 60, lease: int = 10, install: str = "everything") -> None:
+        """Write keys and tokens; `lifetime` of bindings, `lease` of bridge and agents, both in seconds.
+
+        `install`: which bindings' flows the routers have, as for `hoaflow-router run`.
+        """
         self.bed = bed
         self.lifetime = lifetime
         self.lease = lease
+        self.install = install
         self.routers = bed.topology.routers
         self.keys = bed.logs.parent / "keys.toml"
         self.keys.touch(mode=0o600)
@@ -153,6 +157,8 @@ class Deployment:
             "--controller",
             REST,
             "--log-addresses",
+            "--install",
+            self.install,
         ]
         command += ["--token-file", str(self.tokens.file(router))]
         return self.bed.start(f"agent-{router}", command, node=router)

@@ -33,9 +33,11 @@ COUNTER = "hoaflow_stale"
 class Net:
     """A running system and the questions that its operator would ask."""
 
-    def __init__(self, bed: Testbed, logs: Path, lifetime: int = LIFETIME, lease: int = LEASE) -> None:
+    def __init__(
+        self, bed: Testbed, logs: Path, lifetime: int = LIFETIME, lease: int = LEASE, install: str = "everything"
+    ) -> None:
         self.bed = bed
-        self.deployment = Deployment(bed, lifetime=lifetime, lease=lease)
+        self.deployment = Deployment(bed, lifetime=lifetime, lease=lease, install=install)
         self.load = AnchorLoad(bed)
         self.records = logs
         self.deployment.start_anchor()
@@ -77,6 +79,10 @@ class Net:
     def binding_flows(self) -> int:
         """Return how many bindings' flows there are, on all switches."""
         return sum(self.flows(router).count("->eth_dst") for router in self.deployment.routers)
+
+    def tells(self) -> bool:
+        """Tell whether all switches tell of packets without flows, in both directions."""
+        return all(self.flows(router).count("controller(") == 2 for router in self.deployment.routers)
 
     def count_packets_to(self, link: int) -> Callable[[], int]:
         """Count, from now on, tunnel packets that reach link's router for the care-of address there."""
@@ -139,6 +145,34 @@ def test_a_journey(net: Net) -> None:
     assert net.goes_direct()
     assert net.flows("r1").count("cookie=0x5,") == 1
     assert net.flows("r1").count("cookie=0x0,") == 1, "the topology's own flow is left alone"
+
+
+def test_on_demand_the_first_packets_go_by_the_home_agent_and_none_is_lost(tmp_path: Path) -> None:
+    with Testbed(RoamingTopo(), tmp_path / "logs") as bed:
+        net = Net(bed, tmp_path, install="on-demand")
+        told = [net.deployment.rest("GET", f"/v1/routers/{bed.network[each].dpid}") for each in net.deployment.routers]
+        assert {each["install"] for each in told} == {"on-demand"}
+        wait_for("gates are open, and the switches tell", lambda: net.gates() and net.tells())
+        net.deployment.attach(1)
+        wait_for("the mobile node is registered", net.deployment.binding)
+        # Until it sends or is sent anything.
+        binding = net.deployment.binding()
+        assert binding is not None
+        assert (binding["state"], net.binding_flows()) == ("idle", 0)
+        traffic = Traffic(bed, tmp_path)
+        start = time.time()
+        wait_for("the binding is active", lambda: net.is_active(1))
+        wait_for("its traffic goes direct, both ways", net.goes_direct)
+        moved = time.time()
+        assert 0 < net.binding_flows() < 6, "only on the routers that see its packets"
+        net.go(2)
+        wait_for("its traffic goes direct again", net.goes_direct)
+        correspondent, mobile = traffic.stop()
+        span = Span(start, moved)
+        assert len(correspondent.sent) > 0
+        assert lost(correspondent, mobile, span) == []
+        assert lost(mobile, correspondent, span) == []
+        assert bed.errors([r"connection (dropped|closed|failed)"]) == []
 
 
 def test_a_lifetime_ends(tmp_path: Path) -> None:

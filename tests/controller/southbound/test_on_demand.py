@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from controller.core.flow_sets import FIRST_METER
 from tests.support.bench import (
     CN,
     FIRST,
@@ -118,6 +119,70 @@ def test_a_restarted_controller_goes_on_with_what_the_switch_has(cold: Bench) ->
     cold.snapshot(binding(lifetime=58))
     assert INTO_TUNNEL in cold.trace()
     wait_for("the binding is active", cold.is_active)
+
+
+def test_what_an_agent_announces_comes_before_the_setting(cold: Bench) -> None:
+    def shown() -> str:
+        return str(cold.controller.get(f"/v1/routers/{ROUTER}")["install"])
+
+    assert shown() == "on-demand"
+    cold.agent(install="everything")
+    wait_for("the binding is active", lambda: cold.announce() and cold.state() == "active")
+    assert shown() == "everything"
+    wait_for("the switch tells of nothing", lambda: not any(TELLS in flow for flow in cold.flows()))
+    cold.agent(install="on-demand")
+    assert shown() == "on-demand"
+    wait_for("the switch tells of packets", lambda: tells(cold))
+    assert cold.is_active()
+
+
+@pytest.mark.parametrize("change", ["del-meter", "mod-meter"])
+def test_meters_that_something_else_removes_or_changes_are_made_again(cold: Bench, change: str) -> None:
+    before = meters(cold.ovs)
+    assert len(before) == 2
+    (number, *_) = before
+    otherwise = "" if change == "del-meter" else ",pktps,burst,stats,band=type=drop,rate=1,burst_size=1"
+    meter(cold.ovs, change, f"meter={number}{otherwise}")
+    wait_for("somebody is told", lambda: keep(cold) and "meters-lost" in events(cold))
+    wait_for("they are as before", lambda: keep(cold) and meters(cold.ovs) == before)
+    wait_for("the switch tells of packets", lambda: tells(cold))
+    send(cold, udp(HOME_ADDRESS))
+    wait_for("the binding is active", cold.is_active)
+    scraped = cold.controller.text("/metrics").body
+    assert f'hoaflow_packet_ins_dropped_total{{reason="meter",router="{ROUTER}"}} 0.0' in scraped
+
+
+def test_a_meter_of_something_else_is_left_alone_and_all_flows_come(ovs: Ovs, controller: Controller) -> None:
+    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
+    meter(ovs, "add-meter", f"meter={FIRST_METER},pktps,band=type=drop,rate=7")
+    before = meters(ovs)
+    ovs.add_port("br0", "cn", CN)
+    ovs.add_port("br0", "tin", TIN)
+    bench = Bench(ovs, controller)
+    bench.announce()
+    bench.snapshot()
+    bench.post()
+    wait_for("the binding is active", lambda: keep(bench) and bench.state() == "active")
+    shown = bench.controller.get(f"/v1/routers/{ROUTER}")
+    assert (shown["install"], str(FIRST_METER) in shown["on_demand_problem"]) == ("everything", True)
+    assert "on-demand-unsupported" in events(bench)
+    assert meters(ovs)[str(FIRST_METER)] == before[str(FIRST_METER)]
+
+
+def meter(ovs: Ovs, command: str, described: str) -> None:
+    """Change the switch's meters."""
+    ovs.ofctl(command, "br0", described)
+
+
+def meters(ovs: Ovs) -> dict[str, str]:
+    """Return how the switch's meters are set, by number."""
+    return dict(re.findall(r"meter=(\d+) ([^\n]*\n[^\n]*)", ovs.ofctl("dump-meters", "br0")))
+
+
+def events(bench: Bench) -> str:
+    """Return which events there have been, as their counts above 0."""
+    scraped = bench.controller.text("/metrics").body
+    return " ".join(re.findall(r'hoaflow_events_total\{name="([a-z-]+)"\} [1-9]', scraped))
 
 
 def send(bench: Bench, packet: str) -> bool:
