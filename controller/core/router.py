@@ -197,12 +197,12 @@ class Router:
         """
         if not (self.demand.on and self.desired.has_any_backend):
             return [], None  # anybody's switch, perhaps
-        binding = self._bindings.covering(request.home_address)
+        binding = self._binding_asked_for(request)
         news: list[Prefix] = []
         if binding is not None:
             if not self.demand.wants(binding.home_address):
                 news = self._ask(binding.home_address)
-            if _takes(binding, request) and self._may_carry(binding, now):
+            if self._may_carry(binding, now):
                 return news, None
         if not self.demand.suppressions.add(request, now):
             return news, None
@@ -408,6 +408,14 @@ class Router:
 
     # How.
 
+    def _binding_asked_for(self, request: Request) -> Binding | None:
+        """Return a binding whose flow would take such packets: of tunnel packets, the path tells, not who is inside."""
+        if request.path is None:
+            return self._bindings.covering(request.home_address)
+        found = map(self._bindings.get, self._bindings.behind(request.path.care_of_address))
+        takes = (each for each in found if each and each.reverse_tunnel and path_of(each) == request.path)
+        return next(takes, None)
+
     def _ask(self, home_address: Prefix, urgency: Urgency = Urgency.URGENT) -> list[Prefix]:
         """Have a home address carried here, with all that has to stand with it; return those that are new."""
         news = self.demand.ask(home_address)
@@ -499,8 +507,3 @@ class Router:
         if held is not None:
             formers = [former.binding for former in self.tunnels.desired.formers(home_address)]
             self.follow(held, (held, *formers), Urgency.URGENT)
-
-
-def _takes(binding: Binding, request: Request) -> bool:
-    """Tell whether a flow of a binding's would take such packets: those that it sends come by the path registered."""
-    return request.path is None or (binding.reverse_tunnel and request.path == path_of(binding))

@@ -25,7 +25,7 @@ from controller.core.suppressions import SUPPRESSED_FOR, Request
 from controller.southbound.conversation import Conversation
 from controller.southbound.encoder import Meter
 from controller.southbound.exchange import ChangesRefused
-from hoaflow.addresses import Prefix, host
+from hoaflow.addresses import Prefix, host, why_not_global_unicast
 
 # Home addresses that wait to be looked at; further ones are dropped.
 MOST_WAITING = 1000
@@ -68,7 +68,9 @@ def request_of(message: bytes, names: dict[int, str]) -> Request | None:
     outer = outer.past_extensions()
     inner = _Header.of(_ETH_TYPES.get(outer.protocol, 0), outer.payload)
     path = Path(outer.source, outer.destination, outer.protocol)
-    return None if inner is None else Request(host(inner.source), path)
+    if inner is None or why_not_global_unicast(host(inner.source)) is not None:
+        return None  # such as multicast listener reports
+    return Request(host(inner.source), path)
 
 
 class _Header(NamedTuple):

@@ -173,6 +173,12 @@ def test_packets_by_a_path_that_is_not_registered_are_told_of_once(cold: OnDeman
     assert cold.packet(path=path) is not None
 
 
+def test_whoever_is_inside_a_registered_path_asks_for_its_flow_which_takes_all_of_them(cold: OnDemand) -> None:
+    assert cold.packet(UNKNOWN, ON_FIRST) is None
+    cold.deliver()
+    assert cold.state() == "active"
+
+
 def test_a_new_mobile_network_prefix_overrides_what_was_suppressed_in_it(cold: OnDemand) -> None:
     assert cold.packet(IN_NETWORK) is not None
     cold.post(NETWORK, SECOND)

@@ -81,6 +81,11 @@ def test_a_packet_in_a_tunnel_asks_for_the_home_address_that_it_comes_from(
     assert request_of(message(frame(packet), "uplink"), NAMES) == Request(parse_prefix(home_address), by)
 
 
+def test_a_mobile_nodes_link_local_packets_ask_for_nothing() -> None:
+    report = OUTER / IPv6(src="fe80::2", dst="ff02::16") / UDP()
+    assert request_of(message(frame(report), "uplink"), NAMES) is None
+
+
 def test_what_another_application_asks_to_be_told_is_not_hoaflows() -> None:
     for cookie in (0, OURS ^ 1 << 63, COOKIE_OWNER | Kind.MISS):
         assert request_of(message(frame(DOWN), "downlink", cookie), NAMES) is None
