@@ -3,6 +3,7 @@
 
 import ipaddress
 import re
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,8 @@ def cold(ovs: Ovs, controller: Controller) -> Bench:
 def test_the_first_packet_goes_by_the_home_agent_and_brings_the_flows(cold: Bench) -> None:
     assert cold.state() == "idle"
     assert "NORMAL" in cold.trace()
-    explained = cold.controller.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
-    assert explained["path"] == "home-agent"
-    assert "on demand" in explained["routers"][ROUTER]["reason"]
+    wait_for("that is explained", lambda: keep(cold) and "on demand" in explained(cold)["routers"][ROUTER]["reason"])
+    assert explained(cold)["path"] == "home-agent"
     send(cold, udp(HOME_ADDRESS))
     wait_for("the binding is active", cold.is_active)
     assert INTO_TUNNEL in cold.trace()
@@ -183,6 +183,11 @@ def events(bench: Bench) -> str:
     """Return which events there have been, as their counts above 0."""
     scraped = bench.controller.text("/metrics").body
     return " ".join(re.findall(r'hoaflow_events_total\{name="([a-z-]+)"\} [1-9]', scraped))
+
+
+def explained(bench: Bench) -> Any:
+    """Return why packets take the path that they take."""
+    return bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
 
 
 def send(bench: Bench, packet: str) -> bool:
