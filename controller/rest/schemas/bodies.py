@@ -110,9 +110,8 @@ class BindingBody(Struct, forbid_unknown_fields=True):
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         rules = RULES[self.protocol]
-        if self.timestamp is not None and rules.ordered_by != "timestamp":
-            ordered_by = f"{self.protocol.value} orders updates by `{rules.ordered_by}`"
-            raise wrong_field("timestamp", f"expected none: {ordered_by}")
+        if self.timestamp is not None:
+            _check_timestamp(self.protocol)
         sequence, reverse_tunnel, withheld = self.sequence, True, self.withheld
         if self.protocol is Protocol.MIPV4:
             sequence, reverse_tunnel = self._identification(), bool(self.reverse_tunnel)
@@ -207,11 +206,12 @@ class BulkUpdateBody(Struct, forbid_unknown_fields=True):
 
     def changes(self, now: float) -> dict[str, Any]:
         """Return what changes of each of them, by the fields of `Binding`. Raises Problem."""
-        if self.timestamp is not None and RULES[self.protocol].ordered_by != "timestamp":
-            raise wrong_field("timestamp", f"expected none: {self.protocol.value} orders updates by `sequence`")
+        if self.timestamp is not None:
+            _check_timestamp(self.protocol)
         changes: dict[str, Any] = {}
         if self.lifetime is not None:
-            changes |= {"lifetime": self.lifetime, "expires_at": now + self.lifetime}
+            ends = None if self.lifetime == RULES[self.protocol].forever else now + self.lifetime
+            changes |= {"lifetime": self.lifetime, "expires_at": ends}
         if self.new_care_of_address is not None:
             if self.lifetime == 0:
                 raise wrong_field("new_care_of_address", "expected none with lifetime 0, which ends them")
@@ -410,6 +410,12 @@ def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
         name = unknown.group(1) or unknown.group(2)
         field = f"{field}.{name}" if field else name
     return field or "body", reason
+
+
+def _check_timestamp(protocol: Protocol) -> None:
+    """Raise Problem if updates of a protocol have no timestamp."""
+    if (ordered_by := RULES[protocol].ordered_by) != "timestamp":
+        raise wrong_field("timestamp", f"expected none: {protocol.value} orders updates by `{ordered_by}`")
 
 
 def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:

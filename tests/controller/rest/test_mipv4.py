@@ -45,6 +45,19 @@ def test_lifetime_65535_does_not_end(agent: Api) -> None:
     assert (answer["lifetime"], answer["expires_in"]) == (65535, None)
 
 
+def test_one_message_for_all_behind_a_foreign_agent_knows_that_lifetime_too(agent: Api) -> None:
+    agent.call("POST", "/v1/bindings", REGISTERED)
+    behind: dict[str, Any] = {"protocol": "mipv4", "care_of_address": REGISTERED["care_of_address"]}
+    path = f"/v1/home-agents/{HOME_AGENT}/bindings"
+    for lifetime, ends in ((65535, False), (65534, True)):
+        answer = agent.call("POST", path, {**behind, "lifetime": lifetime}).json
+        assert answer is not None
+        assert answer["unchanged"] == 1
+        assert (agent.get("/v1/bindings/10.99.0.100")["expires_in"] is not None) == ends
+    refused = problem(agent.call("POST", path, {**behind, "lifetime": 60, "timestamp": 1}), 422)
+    assert refused["errors"][0]["reason"] == "expected none: mipv4 orders updates by `identification`"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "field"),
     [
