@@ -21,8 +21,8 @@ from hoaflow.addresses import Prefix
 from hoaflow.closing import Closing
 from hoaflow.tunnel.errors import TunnelError
 
-SYSCALL = {"x86_64": 321}  # of all later architectures
-LATER_SYSCALL = 280
+# The number of bpf(2) on little-endian machines: newer kinds of these have it in common (asm-generic/unistd.h).
+SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280}
 ATTRIBUTES = 144  # octets of union bpf_attr that are passed, the rest of which is 0
 BATCH = 4096  # entries read or written per call
 SCHED_CLS = 3  # BPF_PROG_TYPE_SCHED_CLS
@@ -238,7 +238,9 @@ def _bpf(command: Command, attributes: bytes) -> int:
 
 
 def _call(command: Command, attributes: "ctypes.Array[ctypes.c_char]") -> int:
-    result: int = _libc().syscall(SYSCALL.get(platform.machine(), LATER_SYSCALL), int(command), attributes, ATTRIBUTES)
+    if (number := SYSCALL.get(platform.machine())) is None:
+        raise BpfError(f"BPF programs are loaded on {', '.join(SYSCALL)} only, and this is {platform.machine()}")
+    result: int = _libc().syscall(number, int(command), attributes, ATTRIBUTES)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,12 @@ def test_a_refused_program_is_explained_in_the_verifiers_words() -> None:
         Program.load("bad", assemble([move(Register.R0, 0)]))
     with pytest.raises(BpfError, match="BPF program 4294967295 cannot be opened: No such file"):
         Program.of_number(0xFFFFFFFF)
+
+
+def test_on_a_machine_whose_system_calls_are_not_known_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "armv7l")
+    with pytest.raises(BpfError, match=r"loaded on x86_64, .* only, and this is armv7l"):
+        PrefixMap.create("test", 4, 4)
 
 
 def test_a_map_holds_what_was_put_into_it_over_many_calls(table: PrefixMap) -> None:
