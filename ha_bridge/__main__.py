@@ -13,14 +13,15 @@ from ha_bridge.home_agent import HomeAgent
 from ha_bridge.kernel_watch import KernelWatch
 from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
-from ha_bridge.model import MIPV6, PMIPV6
+from ha_bridge.model import MIPV4, MIPV6, PMIPV6
+from ha_bridge.process_sockets import registration_sockets
 from ha_bridge.proxy_answers import DIALECTS
 from ha_bridge.selection import ProxyRegistrations, SettledKernel
 from ha_bridge.settings import RENEWALS, Settings
 from ha_bridge.sources import KernelSource, Source, TerminalSource
 from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
-from hoaflow.arguments import host_port, ipv6_address, ipv6_prefix, prefix_length, seconds, whole_seconds
+from hoaflow.arguments import address, host_port, ip_prefix, prefix_length, seconds, whole_seconds
 from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
 from hoaflow.client.directory import MemberAddress
 from hoaflow.client.errors import AccessError
@@ -43,6 +44,7 @@ examples:
   ha-bridge ... --no-console      where the home agent has no virtual terminal
   ha-bridge ... --no-netlink      outside the home agent's network namespace
   ha-bridge ... --protocol pmipv6 beside an LMA of Proxy Mobile IPv6
+  ha-bridge ... --protocol mipv4  beside a home agent of Mobile IPv4
 
 It needs CAP_NET_ADMIN to read the kernel's IPsec policies, except with --no-netlink.
 
@@ -61,12 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_controller_option(parser)
-    parser.add_argument(
-        "--home-agent", type=ipv6_address, required=True, metavar="ADDR", help="the home agent's address"
-    )
+    parser.add_argument("--home-agent", type=address, required=True, metavar="ADDR", help="the home agent's address")
     parser.add_argument(
         "--home-prefix",
-        type=ipv6_prefix,
+        type=ip_prefix,
         required=True,
         action="append",
         metavar="PREFIX",
@@ -74,9 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--protocol",
-        choices=(MIPV6, PMIPV6),
+        choices=(MIPV6, PMIPV6, MIPV4),
         default=MIPV6,
-        help=f"{PMIPV6}: the home agent is an LMA of Proxy Mobile IPv6 (default: %(default)s)",
+        help=f"{PMIPV6}: the home agent is an LMA of Proxy Mobile IPv6; {MIPV4}: one of Mobile IPv4, all addresses are"
+        " IPv4, and its kernel alone is followed (default: %(default)s)",
     )
     parser.add_argument(
         "--console-command",
@@ -156,10 +157,14 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
+    if (wrong := _of_another_family(args)) is not None:
+        parser.error(wrong)
+    # Home agents of Mobile IPv4 have no terminal.
+    args.no_console |= args.protocol == MIPV4
     if args.no_console and args.no_netlink:
-        parser.error("--no-console and --no-netlink leave nothing to follow")
+        parser.error("--no-console, or --protocol mipv4, and --no-netlink leave nothing to follow")
     if args.no_console and args.restore:
-        parser.error("--restore needs the terminal, which --no-console does without")
+        parser.error("--restore needs the terminal, which --no-console and --protocol mipv4 do without")
     if args.protocol == PMIPV6 and args.restore:
         parser.error("--restore is for home agents, and --protocol pmipv6 for LMAs: MAGs register anew by themselves")
     if args.renew * 2 > args.lease:
@@ -243,10 +248,22 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     return daemon
 
 
+def _of_another_family(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with an address that is not of the protocol's family; None if nothing."""
+    ipv4 = args.protocol == MIPV4
+    for option, values in (("--home-agent", [args.home_agent]), ("--home-prefix", args.home_prefix)):
+        for value in values:
+            if (":" in value) == ipv4:
+                return f"{option} {value}: expected IPv{4 if ipv4 else 6} with --protocol {args.protocol}"
+    return None
+
+
 def _source(args: argparse.Namespace, kernel: KernelWatch | None, prefix_length: int) -> Source:
-    settled = SettledKernel(kernel) if args.protocol == PMIPV6 and kernel is not None else None
+    settled = SettledKernel(kernel) if args.protocol != MIPV6 and kernel is not None else None
     if args.no_console:
         assert kernel is not None
+        if args.protocol == MIPV4:
+            return KernelSource(settled or kernel, registration_sockets, messages="Registration Requests")
         return KernelSource(settled or kernel)
     host, port = args.console
     if args.protocol == MIPV6:

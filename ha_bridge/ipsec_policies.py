@@ -10,8 +10,8 @@ pyroute2 knows no xfrm messages, so the kernel's structures (linux/xfrm.h) are p
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
-from socket import AF_INET6
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET, AF_INET6
 
 XFRM_MSG_NEWPOLICY = 0x13
 XFRM_MSG_DELPOLICY = 0x14
@@ -21,11 +21,13 @@ XFRM_MSG_UPDPOLICY = 0x19
 _XFRMA_TMPL = 5
 _PROTECTING = (50, 51)  # ESP, AH
 _NO_PAYLOAD = (135, 58)  # Mobility Header, ICMPv6
-_ANY, _IPV6_IN_IPV6 = 0, 41
+_TUNNELS = (0, 4, 41)  # any protocol, IPv4 inside, IPv6 inside
 _DIR_OUT = 1  # in and fwd: towards the home agent
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 # daddr, saddr, dport, dport_mask, sport, sport_mask, family, prefixlen_d, prefixlen_s, proto, ifindex, user
 _SELECTOR = struct.Struct("=16s16s4HHBBB3xiI")
 _DIR_AT = _SELECTOR.size + 64 + 32 + 8  # after the lifetime configuration, the current lifetimes, priority and index
@@ -38,8 +40,8 @@ _TEMPLATE_PROTO_AT = 20
 class Policy:
     """A policy that encrypts or authenticates packets of IP protocol `proto` (0: any)."""
 
-    source: IPv6Network
-    destination: IPv6Network
+    source: Network
+    destination: Network
     proto: int
     direction: int
 
@@ -57,7 +59,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def protecting_policy(kind: int, payload: bytes) -> Policy | None:
-    """Return the policy of an xfrm message if it is an IPv6 policy with ESP or AH, else None."""
+    """Return the policy of an xfrm message if it is a policy with ESP or AH, else None."""
     if kind not in (XFRM_MSG_NEWPOLICY, XFRM_MSG_UPDPOLICY):
         return None
     fields = _SELECTOR.unpack_from(payload)
@@ -67,11 +69,12 @@ def protecting_policy(kind: int, payload: bytes) -> Policy | None:
     protos = templates[_TEMPLATE_PROTO_AT::_TEMPLATE_SIZE]
     if not any(used in _PROTECTING for used in protos):
         return None
-    if family not in (AF_INET6, 0):
+    if family not in (AF_INET6, AF_INET, 0):
         return None
+    octets = 4 if family == AF_INET else 16
     return Policy(
-        IPv6Network((source, source_length), strict=False),
-        IPv6Network((destination, destination_length), strict=False),
+        ip_network((source[:octets], source_length), strict=False),
+        ip_network((destination[:octets], destination_length), strict=False),
         proto,
         direction,
     )
@@ -91,31 +94,35 @@ class _Networks:
     """Hold a set of networks, optimised for single hosts."""
 
     def __init__(self) -> None:
-        self._hosts: set[IPv6Address] = set()
-        self._wide: list[IPv6Network] = []
+        self._hosts: set[Address] = set()
+        self._wide: list[Network] = []
 
     def __bool__(self) -> bool:
         return bool(self._hosts or self._wide)
 
-    def add(self, network: IPv6Network) -> None:
-        if network.prefixlen == 128:
+    def add(self, network: Network) -> None:
+        if _is_host(network):
             self._hosts.add(network.network_address)
         else:
             self._wide.append(network)
 
-    def overlap(self, network: IPv6Network) -> bool:
-        if network.prefixlen == 128:
+    def overlap(self, network: Network) -> bool:
+        if _is_host(network):
             hit = network.network_address in self._hosts
         else:
             hit = any(host in network for host in self._hosts)
         return hit or any(wide.overlaps(network) for wide in self._wide)
 
 
+def _is_host(network: Network) -> bool:
+    return network.prefixlen == network.max_prefixlen
+
+
 class Protection:
     """Hold the policies of a home agent's kernel that protect payload."""
 
     def __init__(self, policies: Iterable[Policy], home_agent: str) -> None:
-        self._agent = IPv6Address(home_agent)
+        self._agent = ip_address(home_agent)
         self._inner = _Networks()  # home addresses and mobile networks
         self._outer = _Networks()  # far ends of tunnels
         for policy in policies:
@@ -127,9 +134,9 @@ class Protection:
         near, far = policy.source, policy.destination
         if policy.direction != _DIR_OUT:
             near, far = far, near
-        if policy.proto in (_ANY, _IPV6_IN_IPV6) and self._agent in near:
+        if policy.proto in _TUNNELS and self._agent in near:
             self._outer.add(far)  # covers the tunnel itself, home agent to care-of address
-        if near.prefixlen == 128 and self._agent in near:
+        if _is_host(near) and self._agent in near:
             return  # the home agent's own traffic with the mobile node, not forwarded payload
         self._inner.add(far)
 
@@ -137,4 +144,4 @@ class Protection:
         """Tell whether payload to or from `home_address` (address or prefix), or its tunnel, is protected."""
         if not self._inner and not self._outer:
             return False
-        return self._inner.overlap(IPv6Network(home_address)) or self._outer.overlap(IPv6Network(care_of_address))
+        return self._inner.overlap(ip_network(home_address)) or self._outer.overlap(ip_network(care_of_address))

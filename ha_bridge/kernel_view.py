@@ -1,23 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derive bindings from a home agent's kernel: ip6tnl devices or seg6 routes. Pure: messages are arguments.
+"""Derive bindings from a home agent's kernel: tunnel devices or seg6 routes. Pure: messages are arguments.
 
 A home agent with ip6tnl (UMIP) has one device per pair of home agent and care-of address, and a route of protocol 16
 through it for each home address or mobile network prefix, the latter in table 252. A handover changes only the device;
 on the return home its remote becomes the home address itself. Without ip6tnl, each route encapsulates by itself (seg6
-with the care-of address as the single segment) and is replaced at a handover. The kernel knows neither lifetime nor
-sequence number.
+with the care-of address as the single segment) and is replaced at a handover. A home agent of Mobile IPv4 (proxymip4)
+has an ipip device per care-of address, and a route of protocol boot for each home address; at a handover it removes
+both and makes others. The kernel knows neither lifetime nor sequence number.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from socket import AF_INET6
-from typing import Any
+from socket import AF_INET, AF_INET6
+from typing import Any, NamedTuple
 
 from ha_bridge.model import SEVERAL_GATEWAYS, Observed
 from hoaflow.addresses import canonical_address, canonical_prefix, parse_prefix
 from hoaflow.linux import LWTUNNEL_ENCAP_SEG6, MAIN_TABLE
 
-PROTOCOL = 16  # of a home agent's routes
+
+class TunnelKind(NamedTuple):
+    """How home agents show their tunnels in the kernel.
+
+    `family`: of their routes. `device`: the kind of their devices, with the attributes `local` and `remote`.
+    `protocol`: that of their routes (ip-route(8)).
+    """
+
+    family: int
+    device: str
+    local: str
+    remote: str
+    protocol: int
+
+
+# By whether the home agent's address is IPv4.
+TUNNEL_KINDS = {
+    False: TunnelKind(AF_INET6, "ip6tnl", "IFLA_IP6TNL_LOCAL", "IFLA_IP6TNL_REMOTE", protocol=16),
+    True: TunnelKind(AF_INET, "ipip", "IFLA_IPIP_LOCAL", "IFLA_IPIP_REMOTE", protocol=3),
+}
 
 # A message as pyroute2 decodes it: fields by name, `get_attr` for attributes.
 Message = Any
@@ -37,6 +57,7 @@ class KernelView:
     """
 
     def __init__(self, home_agent: str, home_prefixes: Iterable[str], prefix_length: int = 128) -> None:
+        self.kind = TUNNEL_KINDS[":" not in home_agent]
         self._home_agent = home_agent
         self._prefix_length = prefix_length
         self._home_prefixes = [parse_prefix(prefix) for prefix in home_prefixes]
@@ -55,12 +76,12 @@ class KernelView:
 
     def _link(self, message: Message, gone: bool) -> bool:
         info = message.get_attr("IFLA_LINKINFO")
-        if info is None or info.get_attr("IFLA_INFO_KIND") != "ip6tnl":
+        if info is None or info.get_attr("IFLA_INFO_KIND") != self.kind.device:
             return False
         data = info.get_attr("IFLA_INFO_DATA")
         if data is None:
             return False
-        local, remote = data.get_attr("IFLA_IP6TNL_LOCAL"), data.get_attr("IFLA_IP6TNL_REMOTE")
+        local, remote = data.get_attr(self.kind.local), data.get_attr(self.kind.remote)
         index = message["index"]
         known = self._remotes.pop(index, None)
         if local is None or remote is None or canonical_address(local) != self._home_agent:
@@ -71,7 +92,7 @@ class KernelView:
 
     def _route(self, message: Message, gone: bool) -> bool:
         destination = message.get_attr("RTA_DST")
-        if message["family"] != AF_INET6 or message["proto"] != PROTOCOL or destination is None:
+        if (message["family"], message["proto"]) != (self.kind.family, self.kind.protocol) or destination is None:
             return False
         table = message.get_attr("RTA_TABLE") or message["table"]
         prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)

@@ -24,7 +24,7 @@ from ha_bridge.ipsec_policies import (
     messages,
     protecting_policy,
 )
-from ha_bridge.kernel_view import PROTOCOL, KernelView
+from ha_bridge.kernel_view import KernelView
 from ha_bridge.model import Observed
 from hoaflow.linux import RTMGRP_LINK
 from hoaflow.logs import Log
@@ -32,7 +32,7 @@ from hoaflow.logs import Log
 LOG = Log("bridge")
 
 NETLINK_XFRM = 6
-RTMGRP_IPV6_ROUTE = 0x400
+RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
 XFRMGRP_POLICY = 1 << 3
 RECEIVE_BUFFER = 4 << 20
 CHUNK = 1 << 18
@@ -63,7 +63,7 @@ def read_view(home_agent: str, home_prefixes: list[str], prefix_length: int = 12
     with IPRoute() as route:
         for message in route.get_links():
             view.apply(message)
-        for message in route.get_routes(family=socket.AF_INET6, proto=PROTOCOL):
+        for message in route.get_routes(family=view.kind.family, proto=view.kind.protocol):
             view.apply(message)
     return view
 
@@ -120,7 +120,8 @@ class KernelWatch:
         self._lock = threading.Lock()
         self._marshal = MarshalRtnl()
         self._selector = selectors.DefaultSelector()
-        self._rtnl = multicast_socket(socket.NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV6_ROUTE)
+        routes = RTMGRP_IPV6_ROUTE if ":" in home_agent else RTMGRP_IPV4_ROUTE
+        self._rtnl = multicast_socket(socket.NETLINK_ROUTE, RTMGRP_LINK | routes)
         self._selector.register(self._rtnl, selectors.EVENT_READ, self._on_rtnl)
         self._watch_policies()
         self._resync()
@@ -172,7 +173,7 @@ class KernelWatch:
             return
         relevant = False
         for kind, payload in messages(data):
-            if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] != PROTOCOL:
+            if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] != self._view.kind.protocol:
                 continue  # not decoded: a home agent that is also a router sees many of these
             packet = struct.pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload
             for message in self._marshal.parse(packet):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Protocols of bindings, as the controller names them.
-MIPV6, PMIPV6 = "mipv6", "pmipv6"
+MIPV6, PMIPV6, MIPV4 = "mipv6", "pmipv6", "mipv4"
 # Why a prefix is left to its LMA whose parts go to several MAGs.
 SEVERAL_GATEWAYS = "flow mobility (RFC 7864): several MAGs serve its home network prefix"
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 _NET = Path("/proc/thread-self/net")
 RAW_SOCKETS = _NET / "raw6"
 TCP_SOCKETS = (_NET / "tcp", _NET / "tcp6")
+UDP_SOCKETS = (_NET / "udp", _NET / "udp6")
 # Columns of these files: local address, state, user and inode.
 _LOCAL, _STATE, _USER, _INODE = 1, 3, 7, 9
 _LISTENING = "0A"
 _MOBILITY_HEADER = 135
+_REGISTRATION = 434  # the UDP port of Registration Requests (RFC 5944 section 3.3)
 
 
 class Listener(NamedTuple):
@@ -31,10 +33,19 @@ class Listener(NamedTuple):
 def mobility_header_sockets(raw_sockets: Path = RAW_SOCKETS) -> frozenset[int]:
     """Return the inodes of the sockets in this network namespace that receive Mobility Headers.
 
-    Every home agent has one.
+    Every home agent of Mobile IPv6 has one.
     """
     # A raw socket has its protocol number in the place of the port.
     return frozenset(int(row[_INODE]) for row in _rows(raw_sockets) if _port(row) == _MOBILITY_HEADER)
+
+
+def registration_sockets(files: tuple[Path, ...] = UDP_SOCKETS) -> frozenset[int]:
+    """Return the inodes of the sockets in this network namespace that receive Registration Requests.
+
+    Every home agent of Mobile IPv4 has one.
+    """
+    rows = (row for path in files if path.exists() for row in _rows(path))
+    return frozenset(int(row[_INODE]) for row in rows if _port(row) == _REGISTRATION)
 
 
 def terminal_sockets(host: str, port: int, files: tuple[Path, ...] = TCP_SOCKETS) -> frozenset[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ha_bridge.desired import ROUNDING, DesiredBindings, Registration
-from ha_bridge.model import MIPV6
+from ha_bridge.model import MIPV4, MIPV6
 
 # A refresh is sent when it moves the end of the lifetime by 1/REFRESH_PART of it, or when the controller's copy has
 # less than 1/LAST_PART left.
@@ -45,6 +45,8 @@ class Report:
             return body | {"lifetime": 0}
         if self.registration.expires is not None:
             body["lifetime"] = lifetime_left(self.registration.expires, now)
+        if protocol == MIPV4:
+            body["reverse_tunnel"] = True  # the home agent's tunnel device takes packets both ways
         if self.registration.sequence is not None:
             body["sequence"] = self.registration.sequence
         if self.registration.withheld is not None:

@@ -12,7 +12,7 @@ from ha_bridge.proxy_answers import PROXIED, REMOTE
 from hoaflow.addresses import canonical_prefix
 
 # Seconds for which a route that is gone still counts. At a handover an LMA deletes it, makes a device and adds it again
-# 0.3 s later (OAI PMIPv6, under emulation).
+# 0.3 s later (OAI PMIPv6, under emulation), and so does a home agent of Mobile IPv4 (proxymip4).
 SETTLE = 1.0
 
 
@@ -56,7 +56,7 @@ class Kernel(Protocol):
 
 
 class SettledKernel:
-    """Show an LMA's routes, with those that have been gone for less than `SETTLE` seconds. For use in one thread."""
+    """Show an anchor's routes, with those that have been gone for less than `SETTLE` seconds. For use in one thread."""
 
     def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.monotonic) -> None:
         self._kernel = kernel

@@ -107,8 +107,9 @@ class TerminalSource:
 class KernelSource:
     """Read bindings from the kernel alone: without lifetimes and sequence numbers.
 
-    Tunnels outlive the home agent's process, so the process is recognised by its raw socket for Mobility Headers. A
-    home agent that never had one (it may receive by other means) counts as running.
+    Tunnels outlive the home agent's process, so the process is recognised by its socket for what mobile nodes send:
+    `listening` returns those that receive `messages`. A home agent that never had one (it may receive by other means)
+    counts as running.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class KernelSource:
         kernel: Kernel,
         listening: Callable[[], frozenset[int]] = mobility_header_sockets,
         pause: Callable[[float], None] = time.sleep,
+        messages: str = "Mobility Headers",
     ) -> None:
         self._kernel = kernel
+        self._messages = messages
         self._listening = listening
         self._listened = False
         self._frozen = FrozenBindings()
@@ -137,7 +140,7 @@ class KernelSource:
             self._listened = True
         elif self._listened:
             self._frozen.process_gone()
-            return ReadingFailed(started, down=True, detail="no process receives Mobility Headers any more")
+            return ReadingFailed(started, down=True, detail=f"no process receives {self._messages} any more")
         present = {binding.home_address for binding in shown}
         frozen = self._frozen.observe(shown, present, sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection())

@@ -38,6 +38,13 @@ def address(text: str) -> str:
 
 
 @argument
+def ip_prefix(text: str) -> str:
+    """Return an IPv6 or IPv4 prefix in canonical form, always with its length."""
+    prefix = parse_prefix(text)
+    return f"{format_address(prefix.packed)}/{prefix.length}"
+
+
+@argument
 def ipv6_prefix(text: str) -> str:
     """Return an IPv6 prefix in canonical form, always with its length."""
     prefix = parse_prefix(text)

@@ -138,7 +138,7 @@ def test_comes_from_the_source_address_asked_for(controller: Controller, home_ag
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--home-agent", "192.0.2.1"], "expected an IPv6 address"),
+        (["--home-agent", "192.0.2.1"], "expected IPv6 with --protocol mipv6"),
         (["--home-prefix", "2001:db8:99::1/64"], "which has bits set"),
         (["--console", "7777"], "expected HOST:PORT"),
         (["--controller", "localhost:8080"], "expected http"),

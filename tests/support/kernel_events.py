@@ -12,20 +12,20 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 _LINK = re.compile(
-    r"(?P<gone>Deleted )?(?P<index>\d+): (?P<dev>ip6tnl\d+)@\S+: .*?"
-    r"ip6tnl ip6ip6 remote (?P<remote>\S+) local (?P<local>\S+)",
+    r"(?P<gone>Deleted )?(?P<index>\d+): (?P<dev>ip6tnl\d+|mit\w+)@\S+: .*?"
+    r"(?:ip6tnl ip6ip6|ipip ipip) remote (?P<remote>\S+) local (?P<local>\S+)",
     re.S,
 )
 
 
 _ROUTE = re.compile(
     r"(?P<gone>Deleted )?unicast (?P<dst>\S+)(?: from (?P<src>\S+))? dev (?P<dev>\S+) table (?P<table>\S+)"
-    r" proto (?P<proto>\S+) scope global metric (?P<metric>\d+)"
+    r" proto (?P<proto>\S+) scope (?:global metric (?P<metric>\d+)|(?<=proto boot scope )link)"
 )
 
 
 _TABLES = {"main": 254, "local": 255, "105": 105, "200": 200, "252": 252}
-_PROTOCOLS = {"dhcp": 16, "kernel": 2}
+_PROTOCOLS = {"dhcp": 16, "boot": 3, "kernel": 2}
 
 
 def encoded(message: Any, kind: int) -> Any:
@@ -37,9 +37,10 @@ def encoded(message: Any, kind: int) -> Any:
 
 
 def link_message(index: int, local: str, remote: str, gone: bool) -> Any:
-    """Return the kernel's message of an ip6tnl device."""
-    data = {"attrs": [("IFLA_IP6TNL_LOCAL", local), ("IFLA_IP6TNL_REMOTE", remote)]}
-    info = {"attrs": [("IFLA_INFO_KIND", "ip6tnl"), ("IFLA_INFO_DATA", data)]}
+    """Return the kernel's message of an ip6tnl device, or with IPv4 addresses of an ipip device."""
+    kind, name = ("ip6tnl", "IP6TNL") if ":" in local else ("ipip", "IPIP")
+    data = {"attrs": [(f"IFLA_{name}_LOCAL", local), (f"IFLA_{name}_REMOTE", remote)]}
+    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", data)]}
     message = ifinfmsg()
     message["family"], message["index"] = 0, index
     message["attrs"] = [("IFLA_IFNAME", "ip6tnl1"), ("IFLA_LINKINFO", info)]
@@ -50,7 +51,8 @@ def route_message(dst: str, table: int, proto: int, metric: int, oif: int, src: 
     """Return the kernel's message of a route."""
     destination, _, length = ("::/0" if dst == "default" else dst).partition("/")
     message = rtmsg()
-    message["family"], message["dst_len"], message["src_len"] = socket.AF_INET6, int(length or 128), 128 if src else 0
+    family, longest = (socket.AF_INET6, 128) if ":" in destination else (socket.AF_INET, 32)
+    message["family"], message["dst_len"], message["src_len"] = family, int(length or longest), 128 if src else 0
     message["table"], message["proto"], message["type"] = table, proto, 1
     attrs: list[tuple[str, object]] = [("RTA_DST", destination), ("RTA_TABLE", table), ("RTA_PRIORITY", metric)]
     if src:
@@ -87,5 +89,5 @@ def dumped(path: Path, node: str) -> Iterator[Any]:
 
 
 def _route(match: re.Match[str], devices: dict[str, int]) -> Any:
-    route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS.get(match["proto"], 3), int(match["metric"]))
+    route = (match["dst"], _TABLES[match["table"]], _PROTOCOLS.get(match["proto"], 3), int(match["metric"] or 0))
     return route_message(*route, devices[match["dev"]], match["src"], bool(match["gone"]))
