@@ -176,13 +176,13 @@ class FixedMac(DatabaseObject):
 
 @dataclass(frozen=True)
 class NoOffloads:
-    """An interface without checksum and segmentation offloads, which a userspace datapath does not complete."""
+    """An interface without checksum and segmentation offloads, which what it is linked to would have to complete."""
 
     namespace: Namespace
     name: str
 
     def __str__(self) -> str:
-        return f"checksum and segmentation offloads of {self.name} off (userspace datapath)"
+        return f"checksum and segmentation offloads of {self.name} off"
 
     def difference(self, actual: ActualState) -> str | None:
         actual.link(self.namespace, self.name)

@@ -10,7 +10,8 @@ It runs for each packet that leaves the endpoint's interface (tc egress), after 
 
 The outer header (RFC 2003 §3.1): TTL 64; DF as inside, and set around IPv6; type of service with ECN as inside (RFC
 6040 §4.1). When the outer header goes, a congestion mark (CE) moves to the packet inside; a packet whose sender does
-not understand such marks is dropped instead (RFC 6040 §4.2). What has options or is a fragment goes on as it is.
+not understand such marks is dropped instead (RFC 6040 §4.2; ECT(1) outside, which only RFC 6660 gives a meaning, does
+not move). What has options or is a fragment goes on as it is.
 
 Why at tc egress: the route's own hook (lwt xmit) does not show which program it runs, so nothing could compare it, and
 not every kernel has it (CONFIG_LWTUNNEL_BPF). Here the kernel also has done all that forwarding asks for before: Time

@@ -89,6 +89,8 @@ def mobile_node4(lab: RouterLab, care_of_address: str = COA4) -> Iterator[None]:
             yield
         finally:
             process.kill()
+            for version in ("-4", "-6"):
+                lab.ip("mn", version, "rule", "flush", "lookup", str(TUN_TABLE))
 
 
 def goes_direct4(lab: RouterLab) -> bool:

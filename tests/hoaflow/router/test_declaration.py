@@ -261,6 +261,22 @@ def test_what_is_broken_of_an_ipv4_endpoint_is_found_and_mended(ipv4_world: Worl
     break_and_mend(ipv4_world, kind, how)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"tc qdisc del dev {TOUT} clsact",
+        f"tc qdisc del dev {TOUT} clsact && tc qdisc add dev {TOUT} ingress",
+        "ip -4 rule flush && nft flush ruleset",
+    ],
+)
+def test_what_one_command_sweeps_away_of_an_ipv4_endpoint_comes_back(ipv4_world: World, command: str) -> None:
+    """With the tunnel program's qdisc its map goes, and with that all bindings."""
+    in_namespace(ipv4_world.endpoint.namespace, lambda: sh("sh", "-c", command))
+    assert ipv4_world.mend() != ""
+    assert ipv4_world.mend() == ""
+    until(ipv4_world.goes_direct, f"packets after {command}")
+
+
 def test_entries_of_the_tunnel_program_are_compared_with_the_list(ipv4_world: World) -> None:
     with TunnelMaps(ipv4_world.endpoint.namespace, TOUT) as maps:
         maps.put_all({HOA4: "10.2.0.99", OTHER_HOA4: "10.2.0.99"})
