@@ -94,12 +94,26 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
         prefixes = ", ".join(map(str, home_agent.home_prefixes))
         home = format_address(home_agent.address)
         raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")
+    if home_address.is_ipv4 and (link := _broadcast_on(home_address, home_agent)) is not None:
+        raise Refused(
+            "home_address", f"{home_address} stands for all hosts of home prefix {link} (RFC 1122), not for one"
+        )
     anchor = home_agents.within(home_address)
     if anchor is not None:
         whose = "the home agent's own address" if anchor is home_agent else "another home agent's address"
         raise Refused("home_address", f"{home_address} holds {whose}")
     if downlink_priority(home_address) <= SUPPRESS_PRIORITY:
         raise Refused("home_address", f"{home_address} is too short for a mobile network prefix")
+
+
+def _broadcast_on(home_address: Prefix, home_agent: HomeAgent) -> Prefix | None:
+    """Return the home prefix of whose link an IPv4 address is the broadcast address, in today's or the older form."""
+    address = int.from_bytes(home_address.packed, "big")
+    for prefix in home_agent.home_prefixes:
+        of_host = (1 << (prefix.bits - prefix.length)) - 1  # 1 where there are two hosts and no broadcasts (RFC 3021)
+        if home_address.is_host and prefix.contains(home_address) and of_host > 1 and address & of_host in (0, of_host):
+            return prefix
+    return None
 
 
 def _check_care_of_address(binding: Binding, home_agents: HomeAgents) -> None:

@@ -75,6 +75,8 @@ def test_one_message_for_all_behind_a_foreign_agent_knows_that_lifetime_too(agen
         ({"care_of_address": "169.254.0.2", "identification": None}, 422, "care_of_address"),
         ({"care_of_address": HOME_AGENT, "identification": None}, 422, "care_of_address"),
         ({"home_address": "10.98.0.100"}, 422, "home_address"),
+        ({"home_address": "10.99.0.255"}, 422, "home_address"),
+        ({"home_address": "10.99.0.0"}, 422, "home_address"),
         ({"protocol": "mipv6", "identification": None}, 422, "reverse_tunnel"),
     ],
 )
