@@ -9,7 +9,11 @@ from ha_bridge.ipsec_policies import Protection, messages, protecting_policy
 from hoaflow.linux import RTM_NEWROUTE
 from hoaflow.tunnel import actual_state, nfnetlink, rtnetlink
 
-HOME_AGENT = "2001:db8:99::1"
+# A home agent, home addresses and a care-of address.
+BRIDGED = (
+    ("2001:db8:99::1", ("2001:db8:99::100", "2001:db8:aa::/64"), "2001:db8:2::2"),
+    ("10.99.0.1", ("10.99.0.100", "10.99.1.0/24"), "10.2.0.2"),
+)
 RTM_NEWLINK, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWRULE = 16, 20, 28, 32
 READERS = {
     RTM_NEWLINK: (actual_state._link,),
@@ -39,6 +43,7 @@ def nftables(data: bytes) -> None:
 def bridge_policies(data: bytes) -> None:
     """Read IPsec policies; whatever they are, it can be told whom they protect."""
     found = [policy for kind, payload in messages(data) if (policy := protecting_policy(kind, payload)) is not None]
-    protection = Protection(found, HOME_AGENT)
-    protection.covers("2001:db8:99::100", "2001:db8:2::2")
-    protection.covers("2001:db8:aa::/64", "2001:db8:2::2")
+    for home_agent, home_addresses, care_of_address in BRIDGED:
+        protection = Protection(found, home_agent)
+        for home_address in home_addresses:
+            protection.covers(home_address, care_of_address)
