@@ -10,17 +10,17 @@ import struct
 from collections.abc import Iterator
 
 from hoaflow.linux import ETH_P_IP, ETH_P_IPV6
-from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.router.endpoint import KERNEL_SIDE_IPV4, TOUT, Endpoint
+from hoaflow.router.endpoint_routes import carries
 from hoaflow.router.errors import RouterError
 from hoaflow.router.firewall import Probe, Send
 from hoaflow.router.flow.kernel import TUNNEL_MAC
-from hoaflow.router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN, PROBE_TCP
+from hoaflow.router.packet_filter import FORWARD_CHAIN, PROBE_CHAIN, PROBE_INNER, PROBE_TCP
 from hoaflow.tunnel import links
 from hoaflow.tunnel.namespace import in_namespace
 
 LEAVES_THE_TUNNEL = "what leaves the tunnel"
 TO_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv6 next header 41)"
-TO_IPV4_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv4 protocol 4)"
 
 SYN_ACK, HOP_LIMIT = 0x12, 64
 IPV6_HEADER, IPV4_HEADER, TCP_HEADER = 40, 20, 20  # octets
@@ -33,13 +33,7 @@ def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
     if kernel_side is None:
         raise RouterError(f"interface {endpoint.kernel_port} is missing")
     address = endpoint.home_agent
-    if endpoint.is_ipv4:
-        inner = ipv4(address, address, NO_PROTOCOL, bytes(4))  # of another length than the answer
-        tunnel, words = ipv4(address, address, socket.IPPROTO_IPIP, inner), TO_IPV4_CARE_OF_ADDRESSES
-    else:
-        inner = ipv6(address, address, socket.IPPROTO_NONE, b"")
-        tunnel, words = tunnel_packet(address, address, inner), TO_CARE_OF_ADDRESSES
-    payloads = {LEAVES_THE_TUNNEL: answer(address, address), words: tunnel}
+    payloads = {LEAVES_THE_TUNNEL: answer(address, address), **_tunnel_packets(endpoint)}
 
     @contextlib.contextmanager
     def sender(packet: bytes) -> Iterator[Send]:
@@ -60,6 +54,24 @@ def endpoint_probes(endpoint: Endpoint) -> list[Probe]:
         )
         for what, packet in payloads.items()
     ]
+
+
+def _tunnel_packets(endpoint: Endpoint) -> dict[str, bytes]:
+    """Return a tunnel packet for each family of home addresses that an endpoint carries, by what it is.
+
+    A packet filter may drop one payload alone. Lengths differ from each other's and the answer's.
+    """
+    address = endpoint.home_agent
+    payloads = {
+        ("ipv6", socket.IPPROTO_IPV6): ipv6(PROBE_INNER, PROBE_INNER, NO_PROTOCOL, b""),
+        ("ipv4", socket.IPPROTO_IPIP): ipv4(KERNEL_SIDE_IPV4, KERNEL_SIDE_IPV4, NO_PROTOCOL, bytes(4)),
+    }
+    outer, number_of = (ipv4, "IPv4 protocol") if endpoint.is_ipv4 else (ipv6, "IPv6 next header")
+    return {
+        f"tunnel packets to care-of addresses ({number_of} {number})": outer(address, address, number, inner)
+        for (family, number), inner in payloads.items()
+        if (family == "ipv4") == endpoint.is_ipv4 or carries(endpoint.namespace, family)
+    }
 
 
 def answer(source: str, destination: str) -> bytes:

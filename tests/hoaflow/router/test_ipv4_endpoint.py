@@ -187,6 +187,16 @@ def test_setup_twice_changes_nothing_and_teardown_leaves_nothing(lab: RouterLab)
     assert lab.snapshot() == before
 
 
+@pytest.mark.parametrize(("protocol", "name"), [(4, "ipencap"), (41, "ipv6")])
+def test_a_packet_filter_that_drops_one_payload_is_noticed(lab: RouterLab, protocol: int, name: str) -> None:
+    lab.setup(home_agent=HA4)
+    chain = f"chain forward {{ type filter hook forward priority 0; ip protocol {protocol} drop; }}"
+    lab.run("rt", "nft", f"table ip fw {{ {chain} }}")
+    doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
+    dropped = rf"tunnel packets to care-of addresses \(IPv4 protocol {protocol}\)"
+    assert re.search(rf"drops {dropped}: chain forward of table ip fw: rule ip protocol ({protocol}|{name})", doctor)
+
+
 def test_setup_is_refused_where_the_routers_kernel_does_not_forward_ipv4(lab: RouterLab) -> None:
     lab.run("rt", "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
     with pytest.raises(RuntimeError, match=r"does not forward IPv4, .*sysctl -w net\.ipv4\.ip_forward=1"):
