@@ -22,18 +22,19 @@ TABLE = "hoaflow"
 
 
 class Outer(NamedTuple):
-    """A tunnel packet's outer header. `family`: nft's word for it. `octets`: of its addresses.
+    """A tunnel packet's outer header. `family`: nft's word for it. `words`: ours. `octets`: of its addresses.
 
     `fragment`: matches fragments of tunnel packets, of which only the first has an inner source.
     """
 
     family: str
+    words: str
     octets: int
     fragment: str
 
 
-OUTER_IPV6 = Outer("ip6", 16, "frag more-fragments 1")
-OUTER_IPV4 = Outer("ip", 4, "ip frag-off & 0x3fff != 0")
+OUTER_IPV6 = Outer("ip6", "IPv6", 16, "frag more-fragments 1")
+OUTER_IPV4 = Outer("ip", "IPv4", 4, "ip frag-off & 0x3fff != 0")
 
 
 class Payload(NamedTuple):
@@ -273,7 +274,7 @@ def _elements(outer: Outer, pairs: Iterable[tuple[str, str]]) -> dict[str, list[
     for outer_source, inner in pairs:
         prefix, source = parse_prefix(inner), parse_address(outer_source)
         if len(source) != outer.octets:
-            raise ValueError(f"expected an outer source of {outer.octets} octets, got {outer_source!r}")
+            raise ValueError(f"expected an {outer.words} address as outer source, got {outer_source!r}")
         payload = IPV6 if prefix.bits == IPV6.bits else IPV4
         if prefix.is_host:
             elements[payload.pairs].append(Element(source + prefix.packed))

@@ -190,8 +190,9 @@ def test_setup_twice_changes_nothing_and_teardown_leaves_nothing(lab: RouterLab)
 @pytest.mark.parametrize(("protocol", "name"), [(4, "ipencap"), (41, "ipv6")])
 def test_a_packet_filter_that_drops_one_payload_is_noticed(lab: RouterLab, protocol: int, name: str) -> None:
     lab.setup(home_agent=HA4)
-    chain = f"chain forward {{ type filter hook forward priority 0; ip protocol {protocol} drop; }}"
-    lab.run("rt", "nft", f"table ip fw {{ {chain} }}")
+    rule = f"ip protocol {protocol} drop"
+    rules = f"table ip fw {{\nchain forward {{\ntype filter hook forward priority 0\n{rule}\n}}\n}}\n"
+    sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=rules)
     doctor = sh(*lab.router_command("doctor", "--bridge", lab.bridge), check=False)
     dropped = rf"tunnel packets to care-of addresses \(IPv4 protocol {protocol}\)"
     assert re.search(rf"drops {dropped}: chain forward of table ip fw: rule ip protocol ({protocol}|{name})", doctor)
