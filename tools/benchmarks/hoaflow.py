@@ -30,9 +30,8 @@ APPLY_TIMEOUT = 300.0  # seconds, for a snapshot to be applied
 MAC = "02:00:00:00:00:01"
 DECAPSULATION = "fdb1:b792:6c09::41"
 TRANSMIT, RECEIVE = 1, 2  # OpenFlow numbers of a router's tunnel ports
-# Flows in the tables after the first that no binding is behind: of the pipeline, of a router with a backend for any
-# home agent, and of each home agent with its one prefix.
-MISSES, UNMARK, LEFT_TO_HOME_AGENT = 3, 1, 3
+# Flows in the tables after the first that no binding is behind: of the pipeline, and of a router with a backend.
+MISSES, UNMARK = 3, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +206,7 @@ class Hoaflow:
         Flows of other home agents that were waited for before count as well. Raises TimeoutError.
         """
         self._held[population] = len(population) if bindings is None else bindings
-        common = MISSES + UNMARK + LEFT_TO_HOME_AGENT * len(self.populations)
-        expected = common + sum(each.flows(held) for each, held in self._held.items())
+        expected = MISSES + UNMARK + sum(each.flows(held) for each, held in self._held.items())
         wait_for_flows(self._counters, expected, APPLY_TIMEOUT)
 
     def _answers(self) -> bool:

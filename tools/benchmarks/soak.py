@@ -29,7 +29,7 @@ from tests.support.ovs import Ovs
 from tools.benchmarks import report
 from tools.benchmarks.cluster.watching import DOWNLINK, GATES, TO_CARE_OF_ADDRESS, FlowWatch
 from tools.benchmarks.figures import Figure
-from tools.benchmarks.hoaflow import LEFT_TO_HOME_AGENT, MISSES, UNMARK, Hoaflow, add_router, switches
+from tools.benchmarks.hoaflow import MISSES, UNMARK, Hoaflow, add_router, switches
 from tools.benchmarks.hoaflow import bridge as router
 from tools.benchmarks.lab import HOME_AGENT, ROUTER, new_population
 from tools.benchmarks.memory_soak import GOAL, SAMPLES, SEED, SETTLED, growth_of
@@ -224,7 +224,7 @@ class Soak:
             time.sleep(POLL)
 
     def _lacking(self, wanted: set[str]) -> str | None:
-        expected = MISSES + UNMARK + LEFT_TO_HOME_AGENT + FLOWS_PER_BINDING * self._plan.nodes
+        expected = MISSES + UNMARK + FLOWS_PER_BINDING * self._plan.nodes
         found = [flow for flow in dump(self._ovs, router(ROUTER)).flows if ",table=0," not in flow]
         downlink = f",table={DOWNLINK},"
         sent_to = {to[1] for flow in found if downlink in flow and (to := TO_CARE_OF_ADDRESS.search(flow)) is not None}
