@@ -88,7 +88,8 @@ def buffer() -> int:
 @pytest.fixture
 def controller(ovs: Ovs, tmp_path: Path, buffer: int) -> Iterator[Controller]:
     """Provide a controller whose home agent is announced."""
-    settings = f"event_buffer = {buffer}\nevent_streams = 2\nevent_heartbeat = 0.3"
+    # The bindings here move as fast as they are posted, and none shall be held for it.
+    settings = f"event_buffer = {buffer}\nevent_streams = 2\nevent_heartbeat = 0.3\nchanges_a_second = 1000"
     with Controller(ovs, tmp_path, settings) as running:
         announce(running)
         yield running
