@@ -209,7 +209,7 @@ class _CoreCollector(Collector):
 
     def _routers(self, now: float) -> Iterator[Metric]:
         gauges: Mapping[str, tuple[str, Callable[[Router], float]]] = {
-            "hoaflow_router_connected": ("Whether a router's switch is connected.", lambda r: r.has_switch),
+            "hoaflow_router_connected": ("Whether a router's switch is connected.", lambda r: r.switch.is_there),
             "hoaflow_router_draining": ("Whether an operator has drained a router.", lambda r: r.gates.draining),
             "hoaflow_router_agent_alive": (
                 "Whether a router's tunnel agent has been heard of within its lease.",
@@ -303,7 +303,7 @@ class _CoreCollector(Collector):
             "hoaflow_gate_open", "Whether all gates of a home agent stand on a router.", labels=["router", "home_agent"]
         )
         for dpid, router in routers.items():
-            for agent in self._offload.home_agents if router.standby is None else ():
+            for agent in self._offload.home_agents if router.switch.standby is None else ():
                 gates.add_metric(
                     [dpid, format_address(agent.address)], router.gates.open_since(agent.address) is not None
                 )

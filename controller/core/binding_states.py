@@ -8,8 +8,9 @@ from typing import Literal
 from controller.core.bindings import Binding
 from controller.core.home_agents import HomeAgent
 from controller.core.registrations import Registrations
-from controller.core.router import BindingOnRouter, Router
+from controller.core.router import Router
 from controller.core.routers import Routers
+from controller.core.standing import BindingOnRouter
 
 State = Literal["active", "partial", "pending", "idle", "held", "withheld"]
 
@@ -38,7 +39,7 @@ class BindingStates:
         """Return how a binding stands, with reasons."""
         if binding.withheld is not None or self._registrations.is_covered(binding):
             return BindingState("withheld", {})
-        routers = {each.dpid: each.state_of(binding, now) for each in self._prepared(binding.home_agent)}
+        routers = {each.dpid: each.standing.of(binding, now) for each in self._prepared(binding.home_agent)}
         if not self._registrations.may_offload(binding, now):
             return BindingState("held", routers)
         asked = [each.state == "active" for each in routers.values() if each.state != "idle"]
@@ -54,13 +55,13 @@ class BindingStates:
         prepared = self._prepared(home_agent.address)
         with_everything = [each for each in prepared if not each.demand.on]
         return together(
-            [each.connected and each.gates.are_open(home_agent.address, now) for each in with_everything],
+            [each.switch.connected and each.gates.are_open(home_agent.address, now) for each in with_everything],
             any_idle=len(with_everything) < len(prepared),
         )
 
     def of_asked(self, binding: Binding, now: float) -> State:
         """Return the state of a binding whose home agent may offload, by the routers that carry it alone."""
-        return together([each.is_active(binding, now) for each in self._carrying(binding)])
+        return together([each.standing.is_active(binding, now) for each in self._carrying(binding)])
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `active`: on all routers prepared for it, and there is one."""
@@ -69,7 +70,7 @@ class BindingStates:
         # Routers are told of a change in order and confirm it in about that order, so that the last one is the most
         # likely not to be active yet.
         carrying = self._carrying(binding)
-        return bool(carrying) and all(router.is_active(binding, now) for router in reversed(carrying))
+        return bool(carrying) and all(router.standing.is_active(binding, now) for router in reversed(carrying))
 
     def is_idle(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `idle`: no router prepared for it has been asked for it."""
@@ -79,12 +80,12 @@ class BindingStates:
 
     def _carrying(self, binding: Binding) -> list[Router]:
         """Return those of the prepared routers that are to have a binding's flows."""
-        found = (each for each in self._routers.carrying(binding.home_address) if each.standby is None)
+        found = (each for each in self._routers.carrying(binding.home_address) if each.switch.standby is None)
         return [router for router in found if router.prepared_for(binding.home_agent)]
 
     def _prepared(self, home_agent: bytes) -> list[Router]:
         """Return the routers prepared for a home agent that are this controller's to write to."""
-        found = (each for each in self._routers.values() if each.standby is None)
+        found = (each for each in self._routers.values() if each.switch.standby is None)
         return [router for router in found if router.prepared_for(home_agent)]
 
 

@@ -25,7 +25,7 @@ class Connections:
         ``stranger``: another cluster's marker in the switch, None for none. Idempotent.
         """
         router = self._routers.get_or_add(dpid, now)
-        former = router.standby
+        former = router.switch.standby
         router.stand_by(ports, stranger, now)
         if stranger is not None and (former is None or former.stranger != stranger):
             self._event("router-of-another-cluster", router=f"{dpid:016x}", marker=stranger)
@@ -45,7 +45,7 @@ class Connections:
     def leave(self, dpid: int, why: str, now: float) -> None:
         """Record that this controller may not write to a switch any longer."""
         router = self._routers.known(dpid)
-        if router.connected:
+        if router.switch.connected:
             self._event("mastership-lost", router=f"{dpid:016x}", reason=why)
         router.disconnect(now)
 
@@ -64,7 +64,7 @@ class Connections:
         if generation is not None:
             self._event("router-taken-by-stranger", router=f"{dpid:016x}", generation=generation)
         if (router := self._routers.get(dpid)) is not None:
-            router.taken_by_stranger = None if generation is None else now
+            router.switch.taken_by_stranger = None if generation is None else now
 
     def disconnect(self, dpid: int, now: float) -> None:
         """Record that a switch's connection is gone.
@@ -72,7 +72,7 @@ class Connections:
         A router that nobody vouches for is forgotten: anybody who reaches the OpenFlow port can make one.
         """
         router = self._routers.known(dpid)
-        if router.has_switch:
+        if router.switch.is_there:
             self._event("router-disconnected", router=f"{dpid:016x}")
         router.disconnect(now)
         if not self._routers.is_vouched_for(dpid):

@@ -16,7 +16,8 @@ from controller.core.home_agents import HomeAgent, Status
 from controller.core.offload import Offload
 from controller.core.protocols import RULES, Protocol
 from controller.core.reasons import Remedy, Step, no_binding
-from controller.core.router import BindingOnRouter, Router
+from controller.core.router import Router
+from controller.core.standing import BindingOnRouter
 from controller.core.update_history import RecordedUpdate
 from hoaflow.addresses import Prefix, format_address
 from hoaflow.errors import HoaflowError
@@ -126,7 +127,7 @@ def _withheld(offload: Offload, binding: Binding, home_agent: HomeAgent, now: fl
 def _on_router(
     offload: Offload, router: Router, binding: Binding, home_agent: HomeAgent, now: float
 ) -> RouterExplanation:
-    state = router.state_of(binding, now)
+    state = router.standing.of(binding, now)
     gates = router.gates.open(home_agent, now)
     gate = next((each for each in gates if each.flow.serves and each.flow.serves.contains(binding.home_address)), None)
     if state.reason is not None:

@@ -6,7 +6,7 @@ any call, routers whose ``flows.dirty`` is true have something to send (``Sessio
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
@@ -20,16 +20,16 @@ from controller.core.demand import Install
 from controller.core.events import Event
 from controller.core.first_reading import FirstReading
 from controller.core.flow_reading import FlowReading
-from controller.core.flows import Action, Flow, FlowKey, Kind
+from controller.core.flows import Action, FlowKey, Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.home_agents import HomeAgent, Status
+from controller.core.packet_reports import PacketReports
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
-from controller.core.suppressions import Request
 from controller.core.traffic import Counters
 from controller.core.tunnels import EndpointName, FlowTunnels
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
@@ -61,6 +61,7 @@ class Offload:
         self._updates = Updates(self.registrations, self.routers, self._events)
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
+        self.packet_reports = PacketReports(self.bindings, self.activations, self._events, self.review)
         self._states = BindingStates(self.registrations, self.routers)
         self.activation_events = ActivationEvents(self.bindings, self._states, self.activations, self._events)
         self._snapshots = Snapshots(self._updates, self._synced)
@@ -217,7 +218,7 @@ class Offload:
         former, announced = router.tunnels.failures, router.tunnels.announced
         was_alive = router.tunnels.agent_alive(now)
         router.renew_agent_lease(now)
-        self._set_install(router, lambda: router.demand.announce(install))
+        self.packet_reports.announce(router, install)
         self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
         moved = announced != router.tunnels.announced
         if was_alive and any(announced) and moved:
@@ -266,7 +267,7 @@ class Offload:
     def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
         """Record that a switch is connected, has these ports, and that its flows have been read, or read again."""
         router = self.routers.get_or_add(dpid, now)
-        news = not router.connected
+        news = not router.switch.connected
         router.connect(ports, now)
         self.review(router, now)
         if news:
@@ -310,45 +311,13 @@ class Offload:
         for position, reason in reasons.items():
             change = batch.changes[position]
             if change.add and change.flow.kind is Kind.PACKET_IN and reason != NO_ROOM:
-                self.refuse_demand(router, reason, now)
+                self.packet_reports.refuse(router, reason, now)
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
             flow = batch.changes[position].flow
             self.activations.mark_incomplete(router.served_by(flow, now))
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._answered(router, batch, now, None)
-
-    def ask(self, router: Router, request: Request, now: float) -> Flow | None:
-        """Record that a packet has come to an on-demand router which no flow took (see ``Router.ask``).
-
-        Returns a flow by which no more is told of such packets for a while, None for none.
-        """
-        news, suppression = router.ask(request, now)
-        self.activations.expect(each for each in news if self.bindings.get(each) is not None)
-        return suppression
-
-    def have_meter(self, router: Router, meter: int, now: float) -> None:
-        """Record that a switch has a meter for what it tells of packets."""
-        router.demand.meters.add(meter)
-        self.review(router, now)
-
-    def lost_meters(self, router: Router, meters: Collection[int], now: float) -> None:
-        """Record that meters of a switch are gone or changed: what uses them goes, until they are made again."""
-        router.demand.meters.difference_update(meters)
-        self._event("meters-lost", router=f"{router.dpid:016x}", meters=",".join(map(str, sorted(meters))))
-        self.review(router, now)
-
-    def refuse_demand(self, router: Router, reason: str, now: float) -> None:
-        """Record that a switch can't tell of packets without flows, so that it gets the flows of all bindings."""
-        if self._set_install(router, lambda: router.demand.refuse(reason)):
-            self._event("on-demand-unsupported", router=f"{router.dpid:016x}", reason=reason)
-            self.review(router, now)
-
-    def _set_install(self, router: Router, change: Callable[[], bool]) -> bool:
-        news = router.set_install(change)
-        if news and not router.demand.on:
-            self.activations.expect(self.bindings.home_addresses())
-        return news
 
     def flow_removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""

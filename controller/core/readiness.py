@@ -39,7 +39,7 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
         *(NotReady(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
         *(NotReady(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
     ]
-    if not any(router.has_switch for router in offload.routers.values()):
+    if not any(router.switch.is_there for router in offload.routers.values()):
         missing.append(NotReady(None, reasons.no_switch()))
     return Readiness(missing, home_agents.count(None), routers.count(None))
 
@@ -49,9 +49,9 @@ def _trouble(
 ) -> Reason | None:
     if router.gates.draining:
         return None
-    if router.taken_by_stranger is not None:
-        return reasons.taken_by_stranger(router.taken_by_stranger)
-    if not router.connected:
+    if router.switch.taken_by_stranger is not None:
+        return reasons.taken_by_stranger(router.switch.taken_by_stranger)
+    if not router.switch.connected:
         return _why_not_written_to(router, patience, now)
     lease_ends = router.tunnels.agent_lease_ends
     if lease_ends is not None and not router.tunnels.agent_alive(now):
@@ -71,7 +71,7 @@ def _trouble(
 
 def _why_not_written_to(router: Router, patience: float, now: float) -> Reason | None:
     """Say why this controller does not write to a switch, unless its cluster has another master or is choosing one."""
-    standby = router.standby
-    if standby is not None and standby.stranger is None and (router.master or now - standby.since <= patience):
+    standby = router.switch.standby
+    if standby is not None and standby.stranger is None and (router.switch.master or now - standby.since <= patience):
         return None
-    return router.why_not_connected()
+    return router.switch.why_not_connected()

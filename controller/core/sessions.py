@@ -48,7 +48,7 @@ class Session:
     @property
     def router(self) -> Router | None:
         """The router, for reading only; None before its flows have been read, and after the end."""
-        return self._router if self._router is not None and self._router.connected else None
+        return self._router if self._router is not None and self._router.switch.connected else None
 
     # In a cluster, before and after this controller is the switch's master.
 
@@ -118,14 +118,14 @@ class Session:
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""
-        if self._router is not None and self._router.has_switch:
+        if self._router is not None and self._router.switch.is_there:
             self._core.set_ports(self.dpid, ports, now)
 
     # What an on-demand router tells.
 
     def ask(self, request: Request, now: float) -> Flow | None:
-        """Record that a packet has come which no flow took (see ``Offload.ask``)."""
-        return None if self.router is None else self._core.ask(self.router, request, now)
+        """Record that a packet has come which no flow took (see ``PacketReports.ask``)."""
+        return None if self.router is None else self._core.packet_reports.ask(self.router, request, now)
 
     def missing_meters(self) -> list[int]:
         """Return the numbers of the meters that the switch lacks for what it is to tell."""
@@ -138,11 +138,11 @@ class Session:
 
     def have_meter(self, meter: int, now: float) -> None:
         """Record that the switch has a meter."""
-        self._core.have_meter(self._present, meter, now)
+        self._core.packet_reports.have_meter(self._present, meter, now)
 
     def lost_meters(self, meters: Collection[int], now: float) -> None:
-        """Record that meters are gone or changed (see ``Offload.lost_meters``)."""
-        self._core.lost_meters(self._present, meters, now)
+        """Record that meters are gone or changed (see ``PacketReports.lost_meters``)."""
+        self._core.packet_reports.lost_meters(self._present, meters, now)
 
     def observe_meters(self, held_back: Mapping[int, int]) -> None:
         """Take in how many packets each meter of the switch has held back, by its number."""
@@ -155,8 +155,8 @@ class Session:
             self.router.demand.drops.unread += 1
 
     def refuse_demand(self, reason: str, now: float) -> None:
-        """Record why the switch can't tell (see ``Offload.refuse_demand``)."""
-        self._core.refuse_demand(self._present, reason, now)
+        """Record why the switch can't tell (see ``PacketReports.refuse``)."""
+        self._core.packet_reports.refuse(self._present, reason, now)
 
     # What goes to the switch.
 

@@ -30,7 +30,7 @@ class ComparingRun(Run):
         self.offload.connect(DPID, PORTS, self.now)
 
     def hear(self) -> None:
-        if self.router.connected:
+        if self.router.switch.connected:
             super().hear()
         elif self.switch.says:
             said = self.switch.says.popleft()

@@ -32,15 +32,15 @@ class DemandRun(Run):
         home_address = self.chance.choice([*HOME_ADDRESSES, *ELSEWHERE])
         taken = [entry.flow.serves for entry in self.switch.kinds(Kind.DOWNLINK)]
         if not any(each is not None and each.contains(home_address) for each in taken):
-            self.offload.ask(self.router, Request(home_address, None), self.now)
+            self.offload.packet_reports.ask(self.router, Request(home_address, None), self.now)
 
     def meter(self) -> None:
         """Make the meters that are missing; seldom, the switch has none."""
         for meter in self.router.gates.missing_meters():
             if self.chance.random() < 0.02:
-                self.offload.refuse_demand(self.router, "no meters", self.now)
+                self.offload.packet_reports.refuse(self.router, "no meters", self.now)
             else:
-                self.offload.have_meter(self.router, meter, self.now)
+                self.offload.packet_reports.have_meter(self.router, meter, self.now)
 
     def read(self) -> None:
         if self.switch.coming or self.switch.says:

@@ -41,7 +41,7 @@ class RouterCalls:
         found = (
             (dpid_text(dpid), router)
             for dpid, router in self._context.offload.routers.items()
-            if query.connected in (UNSET, _yes_or_no(router.has_switch))
+            if query.connected in (UNSET, _yes_or_no(router.switch.is_there))
             and query.draining in (UNSET, _yes_or_no(router.gates.draining))
         )
         own = page_of(answers.Routers, query, found, self._view)
@@ -166,7 +166,7 @@ class RouterCalls:
         return json_response(answers.AgentLease(self._context.settings.agent_lease))
 
     def _drain(self, router: Router, draining: bool) -> Response:
-        if (away := router.why_not_connected()) is not None:
+        if (away := router.switch.why_not_connected()) is not None:
             reason = f"{away.text}. The switch itself keeps the drain, so try again after: {away.remedy.text}"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"router {dpid_text(router.dpid)}: {reason}")
         if not draining:  # first, or another master would drain it again
@@ -190,7 +190,7 @@ class RouterCalls:
         deadline = now + self._context.settings.request_timeout
         self._context.offload.drain(router.dpid, draining, now)
         self._context.notify()
-        while router.connected and not router.gates.drain_confirmed(now) and now < deadline:
+        while router.switch.connected and not router.gates.drain_confirmed(now) and now < deadline:
             self._context.changed.wait(deadline - now)
             now = time.monotonic()
         if not router.gates.drain_confirmed(now):

@@ -53,7 +53,7 @@ def _on_router(
     entries = [] if binding is None else router.entries(binding, now)
     return answers.ExplanationOnRouter(
         backend=backend_name(router),
-        connected=router.has_switch,
+        connected=router.switch.is_there,
         draining=router.gates.draining,
         state=state.state,
         reason=in_words_of(
@@ -70,7 +70,7 @@ def unknown_view(router: Router, reason: str) -> answers.ExplanationOnRouter:
     """Return the answer for a router whose master has not said how a binding stands there."""
     return answers.ExplanationOnRouter(
         backend=backend_name(router),
-        connected=router.has_switch,
+        connected=router.switch.is_there,
         draining=router.gates.draining,
         state="unknown",
         reason=reason,

@@ -22,8 +22,8 @@ def router_view(router: Router, offload: Offload, now: float) -> answers.Router:
     tunnels = router.tunnels
     return answers.Router(
         dpid=dpid_text(router.dpid),
-        connected=router.has_switch,
-        master=router.master,
+        connected=router.switch.is_there,
+        master=router.switch.master,
         draining=router.gates.draining,
         backend=backend_name(router),
         agent="unseen" if tunnels.agent_lease_ends is None else "alive" if tunnels.agent_alive(now) else "lost",

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an on-demand router is asked for, and what is said of it."""
+"""What an on-demand router is asked for, what is said of it, and when nothing has come for a home address."""
 
 from collections.abc import Iterable
 
 import pytest
 
 from controller.core import suppressions
+from controller.core.askers import Askers
 from controller.core.binding_counts import count_bindings
 from controller.core.bindings import Binding
-from controller.core.demand import Install
+from controller.core.demand import Demand, Install
 from controller.core.explanation import explain
 from controller.core.flow_sets import FIRST_METER, Path, keys_of, meter_of
 from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
+from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.suppressions import MOST_SUPPRESSED, SUPPRESSED_FOR, Request
 from controller.core.traffic import PacketInDrops
@@ -35,6 +37,7 @@ from tests.support.world import (
 UNKNOWN = parse_prefix("2001:db8:99::999")
 NETWORK = parse_prefix("2001:db8:99:0:1::/80")
 IN_NETWORK = parse_prefix("2001:db8:99:0:1::77")
+IDLE_AFTER, MANY = 300, 3000
 ON_FIRST, ON_SECOND = (Path(each, HOME_AGENT, 41) for each in (FIRST, SECOND))
 
 
@@ -49,12 +52,12 @@ class OnDemand(World):
 
     def packet(self, home_address: Prefix = HOME_ADDRESS, path: Path | None = None) -> Flow | None:
         """Let the switch tell of a packet; return the flow that suppresses further ones."""
-        return self.offload.ask(self.router, Request(home_address, path), self.now)
+        return self.offload.packet_reports.ask(self.router, Request(home_address, path), self.now)
 
     def make_meters(self) -> None:
         """Make the meters that are missing, and let the switch follow."""
         for meter in self.router.gates.missing_meters():
-            self.offload.have_meter(self.router, meter, self.now)
+            self.offload.packet_reports.have_meter(self.router, meter, self.now)
         self.deliver()
 
     def settle(self) -> None:
@@ -95,7 +98,7 @@ def cold() -> OnDemand:
 
 def test_a_switch_that_nobody_vouches_for_leaves_nothing_when_it_goes(cold: OnDemand) -> None:
     stranger = cold.connect(9, PORTS, [], [])
-    cold.offload.ask(stranger, Request(HOME_ADDRESS, None), cold.now)
+    cold.offload.packet_reports.ask(stranger, Request(HOME_ADDRESS, None), cold.now)
     cold.offload.connections.disconnect(9, cold.now)
     cold.post(care_of_address=SECOND, sequence=2)
     cold.settle()
@@ -107,12 +110,12 @@ def test_a_switch_that_nobody_vouches_for_leaves_nothing_when_it_goes(cold: OnDe
 def test_a_switch_without_an_agent_is_asked_for_nothing_whatever_it_tells(cold: OnDemand) -> None:
     stranger = cold.connect(9, PORTS, [], [])
     for home_address in (HOME_ADDRESS, UNKNOWN):
-        assert cold.offload.ask(stranger, Request(home_address, None), cold.now) is None
+        assert cold.offload.packet_reports.ask(stranger, Request(home_address, None), cold.now) is None
     assert (len(stranger.demand), len(stranger.demand.suppressions)) == (0, 0)
 
 
 def test_what_a_switch_could_not_do_is_tried_again_when_it_connects_anew(cold: OnDemand) -> None:
-    cold.offload.refuse_demand(cold.router, "no meters", cold.now)
+    cold.offload.packet_reports.refuse(cold.router, "no meters", cold.now)
     cold.deliver()
     assert cold.state() == "active"
     cold.offload.connections.disconnect(DPID, cold.now)
@@ -130,7 +133,7 @@ def test_a_full_table_does_not_bring_the_flows_of_all_bindings() -> None:
     world.agent_starts()
     world.deliver()
     for meter in world.router.gates.missing_meters():
-        world.offload.have_meter(world.router, meter, world.now)
+        world.offload.packet_reports.have_meter(world.router, meter, world.now)
     world.refuse(Kind.PACKET_IN, NO_ROOM)
     assert world.router.demand.on
     world.pass_time(2)
@@ -143,7 +146,7 @@ def test_while_the_gates_are_closed_it_is_they_that_a_quiet_binding_waits_for(co
     cold.deliver()
     held = cold.offload.bindings.get(HOME_ADDRESS)
     assert held is not None
-    reason = cold.router.state_of(held, cold.now).reason
+    reason = cold.router.standing.of(held, cold.now).reason
     assert (cold.state(), cold.counts()) == ("idle", {"idle": 1})
     assert reason is not None
     assert "drained" in reason.text
@@ -219,7 +222,7 @@ def test_those_behind_one_care_of_address_come_together_and_after_any_handover(c
 def test_without_its_meters_a_switch_tells_nothing_until_it_has_them_again(cold: OnDemand) -> None:
     meter = meter_of(HOME_PREFIX)
     cold.event_names()
-    cold.offload.lost_meters(cold.router, [meter], cold.now)
+    cold.offload.packet_reports.lost_meters(cold.router, [meter], cold.now)
     cold.deliver()
     assert [flow.table for flow in cold.flows(Kind.PACKET_IN)] == ["uplink"]
     assert cold.event_names() == ["meters-lost"]
@@ -230,7 +233,7 @@ def test_without_its_meters_a_switch_tells_nothing_until_it_has_them_again(cold:
 
 
 def test_a_flow_that_counts_is_kept_and_one_that_does_not_goes(cold: OnDemand) -> None:
-    busy, quiet, idle_after = binding(now=cold.now), binding(HOME_ADDRESSES[1], SECOND, now=cold.now), 300
+    busy, quiet = binding(now=cold.now), binding(HOME_ADDRESSES[1], SECOND, now=cold.now)
     cold.post(HOME_ADDRESSES[1], SECOND, lifetime=2000)
     cold.post(HOME_ADDRESS, FIRST, lifetime=2000, sequence=2)
     cold.settle()
@@ -240,7 +243,7 @@ def test_a_flow_that_counts_is_kept_and_one_that_does_not_goes(cold: OnDemand) -
     # After a handover the flows may have counted less than before.
     for packets in (9, 10, 3):
         cold.read([(busy, packets), (quiet, 5)])
-        cold.now += idle_after
+        cold.now += IDLE_AFTER
         cold.announce()
         cold.agent_starts()
     assert cold.router.demand.wants(HOME_ADDRESS)
@@ -267,3 +270,38 @@ def test_what_meters_have_held_back_only_grows() -> None:
     for counts in ({1: 5}, {1: 7, 2: 1}, {1: 3}):  # the last is of a meter that was made anew
         drops.observe(counts)
     assert drops.metered == 5 + 2 + 1 + 3
+
+
+@pytest.fixture
+def registrations() -> Registrations:
+    return Registrations(first_revision=1, acknowledge_within=3.0, changes_a_second=10)
+
+
+@pytest.fixture
+def demand(registrations: Registrations) -> Demand:
+    """Return what one router is asked for, without anything around it."""
+    return Demand(DPID, registrations, Askers(), Install.ON_DEMAND, IDLE_AFTER)
+
+
+def test_one_of_thousands_behind_a_care_of_address_is_looked_at_once_for_each(
+    registrations: Registrations, demand: Demand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = [Binding(Prefix(HOME_AGENT[:8] + n.to_bytes(8, "big"), 128), FIRST, HOME_AGENT) for n in range(MANY)]
+    for each in bound:
+        registrations.bindings.put(each)
+    looked_at = 0
+    beside = demand._beside
+
+    def counting(home_address: Prefix, care_of_address: bytes) -> list[Prefix]:
+        nonlocal looked_at
+        found = list(beside(home_address, care_of_address))
+        looked_at += len(found)
+        return found
+
+    monkeypatch.setattr(demand, "_beside", counting)
+    assert set(demand.ask(bound[7].home_address)) == {each.home_address for each in bound}
+    assert looked_at < 2 * MANY
+    assert not demand.take_idle(0.0)
+    looked_at = 0
+    assert set(demand.take_idle(IDLE_AFTER)) == {each.home_address for each in bound}
+    assert looked_at < 2 * MANY

@@ -34,7 +34,7 @@ def reported(entry: FlowEntry) -> ReportedFlow:
 def state(world: World) -> tuple[object, ...]:
     """Return what is believed of the router, and what is to be sent to it."""
     router = world.offload.router(DPID)
-    return router, router.connected, router.flows.count, router.flows.has_urgent, router.messages.added
+    return router, router.switch.connected, router.flows.count, router.flows.has_urgent, router.messages.added
 
 
 def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new_ones(world: World) -> None:

@@ -41,15 +41,18 @@ def controller_settings(idle_after: int) -> str:
 
 
 @pytest.fixture
-def cold(ovs: Ovs, controller: Controller) -> Bench:
-    """Return a registered mobile node to which no packet has come yet."""
+def bench(ovs: Ovs, controller: Controller) -> Bench:
+    """Return a switch and its controller, which nobody has told of a home agent yet."""
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     ovs.add_port("br0", "cn", CN)
     ovs.add_port("br0", "tin", TIN)
-    bench = Bench(ovs, controller)
-    bench.announce()
-    bench.snapshot()
-    bench.post()
+    return Bench(ovs, controller)
+
+
+@pytest.fixture
+def cold(bench: Bench) -> Bench:
+    """Return a registered mobile node to which no packet has come yet."""
+    register(bench)
     wait_for("gates open", bench.open_gates)
     wait_for("the switch tells of packets", lambda: tells(bench))
     return bench
@@ -152,21 +155,22 @@ def test_meters_that_something_else_removes_or_changes_are_made_again(cold: Benc
     assert f'hoaflow_packet_ins_dropped_total{{reason="meter",router="{ROUTER}"}} 0.0' in scraped
 
 
-def test_a_meter_of_something_else_is_left_alone_and_all_flows_come(ovs: Ovs, controller: Controller) -> None:
-    ovs.add_bridge("br0", 1, OPENFLOW_PORT)
-    meter(ovs, "add-meter", f"meter={FIRST_METER},pktps,band=type=drop,rate=7")
-    before = meters(ovs)
-    ovs.add_port("br0", "cn", CN)
-    ovs.add_port("br0", "tin", TIN)
-    bench = Bench(ovs, controller)
-    bench.announce()
-    bench.snapshot()
-    bench.post()
+def test_a_meter_of_something_else_is_left_alone_and_all_flows_come(bench: Bench) -> None:
+    meter(bench.ovs, "add-meter", f"meter={FIRST_METER},pktps,band=type=drop,rate=7")
+    before = meters(bench.ovs)
+    register(bench)
     wait_for("the binding is active", lambda: keep(bench) and bench.state() == "active")
     shown = bench.controller.get(f"/v1/routers/{ROUTER}")
     assert (shown["install"], str(FIRST_METER) in shown["on_demand_problem"]) == ("everything", True)
     assert "on-demand-unsupported" in events(bench)
-    assert meters(ovs)[str(FIRST_METER)] == before[str(FIRST_METER)]
+    assert meters(bench.ovs)[str(FIRST_METER)] == before[str(FIRST_METER)]
+
+
+def register(bench: Bench) -> None:
+    """Announce the home agent, and register a mobile node with it."""
+    bench.announce()
+    bench.snapshot()
+    bench.post()
 
 
 def meter(ovs: Ovs, command: str, described: str) -> None:
