@@ -8,6 +8,7 @@ from topologies import addresses as at
 
 LINKS = (1, 2, 3)  # foreign links; link N is router N + 1's
 ROUTERS = ("r1", *(f"r{link + 1}" for link in LINKS))
+CORRESPONDENT = "cn"
 FORGED = 0xFFFF  # flow of the packets that must not come out of any tunnel
 CONTROLLERS = ("c1", "c2", "c3")
 PROXIED = 8  # number of the mobile node of Proxy Mobile IPv6
@@ -139,11 +140,11 @@ class Plan:
 
     def flows(self) -> list[Flow]:
         """Return all flows: each mobile node and the correspondent node, and each with a further mobile node."""
-        ends = [("cn", node.name) for node in self.mobile_nodes]
+        ends = [(CORRESPONDENT, node.name) for node in self.mobile_nodes]
         ends += [
             (one.name, other.name) for one, other in zip(self.mobile_nodes[::2], self.mobile_nodes[1::2], strict=False)
         ]
-        addresses = {"cn": at.CORRESPONDENT} | {node.name: node.home_address for node in self.mobile_nodes}
+        addresses = {CORRESPONDENT: at.CORRESPONDENT} | {node.name: node.home_address for node in self.mobile_nodes}
         ways = [way for one, other in ends for way in ((one, other), (other, one))]
         return [
             Flow(number, source, destination, addresses[source], addresses[destination])

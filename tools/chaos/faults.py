@@ -55,6 +55,10 @@ MENDED = Loss(10.0)  # what only lasts until somebody mends it, on a busy machin
 ENDS = Loss(15.0, after_end=True)
 
 
+# What a tunnel on the narrower link does not carry is lost until its sender has been told.
+TOLD = Loss(5.0, over=links.NARROW - 40)
+
+
 def _inside(what: str, *command: str) -> Fault:
     """Return a fault inside a router's endpoints."""
     return Fault(f"endpoint's {what}", HOST, "{router}", hosts.inside(*command), nothing, SHORT, MENDED)
@@ -84,6 +88,7 @@ def _flows(name: str, command: str, flow: str, loss: Loss | None = MENDED) -> Fa
     return Fault(name, SWITCH, "{router}", switches.flows(command, flow), nothing, SHORT, loss)
 
 
+_NARROW, _USUAL, _JUMBO = map(links.core_mtu, (links.NARROW, links.USUAL, links.JUMBO))
 _CUT, _MEND = links.core_drops, links.core_carries
 _FEW, _MANY = processes.few_descriptors, processes.many_descriptors
 _REFUSING, _EVICTING, _UNLIMITED = switches.limit_flows("refuse"), switches.limit_flows("evict"), switches.no_limit
@@ -135,8 +140,8 @@ TABLE = (
         for whose, target in (("controller", "{controller}"), ("bridge", "{home_agent}"), ("router", "{router}"))
     ),
     Fault("core link down", NETWORK, "{router}", links.core_down, links.core_up, MEDIUM, ENDS),
-    Fault("core link narrow", NETWORK, "{router}", links.core_narrow, links.core_wide, MEDIUM),
-    Fault("core link jumbo", NETWORK, "{router}", links.core_mtu(links.JUMBO), links.core_mtu(links.USUAL), MEDIUM),
+    Fault("core link narrow", NETWORK, "{router}", _NARROW, _USUAL, MEDIUM, TOLD),
+    Fault("core link jumbo", NETWORK, "{router}", _JUMBO, _USUAL, MEDIUM),
     Fault("core port a VLAN trunk", NETWORK, "{router}", links.core_trunk, links.core_access, MEDIUM),
     Fault("two next hops of equal cost", NETWORK, "{router}", links.two_next_hops, links.one_next_hop, MEDIUM),
     Fault("home agent cut off from the core", NETWORK, "{home_agent}", _CUT, _MEND, MEDIUM, ENDS),

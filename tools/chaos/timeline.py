@@ -11,13 +11,15 @@ RECOVERED = 30.0  # seconds after a fault's end, within which all is direct agai
 
 
 class Loss(NamedTuple):
-    """Bound what a fault may lose: for so many seconds after its begin, or after its end."""
+    """Bound what a fault may lose: packets of more than `over` octets, for so many seconds after its begin or end."""
 
     seconds: float
     after_end: bool = False
+    over: int = 0
 
     def __str__(self) -> str:
-        return f"{self.seconds:g} s after its {'end' if self.after_end else 'begin'}"
+        bound = f"{self.seconds:g} s after its {'end' if self.after_end else 'begin'}"
+        return f"{bound}, of more than {self.over:,} octets" if self.over else bound
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Disturbance:
     loss: Loss | None
     places: frozenset[str]
 
-    def may_lose_until(self, pace: Pace) -> float:
-        """Return when losses are no longer this fault's."""
-        if self.loss is None:
+    def may_lose_until(self, pace: Pace, octets: int) -> float:
+        """Return when a packet of so many octets is no longer lost by this fault."""
+        if self.loss is None or octets <= self.loss.over:
             return self.start
         return pace.after(self.end if self.loss.after_end else self.start, self.loss.seconds)
 

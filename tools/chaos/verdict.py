@@ -18,7 +18,7 @@ from itertools import pairwise
 from tools.chaos.addresses import FORGED, Flow, Plan
 from tools.chaos.evidence import Evidence, Packet, Verdict, Violation, follow
 from tools.chaos.location import Location, octets
-from tools.chaos.packets import NOWHERE, Kind, Record
+from tools.chaos.packets import NOWHERE, Kind, Record, size
 from tools.chaos.timeline import LEASE_ENDS, RECOVERED, Claim, Move
 
 LEAD = 0.5  # seconds before a fault or move that belong to it: packets under way are lost with what they are on
@@ -108,7 +108,7 @@ def _losses(
         for packet in packets.get(flow.number, []):
             if packet.received:
                 continue
-            reason = _excuse(evidence, location, flow, packet.sent.at)
+            reason = _excuse(evidence, location, flow, packet.sent)
             verdict.lost[reason or "nothing"] += 1
             if reason is None:
                 unexcused.append(packet.sent)
@@ -118,11 +118,12 @@ def _losses(
             yield Violation("c", unexcused[0].at, text, tuple(unexcused[:MOST_RECORDS]))
 
 
-def _excuse(evidence: Evidence, location: Location, flow: Flow, at: float) -> str | None:
-    """Return the fault, or `move`, for which a packet of a flow may be lost at a time: one since all was direct."""
+def _excuse(evidence: Evidence, location: Location, flow: Flow, sent: Record) -> str | None:
+    """Return the fault, or `move`, for which a packet of a flow may be lost: one since all was direct."""
+    at = sent.at
     settled = max((each for each in evidence.settled if each <= at), default=0.0)
     for each in evidence.disturbances:
-        until = each.may_lose_until(evidence.pace)
+        until = each.may_lose_until(evidence.pace, size(flow.source, sent.number))
         if each.loss is not None and settled <= each.start and each.start - LEAD <= at <= until:
             around = location.places(flow, at) | location.places(flow, each.start)
             if not each.places or each.places & around:

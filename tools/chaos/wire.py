@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from tools.chaos.addresses import FORGED, Flow
-from tools.chaos.packets import MAGIC, PAYLOAD, PORT, Kind, Record, forged, parse
+from tools.chaos.packets import MAGIC, PAYLOAD, PORT, Kind, Record, forged, parse, payload
 
 ETH_P_IPV6, IPV6_FREEBIND, SO_RCVBUFFORCE, CLONE_NEWNET = 0x86DD, 78, 33, 0x40000000
-IPV6_DONTFRAG = 62
 RECEIVE_BUFFER = 4 << 20
 FLUSH_SECONDS = 0.5
 libc = ctypes.CDLL(None, use_errno=True)
@@ -128,8 +127,7 @@ class Wire:
         number = self._number(flow.number)
         self._write(Record(time.time(), Kind.SENT, 0, flow.number, number))
         try:
-            payload = PAYLOAD.pack(MAGIC, flow.number, number)
-            self._senders[flow.source].sendto(payload, (flow.destination_address, PORT))
+            self._senders[flow.source].sendto(payload(flow, number), (flow.destination_address, PORT))
         except OSError:  # no route, no link: it is lost like any other
             return
 
@@ -157,8 +155,8 @@ class Wire:
                 record = parse(packet, now, point)
                 if record is not None:
                     self._write(record)
-            elif len(packet) == PAYLOAD.size and packet.startswith(MAGIC):
-                _, flow, number = PAYLOAD.unpack(packet)
+            elif len(packet) >= PAYLOAD.size and packet.startswith(MAGIC):
+                _, flow, number = PAYLOAD.unpack_from(packet)
                 self._write(Record(now, Kind.RECEIVED, 0, flow, number))
 
     def _write(self, record: Record) -> None:

@@ -5,12 +5,30 @@ from hoaflow.mobility.messages import BindingAcknowledgement, Status
 from hoaflow.mobility.wire import binding_acknowledgement_header, binding_acknowledgement_packet
 from hoaflow.pmipv6.messages import ProxyBindingAcknowledgement
 from hoaflow.pmipv6.wire import build
+from tools.chaos.addresses import plan
 from tools.chaos.location import octets
-from tools.chaos.packets import NOWHERE, RECORD, Kind, Record, forged, parse, unpack
+from tools.chaos.packets import NOWHERE, RECORD, Kind, Record, forged, parse, payload, unpack
 
 HOME_AGENT, HOME_ADDRESS, CARE_OF_ADDRESS, CN = "2001:db8:99::1", "2001:db8:99::101", "2001:db8:2::101", "2001:db8:1::2"
 HOME_NETWORK_PREFIX = "2001:db8:f1:1::/64"
 TUNNELLED = forged(CARE_OF_ADDRESS, HOME_AGENT, HOME_ADDRESS, CN, flow=3, number=70_000)
+
+
+def test_of_a_fragmented_packet_the_first_fragment_is_told() -> None:
+    packet = forged(CARE_OF_ADDRESS, HOME_AGENT, HOME_ADDRESS, CN, flow=3, number=5)[40:]
+
+    def fragment(offset: int, more: bool) -> bytes:
+        header = bytes([packet[6], 0]) + (offset << 3 | more).to_bytes(2, "big") + bytes(4)
+        return packet[:6] + bytes([44]) + packet[7:40] + header + packet[40:]
+
+    assert parse(fragment(0, more=True), 5.0, 2) == Record(5.0, Kind.SEEN, 2, 3, 5)
+    assert parse(fragment(170, more=False), 5.0, 2) is None
+
+
+def test_some_packets_of_each_flow_are_as_large_as_tunnels_carry() -> None:
+    down, up, *_ = plan(1).flows()
+    assert {40 + 8 + len(payload(down, number)) for number in range(10)} == {58, 1448}
+    assert {40 + 8 + len(payload(up, number)) for number in range(10)} == {58, 1360}
 
 
 def acknowledgement(status: int) -> bytes:

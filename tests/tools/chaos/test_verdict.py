@@ -88,6 +88,12 @@ def test_a_faults_bound_is_held(loss: Loss, kept: bool) -> None:
     assert verdict.lost["something broken"] == 24 if kept else verdict.lost["nothing"]
 
 
+def test_a_bound_for_what_a_link_is_too_narrow_for_excuses_no_smaller_packet() -> None:
+    played = Played(lost=during(10.0, 13.0), disturbances=[fault(9.0, 13.0, Loss(5.0, over=1400))])
+    lost = judge(played.evidence()).lost
+    assert (lost["something broken"], lost["nothing"]) == (2, 22)  # two of the correspondent node's were large
+
+
 def test_a_fault_excuses_no_losses_elsewhere() -> None:
     link = f"link{OTHER.links[0]}"
     excused = fault(9.0, 13.0, Loss(5.0), link)

@@ -9,7 +9,7 @@ from topologies import addresses as at
 from topologies.nodes import checked
 
 DELAY = 200  # milliseconds, one way
-JUMBO, USUAL = 9000, 1500  # MTU
+JUMBO, USUAL, NARROW = 9000, 1500, 1400  # MTU
 
 
 def cut(lab: Lab, target: str) -> None:
@@ -49,16 +49,6 @@ def core_down(lab: Lab, target: str) -> None:
 def core_up(lab: Lab, target: str) -> None:
     """Mend it."""
     lab.bed.set_link(target, f"{target}-core", True)
-
-
-def core_narrow(lab: Lab, target: str) -> None:
-    """Lower the MTU of a router's link to the core to IPv6's minimum."""
-    lab.ip("core", f"link set dev core-{target} mtu 1280")
-
-
-def core_wide(lab: Lab, target: str) -> None:
-    """Give it the usual MTU."""
-    lab.ip("core", f"link set dev core-{target} mtu 1500")
 
 
 def next_hop_changes(lab: Lab, target: str) -> None:
