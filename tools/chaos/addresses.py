@@ -8,10 +8,11 @@ from topologies import addresses as at
 
 LINKS = (1, 2, 3)  # foreign links; link N is router N + 1's
 ROUTERS = ("r1", *(f"r{link + 1}" for link in LINKS))
-CORRESPONDENT = "cn"
 FORGED = 0xFFFF  # flow of the packets that must not come out of any tunnel
 CONTROLLERS = ("c1", "c2", "c3")
 PROXIED = 8  # number of the mobile node of Proxy Mobile IPv6
+CORRESPONDENT = "cn"
+GATEWAY = "mag"  # names of mobile access gateways: this, and the number of their foreign link
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ProxiedNode(MobileNode):
 
     def gateway(self, link: int) -> str:
         """Return the name of the mobile access gateway on a foreign link."""
-        return f"mag{link}"
+        return f"{GATEWAY}{link}"
 
 
 class Flow(NamedTuple):

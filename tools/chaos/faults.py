@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from tools.chaos.acts import Act, hosts, inputs, links, nothing, processes, switches
-from tools.chaos.addresses import CONTROLLERS, Plan
+from tools.chaos.addresses import CONTROLLERS, GATEWAY, PROXIED, Plan
 from tools.chaos.timeline import Loss
 
 PROCESSES, NETWORK, HOST, SWITCH, INPUT = "process", "network", "host", "switch", "input"
@@ -14,9 +14,9 @@ PROCESSES, NETWORK, HOST, SWITCH, INPUT = "process", "network", "host", "switch"
 class Fault:
     """Describe a fault.
 
-    targets: names. `{router}`, `{home_agent}`, `{anchor}` (a home agent or local mobility anchor) and `{controller}`
-    stand for each of them. seconds: how long it lasts, at least and at most. loss: what may be lost, None if nothing
-    may; where it is a router's, on its links only.
+    targets: names. `{router}`, `{home_agent}`, `{anchor}` (a home agent or local mobility anchor), `{gateway}` (a
+    mobile access gateway) and `{controller}` stand for each of them. seconds: how long it lasts, at least and at most.
+    loss: what may be lost, None if nothing may; where it is a router's, on its links only.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Fault:
         names = {"router": plan.routers, "controller": CONTROLLERS}
         names["home_agent"] = tuple(each.name for each in plan.home_agents)
         names["anchor"] = tuple(each.name for each in plan.anchors)
+        names["gateway"] = tuple(node.gateway(link) for node in plan.proxied for link in node.links)
         for word, found in names.items():
             if f"{{{word}}}" in self.targets:
                 return [self.targets.format(**{word: each}) for each in found]
@@ -45,6 +46,8 @@ def places(target: str) -> frozenset[str]:
         return frozenset({"cn"})
     if name.startswith("r") and name[1:].isdigit():
         return frozenset({f"link{int(name[1:]) - 1}"})
+    if name.startswith(GATEWAY):
+        return frozenset({f"mn{PROXIED}"})
     return frozenset({name}) if name.startswith(("ha", "lma")) else frozenset()
 
 
@@ -78,8 +81,13 @@ def _short_of_memory(whose: str, targets: str) -> tuple[Fault]:
     return (Fault(f"{whose} without memory", PROCESSES, targets, begin, end, MEDIUM),)
 
 
+def _on_anchor(what: str, *command: str) -> Fault:
+    """Return a fault of what an anchor has set up on its host."""
+    return Fault(f"anchor's {what}", HOST, "{anchor}", hosts.on_host(*command), nothing, SHORT, MENDED)
+
+
 def _on_home_agent(what: str, *command: str) -> Fault:
-    """Return a fault of what a home agent has set up on its host."""
+    """Return a fault of a home agent's home link, which no other anchor has."""
     return Fault(f"home agent's {what}", HOST, "{home_agent}", hosts.on_host(*command), nothing, SHORT, MENDED)
 
 
@@ -105,11 +113,13 @@ TABLE = (
     Fault("bridge restarted", PROCESSES, "bridge-{anchor}", processes.end, processes.restart, SHORT),
     *_short_of_memory("bridge", "bridge-{anchor}"),
     Fault("bridge without descriptors", PROCESSES, "bridge-{anchor}", _FEW, _MANY, MEDIUM),
-    Fault("home agent killed", PROCESSES, "{home_agent}", processes.kill, processes.restart, MEDIUM),
-    Fault("home agent stopped", PROCESSES, "{home_agent}", processes.stop, processes.resume, MEDIUM),
-    *_short_of_memory("home agent", "{home_agent}"),
-    Fault("home agent without descriptors", PROCESSES, "{home_agent}", _FEW, _MANY, MEDIUM),
+    Fault("anchor killed", PROCESSES, "{anchor}", processes.kill, processes.restart, MEDIUM),
+    Fault("anchor stopped", PROCESSES, "{anchor}", processes.stop, processes.resume, MEDIUM),
+    *_short_of_memory("anchor", "{anchor}"),
+    Fault("anchor without descriptors", PROCESSES, "{anchor}", _FEW, _MANY, MEDIUM),
     Fault("home agent's disk full", PROCESSES, "{home_agent}", processes.fill_disk, processes.free_disk, MEDIUM),
+    Fault("gateway killed", PROCESSES, "{gateway}", processes.kill, processes.restart, MEDIUM, ENDS),
+    Fault("gateway stopped", PROCESSES, "{gateway}", processes.stop, processes.resume, MEDIUM),
     *_short_of_memory("tunnel agent", "agent-{router}"),
     Fault("tunnel agent without descriptors", PROCESSES, "agent-{router}", _FEW, _MANY, MEDIUM),
     Fault("tunnel agent killed", PROCESSES, "agent-{router}", processes.kill, processes.restart, LONG),
@@ -127,27 +137,29 @@ TABLE = (
     Fault("controller not heard", NETWORK, "{controller}", links.drop_from, links.drop_none, LONG),
     Fault("controller deaf", NETWORK, "{controller}", links.drop_to, links.drop_none, LONG),
     Fault("controller's link lossy", NETWORK, "{controller}", links.drop_some, links.drop_none, LONG),
-    Fault("bridge cut off", NETWORK, "{home_agent}", links.cut, links.join, LONG),
-    Fault("bridge not heard", NETWORK, "{home_agent}", links.drop_from, links.drop_none, LONG),
-    Fault("bridge deaf", NETWORK, "{home_agent}", links.drop_to, links.drop_none, LONG),
-    Fault("bridge's link lossy", NETWORK, "{home_agent}", links.drop_some, links.drop_none, LONG),
+    Fault("bridge cut off", NETWORK, "{anchor}", links.cut, links.join, LONG),
+    Fault("bridge not heard", NETWORK, "{anchor}", links.drop_from, links.drop_none, LONG),
+    Fault("bridge deaf", NETWORK, "{anchor}", links.drop_to, links.drop_none, LONG),
+    Fault("bridge's link lossy", NETWORK, "{anchor}", links.drop_some, links.drop_none, LONG),
     Fault("router cut off", NETWORK, "{router}", links.cut, links.join, LONG),
     Fault("router not heard", NETWORK, "{router}", links.drop_from, links.drop_none, LONG),
     Fault("router deaf", NETWORK, "{router}", links.drop_to, links.drop_none, LONG),
     Fault("router's link lossy", NETWORK, "{router}", links.drop_some, links.drop_none, LONG),
     *(
         Fault(f"{whose}'s link slow", NETWORK, target, links.slow, links.fast, LONG)
-        for whose, target in (("controller", "{controller}"), ("bridge", "{home_agent}"), ("router", "{router}"))
+        for whose, target in (("controller", "{controller}"), ("bridge", "{anchor}"), ("router", "{router}"))
     ),
     Fault("core link down", NETWORK, "{router}", links.core_down, links.core_up, MEDIUM, ENDS),
     Fault("core link narrow", NETWORK, "{router}", _NARROW, _USUAL, MEDIUM, TOLD),
     Fault("core link jumbo", NETWORK, "{router}", _JUMBO, _USUAL, MEDIUM),
     Fault("core port a VLAN trunk", NETWORK, "{router}", links.core_trunk, links.core_access, MEDIUM),
     Fault("two next hops of equal cost", NETWORK, "{router}", links.two_next_hops, links.one_next_hop, MEDIUM),
-    Fault("home agent cut off from the core", NETWORK, "{home_agent}", _CUT, _MEND, MEDIUM, ENDS),
+    Fault("anchor cut off from the core", NETWORK, "{anchor}", _CUT, _MEND, MEDIUM, ENDS),
+    Fault("gateway's link down", NETWORK, "{gateway}", links.gateway_down, links.gateway_up, MEDIUM, ENDS),
     Fault("next hop's MAC changed", NETWORK, "{router}", links.next_hop_changes, nothing, SHORT, MENDED),
+    Fault("next hop silent", NETWORK, "{router}", links.next_hop_silent, links.core_carries, SHORT, ENDS),
     Fault("nftables flushed (router)", HOST, "{router}", hosts.flush_firewall, nothing, SHORT, MENDED),
-    Fault("nftables flushed (home agent)", HOST, "{home_agent}", hosts.flush_firewall, nothing, SHORT, MENDED),
+    Fault("nftables flushed (anchor)", HOST, "{anchor}", hosts.flush_firewall, nothing, SHORT, MENDED),
     Fault("endpoint's port down", HOST, "{router}", hosts.endpoint_port("down"), nothing, SHORT, MENDED),
     _inside("link down", "ip", "link", "set", "tout", "down"),
     _inside("link renamed", "ip", "link", "set", "enc0", "name", "other0"),
@@ -159,13 +171,13 @@ TABLE = (
     Fault("endpoint deleted", HOST, "{router}", hosts.delete_endpoint, hosts.set_up_again, SHORT, MENDED),
     _on_home_agent("home link down", "ip", "link", "set", "dev", "{host}-home", "down"),
     _on_home_agent("addresses flushed", "ip", "-6", "address", "flush", "dev", "{host}-home"),
-    _on_home_agent("rules flushed", "ip", "-6", "rule", "flush"),
-    _on_home_agent("tunnel routes flushed", "ip", "-6", "route", "flush", "proto", "16"),
-    _on_home_agent("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
-    Fault("home agent's tunnels deleted", HOST, "{home_agent}", hosts.delete_tunnels, nothing, SHORT, MENDED),
+    _on_anchor("rules flushed", "ip", "-6", "rule", "flush"),
+    _on_anchor("tunnel routes flushed", "ip", "-6", "route", "flush", "proto", "16"),
+    _on_anchor("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
+    Fault("anchor's tunnels deleted", HOST, "{anchor}", hosts.delete_tunnels, nothing, SHORT, MENDED),
     *_clocks("controller", "{controller}"),
     *_clocks("bridge", "bridge-{anchor}"),
-    *_clocks("home agent", "{home_agent}"),
+    *_clocks("anchor", "{anchor}"),
     *_clocks("tunnel agent", "agent-{router}"),
     Fault("stateful firewall loaded", HOST, "{router}", hosts.firewall_loads, hosts.firewall_unloads, MEDIUM),
     _flows("own flows deleted", "del-flows", switches.COOKIE),

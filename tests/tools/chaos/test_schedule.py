@@ -46,7 +46,15 @@ def test_steps_survive_their_report() -> None:
 
 @pytest.mark.parametrize(
     ("target", "expected"),
-    [("r1", {"cn"}), ("ovs-vswitchd-r3", {"link2"}), ("bridge-ha1", {"ha1"}), ("etcd-c1", set()), ("c2", set())],
+    [
+        ("r1", {"cn"}),
+        ("ovs-vswitchd-r3", {"link2"}),
+        ("bridge-ha1", {"ha1"}),
+        ("etcd-c1", set()),
+        ("c2", set()),
+        ("bridge-lma", {"lma"}),
+        ("mag2", {"mn8"}),
+    ],
 )
 def test_a_fault_is_somewhere(target: str, expected: set[str]) -> None:
     assert places(target) == expected

@@ -4,6 +4,7 @@
 import sys
 
 from tools.chaos.acts import Act
+from tools.chaos.addresses import GATEWAY
 from tools.chaos.lab import START_TIMEOUT, Lab
 from topologies import addresses as at
 from topologies.nodes import checked
@@ -57,6 +58,15 @@ def next_hop_changes(lab: Lab, target: str) -> None:
     address = lab.bed.run("cat", f"/sys/class/net/core-{target}/address", node="core").strip()
     changed = f"{address[:-2]}{int(address[-2:], 16) ^ 0x55:02x}"
     lab.ip("core", f"link set dev core-{target} address {changed}")
+
+
+def next_hop_silent(lab: Lab, target: str) -> None:
+    """Have a router's next hop say nothing in neighbour discovery, and the router forget its MAC address."""
+    chain = f"type filter hook egress device core-{target} priority 0;"
+    silent = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop"
+    rules = f"table netdev chaos-{target} {{\nchain drops {{\n{chain}\n{silent}\n}}\n}}\n"
+    lab.bed.run("nft", "-f", "-", node="core", stdin=rules)
+    lab.bed.run("ip", "-6", "neigh", "flush", "dev", "core", node=target)
 
 
 def slow(lab: Lab, target: str) -> None:
@@ -128,5 +138,21 @@ def core_drops(lab: Lab, target: str) -> None:
 
 
 def core_carries(lab: Lab, target: str) -> None:
-    """Let them through again."""
+    """Let all packets of a node's link to the core through again."""
     lab.bed.run("nft", "delete", "table", "netdev", f"chaos-{target}", node="core")
+
+
+def _gateways_port(gateway: str) -> tuple[str, str]:
+    """Return the router of a mobile access gateway, and its port to it."""
+    router = f"r{int(gateway.removeprefix(GATEWAY)) + 1}"
+    return router, f"{router}-{gateway}"
+
+
+def gateway_down(lab: Lab, target: str) -> None:
+    """Take the carrier from a mobile access gateway's link to its router."""
+    lab.bed.set_link(*_gateways_port(target), False)
+
+
+def gateway_up(lab: Lab, target: str) -> None:
+    """Give it back."""
+    lab.bed.set_link(*_gateways_port(target), True)
