@@ -74,7 +74,8 @@ class Runtime:
         self._news = WorkSignal()
         self.channels = Channels(Sessions(self._offload), settings, self._news.notify)
         member = member_of(settings)
-        self._membership = membership_of(settings, member, self._reporting_home_agents, self._announce)
+        peers = peers_of(settings)
+        self._membership = membership_of(settings, member, peers, self._reporting_home_agents, self._announce)
         self.channels.mastership = self._membership
         reloads = {what: files.reload for what, files in read.items() if files is not None}
         self._signals = Signals(reloads, None if self._membership is None else self._membership.stop)
@@ -95,7 +96,7 @@ class Runtime:
                 self._events,
                 self._metrics,
                 self._traffic,
-                Members(cluster, peers_of(settings), settings.request_timeout),
+                Members(cluster, peers, settings.request_timeout),
             ),
             Authorization(self._exposure.tokens, settings),
         )

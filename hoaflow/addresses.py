@@ -79,6 +79,13 @@ def format_address(packed: bytes) -> str:
     return str(ipaddress.IPv6Address(packed))
 
 
+def format_endpoint(host: str, port: int) -> str:
+    """Return a socket's address as text; an IPv4 address that an IPv6 socket has (RFC 4291 section 2.5.5.2) as such."""
+    if "." in host:
+        host = host.removeprefix("::ffff:")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_address(text: str) -> bytes:
     """Return the packed form of an IPv6 or IPv4 address without a zone. Raises ValueError, with the reason."""
     return _parse(text, AF_INET6 if ":" in text else AF_INET, "IPv6 or IPv4")

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from controller.cluster.membership import Membership
+from controller.cluster.peers import Peers
 from controller.cluster.view import Member
 from controller.core.events import Event
 from controller.settings import Settings
@@ -24,7 +25,11 @@ def member_of(settings: Settings) -> Member:
 
 
 def membership_of(
-    settings: Settings, member: Member, home_agents: Callable[[], frozenset[str]], announce: Callable[[Event], None]
+    settings: Settings,
+    member: Member,
+    peers: Peers,
+    home_agents: Callable[[], frozenset[str]],
+    announce: Callable[[Event], None],
 ) -> Membership | None:
     """Return the membership that the settings ask for, None for a controller alone (see `Membership`)."""
     if not settings.etcd:
@@ -33,4 +38,4 @@ def membership_of(
     ca, certificate, key, password = (None if file is None else Path(file) for file in files)
     access = EtcdAccess(ca, certificate, key, settings.etcd_user, password)
     client = EtcdClient(settings.etcd, access, min(ANSWER_WITHIN, ALL_WITHIN / len(settings.etcd)))
-    return Membership(client, settings.cluster, member, settings.member_lease, home_agents, announce)
+    return Membership(client, settings.cluster, member, settings.member_lease, peers, home_agents, announce)

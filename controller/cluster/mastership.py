@@ -151,6 +151,7 @@ class Mastership:
         """Take in that a switch has another MASTER now, so its connection to this member ends.
 
         While this member's lease lasts, nobody of the cluster is elected in its place, unless it hands the router over.
+        If another has ended the lease, the records have said so before that one has asked the switch for its role.
         """
         if (switch := self._switches.get(dpid)) is None:
             return

@@ -22,6 +22,8 @@ from controller.cluster.commands import (
     resignation,
 )
 from controller.cluster.mastership import Mastership
+from controller.cluster.peers import Peers
+from controller.cluster.process_watch import ProcessWatch
 from controller.cluster.records import Keys, MemberRecord, Records, registration
 from controller.cluster.view import Etcd, Member, NotRecorded, RouterMaster, View
 from controller.core.events import Event
@@ -44,7 +46,10 @@ NAME_TAKEN_AFTER = 3 * RENEWALS_PER_LEASE
 # takes milliseconds, and at a takeover as many of them change, each by itself.
 REST, LONGEST_REST = 3, 0.1
 
-LEASE_LOST = "etcd has this member's lease no more: it had no sign of life of this member, or has lost its data"
+LEASE_LOST = (
+    "etcd has this member's lease no more: it had no sign of life of this member, or has lost its data, or another"
+    " member has taken this one for gone (its log says so)"
+)
 
 
 class Roles(Protocol):
@@ -64,7 +69,7 @@ class Roles(Protocol):
 
 
 class Membership:
-    """One member of the cluster with a name, itself; `lease` is in seconds.
+    """One member of the cluster with a name, itself; `lease` is in seconds. `peers` calls the others.
 
     `home_agents` returns those whose bridges report to this member. `announce` is called with events of the cluster.
     """
@@ -75,6 +80,7 @@ class Membership:
         cluster: str,
         member: Member,
         lease: int,
+        peers: Peers,
         home_agents: Callable[[], frozenset[str]],
         announce: Callable[[Event], None],
     ) -> None:
@@ -86,6 +92,7 @@ class Membership:
         self._home_agents = home_agents
         self._announce = announce
         self._mastership = Mastership(member.name)
+        self._processes = ProcessWatch(member.name, peers, etcd.revoke_lease)
         self._records = Records()
         self._lease: int | None = None
         self._refused = 0  # registrations in a row
@@ -188,6 +195,7 @@ class Membership:
                 LOG.warning("keys-unusable", keys=", ".join(unusable), reason="hoaflow has not written them so")
             former, self._records = self._records, records
             self._mastership.observe(records)
+            self._processes.observe(records)
             self._woken.notify()
             self._announce_changes(former, records)
 

@@ -3,8 +3,10 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import eventlet
 
@@ -13,6 +15,7 @@ from controller.settings import Settings, WrongSettings
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.client.errors import AccessError, NorthboundError
+from hoaflow.client.token_file import read_token
 from hoaflow.errors import HoaflowError
 from hoaflow.scope import ADDRESSEE, THIS_MEMBER
 
@@ -109,20 +112,38 @@ class Peers:
             return PeerFailed(member.name, f"{member.url} is not {member.name}: is its member_url right?", undone=True)
         return answer
 
-    def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
+    def connection(self, member: Member, seconds: float) -> HTTPConnection:
+        """Return a connection, not made yet; each of its steps may take `seconds`. Raises PeerFailed, AccessError."""
+        parts = urlsplit(self._url(member))
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            return HTTPSConnection(host, parts.port, timeout=seconds, context=self._access.tls_context())
+        return HTTPConnection(host, parts.port, timeout=seconds)
+
+    def headers(self, member: Member) -> dict[str, str]:
+        """Return what a call of a member says of its caller, and of whom it is for. Raises AccessError."""
+        file = self._access.token_file
+        token = {} if file is None else {"Authorization": f"Bearer {read_token(file)}"}
+        return {**THIS_MEMBER, ADDRESSEE: member.name, **token}
+
+    def _url(self, member: Member) -> str:
         if member.url is None:
             raise PeerFailed(member.name, "it has not said where it can be reached (member_url)", undone=True)
         if self._tls_only and not member.url.startswith("https://"):
             reason = f"{member.url} is in clear, while this controller's member_url is https: correct its member_url"
             raise PeerFailed(member.name, reason, undone=True)
-        headers = {**THIS_MEMBER, ADDRESSEE: member.name}
+        return member.url
+
+    def _call(self, member: Member, call: PeerCall) -> PeerAnswer:
+        url = self._url(member)
         try:
             # A client for each call: it reads the certificates anew, and its connections are nobody else's.
-            with eventlet.Timeout(call.seconds), Northbound(member.url, self._access) as client:
+            with eventlet.Timeout(call.seconds), Northbound(url, self._access) as client:
                 timeouts = (CONNECT_TIMEOUT, call.seconds)
+                headers = {**THIS_MEMBER, ADDRESSEE: member.name}
                 answer = client.request(call.method, call.target, timeouts, call.body, headers=headers)
         except eventlet.Timeout:
-            raise PeerFailed(member.name, f"no answer from {member.url} within {call.seconds:g} s") from None
+            raise PeerFailed(member.name, f"no answer from {url} within {call.seconds:g} s") from None
         except (NorthboundError, AccessError, ValueError) as error:
             raise PeerFailed(member.name, str(error)) from None
         return PeerAnswer(member.name, answer.status_code, answer.headers.get("Content-Type", ""), answer.content)

@@ -191,8 +191,8 @@ EVENTS: Mapping[str, EventType] = {
     ),
     "member-joined": EventType("A controller has joined the cluster.", {"member": MEMBER}),
     "member-left": EventType(
-        "A controller has left the cluster, or has not renewed its lease, or etcd has lost its data: the others take"
-        " its routers over unless it comes back.",
+        "A controller has left the cluster, or its process has ended, or it has not renewed its lease, or etcd has lost"
+        " its data: the others take its routers over unless it comes back.",
         {"member": MEMBER},
         trouble=True,
     ),

@@ -21,6 +21,7 @@ from typing import Any
 # All parsers, for `install` to find them.
 from ryu.ofproto import ofproto_common, ofproto_parser, ofproto_protocol  # noqa: F401
 
+from hoaflow.addresses import format_endpoint
 from hoaflow.errors import HoaflowError
 from hoaflow.logs import Log
 
@@ -127,8 +128,7 @@ def _close_on_malformed(receive: Callable[[Any], None]) -> Callable[[Any], None]
 def _peer(datapath: Any) -> str:
     if not isinstance(datapath.address, tuple):
         return str(datapath.address)  # of a Unix domain socket
-    host, port = datapath.address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_endpoint(*datapath.address[:2])
 
 
 def _parser_modules() -> list[ModuleType]:

@@ -42,11 +42,17 @@ class Access:
         """Check all files before they are used. Raises AccessError."""
         if self.token_file is not None:
             read_token(self.token_file)
+        self.tls_context()
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a context for TLS connections to a controller, of what the files hold now. Raises AccessError."""
         if (self.certificate is None) != (self.key is None):
             raise AccessError("a client certificate and its key go together: expected --certificate and --key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            if self.ca is not None:
+            if self.ca is None:
+                context.load_default_certs()
+            else:
                 context.load_verify_locations(self.ca)
         except (OSError, ssl.SSLError) as error:
             raise AccessError(f"--ca {self.ca}: expected certificates in PEM: {_reason(error)}") from None
@@ -58,6 +64,7 @@ class Access:
                     f"--certificate {self.certificate} --key {self.key}: expected a certificate and its unencrypted key"
                     f" in PEM: {_reason(error)}"
                 ) from None
+        return context
 
 
 def add_controller_option(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from hoaflow.addresses import (
     canonical_address,
     canonical_ipv6_address,
     canonical_prefix,
+    format_endpoint,
     host,
     parse_address,
     parse_ipv6_address,
@@ -125,3 +126,8 @@ def test_text_becomes_canonical() -> None:
         canonical_prefix("2001:db8::1/64")
     with pytest.raises(ValueError, match="expected an IPv6 address"):
         canonical_ipv6_address("192.0.2.1")
+
+
+def test_sockets_addresses_are_shown_as_in_urls() -> None:
+    shown = [format_endpoint(host, 8080) for host in ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1")]
+    assert shown == ["192.0.2.1:8080", "[2001:db8::1]:8080", "192.0.2.1:8080"]

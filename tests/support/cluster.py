@@ -83,10 +83,10 @@ class Member(Controller):
         os.kill(self.pid, signal.SIGCONT)
         self._paused = False
 
-    def copy_url(self, other: "Member") -> None:
-        """Have another member's `member_url` from the next start on, as in a configuration that was copied."""
+    def say_url(self, url: str) -> None:
+        """Have another `member_url` from the next start on."""
         settings = self._config.read_text()
-        self._config.write_text(settings.replace(f"member_url = {self.url}\n", f"member_url = {other.url}\n"))
+        self._config.write_text(settings.replace(f"member_url = {self.url}\n", f"member_url = {url}\n"))
 
     def join(self, endpoints: Iterable[str]) -> None:
         """Have it be of the cluster of this etcd from the next start on; without endpoints, be alone."""

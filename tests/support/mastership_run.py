@@ -121,6 +121,7 @@ class Run:
             lambda: self._set_quorum(not self.etcd.quorum),
             lambda: self._set_quorum(True),
             lambda: self._disconnect(dpid, name),
+            lambda: self._take_for_gone(process),
         ]
         self.rng.choice(faults)()
         self._move(self.rng.choice(HOME_ADDRESSES), self.rng.choice((None, *CARE_OF_ADDRESSES)))
@@ -195,6 +196,8 @@ class Run:
     def _start(self, name: str) -> None:
         """Start a member, after killing it if it runs."""
         former = self.processes.get(name)
+        if former is not None and self.rng.random() < 0.5:
+            self._take_for_gone(former)
         for dpid in DPIDS:
             self._disconnect(dpid, name)
         core = Core(DPIDS, self.bindings, self.now)
@@ -223,6 +226,18 @@ class Run:
     def _cut_off(self, process: Process, cut_off: bool) -> None:
         process.cut_off = cut_off
         self._note(f"{process.name} is {'cut off from etcd' if cut_off else 'at etcd again'}")
+
+    def _take_for_gone(self, process: Process) -> None:
+        """Have another member end a member's lease, whether its process is gone or not."""
+        lease = process.lease
+        self._note(f"{process.name} is taken for gone")
+
+        def arrive() -> None:
+            if self.etcd.quorum and lease is not None:
+                self.etcd.revoke(lease)
+                self._tell_all()
+
+        self._at(self.now + self._way(), arrive)
 
     def _set_quorum(self, there: bool) -> None:
         self.etcd.set_quorum(there, self.now)

@@ -11,6 +11,7 @@ from controller.rest.responses import json_response
 from controller.rest.schemas import answers
 from controller.rest.schemas.queries import ClusterQuery
 from controller.rest.views.cluster import cluster_view
+from hoaflow.addresses import format_endpoint
 
 
 class ClusterCalls:
@@ -32,4 +33,6 @@ class ClusterCalls:
 
         A controller without a cluster is its one member. Bridges and tunnel agents learn here where the others are.
         """
-        return json_response(cluster_view(self._context.members.view, with_routers=query.routers == "yes"))
+        environ = request.environ
+        address = format_endpoint(environ["SERVER_NAME"], int(environ["SERVER_PORT"]))
+        return json_response(cluster_view(self._context.members.view, address, query.routers == "yes"))

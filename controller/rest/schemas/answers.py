@@ -396,6 +396,9 @@ class Cluster(Struct):
 
     cluster: str | None
     member: MemberName
+    address: Annotated[
+        str, Meta(description="Where the call has reached the member: another place than was called if by a proxy.")
+    ]
     etcd: Etcd | None
     members: list[ClusterMember]
     routers: list[RouterMastership]

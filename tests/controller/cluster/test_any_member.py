@@ -123,7 +123,7 @@ def test_a_change_that_a_member_has_not_made_is_refused_and_names_it(cluster: Cl
 def test_a_member_that_has_anothers_url_is_noticed(cluster: Cluster) -> None:
     asked, copied, _ = cluster.members
     copied.kill()
-    copied.copy_url(asked)
+    copied.say_url(asked.url)
     copied.start()
     wait_for("it is told", lambda: asked.events("member-url-shared"))
     why = f"{asked.url} is not c2: is its member_url right?"

@@ -194,6 +194,7 @@ def test_a_controller_by_itself_is_its_only_member(api: Api) -> None:
     shown = api.get("/v1/cluster")
     assert (shown["cluster"], shown["member"], shown["etcd"], shown["routers"]) == (None, "controller-1", None, [])
     assert [(each["name"], each["url"]) for each in shown["members"]] == [("controller-1", None)]
+    assert shown["address"] == "localhost:80", "as the test's requests have it"
 
 
 def test_lists_are_filtered(api: Api) -> None:
